@@ -1,0 +1,77 @@
+"""What to run and what came of it: the only vocabulary the platform and this room share. Frozen, plain values."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from containers.verdicts import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one container may consume. Reaching a limit has a stated consequence: see the table in `containers/README.md`."""
+
+    wall_seconds: float = 600.0
+    memory_bytes: int = 8 * 2**30
+    shm_bytes: int = 1 * 2**30
+    tmp_bytes: int = 2 * 2**30
+    cpus: int = 1
+    gpus: int = 0
+    pids: int = 512
+    output_bytes: int = 1 * 2**30
+    output_inodes: int = 1024
+    log_bytes: int = 1 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSpec:
+    """One file the algorithm has to write: `path` relative to the output mount, exact case."""
+
+    name: str
+    path: str
+    max_bytes: int = 512 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One container: an image by ID, a read-only input folder, a capped output, limits. Nothing about cases or challenges."""
+
+    name: str
+    image_id: str
+    input_dir: Path
+    outputs: tuple[OutputSpec, ...]
+    limits: Limits = field(default_factory=Limits)
+    command: tuple[str, ...] | None = None
+    """Replaces the image's entry point and command when the phase fixes one, such as ("sh", "predict.sh")."""
+    environment: dict[str, str] = field(default_factory=dict)
+    input_mount: str = "/input"
+    output_mount: str = "/output"
+    working_dir: str | None = None
+    profile: str = "default"
+    """`default` or `legacy` (uid 0 without capabilities, writable copy of the working directory)."""
+    gpu_uuids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectedOutput:
+    """One output file taken out of the container's reach: a regular file we own, of this size."""
+
+    name: str
+    path: Path
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """How one container ended."""
+
+    verdict: Verdict
+    reason: str = ""
+    """Closed-vocabulary detail, such as "missing", "symlink", "engine_unreachable"."""
+    exit_code: int | None = None
+    outputs: tuple[CollectedOutput, ...] = ()
+    log: bytes = b""
+    """Interleaved stdout and stderr, capped at `limits.log_bytes`; untrusted bytes."""
+    usage: dict[str, Any] = field(default_factory=dict)
+    """wall_seconds, startup_seconds, cpu_seconds, peak_memory_bytes, memory_curve, gpu…; see `telemetry.py`."""

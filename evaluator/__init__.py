@@ -1,0 +1,1 @@
+"""Arrays and arithmetic: metrics, scoring, ranking, reports. Knows nothing of Django, Docker or the network."""

@@ -1,0 +1,100 @@
+"""Who somebody is: users, the teams they compete in, their API tokens, and the log of what they did."""
+
+import uuid
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models.functions import Lower
+
+
+class User(AbstractUser):
+    """A person. `display_name` is what others see; the e-mail address is shown to organizers only."""
+
+    email = models.EmailField()
+    display_name = models.CharField(max_length=80, blank=True)
+    institution = models.CharField(max_length=120, blank=True)
+    country = models.CharField(max_length=2, blank=True)
+    orcid = models.CharField(max_length=19, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="accounts_user_email_unique")]
+
+    def __str__(self) -> str:
+        return self.display_name or self.username
+
+
+class Team(models.Model):
+    """Participants sharing one submission limit. Everyone competes in a team, alone if they like."""
+
+    name = models.CharField(max_length=80)
+    slug = models.SlugField(max_length=80, unique=True)
+    institution = models.CharField(max_length=120, blank=True)
+    members = models.ManyToManyField(User, through="TeamMember", related_name="teams")
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TeamMember(models.Model):
+    """One person's place in one team; the captain invites and removes."""
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="team_memberships")
+    is_captain = models.BooleanField(default=False)
+    joined_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["team", "user"], name="accounts_team_member_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.team}"
+
+
+class TeamInvite(models.Model):
+    """A link that lets one person join a team once; only its hash is stored."""
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="invites")
+    email = models.EmailField()
+    token_hash = models.CharField(max_length=64, unique=True)
+    created_by = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.email} to {self.team}"
+
+
+class ApiToken(models.Model):
+    """A hashed, expiring bearer token for the API and the command line."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=80)
+    token_hash = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.user}"
+
+
+class AuditEvent(models.Model):
+    """One line of history: who changed what, from what to what. Written in the transaction of the change; never edited."""
+
+    at = models.DateTimeField(db_index=True)
+    actor = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    actor_label = models.CharField(max_length=120, help_text="user name, 'node gpu-1', 'reaper', …")
+    verb = models.CharField(max_length=60, help_text="such as submission.queued or phase.published")
+    object_type = models.CharField(max_length=40)
+    object_id = models.CharField(max_length=40)
+    challenge_slug = models.CharField(max_length=80, blank=True, db_index=True)
+    details = models.JSONField(default=dict)
+
+    class Meta:
+        indexes = [models.Index(fields=["object_type", "object_id", "at"], name="accounts_audit_object")]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.object_type} {self.object_id}"

@@ -1,0 +1,128 @@
+"""What is competed in: challenges, their phases, the rules (protocol versions), and who takes part as what."""
+
+from django.conf import settings
+from django.db import models
+
+from assay.accounts.models import Team
+
+
+class Challenge(models.Model):
+    """A competition."""
+
+    class Status(models.TextChoices):
+        DRAFT = "draft"
+        PUBLISHED = "published"
+        ARCHIVED = "archived"
+
+    slug = models.SlugField(max_length=80, unique=True)
+    title = models.CharField(max_length=160)
+    summary = models.CharField(max_length=300, blank=True)
+    description = models.TextField(blank=True, help_text="Markdown")
+    rules = models.TextField(blank=True, help_text="Markdown")
+    citation = models.TextField(blank=True)
+    licence = models.CharField(max_length=160, blank=True)
+    contact = models.EmailField(blank=True)
+    modality = models.CharField(max_length=80, blank=True)
+    anatomy = models.CharField(max_length=80, blank=True)
+    status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
+    requires_approval = models.BooleanField(default=False)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Membership(models.Model):
+    """A person's part in a challenge."""
+
+    class Role(models.TextChoices):
+        ORGANIZER = "organizer"
+        PARTICIPANT = "participant"
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        ACCEPTED = "accepted"
+        REJECTED = "rejected"
+        BANNED = "banned"
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="challenge_memberships")
+    role = models.CharField(max_length=12, choices=Role)
+    status = models.CharField(max_length=10, choices=Status, default=Status.ACCEPTED)
+    team = models.ForeignKey(
+        Team, null=True, blank=True, on_delete=models.PROTECT, related_name="challenge_memberships"
+    )
+    reason = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["challenge", "user"], name="challenges_membership_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} as {self.role} of {self.challenge}"
+
+
+class ProtocolVersion(models.Model):
+    """One immutable protocol document: everything that decides a number. See `evaluator/protocol.py`."""
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="protocols")
+    version = models.PositiveIntegerField()
+    document = models.JSONField()
+    source = models.TextField(blank=True, help_text="the YAML as it was pushed, comments included")
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["challenge", "version"], name="challenges_protocol_version"),
+            models.UniqueConstraint(fields=["challenge", "sha256"], name="challenges_protocol_content"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.challenge.slug} protocol v{self.version}"
+
+
+class Phase(models.Model):
+    """One stage of a challenge with its own rules, limits and leaderboard. Its test set is chosen in `testsets`."""
+
+    class Kind(models.TextChoices):
+        CONTAINER = "container"
+        PREDICTIONS = "predictions"
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="phases")
+    slug = models.SlugField(max_length=80)
+    title = models.CharField(max_length=160)
+    position = models.PositiveIntegerField(default=0)
+    kind = models.CharField(max_length=12, choices=Kind, default=Kind.CONTAINER)
+    protocol = models.ForeignKey(ProtocolVersion, on_delete=models.PROTECT, related_name="phases")
+    opens_at = models.DateTimeField()
+    closes_at = models.DateTimeField()
+    submission_limit = models.PositiveIntegerField(null=True, blank=True, help_text="per team and window; empty: none")
+    submission_window_days = models.PositiveIntegerField(default=1, help_text="length of the rolling window")
+    submission_limit_total = models.PositiveIntegerField(
+        null=True, blank=True, help_text="per team over the whole phase"
+    )
+    concurrent_limit = models.PositiveIntegerField(default=1, help_text="unfinished submissions per team")
+    max_image_bytes = models.BigIntegerField(default=20 * 2**30)
+    pool = models.CharField(max_length=40, default="default", help_text="which run pool executes it")
+    priority = models.IntegerField(default=0)
+    leaderboard_shows = models.CharField(
+        max_length=6, choices=[(v, v) for v in ("best", "latest", "all")], default="best"
+    )
+    is_paused = models.BooleanField(default=False)
+    embargo_until = models.DateTimeField(null=True, blank=True)
+    published_at = models.DateTimeField(null=True, blank=True, help_text="participants see results from here on")
+    is_anonymous = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["position", "opens_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["challenge", "slug"], name="challenges_phase_slug"),
+            models.CheckConstraint(
+                condition=models.Q(opens_at__lt=models.F("closes_at")), name="challenges_phase_opens_before_closing"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.challenge.slug}/{self.slug}"

@@ -1,0 +1,75 @@
+"""Third parties that evaluate on data of their own, which never leaves them."""
+
+import uuid
+
+from django.db import models
+
+from assay.challenges.models import Phase
+from assay.submissions.models import Submission
+
+
+class Site(models.Model):
+    """A hospital (say) enrolled for one phase; its agent polls with a token of its own."""
+
+    name = models.SlugField(max_length=60)
+    title = models.CharField(max_length=120)
+    phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="evaluation_sites")
+    token_hash = models.CharField(max_length=64, unique=True)
+    public_key = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["phase", "name"], name="evaluation_sites_name_in_phase")]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class SiteDataset(models.Model):
+    """What a site says of its data: a Merkle root and counts; no names, no paths, no per-case hashes."""
+
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="datasets")
+    root_sha256 = models.CharField(max_length=64)
+    case_count = models.PositiveIntegerField()
+    summary = models.JSONField(default=dict)
+    registered_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["site", "root_sha256"], name="evaluation_sites_dataset_once")]
+
+    def __str__(self) -> str:
+        return f"{self.site}: {self.root_sha256[:12]}"
+
+
+class SiteEvaluation(models.Model):
+    """One submission evaluated at one site: claimed under a lease, reviewed there, then released or declined."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        REVIEW = "review", "waiting for the site's approval"
+        RELEASED = "released"
+        DECLINED = "declined"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="evaluations")
+    submission = models.ForeignKey(Submission, on_delete=models.CASCADE, related_name="site_evaluations")
+    dataset = models.ForeignKey(SiteDataset, null=True, on_delete=models.PROTECT, related_name="evaluations")
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    fence = models.BigIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    release = models.JSONField(
+        null=True, blank=True, help_text="the approved aggregates, exactly as the site sent them"
+    )
+    reason = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField()
+    released_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["site", "submission"], name="evaluation_sites_submission_once")]
+
+    def __str__(self) -> str:
+        return f"{self.submission} at {self.site}"

@@ -1,0 +1,68 @@
+"""One scoring of a submission, and the scores it gave."""
+
+import uuid
+
+from django.db import models
+
+from assay.challenges.models import ProtocolVersion
+from assay.runs.models import Run
+from assay.submissions.models import Submission
+from assay.testsets.models import Case, TestSet
+
+
+class Evaluation(models.Model):
+    """One scoring of a submission under one protocol and test-set version. Re-scoring makes a new row; the active one ranks."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    submission = models.ForeignKey(Submission, on_delete=models.CASCADE, related_name="evaluations")
+    run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.SET_NULL, related_name="evaluations")
+    number = models.PositiveIntegerField()
+    protocol = models.ForeignKey(ProtocolVersion, on_delete=models.PROTECT, related_name="evaluations")
+    testset = models.ForeignKey(TestSet, on_delete=models.PROTECT, related_name="evaluations")
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    is_active = models.BooleanField(default=False)
+    backend = models.CharField(max_length=40, blank=True)
+    evaluator_version = models.CharField(max_length=40, blank=True)
+    attempt = models.PositiveIntegerField(default=0)
+    fence = models.BigIntegerField(default=0)
+    worker = models.CharField(max_length=120, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=300, blank=True, help_text="for organizers; never shown to participants")
+    aggregates = models.JSONField(default=dict)
+    receipt = models.JSONField(null=True, blank=True, help_text="signed; checked offline by `assay verify`")
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["submission", "number"], name="evaluations_number_in_submission"),
+            models.UniqueConstraint(
+                fields=["submission"], condition=models.Q(is_active=True), name="evaluations_one_active"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["lease_until"], name="evaluations_leased", condition=models.Q(status="running"))
+        ]
+
+    def __str__(self) -> str:
+        return f"evaluation {self.number} of {self.submission}"
+
+
+class CaseScores(models.Model):
+    """All scores of one case: `scores` is [[label, metric, value | null, reason], …] in protocol order."""
+
+    evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="case_scores")
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="scores")
+    scores = models.JSONField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["evaluation", "case"], name="evaluations_case_scored_once")]
+
+    def __str__(self) -> str:
+        return f"scores of {self.case} in {self.evaluation}"

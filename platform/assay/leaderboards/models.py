@@ -1,0 +1,48 @@
+"""Published rankings. Entries are rebuilt from active evaluations and never edited; snapshots keep history."""
+
+from django.db import models
+
+from assay.challenges.models import Phase
+from assay.evaluations.models import Evaluation
+from assay.submissions.models import Submission
+
+
+class LeaderboardEntry(models.Model):
+    """One submission's row in a phase's ranking. `rank` is NULL when unranked (disqualified, nothing scored, not the team's best)."""
+
+    phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="entries")
+    submission = models.OneToOneField(Submission, on_delete=models.CASCADE, related_name="entry")
+    evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="entries")
+    rank = models.PositiveIntegerField(null=True, blank=True)
+    score = models.FloatField(null=True, blank=True)
+    metrics = models.JSONField(default=dict, help_text="{metric: {mean, sd, n, per_label: {…}, per_site: {…}}}")
+    statistics = models.JSONField(default=dict, help_text="rank interval, separability from the next, …")
+    failed_cases = models.PositiveIntegerField(default=0)
+    case_count = models.PositiveIntegerField(default=0)
+    seconds_per_case = models.FloatField(null=True, blank=True)
+    peak_memory_bytes = models.BigIntegerField(null=True, blank=True)
+    rebuilt_at = models.DateTimeField()
+
+    class Meta:
+        ordering = [models.F("rank").asc(nulls_last=True)]
+        indexes = [models.Index(fields=["phase", "rank"], name="leaderboards_phase_rank")]
+
+    def __str__(self) -> str:
+        return f"{self.rank or '–'} {self.submission}"
+
+
+class Snapshot(models.Model):
+    """A leaderboard as it stood: the whole document, hashed and signed, for history and prizes."""
+
+    phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="snapshots")
+    taken_at = models.DateTimeField()
+    cause = models.CharField(max_length=120)
+    document = models.JSONField()
+    sha256 = models.CharField(max_length=64)
+    signature = models.CharField(max_length=128)
+
+    class Meta:
+        ordering = ["-taken_at"]
+
+    def __str__(self) -> str:
+        return f"{self.phase} at {self.taken_at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,108 @@
+"""Executing a submission: runs, their case runs (the unit of claim, lease, fence and container name), and the nodes that do it."""
+
+import uuid
+
+from django.db import models
+
+from assay.submissions.models import Submission
+from assay.testsets.models import Case
+
+
+class Node(models.Model):
+    """A GPU node (or any host) in a run pool: an API client with a token, no database credentials and no references."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        DRAINING = "draining"
+        QUARANTINED = "quarantined"
+        REMOVED = "removed"
+
+    name = models.SlugField(max_length=60, unique=True)
+    pool = models.CharField(max_length=40, default="default", db_index=True)
+    token_hash = models.CharField(max_length=64, unique=True)
+    status = models.CharField(max_length=12, choices=Status, default=Status.ACTIVE)
+    reason = models.CharField(max_length=200, blank=True)
+    slots = models.PositiveIntegerField(default=1)
+    inventory = models.JSONField(default=dict, help_text="GPUs, driver, disk, engine, cached images: as last reported")
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Run(models.Model):
+    """One execution of a submission. Its status is derived from its case runs by one conditional UPDATE."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    submission = models.ForeignKey(Submission, on_delete=models.CASCADE, related_name="runs")
+    number = models.PositiveIntegerField()
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    pool = models.CharField(max_length=40)
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["submission", "number"], name="runs_number_in_submission")]
+
+    def __str__(self) -> str:
+        return f"run {self.number} of {self.submission}"
+
+
+class CaseRun(models.Model):
+    """One execution on one case (in cohort mode: on all of them, `case` is NULL)."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", "waiting for the canary"
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="case_runs")
+    case = models.ForeignKey(Case, null=True, on_delete=models.PROTECT, related_name="case_runs")
+    position = models.PositiveIntegerField(help_text="random order, so that numbers say nothing about cases")
+    status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
+    is_canary = models.BooleanField(default=False)
+    attempt = models.PositiveIntegerField(default=0)
+    fence = models.BigIntegerField(
+        default=0, help_text="grows with every claim; a write with an old one changes nothing"
+    )
+    node = models.ForeignKey(Node, null=True, blank=True, on_delete=models.SET_NULL, related_name="case_runs")
+    lease_until = models.DateTimeField(null=True, blank=True)
+    queued_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    verdict = models.CharField(max_length=30, blank=True)
+    reason = models.CharField(max_length=60, blank=True, help_text="the closed-vocabulary detail of the verdict")
+    fault = models.CharField(max_length=12, blank=True)
+    exit_code = models.IntegerField(null=True, blank=True)
+    infrastructure_failures = models.PositiveIntegerField(default=0)
+    usage = models.JSONField(
+        default=dict, help_text="wall_seconds, cpu_seconds, peak_memory_bytes, gpu…; see containers.telemetry"
+    )
+    outputs = models.JSONField(default=list, help_text="[{name, key, sha256, bytes}]: canonical predictions in storage")
+    log_key = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "position"], name="runs_case_run_position"),
+            models.UniqueConstraint(fields=["run", "case"], name="runs_case_once_per_run"),
+        ]
+        indexes = [
+            models.Index(fields=["status", "queued_at"], name="runs_claimable", condition=models.Q(status="queued")),
+            models.Index(fields=["lease_until"], name="runs_leased", condition=models.Q(status="running")),
+        ]
+
+    def __str__(self) -> str:
+        return f"case run {self.position} of {self.run}"

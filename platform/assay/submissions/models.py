@@ -1,0 +1,134 @@
+"""What a team hands in: uploads, the algorithm images or prediction archives they carry, and submissions."""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+
+from assay.accounts.models import Team
+from assay.challenges.models import Challenge, Phase, ProtocolVersion
+from assay.testsets.models import TestSet
+
+
+class Upload(models.Model):
+    """A resumable upload (tus 1.0). `offset_bytes` is written after fsync: it never promises more than is on disk."""
+
+    class Purpose(models.TextChoices):
+        IMAGE = "image"
+        PREDICTIONS = "predictions"
+        TESTSET = "testset"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="uploads")
+    purpose = models.CharField(max_length=12, choices=Purpose)
+    filename = models.CharField(max_length=255)
+    total_bytes = models.BigIntegerField()
+    offset_bytes = models.BigIntegerField(default=0)
+    expected_sha256 = models.CharField(max_length=64, blank=True)
+    sha256 = models.CharField(max_length=64, blank=True, help_text="set once complete and hashed")
+    key = models.CharField(max_length=200)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(offset_bytes__lte=models.F("total_bytes")), name="submissions_upload_offset"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.filename} ({self.offset_bytes}/{self.total_bytes})"
+
+
+class AlgorithmImage(models.Model):
+    """One immutable container image, rewritten under our own identity by `containers.intake`; one row per team and archive."""
+
+    class Status(models.TextChoices):
+        CHECKING = "checking"
+        ACCEPTED = "accepted"
+        REJECTED = "rejected"
+        DELETED = "deleted"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="images")
+    upload = models.ForeignKey(Upload, null=True, on_delete=models.SET_NULL, related_name="images")
+    archive_sha256 = models.CharField(max_length=64, db_index=True)
+    uploaded_image_id = models.CharField(max_length=71, blank=True, help_text="sha256:… of the config as uploaded")
+    image_id = models.CharField(
+        max_length=71, blank=True, db_index=True, help_text="sha256:… as rewritten; the one that runs"
+    )
+    rewritten_key = models.CharField(max_length=200, blank=True)
+    rewritten_sha256 = models.CharField(max_length=64, blank=True)
+    rewritten_bytes = models.BigIntegerField(default=0)
+    status = models.CharField(max_length=10, choices=Status, default=Status.CHECKING)
+    reason = models.CharField(max_length=60, blank=True)
+    report = models.JSONField(default=dict, help_text="the intake report the participant may read")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["team", "archive_sha256"], name="submissions_image_once_per_team")
+        ]
+
+    def __str__(self) -> str:
+        return self.image_id or f"image {self.pk}"
+
+
+class Submission(models.Model):
+    """One act of entering an algorithm image (or predictions) in a phase. What decides its result is frozen here on acceptance."""
+
+    class Status(models.TextChoices):
+        RECEIVED = "received"
+        CHECKING = "checking"
+        QUEUED = "queued"
+        RUNNING = "running"
+        SCORING = "scoring"
+        DONE = "done"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    phase = models.ForeignKey(Phase, on_delete=models.PROTECT, related_name="submissions")
+    challenge = models.ForeignKey(Challenge, on_delete=models.PROTECT, related_name="submissions")
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="submissions")
+    submitted_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="submissions")
+    image = models.ForeignKey(
+        AlgorithmImage, null=True, blank=True, on_delete=models.PROTECT, related_name="submissions"
+    )
+    predictions = models.ForeignKey(Upload, null=True, blank=True, on_delete=models.PROTECT, related_name="submissions")
+    name = models.CharField(max_length=120, help_text="the algorithm's name on the leaderboard")
+    description = models.TextField(blank=True)
+    url = models.URLField(blank=True)
+    number = models.PositiveIntegerField(help_text="counts from 1 within the phase: the #214 people quote")
+    status = models.CharField(max_length=10, choices=Status, default=Status.RECEIVED, db_index=True)
+    verdict = models.CharField(
+        max_length=30, blank=True, help_text="why it ended: a name from containers.verdicts, or empty"
+    )
+    verdict_text = models.CharField(max_length=300, blank=True, help_text="for people; safe to show the participant")
+    fault = models.CharField(max_length=12, blank=True, help_text="participant | organizer | platform")
+    protocol = models.ForeignKey(ProtocolVersion, on_delete=models.PROTECT, related_name="submissions")
+    testset = models.ForeignKey(TestSet, on_delete=models.PROTECT, related_name="submissions")
+    limits = models.JSONField(default=dict, help_text="resource limits as frozen on acceptance")
+    is_charged = models.BooleanField(default=True, help_text="counts against the submission limit")
+    is_disqualified = models.BooleanField(default=False)
+    disqualified_reason = models.CharField(max_length=300, blank=True)
+    is_withdrawn = models.BooleanField(default=False)
+    created_at = models.DateTimeField()
+    status_changed_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["phase", "number"], name="submissions_number_in_phase"),
+            models.CheckConstraint(
+                condition=models.Q(image__isnull=True) | models.Q(predictions__isnull=True), name="submissions_one_kind"
+            ),
+        ]
+        indexes = [models.Index(fields=["phase", "team", "created_at"], name="submissions_limit_window")]
+
+    def __str__(self) -> str:
+        return f"#{self.number} {self.name}"

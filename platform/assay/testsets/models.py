@@ -1,0 +1,58 @@
+"""Hidden cases. Files are named by storage keys and opened by `storage.py` only."""
+
+from django.db import models
+
+from assay.challenges.models import Challenge, Phase
+
+
+class TestSet(models.Model):
+    """A versioned, hashed list of cases. Frozen when a phase that uses it opens; a change is a new version."""
+
+    __test__ = False  # pytest: not a test class
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="testsets")
+    name = models.SlugField(max_length=80)
+    version = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64, help_text="of the manifest: names, roles, sizes and hashes of every file")
+    is_public = models.BooleanField(default=False, help_text="training cases anyone may download, references included")
+    notice = models.TextField(blank=True, help_text="licence text that travels with the data")
+    report = models.JSONField(default=dict, help_text="what ingestion checked and found")
+    created_at = models.DateTimeField()
+    frozen_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["challenge", "name", "version"], name="testsets_version")]
+
+    def __str__(self) -> str:
+        return f"{self.challenge.slug}/{self.name} v{self.version}"
+
+
+class Case(models.Model):
+    """One scan. `inputs`: [{name, key, sha256, bytes}] (the input images an algorithm sees, by modality name);
+    `references`: the same shape (one label map, or one file per structure); `grid`: {shape, spacing_mm, affine}."""
+
+    testset = models.ForeignKey(TestSet, on_delete=models.CASCADE, related_name="cases")
+    case_id = models.CharField(max_length=120)
+    position = models.PositiveIntegerField()
+    inputs = models.JSONField(default=list)
+    references = models.JSONField(default=list)
+    grid = models.JSONField(default=dict)
+    attributes = models.JSONField(default=dict, help_text="site, age band, sex, vendor, …")
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [models.UniqueConstraint(fields=["testset", "case_id"], name="testsets_case_once")]
+
+    def __str__(self) -> str:
+        return self.case_id
+
+
+class PhaseTestSet(models.Model):
+    """Which test set a phase uses."""
+
+    phase = models.OneToOneField(Phase, on_delete=models.CASCADE, related_name="chosen_testset")
+    testset = models.ForeignKey(TestSet, on_delete=models.PROTECT, related_name="phases")
+    chosen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.phase} uses {self.testset}"
