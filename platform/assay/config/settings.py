@@ -1,10 +1,23 @@
-"""Django's settings; every value that may differ between machines comes through `env.py`."""
+"""Django's settings. Every value that may differ between machines comes through `env.py`; the rest is the same everywhere."""
 
 from pathlib import Path
 
+from assay.config import env
+from assay.config.embedded import home_under
+from assay.config.logging import logging_settings
+from assay.config.secrets import secret_key
+
 ROOT = Path(__file__).resolve().parents[3]
-SECRET_KEY = "x"
-DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "assay"}}
+VAR = env.folder(name="ASSAY_VAR", default=ROOT / "var")
+EMBEDDED_HOME = home_under(var=VAR)
+
+DEBUG = env.flag(name="ASSAY_DEBUG", default=False)
+SECRET_KEY = env.text(name="ASSAY_SECRET_KEY") or secret_key(folder=VAR / "keys")
+ALLOWED_HOSTS = env.words(name="ASSAY_HOSTS", default="localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words(name="ASSAY_TRUSTED_ORIGINS")
+PUBLIC_URL = env.text(name="ASSAY_PUBLIC_URL", default="http://localhost:8000")
+IS_BEHIND_TLS = PUBLIC_URL.startswith("https://")
+
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -12,6 +25,8 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_htmx",
+    "assay.config.apps.Config",
     "assay.accounts",
     "assay.challenges",
     "assay.testsets",
@@ -19,9 +34,133 @@ INSTALLED_APPS = [
     "assay.runs",
     "assay.evaluations",
     "assay.leaderboards",
+    "assay.workflow",
     "assay.evaluation_sites",
+    "assay.portal",
+    "assay.organizers",
+    "assay.api",
 ]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "assay.config.urls"
+WSGI_APPLICATION = "assay.config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+FORM_RENDERER = "django.forms.renderers.DjangoTemplates"
+
+DATABASES = {
+    "default": {
+        **env.database(url=env.text(name="DATABASE_URL", default=EMBEDDED_HOME.database_url)),
+        "ATOMIC_REQUESTS": False,
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
 AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+
 USE_TZ = True
 TIME_ZONE = "UTC"
-SILENCED_SYSTEM_CHECKS = ["admin.E403", "admin.E408", "admin.E409", "admin.E410"]
+LANGUAGE_CODE = "en-gb"
+
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(VAR / "files")}},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+S3_BUCKET = env.text(name="ASSAY_S3_BUCKET")
+if S3_BUCKET:
+    STORAGES["default"] = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": S3_BUCKET,
+            "endpoint_url": env.text(name="ASSAY_S3_ENDPOINT") or None,
+            "default_acl": "private",
+            "file_overwrite": False,
+        },
+    }
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
+UPLOAD_ROOT = VAR / "uploads"
+UPLOAD_LIFETIME_HOURS = env.number(name="ASSAY_UPLOAD_LIFETIME_HOURS", default=72)
+UPLOAD_MAX_BYTES = env.number(name="ASSAY_UPLOAD_MAX_BYTES", default=60 * 2**30)
+UPLOAD_KEEP_FREE_BYTES = env.number(name="ASSAY_UPLOAD_KEEP_FREE_BYTES", default=2 * 2**30)
+
+KEY_FOLDER = VAR / "keys"
+SCRATCH_ROOT = VAR / "scratch"
+
+CELERY_BROKER_URL = env.text(name="BROKER_URL", default=EMBEDDED_HOME.broker_url)
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "workflow"
+CELERY_TASK_ROUTES = {"assay.workflow.tasks.score*": {"queue": "scoring"}}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+LEASE_SECONDS = env.number(name="ASSAY_LEASE_SECONDS", default=60)
+HEARTBEAT_SECONDS = env.number(name="ASSAY_HEARTBEAT_SECONDS", default=10)
+REAPER_SECONDS = env.number(name="ASSAY_REAPER_SECONDS", default=15)
+CELERY_BEAT_SCHEDULE = {"reap": {"task": "assay.workflow.tasks.reap", "schedule": REAPER_SECONDS}}
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "celerybeat-schedule")
+
+API_THROTTLE = {
+    "anonymous": env.text(name="ASSAY_THROTTLE_ANONYMOUS", default="120/m"),
+    "user": env.text(name="ASSAY_THROTTLE_USER", default="1200/m"),
+    "sign_in": env.text(name="ASSAY_THROTTLE_SIGN_IN", default="20/m"),
+}
+
+EMAIL_BACKEND = (
+    "django.core.mail.backends.smtp.EmailBackend"
+    if env.text(name="ASSAY_EMAIL_HOST")
+    else ("django.core.mail.backends.console.EmailBackend")
+)
+EMAIL_HOST = env.text(name="ASSAY_EMAIL_HOST")
+EMAIL_PORT = env.number(name="ASSAY_EMAIL_PORT", default=25)
+DEFAULT_FROM_EMAIL = env.text(name="ASSAY_EMAIL_FROM", default="assay@localhost")
+
+SECURE_SSL_REDIRECT = False  # the proxy in front of us redirects
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_BEHIND_TLS else None
+SECURE_HSTS_SECONDS = 31_536_000 if IS_BEHIND_TLS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = IS_BEHIND_TLS
+SECURE_HSTS_PRELOAD = IS_BEHIND_TLS
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_BEHIND_TLS
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 2**20
+
+LOGGING = logging_settings(level=env.text(name="ASSAY_LOG_LEVEL", default="INFO"))

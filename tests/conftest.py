@@ -1,0 +1,73 @@
+"""What every test may rely on: a real PostgreSQL (started once per process, when the first test asks for it), no broker, no sleep.
+
+`DATABASE_URL` chooses a server of your own instead. Messages to Celery go into memory and nobody reads them: a test that wants
+a task to run calls it.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from django.db import connections
+
+import people
+from assay.config import env
+from assay.config.celery import app as celery_app
+from assay.config.embedded import home_under, running_postgres
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[None]:
+    """Point Django at an embedded PostgreSQL of this test process, unless the environment names one."""
+    if env.text(name="DATABASE_URL"):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="assay-") as folder:
+        Path(folder).chmod(0o711)  # as root the server runs as `nobody`, who has to pass through
+        with running_postgres(home=home_under(var=Path(folder)), is_durable=False) as home:
+            connections.databases["default"].update(env.database(url=home.database_url))
+            yield
+            connections.close_all()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(postgres, django_db_modify_db_settings_parallel_suffix):
+    """pytest-django asks for this before it makes the test database."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _doorbells_ring_in_memory() -> None:
+    celery_app.conf.update(broker_url="memory://", task_always_eager=False)
+
+
+@pytest.fixture(autouse=True)
+def files(settings, tmp_path) -> Path:
+    """Storage, uploads, keys and scratch of this test alone."""
+    settings.STORAGES = {
+        "default": {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            "OPTIONS": {"location": str(tmp_path / "files")},
+        },
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+    settings.UPLOAD_ROOT = tmp_path / "uploads"
+    settings.KEY_FOLDER = tmp_path / "keys"
+    settings.SCRATCH_ROOT = tmp_path / "scratch"
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    return tmp_path / "files"
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The moment a test plays at."""
+    return NOW
+
+
+@pytest.fixture
+def scene(db) -> people.Scene:
+    """Olga's challenge `brains` with its open phase `final`, Pia's team in it, Otto outside."""
+    return people.scene()
