@@ -1,0 +1,89 @@
+"""Surface metrics, all read off the same `SurfaceDistances`: NSD, percentiles, Hausdorff and mean distances.
+
+Definitions are those of google-deepmind/surface-distance. Like there, an empty surface gives infinite distances; NaN
+stands where nothing can be said (both surfaces empty). What such a value is *worth* is decided in `conventions.py`,
+never here.
+"""
+
+import math
+
+import numpy as np
+
+from evaluator.surface import DirectedDistances, SurfaceDistances
+
+
+def normalised_surface_dice(surface: SurfaceDistances, *, tolerance_mm: float) -> float:
+    """NSD: the share (by area) of both surfaces within the tolerance (`<=`) of each other; NaN if both are empty."""
+    within = total = 0.0
+    for directed in (surface.reference_to_prediction, surface.prediction_to_reference):
+        within += area_within(directed, tolerance_mm=tolerance_mm)
+        total += total_area(directed)
+    return within / total if total else math.nan
+
+
+def surface_overlap(surface: SurfaceDistances, *, tolerance_mm: float) -> tuple[float, float]:
+    """The share of the reference surface near the prediction, and the other way round; NaN for an empty surface."""
+    shares = []
+    for directed in (surface.reference_to_prediction, surface.prediction_to_reference):
+        total = total_area(directed)
+        shares.append(area_within(directed, tolerance_mm=tolerance_mm) / total if total else math.nan)
+    return shares[0], shares[1]
+
+
+def percentile_distance(surface: SurfaceDistances, *, percent: float) -> float:
+    """The larger of the two directed, area-weighted percentiles (HD95 at 95); infinite when a surface is empty."""
+    return max(
+        directed_percentile(surface.reference_to_prediction, percent=percent),
+        directed_percentile(surface.prediction_to_reference, percent=percent),
+    )
+
+
+def hausdorff_distance(surface: SurfaceDistances) -> float:
+    """The largest distance from any element of one surface to the other; infinite when a surface is empty."""
+    return max(_largest(surface.reference_to_prediction), _largest(surface.prediction_to_reference))
+
+
+def mean_distances(surface: SurfaceDistances) -> tuple[float, float]:
+    """Area-weighted mean distance there and back; NaN from an empty surface, infinite towards one."""
+    return _mean(surface.reference_to_prediction), _mean(surface.prediction_to_reference)
+
+
+def average_symmetric_surface_distance(surface: SurfaceDistances) -> float:
+    """ASSD: the area-weighted mean over both surfaces pooled; infinite when one is empty, NaN when both are."""
+    directions = (surface.reference_to_prediction, surface.prediction_to_reference)
+    total = sum(total_area(directed) for directed in directions)
+    return sum(distance_integral(directed) for directed in directions) / total if total else math.nan
+
+
+def directed_percentile(directed: DirectedDistances, *, percent: float) -> float:
+    """The smallest distance within which `percent` of the surface's area lies (no interpolation); infinite if empty."""
+    if directed.is_empty:
+        return math.inf
+    order = np.lexsort((directed.areas, directed.distances_mm))
+    areas = directed.areas[order]
+    # Summed and divided exactly as the reference implementation does, so that ties at the percentile fall the same way.
+    position = int(np.searchsorted(np.cumsum(areas) / np.sum(areas), percent / 100.0))
+    return float(directed.distances_mm[order[min(position, areas.size - 1)]])
+
+
+def area_within(directed: DirectedDistances, *, tolerance_mm: float) -> float:
+    """Area of the elements whose distance is at most the tolerance."""
+    return float(np.sum(directed.areas[directed.distances_mm <= tolerance_mm]))
+
+
+def total_area(directed: DirectedDistances) -> float:
+    """Area of the whole surface."""
+    return float(np.sum(directed.areas))
+
+
+def distance_integral(directed: DirectedDistances) -> float:
+    """Sum of distance times area over the surface."""
+    return float(np.sum(directed.distances_mm * directed.areas))
+
+
+def _mean(directed: DirectedDistances) -> float:
+    return math.nan if directed.is_empty else distance_integral(directed) / total_area(directed)
+
+
+def _largest(directed: DirectedDistances) -> float:
+    return math.inf if directed.is_empty else float(directed.distances_mm.max())
