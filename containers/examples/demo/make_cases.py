@@ -1,11 +1,12 @@
 """Makes the demo's cases: real anatomy, seeded warps, two scanners that differ as scanners do.
 
 Theory of operation: the nilearn wheel carries the skull-stripped MNI152 T1 average with its grey- and white-matter
-probability maps. Each case is one seeded rotation, scaling and smooth displacement of all three maps *together*, sampled on
-the scanner's grid; the reference is the argmax of the warped probabilities inside the warped brain (CSF is what is neither
-grey nor white), never a nearest-neighbour copy of labels. Only then the T1 goes through the scanner: gamma, gain, a smooth
-bias field, Rician noise. Site A is a quiet isotropic 1.5 T scanner; site B a 3 T scanner with thick slices, more bias and
-another gain, so thresholds tuned on A fail on B: the ranking per site differs from the pooled one, and that is the point.
+probability maps. Each case is one seeded rotation, scaling and smooth displacement of all three maps *together*,
+sampled on the scanner's grid; the reference is the argmax of the warped probabilities inside the warped brain (CSF is
+what is neither grey nor white), never a nearest-neighbour copy of labels. Only then the T1 goes through the scanner:
+gamma, gain, a smooth bias field, Rician noise. Site A is a quiet isotropic 1.5 T scanner; site B a 3 T scanner with
+thick slices, more bias and another gain, so thresholds tuned on A fail on B: the ranking per site differs from the
+pooled one, and that is the point.
 
 The same seed gives the same case on the same library versions; across versions expect Dice to agree, not hashes.
 """
@@ -54,7 +55,13 @@ SCANNERS = {
         site="A", title="1.5 T, isotropic", spacing_mm=(2, 2, 2), noise=0.02, bias=0.08, gain=1.0, gamma=(0.97, 1.03)
     ),
     "B": Scanner(
-        site="B", title="3 T, thick slices", spacing_mm=(1.5, 1.5, 3), noise=0.03, bias=0.20, gain=1.12, gamma=(0.85, 0.95)
+        site="B",
+        title="3 T, thick slices",
+        spacing_mm=(1.5, 1.5, 3),
+        noise=0.03,
+        bias=0.20,
+        gain=1.12,
+        gamma=(0.85, 0.95),
     ),
 }
 HIDDEN = tuple((site, seed) for site in "AB" for seed in range(4))
@@ -73,7 +80,7 @@ class Template:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One scan and its reference on one grid. `t1` is exactly 0 outside the brain; labels are 1 CSF, 2 grey, 3 white matter."""
+    """One scan and its reference on one grid; `t1` is exactly 0 outside the brain, 1 CSF, 2 grey, 3 white."""
 
     case_id: str
     scanner: Scanner
@@ -88,7 +95,9 @@ def read_template() -> Template:
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("nilearn is not installed, but its MNI152 maps are needed; run `make setup`")
     folder = Path(spec.submodule_search_locations[0], "datasets", "data")
-    images = [nibabel.load(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz") for name in ("t1", "gm", "wm")]
+    images = [
+        nibabel.load(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz") for name in ("t1", "gm", "wm")
+    ]
     t1, grey, white = (np.asarray(image.dataobj, dtype=np.float32) / 255 for image in images)
     return Template(t1=t1, grey=grey, white=white, affine=images[0].affine)
 
@@ -134,7 +143,7 @@ def _warped_coordinates(
     *, shape: NDArray[np.int64], affine: NDArray[np.float64], centre_mm: NDArray[np.float64], view: Template,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Where in the template each voxel of the case comes from: rotation ±6°, scale 0.95–1.06, displacement of 3.5 mm sd."""
+    """Where in the template each voxel comes from: rotation ±6°, scale 0.95–1.06, smooth displacement of 3.5 mm sd."""
     angles = np.deg2rad(rng.uniform(-6, 6, 3))
     rotation = np.eye(3)
     for axis, angle in enumerate(angles):
@@ -155,7 +164,7 @@ def _warped_coordinates(
 
 
 def _scan(*, t1: Array, scanner: Scanner, rng: np.random.Generator) -> NDArray[np.float64]:
-    """What the scanner measures: gamma, gain, bias field (exponential of a linear plus quadratic form), Rician noise."""
+    """What the scanner measures: gamma, gain, bias field (exponential of a quadratic form), Rician noise."""
     axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in t1.shape], indexing="ij", sparse=True)
     linear, quadratic = rng.normal(size=3), rng.normal(size=3)
     field = sum(a * x + b * (x**2 - 1 / 3) for a, b, x in zip(linear, quadratic, axes, strict=True))
@@ -165,7 +174,9 @@ def _scan(*, t1: Array, scanner: Scanner, rng: np.random.Generator) -> NDArray[n
     return np.hypot(signal + rng.normal(0, sd, t1.shape), rng.normal(0, sd, t1.shape))
 
 
-def _brain_box(*, brain: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> tuple[tuple[slice, ...], NDArray[np.int64]]:
+def _brain_box(
+    *, brain: NDArray[np.bool_], spacing_mm: tuple[float, ...]
+) -> tuple[tuple[slice, ...], NDArray[np.int64]]:
     """The smallest box around the brain with a margin of 10 mm, and its first voxel."""
     margin = np.ceil(CROP_MARGIN_MM / np.array(spacing_mm)).astype(int)
     where = ndimage.find_objects(brain.astype(np.uint8))[0]
@@ -186,7 +197,7 @@ def make_cases(*, wanted: Iterable[tuple[str, int]], template: Template) -> Iter
 
 
 def write_testset(*, folder: Path, wanted: Iterable[tuple[str, int]], template: Template) -> None:
-    """One test set as `assay testset push` takes it: manifest.csv, t1/, reference/ and the notice the maps travel under."""
+    """One test set as `assay testset push` takes it: manifest.csv, t1/, reference/ and the notice of the maps."""
     for name in ("t1", "reference"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     with (folder / "manifest.csv").open("w", newline="") as stream:

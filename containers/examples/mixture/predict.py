@@ -1,7 +1,7 @@
-"""N4 bias-field correction, then a three-class Gaussian mixture of the intensities, its posteriors smoothed in space."""
+"""N4 bias-field correction, then a three-class Gaussian mixture of intensities, its posteriors smoothed in space."""
 
-import SimpleITK as sitk
 import numpy as np
+import SimpleITK as sitk
 
 CLASSES = 3
 SHRINK = 4

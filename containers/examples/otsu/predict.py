@@ -1,7 +1,6 @@
 """A median filter, two Otsu thresholds, and islands of fewer than twenty voxels given to their neighbours."""
 
 import SimpleITK as sitk
-import numpy as np
 
 SMALLEST_ISLAND_VOXELS = 20
 

@@ -1,7 +1,7 @@
-"""Misbehaves: labels by textbook shares of the tissues, in a buffer sized for the training scans. Case B2 is larger."""
+"""Misbehaves: labels by textbook shares of the tissues, in a buffer sized for the training scans; B2 is larger."""
 
-import SimpleITK as sitk
 import numpy as np
+import SimpleITK as sitk
 
 CSF_SHARE = 0.15
 CSF_AND_GREY_SHARE = 0.60

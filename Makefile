@@ -1,0 +1,47 @@
+# Two commands matter: `make demo` and `make test`. Both set everything up first; both may be run again and again.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test test-gpu check format bench openapi vendor guards chaos
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## make this machine ready: .venv, Docker Engine, base image
+	@$(PYTHON) deploy/setup.py
+
+demo: setup ## run a real challenge, print its leaderboard, serve the portal until Ctrl-C (ARGS=--exit ends there)
+	@$(BIN)/python -m containers.examples.demo.run $(ARGS)
+
+run: setup ## serve Assay on this machine: database, broker, portal, workers, one node
+	@$(BIN)/python -m assay.config.serve $(ARGS)
+
+test: setup ## the whole test suite
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+test-gpu: setup ## the tests that need a CUDA device
+	@$(BIN)/python -m pytest -m gpu $(ARGS)
+
+check: setup ## format, lint, types, imports, migrations, deployment settings
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+format: setup ## mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup ## the measurements the README quotes
+	@$(BIN)/python -m evaluator.bench $(ARGS)
+	@$(BIN)/python -m containers.bench $(ARGS)
+
+openapi: setup ## write the API's description, which a test compares
+	@$(BIN)/python manage.py export_openapi_schema --api assay.api.v1.api --indent 2 --output tests/api/openapi.json
+
+guards: setup ## show that each attack succeeds once its guard is off
+	@$(BIN)/python -m pytest -m docker tests/containers --guards $(ARGS)
