@@ -1,0 +1,86 @@
+"""The one table of what a value is worth when a formula cannot say: empty masks and cases without a usable prediction.
+
+| situation          | means                                                                    |
+| ------------------ | ------------------------------------------------------------------------ |
+| `both_empty`       | the structure is absent and nothing was predicted                        |
+| `reference_empty`  | the structure is absent, something was predicted (false positive)        |
+| `prediction_empty` | the structure is there, nothing was predicted (missed)                   |
+| `failed`           | no usable prediction at all: file missing, unreadable, wrong grid, time-out, … |
+
+A protocol may set each cell per metric: a number, `diagonal` (the case's space diagonal in mm), `compute` (what the formula
+gives; for a failed case, as if the prediction were empty) or null (undefined, not counted). What it leaves out follows
+`default_value`. Every substituted value carries its situation, or the failure, as its reason.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from evaluator.metrics import Direction, Metric
+from evaluator.overlap import Overlap
+
+Worth = float | str | None
+DIAGONAL = "diagonal"
+COMPUTE = "compute"
+NOT_DEFINED = "not_defined"
+"""The reason of a value whose formula divides by zero or knows no distance, where the protocol says `compute`."""
+
+
+class Situation(StrEnum):
+    """When a formula cannot say what a value is worth."""
+
+    BOTH_EMPTY = "both_empty"
+    REFERENCE_EMPTY = "reference_empty"
+    PREDICTION_EMPTY = "prediction_empty"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conventions:
+    """Situation → metric id → worth, with overrides for single failure classes such as `timeout`."""
+
+    table: Mapping[Situation, Mapping[str, Worth]]
+    by_failure: Mapping[str, Mapping[str, Worth]]
+
+    def worth(self, situation: Situation, *, metric_id: str, failure: str | None = None) -> Worth:
+        """What the protocol says the metric is worth in this situation."""
+        if failure is not None:
+            override = self.by_failure.get(failure.partition(":")[0], {})
+            if metric_id in override:
+                return override[metric_id]
+        return self.table[situation][metric_id]
+
+
+def situation_of(overlap: Overlap) -> Situation | None:
+    """Which masks are empty, if any."""
+    if not overlap.reference_voxels:
+        return Situation.REFERENCE_EMPTY if overlap.prediction_voxels else Situation.BOTH_EMPTY
+    return None if overlap.prediction_voxels else Situation.PREDICTION_EMPTY
+
+
+def default_value(metric: Metric, situation: Situation) -> Worth:
+    """The default table: nothing there and nothing predicted is perfect; everything else that is empty or failed is worst.
+
+    Statistics that are summed, and differences of volume, follow their formula; for a failed case the prediction then counts
+    as empty.
+    """
+    if metric.direction is Direction.NONE:
+        return COMPUTE
+    if situation is Situation.FAILED:
+        return metric.worst
+    if metric.name in _DEFINED_ON_EMPTY_MASKS:
+        return COMPUTE
+    return metric.best if situation is Situation.BOTH_EMPTY else metric.worst
+
+
+_DEFINED_ON_EMPTY_MASKS = frozenset({"volume_difference"})
+
+
+def resolve(worth: Worth, *, computed: float, diagonal_mm: float) -> float | None:
+    """The number a worth stands for in this case; None when it is undefined or the formula gives no finite number."""
+    if worth == DIAGONAL:
+        return diagonal_mm
+    if worth == COMPUTE:
+        return computed if math.isfinite(computed) else None
+    return None if worth is None else float(worth)

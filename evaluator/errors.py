@@ -1,0 +1,74 @@
+"""The family tree of everything this library raises on purpose.
+
+    EvaluatorError
+    ├── ProtocolError      the protocol document is wrong: says where (line, column), what was found and what is expected
+    ├── InvalidVolume      an untrusted file is not an acceptable volume: a reason from the closed list `Reason`
+    ├── InvalidReference   our own reference cannot be used: the organizer's fault, never the participant's
+    └── UnavailableBackend the chosen backend cannot run on this machine
+
+Texts never hold a path or a host name: they travel to participants.
+"""
+
+from enum import StrEnum
+
+
+class EvaluatorError(Exception):
+    """Anything this library refuses to do, with a text fit for the person who asked."""
+
+
+class ProtocolError(EvaluatorError):
+    """A protocol document that cannot be used. `line` and `column` count from 1; 0 means the whole document."""
+
+    def __init__(self, *, where: str, found: str, expected: str, line: int = 0, column: int = 0) -> None:
+        self.where = where
+        self.found = found
+        self.expected = expected
+        self.line = line
+        self.column = column
+        position = f"line {line}, column {column}: " if line else ""
+        super().__init__(f"{position}{where}: found {found}; expected {expected}")
+
+
+class Reason(StrEnum):
+    """Why an untrusted volume was refused. The list is closed: these words are all a participant ever sees."""
+
+    MISSING = "missing"
+    NOT_A_REGULAR_FILE = "not_a_regular_file"
+    TOO_LARGE = "too_large"
+    FORMAT_UNSUPPORTED = "format_unsupported"
+    GZIP_CORRUPT = "gzip_corrupt"
+    TRUNCATED = "truncated"
+    TRAILING_DATA = "trailing_data"
+    HEADER_INVALID = "header_invalid"
+    EXTERNAL_DATA = "external_data"
+    DIMENSIONS_INVALID = "dimensions_invalid"
+    DATA_TYPE_UNSUPPORTED = "data_type_unsupported"
+    SCALED = "scaled"
+    SPACING_INVALID = "spacing_invalid"
+    AFFINE_INVALID = "affine_invalid"
+    NOT_FINITE = "not_finite"
+    NOT_INTEGRAL = "not_integral"
+    LABEL_UNKNOWN = "label_unknown"
+    SHAPE_MISMATCH = "shape_mismatch"
+    SPACING_MISMATCH = "spacing_mismatch"
+    AFFINE_MISMATCH = "affine_mismatch"
+    TABLE_INVALID = "table_invalid"
+    READER_LIMIT = "reader_limit"
+
+
+class InvalidVolume(EvaluatorError):  # noqa: N818 - it names what is wrong, and the family says the rest
+    """An untrusted file that is not an acceptable volume."""
+
+    def __init__(self, *, reason: Reason, found: str, expected: str) -> None:
+        self.reason = reason
+        self.found = found
+        self.expected = expected
+        super().__init__(f"{reason}: found {found}; expected {expected}")
+
+
+class InvalidReference(EvaluatorError):  # noqa: N818 - it names what is wrong, and the family says the rest
+    """A reference of ours that cannot be used: the organizer's fault, so no participant is ever scored against it."""
+
+
+class UnavailableBackend(EvaluatorError):  # noqa: N818 - it names what is wrong, and the family says the rest
+    """The chosen backend cannot run here; the text says what is missing and what to choose instead."""

@@ -1,0 +1,274 @@
+"""The scoring protocol: one document that decides every number of a challenge.
+
+`load_protocol` takes a YAML file, YAML text or a plain mapping; checks it (schema, then meaning) with errors that name the
+line; writes every default out; and hashes the result. Two documents that mean the same have the same hash, and what the
+platform stores (`document`) reads back to the same protocol, because nothing in it depends on the order of keys.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from evaluator.conventions import Conventions, Situation
+from evaluator.errors import ProtocolError
+from evaluator.metrics import REGISTRY, Metric
+from evaluator.protocol_document import normalise
+from evaluator.protocol_source import Marks, check_schema, read_source
+from evaluator.volumes.geometry import GridTolerance
+
+__all__ = [
+    "InputSpec",
+    "LabelSpec",
+    "MetricSpec",
+    "OutputKind",
+    "OutputSpec",
+    "Protocol",
+    "Release",
+    "Resources",
+    "hash_document",
+    "load_named_protocol",
+    "load_protocol",
+    "marks_below",
+    "named_protocols",
+    "read_source",
+]
+PROTOCOLS_FOLDER = Path(__file__).with_name("protocols")
+
+
+class OutputKind(StrEnum):
+    """What an algorithm writes."""
+
+    LABEL_MAP = "label_map"
+    MASK_PER_STRUCTURE = "mask_per_structure"
+    MULTICHANNEL = "multichannel"
+    TABLE = "table"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSpec:
+    """One structure: its voxel values (several make a region) or its channel, and how strictly it is measured."""
+
+    name: str
+    values: tuple[int, ...]
+    channel: int | None
+    tolerance_mm: float | None
+    z_crop: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """One file an algorithm finds in its input folder; `file` may hold `{case}`."""
+
+    name: str
+    file: str
+    required: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSpec:
+    """One file, or one per structure, that an algorithm has to write; `file` may hold `{case}` and `{structure}`."""
+
+    name: str
+    kind: OutputKind
+    file: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec:
+    """One metric as this protocol computes it. `id` is its name in every table; `labels` empty means all."""
+
+    id: str
+    metric: Metric
+    options: Mapping[str, Any]
+    rounding: int | None
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one case run may consume and how it is started."""
+
+    run_mode: str
+    wall_seconds: float
+    total_seconds: float | None
+    memory_mb: int
+    gpu_memory_mb: int | None
+    cpus: int
+    gpus: int
+    pids: int
+    shm_mb: int
+    tmp_mb: int
+    output_mb: int
+    on_case_failure: str
+    command: tuple[str, ...] | None
+    environment: Mapping[str, str]
+    input_mount: str
+    output_mount: str
+    profile: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What participants see while a phase hides its results."""
+
+    mode: str
+    rounding: int | None
+    delta: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """A checked protocol. `document` is the normalised plain form, `sha256` the hash of its canonical JSON."""
+
+    name: str
+    title: str
+    version: int
+    preset: str
+    document: dict[str, Any]
+    sha256: str
+    labels: tuple[LabelSpec, ...]
+    ignored_values: tuple[int, ...]
+    unknown_values: str
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    metrics: tuple[MetricSpec, ...]
+    conventions: Conventions
+    geometry: GridTolerance
+    resources: Resources
+    ranking: Mapping[str, Any]
+    release: Release
+    breakdowns: tuple[str, ...]
+
+    @property
+    def output(self) -> OutputSpec:
+        """The output that is scored: the first one listed."""
+        return self.outputs[0]
+
+    @property
+    def allowed_values(self) -> frozenset[int] | None:
+        """Voxel values a prediction may hold; None where unlisted values count as background or masks are binary."""
+        if self.unknown_values == "background" or self.output.kind is not OutputKind.LABEL_MAP:
+            return None
+        return frozenset({0, *self.ignored_values, *(value for label in self.labels for value in label.values)})
+
+    @property
+    def channels(self) -> int:
+        """How many channels the scored output has: 1 but for a multi-channel mask."""
+        if self.output.kind is not OutputKind.MULTICHANNEL:
+            return 1
+        return 1 + max(label.channel or 0 for label in self.labels)
+
+    def input_files(self, case_id: str) -> dict[str, str]:
+        """Name → path below the input folder."""
+        return {item.name: item.file.replace("{case}", case_id) for item in self.inputs}
+
+    def output_files(self, case_id: str) -> dict[str, str]:
+        """Name → path below the output folder; one entry per structure where each has its own file."""
+        files: dict[str, str] = {}
+        for item in self.outputs:
+            path = item.file.replace("{case}", case_id)
+            if item.kind is OutputKind.MASK_PER_STRUCTURE:
+                files |= {label.name: path.replace("{structure}", label.name) for label in self.labels}
+            else:
+                files[item.name] = path
+        return files
+
+
+def load_protocol(
+    source: Path | str | Mapping[str, Any], *, name: str | None = None, marks: Marks | None = None
+) -> Protocol:
+    """The protocol in a YAML file (a Path), YAML text (a str) or a plain mapping; ProtocolError says what is wrong where.
+
+    `name` replaces the document's own name, as when a challenge takes over a published protocol. `marks` says where the
+    values of a mapping stand in the text it was cut out of: see `read_source` and `marks_below`.
+    """
+    marks = dict(marks or {})
+    if isinstance(source, Path):
+        source = source.read_text(encoding="utf-8")
+    if isinstance(source, str):
+        document, marks = read_source(source)
+    else:
+        document = json.loads(json.dumps(dict(source)))
+    if name is not None:
+        document["name"] = name
+    check_schema(document, marks)
+    return _protocol(normalise(document, marks))
+
+
+def marks_below(marks: Marks, *, key: str) -> Marks:
+    """The marks of the part of a document under a top-level key, such as the protocol inside a challenge file."""
+    return {path[1:]: mark for path, mark in marks.items() if path[:1] == (key,)}
+
+
+def load_named_protocol(name: str) -> Protocol:
+    """One of the protocols that come with the evaluator."""
+    path = PROTOCOLS_FOLDER / f"{name}.yaml"
+    if "/" in name or not path.is_file():
+        known = ", ".join(named_protocols())
+        raise ProtocolError(where="protocol", found=f"the name {name!r}", expected=f"one of {known}")
+    return load_protocol(path)
+
+
+def named_protocols() -> tuple[str, ...]:
+    """The names `load_named_protocol` knows, in alphabetical order."""
+    return tuple(sorted(path.stem for path in PROTOCOLS_FOLDER.glob("*.yaml")))
+
+
+def hash_document(document: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of a normalised document."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _protocol(document: dict[str, Any]) -> Protocol:
+    geometry, resources = document["geometry"], document["resources"]
+    command = resources["command"]
+    return Protocol(
+        name=document["name"],
+        title=document["title"],
+        version=document["version"],
+        preset=document["preset"],
+        document=document,
+        sha256=hash_document(document),
+        labels=tuple(LabelSpec(**{**label, "values": tuple(label["values"])}) for label in document["labels"]),
+        ignored_values=tuple(document["ignored_values"]),
+        unknown_values=document["unknown_values"],
+        inputs=tuple(InputSpec(**item) for item in document["inputs"]),
+        outputs=tuple(
+            OutputSpec(**{**item, "kind": OutputKind(item["kind"]), "columns": tuple(item["columns"])})
+            for item in document["outputs"]
+        ),
+        metrics=tuple(_metric(item) for item in document["metrics"]),
+        conventions=_conventions(document["conventions"]),
+        geometry=GridTolerance(
+            corner_voxels=geometry["corner_voxels"],
+            spacing_relative=geometry["spacing_relative"],
+            shape_only=geometry["compare"] == "shape",
+        ),
+        resources=Resources(**{**resources, "command": None if command is None else tuple(command)}),
+        ranking=document["ranking"],
+        release=Release(**document["release"]),
+        breakdowns=tuple(document["breakdowns"]),
+    )
+
+
+def _metric(item: Mapping[str, Any]) -> MetricSpec:
+    return MetricSpec(
+        id=item["id"],
+        metric=REGISTRY[item["name"]],
+        options=MappingProxyType(item["options"]),
+        rounding=item["rounding"],
+        labels=tuple(item["labels"]),
+    )
+
+
+def _conventions(document: Mapping[str, Any]) -> Conventions:
+    return Conventions(
+        table={situation: document[situation.value] for situation in Situation}, by_failure=document["by_failure"]
+    )

@@ -1,0 +1,49 @@
+"""What scoring hands back: plain frozen records, and the only place where their JSON form is written."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+RESULT_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow:
+    """One metric of one label in one case. `value` is None when undefined; `reason` says why a value was substituted."""
+
+    label: str
+    metric: str
+    value: float | None
+    reason: str = ""
+
+    def to_json(self) -> list[Any]:
+        """As the platform stores it: [label, metric, value, reason]."""
+        return [self.label, self.metric, self.value, self.reason]
+
+    @classmethod
+    def from_json(cls, row: Iterable[Any]) -> "ScoreRow":
+        """The inverse of `to_json`."""
+        label, metric, value, reason = row
+        return cls(label=label, metric=metric, value=value, reason=reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseResult:
+    """Every score of one case, in the protocol's order, and the backend that measured it."""
+
+    case_id: str
+    rows: tuple[ScoreRow, ...]
+    backend: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"case": self.case_id, "backend": self.backend, "scores": [row.to_json() for row in self.rows]}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "CaseResult":
+        """The inverse of `to_json`."""
+        return cls(
+            case_id=document["case"],
+            backend=document["backend"],
+            rows=tuple(ScoreRow.from_json(row) for row in document["scores"]),
+        )

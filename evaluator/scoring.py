@@ -1,0 +1,135 @@
+"""From the files of one case to its scores.
+
+Theory of operation. `score_case` walks the protocol, never the prediction: for every metric and label there is exactly one
+row, whatever the algorithm did. Each row is either what the formula gives or, where masks are empty or there is no usable
+prediction, what the protocol's conventions say; then its reason says which. A prediction that cannot be read fails its case,
+not the scorer; a reference that cannot be read is the organizer's fault and stops the scoring.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from evaluator.conventions import COMPUTE, NOT_DEFINED, Situation, resolve, situation_of
+from evaluator.errors import InvalidVolume
+from evaluator.metrics import Scope
+from evaluator.protocol import LabelSpec, MetricSpec, Protocol
+from evaluator.results import CaseResult, ScoreRow
+from evaluator.structures import MeasuredLabel, measure_as_empty, measure_case, reference_grid
+from evaluator.summaries import summarise
+from evaluator.volumes.geometry import Grid
+
+__all__ = ["score_case", "summarise"]
+
+OUTPUT_MISSING = "output_missing"
+OUTPUT_INVALID = "output_invalid"
+NOT_MEASURED = "not_measured"
+CROP_EMPTY = "crop_empty"
+"""The reason when an exclusive z-crop leaves no slice: the reference has one slice only. Scored as a missed structure."""
+
+
+def score_case(
+    *,
+    protocol: Protocol,
+    case_id: str,
+    references: Mapping[str, Path],
+    predictions: Mapping[str, Path] | None,
+    failure: str | None = None,
+    telemetry: Mapping[str, float] | None = None,
+    backend: str = "auto",
+) -> CaseResult:
+    """All scores of one case, whatever became of its prediction.
+
+    `references` and `predictions` map output or structure names to files; a single file may have any name. `failure` is why
+    there is no usable prediction: a verdict such as `timeout`, with or without a detail after a colon.
+    """
+    grid = reference_grid(references)
+    failure = failure or (None if predictions else OUTPUT_MISSING)
+    measured: list[MeasuredLabel] = []
+    if failure is None and predictions:
+        try:
+            measured = measure_case(protocol=protocol, references=references, predictions=predictions, backend=backend)
+        except InvalidVolume as problem:
+            failure = f"{OUTPUT_INVALID}:{problem.reason}"
+    if failure is None:
+        rows = list(score_labels(protocol=protocol, measured=measured, grid=grid))
+    else:
+        rows = list(_failed_rows(protocol, references, failure=failure, grid=grid))
+    rows.extend(_telemetry_rows(protocol, telemetry or {}, failure=failure))
+    return CaseResult(case_id=case_id, rows=tuple(rows), backend=measured[0].backend if failure is None else "")
+
+
+def score_labels(*, protocol: Protocol, measured: Sequence[MeasuredLabel], grid: Grid) -> Iterator[ScoreRow]:
+    """The rows of measured labels: label by label, metric by metric."""
+    for item in measured:
+        situation, reason = _situation(item)
+        for spec in _metrics_of(protocol, item.label):
+            value = _value(spec, item, protocol=protocol, situation=situation, grid=grid)
+            yield _row(spec, item.label.name, value=value, reason=reason)
+
+
+def _situation(item: MeasuredLabel) -> tuple[Situation | None, str]:
+    """Which convention applies to a label, judged on the whole volume first and then where the protocol looks."""
+    situation = situation_of(item.whole)
+    if situation is None and not item.pair.overlap.reference_voxels:
+        return Situation.PREDICTION_EMPTY, CROP_EMPTY
+    situation = situation or situation_of(item.pair.overlap)
+    return situation, situation.value if situation else ""
+
+
+def _value(
+    spec: MetricSpec, item: MeasuredLabel, *, protocol: Protocol, situation: Situation | None, grid: Grid
+) -> float | None:
+    worth = protocol.conventions.worth(situation, metric_id=spec.id) if situation else COMPUTE
+    computed = math.nan
+    if worth == COMPUTE and spec.metric.compute:
+        computed = spec.metric.compute(item.pair, spec.options)
+    return resolve(worth, computed=computed, diagonal_mm=grid.diagonal_mm)
+
+
+def _failed_rows(protocol: Protocol, references: Mapping[str, Path], *, failure: str, grid: Grid) -> Iterator[ScoreRow]:
+    """What the protocol says a case without a usable prediction is worth; `compute` means: as if it were empty."""
+    worths = {
+        spec.id: protocol.conventions.worth(Situation.FAILED, metric_id=spec.id, failure=failure)
+        for spec in protocol.metrics
+    }
+    empty = {}
+    if COMPUTE in worths.values():
+        empty = {item.label.name: item for item in measure_as_empty(protocol=protocol, references=references)}
+    for label in protocol.labels:
+        for spec in _metrics_of(protocol, label):
+            if worths[spec.id] == COMPUTE:
+                item = empty[label.name]
+                value = _value(spec, item, protocol=protocol, situation=situation_of(item.whole), grid=grid)
+            else:
+                value = resolve(worths[spec.id], computed=math.nan, diagonal_mm=grid.diagonal_mm)
+            yield _row(spec, label.name, value=value, reason=failure)
+
+
+def _telemetry_rows(protocol: Protocol, telemetry: Mapping[str, float], *, failure: str | None) -> Iterator[ScoreRow]:
+    """What the run of this case consumed, for protocols that score it; a failed case gets the stated worst."""
+    for spec in protocol.metrics:
+        if spec.metric.scope is not Scope.CASE:
+            continue
+        if failure is None:
+            value = telemetry.get(spec.metric.name)
+            yield _row(spec, "", value=value, reason="" if value is not None else NOT_MEASURED)
+        else:
+            worth = protocol.conventions.worth(Situation.FAILED, metric_id=spec.id, failure=failure)
+            yield _row(spec, "", value=resolve(worth, computed=math.nan, diagonal_mm=0.0), reason=failure)
+
+
+def _metrics_of(protocol: Protocol, label: LabelSpec) -> list[MetricSpec]:
+    return [
+        spec
+        for spec in protocol.metrics
+        if spec.metric.scope is Scope.LABEL and (not spec.labels or label.name in spec.labels)
+    ]
+
+
+def _row(spec: MetricSpec, label: str, *, value: float | None, reason: str) -> ScoreRow:
+    if value is not None and spec.rounding is not None:
+        value = round(value, spec.rounding)
+    return ScoreRow(
+        label=label, metric=spec.id, value=value, reason=reason or ("" if value is not None else NOT_DEFINED)
+    )

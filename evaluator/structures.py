@@ -1,0 +1,236 @@
+"""The labels of one case, measured: from reference and prediction files, in any of the layouts a protocol allows.
+
+| layout               | files                          | in memory at a time        |
+| -------------------- | ------------------------------ | -------------------------- |
+| `label_map`          | one map each                   | both maps                  |
+| `mask_per_structure` | one mask per structure each    | the two masks of one label |
+| `multichannel`       | one 4-D mask each, streamed    | one channel of each        |
+
+A reference may also be one file per structure while predictions are one map, or the other way round. A label with a z-crop is
+measured on the slices its reference has; `exclusive` leaves the last of them out, which is what FLARE's published script does.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluator.backends import LabelMeasurements, measure_pair
+from evaluator.errors import InvalidReference, InvalidVolume, Reason
+from evaluator.metrics import LabelPair
+from evaluator.overlap import Overlap
+from evaluator.protocol import LabelSpec, OutputKind, Protocol
+from evaluator.volumes.geometry import Grid
+from evaluator.volumes.header import refuse
+from evaluator.volumes.strict import Expectation, Labels, ReaderLimits, open_untrusted, read_channels, read_grid
+
+READER_LIMITS = ReaderLimits(voxels=1 << 32)
+Mask = npt.NDArray[np.bool_]
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredLabel:
+    """One label with its counts on the whole volume, and what was measured where the protocol looks."""
+
+    label: LabelSpec
+    whole: Overlap
+    pair: LabelPair
+    backend: str
+
+
+def measure_case(
+    *, protocol: Protocol, references: Mapping[str, Path], predictions: Mapping[str, Path], backend: str
+) -> list[MeasuredLabel]:
+    """Every label of the case, measured. InvalidVolume speaks of the prediction, InvalidReference of the reference."""
+    grid = reference_grid(references)
+    ours = _reference_files(protocol, references)
+    theirs = _Files(
+        layout=protocol.output.kind,
+        files=predictions,
+        expectation=Expectation(
+            grid=grid,
+            tolerance=protocol.geometry,
+            allowed_values=protocol.allowed_values,
+            channels=protocol.channels,
+        ),
+    )
+    if ours.layout is theirs.layout is OutputKind.LABEL_MAP:
+        return measure_maps(
+            labels=protocol.labels,
+            reference=_trusted(ours.map),
+            prediction=theirs.map(),
+            spacing_mm=grid.spacing_mm,
+            backend=backend,
+        )
+    labels = sorted(protocol.labels, key=lambda label: label.channel or 0)
+    pairs = zip(labels, _trusted_masks(ours, labels), theirs.masks(labels), strict=True)
+    by_name = {
+        label.name: _measure_masks(label, reference, prediction, spacing_mm=grid.spacing_mm, backend=backend)
+        for label, reference, prediction in pairs
+    }
+    return [by_name[label.name] for label in protocol.labels]
+
+
+def measure_maps(
+    *, labels: Sequence[LabelSpec], reference: Labels, prediction: Labels, spacing_mm: tuple[float, ...], backend: str
+) -> list[MeasuredLabel]:
+    """All labels of two label maps: those without a crop in one pass."""
+    plain = [label for label in labels if label.z_crop == "none"]
+    pair = measure_pair(
+        reference=reference,
+        prediction=prediction,
+        spacing_mm=spacing_mm,
+        labels=[label.values for label in plain],
+        backend=backend,
+    )
+    by_name = {}
+    for label, measurements in zip(plain, pair.labels, strict=True):
+        masks = _masks_of(label, reference, prediction)
+        by_name[label.name] = _measured(label, measurements, masks, spacing_mm=spacing_mm, backend=pair.backend)
+    for label in labels:
+        if label.z_crop != "none":
+            reference_mask, prediction_mask = _masks_of(label, reference, prediction)()
+            by_name[label.name] = _measure_masks(
+                label, reference_mask, prediction_mask, spacing_mm=spacing_mm, backend=backend
+            )
+    return [by_name[label.name] for label in labels]
+
+
+def reference_grid(references: Mapping[str, Path]) -> Grid:
+    """The grid of a case: the header of its first reference file."""
+    return _trusted(lambda: read_grid(next(iter(references.values())), limits=READER_LIMITS))
+
+
+def measure_as_empty(*, protocol: Protocol, references: Mapping[str, Path]) -> list[MeasuredLabel]:
+    """Every label as if nothing had been predicted: only the reference's voxel counts are real, surfaces are left out."""
+    labels = sorted(protocol.labels, key=lambda label: label.channel or 0)
+    masks = _trusted_masks(_reference_files(protocol, references), labels)
+    by_name = {}
+    for label, mask in zip(labels, masks, strict=True):
+        nothing = np.zeros((1,) * mask.ndim, bool)
+        measured = _measure_masks(label, nothing, nothing, spacing_mm=(1.0,) * mask.ndim, backend="auto")
+        overlap = Overlap(reference_voxels=int(np.count_nonzero(mask)), prediction_voxels=0, intersection_voxels=0)
+        by_name[label.name] = replace(measured, whole=overlap, pair=replace(measured.pair, overlap=overlap))
+    return [by_name[label.name] for label in protocol.labels]
+
+
+def _measure_masks(
+    label: LabelSpec, reference: Mask, prediction: Mask, *, spacing_mm: tuple[float, ...], backend: str
+) -> MeasuredLabel:
+    whole = Overlap(
+        reference_voxels=int(np.count_nonzero(reference)),
+        prediction_voxels=int(np.count_nonzero(prediction)),
+        intersection_voxels=int(np.count_nonzero(reference & prediction)),
+    )
+    crop = _crop(reference, label.z_crop)
+    reference, prediction = reference[..., crop], prediction[..., crop]
+    if not reference.size:
+        reference, prediction = np.zeros((1,) * reference.ndim, bool), np.zeros((1,) * reference.ndim, bool)
+    pair = measure_pair(
+        reference=reference, prediction=prediction, spacing_mm=spacing_mm, labels=[(1,)], backend=backend
+    )
+    measured = _measured(
+        label, pair.labels[0], lambda: (reference, prediction), spacing_mm=spacing_mm, backend=pair.backend
+    )
+    return replace(measured, whole=whole)
+
+
+def _crop(reference: Mask, z_crop: str) -> slice:
+    """The slices along the last stored axis that the reference has; everything without a crop or a reference."""
+    if z_crop == "none":
+        return slice(None)
+    used = np.flatnonzero(reference.any(axis=tuple(range(reference.ndim - 1))))
+    if not used.size:
+        return slice(None)
+    return slice(int(used[0]), int(used[-1]) + (1 if z_crop == "inclusive" else 0))
+
+
+def _masks_of(label: LabelSpec, reference: Labels, prediction: Labels) -> Callable[[], tuple[Mask, Mask]]:
+    return lambda: (np.isin(reference, label.values), np.isin(prediction, label.values))
+
+
+def _measured(
+    label: LabelSpec,
+    measurements: LabelMeasurements,
+    masks: Callable[[], tuple[Mask, Mask]],
+    *,
+    spacing_mm: tuple[float, ...],
+    backend: str,
+) -> MeasuredLabel:
+    pair = LabelPair(
+        overlap=measurements.overlap,
+        surface=measurements.surface,
+        spacing_mm=spacing_mm,
+        tolerance_mm=label.tolerance_mm,
+        masks=masks,
+    )
+    return MeasuredLabel(label=label, whole=measurements.overlap, pair=pair, backend=backend)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Files:
+    """The files of one side of a case and how labels lie in them."""
+
+    layout: OutputKind
+    files: Mapping[str, Path]
+    expectation: Expectation
+
+    def map(self) -> Labels:
+        """The one label map."""
+        return next(self._channels(next(iter(self.files.values()))))
+
+    def masks(self, labels: Sequence[LabelSpec]) -> Iterator[Mask]:
+        """One mask per label, in the order given; for channels that order must be ascending."""
+        if self.layout is OutputKind.MASK_PER_STRUCTURE:
+            for label in labels:
+                if label.name not in self.files:
+                    raise refuse(Reason.MISSING, found=f"no file for {label.name}", expected="one file per structure")
+                yield next(self._channels(self.files[label.name])) != 0
+        elif self.layout is OutputKind.LABEL_MAP:
+            array = self.map()
+            for label in labels:
+                yield np.isin(array, label.values)
+        else:
+            wanted = [label.channel for label in labels]
+            for index, channel in enumerate(self._channels(next(iter(self.files.values())))):
+                for _ in range(wanted.count(index)):
+                    yield channel != 0
+
+    def _channels(self, path: Path) -> Iterator[Labels]:
+        """Every channel of a file; the one before the last is held back until the file has ended well."""
+        with open_untrusted(path, limits=READER_LIMITS) as source:
+            _, channels = read_channels(source, expectation=self.expectation, limits=READER_LIMITS)
+            held = next(channels)
+            for channel in channels:
+                yield held
+                held = channel
+            yield held
+
+
+def _reference_files(protocol: Protocol, references: Mapping[str, Path]) -> _Files:
+    """References as they come: several files are masks, one file is a map, or channels where the output has them."""
+    layout = OutputKind.LABEL_MAP
+    if len(references) > 1 or set(references) & {label.name for label in protocol.labels}:
+        layout = OutputKind.MASK_PER_STRUCTURE
+    elif protocol.output.kind is OutputKind.MULTICHANNEL:
+        layout = OutputKind.MULTICHANNEL
+    channels = protocol.channels if layout is OutputKind.MULTICHANNEL else 1
+    return _Files(layout=layout, files=references, expectation=Expectation(channels=channels))
+
+
+def _trusted_masks(files: _Files, labels: Sequence[LabelSpec]) -> Iterator[Mask]:
+    masks = files.masks(labels)
+    while (mask := _trusted(lambda: next(masks, None))) is not None:
+        yield mask
+
+
+def _trusted(read: Callable[[], Answer]) -> Answer:
+    """What a reference says. A reference that cannot be read is the organizer's fault, never the participant's."""
+    try:
+        return read()
+    except InvalidVolume as problem:
+        raise InvalidReference(f"the reference cannot be used: {problem}") from problem

@@ -1,0 +1,70 @@
+"""From the scores of all cases to a submission's summary.
+
+The headline of a metric is the mean over cases of each case's mean over labels: every case counts the same, however many of its
+labels are defined. Undefined values are left out and counted; a case without any defined value leaves the mean too, and shows in
+`n_undefined`. The standard deviation is that of the case means (n − 1). Pooled metrics divide sums over all cases instead.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evaluator.metrics import Scope
+from evaluator.protocol import MetricSpec, Protocol
+from evaluator.results import CaseResult
+
+Values = Mapping[str, Mapping[str, float | None]]
+"""case → label → value, of one metric."""
+
+
+def summarise(
+    protocol: Protocol, results: Sequence[CaseResult], attributes: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Metric id → mean, sd, median, n, n_undefined, per_label, and one `per_<attribute>` for each of the protocol's breakdowns."""
+    attributes = attributes or {}
+    return {
+        spec.id: _summary(_values_of(spec, results), breakdowns=protocol.breakdowns, attributes=attributes)
+        for spec in protocol.metrics
+        if spec.metric.scope is not Scope.COHORT
+    }
+
+
+def _values_of(spec: MetricSpec, results: Sequence[CaseResult]) -> Values:
+    return {
+        result.case_id: {row.label: row.value for row in result.rows if row.metric == spec.id} for result in results
+    }
+
+
+def _summary(
+    values: Values, *, breakdowns: Sequence[str], attributes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    case_means = {case_id: _mean(row.values()) for case_id, row in values.items()}
+    labels = list(dict.fromkeys(label for row in values.values() for label in row))
+    summary = _statistics(list(case_means.values())) | {
+        "n_undefined": sum(value is None for row in values.values() for value in row.values()),
+        "per_label": {
+            label: _statistics([row[label] for row in values.values() if label in row]) for label in labels if label
+        },
+    }
+    for name in breakdowns:
+        groups: dict[str, list[float | None]] = {}
+        for case_id, mean in case_means.items():
+            groups.setdefault(str(attributes.get(case_id, {}).get(name, "")), []).append(mean)
+        summary[f"per_{name}"] = {group: _statistics(groups[group]) for group in sorted(groups)}
+    return summary
+
+
+def _statistics(values: Sequence[float | None]) -> dict[str, Any]:
+    defined = [value for value in values if value is not None]
+    return {
+        "mean": _mean(defined),
+        "sd": statistics.stdev(defined) if len(defined) > 1 else None,
+        "median": statistics.median(defined) if defined else None,
+        "n": len(defined),
+    }
+
+
+def _mean(values: Any) -> float | None:
+    defined = [value for value in values if value is not None]
+    return math.fsum(defined) / len(defined) if defined else None

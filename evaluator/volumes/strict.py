@@ -1,0 +1,211 @@
+"""The strict reader for files we do not trust: NIfTI-1 (.nii.gz, .nii) and MetaImage (.mha) label maps.
+
+Theory of operation. The header is checked completely before a byte of memory is reserved for voxels; the caller's limits and,
+when it knows the grid the file must have, that grid are compared first. Voxels are then streamed in pieces of a few MiB:
+each piece is checked (finite, whole, an allowed label) and narrowed into the result, so memory is the result plus one piece.
+The stream has to end exactly where the header says. The format is told by the content, never by the name.
+
+Everything refused is an `InvalidVolume` with a reason from a closed list; nothing here raises anything else for any input.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluator.errors import Reason
+from evaluator.volumes import metaimage, nifti
+from evaluator.volumes.geometry import Grid, GridTolerance, grids_match
+from evaluator.volumes.header import VolumeHeader, refuse
+from evaluator.volumes.streams import GZIP_WINDOW, ZLIB_WINDOW, InflatingStream, PlainStream, Stream
+
+PIECE_VOXELS = 1 << 22
+_GZIP_MAGIC = b"\x1f\x8b"
+Labels = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderLimits:
+    """What one file may cost its reader."""
+
+    file_bytes: int = 1 << 30
+    voxels: int = 1 << 31
+    """Over all channels; 45 channels of 914 × 464 × 127 are 2.4e9, so such a protocol reads channel by channel."""
+
+
+DEFAULT_LIMITS = ReaderLimits()
+DEFAULT_TOLERANCE = GridTolerance()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """What the reader demands beyond a well-formed file."""
+
+    grid: Grid | None = None
+    tolerance: GridTolerance = DEFAULT_TOLERANCE
+    allowed_values: frozenset[int] | None = None
+    channels: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMap:
+    """Whole-number voxels in array order (x, y, z) and the grid they lie on."""
+
+    array: Labels
+    grid: Grid
+
+
+def read_label_map(path: Path, *, limits: ReaderLimits = DEFAULT_LIMITS) -> LabelMap:
+    """One label map from a file nobody vouches for; InvalidVolume when it is not exactly that."""
+    with open_untrusted(path, limits=limits) as source:
+        header, channels = read_channels(source, expectation=Expectation(), limits=limits)
+        array = next(channels)
+        next(channels, None)
+    return LabelMap(array=array, grid=header.grid)
+
+
+def read_grid(path: Path, *, limits: ReaderLimits = DEFAULT_LIMITS) -> Grid:
+    """Only the grid: the header is checked, the voxels are not touched."""
+    with open_untrusted(path, limits=limits) as source:
+        return _open_header(source)[0].grid
+
+
+def open_untrusted(path: Path, *, limits: ReaderLimits) -> BinaryIO:
+    """A regular file with one name, opened without following a link, no larger than allowed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise refuse(Reason.MISSING, found="no file", expected="a volume") from None
+    except OSError:
+        raise refuse(Reason.NOT_A_REGULAR_FILE, found="something else", expected="a regular file") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        os.close(descriptor)
+        raise refuse(Reason.NOT_A_REGULAR_FILE, found="a link or special file", expected="a regular file with one name")
+    if status.st_size > limits.file_bytes:
+        os.close(descriptor)
+        raise refuse(Reason.TOO_LARGE, found=f"{status.st_size} bytes", expected=f"at most {limits.file_bytes}")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_channels(
+    source: BinaryIO, *, expectation: Expectation, limits: ReaderLimits
+) -> tuple[VolumeHeader, Iterator[Labels]]:
+    """The checked header, and the channels one after the other; exhaust the iterator to learn that the file ends well."""
+    header, stream = _open_header(source)
+    _check_expectation(header, expectation=expectation, limits=limits)
+    return header, _channels(header, stream, allowed=expectation.allowed_values)
+
+
+def _open_header(source: BinaryIO) -> tuple[VolumeHeader, Stream]:
+    """Recognise the format by content, parse its header, and leave the stream at the first voxel."""
+    start = source.read(nifti.HEADER_BYTES)
+    source.seek(0)
+    if start.startswith(_GZIP_MAGIC):
+        stream: Stream = InflatingStream(source, window=GZIP_WINDOW)
+        return _nifti(stream), stream
+    if start[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c"):
+        stream = PlainStream(source)
+        return _nifti(stream), stream
+    if b"=" in start and b"\n" in start and start[:1].isalpha():
+        header = metaimage.parse_metaimage_header(source.read(metaimage.MAX_HEADER_BYTES))
+        source.seek(header.data_offset)
+        return header, InflatingStream(source, window=ZLIB_WINDOW) if header.is_deflated else PlainStream(source)
+    raise refuse(
+        Reason.FORMAT_UNSUPPORTED, found="neither NIfTI-1 nor MetaImage", expected="a .nii.gz, .nii or .mha file"
+    )
+
+
+def _nifti(stream: Stream) -> VolumeHeader:
+    raw = bytearray(nifti.HEADER_BYTES)
+    stream.read_into(memoryview(raw))
+    header = nifti.parse_nifti_header(bytes(raw))
+    stream.read_into(memoryview(bytearray(header.data_offset - nifti.HEADER_BYTES)))
+    return header
+
+
+def _check_expectation(header: VolumeHeader, *, expectation: Expectation, limits: ReaderLimits) -> None:
+    if header.channels != expectation.channels:
+        raise refuse(Reason.SHAPE_MISMATCH, found=f"{header.channels} channels", expected=f"{expectation.channels}")
+    if header.grid.voxels * header.channels > limits.voxels:
+        raise refuse(
+            Reason.TOO_LARGE,
+            found=f"{header.grid.voxels * header.channels} voxels",
+            expected=f"at most {limits.voxels}",
+        )
+    if expectation.grid is None:
+        return
+    mismatch = grids_match(expectation.grid, header.grid, expectation.tolerance)
+    if mismatch:
+        raise refuse(mismatch.reason, found=mismatch.found, expected=mismatch.expected)
+
+
+def _channels(header: VolumeHeader, stream: Stream, *, allowed: frozenset[int] | None) -> Iterator[Labels]:
+    voxels = header.grid.voxels
+    stored = header.stored_type
+    target = _target_type(stored, allowed)
+    for _ in range(header.channels):
+        flat = np.empty(voxels, dtype=target)
+        for begin in range(0, voxels, PIECE_VOXELS):
+            end = min(begin + PIECE_VOXELS, voxels)
+            raw = bytearray((end - begin) * stored.itemsize)
+            stream.read_into(memoryview(raw))
+            flat[begin:end] = _checked_piece(np.frombuffer(raw, dtype=stored), allowed=allowed, target=target)
+        yield flat.reshape(header.grid.shape, order="F")
+    stream.finish()
+
+
+def _target_type(stored: np.dtype[np.generic], allowed: frozenset[int] | None) -> np.dtype[np.integer[Any]]:
+    """The narrowest type that holds every value that can pass: by the allowed labels, else by what was stored."""
+    if allowed is not None:
+        return np.result_type(*(np.min_scalar_type(value) for value in allowed | {0}))
+    if stored.kind == "f" or stored.itemsize == 8:
+        return np.dtype(np.int32)
+    return stored.newbyteorder("=")  # type: ignore[return-value]  # integers only reach this line
+
+
+def _checked_piece(
+    piece: npt.NDArray[Any], *, allowed: frozenset[int] | None, target: np.dtype[np.integer[Any]]
+) -> npt.NDArray[Any]:
+    if piece.dtype.kind == "f":
+        if not np.isfinite(piece).all():
+            raise refuse(Reason.NOT_FINITE, found="a voxel that is infinite or not a number", expected="whole numbers")
+        if not (piece == np.rint(piece)).all():
+            raise refuse(Reason.NOT_INTEGRAL, found="a voxel that is not whole", expected="labels, not probabilities")
+    low, high = piece.min(), piece.max()
+    bounds = np.iinfo(target)
+    if low < bounds.min or high > bounds.max:
+        raise refuse(
+            Reason.LABEL_UNKNOWN, found=f"labels from {low:g} to {high:g}", expected=_allowed_text(allowed, bounds)
+        )
+    narrow = piece.astype(target)
+    if allowed is not None:
+        _check_allowed(narrow, allowed=allowed)
+    return narrow
+
+
+def _check_allowed(narrow: npt.NDArray[Any], *, allowed: frozenset[int]) -> None:
+    """Whether only allowed labels occur. One table look-up per voxel; for bytes, a deletion that leaves nothing."""
+    if narrow.dtype == np.uint8:
+        unknown: Any = narrow.tobytes().translate(None, delete=bytes(sorted(value for value in allowed | {0})))
+        label = unknown[0] if unknown else None
+    else:
+        present = np.unique(narrow)
+        strange = [int(value) for value in present if int(value) not in allowed and value != 0]
+        label = strange[0] if strange else None
+    if label is not None:
+        raise refuse(
+            Reason.LABEL_UNKNOWN, found=f"label {label}", expected=_allowed_text(allowed, np.iinfo(narrow.dtype))
+        )
+
+
+def _allowed_text(allowed: frozenset[int] | None, bounds: np.iinfo[Any]) -> str:
+    if allowed is None:
+        return f"labels from {bounds.min} to {bounds.max}"
+    values = sorted(allowed | {0})
+    return "one of " + ", ".join(str(value) for value in values[:20]) + (", …" if len(values) > 20 else "")

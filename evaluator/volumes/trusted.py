@@ -1,0 +1,74 @@
+"""Readers for files an organizer vouches for: NIfTI, MetaImage, NRRD and DICOM folders, through SimpleITK.
+
+Never call this on anything a container wrote: SimpleITK follows what a header says to other files. `strict.py` is for those.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluator.errors import EvaluatorError, UnavailableBackend
+from evaluator.volumes.canonical import CanonicalFile, write_canonical_array
+from evaluator.volumes.geometry import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """Voxels in array order (x, y, z) and the grid they lie on."""
+
+    array: npt.NDArray[Any]
+    grid: Grid
+
+
+def read_image(path: Path) -> Volume:
+    """The image in `path`: a file SimpleITK reads, or a folder with one DICOM series."""
+    sitk = _simpleitk()
+    try:
+        image = _read_series(sitk, path) if path.is_dir() else sitk.ReadImage(str(path))
+    except RuntimeError as problem:
+        raise EvaluatorError(f"{path.name} cannot be read as an image: {str(problem).splitlines()[-1]}") from problem
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        image = image[:, :, :, 0]
+    if image.GetDimension() > 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise EvaluatorError(f"{path.name} has more than one channel; expected one 2-D or 3-D image per file")
+    array = np.transpose(sitk.GetArrayFromImage(image))
+    return Volume(array=array, grid=_grid(image))
+
+
+def write_canonical(volume: Volume, path: Path) -> CanonicalFile:
+    """Write a trusted volume our way."""
+    return write_canonical_array(volume.array, grid=volume.grid, path=path)
+
+
+def _simpleitk() -> Any:
+    try:
+        import SimpleITK as sitk  # noqa: N813 - 60 MB that only ingestion needs
+    except ImportError:
+        raise UnavailableBackend("reading this file needs SimpleITK: install `assay[ingest]`") from None
+    return sitk
+
+
+def _read_series(sitk: Any, folder: Path) -> Any:
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        raise EvaluatorError(f"{folder.name} holds {len(series)} DICOM series; expected exactly one")
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    return reader.Execute()
+
+
+def _grid(image: Any) -> Grid:
+    """RAS+ grid of an LPS+ image."""
+    axes = image.GetDimension()
+    spacing = image.GetSpacing()
+    direction = np.eye(3)
+    direction[:axes, :axes] = np.reshape(image.GetDirection(), (axes, axes))
+    affine = np.eye(4)
+    affine[:3, :3] = direction * np.array([*spacing, 1.0][:3])
+    affine[:axes, 3] = image.GetOrigin()
+    affine[:2] *= -1.0
+    rows = tuple(tuple(float(value) for value in row) for row in affine)
+    return Grid(shape=tuple(image.GetSize()), spacing_mm=tuple(spacing), affine=rows)  # type: ignore[arg-type]  # 4 × 4
