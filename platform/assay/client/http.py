@@ -1,0 +1,115 @@
+"""One connection to one server's `/api/v1`: adds the token, turns every failure into a `ClientError`."""
+
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from assay.client.errors import RefusedError, UnreachableError
+
+API = "/api/v1"
+TIMEOUT = httpx.Timeout(60, connect=10)
+RETRY_SECONDS = (0.5, 1, 2, 4)
+"""Pauses between attempts of a request that changes nothing."""
+BUSY = frozenset({429, 502, 503, 504})
+
+
+class Connection:
+    """Asks and answers in JSON. `token` may be empty for what anybody may see."""
+
+    def __init__(self, *, url: str, token: str = "", transport: httpx.BaseTransport | None = None) -> None:
+        headers = {"Accept": "application/json", "User-Agent": "assay-client"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport, follow_redirects=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: str | int | None) -> Any:
+        """The JSON at this path; tried again when the network or a busy server was the reason it failed."""
+        parameters = {name: value for name, value in query.items() if value is not None}
+        for pause in RETRY_SECONDS:
+            try:
+                return _json(self._send("GET", path, params=parameters))
+            except UnreachableError:
+                time.sleep(pause)
+            except RefusedError as refusal:
+                if refusal.status not in BUSY:
+                    raise
+                time.sleep(pause)
+        return _json(self._send("GET", path, params=parameters))
+
+    def get_bytes(self, path: str) -> bytes:
+        """What lies at this path, as it is."""
+        return self._send("GET", path).content
+
+    def post(self, path: str, document: Mapping[str, Any] | None = None) -> Any:
+        """Send a document; the answer's JSON. Never repeated on its own: it may have arrived."""
+        return _json(self._send("POST", path, json=dict(document or {})))
+
+    def put(self, path: str, document: Mapping[str, Any]) -> Any:
+        """Put a document; the answer's JSON."""
+        return _json(self._send("PUT", path, json=dict(document)))
+
+    def delete(self, path: str) -> None:
+        """Delete what lies at this path."""
+        self._send("DELETE", path)
+
+    def send(
+        self, method: str, path: str, *, headers: Mapping[str, str], content: Iterable[bytes] | bytes = b""
+    ) -> httpx.Response:
+        """One request with headers and a body of its own, for protocols that are not JSON (tus)."""
+        return self._send(method, path, headers=dict(headers), content=content)
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        address = path if path.startswith(("/", "http")) else f"{API}/{path}"
+        try:
+            response = self._http.request(method, address, **arguments)
+        except httpx.TransportError as error:
+            raise UnreachableError(
+                f"{self.url} does not answer",
+                found=str(error) or type(error).__name__,
+                what_to_do="check the address and the network; `assay login URL` chooses another server",
+            ) from error
+        if response.is_success:
+            return response
+        raise _refusal(response)
+
+
+def _json(response: httpx.Response) -> Any:
+    if response.status_code == httpx.codes.NO_CONTENT or not response.content:
+        return None
+    try:
+        return response.json()
+    except ValueError as error:
+        found = response.headers.get("content-type", "no content type")
+        raise UnreachableError(
+            f"{response.url} is not an Assay server", found=found, expected="application/json",
+            what_to_do="check the address given to `assay login`",
+        ) from error  # fmt: skip
+
+
+def _refusal(response: httpx.Response) -> RefusedError:
+    """The server's own words when it used our error envelope, else its status in ours."""
+    try:
+        error = response.json()["error"]
+        texts = {name: str(error.get(name) or "") for name in ("code", "found", "expected", "what_to_do")}
+        return RefusedError(str(error["message"]), status=response.status_code, **texts)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        advice = {
+            401: "run `assay login`",
+            413: "a proxy in between refuses requests of this size: ask its operator",
+        }.get(response.status_code, "if it stays, tell the operator of the server")
+        words = f"The server answered {response.status_code} {response.reason_phrase}"
+        return RefusedError(words, status=response.status_code, what_to_do=advice)

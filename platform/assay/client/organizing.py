@@ -1,0 +1,131 @@
+"""What organizers do from the command line: push a challenge and its test sets, open and publish phases."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import click
+
+from assay.client.bundles import pack_folder
+from assay.client.participating import json_option, phase_option
+from assay.client.session import Session, pass_session, phase_path
+from assay.client.uploads import describe_file, upload_file
+from assay.client.watching import choose_reporter
+
+
+@click.group()
+def challenge() -> None:
+    """Push, publish and list challenges."""
+
+
+@challenge.command("push")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--slug", default="", help="Which challenge; the one FILE names when not given.")
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@pass_session
+def push_challenge(session: Session, file: Path, slug: str, dry_run: bool) -> None:
+    """Create or update the challenge that FILE describes."""
+    source = file.read_text()
+    with session.connect() as connection:
+        answer = connection.put(f"challenges/{slug or slug_in(source)}", {"source": source, "dry_run": dry_run})
+    for change in answer["changes"]:
+        click.echo(f"  {change}")
+    click.echo("Nothing was changed." if dry_run or not answer["changes"] else "Done.")
+
+
+def slug_in(source: str) -> str:
+    """The top-level `slug` of a challenge file; the server reads the rest and says where it is wrong."""
+    for line in source.splitlines():
+        if line.startswith("slug:"):
+            return line.removeprefix("slug:").partition("#")[0].strip().strip("\"'")
+    raise click.UsageError("The file has no line `slug: …` at its top level; write one, or give --slug.")
+
+
+@challenge.command("publish")
+@click.argument("slug")
+@pass_session
+def publish_challenge(session: Session, slug: str) -> None:
+    """Let everybody see the challenge."""
+    with session.connect() as connection:
+        connection.post(f"challenges/{slug}/publish")
+    click.echo(f"{slug} is public.")
+
+
+@challenge.command("list")
+@json_option
+@pass_session
+def list_challenges(session: Session, as_json: bool) -> None:
+    """List the challenges you may see."""
+    with session.connect() as connection:
+        answer = connection.get("challenges")
+    rows = answer["items"] if isinstance(answer, dict) else answer
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['slug']}: {row['title']} ({row['status']})")
+
+
+@click.group()
+def testset() -> None:
+    """Push test sets: hidden cases and public ones."""
+
+
+@testset.command("push")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--challenge", "slug", required=True)
+@click.option("--name", required=True, help="Such as hidden; pushing a name again makes a new version.")
+@click.option("--public", "is_public", is_flag=True, help="Anyone may download these cases, references included.")
+@click.option("--phase", "phases", multiple=True, help="Use it in this phase of the challenge; may be repeated.")
+@pass_session
+def push_testset(
+    session: Session, folder: Path, slug: str, name: str, is_public: bool, phases: tuple[str, ...]
+) -> None:
+    """Push FOLDER: a manifest.csv (case_id, input:<name>, reference, attributes) and the files it names."""
+    with (
+        tempfile.TemporaryDirectory(prefix="assay-testset-") as scratch,
+        session.connect() as connection,
+        choose_reporter("auto") as reporter,
+    ):
+        archive = Path(scratch) / f"{name}.tar"
+        pack_folder(folder=folder, archive=archive)
+        file = describe_file(path=archive, on_progress=lambda done, total: reporter.transfer("hashing", done, total))
+        upload_id = upload_file(
+            connection=connection,
+            file=file,
+            purpose="testset",
+            on_progress=lambda done, total: reporter.transfer("uploading", done, total),
+        )
+        request = {"name": name, "upload_id": upload_id, "is_public": is_public, "phases": list(phases)}
+        answer = connection.post(f"challenges/{slug}/testsets", request)
+    click.echo(
+        f"{slug}/{name} version {answer['version']}: {answer['case_count']} cases, sha256 {answer['sha256'][:12]}…"
+    )
+
+
+@click.group()
+def phase() -> None:
+    """Open, close and publish a phase."""
+
+
+def _phase_command(action: str, words: str) -> click.Command:
+    @click.command(action, help=words)
+    @phase_option
+    @pass_session
+    def command(session: Session, phase: str) -> None:
+        with session.connect() as connection:
+            connection.post(f"{phase_path(phase)}/{action}")
+        click.echo(f"{phase}: {action} done.")
+
+    return command
+
+
+for _action, _words in (
+    ("publish", "Let participants see results from now on."),
+    ("embargo", "Hide results from participants again."),
+    ("pause", "Take no submissions for now."),
+    ("resume", "Take submissions again."),
+):
+    phase.add_command(_phase_command(_action, _words))
+
+COMMANDS = (challenge, testset, phase)

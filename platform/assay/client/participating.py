@@ -1,0 +1,235 @@
+"""What participants do from the command line: join, submit, watch, read the board, take part as a team."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from assay.client.display import leaderboard_table, submissions_table
+from assay.client.errors import ClientError
+from assay.client.http import Connection
+from assay.client.images import archive_of
+from assay.client.records import Leaderboard, Submission
+from assay.client.session import Session, pass_session, phase_path, split_phase
+from assay.client.uploads import describe_file, upload_file
+from assay.client.watching import Reporter, choose_reporter, wait_until_finished
+
+CACHE = Path("~/.cache/assay/images")
+
+phase_option = click.option("--phase", required=True, metavar="CHALLENGE/PHASE", help="Such as mni-brain-tissue/open.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+
+
+@click.command()
+@click.argument("challenge")
+@click.option("--team", default="", help="Take part with this team; alone when not given.")
+@pass_session
+def join(session: Session, challenge: str, team: str) -> None:
+    """Take part in CHALLENGE."""
+    with session.connect() as connection:
+        connection.post(f"challenges/{challenge}/join", {"team": team} if team else {})
+    click.echo(f"You take part in {challenge}.")
+
+
+@click.command()
+@click.argument("image")
+@phase_option
+@click.option("--name", required=True, help="The algorithm's name on the leaderboard.")
+@click.option("--description", default="")
+@click.option("--link", default="", help="Repository or paper.")
+@click.option("--team", default="", help="The team to submit as, when you are in several.")
+@click.option("--wait", is_flag=True, help="Stay until it has finished; the exit code says how.")
+@click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True)
+@pass_session
+def submit(session: Session, /, image: str, phase: str, name: str, wait: bool, progress: str, **words: str) -> None:
+    """Submit IMAGE: an archive (docker save or OCI, plain, .gz or .zst) or the name of a local Docker image.
+
+    An interrupted upload goes on where it stopped when the same command is given again.
+    """
+    with session.connect() as connection, choose_reporter(progress) as reporter:
+        _check_eligibility(connection=connection, phase=phase)
+        upload_id = _send(connection=connection, path=_archive(image), purpose=_purpose(image), reporter=reporter)
+        request = {
+            "upload_id": upload_id,
+            "name": name,
+            "description": words["description"],
+            "url": words["link"],
+            "team": words["team"],
+        }
+        submission = Submission.from_json(connection.post(f"{phase_path(phase)}/submissions", request))
+        reporter.submission(submission)
+        if wait:
+            submission = wait_until_finished(connection=connection, submission_id=submission.id, reporter=reporter)
+    if progress != "json":
+        click.echo(f"#{submission.number} {submission.name}: {submission.status}: {submission.outcome}")
+        click.echo(submission.url or submission.id)
+    if submission.status in ("failed", "cancelled"):
+        raise SystemExit(1)
+
+
+def _archive(image: str) -> Path:
+    return archive_of(image=image, cache=CACHE.expanduser())
+
+
+def _purpose(image: str) -> str:
+    """A zip holds predictions; anything else is an algorithm image."""
+    return "predictions" if image.endswith(".zip") and Path(image).is_file() else "image"
+
+
+def _check_eligibility(*, connection: Connection, phase: str) -> None:
+    """Ask before any byte is sent whether we may submit, and say each reason why not with its cure."""
+    eligibility = connection.get(phase_path(phase)).get("eligibility")
+    if eligibility is None or eligibility["can_submit"]:
+        return
+    failing = [condition for condition in eligibility["conditions"] if not condition["ok"]]
+    raise ClientError(
+        f"You cannot submit to {phase} now",
+        found="; ".join(condition["text"] for condition in failing),
+        what_to_do="; ".join(condition["cure"] for condition in failing if condition.get("cure")),
+    )
+
+
+def _send(*, connection: Connection, path: Path, purpose: str, reporter: Reporter) -> str:
+    file = describe_file(path=path, on_progress=lambda done, total: reporter.transfer("hashing", done, total))
+    return upload_file(
+        connection=connection,
+        file=file,
+        purpose=purpose,
+        on_progress=lambda done, total: reporter.transfer("uploading", done, total),
+    )
+
+
+@click.command()
+@click.argument("submission", required=False)
+@click.option("--phase", default="", metavar="CHALLENGE/PHASE", help="Only this phase.")
+@click.option("--all", "everybody", is_flag=True, help="Everybody's, as far as you may see them.")
+@click.option("--wait", is_flag=True, help="Stay until SUBMISSION has finished.")
+@json_option
+@pass_session
+def status(session: Session, submission: str | None, phase: str, everybody: bool, wait: bool, as_json: bool) -> None:
+    """Say where SUBMISSION stands, or list yours."""
+    with session.connect() as connection:
+        if submission:
+            with choose_reporter("auto" if wait else "none") as reporter:
+                if wait:
+                    wait_until_finished(connection=connection, submission_id=submission, reporter=reporter)
+            rows = [connection.get(f"submissions/{submission}")]
+        else:
+            rows = _list_submissions(connection=connection, phase=phase, everybody=everybody)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        Console().print(submissions_table([Submission.from_json(row) for row in rows]))
+
+
+def _list_submissions(*, connection: Connection, phase: str, everybody: bool) -> list[dict[str, Any]]:
+    challenge_slug, phase_slug = split_phase(phase) if phase else (None, None)
+    mine = None if everybody else "true"
+    answer = connection.get("submissions", challenge=challenge_slug, phase=phase_slug, mine=mine)
+    rows: list[dict[str, Any]] = answer["items"] if isinstance(answer, dict) else answer
+    return rows
+
+
+@click.command()
+@phase_option
+@json_option
+@pass_session
+def leaderboard(session: Session, phase: str, as_json: bool) -> None:
+    """Print the ranking of a phase."""
+    with session.connect() as connection:
+        document = connection.get(f"{phase_path(phase)}/leaderboard")
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        Console().print(leaderboard_table(Leaderboard.from_json(document)))
+
+
+@click.command()
+@click.argument("submission")
+@pass_session
+def cancel(session: Session, submission: str) -> None:
+    """Cancel SUBMISSION; a running container is stopped."""
+    with session.connect() as connection:
+        connection.post(f"submissions/{submission}/cancel")
+    click.echo("Cancelled.")
+
+
+@click.command()
+@click.argument("submission")
+@pass_session
+def logs(session: Session, submission: str) -> None:
+    """Print what SUBMISSION's containers wrote: organizers always, participants on public cases."""
+    with session.connect() as connection:
+        click.echo(connection.get_bytes(f"submissions/{submission}/logs"), nl=False)
+
+
+@click.command()
+@click.argument("submission")
+@click.option("--output", type=click.Path(path_type=Path), help="A file instead of the terminal.")
+@pass_session
+def receipt(session: Session, submission: str, output: Path | None) -> None:
+    """Fetch the signed receipt of SUBMISSION; `assay verify` checks it without us."""
+    with session.connect() as connection:
+        document = connection.get_bytes(f"submissions/{submission}/receipt")
+    if output is None:
+        click.echo(document, nl=False)
+    else:
+        output.write_bytes(document)
+
+
+@click.command()
+@click.argument("submission")
+@click.option("--format", "kind", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@pass_session
+def export(session: Session, submission: str, kind: str) -> None:
+    """Write the case scores of SUBMISSION, as far as its phase releases them, to standard output."""
+    with session.connect() as connection:
+        cases = connection.get(f"submissions/{submission}/cases")
+    if kind == "json":
+        click.echo(json.dumps(cases, indent=2))
+        return
+    click.echo("case,label,metric,value,reason")
+    for case in cases:
+        for label, metric, value, reason in case["scores"]:
+            click.echo(f"{case['case_id']},{label},{metric},{'' if value is None else value},{reason}")
+
+
+@click.group()
+def team() -> None:
+    """Make a team, invite to it, join one."""
+
+
+@team.command("create")
+@click.argument("name")
+@pass_session
+def create_team(session: Session, name: str) -> None:
+    """Make a team with you as its captain."""
+    with session.connect() as connection:
+        answer = connection.post("teams", {"name": name})
+    click.echo(f"Team {answer['name']} ({answer['slug']}) exists.")
+
+
+@team.command("invite")
+@click.argument("slug")
+@click.argument("email")
+@pass_session
+def invite(session: Session, slug: str, email: str) -> None:
+    """Make a link that lets one person join your team once."""
+    with session.connect() as connection:
+        answer = connection.post(f"teams/{slug}/invites", {"email": email})
+    click.echo(f"Give {email} this: assay team accept {answer['token']}")
+
+
+@team.command("accept")
+@click.argument("token")
+@pass_session
+def accept(session: Session, token: str) -> None:
+    """Join the team that invited you."""
+    with session.connect() as connection:
+        answer = connection.post("invites/accept", {"token": token})
+    click.echo(f"You are in team {answer['name']}.")
+
+
+COMMANDS = (join, submit, status, leaderboard, cancel, logs, receipt, export, team)

@@ -1,0 +1,223 @@
+"""The `assay` command, as a person types it, against a server with canned answers."""
+
+import json
+import stat
+from importlib.metadata import EntryPoint
+
+import httpx
+import pytest
+
+from assay.client import cli
+
+SUBMISSION = {
+    "id": "s-1", "number": 7, "name": "N4 + mixture", "team": "Mixture", "challenge": "mni-brain-tissue", "phase": "open",
+    "status": "queued", "verdict": "", "verdict_text": "", "progress": {"done": 0, "total": 8, "failed": 0},
+    "queue": {"position": 2, "eta_seconds": 30}, "metrics": {}, "url": "http://server/s/s-1",
+}  # fmt: skip
+PHASE = {"eligibility": {"can_submit": True, "conditions": []}}
+PHASE_PATH = "challenges/mni-brain-tissue/phases/open"
+SIGN_IN = ("--url", "http://server", "--token", "assay_x")
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = tmp_path / "image.tar"
+    path.write_bytes(b"not really an image" * 100)
+    return path
+
+
+def submit(assay, archive, *more):
+    return assay(*SIGN_IN, "submit", str(archive), "--phase", "mni-brain-tissue/open", "--name", "N4 + mixture", *more)
+
+
+def at(status, done=0, failed=0, **more):
+    return {**SUBMISSION, "status": status, "progress": {"done": done, "total": 8, "failed": failed}, **more}
+
+
+def test_login_keeps_the_token_for_its_owner_only(assay, server, tmp_path):
+    server.will_answer("POST", "tokens", {"token": "assay_secret", "expires_at": "2027-01-01T00:00:00Z"})
+    result = assay("login", "http://server", "--username", "pia", input="password\n")
+    assert result.exit_code == 0, result.output
+    assert "Signed in to http://server as pia until 2027-01-01" in result.output
+    path = tmp_path / "config" / "assay" / "config.json"
+    assert json.loads(path.read_text())["token"] == "assay_secret"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_saved_token_goes_to_its_own_server_only(assay, server):
+    server.will_answer("POST", "tokens", {"token": "assay_secret", "expires_at": "2027-01-01T00:00:00Z"})
+    server.will_answer("GET", "me", {"username": "pia"})
+    assay("login", "http://server", "--username", "pia", input="password\n")
+    sent = []
+    handle = server.handle
+    server.handle = lambda request: sent.append(request.headers.get("Authorization")) or handle(request)
+    assert "pia on http://server" in assay("whoami").output
+    assay("--url", "http://elsewhere", "whoami")
+    assert sent == ["Bearer assay_secret", None]
+
+
+def test_a_person_who_never_signed_in_is_told_how(assay):
+    result = assay("whoami")
+    assert result.exit_code == 1
+    assert "No server is known" in result.output
+    assert "what to do: run `assay login URL`" in result.output
+
+
+def test_submit_sends_the_image_and_says_where_it_stands(assay, server, archive):
+    server.will_answer("GET", PHASE_PATH, PHASE)
+    server.will_answer("POST", f"{PHASE_PATH}/submissions", SUBMISSION, status=201)
+    result = submit(assay, archive, "--link", "https://example.org/paper")
+    assert result.exit_code == 0, result.output
+    assert "#7 N4 + mixture: queued: position 2 in the queue" in result.output
+    assert bytes(server.uploads["u1"].content) == archive.read_bytes()
+    request = {
+        "upload_id": "u1",
+        "name": "N4 + mixture",
+        "description": "",
+        "url": "https://example.org/paper",
+        "team": "",
+    }
+    assert server.requests[-1] == ("POST", f"{PHASE_PATH}/submissions", request)
+
+
+def test_submit_asks_whether_it_may_before_it_sends_a_byte(assay, server, archive):
+    condition = {"ok": False, "text": "0 of 10 submissions left today", "cure": "wait until Tue 09:12"}
+    server.will_answer("GET", PHASE_PATH, {"eligibility": {"can_submit": False, "conditions": [condition]}})
+    result = submit(assay, archive)
+    assert result.exit_code == 1
+    assert "0 of 10 submissions left today" in result.output
+    assert "wait until Tue 09:12" in result.output
+    assert server.uploads == {}
+
+
+def test_submit_and_wait_ends_well_when_the_submission_does(assay, server, archive):
+    server.will_answer("GET", PHASE_PATH, PHASE)
+    server.will_answer("POST", f"{PHASE_PATH}/submissions", SUBMISSION, status=201)
+    server.will_answer("GET", "submissions/s-1", at("running", 3), at("scoring", 8), at("done", 8, 1))
+    result = submit(assay, archive, "--wait")
+    assert result.exit_code == 0, result.output
+    assert "#7 N4 + mixture: done: 8 of 8 cases, 1 failed" in result.output
+
+
+def test_submit_and_wait_fails_with_the_verdict_when_the_submission_does(assay, server, archive):
+    words = "time limit of 5 s reached on 3 cases in a row; 8 of 8 cases failed"
+    server.will_answer("GET", PHASE_PATH, PHASE)
+    server.will_answer("POST", f"{PHASE_PATH}/submissions", SUBMISSION, status=201)
+    server.will_answer("GET", "submissions/s-1", at("failed", 8, 8, verdict="timeout", verdict_text=words))
+    result = submit(assay, archive, "--wait")
+    assert result.exit_code == 1
+    assert words in result.output
+
+
+def test_programs_get_progress_as_json_lines(assay, server, archive):
+    server.will_answer("GET", PHASE_PATH, PHASE)
+    server.will_answer("POST", f"{PHASE_PATH}/submissions", SUBMISSION, status=201)
+    server.will_answer("GET", "submissions/s-1", at("running", 3), at("running", 3), at("done", 8))
+    result = submit(assay, archive, "--wait", "--progress", "json")
+    events = [json.loads(line) for line in result.output.splitlines()]
+    assert {"event": "uploading", "percent": 100} in events
+    assert [e["status"] for e in events if e["event"] == "submission"] == ["queued", "running", "done"]
+
+
+def test_an_error_of_the_server_is_shown_in_its_own_words(assay, server):
+    error = {
+        "code": "unknown_label",
+        "message": "line 12: label 4 is not declared",
+        "found": "4",
+        "expected": "1, 2 or 3",
+    }
+    server.will_answer("GET", f"{PHASE_PATH}/leaderboard", {"error": error}, status=422)
+    result = assay(*SIGN_IN, "leaderboard", "--phase", "mni-brain-tissue/open")
+    assert result.exit_code == 1
+    assert result.output == "Error: line 12: label 4 is not declared\n  found: 4\n  expected: 1, 2 or 3\n"
+
+
+def test_a_phase_is_named_by_its_challenge_and_itself(assay):
+    result = assay(*SIGN_IN, "leaderboard", "--phase", "open")
+    assert "CHALLENGE/PHASE, such as mni-brain-tissue/open" in result.output
+
+
+def test_the_leaderboard_shows_units_directions_and_what_is_missing(assay, server, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    entry = {
+        "rank": 1, "team": "Mixture", "name": "N4", "score": 1.5, "failed_cases": 1, "case_count": 8, "seconds_per_case": 1.26,
+        "peak_memory_bytes": 300 * 2**20, "submission_id": "s-1",
+        "metrics": {"dice": {"mean": 0.8914, "sd": 0.0042}, "hd95": {"mean": None, "sd": None}},
+    }  # fmt: skip
+    unranked = {**entry, "rank": None, "team": "Mirror", "seconds_per_case": None, "peak_memory_bytes": None}
+    metrics = [{"name": "dice", "unit": "", "direction": "max"}, {"name": "hd95", "unit": "mm", "direction": "min"}]
+    board = {"phase": "open", "metrics": metrics, "entries": [entry, unranked]}
+    server.will_answer("GET", f"{PHASE_PATH}/leaderboard", board)
+    lines = assay(*SIGN_IN, "leaderboard", "--phase", "mni-brain-tissue/open").output.splitlines()
+    assert "dice ↑" in lines[2]
+    assert "hd95 (mm) ↓" in lines[2]
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "N4" in line]
+    assert cells[0] == ["1", "Mixture", "N4", "0.891 ± 0.004", "–", "1 of 8", "1.3", "300 MiB"]
+    assert cells[1][0] == "–"
+
+
+def test_a_test_set_is_pushed_as_one_tar_that_is_the_same_every_time(assay, server, tmp_path):
+    folder = tmp_path / "hidden"
+    (folder / "t1").mkdir(parents=True)
+    (folder / "t1" / "A0.nii.gz").write_bytes(b"scan")
+    (folder / "A0_reference.nii.gz").write_bytes(b"labels")
+    (folder / "stray.txt").write_text("not named by the manifest")
+    (folder / "manifest.csv").write_text("case_id,site,input:t1,reference\nA0,A,t1/A0.nii.gz,A0_reference.nii.gz\n")
+    answer = {"version": 1, "case_count": 1, "sha256": "abcdef0123456789"}
+    server.will_answer("POST", "challenges/mni-brain-tissue/testsets", answer, status=201)
+    arguments = (
+        "testset",
+        "push",
+        str(folder),
+        "--challenge",
+        "mni-brain-tissue",
+        "--name",
+        "hidden",
+        "--phase",
+        "open",
+    )
+    result = assay(*SIGN_IN, *arguments)
+    assert result.exit_code == 0, result.output
+    assert "mni-brain-tissue/hidden version 1: 1 cases" in result.output
+    (folder / "t1" / "A0.nii.gz").touch()
+    assay(*SIGN_IN, *arguments)
+    first, second = (bytes(upload.content) for upload in server.uploads.values())
+    assert first == second
+    assert b"stray" not in first
+    assert server.requests[-1][2] == {"name": "hidden", "upload_id": "u2", "is_public": False, "phases": ["open"]}
+
+
+@pytest.mark.parametrize("path", ["gone.nii.gz", "../outside.nii.gz"])
+def test_a_manifest_that_names_what_is_not_there_is_refused_here(assay, server, tmp_path, path):
+    folder = tmp_path / "hidden"
+    folder.mkdir()
+    (tmp_path / "outside.nii.gz").touch()
+    (folder / "manifest.csv").write_text(f"case_id,input:t1\nA0,{path}\n")
+    result = assay(*SIGN_IN, "testset", "push", str(folder), "--challenge", "c", "--name", "hidden")
+    assert "1 of 1 files named in" in result.output
+    assert server.uploads == {}
+
+
+def test_a_challenge_is_pushed_under_the_slug_it_names(assay, server, tmp_path):
+    source = "# a comment\nslug: 'mni-brain-tissue'  # the address\ntitle: MNI\n"
+    (tmp_path / "challenge.yaml").write_text(source)
+    server.will_answer("PUT", "challenges/mni-brain-tissue", {"changes": ["phase open: created"], "challenge": {}})
+    result = assay(*SIGN_IN, "challenge", "push", str(tmp_path / "challenge.yaml"), "--dry-run")
+    assert "phase open: created" in result.output
+    assert "Nothing was changed." in result.output
+    assert server.requests == [("PUT", "challenges/mni-brain-tissue", {"source": source, "dry_run": True})]
+
+
+def test_a_server_that_is_not_assay_is_recognised(assay, server, monkeypatch):
+    monkeypatch.setattr(server, "handle", lambda request: httpx.Response(200, text="<html>router</html>"))
+    result = assay(*SIGN_IN, "whoami")
+    assert "is not an Assay server" in result.output
+
+
+def test_every_command_has_help_and_a_broken_room_takes_no_other_down(assay, monkeypatch):
+    broken = EntryPoint(name="broken", value="nowhere.at.all:command", group="assay.commands")
+    monkeypatch.setattr(cli, "entry_points", lambda group: [broken])
+    assert "Not available here: No module named 'nowhere'" in assay("--help").output
+    result = assay("broken", "--flag", "x")
+    assert result.exit_code == 1
+    assert "`assay broken` is not available here" in result.output
