@@ -9,7 +9,9 @@ from containers.verdicts import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one container may consume. Reaching a limit has a stated consequence: see the table in `containers/README.md`."""
+    """What one container may consume. Reaching a limit has a stated consequence: see the table in
+    `containers/README.md`.
+    """
 
     wall_seconds: float = 600.0
     memory_bytes: int = 8 * 2**30
@@ -21,6 +23,8 @@ class Limits:
     output_bytes: int = 1 * 2**30
     output_inodes: int = 1024
     log_bytes: int = 1 * 2**20
+    working_dir_bytes: int = 4 * 2**30
+    """Size of the writable copy of the image's working directory; `legacy` profile only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,9 @@ class OutputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """One container: an image by ID, a read-only input folder, a capped output, limits. Nothing about cases or challenges."""
+    """One container: an image by ID, a read-only input folder, a capped output, limits. Nothing about cases or
+    challenges.
+    """
 
     name: str
     image_id: str
@@ -50,6 +56,8 @@ class RunSpec:
     profile: str = "default"
     """`default` or `legacy` (uid 0 without capabilities, writable copy of the working directory)."""
     gpu_uuids: tuple[str, ...] = ()
+    cpu_ids: tuple[int, ...] = ()
+    """Host CPUs to pin to; empty lets the runner choose `limits.cpus` of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,15 @@ class CollectedOutput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutputProblem:
+    """Why one expected file could not be taken."""
+
+    name: str
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
     """How one container ended."""
 
@@ -71,6 +88,8 @@ class RunResult:
     """Closed-vocabulary detail, such as "missing", "symlink", "engine_unreachable"."""
     exit_code: int | None = None
     outputs: tuple[CollectedOutput, ...] = ()
+    problems: tuple[OutputProblem, ...] = ()
+    """One per expected file that is not in `outputs`; a container that sees many cases may fail some of them only."""
     log: bytes = b""
     """Interleaved stdout and stderr, capped at `limits.log_bytes`; untrusted bytes."""
     usage: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,184 @@
+"""RunSpec → the engine's container options. Pure: the same arguments always make the same document.
+
+This file *is* the sandbox: every line of `container_body` takes something away from somebody else's program. The
+documents it makes for typical runs are committed under `tests/containers/options/`, so a weakened sandbox shows up as
+a diff.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from containers.engine import ImageFacts
+from containers.seccomp import seccomp_profile
+from containers.spec import Limits, RunSpec
+
+ALGORITHM_UID = 65532
+LEGACY = "legacy"
+OPEN_FILES = 65536
+COVERED_VOLUME_BYTES = 16 * 2**20
+IMAGE_VARIABLES_REMOVED = ("LD_PRELOAD", "LD_AUDIT", "LD_DEBUG", "LD_PROFILE")
+"""Hooks of the engine run as root and inherit the container's environment (CVE-2025-23266)."""
+
+# Arbitrary uids have no home and `/` is read-only: every cache that would go there goes to /tmp instead.
+WRITABLE_PLACES = (
+    "HOME",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "MPLCONFIGDIR",
+    "TORCH_HOME",
+    "NUMBA_CACHE_DIR",
+    "TRITON_CACHE_DIR",
+)
+TMP = "/tmp"  # noqa: S108 - the path inside the container, a tmpfs of its own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """One host folder (`bind`) or engine volume (`volume`) inside the container."""
+
+    kind: str
+    source: str
+    target: str
+    is_read_only: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As the engine's API wants it."""
+        document: dict[str, Any] = {
+            "Type": self.kind,
+            "Source": self.source,
+            "Target": self.target,
+            "ReadOnly": self.is_read_only,
+        }
+        if self.kind == "bind":
+            document["BindOptions"] = {"Propagation": "rprivate"}
+        return document
+
+
+def user_of(profile: str) -> str:
+    """`uid:gid` the algorithm runs as, whatever its image says."""
+    return "0:0" if profile == LEGACY else f"{ALGORITHM_UID}:{ALGORITHM_UID}"
+
+
+def capacity_bytes(limit_bytes: int) -> int:
+    """How large a store for `limit_bytes` is made. The slack is what tells "reached the limit" from "went over it"."""
+    return limit_bytes + max(4 * 2**20, limit_bytes // 32)
+
+
+def container_body(
+    *,
+    spec: RunSpec,
+    image: ImageFacts,
+    mounts: tuple[Mount, ...],
+    labels: Mapping[str, str],
+    cpu_ids: tuple[int, ...],
+    user: str,
+    open_files: int = OPEN_FILES,
+    cgroup_parent: str = "",
+) -> dict[str, Any]:
+    """The document for `POST /containers/create`: image by ID, no network, no privileges, every resource capped."""
+    body: dict[str, Any] = {
+        "Image": spec.image_id,
+        "User": user,
+        "Env": environment(spec=spec, image=image),
+        "Labels": dict.fromkeys(image.labels, "") | dict(labels),
+        "Hostname": "sandbox",
+        "NetworkDisabled": True,
+        "AttachStdin": False,
+        "OpenStdin": False,
+        "Tty": False,
+        "Healthcheck": {"Test": ["NONE"]},
+        "StopSignal": "SIGKILL",
+        "HostConfig": host_config(
+            spec=spec,
+            image=image,
+            mounts=mounts,
+            cpu_ids=cpu_ids,
+            open_files=open_files,
+            cgroup_parent=cgroup_parent,
+        ),
+    }
+    if spec.command is not None:
+        body["Entrypoint"] = list(spec.command)
+        body["Cmd"] = []
+    if spec.working_dir is not None:
+        body["WorkingDir"] = spec.working_dir
+    return body
+
+
+def host_config(
+    *,
+    spec: RunSpec,
+    image: ImageFacts,
+    mounts: tuple[Mount, ...],
+    cpu_ids: tuple[int, ...],
+    open_files: int,
+    cgroup_parent: str,
+) -> dict[str, Any]:
+    """The half of the document that takes things away."""
+    limits = spec.limits
+    config: dict[str, Any] = {
+        "NetworkMode": "none",
+        "ReadonlyRootfs": True,
+        "Privileged": False,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
+        "PidsLimit": limits.pids,
+        "Memory": limits.memory_bytes,
+        "MemorySwap": limits.memory_bytes,
+        "ShmSize": limits.shm_bytes,
+        "CpusetCpus": ",".join(str(cpu) for cpu in cpu_ids),
+        "OomScoreAdj": 500,
+        "Ulimits": ulimits(limits, open_files=open_files),
+        "Tmpfs": tmpfs_mounts(limits=limits, image=image, mounts=mounts),
+        "Mounts": [mount.to_json() for mount in mounts],
+        "Init": True,
+        "AutoRemove": False,
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "2"}},
+    }
+    if cgroup_parent:
+        config["CgroupParent"] = cgroup_parent
+    if spec.gpu_uuids:
+        config["DeviceRequests"] = [
+            {"Driver": "nvidia", "DeviceIDs": list(spec.gpu_uuids), "Capabilities": [["gpu", "compute", "utility"]]}
+        ]
+    return config
+
+
+def environment(*, spec: RunSpec, image: ImageFacts) -> list[str]:
+    """Organizer's variables, then ours, which win. A bare name removes the variable that the image sets."""
+    organizers = {name: value for name, value in spec.environment.items() if name not in IMAGE_VARIABLES_REMOVED}
+    set_by_us = {
+        **organizers,
+        **dict.fromkeys(WRITABLE_PLACES, TMP),
+        "USER": "algo",
+        "NVIDIA_VISIBLE_DEVICES": ",".join(spec.gpu_uuids) or "void",
+        "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+    }
+    dangerous = {name for name in image.variables if name in IMAGE_VARIABLES_REMOVED or name.startswith("NVIDIA_")}
+    return [f"{name}={value}" for name, value in sorted(set_by_us.items())] + sorted(dangerous - set_by_us.keys())
+
+
+def ulimits(limits: Limits, *, open_files: int) -> list[dict[str, Any]]:
+    """Open files, no core dumps, and a largest file. The last also caps what a sparse file may claim to hold."""
+    largest = max(capacity_bytes(limits.output_bytes), limits.tmp_bytes, limits.shm_bytes, limits.working_dir_bytes)
+    caps = {"nofile": open_files, "core": 0, "fsize": largest}
+    return [{"Name": name, "Soft": cap, "Hard": cap} for name, cap in caps.items()]
+
+
+def tmpfs_mounts(*, limits: Limits, image: ImageFacts, mounts: tuple[Mount, ...]) -> dict[str, str]:
+    """A sized /tmp (executable: JIT compilers need it), and a small cover over every VOLUME the image declares.
+
+    Without the cover a declared volume is a writable, unlimited, anonymous place under a read-only root.
+    """
+    taken = {mount.target.rstrip("/") for mount in mounts} | {TMP, ""}
+    covers = {
+        path: f"rw,nosuid,nodev,noexec,size={COVERED_VOLUME_BYTES},mode=1777"
+        for path in image.volumes
+        if path.rstrip("/") not in taken
+    }
+    return {TMP: f"rw,nosuid,nodev,exec,size={limits.tmp_bytes},mode=1777", **covers}

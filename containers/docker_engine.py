@@ -1,0 +1,252 @@
+"""The real engine: Docker (or Podman's Docker API) over its socket. The only file that imports docker.
+
+It speaks the low-level API: what `arguments.py` wrote reaches the engine unchanged. Errors are translated here, once.
+A read that times out surfaces in three different exception types (docker-py lets requests' and urllib3's through);
+all of them mean that the engine gave no answer.
+"""
+
+import contextlib
+import re
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import docker
+import docker.errors
+import requests.exceptions
+import urllib3.exceptions
+
+from containers.engine import OWNER_LABEL, ContainerBody, ContainerState, EngineFacts, ImageFacts, OwnedContainer
+from containers.errors import (
+    ContainerStuck,
+    EngineRefused,
+    EngineUnreachable,
+    ImageAbsent,
+    NameTaken,
+    StartRefused,
+)
+
+ANSWER_SECONDS = 60
+REMOVAL_SECONDS = 15
+NO_ANSWER = (
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+    urllib3.exceptions.HTTPError,
+    ConnectionError,
+)
+LEFT_OUT = b"\n[... %d bytes left out ...]\n"
+
+
+class DockerEngine:
+    """Implements `engine.Engine`. Holds one connection pool; `close` it, or use it as a context manager."""
+
+    def __init__(self, *, base_url: str | None = None, answer_seconds: float = ANSWER_SECONDS) -> None:
+        with _translated():
+            self._api = docker.APIClient(base_url=base_url, timeout=answer_seconds, version="1.41")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the sockets back."""
+        self._api.close()
+
+    def facts(self) -> EngineFacts:
+        """From `GET /info`."""
+        with _translated():
+            info = self._api.info()
+        return EngineFacts(
+            version=info["ServerVersion"],
+            cpu_count=info["NCPU"],
+            memory_bytes=info["MemTotal"],
+            cgroup_version=int(info.get("CgroupVersion", "1")),
+            cgroup_driver=info["CgroupDriver"],
+            open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],  # ours, for the daemon's, which does not say
+            architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(info["Architecture"], info["Architecture"]),
+        )
+
+    def image_facts(self, image_id: str) -> ImageFacts:
+        """From `GET /images/{id}/json`."""
+        with _translated(absent=ImageAbsent):
+            document = self._api.inspect_image(image_id)
+        config = document.get("Config") or {}
+        return ImageFacts(
+            image_id=document["Id"],
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            command=tuple(config.get("Cmd") or ()),
+            working_dir=config.get("WorkingDir") or "",
+            volumes=tuple(sorted(config.get("Volumes") or ())),
+            labels=tuple(sorted(config.get("Labels") or ())),
+            variables=tuple(sorted(line.partition("=")[0] for line in config.get("Env") or ())),
+            bytes=document.get("Size", 0),
+        )
+
+    def create(self, *, name: str, body: ContainerBody) -> str:
+        """`POST /containers/create` never pulls."""
+        with _translated(absent=ImageAbsent, conflict=NameTaken):
+            return str(self._api.create_container_from_config(dict(body), name=name)["Id"])
+
+    def start(self, container_id: str) -> None:
+        """`POST /containers/{id}/start`; any refusal is a `StartRefused` with the engine's message."""
+        with _translated(refused=StartRefused):
+            self._api.start(container_id)
+
+    def state(self, container_id: str) -> ContainerState:
+        """From `GET /containers/{id}/json`."""
+        with _translated():
+            document = self._api.inspect_container(container_id)
+        state = document["State"]
+        is_running = bool(state["Running"])
+        started_at = _moment(state["StartedAt"])
+        has_ended = started_at is not None and not is_running
+        return ContainerState(
+            is_running=is_running,
+            created_at=_moment(document["Created"]) or datetime.now(UTC),
+            started_at=started_at,
+            finished_at=_moment(state["FinishedAt"]) if has_ended else None,
+            exit_code=None if is_running else int(state["ExitCode"]),
+            is_out_of_memory=bool(state["OOMKilled"]),
+            process_id=int(state["Pid"]),
+            error=state["Error"],
+        )
+
+    def kill(self, container_id: str) -> None:
+        """`POST /containers/{id}/kill`; 409 says that it is not running any more."""
+        with _translated(), contextlib.suppress(_Gone), _tolerating(404, 409):
+            self._api.kill(container_id, signal="SIGKILL")
+
+    def remove(self, container_id: str) -> None:
+        """`DELETE …?force=1&v=1`, again while the engine says that a removal is in progress, until it is gone."""
+        give_up_at = time.monotonic() + REMOVAL_SECONDS
+        while True:
+            with _translated(), contextlib.suppress(_Gone), _tolerating(404, 409):
+                self._api.remove_container(container_id, force=True, v=True)
+            if not self._exists(container_id):
+                return
+            if time.monotonic() > give_up_at:
+                raise ContainerStuck(f"Still there {REMOVAL_SECONDS} s after its removal was ordered.")
+            time.sleep(0.1)
+
+    def _exists(self, container_id: str) -> bool:
+        with _translated():
+            try:
+                self._api.inspect_container(container_id)
+            except docker.errors.NotFound:
+                return False
+        return True
+
+    def read_log(self, container_id: str, *, max_bytes: int) -> bytes:
+        """A quarter from the beginning, the rest from the end; never more than that in memory."""
+        head, tail, total = bytearray(), bytearray(), 0
+        head_bytes = max_bytes // 4
+        with _translated():
+            for chunk in self._api.logs(container_id, stdout=True, stderr=True, stream=True, follow=False):
+                total += len(chunk)
+                space = head_bytes - len(head)
+                head += chunk[:space]
+                tail += chunk[space:]
+                del tail[: max(0, len(tail) - (max_bytes - head_bytes))]
+        left_out = total - len(head) - len(tail)
+        return bytes(head) + (LEFT_OUT % left_out if left_out else b"") + bytes(tail)
+
+    def containers_of(self, owner: str) -> list[OwnedContainer]:
+        """By our label, which every container of ours carries with our value, whatever its image says."""
+        with _translated():
+            found = self._api.containers(all=True, filters={"label": f"{OWNER_LABEL}={owner}"})
+        return [OwnedContainer(container_id=entry["Id"], name=entry["Names"][0].lstrip("/")) for entry in found]
+
+    def create_volume(self, *, name: str, options: Mapping[str, str], labels: Mapping[str, str]) -> None:
+        """`POST /volumes/create` with the local driver."""
+        with _translated():
+            self._api.create_volume(name=name, driver="local", driver_opts=dict(options), labels=dict(labels))
+
+    def remove_volume(self, name: str) -> None:
+        """`DELETE /volumes/{name}`."""
+        with _translated(), contextlib.suppress(_Gone), _tolerating(404):
+            self._api.remove_volume(name)
+
+    def volumes_of(self, owner: str) -> list[str]:
+        """By our label."""
+        with _translated():
+            found = self._api.volumes(filters={"label": f"{OWNER_LABEL}={owner}"})["Volumes"] or []
+        return [entry["Name"] for entry in found]
+
+    def read_archive(self, container_id: str, path: str) -> Iterator[bytes]:
+        """`GET /containers/{id}/archive`: the daemon walks the container's files, so only for our own programs."""
+        with _translated():
+            chunks, _ = self._api.get_archive(container_id, path)
+            yield from chunks
+
+    def load_image(self, archive: Path) -> None:
+        """`POST /images/load`, streamed."""
+        with archive.open("rb") as file, _translated():
+            for line in self._api.load_image(file, quiet=True):
+                if "error" in line:
+                    raise EngineRefused(f"The engine did not load the archive: {line['error']}")
+
+    def import_image(self, *, root_archive: bytes, entrypoint: tuple[str, ...], tag: str) -> str:
+        """`POST /images/create?fromSrc=-`."""
+        change = f"ENTRYPOINT {list(entrypoint)}".replace("'", '"')
+        with _translated():
+            self._api.import_image_from_data(root_archive, repository=tag, changes=[change])
+        return self.image_facts(tag).image_id
+
+    def image_ids(self) -> set[str]:
+        """Of tagged and untagged images alike."""
+        with _translated():
+            return {entry["Id"] for entry in self._api.images(all=True)}
+
+    def remove_image(self, image_id: str) -> None:
+        """`DELETE /images/{id}?force=1`."""
+        with _translated(), contextlib.suppress(_Gone), _tolerating(404):
+            self._api.remove_image(image_id, force=True)
+
+
+class _Gone(Exception):
+    """The thing is not there any more, which is what was wanted."""
+
+
+@contextlib.contextmanager
+def _tolerating(*codes: int) -> Iterator[None]:
+    try:
+        yield
+    except docker.errors.APIError as error:
+        if error.status_code not in codes:
+            raise
+        raise _Gone from error
+
+
+@contextlib.contextmanager
+def _translated(
+    *,
+    absent: type[EngineRefused] = EngineRefused,
+    conflict: type[EngineRefused] = EngineRefused,
+    refused: type[EngineRefused] = EngineRefused,
+) -> Iterator[None]:
+    """docker-py's errors in our words; 404 and 409 mean different things to different calls."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        message = str(error.explanation or error)
+        if error.status_code == requests.codes.not_found and refused is EngineRefused:
+            raise absent(message) from error
+        if error.status_code == requests.codes.conflict:
+            raise conflict(message) from error
+        raise refused(message) from error
+    except (docker.errors.DockerException, *NO_ANSWER) as error:
+        raise EngineUnreachable(
+            f"No answer from the container engine: {error}. Is it running, and may you use it?"
+        ) from error
+
+
+def _moment(text: str) -> datetime | None:
+    """The daemon's nanosecond timestamp; `None` for its zero time."""
+    if text.startswith("0001-"):
+        return None
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))

@@ -1,0 +1,139 @@
+"""The port: what this room asks of a container engine, and nothing more.
+
+`docker_engine.DockerEngine` is the real one, `fake_engine.FakeEngine` the scripted one; the same contract tests run
+against both. Bodies are the JSON documents of the engine's HTTP API (`POST /containers/create`), as made by
+`arguments.container_body`: Docker and Podman both read them, and they can be committed and compared.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+OWNER_LABEL = "assay.owner"
+"""`<installation>/<node>`: which agent made this container. Several may share one engine; each touches only its own."""
+
+ContainerBody = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineFacts:
+    """What the runner has to know about the engine before it can use it well."""
+
+    version: str
+    cpu_count: int
+    memory_bytes: int
+    cgroup_version: int
+    cgroup_driver: str
+    architecture: str = "amd64"
+    open_files: int = 2**31
+    """The host's hard limit: an engine without CAP_SYS_RESOURCE cannot give a container more."""
+    is_scripted: bool = False
+    """A double: nothing is enforced, so plain folders do and no cgroup is looked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """The parts of an image's configuration that flow into a container unless they are overridden."""
+
+    image_id: str
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    working_dir: str = ""
+    volumes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    """Names of the environment variables the image sets."""
+    bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerState:
+    """What the engine says about a container, with the daemon's own timestamps."""
+
+    is_running: bool
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    is_out_of_memory: bool = False
+    process_id: int = 0
+    error: str = ""
+
+    @property
+    def wall_seconds(self) -> float:
+        """From start to end by the daemon's clock; 0 when it never started or has not ended."""
+        if self.started_at is None or self.finished_at is None:
+            return 0.0
+        return max(0.0, (self.finished_at - self.started_at).total_seconds())
+
+    @property
+    def startup_seconds(self) -> float:
+        """From creation to start by the daemon's clock."""
+        if self.started_at is None:
+            return 0.0
+        return max(0.0, (self.started_at - self.created_at).total_seconds())
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnedContainer:
+    """A container that carries an owner's label."""
+
+    container_id: str
+    name: str
+
+
+class Engine(Protocol):
+    """A container engine. Every method may raise `EngineUnreachable`; refusals are `EngineRefused` and its kind."""
+
+    def facts(self) -> EngineFacts:
+        """About the engine itself; asked once per run, cheap."""
+
+    def image_facts(self, image_id: str) -> ImageFacts:
+        """About one image; `ImageAbsent` when it is not here."""
+
+    def create(self, *, name: str, body: ContainerBody) -> str:
+        """Create, never pull, never start. Returns the container ID; `NameTaken`, `ImageAbsent`."""
+
+    def start(self, container_id: str) -> None:
+        """Start; `StartRefused` when the engine could not."""
+
+    def state(self, container_id: str) -> ContainerState:
+        """The state now."""
+
+    def kill(self, container_id: str) -> None:
+        """SIGKILL. A container that has ended already is no error."""
+
+    def remove(self, container_id: str) -> None:
+        """Kill, remove with its anonymous volumes, and return once it is gone. A missing container is no error."""
+
+    def read_log(self, container_id: str, *, max_bytes: int) -> bytes:
+        """Standard output and error, interleaved; the middle is left out above `max_bytes`."""
+
+    def containers_of(self, owner: str) -> list[OwnedContainer]:
+        """All containers, running or not, whose owner label is exactly this."""
+
+    def create_volume(self, *, name: str, options: Mapping[str, str], labels: Mapping[str, str]) -> None:
+        """A named volume of the engine's `local` driver."""
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a named volume; a missing one is no error."""
+
+    def volumes_of(self, owner: str) -> list[str]:
+        """Names of all volumes whose owner label is exactly this."""
+
+    def read_archive(self, container_id: str, path: str) -> Iterator[bytes]:
+        """A tar stream of `path`. Only for containers that run OUR program: never for a submission's."""
+
+    def load_image(self, archive: Path) -> None:
+        """Load an archive that intake has written. Never an uploaded one: those can replace tags."""
+
+    def import_image(self, *, root_archive: bytes, entrypoint: tuple[str, ...], tag: str) -> str:
+        """Make a one-layer image of our own from a tar of its files; returns its ID."""
+
+    def image_ids(self) -> set[str]:
+        """IDs of all images present."""
+
+    def remove_image(self, image_id: str) -> None:
+        """Remove one image by ID; a missing one is no error."""

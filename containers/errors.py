@@ -1,0 +1,50 @@
+"""The family tree of this room's errors.
+
+    ContainersError
+    ├── EngineError              the engine, or the way to it
+    │   ├── EngineUnreachable      no answer: not running, restarting, or no permission on its socket
+    │   ├── EngineRefused          it answered no
+    │   │   ├── NameTaken            another container has this name: somebody else runs this case run already
+    │   │   ├── ImageAbsent          no image with this ID here: it was evicted after it was accepted
+    │   │   └── StartRefused         created, but could not be started; carries the engine's exit code (126, 127)
+    │   └── ContainerStuck         it would not die or would not go away: the slot needs a look
+    └── WorkspaceError           scratch space could not be made, mounted or cleaned
+
+None of them is a verdict on an algorithm: `runner.run` translates each once, into a `RunResult`.
+"""
+
+
+class ContainersError(Exception):
+    """Anything this room raises on purpose."""
+
+
+class EngineError(ContainersError):
+    """The engine, or the way to it."""
+
+
+class EngineUnreachable(EngineError):
+    """The engine gave no answer."""
+
+
+class EngineRefused(EngineError):
+    """The engine answered no."""
+
+
+class NameTaken(EngineRefused):
+    """A container of this name exists: the name is the node's mutex, so somebody else holds this case run."""
+
+
+class ImageAbsent(EngineRefused):
+    """There is no image with this ID on this node."""
+
+
+class StartRefused(EngineRefused):
+    """The container was created but could not be started."""
+
+
+class ContainerStuck(EngineError):
+    """The container survived SIGKILL or its removal."""
+
+
+class WorkspaceError(ContainersError):
+    """Scratch space could not be made, mounted or cleaned."""

@@ -1,0 +1,252 @@
+"""Run one submitted container to its end: create, start, watch, collect, remove. The one door to containers.
+
+Theory of operation
+-------------------
+`run` makes a workspace (opaque read-only input, capped output), asks `arguments.container_body` for the sandbox,
+creates the container under the name it was given, starts it and hands it to `watchdog.Watch`. Its name is the node's
+mutex: a second attempt at the same case run is refused by the engine itself.
+
+Everything that can be observed goes into one `verdicts.Ending`; `verdicts.judge` alone decides what it means.
+Durations are the daemon's two timestamps. Output is taken only after the container is removed and the output is
+sealed, so nothing can change under the reader's hands. Nothing the algorithm does makes `run` raise: an exception
+from here is a bug of ours; a failure of the engine or the disk is the verdict `infrastructure`.
+
+Cleaning up is the reverse order on every path: container, then its cgroup, then mounts, then folders. A process that
+dies in between leaves a container with its owner's label and a folder with a free lock: `remove_strays` finds both.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+from containers.arguments import LEGACY, OPEN_FILES, Mount, container_body, user_of
+from containers.collect import collect_outputs
+from containers.engine import ContainerState, Engine, EngineFacts
+from containers.errors import (
+    ContainerStuck,
+    EngineError,
+    EngineRefused,
+    EngineUnreachable,
+    ImageAbsent,
+    NameTaken,
+    WorkspaceError,
+)
+from containers.spec import RunResult, RunSpec
+from containers.telemetry import Cgroup, cgroup_of_process, parent_cgroup
+from containers.verdicts import Ending, Reason, judge
+from containers.watchdog import Clock, SystemClock, Watch, excess
+from containers.workspace import OutputStore, Workspace, best_store, sweep, workspace
+
+logger = logging.getLogger(__name__)
+
+PLATFORM_PROBLEMS: dict[type[BaseException], Reason] = {
+    ImageAbsent: Reason.IMAGE_ABSENT,
+    NameTaken: Reason.NAME_TAKEN,
+    ContainerStuck: Reason.CONTAINER_STUCK,
+    EngineUnreachable: Reason.ENGINE_UNREACHABLE,
+    EngineRefused: Reason.ENGINE_REFUSED,
+    WorkspaceError: Reason.SCRATCH_FAILED,
+    OSError: Reason.SCRATCH_FAILED,
+}
+"""Most specific first."""
+
+IMAGE_PROBLEMS = {
+    "executable file not found": Reason.ENTRY_POINT_NOT_RUNNABLE,
+    "exec format error": Reason.ENTRY_POINT_NOT_RUNNABLE,
+    "no command specified": Reason.ENTRY_POINT_NOT_RUNNABLE,
+    "chdir to cwd": Reason.ENTRY_POINT_NOT_RUNNABLE,
+    "not a directory": Reason.MOUNT_POINT_BLOCKED,
+    "is not directory": Reason.MOUNT_POINT_BLOCKED,
+}
+"""What the engine says when the image, not the engine, is why a container cannot be created or started."""
+
+
+def run(
+    spec: RunSpec,
+    *,
+    engine: Engine,
+    scratch: Path,
+    should_cancel: Callable[[], bool],
+    labels: Mapping[str, str] | None = None,
+    store: OutputStore | None = None,
+    clock: Clock | None = None,
+) -> RunResult:
+    """Run one container. Its outputs lie in `scratch/collected/<name>/`, which is the caller's to remove."""
+    try:
+        facts = engine.facts()
+        store = store or (OutputStore.DIRECTORY if facts.is_scripted else best_store())
+        user = user_of(spec.profile)
+        with workspace(
+            scratch=scratch,
+            store=store,
+            input_dir=spec.input_dir,
+            output_bytes=spec.limits.output_bytes,
+            output_inodes=spec.limits.output_inodes,
+            working_dir_bytes=spec.limits.working_dir_bytes if spec.profile == LEGACY else 0,
+            uid=int(user.partition(":")[0]),
+        ) as space:
+            sandbox = _Sandbox(
+                spec=spec,
+                engine=engine,
+                facts=facts,
+                space=space,
+                user=user,
+                labels=dict(labels or {}),
+                should_cancel=should_cancel,
+                clock=clock or SystemClock(),
+            )
+            return sandbox.run(collected=scratch / "collected" / spec.name)
+    except (EngineError, WorkspaceError, OSError) as error:
+        return failure(error)
+
+
+def failure(error: BaseException) -> RunResult:
+    """The result when the platform, not the algorithm, is why a run did not happen. The log has the details, nobody
+    else.
+    """
+    causes: list[BaseException] = [error]
+    while (earlier := causes[-1].__context__) is not None:
+        causes.append(earlier)
+    logger.error("run.platform_failure", exc_info=error)
+    found = (reason for kind, reason in PLATFORM_PROBLEMS.items() for cause in causes if isinstance(cause, kind))
+    verdict, reason = judge(Ending(platform_problem=next(found)))
+    return RunResult(verdict=verdict, reason=reason)
+
+
+def image_problem(error: EngineRefused) -> Reason:
+    """Why the image cannot be run, when that is what the engine's message says; `NONE` when it is the engine's own
+    trouble.
+    """
+    message = str(error).lower()
+    return next((reason for words, reason in IMAGE_PROBLEMS.items() if words in message), Reason.NONE)
+
+
+def choose_cpus(*, spec: RunSpec, cpu_count: int) -> tuple[int, ...]:
+    """The CPUs to pin to: the node's choice, or as many neighbours as were asked for, spread over the host by name."""
+    if spec.cpu_ids:
+        return spec.cpu_ids
+    first = crc32(spec.name.encode()) % cpu_count
+    return tuple(sorted((first + offset) % cpu_count for offset in range(min(spec.limits.cpus, cpu_count))))
+
+
+def remove_strays(engine: Engine, *, owner: str, keep: set[str], scratch: Path | None = None) -> int:
+    """Remove this owner's containers that are not in `keep`, their volumes, and abandoned workspaces; returns how
+    many.
+    """
+    strays = [container for container in engine.containers_of(owner) if container.name not in keep]
+    for stray in strays:
+        engine.remove(stray.container_id)
+    volumes = engine.volumes_of(owner) if not keep else []
+    for volume in volumes:
+        engine.remove_volume(volume)
+    swept = sweep(scratch) if scratch is not None else 0
+    return len(strays) + len(volumes) + swept
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sandbox:
+    """One run inside its workspace."""
+
+    spec: RunSpec
+    engine: Engine
+    facts: EngineFacts
+    space: Workspace
+    user: str
+    labels: dict[str, str]
+    should_cancel: Callable[[], bool]
+    clock: Clock
+
+    def run(self, *, collected: Path) -> RunResult:
+        """Create, start, watch, remove; then judge what is left."""
+        parent = parent_cgroup(key=self.space.key, facts=self.facts, is_root=os.geteuid() == 0)
+        cpu_ids = choose_cpus(spec=self.spec, cpu_count=self.facts.cpu_count)
+        container_id = ""
+        try:
+            container_id = self._create(cpu_ids=cpu_ids, parent=parent)
+            self.engine.start(container_id)
+            watch = self._watch(container_id=container_id, parent=parent)
+            state = watch.run()
+            if parent is not None:
+                watch.meter.close(parent)
+            log = self.engine.read_log(container_id, max_bytes=self.spec.limits.log_bytes)
+        except EngineRefused as error:
+            if not (reason := image_problem(error)):
+                raise
+            verdict, reason = judge(Ending(image_problem=reason))
+            return RunResult(verdict=verdict, reason=reason)
+        finally:
+            if container_id:
+                self.engine.remove(container_id)
+            if parent is not None:
+                parent.remove()
+        return self._result(watch=watch, state=state, log=log, cpus=len(cpu_ids), collected=collected)
+
+    def _create(self, *, cpu_ids: tuple[int, ...], parent: Cgroup | None) -> str:
+        body = container_body(
+            spec=self.spec,
+            image=self.engine.image_facts(self.spec.image_id),
+            mounts=(
+                Mount(
+                    kind="bind",
+                    source=str(self.space.input_dir),
+                    target=self.spec.input_mount,
+                    is_read_only=True,
+                ),
+                Mount(kind="bind", source=str(self.space.output_dir), target=self.spec.output_mount),
+            ),
+            labels=self.labels,
+            cpu_ids=cpu_ids,
+            user=self.user,
+            open_files=min(OPEN_FILES, self.facts.open_files),
+            cgroup_parent="" if parent is None else f"/{parent.name}",
+        )
+        return self.engine.create(name=self.spec.name, body=body)
+
+    def _watch(self, *, container_id: str, parent: Cgroup | None) -> Watch:
+        def cgroup_of(state: ContainerState) -> Cgroup | None:
+            return parent or cgroup_of_process(process_id=state.process_id, facts=self.facts)
+
+        return Watch(
+            engine=self.engine,
+            container_id=container_id,
+            limits=self.spec.limits,
+            workspace=self.space,
+            cgroup_of=cgroup_of,
+            should_cancel=self.should_cancel,
+            clock=self.clock,
+        )
+
+    def _result(self, *, watch: Watch, state: ContainerState, log: bytes, cpus: int, collected: Path) -> RunResult:
+        self.space.seal()
+        occupancy = self.space.occupancy()
+        shutil.rmtree(collected, ignore_errors=True)
+        collection = collect_outputs(
+            output_dir=self.space.output_dir, expected=self.spec.outputs, destination=collected
+        )
+        ended_with_engine = watch.engine_was_lost and watch.killed_at is None
+        ending = Ending(
+            is_cancelled=watch.is_cancelled,
+            platform_problem=Reason.ENGINE_RESTARTED if ended_with_engine else Reason.NONE,
+            wall_seconds=state.wall_seconds,
+            wall_limit_seconds=self.spec.limits.wall_seconds,
+            is_out_of_memory=state.is_out_of_memory or watch.meter.totals.oom_kills > 0,
+            output_excess=watch.output_excess or excess(occupancy=occupancy, limits=self.spec.limits),
+            exit_code=state.exit_code,
+            output_problem=collection.first_problem,
+        )
+        verdict, reason = judge(ending)
+        usage = watch.meter.usage(wall_seconds=state.wall_seconds, startup_seconds=state.startup_seconds, cpus=cpus)
+        return RunResult(
+            verdict=verdict,
+            reason=reason,
+            exit_code=state.exit_code,
+            outputs=collection.outputs,
+            problems=collection.problems,
+            log=log,
+            usage=usage
+            | {"output_bytes": occupancy.bytes, "output_files": occupancy.inodes, "store": self.space.store},
+        )

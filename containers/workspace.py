@@ -1,0 +1,258 @@
+"""Scratch space for one run: opaque, read-only input; output that cannot outgrow its cap; nothing left behind.
+
+Three stores for the output, in order of strength:
+
+LOOP       an ext4 file system in a sparse file, mounted nodev,nosuid,noexec: a hard limit on bytes *and* inodes, on
+           disk. Needs root. The file system is made a little larger than the limit, so "went over the limit" is a
+           fact that can be read from it afterwards instead of a guess from an error message.
+KEEPER     a sized tmpfs volume of the engine. A tmpfs lives as long as some container holds it, so a second container
+           that runs a program of ours keeps it past the end of the submission. Hard as well, but its pages count
+           towards the algorithm's memory. For people in the `docker` group.
+DIRECTORY  a plain folder. The largest-file limit and the watchdog, which looks once a second, are all there is: the
+           last resort, and what the scripted engine uses.
+
+A workspace holds a lock on its own folder for as long as its process lives. A folder whose lock is free belongs to
+nobody any more, and `sweep` unmounts and removes it: no list of runs is needed to know what is stray.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from containers.arguments import capacity_bytes
+from containers.errors import WorkspaceError
+
+MOUNT_SECONDS = 30
+INODE_SLACK = 16
+"""ext4 keeps eleven inodes for itself; the rest tells "reached the limit" from "went over it"."""
+
+
+class OutputStore(StrEnum):
+    """Where the output of a run lies, strongest first."""
+
+    LOOP = "loop"
+    KEEPER = "keeper"
+    DIRECTORY = "directory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occupancy:
+    """What an output store holds: blocks in use, the sum of what the files claim to hold, and their number."""
+
+    bytes: int
+    inodes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """The folders of one run. `key` is random: it is all that a container can learn from its mount table."""
+
+    key: str
+    root: Path
+    store: OutputStore
+    input_dir: Path
+    output_dir: Path
+    working_dir_copy: Path
+    empty: Occupancy = Occupancy(bytes=0, inodes=0)
+
+    def occupancy(self) -> Occupancy:
+        """What the output holds now, without what an empty store holds."""
+        now = (
+            file_system_occupancy(self.output_dir)
+            if self.store is OutputStore.LOOP
+            else folder_occupancy(self.output_dir)
+        )
+        return Occupancy(bytes=now.bytes - self.empty.bytes, inodes=now.inodes - self.empty.inodes)
+
+    def seal(self) -> None:
+        """Make the output read-only once the container is gone: what is judged is what was left."""
+        if self.store is OutputStore.LOOP:
+            _call("mount", "-o", "remount,ro", str(self.output_dir))
+
+
+def best_store() -> OutputStore:
+    """The strongest store this process can make by itself."""
+    return OutputStore.LOOP if os.geteuid() == 0 and Path("/dev/loop-control").exists() else OutputStore.KEEPER
+
+
+@contextlib.contextmanager
+def workspace(
+    *,
+    scratch: Path,
+    store: OutputStore,
+    input_dir: Path,
+    output_bytes: int,
+    output_inodes: int,
+    uid: int,
+    working_dir_bytes: int = 0,
+) -> Iterator[Workspace]:
+    """A workspace under `scratch/runs`, removed at the end whatever happens."""
+    key = secrets.token_hex(8)
+    root = scratch / "runs" / key
+    with _locked_folder(root):
+        try:
+            staged = _stage_input(source=input_dir, destination=root / "input")
+            output = root / "output"
+            working_copy = root / "work"
+            empty = Occupancy(bytes=0, inodes=0)
+            if store is OutputStore.LOOP:
+                _mount_loop(image=root / "output.img", at=output, limit=output_bytes, inodes=output_inodes, uid=uid)
+                empty = file_system_occupancy(output)
+                if working_dir_bytes:
+                    _mount_loop(image=root / "work.img", at=working_copy, limit=working_dir_bytes, inodes=0, uid=uid)
+            else:
+                _make_output_folder(output, uid=uid)
+            yield Workspace(
+                key=key,
+                root=root,
+                store=store,
+                input_dir=staged,
+                output_dir=output,
+                working_dir_copy=working_copy,
+                empty=empty,
+            )
+        finally:
+            remove_workspace(root)
+
+
+def sweep(scratch: Path) -> int:
+    """Remove the workspaces of processes that no longer live; returns how many there were."""
+    swept = 0
+    for root in sorted((scratch / "runs").glob("*")):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), _lock(root):
+            remove_workspace(root)
+            swept += 1
+    return swept
+
+
+def remove_workspace(root: Path) -> None:
+    """Unmount what is mounted below `root` and remove it. Names inside are hostile: only descriptors are followed."""
+    for mounted in _mounts_below(root):
+        _call("umount", str(mounted))
+    shutil.rmtree(root, onerror=_make_removable)
+    if root.exists():
+        raise WorkspaceError(f"{root} could not be removed: something in it is still in use.")
+
+
+def file_system_occupancy(mount_point: Path) -> Occupancy:
+    """Blocks and inodes in use in the file system mounted here: constant time, however many files there are."""
+    facts = os.statvfs(mount_point)
+    return Occupancy(bytes=(facts.f_blocks - facts.f_bfree) * facts.f_frsize, inodes=facts.f_files - facts.f_ffree)
+
+
+def folder_occupancy(folder: Path, *, most_entries: int = 200_000) -> Occupancy:
+    """The same for a plain folder, by walking it without following links; stops counting after `most_entries`."""
+    total = entries = 0
+    for _, folders, names, descriptor in os.fwalk(folder, follow_symlinks=False):
+        for name in [*folders, *names]:
+            entries += 1
+            with contextlib.suppress(OSError):
+                facts = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                total += max(facts.st_blocks * 512, facts.st_size if stat.S_ISREG(facts.st_mode) else 0)
+        if entries > most_entries:
+            break
+    return Occupancy(bytes=total, inodes=entries)
+
+
+def _stage_input(*, source: Path, destination: Path) -> Path:
+    """The input under an opaque path: hard links where the file can be shared, copies otherwise. Regular files only."""
+    try:
+        destination.mkdir(mode=0o755)
+        for folder, folders, names in os.walk(source, followlinks=False):
+            here = destination / Path(folder).relative_to(source)
+            for name in folders:
+                (here / name).mkdir(mode=0o755)
+            for name in names:
+                _share(Path(folder) / name, here / name)
+    except OSError as error:
+        raise WorkspaceError(f"The input could not be staged: {error.strerror}.") from error
+    return destination
+
+
+def _share(source: Path, destination: Path) -> None:
+    facts = source.lstat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise WorkspaceError("The input holds something that is neither a file nor a folder.")
+    if facts.st_mode & stat.S_IROTH:
+        with contextlib.suppress(OSError):  # another file system, or links are not allowed: copy
+            destination.hardlink_to(source)
+            return
+    shutil.copyfile(source, destination)
+    destination.chmod(0o444)
+
+
+def _make_output_folder(folder: Path, *, uid: int) -> None:
+    folder.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        os.chown(folder, uid, uid)
+    else:
+        folder.chmod(0o777)
+
+
+def _mount_loop(*, image: Path, at: Path, limit: int, inodes: int, uid: int) -> None:
+    at.mkdir(mode=0o700)
+    with image.open("xb") as file:
+        file.truncate(capacity_bytes(limit))
+    count = ["-N", str(inodes + INODE_SLACK)] if inodes else []
+    options = f"root_owner={uid}:{uid},lazy_itable_init=1,nodiscard"
+    features = ["-O", "^has_journal,^resize_inode", "-m", "0", "-E", options]
+    _call("mkfs.ext4", "-q", "-F", "-b", "4096", *features, *count, str(image))
+    _call("mount", "-o", "loop,nodev,nosuid,noexec,noatime", str(image), str(at))
+    (at / "lost+found").rmdir()
+
+
+def _call(*command: str) -> None:
+    """Run one of the host's file-system tools; its error text is for operators only."""
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=MOUNT_SECONDS)
+    except subprocess.CalledProcessError as error:
+        message = error.stderr.decode(errors="replace").strip()
+        raise WorkspaceError(f"{command[0]} ended with {error.returncode}: {message}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise WorkspaceError(f"{command[0]} did not run: {error}") from error
+
+
+def _mounts_below(root: Path) -> list[Path]:
+    """Mount points below `root`, innermost first."""
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    points = [Path(line.split(" ")[4].encode().decode("unicode_escape")) for line in lines]
+    return sorted((point for point in points if root in point.parents), reverse=True)
+
+
+@contextlib.contextmanager
+def _locked_folder(root: Path) -> Iterator[None]:
+    root.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+    try:
+        root.mkdir(mode=0o711)
+    except OSError as error:
+        raise WorkspaceError(f"No scratch space: {error.strerror}.") from error
+    with _lock(root):
+        yield
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make_removable(_function: object, path: str, _error: object) -> None:
+    """For `rmtree` as an ordinary user: a folder with mode 000 is still ours to open up."""
+    with contextlib.suppress(OSError):
+        for folder in (Path(path).parent, Path(path)):
+            if not folder.is_symlink() and folder.is_dir():
+                folder.chmod(0o700)
+        shutil.rmtree(path, ignore_errors=True)
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,126 @@
+"""What the tests of this room share: a real engine when there is one, a scripted one always, and a place to run in."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from containers.base.build import base_image as base_image_name
+from containers.docker_engine import DockerEngine
+from containers.engine import OWNER_LABEL, Engine
+from containers.errors import EngineUnreachable
+from containers.runner import run
+from containers.spec import Limits, OutputSpec, RunResult, RunSpec
+from containers.workspace import OutputStore
+
+MIB = 2**20
+SMALL = Limits(
+    wall_seconds=20,
+    memory_bytes=128 * MIB,
+    shm_bytes=4 * MIB,
+    tmp_bytes=16 * MIB,
+    output_bytes=8 * MIB,
+    output_inodes=64,
+    working_dir_bytes=16 * MIB,
+    pids=64,
+)
+RESULT = OutputSpec(name="result", path="result.txt", max_bytes=4 * MIB)
+
+
+class ManualClock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[DockerEngine]:
+    try:
+        engine = DockerEngine()
+    except EngineUnreachable:
+        pytest.skip("no Docker Engine answers here")
+    with engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def base_image(docker_engine) -> str:
+    """The ID of the base image; building it for the first time takes a minute or two."""
+    return docker_engine.image_facts(base_image_name()).image_id
+
+
+@pytest.fixture
+def owner(request) -> str:
+    """An owner of this test's own, so that tests can share one engine with everything else on the machine."""
+    return f"tests/{request.node.name[:40]}-{id(request):x}"
+
+
+@pytest.fixture
+def input_dir(tmp_path) -> Path:
+    folder = tmp_path / "secret-case-42"
+    folder.mkdir()
+    (folder / "scan.txt").write_text("a scan")
+    return folder
+
+
+@pytest.fixture
+def scratch(tmp_path) -> Path:
+    return tmp_path / "scratch"
+
+
+@pytest.fixture
+def spec_of(request, input_dir) -> Callable[..., RunSpec]:
+    """A specification with small limits; keyword arguments replace its fields."""
+
+    def build(**changes) -> RunSpec:
+        fields = {
+            "name": f"assay-test-{id(request):x}",
+            "image_id": "sha256:fake",
+            "input_dir": input_dir,
+            "outputs": (RESULT,),
+            "limits": SMALL,
+        }
+        return RunSpec(**(fields | changes))
+
+    return build
+
+
+@pytest.fixture
+def execute(scratch, owner) -> Callable[..., RunResult]:
+    """Run a specification on an engine the way a node does."""
+
+    def go(spec: RunSpec, engine: Engine, *, should_cancel=lambda: False, store: OutputStore | None = None, clock=None):
+        return run(
+            spec,
+            engine=engine,
+            scratch=scratch,
+            should_cancel=should_cancel,
+            labels={OWNER_LABEL: owner},
+            store=store,
+            clock=clock,
+        )
+
+    return go
+
+
+@pytest.fixture
+def python_in_sandbox(spec_of, base_image, docker_engine, execute) -> Callable[..., RunResult]:
+    """Run a Python program in the base image, inside the sandbox, on the real engine."""
+
+    def go(program: str, *, store: OutputStore | None = None, should_cancel=lambda: False, **changes) -> RunResult:
+        spec = spec_of(image_id=base_image, command=("python3", "-c", program), **changes)
+        return execute(spec, docker_engine, store=store, should_cancel=should_cancel)
+
+    return go

@@ -1,0 +1,140 @@
+"""The sandbox on the real engine: one run each, small programs, facts read from inside."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from containers.runner import remove_strays
+from containers.verdicts import Verdict
+from containers.workspace import sweep
+
+pytestmark = pytest.mark.docker
+
+ASK = """
+import json, os, pathlib
+env = dict(os.environ)
+def can_write(path):
+    try:
+        pathlib.Path(path).write_text("x")
+        return True
+    except OSError as error:
+        return error.strerror
+facts = {
+    "uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups(), "cpus": os.cpu_count() and len(os.sched_getaffinity(0)),
+    "env": env, "input": os.listdir("/input"), "hostname": os.uname().nodename,
+    "writes": {path: can_write(path) for path in ("/x", "/input/x", "/tmp/x", "/output/x", "/dev/shm/x", "/etc/x")},
+    "interfaces": os.listdir("/sys/class/net"), "mountinfo": pathlib.Path("/proc/self/mountinfo").read_text(),
+    "status": pathlib.Path("/proc/self/status").read_text(), "pid1": pathlib.Path("/proc/1/cmdline").read_text(),
+}
+pathlib.Path("/output/result.txt").write_text(json.dumps(facts))
+"""
+
+
+@pytest.fixture
+def facts(python_in_sandbox):
+    result = python_in_sandbox(ASK)
+    assert result.verdict is Verdict.OK, result.log
+    return json.loads(result.outputs[0].path.read_text())
+
+
+def test_what_an_algorithm_finds_inside(facts):
+    assert (facts["uid"], facts["gid"]) == (65532, 65532)
+    assert facts["cpus"] == 1
+    assert facts["interfaces"] == ["lo"]
+    assert facts["hostname"] == "sandbox"
+    assert facts["input"] == ["scan.txt"]
+    assert facts["env"]["HOME"] == facts["env"]["TMPDIR"] == "/tmp"
+    assert facts["env"]["NVIDIA_VISIBLE_DEVICES"] == "void"
+    read_only = "Read-only file system"
+    assert facts["writes"] == {
+        "/x": read_only,
+        "/input/x": read_only,
+        "/etc/x": read_only,
+        "/tmp/x": True,
+        "/output/x": True,
+        "/dev/shm/x": True,
+    }
+    status = dict(line.split(":\t", 1) for line in facts["status"].splitlines())
+    assert status["CapEff"] == status["CapPrm"] == status["CapBnd"] == "0" * 16
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert "secret-case-42" not in facts["mountinfo"]
+
+
+def test_usage_of_a_known_load(python_in_sandbox):
+    program = (
+        "import time; block = bytearray(60 * 2**20); end = time.process_time() + 0.5\n"
+        "while time.process_time() < end: pass\n"
+        "time.sleep(0.5); open('/output/result.txt', 'w').write('x' * 5000)"
+    )
+    usage = python_in_sandbox(program).usage
+    assert 1.0 < usage["wall_seconds"] < 3.0
+    assert 0.5 <= usage["cpu_seconds"] < 1.5
+    assert 60 * 2**20 < usage["peak_memory_bytes"] < 128 * 2**20
+    assert 60 * 2**20 < usage["stable_memory_bytes"] < 90 * 2**20
+    assert usage["is_valid"]
+    assert usage["largest_gap_seconds"] < 0.5
+    assert 0.0 < usage["startup_seconds"] < 2.0
+    assert (usage["output_bytes"], usage["output_files"]) == (8192, 1)
+    curve = usage["memory_curve"]
+    assert len(curve["seconds"]) == len(curve["values"]) == usage["sample_count"] > 5
+
+
+def test_a_run_leaves_nothing_on_the_host(python_in_sandbox, docker_engine, owner, scratch):
+    before = host_state()
+    for program in ("open('/output/result.txt', 'w').write('ok')", "raise SystemExit(3)", "import os; os.abort()"):
+        python_in_sandbox(program)
+    assert host_state() == before
+    assert docker_engine.containers_of(owner) == []
+    assert list((scratch / "runs").iterdir()) == []
+
+
+def host_state():
+    """Loop devices, mounts and cgroups that could have been forgotten."""
+    loops = subprocess.run(
+        ["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True
+    ).stdout
+    here = {line for line in loops.splitlines() if "pytest" in line}
+    mounts = {line for line in Path("/proc/mounts").read_text().splitlines() if "pytest" in line}
+    cgroups = {str(path) for path in Path("/sys/fs/cgroup").glob("*/assay-*")}
+    return here, mounts, cgroups
+
+
+def test_cancelling_a_real_container_takes_less_than_five_seconds(python_in_sandbox):
+    asked = []
+
+    def should_cancel():
+        asked.append(time.monotonic())
+        return len(asked) > 2
+
+    result = python_in_sandbox("import time; time.sleep(600)", should_cancel=should_cancel)
+    assert result.verdict is Verdict.CANCELLED
+    assert time.monotonic() - asked[2] < 5.0
+
+
+def test_what_a_killed_worker_leaves_behind_is_swept(base_image, docker_engine, owner, scratch, input_dir):
+    """A runner in a process of its own is killed with SIGKILL while its container runs."""
+    program = f"""
+import sys
+from pathlib import Path
+from containers.docker_engine import DockerEngine
+from containers.runner import run
+from containers.spec import RunSpec, OutputSpec
+spec = RunSpec(name={"assay-killed-" + format(abs(hash(owner)), "x")!r}, image_id={base_image!r},
+    input_dir=Path({str(input_dir)!r}), outputs=(), command=("sleep", "600"))
+run(spec, engine=DockerEngine(), scratch=Path({str(scratch)!r}), labels={{"assay.owner": {owner!r}}},
+    should_cancel=lambda: print("running", flush=True) or False)
+"""
+    worker = subprocess.Popen(["python", "-c", program], stdout=subprocess.PIPE, text=True)
+    assert worker.stdout.readline() == "running\n"
+    assert sweep(scratch) == 0, "its workspace is locked while it lives"
+    worker.kill()
+    worker.wait()
+    worker.stdout.close()
+    assert len(docker_engine.containers_of(owner)) == 1
+    assert remove_strays(docker_engine, owner=owner, keep=set(), scratch=scratch) == 2
+    assert docker_engine.containers_of(owner) == []
+    assert list((scratch / "runs").iterdir()) == []
+    assert str(scratch) not in Path("/proc/mounts").read_text()
