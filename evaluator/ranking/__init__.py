@@ -1,0 +1,19 @@
+"""Rankings and their statistics: pure functions of scores and a configuration; NumPy only."""
+
+from evaluator.ranking.config import RankingConfig
+from evaluator.ranking.engine import RankEntry, Ranking, rank_algorithms
+from evaluator.ranking.errors import ConfigError, RankingError, TableError
+from evaluator.ranking.parse import parse_ranking
+from evaluator.ranking.table import ScoreTable
+
+__all__ = [
+    "ConfigError",
+    "RankEntry",
+    "Ranking",
+    "RankingConfig",
+    "RankingError",
+    "ScoreTable",
+    "TableError",
+    "parse_ranking",
+    "rank_algorithms",
+]

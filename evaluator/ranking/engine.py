@@ -1,0 +1,171 @@
+"""`rank_algorithms`: a table and a configuration in, a ranking out. The platform's boards and `assay rank` both end
+here.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from evaluator.ranking.climb import climb_to_cluster, climb_to_top, start
+from evaluator.ranking.config import CHALLENGER, Node, RankingConfig, SchemeType, TieMethod
+from evaluator.ranking.missing import missing_counts
+from evaluator.ranking.parse import walk
+from evaluator.ranking.prepare import Floats, Prepared, prepare
+from evaluator.ranking.schemes import NodeScores, break_ties, case_ranks, evaluate, metric_names, rank_scores
+from evaluator.ranking.significance import compare_pairs
+from evaluator.ranking.table import ScoreTable, natural_key
+from evaluator.ranking.ties import rank
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankEntry:
+    """One algorithm's place. `rank` is `None` when it is unranked, and `note` says why.
+
+    `score` is what the root of the scheme computed (`None` when nothing could be); `aggregates` holds each metric
+    taken on its own, aggregated as the scheme aggregates; `missing` counts missing values: metric → reason → how
+    many.
+    """
+
+    algorithm: str
+    rank: int | float | None
+    score: float | None
+    aggregates: Mapping[str, float | None]
+    missing: Mapping[str, Mapping[str, int]]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Entries best first; `notes` are cautions for the reader; `input_sha256` hashes table and configuration."""
+
+    entries: tuple[RankEntry, ...]
+    config: RankingConfig
+    notes: tuple[str, ...]
+    input_sha256: str
+    larger_is_better: bool
+
+    def ranks(self) -> Mapping[str, int | float | None]:
+        """Algorithm → rank."""
+        return {entry.algorithm: entry.rank for entry in self.entries}
+
+
+def rank_algorithms(table: ScoreTable, config: RankingConfig) -> Ranking:
+    """Rank every algorithm of the table. Raises `RankingError` when table and configuration do not fit."""
+    prepared = prepare(table, config)
+    scores, ranks = final_ranks(prepared)
+    aggregates = metric_aggregates(prepared)
+    missing = missing_counts(table)
+    entries = [
+        RankEntry(
+            algorithm=name,
+            rank=_plain_rank(ranks[index]),
+            score=_finite(scores.values[0, index]),
+            aggregates={metric: _finite(values[index]) for metric, values in aggregates.items()},
+            missing=missing.get(name, {}),
+        )
+        for index, name in enumerate(prepared.algorithms)
+    ]
+    entries += [
+        RankEntry(algorithm=name, rank=None, score=None, aggregates={}, missing=missing.get(name, {}), note=why)
+        for name, why in prepared.disqualified.items()
+    ]
+    entries.sort(key=lambda entry: (math.inf if entry.rank is None else entry.rank, natural_key(entry.algorithm)))
+    return Ranking(
+        entries=tuple(entries),
+        config=prepared.config,
+        notes=(*prepared.notes, *_cautions(prepared)),
+        input_sha256=hashlib.sha256(f"{table.sha256()}{config!r}".encode()).hexdigest(),
+        larger_is_better=scores.larger_is_better,
+    )
+
+
+def final_ranks(prepared: Prepared) -> tuple[NodeScores, Floats]:
+    """Scores and ranks of the whole data, tie breakers and statistical ties applied."""
+    config = prepared.config
+    if not prepared.algorithms:
+        return NodeScores(values=np.empty((1, 0)), larger_is_better=False), np.empty(0)
+    scores = break_ties(evaluate(config.scheme, prepared), config.ties.breakers, prepared)
+    ranks = rank_scores(scores, prepared)[0]
+    if config.significance.ties_unless_significant:
+        ranks = statistical_ties(ranks, prepared)
+    return scores, ranks
+
+
+def statistical_ties(ranks: Floats, prepared: Prepared) -> Floats:
+    """Share a rank until someone is significantly worse than the leader of the group; the next group starts there."""
+    values, larger_is_better = headline(prepared)
+    tests = compare_pairs(
+        values,
+        larger_is_better=larger_is_better,
+        rules=prepared.config.significance,
+        seed=prepared.config.stability.seed,
+    )
+    order = np.argsort(ranks, kind="stable")
+    groups = np.empty(len(ranks))
+    leader = order[0]
+    for index in order:
+        if tests.is_better[leader, index] and ranks[index] > ranks[leader]:
+            leader = index
+        groups[index] = ranks[leader]
+    return rank(groups, method=prepared.config.ties.method)
+
+
+def headline(prepared: Prepared) -> tuple[Floats, bool]:
+    """Algorithm × cluster values that stand for the ranking in tests, and whether larger is better.
+
+    The mean rank in each case when the scheme ranks case by case; otherwise the first metric the scheme names.
+    """
+    scheme = prepared.config.scheme
+    leaf = next(node for node in walk(scheme) if not node.children)
+    by_case = case_ranks(leaf, prepared) if leaf is scheme else None
+    if by_case is not None:
+        return by_case, False
+    name = metric_names(leaf, prepared)[0]
+    return cluster_values(name, prepared), prepared.metrics[name].spec.larger_is_better
+
+
+def cluster_values(name: str, prepared: Prepared) -> Floats:
+    """Algorithm × cluster values of one metric, structures aggregated as the scheme does."""
+    leaf = aggregation_node(prepared, name)
+    return climb_to_cluster(start(leaf, name, prepared), leaf, prepared).values[0, :, 0, :]
+
+
+def aggregation_node(prepared: Prepared, name: str) -> Node:
+    """A node that takes one metric's value as the scheme aggregates it."""
+    leaves = [node for node in walk(prepared.config.scheme) if not node.children]
+    leaf = next((node for node in leaves if name in metric_names(node, prepared)), leaves[0])
+    return replace(
+        leaf, type=SchemeType.VALUE, metrics=(name,), structures=(), rank_at=frozenset({"metric"}), of="value"
+    )
+
+
+def metric_aggregates(prepared: Prepared) -> Mapping[str, Floats]:
+    """Metric → one aggregated value per algorithm."""
+    result = {}
+    for name in prepared.metrics:
+        node = aggregation_node(prepared, name)
+        result[name] = climb_to_top(start(node, name, prepared), node, prepared, None).values[0, :, 0, 0]
+    return result
+
+
+def _plain_rank(value: float) -> int | float:
+    return int(value) if float(value).is_integer() else float(value)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _cautions(prepared: Prepared) -> list[str]:
+    notes = []
+    config = prepared.config
+    if len(prepared.algorithms) < 2:
+        notes.append(f"{len(prepared.algorithms)} ranked algorithm: a ranking needs two")
+    if config.stability.compat == CHALLENGER:
+        notes.append(f"computed as {CHALLENGER} does, its defects included")
+    if config.ties.method is TieMethod.MAX:
+        notes.append("tied algorithms share the worst of their ranks")
+    return notes

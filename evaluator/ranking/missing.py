@@ -1,0 +1,182 @@
+"""What a missing value counts as. The one promise: a missing value can never win.
+
+Failure classes, from the reason stored with the score (text before a colon), most specific rule first:
+
+    reason                                        rules looked up, in this order
+    absent, missing, failed, a container verdict  the reason itself, failed_case, any
+    output_invalid, invalid_geometry …            the reason itself, invalid_output, failed_case, any
+    both_empty, reference_empty                   the reason itself, any; without either the pair is dropped
+    prediction_empty                              the reason itself, any
+    anything else, or none given                  the reason itself, undefined, any
+
+Without a rule a missing value ranks last. Inside the engine "ranks last" is the infinity on the bad side, so means
+and medians carry it without special cases; a dropped pair is NaN.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluator.ranking.config import MetricSpec, MissingRules, Rule, RuleKind
+from evaluator.ranking.errors import TableError
+from evaluator.ranking.table import ABSENT, MetricScores, ScoreTable
+
+Floats = npt.NDArray[np.float64]
+
+STRUCTURE_ABSENT = ("both_empty", "reference_empty")
+_INVALID = ("output_invalid", "invalid_output", "invalid_geometry", "wrong_shape", "wrong_grid")
+_FAILED = (
+    *("missing", "failed", "failed_case", "cancelled", "infrastructure", "image_invalid", "timeout", "out_of_memory"),
+    *("output_too_large", "nonzero_exit", "output_missing", "unrun", ABSENT),
+)
+
+
+def lookup_order(reason: str) -> tuple[str, ...]:
+    """The rule names that apply to a reason, most specific first."""
+    name = reason.partition(":")[0].strip()
+    if name in _INVALID:
+        return (name, "invalid_output", "failed_case", "any")
+    if name in _FAILED:
+        return (name, "failed_case", "any")
+    if name in (*STRUCTURE_ABSENT, "prediction_empty"):
+        return (name, "any")
+    return (name, "undefined", "any")
+
+
+def find_rule(rules: MissingRules, *, reason: str, metric: str) -> Rule | None:
+    """The rule for a reason and metric, or `None` when the configuration has none."""
+    for name in lookup_order(reason):
+        by_metric = rules.by_class.get(name, {})
+        rule = by_metric.get(metric, by_metric.get("*"))
+        if rule is not None:
+            return rule
+    return Rule(kind=RuleKind.DROP_PAIR) if lookup_order(reason)[0] in STRUCTURE_ABSENT else None
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """One metric with every missing value decided. NaN: not ranked there; infinite: behind every number."""
+
+    values: Floats
+    is_disqualified: npt.NDArray[np.bool_]
+    unruled: tuple[str, ...] = ()
+
+
+def fill(table: ScoreTable, name: str, spec: MetricSpec, rules: MissingRules) -> Filled:
+    """Apply the rules to the metric stored under `name`; `spec` is the metric it is ranked as."""
+    scores = table.metrics[name]
+    values = np.where(scores.is_expected, scores.values, np.nan)
+    is_disqualified = np.zeros(len(table.algorithms), dtype=bool)
+    unruled: list[str] = []
+    for code in np.unique(scores.reasons[:, scores.is_expected]):
+        if code == 0:
+            continue
+        reason = table.reason_names[code]
+        holes = (scores.reasons == code) & scores.is_expected
+        rule = find_rule(rules, reason=reason, metric=name)
+        if rule is None:
+            unruled.append(reason)
+            rule = Rule(kind=RuleKind.RANK_LAST)
+        if rule.kind is RuleKind.DISQUALIFY:
+            is_disqualified |= holes.any(axis=(1, 2))
+        _fill_holes(values, holes, rule, table=table, scores=scores, spec=spec)
+    for code in np.unique(scores.reasons[:, scores.is_expected]):
+        rule = find_rule(rules, reason=table.reason_names[code], metric=name)
+        if code and rule is not None and rule.kind is RuleKind.DROP_CASE:
+            values[:, ((scores.reasons == code) & scores.is_expected).any(axis=0)] = np.nan
+    return Filled(values=values, is_disqualified=is_disqualified, unruled=tuple(unruled))
+
+
+def _fill_holes(
+    values: Floats,
+    holes: npt.NDArray[np.bool_],
+    rule: Rule,
+    *,
+    table: ScoreTable,
+    scores: MetricScores,
+    spec: MetricSpec,
+) -> None:
+    constant = math.nan if rule.number is None else rule.number
+    match rule.kind:
+        case RuleKind.NUMBER:
+            values[holes] = constant
+        case RuleKind.BOUND:
+            values[holes] = _bound(spec)
+        case RuleKind.DIAGONAL:
+            values[:] = np.where(holes, _diagonals(table), values)
+        case RuleKind.TIMES_WORST_OF_OTHERS:
+            worst = _worst_of_others(scores, larger_is_better=spec.larger_is_better) * constant
+            values[:] = np.where(holes, worst, values)
+        case RuleKind.SAME_AS_OTHERS:
+            values[:] = np.where(holes, _value_of_others(scores), values)
+        case RuleKind.RANK_LAST | RuleKind.DISQUALIFY:
+            values[holes] = -math.inf if spec.larger_is_better else math.inf
+        case RuleKind.DROP_CASE | RuleKind.DROP_PAIR:
+            values[holes] = np.nan
+
+
+def _bound(spec: MetricSpec) -> float:
+    if spec.worse_bound is None:
+        raise TableError(
+            f"{spec.id}: found the missing rule bound; expected a metric that is bounded on its worse side: state "
+            f"the number "
+            "to count instead"
+        )
+    return spec.worse_bound
+
+
+def _diagonals(table: ScoreTable) -> Floats:
+    texts = [table.attributes.get(case, {}).get("diagonal_mm", "") for case in table.cases]
+    try:
+        return np.array([float(text) for text in texts])
+    except ValueError:
+        case = table.cases[next(i for i, text in enumerate(texts) if not _is_number(text))]
+        raise TableError(
+            f"{case}: found no attribute diagonal_mm; expected the image diagonal in mm for the missing rule diagonal"
+        ) from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _worst_of_others(scores: MetricScores, *, larger_is_better: bool) -> Floats:
+    """For each algorithm and structure the worst value of any other algorithm in any case; infinite when there is
+    none.
+    """
+    sign = -1.0 if larger_is_better else 1.0
+    badness = np.where(np.isnan(scores.values), -math.inf, sign * scores.values).max(axis=2)
+    first = badness.argmax(axis=0)
+    worst = np.broadcast_to(badness.max(axis=0), badness.shape).copy()
+    columns = np.arange(badness.shape[1])
+    badness[first, columns] = -math.inf
+    worst[first, columns] = badness.max(axis=0)
+    worst[np.isinf(worst)] = math.inf
+    return sign * worst[:, :, None]
+
+
+def _value_of_others(scores: MetricScores) -> Floats:
+    """The largest value any algorithm has for each structure and case: for statistics of the reference, equal for
+    all.
+    """
+    known = np.where(np.isnan(scores.values), -math.inf, scores.values).max(axis=0)
+    return np.where(np.isinf(known), np.nan, known)
+
+
+def missing_counts(table: ScoreTable) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+    """Algorithm → metric → reason → how many expected values are missing. Algorithms without holes have no entry."""
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for name, scores in table.metrics.items():
+        missing = (scores.reasons != 0) & scores.is_expected
+        for index in np.flatnonzero(missing.any(axis=(1, 2))):
+            codes, numbers = np.unique(scores.reasons[index][missing[index]], return_counts=True)
+            counts.setdefault(table.algorithms[index], {})[name] = {
+                table.reason_names[code]: int(number) for code, number in zip(codes, numbers, strict=True)
+            }
+    return counts

@@ -1,0 +1,393 @@
+"""From the `ranking` section of a protocol document to a `RankingConfig`.
+
+Every message starts with the path of the culprit (`ranking.metrics[1].direction`) and says what was found and expected.
+A document may start from a preset (`preset: flare22`) and override whole sections of it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from evaluator.ranking.config import (
+    CHALLENGER,
+    KNOWN_METRICS,
+    Adjustment,
+    Aggregate,
+    ConsensusMethod,
+    MetricSpec,
+    MissingRules,
+    Node,
+    Pooled,
+    RankingConfig,
+    Rule,
+    RuleKind,
+    SchemeType,
+    Significance,
+    Stability,
+    Subgroup,
+    Submissions,
+    Test,
+    TieMethod,
+    Ties,
+)
+from evaluator.ranking.errors import ConfigError
+from evaluator.ranking.presets import preset_document
+from evaluator.ranking.section import Section, number, show
+
+DEFAULT_LEVELS = ("structure", "case")
+_RANK_TYPES = (SchemeType.MEAN_OF_RANKS, SchemeType.MEDIAN_OF_RANKS, SchemeType.SUM_OF_RANKS)
+
+
+def parse_ranking(document: Mapping[str, Any], *, path: str = "ranking") -> RankingConfig:
+    """Read a ranking document. Raises `ConfigError`."""
+    section = Section(_with_preset(document, path), path)
+    metrics = section.each("metrics", _metric)
+    unit = Section(section.get("unit", {}), f"{path}.unit")
+    levels = unit.names("levels") or DEFAULT_LEVELS
+    cluster = unit.text("cluster", [level for level in levels if level != "structure"][-1])
+    unit.done()
+    if sorted(set(levels)) != sorted(levels) or "case" not in levels:
+        raise ConfigError(f"{path}.unit.levels: found {list(levels)}; expected each level once, `case` among them")
+    scheme = _node(section.get("scheme", "mean_of_ranks"), f"{path}.scheme", levels=levels)
+    config = RankingConfig(
+        version=section.integer("version", 1, minimum=1),
+        metrics=metrics,
+        levels=levels,
+        cluster=cluster,
+        missing=_missing(section.get("missing", {}), f"{path}.missing"),
+        scheme=scheme,
+        ties=_ties(section.get("ties", {}), f"{path}.ties", levels=levels),
+        significance=_significance(section.get("significance", {}), f"{path}.significance"),
+        stability=_stability(section.get("stability", {}), f"{path}.stability"),
+        submissions=_submissions(section.get("submissions", {}), f"{path}.submissions"),
+        subgroups=section.each("subgroups", _subgroup),
+        justification=_texts(section.get("justification", {}), f"{path}.justification"),
+        unconfirmed=section.names("unconfirmed"),
+    )
+    section.text("title")
+    section.done()
+    _check_names(config, path)
+    return config
+
+
+def _with_preset(document: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    if not isinstance(document, Mapping) or "preset" not in document:
+        return document
+    own = {key: value for key, value in document.items() if key != "preset"}
+    return {**preset_document(str(document["preset"]), path=f"{path}.preset"), **own}
+
+
+def _metric(value: Any, path: str) -> MetricSpec:
+    if isinstance(value, str):
+        if value not in KNOWN_METRICS:
+            raise ConfigError(
+                f"{path}: found {value!r}; expected a metric we know ({', '.join(sorted(KNOWN_METRICS))}) or a mapping "
+                "with id and direction (max or min)"
+            )
+        return KNOWN_METRICS[value]
+    section = Section(value, path)
+    name = section.text("id") or section.text("name")
+    if not name:
+        raise ConfigError(f"{path}: found no id; expected the name of a metric")
+    known = KNOWN_METRICS.get(name)
+    direction = section.get("direction", None if known is None else ("max" if known.larger_is_better else "min"))
+    if direction not in ("max", "min"):
+        raise ConfigError(f"{path}.direction: found {show(direction)}; expected max (larger is better) or min")
+    if section.get("transform", "clip_above") != "clip_above":
+        raise ConfigError(
+            f"{path}.transform: found {section.get('transform')!r}; expected clip_above, max(0, x - tolerance)"
+        )
+    spec = MetricSpec(
+        id=name,
+        larger_is_better=direction == "max",
+        bounds=_bounds(section.get("bounds", known.bounds if known else (None, None)), f"{path}.bounds"),
+        unit=section.text("unit", known.unit if known else ""),
+        weight=section.number("weight", 1.0, minimum=0),
+        structures=_weights(section.get("structures"), f"{path}.structures"),
+        tolerance=section.number("tolerance", None, minimum=0),
+        round_decimals=section.integer("round_decimals", 0) if section.has("round_decimals") else None,
+        pooled=_pooled(section.get("pooled"), f"{path}.pooled"),
+    )
+    section.done()
+    return spec
+
+
+def _bounds(value: Any, path: str) -> tuple[float | None, float | None]:
+    if not isinstance(value, Sequence) or len(value) != 2:
+        raise ConfigError(f"{path}: found {show(value)}; expected [lower, upper], null where open")
+    low, high = (None if end is None else number(end, path) for end in value)
+    return low, high
+
+
+def _weights(value: Any, path: str) -> Mapping[str, float] | None:
+    if value is None:
+        return None
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = dict.fromkeys(value, 1)
+    if not isinstance(value, Mapping) or not value:
+        raise ConfigError(f"{path}: found {show(value)}; expected structure: weight, or a list of structures")
+    return {str(name): number(weight, f"{path}.{name}", minimum=0) for name, weight in value.items()}
+
+
+def _pooled(value: Any, path: str) -> Pooled | None:
+    if value is None:
+        return None
+    section = Section(value, path)
+    sides = {side: linear(section.text(side), f"{path}.{side}") for side in ("numerator", "denominator")}
+    section.done()
+    return Pooled(**sides)
+
+
+def linear(text: str, path: str) -> Mapping[str, float]:
+    """`2*inter + b` → {inter: 2, b: 1}. Sums of statistics with coefficients are all a pooled ratio needs."""
+    terms: dict[str, float] = {}
+    for term in text.split("+"):
+        match = re.fullmatch(r"\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?([A-Za-z_]\w*)\s*", term)
+        if match is None:
+            raise ConfigError(f"{path}: found {text!r}; expected a sum such as 2*intersection + volume")
+        terms[match[2]] = terms.get(match[2], 0.0) + float(match[1] or 1)
+    return terms
+
+
+def _missing(value: Any, path: str) -> MissingRules:
+    section = Section(value, path)
+    rules: dict[str, Mapping[str, Rule]] = {}
+    for name in value:
+        entry = section.get(name)
+        where = f"{path}.{name}"
+        if isinstance(entry, Mapping) and not _is_rule(entry):
+            rules[str(name)] = {str(metric): _rule(rule, f"{where}.{metric}") for metric, rule in entry.items()}
+        else:
+            rules[str(name)] = {"*": _rule(entry, where)}
+    return MissingRules(by_class=rules)
+
+
+def _is_rule(entry: Mapping[str, Any]) -> bool:
+    return set(entry) <= {"times_worst_of_others", "times_max_of_others"}
+
+
+def _rule(value: Any, path: str) -> Rule:
+    if isinstance(value, Mapping) and len(value) == 1 and _is_rule(value):
+        return Rule(kind=RuleKind.TIMES_WORST_OF_OTHERS, number=number(next(iter(value.values())), path, minimum=0))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Rule(kind=RuleKind.NUMBER, number=number(value, path))
+    aliases = {"exclude": RuleKind.DROP_PAIR, "worst": RuleKind.BOUND}
+    plain = {kind.value: kind for kind in RuleKind if kind not in (RuleKind.NUMBER, RuleKind.TIMES_WORST_OF_OTHERS)}
+    kind = {**plain, **aliases}.get(str(value))
+    if kind is None:
+        expected = ", ".join(sorted({**plain, **aliases}))
+        raise ConfigError(
+            f"{path}: found {show(value)}; expected a number, {{times_worst_of_others: k}} or one of {expected}"
+        )
+    return Rule(kind=kind)
+
+
+def _aggregates(value: Any, path: str, *, levels: Sequence[str]) -> Mapping[str, Aggregate]:
+    if isinstance(value, str):
+        value = dict.fromkeys(levels, value)
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: found {show(value)}; expected one aggregate, or level: aggregate")
+    for level in value:
+        if level not in levels:
+            raise ConfigError(f"{path}: found level {level!r}; expected one of {', '.join(levels)}")
+    return {level: aggregate(text, f"{path}.{level}") for level, text in value.items()}
+
+
+def aggregate(text: Any, path: str) -> Aggregate:
+    """`mean`, `median`, `std`, `sum` or `quantile:0.3`."""
+    if text in ("mean", "median", "std", "sum"):
+        return Aggregate(kind=text)
+    match = re.fullmatch(r"quantile:(0?\.\d+|0|1)", str(text))
+    if match is None:
+        raise ConfigError(
+            f"{path}: found {show(text)}; expected mean, median, std, sum or quantile:q with q between 0 and 1"
+        )
+    return Aggregate(kind="quantile", q=float(match[1]))
+
+
+def _node(value: Any, path: str, *, levels: tuple[str, ...]) -> Node:
+    if isinstance(value, str):
+        value = {"type": value}
+    section = Section(value, path)
+    kind = section.choice("type", SchemeType, SchemeType.MEAN_OF_RANKS)
+    own_levels = section.names("levels") or levels
+    children = section.each("children", lambda item, where: _node(item, where, levels=own_levels))
+    weights = section.each("weights", number) or tuple(1.0 for _ in children)
+    rank_at = frozenset(section.names("rank_at")) | {"metric"}
+    node = Node(
+        type=kind,
+        name=section.text("name"),
+        metrics=section.names("metrics"),
+        structures=section.names("structures"),
+        rank_at=rank_at,
+        of=section.text("of", "value"),
+        aggregate=_aggregates(section.get("aggregate", {}), f"{path}.aggregate", levels=own_levels),
+        levels=own_levels,
+        nesting=section.text("nesting", "nested"),
+        normalise=section.get("normalise", "none") == "teams",
+        consensus=section.choice("consensus", ConsensusMethod, ConsensusMethod.EUCLIDEAN),
+        weights=weights,
+        children=children,
+    )
+    section.done()
+    _check_node(node, section, path)
+    return node
+
+
+def _check_node(node: Node, section: Section, path: str) -> None:
+    for key, found, expected in (
+        ("of", node.of, ("value", "significance")),
+        ("nesting", node.nesting, ("nested", "flat")),
+        ("normalise", section.get("normalise", "none"), ("none", "teams")),
+    ):
+        if found not in expected:
+            raise ConfigError(f"{path}.{key}: found {show(found)}; expected {' or '.join(expected)}")
+    if len(node.weights) != len(node.children):
+        raise ConfigError(
+            f"{path}.weights: found {len(node.weights)}; expected one for each of {len(node.children)} children"
+        )
+    unknown = node.rank_at - set(node.levels) - {"metric"}
+    if unknown:
+        raise ConfigError(
+            f"{path}.rank_at: found {', '.join(sorted(unknown))}; expected {', '.join(node.levels)} or metric"
+        )
+    if len(node.rank_at - {"metric", "structure"}) > 1:
+        raise ConfigError(
+            f"{path}.rank_at: found {sorted(node.rank_at)}; expected at most one of case and the levels above it"
+        )
+    if node.children and (node.metrics or node.structures):
+        raise ConfigError(
+            f"{path}: found children beside metrics or structures; expected either: put them in the children"
+        )
+    if node.normalise and node.type not in _RANK_TYPES:
+        raise ConfigError(
+            f"{path}.normalise: found teams on a {node.type}; expected it on mean, median or sum of ranks"
+        )
+
+
+def _ties(value: Any, path: str, *, levels: tuple[str, ...]) -> Ties:
+    section = Section(value, path)
+    digits = section.get("digits", 12)
+    if digits is not None and (not isinstance(digits, int) or not 1 <= digits <= 15):
+        raise ConfigError(f"{path}.digits: found {show(digits)}; expected 1 to 15, or null for exact comparison")
+    ties = Ties(
+        method=section.choice("method", TieMethod, TieMethod.MIN),
+        tolerance=section.number("tolerance", 0.0, minimum=0),
+        digits=digits,
+        breakers=section.each("break", lambda item, where: _breaker(item, where, levels=levels)),
+    )
+    section.done()
+    return ties
+
+
+def _breaker(value: Any, path: str, *, levels: tuple[str, ...]) -> Node:
+    """`dice` or `dice.tumour` for an aggregated value, or a whole node."""
+    if not isinstance(value, str):
+        return _node(value, path, levels=levels)
+    metric, _, structure = value.partition(".")
+    return Node(
+        type=SchemeType.VALUE,
+        name=value,
+        metrics=(metric,),
+        structures=(structure,) if structure else (),
+        levels=levels,
+    )
+
+
+def _significance(value: Any, path: str) -> Significance:
+    section = Section(value, path)
+    for key, only in (("family", "all_ordered_pairs"), ("correction", "continuity"), ("zero", "drop")):
+        if section.get(key, only) != only:
+            raise ConfigError(f"{path}.{key}: found {section.get(key)!r}; expected {only}, the only form offered")
+    if section.get("sides", "one") not in ("one", "two"):
+        raise ConfigError(f"{path}.sides: found {section.get('sides')!r}; expected one or two")
+    alpha = number(section.get("alpha", 0.05), f"{path}.alpha", minimum=0)
+    result = Significance(
+        test=section.choice("test", Test, Test.WILCOXON),
+        is_one_sided=section.get("sides", "one") == "one",
+        adjust=section.choice("adjust", Adjustment, Adjustment.NONE),
+        alpha=alpha,
+        ties_unless_significant=section.flag("tie_if_not_significant", default=False),
+        repetitions=section.integer("repetitions", 10_000, minimum=1),
+    )
+    section.done()
+    return result
+
+
+def _stability(value: Any, path: str) -> Stability:
+    section = Section(value, path)
+    compat = section.get("compat")
+    if compat not in (None, CHALLENGER):
+        raise ConfigError(f"{path}.compat: found {show(compat)}; expected null or {CHALLENGER}")
+    interval = section.text("interval", "percentile")
+    if interval not in ("percentile", "bca"):
+        raise ConfigError(f"{path}.interval: found {interval!r}; expected percentile or bca")
+    confidence = number(section.get("ci", 0.95), f"{path}.ci", minimum=0)
+    if not 0.5 <= confidence < 1:
+        raise ConfigError(f"{path}.ci: found {confidence:g}; expected a share such as 0.95")
+    result = Stability(
+        bootstrap=section.integer("bootstrap", 1000),
+        seed=section.integer("seed", 1),
+        confidence=confidence,
+        interval=interval,
+        compat=compat,
+    )
+    section.done()
+    return result
+
+
+def _submissions(value: Any, path: str) -> Submissions:
+    section = Section(value, path)
+    per_team = section.text("per_team", "all")
+    if per_team not in ("best", "latest", "all"):
+        raise ConfigError(f"{path}.per_team: found {per_team!r}; expected best, latest or all")
+    result = Submissions(per_team=per_team, require_complete=section.flag("require_complete", default=False))
+    section.done()
+    return result
+
+
+def _subgroup(value: Any, path: str) -> Subgroup:
+    if isinstance(value, str):
+        return Subgroup(attribute=value)
+    section = Section(value, path)
+    result = Subgroup(
+        attribute=section.text("attribute"),
+        bands=section.each("bands", number),
+        minimum_cases=section.integer("minimum_cases", 10, minimum=1),
+    )
+    section.done()
+    if not result.attribute or list(result.bands) != sorted(set(result.bands)):
+        raise ConfigError(f"{path}: found {show(value)}; expected an attribute, and bands that rise")
+    return result
+
+
+def _texts(value: Any, path: str) -> Mapping[str, str]:
+    section = Section(value, path)
+    return {str(key): section.text(str(key)) for key in value}
+
+
+def _check_names(config: RankingConfig, path: str) -> None:
+    """Every metric a node names must be declared, once metrics are declared at all."""
+    declared = {spec.id for spec in config.metrics}
+    if len(declared) != len(config.metrics):
+        raise ConfigError(f"{path}.metrics: found {[spec.id for spec in config.metrics]}; expected each metric once")
+    for node in (*walk(config.scheme), *(inner for breaker in config.ties.breakers for inner in walk(breaker))):
+        unknown = set(node.metrics) - declared
+        if declared and unknown:
+            raise ConfigError(
+                f"{path}.scheme: found metrics {', '.join(sorted(unknown))}; expected some of "
+                f"{', '.join(sorted(declared))}"
+            )
+
+
+def walk(node: Node) -> tuple[Node, ...]:
+    """A node and everything below it."""
+    return (node, *(inner for child in node.children for inner in walk(child)))
+
+
+def with_metrics(config: RankingConfig, names: Sequence[str]) -> RankingConfig:
+    """The configuration with its metrics filled in from a table's, when it declares none. Raises `ConfigError`."""
+    if config.metrics:
+        return config
+    return replace(config, metrics=tuple(_metric(name, f"metric {name}") for name in names))

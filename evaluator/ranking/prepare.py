@@ -1,0 +1,241 @@
+"""From a table and a configuration to what the scheme works on: values decided, levels resolved, the disqualified
+gone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluator.ranking.config import MetricSpec, Pooled, RankingConfig
+from evaluator.ranking.errors import TableError
+from evaluator.ranking.missing import STRUCTURE_ABSENT, fill, lookup_order
+from evaluator.ranking.parse import with_metrics
+from evaluator.ranking.table import ScoreTable, natural_key
+
+Floats = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """One metric, decided: algorithm × structure × case. A pooled metric also carries the two sums it is a ratio of."""
+
+    spec: MetricSpec
+    structures: tuple[str, ...]
+    values: Floats
+    numerator: Floats | None = None
+    denominator: Floats | None = None
+
+    def weights(self) -> tuple[float, ...]:
+        """The weight of each structure."""
+        own = self.spec.structures or {}
+        return tuple(own.get(name, 1.0) for name in self.structures)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """`members[level]` gives each case's unit on that level; `case` is the identity."""
+
+    config: RankingConfig
+    algorithms: tuple[str, ...]
+    cases: tuple[str, ...]
+    metrics: Mapping[str, Metric]
+    members: Mapping[str, Index]
+    unit_names: Mapping[str, tuple[str, ...]]
+    disqualified: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def unit_count(self, level: str) -> int:
+        """How many units a level has."""
+        return len(self.unit_names[level])
+
+    def parents(self, level: str, upper: str | None) -> Index | None:
+        """For each unit of a level, its unit on an upper level; `None` when everything falls together."""
+        if upper is None:
+            return None
+        result = np.zeros(self.unit_count(level), dtype=np.intp)
+        result[self.members[level]] = self.members[upper]
+        return result
+
+
+def prepare(table: ScoreTable, config: RankingConfig) -> Prepared:
+    """Decide every missing value, drop disqualified algorithms, resolve patients and sites. Raises `RankingError`."""
+    config = with_metrics(config, list(table.metrics))
+    decided = {spec.id: _metric(table, spec, config) for spec in config.metrics}
+    disqualified = _disqualified(table, config, {name: entry[1] for name, entry in decided.items()})
+    keep = np.array([name not in disqualified for name in table.algorithms], dtype=bool)
+    metrics = {name: _only(entry[0], keep) for name, entry in decided.items()}
+    members, unit_names = _units(table, levels=config.levels, cluster=config.cluster)
+    return Prepared(
+        config=config,
+        algorithms=tuple(name for name in table.algorithms if name not in disqualified),
+        cases=table.cases,
+        metrics=metrics,
+        members=members,
+        unit_names=unit_names,
+        disqualified=disqualified,
+        notes=tuple(dict.fromkeys(note for entry in decided.values() for note in entry[2])),
+    )
+
+
+def _metric(
+    table: ScoreTable, spec: MetricSpec, config: RankingConfig
+) -> tuple[Metric, npt.NDArray[np.bool_], list[str]]:
+    if spec.pooled is not None:
+        return _pooled(table, spec, spec.pooled, config)
+    if spec.id not in table.metrics:
+        raise TableError(
+            f"{spec.id}: found no scores of this metric; expected {', '.join(table.metrics)} or another configuration"
+        )
+    filled = fill(table, spec.id, spec, config.missing)
+    values = filled.values
+    if spec.tolerance is not None:
+        values = np.where(np.isnan(values), np.nan, np.maximum(values - spec.tolerance, 0))
+    if spec.round_decimals is not None:
+        values = np.round(values, spec.round_decimals)
+    chosen, structures = _chosen(table.metrics[spec.id].structures, spec)
+    return (
+        Metric(spec=spec, structures=structures, values=values[:, chosen]),
+        filled.is_disqualified,
+        _notes(spec.id, filled.unruled),
+    )
+
+
+def _notes(name: str, unruled: Sequence[str]) -> list[str]:
+    return [f"{name}: no missing rule for {reason}; counted behind every number" for reason in unruled]
+
+
+def _pooled(
+    table: ScoreTable, spec: MetricSpec, pooled: Pooled, config: RankingConfig
+) -> tuple[Metric, npt.NDArray[np.bool_], list[str]]:
+    names = _stored(spec)
+    missing = [name for name in names if name not in table.metrics]
+    if missing:
+        raise TableError(
+            f"{spec.id}: found no scores of {', '.join(missing)}; expected the statistics the pooled metric is made of"
+        )
+    filled = {name: fill(table, name, spec, config.missing) for name in names}
+    structures = table.metrics[names[0]].structures
+    if any(table.metrics[name].structures != structures for name in names):
+        raise TableError(f"{spec.id}: found different structures for {', '.join(names)}; expected the same for all")
+    sides = [
+        np.sum([factor * filled[name].values for name, factor in side.items()], axis=0)
+        for side in (pooled.numerator, pooled.denominator)
+    ]
+    chosen, structures = _chosen(structures, spec)
+    numerator, denominator = (side[:, chosen] for side in sides)
+    metric = Metric(
+        spec=spec,
+        structures=structures,
+        values=ratio(numerator, denominator),
+        numerator=numerator,
+        denominator=denominator,
+    )
+    is_disqualified = np.any([entry.is_disqualified for entry in filled.values()], axis=0)
+    return metric, is_disqualified, [note for name in names for note in _notes(name, filled[name].unruled)]
+
+
+def ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """Numerator by denominator; NaN where there is nothing to divide by."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(denominator > 0, numerator / denominator, np.nan)
+
+
+def _chosen(structures: tuple[str, ...], spec: MetricSpec) -> tuple[list[int], tuple[str, ...]]:
+    if spec.structures is None:
+        return list(range(len(structures))), structures
+    unknown = [name for name in spec.structures if name not in structures]
+    if unknown:
+        raise TableError(
+            f"{spec.id}: found no scores of {', '.join(unknown)}; expected structures among "
+            f"{', '.join(structures) or 'none'}"
+        )
+    chosen = [index for index, name in enumerate(structures) if spec.structures.get(name, 0) > 0]
+    return chosen, tuple(structures[index] for index in chosen)
+
+
+def _disqualified(
+    table: ScoreTable, config: RankingConfig, masks: Mapping[str, npt.NDArray[np.bool_]]
+) -> Mapping[str, str]:
+    reasons: dict[str, str] = {}
+    for metric, mask in masks.items():
+        for index in np.flatnonzero(mask):
+            reasons.setdefault(
+                table.algorithms[index], f"a value of {metric} is missing, and the rules disqualify for that"
+            )
+    if config.submissions.require_complete:
+        for name in (part for spec in config.metrics for part in _stored(spec)):
+            for index in np.flatnonzero(is_incomplete(table, name)):
+                reasons.setdefault(
+                    table.algorithms[index], f"{name} is not complete, and only complete submissions rank"
+                )
+    return reasons
+
+
+def _stored(spec: MetricSpec) -> tuple[str, ...]:
+    """The names under which the table stores what a metric is made of."""
+    return (spec.id,) if spec.pooled is None else tuple(sorted({*spec.pooled.numerator, *spec.pooled.denominator}))
+
+
+def is_incomplete(table: ScoreTable, name: str) -> npt.NDArray[np.bool_]:
+    """Which algorithms miss a value of a metric they could have had (a structure the reference lacks is nobody's
+    fault).
+    """
+    scores = table.metrics[name]
+    excused = [code for code, reason in enumerate(table.reason_names) if lookup_order(reason)[0] in STRUCTURE_ABSENT]
+    holes = (scores.reasons != 0) & scores.is_expected & ~np.isin(scores.reasons, excused)
+    return np.asarray(holes.any(axis=(1, 2)))
+
+
+def _only(metric: Metric, keep: npt.NDArray[np.bool_]) -> Metric:
+    if keep.all():
+        return metric
+    return Metric(
+        spec=metric.spec,
+        structures=metric.structures,
+        values=metric.values[keep],
+        numerator=None if metric.numerator is None else metric.numerator[keep],
+        denominator=None if metric.denominator is None else metric.denominator[keep],
+    )
+
+
+def _units(
+    table: ScoreTable, *, levels: Sequence[str], cluster: str
+) -> tuple[dict[str, Index], dict[str, tuple[str, ...]]]:
+    members: dict[str, Index] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    for level in dict.fromkeys((*levels, cluster)):
+        if level != "structure":
+            labels = [case if level == "case" else _attribute(table, case, level) for case in table.cases]
+            names[level] = tuple(sorted(set(labels), key=natural_key))
+            index = {name: position for position, name in enumerate(names[level])}
+            members[level] = np.array([index[label] for label in labels], dtype=np.intp)
+    ladder = [level for level in levels if level != "structure"]
+    for lower, upper in pairwise(ladder):
+        _check_nested(members, names, lower=lower, upper=upper)
+    return members, names
+
+
+def _attribute(table: ScoreTable, case: str, level: str) -> str:
+    value = table.attributes.get(case, {}).get(level, "")
+    if not value:
+        raise TableError(
+            f"{case}: found no attribute {level}; expected one for every case, because the ranking has that level"
+        )
+    return value
+
+
+def _check_nested(
+    members: Mapping[str, Index], names: Mapping[str, tuple[str, ...]], *, lower: str, upper: str
+) -> None:
+    first = np.full(len(names[lower]), -1, dtype=np.intp)
+    for unit, parent in zip(members[lower], members[upper], strict=True):
+        if first[unit] not in (-1, parent):
+            found = f"{names[upper][first[unit]]} and {names[upper][parent]}"
+            raise TableError(
+                f"{lower} {names[lower][unit]}: found it in {upper} {found}; expected it in one {upper} only"
+            )
+        first[unit] = parent

@@ -1,0 +1,32 @@
+"""Rankings of real challenges and platforms as documents: one YAML file each, read by name.
+
+A preset is only data. `parse_ranking({"preset": name, …})` starts from it; its `title` says in one line what it does,
+and `unconfirmed` lists what nobody has confirmed with the organizers.
+"""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from evaluator.ranking.errors import ConfigError
+
+
+def preset_names() -> tuple[str, ...]:
+    """Every preset, in alphabetical order."""
+    found = (entry.name for entry in files(__name__).iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))
+
+
+def preset_document(name: str, *, path: str = "preset") -> Mapping[str, Any]:
+    """The ranking document of a preset."""
+    if name not in preset_names():
+        raise ConfigError(f"{path}: found {name!r}; expected one of {', '.join(preset_names())}")
+    document: Mapping[str, Any] = yaml.safe_load((files(__name__) / f"{name}.yaml").read_text("utf-8"))
+    return document
+
+
+def preset_titles() -> Mapping[str, str]:
+    """Name → one line of explanation."""
+    return {name: str(preset_document(name)["title"]) for name in preset_names()}
