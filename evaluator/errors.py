@@ -56,7 +56,7 @@ class Reason(StrEnum):
     READER_LIMIT = "reader_limit"
 
 
-class InvalidVolume(EvaluatorError):  # noqa: N818 - it names what is wrong, and the family says the rest
+class InvalidVolume(EvaluatorError):
     """An untrusted file that is not an acceptable volume."""
 
     def __init__(self, *, reason: Reason, found: str, expected: str) -> None:
@@ -66,9 +66,9 @@ class InvalidVolume(EvaluatorError):  # noqa: N818 - it names what is wrong, and
         super().__init__(f"{reason}: found {found}; expected {expected}")
 
 
-class InvalidReference(EvaluatorError):  # noqa: N818 - it names what is wrong, and the family says the rest
+class InvalidReference(EvaluatorError):
     """A reference of ours that cannot be used: the organizer's fault, so no participant is ever scored against it."""
 
 
-class UnavailableBackend(EvaluatorError):  # noqa: N818 - it names what is wrong, and the family says the rest
+class UnavailableBackend(EvaluatorError):
     """The chosen backend cannot run here; the text says what is missing and what to choose instead."""

@@ -1,5 +1,7 @@
 """What is competed in: challenges, their phases, the rules (protocol versions), and who takes part as what."""
 
+from datetime import datetime
+
 from django.conf import settings
 from django.db import models
 
@@ -110,9 +112,13 @@ class Phase(models.Model):
     leaderboard_shows = models.CharField(
         max_length=6, choices=[(v, v) for v in ("best", "latest", "all")], default="best"
     )
+    testset_name = models.SlugField(
+        max_length=80, blank=True, help_text="which test set it uses; see testsets.PhaseTestSet"
+    )
     is_paused = models.BooleanField(default=False)
-    embargo_until = models.DateTimeField(null=True, blank=True)
-    published_at = models.DateTimeField(null=True, blank=True, help_text="participants see results from here on")
+    is_embargoed = models.BooleanField(default=False, help_text="results exist, only organizers see them")
+    embargo_until = models.DateTimeField(null=True, blank=True, help_text="the embargo lifts by itself at this time")
+    published_at = models.DateTimeField(null=True, blank=True, help_text="when an organizer lifted the embargo by hand")
     is_anonymous = models.BooleanField(default=False)
 
     class Meta:
@@ -126,3 +132,11 @@ class Phase(models.Model):
 
     def __str__(self) -> str:
         return f"{self.challenge.slug}/{self.slug}"
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether it is between opening and closing."""
+        return self.opens_at <= now < self.closes_at
+
+    def shows_results(self, now: datetime) -> bool:
+        """Whether people other than organizers see results: there is no embargo, or it is over."""
+        return not self.is_embargoed or (self.embargo_until is not None and self.embargo_until <= now)

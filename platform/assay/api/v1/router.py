@@ -1,5 +1,24 @@
-"""The one API object: every noun's router is hung on it here, every error becomes the same envelope here."""
+"""The one API object: every noun's router is hung on it here, and every error becomes the same envelope."""
 
 from ninja import NinjaAPI
 
-api = NinjaAPI(title="Assay", version="1", urls_namespace="api-v1", docs_url="docs", openapi_url="openapi.json")
+from assay.api.auth import SIGNED_IN
+from assay.api.errors import translate_errors
+from assay.api.throttling import AddressThrottle, PersonThrottle
+from assay.api.v1 import accounts, challenges, testsets, uploads
+
+api = NinjaAPI(
+    title="Assay",
+    version="1",
+    description="Runs medical-image challenges honestly. Errors are `{error: {code, message, found, expected, what_to_do, whose_fault}}`.",
+    urls_namespace="api-v1",
+    docs_url="docs",
+    openapi_url="openapi.json",
+    auth=SIGNED_IN,
+    throttle=[AddressThrottle(), PersonThrottle()],
+)
+translate_errors(api)
+api.add_router("", accounts.router, tags=["people"])
+api.add_router("/challenges", challenges.router, tags=["challenges"])
+api.add_router("/challenges", testsets.router, tags=["test sets"])
+api.add_router("/uploads", uploads.router, tags=["uploads"])

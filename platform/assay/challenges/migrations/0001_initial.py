@@ -105,11 +105,26 @@ class Migration(migrations.Migration):
                         choices=[("best", "best"), ("latest", "latest"), ("all", "all")], default="best", max_length=6
                     ),
                 ),
+                (
+                    "testset_name",
+                    models.SlugField(
+                        blank=True, help_text="which test set it uses; see testsets.PhaseTestSet", max_length=80
+                    ),
+                ),
                 ("is_paused", models.BooleanField(default=False)),
-                ("embargo_until", models.DateTimeField(blank=True, null=True)),
+                (
+                    "is_embargoed",
+                    models.BooleanField(default=False, help_text="results exist, only organizers see them"),
+                ),
+                (
+                    "embargo_until",
+                    models.DateTimeField(blank=True, help_text="the embargo lifts by itself at this time", null=True),
+                ),
                 (
                     "published_at",
-                    models.DateTimeField(blank=True, help_text="participants see results from here on", null=True),
+                    models.DateTimeField(
+                        blank=True, help_text="when an organizer lifted the embargo by hand", null=True
+                    ),
                 ),
                 ("is_anonymous", models.BooleanField(default=False)),
                 (

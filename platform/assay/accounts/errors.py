@@ -1,0 +1,100 @@
+"""The family tree of every refusal: what was found, what was expected, what to do, and whose fault it is.
+
+Services raise these; the API and the pages translate each class once, at the border (`api/errors.py`). Anything else that gets
+out of a service is a bug of ours.
+"""
+
+from datetime import datetime
+
+
+class AssayError(Exception):
+    """Something asked of us that we do not do. `message` is for people; `code` is for programs."""
+
+    code = "refused"
+    fault = "participant"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        found: str = "",
+        expected: str = "",
+        what_to_do: str = "",
+        fault: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+        self.found = found
+        self.expected = expected
+        self.what_to_do = what_to_do
+        self.fault = fault or type(self).fault
+
+
+class NotFoundError(AssayError):
+    """There is no such thing, or it is none of your business: the two look alike on purpose."""
+
+    code = "not_found"
+
+
+class NotSignedInError(AssayError):
+    """We do not know who is asking."""
+
+    code = "not_signed_in"
+
+
+class NotAllowedError(AssayError):
+    """We know who is asking, and they may see this but not do it."""
+
+    code = "not_allowed"
+
+
+class InvalidError(AssayError):
+    """The request's content cannot be used. `line` and `column` count from 1 when a document is to blame."""
+
+    code = "invalid"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        found: str = "",
+        expected: str = "",
+        what_to_do: str = "",
+        line: int | None = None,
+        column: int | None = None,
+    ) -> None:
+        super().__init__(message, code=code, found=found, expected=expected, what_to_do=what_to_do)
+        self.line = line
+        self.column = column
+
+
+class ConflictError(AssayError):
+    """The request does not fit what is there by now."""
+
+    code = "conflict"
+
+
+class LimitReachedError(AssayError):
+    """A stated limit is used up; `retry_at` says when it will not be."""
+
+    code = "limit_reached"
+
+    def __init__(self, message: str, *, found: str = "", expected: str = "", retry_at: datetime | None = None) -> None:
+        super().__init__(message, found=found, expected=expected)
+        self.retry_at = retry_at
+
+
+class TooLargeError(AssayError):
+    """More bytes than we take."""
+
+    code = "too_large"
+
+
+class OutOfSpaceError(AssayError):
+    """We cannot store it at the moment; nobody but us can help."""
+
+    code = "out_of_space"
+    fault = "platform"

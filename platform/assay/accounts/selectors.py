@@ -1,0 +1,24 @@
+"""Questions about people and teams."""
+
+from django.db.models import QuerySet
+
+from assay.accounts.errors import NotFoundError
+from assay.accounts.models import ApiToken, Team, User
+
+
+def tokens_of(*, user: User) -> QuerySet[ApiToken]:
+    """Somebody's own tokens, newest first; never their secrets."""
+    return user.api_tokens.filter(revoked_at=None).order_by("-created_at")
+
+
+def teams_of(*, user: User) -> QuerySet[Team]:
+    """The teams somebody belongs to, with their members (two queries)."""
+    return Team.objects.filter(members=user).prefetch_related("memberships__user").order_by("name")
+
+
+def get_team(*, user: User, slug: str) -> Team:
+    """One of your own teams."""
+    team = teams_of(user=user).filter(slug=slug).first()
+    if team is None:
+        raise NotFoundError("There is no such team among yours.", found=slug, what_to_do="Look at your list of teams.")
+    return team

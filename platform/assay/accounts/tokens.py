@@ -1,0 +1,67 @@
+"""Bearer tokens: shown once, stored as a hash, expiring. The prefix says what kind of key a leaked one is."""
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Q
+
+from assay.accounts.audit import record_event
+from assay.accounts.errors import InvalidError, NotFoundError
+from assay.accounts.models import ApiToken, User
+
+USER_PREFIX = "assay_"
+LONGEST_DAYS = 366
+TOUCH_AFTER = timedelta(minutes=5)
+
+
+def new_secret(*, prefix: str) -> str:
+    """An unguessable token (256 bits) of one kind."""
+    return prefix + secrets.token_urlsafe(32)
+
+
+def hash_secret(secret: str) -> str:
+    """What is stored of a token. It has 256 random bits, so a plain hash is enough."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def issue_token(*, user: User, name: str, days: int, now: datetime) -> tuple[ApiToken, str]:
+    """A new token for `user`; the second value is the secret, which nobody can read again."""
+    if not 1 <= days <= LONGEST_DAYS:
+        raise InvalidError(
+            "A token lives between one day and one year.", found=f"{days} days", expected=f"1 to {LONGEST_DAYS} days"
+        )
+    secret = new_secret(prefix=USER_PREFIX)
+    token = ApiToken.objects.create(
+        user=user,
+        name=name.strip()[:80] or "unnamed",
+        token_hash=hash_secret(secret),
+        created_at=now,
+        expires_at=now + timedelta(days=days),
+    )
+    record_event(actor=user, verb="token.issued", subject=token, now=now, name=token.name, days=days)
+    return token, secret
+
+
+def user_of_token(*, secret: str, now: datetime) -> User | None:
+    """Whose token this is; nobody's when it is unknown, expired, revoked, or its owner may not sign in."""
+    token = (
+        ApiToken.objects.select_related("user")
+        .filter(token_hash=hash_secret(secret), expires_at__gt=now, revoked_at=None, user__is_active=True)
+        .first()
+    )
+    if token is None:
+        return None
+    stale = Q(last_used_at=None) | Q(last_used_at__lt=now - TOUCH_AFTER)
+    ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+    return token.user
+
+
+def revoke_token(*, user: User, token_id: UUID, now: datetime) -> None:
+    """Make one of your own tokens useless, for good."""
+    token = ApiToken.objects.filter(pk=token_id, user=user).first()
+    if token is None:
+        raise NotFoundError("There is no such token.")
+    if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now):
+        record_event(actor=user, verb="token.revoked", subject=token, now=now, name=token.name)

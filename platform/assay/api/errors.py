@@ -1,0 +1,111 @@
+"""The border where refusals become answers: one envelope, one table, and nothing left untranslated.
+
+    {"error": {"code", "message", "found", "expected", "what_to_do", "whose_fault", …}}
+
+`code` is for programs and never changes its meaning; the rest is for people.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, Throttled, ValidationError
+
+from assay.accounts.errors import (
+    AssayError,
+    ConflictError,
+    InvalidError,
+    LimitReachedError,
+    NotAllowedError,
+    NotFoundError,
+    NotSignedInError,
+    OutOfSpaceError,
+    TooLargeError,
+)
+from assay.submissions.uploads import ChecksumMismatchError, UploadLockedError
+
+logger = logging.getLogger("assay.api")
+
+STATUSES: Mapping[type[AssayError], int] = {
+    ChecksumMismatchError: 460,  # tus 1.0's own
+    UploadLockedError: 423,
+    NotFoundError: 404,
+    NotSignedInError: 401,
+    NotAllowedError: 403,
+    InvalidError: 422,
+    ConflictError: 409,
+    LimitReachedError: 429,
+    TooLargeError: 413,
+    OutOfSpaceError: 507,
+    AssayError: 400,
+}
+"""Most special first: the first class an error is an instance of decides."""
+
+
+OUR_FAULT = AssayError(
+    "Something went wrong on our side; it was noted.", code="internal", what_to_do="Try again later.", fault="platform"
+)
+
+
+def status_of(error: AssayError) -> int:
+    """The HTTP status of a refusal."""
+    return next(status for kind, status in STATUSES.items() if isinstance(error, kind))
+
+
+def envelope(error: AssayError) -> dict[str, Any]:
+    """The answer's body."""
+    fields: dict[str, Any] = {
+        "code": error.code,
+        "message": error.message,
+        "found": error.found,
+        "expected": error.expected,
+        "what_to_do": error.what_to_do,
+        "whose_fault": error.fault,
+    }
+    if isinstance(error, InvalidError) and error.line is not None:
+        fields |= {"line": error.line, "column": error.column}
+    if isinstance(error, LimitReachedError) and error.retry_at is not None:
+        fields["retry_at"] = error.retry_at.isoformat()
+    return {"error": fields}
+
+
+def translate_errors(api: NinjaAPI) -> None:
+    """Teach the API every error that can reach the border; a class that is not listed is a bug of ours and says so."""
+
+    def answer(request: HttpRequest, error: Any) -> HttpResponse:
+        refusal = error if isinstance(error, AssayError) else refusal_of(error)
+        response = api.create_response(request, envelope(refusal), status=status_of(refusal))
+        if isinstance(error, Throttled) and error.wait:
+            response["Retry-After"] = str(int(error.wait) + 1)
+        return response
+
+    def fail(request: HttpRequest, error: Any) -> HttpResponse:
+        logger.error("api.failed", exc_info=error, extra={"path": request.path, "method": request.method})
+        return api.create_response(request, envelope(OUR_FAULT), status=500)
+
+    for kind in (AssayError, Throttled, ValidationError, AuthenticationError, HttpError, Http404):
+        api.add_exception_handler(kind, answer)
+    api.add_exception_handler(Exception, fail)
+
+
+def refusal_of(error: Exception) -> AssayError:
+    """A refusal of the framework in our own words."""
+    if isinstance(error, ValidationError):
+        named = [
+            f"{'.'.join(str(part) for part in item['loc'][1:] or item['loc'])}: {item['msg']}" for item in error.errors
+        ]
+        return InvalidError("The request is not as expected.", found="; ".join(named), what_to_do="See /api/v1/docs.")
+    if isinstance(error, AuthenticationError):
+        return NotSignedInError(
+            "You are not signed in.",
+            what_to_do="Sign in, or send `Authorization: Bearer assay_…` (`assay login` makes a token).",
+        )
+    if isinstance(error, Throttled):
+        return LimitReachedError("Too many requests in a short time.", expected="a little patience")
+    if isinstance(error, Http404):
+        return NotFoundError("There is nothing here.")
+    if isinstance(error, HttpError) and error.status_code == 403:
+        return NotAllowedError(error.message)
+    return InvalidError(str(error))

@@ -1,0 +1,43 @@
+"""How many requests one person or one address may send. The submission limit is something else: see `submissions/limits.py`."""
+
+from django.conf import settings
+from django.http import HttpRequest
+from ninja.throttling import SimpleRateThrottle
+
+from assay.accounts.models import User
+from assay.api.auth import person_of
+
+
+class PersonThrottle(SimpleRateThrottle):
+    """Counts the requests of everybody we know by who they are."""
+
+    scope = "person"
+
+    def __init__(self) -> None:
+        super().__init__(settings.API_THROTTLE["user"])
+
+    def get_cache_key(self, request: HttpRequest) -> str | None:
+        person = person_of(request)
+        return self.cache_format % {"scope": self.scope, "ident": person.pk} if isinstance(person, User) else None
+
+
+class AddressThrottle(SimpleRateThrottle):
+    """Counts the requests of everybody else by where they come from."""
+
+    scope = "address"
+    rate_name = "anonymous"
+
+    def __init__(self) -> None:
+        super().__init__(settings.API_THROTTLE[self.rate_name])
+
+    def get_cache_key(self, request: HttpRequest) -> str | None:
+        if isinstance(person_of(request), User):
+            return None
+        return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request)}
+
+
+class SignInThrottle(AddressThrottle):
+    """Guessing passwords takes longer."""
+
+    scope = "sign-in"
+    rate_name = "sign_in"

@@ -1,0 +1,168 @@
+"""Challenges and phases."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils import timezone
+from ninja import Router
+
+from assay.accounts.selectors import get_team
+from assay.api.auth import EVERYBODY, person_of, user_of
+from assay.api.v1 import schemas
+from assay.challenges import access, selectors, services
+from assay.challenges.access import Person
+from assay.challenges.models import Challenge, Membership, Phase
+from assay.submissions.limits import Eligibility
+from assay.submissions.selectors import eligibility_of
+from assay.testsets.models import TestSet
+from assay.testsets.services import push_challenge
+
+router = Router()
+
+
+@router.get("", auth=EVERYBODY, response=list[schemas.ChallengeBrief])
+def list_challenges(request: HttpRequest, search: str = "") -> list[dict[str, Any]]:
+    """Challenges you may know of."""
+    return [
+        {**texts_of(row, "slug title summary modality anatomy status participant_count"), "phases": phases_of(row)}
+        for row in selectors.challenge_list(person=person_of(request), search=search)
+    ]
+
+
+@router.get("/{slug}", auth=EVERYBODY, response=schemas.ChallengeOut)
+def show_challenge(request: HttpRequest, slug: str) -> dict[str, Any]:
+    """One challenge, with your part in it."""
+    person = person_of(request)
+    return challenge_document(challenge=access.get_challenge(person=person, slug=slug), person=person)
+
+
+@router.put("/{slug}", response=schemas.PushOut)
+def push(request: HttpRequest, slug: str, body: schemas.ChallengePush) -> dict[str, Any]:
+    """Make the challenge what this `challenge.yaml` says. `dry_run` answers the plan and changes nothing."""
+    user = user_of(request)
+    changes, challenge = push_challenge(
+        user=user, slug=slug, source=body.source, is_dry_run=body.dry_run, now=timezone.now()
+    )
+    shown = challenge_document(challenge=challenge, person=user) if challenge else None
+    return {"changes": [{"path": c.path, "text": c.text, "note": c.note} for c in changes], "challenge": shown}
+
+
+@router.post("/{slug}/publish", response=schemas.ChallengeOut)
+def publish_challenge(request: HttpRequest, slug: str) -> dict[str, Any]:
+    """Let everybody see a draft."""
+    challenge, user = access.get_organized_challenge(person=person_of(request), slug=slug)
+    published = services.publish_challenge(challenge=challenge, user=user, now=timezone.now())
+    return challenge_document(challenge=published, person=user)
+
+
+@router.post("/{slug}/join", response=schemas.MembershipOut)
+def join(request: HttpRequest, slug: str, body: schemas.JoinIn) -> dict[str, Any]:
+    """Take part, in a team of yours or alone."""
+    user = user_of(request)
+    challenge = access.get_challenge(person=user, slug=slug)
+    team = get_team(user=user, slug=body.team) if body.team else None
+    return membership_document(services.join_challenge(challenge=challenge, user=user, team=team, now=timezone.now()))
+
+
+@router.get("/{slug}/phases/{phase}", auth=EVERYBODY, response=schemas.PhaseOut)
+def show_phase(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
+    """Facts, limits, whether you can submit and what is missing, and the queue."""
+    person = person_of(request)
+    row = access.get_phase(person=person, challenge_slug=slug, phase_slug=phase)
+    return phase_document(phase=row, person=person)
+
+
+@router.post("/{slug}/phases/{phase}/publish", response=schemas.PhaseOut)
+def publish_results(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
+    """Lift the embargo now."""
+    row, user = access.get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
+    return phase_document(phase=services.publish_results(phase=row, user=user, now=timezone.now()), person=user)
+
+
+@router.post("/{slug}/phases/{phase}/embargo", response=schemas.PhaseOut)
+def embargo(request: HttpRequest, slug: str, phase: str, body: schemas.EmbargoIn) -> dict[str, Any]:
+    """Let only organizers see results, until a time or until they are published."""
+    row, user = access.get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
+    changed = services.embargo_results(phase=row, until=body.until, user=user, now=timezone.now())
+    return phase_document(phase=changed, person=user)
+
+
+@router.post("/{slug}/phases/{phase}/pause", response=schemas.PhaseOut)
+def pause(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
+    """Take no submissions for a while; those under way go on."""
+    row, user = access.get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
+    return phase_document(phase=services.pause_phase(phase=row, user=user, now=timezone.now()), person=user)
+
+
+@router.post("/{slug}/phases/{phase}/resume", response=schemas.PhaseOut)
+def resume(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
+    """Take submissions again."""
+    row, user = access.get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
+    return phase_document(phase=services.resume_phase(phase=row, user=user, now=timezone.now()), person=user)
+
+
+def texts_of(row: Any, names: str) -> dict[str, Any]:
+    """Some of a row's fields by name."""
+    return {name: getattr(row, name) for name in names.split()}
+
+
+def phases_of(challenge: Challenge) -> list[dict[str, Any]]:
+    """A challenge's phases in brief."""
+    now = timezone.now()
+    return [
+        {**texts_of(phase, "slug title kind opens_at closes_at is_paused"), "is_open": phase.is_open(now)}
+        for phase in challenge.phases.all()
+    ]
+
+
+def membership_document(membership: Membership) -> dict[str, Any]:
+    """Somebody's part in a challenge."""
+    team = membership.team.slug if membership.team else None
+    return {"role": membership.role, "status": membership.status, "team": team}
+
+
+def challenge_document(*, challenge: Challenge, person: Person) -> dict[str, Any]:
+    """A challenge as the API shows it to this person."""
+    membership = access.membership_of(person=person, challenge=challenge)
+    names = "slug title summary description rules licence citation contact modality anatomy status requires_approval"
+    return {
+        **texts_of(challenge, names),
+        "organizers": [str(row.user) for row in selectors.organizers_of(challenge=challenge)],
+        "membership": membership_document(membership) if membership else None,
+        "phases": phases_of(challenge),
+        "url": f"{settings.PUBLIC_URL}/c/{challenge.slug}/",
+    }
+
+
+def phase_document(*, phase: Phase, person: Person) -> dict[str, Any]:
+    """A phase as the API shows it to this person."""
+    now = timezone.now()
+    names = (
+        "slug title kind opens_at closes_at is_paused submission_limit submission_window_days submission_limit_total "
+        "concurrent_limit max_image_bytes pool leaderboard_shows is_embargoed embargo_until"
+    )
+    chosen = getattr(phase, "chosen_testset", None)
+    return {
+        **texts_of(phase, names),
+        "challenge": phase.challenge.slug,
+        "is_open": phase.is_open(now),
+        "shows_results": phase.shows_results(now),
+        "protocol": texts_of(phase.protocol, "version sha256 document"),
+        "testset": testset_brief(chosen.testset) if chosen else None,
+        "eligibility": eligibility_document(eligibility_of(person=person, phase=phase, now=now)),
+        "queue": {"length": 0, "running": 0, "median_wait_seconds": None, "live_nodes": 0},
+    }
+
+
+def testset_brief(testset: TestSet) -> dict[str, Any]:
+    """What anybody may know of hidden cases: how many, and the hash that says nobody changed them."""
+    return {**texts_of(testset, "name version is_public sha256"), "case_count": testset.cases.count()}
+
+
+def eligibility_document(eligibility: Eligibility) -> dict[str, Any]:
+    """May you submit, and if not, what is missing."""
+    return {
+        **texts_of(eligibility, "can_submit text remaining next_at"),
+        "conditions": [texts_of(condition, "ok text cure") for condition in eligibility.conditions],
+    }

@@ -1,0 +1,288 @@
+"""What goes over the wire, one class per document. Field names are the words of the project; units are in the names."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from ninja import Field, Schema
+
+
+class SignUp(Schema):
+    username: str = Field(min_length=1, max_length=150)
+    email: str = Field(min_length=3, max_length=254)
+    password: str = Field(min_length=1, max_length=256)
+    display_name: str = Field("", max_length=80)
+
+
+class TokenRequest(Schema):
+    username: str
+    password: str
+    name: str = Field("assay", max_length=80)
+    days: int = 30
+
+
+class TokenIssued(Schema):
+    token: str
+    expires_at: datetime
+
+
+class TokenOut(Schema):
+    id: UUID
+    name: str
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+
+
+class PersonOut(Schema):
+    username: str
+    display_name: str
+    email: str
+    is_staff: bool
+
+
+class MemberOut(Schema):
+    username: str
+    display_name: str
+    is_captain: bool
+
+
+class TeamIn(Schema):
+    name: str = Field(min_length=1, max_length=80)
+    institution: str = Field("", max_length=120)
+
+
+class TeamOut(Schema):
+    slug: str
+    name: str
+    institution: str
+    members: list[MemberOut]
+
+
+class InviteIn(Schema):
+    email: str = Field(min_length=3, max_length=254)
+
+
+class InviteOut(Schema):
+    token: str
+    expires_at: datetime
+
+
+class InviteAccepted(Schema):
+    token: str
+
+
+class PhaseBrief(Schema):
+    slug: str
+    title: str
+    kind: str
+    opens_at: datetime
+    closes_at: datetime
+    is_open: bool
+    is_paused: bool
+
+
+class MembershipOut(Schema):
+    role: str
+    status: str
+    team: str | None
+
+
+class ChallengeBrief(Schema):
+    slug: str
+    title: str
+    summary: str
+    modality: str
+    anatomy: str
+    status: str
+    participant_count: int
+    phases: list[PhaseBrief]
+
+
+class ChallengeOut(Schema):
+    slug: str
+    title: str
+    summary: str
+    description: str
+    rules: str
+    licence: str
+    citation: str
+    contact: str
+    modality: str
+    anatomy: str
+    status: str
+    requires_approval: bool
+    organizers: list[str]
+    membership: MembershipOut | None
+    phases: list[PhaseBrief]
+    url: str
+
+
+class ChallengePush(Schema):
+    source: str
+    dry_run: bool = False
+
+
+class ChangeOut(Schema):
+    path: str
+    text: str
+    note: str
+
+
+class PushOut(Schema):
+    changes: list[ChangeOut]
+    challenge: ChallengeOut | None
+
+
+class JoinIn(Schema):
+    team: str | None = None
+
+
+class ConditionOut(Schema):
+    ok: bool
+    text: str
+    cure: str
+
+
+class EligibilityOut(Schema):
+    can_submit: bool
+    text: str
+    conditions: list[ConditionOut]
+    remaining: int | None
+    next_at: datetime | None
+
+
+class QueueOut(Schema):
+    length: int
+    running: int
+    median_wait_seconds: float | None
+    live_nodes: int
+    why_waiting: str = ""
+
+
+class TestSetBrief(Schema):
+    name: str
+    version: int
+    case_count: int
+    is_public: bool
+    sha256: str
+
+
+class ProtocolOut(Schema):
+    version: int
+    sha256: str
+    document: dict[str, Any]
+
+
+class PhaseOut(PhaseBrief):
+    challenge: str
+    submission_limit: int | None
+    submission_window_days: int
+    submission_limit_total: int | None
+    concurrent_limit: int
+    max_image_bytes: int
+    pool: str
+    leaderboard_shows: str
+    is_embargoed: bool
+    embargo_until: datetime | None
+    shows_results: bool
+    protocol: ProtocolOut
+    testset: TestSetBrief | None
+    eligibility: EligibilityOut
+    queue: QueueOut
+
+
+class EmbargoIn(Schema):
+    until: datetime | None = None
+
+
+class UploadOut(Schema):
+    id: UUID
+    filename: str
+    purpose: str
+    total_bytes: int
+    offset_bytes: int
+    sha256: str
+    created_at: datetime
+    expires_at: datetime
+    is_complete: bool
+
+
+class TestSetIn(Schema):
+    name: str = Field(pattern=r"^[a-z0-9-]{1,80}$")
+    upload_id: UUID
+    is_public: bool = False
+    phases: list[str] = []
+
+
+class TestSetOut(TestSetBrief):
+    notice: str
+    report: dict[str, Any]
+    created_at: datetime
+    frozen_at: datetime | None
+    phases: list[str]
+
+
+class SubmissionIn(Schema):
+    upload_id: UUID
+    name: str = Field("", max_length=120)
+    description: str = Field("", max_length=10_000)
+    url: str = Field("", max_length=200)
+    team: str = ""
+    allow_duplicate: bool = False
+
+
+class ProgressOut(Schema):
+    total: int
+    done: int
+    failed: int
+    running: int = 0
+    waiting: int = 0
+
+
+class WaitingOut(Schema):
+    position: int | None
+    eta_seconds: float | None
+    why: str = ""
+
+
+class StepOut(Schema):
+    name: str
+    state: Literal["done", "current", "ahead", "failed"]
+
+
+class SubmissionOut(Schema):
+    id: UUID
+    number: int
+    challenge: str
+    phase: str
+    team: str
+    name: str
+    description: str
+    repository_url: str
+    status: str
+    stepper: list[StepOut]
+    verdict: str
+    verdict_text: str
+    fault: str
+    is_charged: bool
+    is_disqualified: bool
+    disqualified_reason: str
+    created_at: datetime
+    finished_at: datetime | None
+    image: dict[str, Any] | None
+    protocol_sha256: str
+    testset_sha256: str
+    progress: ProgressOut | None
+    queue: WaitingOut | None
+    metrics: dict[str, Any] | None
+    url: str
+
+
+class SubmissionPage(Schema):
+    items: list[SubmissionOut]
+    count: int
+
+
+class Reason(Schema):
+    reason: str = Field(min_length=3, max_length=300)

@@ -1,0 +1,56 @@
+"""Test sets: organizers push and look; nobody else sees more than what a phase says about its hidden cases."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+from ninja import Router
+
+from assay.accounts.errors import ConflictError, InvalidError
+from assay.api.auth import person_of
+from assay.api.v1 import schemas
+from assay.challenges.access import get_organized_challenge
+from assay.submissions.access import get_upload
+from assay.submissions.models import Upload
+from assay.testsets.models import TestSet
+from assay.testsets.selectors import testsets_of
+from assay.testsets.services import ingest_testset
+
+router = Router()
+
+
+@router.get("/{slug}/testsets", response=list[schemas.TestSetOut])
+def list_testsets(request: HttpRequest, slug: str) -> list[dict[str, Any]]:
+    """Every version of every test set, with what ingestion found."""
+    challenge, _ = get_organized_challenge(person=person_of(request), slug=slug)
+    return [document(testset) for testset in testsets_of(challenge=challenge)]
+
+
+@router.post("/{slug}/testsets", response={201: schemas.TestSetOut})
+def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> tuple[int, dict[str, Any]]:
+    """Make a new version from an uploaded tar: every file is read, checked against its image and written again."""
+    challenge, user = get_organized_challenge(person=person_of(request), slug=slug)
+    upload = get_upload(person=user, upload_id=body.upload_id)
+    if upload.purpose != Upload.Purpose.TESTSET:
+        raise InvalidError("This upload is for something else.", found=str(upload.purpose), expected="testset")
+    if upload.completed_at is None:
+        raise ConflictError("The upload is not complete.", code="upload_incomplete", what_to_do="Continue it first.")
+    testset = ingest_testset(
+        challenge=challenge,
+        user=user,
+        archive_key=upload.key,
+        name=body.name,
+        is_public=body.is_public,
+        phase_slugs=body.phases,
+        now=timezone.now(),
+    )
+    return 201, document(testsets_of(challenge=challenge).get(pk=testset.pk))
+
+
+def document(testset: TestSet) -> dict[str, Any]:
+    """A test set as its organizers see it; rows come from `testsets_of`."""
+    names = ("name", "version", "is_public", "sha256", "notice", "report", "created_at", "frozen_at", "case_count")
+    return {
+        **{name: getattr(testset, name) for name in names},
+        "phases": sorted(chosen.phase.slug for chosen in testset.phases.all()),
+    }

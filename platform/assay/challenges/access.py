@@ -1,0 +1,101 @@
+"""The only door to challenges and phases, for every role. Submissions have theirs in `submissions/access.py`.
+
+What somebody may not see does not exist for them: the answer is `NotFoundError`, the same as for a slug nobody ever used. What
+they may see but not do is `NotAllowedError`. Operators (`is_staff`) may do whatever an organizer may.
+"""
+
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Q, QuerySet
+
+from assay.accounts.errors import NotAllowedError, NotFoundError, NotSignedInError
+from assay.accounts.models import User
+from assay.challenges.models import Challenge, Membership, Phase
+
+Person = User | AnonymousUser
+PUBLIC = (Challenge.Status.PUBLISHED, Challenge.Status.ARCHIVED)
+
+
+def signed_in(person: Person) -> User:
+    """The person, when we know who it is."""
+    if isinstance(person, User):
+        return person
+    raise NotSignedInError(
+        "You are not signed in.",
+        what_to_do="Sign in, or send `Authorization: Bearer assay_…` (`assay login` makes a token).",
+    )
+
+
+def visible_challenges(*, person: Person) -> QuerySet[Challenge]:
+    """Challenges this person may know of: published and archived ones, and drafts they organize."""
+    everything = Challenge.objects.all()
+    if not isinstance(person, User):
+        return everything.filter(status__in=PUBLIC)
+    if person.is_staff:
+        return everything
+    organized = Membership.objects.filter(
+        user=person, role=Membership.Role.ORGANIZER, status=Membership.Status.ACCEPTED
+    )
+    return everything.filter(Q(status__in=PUBLIC) | Q(pk__in=organized.values("challenge")))
+
+
+def get_challenge(*, person: Person, slug: str) -> Challenge:
+    """A challenge this person may know of."""
+    challenge = visible_challenges(person=person).filter(slug=slug).first()
+    if challenge is None:
+        raise NotFoundError("There is no such challenge.", found=slug, what_to_do="Look at the list of challenges.")
+    return challenge
+
+
+def get_phase(*, person: Person, challenge_slug: str, phase_slug: str) -> Phase:
+    """A phase of a challenge this person may know of."""
+    challenge = get_challenge(person=person, slug=challenge_slug)
+    phase = challenge.phases.select_related("challenge", "protocol").filter(slug=phase_slug).first()
+    if phase is None:
+        raise NotFoundError("There is no such phase.", found=phase_slug, what_to_do="Look at the challenge's phases.")
+    return phase
+
+
+def membership_of(*, person: Person, challenge: Challenge) -> Membership | None:
+    """This person's part in the challenge, whatever its status."""
+    if not isinstance(person, User):
+        return None
+    return challenge.memberships.select_related("team").filter(user=person).first()
+
+
+def is_organizer(*, person: Person, challenge: Challenge) -> bool:
+    """Whether this person may do what organizers do."""
+    if not isinstance(person, User):
+        return False
+    if person.is_staff:
+        return True
+    return challenge.memberships.filter(
+        user=person, role=Membership.Role.ORGANIZER, status=Membership.Status.ACCEPTED
+    ).exists()
+
+
+def require_organizer(*, person: Person, challenge: Challenge) -> User:
+    """The person, when they may do what organizers do."""
+    user = signed_in(person)
+    if is_organizer(person=user, challenge=challenge):
+        return user
+    raise NotAllowedError("Only organizers of this challenge may do this.", what_to_do="Ask one of its organizers.")
+
+
+def get_organized_challenge(*, person: Person, slug: str) -> tuple[Challenge, User]:
+    """A challenge this person organizes."""
+    challenge = get_challenge(person=person, slug=slug)
+    return challenge, require_organizer(person=person, challenge=challenge)
+
+
+def get_organized_phase(*, person: Person, challenge_slug: str, phase_slug: str) -> tuple[Phase, User]:
+    """A phase of a challenge this person organizes."""
+    phase = get_phase(person=person, challenge_slug=challenge_slug, phase_slug=phase_slug)
+    return phase, require_organizer(person=person, challenge=phase.challenge)
+
+
+def require_staff(person: Person) -> User:
+    """The person, when they operate this installation."""
+    user = signed_in(person)
+    if user.is_staff:
+        return user
+    raise NotAllowedError("Only operators of this installation may do this.", what_to_do="Ask one of them.")

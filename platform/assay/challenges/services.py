@@ -1,0 +1,277 @@
+"""Changes to challenges and phases: pushing `challenge.yaml`, publishing, joining, embargo, pause."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+
+from assay.accounts.audit import record_event
+from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError
+from assay.accounts.models import Team, TeamMember, User
+from assay.accounts.services import solo_team
+from assay.challenges.access import is_organizer
+from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
+from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
+
+CHALLENGE_VALUES = (
+    *("title", "summary", "description", "rules", "licence", "modality", "anatomy", "citation", "contact"),
+    "requires_approval",
+)
+PHASE_VALUES = (
+    *("title", "kind", "opens_at", "closes_at", "submission_limit", "submission_window_days", "submission_limit_total"),
+    *("concurrent_limit", "pool", "leaderboard_shows", "embargo_until", "is_embargoed"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One line of a plan: what would change, from what, to what, and what follows from it."""
+
+    path: str
+    before: Any
+    after: Any
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        before = "" if self.before is None else f"{shortened(self.before)} → "
+        return f"{self.path}: {before}{shortened(self.after)}" + (f" ({self.note})" if self.note else "")
+
+
+def shortened(value: Any) -> str:
+    """A value as a plan shows it."""
+    text = f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value if value not in (None, "") else "–")
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def push_challenge(
+    *, user: User, slug: str, source: str, is_dry_run: bool, now: datetime
+) -> tuple[list[Change], Challenge | None]:
+    """Make a challenge, or change it to what `source` says. A dry run answers the plan and changes nothing.
+
+    Phases that the file leaves out stay as they are. A new protocol becomes a new version; submissions keep the one they were
+    accepted under.
+    """
+    definition = parse_definition(source)
+    if definition.slug != slug:
+        raise InvalidError(
+            "The file is for another challenge.", found=f"slug: {definition.slug}", expected=f"slug: {slug}", line=1
+        )
+    with transaction.atomic():
+        challenge = Challenge.objects.select_for_update().filter(slug=slug).first()
+        if challenge is not None and not is_organizer(person=user, challenge=challenge):
+            raise NotAllowedError(
+                f"The name {slug!r} is taken by a challenge you do not organize.",
+                code="name_taken",
+                what_to_do="Choose another slug, or ask its organizers to add you.",
+            )
+        changes = list(plan(challenge=challenge, definition=definition))
+        if not is_dry_run and (changes or challenge is None):
+            challenge = apply(challenge=challenge, definition=definition, user=user, now=now)
+            record_event(
+                actor=user,
+                verb="challenge.pushed",
+                subject=challenge,
+                challenge_slug=slug,
+                now=now,
+                changes=[change.text for change in changes],
+            )
+    return changes, challenge
+
+
+def plan(*, challenge: Challenge | None, definition: ChallengeDefinition) -> Iterator[Change]:
+    """What a push would change, one line each."""
+    if challenge is None:
+        yield Change(path="challenge", before=None, after=f"new: {definition.slug}")
+        for phase in definition.phases:
+            yield Change(path=f"phases.{phase.slug}", before=None, after="new")
+        return
+    for name in CHALLENGE_VALUES:
+        before, after = getattr(challenge, name), getattr(definition, name)
+        if before != after:
+            yield Change(path=name, before=before, after=after)
+    existing = {phase.slug: phase for phase in challenge.phases.select_related("protocol")}
+    for wanted in definition.phases:
+        yield from plan_phase(phase=existing.pop(wanted.slug, None), wanted=wanted)
+    for slug in existing:
+        yield Change(path=f"phases.{slug}", before=None, after="not in the file", note="it stays as it is")
+
+
+def plan_phase(*, phase: Phase | None, wanted: PhaseDefinition) -> Iterator[Change]:
+    """What a push would change in one phase."""
+    path = f"phases.{wanted.slug}"
+    if phase is None:
+        yield Change(path=path, before=None, after="new")
+        return
+    for name in PHASE_VALUES:
+        before, after = getattr(phase, name), getattr(wanted, name)
+        if before != after:
+            yield Change(path=f"{path}.{name}", before=before, after=after)
+    if phase.testset_name != wanted.testset:
+        yield Change(path=f"{path}.testset", before=phase.testset_name, after=wanted.testset)
+    if phase.protocol.sha256 != wanted.protocol.sha256:
+        judged = phase.submissions.count()
+        yield Change(
+            path=f"{path}.protocol",
+            before=f"v{phase.protocol.version} {phase.protocol.sha256[:8]}",
+            after=f"new version {wanted.protocol.sha256[:8]}",
+            note=f"{judged} submissions keep the old one; rejudge them to compare" if judged else "",
+        )
+
+
+def apply(*, challenge: Challenge | None, definition: ChallengeDefinition, user: User, now: datetime) -> Challenge:
+    """Write the definition into the rows."""
+    texts = {name: getattr(definition, name) for name in CHALLENGE_VALUES}
+    if challenge is None:
+        try:
+            with transaction.atomic():
+                challenge = Challenge.objects.create(slug=definition.slug, created_by=user, created_at=now, **texts)
+        except IntegrityError as error:
+            raise ConflictError(
+                "Somebody else just took this name.", code="name_taken", found=definition.slug
+            ) from error
+        Membership.objects.create(challenge=challenge, user=user, role=Membership.Role.ORGANIZER, created_at=now)
+    else:
+        Challenge.objects.filter(pk=challenge.pk).update(**texts)
+        challenge.refresh_from_db()
+    for position, wanted in enumerate(definition.phases):
+        values = {name: getattr(wanted, name) for name in PHASE_VALUES}
+        values |= {"position": position, "testset_name": wanted.testset}
+        values["protocol"] = protocol_version(challenge=challenge, wanted=wanted, now=now)
+        Phase.objects.update_or_create(challenge=challenge, slug=wanted.slug, defaults=values)
+    return challenge
+
+
+def protocol_version(*, challenge: Challenge, wanted: PhaseDefinition, now: datetime) -> ProtocolVersion:
+    """The row of this very document; a new version when there is none. The challenge's row is locked by the caller."""
+    existing = challenge.protocols.filter(sha256=wanted.protocol.sha256).first()
+    if existing is not None:
+        return existing
+    last = challenge.protocols.aggregate(last=Max("version"))["last"] or 0
+    return ProtocolVersion.objects.create(
+        challenge=challenge,
+        version=last + 1,
+        document=wanted.protocol.document,
+        source=wanted.protocol_source,
+        sha256=wanted.protocol.sha256,
+        created_at=now,
+    )
+
+
+def publish_challenge(*, challenge: Challenge, user: User, now: datetime) -> Challenge:
+    """Let everybody see a draft. A challenge without a phase has nothing to show."""
+    if not challenge.phases.exists():
+        raise ConflictError("The challenge has no phase yet.", what_to_do="Push a challenge.yaml with one.")
+    with transaction.atomic():
+        draft = Challenge.objects.filter(pk=challenge.pk, status=Challenge.Status.DRAFT)
+        if draft.update(status=Challenge.Status.PUBLISHED):
+            record_event(
+                actor=user, verb="challenge.published", subject=challenge, challenge_slug=challenge.slug, now=now
+            )
+    challenge.refresh_from_db()
+    return challenge
+
+
+def join_challenge(*, challenge: Challenge, user: User, team: Team | None, now: datetime) -> Membership:
+    """Take part, in a team of yours or alone. Joining again may change the team as long as the old one has submitted nothing."""
+    chosen = team or solo_team(user=user, now=now)
+    if not TeamMember.objects.filter(team=chosen, user=user).exists():
+        raise NotAllowedError(
+            "You are not in this team.", found=chosen.name, what_to_do="Ask its captain for an invite."
+        )
+    status = Membership.Status.PENDING if challenge.requires_approval else Membership.Status.ACCEPTED
+    with transaction.atomic():
+        membership, is_new = Membership.objects.get_or_create(
+            challenge=challenge,
+            user=user,
+            defaults={"role": Membership.Role.PARTICIPANT, "status": status, "team": chosen, "created_at": now},
+        )
+        if is_new:
+            record_event(
+                actor=user,
+                verb="challenge.joined",
+                subject=membership,
+                challenge_slug=challenge.slug,
+                now=now,
+                team=chosen.slug,
+            )
+        elif team is not None and membership.team_id != chosen.pk:
+            move_to_team(membership=membership, team=chosen, user=user, now=now)
+    return membership
+
+
+def move_to_team(*, membership: Membership, team: Team, user: User, now: datetime) -> None:
+    """Change the team somebody competes in. A second team would be a second set of attempts, so only before the first one."""
+    challenge = membership.challenge
+    if membership.team is not None and challenge.submissions.filter(team=membership.team, submitted_by=user).exists():
+        raise ConflictError(
+            f"You have submitted for {membership.team.name} already, so you stay in that team in this challenge.",
+            code="team_is_fixed",
+            what_to_do="Ask the organizers when teams have to merge.",
+        )
+    membership.team = team
+    membership.save(update_fields=["team"])
+    record_event(
+        actor=user,
+        verb="challenge.team_changed",
+        subject=membership,
+        challenge_slug=challenge.slug,
+        now=now,
+        team=team.slug,
+    )
+
+
+def decide_membership(
+    *, membership: Membership, status: Membership.Status, reason: str, user: User, now: datetime
+) -> None:
+    """Accept, reject or ban a participant; the reason is shown to them."""
+    with transaction.atomic():
+        Membership.objects.filter(pk=membership.pk).update(status=status, reason=reason)
+        record_event(
+            actor=user,
+            verb=f"membership.{status.value}",
+            subject=membership,
+            challenge_slug=membership.challenge.slug,
+            now=now,
+            reason=reason,
+        )
+
+
+def publish_results(*, phase: Phase, user: User, now: datetime) -> Phase:
+    """Lift the embargo now."""
+    return change_phase(
+        phase=phase, user=user, now=now, verb="published", is_embargoed=False, embargo_until=None, published_at=now
+    )
+
+
+def embargo_results(*, phase: Phase, until: datetime | None, user: User, now: datetime) -> Phase:
+    """Let only organizers see results, until a time or until they are published."""
+    return change_phase(
+        phase=phase, user=user, now=now, verb="embargoed", is_embargoed=True, embargo_until=until, published_at=None
+    )
+
+
+def pause_phase(*, phase: Phase, user: User, now: datetime) -> Phase:
+    """Take no submissions for a while; those under way go on."""
+    return change_phase(phase=phase, user=user, now=now, verb="paused", is_paused=True)
+
+
+def resume_phase(*, phase: Phase, user: User, now: datetime) -> Phase:
+    """Take submissions again."""
+    return change_phase(phase=phase, user=user, now=now, verb="resumed", is_paused=False)
+
+
+def change_phase(*, phase: Phase, user: User, now: datetime, verb: str, **values: Any) -> Phase:
+    """Write values into a phase and the change into history."""
+    with transaction.atomic():
+        Phase.objects.filter(pk=phase.pk).update(**values)
+        shown = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+        record_event(
+            actor=user, verb=f"phase.{verb}", subject=phase, challenge_slug=phase.challenge.slug, now=now, **shown
+        )
+    phase.refresh_from_db()
+    return phase

@@ -1,0 +1,73 @@
+"""The only door to submissions and uploads, for every role. What you may not see does not exist for you."""
+
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from assay.accounts.errors import NotAllowedError, NotFoundError
+from assay.accounts.models import Team, User
+from assay.challenges.access import Person, is_organizer, membership_of, signed_in
+from assay.challenges.models import Membership, Phase
+from assay.submissions.models import Submission, Upload
+
+
+def visible_submissions(*, person: Person) -> QuerySet[Submission]:
+    """Submissions of your teams and of challenges you organize; an operator sees all, somebody unknown none."""
+    everything = Submission.objects.select_related("challenge", "phase", "team", "submitted_by", "image", "protocol")
+    if not isinstance(person, User):
+        return everything.none()
+    if person.is_staff:
+        return everything
+    organized = Membership.objects.filter(
+        user=person, role=Membership.Role.ORGANIZER, status=Membership.Status.ACCEPTED
+    )
+    return everything.filter(
+        Q(team__in=Team.objects.filter(members=person)) | Q(challenge__in=organized.values("challenge"))
+    )
+
+
+def get_submission(*, person: Person, submission_id: UUID) -> Submission:
+    """A submission this person may see."""
+    submission = visible_submissions(person=person).filter(pk=submission_id).first()
+    if submission is None:
+        raise NotFoundError("There is no such submission.", what_to_do="Look at your list of submissions.")
+    return submission
+
+
+def get_organized_submission(*, person: Person, submission_id: UUID) -> tuple[Submission, User]:
+    """A submission to a challenge this person organizes. Its own team may see it, and is told that it may not do this."""
+    submission = get_submission(person=person, submission_id=submission_id)
+    user = signed_in(person)
+    if is_organizer(person=user, challenge=submission.challenge):
+        return submission, user
+    raise NotAllowedError("Only organizers of this challenge may do this.", what_to_do="Ask one of its organizers.")
+
+
+def may_see_log(*, person: Person, submission: Submission) -> bool:
+    """Organizers read every log; the team reads those of public cases only: a log is a way out for hidden data."""
+    if is_organizer(person=person, challenge=submission.challenge):
+        return True
+    return submission.testset.is_public
+
+
+def competing_team(*, person: Person, phase: Phase, team_slug: str = "") -> Team | None:
+    """The team this person competes in here; `None` before joining. Naming another team is refused."""
+    membership = membership_of(person=person, challenge=phase.challenge)
+    team = membership.team if membership else None
+    if team_slug and (team is None or team.slug != team_slug):
+        raise NotAllowedError(
+            "You do not compete in this team here.",
+            found=team_slug,
+            expected=team.slug if team else "a team you joined this challenge with",
+            what_to_do="Join the challenge with this team, or leave the team out.",
+        )
+    return team
+
+
+def get_upload(*, person: Person, upload_id: UUID) -> Upload:
+    """One of your own uploads."""
+    user = signed_in(person)
+    upload = Upload.objects.filter(pk=upload_id, user=user).first()
+    if upload is None:
+        raise NotFoundError("There is no such upload.", what_to_do="Start a new one; unfinished ones expire.")
+    return upload

@@ -1,0 +1,203 @@
+"""Changes to submissions. What decides a result is frozen here, in the transaction that accepts the submission."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Max, Q
+
+from assay.accounts.audit import record_event
+from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError, NotAllowedError, TooLargeError
+from assay.accounts.models import Team, User
+from assay.challenges.models import Phase
+from assay.submissions.lifecycle import ENDINGS, FINAL, sources_of
+from assay.submissions.limits import Eligibility
+from assay.submissions.models import AlgorithmImage, Submission, Upload
+from assay.submissions.selectors import eligibility_of
+from assay.testsets.models import TestSet
+
+PURPOSES = {Phase.Kind.CONTAINER: Upload.Purpose.IMAGE, Phase.Kind.PREDICTIONS: Upload.Purpose.PREDICTIONS}
+
+
+def create_submission(
+    *,
+    user: User,
+    phase: Phase,
+    team: Team | None,
+    upload: Upload,
+    name: str,
+    now: datetime,
+    description: str = "",
+    url: str = "",
+    allows_duplicate: bool = False,
+) -> Submission:
+    """Accept a submission, or say which condition does not hold. Doors call `workflow.flow.submit`, which has it checked as well.
+
+    The phase's row is locked while we count and insert, so two requests at once cannot both take the last attempt.
+    """
+    refuse_unfit_upload(upload=upload, phase=phase)
+    with transaction.atomic():
+        phase = Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=phase.pk)
+        eligibility = eligibility_of(person=user, phase=phase, now=now, started_at=upload.created_at)
+        refuse_ineligible(eligibility)
+        if team is None:  # an eligible person has a team; this is for the type checker and for callers who forgot
+            raise NotAllowedError("You compete in no team here.", what_to_do="Join the challenge first.")
+        refuse_duplicate(phase=phase, team=team, upload=upload, allows_duplicate=allows_duplicate)
+        testset = freeze_testset(testset=phase.chosen_testset.testset, user=user, now=now)
+        is_image = phase.kind == Phase.Kind.CONTAINER
+        submission = Submission.objects.create(
+            phase=phase,
+            challenge=phase.challenge,
+            team=team,
+            submitted_by=user,
+            image=image_of(upload=upload, team=team, now=now) if is_image else None,
+            predictions=None if is_image else upload,
+            name=name.strip()[:120] or upload.filename,
+            description=description,
+            url=url,
+            number=(phase.submissions.aggregate(last=Max("number"))["last"] or 0) + 1,
+            protocol=phase.protocol,
+            testset=testset,
+            limits=phase.protocol.document.get("resources", {}),
+            created_at=now,
+            status_changed_at=now,
+        )
+        record_event(
+            actor=user,
+            verb="submission.received",
+            subject=submission,
+            challenge_slug=phase.challenge.slug,
+            now=now,
+            phase=phase.slug,
+            team=team.slug,
+            protocol=phase.protocol.sha256,
+            testset=testset.sha256,
+        )
+    return submission
+
+
+def refuse_unfit_upload(*, upload: Upload, phase: Phase) -> None:
+    """The upload must be complete, of the right kind, and not too large for this phase."""
+    if upload.completed_at is None:
+        raise ConflictError(
+            "The upload is not complete.",
+            code="upload_incomplete",
+            found=f"{upload.offset_bytes} bytes",
+            expected=f"{upload.total_bytes} bytes",
+            what_to_do="Continue it, then submit.",
+        )
+    wanted = PURPOSES[Phase.Kind(phase.kind)]
+    if upload.purpose != wanted:
+        raise InvalidError("This phase takes something else.", found=str(upload.purpose), expected=str(wanted))
+    if upload.total_bytes > phase.max_image_bytes:
+        raise TooLargeError(
+            "The file is larger than this phase takes.",
+            found=f"{upload.total_bytes} bytes",
+            expected=f"at most {phase.max_image_bytes} bytes",
+        )
+
+
+def refuse_ineligible(eligibility: Eligibility) -> None:
+    """Say which condition does not hold: a limit is 429 (come back later), anything else 409."""
+    failing = eligibility.failing
+    if failing is None:
+        return
+    message = failing.text[:1].upper() + failing.text[1:] + "."
+    if eligibility.remaining == 0 and "used" in failing.text:
+        raise LimitReachedError(message, found="0 left", expected=failing.cure, retry_at=eligibility.next_at)
+    raise ConflictError(message, code="cannot_submit", what_to_do=failing.cure)
+
+
+def refuse_duplicate(*, phase: Phase, team: Team, upload: Upload, allows_duplicate: bool) -> None:
+    """The very same file again would give the very same result and cost an attempt: ask first."""
+    twin = (
+        phase.submissions.filter(team=team)
+        .exclude(status__in=ENDINGS)
+        .filter(Q(image__archive_sha256=upload.sha256) | Q(predictions__sha256=upload.sha256))
+        .first()
+    )
+    if twin is not None and not allows_duplicate:
+        raise ConflictError(
+            f"This is the same file as your team's submission #{twin.number}.",
+            code="duplicate",
+            found=f"sha256 {upload.sha256}",
+            what_to_do='Submit something else, or send "allow_duplicate": true to use an attempt on it anyway.',
+        )
+
+
+def freeze_testset(*, testset: TestSet, user: User, now: datetime) -> TestSet:
+    """From the first submission on, a test set never changes; what needs changing becomes a new version."""
+    if TestSet.objects.filter(pk=testset.pk, frozen_at=None).update(frozen_at=now):
+        testset.refresh_from_db()
+        record_event(
+            actor=user,
+            verb="testset.frozen",
+            subject=testset,
+            challenge_slug=testset.challenge.slug,
+            now=now,
+            sha256=testset.sha256,
+        )
+    return testset
+
+
+def image_of(*, upload: Upload, team: Team, now: datetime) -> AlgorithmImage:
+    """The team's image of this archive: the accepted one when we know it already, otherwise one to be checked."""
+    image, is_new = AlgorithmImage.objects.get_or_create(
+        team=team, archive_sha256=upload.sha256, defaults={"upload": upload, "created_at": now}
+    )
+    if not is_new and image.status in (AlgorithmImage.Status.REJECTED, AlgorithmImage.Status.DELETED):
+        AlgorithmImage.objects.filter(pk=image.pk, status=image.status).update(
+            status=AlgorithmImage.Status.CHECKING, upload=upload, reason="", report={}
+        )
+        image.refresh_from_db()
+    return image
+
+
+def change_status(
+    *,
+    submission_id: UUID,
+    to: Submission.Status,
+    now: datetime,
+    actor_label: str,
+    actor: User | None = None,
+    sources: Collection[Submission.Status] | None = None,
+    **fields: Any,
+) -> bool:
+    """Move a submission to `to`, if that is legal from where it is now, in ONE conditional UPDATE with its line of history.
+
+    `sources` narrows from where; `fields` are written with it (verdict, verdict_text, fault, is_charged). `False`: somebody was
+    there first, which is normal.
+    """
+    allowed = sources_of(to) if sources is None else sources_of(to) & frozenset(sources)
+    values: dict[str, Any] = {"status": to, "status_changed_at": now, **fields}
+    if to in FINAL:
+        values["finished_at"] = now
+    with transaction.atomic():
+        if not Submission.objects.filter(pk=submission_id, status__in=allowed).update(**values):
+            return False
+        slug = Submission.objects.values_list("challenge__slug", flat=True).get(pk=submission_id)
+        record_event(
+            actor=actor,
+            actor_label=actor_label,
+            verb=f"submission.{to.value}",
+            subject=("submission", submission_id),
+            challenge_slug=slug,
+            now=now,
+            **{name: str(value) for name, value in fields.items()},
+        )
+    return True
+
+
+def withdraw_submission(*, submission: Submission, user: User, now: datetime) -> None:
+    """Take a submission off the leaderboard at its own team's wish; it stays charged."""
+    with transaction.atomic():
+        if Submission.objects.filter(pk=submission.pk, is_withdrawn=False).update(is_withdrawn=True):
+            record_event(
+                actor=user,
+                verb="submission.withdrawn",
+                subject=submission,
+                challenge_slug=submission.challenge.slug,
+                now=now,
+            )

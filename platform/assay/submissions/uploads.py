@@ -1,0 +1,243 @@
+"""Resumable uploads: bytes arrive in pieces, over days if need be, and are never kept in memory.
+
+Theory of operation
+-------------------
+An upload is one row and one growing file in `UPLOAD_ROOT`. `offset_bytes` is written after `fsync`, so it never promises more
+than is on disk; what a crash left beyond it is cut off before the next piece is written. A lock on the file lets one writer in
+at a time: the second is told to wait, because its predecessor may be a connection that died and has not noticed yet. The last
+byte completes the upload: the whole file is hashed, compared with what the client said, and given to storage; only then does the
+offset reach the total, so who asks for it never takes an unchecked file for a complete one.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO, BinaryIO
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Sum
+
+from assay.accounts.audit import record_event
+from assay.accounts.errors import ConflictError, InvalidError, OutOfSpaceError, TooLargeError
+from assay.accounts.models import User
+from assay.submissions.models import Upload
+from assay.testsets import storage
+
+PIECE_BYTES = 1 << 20
+LONGEST_NAME = 255
+UNFINISHED_PER_USER = 20
+
+
+class ChecksumMismatchError(InvalidError):
+    """A piece arrived damaged; it was not kept."""
+
+    code = "checksum_mismatch"
+
+
+class UploadLockedError(ConflictError):
+    """Somebody else is writing to this upload at the moment."""
+
+    code = "upload_locked"
+
+
+class OffsetMismatchError(ConflictError):
+    """The piece does not continue where the file ends."""
+
+    code = "offset_mismatch"
+
+
+def start_upload(
+    *, user: User, filename: str, purpose: str, total_bytes: int, expected_sha256: str = "", now: datetime
+) -> Upload:
+    """Open an upload, and refuse before the first byte what could not end well."""
+    if purpose not in Upload.Purpose.values:
+        raise InvalidError("The purpose is not known.", found=purpose, expected=" or ".join(Upload.Purpose.values))
+    if expected_sha256 and not is_sha256(expected_sha256):
+        raise InvalidError("The sha256 is not one.", found=expected_sha256[:80], expected="64 hexadecimal digits")
+    if total_bytes < 1:
+        raise InvalidError("The file is empty.", found=f"{total_bytes} bytes", expected="at least one byte")
+    if total_bytes > settings.UPLOAD_MAX_BYTES:
+        raise TooLargeError(
+            "The file is larger than this installation takes.",
+            found=f"{total_bytes} bytes",
+            expected=f"at most {settings.UPLOAD_MAX_BYTES} bytes",
+        )
+    if Upload.objects.filter(user=user, completed_at=None, expires_at__gt=now).count() >= UNFINISHED_PER_USER:
+        raise ConflictError(
+            f"You have {UNFINISHED_PER_USER} unfinished uploads.", what_to_do="Finish or delete some of them first."
+        )
+    reserve_space(total_bytes=total_bytes, now=now)
+    upload_id = uuid4()
+    path = part_path(upload_id)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    with transaction.atomic():
+        upload = Upload.objects.create(
+            id=upload_id,
+            user=user,
+            purpose=purpose,
+            filename=Path(filename).name[:LONGEST_NAME] or "unnamed",
+            total_bytes=total_bytes,
+            expected_sha256=expected_sha256.lower(),
+            key=f"uploads/{upload_id}",
+            created_at=now,
+            expires_at=now + timedelta(hours=settings.UPLOAD_LIFETIME_HOURS),
+        )
+        record_event(actor=user, verb="upload.started", subject=upload, now=now, purpose=purpose, bytes=total_bytes)
+    return upload
+
+
+def is_sha256(text: str) -> bool:
+    """Whether this is 64 hexadecimal digits."""
+    return len(text) == 64 and set(text.lower()) <= set("0123456789abcdef")
+
+
+def reserve_space(*, total_bytes: int, now: datetime) -> None:
+    """Refuse before the first byte what the disk could not take, counting what others were promised."""
+    root = Path(settings.UPLOAD_ROOT)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    promised = Upload.objects.filter(completed_at=None, expires_at__gt=now).aggregate(
+        bytes=Sum(F("total_bytes") - F("offset_bytes"))
+    )["bytes"]
+    free = shutil.disk_usage(root).free - (promised or 0) - settings.UPLOAD_KEEP_FREE_BYTES
+    if total_bytes > free:
+        raise OutOfSpaceError(
+            "There is not enough space for this file at the moment.",
+            found=f"{max(0, free)} bytes free",
+            expected=f"{total_bytes} bytes",
+            what_to_do="Nothing is wrong with your file. Try again later; the operators can see this.",
+        )
+
+
+def append(
+    *,
+    upload: Upload,
+    offset_bytes: int,
+    stream: IO[bytes],
+    now: datetime,
+    length_bytes: int | None = None,
+    sha256: bytes | None = None,
+) -> Upload:
+    """Add a piece at `offset_bytes`. A connection that breaks leaves what had arrived, unless a checksum came with the piece.
+
+    `length_bytes`: what the request announced; nothing beyond it is read.
+    """
+    refuse_over(upload=upload, offset_bytes=offset_bytes, length_bytes=length_bytes, now=now)
+    with locked_part(upload) as file:
+        upload.refresh_from_db()
+        if upload.completed_at is not None or offset_bytes != upload.offset_bytes:
+            raise OffsetMismatchError(
+                "The piece does not continue where the upload ends.",
+                found=f"offset {offset_bytes}",
+                expected=f"offset {upload.offset_bytes}",
+                what_to_do="Ask for the offset (HEAD) and send from there.",
+            )
+        file.truncate(offset_bytes)
+        file.seek(offset_bytes)
+        digest = hashlib.sha256()
+        room = upload.total_bytes - offset_bytes
+        wanted = room if length_bytes is None else min(room, length_bytes)
+        arrived = copy(stream=stream, file=file, wanted_bytes=wanted, digest=digest)
+        if sha256 is not None and digest.digest() != sha256:
+            file.truncate(offset_bytes)
+            raise ChecksumMismatchError("The piece arrived damaged and was not kept.", what_to_do="Send it again.")
+        file.flush()
+        os.fsync(file.fileno())
+        if offset_bytes + arrived == upload.total_bytes:
+            complete(upload=upload, now=now)
+        else:
+            Upload.objects.filter(pk=upload.pk, offset_bytes=offset_bytes).update(offset_bytes=offset_bytes + arrived)
+            upload.offset_bytes = offset_bytes + arrived
+    return upload
+
+
+def refuse_over(*, upload: Upload, offset_bytes: int, length_bytes: int | None, now: datetime) -> None:
+    """Refuse a piece for an upload that is over, or that would be longer than announced."""
+    if upload.expires_at <= now and upload.completed_at is None:
+        raise ConflictError("This upload has expired.", code="upload_expired", what_to_do="Start a new one.")
+    if length_bytes is not None and offset_bytes + length_bytes > upload.total_bytes:
+        raise TooLargeError(
+            "The piece is longer than what the upload still lacks.",
+            found=f"{offset_bytes + length_bytes} bytes",
+            expected=f"{upload.total_bytes} bytes",
+        )
+
+
+def copy(*, stream: IO[bytes], file: BinaryIO, wanted_bytes: int, digest: "hashlib._Hash") -> int:
+    """Copy up to `wanted_bytes`; a connection that breaks ends it early."""
+    arrived = 0
+    with contextlib.suppress(OSError):
+        while arrived < wanted_bytes and (piece := stream.read(min(PIECE_BYTES, wanted_bytes - arrived))):
+            file.write(piece)
+            digest.update(piece)
+            arrived += len(piece)
+    return arrived
+
+
+@contextlib.contextmanager
+def locked_part(upload: Upload) -> Iterator[BinaryIO]:
+    """The upload's growing file, ours alone."""
+    try:
+        file = part_path(upload.pk).open("r+b")
+    except FileNotFoundError:
+        raise ConflictError("This upload is over.", code="upload_over", what_to_do="Start a new one.") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UploadLockedError(
+                "Another connection is writing to this upload.", what_to_do="Try again in a few seconds."
+            ) from None
+        yield file
+
+
+def complete(*, upload: Upload, now: datetime) -> None:
+    """Hash the whole file and give it to storage. One that is not what the client announced is thrown away."""
+    path = part_path(upload.pk)
+    found = storage.hash_file(path)
+    if upload.expected_sha256 and found != upload.expected_sha256:
+        path.unlink()
+        upload.delete()
+        raise ChecksumMismatchError(
+            "The file that arrived is not the file you announced; it was thrown away.",
+            code="sha256_mismatch",
+            found=f"sha256 {found}",
+            expected=f"sha256 {upload.expected_sha256}",
+            what_to_do="Upload it again.",
+        )
+    storage.keep_file(source=path, key=upload.key, move=True, sha256=found)
+    with transaction.atomic():
+        values = {"completed_at": now, "sha256": found, "offset_bytes": upload.total_bytes}
+        Upload.objects.filter(pk=upload.pk, completed_at=None).update(**values)
+        record_event(actor=upload.user, verb="upload.completed", subject=upload, now=now, sha256=found)
+    upload.completed_at, upload.sha256, upload.offset_bytes = now, found, upload.total_bytes
+
+
+def cancel_upload(*, upload: Upload, user: User, now: datetime) -> None:
+    """Throw an upload away. One that was submitted already belongs to its submission."""
+    if upload.completed_at is not None:
+        raise ConflictError("This upload is complete.", what_to_do="Cancel the submission it belongs to instead.")
+    with transaction.atomic():
+        record_event(actor=user, verb="upload.cancelled", subject=upload, now=now)
+        part_path(upload.pk).unlink(missing_ok=True)
+        upload.delete()
+
+
+def expire_uploads(*, now: datetime) -> int:
+    """Throw away unfinished uploads whose time is over; answers how many. Called by the reaper."""
+    expired = list(Upload.objects.filter(completed_at=None, expires_at__lte=now))
+    for upload in expired:
+        cancel_upload(upload=upload, user=upload.user, now=now)
+    return len(expired)
+
+
+def part_path(upload_id: UUID) -> Path:
+    """The growing file of an upload."""
+    return Path(settings.UPLOAD_ROOT) / str(upload_id)

@@ -1,0 +1,226 @@
+"""From an organizer's folder to canonical cases: every file read by a trusted reader, checked, and written again our way.
+
+An organizer vouches for the data, but anybody may become one, so a header may not lead the reader to other files: detached
+headers are refused, and the folder is unpacked without links, outside paths or devices. What an algorithm and the scorer later
+open is never what was uploaded, only what we wrote.
+"""
+
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from assay.accounts.errors import InvalidError
+from assay.testsets.manifest import FILE_NAME, ManifestCase, parse_manifest
+from evaluator.errors import EvaluatorError
+from evaluator.volumes import Grid, Volume, grids_match, read_image, write_canonical
+
+MOST_MEMBERS = 1_000_000
+MOST_BYTES = 2 * 2**40
+HEAD_BYTES = 1 << 16
+IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd")
+TABLE_SUFFIXES = (".csv", ".json")
+NOTICE_NAMES = ("notice", "license", "licence")
+LONGEST_NOTICE = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanonicalPart:
+    """One file of a case as we wrote it."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanonicalCase:
+    """One case, checked and written our way."""
+
+    source: ManifestCase
+    inputs: tuple[CanonicalPart, ...]
+    references: tuple[CanonicalPart, ...]
+    grid: Grid
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def unpack(*, archive: BinaryIO, folder: Path) -> None:
+    """Unpack a tar into `folder`: regular files and folders only, nothing outside, no more than the caps."""
+    try:
+        with tarfile.open(fileobj=archive, mode="r|*") as tar:
+            tar.extractall(folder, members=acceptable(tar), filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InvalidError(
+            "The test set cannot be unpacked.",
+            code="testset_unreadable",
+            found=str(error)[:200] or type(error).__name__,
+            expected="a tar (plain, gz, xz) of the folder with manifest.csv",
+            what_to_do="`assay testset push FOLDER` makes one.",
+        ) from error
+
+
+def acceptable(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members we unpack; anything else ends the ingestion."""
+    count = total = 0
+    for member in tar:
+        count, total = count + 1, total + member.size
+        if count > MOST_MEMBERS or total > MOST_BYTES:
+            raise InvalidError("The test set is too large.", found=f"{count} files, {total} bytes")
+        if not (member.isreg() or member.isdir()):
+            raise InvalidError(
+                "The test set holds something that is no file.",
+                found=member.name[:200],
+                expected="regular files and folders",
+            )
+        yield member
+
+
+def read_folder(folder: Path) -> tuple[ManifestCase, ...]:
+    """The folder's manifest."""
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise InvalidError(
+            f"The test set has no {FILE_NAME} at its top.", expected=f"{FILE_NAME}, and the files it names"
+        )
+    try:
+        return parse_manifest(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidError(f"{FILE_NAME} is not UTF-8 text.") from error
+
+
+def read_notice(folder: Path) -> str:
+    """Licence texts at the top of the folder: they travel with the data."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name.lower().startswith(NOTICE_NAMES))
+    return "\n\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files)[:LONGEST_NOTICE]
+
+
+def ingest_cases(*, folder: Path, target: Path) -> list[CanonicalCase]:
+    """Read, check and rewrite every case of `folder` into `target`. All problems are told at once."""
+    cases, problems = [], []
+    for position, case in enumerate(read_folder(folder)):
+        place = target / str(position)
+        place.mkdir(parents=True)
+        try:
+            cases.append(ingest_case(case=case, folder=folder, target=place))
+        except CaseError as error:
+            problems.append(f"{case.case_id}: {error}")
+    if problems:
+        raise InvalidError(
+            f"{len(problems)} of {len(problems) + len(cases)} cases cannot be used.",
+            code="testset_invalid",
+            found="; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else ""),
+            what_to_do="Correct what is named and push again; nothing was changed.",
+        )
+    return cases
+
+
+class CaseError(Exception):
+    """What is wrong with one case, for its organizer."""
+
+
+def ingest_case(*, case: ManifestCase, folder: Path, target: Path) -> CanonicalCase:
+    """Read one case; its references must lie on the grid of its first image."""
+    inputs, grids = [], []
+    for number, (name, path) in enumerate(case.inputs.items()):
+        volume = read_volume(folder=folder, path=path)
+        grids.append(volume.grid)
+        inputs.append(write_part(volume, name=name, path=target / f"input-{number}.nii.gz"))
+    references, labels = [], Counter[int]()
+    for number, (name, path) in enumerate(case.references.items()):
+        if path.lower().endswith(TABLE_SUFFIXES):
+            references.append(CanonicalPart(name=name, path=existing(folder=folder, path=path)))
+            continue
+        volume = as_label_map(read_volume(folder=folder, path=path), path=path)
+        mismatch = grids_match(grids[0], volume.grid)
+        if mismatch is not None:
+            raise CaseError(
+                f"{path} does not lie on the input image: found {mismatch.found}, expected {mismatch.expected}"
+            )
+        values, counts = np.unique(volume.array, return_counts=True)
+        labels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        references.append(write_part(volume, name=name, path=target / f"reference-{number}.nii.gz"))
+    del labels[0]
+    facts = {
+        "shape": list(grids[0].shape),
+        "spacing_mm": [round(spacing, 4) for spacing in grids[0].spacing_mm],
+        "voxels_per_label": {str(value): count for value, count in sorted(labels.items())},
+    }
+    return CanonicalCase(source=case, inputs=tuple(inputs), references=tuple(references), grid=grids[0], facts=facts)
+
+
+def existing(*, folder: Path, path: str) -> Path:
+    """The file or folder a manifest names."""
+    found = folder / path
+    if not found.exists() or not found.resolve().is_relative_to(folder.resolve()):
+        raise CaseError(f"{path} is named in the manifest and not there")
+    return found
+
+
+def read_volume(*, folder: Path, path: str) -> Volume:
+    """Read one image by a trusted reader, after making sure that its header stays at home."""
+    found = existing(folder=folder, path=path)
+    if found.is_file():
+        refuse_detached(found, name=path)
+    try:
+        return read_image(found)
+    except EvaluatorError as error:
+        raise CaseError(str(error)) from error
+
+
+def refuse_detached(found: Path, *, name: str) -> None:
+    """A header that names other files could name any file of ours."""
+    if not found.name.lower().endswith(IMAGE_SUFFIXES):
+        raise CaseError(
+            f"{name} is of no known kind; expected {', '.join(IMAGE_SUFFIXES)} or a folder with a DICOM series"
+        )
+    with found.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    is_meta = found.name.lower().endswith(".mha")
+    if is_meta and not re.search(rb"^ElementDataFile\s*=\s*LOCAL\s*$", head, re.MULTILINE):
+        raise CaseError(f"{name} keeps its voxels in another file; expected ElementDataFile = LOCAL")
+    header = head.split(b"\n\n", 1)[0]
+    if found.name.lower().endswith(".nrrd") and re.search(rb"^data ?file\s*:", header, re.MULTILINE | re.IGNORECASE):
+        raise CaseError(f"{name} keeps its voxels in another file; expected one .nrrd with both")
+
+
+def as_label_map(volume: Volume, *, path: str) -> Volume:
+    """A reference as whole numbers in the smallest type that holds them."""
+    array = volume.array
+    if not np.issubdtype(array.dtype, np.integer):
+        whole = np.rint(array)
+        if not np.array_equal(whole, array):
+            raise CaseError(f"{path} holds values that are not whole numbers; expected a label map")
+        array = whole.astype(np.int64)
+    if array.size == 0 or array.min() < 0 or array.max() > np.iinfo(np.uint16).max:
+        raise CaseError(f"{path} holds labels outside 0 to 65535")
+    narrow = np.uint8 if array.max() <= np.iinfo(np.uint8).max else np.uint16
+    return Volume(array=array.astype(narrow), grid=volume.grid)
+
+
+def write_part(volume: Volume, *, name: str, path: Path) -> CanonicalPart:
+    """Write one volume our way."""
+    write_canonical(volume, path)
+    return CanonicalPart(name=name, path=path)
+
+
+def summarise(cases: Sequence[CanonicalCase], *, notice: str) -> dict[str, Any]:
+    """The plain report: what was found, case by case, and what an organizer should look at."""
+    totals: Counter[str] = Counter()
+    for case in cases:
+        totals.update(case.facts["voxels_per_label"])
+    warnings = [
+        f"{case.source.case_id}: label {value} is empty here and present in other cases"
+        for case in cases
+        for value in totals
+        if value not in case.facts["voxels_per_label"]
+    ]
+    warnings += [] if notice else ["no NOTICE or LICENSE file came with the data"]
+    return {
+        "cases": [{"case_id": case.source.case_id, **case.facts} for case in cases],
+        "attributes": sorted({name for case in cases for name in case.source.attributes}),
+        "warnings": warnings,
+    }

@@ -1,0 +1,136 @@
+"""`manifest.csv`: which file is what, one row per case. Pure: text in, frozen rows out, every error names its line.
+
+```csv
+case_id,site,input:t1,reference
+A01,A,images/A01.nii.gz,labels/A01.nii.gz
+```
+
+`input:<name>` columns hold the input images; an empty cell is a modality this case does not have. `reference` is one label map;
+`reference:<structure>` columns hold one mask each. A path may be a folder with one DICOM series. Every other column is an
+attribute of the case (site, vendor, age band, …) that results can be broken down by.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from assay.accounts.errors import InvalidError
+
+FILE_NAME = "manifest.csv"
+INPUT_PREFIX = "input:"
+REFERENCE = "reference"
+REFERENCE_PREFIX = "reference:"
+MOST_CASES = 20_000
+LONGEST_CASE_ID = 120
+CASE_ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestCase:
+    """One row: names → paths inside the folder, and attributes."""
+
+    case_id: str
+    inputs: Mapping[str, str]
+    references: Mapping[str, str]
+    attributes: Mapping[str, str]
+
+
+def parse_manifest(text: str) -> tuple[ManifestCase, ...]:
+    """Read a manifest. Raises `InvalidError` with the line."""
+    rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    try:
+        columns = [column.strip() for column in rows.fieldnames or []]
+        check_columns(columns)
+        rows.fieldnames = columns
+        cases = tuple(read_row(row, line=rows.line_num) for row in rows)
+    except csv.Error as error:
+        raise InvalidError(f"{FILE_NAME} is not CSV: {error}.", line=rows.line_num) from error
+    if not 0 < len(cases) <= MOST_CASES:
+        raise InvalidError(
+            f"{FILE_NAME} has no usable number of rows.", found=f"{len(cases)} cases", expected=f"1 to {MOST_CASES}"
+        )
+    refuse_twins(cases)
+    return cases
+
+
+def check_columns(columns: Sequence[str]) -> None:
+    """There must be a case, an input and a reference, and no column twice."""
+    if len(set(columns)) != len(columns) or "" in columns:
+        raise InvalidError(f"{FILE_NAME} has a column twice, or one without a name.", found=",".join(columns), line=1)
+    kinds = {
+        "case_id": "case_id" in columns,
+        "input:<name>": any(column.startswith(INPUT_PREFIX) for column in columns),
+        "reference or reference:<structure>": any(column.startswith(REFERENCE) for column in columns),
+    }
+    missing = [kind for kind, is_there in kinds.items() if not is_there]
+    if missing:
+        raise InvalidError(
+            f"{FILE_NAME} lacks a column.", found=",".join(columns), expected=" and ".join(missing), line=1
+        )
+    if REFERENCE in columns and any(column.startswith(REFERENCE_PREFIX) for column in columns):
+        raise InvalidError(
+            f"{FILE_NAME} has both kinds of reference.",
+            expected="either `reference` or `reference:<structure>`",
+            line=1,
+        )
+
+
+def read_row(row: Mapping[str | None, Any], *, line: int) -> ManifestCase:
+    """One case."""
+    if None in row or None in row.values():
+        raise InvalidError(f"{FILE_NAME}: this row has not as many fields as the first line.", line=line)
+    cells = {str(name): str(value).strip() for name, value in row.items()}
+    case_id = cells.pop("case_id")
+    if not case_id or len(case_id) > LONGEST_CASE_ID or not set(case_id) <= CASE_ID_LETTERS or case_id.startswith("."):
+        raise InvalidError(
+            f"{FILE_NAME}: a case needs an id.",
+            found=repr(case_id[:LONGEST_CASE_ID]),
+            expected=f"letters, digits, '.', '_', '-', at most {LONGEST_CASE_ID}, not starting with '.'",
+            line=line,
+        )
+    files = {name: safe_path(path, line=line) for name, path in cells.items() if is_file_column(name) and path}
+    inputs = {name.removeprefix(INPUT_PREFIX): path for name, path in files.items() if name.startswith(INPUT_PREFIX)}
+    references = {
+        name.removeprefix(REFERENCE_PREFIX): path for name, path in files.items() if name.startswith(REFERENCE)
+    }
+    if not inputs or not references:
+        raise InvalidError(
+            f"{FILE_NAME}: case {case_id} needs an input and a reference.", found="an empty cell", line=line
+        )
+    attributes = {name: value for name, value in cells.items() if not is_file_column(name)}
+    return ManifestCase(case_id=case_id, inputs=inputs, references=references, attributes=attributes)
+
+
+def is_file_column(name: str) -> bool:
+    """Whether a column holds paths."""
+    return name == REFERENCE or name.startswith((INPUT_PREFIX, REFERENCE_PREFIX))
+
+
+def safe_path(path: str, *, line: int) -> str:
+    """A path inside the folder."""
+    parts = PurePosixPath(path).parts
+    if not parts or parts[0] == "/" or ".." in parts or "\x00" in path or "\\" in path:
+        raise InvalidError(
+            f"{FILE_NAME}: a path must stay inside the folder.", found=path, expected="images/A01.nii.gz", line=line
+        )
+    return str(PurePosixPath(path))
+
+
+def refuse_twins(cases: Sequence[ManifestCase]) -> None:
+    """Two cases with one id would overwrite each other's result."""
+    seen: set[str] = set()
+    for number, case in enumerate(cases):
+        if case.case_id.lower() in seen:
+            raise InvalidError(f"{FILE_NAME} has a case twice.", found=case.case_id, line=number + 2)
+        seen.add(case.case_id.lower())
+
+
+def manifest_sha256(cases: Sequence[Mapping[str, Any]]) -> str:
+    """The hash that names a test set's content: of the canonical JSON of its cases (ids, names, hashes, sizes, attributes)."""
+    text = json.dumps(list(cases), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

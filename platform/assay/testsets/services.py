@@ -1,0 +1,190 @@
+"""Changes to test sets: ingesting a pushed folder, choosing one for a phase, and pushing a challenge that names some."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from django.db import transaction
+from django.db.models import F, Max
+
+from assay.accounts.audit import record_event
+from assay.accounts.errors import InvalidError
+from assay.accounts.models import User
+from assay.challenges import services as challenges
+from assay.challenges.models import Challenge, Phase
+from assay.challenges.services import Change
+from assay.testsets import storage
+from assay.testsets.ingestion import CanonicalCase, CanonicalPart, ingest_cases, read_notice, summarise, unpack
+from assay.testsets.manifest import manifest_sha256
+from assay.testsets.models import Case, PhaseTestSet, TestSet
+
+
+def ingest_testset(
+    *,
+    challenge: Challenge,
+    user: User,
+    archive_key: str,
+    name: str,
+    is_public: bool,
+    phase_slugs: Sequence[str],
+    now: datetime,
+) -> TestSet:
+    """Make a new version of a test set from a tar in storage; the very same content again answers the version that has it.
+
+    Phases that name this test set in `challenge.yaml`, and those in `phase_slugs`, use the new version from now on; submissions
+    keep the one they were accepted with.
+    """
+    phases = list(phases_to_serve(challenge=challenge, name=name, phase_slugs=phase_slugs))
+    with storage.scratch_folder() as folder:
+        source, target = folder / "source", folder / "canonical"
+        source.mkdir()
+        target.mkdir()
+        with storage.open_file(archive_key) as archive:
+            unpack(archive=archive, folder=source)
+        canonical = ingest_cases(folder=source, target=target)
+        notice = read_notice(source)
+        documents = store_cases(cases=canonical, prefix=f"testsets/{challenge.pk}/{uuid4()}")
+    sha256 = manifest_sha256([without_keys(document) for document in documents])
+    with transaction.atomic():
+        Challenge.objects.select_for_update().get(pk=challenge.pk)
+        testset = challenge.testsets.filter(name=name, sha256=sha256, is_public=is_public).first()
+        if testset is None:
+            testset = create_version(
+                challenge=challenge,
+                name=name,
+                sha256=sha256,
+                is_public=is_public,
+                notice=notice,
+                report=summarise(canonical, notice=notice),
+                documents=documents,
+                now=now,
+            )
+            record_event(
+                actor=user,
+                verb="testset.pushed",
+                subject=testset,
+                challenge_slug=challenge.slug,
+                now=now,
+                version=testset.version,
+                sha256=sha256,
+                cases=len(documents),
+            )
+        else:
+            forget(documents)
+        for phase in phases:
+            choose_testset(phase=phase, testset=testset, user=user, now=now)
+    storage.delete_file(archive_key)
+    return testset
+
+
+def phases_to_serve(*, challenge: Challenge, name: str, phase_slugs: Sequence[str]) -> list[Phase]:
+    """The phases that are to use this test set."""
+    by_slug = {phase.slug: phase for phase in challenge.phases.all()}
+    unknown = [slug for slug in phase_slugs if slug not in by_slug]
+    if unknown:
+        raise InvalidError(
+            "There is no such phase.", found=", ".join(unknown), expected=", ".join(by_slug) or "none yet"
+        )
+    return [phase for phase in by_slug.values() if phase.slug in phase_slugs or phase.testset_name == name]
+
+
+def store_cases(*, cases: Sequence[CanonicalCase], prefix: str) -> list[dict[str, Any]]:
+    """Give the canonical files to storage; keys say nothing about the cases."""
+    return [
+        {
+            "case_id": case.source.case_id,
+            "inputs": [store_part(part, prefix=f"{prefix}/{position}") for part in case.inputs],
+            "references": [store_part(part, prefix=f"{prefix}/{position}") for part in case.references],
+            "grid": case.grid.to_json(),
+            "attributes": dict(case.source.attributes),
+        }
+        for position, case in enumerate(cases)
+    ]
+
+
+def store_part(part: CanonicalPart, *, prefix: str) -> dict[str, Any]:
+    """Give one file to storage."""
+    stored = storage.keep_file(source=part.path, key=f"{prefix}/{part.path.name}", move=True)
+    return {"name": part.name, "key": stored.key, "sha256": stored.sha256, "bytes": stored.bytes}
+
+
+def without_keys(document: dict[str, Any]) -> dict[str, Any]:
+    """A case's content without where it lies."""
+    bare = {
+        kind: [{name: value for name, value in file.items() if name != "key"} for file in document[kind]]
+        for kind in ("inputs", "references")
+    }
+    return {**document, **bare}
+
+
+def forget(documents: Sequence[dict[str, Any]]) -> None:
+    """Delete the files of cases we turned out to have already."""
+    for document in documents:
+        for file in [*document["inputs"], *document["references"]]:
+            storage.delete_file(file["key"])
+
+
+def create_version(
+    *,
+    challenge: Challenge,
+    name: str,
+    sha256: str,
+    is_public: bool,
+    notice: str,
+    report: dict[str, Any],
+    documents: Sequence[dict[str, Any]],
+    now: datetime,
+) -> TestSet:
+    """Write the rows of a new version. The challenge's row is locked by the caller."""
+    last = challenge.testsets.filter(name=name).aggregate(last=Max("version"))["last"] or 0
+    testset = TestSet.objects.create(
+        challenge=challenge,
+        name=name,
+        version=last + 1,
+        sha256=sha256,
+        is_public=is_public,
+        notice=notice,
+        report=report,
+        created_at=now,
+    )
+    Case.objects.bulk_create(
+        Case(testset=testset, position=position, **document) for position, document in enumerate(documents)
+    )
+    return testset
+
+
+def choose_testset(*, phase: Phase, testset: TestSet, user: User, now: datetime) -> None:
+    """Let a phase use a test set; submissions accepted before keep theirs."""
+    with transaction.atomic():
+        chosen = PhaseTestSet.objects.select_for_update().filter(phase=phase).first()
+        if chosen is not None and chosen.testset_id == testset.pk:
+            return
+        PhaseTestSet.objects.update_or_create(phase=phase, defaults={"testset": testset, "chosen_at": now})
+        Phase.objects.filter(pk=phase.pk).update(testset_name=testset.name)
+        record_event(
+            actor=user,
+            verb="phase.testset_chosen",
+            subject=phase,
+            challenge_slug=testset.challenge.slug,
+            now=now,
+            testset=f"{testset.name} v{testset.version}",
+        )
+
+
+def push_challenge(
+    *, user: User, slug: str, source: str, is_dry_run: bool, now: datetime
+) -> tuple[list[Change], Challenge | None]:
+    """Push a `challenge.yaml` (see `challenges.services.push_challenge`) and let its phases use the test sets they name."""
+    with transaction.atomic():
+        changes, challenge = challenges.push_challenge(
+            user=user, slug=slug, source=source, is_dry_run=is_dry_run, now=now
+        )
+        if challenge is not None and not is_dry_run:
+            for phase in challenge.phases.exclude(testset_name="").exclude(
+                chosen_testset__testset__name=F("testset_name")
+            ):
+                latest = challenge.testsets.filter(name=phase.testset_name).order_by("-version").first()
+                if latest is not None:
+                    choose_testset(phase=phase, testset=latest, user=user, now=now)
+    return changes, challenge
