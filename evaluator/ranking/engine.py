@@ -54,7 +54,11 @@ class Ranking:
 
 def rank_algorithms(table: ScoreTable, config: RankingConfig) -> Ranking:
     """Rank every algorithm of the table. Raises `RankingError` when table and configuration do not fit."""
-    prepared = prepare(table, config)
+    return rank_prepared(table, config, prepare(table, config))
+
+
+def rank_prepared(table: ScoreTable, config: RankingConfig, prepared: Prepared) -> Ranking:
+    """`rank_algorithms` for a caller that has prepared the table already."""
     scores, ranks = final_ranks(prepared)
     aggregates = metric_aggregates(prepared)
     missing = missing_counts(table)

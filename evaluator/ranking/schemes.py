@@ -174,19 +174,28 @@ def _wins(node: Node, name: str, prepared: Prepared, draws: Draws | None) -> Blo
         multiplicities = np.minimum(draws.multiplicities, 1)
     columns = [
         [
-            win_shares(
-                block.values[0, :, structure, units == unit].T,
-                larger_is_better=block.metric.spec.larger_is_better,
-                rules=prepared.config.significance,
-                multiplicities=None if multiplicities is None else multiplicities[:, units == unit],
-                seed=prepared.config.stability.seed,
-            )
+            _win_shares(block, prepared, structure, np.flatnonzero(units == unit), multiplicities)
             for unit in range(int(units.max(initial=0)) + 1)
         ]
         for structure in range(block.values.shape[2])
     ]
     values = np.moveaxis(np.array(columns), (2, 3), (0, 1))
     return replace(block, values=values, level=kept, is_raw=False, is_drawn=draws is not None)
+
+
+def _win_shares(
+    block: Block, prepared: Prepared, structure: int, at: npt.NDArray[np.intp], multiplicities: Floats | None
+) -> Floats:
+    """Draw × algorithm; NaN for a structure nobody has a value of in these units: it does not exist there."""
+    values = block.values[0, :, structure][:, at]
+    shares = win_shares(
+        values,
+        larger_is_better=block.metric.spec.larger_is_better,
+        rules=prepared.config.significance,
+        multiplicities=None if multiplicities is None else multiplicities[:, at],
+        seed=prepared.config.stability.seed,
+    )
+    return np.full_like(shares, np.nan) if np.isnan(values).all() else shares
 
 
 def _mean_win_share(node: Node, prepared: Prepared, draws: Draws | None) -> NodeScores:

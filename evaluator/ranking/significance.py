@@ -13,7 +13,7 @@ all replicates, and mid-ranks follow from cumulative weights, ties included.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,12 @@ def win_shares(
         parts = [_pair_p(_expanded(signed, row), rules=rules, seed=seed) for row in multiplicities]
         p, favours = np.stack([part[0] for part in parts]), np.stack([part[1] for part in parts])
     return np.asarray(_decide(adjust(p, rules), favours, rules).sum(axis=-1) / (count - 1))
+
+
+def one_pair(first: Floats, second: Floats, *, rules: Significance, seed: int = 1) -> float:
+    """One-sided p of "the first is better", larger values better."""
+    p, _ = _pair_p(np.stack([first, second]), rules=replace(rules, is_one_sided=True), seed=seed)
+    return float(p[0, 1])
 
 
 def _decide(adjusted: Floats, favours: npt.NDArray[np.bool_], rules: Significance) -> npt.NDArray[np.bool_]:

@@ -1,0 +1,246 @@
+"""Everything that can be said about how far to trust a ranking, in one record: `analyse` computes it, reports show it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from evaluator.ranking.climb import Draws
+from evaluator.ranking.config import Adjustment, Aggregate, Node, RankingConfig, SchemeType
+from evaluator.ranking.engine import Ranking, aggregation_node, cluster_values, headline, rank_prepared
+from evaluator.ranking.intervals import Interval, metric_interval
+from evaluator.ranking.prepare import Prepared, prepare
+from evaluator.ranking.schemes import evaluate, rank_scores
+from evaluator.ranking.significance import PairTests, adjust_family, compare_pairs, one_pair, t_tail
+from evaluator.ranking.stability import (
+    Summary,
+    bootstrap_ranks,
+    draw_clusters,
+    footrule,
+    kendall_tau,
+    rank_intervals,
+    summarise,
+    winner_shares,
+)
+from evaluator.ranking.table import ScoreTable
+from evaluator.ranking.ties import Floats
+
+SMALL_SAMPLE = 50
+MOST_ALGORITHMS_FOR_PAIRS = 100
+
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "test": {"type": SchemeType.SIGNIFICANCE},
+    "mean": {"type": SchemeType.VALUE},
+    "median": {"type": SchemeType.VALUE, "aggregate": {"case": Aggregate(kind="median")}},
+    "rank then mean": {"type": SchemeType.MEAN_OF_RANKS, "rank_at": frozenset({"case", "metric"})},
+    "rank then median": {"type": SchemeType.MEDIAN_OF_RANKS, "rank_at": frozenset({"case", "metric"})},
+}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MetricAnalysis:
+    """One metric: intervals of the aggregates, tests of all pairs (`None` on very long boards), ranks by each method."""
+
+    interval: Interval
+    tests: PairTests | None
+    ranks_by_method: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """Two algorithms next to each other. `p` is Holm-adjusted over all neighbouring pairs.
+
+    `false_claim` is the probability, from the paired differences, that claiming `better` outperforms `worse` is wrong
+    (2505.04720: the t distribution of the mean difference).
+    """
+
+    better: str
+    worse: str
+    p: float
+    is_separable: bool
+    false_claim: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Analysis:
+    """A ranking and its uncertainty. Arrays run over `algorithms`, best first."""
+
+    ranking: Ranking
+    algorithms: tuple[str, ...]
+    bootstrap: int
+    seed: int
+    confidence: float
+    rank_samples: Floats
+    rank_intervals: Floats
+    winner_shares: Floats
+    tau_samples: Floats
+    tau: Summary
+    footrule: Summary
+    weighted_footrule: Summary
+    metrics: Mapping[str, MetricAnalysis]
+    neighbours: tuple[Neighbours, ...]
+    warnings: tuple[str, ...]
+
+    def statistics(self, algorithm: str) -> dict[str, Any]:
+        """What a leaderboard row shows of an algorithm: JSON-able."""
+        index = self.algorithms.index(algorithm)
+        nearest = next((pair for pair in self.neighbours if pair.better == algorithm), None)
+        return {
+            "rank_interval": [float(end) for end in self.rank_intervals[index]],
+            "winner_share": float(self.winner_shares[index]),
+            "intervals": {
+                name: [_number(part.interval.low[index]), _number(part.interval.high[index])]
+                for name, part in self.metrics.items()
+            },
+            "separable_from_next": None if nearest is None else nearest.is_separable,
+            "p_next": None if nearest is None else _number(nearest.p),
+            "false_claim": None if nearest is None else _number(nearest.false_claim),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole analysis without its samples."""
+        return {
+            "input_sha256": self.ranking.input_sha256,
+            "bootstrap": self.bootstrap,
+            "seed": self.seed,
+            "confidence": self.confidence,
+            "entries": [
+                {**asdict(entry), **(self.statistics(entry.algorithm) if entry.algorithm in self.algorithms else {})}
+                for entry in self.ranking.entries
+            ],
+            "tau": asdict(self.tau),
+            "footrule": asdict(self.footrule),
+            "weighted_footrule": asdict(self.weighted_footrule),
+            "significance": {
+                name: {
+                    "algorithms": list(self.algorithms),
+                    "p_adjusted": [[_number(p) for p in row] for row in part.tests.adjusted],
+                    "is_better": part.tests.is_better.tolist(),
+                }
+                for name, part in self.metrics.items()
+                if part.tests is not None
+            },
+            "methods": {
+                name: {method: [float(r) for r in ranks] for method, ranks in part.ranks_by_method.items()}
+                for name, part in self.metrics.items()
+            },
+            "notes": list(self.ranking.notes),
+            "warnings": list(self.warnings),
+        }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def analyse(
+    table: ScoreTable, config: RankingConfig, *, bootstrap: int | None = None, seed: int | None = None
+) -> Analysis:
+    """Rank and examine. `bootstrap` and `seed` override the configuration's; without replicates intervals are the ranks."""
+    prepared = prepare(table, config)
+    ranking = rank_prepared(table, config, prepared)
+    count = config.stability.bootstrap if bootstrap is None else bootstrap
+    seed = config.stability.seed if seed is None else seed
+    best_first = tuple(entry.algorithm for entry in ranking.entries if entry.rank is not None)
+    order = np.array([prepared.algorithms.index(name) for name in best_first], dtype=np.intp)
+    ranks = np.array([ranking.ranks()[name] for name in best_first], dtype=np.float64)
+    draws = draw_clusters(prepared, count=count, seed=seed)
+    samples = bootstrap_ranks(prepared, draws)[:, order] if count and order.size else ranks[None]
+    tau = kendall_tau(samples, ranks)
+    plain, weighted = footrule(samples, ranks)
+    confidence = config.stability.confidence
+    return Analysis(
+        ranking=ranking,
+        algorithms=best_first,
+        bootstrap=count,
+        seed=seed,
+        confidence=confidence,
+        rank_samples=samples,
+        rank_intervals=rank_intervals(samples, confidence=confidence),
+        winner_shares=winner_shares(samples),
+        tau_samples=tau,
+        tau=summarise(tau),
+        footrule=summarise(plain),
+        weighted_footrule=summarise(weighted),
+        metrics={name: _metric(name, prepared, draws, order) for name in prepared.metrics} if order.size else {},
+        neighbours=neighbours(prepared, order),
+        warnings=_warnings(prepared, count),
+    )
+
+
+def _metric(name: str, prepared: Prepared, draws: Draws, order: Any) -> MetricAnalysis:
+    interval = metric_interval(name, prepared, draws, uses_bca=prepared.config.stability.interval == "bca")
+    tests = None
+    if 2 <= len(order) <= MOST_ALGORITHMS_FOR_PAIRS:
+        spec = prepared.metrics[name].spec
+        # The map shows all pairs at once, so it is adjusted even where the ranking itself counts unadjusted wins.
+        rules = prepared.config.significance
+        rules = replace(rules, adjust=Adjustment.HOLM) if rules.adjust is Adjustment.NONE else rules
+        values = cluster_values(name, prepared)[order]
+        tests = compare_pairs(values, larger_is_better=spec.larger_is_better, rules=rules)
+    return MetricAnalysis(
+        interval=Interval(
+            estimate=interval.estimate[order],
+            low=interval.low[order],
+            high=interval.high[order],
+            method=interval.method,
+        ),
+        tests=tests,
+        ranks_by_method=ranks_by_method(name, prepared, order),
+    )
+
+
+def ranks_by_method(name: str, prepared: Prepared, order: Any) -> Mapping[str, Floats]:
+    """The ranking one metric would give under each of the usual methods."""
+    base = replace(aggregation_node(prepared, name), aggregate={})
+    result = {}
+    for method, changes in METHODS.items():
+        if method == "test" and len(order) > MOST_ALGORITHMS_FOR_PAIRS:
+            continue
+        node: Node = replace(base, **changes)
+        result[method] = rank_scores(evaluate(node, prepared), prepared)[0][order]
+    return result
+
+
+def neighbours(prepared: Prepared, order: Any) -> tuple[Neighbours, ...]:
+    """Each algorithm against the next one down, on the values that stand for the ranking."""
+    if len(order) < 2:
+        return ()
+    values, larger_is_better = headline(prepared)
+    values = (values if larger_is_better else -values)[order]
+    rules = prepared.config.significance
+    tails = [
+        one_pair(a, b, rules=rules, seed=prepared.config.stability.seed)
+        for a, b in zip(values, values[1:], strict=False)
+    ]
+    adjusted = adjust_family(np.array([tails]), Adjustment.HOLM)[0]
+    names = [prepared.algorithms[index] for index in order]
+    return tuple(
+        Neighbours(
+            better=names[place],
+            worse=names[place + 1],
+            p=float(p),
+            is_separable=bool(p <= rules.alpha),
+            false_claim=t_tail(values[place] - values[place + 1]),
+        )
+        for place, p in enumerate(adjusted)
+    )
+
+
+def _warnings(prepared: Prepared, bootstrap: int) -> tuple[str, ...]:
+    cluster = prepared.config.cluster
+    size = prepared.unit_count(cluster)
+    found = []
+    if size < SMALL_SAMPLE:
+        found.append(
+            f"only {size} independent units ({cluster}): intervals from fewer than {SMALL_SAMPLE} are unreliable"
+        )
+    if not bootstrap:
+        found.append("no bootstrap: rank intervals are the ranks themselves")
+    if prepared.config.significance.ties_unless_significant:
+        found.append(
+            "bootstrap replicates rank by score; the shared ranks of the statistical ties are not re-tested in them"
+        )
+    return tuple(found)

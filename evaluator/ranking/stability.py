@@ -1,0 +1,112 @@
+"""How far a ranking would move had other cases been drawn: the bootstrap and what is read off it.
+
+Clusters (cases, patients or sites) are drawn with replacement and the whole scheme is run on each replicate, tie breakers
+included. A case drawn twice counts as two independent cases; under `compat: challengeR-1.0.5` it is treated as that tool
+does (pooled into one case with doubled algorithms in rank-then-aggregate, counted once in test-then-rank).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluator.ranking.climb import Draws
+from evaluator.ranking.prepare import Prepared
+from evaluator.ranking.schemes import break_ties, evaluate, rank_scores
+from evaluator.ranking.ties import Floats
+
+_CELLS_AT_ONCE = 20_000_000  # doubles in the largest array of a pass: 160 MB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Where a statistic lies over all replicates; `n_undefined` replicates had none (everything tied)."""
+
+    mean: float | None
+    median: float | None
+    q25: float | None
+    q75: float | None
+    n_undefined: int
+
+
+def draw_clusters(prepared: Prepared, *, count: int, seed: int) -> Draws:
+    """Multiplicities of `count` replicates."""
+    size = prepared.unit_count(prepared.config.cluster)
+    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=count)
+    return Draws(
+        multiplicities=drawn.astype(np.float64), follows_challenger=prepared.config.stability.follows_challenger
+    )
+
+
+def bootstrap_ranks(prepared: Prepared, draws: Draws) -> Floats:
+    """Replicate × algorithm ranks."""
+    config = prepared.config
+    parts = []
+    for batch in batches(prepared, draws):
+        scores = break_ties(evaluate(config.scheme, prepared, batch), config.ties.breakers, prepared, batch)
+        parts.append(rank_scores(scores, prepared))
+    return np.concatenate(parts) if parts else np.empty((0, len(prepared.algorithms)))
+
+
+def batches(prepared: Prepared, draws: Draws) -> list[Draws]:
+    """The replicates in portions whose arrays stay small."""
+    structures = sum(len(metric.structures) for metric in prepared.metrics.values())
+    units = max((len(names) for level, names in prepared.unit_names.items() if level != "case"), default=1)
+    widest = structures * max(len(prepared.algorithms) * units, len(prepared.cases))
+    size = max(1, _CELLS_AT_ONCE // max(widest, 1))
+    rows = draws.multiplicities
+    return [
+        Draws(multiplicities=rows[first : first + size], follows_challenger=draws.follows_challenger)
+        for first in range(0, len(rows), size)
+    ]
+
+
+def rank_intervals(samples: Floats, *, confidence: float) -> Floats:
+    """Algorithm × (low, high): quantiles of the bootstrap ranks, as R's type 7 takes them."""
+    tail = (1 - confidence) / 2
+    return np.quantile(samples, [tail, 1 - tail], axis=0).T
+
+
+def winner_shares(samples: Floats) -> Floats:
+    """Share of replicates in which each algorithm has rank 1; ties count for all."""
+    return np.asarray((samples == 1).mean(axis=0))
+
+
+def kendall_tau(samples: Floats, reference: Floats) -> Floats:
+    """Tau-b of every replicate with the ranking of the whole data; NaN where either is all ties."""
+    first, second = np.triu_indices(len(reference), 1)
+    truth = np.sign(reference[first] - reference[second])
+    result = np.empty(len(samples))
+    step = max(1, _CELLS_AT_ONCE // max(len(truth), 1))
+    for start in range(0, len(samples), step):
+        part = samples[start : start + step]
+        signs = np.sign(part[:, first] - part[:, second])
+        scale = np.sqrt(np.count_nonzero(signs, axis=1) * float(np.count_nonzero(truth)))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            result[start : start + step] = signs @ truth / scale
+    return result
+
+
+def footrule(samples: Floats, reference: Floats) -> tuple[Floats, Floats]:
+    """Spearman's footrule Σ|a - b| of every replicate, and weighted by 1 / min(a, b)."""
+    distance = np.abs(samples - reference)
+    return distance.sum(axis=1), (distance / np.minimum(samples, reference)).sum(axis=1)
+
+
+def summarise(values: Floats) -> Summary:
+    """Mean and quartiles of what is defined."""
+    defined = values[~np.isnan(values)]
+    if not defined.size:
+        return Summary(mean=None, median=None, q25=None, q75=None, n_undefined=len(values))
+    q25, median, q75 = (float(q) for q in np.quantile(defined, [0.25, 0.5, 0.75]))
+    return Summary(
+        mean=math.fsum(defined) / len(defined), median=median, q25=q25, q75=q75, n_undefined=len(values) - len(defined)
+    )
+
+
+def rank_frequencies(samples: Floats) -> npt.NDArray[np.intp]:
+    """Algorithm × rank: in how many replicates the algorithm had that rank (rounded to the place below when shared)."""
+    count = samples.shape[1]
+    places = np.floor(samples).astype(np.intp) - 1
+    return np.stack([np.bincount(places[:, index], minlength=count) for index in range(count)])
