@@ -1,0 +1,86 @@
+"""The doors of intake: from an uploaded archive to a checked one, and from a checked one into the engine."""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from containers.engine import Engine
+from containers.errors import ContainersError, ImageAbsent
+from containers.intake.limits import IntakeLimits
+from containers.intake.reasons import ImageInvalid, Reason
+from containers.intake.report import IntakeReport
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class IntakeUnavailable(ContainersError):
+    """Intake could not do its work: our fault, to be tried again."""
+
+
+def inspect_archive(
+    *,
+    source: Path,
+    destination: Path,
+    limits: IntakeLimits | None = None,
+    architecture: str | None = None,
+    needs_command: bool = True,
+) -> IntakeReport:
+    """Check the uploaded archive at `source` and write the rewritten one to `destination`, which appears complete or not at all.
+
+    `architecture` is the one the nodes have, in Docker's words; this machine's unless given. `needs_command` is false where
+    the phase fixes the command. Raises `ImageInvalid` or `IntakeUnavailable`.
+    """
+    limits = limits or IntakeLimits()
+    request = {
+        "limits": asdict(limits),
+        "architecture": architecture or ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "needs_command": needs_command,
+    }
+    with source.open("rb") as upload, tempfile.NamedTemporaryFile(dir=destination.parent, prefix=".intake-") as written:
+        answer = _ask_child(source=upload.fileno(), destination=written.fileno(), request=request, limits=limits)
+        if "reason" in answer:
+            raise ImageInvalid(Reason(answer["reason"]), answer["message"])
+        if "unavailable" in answer:
+            raise IntakeUnavailable(answer["unavailable"])
+        os.fsync(written.fileno())
+        destination.unlink(missing_ok=True)
+        os.link(written.name, destination)
+    return IntakeReport.from_json(answer["report"])
+
+
+def load_archive(engine: Engine, path: Path, expected_image_id: str) -> None:
+    """Load a rewritten archive and make sure that the engine has exactly the image that was checked."""
+    engine.load_image(path)
+    if engine.image_facts(expected_image_id).image_id != expected_image_id:
+        raise ImageAbsent(f"the engine has another image under the ID {expected_image_id}")
+
+
+def _ask_child(*, source: int, destination: int, request: dict[str, Any], limits: IntakeLimits) -> dict[str, Any]:
+    command = [sys.executable, "-I", "-m", "containers.intake.child", str(source), str(destination)]
+    try:
+        child = subprocess.run(
+            command,
+            input=json.dumps(request).encode(),
+            capture_output=True,
+            check=False,
+            env={},
+            pass_fds=(source, destination),
+            timeout=limits.wall_seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise IntakeUnavailable(f"checking the archive took more than {limits.wall_seconds:.0f} s") from error
+    if child.returncode == -signal.SIGXCPU:
+        message = "Reading the archive took more processor time than any honest image needs."
+        return {"reason": Reason.TOO_COSTLY, "message": message}
+    if child.returncode != 0:
+        last_line = (child.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+        raise IntakeUnavailable(f"the checking process ended with {child.returncode}: {last_line[:300]}")
+    answer: dict[str, Any] = json.loads(child.stdout)
+    return answer

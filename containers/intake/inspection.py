@@ -1,0 +1,154 @@
+"""The inspection itself: two passes over one descriptor, in constant memory. Runs inside the limited child process.
+
+The first pass lists the archive's members and keeps its small documents; from them follow the configuration and which member
+is which layer. The second pass reads every layer once: each chunk is counted, hashed and written to the new archive while the
+tar inside is walked. The new archive exists only if everything held.
+"""
+
+import hashlib
+import os
+from pathlib import PurePosixPath
+
+from containers.intake.config import VettedConfig, vet_config
+from containers.intake.layers import Sightings, walk_layer
+from containers.intake.layout import ImageLayout, find_image, member_name, survey_archive
+from containers.intake.limits import Account, IntakeLimits
+from containers.intake.reasons import ImageInvalid, Reason
+from containers.intake.report import IntakeReport
+from containers.intake.rewrite import ArchiveWriter
+from containers.intake.streams import Stream, open_file, uncompressed
+from containers.intake.tar import Kind, is_tar, read_entries
+
+
+def inspect(
+    *, source: int, destination: int, limits: IntakeLimits, architecture: str, needs_command: bool
+) -> IntakeReport:
+    """Judge the archive at descriptor `source` and write the rewritten one to `destination`."""
+    archive_bytes = os.fstat(source).st_size
+    if archive_bytes == 0:
+        raise ImageInvalid(Reason.TRUNCATED, "The archive is empty: upload it again.")
+    survey = survey_archive(stream=_open_archive(source, limits=limits), limits=limits)
+    layout = find_image(survey=survey, architecture=architecture, limits=limits)
+    config = vet_config(raw=layout.config, architecture=architecture, limits=limits, needs_command=needs_command)
+    if len(config.diff_ids) != len(layout.layers):
+        raise ImageInvalid(
+            Reason.LAYER_MISMATCH,
+            f"The archive holds {len(layout.layers)} layers, the image's configuration lists {len(config.diff_ids)}. Save it again.",
+        )
+    writer = ArchiveWriter(destination)
+    writer.write_description(config)
+    account = Account(limits=limits, archive_bytes=archive_bytes)
+    layers = _copy_layers(
+        stream=_open_archive(source, limits=limits), layout=layout, config=config, writer=writer, account=account
+    )
+    sightings = Sightings(versions=dict(config.versions))
+    for diff_id in config.diff_ids:
+        sightings.cover(layers[diff_id])
+    _refuse_linked_working_dir(config, sightings)
+    sha256, length = writer.finish()
+    return _report(config=config, account=account, sightings=sightings, sha256=sha256, length=length)
+
+
+def _open_archive(source: int, *, limits: IntakeLimits) -> Stream:
+    """The outer tar. What a compression yields is counted; a plain archive yields itself, so members can be passed over."""
+    file = open_file(source)
+    stream = uncompressed(file)
+    if stream is not file:
+        account = Account(limits=limits, archive_bytes=os.fstat(source).st_size)
+        stream = stream.watched(account.add_bytes)
+    if not is_tar(stream):
+        raise ImageInvalid(
+            Reason.NOT_AN_ARCHIVE,
+            "This is no container image. Upload the output of `docker save`, plain or compressed by gzip or zstd.",
+        )
+    return stream
+
+
+def _copy_layers(
+    *, stream: Stream, layout: ImageLayout, config: VettedConfig, writer: ArchiveWriter, account: Account
+) -> dict[str, Sightings]:
+    """Hash, walk and copy every layer in the order the archive has them; what was noticed, by diff_id."""
+    expected: dict[str, str] = {}
+    for name, diff_id in zip(layout.layers, config.diff_ids, strict=True):
+        if expected.setdefault(name, diff_id) != diff_id:
+            raise ImageInvalid(
+                Reason.LAYER_MISMATCH, f"The layer {name[:200]!r} stands for two different diff_ids. Save it again."
+            )
+    watched = _watched_paths(config.working_dir)
+    sightings: dict[str, Sightings] = {}
+    for entry in read_entries(stream):
+        name = member_name(entry)
+        if entry.kind is Kind.FILE and name in expected:
+            start = writer.begin_layer()
+            copy = LayerCopy(account=account, writer=writer)
+            layer = uncompressed(stream.limited(entry.size)).watched(copy.add)
+            sightings[expected[name]] = walk_layer(stream=layer, account=account, watched=watched)
+            _check_diff_id(name=name, found=copy.diff_id, expected=expected[name])
+            writer.end_layer(start=start, diff_id=expected[name])
+    return sightings
+
+
+class LayerCopy:
+    """Counts, hashes and writes every chunk of one layer before anything inside it is believed."""
+
+    def __init__(self, *, account: Account, writer: ArchiveWriter) -> None:
+        self._account = account
+        self._writer = writer
+        self._digest = hashlib.sha256()
+
+    def add(self, chunk: bytes | memoryview) -> None:
+        """One more chunk, in order."""
+        self._account.add_bytes(chunk)
+        self._digest.update(chunk)
+        self._writer.write_chunk(chunk)
+
+    @property
+    def diff_id(self) -> str:
+        """The layer's identity so far."""
+        return f"sha256:{self._digest.hexdigest()}"
+
+
+def _check_diff_id(*, name: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise ImageInvalid(
+            Reason.LAYER_MISMATCH,
+            f"The content of layer {name[:200]!r} is {found[:19]}…, the image's configuration says {expected[:19]}…. Save it again.",
+        )
+
+
+def _watched_paths(working_dir: str) -> frozenset[bytes]:
+    path = PurePosixPath(working_dir)
+    return frozenset(str(part).strip("/").encode() for part in (path, *path.parents) if str(part) != "/")
+
+
+def _refuse_linked_working_dir(config: VettedConfig, sightings: Sightings) -> None:
+    """A link could lead to /proc/self/fd/N, which old engines enter before the container is closed (CVE-2024-21626)."""
+    if any(kind is not Kind.FOLDER for kind in sightings.watched.values()):
+        raise ImageInvalid(
+            Reason.UNSAFE_CONFIGURATION,
+            f"WORKDIR {config.working_dir[:200]!r} is a link, leads through one, or is no folder. Name a real folder in the Dockerfile.",
+        )
+
+
+def _report(*, config: VettedConfig, account: Account, sightings: Sightings, sha256: str, length: int) -> IntakeReport:
+    warnings = []
+    if sightings.kinds[Kind.DEVICE]:
+        warnings.append(f"{sightings.kinds[Kind.DEVICE]} device files in the image cannot be used in a run")
+    if sightings.setuid_files:
+        warnings.append(f"{sightings.setuid_files} set-uid or set-gid files have no effect in a run")
+    return IntakeReport(
+        uploaded_image_id=config.uploaded_image_id,
+        image_id=config.image_id,
+        architecture=config.architecture,
+        layers=len(config.diff_ids),
+        bytes=length,
+        sha256=sha256,
+        unpacked_bytes=account.unpacked_bytes,
+        entrypoint=config.entrypoint,
+        command=config.command,
+        working_dir=config.working_dir,
+        user=config.user,
+        neutralised=config.neutralised,
+        warnings=tuple(warnings),
+        **sightings.to_json(),
+    )

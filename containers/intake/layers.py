@@ -1,0 +1,132 @@
+"""Walk one layer: refuse paths that leave it, count what it costs, notice what it contains."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from containers.intake.limits import Account
+from containers.intake.reasons import ImageInvalid, Reason
+from containers.intake.streams import Stream
+from containers.intake.tar import Entry, Kind, read_entries
+
+OS_RELEASE_PATHS = (b"etc/os-release", b"usr/lib/os-release")
+MAX_OS_RELEASE_BYTES = 16 << 10
+SETUID_OR_SETGID = 0o6000
+
+PACKAGES = rb"torch|tensorflow|jax|monai|nnunetv2|nnunet|SimpleITK|simpleitk|numpy|cupy[^/-]*|onnxruntime[^/-]*|itk|paddlepaddle[^/-]*"
+WHEEL = re.compile(rb"(?:site|dist)-packages/(" + PACKAGES + rb")-([0-9][^/]{0,60})\.dist-info/METADATA$")
+CONDA = re.compile(rb"conda-meta/(pytorch|tensorflow|cudatoolkit|cuda-runtime|numpy)-([0-9][^/-]{0,60})-[^/]*\.json$")
+PYTHON = re.compile(rb"(?:^|/)bin/(python)(3\.[0-9]{1,3})$")
+CUDA = re.compile(rb"^usr/local/(cuda)-([0-9]{1,3}\.[0-9]{1,3})$")
+
+
+@dataclass(kw_only=True)
+class Sightings:
+    """What was noticed in one layer, or in a stack of them."""
+
+    os_release: dict[bytes, bytes] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    kinds: Counter[Kind] = field(default_factory=Counter)
+    setuid_files: int = 0
+    watched: dict[bytes, Kind] = field(default_factory=dict)
+    """What the watched paths (the working directory and its parents) are."""
+
+    def cover(self, upper: "Sightings") -> None:
+        """Put a layer on top: where both have something, the upper one is what a container sees."""
+        self.os_release |= upper.os_release
+        self.versions |= upper.versions
+        self.watched |= upper.watched
+        self.kinds += upper.kinds
+        self.setuid_files += upper.setuid_files
+
+    @property
+    def base_os(self) -> str:
+        """`PRETTY_NAME` of the image's os-release file, such as "Ubuntu 22.04.4 LTS"; empty when there is none."""
+        for path in OS_RELEASE_PATHS:
+            text = self.os_release.get(path, b"").decode(errors="replace")
+            if match := re.search(r'^PRETTY_NAME="?([^"\n]{1,100})"?\s*$', text, re.MULTILINE):
+                return "".join(character for character in match[1] if character.isprintable())
+        return ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The part of the intake report that comes from the layers."""
+        return {
+            "base_os": self.base_os,
+            "versions": dict(sorted(self.versions.items())),
+            "entries": {kind.value: count for kind, count in sorted(self.kinds.items())},
+            "setuid_files": self.setuid_files,
+        }
+
+
+def walk_layer(*, stream: Stream, account: Account, watched: frozenset[bytes]) -> Sightings:
+    """Read one uncompressed layer to its end, bytes after the end mark included: they belong to its hash."""
+    sightings = Sightings()
+    links: set[bytes] = set()
+    checked_parent = b""
+    for entry in read_entries(stream):
+        account.add_entry()
+        name = _relative(entry.name)
+        parent = name.rpartition(b"/")[0]
+        if parent != checked_parent:
+            _refuse_path_through_link(parent, links)
+            checked_parent = parent
+        if entry.kind is Kind.SYMBOLIC_LINK:
+            links.add(name)
+            checked_parent = b""
+        elif entry.kind is Kind.HARD_LINK:
+            _refuse_path_through_link(_relative(entry.link), links)
+        _notice(entry=entry, name=name, stream=stream, sightings=sightings, watched=watched)
+    stream.drain()
+    return sightings
+
+
+def _relative(name: bytes) -> bytes:
+    """The path below the layer's root; the engine takes absolute names as relative, and so do we."""
+    if b".." in name or b"//" in name or name.startswith((b"/", b"./")) or name.endswith(b"/"):
+        parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+        if b".." in parts:
+            raise ImageInvalid(
+                Reason.UNSAFE_PATH,
+                f"A layer contains the path {_shown(name)}, which leads out of it. Rebuild the image.",
+            )
+        return b"/".join(parts)
+    return name
+
+
+def _refuse_path_through_link(path: bytes, links: set[bytes]) -> None:
+    """No honest layer writes to a path below a symbolic link of the same layer: only an attempt to write elsewhere does."""
+    while path and links:
+        if path in links:
+            raise ImageInvalid(
+                Reason.UNSAFE_PATH,
+                f"A layer writes below {_shown(path)}, a symbolic link in the same layer. Rebuild the image.",
+            )
+        path = path.rpartition(b"/")[0]
+
+
+def _notice(*, entry: Entry, name: bytes, stream: Stream, sightings: Sightings, watched: frozenset[bytes]) -> None:
+    sightings.kinds[entry.kind] += 1
+    if entry.mode & SETUID_OR_SETGID and entry.kind is Kind.FILE:
+        sightings.setuid_files += 1
+    if name in watched:
+        sightings.watched[name] = entry.kind
+    if name in OS_RELEASE_PATHS and entry.kind is Kind.FILE and entry.size <= MAX_OS_RELEASE_BYTES:
+        sightings.os_release[name] = stream.take(entry.size)
+    elif found := _version(name):
+        sightings.versions[found[1].decode().lower()] = found[2].decode(errors="replace")
+
+
+def _version(name: bytes) -> re.Match[bytes] | None:
+    """Cheap tests first: this runs for every file of the image."""
+    if name.endswith(b"/METADATA"):
+        return WHEEL.search(name)
+    if b"conda-meta/" in name:
+        return CONDA.search(name)
+    if b"bin/python3." in name:
+        return PYTHON.search(name)
+    return CUDA.search(name) if name.startswith(b"usr/local/cuda-") else None
+
+
+def _shown(path: bytes) -> str:
+    return repr(path[:200].decode(errors="replace"))

@@ -1,0 +1,76 @@
+"""Write the archive that nodes load: our configuration, no tags, and exactly the layer bytes that were hashed.
+
+Layers are written uncompressed, in the order they are met. Their length is known only afterwards when they came compressed,
+so each header is written last; that is why the new archive's own hash takes another reading of it.
+"""
+
+import hashlib
+import json
+import os
+
+from containers.intake.config import VettedConfig
+from containers.intake.tar import BLOCK
+
+
+class ArchiveWriter:
+    """A `docker save` archive in the making, on a descriptor that can seek."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._written: set[str] = set()
+
+    def write_description(self, config: VettedConfig) -> None:
+        """The configuration under its hash, and a manifest that names no tag."""
+        config_name = f"{config.image_id.removeprefix('sha256:')}.json"
+        manifest = [
+            {"Config": config_name, "RepoTags": None, "Layers": [_layer_name(diff_id) for diff_id in config.diff_ids]}
+        ]
+        for name, body in ((config_name, config.document), ("manifest.json", json.dumps(manifest).encode())):
+            self._write(_header(name=name, size=len(body)) + body + bytes(-len(body) % BLOCK))
+
+    def begin_layer(self) -> int:
+        """Leave room for a header; returns where it goes."""
+        start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        self._write(bytes(BLOCK))
+        return start
+
+    def write_chunk(self, chunk: bytes | memoryview) -> None:
+        """More of the layer."""
+        self._write(chunk)
+
+    def end_layer(self, *, start: int, diff_id: str) -> None:
+        """Write the header now that the length is known; a layer we have already is taken back."""
+        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        if diff_id in self._written:
+            os.ftruncate(self._descriptor, start)
+            os.lseek(self._descriptor, start, os.SEEK_SET)
+            return
+        self._written.add(diff_id)
+        size = end - start - BLOCK
+        self._write(bytes(-size % BLOCK))
+        os.pwrite(self._descriptor, _header(name=_layer_name(diff_id), size=size), start)
+
+    def finish(self) -> tuple[str, int]:
+        """End the archive; its sha256 and length in bytes."""
+        self._write(bytes(2 * BLOCK))
+        length = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        with open(self._descriptor, "rb", closefd=False) as archive:
+            archive.seek(0)
+            return hashlib.file_digest(archive, "sha256").hexdigest(), length
+
+    def _write(self, data: bytes | memoryview) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+
+def _layer_name(diff_id: str) -> str:
+    return f"{diff_id.removeprefix('sha256:')}/layer.tar"
+
+
+def _header(*, name: str, size: int) -> bytes:
+    """A ustar header of a plain file; GNU's binary form for sizes of 8 GiB and more, which Go reads as well."""
+    digits = b"%011o\0" % size if size < 8 << 30 else b"\x80" + size.to_bytes(11, "big")
+    fields = name.encode().ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + digits + b"%011o\0" % 0
+    header = (fields + b" " * 8 + b"0" + bytes(100) + b"ustar\x0000").ljust(BLOCK, b"\0")
+    return header[:148] + b"%06o\0 " % sum(header) + header[156:]
