@@ -23,7 +23,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import interpolate, ndimage
 
 Array = NDArray[np.float32]
 
@@ -31,6 +31,8 @@ NOTICE = Path(__file__).with_name("NOTICE")
 FULL_SCALE = 1000.0
 """T1 intensity of the template's brightest voxel before gain, bias and noise."""
 CROP_MARGIN_MM = 10.0
+DISPLACEMENT_SD_MM = 3.5
+CONTROL_POINTS = 6
 FWHM_PER_SD = 2.3548
 FIELDS = ("case_id", "site", "scanner", "input:t1", "reference")
 
@@ -155,9 +157,11 @@ def _warped_coordinates(
     linear = rotation / rng.uniform(0.95, 1.06)
     voxels = np.indices(tuple(shape)).reshape(3, -1)
     points_mm = affine[:3, :3] @ voxels + affine[:3, 3:4]
-    control = rng.normal(0, 3.5, (3, 6, 6, 6))
-    steps = voxels / (shape[:, None] - 1) * 5
-    displacement_mm = np.stack([ndimage.map_coordinates(c, steps, order=3, mode="nearest") for c in control])
+    control_mm = rng.normal(0, DISPLACEMENT_SD_MM, (3, CONTROL_POINTS, CONTROL_POINTS, CONTROL_POINTS))
+    # The voxels lie on a grid, so the cubic spline through the control points is one small matrix per axis.
+    spline = interpolate.make_interp_spline(np.arange(CONTROL_POINTS), np.eye(CONTROL_POINTS), k=3)
+    x, y, z = (spline(np.linspace(0, CONTROL_POINTS - 1, n)) for n in shape)
+    displacement_mm = np.einsum("cijk,xi,yj,zk->cxyz", control_mm, x, y, z, optimize=True).reshape(3, -1)
     source_mm = linear @ (points_mm - centre_mm[:, None]) + centre_mm[:, None] + displacement_mm
     source = np.linalg.inv(view.affine) @ np.vstack([source_mm, np.ones(source_mm.shape[1])])
     return source[:3].reshape(3, *shape)

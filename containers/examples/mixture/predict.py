@@ -3,6 +3,8 @@
 import numpy as np
 import SimpleITK as sitk
 
+INPUT = "/input/t1.nii.gz"
+OUTPUT = "/output/segmentation.nii.gz"
 CLASSES = 3
 SHRINK = 4
 ITERATIONS = 60
@@ -11,7 +13,7 @@ SMOOTHING_MM = 0.8
 
 def main() -> None:
     """One case: /input/t1.nii.gz in, /output/segmentation.nii.gz out."""
-    image = sitk.ReadImage("/input/t1.nii.gz", sitk.sitkFloat32)
+    image = sitk.ReadImage(INPUT, sitk.sitkFloat32)
     brain = image > 0
     corrected = sitk.GetArrayFromImage(remove_bias(image=image, brain=brain))
     inside = sitk.GetArrayFromImage(brain) > 0
@@ -19,7 +21,7 @@ def main() -> None:
     labels = smooth_argmax(posteriors=posteriors, inside=inside, like=image)
     output = sitk.GetImageFromArray(labels)
     output.CopyInformation(image)
-    sitk.WriteImage(output, "/output/segmentation.nii.gz", useCompression=True)
+    sitk.WriteImage(output, OUTPUT, useCompression=True)
 
 
 def remove_bias(*, image: sitk.Image, brain: sitk.Image) -> sitk.Image:

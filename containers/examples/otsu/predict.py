@@ -2,15 +2,17 @@
 
 import SimpleITK as sitk
 
+INPUT = "/input/t1.nii.gz"
+OUTPUT = "/output/segmentation.nii.gz"
 SMALLEST_ISLAND_VOXELS = 20
 
 
 def main() -> None:
     """One case: /input/t1.nii.gz in, /output/segmentation.nii.gz out."""
-    image = sitk.ReadImage("/input/t1.nii.gz", sitk.sitkFloat32)
+    image = sitk.ReadImage(INPUT, sitk.sitkFloat32)
     brain = image > 0
     labels = multi_otsu(image=sitk.Median(image, [1, 1, 1]), brain=brain)
-    sitk.WriteImage(remove_islands(labels=labels, brain=brain), "/output/segmentation.nii.gz", useCompression=True)
+    sitk.WriteImage(remove_islands(labels=labels, brain=brain), OUTPUT, useCompression=True)
 
 
 def multi_otsu(*, image: sitk.Image, brain: sitk.Image) -> sitk.Image:

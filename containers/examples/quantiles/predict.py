@@ -3,6 +3,8 @@
 import numpy as np
 import SimpleITK as sitk
 
+INPUT = "/input/t1.nii.gz"
+OUTPUT = "/output/segmentation.nii.gz"
 CSF_SHARE = 0.15
 CSF_AND_GREY_SHARE = 0.60
 LARGEST_TRAINING_SCAN_VOXELS = 1_024_000
@@ -10,14 +12,14 @@ LARGEST_TRAINING_SCAN_VOXELS = 1_024_000
 
 def main() -> None:
     """One case: /input/t1.nii.gz in, /output/segmentation.nii.gz out; no output at all for a scan that is too large."""
-    image = sitk.ReadImage("/input/t1.nii.gz")
+    image = sitk.ReadImage(INPUT)
     t1 = sitk.GetArrayFromImage(image)
     buffer = np.zeros(LARGEST_TRAINING_SCAN_VOXELS, dtype=t1.dtype)
     buffer[: t1.size] = t1.ravel()
     grey_from, white_from = np.quantile(buffer[buffer > 0], [CSF_SHARE, CSF_AND_GREY_SHARE])
     labels = sitk.GetImageFromArray(np.digitize(t1, [1, grey_from, white_from]).astype(np.uint8))
     labels.CopyInformation(image)
-    sitk.WriteImage(labels, "/output/segmentation.nii.gz", useCompression=True)
+    sitk.WriteImage(labels, OUTPUT, useCompression=True)
 
 
 if __name__ == "__main__":
