@@ -25,7 +25,9 @@ def ago(**units) -> datetime:
 
 
 def test_two_of_three_left_this_week_and_when_the_next_comes_back():
-    answer = ask(rules=rules(limit=3, window=timedelta(days=7)), charged_at=[NOW - timedelta(days=7) + timedelta(minutes=12)])
+    answer = ask(
+        rules=rules(limit=3, window=timedelta(days=7)), charged_at=[NOW - timedelta(days=7) + timedelta(minutes=12)]
+    )
     assert answer.can_submit
     assert answer.text == "yes, 2 of 3 left this week, next at Tue 24 Nov 09:12 UTC"
     assert answer.remaining == 2

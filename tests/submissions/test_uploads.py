@@ -45,7 +45,9 @@ def start(db, now):
 def test_an_upload_in_pieces_ends_in_storage_with_its_hash(start, now):
     upload = start(expected_sha256=hashlib.sha256(CONTENT).hexdigest())
     for offset in range(0, len(CONTENT), 3000):
-        upload = uploads.append(upload=upload, offset_bytes=offset, stream=io.BytesIO(CONTENT[offset : offset + 3000]), now=now)
+        upload = uploads.append(
+            upload=upload, offset_bytes=offset, stream=io.BytesIO(CONTENT[offset : offset + 3000]), now=now
+        )
     assert upload.completed_at == now
     assert upload.sha256 == hashlib.sha256(CONTENT).hexdigest()
     with storage.open_file(upload.key) as file:
@@ -79,7 +81,9 @@ def test_a_piece_that_does_not_continue_the_file_is_told_where_it_ends(start, no
 def test_a_damaged_piece_is_not_kept(start, now):
     upload = start()
     with pytest.raises(uploads.ChecksumMismatchError):
-        uploads.append(upload=upload, offset_bytes=0, stream=io.BytesIO(b"x" * 50), now=now, sha256=hashlib.sha256(b"y").digest())
+        uploads.append(
+            upload=upload, offset_bytes=0, stream=io.BytesIO(b"x" * 50), now=now, sha256=hashlib.sha256(b"y").digest()
+        )
     upload.refresh_from_db()
     assert upload.offset_bytes == 0
     assert uploads.part_path(upload.pk).stat().st_size == 0
@@ -94,7 +98,9 @@ def test_a_file_that_is_not_the_announced_one_is_thrown_away(start, now):
 
 def test_more_than_was_announced_is_refused(start, now):
     with pytest.raises(TooLargeError):
-        uploads.append(upload=start(), offset_bytes=0, stream=io.BytesIO(CONTENT), length_bytes=len(CONTENT) + 1, now=now)
+        uploads.append(
+            upload=start(), offset_bytes=0, stream=io.BytesIO(CONTENT), length_bytes=len(CONTENT) + 1, now=now
+        )
 
 
 def test_of_two_writers_the_second_has_to_wait(start, now):

@@ -19,13 +19,14 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, ndimage
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 
 NOTICE = Path(__file__).with_name("NOTICE")
 FULL_SCALE = 1000.0
@@ -97,7 +98,7 @@ def read_template() -> Template:
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("nilearn is not installed, but its MNI152 maps are needed; run `make setup`")
     folder = Path(spec.submodule_search_locations[0], "datasets", "data")
-    images = [
+    images: list[Any] = [
         nibabel.load(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz") for name in ("t1", "gm", "wm")
     ]
     t1, grey, white = (np.asarray(image.dataobj, dtype=np.float32) / 255 for image in images)
@@ -208,7 +209,7 @@ def write_testset(*, folder: Path, wanted: Iterable[tuple[str, int]], template: 
         rows = csv.DictWriter(stream, fieldnames=FIELDS)
         rows.writeheader()
         for case in make_cases(wanted=wanted, template=template):
-            files = {"t1": case.t1, "reference": case.reference}
+            files: dict[str, NDArray[Any]] = {"t1": case.t1, "reference": case.reference}
             for name, voxels in files.items():
                 _write_nifti(path=folder / name / f"{case.case_id}.nii.gz", voxels=voxels, affine=case.affine)
             paths = {"input:t1": f"t1/{case.case_id}.nii.gz", "reference": f"reference/{case.case_id}.nii.gz"}
@@ -216,7 +217,7 @@ def write_testset(*, folder: Path, wanted: Iterable[tuple[str, int]], template: 
     shutil.copy(NOTICE, folder / "NOTICE")
 
 
-def _write_nifti(*, path: Path, voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
+def _write_nifti(*, path: Path, voxels: NDArray[Any], affine: NDArray[np.float64]) -> None:
     """A NIfTI file in millimetres whose gzip header names neither a file nor a time, so equal cases are equal files."""
     image = nibabel.Nifti1Image(voxels, affine)
     image.header.set_xyzt_units("mm")

@@ -1,0 +1,181 @@
+"""The whole of Assay in one go: `make demo`. An organizer and six teams, each with the `assay` command and nothing else.
+
+Olga pushes the challenge and its test sets; six teams submit container images, three of which misbehave in ways hidden data
+meets sooner or later. Every case runs in its own sandbox, is scored, and ranked. The demo then checks what the board must
+say, and exits non-zero if it does not.
+"""
+
+import argparse
+import shutil
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from containers.examples.demo.expectations import Board, unmet
+from containers.examples.demo.stage import (
+    DEMO,
+    DemoError,
+    Person,
+    base_image,
+    build_image,
+    make_test_sets,
+    running_server,
+    step,
+)
+
+CHALLENGE_FILE = Path(__file__).with_name("challenge.yaml")
+CHALLENGE = "mni-brain-tissue"
+PHASE = f"{CHALLENGE}/open"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrant:
+    """One team and the example it submits."""
+
+    example: str
+    team: str
+    algorithm: str
+
+
+ENTRANTS = (
+    Entrant(example="patience", team="Patience", algorithm="Waits for a licence"),
+    Entrant(example="mixture", team="Mixture", algorithm="N4 + Gaussian mixture"),
+    Entrant(example="otsu", team="Otsu", algorithm="Multi-Otsu with clean-up"),
+    Entrant(example="thresholds", team="Thresholds", algorithm="Thresholds tuned on site A"),
+    Entrant(example="quantiles", team="Quantiles", algorithm="Quantiles in a small buffer"),
+    Entrant(example="mirror", team="Mirror", algorithm="Flipped, and no CSF"),
+)
+
+
+def main() -> int:
+    """Run the story; 0 when every expectation is met."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--exit", action="store_true", help="end after the leaderboard instead of serving the portal")
+    stay = not parser.parse_args().exit
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return _play(stay=stay)
+    except DemoError as error:
+        print(f"demo: cannot go on: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _play(*, stay: bool) -> int:
+    shutil.rmtree(DEMO / "people", ignore_errors=True)
+    with step("cases made from the MNI152 average brain"):
+        cases = make_test_sets()
+    with step(f"{len(ENTRANTS)} algorithm images built from their Dockerfiles"):
+        base = base_image()
+        images = {entrant.example: build_image(name=entrant.example, base_image=base) for entrant in ENTRANTS}
+    with ExitStack() as stack:
+        with step("server started: database, broker, portal, workers, node"):
+            url = stack.enter_context(running_server())
+        olga = Person(username="olga", display_name="Olga", url=url)
+        with step("organizer: challenge and test sets pushed, phase open"):
+            _organize(olga=olga, cases=cases)
+        people = [Person(username=f"{e.example}-captain", display_name=e.team, url=url) for e in ENTRANTS]
+        with step("six teams signed up"), ThreadPoolExecutor(max_workers=2) as pool:
+            list(pool.map(_join, people, ENTRANTS))
+        with step("six submissions run, scored and ranked"):
+            _submit_all(people=people, images=images)
+        problems = _report(olga=olga, url=url, board=_read_board(olga=olga, people=people))
+        if stay:
+            _serve(url=url, olga=olga)
+    return 1 if problems else 0
+
+
+def _organize(*, olga: Person, cases: Path) -> None:
+    olga.sign_up()
+    olga.assay("challenge", "push", str(CHALLENGE_FILE))
+    olga.assay(
+        "testset", "push", str(cases / "hidden"), "--challenge", CHALLENGE, "--name", "hidden", "--phase", "open"
+    )
+    olga.assay("testset", "push", str(cases / "public"), "--challenge", CHALLENGE, "--name", "training", "--public")
+    olga.assay("challenge", "publish", CHALLENGE)
+    olga.assay("phase", "publish", "--phase", PHASE)
+
+
+def _join(person: Person, entrant: Entrant) -> None:
+    person.sign_up()
+    person.assay("team", "create", entrant.team)
+    person.assay("join", CHALLENGE, "--team", entrant.example)
+
+
+def _submit_all(*, people: list[Person], images: dict[str, str]) -> None:
+    """All six at once, each with `assay submit --wait`; one bar per team."""
+    columns = (
+        TextColumn("{task.description:<11}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=Console(), refresh_per_second=4) as bars:
+        threads = []
+        for person, entrant in zip(people, ENTRANTS, strict=True):
+            task = bars.add_task(entrant.team, total=None, text="saving the image")
+            arguments = (person, entrant, images[entrant.example], bars, task)
+            threads.append(threading.Thread(target=_submit, args=arguments, daemon=True))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+
+
+def _submit(person: Person, entrant: Entrant, image: str, bars: Progress, task: TaskID) -> None:
+    def show(event: dict[str, Any]) -> None:
+        match event["event"]:
+            case "submission":
+                words = f"{event['status']}: {event['outcome']}"
+                bars.update(task, total=event["total"] or None, completed=event["done"], text=words)
+            case "note":
+                bars.update(task, text=event["text"].splitlines()[0])
+            case action:
+                bars.update(task, total=100, completed=event["percent"], text=action)
+
+    words = ["--phase", PHASE, "--name", entrant.algorithm, "--team", entrant.example]
+    person.watch("submit", image, *words, "--wait", "--progress", "json", on_event=show)
+
+
+def _read_board(*, olga: Person, people: list[Person]) -> Board:
+    """What the public board says, and what each team is told about its own submission."""
+    submissions = [person.assay_json("status", "--phase", PHASE, "--json") for person in people]
+    return Board(
+        leaderboard=olga.assay_json("leaderboard", "--phase", PHASE, "--json"),
+        submissions={entrant.team: rows[0] for entrant, rows in zip(ENTRANTS, submissions, strict=True) if rows},
+    )
+
+
+def _report(*, olga: Person, url: str, board: Board) -> list[str]:
+    print()
+    print(olga.assay("leaderboard", "--phase", PHASE))
+    for team, submission in board.submissions.items():
+        if submission["verdict_text"]:
+            print(f"  {team}: {submission['verdict_text']}")
+    print(f"\n  {url}/c/{CHALLENGE}/\n")
+    problems = unmet(board)
+    for problem in problems:
+        print(f"demo: expectation not met: {problem}", file=sys.stderr)
+    if not problems:
+        print("demo: every expectation is met")
+    return problems
+
+
+def _serve(*, url: str, olga: Person) -> None:
+    print(f"demo: serving {url} until Ctrl-C; the organizer signs in as {olga.username} / {olga.password}", flush=True)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        print("\ndemo: stopping")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,167 @@
+"""What the demo stands on: a fresh installation under var/demo, the example images, and people who type `assay` commands."""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from containers.examples.demo import make_cases
+
+EXAMPLES = Path(__file__).resolve().parents[1]
+ROOT = EXAMPLES.parents[1]
+DEMO = ROOT / "var" / "demo"
+ASSAY = Path(sys.executable).with_name("assay")
+URL_PATTERN = re.compile(r"https?://[^\s/]+")
+START_SECONDS = 90
+STOP_SECONDS = 30
+
+
+class DemoError(Exception):
+    """A step could not be done; the message says what to do."""
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Say what is being done, and how long it took."""
+    started = time.monotonic()
+    yield
+    print(f"demo: {name:<58} {time.monotonic() - started:6.1f} s", flush=True)
+
+
+def make_test_sets() -> Path:
+    """The folder with `hidden` and `public`; made again only when its recipe changed."""
+    recipe = hashlib.sha256(Path(make_cases.__file__).read_bytes()).hexdigest()[:16]
+    folder = DEMO / f"cases-{recipe}"
+    if not folder.exists():
+        fresh = DEMO / "cases.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        template = make_cases.read_template()
+        make_cases.write_testset(folder=fresh / "hidden", wanted=make_cases.HIDDEN, template=template)
+        make_cases.write_testset(folder=fresh / "public", wanted=make_cases.PUBLIC, template=template)
+        fresh.rename(folder)
+    return folder
+
+
+def build_image(*, name: str, base_image: str) -> str:
+    """Build one example from its Dockerfile, without BuildKit, and return its tag."""
+    tag = f"assay-example/{name}"
+    command = [
+        "docker",
+        "build",
+        "--quiet",
+        "--build-arg",
+        f"BASE_IMAGE={base_image}",
+        "--tag",
+        tag,
+        str(EXAMPLES / name),
+    ]
+    _output(command, environment={"DOCKER_BUILDKIT": "0"})
+    return tag
+
+
+def base_image() -> str:
+    """The name of the image the examples build on; `make setup` has built it."""
+    return _output([sys.executable, "-m", "containers.base.build"]).strip()
+
+
+def _output(command: list[str], *, environment: dict[str, str] | None = None) -> str:
+    finished = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, **(environment or {})}
+    )
+    if finished.returncode != 0:
+        words = (finished.stderr or finished.stdout).strip()
+        raise DemoError(f"{' '.join(command)[:160]} ended with {finished.returncode}:\n{words[-2000:]}")
+    return finished.stdout
+
+
+@contextmanager
+def running_server() -> Iterator[str]:
+    """A fresh installation (database, broker, portal, workers, node) in var/demo/server; its address."""
+    home = DEMO / "server"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    log_path = DEMO / "server.log"
+    environment = {**os.environ, "ASSAY_VAR": str(home), "ASSAY_DEBUG": "0"}
+    with log_path.open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "assay.config.serve"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield _wait_for_address(server=server, log_path=log_path)
+    finally:
+        server.terminate()
+        try:
+            server.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _wait_for_address(*, server: subprocess.Popen[bytes], log_path: Path) -> str:
+    """The first address the server prints, once it answers there."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        for address in URL_PATTERN.findall(log_path.read_text(errors="replace")):
+            if (
+                subprocess.run(
+                    [str(ASSAY), "--url", address, "challenge", "list"], capture_output=True, check=False
+                ).returncode
+                == 0
+            ):
+                return str(address)
+        time.sleep(0.5)
+    raise DemoError(f"The server did not start; its last words, from {log_path}:\n{log_path.read_text()[-2000:]}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Somebody at a keyboard of their own: a home for their token, and the `assay` command."""
+
+    username: str
+    display_name: str
+    url: str
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(12), repr=False)
+
+    def sign_up(self) -> None:
+        """Make the account and keep its token."""
+        email = f"{self.username}@example.org"
+        names = ["--username", self.username, "--email", email, "--display-name", self.display_name]
+        self.assay("signup", self.url, *names)
+
+    def assay(self, *arguments: str) -> str:
+        """What an `assay` command prints; it must succeed."""
+        return _output([str(ASSAY), *arguments], environment=self._environment())
+
+    def assay_json(self, *arguments: str) -> Any:
+        """The answer of an `assay` command that speaks JSON."""
+        return json.loads(self.assay(*arguments))
+
+    def watch(self, *arguments: str, on_event: Callable[[dict[str, Any]], None]) -> int:
+        """Run an `assay` command that reports JSON lines; its exit code."""
+        process = subprocess.Popen(
+            [str(ASSAY), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            env={**os.environ, **self._environment()},
+        )  # fmt: skip
+        with process:
+            if process.stdout is None or process.stderr is None:
+                raise AssertionError("both are pipes")
+            for line in process.stdout:
+                on_event(json.loads(line))
+            words = process.stderr.read().strip()
+        if words:
+            on_event({"event": "note", "text": words})
+        return process.returncode
+
+    def _environment(self) -> dict[str, str]:
+        home = DEMO / "people" / self.username
+        return {"XDG_CONFIG_HOME": str(home), "ASSAY_PASSWORD": self.password, "ASSAY_URL": "", "ASSAY_TOKEN": ""}
