@@ -1,0 +1,260 @@
+/* The kernel's doors, called through ctypes: scan volumes, count overlaps, measure distances, read metrics off them.
+ *
+ * Threads live only as long as one call. Work is dealt out largest piece first from a shared counter; every piece writes to
+ * its own place, so results do not depend on the number of threads.
+ */
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "distances.h"
+#include "scan.h"
+
+#define DOOR __attribute__((visibility("default")))
+
+enum { MOST_THREADS = 64 };
+
+DOOR int32_t assay_interface(void) { return ASSAY_INTERFACE; }
+DOOR const char *assay_instructions(void) { return scan_instructions(); }
+
+/* ---- threads ------------------------------------------------------------------------------------------------------- */
+
+typedef assay_status work_function(void *context, uint32_t piece, distance_workspace *workspace);
+
+typedef struct {
+    work_function *work;
+    void *context;
+    uint32_t pieces;
+    atomic_uint next;
+    atomic_int status;
+} crew;
+
+static void *join_crew(void *argument) {
+    crew *const self = argument;
+    distance_workspace workspace = {0};
+    while (!atomic_load(&self->status)) {
+        const uint32_t piece = atomic_fetch_add(&self->next, 1);
+        if (piece >= self->pieces) break;
+        const assay_status status = self->work(self->context, piece, &workspace);
+        if (status) atomic_store(&self->status, (int)status);
+    }
+    free_workspace(&workspace);
+    return NULL;
+}
+
+static assay_status run_crew(work_function *work, void *context, uint32_t pieces, uint32_t threads) {
+    crew self = {.work = work, .context = context, .pieces = pieces};
+    pthread_t others[MOST_THREADS];
+    uint32_t started = 0;
+    while (started + 1 < threads && started + 1 < pieces && started < MOST_THREADS) {
+        if (pthread_create(&others[started], NULL, join_crew, &self)) break; /* fewer threads do the same work */
+        started++;
+    }
+    join_crew(&self);
+    while (started) pthread_join(others[--started], NULL);
+    return (assay_status)atomic_load(&self.status);
+}
+
+/* ---- scans --------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const assay_source *sources;
+    const assay_labels *labels;
+    int is_planar;
+    assay_scan *scans;
+    assay_status *statuses;
+} scan_job;
+
+static assay_status scan_piece(void *context, uint32_t piece, distance_workspace *workspace) {
+    (void)workspace;
+    scan_job *const job = context;
+    job->statuses[piece] = scan_volume(&job->sources[piece], job->labels, job->is_planar, &job->scans[piece]);
+    return ASSAY_OK; /* the other volume's own status is wanted too */
+}
+
+/* Scan `count` volumes; `statuses` says how each went. Every scan must be freed with assay_free_scan. */
+DOOR void assay_scan_volumes(const assay_source *sources, uint32_t count, const assay_labels *labels, int32_t is_planar,
+                             uint32_t threads, assay_scan *scans, assay_status *statuses) {
+    memset(scans, 0, count * sizeof *scans);
+    scan_job job = {sources, labels, is_planar, scans, statuses};
+    run_crew(scan_piece, &job, count, threads);
+}
+
+DOOR void assay_free_scan(assay_scan *scan) { free_scan(scan); }
+
+/* ---- overlap ------------------------------------------------------------------------------------------------------- */
+
+/* Voxels per label: in the first scan, in the second, in both; three numbers a label. */
+DOOR assay_status assay_count_overlaps(const assay_scan *first, const assay_scan *second, const assay_labels *labels,
+                                       uint64_t *counts) {
+    uint64_t *const joint = calloc(256 * 256, sizeof *joint);
+    if (!joint) return ASSAY_NO_MEMORY;
+    uint64_t a = 0, b = 0, position = 0;
+    while (a < first->runs.count && b < second->runs.count) {
+        const uint32_t end_a = first->runs.ends[a], end_b = second->runs.ends[b];
+        const uint32_t end = end_a < end_b ? end_a : end_b;
+        joint[first->runs.keys[a] * 256 + second->runs.keys[b]] += end - position;
+        position = end;
+        a += end_a == end;
+        b += end_b == end;
+    }
+    memset(counts, 0, 3 * labels->label_count * sizeof *counts);
+    for (uint32_t key = 0; key < 256 * 256; key++) {
+        if (!joint[key]) continue;
+        const uint32_t left = key / 256, right = key % 256;
+        for (uint32_t m = labels->first[left]; m < labels->first[left + 1]; m++) {
+            counts[3 * labels->members[m]] += joint[key];
+            for (uint32_t n = labels->first[right]; n < labels->first[right + 1]; n++)
+                if (labels->members[n] == labels->members[m]) counts[3 * labels->members[m] + 2] += joint[key];
+        }
+        for (uint32_t n = labels->first[right]; n < labels->first[right + 1]; n++) counts[3 * labels->members[n] + 1] += joint[key];
+    }
+    free(joint);
+    return ASSAY_OK;
+}
+
+/* ---- distances ----------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const assay_scan *scans[2];
+    const distance_plan *plan;
+    const uint8_t *code_order; /* our neighbour codes in the caller's bit order */
+    double *distances_mm[2];
+    uint8_t *codes[2];
+    uint64_t *starts[2];
+    uint32_t *order; /* label * 2 + direction, most sources first */
+} distance_job;
+
+static assay_status distance_piece(void *context, uint32_t piece, distance_workspace *workspace) {
+    const distance_job *const job = context;
+    const uint32_t label = job->order[piece] / 2, from = job->order[piece] % 2;
+    const assay_elements *const sources = &job->scans[from]->elements[label];
+    const uint64_t start = job->starts[from][label];
+    for (uint64_t i = 0; i < sources->count; i++)
+        job->codes[from][start + i] = job->code_order[element_code(sources->data[i])];
+    return measure_distances(job->plan, sources, &job->scans[1 - from]->elements[label], workspace,
+                             job->distances_mm[from] + start);
+}
+
+/* Insertion sort: the pieces are few. */
+static void order_pieces(distance_job *job, uint32_t pieces) {
+    for (uint32_t p = 0; p < pieces; p++) {
+        const uint64_t size = job->scans[p % 2]->elements[p / 2].count;
+        uint32_t at = p;
+        for (; at && job->scans[job->order[at - 1] % 2]->elements[job->order[at - 1] / 2].count < size; at--)
+            job->order[at] = job->order[at - 1];
+        job->order[at] = p;
+    }
+}
+
+/* How many elements each label of a scan has. */
+DOOR void assay_element_counts(const assay_scan *scan, uint64_t *counts) {
+    for (uint32_t label = 0; label < scan->label_count; label++) counts[label] = scan->elements[label].count;
+}
+
+/* Distances from every element of each scan to the other one's surface of the same label, label after label. */
+DOOR assay_status assay_measure_distances(const assay_scan *first, const assay_scan *second, const assay_metric *metric,
+                                          const uint8_t *code_order, uint32_t threads, double *first_mm, double *second_mm,
+                                          uint8_t *first_codes, uint8_t *second_codes) {
+    const uint32_t labels = first->label_count;
+    distance_plan *plan = NULL;
+    distance_job job = {.scans = {first, second},
+                        .code_order = code_order,
+                        .distances_mm = {first_mm, second_mm},
+                        .codes = {first_codes, second_codes}};
+    job.order = malloc((2 * labels + 1) * sizeof *job.order);
+    assay_status status = job.order ? plan_distances(first->shape, metric, &plan) : ASSAY_NO_MEMORY;
+    for (int from = 0; from < 2; from++) {
+        job.starts[from] = calloc(labels + 1, sizeof *job.starts[from]);
+        if (!job.starts[from]) status = ASSAY_NO_MEMORY;
+        for (uint32_t label = 0; !status && label < labels; label++)
+            job.starts[from][label + 1] = job.starts[from][label] + job.scans[from]->elements[label].count;
+    }
+    if (!status) {
+        job.plan = plan;
+        order_pieces(&job, 2 * labels);
+        status = run_crew(distance_piece, &job, 2 * labels, threads);
+    }
+    free_plan(plan);
+    free(job.order);
+    free(job.starts[0]);
+    free(job.starts[1]);
+    return status;
+}
+
+/* ---- reading metrics off distances --------------------------------------------------------------------------------- */
+
+enum { SUM_BLOCK = 512, BINS = 2048 };
+
+/* Area of all elements, of those within the tolerance, and the sum of distance times area. */
+DOOR void assay_sum_areas(const double *distances_mm, const uint8_t *codes, uint64_t count, const double *area_of_code,
+                          double tolerance_mm, double sums[3]) {
+    double total = 0, within = 0, weighted = 0;
+    /* Block by block: the rounding of half a million additions stays that of a thousand. */
+    for (uint64_t start = 0; start < count; start += SUM_BLOCK) {
+        const uint64_t end = start + SUM_BLOCK < count ? start + SUM_BLOCK : count;
+        double block_total = 0, block_within = 0, block_weighted = 0;
+        for (uint64_t i = start; i < end; i++) {
+            const double area = area_of_code[codes[i]], distance = distances_mm[i];
+            block_total += area;
+            block_within += distance <= tolerance_mm ? area : 0;
+            block_weighted += distance * area;
+        }
+        total += block_total;
+        within += block_within;
+        weighted += block_weighted;
+    }
+    sums[0] = total;
+    sums[1] = within;
+    sums[2] = weighted;
+}
+
+typedef struct {
+    double distance_mm, area;
+} weighted_distance;
+
+static int by_distance(const void *left, const void *right) {
+    const weighted_distance *a = left, *b = right;
+    return (a->distance_mm > b->distance_mm) - (a->distance_mm < b->distance_mm);
+}
+
+/* Area-weighted percentile without a full sort: bin by distance, sort only the bin where the share is reached.
+ *
+ * Returns 1 and the distance, or 0 where some cumulated share comes so close to the wanted one that the order of
+ * summation would decide; the caller then sums in the reference's own order. All distances are finite. */
+DOOR int32_t assay_percentile(const double *distances_mm, const uint8_t *codes, uint64_t count, const double *area_of_code,
+                              double share, double *result_mm) {
+    const double doubt = 1e-9;
+    double areas[BINS] = {0}, largest = 0, total = 0;
+    for (uint64_t i = 0; i < count; i++) largest = distances_mm[i] > largest ? distances_mm[i] : largest;
+    if (!count || !isfinite(largest)) return 0;
+    const double scale = largest > 0 ? (BINS - 1) / largest : 0;
+    for (uint64_t i = 0; i < count; i++) areas[(int)(distances_mm[i] * scale)] += area_of_code[codes[i]];
+    for (int bin = 0; bin < BINS; bin++) total += areas[bin];
+    const double wanted = share * total, margin = doubt * total;
+    double below = 0;
+    int bin = 0;
+    while (bin < BINS - 1 && below + areas[bin] < wanted - margin) below += areas[bin++];
+    uint64_t found = 0;
+    for (uint64_t i = 0; i < count; i++) found += (int)(distances_mm[i] * scale) == bin;
+    weighted_distance *const inside = malloc(found * sizeof *inside);
+    if (!inside) return 0;
+    found = 0;
+    for (uint64_t i = 0; i < count; i++)
+        if ((int)(distances_mm[i] * scale) == bin)
+            inside[found++] = (weighted_distance){distances_mm[i], area_of_code[codes[i]]};
+    qsort(inside, found, sizeof *inside, by_distance);
+    int32_t is_certain = 0;
+    for (uint64_t i = 0; i < found; i++) {
+        below += inside[i].area;
+        const int is_step = i + 1 == found || inside[i + 1].distance_mm > inside[i].distance_mm;
+        if (!is_step || below < wanted - margin) continue;
+        is_certain = below > wanted + margin;
+        *result_mm = inside[i].distance_mm;
+        break;
+    }
+    free(inside);
+    return is_certain;
+}

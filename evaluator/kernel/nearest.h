@@ -1,0 +1,143 @@
+/* The nearest element of a surface, for one source corner: the part the processor and the graphics card share.
+ *
+ * Every function here is compiled by the C compiler into the CPU kernel and, from this very text, by NVRTC into the GPU
+ * backend; so the device code is tested wherever the CPU tests run. No fused multiply-add in either.
+ *
+ * The surface is a grid of bits, one per corner of its bounding box, x along the bits, with a margin of 64 bits at both
+ * ends of every row so that a window of 57 bits around any corner near the box can be read in one go.
+ */
+#ifndef ASSAY_NEAREST_H
+#define ASSAY_NEAREST_H
+
+#ifdef __CUDACC__
+#define ASSAY_SHARED __host__ __device__ static inline
+#else
+#define ASSAY_SHARED static inline
+#endif
+
+#ifndef __CUDACC_RTC__
+#include <stdint.h>
+#endif
+
+#define WINDOW_REACH 28 /* corners seen to either side along x */
+#define WINDOW_EMPTY 63 /* steps to an element that is not there */
+#define ROW_MARGIN 64
+
+#define MARGIN_ROWS 4 /* empty rows around the box in y and z, so that near rows need no bounds check */
+
+typedef struct {
+    const uint8_t *bits;
+    const int64_t *near_rows; /* four byte offsets for each of the first groups: the rows a group joins */
+    int32_t origin[3];        /* of the bounding box */
+    int32_t size[3];          /* of the bounding box, in corners */
+    int64_t row_bytes;
+} bit_grid;
+
+/* The rows dy steps away in y and dz in z, to all sides: up to four, equally far. */
+typedef struct {
+    int32_t dy, dz;
+    double y_squared, z_squared, row_squared; /* mm^2; the last is the sum of the other two */
+} row_group;
+
+typedef struct {
+    const double *squares[3];  /* of k steps along x, y, z in mm^2 */
+    const double *window;      /* of k steps along x, infinite from beyond WINDOW_REACH to WINDOW_EMPTY */
+    const row_group *groups;   /* nearest first */
+    int32_t group_count;
+    int32_t near_count; /* the groups before the first that reaches beyond MARGIN_ROWS */
+    int32_t last_axis;  /* the axis whose square is added last */
+    double settled;     /* a result up to this is the true minimum */
+} search_plan;
+
+ASSAY_SHARED int lowest_bit(uint64_t bits) {
+#ifdef __CUDA_ARCH__
+    return __ffsll((long long)bits) - 1;
+#else
+    return __builtin_ctzll(bits);
+#endif
+}
+
+ASSAY_SHARED int highest_bit_from_top(uint64_t bits) {
+#ifdef __CUDA_ARCH__
+    return __clzll((long long)bits);
+#else
+    return __builtin_clzll(bits);
+#endif
+}
+
+/* Adding in the array's own axis order: the first two commute, so only the last one matters. */
+ASSAY_SHARED double sum_of_squares(double x, double y, double z, int32_t last_axis) {
+    return last_axis == 2 ? (x + y) + z : last_axis == 1 ? (x + z) + y : (y + z) + x;
+}
+
+/* Sixty-four bits from any byte on; the machine is little-endian. */
+ASSAY_SHARED uint64_t load_bits(const uint8_t *bytes) {
+    uint64_t bits;
+#ifdef __CUDA_ARCH__
+    const uint64_t *const aligned = (const uint64_t *)((uintptr_t)bytes & ~(uintptr_t)7);
+    const unsigned shift = 8u * (unsigned)((uintptr_t)bytes & 7);
+    bits = shift ? aligned[0] >> shift | aligned[1] << (64 - shift) : aligned[0];
+#else
+    __builtin_memcpy(&bits, bytes, 8);
+#endif
+    return bits;
+}
+
+/* Where row (y, z), counted from the box's origin, begins. */
+ASSAY_SHARED int64_t row_start(const bit_grid *grid, int32_t y, int32_t z) {
+    const int64_t rows = grid->size[1] + 2 * MARGIN_ROWS;
+    return ((int64_t)(z + MARGIN_ROWS) * rows + y + MARGIN_ROWS) * grid->row_bytes;
+}
+
+/* The rows of a group that lie in the box, joined, from byte `first_byte` of each row on. */
+ASSAY_SHARED uint64_t join_rows(const bit_grid *grid, const row_group *group, int32_t y, int32_t z, int64_t first_byte) {
+    uint64_t bits = 0;
+    for (int32_t side = 0; side < 4; side++) {
+        const int32_t row_y = side & 1 ? y - group->dy : y + group->dy, row_z = side & 2 ? z - group->dz : z + group->dz;
+        if ((uint32_t)row_y < (uint32_t)grid->size[1] && (uint32_t)row_z < (uint32_t)grid->size[2])
+            bits |= load_bits(grid->bits + row_start(grid, row_y, row_z) + first_byte);
+    }
+    return bits;
+}
+
+/* Steps along x to the nearest set bit of a window; WINDOW_EMPTY if there is none. Without a branch: whether a window is
+ * empty is as good as random, and a wrong guess costs more than all of this. */
+ASSAY_SHARED int steps_in_window(uint64_t window) {
+    const int to_next = lowest_bit(window >> WINDOW_REACH | 1ull << WINDOW_EMPTY);
+    const int to_last = highest_bit_from_top(window << (63 - WINDOW_REACH) | 1ull << (63 - WINDOW_EMPTY));
+    return to_next < to_last ? to_next : to_last;
+}
+
+/* Squared distance in mm^2 from corner (x, y, z) to the nearest element seen through the windows. Final if it does not
+ * exceed `plan->settled`; otherwise only an upper bound, infinite where nothing was seen. */
+ASSAY_SHARED double nearest_through_windows(const bit_grid *grid, const search_plan *plan, int32_t x, int32_t y, int32_t z,
+                                            int32_t last_axis, double infinity) {
+    double best = infinity;
+    x -= grid->origin[0];
+    y -= grid->origin[1];
+    z -= grid->origin[2];
+    if (x < -WINDOW_REACH || x >= grid->size[0] + WINDOW_REACH) return best;
+    const int32_t first_bit = x + ROW_MARGIN - WINDOW_REACH;
+    const int64_t first_byte = first_bit >> 3;
+    const int is_inside = (uint32_t)y < (uint32_t)grid->size[1] && (uint32_t)z < (uint32_t)grid->size[2];
+    const uint8_t *const home = is_inside ? grid->bits + row_start(grid, y, z) + first_byte : grid->bits;
+    const int32_t near_count = is_inside ? plan->near_count : 0;
+    for (int32_t g = 0; g < plan->group_count; g++) {
+        const row_group *const group = &plan->groups[g];
+        if (group->row_squared >= best) break;
+        uint64_t window;
+        if (g < near_count) {
+            const int64_t *const rows = grid->near_rows + 4 * g;
+            window = load_bits(home + rows[0]) | load_bits(home + rows[1]) | load_bits(home + rows[2]) | load_bits(home + rows[3]);
+        } else {
+            window = join_rows(grid, group, y, z, first_byte);
+        }
+        window = window >> (first_bit & 7) & 0x1ffffffffffffffull;
+        const double x_squared = plan->window[steps_in_window(window)];
+        const double squared = sum_of_squares(x_squared, group->y_squared, group->z_squared, last_axis);
+        best = squared < best ? squared : best;
+    }
+    return best;
+}
+
+#endif

@@ -1,0 +1,382 @@
+/* One pass over a volume: every corner whose voxels differ, and every run of equal keys.
+ *
+ * Corner (x, y, z) lies between voxels x-1 and x, y-1 and y, z-1 and z, so it touches four rows of voxels. Sixty-four
+ * voxels at a time, one comparison tells at which x the four rows disagree, another where the newest row changes from one
+ * voxel to the next; a corner is mixed if its column disagrees, the column before it disagrees, or the row changes there.
+ * In a label map one corner in fifty to a hundred is mixed. Only those are looked at one by one.
+ *
+ * Outside the image lies `other_key`: a row of it stands in for rows beyond the edge.
+ */
+#include "scan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+typedef struct {
+    assay_scan *scan;
+    const assay_labels *labels;
+    int is_shared;          /* some label has several keys, or some key several labels */
+    uint16_t label_of[256]; /* where nothing is shared: the label of a key, or NO_LABEL */
+    uint16_t met[ASSAY_MOST_LABELS];
+    uint8_t code_of[ASSAY_MOST_LABELS]; /* zero between corners */
+    uint8_t last_key;       /* of the run that is open */
+    uint64_t row_start;     /* position of the newest row's first voxel */
+    assay_status status;
+} scanner;
+
+enum { NO_LABEL = 0xffff, BLOCK = 64 };
+
+typedef void scan_row_function(scanner *self, const uint8_t *const rows[4], int has_runs, uint32_t y, uint32_t z);
+
+static void add_element(scanner *self, uint32_t label, assay_element element) {
+    assay_elements *list = &self->scan->elements[label];
+    if (list->count == list->capacity) {
+        const uint64_t capacity = list->capacity ? 2 * list->capacity : 512;
+        assay_element *data = realloc(list->data, capacity * sizeof *data);
+        if (!data) {
+            self->status = ASSAY_NO_MEMORY;
+            return;
+        }
+        list->data = data;
+        list->capacity = capacity;
+    }
+    list->data[list->count++] = element;
+}
+
+static void reserve_runs(scanner *self, uint64_t more) {
+    assay_runs *runs = &self->scan->runs;
+    if (runs->count + more <= runs->capacity) return;
+    const uint64_t capacity = 2 * runs->capacity + more + 4096;
+    uint32_t *ends = realloc(runs->ends, capacity * sizeof *ends);
+    if (ends) runs->ends = ends;
+    uint8_t *keys = realloc(runs->keys, capacity);
+    if (keys) runs->keys = keys;
+    if (!ends || !keys)
+        self->status = ASSAY_NO_MEMORY;
+    else
+        runs->capacity = capacity;
+}
+
+static inline void end_run(scanner *self, uint64_t position, uint8_t next_key) {
+    assay_runs *runs = &self->scan->runs;
+    runs->ends[runs->count] = (uint32_t)position;
+    runs->keys[runs->count++] = self->last_key;
+    self->last_key = next_key;
+}
+
+/* Which of the eight bytes equal `key`, as eight bits. */
+static inline uint32_t equal_bytes(uint64_t bytes, uint8_t key) {
+    const uint64_t low = 0x7f7f7f7f7f7f7f7full;
+    const uint64_t difference = bytes ^ 0x0101010101010101ull * key;
+    const uint64_t differs = ((difference & low) + low) | difference;
+    return (uint32_t)((~differs >> 7 & 0x0101010101010101ull) * 0x0102040810204080ull >> 56);
+}
+
+/* Where labels share keys or have several, the code of every label met here is gathered over all its keys. */
+static void visit_shared(scanner *self, uint64_t bytes, assay_element corner) {
+    const assay_labels *labels = self->labels;
+    uint32_t met = 0;
+    for (uint32_t remaining = 0xff; remaining;) {
+        const uint8_t key = (uint8_t)(bytes >> 8 * __builtin_ctz(remaining));
+        const uint32_t equal = equal_bytes(bytes, key);
+        remaining &= ~equal;
+        for (uint32_t m = labels->first[key]; m < labels->first[key + 1]; m++) {
+            const uint16_t label = labels->members[m];
+            if (!self->code_of[label]) self->met[met++] = label;
+            self->code_of[label] |= (uint8_t)equal;
+        }
+    }
+    while (met) {
+        const uint16_t label = self->met[--met];
+        const uint64_t code = self->code_of[label];
+        self->code_of[label] = 0;
+        if (code != 0xff) add_element(self, label, corner | code << 54);
+    }
+}
+
+/* Bits of `bytes`: voxel x-1 or x, then y-1 or y, then z-1 or z, from the lowest on. */
+static inline void visit_corner(scanner *self, uint64_t bytes, uint32_t x, uint32_t y, uint32_t z) {
+    const assay_element corner = (uint64_t)x | (uint64_t)y << 18 | (uint64_t)z << 36;
+    if (self->is_shared) {
+        visit_shared(self, bytes, corner);
+        return;
+    }
+    for (uint32_t remaining = 0xff; remaining;) {
+        const uint8_t key = (uint8_t)(bytes >> 8 * __builtin_ctz(remaining));
+        const uint32_t equal = equal_bytes(bytes, key);
+        const uint16_t label = self->label_of[key];
+        remaining &= ~equal;
+        if (label == NO_LABEL) continue;
+        add_element(self, label, corner | (uint64_t)equal << 54);
+    }
+}
+
+static inline uint64_t load_pair(const uint8_t *row) {
+    uint16_t pair;
+    memcpy(&pair, row, 2);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    pair = __builtin_bswap16(pair);
+#endif
+    return pair;
+}
+
+/* A corner between two voxels of each row. */
+static inline void visit_inner(scanner *self, const uint8_t *const rows[4], uint32_t x, uint32_t y, uint32_t z) {
+    uint64_t bytes = 0;
+    for (int r = 0; r < 4; r++) bytes |= load_pair(rows[r] + x - 1) << 16 * r;
+    visit_corner(self, bytes, x, y, z);
+}
+
+/* A corner at the low or high end of the rows: one neighbour along x is outside. */
+static void visit_end(scanner *self, const uint8_t *const rows[4], uint32_t x, uint32_t y, uint32_t z) {
+    const uint64_t outside = self->labels->other_key;
+    uint64_t bytes = 0;
+    for (int r = 0; r < 4; r++) {
+        const uint64_t pair = x ? rows[r][x - 1] | outside << 8 : outside | (uint64_t)rows[r][0] << 8;
+        bytes |= pair << 16 * r;
+    }
+    if (equal_bytes(bytes, (uint8_t)bytes) != 0xff) visit_corner(self, bytes, x, y, z);
+}
+
+/* The row loop, once per instruction set: `mixed` says where four rows disagree, `changes` where a row does. */
+#define DEFINE_SCAN_ROW(NAME, TARGET, MIXED, CHANGES)                                                               \
+    TARGET static void NAME(scanner *self, const uint8_t *const rows[4], int has_runs, uint32_t y, uint32_t z) {    \
+        const uint32_t size = self->scan->shape[0];                                                                 \
+        uint64_t carry = 0;                                                                                         \
+        visit_end(self, rows, 0, y, z);                                                                             \
+        if (has_runs) {                                                                                             \
+            reserve_runs(self, 1);                                                                                  \
+            if (self->status) return;                                                                               \
+            if (rows[3][0] != self->last_key && self->row_start) end_run(self, self->row_start, rows[3][0]);        \
+            self->last_key = rows[3][0];                                                                            \
+        }                                                                                                           \
+        for (uint32_t start = 0; start < size; start += BLOCK) {                                                    \
+            const uint64_t valid = size - start < BLOCK ? (1ull << (size - start)) - 1 : ~0ull;                     \
+            const uint64_t mixed = MIXED(rows, start) & valid;                                                      \
+            const uint64_t changes = CHANGES(rows[3] + start) & valid & (start ? ~0ull : ~1ull);                    \
+            uint64_t corners = (mixed | mixed << 1 | carry | changes) & valid & (start ? ~0ull : ~1ull);            \
+            carry = mixed >> 63;                                                                                    \
+            if (!corners) continue;                                                                                 \
+            if (has_runs && changes) {                                                                              \
+                reserve_runs(self, BLOCK);                                                                          \
+                if (self->status) return;                                                                           \
+                for (uint64_t left = changes; left; left &= left - 1) {                                             \
+                    const uint32_t x = start + (uint32_t)__builtin_ctzll(left);                                     \
+                    end_run(self, self->row_start + x, rows[3][x]);                                                 \
+                }                                                                                                   \
+            }                                                                                                       \
+            for (; corners; corners &= corners - 1)                                                                 \
+                visit_inner(self, rows, start + (uint32_t)__builtin_ctzll(corners), y, z);                          \
+        }                                                                                                           \
+        visit_end(self, rows, size, y, z);                                                                          \
+    }
+
+static inline uint64_t plain_block(const uint8_t *first, const uint8_t *second) {
+    uint64_t bits = 0;
+    for (int word = 0; word < BLOCK / 8; word++) {
+        uint64_t a, b;
+        memcpy(&a, first + 8 * word, 8);
+        memcpy(&b, second + 8 * word, 8);
+        if (a != b) bits |= (uint64_t)(0xff & ~equal_bytes(a ^ b, 0)) << 8 * word;
+    }
+    return bits;
+}
+static inline uint64_t plain_mixed(const uint8_t *const rows[4], uint32_t x) {
+    return plain_block(rows[0] + x, rows[1] + x) | plain_block(rows[0] + x, rows[2] + x) | plain_block(rows[0] + x, rows[3] + x);
+}
+static inline uint64_t plain_changes(const uint8_t *row) { return plain_block(row, row - 1); }
+DEFINE_SCAN_ROW(scan_row_plain, , plain_mixed, plain_changes)
+
+#if defined(__x86_64__)
+static inline uint64_t sse2_block(const uint8_t *first, const uint8_t *second) {
+    uint64_t bits = 0;
+    for (int part = 0; part < 4; part++) {
+        const __m128i a = _mm_loadu_si128((const __m128i *)(first + 16 * part));
+        const __m128i b = _mm_loadu_si128((const __m128i *)(second + 16 * part));
+        bits |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(a, b)) << 16 * part;
+    }
+    return ~bits;
+}
+static inline uint64_t sse2_mixed(const uint8_t *const rows[4], uint32_t x) {
+    return sse2_block(rows[0] + x, rows[1] + x) | sse2_block(rows[0] + x, rows[2] + x) | sse2_block(rows[0] + x, rows[3] + x);
+}
+static inline uint64_t sse2_changes(const uint8_t *row) { return sse2_block(row, row - 1); }
+DEFINE_SCAN_ROW(scan_row_sse2, , sse2_mixed, sse2_changes)
+
+#define AVX2 __attribute__((target("avx2,bmi,popcnt")))
+AVX2 static inline uint64_t avx2_mixed(const uint8_t *const rows[4], uint32_t x) {
+    uint64_t bits = 0;
+    for (int part = 0; part < 2; part++) {
+        const __m256i first = _mm256_loadu_si256((const __m256i *)(rows[0] + x + 32 * part));
+        __m256i equal = _mm256_set1_epi8(-1);
+        for (int r = 1; r < 4; r++) {
+            const __m256i row = _mm256_loadu_si256((const __m256i *)(rows[r] + x + 32 * part));
+            equal = _mm256_and_si256(equal, _mm256_cmpeq_epi8(first, row));
+        }
+        bits |= (uint64_t)(uint32_t)_mm256_movemask_epi8(equal) << 32 * part;
+    }
+    return ~bits;
+}
+AVX2 static inline uint64_t avx2_changes(const uint8_t *row) {
+    uint64_t bits = 0;
+    for (int part = 0; part < 2; part++) {
+        const __m256i here = _mm256_loadu_si256((const __m256i *)(row + 32 * part));
+        const __m256i before = _mm256_loadu_si256((const __m256i *)(row + 32 * part - 1));
+        bits |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(here, before)) << 32 * part;
+    }
+    return ~bits;
+}
+DEFINE_SCAN_ROW(scan_row_avx2, AVX2, avx2_mixed, avx2_changes)
+
+#define AVX512 __attribute__((target("avx512f,avx512bw,bmi,popcnt")))
+AVX512 static inline uint64_t avx512_mixed(const uint8_t *const rows[4], uint32_t x) {
+    enum { NOT_ALL_EQUAL = 0x7e, OR_DIFFERS = 0xf6 }; /* truth tables: a,b,c disagree; a or (b xor c) */
+    const __m512i first = _mm512_loadu_si512(rows[0] + x), second = _mm512_loadu_si512(rows[1] + x);
+    const __m512i third = _mm512_loadu_si512(rows[2] + x), fourth = _mm512_loadu_si512(rows[3] + x);
+    const __m512i three = _mm512_ternarylogic_epi64(first, second, third, NOT_ALL_EQUAL);
+    const __m512i all = _mm512_ternarylogic_epi64(three, first, fourth, OR_DIFFERS);
+    return _mm512_test_epi8_mask(all, all);
+}
+AVX512 static inline uint64_t avx512_changes(const uint8_t *row) {
+    return _mm512_cmpneq_epi8_mask(_mm512_loadu_si512(row), _mm512_loadu_si512(row - 1));
+}
+DEFINE_SCAN_ROW(scan_row_avx512, AVX512, avx512_mixed, avx512_changes)
+#elif defined(__aarch64__)
+static inline uint64_t neon_block(const uint8_t *first, const uint8_t *second) {
+    uint64_t bits = 0;
+    for (int part = 0; part < 4; part++) {
+        const uint8x16_t equal = vceqq_u8(vld1q_u8(first + 16 * part), vld1q_u8(second + 16 * part));
+        const uint8x16_t weights = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+        const uint8x16_t weighed = vandq_u8(equal, weights);
+        const uint64_t sixteen = vaddv_u8(vget_low_u8(weighed)) | (uint64_t)vaddv_u8(vget_high_u8(weighed)) << 8;
+        bits |= sixteen << 16 * part;
+    }
+    return ~bits;
+}
+static inline uint64_t neon_mixed(const uint8_t *const rows[4], uint32_t x) {
+    return neon_block(rows[0] + x, rows[1] + x) | neon_block(rows[0] + x, rows[2] + x) | neon_block(rows[0] + x, rows[3] + x);
+}
+static inline uint64_t neon_changes(const uint8_t *row) { return neon_block(row, row - 1); }
+DEFINE_SCAN_ROW(scan_row_neon, , neon_mixed, neon_changes)
+#endif
+
+static scan_row_function *choose_scan_row(const char **name) {
+    const char *const wish = getenv("ASSAY_KERNEL_INSTRUCTIONS"); /* tests run every path this machine has */
+#if defined(__x86_64__)
+    if ((!wish || !strcmp(wish, "avx512")) && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512f")) {
+        *name = "avx512";
+        return scan_row_avx512;
+    }
+    if ((!wish || !strcmp(wish, "avx2")) && __builtin_cpu_supports("avx2")) {
+        *name = "avx2";
+        return scan_row_avx2;
+    }
+    if (!wish || !strcmp(wish, "sse2")) {
+        *name = "sse2";
+        return scan_row_sse2;
+    }
+#elif defined(__aarch64__)
+    if (!wish || !strcmp(wish, "neon")) {
+        *name = "neon";
+        return scan_row_neon;
+    }
+#endif
+    *name = "plain";
+    return scan_row_plain;
+}
+
+const char *scan_instructions(void) {
+    const char *name;
+    choose_scan_row(&name);
+    return name;
+}
+
+static void scan_layer(scanner *self, scan_row_function *scan_row, const uint8_t *lower, const uint8_t *upper,
+                       const uint8_t *outside, uint32_t z) {
+    const uint32_t *shape = self->scan->shape;
+    const int has_runs = upper != NULL;
+    for (uint32_t y = 0; y <= shape[1] && !self->status; y++) {
+        const uint64_t row = (uint64_t)y * shape[0];
+        const int has_below = y > 0, has_above = y < shape[1];
+        const uint8_t *const rows[4] = {
+            lower && has_below ? lower + row - shape[0] : outside,
+            lower && has_above ? lower + row : outside,
+            upper && has_below ? upper + row - shape[0] : outside,
+            upper && has_above ? upper + row : outside,
+        };
+        self->row_start = (uint64_t)z * shape[0] * shape[1] + row;
+        scan_row(self, rows, has_runs && has_above, y, z);
+    }
+}
+
+static assay_status scan_slices(scanner *self, slice_reader *reader, const uint8_t *outside, int is_planar) {
+    const char *name;
+    scan_row_function *const scan_row = choose_scan_row(&name);
+    const uint32_t depth = self->scan->shape[2];
+    const uint8_t *previous = NULL, *current = NULL;
+    for (uint32_t z = 0; z < depth; z++) {
+        const assay_status status = slices_next(reader, &previous, &current);
+        if (status) return status;
+        scan_layer(self, scan_row, is_planar ? current : previous, current, outside, z);
+        if (self->status) return self->status;
+    }
+    if (!is_planar) scan_layer(self, scan_row, current, NULL, outside, depth);
+    if (self->status) return self->status;
+    reserve_runs(self, 1);
+    if (self->status) return self->status;
+    end_run(self, (uint64_t)self->scan->shape[0] * self->scan->shape[1] * depth, 0);
+    return slices_finish(reader);
+}
+
+static void note_labels(scanner *self) {
+    const assay_labels *labels = self->labels;
+    for (int key = 0; key < 256; key++) {
+        const uint32_t first = labels->first[key], count = labels->first[key + 1] - first;
+        self->label_of[key] = count ? labels->members[first] : NO_LABEL;
+        self->is_shared |= count > 1;
+        for (uint32_t m = first; m < first + count; m++) {
+            uint8_t *const keys = &self->code_of[labels->members[m]];
+            self->is_shared |= (*keys)++ != 0;
+        }
+    }
+    memset(self->code_of, 0, sizeof self->code_of);
+}
+
+assay_status scan_volume(const assay_source *source, const assay_labels *labels, int is_planar, assay_scan *scan) {
+    memset(scan, 0, sizeof *scan);
+    memcpy(scan->shape, source->shape, sizeof scan->shape);
+    if (labels->label_count > ASSAY_MOST_LABELS) return ASSAY_TOO_LARGE;
+    scan->label_count = labels->label_count;
+    scan->elements = calloc(labels->label_count ? labels->label_count : 1, sizeof *scan->elements);
+    if (!scan->elements) return ASSAY_NO_MEMORY;
+    scanner *const self = calloc(1, sizeof *self);
+    uint8_t *const outside = malloc((size_t)source->shape[0] + 2 * SLICE_SLACK);
+    slice_reader reader;
+    assay_status status = slices_open(&reader, source, labels);
+    if (!self || !outside) status = ASSAY_NO_MEMORY;
+    if (!status) {
+        self->scan = scan;
+        self->labels = labels;
+        note_labels(self);
+        memset(outside, labels->other_key, (size_t)source->shape[0] + 2 * SLICE_SLACK);
+        status = scan_slices(self, &reader, outside + SLICE_SLACK, is_planar);
+    }
+    slices_close(&reader);
+    free(outside);
+    free(self);
+    return status;
+}
+
+void free_scan(assay_scan *scan) {
+    for (uint32_t label = 0; scan->elements && label < scan->label_count; label++) free(scan->elements[label].data);
+    free(scan->elements);
+    free(scan->runs.ends);
+    free(scan->runs.keys);
+    memset(scan, 0, sizeof *scan);
+}

@@ -1,0 +1,14 @@
+#ifndef ASSAY_SCAN_H
+#define ASSAY_SCAN_H
+
+#include "source.h"
+
+/* Read a whole volume once and keep its runs and its elements. The caller frees the scan, whatever the status. */
+assay_status scan_volume(const assay_source *source, const assay_labels *labels, int is_planar, assay_scan *scan);
+
+void free_scan(assay_scan *scan);
+
+/* "avx512", "avx2", "sse2", "neon" or "plain": what this machine is scanned with. */
+const char *scan_instructions(void);
+
+#endif

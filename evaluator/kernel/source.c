@@ -1,0 +1,232 @@
+/* Volumes as slices of keys.
+ *
+ * A gzip stream is inflated just far enough for the next slice, so that its bytes are still in the cache when they are
+ * scanned. Where keys are the stored bytes themselves (one-byte label maps, by far the most common), nothing is copied: the
+ * scan reads the inflated bytes in place, and they double as the inflater's history.
+ */
+#include "source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { READ_AHEAD = 512 << 10, LARGEST_OFFSET = 1 << 20 };
+
+static const uint8_t STORAGE_BYTES[] = {1, 1, 2, 2, 4, 4, 8, 8, 4, 8};
+
+static int keys_are_values(const assay_labels *labels) {
+    for (uint32_t i = 0; i < labels->value_count; i++)
+        if (labels->values[i] != labels->keys[i]) return 0;
+    return 1;
+}
+
+static uint8_t find_key(slice_reader *reader, int64_t value) {
+    const assay_labels *labels = reader->labels;
+    if (value == reader->cached_value) return reader->cached_key;
+    uint32_t low = 0, high = labels->value_count;
+    while (low < high) {
+        const uint32_t middle = (low + high) / 2;
+        if (labels->values[middle] < value)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    reader->cached_value = value;
+    reader->cached_key = low < labels->value_count && labels->values[low] == value ? labels->keys[low] : labels->other_key;
+    return reader->cached_key;
+}
+
+/* One row of a whole-number type. Where keys are values, bytes that fit are taken as they are: the compiler makes vectors
+ * of that loop. Anything else goes through the table, which costs only where the value changes. */
+#define CONVERT_WHOLE(TYPE, UNSIGNED, AS_IS)                                                    \
+    do {                                                                                        \
+        UNSIGNED beyond = (UNSIGNED)(reader->is_identity ? 0 : 1);                              \
+        for (uint32_t x = 0; reader->is_identity && x < size; x++) {                            \
+            UNSIGNED value;                                                                     \
+            memcpy(&value, row + x * sizeof value, sizeof value);                               \
+            beyond |= (UNSIGNED)(value & (UNSIGNED) ~(UNSIGNED)(AS_IS));                        \
+            keys[x] = (uint8_t)value;                                                           \
+        }                                                                                       \
+        for (uint32_t x = 0; beyond && x < size; x++) {                                         \
+            TYPE value;                                                                         \
+            memcpy(&value, row + x * sizeof value, sizeof value);                               \
+            const int is_huge = (TYPE)-1 > 0 && (uint64_t)value > INT64_MAX;                    \
+            keys[x] = is_huge ? reader->labels->other_key : find_key(reader, (int64_t)value);   \
+        }                                                                                       \
+    } while (0)
+
+/* The same for floats, which must hold whole numbers that float64 counts exactly. */
+#define CONVERT_FLOAT(TYPE)                                                                     \
+    do {                                                                                        \
+        int beyond = !reader->is_identity;                                                      \
+        for (uint32_t x = 0; reader->is_identity && x < size; x++) {                            \
+            TYPE value;                                                                         \
+            memcpy(&value, row + x * sizeof value, sizeof value);                               \
+            const TYPE inside = value >= 0 && value <= 255 ? value : 0;                         \
+            keys[x] = (uint8_t)inside;                                                          \
+            beyond |= (TYPE)keys[x] != value;                                                   \
+        }                                                                                       \
+        for (uint32_t x = 0; beyond && x < size; x++) {                                         \
+            TYPE value;                                                                         \
+            memcpy(&value, row + x * sizeof value, sizeof value);                               \
+            if (!(value >= (TYPE)-9007199254740992.0 && value <= (TYPE)9007199254740992.0) ||   \
+                (TYPE)(int64_t)value != value)                                                  \
+                return ASSAY_NOT_WHOLE;                                                         \
+            keys[x] = find_key(reader, (int64_t)value);                                         \
+        }                                                                                       \
+    } while (0)
+
+static void swap_row(const slice_reader *reader, const uint8_t *row, uint32_t size) {
+    const uint32_t bytes = reader->voxel_bytes;
+    for (uint32_t x = 0; x < size; x++)
+        for (uint32_t b = 0; b < bytes; b++) reader->row[x * bytes + b] = row[x * bytes + bytes - 1 - b];
+}
+
+static assay_status convert_row(slice_reader *reader, const uint8_t *row, uint8_t *keys) {
+    const uint32_t size = reader->source->shape[0];
+    if (reader->source->swapped && reader->voxel_bytes > 1) {
+        swap_row(reader, row, size);
+        row = reader->row;
+    }
+    switch ((assay_storage)reader->source->storage) {
+        case ASSAY_U8: CONVERT_WHOLE(uint8_t, uint8_t, 0xff); break;
+        case ASSAY_I8: CONVERT_WHOLE(int8_t, uint8_t, 0x7f); break;
+        case ASSAY_U16: CONVERT_WHOLE(uint16_t, uint16_t, 0xff); break;
+        case ASSAY_I16: CONVERT_WHOLE(int16_t, uint16_t, 0xff); break;
+        case ASSAY_U32: CONVERT_WHOLE(uint32_t, uint32_t, 0xff); break;
+        case ASSAY_I32: CONVERT_WHOLE(int32_t, uint32_t, 0xff); break;
+        case ASSAY_U64: CONVERT_WHOLE(uint64_t, uint64_t, 0xff); break;
+        case ASSAY_I64: CONVERT_WHOLE(int64_t, uint64_t, 0xff); break;
+        case ASSAY_F32: CONVERT_FLOAT(float); break;
+        case ASSAY_F64: CONVERT_FLOAT(double); break;
+    }
+    return ASSAY_OK;
+}
+
+assay_status slices_open(slice_reader *reader, const assay_source *source, const assay_labels *labels) {
+    memset(reader, 0, sizeof *reader);
+    reader->source = source;
+    reader->labels = labels;
+    uint64_t voxels = 1;
+    for (int axis = 0; axis < 3; axis++) {
+        if (!source->shape[axis] || source->shape[axis] > ASSAY_LARGEST_SIZE) return ASSAY_TOO_LARGE;
+        voxels *= source->shape[axis];
+        if (voxels > UINT32_MAX) return ASSAY_TOO_LARGE;
+    }
+    if (source->storage < ASSAY_U8 || source->storage > ASSAY_F64) return ASSAY_CORRUPT;
+    if (source->offset < 0 || source->offset > LARGEST_OFFSET) return ASSAY_TOO_LARGE;
+    reader->voxel_bytes = STORAGE_BYTES[source->storage];
+    reader->slice_voxels = (uint64_t)source->shape[0] * source->shape[1];
+    reader->is_identity = keys_are_values(labels);
+    reader->cached_value = labels->value_count ? labels->values[0] : 0;
+    reader->cached_key = labels->value_count ? labels->keys[0] : labels->other_key;
+    const int in_place = source->is_gzip && source->storage == ASSAY_U8 && reader->is_identity;
+    for (int i = 0; i < 2 && !in_place; i++) {
+        reader->key_slices[i] = malloc(reader->slice_voxels + 2 * SLICE_SLACK);
+        if (!reader->key_slices[i]) return ASSAY_NO_MEMORY;
+        memset(reader->key_slices[i], labels->other_key, reader->slice_voxels + 2 * SLICE_SLACK);
+    }
+    if (source->swapped && !(reader->row = malloc((size_t)source->shape[0] * reader->voxel_bytes))) return ASSAY_NO_MEMORY;
+    if (!source->is_gzip) return ASSAY_OK;
+    reader->buffer_bytes = SLICE_SLACK + INFLATE_WINDOW + (uint64_t)source->offset +
+                           (in_place ? 2 : 1) * reader->slice_voxels * reader->voxel_bytes + READ_AHEAD + INFLATE_SLACK;
+    reader->stream = malloc(sizeof *reader->stream);
+    reader->buffer = malloc(reader->buffer_bytes);
+    if (!reader->stream || !reader->buffer) return ASSAY_NO_MEMORY;
+    memset(reader->buffer, 0, SLICE_SLACK);
+    reader->out = reader->buffer + SLICE_SLACK;
+    reader->buffer_position = 0;
+    return inflate_open(reader->stream, source->bytes, source->size);
+}
+
+static uint8_t *at_position(const slice_reader *reader, uint64_t position) {
+    return reader->buffer + SLICE_SLACK + (position - reader->buffer_position);
+}
+
+/* Inflate until the stream's bytes up to `position` are there, keeping those from `oldest` on and the history. */
+static assay_status inflate_to(slice_reader *reader, uint64_t oldest, uint64_t position) {
+    uint8_t *const end = reader->buffer + reader->buffer_bytes - INFLATE_SLACK;
+    if (at_position(reader, position) > end) {
+        const uint64_t produced = reader->stream->produced;
+        const uint64_t history = produced > INFLATE_WINDOW ? produced - INFLATE_WINDOW : 0;
+        const uint64_t keep = oldest < history ? oldest : history;
+        memmove(reader->buffer + SLICE_SLACK, at_position(reader, keep), (size_t)(produced - keep));
+        reader->out -= keep - reader->buffer_position;
+        reader->buffer_position = keep;
+    }
+    if (reader->stream->produced >= position) return ASSAY_OK;
+    const assay_status status = inflate_until(reader->stream, &reader->out, at_position(reader, position));
+    if (status) return status;
+    return reader->stream->produced >= position ? ASSAY_OK : ASSAY_TRUNCATED;
+}
+
+static assay_status next_from_stream(slice_reader *reader, const uint8_t **previous, const uint8_t **current) {
+    const assay_source *source = reader->source;
+    const uint64_t slice_bytes = reader->slice_voxels * reader->voxel_bytes;
+    const uint64_t start = (uint64_t)source->offset + reader->next_slice * slice_bytes;
+    const int in_place = !reader->key_slices[0], has_previous = reader->next_slice > 0;
+    const uint64_t oldest = in_place && has_previous ? start - slice_bytes : start;
+    assay_status status = inflate_to(reader, reader->next_slice ? oldest : 0, start + slice_bytes);
+    if (status) return status;
+    const uint8_t *const bytes = at_position(reader, start);
+    if (in_place) {
+        memset(reader->out, 0, SLICE_SLACK); /* the scan reads a few bytes ahead and ignores them */
+        *current = bytes;
+        *previous = has_previous ? at_position(reader, oldest) : NULL;
+        return ASSAY_OK;
+    }
+    uint8_t *const keys = reader->key_slices[reader->next_slice & 1] + SLICE_SLACK;
+    for (uint32_t y = 0; y < source->shape[1] && !status; y++)
+        status = convert_row(reader, bytes + (uint64_t)y * source->shape[0] * reader->voxel_bytes,
+                             keys + (uint64_t)y * source->shape[0]);
+    *current = keys;
+    *previous = has_previous ? reader->key_slices[~reader->next_slice & 1] + SLICE_SLACK : NULL;
+    return status;
+}
+
+static assay_status next_from_array(slice_reader *reader, const uint8_t **previous, const uint8_t **current) {
+    const assay_source *source = reader->source;
+    const uint8_t *const slice = source->bytes + (int64_t)reader->next_slice * source->strides[1];
+    uint8_t *const keys = reader->key_slices[reader->next_slice & 1] + SLICE_SLACK;
+    const int copies = source->storage == ASSAY_U8 && reader->is_identity;
+    for (uint32_t y = 0; y < source->shape[1]; y++) {
+        const uint8_t *const row = slice + (int64_t)y * source->strides[0];
+        uint8_t *const row_keys = keys + (uint64_t)y * source->shape[0];
+        if (copies) {
+            memcpy(row_keys, row, source->shape[0]);
+            continue;
+        }
+        const assay_status status = convert_row(reader, row, row_keys);
+        if (status) return status;
+    }
+    *current = keys;
+    *previous = reader->next_slice ? reader->key_slices[~reader->next_slice & 1] + SLICE_SLACK : NULL;
+    return ASSAY_OK;
+}
+
+assay_status slices_next(slice_reader *reader, const uint8_t **previous, const uint8_t **current) {
+    const assay_status status = reader->source->is_gzip ? next_from_stream(reader, previous, current)
+                                                        : next_from_array(reader, previous, current);
+    reader->next_slice++;
+    return status;
+}
+
+assay_status slices_finish(slice_reader *reader) {
+    if (!reader->source->is_gzip) return ASSAY_OK;
+    inflate_stream *const stream = reader->stream;
+    const uint64_t expected =
+        (uint64_t)reader->source->offset + reader->source->shape[2] * reader->slice_voxels * reader->voxel_bytes;
+    while (!inflate_has_ended(stream)) {
+        if (stream->produced > expected) return ASSAY_TOO_LONG;
+        const assay_status status = inflate_until(stream, &reader->out, reader->out + 1);
+        if (status) return status;
+    }
+    return stream->produced > expected ? ASSAY_TOO_LONG : inflate_close(stream);
+}
+
+void slices_close(slice_reader *reader) {
+    free(reader->key_slices[0]);
+    free(reader->key_slices[1]);
+    free(reader->row);
+    free(reader->stream);
+    free(reader->buffer);
+}
