@@ -14,6 +14,7 @@ SUBMISSION = {
     "status": "queued", "verdict": "", "verdict_text": "", "progress": {"done": 0, "total": 8, "failed": 0},
     "queue": {"position": 2, "eta_seconds": 30}, "metrics": {}, "url": "http://server/s/s-1",
 }  # fmt: skip
+CHANGE = {"path": "phases.open", "text": "added", "note": "re-ranks nothing"}
 PHASE = {"eligibility": {"can_submit": True, "conditions": []}}
 PHASE_PATH = "challenges/mni-brain-tissue/phases/open"
 SIGN_IN = ("--url", "http://server", "--token", "assay_x")
@@ -70,14 +71,10 @@ def test_submit_sends_the_image_and_says_where_it_stands(assay, server, archive)
     assert result.exit_code == 0, result.output
     assert "#7 N4 + mixture: queued: position 2 in the queue" in result.output
     assert bytes(server.uploads["u1"].content) == archive.read_bytes()
-    request = {
-        "upload_id": "u1",
-        "name": "N4 + mixture",
-        "description": "",
-        "url": "https://example.org/paper",
-        "team": "",
-    }
-    assert server.requests[-1] == ("POST", f"{PHASE_PATH}/submissions", request)
+    method, path, request = server.requests[-1]
+    assert (method, path) == ("POST", f"{PHASE_PATH}/submissions")
+    words = {"name": "N4 + mixture", "description": "", "url": "https://example.org/paper", "team": ""}
+    assert request == {"upload_id": "u1", "allow_duplicate": False, **words}
 
 
 def test_submit_asks_whether_it_may_before_it_sends_a_byte(assay, server, archive):
@@ -201,9 +198,9 @@ def test_a_manifest_that_names_what_is_not_there_is_refused_here(assay, server, 
 def test_a_challenge_is_pushed_under_the_slug_it_names(assay, server, tmp_path):
     source = "# a comment\nslug: 'mni-brain-tissue'  # the address\ntitle: MNI\n"
     (tmp_path / "challenge.yaml").write_text(source)
-    server.will_answer("PUT", "challenges/mni-brain-tissue", {"changes": ["phase open: created"], "challenge": {}})
+    server.will_answer("PUT", "challenges/mni-brain-tissue", {"changes": [CHANGE], "challenge": {}})
     result = assay(*SIGN_IN, "challenge", "push", str(tmp_path / "challenge.yaml"), "--dry-run")
-    assert "phase open: created" in result.output
+    assert "phases.open: added (re-ranks nothing)" in result.output
     assert "Nothing was changed." in result.output
     assert server.requests == [("PUT", "challenges/mni-brain-tissue", {"source": source, "dry_run": True})]
 

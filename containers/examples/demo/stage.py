@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 import subprocess
@@ -21,7 +20,6 @@ EXAMPLES = Path(__file__).resolve().parents[1]
 ROOT = EXAMPLES.parents[1]
 DEMO = ROOT / "var" / "demo"
 ASSAY = Path(sys.executable).with_name("assay")
-URL_PATTERN = re.compile(r"https?://[^\s/]+")
 START_SECONDS = 90
 STOP_SECONDS = 30
 
@@ -90,15 +88,15 @@ def running_server() -> Iterator[str]:
     home = DEMO / "server"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    log_path = DEMO / "server.log"
-    environment = {**os.environ, "ASSAY_VAR": str(home), "ASSAY_DEBUG": "0"}
+    log_path, ready_file = DEMO / "server.log", home / "address"
+    environment = {**os.environ, "ASSAY_VAR": str(home)}
+    command = [sys.executable, "-m", "assay.config.serve", "--ready-file", str(ready_file)]
     with log_path.open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "assay.config.serve"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
+            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
-        yield _wait_for_address(server=server, log_path=log_path)
+        yield _wait_for_address(server=server, ready_file=ready_file, log_path=log_path)
     finally:
         server.terminate()
         try:
@@ -107,19 +105,13 @@ def running_server() -> Iterator[str]:
             server.kill()
 
 
-def _wait_for_address(*, server: subprocess.Popen[bytes], log_path: Path) -> str:
-    """The first address the server prints, once it answers there."""
+def _wait_for_address(*, server: subprocess.Popen[bytes], ready_file: Path, log_path: Path) -> str:
+    """The address the server announces once all of it runs."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
-        for address in URL_PATTERN.findall(log_path.read_text(errors="replace")):
-            if (
-                subprocess.run(
-                    [str(ASSAY), "--url", address, "challenge", "list"], capture_output=True, check=False
-                ).returncode
-                == 0
-            ):
-                return str(address)
-        time.sleep(0.5)
+        if ready_file.exists():
+            return ready_file.read_text().strip()
+        time.sleep(0.2)
     raise DemoError(f"The server did not start; its last words, from {log_path}:\n{log_path.read_text()[-2000:]}")
 
 

@@ -29,7 +29,7 @@ def push_challenge(session: Session, file: Path, slug: str, dry_run: bool) -> No
     with session.connect() as connection:
         answer = connection.put(f"challenges/{slug or slug_in(source)}", {"source": source, "dry_run": dry_run})
     for change in answer["changes"]:
-        click.echo(f"  {change}")
+        click.echo(f"  {change['path']}: {change['text']}" + (f" ({change['note']})" if change["note"] else ""))
     click.echo("Nothing was changed." if dry_run or not answer["changes"] else "Done.")
 
 

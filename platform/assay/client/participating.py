@@ -40,10 +40,11 @@ def join(session: Session, challenge: str, team: str) -> None:
 @click.option("--description", default="")
 @click.option("--link", default="", help="Repository or paper.")
 @click.option("--team", default="", help="The team to submit as, when you are in several.")
+@click.option("--allow-duplicate", is_flag=True, help="Submit even what your team has submitted before.")
 @click.option("--wait", is_flag=True, help="Stay until it has finished; the exit code says how.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True)
 @pass_session
-def submit(session: Session, /, image: str, phase: str, name: str, wait: bool, progress: str, **words: str) -> None:
+def submit(session: Session, /, image: str, phase: str, name: str, wait: bool, progress: str, **more: Any) -> None:
     """Submit IMAGE: an archive (docker save or OCI, plain, .gz or .zst) or the name of a local Docker image.
 
     An interrupted upload goes on where it stopped when the same command is given again.
@@ -54,9 +55,10 @@ def submit(session: Session, /, image: str, phase: str, name: str, wait: bool, p
         request = {
             "upload_id": upload_id,
             "name": name,
-            "description": words["description"],
-            "url": words["link"],
-            "team": words["team"],
+            "description": more["description"],
+            "url": more["link"],
+            "team": more["team"],
+            "allow_duplicate": more["allow_duplicate"],
         }
         submission = Submission.from_json(connection.post(f"{phase_path(phase)}/submissions", request))
         reporter.submission(submission)
