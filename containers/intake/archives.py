@@ -44,15 +44,13 @@ def inspect_archive(
         "needs_command": needs_command,
     }
     with source.open("rb") as upload, tempfile.NamedTemporaryFile(dir=destination.parent, prefix=".intake-") as written:
-        answer = _ask_child(source=upload.fileno(), destination=written.fileno(), request=request, limits=limits)
-        if "reason" in answer:
-            raise ImageInvalid(Reason(answer["reason"]), answer["message"])
-        if "unavailable" in answer:
-            raise IntakeUnavailable(answer["unavailable"])
+        report = ask_child(
+            source=upload.fileno(), destination=written.fileno(), request=request, wall_seconds=limits.wall_seconds
+        )
         os.fsync(written.fileno())
         destination.unlink(missing_ok=True)
         os.link(written.name, destination)
-    return IntakeReport.from_json(answer["report"])
+    return report
 
 
 def load_archive(engine: Engine, path: Path, expected_image_id: str) -> None:
@@ -62,7 +60,8 @@ def load_archive(engine: Engine, path: Path, expected_image_id: str) -> None:
         raise ImageAbsent(f"the engine has another image under the ID {expected_image_id}")
 
 
-def _ask_child(*, source: int, destination: int, request: dict[str, Any], limits: IntakeLimits) -> dict[str, Any]:
+def ask_child(*, source: int, destination: int, request: dict[str, Any], wall_seconds: float) -> IntakeReport:
+    """Let a limited process of its own read the archive at descriptor `source`."""
     command = [sys.executable, "-I", "-m", "containers.intake.child", str(source), str(destination)]
     try:
         child = subprocess.run(
@@ -72,15 +71,20 @@ def _ask_child(*, source: int, destination: int, request: dict[str, Any], limits
             check=False,
             env={},
             pass_fds=(source, destination),
-            timeout=limits.wall_seconds,
+            timeout=wall_seconds,
         )
     except subprocess.TimeoutExpired as error:
-        raise IntakeUnavailable(f"checking the archive took more than {limits.wall_seconds:.0f} s") from error
+        raise IntakeUnavailable(f"checking the archive took more than {wall_seconds:.0f} s") from error
     if child.returncode == -signal.SIGXCPU:
-        message = "Reading the archive took more processor time than any honest image needs."
-        return {"reason": Reason.TOO_COSTLY, "message": message}
+        raise ImageInvalid(
+            Reason.TOO_COSTLY, "Reading the archive took more processor time than any honest image needs."
+        )
     if child.returncode != 0:
         last_line = (child.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
         raise IntakeUnavailable(f"the checking process ended with {child.returncode}: {last_line[:300]}")
-    answer: dict[str, Any] = json.loads(child.stdout)
-    return answer
+    answer = json.loads(child.stdout)
+    if "reason" in answer:
+        raise ImageInvalid(Reason(answer["reason"]), answer["message"])
+    if "unavailable" in answer:
+        raise IntakeUnavailable(answer["unavailable"])
+    return IntakeReport.from_json(answer["report"])
