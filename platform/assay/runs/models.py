@@ -1,9 +1,11 @@
-"""Executing a submission: runs, their case runs (the unit of claim, lease, fence and container name), and the nodes that do it."""
+"""Executing a submission: runs, their case runs (the unit of claim, lease, fence and container name), the nodes that do it,
+and every team's share of them."""
 
 import uuid
 
 from django.db import models
 
+from assay.accounts.models import Team
 from assay.submissions.models import Submission
 from assay.testsets.models import Case
 
@@ -73,6 +75,10 @@ class CaseRun(models.Model):
     position = models.PositiveIntegerField(help_text="random order, so that numbers say nothing about cases")
     status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
     is_canary = models.BooleanField(default=False)
+    pool = models.CharField(max_length=40, help_text="the run's, repeated here so that one index serves the claim")
+    priority = models.IntegerField(default=0, help_text="the phase's, when it was queued")
+    turn = models.FloatField(default=0.0, help_text="start tag of fair queueing: see runs/fairness.py")
+    expected_seconds = models.FloatField(default=0.0, help_text="what it was charged to the team's share when queued")
     attempt = models.PositiveIntegerField(default=0)
     fence = models.BigIntegerField(
         default=0, help_text="grows with every claim; a write with an old one changes nothing"
@@ -100,9 +106,30 @@ class CaseRun(models.Model):
             models.UniqueConstraint(fields=["run", "case"], name="runs_case_once_per_run"),
         ]
         indexes = [
-            models.Index(fields=["status", "queued_at"], name="runs_claimable", condition=models.Q(status="queued")),
+            models.Index(
+                "pool",
+                models.F("priority").desc(),
+                "turn",
+                "position",
+                name="runs_claimable",
+                condition=models.Q(status="queued"),
+            ),
             models.Index(fields=["lease_until"], name="runs_leased", condition=models.Q(status="running")),
         ]
 
     def __str__(self) -> str:
         return f"case run {self.position} of {self.run}"
+
+
+class Share(models.Model):
+    """How far a team has come in a pool's virtual time (seconds): the finish tag of fair queueing."""
+
+    pool = models.CharField(max_length=40)
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="shares")
+    finish = models.FloatField(default=0.0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["pool", "team"], name="runs_share_once")]
+
+    def __str__(self) -> str:
+        return f"{self.team} in {self.pool}: {self.finish:.0f} s"

@@ -1,0 +1,109 @@
+"""The right to execute one case run: claimed by one statement, kept by heartbeats, void as soon as the fence has moved on.
+
+Theory of operation. Every claim raises the case run's `fence`. Whoever holds the lease sends its fence with every write, and
+every write says `WHERE fence = mine AND status = 'running'`. A node that froze for longer than its lease, and whose case run
+was given to another, wakes up to find that its writes change nothing: it kills its container and throws its result away.
+Only the database's clock is read, so the nodes' clocks may say what they like. `SKIP LOCKED` lets any number of nodes claim at
+once without waiting for one another.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+
+from assay.accounts.errors import ConflictError
+from assay.runs.models import CaseRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """What a node holds."""
+
+    case_run_id: UUID
+    run_id: UUID
+    fence: int
+    attempt: int
+
+
+class LeaseLost(ConflictError):
+    """Somebody else holds (or has finished) this case run: stop the container and discard its result."""
+
+    code = "lease_lost"
+    fault = "platform"
+
+    def __init__(self, *, case_run_id: UUID, fence: int | None = None) -> None:
+        under = f" under fence {fence}" if fence is not None else ""
+        super().__init__(
+            f"Case run {case_run_id} is not leased to you{under}.",
+            expected="the fence of the newest claim",
+            what_to_do="Stop the container, discard its result, and claim again.",
+        )
+
+
+CLAIM = """
+UPDATE runs_caserun SET
+    status = 'running', fence = fence + 1, attempt = attempt + 1, node_id = %(node)s, outputs = '[]', log_key = '',
+    lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s), started_at = clock_timestamp()
+WHERE id = (
+    SELECT case_run.id
+    FROM runs_caserun case_run
+    JOIN runs_run run ON run.id = case_run.run_id
+    JOIN submissions_submission submission ON submission.id = run.submission_id
+    JOIN challenges_phase phase ON phase.id = submission.phase_id
+    WHERE case_run.status = 'queued' AND case_run.pool = %(pool)s
+      AND NOT phase.is_paused AND submission.cancel_requested_at IS NULL
+    ORDER BY case_run.priority DESC, case_run.turn, case_run.position
+    FOR UPDATE OF case_run SKIP LOCKED
+    LIMIT 1
+)
+RETURNING id, run_id, fence, attempt
+"""
+
+RENEW = """
+UPDATE runs_caserun case_run SET lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
+FROM runs_run run JOIN submissions_submission submission ON submission.id = run.submission_id
+WHERE case_run.id = %(case_run)s AND case_run.fence = %(fence)s AND case_run.node_id = %(node)s
+  AND case_run.status = 'running' AND run.id = case_run.run_id
+RETURNING submission.cancel_requested_at IS NOT NULL
+"""
+
+
+def claim_case_run(*, node_id: int, pool: str, lease_seconds: float) -> Lease | None:
+    """The next case run of the pool, in fair order, leased to the node; None when there is nothing to do."""
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM, {"node": node_id, "pool": pool, "lease_seconds": lease_seconds})
+        row = cursor.fetchone()
+    return Lease(case_run_id=row[0], run_id=row[1], fence=row[2], attempt=row[3]) if row else None
+
+
+def renew_lease(*, case_run_id: UUID, fence: int, node_id: int, lease_seconds: float) -> bool:
+    """Keep the lease; True when the submission is to be cancelled. Raises LeaseLost."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            RENEW, {"case_run": case_run_id, "fence": fence, "node": node_id, "lease_seconds": lease_seconds}
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+    return bool(row[0])
+
+
+def held(*, case_run_id: UUID, fence: int, node_id: int) -> CaseRun:
+    """The case run, if this node holds it under this fence. Raises LeaseLost. A check only: writes repeat the condition."""
+    case_run = (
+        CaseRun.objects.select_related("run__submission__image", "case")
+        .filter(id=case_run_id, fence=fence, node_id=node_id, status=CaseRun.Status.RUNNING)
+        .first()
+    )
+    if case_run is None:
+        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+    return case_run
+
+
+def database_now() -> datetime:
+    """The only clock that leases and deadlines are compared with."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        return cursor.fetchone()[0]  # type: ignore[no-any-return]  # the driver's row is untyped

@@ -1,0 +1,41 @@
+"""Nodes: enrolling one, recognising it by its token, and taking it out of service."""
+
+from datetime import datetime
+
+from assay.accounts.audit import record_event
+from assay.accounts.models import User
+from assay.accounts.tokens import hash_secret, new_secret
+from assay.runs.models import Node
+
+TOKEN_PREFIX = "assaynode_"  # noqa: S105  a prefix, not a secret
+
+
+def enrol_node(*, name: str, pool: str, slots: int, by: User, now: datetime) -> tuple[Node, str]:
+    """A new node (or a new token for a known one) and its token, which is shown this once."""
+    token = new_secret(prefix=TOKEN_PREFIX)
+    values = {
+        "pool": pool,
+        "slots": slots,
+        "token_hash": hash_secret(token),
+        "status": Node.Status.ACTIVE,
+        "reason": "",
+        "created_at": now,
+    }
+    node, _ = Node.objects.update_or_create(name=name, defaults=values)
+    record_event(verb="node.enrolled", subject=node, now=now, actor=by, pool=pool, slots=slots)
+    return node, token
+
+
+def find_node(token: str) -> Node | None:
+    """The node this token belongs to, unless it was removed."""
+    if not token.startswith(TOKEN_PREFIX):
+        return None
+    return Node.objects.filter(token_hash=hash_secret(token)).exclude(status=Node.Status.REMOVED).first()
+
+
+def set_node_status(*, node: Node, status: Node.Status, reason: str, by: User, now: datetime) -> bool:
+    """Drain, quarantine, remove or take a node back into service; False when it was so already."""
+    changed = Node.objects.filter(pk=node.pk).exclude(status=status).update(status=status, reason=reason[:200])
+    if changed:
+        record_event(verb=f"node.{status}", subject=node, now=now, actor=by, reason=reason)
+    return bool(changed)

@@ -1,0 +1,133 @@
+"""What becomes of a run, given how its case runs stand: the failure policy, and the sentence that says so. Pure.
+
+Algorithm faults are final for their case. `continue`: the other cases still run; three time-outs in a row end it, because
+they would only burn the node's time. `stop`: the first failure ends it. When every case failed there is nothing to score.
+A fault of ours that outlived its retries ends the whole run, at no cost to the team.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from containers.verdicts import Fault, Verdict
+
+TIMEOUTS_IN_A_ROW = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseState:
+    """How one case run stands. `finished_order` counts the endings (by time), None while it has not ended."""
+
+    position: int
+    status: str
+    verdict: str = ""
+    reason: str = ""
+    is_canary: bool = False
+    finished_order: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How the run ended."""
+
+    status: str
+    verdict: str
+    fault: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do next: open the waiting cases, give up on the unrun ones, end the run."""
+
+    opens_waiting: bool = False
+    unrun_reason: str | None = None
+    outcome: Outcome | None = None
+
+
+def decide(states: Sequence[CaseState], *, on_case_failure: str, resources: dict[str, Any]) -> Decision:
+    """The next step of a run. `resources` are the limits frozen on the submission; they appear in the sentence."""
+    failed = _ended(states, "failed")
+    open_states = [state for state in states if state.status in ("waiting", "queued")]
+    broken = next((state for state in failed if state.verdict == Verdict.INFRASTRUCTURE), None)
+    if open_states and broken is not None:
+        return Decision(unrun_reason=Verdict.INFRASTRUCTURE)
+    if open_states and failed and on_case_failure == "stop":
+        return Decision(unrun_reason=failed[0].verdict)
+    if open_states and has_timeout_streak(states):
+        return Decision(unrun_reason=Verdict.TIMEOUT)
+    if open_states or any(state.status == "running" for state in states):
+        canary_has_ended = all(state.finished_order is not None for state in states if state.is_canary)
+        is_waiting = any(state.status == "waiting" for state in states)
+        return Decision(opens_waiting=canary_has_ended and is_waiting)
+    return Decision(outcome=_outcome(states, on_case_failure=on_case_failure, resources=resources))
+
+
+def has_timeout_streak(states: Sequence[CaseState]) -> bool:
+    """Whether three case runs that ended one after the other all ran out of time."""
+    ended = [state.verdict for state in sorted(_finished(states), key=_order) if state.verdict != Verdict.UNRUN]
+    streak = longest = 0
+    for verdict in ended:
+        streak = streak + 1 if verdict == Verdict.TIMEOUT else 0
+        longest = max(longest, streak)
+    return longest >= TIMEOUTS_IN_A_ROW
+
+
+def describe_verdict(verdict: str, *, resources: dict[str, Any]) -> str:
+    """One verdict as a clause for participants: closed vocabulary, nothing of the test set, no exit code."""
+    memory = f"{resources.get('memory_mb', 0) / 1024:g} GiB"
+    return {
+        Verdict.CANCELLED: "cancelled",
+        Verdict.INFRASTRUCTURE: "a fault of ours kept it from running; this attempt was not charged",
+        Verdict.IMAGE_INVALID: "the image could not be started",
+        Verdict.TIMEOUT: f"time limit of {resources.get('wall_seconds', 0):g} s reached",
+        Verdict.OUT_OF_MEMORY: f"memory limit of {memory} reached",
+        Verdict.OUTPUT_TOO_LARGE: f"more than {resources.get('output_mb', 0):g} MiB written to /output",
+        Verdict.NONZERO_EXIT: "the program ended with an error",
+        Verdict.OUTPUT_MISSING: "an expected output file was not written",
+        Verdict.OUTPUT_INVALID: "an output file does not follow the format",
+        Verdict.UNRUN: "not run",
+    }.get(Verdict(verdict), verdict)
+
+
+def describe_reason(reason: str) -> str:
+    """A closed-vocabulary reason as words: `wrong_affine` becomes `wrong affine`."""
+    return reason.replace("_", " ")
+
+
+def _outcome(states: Sequence[CaseState], *, on_case_failure: str, resources: dict[str, Any]) -> Outcome:
+    failed = [state for state in _ended(states, "failed") if state.verdict != Verdict.UNRUN]
+    not_done = sum(state.status != "done" for state in states)
+    if any(state.status == "cancelled" for state in states):
+        return Outcome(status="cancelled", verdict=Verdict.CANCELLED, fault="", text="cancelled")
+    if not not_done:
+        return Outcome(status="done", verdict=Verdict.OK, fault="", text="")
+    broken = next((state for state in failed if state.verdict == Verdict.INFRASTRUCTURE), None)
+    if broken is not None:
+        text = describe_verdict(Verdict.INFRASTRUCTURE, resources=resources)
+        return Outcome(status="failed", verdict=Verdict.INFRASTRUCTURE, fault=Fault.PLATFORM, text=text)
+    first = failed[0] if failed else CaseState(position=0, status="failed", verdict=Verdict.UNRUN)
+    cause = describe_verdict(first.verdict, resources=resources)
+    if first.reason and first.verdict == Verdict.OUTPUT_INVALID:
+        cause += f" ({describe_reason(first.reason)})"
+    if first.verdict == Verdict.TIMEOUT and has_timeout_streak(states):
+        cause += f" on {TIMEOUTS_IN_A_ROW} cases in a row"
+    is_failed = not_done == len(states) or on_case_failure == "stop"
+    return Outcome(
+        status="failed" if is_failed else "done",
+        verdict=first.verdict,
+        fault=Verdict(first.verdict).fault,
+        text=f"{cause}; {not_done} of {len(states)} cases failed",
+    )
+
+
+def _finished(states: Sequence[CaseState]) -> list[CaseState]:
+    return [state for state in states if state.finished_order is not None]
+
+
+def _ended(states: Sequence[CaseState], status: str) -> list[CaseState]:
+    return sorted((state for state in _finished(states) if state.status == status), key=_order)
+
+
+def _order(state: CaseState) -> tuple[int, int]:
+    return (state.finished_order or 0, state.position)

@@ -1,0 +1,219 @@
+"""Questions about runs, for pages and the API. Every one takes a constant number of queries, whatever the size."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Q
+
+from assay.challenges.models import Phase
+from assay.runs.intervals import current_intervals
+from assay.runs.models import CaseRun, Node, Run
+from assay.submissions.models import Submission
+
+RECENT_ENDINGS = 200
+"""How many case runs a measured duration is taken from."""
+
+Status = CaseRun.Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a submission's case runs are."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    running: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseRow:
+    """One case run as a page shows it. `case_id` and `log_key` are for people who may see them: the caller decides."""
+
+    position: int
+    status: str
+    verdict: str
+    reason: str
+    seconds: float | None
+    peak_memory_bytes: int | None
+    attempt: int
+    case_run_id: UUID
+    case_id: str
+    log_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueFacts:
+    """What a phase's pool is doing."""
+
+    length: int
+    running: int
+    median_wait_seconds: float | None
+    seconds_per_case: float | None
+    live_nodes: int
+    why_waiting: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """When a submission may expect to end, and what it waits for."""
+
+    position: int | None
+    eta_seconds: float | None
+    why: str
+
+
+def progress(submission_ids: Collection[UUID]) -> dict[UUID, Progress]:
+    """Progress of each submission's newest run, in one query."""
+    newest = (
+        Run.objects.filter(submission_id__in=submission_ids)
+        .order_by("submission_id", "-number")
+        .distinct("submission_id")
+    )
+    counts = (
+        CaseRun.objects.filter(run__in=newest.values("id"))
+        .values("run__submission_id")
+        .annotate(
+            total=Count("id"),
+            done=Count("id", filter=Q(status=Status.DONE)),
+            failed=Count("id", filter=Q(status=Status.FAILED)),
+            running=Count("id", filter=Q(status=Status.RUNNING)),
+            waiting=Count("id", filter=Q(status__in=[Status.WAITING, Status.QUEUED])),
+        )
+    )
+    found = {
+        row["run__submission_id"]: Progress(
+            total=row["total"], done=row["done"], failed=row["failed"], running=row["running"], waiting=row["waiting"]
+        )
+        for row in counts
+    }
+    return {submission_id: found.get(submission_id, Progress()) for submission_id in submission_ids}
+
+
+def case_progress(submission_id: UUID) -> list[CaseRow]:
+    """The case runs of the submission's newest run, in the order they run."""
+    run = Run.objects.filter(submission_id=submission_id).order_by("-number").first()
+    if run is None:
+        return []
+    return [_case_row(row) for row in run.case_runs.select_related("case")]
+
+
+def queue_facts(phase: Phase, *, now: datetime) -> QueueFacts:
+    """The state of the pool that serves the phase."""
+    counts = CaseRun.objects.filter(pool=phase.pool).aggregate(
+        length=Count("id", filter=Q(status=Status.QUEUED)), running=Count("id", filter=Q(status=Status.RUNNING))
+    )
+    recent = CaseRun.objects.filter(
+        pool=phase.pool, started_at__isnull=False, queued_at__isnull=False, run__submission__phase=phase
+    ).order_by("-started_at")[:RECENT_ENDINGS]
+    waits, seconds = [], []
+    for queued_at, started_at, usage in recent.values_list("queued_at", "started_at", "usage"):
+        if queued_at is not None and started_at is not None:
+            waits.append((started_at - queued_at).total_seconds())
+        if usage.get("wall_seconds") is not None:
+            seconds.append(float(usage["wall_seconds"]))
+    nodes = nodes_of(phase.pool)
+    live = live_nodes(nodes, now=now)
+    return QueueFacts(
+        length=counts["length"],
+        running=counts["running"],
+        median_wait_seconds=_median(waits),
+        seconds_per_case=_median(seconds),
+        live_nodes=len(live),
+        why_waiting=why_waiting(phase=phase, nodes=nodes, now=now),
+    )
+
+
+def waiting(submission: Submission, *, now: datetime) -> Waiting:
+    """Where an unfinished submission stands in line, and a measured estimate of when it ends."""
+    if submission.finished_at is not None:
+        return Waiting(position=None, eta_seconds=None, why="")
+    phase = submission.phase
+    nodes = nodes_of(phase.pool)
+    mine = CaseRun.objects.filter(run__submission=submission)
+    left = mine.filter(status__in=[Status.WAITING, Status.QUEUED, Status.RUNNING]).count()
+    first = mine.filter(status=Status.QUEUED).order_by("turn").values("priority", "turn").first()
+    ahead = 0
+    if first is not None:
+        ahead = (
+            CaseRun.objects.filter(
+                Q(priority__gt=first["priority"]) | Q(priority=first["priority"], turn__lt=first["turn"]),
+                pool=phase.pool,
+                status=Status.QUEUED,
+            )
+            .exclude(run__submission=submission)
+            .count()
+        )
+    seconds = seconds_per_case(phase)
+    slots = sum(node.slots for node in live_nodes(nodes, now=now))
+    eta = (ahead + left) * seconds / slots if seconds is not None and slots and left else None
+    is_waiting = submission.status in (Submission.Status.QUEUED, Submission.Status.RUNNING)
+    return Waiting(
+        position=ahead + 1 if first is not None else None,
+        eta_seconds=eta,
+        why=why_waiting(phase=phase, nodes=nodes, now=now) if is_waiting else "",
+    )
+
+
+def seconds_per_case(phase: Phase) -> float | None:
+    """How long a case of the phase takes: the median of recent ones; None before there is any."""
+    recent = CaseRun.objects.filter(run__submission__phase=phase, status=Status.DONE).order_by("-finished_at")
+    usages = recent.values_list("usage", flat=True)[:RECENT_ENDINGS]
+    return _median([float(usage["wall_seconds"]) for usage in usages if usage.get("wall_seconds") is not None])
+
+
+def nodes_of(pool: str) -> list[Node]:
+    """The pool's nodes, except removed ones."""
+    return list(Node.objects.filter(pool=pool).exclude(status=Node.Status.REMOVED).order_by("name"))
+
+
+def live_nodes(nodes: Iterable[Node], *, now: datetime) -> list[Node]:
+    """Those that take work and were heard of lately."""
+    oldest = now - timedelta(seconds=current_intervals().node_alive_seconds)
+    return [
+        n for n in nodes if n.status == Node.Status.ACTIVE and n.last_seen_at is not None and n.last_seen_at >= oldest
+    ]
+
+
+def why_waiting(*, phase: Phase, nodes: Collection[Node], now: datetime) -> str:
+    """Why nothing of the phase would start now, in words; empty when it would."""
+    if phase.is_paused:
+        return "the organizers have paused this phase; submissions keep their place"
+    if live_nodes(nodes, now=now):
+        return ""
+    if not nodes:
+        return f"no node has joined pool {phase.pool} yet"
+    seen = max((node.last_seen_at for node in nodes if node.last_seen_at is not None), default=None)
+    since = f" since {seen:%d %b %H:%M} UTC" if seen else ""
+    held = [node for node in nodes if node.status != Node.Status.ACTIVE]
+    if len(held) == len(nodes):
+        return f"every node of pool {phase.pool} is {held[0].get_status_display().lower()}"
+    return f"no live node in pool {phase.pool}{since}"
+
+
+def _case_row(row: CaseRun) -> CaseRow:
+    usage: dict[str, Any] = row.usage
+    return CaseRow(
+        position=row.position,
+        status=row.status,
+        verdict=row.verdict,
+        reason=row.reason,
+        seconds=usage.get("wall_seconds"),
+        peak_memory_bytes=usage.get("peak_memory_bytes"),
+        attempt=row.attempt,
+        case_run_id=row.id,
+        case_id=row.case.case_id if row.case else "",
+        log_key=row.log_key,
+    )
+
+
+def _median(values: list[float]) -> float | None:
+    if not values:
+        return None
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

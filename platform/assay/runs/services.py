@@ -1,0 +1,276 @@
+"""What changes runs and case runs. Every change is one conditional update; "nothing updated" means somebody was there first."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F, Max, Value
+from django.db.models.functions import Coalesce
+
+from assay.accounts.audit import record_event
+from assay.accounts.errors import InvalidError
+from assay.runs import fairness, lifecycle, policy, specs
+from assay.runs.leases import LeaseLost, held
+from assay.runs.models import CaseRun, Node, Run
+from assay.submissions.models import Submission
+from assay.testsets.models import Case
+from containers.verdicts import Verdict
+
+RETRIES_OF_OUR_FAULTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a node says that a case run ended."""
+
+    verdict: Verdict
+    reason: str = ""
+    exit_code: int | None = None
+    usage: dict[str, Any]
+    outputs: list[dict[str, Any]]
+
+
+def create_run(*, submission: Submission, now: datetime, shuffle: random.Random) -> Run:
+    """A run of the submission with its case runs in random order: the first is the canary and queued, the others wait."""
+    number = (submission.runs.aggregate(last=Max("number"))["last"] or 0) + 1
+    phase, resources = submission.phase, specs.resources_of(submission)
+    run = Run.objects.create(submission=submission, number=number, pool=phase.pool, created_at=now)
+    cases: list[Case | None] = list(submission.testset.cases.all())
+    if resources.get("run_mode", "case") == "cohort":
+        cases = [None]
+    shuffle.shuffle(cases)
+    wall_seconds = specs.limits_of(resources).wall_seconds
+    CaseRun.objects.bulk_create(
+        CaseRun(
+            run=run,
+            case=case,
+            position=position,
+            is_canary=position == 0,
+            pool=run.pool,
+            priority=phase.priority,
+            expected_seconds=wall_seconds,
+        )
+        for position, case in enumerate(cases)
+    )
+    queue_case_runs(run=run, case_runs=list(run.case_runs.filter(is_canary=True)), now=now)
+    return run
+
+
+def queue_case_runs(*, run: Run, case_runs: Iterable[CaseRun], now: datetime) -> int:
+    """Open waiting case runs, each with its place in the pool's line."""
+    waiting = list(case_runs)
+    turns = fairness.charge_turns(
+        pool=run.pool,
+        team_id=run.submission.team_id,
+        expected_seconds=waiting[0].expected_seconds if waiting else 0.0,
+        count=len(waiting),
+    )
+    opened = 0
+    for case_run, turn in zip(waiting, turns, strict=True):
+        opened += CaseRun.objects.filter(id=case_run.id, status=CaseRun.Status.WAITING).update(
+            status=CaseRun.Status.QUEUED, turn=turn, queued_at=now
+        )
+    return opened
+
+
+def lock_run(*, case_run_id: UUID) -> Run:
+    """The case run's run, its row locked until the transaction ends. Raises LeaseLost when there is none."""
+    run = Run.objects.select_for_update(of=("self",)).filter(case_runs__id=case_run_id).first()
+    if run is None:
+        raise LeaseLost(case_run_id=case_run_id)
+    return run
+
+
+def record_ending(*, case_run_id: UUID, fence: int, node: Node, ending: Ending, now: datetime) -> CaseRun:
+    """Store how a leased case run ended. A fault of ours puts it back in the line until its retries are used up.
+
+    Raises LeaseLost. Saying the same thing twice (an answer was lost on the way) is not an error.
+    """
+    if ending.verdict == Verdict.INFRASTRUCTURE:
+        return requeue(case_run_id=case_run_id, fence=fence, reason=ending.reason, now=now)
+    is_done = ending.verdict == Verdict.OK
+    status = CaseRun.Status.DONE if is_done else CaseRun.Status.FAILED
+    if ending.verdict == Verdict.CANCELLED:
+        status = CaseRun.Status.CANCELLED
+    outputs = _confirmed_outputs(held_or_ended(case_run_id=case_run_id, fence=fence, node=node), ending.outputs)
+    changed = CaseRun.objects.filter(
+        id=case_run_id, fence=fence, node=node, status__in=lifecycle.sources(lifecycle.CASE_RUN_TRANSITIONS, to=status)
+    ).update(
+        status=status,
+        verdict=ending.verdict,
+        reason=ending.reason,
+        fault=ending.verdict.fault,
+        exit_code=ending.exit_code,
+        usage=ending.usage,
+        outputs=outputs,
+        lease_until=None,
+        finished_at=now,
+    )
+    case_run = CaseRun.objects.select_related("run__submission").get(id=case_run_id)
+    if changed:
+        fairness.settle(
+            pool=case_run.pool,
+            team_id=case_run.run.submission.team_id,
+            expected_seconds=case_run.expected_seconds,
+            used_seconds=float(ending.usage.get("wall_seconds") or 0.0),
+        )
+        record_event(
+            verb=f"case_run.{status}",
+            subject=case_run,
+            now=now,
+            actor_label=f"node {node.name}",
+            verdict=ending.verdict,
+            reason=ending.reason,
+            attempt=case_run.attempt,
+        )
+    return case_run
+
+
+def held_or_ended(*, case_run_id: UUID, fence: int, node: Node) -> CaseRun:
+    """The case run under this very fence, running or already ended by this node. Raises LeaseLost."""
+    case_run = (
+        CaseRun.objects.filter(id=case_run_id, fence=fence, node=node).exclude(status=CaseRun.Status.QUEUED).first()
+    )
+    if case_run is None:
+        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+    return case_run
+
+
+def requeue(
+    *, case_run_id: UUID, fence: int, reason: str, now: datetime, actor_label: str = "node", counts: bool = True
+) -> CaseRun:
+    """Put a leased case run back in the line after a fault of ours; end it once such faults have used up its retries.
+
+    `counts=False` for a node that gives a lease back in good order (it is being shut down). Raises LeaseLost.
+    """
+    running = CaseRun.objects.filter(id=case_run_id, fence=fence, status=CaseRun.Status.RUNNING)
+    failures = F("infrastructure_failures") + int(counts)
+    common = {"infrastructure_failures": failures, "lease_until": None, "node": None}
+    case_run = CaseRun.objects.select_related("run__submission").filter(id=case_run_id).first()
+    if case_run is None:
+        raise LeaseLost(case_run_id=case_run_id)
+    is_last = counts and case_run.infrastructure_failures + 1 >= RETRIES_OF_OUR_FAULTS
+    if is_last:
+        verdict = Verdict.INFRASTRUCTURE
+        ended = {"status": CaseRun.Status.FAILED, "verdict": verdict, "fault": verdict.fault, "finished_at": now}
+        changed = running.update(**common, **ended, reason=reason[:60])
+    else:
+        changed = running.update(**common, status=CaseRun.Status.QUEUED, reason=reason[:60])
+    if not changed:
+        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+    verb = "case_run.failed" if is_last else "case_run.requeued"
+    record_event(verb=verb, subject=case_run, now=now, actor_label=actor_label, reason=reason, attempt=case_run.attempt)
+    case_run.refresh_from_db()
+    return case_run
+
+
+def add_output(*, case_run_id: UUID, fence: int, node: Node, output: dict[str, Any]) -> None:
+    """Note an output file that has been stored, under the lease. Raises LeaseLost."""
+    case_run = held(case_run_id=case_run_id, fence=fence, node_id=node.pk)
+    outputs = [known for known in case_run.outputs if known["name"] != output["name"]] + [output]
+    changed = CaseRun.objects.filter(id=case_run_id, fence=fence, node=node, status=CaseRun.Status.RUNNING).update(
+        outputs=outputs
+    )
+    if not changed:
+        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+
+
+def set_log(*, case_run_id: UUID, fence: int, node: Node, key: str) -> None:
+    """Note where the log was stored, under the lease. Raises LeaseLost."""
+    changed = CaseRun.objects.filter(id=case_run_id, fence=fence, node=node, status=CaseRun.Status.RUNNING).update(
+        log_key=key
+    )
+    if not changed:
+        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+
+
+def decide_run(*, run: Run) -> policy.Decision:
+    """What the failure policy says about the run as it stands."""
+    rows = list(run.case_runs.all())
+    ended = sorted(
+        (row for row in rows if row.finished_at is not None), key=lambda row: (row.finished_at, row.position)
+    )
+    order = {row.id: place for place, row in enumerate(ended)}
+    states = [
+        policy.CaseState(
+            position=row.position,
+            status=row.status,
+            verdict=row.verdict,
+            reason=row.reason,
+            is_canary=row.is_canary,
+            finished_order=order.get(row.id),
+        )
+        for row in rows
+    ]
+    resources = specs.resources_of(run.submission)
+    return policy.decide(states, on_case_failure=resources.get("on_case_failure", "continue"), resources=resources)
+
+
+def give_up_unrun(*, run: Run, reason: str, now: datetime) -> int:
+    """Mark the case runs that have not started as never run, and return their share to the team."""
+    return _end_unstarted(
+        run=run, now=now, status=CaseRun.Status.FAILED, verdict=Verdict.UNRUN, reason=reason, fault=Verdict.UNRUN.fault
+    )
+
+
+def cancel_unstarted(*, run: Run, now: datetime) -> int:
+    """Cancel the case runs that have not started; the running ones are told through their heartbeats."""
+    return _end_unstarted(run=run, now=now, status=CaseRun.Status.CANCELLED, verdict=Verdict.CANCELLED)
+
+
+def finish_run(*, run: Run, status: str, now: datetime) -> bool:
+    """End the run; False when it had ended before."""
+    allowed = lifecycle.sources(lifecycle.RUN_TRANSITIONS, to=status)
+    return bool(Run.objects.filter(id=run.id, status__in=allowed).update(status=status, finished_at=now))
+
+
+def start_run(*, run_id: UUID) -> bool:
+    """Note that the first case run was claimed; False when it had been noted before."""
+    return bool(Run.objects.filter(id=run_id, status=Run.Status.QUEUED).update(status=Run.Status.RUNNING))
+
+
+def expired_leases(*, now: datetime) -> list[CaseRun]:
+    """Case runs whose node has not been heard of for longer than the lease."""
+    return list(CaseRun.objects.filter(status=CaseRun.Status.RUNNING, lease_until__lt=now).select_related("node"))
+
+
+def leases_of(*, node: Node) -> list[CaseRun]:
+    """What the node holds now."""
+    return list(CaseRun.objects.filter(status=CaseRun.Status.RUNNING, node=node))
+
+
+def see_node(*, node: Node, now: datetime, inventory: dict[str, Any] | None = None, slots: int | None = None) -> None:
+    """Note that the node is alive, and what it says about itself."""
+    changes: dict[str, Any] = {"last_seen_at": now}
+    if inventory is not None:
+        changes["inventory"] = inventory
+    if slots is not None:
+        changes["slots"] = slots
+    Node.objects.filter(pk=node.pk).update(**changes)
+
+
+def _end_unstarted(*, run: Run, now: datetime, **changes: Any) -> int:
+    unstarted = run.case_runs.filter(status__in=[CaseRun.Status.WAITING, CaseRun.Status.QUEUED])
+    queued = list(unstarted.filter(status=CaseRun.Status.QUEUED).values_list("id", "expected_seconds"))
+    ended = unstarted.update(finished_at=Coalesce(F("finished_at"), Value(now)), **changes)
+    if queued:
+        fairness.give_back(pool=run.pool, team_id=run.submission.team_id, case_runs=queued)
+    return ended
+
+
+def _confirmed_outputs(case_run: CaseRun, said: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The outputs as stored, checked against what the node says it sent; a node cannot name a file it never sent."""
+    stored = {output["name"]: output for output in case_run.outputs}
+    for output in said:
+        known = stored.get(output["name"])
+        if known is None or known["sha256"] != output["sha256"]:
+            raise InvalidError(
+                f"Output {output['name']!r} is not what was stored.",
+                found=str(output["sha256"]),
+                expected=known["sha256"] if known else "a file sent before it is recorded",
+                what_to_do="Send the file again, then record.",
+            )
+    return [stored[output["name"]] for output in said]
