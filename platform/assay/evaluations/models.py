@@ -27,6 +27,7 @@ class Evaluation(models.Model):
     testset = models.ForeignKey(TestSet, on_delete=models.PROTECT, related_name="evaluations")
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     is_active = models.BooleanField(default=False)
+    activates_when_done = models.BooleanField(default=True, help_text="no: a rejudgement, which is activated by hand")
     backend = models.CharField(max_length=40, blank=True)
     evaluator_version = models.CharField(max_length=40, blank=True)
     attempt = models.PositiveIntegerField(default=0)

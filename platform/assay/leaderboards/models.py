@@ -13,7 +13,7 @@ class LeaderboardEntry(models.Model):
     phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="entries")
     submission = models.OneToOneField(Submission, on_delete=models.CASCADE, related_name="entry")
     evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="entries")
-    rank = models.PositiveIntegerField(null=True, blank=True)
+    rank = models.FloatField(null=True, blank=True, help_text="from 1; shared ranks may be fractions, by the protocol")
     score = models.FloatField(null=True, blank=True)
     metrics = models.JSONField(default=dict, help_text="{metric: {mean, sd, n, per_label: {…}, per_site: {…}}}")
     statistics = models.JSONField(default=dict, help_text="rank interval, separability from the next, …")
@@ -29,6 +29,20 @@ class LeaderboardEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rank or '–'} {self.submission}"
+
+
+class Leaderboard(models.Model):
+    """Whether a phase's entries are up to date: `asked` counts the reasons to rebuild, `answered` those the entries reflect."""
+
+    phase = models.OneToOneField(Phase, on_delete=models.CASCADE, related_name="leaderboard")
+    asked = models.BigIntegerField(default=0)
+    answered = models.BigIntegerField(default=0)
+    asked_at = models.DateTimeField()
+    rebuilt_at = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=300, blank=True, help_text="why the last rebuild failed; for organizers")
+
+    def __str__(self) -> str:
+        return f"leaderboard of {self.phase}"
 
 
 class Snapshot(models.Model):

@@ -1,0 +1,65 @@
+"""What may be shown of scores, and to whom. The protocol's `release` decides for participants; organizers see everything."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from assay.evaluations.models import CaseScores, Evaluation
+from assay.submissions.models import Submission
+
+VERDICT_ONLY, AGGREGATE, PER_CASE, LADDER = "verdict_only", "aggregate", "per_case", "ladder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseScoreRow:
+    """One case's scores: [label, metric, value, reason] each."""
+
+    case_id: str
+    attributes: Mapping[str, Any]
+    scores: list[list[Any]]
+
+
+def release_of(document: Mapping[str, Any]) -> str:
+    """Which release policy a protocol states; the most closed one where it states none."""
+    release = document.get("release", VERDICT_ONLY)
+    return (
+        str(release.get("policy", release.get("kind", VERDICT_ONLY))) if isinstance(release, Mapping) else str(release)
+    )
+
+
+def active_evaluation(submission: Submission) -> Evaluation | None:
+    """The evaluation that counts."""
+    return submission.evaluations.filter(is_active=True).first()
+
+
+def released_summary(submission: Submission, *, is_organizer: bool, now: datetime) -> dict[str, Any] | None:
+    """The aggregates, as far as the viewer may see them; None when not (yet)."""
+    evaluation = active_evaluation(submission)
+    if evaluation is None:
+        return None
+    if is_organizer:
+        return dict(evaluation.aggregates)
+    policy = release_of(submission.protocol.document)
+    if policy == VERDICT_ONLY or not submission.phase.shows_results(now):
+        return None
+    return dict(evaluation.aggregates)
+
+
+def case_scores(submission: Submission, *, is_organizer: bool, now: datetime) -> list[CaseScoreRow] | None:
+    """Every case's scores, where the policy releases them; None when not (yet)."""
+    evaluation = active_evaluation(submission)
+    if evaluation is None:
+        return None
+    if not is_organizer:
+        is_released = release_of(submission.protocol.document) == PER_CASE
+        if not (is_released and submission.phase.shows_results(now)):
+            return None
+    rows = CaseScores.objects.filter(evaluation=evaluation).select_related("case").order_by("case__position")
+    return [CaseScoreRow(case_id=r.case.case_id, attributes=r.case.attributes, scores=r.scores) for r in rows]
+
+
+def receipt(submission: Submission) -> dict[str, Any] | None:
+    """The signed receipt of the evaluation that counts."""
+    evaluation = active_evaluation(submission)
+    return evaluation.receipt if evaluation else None

@@ -1,0 +1,153 @@
+"""What changes evaluations: asking for one, leasing it, storing scores, ending and activating it.
+
+An evaluation is leased and fenced like a case run, because a scoring worker can be killed like a node. Scores are unique per
+(evaluation, case), so a second worker that repeats a case changes nothing, and one that takes over continues with the missing
+cases only.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Max, Q
+
+from assay.accounts.audit import record_event
+from assay.challenges.models import ProtocolVersion
+from assay.evaluations.models import CaseScores, Evaluation
+from assay.runs.models import Run
+from assay.submissions.models import Submission
+from assay.testsets.models import TestSet
+
+ATTEMPTS = 3
+
+CLAIM = """
+UPDATE evaluations_evaluation SET
+    status = 'running', fence = fence + 1, attempt = attempt + 1, worker = %(worker)s,
+    lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
+WHERE id = %(evaluation)s
+  AND (status = 'queued' OR (status = 'running' AND lease_until < clock_timestamp()))
+  AND attempt < %(attempts)s
+RETURNING fence
+"""
+
+RENEW = """
+UPDATE evaluations_evaluation SET lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
+WHERE id = %(evaluation)s AND fence = %(fence)s AND status = 'running'
+"""
+
+
+class EvaluationLost(Exception):
+    """Another worker holds (or has finished) this evaluation: stop, and discard what is not stored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationLease:
+    """What a scoring worker holds."""
+
+    evaluation_id: UUID
+    fence: int
+
+
+def ask_for_evaluation(
+    *,
+    submission: Submission,
+    run: Run,
+    now: datetime,
+    protocol: ProtocolVersion | None = None,
+    testset: TestSet | None = None,
+    activates_when_done: bool = True,
+) -> Evaluation:
+    """A new evaluation of what the run produced, by the frozen protocol and test set unless others are given."""
+    number = (submission.evaluations.aggregate(last=Max("number"))["last"] or 0) + 1
+    return Evaluation.objects.create(
+        submission=submission,
+        run=run,
+        number=number,
+        protocol=protocol or submission.protocol,
+        testset=testset or submission.testset,
+        activates_when_done=activates_when_done,
+        created_at=now,
+    )
+
+
+def claim_evaluation(*, evaluation_id: UUID, worker: str, lease_seconds: float) -> EvaluationLease | None:
+    """Take the evaluation, if nobody alive holds it."""
+    parameters: dict[str, str | float | int] = {
+        "evaluation": str(evaluation_id),
+        "worker": worker[:120],
+        "lease_seconds": lease_seconds,
+        "attempts": ATTEMPTS,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM, parameters)
+        row = cursor.fetchone()
+    return EvaluationLease(evaluation_id=evaluation_id, fence=row[0]) if row else None
+
+
+def renew_evaluation(lease: EvaluationLease, *, lease_seconds: float) -> None:
+    """Keep the lease. Raises EvaluationLost."""
+    with connection.cursor() as cursor:
+        cursor.execute(RENEW, {"evaluation": lease.evaluation_id, "fence": lease.fence, "lease_seconds": lease_seconds})
+        if cursor.rowcount == 0:
+            raise EvaluationLost(f"evaluation {lease.evaluation_id} is not leased under fence {lease.fence}")
+
+
+def store_case_scores(*, evaluation_id: UUID, case_pk: int, scores: Sequence[Sequence[Any]]) -> None:
+    """Store a case's scores once; the same case again changes nothing."""
+    row = CaseScores(evaluation_id=evaluation_id, case_id=case_pk, scores=[list(score) for score in scores])
+    CaseScores.objects.bulk_create([row], ignore_conflicts=True)
+
+
+def finish_evaluation(lease: EvaluationLease, *, now: datetime, **results: Any) -> bool:
+    """End the evaluation with its results; False when somebody else did, or holds it."""
+    return bool(
+        Evaluation.objects.filter(id=lease.evaluation_id, fence=lease.fence, status=Evaluation.Status.RUNNING).update(
+            status=Evaluation.Status.DONE, finished_at=now, lease_until=None, error="", **results
+        )
+    )
+
+
+def release_evaluation(lease: EvaluationLease, *, error: str) -> bool:
+    """Put the evaluation back after a fault of ours. Its attempts are counted; the reaper fails it when they are used up."""
+    return bool(
+        Evaluation.objects.filter(id=lease.evaluation_id, fence=lease.fence, status=Evaluation.Status.RUNNING).update(
+            status=Evaluation.Status.QUEUED, lease_until=None, error=error[:300]
+        )
+    )
+
+
+def fail_exhausted(*, evaluation_id: UUID, now: datetime) -> bool:
+    """End an evaluation whose attempts are used up; nothing is lost, it can be asked for again without another run."""
+    stuck = Q(status=Evaluation.Status.QUEUED) | Q(status=Evaluation.Status.RUNNING, lease_until__lt=now)
+    return bool(
+        Evaluation.objects.filter(stuck, id=evaluation_id, attempt__gte=ATTEMPTS).update(
+            status=Evaluation.Status.FAILED, finished_at=now, lease_until=None
+        )
+    )
+
+
+def activate(*, evaluation: Evaluation, now: datetime, actor_label: str, actor: Any = None) -> None:
+    """Make this the evaluation that ranks. Call inside a transaction; older scores stay readable."""
+    Evaluation.objects.filter(submission_id=evaluation.submission_id, is_active=True).exclude(id=evaluation.id).update(
+        is_active=False
+    )
+    if Evaluation.objects.filter(id=evaluation.id, status=Evaluation.Status.DONE, is_active=False).update(
+        is_active=True
+    ):
+        record_event(
+            verb="evaluation.activated",
+            subject=evaluation,
+            now=now,
+            actor=actor,
+            actor_label=actor_label,
+            submission=str(evaluation.submission_id),
+        )
+
+
+def waiting_evaluations(*, now: datetime) -> Collection[Evaluation]:
+    """Evaluations that somebody should be working on: queued, or held by a worker that went silent."""
+    is_stuck = Q(status=Evaluation.Status.QUEUED) | Q(status=Evaluation.Status.RUNNING, lease_until__lt=now)
+    return list(Evaluation.objects.filter(is_stuck).order_by("created_at"))

@@ -1,0 +1,79 @@
+"""Rows → what the evaluator is given for one case: paths of the references, canonical copies of the predictions, or a failure.
+
+Predictions are written by strangers. They are read here only by the strict reader in its limited child process, which never
+sees a reference; the evaluator reads the canonical files that child wrote.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assay.evaluations.models import CaseScores, Evaluation
+from assay.runs.models import CaseRun
+from assay.runs.specs import allowed_values
+from assay.testsets import storage
+from assay.testsets.models import Case
+from containers.verdicts import Verdict
+from evaluator.errors import InvalidVolume
+from evaluator.protocol import Protocol, load_protocol
+from evaluator.results import CaseResult, ScoreRow
+from evaluator.volumes import Grid, canonicalise
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedCase:
+    """One case, ready for the evaluator: `predictions` is None exactly when `failure` says why."""
+
+    references: Mapping[str, Path]
+    predictions: Mapping[str, Path] | None
+    failure: str | None
+
+
+def protocol_of(evaluation: Evaluation) -> Protocol:
+    """The protocol the evaluation is bound to."""
+    return load_protocol(evaluation.protocol.document)
+
+
+def prepare_case(*, case: Case, case_run: CaseRun | None, document: Mapping[str, Any], scratch: Path) -> PreparedCase:
+    """Find the case's reference files and make canonical copies of its predictions below `scratch`."""
+    references = {file["name"]: storage.local_path(file["key"]) for file in case.references}
+    failure = failure_of(case_run)
+    if failure is not None or case_run is None:
+        return PreparedCase(references=references, predictions=None, failure=failure)
+    grid, values = Grid.from_json(case.grid), allowed_values(document)
+    predictions: dict[str, Path] = {}
+    for output in outputs_of(case_run, case=case):
+        canonical = scratch / f"{len(predictions)}.nii.gz"
+        try:
+            canonicalise(
+                source=storage.local_path(output["key"]),
+                destination=canonical,
+                grid=grid,
+                allowed_values=frozenset(values) if values is not None else None,
+            )
+        except InvalidVolume:
+            return PreparedCase(references=references, predictions=None, failure=str(Verdict.OUTPUT_INVALID))
+        predictions[output["name"]] = canonical
+    return PreparedCase(references=references, predictions=predictions, failure=None)
+
+
+def failure_of(case_run: CaseRun | None) -> str | None:
+    """Why there is no usable prediction; None when there is one."""
+    if case_run is None or case_run.verdict in ("", Verdict.UNRUN):
+        return str(Verdict.UNRUN)
+    return None if case_run.verdict == Verdict.OK else case_run.verdict
+
+
+def outputs_of(case_run: CaseRun, *, case: Case) -> Sequence[Mapping[str, Any]]:
+    """The case's stored predictions, named as the protocol's outputs (a cohort's carry the case's position)."""
+    if case_run.case_id is not None:
+        return list(case_run.outputs)
+    prefix = f"{case.position}/"
+    return [{**o, "name": o["name"].removeprefix(prefix)} for o in case_run.outputs if o["name"].startswith(prefix)]
+
+
+def stored_result(row: CaseScores, *, backend: str) -> CaseResult:
+    """A case's stored scores as the evaluator's record."""
+    rows = tuple(ScoreRow.from_json(score) for score in row.scores)
+    return CaseResult(case_id=row.case.case_id, rows=rows, backend=backend)

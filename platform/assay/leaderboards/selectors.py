@@ -1,0 +1,123 @@
+"""The leaderboard as pages and the API show it: two queries, whatever its length."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from assay.challenges.models import Phase
+from assay.evaluations.selectors import VERDICT_ONLY, release_of
+from assay.leaderboards.models import LeaderboardEntry
+from evaluator.metrics import REGISTRY
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricColumn:
+    """One metric's heading."""
+
+    name: str
+    title: str
+    unit: str
+    direction: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One submission on the leaderboard."""
+
+    rank: float | int | None
+    team: str
+    team_slug: str
+    name: str
+    score: float | None
+    metrics: Mapping[str, Any]
+    statistics: Mapping[str, Any]
+    failed_cases: int
+    case_count: int
+    seconds_per_case: float | None
+    peak_memory_bytes: int | None
+    submission_id: UUID
+    number: int
+    url: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A phase's leaderboard for one viewer; without entries, and saying why, when it may not be shown."""
+
+    phase: Phase
+    metrics: list[MetricColumn]
+    entries: list[Row]
+    is_visible: bool
+    why_hidden: str
+
+
+def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime) -> Board:
+    """The phase's ranking, best first."""
+    why_hidden = "" if is_organizer else why_hidden_from_participants(phase, now=now)
+    entries = (
+        []
+        if why_hidden
+        else [_row(entry, is_anonymous=phase.is_anonymous and not is_organizer) for entry in _entries(phase)]
+    )
+    return Board(
+        phase=phase,
+        metrics=metric_columns(phase.protocol.document),
+        entries=entries,
+        is_visible=not why_hidden,
+        why_hidden=why_hidden,
+    )
+
+
+def why_hidden_from_participants(phase: Phase, *, now: datetime) -> str:
+    """Why participants do not see the ranking now; empty when they do."""
+    if release_of(phase.protocol.document) == VERDICT_ONLY:
+        return "scores of this phase are not shown; submissions get a verdict only"
+    if phase.shows_results(now):
+        return ""
+    if phase.embargo_until is not None and now < phase.embargo_until:
+        return f"under embargo until {phase.embargo_until:%d %b %Y %H:%M} UTC"
+    return "the organizers keep the results of this phase to themselves for now"
+
+
+def metric_columns(document: Mapping[str, Any]) -> list[MetricColumn]:
+    """The protocol's metrics, in its order."""
+    columns = []
+    for declared in document.get("metrics", []):
+        metric = REGISTRY[declared["name"]]
+        columns.append(
+            MetricColumn(name=declared["name"], title=metric.title, unit=metric.unit, direction=metric.direction)
+        )
+    return columns
+
+
+def _entries(phase: Phase) -> list[LeaderboardEntry]:
+    return list(
+        LeaderboardEntry.objects.filter(phase=phase)
+        .select_related("submission__team")
+        .order_by("rank", "submission__number")
+    )
+
+
+def _row(entry: LeaderboardEntry, *, is_anonymous: bool) -> Row:
+    submission, team = entry.submission, entry.submission.team
+    rank = int(entry.rank) if entry.rank is not None and entry.rank.is_integer() else entry.rank
+    return Row(
+        rank=rank,
+        team=f"Team {submission.number}" if is_anonymous else team.name,
+        team_slug="" if is_anonymous else team.slug,
+        name=submission.name,
+        score=entry.score,
+        metrics=entry.metrics,
+        statistics=entry.statistics,
+        failed_cases=entry.failed_cases,
+        case_count=entry.case_count,
+        seconds_per_case=entry.seconds_per_case,
+        peak_memory_bytes=entry.peak_memory_bytes,
+        submission_id=entry.submission_id,
+        number=submission.number,
+        url="" if is_anonymous else submission.url,
+        created_at=submission.created_at,
+    )

@@ -1,0 +1,213 @@
+"""Rebuilding a phase's ranking from its active evaluations.
+
+Theory of operation. Entries are a cache of the answer to "rank what counts now". Whatever changes the answer — a finished
+evaluation, a disqualification, an activation — raises `Leaderboard.asked` in its own transaction. A rebuild notes `asked`,
+ranks, replaces all entries in one transaction, and sets `answered` to what it noted; a change in between leaves
+`asked > answered`, and the reaper rings again. Rebuilds of one phase take turns under an advisory lock.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F
+
+from assay.challenges.models import Phase
+from assay.evaluations.models import CaseScores, Evaluation
+from assay.evaluations.receipts import canonical_json, sign, signing_key
+from assay.leaderboards.models import Leaderboard, LeaderboardEntry, Snapshot
+from assay.runs.models import CaseRun
+from assay.submissions.models import Submission
+from evaluator.protocol import load_protocol
+from evaluator.ranking import RankEntry, ScoreTable, parse_ranking, rank_algorithms
+
+LOCK_NAMESPACE = 7002
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a run consumed, as the leaderboard shows it."""
+
+    failed_cases: int
+    seconds_per_case: float | None
+    peak_memory_bytes: int | None
+
+
+def ask_for_rebuild(*, phase_id: int, now: datetime) -> None:
+    """Note that the phase's ranking has a reason to change. Call in the transaction of the change."""
+    Leaderboard.objects.bulk_create([Leaderboard(phase_id=phase_id, asked_at=now)], ignore_conflicts=True)
+    Leaderboard.objects.filter(phase_id=phase_id).update(asked=F("asked") + 1, asked_at=now)
+
+
+def rebuild_leaderboard(*, phase_id: int, now: datetime) -> bool:
+    """Rank the phase again; False when nothing asked for it, or somebody is at it."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [LOCK_NAMESPACE, phase_id])
+            if not cursor.fetchone()[0]:
+                return False
+        board = Leaderboard.objects.filter(phase_id=phase_id, asked__gt=F("answered")).first()
+        if board is None:
+            return False
+        phase = Phase.objects.select_related("protocol", "challenge").get(pk=phase_id)
+        replace_entries(phase=phase, now=now)
+        Leaderboard.objects.filter(pk=board.pk).update(answered=board.asked, rebuilt_at=now, error="")
+    return True
+
+
+def replace_entries(*, phase: Phase, now: datetime) -> None:
+    """Write the phase's entries anew."""
+    evaluations = active_evaluations(phase=phase)
+    scores = case_scores_of(evaluations)
+    chosen, ranking = rank_phase(phase=phase, evaluations=evaluations, scores=scores)
+    usage = usage_of(evaluations)
+    entries = [
+        _entry(
+            phase=phase,
+            evaluation=evaluation,
+            ranked=ranking.get(str(evaluation.submission_id)),
+            now=now,
+            usage=usage[evaluation.id],
+            case_count=len(scores[evaluation.id]),
+        )
+        for evaluation in chosen
+    ]
+    LeaderboardEntry.objects.filter(phase=phase).delete()
+    LeaderboardEntry.objects.bulk_create(entries, batch_size=500)
+
+
+def active_evaluations(*, phase: Phase) -> list[Evaluation]:
+    """The evaluations that count: active, of submissions that are done and neither disqualified nor withdrawn."""
+    return list(
+        Evaluation.objects.filter(
+            submission__phase=phase,
+            is_active=True,
+            status=Evaluation.Status.DONE,
+            submission__status=Submission.Status.DONE,
+            submission__is_disqualified=False,
+            submission__is_withdrawn=False,
+        )
+        .select_related("submission__team")
+        .order_by("submission__created_at")
+    )
+
+
+def case_scores_of(evaluations: Sequence[Evaluation]) -> dict[Any, list[CaseScores]]:
+    """Every stored score of these evaluations, by evaluation."""
+    found: dict[Any, list[CaseScores]] = {evaluation.id: [] for evaluation in evaluations}
+    for row in CaseScores.objects.filter(evaluation__in=evaluations).select_related("case").order_by("case__position"):
+        found[row.evaluation_id].append(row)
+    return found
+
+
+def rank_phase(
+    *, phase: Phase, evaluations: Sequence[Evaluation], scores: Mapping[Any, Sequence[CaseScores]]
+) -> tuple[list[Evaluation], dict[str, RankEntry]]:
+    """Which evaluations the leaderboard shows, and their ranks by submission.
+
+    `best` needs two passes: all are ranked to find each team's best, then the chosen ones among themselves, because a rank
+    may depend on who else takes part.
+    """
+    if phase.leaderboard_shows == "latest":
+        evaluations = list({evaluation.submission.team_id: evaluation for evaluation in evaluations}.values())
+    ranking = _rank(phase=phase, evaluations=evaluations, scores=scores)
+    if phase.leaderboard_shows == "best":
+        best: dict[int, Evaluation] = {}
+        for evaluation in sorted(evaluations, key=lambda e: _rank_key(ranking.get(str(e.submission_id)))):
+            best.setdefault(evaluation.submission.team_id, evaluation)
+        evaluations = list(best.values())
+        ranking = _rank(phase=phase, evaluations=evaluations, scores=scores)
+    return list(evaluations), ranking
+
+
+def take_snapshot(*, phase: Phase, cause: str, now: datetime) -> Snapshot:
+    """Keep the leaderboard as it stands, hashed and signed."""
+    rows = (
+        LeaderboardEntry.objects.filter(phase=phase)
+        .select_related("submission__team")
+        .order_by("rank", "submission__number")
+    )
+    document = {
+        "phase": f"{phase.challenge.slug}/{phase.slug}",
+        "protocol_sha256": phase.protocol.sha256,
+        "taken_at": now.isoformat(),
+        "entries": [
+            {
+                "rank": row.rank,
+                "team": row.submission.team.slug,
+                "submission": str(row.submission_id),
+                "score": row.score,
+                "metrics": row.metrics,
+            }
+            for row in rows
+        ],
+    }
+    signed = sign(document, key=signing_key(folder=Path(settings.KEY_FOLDER)))
+    digest = hashlib.sha256(canonical_json(document)).hexdigest()
+    return Snapshot.objects.create(
+        phase=phase, taken_at=now, cause=cause[:120], document=document, sha256=digest, signature=signed["signature"]
+    )
+
+
+def usage_of(evaluations: Sequence[Evaluation]) -> dict[Any, Usage]:
+    """What each evaluation's run consumed, in one query."""
+    by_run: dict[Any, list[tuple[str, dict[str, Any]]]] = {evaluation.run_id: [] for evaluation in evaluations}
+    rows = CaseRun.objects.filter(run_id__in=list(by_run)).values_list("run_id", "status", "usage")
+    for run_id, status, usage in rows:
+        by_run[run_id].append((status, usage))
+    return {evaluation.id: summarise_usage(by_run[evaluation.run_id]) for evaluation in evaluations}
+
+
+def summarise_usage(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Usage:
+    """Failed cases, mean seconds of the cases that ran, and the largest peak."""
+    seconds = [float(usage["wall_seconds"]) for _, usage in rows if usage.get("wall_seconds") is not None]
+    peaks = [int(usage["peak_memory_bytes"]) for _, usage in rows if usage.get("peak_memory_bytes") is not None]
+    return Usage(
+        failed_cases=sum(status != CaseRun.Status.DONE for status, _ in rows),
+        seconds_per_case=sum(seconds) / len(seconds) if seconds else None,
+        peak_memory_bytes=max(peaks, default=None),
+    )
+
+
+def _rank(
+    *, phase: Phase, evaluations: Sequence[Evaluation], scores: Mapping[Any, Sequence[CaseScores]]
+) -> dict[str, RankEntry]:
+    if not evaluations:
+        return {}
+    rows = [
+        (str(evaluation.submission_id), stored.case.case_id, label, metric, value, reason)
+        for evaluation in evaluations
+        for stored in scores[evaluation.id]
+        for label, metric, value, reason in stored.scores
+    ]
+    attributes = {stored.case.case_id: stored.case.attributes for stored in scores[evaluations[0].id]}
+    table = ScoreTable.from_rows(rows, attributes=attributes)
+    ranking = rank_algorithms(table, parse_ranking(load_protocol(phase.protocol.document).ranking))
+    return {entry.algorithm: entry for entry in ranking.entries}
+
+
+def _rank_key(entry: RankEntry | None) -> float:
+    return float(entry.rank) if entry is not None and entry.rank is not None else float("inf")
+
+
+def _entry(
+    *, phase: Phase, evaluation: Evaluation, ranked: RankEntry | None, now: datetime, usage: Usage, case_count: int
+) -> LeaderboardEntry:
+    return LeaderboardEntry(
+        phase=phase,
+        submission=evaluation.submission,
+        evaluation=evaluation,
+        rank=ranked.rank if ranked else None,
+        score=ranked.score if ranked else None,
+        metrics=evaluation.aggregates,
+        failed_cases=usage.failed_cases,
+        case_count=case_count,
+        seconds_per_case=usage.seconds_per_case,
+        peak_memory_bytes=usage.peak_memory_bytes,
+        rebuilt_at=now,
+    )
