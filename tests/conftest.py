@@ -54,6 +54,7 @@ def files(settings, tmp_path) -> Path:
         },
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
+    settings.STATIC_ROOT = tmp_path
     settings.UPLOAD_ROOT = tmp_path / "uploads"
     settings.KEY_FOLDER = tmp_path / "keys"
     settings.SCRATCH_ROOT = tmp_path / "scratch"

@@ -123,8 +123,7 @@ KEY_FOLDER = VAR / "keys"
 SCRATCH_ROOT = VAR / "scratch"
 
 CELERY_BROKER_URL = env.text(name="BROKER_URL", default=EMBEDDED_HOME.broker_url)
-CELERY_TASK_ACKS_LATE = True
-CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_ACKS_LATE = False  # a doorbell is answered or not; the reaper rings again for whatever still waits
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "workflow"
 CELERY_TASK_ROUTES = {"assay.workflow.tasks.score*": {"queue": "scoring"}}
@@ -132,7 +131,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 LEASE_SECONDS = env.number(name="ASSAY_LEASE_SECONDS", default=60)
-HEARTBEAT_SECONDS = env.number(name="ASSAY_HEARTBEAT_SECONDS", default=10)
+HEARTBEAT_SECONDS = env.number(name="ASSAY_HEARTBEAT_SECONDS", default=3)  # also how soon a cancel reaches a container
 REAPER_SECONDS = env.number(name="ASSAY_REAPER_SECONDS", default=15)
 CELERY_BEAT_SCHEDULE = {"reap": {"task": "assay.workflow.tasks.reap", "schedule": REAPER_SECONDS}}
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "celerybeat-schedule")

@@ -190,6 +190,25 @@ def change_status(
     return True
 
 
+def disqualify_submission(*, submission_id: UUID, reason: str, user: User, now: datetime) -> bool:
+    """Take a submission out of the ranking, with a reason its team reads; `False` when it was out already."""
+    with transaction.atomic():
+        changed = Submission.objects.filter(pk=submission_id, is_disqualified=False).update(
+            is_disqualified=True, disqualified_reason=reason.strip()[:300]
+        )
+        if changed:
+            slug = Submission.objects.values_list("challenge__slug", flat=True).get(pk=submission_id)
+            record_event(
+                actor=user,
+                verb="submission.disqualified",
+                subject=("submission", submission_id),
+                challenge_slug=slug,
+                now=now,
+                reason=reason,
+            )
+    return bool(changed)
+
+
 def withdraw_submission(*, submission: Submission, user: User, now: datetime) -> None:
     """Take a submission off the leaderboard at its own team's wish; it stays charged."""
     with transaction.atomic():

@@ -1,0 +1,30 @@
+"""What becomes of an uploaded image archive once it has been inspected. The inspection itself is a step of the workflow."""
+
+from typing import Any
+from uuid import UUID
+
+from assay.submissions.models import AlgorithmImage
+
+
+def accept_image(*, image_id: UUID, key: str, sha256: str, size_bytes: int, report: dict[str, Any]) -> bool:
+    """Note the rewritten archive and the identity under which it runs; False when another check was faster."""
+    return bool(
+        AlgorithmImage.objects.filter(id=image_id, status=AlgorithmImage.Status.CHECKING).update(
+            status=AlgorithmImage.Status.ACCEPTED,
+            uploaded_image_id=report["uploaded_image_id"],
+            image_id=report["image_id"],
+            rewritten_key=key,
+            rewritten_sha256=sha256,
+            rewritten_bytes=size_bytes,
+            report=report,
+        )
+    )
+
+
+def reject_image(*, image_id: UUID, reason: str, message: str) -> bool:
+    """Note why the archive cannot be run; False when another check was faster."""
+    return bool(
+        AlgorithmImage.objects.filter(id=image_id, status=AlgorithmImage.Status.CHECKING).update(
+            status=AlgorithmImage.Status.REJECTED, reason=reason[:60], report={"message": message}
+        )
+    )

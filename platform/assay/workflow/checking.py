@@ -1,0 +1,91 @@
+"""The checker's work: is what was uploaded something that can be run, or scored?
+
+Container archives are inspected and rewritten by `containers.intake`, in its own limited child process. Prediction archives are
+unpacked, and every file goes through the strict reader. Refusals are sentences for the participant.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from assay.submissions.images import accept_image, reject_image
+from assay.submissions.models import AlgorithmImage, Submission
+from assay.submissions.services import change_status
+from assay.testsets import storage
+from assay.workflow import flow, predictions
+from assay.workflow.locks import only_one
+from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
+from containers.verdicts import Fault, Verdict
+
+log = logging.getLogger(__name__)
+
+Status = Submission.Status
+
+
+def check_submission(*, submission_id: UUID, clock: Callable[[], datetime]) -> None:
+    """Check one submission, unless it is checked already or somebody is at it. A row that is not there (yet) is normal."""
+    with only_one(purpose="check", subject=submission_id) as is_mine:
+        if not is_mine:
+            return
+        change_status(
+            submission_id=submission_id,
+            to=Status.CHECKING,
+            sources=[Status.RECEIVED],
+            now=clock(),
+            actor_label="checker",
+        )
+        submission = (
+            Submission.objects.select_related("image__upload", "predictions", "phase", "testset", "protocol")
+            .filter(pk=submission_id, status=Status.CHECKING)
+            .first()
+        )
+        if submission is None:
+            return
+        if submission.image is not None:
+            check_image(submission=submission, image=submission.image, clock=clock)
+        else:
+            predictions.check_predictions(submission=submission, clock=clock)
+
+
+def check_image(*, submission: Submission, image: AlgorithmImage, clock: Callable[[], datetime]) -> None:
+    """Inspect the archive once per image; a second submission of the same archive reuses the answer."""
+    if image.status == AlgorithmImage.Status.CHECKING:
+        try:
+            inspect_image(image)
+        except IntakeUnavailable:  # ours: the reaper rings again until the deadline
+            log.exception("image.check_failed", extra={"image": str(image.pk)})
+            return
+        image.refresh_from_db()
+    if image.status == AlgorithmImage.Status.ACCEPTED:
+        flow.finish_check(submission_id=submission.pk, now=clock())
+        return
+    message = image.report.get("message") or "the image was deleted; upload it again"
+    flow.refuse(
+        submission_id=submission.pk,
+        verdict=Verdict.IMAGE_INVALID,
+        text=message,
+        fault=Fault.PARTICIPANT,
+        now=clock(),
+        is_charged=False,
+    )
+
+
+def inspect_image(image: AlgorithmImage) -> None:
+    """Inspect the uploaded archive and keep its rewritten form."""
+    if image.upload is None:
+        reject_image(image_id=image.pk, reason="upload_gone", message="the upload is gone; upload the image again")
+        return
+    with storage.scratch_folder() as folder:
+        rewritten = folder / "image.tar"
+        try:
+            report = inspect_archive(source=storage.local_path(image.upload.key), destination=rewritten)
+        except ImageInvalid as problem:
+            reject_image(image_id=image.pk, reason=str(problem.reason), message=str(problem))
+            log.info("image.rejected", extra={"image": str(image.pk), "reason": str(problem.reason)})
+            return
+        stored = storage.keep_file(source=rewritten, key=f"images/{image.pk}/{report.image_id[7:]}.tar", move=True)
+    accept_image(
+        image_id=image.pk, key=stored.key, sha256=stored.sha256, size_bytes=stored.bytes, report=report.to_json()
+    )
+    log.info("image.accepted", extra={"image": str(image.pk), "image_id": report.image_id})

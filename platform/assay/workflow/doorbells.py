@@ -1,0 +1,57 @@
+"""Telling others that there may be something to do. A doorbell may be lost, doubled or late: PostgreSQL holds the truth.
+
+A broker that is down costs nobody anything: the submission is stored, the caller gets an answer, and the reaper rings again.
+"""
+
+import logging
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+log = logging.getLogger(__name__)
+
+DOORBELL_LIFETIME_SECONDS = 60
+"""A doorbell nobody answered for this long is stale; the reaper rings anew."""
+
+
+def pool_queue(pool: str) -> str:
+    """The queue the agents of a run pool listen on."""
+    return f"pool.{pool}"
+
+
+def ring_check(submission_id: UUID) -> None:
+    """A submission may want checking."""
+    _ring_on_commit("assay.workflow.tasks.check", [str(submission_id)], queue="workflow")
+
+
+def ring_pool(pool: str) -> None:
+    """A pool may have case runs to claim."""
+    _ring_on_commit("assay.node.tasks.work", [pool], queue=pool_queue(pool))
+
+
+def ring_scoring(evaluation_id: UUID) -> None:
+    """An evaluation may want scoring."""
+    _ring_on_commit("assay.workflow.tasks.score", [str(evaluation_id)], queue="scoring")
+
+
+def ring_leaderboard(phase_id: int) -> None:
+    """A leaderboard may want rebuilding."""
+    _ring_on_commit("assay.workflow.tasks.rebuild", [phase_id], queue="workflow")
+
+
+def _ring_on_commit(task: str, arguments: list[Any], *, queue: str) -> None:
+    transaction.on_commit(partial(ring, task, arguments, queue=queue))
+
+
+def ring(task: str, arguments: list[Any], *, queue: str) -> None:
+    """Send one doorbell now; a broker that does not answer is logged, not raised."""
+    try:
+        current_app.send_task(
+            task, args=arguments, queue=queue, expires=DOORBELL_LIFETIME_SECONDS, retry=False, ignore_result=True
+        )
+    except (OperationalError, OSError) as error:
+        log.warning("doorbell.lost", extra={"task": task, "queue": queue, "error": str(error)})

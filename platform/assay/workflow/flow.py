@@ -1,0 +1,315 @@
+"""What happens to a submission, on one page.
+
+    submit ─► received ─► checking ─► queued ─► running ─► scoring ─► done
+                             │          │          │          │
+                             └──────────┴──────────┴──────────┴────► failed | cancelled
+
+    submit            stores it and rings the checker
+    finish_check      image accepted: a run with its case runs (a canary first), and the run pool is rung
+                      predictions accepted: straight to scoring · refused: failed, in the participant's words
+    claim             a node takes the next case run, in fair order, under a lease and a fence
+    record            the node says how it ended; `advance_run` asks the failure policy what is next
+    finish_scoring    the scores are in: the evaluation becomes the one that ranks, the leaderboard is asked to rebuild
+
+Every step is one transaction of conditional updates; "nothing updated" means somebody was there first and is normal. Doorbells
+ring when the transaction commits. All steps may be repeated, in any order, by any number of processes.
+"""
+
+import logging
+import random
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from assay.accounts.audit import record_event
+from assay.accounts.errors import ConflictError
+from assay.accounts.models import User
+from assay.evaluations import services as evaluations
+from assay.evaluations.models import Evaluation
+from assay.evaluations.services import EvaluationLease
+from assay.leaderboards.services import ask_for_rebuild
+from assay.runs import leases
+from assay.runs import services as runs
+from assay.runs.intervals import current_intervals
+from assay.runs.models import CaseRun, Node, Run
+from assay.runs.policy import Outcome
+from assay.runs.services import Ending
+from assay.submissions import services as submissions
+from assay.submissions.models import Submission
+from assay.workflow import doorbells
+from containers.verdicts import Fault, Verdict
+
+log = logging.getLogger(__name__)
+
+Status = Submission.Status
+
+
+def submit(**entry: Any) -> Submission:
+    """Store a submission (see `submissions.services.create_submission`) and have it checked."""
+    with transaction.atomic():
+        submission = submissions.create_submission(**entry)
+        doorbells.ring_check(submission.pk)
+    return submission
+
+
+def finish_check(*, submission_id: UUID, now: datetime) -> bool:
+    """The image was accepted: make its run and queue the canary."""
+    with transaction.atomic():
+        if not submissions.change_status(
+            submission_id=submission_id, to=Status.QUEUED, sources=[Status.CHECKING], now=now, actor_label="checker"
+        ):
+            return False
+        submission = Submission.objects.select_related("phase", "testset", "protocol").get(pk=submission_id)
+        run = runs.create_run(submission=submission, now=now, shuffle=random.Random(submission.pk.int))  # noqa: S311  order, not secrecy
+        doorbells.ring_pool(run.pool)
+    return True
+
+
+def refuse(*, submission_id: UUID, verdict: Verdict, text: str, fault: Fault, now: datetime, is_charged: bool) -> bool:
+    """End a submission that cannot be run, with the reason in the participant's words."""
+    return submissions.change_status(
+        submission_id=submission_id,
+        to=Status.FAILED,
+        sources=[Status.RECEIVED, Status.CHECKING],
+        now=now,
+        actor_label="checker",
+        verdict=verdict,
+        verdict_text=text[:300],
+        fault=fault,
+        is_charged=is_charged and fault != Fault.PLATFORM,
+    )
+
+
+def claim(*, node: Node, now: datetime) -> CaseRun | None:
+    """The next case run for the node, with everything its work order needs; None when there is nothing to do."""
+    lease = leases.claim_case_run(node_id=node.pk, pool=node.pool, lease_seconds=current_intervals().lease_seconds)
+    if lease is None:
+        return None
+    case_run = CaseRun.objects.select_related(
+        "case", "run__submission__image", "run__submission__protocol", "run__submission__testset"
+    ).get(id=lease.case_run_id)
+    mark_started(run=case_run.run, now=now, actor_label=f"node {node.name}")
+    log.info("case_run.claimed", extra={"case_run": str(case_run.id), "node": node.name, "fence": lease.fence})
+    return case_run
+
+
+def mark_started(*, run: Run, now: datetime, actor_label: str) -> None:
+    """Note that a case run of the run was claimed. A claim that died before this is made good when the ending is recorded."""
+    with transaction.atomic():
+        if runs.start_run(run_id=run.id):
+            submissions.change_status(
+                submission_id=run.submission_id,
+                to=Status.RUNNING,
+                sources=[Status.QUEUED],
+                now=now,
+                actor_label=actor_label,
+            )
+
+
+def record(*, node: Node, case_run_id: UUID, fence: int, ending: Ending, now: datetime) -> CaseRun:
+    """A node says how its case run ended. Raises LeaseLost."""
+    with transaction.atomic():
+        run = runs.lock_run(case_run_id=case_run_id)
+        mark_started(run=run, now=now, actor_label=f"node {node.name}")
+        case_run = runs.record_ending(case_run_id=case_run_id, fence=fence, node=node, ending=ending, now=now)
+        advance_run(run_id=run.id, now=now)
+    log.info("case_run.recorded", extra={"case_run": str(case_run.id), "verdict": ending.verdict, "node": node.name})
+    return case_run
+
+
+def release(*, case_run_id: UUID, fence: int, reason: str, now: datetime, actor_label: str, counts: bool) -> CaseRun:
+    """A lease ends without a result, by no fault of the algorithm: back in the line. Raises LeaseLost."""
+    with transaction.atomic():
+        run = runs.lock_run(case_run_id=case_run_id)
+        mark_started(run=run, now=now, actor_label=actor_label)
+        case_run = runs.requeue(
+            case_run_id=case_run_id, fence=fence, reason=reason, now=now, actor_label=actor_label, counts=counts
+        )
+        advance_run(run_id=run.id, now=now)
+        doorbells.ring_pool(case_run.pool)
+    log.info("case_run.released", extra={"case_run": str(case_run_id), "reason": reason, "by": actor_label})
+    return case_run
+
+
+def advance_run(*, run_id: UUID, now: datetime) -> None:
+    """Do what the failure policy says is next for the run.
+
+    Whoever changes a run takes the run's row first, then its case runs, then the team's share, then the submission: in this
+    order always, so that two who meet wait for one another and never for each other.
+    """
+    with transaction.atomic():
+        run = Run.objects.select_for_update(of=("self",)).select_related("submission__protocol").get(id=run_id)
+        if run.submission.cancel_requested_at is not None:
+            runs.cancel_unstarted(run=run, now=now)
+        decision = runs.decide_run(run=run)
+        if decision.unrun_reason is not None:
+            runs.give_up_unrun(run=run, reason=decision.unrun_reason, now=now)
+            decision = runs.decide_run(run=run)
+        if decision.opens_waiting:
+            waiting = run.case_runs.filter(status=CaseRun.Status.WAITING)
+            if runs.queue_case_runs(run=run, case_runs=waiting, now=now):
+                doorbells.ring_pool(run.pool)
+        if decision.outcome is not None:
+            end_run(run=run, outcome=decision.outcome, now=now)
+
+
+def end_run(*, run: Run, outcome: Outcome, now: datetime) -> None:
+    """The run has ended: score what it produced, or say why there is nothing to score."""
+    if not runs.finish_run(run=run, status=outcome.status, now=now):
+        return
+    target = {"done": Status.SCORING, "failed": Status.FAILED, "cancelled": Status.CANCELLED}[outcome.status]
+    has_run = run.case_runs.filter(attempt__gt=0).exists()
+    changed = submissions.change_status(
+        submission_id=run.submission_id,
+        to=target,
+        now=now,
+        actor_label="workflow",
+        verdict=outcome.verdict,
+        verdict_text=outcome.text if has_run else "cancelled before it ran; this attempt was not charged",
+        fault=outcome.fault,
+        is_charged=has_run and outcome.fault != Fault.PLATFORM,
+    )
+    if changed and target == Status.SCORING:
+        submission = Submission.objects.select_related("protocol", "testset").get(pk=run.submission_id)
+        evaluation = evaluations.ask_for_evaluation(submission=submission, run=run, now=now)
+        doorbells.ring_scoring(evaluation.id)
+
+
+def finish_scoring(*, lease: EvaluationLease, results: dict[str, Any], now: datetime) -> bool:
+    """The scores are in. A first evaluation ranks at once; a rejudgement waits to be activated."""
+    with transaction.atomic():
+        if not evaluations.finish_evaluation(lease, now=now, **results):
+            return False
+        evaluation = Evaluation.objects.select_related("submission").get(id=lease.evaluation_id)
+        submissions.change_status(
+            submission_id=evaluation.submission_id,
+            to=Status.DONE,
+            sources=[Status.SCORING],
+            now=now,
+            actor_label="scorer",
+        )
+        if evaluation.activates_when_done:
+            evaluations.activate(evaluation=evaluation, now=now, actor_label="scorer")
+            ask_for_rebuild(phase_id=evaluation.submission.phase_id, now=now)
+            doorbells.ring_leaderboard(evaluation.submission.phase_id)
+    return True
+
+
+def give_up_scoring(*, evaluation_id: UUID, now: datetime) -> bool:
+    """Scoring failed too often. Ours to mend: the attempt is not charged, and rejudging needs no new run."""
+    with transaction.atomic():
+        if not evaluations.fail_exhausted(evaluation_id=evaluation_id, now=now):
+            return False
+        evaluation = Evaluation.objects.get(id=evaluation_id)
+        if evaluation.activates_when_done:
+            submissions.change_status(
+                submission_id=evaluation.submission_id,
+                to=Status.FAILED,
+                sources=[Status.SCORING],
+                now=now,
+                actor_label="scorer",
+                verdict=Verdict.INFRASTRUCTURE,
+                verdict_text="scoring failed by a fault of ours; this attempt was not charged",
+                fault=Fault.PLATFORM,
+                is_charged=False,
+            )
+        record_event(
+            verb="evaluation.failed", subject=evaluation, now=now, actor_label="scorer", error=evaluation.error
+        )
+    return True
+
+
+def cancel(*, submission_id: UUID, by: User, now: datetime) -> bool:
+    """Stop a submission wherever it is. Running containers are killed at their node's next heartbeat.
+
+    The refund rule: an attempt of which no case was started is given back; one that ran is charged.
+    """
+    with transaction.atomic():
+        wanted = Submission.objects.filter(pk=submission_id, finished_at=None, cancel_requested_at=None)
+        if not wanted.update(cancel_requested_at=now):
+            return False
+        record_event(verb="submission.cancel_requested", subject=("submission", submission_id), now=now, actor=by)
+    settle_cancel(submission_id=submission_id, now=now)
+    return True
+
+
+def settle_cancel(*, submission_id: UUID, now: datetime) -> None:
+    """Carry out a requested cancel as far as it can be now; the reaper repeats it until the submission has ended."""
+    for run in Run.objects.filter(submission_id=submission_id, finished_at=None).only("id"):
+        advance_run(run_id=run.id, now=now)
+    for sources, is_charged, text in (
+        ([Status.RECEIVED, Status.CHECKING], False, "cancelled before it ran; this attempt was not charged"),
+        ([Status.SCORING], True, "cancelled"),
+    ):
+        submissions.change_status(
+            submission_id=submission_id,
+            to=Status.CANCELLED,
+            sources=sources,
+            now=now,
+            actor_label="workflow",
+            verdict=Verdict.CANCELLED,
+            verdict_text=text,
+            is_charged=is_charged,
+        )
+
+
+def disqualify(*, submission_id: UUID, reason: str, by: User, now: datetime) -> bool:
+    """Take a submission out of the ranking, with a reason; its scores stay."""
+    with transaction.atomic():
+        if not submissions.disqualify_submission(submission_id=submission_id, reason=reason, user=by, now=now):
+            return False
+        phase_id = Submission.objects.values_list("phase_id", flat=True).get(pk=submission_id)
+        ask_for_rebuild(phase_id=phase_id, now=now)
+        doorbells.ring_leaderboard(phase_id)
+    return True
+
+
+def rejudge(*, submission_ids: Collection[UUID], by: User, now: datetime) -> list[Evaluation]:
+    """Score again what earlier runs produced, by the phase's present protocol and test set. Nothing ranks until `activate`."""
+    asked = []
+    with transaction.atomic():
+        chosen = Submission.objects.filter(pk__in=submission_ids).select_related(
+            "phase__protocol", "phase__chosen_testset__testset"
+        )
+        for submission in chosen:
+            run = submission.runs.filter(status=Run.Status.DONE).order_by("-number").first()
+            if run is None:
+                continue
+            evaluation = evaluations.ask_for_evaluation(
+                submission=submission,
+                run=run,
+                now=now,
+                protocol=submission.phase.protocol,
+                testset=submission.phase.chosen_testset.testset,
+                activates_when_done=False,
+            )
+            record_event(verb="submission.rejudged", subject=submission, now=now, actor=by, number=evaluation.number)
+            doorbells.ring_scoring(evaluation.id)
+            asked.append(evaluation)
+    return asked
+
+
+def activate(*, evaluation_ids: Collection[UUID], by: User, now: datetime) -> int:
+    """Let these evaluations rank, all or none."""
+    with transaction.atomic():
+        chosen = list(
+            Evaluation.objects.select_for_update(of=("self",))
+            .filter(id__in=evaluation_ids, status=Evaluation.Status.DONE)
+            .select_related("submission")
+        )
+        if len(chosen) != len(set(evaluation_ids)):
+            raise ConflictError(
+                "Not every evaluation is done.",
+                found=f"{len(chosen)} done",
+                expected=f"{len(set(evaluation_ids))} done",
+                what_to_do="Wait for the others, or leave them out.",
+            )
+        for evaluation in chosen:
+            evaluations.activate(evaluation=evaluation, now=now, actor_label=by.username, actor=by)
+        for phase_id in {evaluation.submission.phase_id for evaluation in chosen}:
+            ask_for_rebuild(phase_id=phase_id, now=now)
+            doorbells.ring_leaderboard(phase_id)
+    return len(chosen)

@@ -1,0 +1,129 @@
+"""Looks after everything that has not ended: every non-final status has an owner, a deadline, and what happens then.
+
+| what waits | its owner | deadline | then |
+|---|---|---|---|
+| submission received, checking | a checker with its lock | `check_deadline_seconds` | rung; past it: failed, our fault |
+| submission queued, running | its run's case runs | theirs | the run is advanced again |
+| case run waiting | its run's canary | the canary's | the run is advanced again |
+| case run queued | the pool | none: it waits its turn | the pool is rung; the page says why it waits |
+| case run running | the node holding the lease | `lease_until` | requeued, at most three times; then failed as our fault |
+| evaluation queued | the scoring pool | none | rung again |
+| evaluation running | the worker holding the lease | `lease_until` | rung again, at most three attempts; then failed as our fault |
+| submission scoring | its evaluation | its evaluation's | advanced, or failed with the evaluation |
+| leaderboard asked for | the workflow queue | none | rung again |
+| cancel requested | the node, or nobody | the lease | carried out again |
+
+Two reapers at once are harmless (every step is a conditional update); an advisory lock keeps the second one idle.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.db.models import Exists, F, OuterRef
+
+from assay.evaluations import services as evaluations
+from assay.leaderboards.models import Leaderboard
+from assay.runs import services as runs
+from assay.runs.intervals import current_intervals
+from assay.runs.leases import LeaseLost, database_now
+from assay.runs.models import CaseRun, Run
+from assay.submissions.models import Submission
+from assay.workflow import doorbells, flow
+from assay.workflow.locks import only_one
+from containers.verdicts import Fault, Verdict
+
+log = logging.getLogger(__name__)
+
+
+def reap(*, now: datetime) -> None:
+    """One round over everything unfinished."""
+    with only_one(purpose="reap", subject="all") as is_mine:
+        if not is_mine:
+            return
+        reap_leases(now=now)
+        settle_cancels(now=now)
+        advance_idle_runs(now=now)
+        ring_pools()
+        ring_checks(now=now)
+        ring_evaluations(now=now)
+        ring_leaderboards()
+
+
+def reap_leases(*, now: datetime) -> int:
+    """Take back the case runs of nodes that went silent."""
+    taken = 0
+    for case_run in runs.expired_leases(now=database_now()):
+        label = f"node {case_run.node.name} went silent" if case_run.node else "node was removed"
+        try:
+            flow.release(
+                case_run_id=case_run.id,
+                fence=case_run.fence,
+                reason="lease_expired",
+                now=now,
+                actor_label="reaper",
+                counts=True,
+            )
+        except LeaseLost:
+            continue
+        taken += 1
+        log.warning("lease.expired", extra={"case_run": str(case_run.id), "why": label})
+    return taken
+
+
+def settle_cancels(*, now: datetime) -> None:
+    """Finish cancels whose process died half-way."""
+    for submission_id in Submission.objects.filter(cancel_requested_at__isnull=False, finished_at=None).values_list(
+        "pk", flat=True
+    ):
+        flow.settle_cancel(submission_id=submission_id, now=now)
+
+
+def advance_idle_runs(*, now: datetime) -> None:
+    """Advance runs in which nothing is queued or running: whoever should have done so died between two transactions."""
+    active = CaseRun.objects.filter(run=OuterRef("pk"), status__in=[CaseRun.Status.QUEUED, CaseRun.Status.RUNNING])
+    idle = Run.objects.filter(finished_at=None).exclude(Exists(active))
+    for run_id in idle.values_list("id", flat=True):
+        flow.advance_run(run_id=run_id, now=now)
+
+
+def ring_pools() -> None:
+    """Ring every pool that has something to claim."""
+    for pool in CaseRun.objects.filter(status=CaseRun.Status.QUEUED).values_list("pool", flat=True).distinct():
+        doorbells.ring_pool(pool)
+
+
+def ring_checks(*, now: datetime) -> None:
+    """Ring for every unchecked submission; give up on those past the deadline."""
+    deadline = now - timedelta(seconds=current_intervals().check_deadline_seconds)
+    unchecked = Submission.objects.filter(status__in=[Submission.Status.RECEIVED, Submission.Status.CHECKING])
+    for submission in unchecked:
+        if submission.created_at < deadline:
+            flow.refuse(
+                submission_id=submission.pk,
+                verdict=Verdict.INFRASTRUCTURE,
+                text="the upload could not be checked by a fault of ours; this attempt was not charged",
+                fault=Fault.PLATFORM,
+                now=now,
+                is_charged=False,
+            )
+        else:
+            doorbells.ring_check(submission.pk)
+
+
+def ring_evaluations(*, now: datetime) -> None:
+    """Ring for every evaluation nobody works on; give up on those whose attempts are used up."""
+    for evaluation in evaluations.waiting_evaluations(now=database_now()):
+        if evaluation.attempt >= evaluations.ATTEMPTS:
+            flow.give_up_scoring(evaluation_id=evaluation.id, now=now)
+        else:
+            doorbells.ring_scoring(evaluation.id)
+    for run in Run.objects.filter(
+        status=Run.Status.DONE, submission__status=Submission.Status.SCORING, evaluations=None
+    ).select_related("submission"):
+        doorbells.ring_scoring(evaluations.ask_for_evaluation(submission=run.submission, run=run, now=now).id)
+
+
+def ring_leaderboards() -> None:
+    """Ring for every ranking that is behind."""
+    for phase_id in Leaderboard.objects.filter(asked__gt=F("answered")).values_list("phase_id", flat=True):
+        doorbells.ring_leaderboard(phase_id)

@@ -1,0 +1,144 @@
+"""The scoring worker's work: one evaluation, case by case, under its lease.
+
+The references are here and a submitted container never is. Every case's scores are stored as soon as they are known, so a
+worker that takes over after a crash scores only what is missing.
+"""
+
+import logging
+import tempfile
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from assay.evaluations import receipts, services, specs
+from assay.evaluations.models import CaseScores, Evaluation
+from assay.evaluations.services import EvaluationLease, EvaluationLost
+from assay.runs.intervals import current_intervals
+from assay.runs.models import CaseRun
+from assay.workflow import flow
+from evaluator import __version__ as evaluator_version
+from evaluator.protocol import Protocol
+from evaluator.scoring import score_case, summarise
+
+log = logging.getLogger(__name__)
+
+
+class LeaseKeeper:
+    """Renews an evaluation's lease from a thread of its own while a case is being scored."""
+
+    def __init__(self, lease: EvaluationLease, *, lease_seconds: float) -> None:
+        self._lease = lease
+        self._lease_seconds = lease_seconds
+        self._stopped = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease-keeper", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise EvaluationLost when somebody else has taken over."""
+        if self._lost.is_set():
+            raise EvaluationLost(f"evaluation {self._lease.evaluation_id} was taken over")
+
+    def _keep(self) -> None:
+        try:
+            while not self._stopped.wait(self._lease_seconds / 4):
+                try:
+                    services.renew_evaluation(self._lease, lease_seconds=self._lease_seconds)
+                except EvaluationLost:
+                    self._lost.set()
+                    return
+                except DatabaseError:
+                    log.warning("evaluation.renewal_failed", extra={"evaluation": str(self._lease.evaluation_id)})
+                    connection.close()
+        finally:
+            connection.close()
+
+
+def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], datetime]) -> bool:
+    """Claim, score and finish one evaluation; False when there was nothing to do or somebody else did it."""
+    lease_seconds = current_intervals().evaluation_lease_seconds
+    lease = services.claim_evaluation(evaluation_id=evaluation_id, worker=worker, lease_seconds=lease_seconds)
+    if lease is None:
+        return False
+    try:
+        with LeaseKeeper(lease, lease_seconds=lease_seconds) as keeper:
+            evaluation = Evaluation.objects.select_related(
+                "protocol",
+                "testset",
+                "submission__challenge",
+                "submission__phase",
+                "submission__team",
+                "submission__image",
+                "submission__predictions",
+            ).get(id=evaluation_id)
+            protocol = specs.protocol_of(evaluation)
+            score_missing_cases(evaluation=evaluation, protocol=protocol, check=keeper.check)
+            results = collect_results(evaluation=evaluation, protocol=protocol, now=clock())
+    except EvaluationLost:
+        return False
+    except Exception as error:  # every fault of ours puts the evaluation back; the reaper counts the attempts
+        log.exception("evaluation.failed", extra={"evaluation": str(evaluation_id)})
+        services.release_evaluation(lease, error=f"{type(error).__name__}: {error}")
+        flow.give_up_scoring(evaluation_id=evaluation_id, now=clock())
+        return False
+    return flow.finish_scoring(lease=lease, results=results, now=clock())
+
+
+def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Callable[[], None]) -> None:
+    """Score every case of the reference list that has no scores yet."""
+    case_runs = {row.case_id: row for row in CaseRun.objects.filter(run=evaluation.run)}
+    stored = set(evaluation.case_scores.values_list("case_id", flat=True))
+    scratch_root = Path(settings.SCRATCH_ROOT)
+    scratch_root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for case in evaluation.testset.cases.all():
+        if case.pk in stored:
+            continue
+        check()
+        case_run = case_runs.get(case.pk) or case_runs.get(None)
+        with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
+            prepared = specs.prepare_case(
+                case=case, case_run=case_run, document=evaluation.protocol.document, scratch=Path(scratch)
+            )
+            result = score_case(
+                protocol=protocol,
+                case_id=case.case_id,
+                references=prepared.references,
+                predictions=prepared.predictions,
+                failure=prepared.failure,
+            )
+        scores = [row.to_json() for row in result.rows]
+        services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)
+        if result.backend and result.backend != evaluation.backend:
+            evaluation.backend = result.backend
+
+
+def collect_results(*, evaluation: Evaluation, protocol: Protocol, now: datetime) -> dict[str, Any]:
+    """Aggregates and the signed receipt, from the stored scores of all cases."""
+    rows = list(CaseScores.objects.filter(evaluation=evaluation).select_related("case").order_by("case__position"))
+    results = [specs.stored_result(row, backend=evaluation.backend) for row in rows]
+    aggregates = summarise(protocol, results, {row.case.case_id: row.case.attributes for row in rows})
+    evaluation.evaluator_version = evaluator_version
+    key = receipts.signing_key(folder=Path(settings.KEY_FOLDER))
+    receipt = receipts.sign(receipts.build_receipt(evaluation, scores=rows, now=now), key=key)
+    return {
+        "aggregates": aggregates,
+        "receipt": receipt,
+        "backend": evaluation.backend,
+        "evaluator_version": evaluator_version,
+    }

@@ -1,0 +1,44 @@
+"""Every Celery door. A task takes an id, calls one function, and survives being run twice, late, or never.
+
+Messages are acknowledged when they arrive: nothing is lost with one, because the reaper rings again for whatever still waits.
+"""
+
+import os
+import socket
+from uuid import UUID
+
+from celery import shared_task
+from django.utils import timezone
+
+from assay.leaderboards.services import rebuild_leaderboard
+from assay.workflow import checking, reaper, scoring
+
+
+def worker_name() -> str:
+    """How this process calls itself in leases."""
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
+@shared_task(name="assay.workflow.tasks.check", queue="workflow", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+def check(submission_id: str) -> None:
+    """A submission may want checking."""
+    checking.check_submission(submission_id=UUID(submission_id), clock=timezone.now)
+
+
+@shared_task(name="assay.workflow.tasks.score", queue="scoring", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+def score(evaluation_id: str) -> None:
+    """An evaluation may want scoring."""
+    scoring.score_evaluation(evaluation_id=UUID(evaluation_id), worker=worker_name(), clock=timezone.now)
+
+
+@shared_task(name="assay.workflow.tasks.rebuild", queue="workflow", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+def rebuild(phase_id: int) -> None:
+    """A leaderboard may want rebuilding; once more when it was asked for meanwhile."""
+    while rebuild_leaderboard(phase_id=phase_id, now=timezone.now()):
+        pass
+
+
+@shared_task(name="assay.workflow.tasks.reap", queue="workflow", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+def reap() -> None:
+    """Look after everything that has not ended."""
+    reaper.reap(now=timezone.now())
