@@ -5,7 +5,7 @@ from ninja import NinjaAPI
 from assay.api.auth import SIGNED_IN
 from assay.api.errors import translate_errors
 from assay.api.throttling import AddressThrottle, PersonThrottle
-from assay.api.v1 import accounts, challenges, testsets, uploads
+from assay.api.v1 import accounts, challenges, node, testsets, uploads
 
 api = NinjaAPI(
     title="Assay",
@@ -22,3 +22,4 @@ api.add_router("", accounts.router, tags=["people"])
 api.add_router("/challenges", challenges.router, tags=["challenges"])
 api.add_router("/challenges", testsets.router, tags=["test sets"])
 api.add_router("/uploads", uploads.router, tags=["uploads"])
+api.add_router("/node", node.router, tags=["node"])

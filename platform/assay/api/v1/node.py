@@ -1,0 +1,260 @@
+"""The one door of a node: claim, keep, hand back, record; files in, files out. Everything is bound to the lease it holds.
+
+A node has a token and nothing else: no database credentials, no references, no storage. It sees the image and the input images
+of the case run it holds, for as long as it holds it.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import IO, Any, BinaryIO, cast
+from uuid import UUID
+
+from django.core import signing
+from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.utils import timezone
+from ninja import Router, Schema
+from ninja.security import HttpBearer
+
+from assay.accounts.errors import NotFoundError
+from assay.runs import leases, nodes, services
+from assay.runs.intervals import current_intervals
+from assay.runs.models import CaseRun, Node
+from assay.runs.services import Ending
+from assay.runs.specs import limits_of, resources_of, work_order
+from assay.testsets import storage
+from assay.workflow import flow
+from containers.verdicts import Verdict
+
+SIGNING_SALT = "assay.node.files"
+LOG_NAME = "log"
+CHUNK_BYTES = 2**20
+RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+
+
+class NodeToken(HttpBearer):
+    """Recognises a node by its token; what it may do is in the lease it holds."""
+
+    def authenticate(self, request: HttpRequest, token: str) -> Node | None:  # noqa: ARG002  ninja's signature
+        return nodes.find_node(token)
+
+
+router = Router(tags=["node"], auth=NodeToken())
+
+
+class Hello(Schema):
+    """What a node says of itself when it starts."""
+
+    slots: int = 1
+    inventory: dict[str, Any] = {}
+
+
+class Claim(Schema):
+    """A node with a free slot."""
+
+    slots: int = 1
+    cached_images: list[str] = []
+    inventory: dict[str, Any] = {}
+
+
+class Held(Schema):
+    """A lease, as every write names it."""
+
+    case_run_id: UUID
+    fence: int
+
+
+class Release(Held):
+    """A lease handed back without a result. `counts`: it was a fault (of ours), not an orderly shutdown."""
+
+    reason: str = ""
+    counts: bool = True
+
+
+class RecordedOutput(Schema):
+    """An output file that was sent before."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+class Record(Held):
+    """How a case run ended."""
+
+    verdict: Verdict
+    reason: str = ""
+    exit_code: int | None = None
+    usage: dict[str, Any] = {}
+    outputs: list[RecordedOutput] = []
+
+
+def node_of(request: HttpRequest) -> Node:
+    """The node that is asking."""
+    node: Node = request.auth  # type: ignore[attr-defined]  # ninja puts there what NodeToken returned
+    return node
+
+
+@router.post("/register", summary="Start: what a node had before it died goes back in the line")
+def register(request: HttpRequest, hello: Hello) -> dict[str, Any]:
+    node, now, intervals = node_of(request), timezone.now(), current_intervals()
+    services.see_node(node=node, now=now, inventory=hello.inventory, slots=hello.slots)
+    for case_run in services.leases_of(node=node):
+        flow.release(
+            case_run_id=case_run.id,
+            fence=case_run.fence,
+            reason="node_restarted",
+            now=now,
+            actor_label=f"node {node.name}",
+            counts=True,
+        )
+    return {
+        "name": node.name,
+        "pool": node.pool,
+        "lease_seconds": intervals.lease_seconds,
+        "heartbeat_seconds": intervals.heartbeat_seconds,
+    }
+
+
+@router.post("/claim", summary="The next case run of the pool, or 204")
+def claim(request: HttpRequest, wish: Claim) -> Any:
+    node, now, intervals = node_of(request), timezone.now(), current_intervals()
+    services.see_node(node=node, now=now, inventory=wish.inventory or None)
+    case_run = flow.claim(node=node, now=now) if node.status == Node.Status.ACTIVE else None
+    if case_run is None:
+        return HttpResponse(status=204)
+    cases = [case_run.case] if case_run.case else list(case_run.run.submission.testset.cases.all())
+    return work_order(
+        case_run=case_run,
+        cases=cases,
+        sign=lambda key: file_address(request, case_run=case_run, key=key),
+        lease_seconds=intervals.lease_seconds,
+        heartbeat_seconds=intervals.heartbeat_seconds,
+    )
+
+
+@router.post("/heartbeat", summary="Keep the lease; says whether to cancel")
+def heartbeat(request: HttpRequest, held: Held) -> dict[str, Any]:
+    node, intervals = node_of(request), current_intervals()
+    services.see_node(node=node, now=timezone.now())
+    is_cancelled = leases.renew_lease(
+        case_run_id=held.case_run_id, fence=held.fence, node_id=node.pk, lease_seconds=intervals.lease_seconds
+    )
+    return {"cancel": is_cancelled, "lease_seconds": intervals.lease_seconds}
+
+
+@router.post("/record", summary="How the case run ended")
+def record(request: HttpRequest, said: Record) -> dict[str, str]:
+    case_run = flow.record(
+        node=node_of(request),
+        case_run_id=said.case_run_id,
+        fence=said.fence,
+        ending=Ending(
+            verdict=said.verdict,
+            reason=said.reason[:60],
+            exit_code=said.exit_code,
+            usage=said.usage,
+            outputs=[output.dict() for output in said.outputs],
+        ),
+        now=timezone.now(),
+    )
+    return {"status": case_run.status}
+
+
+@router.post("/release", summary="Hand the lease back without a result")
+def release(request: HttpRequest, given: Release) -> dict[str, str]:
+    node = node_of(request)
+    leases.held(case_run_id=given.case_run_id, fence=given.fence, node_id=node.pk)
+    case_run = flow.release(
+        case_run_id=given.case_run_id,
+        fence=given.fence,
+        reason=given.reason,
+        now=timezone.now(),
+        actor_label=f"node {node.name}",
+        counts=given.counts,
+    )
+    return {"status": case_run.status}
+
+
+@router.put("/case-runs/{case_run_id}/outputs/{path:name}", summary="Send one output file")
+def put_output(request: HttpRequest, case_run_id: UUID, name: str, fence: int) -> dict[str, Any]:
+    node = node_of(request)
+    case_run = leases.held(case_run_id=case_run_id, fence=fence, node_id=node.pk)
+    limits = limits_of(resources_of(case_run.run.submission))
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    stored = storage.save_file(
+        key=f"{attempt_folder(case_run)}/{digest}.nii.gz",
+        stream=cast("IO[bytes]", request),
+        max_bytes=limits.output_bytes,
+    )
+    output = {"name": name, "key": stored.key, "sha256": stored.sha256, "bytes": stored.bytes}
+    services.add_output(case_run_id=case_run_id, fence=fence, node=node, output=output)
+    return {"sha256": stored.sha256, "bytes": stored.bytes}
+
+
+@router.put("/case-runs/{case_run_id}/log", summary="Send the log")
+def put_log(request: HttpRequest, case_run_id: UUID, fence: int) -> dict[str, Any]:
+    node = node_of(request)
+    case_run = leases.held(case_run_id=case_run_id, fence=fence, node_id=node.pk)
+    limits = limits_of(resources_of(case_run.run.submission))
+    stored = storage.save_file(
+        key=f"{attempt_folder(case_run)}/{LOG_NAME}", stream=cast("IO[bytes]", request), max_bytes=limits.log_bytes
+    )
+    services.set_log(case_run_id=case_run_id, fence=fence, node=node, key=stored.key)
+    return {"bytes": stored.bytes}
+
+
+@router.get("/files/{signed}", auth=None, url_name="node-file", summary="One file of the case run that is held")
+def get_file(request: HttpRequest, signed: str) -> Any:
+    try:
+        ticket = signing.loads(
+            signed, salt=SIGNING_SALT, max_age=timedelta(seconds=current_intervals().signed_url_seconds)
+        )
+    except signing.BadSignature:
+        raise NotFoundError("There is no such file.", what_to_do="Claim again to get fresh addresses.") from None
+    is_held = CaseRun.objects.filter(
+        id=ticket["case_run"], fence=ticket["fence"], status=CaseRun.Status.RUNNING
+    ).exists()
+    if not is_held:
+        raise NotFoundError("There is no such file.", what_to_do="Claim again to get fresh addresses.")
+    return send_file(key=ticket["key"], wanted=request.headers.get("Range", ""))
+
+
+def file_address(request: HttpRequest, *, case_run: CaseRun, key: str) -> str:
+    """A short-lived address for one stored file, good for as long as this lease is."""
+    ticket = {"case_run": str(case_run.id), "fence": case_run.fence, "key": key}
+    path = request.path.removesuffix("/claim")
+    return f"{path}/files/{signing.dumps(ticket, salt=SIGNING_SALT)}"
+
+
+def attempt_folder(case_run: CaseRun) -> str:
+    """Where an attempt's artefacts lie: attempts never overwrite one another."""
+    return f"runs/{case_run.run_id}/{case_run.position}/a{case_run.attempt}"
+
+
+def send_file(*, key: str, wanted: str) -> HttpResponse | StreamingHttpResponse:
+    """A stored file, or the rest of it from where a broken download stopped."""
+    size, file = storage.size(key), storage.open_file(key)
+    match = RANGE.fullmatch(wanted)
+    if match is None:
+        return FileResponse(file, content_type="application/octet-stream", headers={"Accept-Ranges": "bytes"})
+    start, end = int(match[1]), min(int(match[2] or size - 1), size - 1)
+    if start > end:
+        file.close()
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
+    file.seek(start)
+    answer = StreamingHttpResponse(
+        pieces(file, length=end - start + 1), status=206, content_type="application/octet-stream"
+    )
+    answer.headers["Content-Range"] = f"bytes {start}-{end}/{size}"
+    answer.headers["Content-Length"] = str(end - start + 1)
+    return answer
+
+
+def pieces(file: BinaryIO, *, length: int) -> Iterator[bytes]:
+    """`length` bytes of a file, piece by piece."""
+    with file:
+        while length > 0 and (piece := file.read(min(CHUNK_BYTES, length))):
+            length -= len(piece)
+            yield piece

@@ -1,0 +1,231 @@
+"""The agent of a node: woken or polling, it claims a case run, runs it, checks and sends what came of it, and records.
+
+Theory of operation. Every slot is a thread with an engine connection of its own, doing the same small loop. All truth is on
+the server: an agent may die at any moment, and what it held is given to somebody else when the lease runs out (or at once,
+when it registers again). Before anything is written, the lease is looked at; a write under a lost lease is refused anyway.
+What the algorithm did is recorded; what went wrong on our side is released, so that the case is tried again and nobody is
+charged.
+"""
+
+import logging
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from assay.node.http import LeaseGone, NodeApi, NodeApiProblem
+from assay.node.images import ImageShelf
+from assay.node.lease import LeaseGuard
+from assay.node.orders import OrderInvalid, WorkOrder
+from containers.engine import OWNER_LABEL, Engine
+from containers.runner import remove_strays, run
+from containers.spec import RunResult
+from containers.verdicts import Verdict
+from evaluator.errors import InvalidVolume
+from evaluator.volumes import canonicalise
+
+log = logging.getLogger(__name__)
+
+
+class Doorbell(Protocol):
+    """What wakes an idle agent."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when it rings, or after `seconds`."""
+
+
+class Polling:
+    """No doorbell: wait the time out, or until the agent stops."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+
+    def wait(self, seconds: float) -> None:
+        """As the protocol says."""
+        self._stopping.wait(seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentOptions:
+    """How one agent runs."""
+
+    folder: Path
+    owner: str
+    """`<installation>/<node>`: marks our containers, so that agents sharing an engine leave each other's alone."""
+    slots: int = 1
+    poll_seconds: float = 5.0
+    grace_seconds: float = 30.0
+    """How long a running case may go on after SIGTERM before its lease is handed back."""
+    inventory: dict[str, Any] = field(default_factory=dict)
+
+
+class Agent:
+    """Runs until it is told to stop."""
+
+    def __init__(
+        self, *, api: NodeApi, options: AgentOptions, open_engine: Callable[[], AbstractContextManager[Engine]]
+    ) -> None:
+        self._api = api
+        self._options = options
+        self._open_engine = open_engine
+        self._images = ImageShelf(folder=options.folder / "images", api=api)
+        self._stopping = threading.Event()
+        self._aborting = threading.Event()
+        self._names: set[str] = set()
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set once no new work is taken."""
+        return self._stopping
+
+    def start(self) -> None:
+        """Say hello and clear away what an earlier life of this node left behind."""
+        self._api.register(slots=self._options.slots, inventory=self._options.inventory)
+        scratch = self._options.folder / "scratch"
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._open_engine() as engine:
+            removed = remove_strays(engine, owner=self._options.owner, keep=set(), scratch=scratch)
+        log.info("agent.started", extra={"slots": self._options.slots, "strays_removed": removed})
+
+    def serve(self, doorbell: Doorbell) -> None:
+        """Work until `stop`; returns when every slot has ended."""
+        slots = [
+            threading.Thread(target=self._serve_slot, args=(doorbell,), name=f"slot {number}")
+            for number in range(self._options.slots)
+        ]
+        for slot in slots:
+            slot.start()
+        for slot in slots:
+            slot.join()
+        log.info("agent.stopped")
+
+    def stop(self) -> None:
+        """Take no new work; running cases get their grace, then their leases are handed back."""
+        self._stopping.set()
+        timer = threading.Timer(self._options.grace_seconds, self._aborting.set)
+        timer.daemon = True
+        timer.start()
+
+    def work_once(self, engine: Engine) -> bool:
+        """Claim one case run and see it through; False when there was none."""
+        try:
+            order = self._api.claim(slots=self._options.slots, cached_images=[])
+        except NodeApiProblem as error:
+            log.warning("claim.failed", extra={"why": str(error)})
+            return False
+        except OrderInvalid:
+            log.exception("order.invalid")
+            return False
+        if order is None:
+            return False
+        self._execute(order, engine=engine)
+        return True
+
+    def _serve_slot(self, doorbell: Doorbell) -> None:
+        with self._open_engine() as engine:
+            while not self._stopping.is_set():
+                if not self.work_once(engine):
+                    doorbell.wait(self._options.poll_seconds)
+
+    def _execute(self, order: WorkOrder, *, engine: Engine) -> None:
+        folder = Path(tempfile.mkdtemp(dir=self._scratch(), prefix="case-"))
+        try:
+            with LeaseGuard(api=self._api, order=order) as guard:
+                self._run_and_record(order, engine=engine, guard=guard, folder=folder)
+        except LeaseGone as error:
+            log.warning("result.discarded", extra={"container": order.container_name, "why": str(error)})
+        except NodeApiProblem as error:
+            self._release(order, reason="node_api", why=str(error), counts=True)
+        except Exception as error:  # whatever broke here is ours: the case is tried again, and the agent lives on
+            log.exception("agent.fault", extra={"container": order.container_name})
+            self._release(order, reason=type(error).__name__, why=str(error), counts=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _run_and_record(self, order: WorkOrder, *, engine: Engine, guard: LeaseGuard, folder: Path) -> None:
+        inputs = folder / "inputs"
+        self._images.provide(order, engine=engine)
+        fetch_inputs(order, api=self._api, folder=inputs)
+        result = run(
+            order.run_spec(input_dir=inputs),
+            engine=engine,
+            scratch=folder,
+            should_cancel=lambda: guard.should_stop() or self._aborting.is_set(),
+            labels={OWNER_LABEL: self._options.owner},
+        )
+        if guard.is_lost:
+            raise LeaseGone("the lease ran out while the container ran")
+        if self._aborting.is_set() and result.verdict == Verdict.CANCELLED and not guard.is_cancelled:
+            self._release(order, reason="node_stopping", why="shutdown", counts=False)
+            return
+        if result.verdict == Verdict.INFRASTRUCTURE:
+            self._release(order, reason=result.reason, why="the runner could not run it", counts=True)
+            return
+        self._send(order, result=result, folder=folder)
+
+    def _send(self, order: WorkOrder, *, result: RunResult, folder: Path) -> None:
+        verdict, reason, files = check_outputs(order, result=result, folder=folder)
+        if result.log:
+            self._api.put_log(order, log=result.log)
+        for name, path, _ in files:
+            self._api.put_output(order, name=name, path=path)
+        self._api.record(
+            order,
+            {
+                "verdict": verdict,
+                "reason": reason,
+                "exit_code": result.exit_code,
+                "usage": result.usage,
+                "outputs": [{"name": n, "sha256": s, "bytes": p.stat().st_size} for n, p, s in files],
+            },
+        )
+        log.info("case_run.recorded", extra={"container": order.container_name, "verdict": verdict, "reason": reason})
+
+    def _release(self, order: WorkOrder, *, reason: str, why: str, counts: bool) -> None:
+        log.warning("case_run.released", extra={"container": order.container_name, "reason": reason, "why": why})
+        try:
+            self._api.release(order, reason=reason, counts=counts)
+        except (LeaseGone, NodeApiProblem) as error:
+            log.warning("release.failed", extra={"container": order.container_name, "why": str(error)})
+
+    def _scratch(self) -> Path:
+        scratch = self._options.folder / "scratch"
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return scratch
+
+
+def fetch_inputs(order: WorkOrder, *, api: NodeApi, folder: Path) -> None:
+    """Put the case's input images where the container will see them, and nothing else."""
+    folder.mkdir(mode=0o755)
+    for file in order.inputs:
+        destination = folder / file.path
+        destination.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        api.fetch(file, destination=destination)
+        destination.chmod(0o444)
+
+
+def check_outputs(
+    order: WorkOrder, *, result: RunResult, folder: Path
+) -> tuple[Verdict, str, list[tuple[str, Path, str]]]:
+    """The verdict once the strict reader has seen every output, and the canonical files: name, path, sha256."""
+    if result.verdict != Verdict.OK:
+        return result.verdict, result.reason, []
+    collected = {output.name: output.path for output in result.outputs}
+    files = []
+    for place, expected in enumerate(order.outputs):
+        canonical = folder / f"canonical-{place}.nii.gz"
+        try:
+            made = canonicalise(
+                source=collected[expected.spec.name],
+                destination=canonical,
+                grid=expected.grid,
+                allowed_values=order.allowed_values,
+            )
+        except InvalidVolume as problem:
+            return Verdict.OUTPUT_INVALID, str(problem.reason), []
+        files.append((expected.spec.name, canonical, made.sha256))
+    return Verdict.OK, "", files

@@ -1,0 +1,179 @@
+"""The node's side of the node API: one method per door, retries where a repeat is harmless, files checked by hash."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from assay.node.orders import FileOrder, WorkOrder, parse_order
+
+CHUNK_BYTES = 2**20
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+class LeaseGone(Exception):
+    """The server says that this lease is no longer ours: stop and discard."""
+
+
+class NodeApiProblem(Exception):
+    """The server refused, or could not be reached; the text is for the operator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beat:
+    """The answer to a heartbeat."""
+
+    is_cancelled: bool
+    lease_seconds: float
+
+
+class NodeApi:
+    """Speaks for one node. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        token: str,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._http = httpx.Client(
+            base_url=url.rstrip("/"),
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=httpx.Timeout(30.0, read=120.0),
+            transport=transport,
+            follow_redirects=False,
+        )
+        self._sleep = sleep
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    def register(self, *, slots: int, inventory: Mapping[str, Any]) -> dict[str, Any]:
+        """Say hello; what this node held before goes back in the line."""
+        answer: dict[str, Any] = self._json(
+            "POST", "/api/v1/node/register", {"slots": slots, "inventory": dict(inventory)}
+        )
+        return answer
+
+    def claim(self, *, slots: int, cached_images: list[str]) -> WorkOrder | None:
+        """The next case run, or None."""
+        answer = self._send(
+            "POST", "/api/v1/node/claim", json={"slots": slots, "cached_images": cached_images}, retries=0
+        )
+        return None if answer.status_code == httpx.codes.NO_CONTENT else parse_order(answer.json())
+
+    def heartbeat(self, order: WorkOrder) -> Beat:
+        """Keep the lease. Raises LeaseGone."""
+        answer = self._json("POST", "/api/v1/node/heartbeat", _lease(order), retries=0)
+        return Beat(is_cancelled=bool(answer["cancel"]), lease_seconds=float(answer["lease_seconds"]))
+
+    def record(self, order: WorkOrder, ending: Mapping[str, Any]) -> None:
+        """Say how it ended. Raises LeaseGone."""
+        self._json("POST", "/api/v1/node/record", {**_lease(order), **ending})
+
+    def release(self, order: WorkOrder, *, reason: str, counts: bool) -> None:
+        """Hand the lease back without a result. Raises LeaseGone."""
+        self._json("POST", "/api/v1/node/release", {**_lease(order), "reason": reason, "counts": counts})
+
+    def put_output(self, order: WorkOrder, *, name: str, path: Path) -> None:
+        """Send one output file. Raises LeaseGone."""
+        address = f"/api/v1/node/case-runs/{order.case_run_id}/outputs/{quote(name)}"
+        self._put(address, order=order, content=path)
+
+    def put_log(self, order: WorkOrder, *, log: bytes) -> None:
+        """Send the container's log. Raises LeaseGone."""
+        self._put(f"/api/v1/node/case-runs/{order.case_run_id}/log", order=order, content=log)
+
+    def fetch(self, file: FileOrder, *, destination: Path) -> None:
+        """Download a file, going on where a broken connection stopped, and check it. Raises NodeApiProblem."""
+        for pause in (*RETRY_SECONDS, None):
+            try:
+                self._download(file, destination=destination)
+                break
+            except (httpx.TransportError, httpx.HTTPStatusError) as error:
+                if pause is None or _is_refusal(error):
+                    raise NodeApiProblem(f"{file.path} could not be fetched: {error}") from error
+                self._sleep(pause)
+        with destination.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != file.sha256:
+            destination.unlink()
+            raise NodeApiProblem(f"{file.path} arrived with sha256 {found}; expected {file.sha256}")
+
+    def _download(self, file: FileOrder, *, destination: Path) -> None:
+        have = destination.stat().st_size if destination.exists() else 0
+        if have >= file.bytes > 0:
+            return
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        with self._http.stream("GET", file.url, headers=headers) as answer:
+            answer.raise_for_status()
+            mode = "ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb"
+            with destination.open(mode) as target:
+                for piece in answer.iter_bytes(CHUNK_BYTES):
+                    target.write(piece)
+
+    def _put(self, address: str, *, order: WorkOrder, content: Path | bytes) -> None:
+        for pause in (*RETRY_SECONDS, None):
+            try:
+                if isinstance(content, Path):
+                    with content.open("rb") as stream:
+                        answer = self._http.put(address, params={"fence": order.fence}, content=stream)
+                else:
+                    answer = self._http.put(address, params={"fence": order.fence}, content=content)
+            except httpx.TransportError as error:
+                answer, problem = None, error
+            if answer is not None and answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                _check(answer)
+                return
+            if pause is None:
+                raise NodeApiProblem(f"PUT {address} failed: {answer.status_code if answer is not None else problem}")
+            self._sleep(pause)
+
+    def _json(self, method: str, address: str, body: Mapping[str, Any], *, retries: int = len(RETRY_SECONDS)) -> Any:
+        return self._send(method, address, json=body, retries=retries).json()
+
+    def _send(self, method: str, address: str, *, json: Mapping[str, Any], retries: int) -> httpx.Response:
+        for pause in (*RETRY_SECONDS[:retries], None):
+            try:
+                answer = self._http.request(method, address, json=json)
+            except httpx.TransportError as error:
+                if pause is None:
+                    raise NodeApiProblem(f"{method} {address} did not get through: {error!r}") from error
+            else:
+                if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR or pause is None:
+                    _check(answer)
+                    return answer
+            self._sleep(pause)
+        raise AssertionError("the last round returns or raises")
+
+
+def _lease(order: WorkOrder) -> dict[str, Any]:
+    return {"case_run_id": order.case_run_id, "fence": order.fence}
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR
+
+
+def _check(answer: httpx.Response) -> None:
+    if answer.is_success:
+        return
+    text = _message(answer)
+    if answer.status_code == httpx.codes.CONFLICT:
+        raise LeaseGone(text)
+    raise NodeApiProblem(f"{answer.request.method} {answer.request.url.path}: {answer.status_code}: {text}")
+
+
+def _message(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:300]

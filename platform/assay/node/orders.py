@@ -1,0 +1,116 @@
+"""The node API's work order as this side reads it: frozen records, checked where a wrong value could do harm here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from containers.spec import Limits, OutputSpec, RunSpec
+from evaluator.volumes import Grid
+
+
+class OrderInvalid(Exception):
+    """The work order cannot be carried out as it stands; the text says what was found and expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOrder:
+    """One file to fetch: where it goes below the input mount, what it must be, where it is."""
+
+    path: str
+    sha256: str
+    bytes: int
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedOutput:
+    """One file the algorithm must write, and the grid its voxels must lie on."""
+
+    spec: OutputSpec
+    grid: Grid | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkOrder:
+    """One case run under a lease."""
+
+    case_run_id: str
+    fence: int
+    container_name: str
+    lease_seconds: float
+    heartbeat_seconds: float
+    image_id: str
+    image: FileOrder
+    inputs: tuple[FileOrder, ...]
+    limits: Limits
+    command: tuple[str, ...] | None
+    environment: Mapping[str, str]
+    input_mount: str
+    output_mount: str
+    profile: str
+    outputs: tuple[ExpectedOutput, ...]
+    allowed_values: frozenset[int] | None
+
+    def run_spec(self, *, input_dir: Path) -> RunSpec:
+        """What the runner is given."""
+        return RunSpec(
+            name=self.container_name,
+            image_id=self.image_id,
+            input_dir=input_dir,
+            outputs=tuple(output.spec for output in self.outputs),
+            limits=self.limits,
+            command=self.command,
+            environment=dict(self.environment),
+            input_mount=self.input_mount,
+            output_mount=self.output_mount,
+            profile=self.profile,
+        )
+
+
+def parse_order(document: Mapping[str, Any]) -> WorkOrder:
+    """Read a work order. Raises OrderInvalid."""
+    try:
+        return _parse(document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise OrderInvalid(f"the work order cannot be read ({error!r}); is this agent as new as the server?") from error
+
+
+def safe_relative(path: str) -> PurePosixPath:
+    """A path that stays below the folder it is joined to. Raises OrderInvalid."""
+    found = PurePosixPath(path)
+    if found.is_absolute() or ".." in found.parts or not found.parts:
+        raise OrderInvalid(f"found the path {path!r}; expected a relative one without '..'")
+    return found
+
+
+def _parse(document: Mapping[str, Any]) -> WorkOrder:
+    spec, image = document["spec"], document["image"]
+    command, allowed = spec.get("command"), document.get("allowed_values")
+    return WorkOrder(
+        case_run_id=document["case_run_id"],
+        fence=int(document["fence"]),
+        container_name=document["container_name"],
+        lease_seconds=float(document["lease_seconds"]),
+        heartbeat_seconds=float(document["heartbeat_seconds"]),
+        image_id=image["image_id"],
+        image=FileOrder(path="image.tar", sha256=image["sha256"], bytes=int(image["bytes"]), url=image["url"]),
+        inputs=tuple(
+            FileOrder(path=str(safe_relative(f["path"])), sha256=f["sha256"], bytes=int(f["bytes"]), url=f["url"])
+            for f in document["inputs"]
+        ),
+        limits=Limits(**spec["limits"]),
+        command=tuple(command) if command else None,
+        environment=spec.get("environment", {}),
+        input_mount=spec["input_mount"],
+        output_mount=spec["output_mount"],
+        profile=spec["profile"],
+        outputs=tuple(
+            ExpectedOutput(
+                spec=OutputSpec(name=o["name"], path=str(safe_relative(o["path"])), max_bytes=int(o["max_bytes"])),
+                grid=Grid.from_json(o["grid"]) if o.get("grid") else None,
+            )
+            for o in spec["outputs"]
+        ),
+        allowed_values=frozenset(allowed) if allowed is not None else None,
+    )

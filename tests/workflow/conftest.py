@@ -1,0 +1,149 @@
+"""A stage for whole stories: real files, the real API, a scripted engine, and a hand to move everything one step at a time."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+import factories
+import people
+from assay.evaluations.models import Evaluation
+from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.services import rebuild_leaderboard
+from assay.node.agent import Agent, AgentOptions
+from assay.node.http import NodeApi
+from assay.runs.models import Node
+from assay.runs.nodes import enrol_node
+from assay.submissions.models import Submission
+from assay.testsets import storage
+from assay.testsets.models import Case
+from assay.workflow import checking, scoring
+from containers.fake_engine import FakeCall, FakeEnding, FakeEngine
+from evaluator.volumes import Grid, Volume, write_canonical
+
+Script = Callable[[FakeCall], FakeEnding]
+NUMBERS = count()
+
+
+def label_map(seed: int) -> np.ndarray:
+    """A 4×4×4 label map with both labels."""
+    labels = np.zeros((4, 4, 4), dtype=np.uint8)
+    labels[1:3, 1:3, 1:3] = 1
+    labels[0, 0, seed % 4] = 2
+    return labels
+
+
+def nifti_bytes(array: np.ndarray, folder: Path) -> bytes:
+    """A label map as the canonical writer spells it."""
+    path = folder / f"{next(NUMBERS)}.nii.gz"
+    write_canonical(Volume(array=array, grid=Grid.from_json(factories.GRID)), path)
+    return path.read_bytes()
+
+
+def copy_input(call: FakeCall) -> FakeEnding:
+    """The perfect algorithm: on this stage the input image is the reference."""
+    for source in call.input_dir.iterdir():
+        (call.output_dir / source.name).write_bytes(source.read_bytes())
+    return FakeEnding()
+
+
+def send_through(client: Client) -> httpx.MockTransport:
+    """httpx into Django's test client: the same thread, the same connection, the real views."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        headers = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in request.headers.items()}
+        answer = client.generic(
+            request.method,
+            request.url.raw_path.decode(),
+            data=request.read(),
+            content_type=request.headers.get("content-type", "application/octet-stream"),
+            **headers,
+        )
+        content = b"".join(answer.streaming_content) if answer.streaming else answer.content
+        return httpx.Response(answer.status_code, content=content, headers=dict(answer.headers))
+
+    return httpx.MockTransport(handle)
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """The scene with files behind it, one enrolled node, and what moves a story on."""
+
+    scene: people.Scene
+    folder: Path
+    node: Node
+    token: str
+    script: Script = copy_input
+
+    def submit(self, **fields) -> Submission:
+        """A submission that was received, as the API leaves it."""
+        return factories.submission(phase=self.scene.phase, team=fields.pop("team", self.scene.team), **fields)
+
+    def api(self) -> NodeApi:
+        """The node's client."""
+        return NodeApi(
+            url="http://testserver", token=self.token, transport=send_through(Client()), sleep=lambda _: None
+        )
+
+    def agent(self) -> tuple[Agent, FakeEngine]:
+        """A fresh agent of the node, and its engine."""
+        engine = FakeEngine(self.script)
+        options = AgentOptions(folder=self.folder / "node", owner="test/node-1")
+        return Agent(api=self.api(), options=options, open_engine=lambda: engine), engine
+
+    def check(self) -> None:
+        for pk in Submission.objects.filter(status__in=["received", "checking"]).values_list("pk", flat=True):
+            checking.check_submission(submission_id=pk, clock=timezone.now)
+
+    def run_cases(self, *, at_most: int = 1000) -> int:
+        agent, engine = self.agent()
+        worked = 0
+        while worked < at_most and agent.work_once(engine):
+            worked += 1
+        assert not engine.containers, "a container was left"
+        return worked
+
+    def score(self) -> None:
+        for pk in Evaluation.objects.filter(status="queued").values_list("pk", flat=True):
+            scoring.score_evaluation(evaluation_id=pk, worker="test", clock=timezone.now)
+
+    def rank(self) -> None:
+        for pk in Leaderboard.objects.values_list("phase_id", flat=True):
+            rebuild_leaderboard(phase_id=pk, now=timezone.now())
+
+    def play(self) -> None:
+        """Everything, until nothing moves."""
+        self.check()
+        while self.run_cases():
+            pass
+        self.score()
+        self.rank()
+
+
+def put_files(*, case: Case, folder: Path) -> None:
+    """Store the case's reference, and the very same file as its input image."""
+    content = nifti_bytes(label_map(case.position), folder)
+    for file in [*case.inputs, *case.references]:
+        stored = storage.save_file(key=file["key"], stream=io.BytesIO(content), max_bytes=2**20)
+        file.update(sha256=stored.sha256, bytes=stored.bytes)
+    case.save()
+
+
+@pytest.fixture
+def stage(scene, tmp_path) -> Stage:
+    """Olga's phase with two real cases and a node of the default pool."""
+    now = timezone.now()
+    scene.phase.opens_at, scene.phase.closes_at = now - timedelta(days=1), now + timedelta(days=1)
+    scene.phase.save()
+    for case in scene.phase.chosen_testset.testset.cases.all():
+        put_files(case=case, folder=tmp_path)
+    node, token = enrol_node(name="node-1", pool="default", slots=1, by=scene.stan, now=now)
+    return Stage(scene=scene, folder=tmp_path, node=node, token=token)
