@@ -15,6 +15,7 @@ Cleaning up is the reverse order on every path: container, then its cgroup, then
 dies in between leaves a container with its owner's label and a folder with a free lock: `remove_strays` finds both.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -23,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from containers.arguments import LEGACY, OPEN_FILES, Mount, container_body, user_of
+from containers.arguments import LEGACY, OPEN_FILES, Mount, capacity_bytes, container_body, user_of
 from containers.collect import collect_outputs
-from containers.engine import ContainerState, Engine, EngineFacts
+from containers.engine import ContainerState, Engine, EngineFacts, ImageFacts
 from containers.errors import (
     ContainerStuck,
     EngineError,
@@ -35,11 +36,12 @@ from containers.errors import (
     NameTaken,
     WorkspaceError,
 )
+from containers.keeper import KEEPER_SUFFIX, OUTPUT_SUFFIX, WORK_SUFFIX, engine_volumes, fetch, tmpfs_options
 from containers.spec import RunResult, RunSpec
 from containers.telemetry import Cgroup, cgroup_of_process, parent_cgroup
 from containers.verdicts import Ending, Reason, judge
 from containers.watchdog import Clock, SystemClock, Watch, excess
-from containers.workspace import OutputStore, Workspace, best_store, sweep, workspace
+from containers.workspace import INODE_SLACK, OutputStore, Workspace, best_store, sweep, workspace
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ IMAGE_PROBLEMS = {
     "exec format error": Reason.ENTRY_POINT_NOT_RUNNABLE,
     "no command specified": Reason.ENTRY_POINT_NOT_RUNNABLE,
     "chdir to cwd": Reason.ENTRY_POINT_NOT_RUNNABLE,
+    "failed to copy files": Reason.WORKING_DIR_TOO_LARGE,
     "not a directory": Reason.MOUNT_POINT_BLOCKED,
     "is not directory": Reason.MOUNT_POINT_BLOCKED,
 }
@@ -80,26 +83,31 @@ def run(
         facts = engine.facts()
         store = store or (OutputStore.DIRECTORY if facts.is_scripted else best_store())
         user = user_of(spec.profile)
-        with workspace(
-            scratch=scratch,
-            store=store,
-            input_dir=spec.input_dir,
-            output_bytes=spec.limits.output_bytes,
-            output_inodes=spec.limits.output_inodes,
-            working_dir_bytes=spec.limits.working_dir_bytes if spec.profile == LEGACY else 0,
-            uid=int(user.partition(":")[0]),
-        ) as space:
+        with contextlib.ExitStack() as stack:
+            space = stack.enter_context(
+                workspace(
+                    scratch=scratch,
+                    store=store,
+                    input_dir=spec.input_dir,
+                    output_bytes=spec.limits.output_bytes,
+                    output_inodes=spec.limits.output_inodes,
+                    working_dir_bytes=spec.limits.working_dir_bytes if spec.profile == LEGACY else 0,
+                    uid=int(user.partition(":")[0]),
+                )
+            )
             sandbox = _Sandbox(
                 spec=spec,
                 engine=engine,
                 facts=facts,
+                image=engine.image_facts(spec.image_id),
                 space=space,
                 user=user,
                 labels=dict(labels or {}),
                 should_cancel=should_cancel,
                 clock=clock or SystemClock(),
             )
-            return sandbox.run(collected=scratch / "collected" / spec.name)
+            keeper_id = stack.enter_context(sandbox.volumes())
+            return sandbox.run(collected=scratch / "collected" / spec.name, keeper_id=keeper_id)
     except (EngineError, WorkspaceError, OSError) as error:
         return failure(error)
 
@@ -137,10 +145,11 @@ def remove_strays(engine: Engine, *, owner: str, keep: set[str], scratch: Path |
     """Remove this owner's containers that are not in `keep`, their volumes, and abandoned workspaces; returns how
     many.
     """
-    strays = [container for container in engine.containers_of(owner) if container.name not in keep]
+    kept = keep | {name + suffix for name in keep for suffix in (KEEPER_SUFFIX, OUTPUT_SUFFIX, WORK_SUFFIX)}
+    strays = [container for container in engine.containers_of(owner) if container.name not in kept]
     for stray in strays:
         engine.remove(stray.container_id)
-    volumes = engine.volumes_of(owner) if not keep else []
+    volumes = [volume for volume in engine.volumes_of(owner) if volume not in kept]
     for volume in volumes:
         engine.remove_volume(volume)
     swept = sweep(scratch) if scratch is not None else 0
@@ -154,13 +163,43 @@ class _Sandbox:
     spec: RunSpec
     engine: Engine
     facts: EngineFacts
+    image: ImageFacts
     space: Workspace
     user: str
     labels: dict[str, str]
     should_cancel: Callable[[], bool]
     clock: Clock
 
-    def run(self, *, collected: Path) -> RunResult:
+    def volumes(self) -> contextlib.AbstractContextManager[str]:
+        """The engine volumes this run needs, and the keeper that holds them where nothing else does (its ID, else "")."""
+        limits = self.spec.limits
+        uid = int(self.user.partition(":")[0])
+        needed: dict[str, dict[str, str]] = {}
+        if self.space.store is OutputStore.KEEPER:
+            needed[self.spec.name + OUTPUT_SUFFIX] = tmpfs_options(
+                size_bytes=capacity_bytes(limits.output_bytes), inodes=limits.output_inodes + INODE_SLACK, uid=uid
+            )
+        if self.working_dir:
+            needed[self.spec.name + WORK_SUFFIX] = (
+                tmpfs_options(size_bytes=limits.working_dir_bytes, inodes=0, uid=uid)
+                if self.space.store is OutputStore.KEEPER
+                else {"type": "none", "o": "bind", "device": str(self.space.working_dir_copy)}
+            )
+        return engine_volumes(
+            engine=self.engine,
+            name=self.spec.name,
+            labels=self.labels,
+            volumes=needed,
+            is_kept=self.space.store is OutputStore.KEEPER,
+        )
+
+    @property
+    def working_dir(self) -> str:
+        """The folder a `legacy` image may write into; empty for everybody else, and for images that stay in `/`."""
+        folder = self.spec.working_dir or self.image.working_dir
+        return folder if self.spec.profile == LEGACY and folder.strip("/") else ""
+
+    def run(self, *, collected: Path, keeper_id: str) -> RunResult:
         """Create, start, watch, remove; then judge what is left."""
         parent = parent_cgroup(key=self.space.key, facts=self.facts, is_root=os.geteuid() == 0)
         cpu_ids = choose_cpus(spec=self.spec, cpu_count=self.facts.cpu_count)
@@ -183,21 +222,15 @@ class _Sandbox:
                 self.engine.remove(container_id)
             if parent is not None:
                 parent.remove()
+        if keeper_id and not self._fetch(keeper_id):
+            watch.output_excess = watch.output_excess or Reason.BYTES_LIMIT
         return self._result(watch=watch, state=state, log=log, cpus=len(cpu_ids), collected=collected)
 
     def _create(self, *, cpu_ids: tuple[int, ...], parent: Cgroup | None) -> str:
         body = container_body(
             spec=self.spec,
-            image=self.engine.image_facts(self.spec.image_id),
-            mounts=(
-                Mount(
-                    kind="bind",
-                    source=str(self.space.input_dir),
-                    target=self.spec.input_mount,
-                    is_read_only=True,
-                ),
-                Mount(kind="bind", source=str(self.space.output_dir), target=self.spec.output_mount),
-            ),
+            image=self.image,
+            mounts=self._mounts(),
             labels=self.labels,
             cpu_ids=cpu_ids,
             user=self.user,
@@ -205,6 +238,26 @@ class _Sandbox:
             cgroup_parent="" if parent is None else f"/{parent.name}",
         )
         return self.engine.create(name=self.spec.name, body=body)
+
+    def _mounts(self) -> tuple[Mount, ...]:
+        spec, space = self.spec, self.space
+        mounts = [Mount(kind="bind", source=str(space.input_dir), target=spec.input_mount, is_read_only=True)]
+        if space.store is OutputStore.KEEPER:
+            mounts.append(Mount(kind="volume", source=spec.name + OUTPUT_SUFFIX, target=spec.output_mount))
+        else:
+            mounts.append(Mount(kind="bind", source=str(space.output_dir), target=spec.output_mount))
+        if self.working_dir:
+            mounts.append(Mount(kind="volume", source=spec.name + WORK_SUFFIX, target=self.working_dir))
+        return tuple(mounts)
+
+    def _fetch(self, keeper_id: str) -> bool:
+        return fetch(
+            engine=self.engine,
+            container_id=keeper_id,
+            volume=self.spec.name + OUTPUT_SUFFIX,
+            destination=self.space.output_dir,
+            limit_bytes=self.spec.limits.output_bytes,
+        )
 
     def _watch(self, *, container_id: str, parent: Cgroup | None) -> Watch:
         def cgroup_of(state: ContainerState) -> Cgroup | None:

@@ -109,7 +109,8 @@ def workspace(
                 if working_dir_bytes:
                     _mount_loop(image=root / "work.img", at=working_copy, limit=working_dir_bytes, inodes=0, uid=uid)
             else:
-                _make_output_folder(output, uid=uid)
+                _make_folder(output, uid=uid)
+                _make_folder(working_copy, uid=uid)
             yield Workspace(
                 key=key,
                 root=root,
@@ -189,7 +190,7 @@ def _share(source: Path, destination: Path) -> None:
     destination.chmod(0o444)
 
 
-def _make_output_folder(folder: Path, *, uid: int) -> None:
+def _make_folder(folder: Path, *, uid: int) -> None:
     folder.mkdir(mode=0o700)
     if os.geteuid() == 0:
         os.chown(folder, uid, uid)

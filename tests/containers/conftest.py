@@ -27,6 +27,11 @@ SMALL = Limits(
 RESULT = OutputSpec(name="result", path="result.txt", max_bytes=4 * MIB)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make guards` names this folder, so that the option is known in time."""
+    parser.addoption("--guards", action="store_true", help="take each guard away and demand that its attack succeeds")
+
+
 class ManualClock:
     """Time that passes only when somebody sleeps."""
 

@@ -1,0 +1,174 @@
+"""A sized tmpfs that outlives the container that filled it, for people who may use the engine but are not root.
+
+A tmpfs volume of the engine exists while some running container has it mounted. The keeper is that container: it runs a program
+of ours, a single system call in a loop that sleeps for ever, from an image that holds nothing else and is made here, so nothing
+has to be downloaded. When the submission has gone, the engine is asked for a tar of the keeper's view of the volume: safe,
+because no program of the submission runs any more and the engine only reads. Entries are recreated one by one in a folder
+of ours; links and special files are kept as what they are, pointing nowhere, so that `collect` names them as it always does.
+"""
+
+import contextlib
+import io
+import os
+import struct
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from containers.arguments import Mount, capacity_bytes
+from containers.engine import Engine
+from containers.errors import EngineRefused, ImageAbsent
+
+KEEPER_SUFFIX = "-keeper"
+OUTPUT_SUFFIX = "-output"
+WORK_SUFFIX = "-work"
+TAG = "assay/keeper"
+NOWHERE = "/nowhere"
+CHUNK_BYTES = 1 << 20
+MOST_ENTRIES = 100_000
+
+SLEEP_FOR_EVER = {
+    # again: mov eax, 34 (pause); syscall; jmp again
+    "amd64": (62, bytes.fromhex("b8220000000f05ebf7")),
+    # again: mov x0..x3, 0; mov x8, 73 (ppoll); svc 0; b again
+    "arm64": (
+        183,
+        struct.pack("<7I", 0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003, 0xD2800928, 0xD4000001, 0x17FFFFFA),
+    ),
+}
+"""By architecture: the ELF machine number and the whole program."""
+
+
+def elf(architecture: str) -> bytes:
+    """An executable of one segment that sleeps for ever."""
+    machine, code = SLEEP_FOR_EVER[architecture]
+    base, headers = 0x400000, 64 + 56
+    identity = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)
+    header = identity + struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, base + headers, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    size = headers + len(code)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x1000)
+    return header + segment + code
+
+
+def keeper_image(engine: Engine) -> str:
+    """The ID of the keeper's image, made when it is not there."""
+    architecture = engine.facts().architecture
+    tag = f"{TAG}:{architecture}"
+    try:
+        return engine.image_facts(tag).image_id
+    except ImageAbsent:
+        program = elf(architecture)
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            entry = tarfile.TarInfo("keeper")
+            entry.size, entry.mode = len(program), 0o755
+            tar.addfile(entry, io.BytesIO(program))
+        return engine.import_image(root_archive=archive.getvalue(), entrypoint=("/keeper",), tag=tag)
+
+
+def tmpfs_options(*, size_bytes: int, inodes: int, uid: int) -> dict[str, str]:
+    """Options of the engine's `local` volume driver."""
+    caps = f"size={size_bytes}" + (f",nr_inodes={inodes}" if inodes else "")
+    return {"type": "tmpfs", "device": "tmpfs", "o": f"{caps},uid={uid},gid={uid},mode=0755,nodev,nosuid,noexec"}
+
+
+@contextlib.contextmanager
+def engine_volumes(
+    *,
+    engine: Engine,
+    name: str,
+    labels: Mapping[str, str],
+    volumes: Mapping[str, Mapping[str, str]],
+    is_kept: bool,
+) -> Iterator[str]:
+    """Volumes (name → options) for as long as the context lasts; gives the ID of the keeper that holds them, or ""."""
+    container_id = ""
+    try:
+        for volume, options in volumes.items():
+            engine.create_volume(name=volume, options=options, labels=labels)
+        if is_kept:
+            body = _keeper_body(image=keeper_image(engine), labels=labels, volumes=tuple(volumes))
+            container_id = engine.create(name=name + KEEPER_SUFFIX, body=body)
+            engine.start(container_id)
+        yield container_id
+    finally:
+        if container_id:
+            engine.remove(container_id)
+        for volume in volumes:
+            engine.remove_volume(volume)
+
+
+def _keeper_body(*, image: str, labels: Mapping[str, str], volumes: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "Image": image,
+        "User": "65534:65534",
+        "Labels": dict(labels),
+        "NetworkDisabled": True,
+        "HostConfig": {
+            "NetworkMode": "none",
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "PidsLimit": 4,
+            "Mounts": [Mount(kind="volume", source=volume, target=f"/{volume}").to_json() for volume in volumes],
+        },
+    }
+
+
+def fetch(*, engine: Engine, container_id: str, volume: str, destination: Path, limit_bytes: int) -> bool:
+    """Recreate what the volume holds under `destination`; false when it claims to hold more than its limit."""
+    left = capacity_bytes(limit_bytes)
+    stream = _Stream(engine.read_archive(container_id, f"/{volume}"))
+    with contextlib.closing(stream), tarfile.open(fileobj=stream, mode="r|") as tar:
+        for count, entry in enumerate(tar):
+            left -= entry.size
+            if left < 0 or count > MOST_ENTRIES:
+                return False
+            _recreate(tar=tar, entry=entry, destination=destination)
+    return True
+
+
+def _recreate(*, tar: tarfile.TarFile, entry: tarfile.TarInfo, destination: Path) -> None:
+    parts = PurePosixPath(entry.name).parts[1:]  # the first is the volume's own folder
+    if ".." in parts:
+        raise EngineRefused("The engine's archive names a place outside itself; expected names below the volume only.")
+    path = destination.joinpath(*parts)
+    if entry.isdir():
+        path.mkdir(exist_ok=True, mode=0o700)
+    elif entry.isreg():
+        source = tar.extractfile(entry)
+        with path.open("xb") as target:
+            while source is not None and (chunk := source.read(CHUNK_BYTES)):
+                target.write(chunk)
+    elif entry.islnk():
+        path.touch(exist_ok=False)
+        os.link(path, path.with_name(path.name + ".link"))
+    elif entry.issym():
+        path.symlink_to(NOWHERE)
+    else:
+        os.mkfifo(path)
+
+
+class _Stream(io.RawIOBase):
+    """The engine's chunks as the file that tarfile wants to read."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes; nothing at the end."""
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._rest = chunk
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return taken
+
+    def close(self) -> None:
+        """Stop the engine from sending more."""
+        if hasattr(self._chunks, "close"):
+            self._chunks.close()
+        super().close()

@@ -1,0 +1,251 @@
+"""The switches that take one guard away each. They exist only here: production code has no way to weaken itself.
+
+`python -m pytest -m docker tests/containers --guards` (`make guards`) runs every attack of `submissions/` a second time with
+its guard off and demands that it succeeds: a guard whose absence nobody notices guards nothing.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from containers import collect, runner, watchdog, workspace
+from containers.docker_engine import DockerEngine
+from containers.verdicts import Reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """One thing that protects, and how to take it away for one test."""
+
+    name: str
+    says: str
+    take_away: Callable[[pytest.MonkeyPatch, Path], None]
+
+
+GUARDS: dict[str, Guard] = {}
+
+
+def guard(says: str):
+    """Register a function `(monkeypatch, tmp_path)` under its own name."""
+
+    def register(function):
+        GUARDS[function.__name__] = Guard(name=function.__name__, says=says, take_away=function)
+        return function
+
+    return register
+
+
+def change_body(patch: pytest.MonkeyPatch, change: Callable[[dict], None]) -> None:
+    """Let `change` weaken the container's options on their way to the engine."""
+    create = DockerEngine.create
+
+    def weakened(self, *, name, body):
+        body = {**body, "HostConfig": {**body["HostConfig"]}}
+        change(body)
+        return create(self, name=name, body=body)
+
+    patch.setattr(DockerEngine, "create", weakened)
+
+
+def set_host(patch: pytest.MonkeyPatch, **options) -> None:
+    change_body(patch, lambda body: body["HostConfig"].update(options))
+
+
+def without_ulimit(patch: pytest.MonkeyPatch, name: str) -> None:
+    def change(body):
+        kept = [entry for entry in body["HostConfig"]["Ulimits"] if entry["Name"] != name]
+        body["HostConfig"]["Ulimits"] = kept
+
+    change_body(patch, change)
+
+
+def change_state(patch: pytest.MonkeyPatch, is_out_of_memory) -> None:
+    state = DockerEngine.state
+
+    def changed(self, container_id):
+        found = state(self, container_id)
+        return dataclasses.replace(found, is_out_of_memory=is_out_of_memory(found))
+
+    patch.setattr(DockerEngine, "state", changed)
+
+
+def no_excess(patch: pytest.MonkeyPatch) -> None:
+    for module in (watchdog, runner):
+        patch.setattr(module, "excess", lambda *, occupancy, limits: Reason.NONE)
+
+
+@guard("cgroup pids limit")
+def pids_limit(patch, tmp_path):
+    set_host(patch, PidsLimit=-1)
+
+
+@guard("cgroup memory limit, no swap")
+def memory_limit(patch, tmp_path):
+    set_host(patch, Memory=0, MemorySwap=0)
+
+
+@guard("the engine's OOM record counts whatever the exit code")
+def oom_record(patch, tmp_path):
+    change_state(patch, lambda state: False)
+
+
+@guard("an exit code of 137 alone proves nothing")
+def only_the_kernel_says_oom(patch, tmp_path):
+    change_state(patch, lambda state: state.exit_code == 137)
+
+
+@guard("/dev/shm and /tmp have a size")
+def sized_tmpfs(patch, tmp_path):
+    set_host(patch, ShmSize=2**28, Tmpfs={"/tmp": "rw,mode=1777"})
+
+
+@guard("SIGKILL, not SIGTERM")
+def sigkill(patch, tmp_path):
+    patch.setattr(DockerEngine, "kill", lambda self, container_id: self._api.kill(container_id, signal="SIGTERM"))
+    patch.setattr(watchdog, "DEATH_SECONDS", 2.0)
+
+
+@guard("the watchdog's deadline")
+def deadline(patch, tmp_path):
+    kill = watchdog.Watch._kill
+
+    def only_when_cancelled(self, *, elapsed):
+        if self.is_cancelled:
+            kill(self, elapsed=elapsed)
+
+    patch.setattr(watchdog.Watch, "_kill", only_when_cancelled)
+
+
+@guard("no network interface but lo")
+def no_network(patch, tmp_path):
+    change_body(patch, lambda body: body.update(NetworkDisabled=False))
+    set_host(patch, NetworkMode="bridge")
+
+
+@guard("read-only root file system")
+def read_only_root(patch, tmp_path):
+    set_host(patch, ReadonlyRootfs=False)
+
+
+@guard("system call filter")
+def system_call_filter(patch, tmp_path):
+    set_host(patch, SecurityOpt=["no-new-privileges", "seccomp=unconfined"])
+
+
+@guard("uid 65532 and no capabilities, whatever the image says")
+def unprivileged_user(patch, tmp_path):
+    change_body(patch, lambda body: body.update(User="0:0"))
+    set_host(patch, CapDrop=[])
+
+
+@guard("no_new_privs")
+def no_new_privileges(patch, tmp_path):
+    def change(body):
+        options = body["HostConfig"]["SecurityOpt"]
+        body["HostConfig"]["SecurityOpt"] = [option for option in options if option != "no-new-privileges"]
+
+    change_body(patch, change)
+
+
+@guard("read-only input mount")
+def read_only_input(patch, tmp_path):
+    def change(body):
+        body["HostConfig"]["Mounts"] = [{**mount, "ReadOnly": False} for mount in body["HostConfig"]["Mounts"]]
+
+    change_body(patch, change)
+
+
+@guard("input staged under a random path")
+def opaque_input(patch, tmp_path):
+    patch.setattr(workspace, "_stage_input", lambda *, source, destination: source)
+
+
+@guard("CPUs pinned by cpuset")
+def cpuset(patch, tmp_path):
+    set_host(patch, CpusetCpus="")
+
+
+@guard("a fresh container and fresh places per case")
+def fresh_places(patch, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+
+    def change(body):
+        body["HostConfig"]["Tmpfs"] = {}
+        body["HostConfig"]["Binds"] = [f"{shared}:/tmp"]
+
+    change_body(patch, change)
+
+
+@guard("open files limit")
+def open_files_limit(patch, tmp_path):
+    without_ulimit(patch, "nofile")
+
+
+@guard("core size 0")
+def no_core_dumps(patch, tmp_path):
+    without_ulimit(patch, "core")
+
+
+@guard("largest file limit")
+def largest_file(patch, tmp_path):
+    without_ulimit(patch, "fsize")
+
+
+@guard("output on a file system of its own, of this size")
+def output_cap(patch, tmp_path):
+    without_ulimit(patch, "fsize")
+    patch.setattr(workspace, "capacity_bytes", lambda limit: 2**27)
+    no_excess(patch)
+
+
+@guard("output on a file system with this many inodes")
+def inode_cap(patch, tmp_path):
+    patch.setattr(workspace, "INODE_SLACK", 4096)
+    no_excess(patch)
+
+
+@guard("files are judged by the size they claim")
+def apparent_size(patch, tmp_path):
+    take = collect.collect_outputs
+
+    def credulous(*, output_dir, expected, destination):
+        expected = tuple(dataclasses.replace(output, max_bytes=2**40) for output in expected)
+        return take(output_dir=output_dir, expected=expected, destination=destination)
+
+    patch.setattr(runner, "collect_outputs", credulous)
+
+
+@guard("the engine keeps 2 × 10 MB of log")
+def log_cap(patch, tmp_path):
+    set_host(patch, LogConfig={"Type": "json-file", "Config": {}})
+
+
+@guard("declared volumes are covered by a 16 MiB tmpfs")
+def covered_volumes(patch, tmp_path):
+    def change(body):
+        body["HostConfig"]["Tmpfs"] = {"/tmp": body["HostConfig"]["Tmpfs"]["/tmp"]}
+
+    change_body(patch, change)
+
+
+@guard("dangerous variables of the image are removed or overridden")
+def environment(patch, tmp_path):
+    def change(body):
+        body["Env"] = [entry for entry in body["Env"] if "=" in entry and not entry.startswith("NVIDIA_")]
+
+    change_body(patch, change)
+
+
+@guard("health checks are switched off")
+def no_health_check(patch, tmp_path):
+    change_body(patch, lambda body: body.pop("Healthcheck"))
+
+
+@guard("labels of the image are blanked, ours always set")
+def labels(patch, tmp_path):
+    change_body(patch, lambda body: body.update(Labels={}))

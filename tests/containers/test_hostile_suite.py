@@ -1,0 +1,196 @@
+"""Every program under `submissions/` through the real sandbox: the stated verdict with its guard, the attack without.
+
+Each folder has the program and `expect.toml`: which items of the catalogue it covers, what it tries, which guard holds it (a
+name from `container_guards.py`, or why there is none to take away), the verdict it must get, and what happens once the guard is off. The
+programs write `held` or `escaped` by what they themselves achieved.
+"""
+
+import os
+import subprocess
+import time
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from container_guards import GUARDS
+from containers import runner
+from containers.docker_engine import DockerEngine
+from containers.engine import OWNER_LABEL
+
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
+
+HERE = Path(__file__).parent / "submissions"
+NAMES = sorted(folder.name for folder in HERE.iterdir() if (folder / "expect.toml").exists())
+EXPECTED = {name: tomllib.loads((HERE / name / "expect.toml").read_text()) for name in NAMES}
+GUARDED = [name for name in NAMES if "guard" in EXPECTED[name]]
+GIVE_UP_SECONDS = 6.0
+
+
+@dataclass(kw_only=True)
+class Attack:
+    """What one attack came to, as the platform sees it and as the host saw it."""
+
+    result: object = None
+    seconds: float = 0.0
+    host_log_bytes: int = 0
+    labels: dict = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return self.result.outputs[0].path.read_text() if self.result.outputs else ""
+
+
+@pytest.fixture(scope="session")
+def hostile_image(base_image, tmp_path_factory, docker_engine):
+    """One image with all programs. Its tag keeps it alive when an image made from it is removed."""
+    context = tmp_path_factory.mktemp("hostile")
+    tag = f"assay-tests/hostile:{os.getpid()}"
+    image = build(context, [f"FROM {base_image}", "COPY . /submissions"], HERE, tag=tag)
+    yield image
+    docker_engine.remove_image(image)
+
+
+def build(context: Path, lines: list[str], files: Path | None = None, tag: str = "") -> str:
+    dockerfile = context / "Dockerfile"
+    dockerfile.write_text("\n".join(lines))
+    command = ["docker", "build", "-q", "-f", str(dockerfile), *(["-t", tag] if tag else []), str(files or context)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def image_of(hostile_image, tmp_path, docker_engine):
+    """The hostile image, or one made from it with the submission's own Dockerfile lines; those are removed again."""
+    made = []
+
+    def go(name: str) -> str:
+        lines = EXPECTED[name].get("image")
+        if not lines:
+            return hostile_image
+        context = tmp_path / "context"
+        context.mkdir(exist_ok=True)
+        made.append(build(context, [f"FROM {hostile_image}", *lines]))
+        return made[-1]
+
+    yield go
+    for image in made:
+        docker_engine.remove_image(image)
+
+
+@pytest.fixture
+def attack(image_of, spec_of, execute, docker_engine, monkeypatch):
+    """Run one submission as often as it wants and look at its container from outside just before it is removed."""
+    monkeypatch.setattr(runner, "OPEN_FILES", 1024)
+    remove = DockerEngine.remove
+
+    def go(name: str) -> Attack:
+        expected = EXPECTED[name]
+        outcome = Attack()
+
+        def witness(self, container_id):
+            document = self._api.inspect_container(container_id)
+            outcome.labels = document["Config"]["Labels"]
+            folder = Path("/var/lib/docker/containers") / document["Id"]
+            outcome.host_log_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            remove(self, container_id)
+
+        monkeypatch.setattr(DockerEngine, "remove", witness)
+        spec = spec_of(
+            image_id=image_of(name),
+            command=("python3", f"/submissions/{name}/program.py"),
+            profile=expected.get("profile", "default"),
+        )
+        spec = replace(spec, limits=replace(spec.limits, **expected.get("limits", {})))
+        started = time.monotonic()
+        give_up = spec.limits.wall_seconds + GIVE_UP_SECONDS
+        for number in range(expected.get("repeat", 1)):
+            outcome.result = execute(
+                replace(spec, name=f"{spec.name}-{number}"),
+                docker_engine,
+                should_cancel=lambda: time.monotonic() - started > give_up,
+            )
+        outcome.seconds = time.monotonic() - started
+        return outcome
+
+    return go
+
+
+def host_leftovers() -> set[str]:
+    """What an attack could leave on the host: containers, volumes, mounts, loop devices."""
+    volumes = subprocess.run(
+        ["docker", "volume", "ls", "-q"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if "pytest" in line]
+    loops = subprocess.run(
+        ["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True
+    ).stdout
+    return (
+        {f"volume {name}" for name in volumes if len(name) == 64}
+        | set(mounts)
+        | {line for line in loops.splitlines() if "pytest" in line}
+    )
+
+
+def require_cpus(name, docker_engine):
+    if docker_engine.facts().cpu_count < EXPECTED[name].get("needs_cpus", 1):
+        pytest.skip(f"needs {EXPECTED[name]['needs_cpus']} CPUs to tell one from all")
+
+
+def check(outcome: Attack, expected: dict) -> None:
+    """Every expectation that the table names."""
+    result = outcome.result
+    assert result.verdict == expected["verdict"], (result.reason, result.log)
+    assert result.reason == expected.get("reason", result.reason)
+    if "result" in expected:
+        assert outcome.text == expected["result"], result.log
+    if "largest_log_bytes" in expected:
+        assert len(result.log) <= expected["largest_log_bytes"]
+        assert outcome.host_log_bytes <= expected["largest_host_log_bytes"]
+    if "host_log_bytes_over" in expected:
+        assert outcome.host_log_bytes > expected["host_log_bytes_over"]
+    if "result_bytes_over" in expected:
+        assert result.usage["output_bytes"] > expected["result_bytes_over"]
+    if "foreign_labels" in expected:
+        foreign = {name for name, value in outcome.labels.items() if value and name != OWNER_LABEL}
+        is_spoofed = outcome.labels.get(OWNER_LABEL, "").startswith("somebody")
+        assert (bool(foreign) or is_spoofed) == expected["foreign_labels"]
+
+
+def test_there_are_attacks():
+    assert len(NAMES) >= 30
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_attack_states_what_it_covers_and_what_holds_it(name):
+    expected = EXPECTED[name]
+    assert expected["items"]
+    assert expected["attack"]
+    assert ("guard" in expected) != ("no_guard" in expected)
+    assert expected.get("guard", next(iter(GUARDS))) in GUARDS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_attack_is_held(name, attack, docker_engine, owner, scratch):
+    require_cpus(name, docker_engine)
+    before = host_leftovers()
+    outcome = attack(name)
+    expected = EXPECTED[name]
+    check(outcome, expected)
+    if "within_seconds" in expected:
+        assert outcome.seconds < expected["limits"]["wall_seconds"] + expected["within_seconds"]
+    assert docker_engine.containers_of(owner) == []
+    assert list((scratch / "runs").iterdir()) == []
+    assert host_leftovers() <= before
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_without_its_guard_the_attack_succeeds(name, attack, docker_engine, monkeypatch, tmp_path, request):
+    if not request.config.getoption("--guards", default=False):
+        pytest.skip("guards are taken away by `make guards` only")
+    require_cpus(name, docker_engine)
+    expected = EXPECTED[name]
+    GUARDS[expected["guard"]].take_away(monkeypatch, tmp_path)
+    before = host_leftovers()
+    check(attack(name), {"verdict": expected["verdict"], **expected["without_guard"]})
+    assert host_leftovers() <= before
