@@ -54,7 +54,9 @@ def files(settings, tmp_path) -> Path:
         },
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
-    settings.STATIC_ROOT = tmp_path
+    settings.STATIC_ROOT = tmp_path / "static"
+    settings.STATIC_ROOT.mkdir()
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}  # nobody is throttled
     settings.UPLOAD_ROOT = tmp_path / "uploads"
     settings.KEY_FOLDER = tmp_path / "keys"
     settings.SCRATCH_ROOT = tmp_path / "scratch"

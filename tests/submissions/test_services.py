@@ -3,11 +3,11 @@
 import threading
 from datetime import timedelta
 
-import factories
-import people
 import pytest
 from django.db import connection
 
+import factories
+import people
 from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError, TooLargeError
 from assay.accounts.models import AuditEvent
 from assay.submissions.models import AlgorithmImage, Submission, Upload

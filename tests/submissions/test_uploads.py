@@ -5,9 +5,9 @@ import io
 from datetime import timedelta
 from pathlib import Path
 
-import factories
 import pytest
 
+import factories
 from assay.accounts.errors import ConflictError, InvalidError, OutOfSpaceError, TooLargeError
 from assay.submissions import uploads
 from assay.submissions.models import Upload

@@ -1,0 +1,206 @@
+"""`python -m assay.config.serve`: one whole installation on this machine, until Ctrl-C.
+
+In order: the embedded database and broker (unless `DATABASE_URL` and `BROKER_URL` name others), migrations, static files, the
+web server, the Celery workers (`workflow` with beat, `scoring`), one local node. Everything is stopped in the opposite order.
+With `--ready-file` the address is written there once all of it runs.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+import django
+from django.conf import settings
+from django.core.management import call_command
+
+from assay.config import env
+from assay.config.embedded import EmbeddedServiceError, running_broker, running_postgres
+from assay.config.processes import CrashedTooOftenError, ProcessSpec, Supervisor, last_lines
+
+USUAL_PORT = 8000
+READY_TIMEOUT_SECONDS = 60.0
+POLL_SECONDS = 0.1
+WEB_THREADS = 16
+
+
+class NotReadyError(Exception):
+    """The web server does not answer."""
+
+
+@click.command()
+@click.option("--host", default="", help="Address to listen on; ASSAY_BIND, or 127.0.0.1.")
+@click.option("--port", default=0, help="ASSAY_PORT, or 8000, or a free one.")
+@click.option("--ready-file", type=click.Path(path_type=Path), help="Written with the address once everything runs.")
+def main(*, host: str, port: int, ready_file: Path | None) -> None:
+    """Run a whole Assay on this machine."""
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  a signal handler's signature
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask_to_stop)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "assay.config.settings")
+    try:
+        run(host=host, port=port, ready_file=ready_file, stop=stop)
+    except (EmbeddedServiceError, CrashedTooOftenError, NotReadyError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event) -> None:
+    """Start everything, watch it until `stop`, stop everything."""
+    with ExitStack() as stack:
+        start_services(stack)
+        with step("database is up to date"):
+            django.setup()
+            call_command("migrate", interactive=False, verbosity=0)
+        with step("static files are collected"):
+            call_command("collectstatic", interactive=False, verbosity=0)
+        listener = stack.enter_context(
+            listening(host=host or env.text(name="ASSAY_BIND", default="127.0.0.1"), port=port)
+        )
+        url = address_of(listener)
+        supervisor = Supervisor()
+        stack.callback(supervisor.stop)
+        with step("web server answers"):
+            supervisor.start(web_process(listener=listener, url=url))
+            wait_until_answering(url=url, log=log_path("web"), stop=stop)
+        with step("workers run"):
+            supervisor.start(worker_process(name="workflow", url=url, options=["--beat", "--concurrency", "1"]))
+            supervisor.start(worker_process(name="scoring", url=url, options=["--concurrency", str(scoring_slots())]))
+        click.echo(f"\nAssay serves {url}  (Ctrl-C stops it; logs are in {log_path('web').parent})")
+        with written(ready_file, content=url):
+            supervisor.watch(should_stop=stop.is_set)
+        click.echo("stopping …")
+
+
+def start_services(stack: ExitStack) -> None:
+    """The embedded servers, where the environment names no others."""
+    for name, variable, running in (
+        ("PostgreSQL", "DATABASE_URL", running_postgres),
+        ("broker", "BROKER_URL", running_broker),
+    ):
+        if not env.text(name=variable):
+            with step(f"{name} runs"):
+                service: AbstractContextManager[object] = running(home=settings.EMBEDDED_HOME)
+                stack.enter_context(service)
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Say what was done and how long it took."""
+    began = time.monotonic()
+    yield
+    click.echo(f"  {name:<32}{time.monotonic() - began:6.1f} s")
+
+
+@contextmanager
+def listening(*, host: str, port: int) -> Iterator[socket.socket]:
+    """A listening socket: the port asked for, else `ASSAY_PORT`, else 8000, else a free one."""
+    wanted = port or env.number(name="ASSAY_PORT", default=0)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, wanted or USUAL_PORT))
+        except OSError as error:
+            if wanted:
+                raise NotReadyError(
+                    f"Port {wanted} on {host} cannot be used ({error.strerror}). Choose another one."
+                ) from error
+            listener.bind((host, 0))
+        listener.listen(128)
+        yield listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where people reach us: `ASSAY_PUBLIC_URL`, or the address we listen on."""
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104  only compared
+    return env.text(name="ASSAY_PUBLIC_URL", default=f"http://{shown}:{port}")
+
+
+def web_process(*, listener: socket.socket, url: str) -> ProcessSpec:
+    """Gunicorn with threads: requests and answers of any size stream through it in constant memory."""
+    options = ["--worker-class", "gthread", "--threads", str(WEB_THREADS), "--timeout", "0", "--graceful-timeout", "10"]
+    options += ["--workers", str(env.number(name="ASSAY_WEB_PROCESSES", default=2)), "--no-control-socket"]
+    command = [sys.executable, "-m", "gunicorn", "assay.config.wsgi", "--bind", f"fd://{listener.fileno()}", *options]
+    return process(name="web", command=command, url=url, kept_descriptors=(listener.fileno(),))
+
+
+def worker_process(*, name: str, url: str, options: list[str]) -> ProcessSpec:
+    """A Celery worker for one queue."""
+    command = [sys.executable, "-m", "celery", "-A", "assay.config.celery", "worker", "-Q", name, "-n", f"{name}@%h"]
+    return process(
+        name=name, command=[*command, "--loglevel", "INFO", "--without-gossip", "--without-mingle", *options], url=url
+    )
+
+
+def process(
+    *, name: str, command: list[str], url: str, kept_descriptors: tuple[int, ...] = (), **more: str
+) -> ProcessSpec:
+    """A process of ours with the environment they all share."""
+    environment = env.child_environment(
+        DJANGO_SETTINGS_MODULE="assay.config.settings", ASSAY_PUBLIC_URL=url, PYTHONWARNINGS="ignore", **more
+    )
+    return ProcessSpec(
+        name=name, command=command, log=log_path(name), environment=environment, kept_descriptors=kept_descriptors
+    )
+
+
+def log_path(name: str) -> Path:
+    """Where a process's output goes."""
+    return Path(settings.VAR) / "log" / f"{name}.log"
+
+
+def scoring_slots() -> int:
+    """How many cases are scored at once: half the processors, at least one."""
+    return env.number(name="ASSAY_SCORING_SLOTS", default=max(1, (os.cpu_count() or 1) // 2))
+
+
+def wait_until_answering(*, url: str, log: Path, stop: threading.Event) -> None:
+    """Wait for the web server."""
+    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+    while not answers(f"{url}/readyz") and not stop.is_set():
+        if time.monotonic() > deadline:
+            raise NotReadyError(f"{url} does not answer. The end of {log}:\n{last_lines(log)}")
+        time.sleep(POLL_SECONDS)
+
+
+def answers(url: str) -> bool:
+    """Whether somebody serves this address."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  our own address
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@contextmanager
+def written(path: Path | None, *, content: str) -> Iterator[None]:
+    """A small file that exists, whole, as long as the block lasts."""
+    if path is None:
+        yield
+        return
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(f"{content}\n", encoding="utf-8")
+    partial.rename(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
