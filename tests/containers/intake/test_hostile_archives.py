@@ -187,9 +187,11 @@ def test_more_layers_than_an_engine_can_stack_are_refused(tmp_path, refusal):
     assert "130 layers; at most 120" in message
 
 
-def test_a_path_longer_than_the_system_can_open_is_refused(tmp_path, refusal):
-    archive = docker_save(tmp_path / "a.tar", tar_of(entry("d/" * 3000 + "x")))
-    assert refusal(archive)[0] is Reason.UNSAFE_PATH
+@pytest.mark.parametrize("path", ["d/" * 3000 + "x", "x" * 256, "a/" + "x" * 256 + "/b"])
+def test_a_path_that_no_file_system_can_hold_is_refused(path, tmp_path, refusal):
+    reason, message = refusal(docker_save(tmp_path / "a.tar", tar_of(entry(path))))
+    assert reason is Reason.UNSAFE_PATH
+    assert "Rename or remove the file" in message
 
 
 UPLOADS = {
