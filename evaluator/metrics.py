@@ -276,11 +276,11 @@ def _difference(name: str, title: str, unit: str, definition: str, source: str, 
     )  # fmt: skip
 
 
-def _usage(name: str, title: str, unit: str, definition: str) -> Metric:
+def _usage(name: str, title: str, unit: str, definition: str, **options: Option) -> Metric:
     """What one case run consumed, less is better."""
     return Metric(
         name=name, title=title, unit=unit, direction=Direction.MIN, lower=0.0, upper=None, definition=definition,
-        source="containers/telemetry.py", scope=Scope.CASE,
+        source="telemetry of the run", scope=Scope.CASE, options=options,
     )  # fmt: skip
 
 
@@ -399,7 +399,10 @@ _METRICS = (
     _usage("cpu_seconds", "CPU time", "s", "processor seconds of the container"),
     _usage("peak_memory_mb", "Peak memory", "MB", "largest memory of the container"),
     _usage("gpu_memory_mb", "Peak GPU memory", "MB", "largest GPU memory of the run"),
-    _usage("gpu_memory_mb_seconds", "GPU memory–time area", "MB·s", "area under the GPU memory curve"),
+    _usage(
+        "gpu_memory_mb_seconds", "GPU memory–time area", "MB·s", "area under the GPU memory curve above free_mb",
+        free_mb=Option(default=0.0, low=0.0),
+    ),
     _usage("cpu_percent_seconds", "CPU–time area", "%·s", "area under the CPU utilisation curve"),
     _ratio("accuracy", "Accuracy", "share of rows whose class is right", _TABLE_SOURCE, None, scope=Scope.TABLE),
     _ratio(

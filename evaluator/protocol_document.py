@@ -259,20 +259,24 @@ class _Normaliser:
         return {**_RELEASE, **(given if isinstance(given, dict) else {"mode": given})}
 
     def _ranking(self, metrics: list[dict[str, Any]]) -> dict[str, Any]:
-        """The ranking part, with the direction and bounds of each metric written in where the protocol leaves them out."""
+        """The ranking part, with what the registry knows of each metric written in where the protocol leaves it out.
+
+        Without `metrics` every metric that has a better end is ranked, unless a ranking preset names its own.
+        """
         ranking: dict[str, Any] = {"version": 1} | dict(self.document.get("ranking", {}))
-        if "metrics" not in ranking:
-            ranked = [item for item in metrics if REGISTRY[item["name"]].direction]
-            ranking["metrics"] = [{"id": item["id"]} for item in ranked]
         known = {item["id"]: REGISTRY[item["name"]] for item in metrics}
-        ranking["metrics"] = [self._ranked_metric(item, known) for item in ranking["metrics"]]
+        if "metrics" not in ranking and "preset" not in ranking:
+            ranking["metrics"] = [{"id": metric_id} for metric_id, metric in known.items() if metric.direction]
+        if "metrics" in ranking:
+            ranking["metrics"] = [self._ranked_metric(item, known) for item in ranking["metrics"]]
         return ranking
 
     @staticmethod
-    def _ranked_metric(item: Mapping[str, Any], known: Mapping[str, Metric]) -> dict[str, Any]:
-        metric = known.get(item.get("id", ""))
+    def _ranked_metric(given: Any, known: Mapping[str, Metric]) -> Any:
+        item = {"id": given} if isinstance(given, str) else given
+        metric = known.get(item.get("id", "")) if isinstance(item, dict) else None
         if metric is None:
-            return dict(item)
+            return given
         facts: dict[str, Any] = {
             "direction": metric.direction.value,
             "bounds": [metric.lower, metric.upper],
@@ -280,7 +284,7 @@ class _Normaliser:
             "pooled": metric.pooled
             and {"numerator": _linear(metric.pooled.numerator), "denominator": _linear(metric.pooled.denominator)},
         }
-        return {key: value for key, value in facts.items() if value} | dict(item)
+        return {key: value for key, value in facts.items() if value} | item
 
 
 def _linear(terms: Mapping[str, float]) -> str:
