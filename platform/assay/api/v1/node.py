@@ -40,7 +40,7 @@ class NodeToken(HttpBearer):
         return nodes.find_node(token)
 
 
-router = Router(tags=["node"], auth=NodeToken())
+router = Router(tags=["node"], auth=NodeToken(), throttle=[])
 
 
 class Hello(Schema):
