@@ -14,7 +14,7 @@ from containers.engine import OWNER_LABEL
 from containers.intake import inspect_archive, load_archive
 from containers.runner import remove_strays
 from containers.verdicts import Fault, Verdict
-from image_archives import LAYER, config_of, device, docker_save, entry, folder, sha256, tar_of
+from image_archives import config_of, device, docker_save, entry, folder, sha256, tar_of
 
 NEVER_LOADED = "only the archive intake has written is loaded, without tags, and runs by ID"
 OWN_CONFIG = "intake writes its own configuration from a short list"
@@ -98,7 +98,7 @@ def created(images):
         docker("rm", "--force", "--volumes", container)
 
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
 
 
 @pytest.mark.catalogue(24, attack="USER root", verdict="runs as 65532", guard="the sandbox sets the user")
@@ -205,7 +205,7 @@ def platform_tag(base_image, docker_engine):
 
 @pytest.mark.catalogue(1, attack="RepoTags names the platform's own image", verdict="tag untouched", guard=NEVER_LOADED)
 def test_an_upload_cannot_take_over_a_tag(platform_tag, base_image, tmp_path, docker_engine):
-    archive = docker_save(tmp_path / "a.tar", LAYER, tags=[platform_tag])
+    archive = docker_save(tmp_path / "a.tar", tar_of(entry(uuid.uuid4().hex)), tags=[platform_tag])
     report = inspect_archive(source=archive, destination=tmp_path / "checked.tar")
     try:
         load_archive(docker_engine, tmp_path / "checked.tar", report.image_id)
@@ -221,7 +221,7 @@ def test_an_upload_cannot_take_over_a_tag(platform_tag, base_image, tmp_path, do
 @pytest.mark.catalogue(2, attack="three foreign tags in one archive", verdict="no tag exists", guard=NEVER_LOADED)
 def test_an_upload_cannot_plant_tags(tmp_path, docker_engine):
     names = [f"assay-test-{uuid.uuid4().hex[:8]}/postgres:{version}" for version in (14, 15, 16)]
-    archive = docker_save(tmp_path / "a.tar", LAYER, tags=names)
+    archive = docker_save(tmp_path / "a.tar", tar_of(entry(uuid.uuid4().hex)), tags=names)
     report = inspect_archive(source=archive, destination=tmp_path / "checked.tar")
     try:
         load_archive(docker_engine, tmp_path / "checked.tar", report.image_id)
