@@ -9,7 +9,7 @@ from django.db.models import Count
 from django.urls import reverse
 
 from assay.challenges.models import Challenge, Membership, Phase
-from assay.challenges.selectors import window_status
+from assay.portal.windows import window_status
 from assay.evaluation_sites.models import Site, SiteEvaluation
 from assay.evaluations.models import Evaluation
 from assay.evaluations.selectors import are_results_visible
@@ -62,7 +62,12 @@ def readiness(challenge: Challenge, phases: Sequence[Phase]) -> list[Check]:
     return [
         Check(ok=bool(phases), text="a phase is defined", cure="Add one in the challenge file.", url=document),
         Check(ok=not without, text="every phase has a test set", cure=f"Missing: {', '.join(without)}.", url=testsets),
-        Check(ok=bool(challenge.rules), text="the rules are written", cure="Write them in the challenge file.", url=document),
+        Check(
+            ok=bool(challenge.rules),
+            text="the rules are written",
+            cure="Write them in the challenge file.",
+            url=document,
+        ),
         Check(ok=bool(challenge.contact), text="a contact address is given", cure="Add `contact`.", url=document),
         Check(
             ok=challenge.status == Challenge.Status.PUBLISHED,
@@ -108,7 +113,9 @@ def testset_rows(challenge: Challenge) -> list[TestSet]:
     listed = list(challenge.testsets.prefetch_related("cases", "phases__phase").order_by("name", "-version"))
     for testset in listed:
         cases = list(testset.cases.all())
-        findings = {finding.get("case_id"): finding for finding in testset.report.get("cases", []) if isinstance(finding, dict)}
+        findings = {
+            finding.get("case_id"): finding for finding in testset.report.get("cases", []) if isinstance(finding, dict)
+        }
         testset.case_total = len(cases)  # type: ignore[attr-defined]  # these two are for the template only
         testset.case_rows = [  # type: ignore[attr-defined]
             {

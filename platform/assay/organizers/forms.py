@@ -7,7 +7,9 @@ import yaml
 from django import forms
 from django.utils import timezone
 
-LABEL_HELP = "One structure per line: name = value in the label map, and after a comma its NSD tolerance in mm. liver = 1, 5"
+LABEL_HELP = (
+    "One structure per line: name = value in the label map, and after a comma its NSD tolerance in mm. liver = 1, 5"
+)
 
 
 class NewChallengeForm(forms.Form):
@@ -17,7 +19,9 @@ class NewChallengeForm(forms.Form):
     slug = forms.SlugField(max_length=80, help_text="The short name in addresses: small letters, digits and hyphens.")
     summary = forms.CharField(max_length=300, required=False)
     labels = forms.CharField(widget=forms.Textarea(attrs={"rows": 4, "class": "mono"}), help_text=LABEL_HELP)
-    kind = forms.ChoiceField(choices=[("container", "Container images"), ("predictions", "Archives of predictions")], label="Teams submit")
+    kind = forms.ChoiceField(
+        choices=[("container", "Container images"), ("predictions", "Archives of predictions")], label="Teams submit"
+    )
     days = forms.IntegerField(min_value=1, max_value=3650, initial=90, label="Open for days")
     wall_seconds = forms.IntegerField(min_value=1, initial=600, label="Time limit per case (seconds)")
     memory_mb = forms.IntegerField(min_value=64, initial=8192, label="Memory limit (MB)")

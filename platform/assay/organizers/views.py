@@ -1,5 +1,6 @@
 """The organizers' doors: each asks access, calls one service, answers with a page."""
 
+import re
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,18 +13,22 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET, require_POST
 
-from assay.accounts.errors import AssayError, NotFoundError
+from assay.accounts.errors import AssayError, InvalidError, NotFoundError
 from assay.accounts.models import AuditEvent
-from assay.challenges.access import get_organized_challenge, get_organized_phase, get_phase, signed_in, visible_challenges
+from assay.challenges.access import (
+    get_organized_challenge,
+    get_organized_phase,
+    get_phase,
+    signed_in,
+    visible_challenges,
+)
 from assay.challenges.models import Challenge, Membership
-from assay.challenges.selectors import participants_of
+from assay.challenges import services as challenge_services
 from assay.challenges.services import (
     decide_membership,
     embargo_results,
     pause_phase,
-    publish_challenge as publish,
     publish_results,
-    push_challenge,
     resume_phase,
 )
 from assay.evaluation_sites.services import enrol_site
@@ -31,13 +36,15 @@ from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness
 from assay.organizers.forms import NewChallengeForm
 from assay.organizers.logs import logs_of
 from assay.runs.selectors import progress
+from assay.submissions import uploads
 from assay.submissions.access import get_organized_submission, get_upload
-from assay.submissions.models import Submission
-from assay.submissions.pages import submission_page
-from assay.testsets.services import choose_testset, ingest_testset
+from assay.submissions.models import Submission, Upload
+from assay.portal.submission_pages import submission_page
+from assay.testsets.services import choose_testset, ingest_testset, push_challenge
 from assay.workflow import flow
 
 PAGE = 200
+SLUG = re.compile(r"^slug:\s*[\"']?([\w-]+)", re.MULTILINE)
 EXAMPLE = "slug: my-challenge\ntitle: My challenge\nprotocol:\n  use: flare22\nphases:\n  - slug: main\n    title: Main phase\n"
 
 
@@ -57,18 +64,19 @@ def new(request: HttpRequest) -> HttpResponse:
         page["form"] = form
         page["source"] = form.challenge_file() if form.is_valid() else ""
     elif request.method == "POST":
-        outcome = _push(request, slug="")
+        outcome = _push(request, slug=None)
         if isinstance(outcome, Challenge):
             return redirect("organizers:overview", outcome.slug)
         page.update(outcome)
     return render(request, "organizers/new.html", page)
 
 
-def _push(request: HttpRequest, *, slug: str) -> Challenge | dict[str, Any]:
-    """The pushed challenge, or what the page says instead (a plan, or what is wrong)."""
+def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, Any]:
+    """The pushed challenge, or what the page says instead (a plan, or what is wrong). A new challenge's slug is the file's."""
     file = request.FILES.get("file")
     source = file.read().decode(errors="replace") if file else request.POST.get("source", "")
     is_dry_run = "apply" not in request.POST
+    slug = slug or ((named := SLUG.search(source)) and named[1]) or ""
     try:
         changes, challenge = push_challenge(
             user=signed_in(request.user), slug=slug, source=source, is_dry_run=is_dry_run, now=timezone.now()
@@ -96,7 +104,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
 def publish_challenge(request: HttpRequest, slug: str) -> HttpResponse:
     """Let everybody see it."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
-    publish(challenge=challenge, user=user, now=timezone.now())
+    challenge_services.publish_challenge(challenge=challenge, user=user, now=timezone.now())
     return redirect("organizers:overview", slug)
 
 
@@ -137,7 +145,7 @@ def _moment(text: str | None) -> datetime | None:
 
 def testsets(request: HttpRequest, slug: str) -> HttpResponse:
     """Test sets: what they hold, what was checked, and a way to add one."""
-    challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
     page = frame(challenge, tab="testsets", phases=challenge.phases.all())
     if request.method == "POST":
         try:
@@ -159,18 +167,40 @@ def _change_testsets(request: HttpRequest, challenge: Challenge) -> None:
             raise NotFoundError("There is no such test set.")
         choose_testset(phase=phase, testset=testset, user=user, now=now)
         return
-    upload = get_upload(person=user, upload_id=UUID(request.POST["upload_id"]))
-    wanted = request.POST.get("phase")
-    phases = [get_phase(person=user, challenge_slug=challenge.slug, phase_slug=wanted)] if wanted else []
-    is_public = bool(request.POST.get("is_public"))
+    upload = _uploaded(request)
     ingest_testset(
-        challenge=challenge, user=user, name=request.POST["name"], upload=upload, is_public=is_public, phases=phases, now=now
+        challenge=challenge,
+        user=user,
+        archive_key=upload.key,
+        name=request.POST.get("name", ""),
+        is_public=bool(request.POST.get("is_public")),
+        phase_slugs=[slug for slug in [request.POST.get("phase", "")] if slug],
+        now=now,
     )
+
+
+def _uploaded(request: HttpRequest) -> Upload:
+    """The archive: sent before in pieces, or, without JavaScript, with this form."""
+    user, now, file = signed_in(request.user), timezone.now(), request.FILES.get("archive")
+    if request.POST.get("upload_id"):
+        return get_upload(person=user, upload_id=UUID(request.POST["upload_id"]))
+    if file is None:
+        raise InvalidError(
+            "No archive was chosen.", expected="a .tar or .tar.gz with a manifest.csv", what_to_do="Choose a file."
+        )
+    upload = uploads.start_upload(
+        user=user,
+        filename=file.name or "testset.tar",
+        purpose=Upload.Purpose.TESTSET,
+        total_bytes=file.size or 0,
+        now=now,
+    )
+    return uploads.append(upload=upload, offset_bytes=0, stream=file, now=now)
 
 
 def submissions(request: HttpRequest, slug: str) -> HttpResponse:
     """Every submission, and bulk actions."""
-    challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
     if request.method == "POST":
         _act_on(request, challenge, ids=[UUID(value) for value in request.POST.getlist("chosen")])
         return redirect(request.get_full_path())
@@ -200,7 +230,10 @@ def _act_on(request: HttpRequest, challenge: Challenge, *, ids: list[UUID]) -> N
             messages.success(request, f"{stopped} of {len(mine)} will stop; the others had ended.")
         case "rejudge":
             evaluations = flow.rejudge(submission_ids=mine, by=user, now=now)
-            messages.success(request, f"{len(evaluations)} are being scored again; the leaderboard does not change until you activate them.")
+            messages.success(
+                request,
+                f"{len(evaluations)} are being scored again; the leaderboard does not change until you activate them.",
+            )
         case "disqualify":
             for pk in mine:
                 flow.disqualify(submission_id=pk, reason=request.POST.get("reason", ""), by=user, now=now)
@@ -238,11 +271,17 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
 def sites(request: HttpRequest, slug: str) -> HttpResponse:
     """Third parties that evaluate on their own data."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
-    page = frame(challenge, tab="sites", phases=challenge.phases.all(), origin=request.build_absolute_uri("/").rstrip("/"))
+    page = frame(
+        challenge, tab="sites", phases=challenge.phases.all(), origin=request.build_absolute_uri("/").rstrip("/")
+    )
     if request.method == "POST":
         phase, _ = get_organized_phase(person=user, challenge_slug=slug, phase_slug=request.POST.get("phase", ""))
         _, page["new_token"] = enrol_site(
-            phase=phase, name=request.POST.get("name", ""), title=request.POST.get("title", ""), by=user, now=timezone.now()
+            phase=phase,
+            name=request.POST.get("name", ""),
+            title=request.POST.get("title", ""),
+            by=user,
+            now=timezone.now(),
         )
     page["sites"], page["boards"] = site_rows(challenge)
     return render(request, "organizers/sites.html", page)
@@ -256,5 +295,7 @@ def audit(request: HttpRequest, slug: str) -> HttpResponse:
     if (before := request.GET.get("before", "")).isdigit():
         events = events.filter(pk__lt=int(before))
     listed = list(events[: PAGE + 1])
-    page = frame(challenge, tab="audit", events=listed[:PAGE], next_page=listed[PAGE - 1].pk if len(listed) > PAGE else None)
+    page = frame(
+        challenge, tab="audit", events=listed[:PAGE], next_page=listed[PAGE - 1].pk if len(listed) > PAGE else None
+    )
     return render(request, "organizers/audit.html", page)

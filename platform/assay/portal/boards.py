@@ -123,10 +123,14 @@ def _board_row(row: Row, *, board: Board, view: str, own_teams: set[str]) -> Boa
     for metric in board.metrics:
         values = values_of(row, metric.name, view=view)
         mean = values.get("mean")
-        others = [values_of(other, metric.name, view=view).get("mean") for other in board.entries if other.rank is not None]
+        others = [
+            values_of(other, metric.name, view=view).get("mean") for other in board.entries if other.rank is not None
+        ]
         known = [value for value in others if value is not None]
         best = (max(known) if metric.direction == "max" else min(known)) if known else None
-        cells.append(Cell(mean=mean, sd=values.get("sd"), is_best=mean is not None and mean == best and row.rank is not None))
+        cells.append(
+            Cell(mean=mean, sd=values.get("sd"), is_best=mean is not None and mean == best and row.rank is not None)
+        )
     interval = row.statistics.get("rank_interval")
     return BoardRow(
         rank=row.rank,

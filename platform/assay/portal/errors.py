@@ -9,12 +9,23 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 
-from assay.accounts.errors import AssayError, ConflictError, LimitReachedError, NotAllowedError, NotFoundError, NotSignedInError
+from assay.accounts.errors import (
+    AssayError,
+    ConflictError,
+    LimitReachedError,
+    NotAllowedError,
+    NotFoundError,
+    NotSignedInError,
+)
 
 log = logging.getLogger(__name__)
 
 STATUS = {NotFoundError: 404, NotAllowedError: 403, ConflictError: 409, LimitReachedError: 429}
-WHOSE = {"participant": "", "organizer": "This is for the organizers to mend.", "platform": "This is our fault, not yours."}
+WHOSE = {
+    "participant": "",
+    "organizer": "This is for the organizers to mend.",
+    "platform": "This is our fault, not yours.",
+}
 
 
 class RefusalsAsPages:
@@ -34,12 +45,23 @@ class RefusalsAsPages:
             return None
         status = next((code for kind, code in STATUS.items() if isinstance(exception, kind)), 400)
         return error_page(
-            request, status=status, heading=exception.message, what_to_do=exception.what_to_do, whose=WHOSE[exception.fault]
+            request,
+            status=status,
+            heading=exception.message,
+            what_to_do=exception.what_to_do,
+            whose=WHOSE[exception.fault],
         )
 
 
 def error_page(
-    request: HttpRequest, *, status: int, heading: str, message: str = "", what_to_do: str = "", whose: str = "", error_id: str = ""
+    request: HttpRequest,
+    *,
+    status: int,
+    heading: str,
+    message: str = "",
+    what_to_do: str = "",
+    whose: str = "",
+    error_id: str = "",
 ) -> HttpResponse:
     """The one page for everything that went wrong."""
     words = {"heading": heading, "message": message, "what_to_do": what_to_do, "whose": whose, "error_id": error_id}
@@ -48,7 +70,9 @@ def error_page(
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
     """No such address."""
-    return error_page(request, status=404, heading="There is no such page.", what_to_do="Look at the list of challenges.")
+    return error_page(
+        request, status=404, heading="There is no such page.", what_to_do="Look at the list of challenges."
+    )
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -135,7 +135,10 @@ def _metric_fact(spec: MetricSpec) -> MetricFact:
 
 def _convention_fact(protocol: Protocol, situation: Situation) -> ConventionFact:
     worths = [protocol.conventions.worth(situation, metric_id=spec.id) for spec in protocol.metrics]
-    values = tuple("not counted" if worth is None else f"{worth:g}" if isinstance(worth, float | int) else worth for worth in worths)
+    values = tuple(
+        "not counted" if worth is None else f"{worth:g}" if isinstance(worth, float | int) else worth
+        for worth in worths
+    )
     return ConventionFact(words=SITUATIONS[situation], values=values)
 
 

@@ -46,7 +46,9 @@ class SubmitForm(forms.Form):
     def __init__(self, *args: object, is_container: bool, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to Django as they came
         self.fields["archive"].help_text = (
-            "From docker save, or an OCI layout; .tar, .tar.gz or .tar.zst." if is_container else "A zip with one file per case."
+            "From docker save, or an OCI layout; .tar, .tar.gz or .tar.zst."
+            if is_container
+            else "A zip with one file per case."
         )
 
     def clean(self) -> dict[str, object]:

@@ -18,9 +18,20 @@ from assay.runs.selectors import CaseRow, Progress, case_progress, progress, wai
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
 
-STEPS = (("received", "Received"), ("checking", "Checked"), ("queued", "Queued"), ("running", "Run"), ("scoring", "Scored"), ("done", "Ranked"))
+STEPS = (
+    ("received", "Received"),
+    ("checking", "Checked"),
+    ("queued", "Queued"),
+    ("running", "Run"),
+    ("scoring", "Scored"),
+    ("done", "Ranked"),
+)
 PREDICTION_STEPS = tuple(step for step in STEPS if step[0] not in ("queued", "running"))
-WHOSE = {"participant": "", "organizer": "The organizers have to act.", "platform": "Not your fault: no attempt was used."}
+WHOSE = {
+    "participant": "",
+    "organizer": "The organizers have to act.",
+    "platform": "Not your fault: no attempt was used.",
+}
 Status = Submission.Status
 
 
@@ -116,7 +127,9 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
         poll_seconds=2 if submission.status != Status.QUEUED else 5,
         version=_version(submission, found),
         banner=submission.verdict_text,
-        banner_tone={Status.DONE: "good" if submission.verdict in ("", "ok") else "", Status.FAILED: "bad"}.get(submission.status, ""),
+        banner_tone={Status.DONE: "good" if submission.verdict in ("", "ok") else "", Status.FAILED: "bad"}.get(
+            submission.status, ""
+        ),
         whose=WHOSE.get(submission.fault, ""),
         progress=found,
         eta_seconds=line.eta_seconds,
@@ -150,13 +163,18 @@ def _steps(submission: Submission) -> tuple[Step, ...]:
     names = [name for name, _ in steps]
     if submission.status in FINAL and submission.status != Status.DONE:
         word = "Cancelled" if submission.status == Status.CANCELLED else "Failed"
-        return (Step(words="Received", tone="past", at=submission.created_at), Step(words=word, tone="broken", at=submission.finished_at))
+        return (
+            Step(words="Received", tone="past", at=submission.created_at),
+            Step(words=word, tone="broken", at=submission.finished_at),
+        )
     current = names.index(submission.status) if submission.status in names else 0
     if submission.status == Status.DONE:
         current = len(names)
     tones = ["past" if i < current else "now" if i == current else "" for i in range(len(names))]
     moments = {"received": submission.created_at, "done": submission.finished_at}
-    return tuple(Step(words=words, tone=tone, at=moments.get(name)) for (name, words), tone in zip(steps, tones, strict=True))
+    return tuple(
+        Step(words=words, tone=tone, at=moments.get(name)) for (name, words), tone in zip(steps, tones, strict=True)
+    )
 
 
 def _cell(row: CaseRow) -> CaseCell:
@@ -170,9 +188,13 @@ def _score_rows(summary: dict[str, Any], metrics: Sequence[MetricColumn]) -> tup
     def cell(values: dict[str, Any]) -> ScoreCell:
         return ScoreCell(mean=values.get("mean"), sd=values.get("sd"))
 
-    labels = list(dict.fromkeys(label for metric in metrics for label in summary.get(metric.name, {}).get("per_label", {})))
+    labels = list(
+        dict.fromkeys(label for metric in metrics for label in summary.get(metric.name, {}).get("per_label", {}))
+    )
     rows = [
-        ScoreRow(label=label, cells=tuple(cell(summary.get(m.name, {}).get("per_label", {}).get(label, {})) for m in metrics))
+        ScoreRow(
+            label=label, cells=tuple(cell(summary.get(m.name, {}).get("per_label", {}).get(label, {})) for m in metrics)
+        )
         for label in labels
     ]
     overall = ScoreRow(label="All structures", cells=tuple(cell(summary.get(m.name, {})) for m in metrics))
@@ -180,18 +202,28 @@ def _score_rows(summary: dict[str, Any], metrics: Sequence[MetricColumn]) -> tup
 
 
 def _case_rows(
-    runs: Sequence[CaseRow], scores: Sequence[CaseScoreRow] | None, metrics: Sequence[MetricColumn], *, is_organizer: bool
+    runs: Sequence[CaseRow],
+    scores: Sequence[CaseScoreRow] | None,
+    metrics: Sequence[MetricColumn],
+    *,
+    is_organizer: bool,
 ) -> tuple[CaseTableRow, ...]:
     """One row per scored case, worst first metric on top; before scoring, organizers see the runs alone."""
     by_case = {row.case_id: row for row in runs if row.case_id}
     if scores is None:
-        return tuple(_case_row(row.case_id or f"case {row.position + 1}", row, ()) for row in runs) if is_organizer else ()
+        return (
+            tuple(_case_row(row.case_id or f"case {row.position + 1}", row, ()) for row in runs) if is_organizer else ()
+        )
     rows = []
     for scored in scores:
-        values = tuple(_mean([value for _, metric, value, _ in scored.scores if metric == column.name]) for column in metrics)
+        values = tuple(
+            _mean([value for _, metric, value, _ in scored.scores if metric == column.name]) for column in metrics
+        )
         rows.append(_case_row(scored.case_id, by_case.get(scored.case_id), values))
     sign = -1 if metrics and metrics[0].direction == "min" else 1
-    return tuple(sorted(rows, key=lambda row: sign * (row.values[0] if row.values and row.values[0] is not None else 0)))
+    return tuple(
+        sorted(rows, key=lambda row: sign * (row.values[0] if row.values and row.values[0] is not None else 0))
+    )
 
 
 def _case_row(name: str, run: CaseRow | None, values: tuple[float | None, ...]) -> CaseTableRow:
@@ -213,7 +245,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _intake(submission: Submission) -> tuple[tuple[str, Any], ...]:
     report: dict[str, Any] = submission.image.report if submission.image else {}
-    wanted = {"architecture": "Architecture", "base_os": "Base system", "entrypoint": "Starts", "user": "User", "layers": "Layers"}
+    wanted = {
+        "architecture": "Architecture",
+        "base_os": "Base system",
+        "entrypoint": "Starts",
+        "user": "User",
+        "layers": "Layers",
+    }
     facts = [(words, report[key]) for key, words in wanted.items() if report.get(key) not in (None, "", [])]
     facts += [(name, version) for name, version in (report.get("versions") or {}).items()]
     return tuple((name, " ".join(value) if isinstance(value, list) else value) for name, value in facts)

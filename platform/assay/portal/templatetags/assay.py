@@ -48,7 +48,9 @@ def chip(status: str, words: str = "") -> SafeString:
     """A status as text, glyph and colour together, so that none of the three is needed alone."""
     tone = TONES.get(status, "calm" if status in GLYPHS else "bad")
     label = words or VERDICTS.get(status) or status.replace("_", " ")
-    return format_html('<span class="chip {}"><span aria-hidden="true">{}</span> {}</span>', tone, GLYPHS.get(status, "•"), label)
+    return format_html(
+        '<span class="chip {}"><span aria-hidden="true">{}</span> {}</span>', tone, GLYPHS.get(status, "•"), label
+    )
 
 
 @register.filter

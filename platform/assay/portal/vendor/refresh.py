@@ -40,7 +40,13 @@ def refresh() -> None:
             shutil.copy(folder / name, copy)
             digest = hashlib.sha256(copy.read_bytes()).hexdigest()
             manifest.append(
-                {"package": package, "version": about["version"], "licence": about["license"], "file": copy.name, "sha256": digest}
+                {
+                    "package": package,
+                    "version": about["version"],
+                    "licence": about["license"],
+                    "file": copy.name,
+                    "sha256": digest,
+                }
             )
     (TARGET / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 

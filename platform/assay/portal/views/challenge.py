@@ -25,7 +25,9 @@ from assay.testsets.models import TestSet
 TOP = 5
 
 
-def frame(request: HttpRequest, challenge: Challenge, *, tab: str, phase: Phase | None = None, **page: Any) -> dict[str, Any]:
+def frame(
+    request: HttpRequest, challenge: Challenge, *, tab: str, phase: Phase | None = None, **page: Any
+) -> dict[str, Any]:
     """What the header and tabs of every page of a challenge need."""
     now = timezone.now()
     phases = with_status(challenge.phases.select_related("protocol"), now=now)
@@ -61,7 +63,9 @@ def rules(request: HttpRequest, slug: str) -> HttpResponse:
     challenge = get_challenge(person=request.user, slug=slug)
     page = frame(request, challenge, tab="rules")
     page["sheets"] = [fact_sheet(phase) for phase in page["phases"]]
-    page["datasets"] = [_dataset(testset) for testset in challenge.testsets.prefetch_related("cases").order_by("name", "version")]
+    page["datasets"] = [
+        _dataset(testset) for testset in challenge.testsets.prefetch_related("cases").order_by("name", "version")
+    ]
     return render(request, "portal/rules.html", page)
 
 
