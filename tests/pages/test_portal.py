@@ -1,10 +1,10 @@
 """The participants' pages: who sees what, in which words, and at a constant number of queries."""
 
-import factories
-import people
 import pytest
 from django.urls import reverse
 
+import factories
+import people
 from assay.submissions.models import Submission
 
 pytestmark = pytest.mark.django_db

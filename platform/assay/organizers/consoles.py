@@ -9,10 +9,10 @@ from django.db.models import Count
 from django.urls import reverse
 
 from assay.challenges.models import Challenge, Membership, Phase
-from assay.portal.windows import window_status
 from assay.evaluation_sites.models import Site, SiteEvaluation
 from assay.evaluations.models import Evaluation
 from assay.evaluations.selectors import are_results_visible
+from assay.portal.windows import window_status
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
 from assay.testsets.models import TestSet

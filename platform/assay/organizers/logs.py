@@ -33,5 +33,9 @@ def _tail(key: str) -> str:
     with open_file(key) as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - TAIL_BYTES))
-        text = file.read().decode(errors="replace")
-    return "".join(character if character.isprintable() or character in "\n\t" else "�" for character in text)
+        return visible(file.read())
+
+
+def visible(raw: bytes) -> str:
+    """Untrusted bytes as text: whatever is not printable (escape sequences, NUL, broken UTF-8) becomes a mark."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in raw.decode(errors="replace"))

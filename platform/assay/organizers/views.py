@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from assay.accounts.errors import AssayError, InvalidError, NotFoundError
 from assay.accounts.models import AuditEvent
+from assay.challenges import services as challenge_services
 from assay.challenges.access import (
     get_organized_challenge,
     get_organized_phase,
@@ -23,7 +24,6 @@ from assay.challenges.access import (
     visible_challenges,
 )
 from assay.challenges.models import Challenge, Membership
-from assay.challenges import services as challenge_services
 from assay.challenges.services import (
     decide_membership,
     embargo_results,
@@ -35,11 +35,11 @@ from assay.evaluation_sites.services import enrol_site
 from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness, site_rows, testset_rows
 from assay.organizers.forms import NewChallengeForm
 from assay.organizers.logs import logs_of
+from assay.portal.submission_pages import submission_page
 from assay.runs.selectors import progress
 from assay.submissions import uploads
 from assay.submissions.access import get_organized_submission, get_upload
 from assay.submissions.models import Submission, Upload
-from assay.portal.submission_pages import submission_page
 from assay.testsets.services import choose_testset, ingest_testset, push_challenge
 from assay.workflow import flow
 
@@ -59,7 +59,7 @@ def new(request: HttpRequest) -> HttpResponse:
     user = signed_in(request.user)
     mine = visible_challenges(person=user).filter(memberships__user=user, memberships__role=Membership.Role.ORGANIZER)
     page: dict[str, Any] = {"mine": mine, "form": NewChallengeForm()}
-    if request.POST.get("kind") == "form":
+    if "form" in request.POST:
         form = NewChallengeForm(request.POST)
         page["form"] = form
         page["source"] = form.challenge_file() if form.is_valid() else ""
