@@ -23,9 +23,7 @@ class CaseScoreRow:
 def release_of(document: Mapping[str, Any]) -> str:
     """Which release policy a protocol states; the most closed one where it states none."""
     release = document.get("release", VERDICT_ONLY)
-    return (
-        str(release.get("policy", release.get("kind", VERDICT_ONLY))) if isinstance(release, Mapping) else str(release)
-    )
+    return str(release.get("mode", VERDICT_ONLY)) if isinstance(release, Mapping) else str(release)
 
 
 def active_evaluation(submission: Submission) -> Evaluation | None:

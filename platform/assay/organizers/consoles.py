@@ -11,7 +11,7 @@ from django.urls import reverse
 from assay.challenges.models import Challenge, Membership, Phase
 from assay.evaluation_sites.models import Site, SiteEvaluation
 from assay.evaluations.models import Evaluation
-from assay.evaluations.selectors import are_results_visible
+from assay.leaderboards.selectors import why_hidden_from_participants
 from assay.portal.windows import window_status
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
@@ -38,7 +38,7 @@ class Need:
 
 def phases_of(challenge: Challenge, *, now: datetime) -> list[Phase]:
     """The challenge's phases, each with what the console says about it."""
-    phases = list(
+    phases: list[Phase] = list(
         challenge.phases.select_related("protocol", "chosen_testset__testset").annotate(
             submission_total=Count("submissions", distinct=True),
             case_total=Count("chosen_testset__testset__cases", distinct=True),
@@ -50,7 +50,7 @@ def phases_of(challenge: Challenge, *, now: datetime) -> list[Phase]:
         if phase.testset:  # type: ignore[attr-defined]
             phase.testset.case_total = phase.case_total  # type: ignore[attr-defined]
         phase.window_status = window_status(phase, now=now)  # type: ignore[attr-defined]
-        phase.is_released = are_results_visible(phase, now=now)  # type: ignore[attr-defined]
+        phase.is_released = not why_hidden_from_participants(phase, now=now)  # type: ignore[attr-defined]
     return phases
 
 

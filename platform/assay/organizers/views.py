@@ -31,7 +31,6 @@ from assay.challenges.services import (
     publish_results,
     resume_phase,
 )
-from assay.evaluation_sites.services import enrol_site
 from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness, site_rows, testset_rows
 from assay.organizers.forms import NewChallengeForm
 from assay.organizers.logs import logs_of
@@ -256,7 +255,7 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
     """Who takes part, and who asks to."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
     if request.method == "POST":
-        membership = challenge.memberships.filter(pk=request.POST.get("membership")).first()
+        membership = challenge.memberships.filter(pk=request.POST.get("membership", "0")).first()
         if membership is None:
             raise NotFoundError("There is no such person here.")
         status = Membership.Status(request.POST.get("status", ""))
@@ -270,19 +269,10 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
 
 def sites(request: HttpRequest, slug: str) -> HttpResponse:
     """Third parties that evaluate on their own data."""
-    challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
     page = frame(
         challenge, tab="sites", phases=challenge.phases.all(), origin=request.build_absolute_uri("/").rstrip("/")
     )
-    if request.method == "POST":
-        phase, _ = get_organized_phase(person=user, challenge_slug=slug, phase_slug=request.POST.get("phase", ""))
-        _, page["new_token"] = enrol_site(
-            phase=phase,
-            name=request.POST.get("name", ""),
-            title=request.POST.get("title", ""),
-            by=user,
-            now=timezone.now(),
-        )
     page["sites"], page["boards"] = site_rows(challenge)
     return render(request, "organizers/sites.html", page)
 

@@ -103,8 +103,10 @@ def board_table(page: BoardPage, metrics: Sequence[MetricColumn]) -> tuple[list[
     for entry in (*page.entries, *page.unranked):
         values = [value for cell in entry.cells for value in (cell.mean, cell.sd)]
         rows.append(
-            [entry.rank, entry.team, entry.name, *values, entry.failed_cases, entry.case_count]
-            + [entry.seconds_per_case, entry.peak_memory_bytes, entry.created_at.isoformat()]
+            [
+                *(entry.rank, entry.team, entry.name, *values, entry.failed_cases, entry.case_count),
+                *(entry.seconds_per_case, entry.peak_memory_bytes, entry.created_at.isoformat()),
+            ]
         )
     return header, rows
 

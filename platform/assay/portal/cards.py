@@ -35,12 +35,12 @@ def challenge_cards(*, person: Person, search: str, status: str, only_mine: bool
         challenges = challenges.filter(memberships__user=person, memberships__status=Membership.Status.ACCEPTED)
     listed = list(challenges)
     numbers = {
-        row["challenge"]: row
+        row["challenge"]: (row["teams"], row["total"])
         for row in Submission.objects.filter(challenge__in=listed)
         .values("challenge")
         .annotate(teams=Count("team", distinct=True), total=Count("id"))
     }
-    cards = [_card(challenge, numbers.get(challenge.pk, {}), now=now) for challenge in listed]
+    cards = [_card(challenge, numbers.get(challenge.pk, (0, 0)), now=now) for challenge in listed]
     cards = [card for card in cards if not status or card.status == status]
     return sorted(cards, key=lambda card: (card.next_deadline is None, card.next_deadline or now, card.challenge.title))
 
@@ -60,14 +60,14 @@ def may_see_progress(submission: Submission) -> bool:
     return release_of(submission.protocol.document) != VERDICT_ONLY or submission.status in FINAL
 
 
-def _card(challenge: Challenge, numbers: dict[str, int], *, now: datetime) -> ChallengeCard:
+def _card(challenge: Challenge, numbers: tuple[int, int], *, now: datetime) -> ChallengeCard:
     phases = with_status(challenge.phases.all(), now=now)
     deadlines = [phase.closes_at for phase in phases if phase.closes_at > now]
     return ChallengeCard(
         challenge=challenge,
         status=challenge_status(challenge, phases, now=now),
         phases=phases,
-        teams=numbers.get("teams", 0),
-        submissions=numbers.get("total", 0),
+        teams=numbers[0],
+        submissions=numbers[1],
         next_deadline=min(deadlines, default=None),
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from assay.challenges.models import Phase
+from assay.evaluations.selectors import release_of
 from evaluator.conventions import Situation
 from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol, load_protocol
 
@@ -91,8 +92,7 @@ def fact_sheet(phase: Phase) -> FactSheet:
 
 def release_words(phase: Phase) -> str:
     """What participants get to see, and when."""
-    release = phase.protocol.document.get("release", "verdict_only")
-    mode = release.get("mode", "verdict_only") if isinstance(release, dict) else release
+    mode = release_of(phase.protocol.document)
     return RELEASES.get(mode, mode)
 
 
@@ -108,8 +108,7 @@ def container_tree(protocol: Protocol) -> str:
     """What the container finds and has to write, with one example name."""
     resources = protocol.resources
     lines = [f"{resources.input_mount}/  (read-only)"]
-    for given in protocol.inputs:
-        lines.append(f"  {given.file.format(case='case')}{'' if given.required else '  (may be missing)'}")
+    lines += [f"  {i.file.format(case='case')}{'' if i.required else '  (may be missing)'}" for i in protocol.inputs]
     lines.append(f"{resources.output_mount}/")
     structures = [label.name for label in protocol.labels]
     for wanted in protocol.outputs:
@@ -150,7 +149,7 @@ def _limits(protocol: Protocol) -> tuple[tuple[str, str], ...]:
         ("Processors", str(resources.cpus)),
         ("GPUs", str(resources.gpus) if resources.gpus else "none"),
         ("Shared memory", f"{resources.shm_mb} MB"),
-        ("/tmp", f"{resources.tmp_mb} MB"),
+        ("Temporary files (/tmp)", f"{resources.tmp_mb} MB"),
         ("Output", f"{resources.output_mb} MB"),
         ("One container per", "case" if resources.run_mode == "case" else resources.run_mode),
     )

@@ -127,9 +127,7 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
         poll_seconds=2 if submission.status != Status.QUEUED else 5,
         version=_version(submission, found),
         banner=submission.verdict_text,
-        banner_tone={Status.DONE: "good" if submission.verdict in ("", "ok") else "", Status.FAILED: "bad"}.get(
-            submission.status, ""
-        ),
+        banner_tone=_tone(submission),
         whose=WHOSE.get(submission.fault, ""),
         progress=found,
         eta_seconds=line.eta_seconds,
@@ -145,6 +143,12 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
         can_cancel=is_active and can_cancel,
         has_receipt=bool(scores is not None and receipt(submission)),
     )
+
+
+def _tone(submission: Submission) -> str:
+    if submission.status == Status.DONE:
+        return "good" if submission.verdict in ("", "ok") else ""
+    return "bad" if submission.status == Status.FAILED else ""
 
 
 def page_version(submission: Submission, *, is_organizer: bool) -> str:

@@ -32,9 +32,9 @@ def refresh() -> None:
     for package, files in FILES.items():
         folder = HERE / "node_modules" / package
         about = json.loads((folder / "package.json").read_text())
-        licence = next(iter(sorted(folder.glob("LICENSE*"))), None)
-        if licence is not None:
-            shutil.copy(licence, TARGET / f"{package.split('/')[-1]}.LICENSE.txt")
+        own = next(iter(sorted(folder.glob("LICENSE*"))), None)
+        if own is not None:
+            shutil.copy(own, TARGET / f"{package.split('/')[-1]}.LICENSE.txt")
         for name in files:
             copy = TARGET / Path(name).name
             shutil.copy(folder / name, copy)

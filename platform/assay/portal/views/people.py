@@ -1,5 +1,7 @@
 """Accounts, tokens and teams."""
 
+from uuid import UUID
+
 from django.contrib import messages
 from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -69,9 +71,9 @@ def account(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-def revoke(request: HttpRequest, token_id: str) -> HttpResponse:
+def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
     """End a token."""
-    revoke_token(user=signed_in(request.user), token_id=str(token_id), now=timezone.now())
+    revoke_token(user=signed_in(request.user), token_id=token_id, now=timezone.now())
     messages.success(request, "The token no longer works.")
     return redirect("portal:account")
 

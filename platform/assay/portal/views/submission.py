@@ -54,7 +54,7 @@ def _hand_in(user: User, phase: Phase, data: dict[str, object]) -> Submission:
     return flow.submit(user=user, phase=phase, team=team, upload=upload, now=now, **data)
 
 
-def _take(user: User, phase: Phase, archive: UploadedFile) -> Upload:
+def _take(user: User, phase: Phase, archive: "UploadedFile[bytes]") -> Upload:
     """Without JavaScript the file comes with the form, in one piece; it takes the same road from here."""
     now = timezone.now()
     purpose = Upload.Purpose.IMAGE if phase.kind == Phase.Kind.CONTAINER else Upload.Purpose.PREDICTIONS
