@@ -47,7 +47,8 @@ def test_an_item_without_a_test_is_named(rows):
 def test_the_table_goes_between_its_marks_and_nowhere_else(rows):
     text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     fresh = with_table(text=text, rows=rows)
-    assert fresh.startswith("before\n") and fresh.endswith("\nafter\n")
+    assert fresh.startswith("before\n")
+    assert fresh.endswith("\nafter\n")
     assert "old" not in fresh
     assert "| 66 | link \\| loop | invalid | a fence | `test_marked.py` |" in fresh
     assert with_table(text=fresh, rows=rows) == fresh

@@ -156,7 +156,7 @@ def test_a_compression_bomb_is_refused_before_it_grows(wrap, tmp_path, intake, c
         intake(archive)
     assert caught.value.reason is Reason.COMPRESSION_BOMB
     assert time.monotonic() - started < 8
-    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+    assert [path.name for path in checked.parent.iterdir() if "intake" in path.name or path == checked] == []
 
 
 def test_an_unpacked_size_over_the_limit_is_refused_and_leaves_no_file(tmp_path, intake, checked):
@@ -165,7 +165,7 @@ def test_an_unpacked_size_over_the_limit_is_refused_and_leaves_no_file(tmp_path,
         intake(docker_save(tmp_path / "a.tar", layer), limits=IntakeLimits(unpacked_bytes=MIB))
     assert caught.value.reason is Reason.TOO_LARGE
     assert not checked.exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+    assert [path.name for path in checked.parent.iterdir() if "intake" in path.name or path == checked] == []
 
 
 @pytest.mark.catalogue(9, attack="200 000 empty files in a layer", verdict="refused: too_many_files", guard=COUNTED)
