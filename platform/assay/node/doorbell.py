@@ -14,7 +14,7 @@ from kombu.mixins import ConsumerMixin
 log = logging.getLogger(__name__)
 
 
-class BrokerDoorbell(ConsumerMixin):
+class BrokerDoorbell(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
     """Listens on one pool's queue from a thread of its own, and reconnects by itself for as long as it lives."""
 
     def __init__(self, *, url: str, pool: str, stopping: threading.Event) -> None:
