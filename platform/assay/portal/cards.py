@@ -57,7 +57,7 @@ def with_progress(submissions: Iterable[Submission], *, sees_all: bool = False) 
 
 def may_see_progress(submission: Submission) -> bool:
     """Per-case progress says how many hidden cases there are and how long each takes: a closed phase shows none before the end."""
-    return release_of(submission.protocol.document) != VERDICT_ONLY or submission.status in FINAL
+    return release_of(submission.protocol) != VERDICT_ONLY or submission.status in FINAL
 
 
 def _card(challenge: Challenge, numbers: tuple[int, int], *, now: datetime) -> ChallengeCard:

@@ -92,7 +92,7 @@ def fact_sheet(phase: Phase) -> FactSheet:
 
 def release_words(phase: Phase) -> str:
     """What participants get to see, and when."""
-    mode = release_of(phase.protocol.document)
+    mode = release_of(phase.protocol)
     return RELEASES.get(mode, mode)
 
 
