@@ -5,10 +5,12 @@ Only whoever changes a version runs this (it needs npm). The copies are committe
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
+SOURCE_MAP = re.compile(rb"\n?//# sourceMappingURL=[^\n]*")
 HERE = Path(__file__).resolve().parent
 TARGET = HERE.parent / "static" / "vendor"
 FILES = {
@@ -37,7 +39,7 @@ def refresh() -> None:
             shutil.copy(own, TARGET / f"{package.split('/')[-1]}.LICENSE.txt")
         for name in files:
             copy = TARGET / Path(name).name
-            shutil.copy(folder / name, copy)
+            copy.write_bytes(SOURCE_MAP.sub(b"", (folder / name).read_bytes()))  # the maps are not shipped
             digest = hashlib.sha256(copy.read_bytes()).hexdigest()
             manifest.append(
                 {
