@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import docker
 import docker.errors
@@ -70,6 +70,11 @@ class DockerEngine:
             open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],  # ours, for the daemon's, which does not say
             architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(info["Architecture"], info["Architecture"]),
         )
+
+    def documents(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """`GET /info` and `GET /version` as they are, for the doctor."""
+        with _translated():
+            return self._api.info(), self._api.version()
 
     def image_facts(self, image_id: str) -> ImageFacts:
         """From `GET /images/{id}/json`."""
