@@ -18,6 +18,7 @@ from container_guards import GUARDS
 from containers import runner
 from containers.docker_engine import DockerEngine
 from containers.engine import OWNER_LABEL
+from containers.intake import inspect_archive, load_archive
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
 
@@ -44,18 +45,26 @@ class Attack:
 
 @pytest.fixture(scope="session")
 def hostile_image(base_image, tmp_path_factory, docker_engine):
-    """One image with all programs. Its tag keeps it alive when an image made from it is removed."""
-    context = tmp_path_factory.mktemp("hostile")
-    tag = f"assay-tests/hostile:{os.getpid()}"
-    image = build(context, [f"FROM {base_image}", "COPY . /submissions"], HERE, tag=tag)
-    yield image
-    docker_engine.remove_image(image)
+    """One image with all programs, on the way a submission takes: saved, inspected, rewritten, loaded by ID."""
+    folder = tmp_path_factory.mktemp("hostile")
+    built = build(folder, [f"FROM {base_image}", "COPY . /submissions"], HERE)
+    saved, checked = folder / "saved.tar", folder / "checked.tar"
+    subprocess.run(["docker", "save", "-o", str(saved), built], check=True)
+    report = inspect_archive(source=saved, destination=checked)
+    saved.unlink()
+    load_archive(docker_engine, checked, report.image_id)
+    checked.unlink()
+    tag = f"assay-tests/hostile:{os.getpid()}"  # keeps it alive when an image made from it is removed
+    subprocess.run(["docker", "tag", report.image_id, tag], check=True)
+    yield report.image_id
+    for image in (report.image_id, built):
+        docker_engine.remove_image(image)
 
 
-def build(context: Path, lines: list[str], files: Path | None = None, tag: str = "") -> str:
+def build(context: Path, lines: list[str], files: Path | None = None) -> str:
     dockerfile = context / "Dockerfile"
     dockerfile.write_text("\n".join(lines))
-    command = ["docker", "build", "-q", "-f", str(dockerfile), *(["-t", tag] if tag else []), str(files or context)]
+    command = ["docker", "build", "-q", "-f", str(dockerfile), str(files or context)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -70,7 +79,7 @@ def image_of(hostile_image, tmp_path, docker_engine):
             return hostile_image
         context = tmp_path / "context"
         context.mkdir(exist_ok=True)
-        made.append(build(context, [f"FROM {hostile_image}", *lines]))
+        made.append(build(context, [f"FROM {hostile_image}", "USER root", *lines]))
         return made[-1]
 
     yield go
