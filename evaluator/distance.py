@@ -9,25 +9,24 @@ import math
 
 import numpy as np
 
+from evaluator.kernel import reductions
 from evaluator.surface import DirectedDistances, SurfaceDistances
 
 
 def normalised_surface_dice(surface: SurfaceDistances, *, tolerance_mm: float) -> float:
     """NSD: the share (by area) of both surfaces within the tolerance (`<=`) of each other; NaN if both are empty."""
-    within = total = 0.0
-    for directed in (surface.reference_to_prediction, surface.prediction_to_reference):
-        within += area_within(directed, tolerance_mm=tolerance_mm)
-        total += total_area(directed)
-    return within / total if total else math.nan
+    sums = [_sums(directed, tolerance_mm) for directed in _directions(surface)]
+    total = sum(each.total for each in sums)
+    return sum(each.within for each in sums) / total if total else math.nan
 
 
 def surface_overlap(surface: SurfaceDistances, *, tolerance_mm: float) -> tuple[float, float]:
     """The share of the reference surface near the prediction, and the other way round; NaN for an empty surface."""
-    shares = []
-    for directed in (surface.reference_to_prediction, surface.prediction_to_reference):
-        total = total_area(directed)
-        shares.append(area_within(directed, tolerance_mm=tolerance_mm) / total if total else math.nan)
-    return shares[0], shares[1]
+    there, back = (_sums(directed, tolerance_mm) for directed in _directions(surface))
+    return (
+        there.within / there.total if there.total else math.nan,
+        back.within / back.total if back.total else math.nan,
+    )
 
 
 def percentile_distance(surface: SurfaceDistances, *, percent: float) -> float:
@@ -50,15 +49,18 @@ def mean_distances(surface: SurfaceDistances) -> tuple[float, float]:
 
 def average_symmetric_surface_distance(surface: SurfaceDistances) -> float:
     """ASSD: the area-weighted mean over both surfaces pooled; infinite when one is empty, NaN when both are."""
-    directions = (surface.reference_to_prediction, surface.prediction_to_reference)
-    total = sum(total_area(directed) for directed in directions)
-    return sum(distance_integral(directed) for directed in directions) / total if total else math.nan
+    sums = [_sums(directed) for directed in _directions(surface)]
+    total = sum(each.total for each in sums)
+    return sum(each.weighted for each in sums) / total if total else math.nan
 
 
 def directed_percentile(directed: DirectedDistances, *, percent: float) -> float:
     """The smallest distance within which `percent` of the surface's area lies (no interpolation); infinite if empty."""
     if directed.is_empty:
         return math.inf
+    certain = reductions.percentile(directed, share=percent / 100.0)
+    if certain is not None:
+        return certain
     order = np.lexsort((directed.areas, directed.distances_mm))
     areas = directed.areas[order]
     # Summed and divided exactly as the reference implementation does, so that ties at the percentile fall the same way.
@@ -66,23 +68,21 @@ def directed_percentile(directed: DirectedDistances, *, percent: float) -> float
     return float(directed.distances_mm[order[min(position, areas.size - 1)]])
 
 
-def area_within(directed: DirectedDistances, *, tolerance_mm: float) -> float:
-    """Area of the elements whose distance is at most the tolerance."""
-    return float(np.sum(directed.areas[directed.distances_mm <= tolerance_mm]))
+def _directions(surface: SurfaceDistances) -> tuple[DirectedDistances, DirectedDistances]:
+    return surface.reference_to_prediction, surface.prediction_to_reference
 
 
-def total_area(directed: DirectedDistances) -> float:
-    """Area of the whole surface."""
-    return float(np.sum(directed.areas))
-
-
-def distance_integral(directed: DirectedDistances) -> float:
-    """Sum of distance times area over the surface."""
-    return float(np.sum(directed.distances_mm * directed.areas))
+def _sums(directed: DirectedDistances, tolerance_mm: float = math.inf) -> reductions.AreaSums:
+    return reductions.sum_areas(directed, tolerance_mm=tolerance_mm) or reductions.AreaSums(
+        total=float(np.sum(directed.areas)),
+        within=float(np.sum(directed.areas[directed.distances_mm <= tolerance_mm])),
+        weighted=float(np.sum(directed.distances_mm * directed.areas)),
+    )
 
 
 def _mean(directed: DirectedDistances) -> float:
-    return math.nan if directed.is_empty else distance_integral(directed) / total_area(directed)
+    sums = _sums(directed)
+    return sums.weighted / sums.total if sums.total else math.nan
 
 
 def _largest(directed: DirectedDistances) -> float:

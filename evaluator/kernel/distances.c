@@ -1,10 +1,10 @@
 /* Distances from the elements of one surface to those of another: first through windows of bits, then, for the few that
  * found nothing nearby, cell by cell.
  *
- * Far sources. Targets are gathered in cells of 8 x 8 x 4 corners, and so are the far sources. Between the bounding boxes of
- * two cells there is a smallest and a largest possible distance; whichever target cell lies, at its nearest, beyond the
- * smallest of the largest distances cannot hold anyone's nearest element. The few cells left are visited nearest first.
- * Bounds are sums of the same rounded squares as distances are, so they hold to the last bit.
+ * Far sources. The grid of bits is divided into cells of 8 x 8 x 4 corners, and so are the far sources. Between two cells
+ * there is a smallest and a largest possible distance; whichever target cell lies, at its nearest, beyond the smallest of
+ * the largest distances cannot hold anyone's nearest element. The few cells left are visited nearest first, a byte of bits
+ * for each of their rows. Bounds are sums of the same rounded squares as distances are, so they hold to the last bit.
  */
 #include "distances.h"
 
@@ -14,7 +14,8 @@
 
 #include "nearest.h"
 
-enum { REACH = 14, CELL_X = 3, CELL_Y = 3, CELL_Z = 2 }; /* reach of the first search in corners; cells as powers of 2 */
+enum { REACH = 14 };                             /* of the first search, in corners */
+static const int CELL_SHIFT[3] = {3, 3, 2}; /* sizes of a cell as powers of two; along x, one byte of the grid */
 
 struct distance_plan {
     search_plan search;
@@ -24,19 +25,14 @@ struct distance_plan {
 };
 
 typedef struct {
-    int32_t low[3], high[3]; /* bounding box, inclusive */
-    uint32_t first, count;   /* its points */
+    int32_t low[3], high[3]; /* the corners it holds, inclusive */
 } cell;
 
 typedef struct {
-    int32_t at[3];
-    uint32_t index; /* which source this is */
-} point;
-
-typedef struct {
     cell *cells;
-    uint32_t cell_count;
-    point *points;
+    uint32_t count;
+    uint32_t *members; /* of far sources: which of them, cell after cell */
+    uint32_t *first;   /* of far sources: where a cell's members begin, and one more */
 } cell_list;
 
 typedef struct {
@@ -174,55 +170,92 @@ static void erase_grid(const bit_grid *grid, const assay_elements *targets, dist
     for (uint64_t i = 0; i < targets->count; i++) workspace->bits[bit_of(grid, targets->data[i]) >> 3] = 0;
 }
 
-/* Counting sort of elements into cells; `indices` picks some of them, NULL takes all. */
-static assay_status gather_cells(const assay_elements *elements, const uint32_t *indices, uint32_t count, cell_list *list) {
-    static const int SHIFT[3] = {CELL_X, CELL_Y, CELL_Z};
+/* The cells of a box, numbered x first. */
+typedef struct {
     int32_t low[3], high[3];
-    find_box(elements, low, high);
-    uint64_t cells = 1, size[3];
+    uint32_t size[3];
+    uint32_t count;
+} cell_frame;
+
+static assay_status frame_cells(cell_frame *frame) {
+    uint64_t count = 1;
     for (int axis = 0; axis < 3; axis++) {
-        size[axis] = (uint64_t)((high[axis] - low[axis]) >> SHIFT[axis]) + 1;
-        cells *= size[axis];
+        frame->size[axis] = (uint32_t)((frame->high[axis] - frame->low[axis]) >> CELL_SHIFT[axis]) + 1;
+        count *= frame->size[axis];
     }
-    if (cells >= UINT32_MAX) return ASSAY_TOO_LARGE;
-    uint32_t *const slot = calloc(cells + 1, sizeof *slot), *const cell_of = malloc((size_t)count * sizeof *cell_of);
-    list->points = malloc((size_t)count * sizeof *list->points);
-    list->cells = NULL;
-    assay_status status = slot && cell_of && list->points ? ASSAY_OK : ASSAY_NO_MEMORY;
-    for (uint32_t i = 0; !status && i < count; i++) {
-        const assay_element e = elements->data[indices ? indices[i] : i];
-        const uint64_t x = (uint64_t)((int32_t)element_x(e) - low[0]) >> CELL_X;
-        const uint64_t y = (uint64_t)((int32_t)element_y(e) - low[1]) >> CELL_Y;
-        const uint64_t z = (uint64_t)((int32_t)element_z(e) - low[2]) >> CELL_Z;
-        cell_of[i] = (uint32_t)((z * size[1] + y) * size[0] + x);
-        slot[cell_of[i]]++;
+    frame->count = (uint32_t)count;
+    return count < UINT32_MAX ? ASSAY_OK : ASSAY_TOO_LARGE;
+}
+
+static inline uint32_t cell_of(const cell_frame *frame, assay_element e) {
+    const uint32_t x = ((uint32_t)((int32_t)element_x(e) - frame->low[0])) >> CELL_SHIFT[0];
+    const uint32_t y = ((uint32_t)((int32_t)element_y(e) - frame->low[1])) >> CELL_SHIFT[1];
+    const uint32_t z = ((uint32_t)((int32_t)element_z(e) - frame->low[2])) >> CELL_SHIFT[2];
+    return (z * frame->size[1] + y) * frame->size[0] + x;
+}
+
+static cell cell_at(const cell_frame *frame, uint32_t number) {
+    const uint32_t at[3] = {number % frame->size[0], number / frame->size[0] % frame->size[1],
+                            number / frame->size[0] / frame->size[1]};
+    cell result;
+    for (int axis = 0; axis < 3; axis++) {
+        result.low[axis] = frame->low[axis] + (int32_t)(at[axis] << CELL_SHIFT[axis]);
+        const int32_t end = result.low[axis] + (1 << CELL_SHIFT[axis]) - 1;
+        result.high[axis] = end < frame->high[axis] ? end : frame->high[axis];
+    }
+    return result;
+}
+
+/* The cells that hold any target. */
+static assay_status find_target_cells(const bit_grid *grid, const assay_elements *targets, cell_list *list) {
+    cell_frame frame;
+    for (int axis = 0; axis < 3; axis++) {
+        frame.low[axis] = grid->origin[axis];
+        frame.high[axis] = grid->origin[axis] + grid->size[axis] - 1;
+    }
+    if (frame_cells(&frame)) return ASSAY_TOO_LARGE;
+    uint8_t *const used = calloc(frame.count, 1);
+    if (!used) return ASSAY_NO_MEMORY;
+    for (uint64_t i = 0; i < targets->count; i++) used[cell_of(&frame, targets->data[i])] = 1;
+    uint32_t count = 0;
+    for (uint32_t c = 0; c < frame.count; c++) count += used[c];
+    list->cells = malloc((size_t)count * sizeof *list->cells);
+    for (uint32_t c = 0; list->cells && c < frame.count; c++)
+        if (used[c]) list->cells[list->count++] = cell_at(&frame, c);
+    free(used);
+    return list->cells ? ASSAY_OK : ASSAY_NO_MEMORY;
+}
+
+/* The far sources, cell by cell (a counting sort). `far` is ascending, so the sources are ordered by z. */
+static assay_status gather_sources(const assay_elements *sources, const uint32_t *far, uint32_t far_count, cell_list *list) {
+    cell_frame frame;
+    find_box(sources, frame.low, frame.high);
+    if (frame_cells(&frame)) return ASSAY_TOO_LARGE;
+    uint32_t *const slots = calloc((size_t)frame.count + 1, sizeof *slots);
+    list->members = malloc((size_t)far_count * sizeof *list->members);
+    if (!slots || !list->members) {
+        free(slots);
+        return ASSAY_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < far_count; i++) slots[cell_of(&frame, sources->data[far[i]])]++;
+    for (uint32_t c = 0; c < frame.count; c++) list->count += slots[c] != 0;
+    list->cells = malloc((size_t)list->count * sizeof *list->cells);
+    list->first = calloc((size_t)list->count + 2, sizeof *list->first);
+    if (!list->cells || !list->first) {
+        free(slots);
+        return ASSAY_NO_MEMORY;
     }
     uint32_t used = 0;
-    for (uint64_t c = 0; !status && c < cells; c++) used += slot[c] != 0;
-    if (!status && !(list->cells = malloc((size_t)used * sizeof *list->cells))) status = ASSAY_NO_MEMORY;
-    list->cell_count = 0;
-    uint32_t first = 0;
-    for (uint64_t c = 0; !status && c < cells; c++) {
-        if (!slot[c]) continue;
-        list->cells[list->cell_count] = (cell){
-            {INT32_MAX, INT32_MAX, INT32_MAX}, {INT32_MIN, INT32_MIN, INT32_MIN}, first, 0};
-        first += slot[c];
-        slot[c] = list->cell_count++;
+    for (uint32_t c = 0; c < frame.count; c++) {
+        if (!slots[c]) continue;
+        list->cells[used] = cell_at(&frame, c);
+        list->first[used + 2] = list->first[used + 1] + slots[c];
+        slots[c] = ++used;
     }
-    for (uint32_t i = 0; !status && i < count; i++) {
-        const uint32_t index = indices ? indices[i] : i;
-        const assay_element e = elements->data[index];
-        cell *const home = &list->cells[slot[cell_of[i]]];
-        const point p = {{(int32_t)element_x(e), (int32_t)element_y(e), (int32_t)element_z(e)}, index};
-        for (int axis = 0; axis < 3; axis++) {
-            if (p.at[axis] < home->low[axis]) home->low[axis] = p.at[axis];
-            if (p.at[axis] > home->high[axis]) home->high[axis] = p.at[axis];
-        }
-        list->points[home->first + home->count++] = p;
-    }
-    free(slot);
-    free(cell_of);
-    return status;
+    for (uint32_t i = 0; i < far_count; i++)
+        list->members[list->first[slots[cell_of(&frame, sources->data[far[i]])]]++] = far[i];
+    free(slots);
+    return ASSAY_OK;
 }
 
 static inline int32_t gap(int32_t low, int32_t high, int32_t other_low, int32_t other_high) {
@@ -253,12 +286,12 @@ static double point_bound(const search_plan *plan, const int32_t at[3], const ce
 /* The target cells that may hold the nearest element of any point of `home`, nearest first. */
 static uint32_t choose_candidates(const search_plan *plan, const cell *home, const cell_list *targets, candidate *chosen) {
     double reach = INFINITY;
-    for (uint32_t t = 0; t < targets->cell_count; t++) {
+    for (uint32_t t = 0; t < targets->count; t++) {
         const double furthest = cell_bound(plan, home, &targets->cells[t], span);
         if (furthest < reach) reach = furthest;
     }
     uint32_t count = 0;
-    for (uint32_t t = 0; t < targets->cell_count; t++) {
+    for (uint32_t t = 0; t < targets->count; t++) {
         const double nearest = cell_bound(plan, home, &targets->cells[t], gap);
         if (nearest <= reach) chosen[count++] = (candidate){nearest, t};
     }
@@ -266,43 +299,70 @@ static uint32_t choose_candidates(const search_plan *plan, const cell *home, con
     return count;
 }
 
-static double nearest_in_cells(const search_plan *plan, const int32_t at[3], const cell_list *targets,
+/* The nearest element of one cell, if nearer than `best`. A row of a cell is one byte of the grid. */
+static double nearest_in_cell(const bit_grid *grid, const search_plan *plan, const int32_t at[3], const cell *box, double best) {
+    const int64_t first_byte = (box->low[0] - grid->origin[0] + ROW_MARGIN) >> CELL_SHIFT[0];
+    for (int32_t z = box->low[2]; z <= box->high[2]; z++)
+        for (int32_t y = box->low[1]; y <= box->high[1]; y++) {
+            uint32_t bits = grid->bits[row_start(grid, y - grid->origin[1], z - grid->origin[2]) + first_byte];
+            for (; bits; bits &= bits - 1) {
+                const int32_t x = box->low[0] + __builtin_ctz(bits);
+                const double squared = squared_steps(plan, abs(x - at[0]), abs(y - at[1]), abs(z - at[2]));
+                best = squared < best ? squared : best;
+            }
+        }
+    return best;
+}
+
+static double nearest_in_cells(const bit_grid *grid, const search_plan *plan, const int32_t at[3], const cell_list *targets,
                                const candidate *candidates, uint32_t count) {
     double best = INFINITY;
     for (uint32_t c = 0; c < count && candidates[c].bound < best; c++) {
         const cell *const box = &targets->cells[candidates[c].cell];
-        if (point_bound(plan, at, box) >= best) continue;
-        for (uint32_t i = 0; i < box->count; i++) {
-            const int32_t *const other = targets->points[box->first + i].at;
-            const double squared =
-                squared_steps(plan, abs(other[0] - at[0]), abs(other[1] - at[1]), abs(other[2] - at[2]));
-            if (squared < best) best = squared;
-        }
+        if (point_bound(plan, at, box) < best) best = nearest_in_cell(grid, plan, at, box, best);
     }
     return best;
 }
 
-static assay_status measure_far(const search_plan *plan, const assay_elements *sources, const uint32_t *far, uint32_t far_count,
-                                const assay_elements *targets, double *distances_mm) {
+static assay_status measure_far(const search_plan *plan, const bit_grid *grid, const assay_elements *sources,
+                                const uint32_t *far, uint32_t far_count, const assay_elements *targets, double *distances_mm) {
     cell_list homes = {0}, others = {0};
-    assay_status status = gather_cells(sources, far, far_count, &homes);
-    if (!status) status = gather_cells(targets, NULL, (uint32_t)targets->count, &others);
-    candidate *const candidates = status ? NULL : malloc((size_t)others.cell_count * sizeof *candidates);
+    assay_status status = gather_sources(sources, far, far_count, &homes);
+    if (!status) status = find_target_cells(grid, targets, &others);
+    candidate *const candidates = status ? NULL : malloc((size_t)others.count * sizeof *candidates);
     if (!status && !candidates) status = ASSAY_NO_MEMORY;
-    for (uint32_t h = 0; !status && h < homes.cell_count; h++) {
-        const cell *const home = &homes.cells[h];
-        const uint32_t count = choose_candidates(plan, home, &others, candidates);
-        for (uint32_t i = 0; i < home->count; i++) {
-            const point *const p = &homes.points[home->first + i];
-            distances_mm[p->index] = sqrt(nearest_in_cells(plan, p->at, &others, candidates, count));
+    for (uint32_t h = 0; !status && h < homes.count; h++) {
+        const uint32_t count = choose_candidates(plan, &homes.cells[h], &others, candidates);
+        for (uint32_t i = homes.first[h]; i < homes.first[h + 1]; i++) {
+            const assay_element e = sources->data[homes.members[i]];
+            const int32_t at[3] = {(int32_t)element_x(e), (int32_t)element_y(e), (int32_t)element_z(e)};
+            distances_mm[homes.members[i]] = sqrt(nearest_in_cells(grid, plan, at, &others, candidates, count));
         }
     }
     free(candidates);
     free(homes.cells);
-    free(homes.points);
+    free(homes.members);
+    free(homes.first);
     free(others.cells);
-    free(others.points);
     return status;
+}
+
+/* Half of all elements coincide with one of the other surface. They get distance 0 in a pass without branches, for which
+ * half is hardest to guess; the others are listed in `left`. */
+static uint32_t settle_coincident(const bit_grid *grid, const assay_elements *sources, double *distances_mm, uint32_t *left) {
+    uint32_t count = 0;
+    for (uint64_t i = 0; i < sources->count; i++) {
+        const assay_element e = sources->data[i];
+        const uint32_t x = element_x(e) - (uint32_t)grid->origin[0], y = element_y(e) - (uint32_t)grid->origin[1];
+        const uint32_t z = element_z(e) - (uint32_t)grid->origin[2];
+        const int is_inside =
+            (x < (uint32_t)grid->size[0]) & (y < (uint32_t)grid->size[1]) & (z < (uint32_t)grid->size[2]);
+        const uint64_t bit = is_inside ? (uint64_t)row_start(grid, (int32_t)y, (int32_t)z) * 8 + x + ROW_MARGIN : 0;
+        distances_mm[i] = 0;
+        left[count] = (uint32_t)i;
+        count += !(grid->bits[bit >> 3] >> (bit & 7) & 1);
+    }
+    return count;
 }
 
 assay_status measure_distances(const distance_plan *plan, const assay_elements *sources, const assay_elements *targets,
@@ -316,23 +376,21 @@ assay_status measure_distances(const distance_plan *plan, const assay_elements *
     bit_grid grid;
     assay_status status = draw_grid(&grid, &plan->search, targets, workspace);
     if (status) return status;
-    uint32_t *far = NULL;
+    uint32_t *const left = malloc((size_t)sources->count * sizeof *left);
+    if (!left) status = ASSAY_NO_MEMORY;
+    const uint32_t left_count = status ? 0 : settle_coincident(&grid, sources, distances_mm, left);
     uint32_t far_count = 0;
-    for (uint64_t i = 0; i < sources->count; i++) {
-        const assay_element e = sources->data[i];
+    for (uint32_t i = 0; i < left_count; i++) {
+        const assay_element e = sources->data[left[i]];
         const double squared =
             nearest_through_windows(&grid, &plan->search, (int32_t)element_x(e), (int32_t)element_y(e),
                                     (int32_t)element_z(e), plan->search.last_axis, INFINITY);
-        distances_mm[i] = sqrt(squared);
-        if (squared <= plan->search.settled) continue;
-        if (!far && !(far = malloc((size_t)(sources->count - i) * sizeof *far))) {
-            status = ASSAY_NO_MEMORY;
-            break;
-        }
-        far[far_count++] = (uint32_t)i;
+        distances_mm[left[i]] = sqrt(squared);
+        left[far_count] = left[i];
+        far_count += squared > plan->search.settled;
     }
+    if (!status && far_count) status = measure_far(&plan->search, &grid, sources, left, far_count, targets, distances_mm);
     erase_grid(&grid, targets, workspace);
-    if (!status && far_count) status = measure_far(&plan->search, sources, far, far_count, targets, distances_mm);
-    free(far);
+    free(left);
     return status;
 }

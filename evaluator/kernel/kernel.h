@@ -69,7 +69,8 @@ typedef struct {
     uint32_t label_count;
     const uint16_t *members; /* labels of key k are members[first[k]] .. members[first[k + 1] - 1] */
     const uint32_t *first;   /* 257 entries */
-    uint8_t other_key;       /* for any other value and for everything outside the image; belongs to no label */
+    uint8_t other_key;       /* for any other value */
+    uint8_t outside_key;     /* for everything outside the image; neither of the two belongs to a label */
 } assay_labels;
 
 /* An element packs its corner and its neighbour code: x and y and z in 18 bits each, then the code in 8. */

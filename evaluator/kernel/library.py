@@ -8,6 +8,8 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Any
 
+from numpy.typing import NDArray
+
 from evaluator.kernel.compiler import LIBRARY
 
 INTERFACE = 1
@@ -70,6 +72,7 @@ class CLabels(ctypes.Structure):
         ("members", c_void_p),
         ("first", c_void_p),
         ("other_key", c_uint8),
+        ("outside_key", c_uint8),
     ]
 
 
@@ -97,11 +100,13 @@ class CMetric(ctypes.Structure):
 _DOORS: dict[str, tuple[Any, Sequence[Any]]] = {
     "assay_interface": (c_int32, []),
     "assay_instructions": (c_char_p, []),
+    "assay_inflate": (c_uint32, [c_char_p, c_uint64, c_void_p, c_uint64]),
     "assay_scan_volumes": (
         None,
         [POINTER(CSource), c_uint32, POINTER(CLabels), c_int32, c_uint32, POINTER(CScan), POINTER(c_uint32)],
     ),
     "assay_free_scan": (None, [POINTER(CScan)]),
+    "assay_keys_present": (None, [POINTER(CScan), c_void_p]),
     "assay_count_overlaps": (c_uint32, [POINTER(CScan), POINTER(CScan), POINTER(CLabels), c_void_p]),
     "assay_element_counts": (None, [POINTER(CScan), c_void_p]),
     "assay_measure_distances": (
@@ -129,9 +134,30 @@ def load_kernel() -> ctypes.CDLL | None:
     return library
 
 
+def kernel() -> ctypes.CDLL:
+    """The compiled kernel, for those who know it is there."""
+    library = load_kernel()
+    if library is None:
+        raise RuntimeError("found no compiled kernel; build it with: python -m evaluator.kernel build")
+    return library
+
+
+def address(array: NDArray[Any]) -> int:
+    """Where an array's first element is; valid as long as the array lives."""
+    return int(array.__array_interface__["data"][0])
+
+
+def raise_unless_ok(status: int) -> None:
+    """KernelError, or MemoryError where that is what it means."""
+    if status == Status.NO_MEMORY:
+        raise MemoryError("the evaluator's kernel found too little memory for this pair")
+    if status != Status.OK:
+        raise KernelError(Status(status))
+
+
 def describe() -> str:
     """One line for people: what serves on this machine."""
-    kernel = load_kernel()
-    if kernel is None:
+    library = load_kernel()
+    if library is None:
         return "evaluator: NumPy serves (slower, same numbers); build the kernel with: python -m evaluator.kernel build"
-    return f"evaluator: the compiled kernel serves ({kernel.assay_instructions().decode()})"
+    return f"evaluator: the compiled kernel serves ({library.assay_instructions().decode()})"

@@ -57,6 +57,23 @@ static assay_status run_crew(work_function *work, void *context, uint32_t pieces
     return (assay_status)atomic_load(&self.status);
 }
 
+/* ---- inflating ----------------------------------------------------------------------------------------------------- */
+
+/* A gzip stream that holds exactly `size` bytes; `out` has room for them and INFLATE_SLACK more. */
+DOOR assay_status assay_inflate(const uint8_t *bytes, uint64_t bytes_size, uint8_t *out, uint64_t size) {
+    inflate_stream *const stream = malloc(sizeof *stream);
+    if (!stream) return ASSAY_NO_MEMORY;
+    uint8_t *cursor = out;
+    assay_status status = inflate_open(stream, bytes, bytes_size);
+    if (!status) status = inflate_until(stream, &cursor, out + size);
+    while (!status && !inflate_has_ended(stream) && stream->produced <= size) status = inflate_until(stream, &cursor, cursor + 1);
+    if (!status && stream->produced > size) status = ASSAY_TOO_LONG;
+    if (!status && stream->produced < size) status = ASSAY_TRUNCATED;
+    if (!status) status = inflate_close(stream);
+    free(stream);
+    return status;
+}
+
 /* ---- scans --------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -83,6 +100,12 @@ DOOR void assay_scan_volumes(const assay_source *sources, uint32_t count, const 
 }
 
 DOOR void assay_free_scan(assay_scan *scan) { free_scan(scan); }
+
+/* Which keys occur in a volume: 256 flags. */
+DOOR void assay_keys_present(const assay_scan *scan, uint8_t *present) {
+    memset(present, 0, 256);
+    for (uint64_t i = 0; i < scan->runs.count; i++) present[scan->runs.keys[i]] = 1;
+}
 
 /* ---- overlap ------------------------------------------------------------------------------------------------------- */
 
@@ -186,7 +209,7 @@ DOOR assay_status assay_measure_distances(const assay_scan *first, const assay_s
 
 /* ---- reading metrics off distances --------------------------------------------------------------------------------- */
 
-enum { SUM_BLOCK = 512, BINS = 2048 };
+enum { SUM_BLOCK = 512, BINS = 256, FEW = 256 };
 
 /* Area of all elements, of those within the tolerance, and the sum of distance times area. */
 DOOR void assay_sum_areas(const double *distances_mm, const uint8_t *codes, uint64_t count, const double *area_of_code,
@@ -220,38 +243,87 @@ static int by_distance(const void *left, const void *right) {
     return (a->distance_mm > b->distance_mm) - (a->distance_mm < b->distance_mm);
 }
 
-/* Area-weighted percentile without a full sort: bin by distance, sort only the bin where the share is reached.
+/* As thousands of equal distances are, for instance. */
+static int is_sorted(const weighted_distance *elements, uint64_t count) {
+    for (uint64_t i = 1; i < count; i++)
+        if (elements[i].distance_mm < elements[i - 1].distance_mm) return 0;
+    return 1;
+}
+
+/* Bins of equal width between the smallest and the largest distance. */
+typedef struct {
+    double low, scale;
+    double areas[BINS];
+} histogram;
+
+static inline int bin_of(const histogram *bins, double distance_mm) { return (int)((distance_mm - bins->low) * bins->scale); }
+
+static void span_bins(histogram *bins, double low, double high) {
+    memset(bins, 0, sizeof *bins);
+    bins->low = low;
+    bins->scale = high > low ? (BINS - 1) / (high - low) : 0;
+}
+
+/* The first bin whose end reaches the wanted area; `*below` is the area before it. */
+static int find_bin(const histogram *bins, double wanted, double *below) {
+    int bin = 0;
+    while (bin < BINS - 1 && *below + bins->areas[bin] < wanted) *below += bins->areas[bin++];
+    return bin;
+}
+
+/* Keep only the elements of the bin that matters, until they are few or all alike. */
+static uint64_t narrow(weighted_distance *elements, uint64_t count, double wanted, double *below) {
+    histogram bins;
+    while (count > FEW) {
+        double low = elements[0].distance_mm, high = low;
+        for (uint64_t i = 1; i < count; i++) {
+            low = elements[i].distance_mm < low ? elements[i].distance_mm : low;
+            high = elements[i].distance_mm > high ? elements[i].distance_mm : high;
+        }
+        if (low == high) break;
+        span_bins(&bins, low, high);
+        for (uint64_t i = 0; i < count; i++) bins.areas[bin_of(&bins, elements[i].distance_mm)] += elements[i].area;
+        const int bin = find_bin(&bins, wanted, below);
+        uint64_t kept = 0;
+        for (uint64_t i = 0; i < count; i++)
+            if (bin_of(&bins, elements[i].distance_mm) == bin) elements[kept++] = elements[i];
+        if (kept == count) break;
+        count = kept;
+    }
+    return count;
+}
+
+/* Area-weighted percentile without a full sort: bin by distance, sort only what is left of the bin that reaches the share.
  *
  * Returns 1 and the distance, or 0 where some cumulated share comes so close to the wanted one that the order of
- * summation would decide; the caller then sums in the reference's own order. All distances are finite. */
+ * summation would decide; the caller then sums in the reference's own order. Also 0 for infinite distances. */
 DOOR int32_t assay_percentile(const double *distances_mm, const uint8_t *codes, uint64_t count, const double *area_of_code,
                               double share, double *result_mm) {
     const double doubt = 1e-9;
-    double areas[BINS] = {0}, largest = 0, total = 0;
+    histogram bins;
+    double largest = 0, total = 0, below = 0;
     for (uint64_t i = 0; i < count; i++) largest = distances_mm[i] > largest ? distances_mm[i] : largest;
     if (!count || !isfinite(largest)) return 0;
-    const double scale = largest > 0 ? (BINS - 1) / largest : 0;
-    for (uint64_t i = 0; i < count; i++) areas[(int)(distances_mm[i] * scale)] += area_of_code[codes[i]];
-    for (int bin = 0; bin < BINS; bin++) total += areas[bin];
-    const double wanted = share * total, margin = doubt * total;
-    double below = 0;
-    int bin = 0;
-    while (bin < BINS - 1 && below + areas[bin] < wanted - margin) below += areas[bin++];
-    uint64_t found = 0;
-    for (uint64_t i = 0; i < count; i++) found += (int)(distances_mm[i] * scale) == bin;
-    weighted_distance *const inside = malloc(found * sizeof *inside);
+    span_bins(&bins, 0, largest);
+    for (uint64_t i = 0; i < count; i++) bins.areas[bin_of(&bins, distances_mm[i])] += area_of_code[codes[i]];
+    for (int bin = 0; bin < BINS; bin++) total += bins.areas[bin];
+    const double low = share * total - doubt * total, high = share * total + doubt * total;
+    const int bin = find_bin(&bins, low, &below);
+    weighted_distance *const inside = malloc(count * sizeof *inside);
     if (!inside) return 0;
-    found = 0;
-    for (uint64_t i = 0; i < count; i++)
-        if ((int)(distances_mm[i] * scale) == bin)
-            inside[found++] = (weighted_distance){distances_mm[i], area_of_code[codes[i]]};
-    qsort(inside, found, sizeof *inside, by_distance);
+    uint64_t left = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        inside[left] = (weighted_distance){distances_mm[i], area_of_code[codes[i]]};
+        left += bin_of(&bins, distances_mm[i]) == bin;
+    }
+    left = narrow(inside, left, low, &below);
+    if (!is_sorted(inside, left)) qsort(inside, left, sizeof *inside, by_distance);
     int32_t is_certain = 0;
-    for (uint64_t i = 0; i < found; i++) {
+    for (uint64_t i = 0; i < left; i++) {
         below += inside[i].area;
-        const int is_step = i + 1 == found || inside[i + 1].distance_mm > inside[i].distance_mm;
-        if (!is_step || below < wanted - margin) continue;
-        is_certain = below > wanted + margin;
+        const int is_step = i + 1 == left || inside[i + 1].distance_mm > inside[i].distance_mm;
+        if (!is_step || below < low) continue;
+        is_certain = below > high;
         *result_mm = inside[i].distance_mm;
         break;
     }

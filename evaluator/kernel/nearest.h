@@ -21,6 +21,7 @@
 
 #define WINDOW_REACH 28 /* corners seen to either side along x */
 #define WINDOW_EMPTY 63 /* steps to an element that is not there */
+#define BLOCK_GROUPS 4 /* groups looked at between two decisions to stop */
 #define ROW_MARGIN 64
 
 #define MARGIN_ROWS 4 /* empty rows around the box in y and z, so that near rows need no bounds check */
@@ -108,6 +109,11 @@ ASSAY_SHARED int steps_in_window(uint64_t window) {
     return to_next < to_last ? to_next : to_last;
 }
 
+ASSAY_SHARED double group_distance(const search_plan *plan, const row_group *group, uint64_t window, int32_t last_axis) {
+    const double x_squared = plan->window[steps_in_window(window & 0x1ffffffffffffffull)];
+    return sum_of_squares(x_squared, group->y_squared, group->z_squared, last_axis);
+}
+
 /* Squared distance in mm^2 from corner (x, y, z) to the nearest element seen through the windows. Final if it does not
  * exceed `plan->settled`; otherwise only an upper bound, infinite where nothing was seen. */
 ASSAY_SHARED double nearest_through_windows(const bit_grid *grid, const search_plan *plan, int32_t x, int32_t y, int32_t z,
@@ -122,19 +128,19 @@ ASSAY_SHARED double nearest_through_windows(const bit_grid *grid, const search_p
     const int is_inside = (uint32_t)y < (uint32_t)grid->size[1] && (uint32_t)z < (uint32_t)grid->size[2];
     const uint8_t *const home = is_inside ? grid->bits + row_start(grid, y, z) + first_byte : grid->bits;
     const int32_t near_count = is_inside ? plan->near_count : 0;
-    for (int32_t g = 0; g < plan->group_count; g++) {
-        const row_group *const group = &plan->groups[g];
-        if (group->row_squared >= best) break;
-        uint64_t window;
-        if (g < near_count) {
-            const int64_t *const rows = grid->near_rows + 4 * g;
-            window = load_bits(home + rows[0]) | load_bits(home + rows[1]) | load_bits(home + rows[2]) | load_bits(home + rows[3]);
-        } else {
-            window = join_rows(grid, group, y, z, first_byte);
+    int32_t g = 0;
+    for (; g + BLOCK_GROUPS <= near_count; g += BLOCK_GROUPS) {
+        if (plan->groups[g].row_squared >= best) return best;
+        for (int32_t k = g; k < g + BLOCK_GROUPS; k++) {
+            const int64_t *const rows = grid->near_rows + 4 * k;
+            const uint64_t window = load_bits(home + rows[0]) | load_bits(home + rows[1]) | load_bits(home + rows[2]) | load_bits(home + rows[3]);
+            const double squared = group_distance(plan, &plan->groups[k], window >> (first_bit & 7), last_axis);
+            best = squared < best ? squared : best;
         }
-        window = window >> (first_bit & 7) & 0x1ffffffffffffffull;
-        const double x_squared = plan->window[steps_in_window(window)];
-        const double squared = sum_of_squares(x_squared, group->y_squared, group->z_squared, last_axis);
+    }
+    for (; g < plan->group_count && plan->groups[g].row_squared < best; g++) {
+        const uint64_t window = join_rows(grid, &plan->groups[g], y, z, first_byte);
+        const double squared = group_distance(plan, &plan->groups[g], window >> (first_bit & 7), last_axis);
         best = squared < best ? squared : best;
     }
     return best;

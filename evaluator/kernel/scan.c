@@ -5,7 +5,7 @@
  * voxel to the next; a corner is mixed if its column disagrees, the column before it disagrees, or the row changes there.
  * In a label map one corner in fifty to a hundred is mixed. Only those are looked at one by one.
  *
- * Outside the image lies `other_key`: a row of it stands in for rows beyond the edge.
+ * Outside the image lies `outside_key`: a row of it stands in for rows beyond the edge.
  */
 #include "scan.h"
 
@@ -135,7 +135,7 @@ static inline void visit_inner(scanner *self, const uint8_t *const rows[4], uint
 
 /* A corner at the low or high end of the rows: one neighbour along x is outside. */
 static void visit_end(scanner *self, const uint8_t *const rows[4], uint32_t x, uint32_t y, uint32_t z) {
-    const uint64_t outside = self->labels->other_key;
+    const uint64_t outside = self->labels->outside_key;
     uint64_t bytes = 0;
     for (int r = 0; r < 4; r++) {
         const uint64_t pair = x ? rows[r][x - 1] | outside << 8 : outside | (uint64_t)rows[r][0] << 8;
@@ -364,7 +364,7 @@ assay_status scan_volume(const assay_source *source, const assay_labels *labels,
         self->scan = scan;
         self->labels = labels;
         note_labels(self);
-        memset(outside, labels->other_key, (size_t)source->shape[0] + 2 * SLICE_SLACK);
+        memset(outside, labels->outside_key, (size_t)source->shape[0] + 2 * SLICE_SLACK);
         status = scan_slices(self, &reader, outside + SLICE_SLACK, is_planar);
     }
     slices_close(&reader);

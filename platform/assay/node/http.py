@@ -32,21 +32,6 @@ class Beat:
     lease_seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Registration:
-    """Who we are, as the server has it."""
-
-    name: str
-    pool: str
-    installation: str
-    slots: int
-
-    @property
-    def owner(self) -> str:
-        """Marks our containers: agents that share an engine leave each other's alone."""
-        return f"{self.installation}/{self.name}"
-
-
 class NodeApi:
     """Speaks for one node. Safe to use from several threads."""
 
@@ -71,12 +56,12 @@ class NodeApi:
         """Give the connections back."""
         self._http.close()
 
-    def register(self, *, slots: int | None, inventory: Mapping[str, Any]) -> Registration:
+    def register(self, *, slots: int, inventory: Mapping[str, Any]) -> dict[str, Any]:
         """Say hello; what this node held before goes back in the line."""
-        answer = self._json("POST", "/api/v1/node/register", {"slots": slots, "inventory": dict(inventory)})
-        return Registration(
-            name=answer["name"], pool=answer["pool"], installation=answer["installation"], slots=int(answer["slots"])
+        answer: dict[str, Any] = self._json(
+            "POST", "/api/v1/node/register", {"slots": slots, "inventory": dict(inventory)}
         )
+        return answer
 
     def claim(self, *, slots: int, cached_images: list[str]) -> WorkOrder | None:
         """The next case run, or None."""

@@ -1,5 +1,4 @@
 """Let a child be killed for memory and exit with 0, as data loaders do."""
-
 import os
 from pathlib import Path
 

@@ -1,5 +1,4 @@
 """Write the result, then close standard output and error and go on."""
-
 import os
 from pathlib import Path
 

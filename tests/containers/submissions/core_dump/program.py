@@ -1,5 +1,4 @@
 """Dump core, again and again, into the output."""
-
 import os
 from pathlib import Path
 import resource

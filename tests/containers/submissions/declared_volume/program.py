@@ -1,5 +1,4 @@
 """Write into a VOLUME of the image, which is writable even under a read-only root."""
-
 from pathlib import Path
 
 try:

@@ -1,5 +1,4 @@
 """Open files until the kernel refuses."""
-
 import os
 from pathlib import Path
 

@@ -1,3 +1,2 @@
 """Pretend to have been killed for memory."""
-
 raise SystemExit(137)

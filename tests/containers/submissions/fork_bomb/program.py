@@ -1,5 +1,4 @@
 """Fork until the kernel refuses."""
-
 import os, signal, time
 from pathlib import Path
 

@@ -1,5 +1,4 @@
 """Have the engine run a second program in the sandbox once a second."""
-
 import time
 from pathlib import Path
 

@@ -1,5 +1,4 @@
 """Fill the host's disk through the log."""
-
 import sys
 from pathlib import Path
 

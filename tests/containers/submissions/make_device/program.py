@@ -1,5 +1,4 @@
 """Make the host's first disk appear as a file, and read it."""
-
 import os, stat
 from pathlib import Path
 

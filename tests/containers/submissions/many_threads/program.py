@@ -1,5 +1,4 @@
 """Spin on more processors than were granted."""
-
 import os, time
 from pathlib import Path
 

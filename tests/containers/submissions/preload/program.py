@@ -1,5 +1,4 @@
 """Look at what of the image's environment came through."""
-
 import os
 from pathlib import Path
 

@@ -1,5 +1,4 @@
 """Fill the places that live in memory."""
-
 from pathlib import Path
 
 

@@ -1,5 +1,4 @@
 """Hang without a word."""
-
 import time
 
 time.sleep(3600)

@@ -1,5 +1,4 @@
 """Stop every process in the container, itself included."""
-
 import os, signal
 
 try:

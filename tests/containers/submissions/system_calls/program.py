@@ -1,5 +1,4 @@
 """Ask the kernel for what no segmentation needs."""
-
 import ctypes, errno
 
 libc = ctypes.CDLL(None, use_errno=True)

@@ -1,5 +1,4 @@
 """Change the input, as root."""
-
 from pathlib import Path
 
 try:

@@ -1,0 +1,166 @@
+"""The compiled kernel against the oracle where its ways of working could go wrong: blocks, instructions, far sources, threads."""
+
+import math
+
+import numpy as np
+import pytest
+
+from evaluator import distance
+from evaluator.backends import LabelValues, PairMeasurements, measure_pair
+from evaluator.kernel import reductions
+from evaluator.kernel.library import describe, load_kernel
+from evaluator.surface import DirectedDistances, element_areas
+from tests.evaluator import label_maps
+
+pytestmark = pytest.mark.skipif(load_kernel() is None, reason="the kernel was not built: no C compiler here")
+
+
+def assert_same(first: PairMeasurements, second: PairMeasurements) -> None:
+    """Equal to the last bit, whatever the order of elements."""
+    assert len(first.labels) == len(second.labels) > 0
+    for one, other in zip(first.labels, second.labels, strict=True):
+        assert one.overlap == other.overlap
+        for name in ("reference_to_prediction", "prediction_to_reference"):
+            ours, theirs = getattr(one.surface, name), getattr(other.surface, name)
+            assert np.array_equal(as_sorted_pairs(ours), as_sorted_pairs(theirs))
+
+
+def as_sorted_pairs(directed: DirectedDistances) -> np.ndarray:
+    order = np.lexsort((directed.codes, directed.distances_mm))
+    return np.stack([directed.distances_mm[order], directed.codes[order].astype(float)])
+
+
+def assert_kernel_equals_oracle(reference, prediction, spacing_mm, labels: list[LabelValues], **how) -> None:
+    question = {"reference": reference, "prediction": prediction, "spacing_mm": spacing_mm, "labels": labels}
+    assert_same(measure_pair(**question, backend="cpu", **how), measure_pair(**question, backend="numpy"))
+
+
+def test_it_says_that_it_serves():
+    assert "compiled kernel serves" in describe()
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 63, 64, 65, 127, 128, 130, 200])
+def test_rows_of_every_length_around_a_block_of_sixty_four(length):
+    generator = np.random.default_rng(length)
+    for shape in ((3, 4, length), (length, 2, 3), (2, length, 2), (length, 5), (5, length)):
+        reference = label_maps.random_label_map(shape=shape, labels=3, density=0.7, generator=generator)
+        prediction = label_maps.random_label_map(shape=shape, labels=3, density=0.7, generator=generator)
+        assert_kernel_equals_oracle(reference, prediction, (1.1, 0.7, 2.3)[: len(shape)], [(1,), (2, 3), (0,)])
+
+
+@pytest.mark.parametrize("instructions", ["avx512", "avx2", "sse2", "neon", "plain"])
+def test_every_instruction_set_finds_the_same(instructions, monkeypatch):
+    monkeypatch.setenv("ASSAY_KERNEL_INSTRUCTIONS", instructions)
+    if instructions not in describe() and instructions != "plain":
+        pytest.skip(f"this processor has no {instructions}")
+    generator = np.random.default_rng(5)
+    reference = label_maps.random_label_map(shape=(150, 21, 14), labels=5, density=0.4, generator=generator)
+    prediction = label_maps.disturb(reference, generator=generator)
+    assert_kernel_equals_oracle(reference, prediction, (0.5, 0.9, 2.0), [(value,) for value in range(1, 6)])
+
+
+def two_balls(shape: tuple[int, ...], first: tuple[int, ...], second: tuple[int, ...], radius: int) -> np.ndarray:
+    grid = np.indices(shape)
+    label_map = np.zeros(shape, np.uint8)
+    for centre in (first, second):
+        squared = sum((axis - place) ** 2 for axis, place in zip(grid, centre, strict=True))
+        label_map[squared <= radius**2] = 1
+    return label_map
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.8, 0.8, 2.5), (3.0, 0.4, 0.4), (1.0, 1.0, 1.0), (0.3, 2.0, 0.7)])
+def test_islands_far_beyond_the_windows_are_measured_exactly(spacing_mm):
+    reference = two_balls((140, 60, 40), (20, 20, 10), (30, 25, 12), 8)
+    prediction = two_balls((140, 60, 40), (21, 20, 10), (125, 45, 30), 6)
+    assert_kernel_equals_oracle(reference, prediction, spacing_mm, [(1,)])
+    assert_kernel_equals_oracle(reference.T, prediction.T, spacing_mm, [(1,)])
+
+
+@pytest.mark.parametrize("name", ["flipped", "shifted", "full", "one voxel", "noise", "empty", "opposite corners"])
+def test_adversarial_pairs_are_measured_exactly(name):
+    generator = np.random.default_rng(9)
+    reference = label_maps.random_label_map(shape=(90, 33, 21), labels=2, density=0.0, generator=generator)
+    if name == "flipped":
+        prediction = np.ascontiguousarray(reference[::-1, ::-1])
+    elif name == "shifted":
+        prediction = np.roll(reference, 40, axis=0)
+    elif name == "full":
+        prediction = np.ones_like(reference)
+    elif name == "noise":
+        prediction = generator.integers(0, 3, reference.shape).astype(np.uint8)
+    elif name == "opposite corners":
+        reference, prediction = np.zeros((2, *reference.shape), np.uint8)
+        reference[0, 0, 0] = prediction[-1, -1, -1] = 1
+    else:
+        prediction = np.zeros_like(reference)
+        prediction[70, 3, 18] = name == "one voxel"
+    assert_kernel_equals_oracle(reference, prediction, (0.7, 1.0, 3.1), [(1,), (2,), (1, 2)])
+
+
+def test_the_number_of_threads_changes_nothing():
+    reference, prediction, spacing_mm = next(label_maps.pairs(seed=31, count=1))
+    labels = [(value,) for value in range(1, 7)]
+    question = {"reference": reference, "prediction": prediction, "spacing_mm": spacing_mm, "labels": labels}
+    alone = measure_pair(**question, backend="cpu", threads=1)
+    for threads in (2, 5, 40):
+        together = measure_pair(**question, backend="cpu", threads=threads)
+        for one, other in zip(alone.labels, together.labels, strict=True):
+            assert one.overlap == other.overlap
+            for name in ("reference_to_prediction", "prediction_to_reference"):
+                ours, theirs = getattr(one.surface, name), getattr(other.surface, name)
+                assert np.array_equal(ours.distances_mm, theirs.distances_mm)
+                assert np.array_equal(ours.codes, theirs.codes)
+
+
+def test_more_labels_than_a_byte_can_name_are_told_apart():
+    generator = np.random.default_rng(2)
+    reference = generator.integers(0, 400, (12, 9, 8)).astype(np.int16)
+    prediction = np.where(generator.random(reference.shape) < 0.2, 0, reference).astype(np.int16)
+    labels = [(value,) for value in range(400)] + [tuple(range(100, 380))]
+    assert_kernel_equals_oracle(reference, prediction, (1.0, 1.5, 2.0), labels)
+
+
+def test_strided_and_reversed_views_are_measured_where_they_lie():
+    generator = np.random.default_rng(3)
+    whole = generator.integers(0, 3, (24, 30, 28)).astype(np.uint16)
+    for view in (whole[::2, ::3, 1:9], whole[::-1, :, ::-1], whole[4], whole[:, :, 3], whole.T[2:, ::-2]):
+        other = np.roll(view, 1, axis=0)
+        assert_kernel_equals_oracle(view, other, (1.0, 2.0, 0.5)[: view.ndim], [(1,), (2,)])
+
+
+def directed_of(distances_mm, codes) -> DirectedDistances:
+    return DirectedDistances(np.array(distances_mm, float), np.array(codes, np.uint8), element_areas((0.8, 0.8, 2.5)))
+
+
+def percentile_by_definition(directed: DirectedDistances, percent: float) -> float:
+    order = np.lexsort((directed.areas, directed.distances_mm))
+    areas = directed.areas[order]
+    position = np.searchsorted(np.cumsum(areas) / np.sum(areas), percent / 100)
+    return float(directed.distances_mm[order[min(position, areas.size - 1)]])
+
+
+def test_percentiles_without_a_sort_are_those_of_the_definition():
+    generator = np.random.default_rng(12)
+    for size in (1, 2, 20, 100, 3000, 40_000):
+        for spread in (0.0, 1.0, 60.0):
+            distances_mm = np.round(generator.exponential(1.0, size), 1) + spread * (generator.random(size) < 0.04)
+            directed = directed_of(distances_mm * (spread > 0), generator.integers(1, 255, size))
+            for percent in (0.0, 5.0, 50.0, 95.0, 99.9, 100.0):
+                expected = percentile_by_definition(directed, percent)
+                assert distance.directed_percentile(directed, percent=percent) == expected
+
+
+def test_a_tie_at_the_percentile_falls_as_the_reference_implementation_lets_it_fall():
+    directed = directed_of(np.arange(20.0), np.full(20, 1))
+    assert reductions.percentile(directed, share=0.95) is None
+    assert distance.directed_percentile(directed, percent=95) == percentile_by_definition(directed, 95)
+
+
+def test_sums_of_areas_are_those_of_numpy():
+    generator = np.random.default_rng(4)
+    directed = directed_of(generator.exponential(2.0, 50_000), generator.integers(1, 255, 50_000))
+    sums = reductions.sum_areas(directed, tolerance_mm=1.5)
+    assert sums is not None
+    assert sums.total == pytest.approx(math.fsum(directed.areas), rel=1e-13)
+    assert sums.within == pytest.approx(math.fsum(directed.areas[directed.distances_mm <= 1.5]), rel=1e-13)
+    assert sums.weighted == pytest.approx(math.fsum(directed.areas * directed.distances_mm), rel=1e-13)
