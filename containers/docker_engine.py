@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import docker
 import docker.errors
@@ -37,6 +37,8 @@ NO_ANSWER = (
     urllib3.exceptions.HTTPError,
     ConnectionError,
 )
+KILLED = 137
+LATE_EVENT_SECONDS = 0.5
 LEFT_OUT = b"\n[... %d bytes left out ...]\n"
 
 
@@ -70,6 +72,11 @@ class DockerEngine:
             open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],  # ours, for the daemon's, which does not say
             architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(info["Architecture"], info["Architecture"]),
         )
+
+    def documents(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """`GET /info` and `GET /version` as they are, for the doctor."""
+        with _translated():
+            return self._api.info(), self._api.version()
 
     def image_facts(self, image_id: str) -> ImageFacts:
         """From `GET /images/{id}/json`."""
@@ -154,6 +161,18 @@ class DockerEngine:
                 del tail[: max(0, len(tail) - (max_bytes - head_bytes))]
         left_out = total - len(head) - len(tail)
         return bytes(head) + (LEFT_OUT % left_out if left_out else b"") + bytes(tail)
+
+    def logged_memory_kill(self, container_id: str) -> bool:
+        """From `GET /events`. The kill may be logged a moment after the exit, so an unexplained 137 is given that moment."""
+        state = self.state(container_id)
+        patience = LATE_EVENT_SECONDS if state.exit_code == KILLED else 0.0
+        with _translated():
+            events = self._api.events(
+                since=f"{state.created_at.timestamp():.6f}",
+                until=f"{time.time() + patience:.6f}",
+                filters={"container": container_id, "event": "oom"},
+            )
+            return any(True for _ in events)
 
     def containers_of(self, owner: str) -> list[OwnedContainer]:
         """By our label, which every container of ours carries with our value, whatever its image says."""

@@ -111,6 +111,9 @@ class Engine(Protocol):
     def read_log(self, container_id: str, *, max_bytes: int) -> bytes:
         """Standard output and error, interleaved; the middle is left out above `max_bytes`."""
 
+    def logged_memory_kill(self, container_id: str) -> bool:
+        """Whether the engine's event log has an OOM kill in this (ended) container, which its state may have missed."""
+
     def containers_of(self, owner: str) -> list[OwnedContainer]:
         """All containers, running or not, whose owner label is exactly this."""
 

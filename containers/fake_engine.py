@@ -154,6 +154,10 @@ class FakeEngine:
         """The end of the scripted log."""
         return self._get(container_id).ending.log[-max_bytes:]
 
+    def logged_memory_kill(self, container_id: str) -> bool:
+        """As scripted."""
+        return self._get(container_id).ending.is_out_of_memory
+
     def containers_of(self, owner: str) -> list[OwnedContainer]:
         """By label."""
         return [

@@ -25,6 +25,7 @@ from pathlib import Path
 from zlib import crc32
 
 from containers.arguments import LEGACY, OPEN_FILES, Mount, capacity_bytes, container_body, user_of
+from containers.cgroups import Cgroup, cgroup_of_process, parent_cgroup, remove_parent_cgroup
 from containers.collect import collect_outputs
 from containers.engine import ContainerState, Engine, EngineFacts, ImageFacts
 from containers.errors import (
@@ -38,7 +39,6 @@ from containers.errors import (
 )
 from containers.keeper import KEEPER_SUFFIX, OUTPUT_SUFFIX, WORK_SUFFIX, engine_volumes, fetch, tmpfs_options
 from containers.spec import RunResult, RunSpec
-from containers.telemetry import Cgroup, cgroup_of_process, parent_cgroup
 from containers.verdicts import Ending, Reason, judge
 from containers.watchdog import Clock, SystemClock, Watch, excess
 from containers.workspace import INODE_SLACK, OutputStore, Workspace, best_store, sweep, workspace
@@ -107,7 +107,16 @@ def run(
                 clock=clock or SystemClock(),
             )
             keeper_id = stack.enter_context(sandbox.volumes())
-            return sandbox.run(collected=scratch / "collected" / spec.name, keeper_id=keeper_id)
+            parent = stack.enter_context(
+                parent_cgroup(
+                    key=space.key,
+                    facts=facts,
+                    memory_bytes=spec.limits.memory_bytes,
+                    is_root=os.geteuid() == 0,
+                )
+            )
+            collected = scratch / "collected" / spec.name
+            return sandbox.run(collected=collected, keeper_id=keeper_id, parent=parent)
     except (EngineError, WorkspaceError, OSError) as error:
         return failure(error)
 
@@ -152,8 +161,10 @@ def remove_strays(engine: Engine, *, owner: str, keep: set[str], scratch: Path |
     volumes = [volume for volume in engine.volumes_of(owner) if volume not in kept]
     for volume in volumes:
         engine.remove_volume(volume)
-    swept = sweep(scratch) if scratch is not None else 0
-    return len(strays) + len(volumes) + swept
+    swept = sweep(scratch) if scratch is not None else []
+    for key in swept:
+        remove_parent_cgroup(key=key)
+    return len(strays) + len(volumes) + len(swept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,9 +210,8 @@ class _Sandbox:
         folder = self.spec.working_dir or self.image.working_dir
         return folder if self.spec.profile == LEGACY and folder.strip("/") else ""
 
-    def run(self, *, collected: Path, keeper_id: str) -> RunResult:
+    def run(self, *, collected: Path, keeper_id: str, parent: Cgroup | None) -> RunResult:
         """Create, start, watch, remove; then judge what is left."""
-        parent = parent_cgroup(key=self.space.key, facts=self.facts, is_root=os.geteuid() == 0)
         cpu_ids = choose_cpus(spec=self.spec, cpu_count=self.facts.cpu_count)
         container_id = ""
         try:
@@ -211,6 +221,8 @@ class _Sandbox:
             state = watch.run()
             if parent is not None:
                 watch.meter.close(parent)
+            else:
+                watch.was_memory_kill_logged = self.engine.logged_memory_kill(container_id)
             log = self.engine.read_log(container_id, max_bytes=self.spec.limits.log_bytes)
         except EngineRefused as error:
             if not (reason := image_problem(error)):
@@ -220,8 +232,6 @@ class _Sandbox:
         finally:
             if container_id:
                 self.engine.remove(container_id)
-            if parent is not None:
-                parent.remove()
         if keeper_id and not self._fetch(keeper_id):
             watch.output_excess = watch.output_excess or Reason.BYTES_LIMIT
         return self._result(watch=watch, state=state, log=log, cpus=len(cpu_ids), collected=collected)
@@ -286,7 +296,7 @@ class _Sandbox:
             platform_problem=Reason.ENGINE_RESTARTED if ended_with_engine else Reason.NONE,
             wall_seconds=state.wall_seconds,
             wall_limit_seconds=self.spec.limits.wall_seconds,
-            is_out_of_memory=state.is_out_of_memory or watch.meter.totals.oom_kills > 0,
+            is_out_of_memory=state.is_out_of_memory or watch.meter.totals.oom_kills > 0 or watch.was_memory_kill_logged,
             output_excess=watch.output_excess or excess(occupancy=occupancy, limits=self.spec.limits),
             exit_code=state.exit_code,
             output_problem=collection.first_problem,

@@ -1,10 +1,13 @@
 """What to run and what came of it: the only vocabulary the platform and this room share. Frozen, plain values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from containers.verdicts import Verdict
+
+MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,17 @@ class Limits:
     log_bytes: int = 1 * 2**20
     working_dir_bytes: int = 4 * 2**30
     """Size of the writable copy of the image's working directory; `legacy` profile only."""
+
+    @classmethod
+    def from_resources(cls, resources: Mapping[str, Any]) -> "Limits":
+        """From a protocol's `resources`, which count in MiB; what they do not say stays at its default."""
+        given: dict[str, Any] = {
+            f"{name}_bytes": int(resources[f"{name}_mb"]) * MEBIBYTE
+            for name in ("memory", "shm", "tmp", "output")
+            if f"{name}_mb" in resources
+        }
+        plain = {name: resources[name] for name in ("wall_seconds", "cpus", "gpus", "pids") if name in resources}
+        return cls(**given, **plain)
 
 
 @dataclass(frozen=True, kw_only=True)

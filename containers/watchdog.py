@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from containers.cgroups import Cgroup
 from containers.engine import ContainerState, Engine
 from containers.errors import ContainerStuck, EngineUnreachable
 from containers.spec import Limits
-from containers.telemetry import Cgroup, Meter
+from containers.telemetry import Meter
 from containers.verdicts import Reason
 from containers.workspace import Occupancy, Workspace
 
@@ -72,6 +73,7 @@ class Watch:
     meter: Meter = field(default_factory=Meter)
     is_cancelled: bool = False
     engine_was_lost: bool = False
+    was_memory_kill_logged: bool = False
     output_excess: Reason = Reason.NONE
     killed_at: float | None = None
     next_cancel_look: float = 0.0

@@ -124,13 +124,13 @@ def workspace(
             remove_workspace(root)
 
 
-def sweep(scratch: Path) -> int:
-    """Remove the workspaces of processes that no longer live; returns how many there were."""
-    swept = 0
+def sweep(scratch: Path) -> list[str]:
+    """Remove the workspaces of processes that no longer live; returns their keys."""
+    swept = []
     for root in sorted((scratch / "runs").glob("*")):
         with contextlib.suppress(BlockingIOError, FileNotFoundError), _lock(root):
             remove_workspace(root)
-            swept += 1
+            swept.append(root.name)
     return swept
 
 

@@ -62,19 +62,16 @@ def situation_of(overlap: Overlap) -> Situation | None:
 def default_value(metric: Metric, situation: Situation) -> Worth:
     """The default table: nothing there and nothing predicted is perfect; everything else that is empty or failed is worst.
 
-    Statistics that are summed, and differences of volume, follow their formula; for a failed case the prediction then counts
-    as empty.
+    Statistics that are summed always follow their formula; metrics whose formula is defined on empty masks do so unless both
+    are empty. A metric without a worst value has no default for a failed case: its protocol has to state one.
     """
     if metric.direction is Direction.NONE:
         return COMPUTE
     if situation is Situation.FAILED:
         return metric.worst
-    if metric.name in _DEFINED_ON_EMPTY_MASKS:
-        return COMPUTE
-    return metric.best if situation is Situation.BOTH_EMPTY else metric.worst
-
-
-_DEFINED_ON_EMPTY_MASKS = frozenset({"volume_difference"})
+    if situation is Situation.BOTH_EMPTY:
+        return metric.best
+    return COMPUTE if metric.is_total else metric.worst
 
 
 def resolve(worth: Worth, *, computed: float, diagonal_mm: float) -> float | None:

@@ -1,7 +1,7 @@
-"""The registry: every metric by name, with its unit, range, direction, definition and source.
+"""The registry: every metric by name, with its unit, range, direction, definition, options and source.
 
-A metric is a pure function of one `LabelPair`: one label of one case, measured once for all metrics. It answers the number
-its formula gives, NaN or infinity included; what an empty mask or a failed case is *worth* is decided in `conventions.py`.
+A metric of a label is a pure function of one `LabelPair`. It answers the number its formula gives, not-a-number and infinity
+included; what an empty mask or a failed case is *worth* is decided in `conventions.py`.
 """
 
 import math
@@ -12,13 +12,13 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from evaluator import distance, overlap
+from evaluator import distance, overlap, topology
+from evaluator.backends import measure_pair
+from evaluator.label_pair import LabelPair
+from evaluator.lesions import Lesion, LesionMatch, LesionRules
 from evaluator.overlap import Overlap
-from evaluator.surface import SurfaceDistances
-
-Mask = npt.NDArray[np.bool_]
+from evaluator.surface import DirectedDistances, SurfaceDistances
 
 
 class Scope(StrEnum):
@@ -26,46 +26,56 @@ class Scope(StrEnum):
 
     LABEL = "label"
     CASE = "case"
+    """Measured while the algorithm ran: time, memory."""
     COHORT = "cohort"
+    """A ratio of sums over all cases; each case only contributes counts."""
+    TABLE = "table"
+    """Computed from columns of a table: classes, choices, measurements."""
 
 
 class Direction(StrEnum):
-    """Which way is better; `NONE` marks a statistic that is summed, never ranked by itself."""
+    """Which way is better; `NONE` marks a statistic that is summed or looked at, never ranked by itself."""
 
     MAX = "max"
     MIN = "min"
     NONE = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelPair:
-    """One label of one case, as every metric sees it."""
+Options = Mapping[str, Any]
+Compute = Callable[[LabelPair, Options], float]
 
-    overlap: Overlap
-    surface: SurfaceDistances
-    spacing_mm: tuple[float, ...]
-    tolerance_mm: float | None
-    masks: Callable[[], tuple[Mask, Mask]]
-    """Reference and prediction masks, made when a metric asks for them."""
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One thing a protocol may set: its default, and either the choices or the bounds of a number."""
+
+    default: Any
+    choices: tuple[Any, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a protocol may set this value."""
+        if value == self.default and type(value) is type(self.default):
+            return True
+        if self.choices:
+            return value in self.choices
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
 
     @property
-    def voxel_ml(self) -> float:
-        """Volume of one voxel in millilitres (area in cm² ÷ 10 of a pixel in 2-D)."""
-        return math.prod(self.spacing_mm) / 1000.0
-
-
-Compute = Callable[[LabelPair, Mapping[str, Any]], float]
+    def expected(self) -> str:
+        """What may be set, in words."""
+        if self.choices:
+            return "one of " + ", ".join(str(choice) for choice in self.choices)
+        return f"a number from {self.low:g} to {self.high:g}" if self.high < math.inf else f"a number from {self.low:g}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptionProblem:
-    """Why an option's value makes no sense."""
+class Pooled:
+    """A ratio of sums over cases: statistic → coefficient, above and below the line."""
 
-    found: str
-    expected: str
-
-
-Check = Callable[[Mapping[str, Any]], OptionProblem | None]
+    numerator: Mapping[str, float]
+    denominator: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +90,13 @@ class Metric:
     upper: float | None
     definition: str
     source: str
-    compute: Compute | None
-    """None for a metric that is not computed from one label of one case (telemetry, tables, pooled forms)."""
     scope: Scope = Scope.LABEL
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Every option with its default: what a protocol may set, and nothing else."""
-    check: Check | None = None
+    compute: Compute | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
+    pooled: Pooled | None = None
     needs_tolerance: bool = False
-    needs_surface: bool = False
+    is_total: bool = False
+    """True when the formula is defined when one mask is empty too, so that no convention has to stand in for it."""
 
     @property
     def best(self) -> float | None:
@@ -102,133 +111,316 @@ class Metric:
 
 
 TOLERANT_SLACK_MM = 1e-4
-"""What the tie rule `tolerant` forgives: more than float32 header rounding, far less than a voxel."""
+"""What the tie rule `tolerant` forgives: more than float32 rounding of a header's spacing, far less than a voxel."""
+_SURFACE = Option(default="surfels", choices=("surfels", "voxels6", "voxels26"))
+_COMBINE = Option(default="larger", choices=("larger", "pooled", "mean"))
 
 
-def _check_nsd(options: Mapping[str, Any]) -> OptionProblem | None:
-    tolerance_mm = options["tolerance_mm"]
-    if tolerance_mm is not None and not (_is_number(tolerance_mm) and tolerance_mm >= 0):
-        return OptionProblem(found=f"tolerance_mm {tolerance_mm!r}", expected="millimetres, zero or more")
-    if options["tie_rule"] not in ("reference", "tolerant"):
-        return OptionProblem(found=f"tie_rule {options['tie_rule']!r}", expected="reference or tolerant")
-    if not (_is_number(options["min_dice"]) and 0 <= options["min_dice"] <= 1):
-        return OptionProblem(found=f"min_dice {options['min_dice']!r}", expected="a Dice from 0 to 1")
-    return None
-
-
-def _check_percentile(options: Mapping[str, Any]) -> OptionProblem | None:
-    percentile = options["percentile"]
-    if _is_number(percentile) and 0 < percentile <= 100:
-        return None
-    return OptionProblem(found=f"percentile {percentile!r}", expected="a number above 0, at most 100")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _tolerance_mm(pair: LabelPair, options: Mapping[str, Any]) -> float:
-    tolerance_mm = options["tolerance_mm"] if options["tolerance_mm"] is not None else pair.tolerance_mm
-    if tolerance_mm is None:
-        raise ValueError("NSD needs a tolerance for this label")  # the protocol reader demands one
-    return float(tolerance_mm) + (TOLERANT_SLACK_MM if options["tie_rule"] == "tolerant" else 0.0)
-
-
-def _nsd(pair: LabelPair, options: Mapping[str, Any]) -> float:
+def _nsd(pair: LabelPair, options: Options) -> float:
     if overlap.dice(pair.overlap) < options["min_dice"]:
         return 0.0
-    return distance.normalised_surface_dice(pair.surface, tolerance_mm=_tolerance_mm(pair, options))
+    tolerance_mm = pair.tolerance_mm if options["tolerance_mm"] is None else options["tolerance_mm"]
+    slack_mm = TOLERANT_SLACK_MM if options["tie_rule"] == "tolerant" else 0.0
+    surface = pair.distances(options["surface"])
+    return distance.normalised_surface_dice(surface, tolerance_mm=float(tolerance_mm or 0.0) + slack_mm)
+
+
+def _percentile_distance(surface: SurfaceDistances, *, percent: float, options: Options) -> float:
+    """A percentile of the distances, larger of the two directions, their mean, or of both pooled."""
+    directions = (surface.reference_to_prediction, surface.prediction_to_reference)
+    if options["combine"] == "pooled":
+        pooled = DirectedDistances(
+            np.concatenate([side.distances_mm for side in directions]),
+            np.concatenate([side.codes for side in directions]),
+            directions[0].area_of_code,
+        )
+        return _directed_percentile(pooled, percent=percent, options=options)
+    values = [_directed_percentile(side, percent=percent, options=options) for side in directions]
+    return max(values) if options["combine"] == "larger" else sum(values) / 2
+
+
+def _directed_percentile(side: DirectedDistances, *, percent: float, options: Options) -> float:
+    """By area without interpolation for surface elements; by NumPy's linear rule for boundary voxels, which weigh the same."""
+    if options["surface"] == "surfels":
+        return distance.directed_percentile(side, percent=percent)
+    return float(np.percentile(side.distances_mm, percent)) if not side.is_empty else math.inf
+
+
+def _hd95(pair: LabelPair, options: Options) -> float:
+    return _percentile_distance(pair.distances(options["surface"]), percent=95.0, options=options)
+
+
+def _hd_percentile(pair: LabelPair, options: Options) -> float:
+    percent = float(options["percentile"])
+    return _percentile_distance(pair.distances(options["surface"]), percent=percent, options=options)
+
+
+def _hd(pair: LabelPair, options: Options) -> float:
+    return distance.hausdorff_distance(pair.distances(options["surface"]))
+
+
+def _assd(pair: LabelPair, options: Options) -> float:
+    surface = pair.distances(options["surface"])
+    if options["combine"] == "pooled":
+        return distance.average_symmetric_surface_distance(surface)
+    values = distance.mean_distances(surface)
+    return max(values) if options["combine"] == "larger" else sum(values) / 2
+
+
+def _mean_distance(side: int) -> Compute:
+    return lambda pair, options: distance.mean_distances(pair.distances(options["surface"]))[side]
 
 
 def _of_overlap(function: Callable[[Overlap], float]) -> Compute:
-    return lambda pair, options: function(pair.overlap)  # noqa: ARG005 - one signature for every metric
+    return lambda pair, _options: function(pair.overlap)
 
 
-def _of_surface(function: Callable[[SurfaceDistances], float]) -> Compute:
-    return lambda pair, options: function(pair.surface)  # noqa: ARG005 - one signature for every metric
+def _volume_difference_ml(pair: LabelPair, _options: Options) -> float:
+    voxels = abs(pair.overlap.prediction_voxels - pair.overlap.reference_voxels)
+    return voxels * pair.voxel_mm3 / 1000.0
 
 
-def _volume_difference_ml(pair: LabelPair, _options: Mapping[str, Any]) -> float:
-    return abs(pair.overlap.prediction_voxels - pair.overlap.reference_voxels) * pair.voxel_ml
+def _euler_difference(pair: LabelPair, _options: Options) -> float:
+    reference, prediction = pair.masks()
+    return abs(topology.euler_number(prediction) - topology.euler_number(reference))
 
 
-def _percentile(pair: LabelPair, options: Mapping[str, Any]) -> float:
-    return distance.percentile_distance(pair.surface, percent=float(options["percentile"]))
+def _betti_difference(kind: str) -> Compute:
+    def compute(pair: LabelPair, _options: Options) -> float:
+        reference, prediction = pair.masks()
+        ours, theirs = topology.betti_numbers(reference), topology.betti_numbers(prediction)
+        return float(abs(getattr(theirs, kind) - getattr(ours, kind)))
+
+    return compute
+
+
+_LESION_OPTIONS = {
+    "neighbourhood": Option(default=26, choices=(6, 18, 26)),
+    "dilation": Option(default=3, low=0, high=50),
+    "dilation_neighbourhood": Option(default=18, choices=(6, 18, 26)),
+    "volume_threshold_mm3": Option(default=50.0, low=0.0),
+}
+
+
+def _lesion_match(pair: LabelPair, options: Options) -> LesionMatch:
+    return pair.lesions(LesionRules(**{key: options[key] for key in _LESION_OPTIONS}))
+
+
+def _lesion_dice(pair: LabelPair, options: Options) -> float:
+    return _lesion_match(pair, options).mean_over_lesions(_dice_of_lesion, worst=0.0, nothing=1.0)
+
+
+def _dice_of_lesion(lesion: Lesion) -> float:
+    shared = int(np.count_nonzero(lesion.reference & lesion.prediction))
+    return 2 * shared / (int(np.count_nonzero(lesion.reference)) + int(np.count_nonzero(lesion.prediction)))
+
+
+def _lesion_hd95(pair: LabelPair, options: Options) -> float:
+    def hd95(lesion: Lesion) -> float:
+        measured = measure_pair(
+            reference=lesion.reference, prediction=lesion.prediction, spacing_mm=pair.spacing_mm, labels=[(1,)]
+        )
+        return distance.percentile_distance(measured.labels[0].surface, percent=95.0)
+
+    return _lesion_match(pair, options).mean_over_lesions(hd95, worst=float(options["penalty_mm"]), nothing=0.0)
+
+
+def _f1(match: LesionMatch) -> float:
+    denominator = 2 * match.true_positives + match.false_positives + match.false_negatives
+    return 2 * match.true_positives / denominator if denominator else 1.0
+
+
+def _lesion_count(kind: str) -> Compute:
+    return lambda pair, options: float(getattr(_lesion_match(pair, options), kind))
+
+
+def _f1_at_iou(pair: LabelPair, options: Options) -> float:
+    return _f1(pair.components(neighbourhood=options["neighbourhood"], iou=float(options["iou"])))
 
 
 _DEEPMIND = "Nikolov et al. 2021, google-deepmind/surface-distance"
 _TAHA = "Taha and Hanbury 2015"
+_BRATS = "rachitsaluja/BraTS-2023-Metrics"
+_TABLE_SOURCE = "scikit-learn's definition"
 
 
-def _ratio(name: str, title: str, definition: str, source: str, function: Callable[[Overlap], float]) -> Metric:
-    """A metric from 0 (worst) to 1 (best) read off the voxel counts."""
+def _ratio(name: str, title: str, definition: str, source: str, compute: Compute | None, **more: Any) -> Metric:
+    """From 0 (worst) to 1 (best)."""
     return Metric(
         name=name, title=title, unit="", direction=Direction.MAX, lower=0.0, upper=1.0, definition=definition,
-        source=source, compute=_of_overlap(function),
+        source=source, compute=compute, **more,
     )  # fmt: skip
 
 
-def _distance(name: str, title: str, definition: str, function: Callable[[SurfaceDistances], float]) -> Metric:
+def _distance(name: str, title: str, definition: str, compute: Compute, **options: Option) -> Metric:
     """A distance in mm between two surfaces, 0 at best."""
     return Metric(
         name=name, title=title, unit="mm", direction=Direction.MIN, lower=0.0, upper=None, definition=definition,
-        source=_DEEPMIND, compute=_of_surface(function), needs_surface=True,
+        source=_DEEPMIND, compute=compute, options={"surface": _SURFACE, **options},
     )  # fmt: skip
 
 
-def _count(name: str, title: str, definition: str, function: Callable[[Overlap], float]) -> Metric:
-    """A number of voxels that rankings add up over cases (pooled Dice and its kind)."""
+def _count(name: str, title: str, unit: str, definition: str, compute: Compute, **more: Any) -> Metric:
+    """A number that rankings add up over cases."""
     return Metric(
-        name=name, title=title, unit="voxels", direction=Direction.NONE, lower=0.0, upper=None, definition=definition,
-        source="sufficient statistic of pooled metrics", compute=_of_overlap(function),
+        name=name, title=title, unit=unit, direction=Direction.NONE, lower=0.0, upper=None, definition=definition,
+        source="sufficient statistic of pooled metrics", compute=compute, is_total=True, **more,
+    )  # fmt: skip
+
+
+def _difference(name: str, title: str, unit: str, definition: str, source: str, compute: Compute) -> Metric:
+    """A difference, 0 at best, defined on empty masks too."""
+    return Metric(
+        name=name, title=title, unit=unit, direction=Direction.MIN, lower=0.0, upper=None, definition=definition,
+        source=source, compute=compute, is_total=True,
+    )  # fmt: skip
+
+
+def _usage(name: str, title: str, unit: str, definition: str, **options: Option) -> Metric:
+    """What one case run consumed, less is better."""
+    return Metric(
+        name=name, title=title, unit=unit, direction=Direction.MIN, lower=0.0, upper=None, definition=definition,
+        source="telemetry of the run", scope=Scope.CASE, options=options,
     )  # fmt: skip
 
 
 _METRICS = (
-    _ratio("dice", "Dice", "2|R∩P| / (|R| + |P|)", "Dice 1945", overlap.dice),
-    _ratio("iou", "IoU", "|R∩P| / |R∪P|", "Jaccard 1912", overlap.intersection_over_union),
-    _ratio("precision", "Precision", "|R∩P| / |P|", _TAHA, overlap.precision),
-    _ratio("recall", "Recall", "|R∩P| / |R|", _TAHA, overlap.recall),
-    _ratio("volume_similarity", "Volume similarity", "1 − ||R| − |P|| / (|R| + |P|)", _TAHA, overlap.volume_similarity),
-    Metric(
-        name="volume_difference", title="Volume difference", unit="ml", direction=Direction.MIN, lower=0.0, upper=None,
-        definition="||P| − |R|| in millilitres", source="autoPET", compute=_volume_difference_ml,
+    _ratio("dice", "Dice", "2|R∩P| / (|R| + |P|)", "Dice 1945", _of_overlap(overlap.dice)),
+    _ratio("iou", "IoU", "|R∩P| / |R∪P|", "Jaccard 1912", _of_overlap(overlap.intersection_over_union)),
+    _ratio("precision", "Precision", "|R∩P| / |P|", _TAHA, _of_overlap(overlap.precision)),
+    _ratio("recall", "Recall", "|R∩P| / |R|", _TAHA, _of_overlap(overlap.recall)),
+    _ratio(
+        "volume_similarity", "Volume similarity", "1 − ||R| − |P|| / (|R| + |P|)", _TAHA,
+        _of_overlap(overlap.volume_similarity),
+    ),
+    _difference(
+        "volume_difference", "Volume difference", "ml", "||P| − |R|| in millilitres", "autoPET", _volume_difference_ml
     ),
     Metric(
         name="relative_volume_difference", title="Relative volume difference", unit="", direction=Direction.NONE,
         lower=-1.0, upper=None, definition="(|P| − |R|) / |R|", source="Heimann et al. 2009",
         compute=_of_overlap(overlap.relative_volume_difference),
     ),
-    Metric(
-        name="nsd", title="NSD", unit="", direction=Direction.MAX, lower=0.0, upper=1.0, source=_DEEPMIND,
-        definition="share of both surfaces, by area, within the tolerance of the other; 0 when Dice < min_dice",
-        compute=_nsd, check=_check_nsd, needs_tolerance=True, needs_surface=True,
-        options={"tolerance_mm": None, "tie_rule": "reference", "min_dice": 0.0},
+    _ratio(
+        "nsd", "NSD", "share of both surfaces, by area, within the tolerance of the other; 0 when Dice < min_dice",
+        _DEEPMIND, _nsd, needs_tolerance=True,
+        options={
+            "tolerance_mm": Option(default=None, low=0.0),
+            "tie_rule": Option(default="reference", choices=("reference", "tolerant")),
+            "min_dice": Option(default=0.0, low=0.0, high=1.0),
+            "surface": _SURFACE,
+        },
     ),
-    _distance("hd", "HD", "largest distance between the surfaces, both ways", distance.hausdorff_distance),
+    _distance("hd", "HD", "largest distance between the surfaces, both ways", _hd),
+    _distance("hd95", "HD95", "95th percentile of the distances by area, the larger of both ways", _hd95, combine=_COMBINE),
     _distance(
-        "hd95", "HD95", "larger of the two directed 95th percentiles, by area",
-        lambda surface: distance.percentile_distance(surface, percent=95.0),
+        "hd_percentile", "HD percentile", "a percentile of the distances by area, the larger of both ways",
+        _hd_percentile, combine=_COMBINE, percentile=Option(default=95.0, low=0.0, high=100.0),
     ),
-    Metric(
-        name="hd_percentile", title="HD percentile", unit="mm", direction=Direction.MIN, lower=0.0, upper=None,
-        definition="larger of the two directed percentiles, by area", source=_DEEPMIND, compute=_percentile,
-        check=_check_percentile, options={"percentile": 95.0}, needs_surface=True,
+    _distance(
+        "assd", "ASSD", "mean distance over both surfaces, by area", _assd,
+        combine=Option(default="pooled", choices=("pooled", "mean", "larger")),
     ),
-    _distance("assd", "ASSD", "mean distance over both surfaces, by area", distance.average_symmetric_surface_distance),
     _distance(
         "mean_distance_to_prediction", "Mean distance to prediction",
-        "mean distance from the reference's surface to the prediction's, by area",
-        lambda surface: distance.mean_distances(surface)[0],
+        "mean distance from the reference's surface to the prediction's, by area", _mean_distance(0),
     ),
     _distance(
         "mean_distance_to_reference", "Mean distance to reference",
-        "mean distance from the prediction's surface to the reference's, by area",
-        lambda surface: distance.mean_distances(surface)[1],
+        "mean distance from the prediction's surface to the reference's, by area", _mean_distance(1),
     ),
-    _count("reference_voxels", "Reference voxels", "|R|", lambda counts: counts.reference_voxels),
-    _count("prediction_voxels", "Prediction voxels", "|P|", lambda counts: counts.prediction_voxels),
-    _count("intersection_voxels", "Intersection voxels", "|R∩P|", lambda counts: counts.intersection_voxels),
+    _difference(
+        "euler_difference", "Euler number difference", "", "|χ(P) − χ(R)|, voxels as closed cubes", "FeTA 2024",
+        _euler_difference,
+    ),
+    _difference(
+        "betti0_difference", "Component difference", "", "difference of the numbers of components", "FeTA 2024",
+        _betti_difference("components"),
+    ),
+    _difference(
+        "betti1_difference", "Tunnel difference", "", "difference of the numbers of tunnels", "FeTA 2024",
+        _betti_difference("tunnels"),
+    ),
+    _difference(
+        "betti2_difference", "Cavity difference", "", "difference of the numbers of cavities", "FeTA 2024",
+        _betti_difference("cavities"),
+    ),
+    _ratio(
+        "lesion_dice", "Lesion-wise Dice", "mean Dice of reference lesions; 0 for each missed or false one", _BRATS,
+        _lesion_dice, options=_LESION_OPTIONS, is_total=True,
+    ),
+    Metric(
+        name="lesion_hd95", title="Lesion-wise HD95", unit="mm", direction=Direction.MIN, lower=0.0, upper=None,
+        definition="mean HD95 of reference lesions; the penalty for each missed or false one", source=_BRATS,
+        compute=_lesion_hd95, options=_LESION_OPTIONS | {"penalty_mm": Option(default=374.0, low=0.0)}, is_total=True,
+    ),
+    _ratio(
+        "lesion_f1", "Lesion F1", "2TP / (2TP + FP + FN) over lesions", _BRATS,
+        lambda pair, options: _f1(_lesion_match(pair, options)), options=_LESION_OPTIONS, is_total=True,
+    ),
+    _ratio(
+        "f1_at_iou", "F1@IoU", "2TP / (2TP + FP + FN) over components matched one to one where IoU > iou",
+        "NeurIPS 2022 CellSeg, HECKTOR", _f1_at_iou,
+        is_total=True,
+        options={"neighbourhood": _LESION_OPTIONS["neighbourhood"], "iou": Option(default=0.5, low=0.0, high=1.0)},
+    ),
+    _count("reference_voxels", "Reference voxels", "voxels", "|R|", _of_overlap(lambda o: o.reference_voxels)),
+    _count("prediction_voxels", "Prediction voxels", "voxels", "|P|", _of_overlap(lambda o: o.prediction_voxels)),
+    _count("intersection_voxels", "Common voxels", "voxels", "|R∩P|", _of_overlap(lambda o: o.intersection_voxels)),
+    _count(
+        "lesion_true_positives", "Lesions found", "lesions", "reference lesions that were found",
+        _lesion_count("true_positives"), options=_LESION_OPTIONS,
+    ),
+    _count(
+        "lesion_false_positives", "False lesions", "lesions", "predicted components that belong to no lesion",
+        _lesion_count("false_positives"), options=_LESION_OPTIONS,
+    ),
+    _count(
+        "lesion_false_negatives", "Lesions missed", "lesions", "reference lesions that were missed",
+        _lesion_count("false_negatives"), options=_LESION_OPTIONS,
+    ),
+    _ratio(
+        "pooled_dice", "Pooled Dice", "2 Σ|R∩P| / Σ(|R| + |P|) over cases", "HECKTOR 2022 (DSCagg)", None,
+        scope=Scope.COHORT,
+        pooled=Pooled(
+            numerator={"intersection_voxels": 2.0}, denominator={"reference_voxels": 1.0, "prediction_voxels": 1.0}
+        ),
+    ),
+    _ratio(
+        "pooled_f1", "Pooled F1", "2ΣTP / Σ(2TP + FP + FN) over cases", "HECKTOR 2025 (F1agg)", None, scope=Scope.COHORT,
+        pooled=Pooled(
+            numerator={"lesion_true_positives": 2.0},
+            denominator={
+                "lesion_true_positives": 2.0, "lesion_false_positives": 1.0, "lesion_false_negatives": 1.0
+            },
+        ),
+    ),
+    _usage("wall_seconds", "Time", "s", "from container start to end, by the engine's clock"),
+    _usage("cpu_seconds", "CPU time", "s", "processor seconds of the container"),
+    _usage("peak_memory_mb", "Peak memory", "MB", "largest memory of the container"),
+    _usage("gpu_memory_mb", "Peak GPU memory", "MB", "largest GPU memory of the run"),
+    _usage(
+        "gpu_memory_mb_seconds", "GPU memory–time area", "MB·s", "area under the GPU memory curve above free_mb",
+        free_mb=Option(default=0.0, low=0.0),
+    ),
+    _usage("cpu_percent_seconds", "CPU–time area", "%·s", "area under the CPU utilisation curve"),
+    _ratio("accuracy", "Accuracy", "share of rows whose class is right", _TABLE_SOURCE, None, scope=Scope.TABLE),
+    _ratio(
+        "macro_auc", "Macro AUC", "area under the ROC curve, averaged over the columns where both classes occur",
+        _TABLE_SOURCE, None, scope=Scope.TABLE,
+    ),
+    _ratio(
+        "mean_average_precision", "mAP", "average precision, averaged over the columns with a positive row",
+        _TABLE_SOURCE, None, scope=Scope.TABLE,
+    ),
+    _ratio(
+        "choice_accuracy", "Choice accuracy", "share of multiple-choice answers that parse to the right letter",
+        "VLMEvalKit without judge and without random fallback", None, scope=Scope.TABLE,
+    ),
+    Metric(
+        name="mape", title="MAPE", unit="%", direction=Direction.MIN, lower=0.0, upper=None, scope=Scope.TABLE,
+        definition="mean of |prediction − reference| / |reference|, in percent", source="FeTA 2024 biometry",
+    ),
 )  # fmt: skip
 
 REGISTRY: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _METRICS})

@@ -7,6 +7,7 @@ platform stores (`document`) reads back to the same protocol, because nothing in
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,25 +19,11 @@ from evaluator.conventions import Conventions, Situation
 from evaluator.errors import ProtocolError
 from evaluator.metrics import REGISTRY, Metric
 from evaluator.protocol_document import normalise
-from evaluator.protocol_source import Marks, check_schema, read_source
+from evaluator.protocol_source import Marks, check_schema, locate, read_source
+from evaluator.ranking.errors import ConfigError
+from evaluator.ranking.parse import parse_ranking
 from evaluator.volumes.geometry import GridTolerance
 
-__all__ = [
-    "InputSpec",
-    "LabelSpec",
-    "MetricSpec",
-    "OutputKind",
-    "OutputSpec",
-    "Protocol",
-    "Release",
-    "Resources",
-    "hash_document",
-    "load_named_protocol",
-    "load_protocol",
-    "marks_below",
-    "named_protocols",
-    "read_source",
-]
 PROTOCOLS_FOLDER = Path(__file__).with_name("protocols")
 
 
@@ -180,15 +167,12 @@ class Protocol:
         return files
 
 
-def load_protocol(
-    source: Path | str | Mapping[str, Any], *, name: str | None = None, marks: Marks | None = None
-) -> Protocol:
+def load_protocol(source: Path | str | Mapping[str, Any], *, name: str | None = None) -> Protocol:
     """The protocol in a YAML file (a Path), YAML text (a str) or a plain mapping; ProtocolError says what is wrong where.
 
-    `name` replaces the document's own name, as when a challenge takes over a published protocol. `marks` says where the
-    values of a mapping stand in the text it was cut out of: see `read_source` and `marks_below`.
+    `name` replaces the document's own name, as when a challenge takes over a published protocol.
     """
-    marks = dict(marks or {})
+    marks: Marks = {}
     if isinstance(source, Path):
         source = source.read_text(encoding="utf-8")
     if isinstance(source, str):
@@ -198,12 +182,9 @@ def load_protocol(
     if name is not None:
         document["name"] = name
     check_schema(document, marks)
-    return _protocol(normalise(document, marks))
-
-
-def marks_below(marks: Marks, *, key: str) -> Marks:
-    """The marks of the part of a document under a top-level key, such as the protocol inside a challenge file."""
-    return {path[1:]: mark for path, mark in marks.items() if path[:1] == (key,)}
+    normal = normalise(document, marks)
+    _check_ranking(normal["ranking"], marks)
+    return _protocol(normal)
 
 
 def load_named_protocol(name: str) -> Protocol:
@@ -224,6 +205,19 @@ def hash_document(document: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON of a normalised document."""
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _check_ranking(ranking: Mapping[str, Any], marks: Marks) -> None:
+    """Whether the ranking part can be ranked by; its own reader knows, and names the culprit before a colon."""
+    try:
+        parse_ranking(ranking)
+    except ConfigError as problem:
+        where, _, text = str(problem).partition(": ")
+        steps = [int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", where)]
+        found, _, expected = text.removeprefix("found ").partition("; expected ")
+        raise locate(
+            tuple(steps), marks, found=found, expected=expected or "a ranking that can be computed"
+        ) from problem
 
 
 def _protocol(document: dict[str, Any]) -> Protocol:

@@ -3,6 +3,7 @@
 The form keeps order in lists only: databases and JSON libraries do not keep the order of keys.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -155,7 +156,22 @@ class _Normaliser:
                     ("metrics", index), found=f"the id {item['id']!r} again", expected="each id once: set `id`"
                 )
             metrics.append(item)
-        return metrics
+        return metrics + self._statistics(metrics)
+
+    @staticmethod
+    def _statistics(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The counts that pooled metrics add up, where the protocol does not list them itself."""
+        listed = {item["name"] for item in metrics}
+        added: list[dict[str, Any]] = []
+        for item in metrics:
+            pooled = REGISTRY[item["name"]].pooled
+            needed = [*pooled.numerator, *pooled.denominator] if pooled else []
+            for name in needed:
+                if name not in listed:
+                    listed.add(name)
+                    options = {key: option.default for key, option in REGISTRY[name].options.items()}
+                    added.append({"id": name, "name": name, "rounding": None, "labels": [], "options": options})
+        return added
 
     def _metric(
         self, path: Pointer, given: Mapping[str, Any], preset: Preset, labels: list[dict[str, Any]]
@@ -187,13 +203,13 @@ class _Normaliser:
             if key not in metric.options:
                 known = ", ".join(sorted({*metric.options, "id", "rounding", "labels"}))
                 raise self.error((*path, key), found=f"the option {key!r}", expected=f"one of {known}")
-        options = {**metric.options, **preset.options.get(metric.name, {}), **written}
-        for key, default in metric.options.items():
-            if isinstance(default, float) and isinstance(options[key], int):
+        options = {key: option.default for key, option in metric.options.items()}
+        options |= {**preset.options.get(metric.name, {}), **written}
+        for key, option in metric.options.items():
+            if not option.accepts(options[key]):
+                raise self.error((*path, key), found=json.dumps(options[key]), expected=option.expected)
+            if isinstance(options[key], int) and (option.default is None or isinstance(option.default, float)):
                 options[key] = float(options[key])
-        problem = metric.check(options) if metric.check else None
-        if problem:
-            raise self.error(path, found=problem.found, expected=problem.expected)
         return options
 
     def _check_tolerances(self, path: Pointer, metric: Metric, labels: list[dict[str, Any]]) -> None:
@@ -206,21 +222,25 @@ class _Normaliser:
 
     def _conventions(self, preset: Preset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
         given = self.document.get("conventions", {})
-        ids = {item["id"]: REGISTRY[item["name"]] for item in metrics}
+        ids = {item["id"]: REGISTRY[item["name"]] for item in metrics if not REGISTRY[item["name"]].pooled}
         for situation, row in given.items():
             rows = row.items() if situation == "by_failure" else ((None, row),)
             for failure, cells in rows:
                 self._check_cells(("conventions", situation, *([failure] if failure else [])), cells, ids)
-        table: dict[str, Any] = {
-            situation.value: {
-                metric_id: given.get(situation.value, {}).get(
-                    metric_id,
-                    preset.conventions.get(situation, {}).get(metric.name, default_value(metric, situation)),
-                )
-                for metric_id, metric in ids.items()
+        table: dict[str, Any] = {situation.value: {} for situation in Situation}
+        for metric_id, metric in ids.items():
+            standing = {
+                situation: preset.conventions.get(situation, {}).get(metric.name, default_value(metric, situation))
+                for situation in Situation
             }
-            for situation in Situation
-        }
+            for situation in Situation:
+                table[situation.value][metric_id] = given.get(situation.value, {}).get(metric_id, standing[situation])
+            if standing[Situation.FAILED] is None and metric_id not in given.get("failed", {}):
+                raise self.error(
+                    ("conventions", "failed", metric_id),
+                    found=f"no worth of {metric_id} for a case that failed, and the metric has no worst value",
+                    expected="a number, `compute` (as if nothing was predicted) or null (left out)",
+                )
         table["by_failure"] = given.get("by_failure", {})
         return _with_float_cells(table)
 
@@ -239,22 +259,37 @@ class _Normaliser:
         return {**_RELEASE, **(given if isinstance(given, dict) else {"mode": given})}
 
     def _ranking(self, metrics: list[dict[str, Any]]) -> dict[str, Any]:
-        """The ranking part, with the direction and bounds of each metric written in where the protocol leaves them out."""
+        """The ranking part, with what the registry knows of each metric written in where the protocol leaves it out.
+
+        Without `metrics` every metric that has a better end is ranked, unless a ranking preset names its own.
+        """
         ranking: dict[str, Any] = {"version": 1} | dict(self.document.get("ranking", {}))
-        if "metrics" not in ranking:
-            ranked = [item for item in metrics if REGISTRY[item["name"]].direction]
-            ranking["metrics"] = [{"id": item["id"]} for item in ranked]
         known = {item["id"]: REGISTRY[item["name"]] for item in metrics}
-        ranking["metrics"] = [self._ranked_metric(item, known) for item in ranking["metrics"]]
+        if "metrics" not in ranking and "preset" not in ranking:
+            ranking["metrics"] = [{"id": metric_id} for metric_id, metric in known.items() if metric.direction]
+        if "metrics" in ranking:
+            ranking["metrics"] = [self._ranked_metric(item, known) for item in ranking["metrics"]]
         return ranking
 
     @staticmethod
-    def _ranked_metric(item: Mapping[str, Any], known: Mapping[str, Metric]) -> dict[str, Any]:
-        metric = known.get(item.get("id", ""))
+    def _ranked_metric(given: Any, known: Mapping[str, Metric]) -> Any:
+        item = {"id": given} if isinstance(given, str) else given
+        metric = known.get(item.get("id", "")) if isinstance(item, dict) else None
         if metric is None:
-            return dict(item)
-        facts = {"direction": metric.direction.value, "bounds": [metric.lower, metric.upper], "unit": metric.unit}
-        return {key: value for key, value in facts.items() if value} | dict(item)
+            return given
+        facts: dict[str, Any] = {
+            "direction": metric.direction.value,
+            "bounds": [metric.lower, metric.upper],
+            "unit": metric.unit,
+            "pooled": metric.pooled
+            and {"numerator": _linear(metric.pooled.numerator), "denominator": _linear(metric.pooled.denominator)},
+        }
+        return {key: value for key, value in facts.items() if value} | item
+
+
+def _linear(terms: Mapping[str, float]) -> str:
+    """`2*intersection_voxels + …`, as ranking documents write sums."""
+    return " + ".join(f"{factor:g}*{name}" for name, factor in terms.items())
 
 
 def _with_float_cells(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,14 +111,25 @@ def locate(path: Pointer, marks: Mapping[Pointer, tuple[int, int]], *, found: st
 
 def check_schema(document: Mapping[str, Any], marks: Marks) -> None:
     """Raise the most telling ProtocolError when the document does not have the published form."""
-    from jsonschema.exceptions import best_match, relevance  # 60 ms that `import evaluator` must not cost
+    from jsonschema.exceptions import relevance  # 60 ms that `import evaluator` must not cost
 
-    problem = best_match(_validator().iter_errors(document), key=relevance)
-    if problem is None:
-        return
-    deepest = problem
-    path: Pointer = tuple(deepest.absolute_path)
-    raise locate(path, marks, found=_found(deepest.instance), expected=_expected(deepest))
+    problems = sorted(_validator().iter_errors(document), key=relevance, reverse=True)
+    if problems:
+        problem = _most_telling(problems[0])
+        path: Pointer = tuple(problem.absolute_path)
+        raise locate(path, marks, found=_found(problem.instance), expected=_expected(problem))
+
+
+def _most_telling(problem: Any) -> Any:
+    """Of several alternatives that all failed, the complaint of the one that at least has the right type."""
+    while problem.context:
+        fitting = [
+            other for other in problem.context if other.validator not in ("type", "oneOf") or other.relative_path
+        ]
+        if not fitting:
+            return problem
+        problem = max(fitting, key=lambda other: len(other.relative_path))
+    return problem
 
 
 @lru_cache(maxsize=1)
@@ -146,6 +157,8 @@ def _expected(problem: Any) -> str:
             return f"a value of type {kinds if isinstance(kinds, str) else ' or '.join(kinds)}"
         case "pattern", _:
             return "a plain name: letters, digits, '_', '.', '-', and no path outside the folder"
+        case "oneOf", _:
+            return "one of the forms in the README"
         case validator, value:
             return f"{validator} {_found(value)}"
 

@@ -34,10 +34,17 @@ class CaseResult:
     case_id: str
     rows: tuple[ScoreRow, ...]
     backend: str = ""
+    failure: str = ""
+    """Why there was no usable prediction; empty when there was one."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"case": self.case_id, "backend": self.backend, "scores": [row.to_json() for row in self.rows]}
+        return {
+            "case": self.case_id,
+            "backend": self.backend,
+            "failure": self.failure,
+            "scores": [row.to_json() for row in self.rows],
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "CaseResult":
@@ -45,5 +52,6 @@ class CaseResult:
         return cls(
             case_id=document["case"],
             backend=document["backend"],
+            failure=document["failure"],
             rows=tuple(ScoreRow.from_json(row) for row in document["scores"]),
         )

@@ -56,7 +56,9 @@ def score_case(
     else:
         rows = list(_failed_rows(protocol, references, failure=failure, grid=grid))
     rows.extend(_telemetry_rows(protocol, telemetry or {}, failure=failure))
-    return CaseResult(case_id=case_id, rows=tuple(rows), backend=measured[0].backend if failure is None else "")
+    return CaseResult(
+        case_id=case_id, rows=tuple(rows), backend=measured[0].backend if measured else "", failure=failure or ""
+    )
 
 
 def score_labels(*, protocol: Protocol, measured: Sequence[MeasuredLabel], grid: Grid) -> Iterator[ScoreRow]:

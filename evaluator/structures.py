@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from evaluator.backends import LabelMeasurements, measure_pair
 from evaluator.errors import InvalidReference, InvalidVolume, Reason
-from evaluator.metrics import LabelPair
+from evaluator.label_pair import LabelPair
 from evaluator.overlap import Overlap
 from evaluator.protocol import LabelSpec, OutputKind, Protocol
 from evaluator.volumes.geometry import Grid
@@ -47,17 +47,7 @@ def measure_case(
 ) -> list[MeasuredLabel]:
     """Every label of the case, measured. InvalidVolume speaks of the prediction, InvalidReference of the reference."""
     grid = reference_grid(references)
-    ours = _reference_files(protocol, references)
-    theirs = _Files(
-        layout=protocol.output.kind,
-        files=predictions,
-        expectation=Expectation(
-            grid=grid,
-            tolerance=protocol.geometry,
-            allowed_values=protocol.allowed_values,
-            channels=protocol.channels,
-        ),
-    )
+    ours, theirs = _reference_files(protocol, references), _prediction_files(protocol, predictions, grid=grid)
     if ours.layout is theirs.layout is OutputKind.LABEL_MAP:
         return measure_maps(
             labels=protocol.labels,
@@ -66,13 +56,21 @@ def measure_case(
             spacing_mm=grid.spacing_mm,
             backend=backend,
         )
-    labels = sorted(protocol.labels, key=lambda label: label.channel or 0)
-    pairs = zip(labels, _trusted_masks(ours, labels), theirs.masks(labels), strict=True)
     by_name = {
         label.name: _measure_masks(label, reference, prediction, spacing_mm=grid.spacing_mm, backend=backend)
-        for label, reference, prediction in pairs
+        for label, reference, prediction in _paired_masks(protocol, ours, theirs)
     }
     return [by_name[label.name] for label in protocol.labels]
+
+
+def label_masks(
+    *, protocol: Protocol, references: Mapping[str, Path], predictions: Mapping[str, Path]
+) -> Iterator[tuple[LabelSpec, Mask, Mask]]:
+    """Every label with its two masks, for those who want to look at them."""
+    grid = reference_grid(references)
+    return _paired_masks(
+        protocol, _reference_files(protocol, references), _prediction_files(protocol, predictions, grid=grid)
+    )
 
 
 def measure_maps(
@@ -220,6 +218,24 @@ def _reference_files(protocol: Protocol, references: Mapping[str, Path]) -> _Fil
         layout = OutputKind.MULTICHANNEL
     channels = protocol.channels if layout is OutputKind.MULTICHANNEL else 1
     return _Files(layout=layout, files=references, expectation=Expectation(channels=channels))
+
+
+def _prediction_files(protocol: Protocol, predictions: Mapping[str, Path], *, grid: Grid) -> _Files:
+    return _Files(
+        layout=protocol.output.kind,
+        files=predictions,
+        expectation=Expectation(
+            grid=grid,
+            tolerance=protocol.geometry,
+            allowed_values=protocol.allowed_values,
+            channels=protocol.channels,
+        ),
+    )
+
+
+def _paired_masks(protocol: Protocol, ours: _Files, theirs: _Files) -> Iterator[tuple[LabelSpec, Mask, Mask]]:
+    labels = sorted(protocol.labels, key=lambda label: label.channel or 0)
+    return zip(labels, _trusted_masks(ours, labels), theirs.masks(labels), strict=True)
 
 
 def _trusted_masks(files: _Files, labels: Sequence[LabelSpec]) -> Iterator[Mask]:

@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluator.metrics import Scope
-from evaluator.protocol import MetricSpec, Protocol
+from evaluator.metrics import Pooled
+from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
 
 Values = Mapping[str, Mapping[str, float | None]]
@@ -24,15 +24,36 @@ def summarise(
     """Metric id → mean, sd, median, n, n_undefined, per_label, and one `per_<attribute>` for each of the protocol's breakdowns."""
     attributes = attributes or {}
     return {
-        spec.id: _summary(_values_of(spec, results), breakdowns=protocol.breakdowns, attributes=attributes)
+        spec.id: _pooled_summary(spec.metric.pooled, results)
+        if spec.metric.pooled
+        else _summary(_values_of(spec.id, results), breakdowns=protocol.breakdowns, attributes=attributes)
         for spec in protocol.metrics
-        if spec.metric.scope is not Scope.COHORT
     }
 
 
-def _values_of(spec: MetricSpec, results: Sequence[CaseResult]) -> Values:
+def _pooled_summary(pooled: Pooled, results: Sequence[CaseResult]) -> dict[str, Any]:
+    """A ratio of sums per label; the headline is their mean. Every case counts, so nothing is ever left out."""
+    above, below = _sums(pooled.numerator, results), _sums(pooled.denominator, results)
+    ratios = {label: above[label] / below[label] if below[label] else None for label in below}
+    return _statistics(list(ratios.values())) | {
+        "n": len(results),
+        "n_undefined": sum(ratio is None for ratio in ratios.values()),
+        "per_label": {label: {"mean": ratio, "sd": None, "n": len(results)} for label, ratio in ratios.items()},
+    }
+
+
+def _sums(terms: Mapping[str, float], results: Sequence[CaseResult]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for result in results:
+        for row in result.rows:
+            if row.metric in terms:
+                sums[row.label] = sums.get(row.label, 0.0) + terms[row.metric] * (row.value or 0.0)
+    return sums
+
+
+def _values_of(metric_id: str, results: Sequence[CaseResult]) -> Values:
     return {
-        result.case_id: {row.label: row.value for row in result.rows if row.metric == spec.id} for result in results
+        result.case_id: {row.label: row.value for row in result.rows if row.metric == metric_id} for result in results
     }
 
 

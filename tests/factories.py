@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -27,6 +28,7 @@ PROTOCOL: dict[str, Any] = {
     "resources": {"run_mode": "case", "wall_seconds": 30, "memory_mb": 512, "cpus": 1},
     "release": "per_case",
 }
+PROTOCOL_TEXT = json.dumps(PROTOCOL)  # JSON is YAML
 GRID: dict[str, Any] = {
     "shape": [4, 4, 4],
     "spacing_mm": [1.0, 1.0, 1.0],
@@ -87,6 +89,12 @@ def phase(*, challenge: Challenge, slug: str = "", testset: TestSet | None = Non
     row = Phase.objects.create(challenge=challenge, slug=name, **fields)
     if testset is not None:
         PhaseTestSet.objects.create(phase=row, testset=testset, chosen_at=NOW)
+    return row
+
+
+def with_testset(row: Phase) -> Phase:
+    """Give a phase that has none a test set."""
+    PhaseTestSet.objects.create(phase=row, testset=testset(challenge=row.challenge), chosen_at=NOW)
     return row
 
 

@@ -67,7 +67,7 @@ def walk_layer(*, stream: Stream, account: Account, watched: frozenset[bytes]) -
     for entry in read_entries(stream):
         account.add_entry()
         name = _relative(entry.name)
-        parent = name.rpartition(b"/")[0]
+        parent = _parent(name)
         if parent != checked_parent:
             _refuse_path_through_link(parent, links)
             checked_parent = parent
@@ -75,7 +75,7 @@ def walk_layer(*, stream: Stream, account: Account, watched: frozenset[bytes]) -
             links.add(name)
             checked_parent = b""
         elif entry.kind is Kind.HARD_LINK:
-            _refuse_path_through_link(_relative(entry.link), links)
+            _refuse_path_through_link(_parent(_relative(entry.link)), links)
         _notice(entry=entry, name=name, stream=stream, sightings=sightings, watched=watched)
     stream.drain()
     return sightings
@@ -94,6 +94,10 @@ def _relative(name: bytes) -> bytes:
     return name
 
 
+def _parent(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0]
+
+
 def _refuse_path_through_link(path: bytes, links: set[bytes]) -> None:
     """No honest layer writes to a path below a symbolic link of the same layer: only an attempt to write elsewhere does."""
     while path and links:
@@ -102,7 +106,7 @@ def _refuse_path_through_link(path: bytes, links: set[bytes]) -> None:
                 Reason.UNSAFE_PATH,
                 f"A layer writes below {_shown(path)}, a symbolic link in the same layer. Rebuild the image.",
             )
-        path = path.rpartition(b"/")[0]
+        path = _parent(path)
 
 
 def _notice(*, entry: Entry, name: bytes, stream: Stream, sightings: Sightings, watched: frozenset[bytes]) -> None:

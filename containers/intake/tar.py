@@ -16,7 +16,9 @@ BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
 MAX_EXTENSION_BYTES = 1 << 20
 """Go refuses longer pax and GNU extension records as well."""
-MAX_NAME_BYTES = 4096
+MAX_NAME_BYTES = 3584
+"""The system opens 4096 bytes; the engine puts its own folders in front, and fails on what does not fit."""
+MAX_COMPONENT_BYTES = 255
 
 
 class Kind(StrEnum):
@@ -108,15 +110,25 @@ def _entry(header: bytes, flag: bytes, size: int, extension: dict[bytes, bytes])
         )
     name = extension.get(b"path") or _ustar_name(header)
     link = extension.get(b"linkpath") or _text(header[157:257])
-    if max(len(name), len(link)) > MAX_NAME_BYTES or b"\0" in name + link:
-        raise ImageInvalid(
-            Reason.UNSAFE_PATH, f"A path has {len(name)} bytes or a NUL byte; at most {MAX_NAME_BYTES} are possible."
-        )
+    _check_lengths(name, link)
     if b"size" in extension:
         size = _decimal(extension[b"size"])
     if kind is Kind.FILE and name.endswith(b"/"):
         kind = Kind.FOLDER
     return Entry(name, kind, size if kind is Kind.FILE else 0, link, _number(header[100:108]))
+
+
+def _check_lengths(name: bytes, link: bytes) -> None:
+    """What no file system can hold fails here, not on a node."""
+    too_long = max(len(name), len(link)) > MAX_NAME_BYTES
+    if len(name) > MAX_COMPONENT_BYTES:
+        too_long = too_long or max(map(len, name.split(b"/"))) > MAX_COMPONENT_BYTES
+    if too_long or b"\0" in name + link:
+        raise ImageInvalid(
+            Reason.UNSAFE_PATH,
+            f"A path in the archive has a NUL byte, more than {MAX_NAME_BYTES} bytes, or a name of more than "
+            f"{MAX_COMPONENT_BYTES} bytes in it. Rename or remove the file.",
+        )
 
 
 def _ustar_name(header: bytes) -> bytes:

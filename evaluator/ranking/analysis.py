@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -211,10 +212,7 @@ def neighbours(prepared: Prepared, order: Any) -> tuple[Neighbours, ...]:
     values, larger_is_better = headline(prepared)
     values = (values if larger_is_better else -values)[order]
     rules = prepared.config.significance
-    tails = [
-        one_pair(a, b, rules=rules, seed=prepared.config.stability.seed)
-        for a, b in zip(values, values[1:], strict=False)
-    ]
+    tails = [one_pair(a, b, rules=rules, seed=prepared.config.stability.seed) for a, b in pairwise(values)]
     adjusted = adjust_family(np.array([tails]), Adjustment.HOLM)[0]
     names = [prepared.algorithms[index] for index in order]
     return tuple(

@@ -11,7 +11,7 @@
     ├── ties           Ties              how equal scores share ranks, and what breaks a tie
     ├── significance   Significance      which test, which family, which level
     ├── stability      Stability         bootstrap, intervals, compatibility
-    └── submissions, subgroups, justification
+    └── submissions, subgroups, multi_task, justification
 """
 
 from collections.abc import Mapping
@@ -236,6 +236,15 @@ class Subgroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MultiTask:
+    """Several tasks in one challenge: the case attribute that tells them apart, and how their rankings become one."""
+
+    by: str = "task"
+    consensus: ConsensusMethod = ConsensusMethod.EUCLIDEAN
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RankingConfig:
     """Everything that decides a ranking. `metrics` may be empty: then every known metric of the table is used."""
 
@@ -250,6 +259,7 @@ class RankingConfig:
     stability: Stability = field(default_factory=Stability)
     submissions: Submissions = field(default_factory=Submissions)
     subgroups: tuple[Subgroup, ...] = ()
+    multi_task: MultiTask | None = None
     justification: Mapping[str, str] = field(default_factory=dict)
     unconfirmed: tuple[str, ...] = ()
 

@@ -71,22 +71,20 @@ def fill(table: ScoreTable, name: str, spec: MetricSpec, rules: MissingRules) ->
     values = np.where(scores.is_expected, scores.values, np.nan)
     is_disqualified = np.zeros(len(table.algorithms), dtype=bool)
     unruled: list[str] = []
-    for code in np.unique(scores.reasons[:, scores.is_expected]):
-        if code == 0:
-            continue
+    is_dropped = np.zeros(values.shape[1:], dtype=bool)
+    for code in np.unique(scores.reasons[table.holes(name)]):
         reason = table.reason_names[code]
-        holes = (scores.reasons == code) & scores.is_expected
+        holes = table.holes(name, code)
         rule = find_rule(rules, reason=reason, metric=name)
         if rule is None:
             unruled.append(reason)
             rule = Rule(kind=RuleKind.RANK_LAST)
         if rule.kind is RuleKind.DISQUALIFY:
             is_disqualified |= holes.any(axis=(1, 2))
+        if rule.kind is RuleKind.DROP_CASE:
+            is_dropped |= holes.any(axis=0)
         _fill_holes(values, holes, rule, table=table, scores=scores, spec=spec)
-    for code in np.unique(scores.reasons[:, scores.is_expected]):
-        rule = find_rule(rules, reason=table.reason_names[code], metric=name)
-        if code and rule is not None and rule.kind is RuleKind.DROP_CASE:
-            values[:, ((scores.reasons == code) & scores.is_expected).any(axis=0)] = np.nan
+    values[:, is_dropped] = np.nan
     return Filled(values=values, is_disqualified=is_disqualified, unruled=tuple(unruled))
 
 
@@ -170,12 +168,15 @@ def _value_of_others(scores: MetricScores) -> Floats:
 
 
 def missing_counts(table: ScoreTable) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
-    """Algorithm → metric → reason → how many expected values are missing. Algorithms without holes have no entry."""
+    """Algorithm → metric → reason → how many values were not measured: missing, or put there by a convention.
+
+    Algorithms that were measured everywhere have no entry.
+    """
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for name, scores in table.metrics.items():
-        missing = (scores.reasons != 0) & scores.is_expected
-        for index in np.flatnonzero(missing.any(axis=(1, 2))):
-            codes, numbers = np.unique(scores.reasons[index][missing[index]], return_counts=True)
+        is_unmeasured = (scores.reasons != 0) & scores.is_expected
+        for index in np.flatnonzero(is_unmeasured.any(axis=(1, 2))):
+            codes, numbers = np.unique(scores.reasons[index][is_unmeasured[index]], return_counts=True)
             counts.setdefault(table.algorithms[index], {})[name] = {
                 table.reason_names[code]: int(number) for code, number in zip(codes, numbers, strict=True)
             }

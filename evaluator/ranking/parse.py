@@ -17,6 +17,7 @@ from evaluator.ranking.config import (
     ConsensusMethod,
     MetricSpec,
     MissingRules,
+    MultiTask,
     Node,
     Pooled,
     RankingConfig,
@@ -62,6 +63,7 @@ def parse_ranking(document: Mapping[str, Any], *, path: str = "ranking") -> Rank
         stability=_stability(section.get("stability", {}), f"{path}.stability"),
         submissions=_submissions(section.get("submissions", {}), f"{path}.submissions"),
         subgroups=section.each("subgroups", _subgroup),
+        multi_task=_multi_task(section.get("multi_task"), f"{path}.multi_task"),
         justification=_texts(section.get("justification", {}), f"{path}.justification"),
         unconfirmed=section.names("unconfirmed"),
     )
@@ -359,6 +361,19 @@ def _subgroup(value: Any, path: str) -> Subgroup:
     section.done()
     if not result.attribute or list(result.bands) != sorted(set(result.bands)):
         raise ConfigError(f"{path}: found {show(value)}; expected an attribute, and bands that rise")
+    return result
+
+
+def _multi_task(value: Any, path: str) -> MultiTask | None:
+    if value is None:
+        return None
+    section = Section(value, path)
+    result = MultiTask(
+        by=section.text("by", "task"),
+        consensus=section.choice("consensus", ConsensusMethod, ConsensusMethod.EUCLIDEAN),
+        weights=_weights(section.get("weights"), f"{path}.weights") or {},
+    )
+    section.done()
     return result
 
 

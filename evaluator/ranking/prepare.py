@@ -13,6 +13,7 @@ from evaluator.ranking.config import MetricSpec, Pooled, RankingConfig
 from evaluator.ranking.errors import TableError
 from evaluator.ranking.missing import STRUCTURE_ABSENT, fill, lookup_order
 from evaluator.ranking.parse import with_metrics
+from evaluator.ranking.significance import PairMemory
 from evaluator.ranking.table import ScoreTable, natural_key
 
 Floats = npt.NDArray[np.float64]
@@ -47,6 +48,7 @@ class Prepared:
     unit_names: Mapping[str, tuple[str, ...]]
     disqualified: Mapping[str, str]
     notes: tuple[str, ...]
+    memory: PairMemory | None = None
 
     def unit_count(self, level: str) -> int:
         """How many units a level has."""
@@ -61,8 +63,11 @@ class Prepared:
         return result
 
 
-def prepare(table: ScoreTable, config: RankingConfig) -> Prepared:
-    """Decide every missing value, drop disqualified algorithms, resolve patients and sites. Raises `RankingError`."""
+def prepare(table: ScoreTable, config: RankingConfig, *, memory: PairMemory | None = None) -> Prepared:
+    """Decide every missing value, drop disqualified algorithms, resolve patients and sites. Raises `RankingError`.
+
+    `memory` remembers pair tests from one ranking to the next.
+    """
     config = with_metrics(config, list(table.metrics))
     decided = {spec.id: _metric(table, spec, config) for spec in config.metrics}
     disqualified = _disqualified(table, config, {name: entry[1] for name, entry in decided.items()})
@@ -78,6 +83,7 @@ def prepare(table: ScoreTable, config: RankingConfig) -> Prepared:
         unit_names=unit_names,
         disqualified=disqualified,
         notes=tuple(dict.fromkeys(note for entry in decided.values() for note in entry[2])),
+        memory=memory,
     )
 
 
@@ -111,7 +117,7 @@ def _notes(name: str, unruled: Sequence[str]) -> list[str]:
 def _pooled(
     table: ScoreTable, spec: MetricSpec, pooled: Pooled, config: RankingConfig
 ) -> tuple[Metric, npt.NDArray[np.bool_], list[str]]:
-    names = _stored(spec)
+    names = stored_names(spec)
     missing = [name for name in names if name not in table.metrics]
     if missing:
         raise TableError(
@@ -167,7 +173,7 @@ def _disqualified(
                 table.algorithms[index], f"a value of {metric} is missing, and the rules disqualify for that"
             )
     if config.submissions.require_complete:
-        for name in (part for spec in config.metrics for part in _stored(spec)):
+        for name in (part for spec in config.metrics for part in stored_names(spec)):
             for index in np.flatnonzero(is_incomplete(table, name)):
                 reasons.setdefault(
                     table.algorithms[index], f"{name} is not complete, and only complete submissions rank"
@@ -175,7 +181,7 @@ def _disqualified(
     return reasons
 
 
-def _stored(spec: MetricSpec) -> tuple[str, ...]:
+def stored_names(spec: MetricSpec) -> tuple[str, ...]:
     """The names under which the table stores what a metric is made of."""
     return (spec.id,) if spec.pooled is None else tuple(sorted({*spec.pooled.numerator, *spec.pooled.denominator}))
 
@@ -186,7 +192,7 @@ def is_incomplete(table: ScoreTable, name: str) -> npt.NDArray[np.bool_]:
     """
     scores = table.metrics[name]
     excused = [code for code, reason in enumerate(table.reason_names) if lookup_order(reason)[0] in STRUCTURE_ABSENT]
-    holes = (scores.reasons != 0) & scores.is_expected & ~np.isin(scores.reasons, excused)
+    holes = table.holes(name) & ~np.isin(scores.reasons, excused)
     return np.asarray(holes.any(axis=(1, 2)))
 
 

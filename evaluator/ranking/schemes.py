@@ -194,6 +194,8 @@ def _win_shares(
         rules=prepared.config.significance,
         multiplicities=None if multiplicities is None else multiplicities[:, at],
         seed=prepared.config.stability.seed,
+        memory=prepared.memory,
+        place=(block.metric.spec.id, block.metric.structures[structure], at.tobytes()),
     )
     return np.full_like(shares, np.nan) if np.isnan(values).all() else shares
 

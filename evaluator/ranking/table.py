@@ -36,7 +36,10 @@ def natural_key(name: str) -> tuple[tuple[int, float, str], ...]:
 
 @dataclass(frozen=True, eq=False)
 class MetricScores:
-    """One metric. Arrays are algorithm × structure × case; a missing value is NaN and `reasons` holds its code."""
+    """One metric. Arrays are algorithm × structure × case; a missing value is NaN.
+
+    `reasons` holds codes: why a value is missing, or which convention put a value there (0: it was measured).
+    """
 
     structures: tuple[str, ...]
     values: Floats
@@ -46,7 +49,7 @@ class MetricScores:
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """All scores of a ranking. `reason_names[code]` spells a reason; code 0 is "a value is there"."""
+    """All scores of a ranking. `reason_names[code]` spells a reason."""
 
     algorithms: tuple[str, ...]
     cases: tuple[str, ...]
@@ -134,6 +137,12 @@ class ScoreTable:
         """How many cases any algorithm has a row for."""
         return len(self.cases)
 
+    def holes(self, metric: str, code: int | None = None) -> npt.NDArray[np.bool_]:
+        """Where an expected value is missing, for one reason or any."""
+        scores = self.metrics[metric]
+        is_missing = np.isnan(scores.values) & scores.is_expected
+        return is_missing if code is None else is_missing & (scores.reasons == code)
+
     def only_algorithms(self, keep: Iterable[str]) -> "ScoreTable":
         """The table of some algorithms; what is expected stays what the whole table expected."""
         wanted = set(keep)
@@ -148,6 +157,31 @@ class ScoreTable:
             for name, scores in self.metrics.items()
         }
         return self._replace(algorithms=tuple(self.algorithms[i] for i in index), metrics=metrics)
+
+    def joined(self, other: "ScoreTable") -> "ScoreTable":
+        """The algorithms of both, which must differ. What only one of them has rows for is absent in the other."""
+        algorithms = sorted((*self.algorithms, *other.algorithms), key=natural_key)
+        if len(set(algorithms)) < len(algorithms):
+            raise TableError("found the same algorithm in both tables; expected different ones")
+        cases = sorted({*self.cases, *other.cases}, key=natural_key)
+        reason_names = tuple(dict.fromkeys((*self.reason_names, *other.reason_names)))
+        parts = [
+            _Part(
+                table=part,
+                algorithms=_codes(part.algorithms, algorithms),
+                cases=_codes(part.cases, cases),
+                reasons=_codes(part.reason_names, reason_names),
+            )
+            for part in (self, other)
+        ]
+        names = sorted({*self.metrics, *other.metrics}, key=natural_key)
+        return ScoreTable(
+            algorithms=tuple(algorithms),
+            cases=tuple(cases),
+            metrics={name: _merged(name, parts, shape=(len(algorithms), len(cases))) for name in names},
+            reason_names=reason_names,
+            attributes={**other.attributes, **self.attributes},
+        )
 
     def only_cases(self, keep: Iterable[str]) -> "ScoreTable":
         """The table of some cases; metrics and structures without any of them disappear."""
@@ -207,10 +241,10 @@ def _refuse_infinite(values: Floats, columns: Sequence[Sequence[Any]]) -> None:
 def _reasons(
     column: Sequence[str], *, is_missing: npt.NDArray[np.bool_]
 ) -> tuple[tuple[str, ...], npt.NDArray[np.int16]]:
-    """Reasons as codes. A reason beside a value explains a convention that was applied: it is no missing value."""
+    """Reasons as codes. A reason beside a value says which convention put the value there."""
     names = [PRESENT, ABSENT, UNDEFINED, *sorted({text for text in column if text} - {ABSENT, UNDEFINED})]
-    codes = _codes([text or UNDEFINED for text in column], names)
-    return tuple(names), np.where(is_missing, codes, 0).astype(np.int16)
+    codes = _codes(column, names)
+    return tuple(names), np.where(is_missing & (codes == 0), names.index(UNDEFINED), codes).astype(np.int16)
 
 
 def _dense(
@@ -241,6 +275,31 @@ def _dense(
     is_expected = np.zeros(shape[1:], dtype=bool)
     is_expected[structure, case] = True
     return MetricScores(structures=tuple(names[1][i] for i in used), values=dense, reasons=why, is_expected=is_expected)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A table, and where its names stand in the table it becomes a part of."""
+
+    table: ScoreTable
+    algorithms: Index
+    cases: Index
+    reasons: Index
+
+
+def _merged(metric: str, parts: Sequence[_Part], *, shape: tuple[int, int]) -> MetricScores:
+    parts = [part for part in parts if metric in part.table.metrics]
+    structures = sorted({name for part in parts for name in part.table.metrics[metric].structures}, key=natural_key)
+    values = np.full((shape[0], len(structures), shape[1]), math.nan)
+    reasons = np.ones(values.shape, dtype=np.int16)
+    is_expected = np.zeros(values.shape[1:], dtype=bool)
+    for part in parts:
+        scores = part.table.metrics[metric]
+        at = _codes(scores.structures, structures)
+        values[np.ix_(part.algorithms, at, part.cases)] = scores.values
+        reasons[np.ix_(part.algorithms, at, part.cases)] = part.reasons[scores.reasons]
+        is_expected[np.ix_(at, part.cases)] |= scores.is_expected
+    return MetricScores(structures=tuple(structures), values=values, reasons=reasons, is_expected=is_expected)
 
 
 def _attributes(cases: Sequence[str], attributes: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, str]]:

@@ -5,13 +5,14 @@ answers with one JSON line. Before it touches the source it gives up root if it 
 takes limits on memory, processor time, file size and descriptors: it holds no reference, no secret and no name of either.
 """
 
+import errno
 import json
 import os
 import resource
 import sys
 from typing import Any
 
-from evaluator.errors import InvalidVolume
+from evaluator.errors import InvalidVolume, Reason
 from evaluator.volumes.canonical import write_canonical_channels
 from evaluator.volumes.geometry import Grid, GridTolerance
 from evaluator.volumes.strict import Expectation, ReaderLimits, read_channels
@@ -70,7 +71,19 @@ def main() -> None:
     except InvalidVolume as problem:
         answer = {"reason": problem.reason, "found": problem.found, "expected": problem.expected}
     except MemoryError:
-        answer = {"reason": "reader_limit", "found": "more memory needed than allowed", "expected": "a smaller volume"}
+        answer = {
+            "reason": Reason.READER_LIMIT,
+            "found": "more memory needed than allowed",
+            "expected": "a smaller volume",
+        }
+    except OSError as problem:
+        if problem.errno != errno.EFBIG:
+            raise
+        answer = {
+            "reason": Reason.READER_LIMIT,
+            "found": "more bytes to write than allowed",
+            "expected": "a smaller volume",
+        }
     sys.stdout.write(json.dumps(answer))
 
 

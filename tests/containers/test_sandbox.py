@@ -1,5 +1,6 @@
 """The sandbox on the real engine: one run each, small programs, facts read from inside."""
 
+import contextlib
 import json
 import subprocess
 import time
@@ -7,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from containers import runner
 from containers.runner import remove_strays
 from containers.verdicts import Verdict
 from containers.workspace import sweep
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
 
 ASK = """
 import json, os, pathlib
@@ -83,23 +85,30 @@ def test_usage_of_a_known_load(python_in_sandbox):
 
 
 def test_a_run_leaves_nothing_on_the_host(python_in_sandbox, docker_engine, owner, scratch):
-    before = host_state()
     for program in ("open('/output/result.txt', 'w').write('ok')", "raise SystemExit(3)", "import os; os.abort()"):
         python_in_sandbox(program)
-    assert host_state() == before
     assert docker_engine.containers_of(owner) == []
     assert list((scratch / "runs").iterdir()) == []
-
-
-def host_state():
-    """Loop devices, mounts and cgroups that could have been forgotten."""
     loops = subprocess.run(
         ["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True
     ).stdout
-    here = {line for line in loops.splitlines() if "pytest" in line}
-    mounts = {line for line in Path("/proc/mounts").read_text().splitlines() if "pytest" in line}
-    cgroups = {str(path) for path in Path("/sys/fs/cgroup").glob("*/assay-*")}
-    return here, mounts, cgroups
+    assert str(scratch) not in loops
+    assert str(scratch) not in Path("/proc/mounts").read_text()
+
+
+def test_the_parent_cgroup_goes_with_its_run(python_in_sandbox, monkeypatch):
+    keys = []
+    make = runner.workspace
+
+    @contextlib.contextmanager
+    def workspace(**arguments):
+        with make(**arguments) as space:
+            keys.append(space.key)
+            yield space
+
+    monkeypatch.setattr(runner, "workspace", workspace)
+    python_in_sandbox("pass")
+    assert list(Path("/sys/fs/cgroup").glob(f"*/assay-{keys[0]}")) == []
 
 
 def test_cancelling_a_real_container_takes_less_than_five_seconds(python_in_sandbox):
@@ -129,7 +138,7 @@ run(spec, engine=DockerEngine(), scratch=Path({str(scratch)!r}), labels={{"assay
 """
     worker = subprocess.Popen(["python", "-c", program], stdout=subprocess.PIPE, text=True)
     assert worker.stdout.readline() == "running\n"
-    assert sweep(scratch) == 0, "its workspace is locked while it lives"
+    assert sweep(scratch) == [], "its workspace is locked while it lives"
     worker.kill()
     worker.wait()
     worker.stdout.close()

@@ -10,8 +10,7 @@ def save_nifti(path: Path, array, *, spacing_mm=(1.0, 1.0, 1.0), affine=None) ->
     """Write an array with nibabel and return the path."""
     if affine is None:
         affine = np.diag([*spacing_mm, 1.0, 1.0][:4]) if len(spacing_mm) < 3 else np.diag([*spacing_mm, 1.0])
-    image = nibabel.Nifti1Image(array, affine)
-    image.header.set_data_dtype(array.dtype)
+    image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
     nibabel.save(image, path)
     return path
 

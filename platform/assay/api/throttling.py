@@ -1,6 +1,7 @@
 """How many requests one person or one address may send. The submission limit is something else: see `submissions/limits.py`."""
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from ninja.throttling import SimpleRateThrottle
 
@@ -31,7 +32,7 @@ class AddressThrottle(SimpleRateThrottle):
         super().__init__(settings.API_THROTTLE[self.rate_name])
 
     def get_cache_key(self, request: HttpRequest) -> str | None:
-        if isinstance(person_of(request), User):
+        if getattr(request, "auth", None) and not isinstance(person_of(request), AnonymousUser):
             return None
         return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request)}
 

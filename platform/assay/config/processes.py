@@ -71,7 +71,7 @@ class Supervisor:
         now = time.monotonic()
         recent = [moment for moment in self.crashes.get(name, []) if moment > now - CRASH_WINDOW_SECONDS] + [now]
         self.crashes[name] = recent
-        logger.warning("serve.process_ended", extra={"process": name, "exit_code": exit_code})
+        logger.warning("serve.process_ended", extra={"program": name, "exit_code": exit_code})
         if len(recent) > CRASHES_TOLERATED:
             raise CrashedTooOftenError(
                 f"{name} ended {len(recent)} times within {CRASH_WINDOW_SECONDS:.0f} s (exit code {exit_code}). "

@@ -22,6 +22,7 @@ import click
 import django
 from django.conf import settings
 from django.core.management import call_command
+from django.utils import timezone
 
 from assay.config import env
 from assay.config.embedded import EmbeddedServiceError, running_broker, running_postgres
@@ -31,6 +32,7 @@ USUAL_PORT = 8000
 READY_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.1
 WEB_THREADS = 16
+LOCAL_NODE = "local"
 
 
 class NotReadyError(Exception):
@@ -79,6 +81,8 @@ def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event)
         with step("workers run"):
             supervisor.start(worker_process(name="workflow", url=url, options=["--beat", "--concurrency", "1"]))
             supervisor.start(worker_process(name="scoring", url=url, options=["--concurrency", str(scoring_slots())]))
+        with step("node runs"):
+            supervisor.start(node_process(url=url, token=enrol_local_node()))
         click.echo(f"\nAssay serves {url}  (Ctrl-C stops it; logs are in {log_path('web').parent})")
         with written(ready_file, content=url):
             supervisor.watch(should_stop=stop.is_set)
@@ -145,6 +149,32 @@ def worker_process(*, name: str, url: str, options: list[str]) -> ProcessSpec:
     return process(
         name=name, command=[*command, "--loglevel", "INFO", "--without-gossip", "--without-mingle", *options], url=url
     )
+
+
+def enrol_local_node() -> str:
+    """This machine as a node of the default pool: a fresh token at every start, which no file ever holds."""
+    from assay.runs.nodes import enrol_node  # models exist only after django.setup()
+
+    _, token = enrol_node(name=LOCAL_NODE, pool="default", slots=node_slots(), by=None, now=timezone.now())
+    return token
+
+
+def node_process(*, url: str, token: str) -> ProcessSpec:
+    """The agent that runs submissions here; it knows its token and the broker, no database."""
+    command = [sys.executable, "-m", "assay.node", "run", "--folder", str(Path(settings.VAR) / "node")]
+    return process(
+        name="node",
+        command=command,
+        url=url,
+        ASSAY_URL=url,
+        ASSAY_NODE_TOKEN=token,
+        ASSAY_BROKER_URL=settings.CELERY_BROKER_URL,
+    )
+
+
+def node_slots() -> int:
+    """How many cases run at once: one per processor."""
+    return env.number(name="ASSAY_NODE_SLOTS", default=os.cpu_count() or 1)
 
 
 def process(

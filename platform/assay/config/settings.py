@@ -25,7 +25,6 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "django_htmx",
     "assay.config.apps.Config",
     "assay.accounts",
     "assay.challenges",
@@ -49,7 +48,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
+    "assay.portal.middleware.ContentSecurityPolicy",
+    "assay.portal.errors.RefusalsAsPages",
 ]
 ROOT_URLCONF = "assay.config.urls"
 WSGI_APPLICATION = "assay.config.wsgi.application"
@@ -62,6 +62,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "assay.portal.context.theme",
             ]
         },
     }

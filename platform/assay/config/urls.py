@@ -1,7 +1,7 @@
 """Which room answers which address."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from assay.api.v1.router import api
 from assay.config.health import healthz, readyz
@@ -11,4 +11,8 @@ urlpatterns = [
     path("readyz", readyz),
     path("api/v1/", api.urls),
     path("admin/", admin.site.urls),
+    path("", include("assay.organizers.urls")),
+    path("", include("assay.portal.urls")),
 ]
+handler404 = "assay.portal.errors.not_found"
+handler500 = "assay.portal.errors.server_error"

@@ -51,6 +51,11 @@ def public_key_text(key: Ed25519PrivateKey) -> str:
     return base64.b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
 
 
+def installation_name(*, folder: Path) -> str:
+    """Twelve letters that tell this installation from others on the same machine."""
+    return hashlib.sha256(public_key_text(signing_key(folder=folder)).encode()).hexdigest()[:12]
+
+
 def sign(document: Mapping[str, Any], *, key: Ed25519PrivateKey) -> dict[str, Any]:
     """The document with the key's public half and a signature over all the rest."""
     signed = {**document, "public_key": public_key_text(key)}

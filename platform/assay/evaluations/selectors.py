@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from assay.challenges.models import ProtocolVersion
+from assay.challenges.protocols import rules_of
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.submissions.models import Submission
 
@@ -20,12 +22,9 @@ class CaseScoreRow:
     scores: list[list[Any]]
 
 
-def release_of(document: Mapping[str, Any]) -> str:
-    """Which release policy a protocol states; the most closed one where it states none."""
-    release = document.get("release", VERDICT_ONLY)
-    return (
-        str(release.get("policy", release.get("kind", VERDICT_ONLY))) if isinstance(release, Mapping) else str(release)
-    )
+def release_of(version: ProtocolVersion) -> str:
+    """What participants see while a phase runs, by its protocol."""
+    return rules_of(version).release.mode
 
 
 def active_evaluation(submission: Submission) -> Evaluation | None:
@@ -40,7 +39,7 @@ def released_summary(submission: Submission, *, is_organizer: bool, now: datetim
         return None
     if is_organizer:
         return dict(evaluation.aggregates)
-    policy = release_of(submission.protocol.document)
+    policy = release_of(submission.protocol)
     if policy == VERDICT_ONLY or not submission.phase.shows_results(now):
         return None
     return dict(evaluation.aggregates)
@@ -52,7 +51,7 @@ def case_scores(submission: Submission, *, is_organizer: bool, now: datetime) ->
     if evaluation is None:
         return None
     if not is_organizer:
-        is_released = release_of(submission.protocol.document) == PER_CASE
+        is_released = release_of(submission.protocol) == PER_CASE
         if not (is_released and submission.phase.shows_results(now)):
             return None
     rows = CaseScores.objects.filter(evaluation=evaluation).select_related("case").order_by("case__position")

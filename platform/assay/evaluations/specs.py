@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.evaluations.models import CaseScores, Evaluation
+from assay.evaluations.models import CaseScores
 from assay.runs.models import CaseRun
-from assay.runs.specs import allowed_values
+from assay.runs.specs import output_key
 from assay.testsets import storage
 from assay.testsets.models import Case
 from containers.verdicts import Verdict
 from evaluator.errors import InvalidVolume
-from evaluator.protocol import Protocol, load_protocol
+from evaluator.protocol import Protocol
 from evaluator.results import CaseResult, ScoreRow
 from evaluator.volumes import Grid, canonicalise
 
@@ -30,18 +30,12 @@ class PreparedCase:
     failure: str | None
 
 
-def protocol_of(evaluation: Evaluation) -> Protocol:
-    """The protocol the evaluation is bound to."""
-    return load_protocol(evaluation.protocol.document)
-
-
-def prepare_case(*, case: Case, case_run: CaseRun | None, document: Mapping[str, Any], scratch: Path) -> PreparedCase:
+def prepare_case(*, case: Case, case_run: CaseRun | None, protocol: Protocol, scratch: Path) -> PreparedCase:
     """Find the case's reference files and make canonical copies of its predictions below `scratch`."""
     references = {file["name"]: storage.local_path(file["key"]) for file in case.references}
     failure = failure_of(case_run)
     if failure is not None or case_run is None:
         return PreparedCase(references=references, predictions=None, failure=failure)
-    grid, values = Grid.from_json(case.grid), allowed_values(document)
     predictions: dict[str, Path] = {}
     for output in outputs_of(case_run, case=case):
         canonical = scratch / f"{len(predictions)}.nii.gz"
@@ -49,8 +43,10 @@ def prepare_case(*, case: Case, case_run: CaseRun | None, document: Mapping[str,
             canonicalise(
                 source=storage.local_path(output["key"]),
                 destination=canonical,
-                grid=grid,
-                allowed_values=frozenset(values) if values is not None else None,
+                grid=Grid.from_json(case.grid),
+                allowed_values=protocol.allowed_values,
+                channels=protocol.channels,
+                tolerance=protocol.geometry,
             )
         except InvalidVolume:
             return PreparedCase(references=references, predictions=None, failure=str(Verdict.OUTPUT_INVALID))
@@ -67,9 +63,7 @@ def failure_of(case_run: CaseRun | None) -> str | None:
 
 def outputs_of(case_run: CaseRun, *, case: Case) -> Sequence[Mapping[str, Any]]:
     """The case's stored predictions, named as the protocol's outputs (a cohort's carry the case's position)."""
-    if case_run.case_id is not None:
-        return list(case_run.outputs)
-    prefix = f"{case.position}/"
+    prefix = output_key(case_run, case, name="")
     return [{**o, "name": o["name"].removeprefix(prefix)} for o in case_run.outputs if o["name"].startswith(prefix)]
 
 

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from assay.challenges.models import Phase
+from assay.challenges.models import Phase, ProtocolVersion
+from assay.challenges.protocols import rules_of
 from assay.evaluations.selectors import VERDICT_ONLY, release_of
 from assay.leaderboards.models import LeaderboardEntry
-from evaluator.metrics import REGISTRY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime) -> Board:
     )
     return Board(
         phase=phase,
-        metrics=metric_columns(phase.protocol.document),
+        metrics=metric_columns(phase.protocol),
         entries=entries,
         is_visible=not why_hidden,
         why_hidden=why_hidden,
@@ -73,7 +73,7 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime) -> Board:
 
 def why_hidden_from_participants(phase: Phase, *, now: datetime) -> str:
     """Why participants do not see the ranking now; empty when they do."""
-    if release_of(phase.protocol.document) == VERDICT_ONLY:
+    if release_of(phase.protocol) == VERDICT_ONLY:
         return "scores of this phase are not shown; submissions get a verdict only"
     if phase.shows_results(now):
         return ""
@@ -82,15 +82,12 @@ def why_hidden_from_participants(phase: Phase, *, now: datetime) -> str:
     return "the organizers keep the results of this phase to themselves for now"
 
 
-def metric_columns(document: Mapping[str, Any]) -> list[MetricColumn]:
+def metric_columns(version: ProtocolVersion) -> list[MetricColumn]:
     """The protocol's metrics, in its order."""
-    columns = []
-    for declared in document.get("metrics", []):
-        metric = REGISTRY[declared["name"]]
-        columns.append(
-            MetricColumn(name=declared["name"], title=metric.title, unit=metric.unit, direction=metric.direction)
-        )
-    return columns
+    return [
+        MetricColumn(name=m.id, title=m.metric.title, unit=m.metric.unit, direction=m.metric.direction)
+        for m in rules_of(version).metrics
+    ]
 
 
 def _entries(phase: Phase) -> list[LeaderboardEntry]:

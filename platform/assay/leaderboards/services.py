@@ -18,12 +18,12 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from assay.challenges.models import Phase
+from assay.challenges.protocols import rules_of
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.receipts import canonical_json, sign, signing_key
 from assay.leaderboards.models import Leaderboard, LeaderboardEntry, Snapshot
 from assay.runs.models import CaseRun
 from assay.submissions.models import Submission
-from evaluator.protocol import load_protocol
 from evaluator.ranking import RankEntry, ScoreTable, parse_ranking, rank_algorithms
 
 LOCK_NAMESPACE = 7002
@@ -187,7 +187,7 @@ def _rank(
     ]
     attributes = {stored.case.case_id: stored.case.attributes for stored in scores[evaluations[0].id]}
     table = ScoreTable.from_rows(rows, attributes=attributes)
-    ranking = rank_algorithms(table, parse_ranking(load_protocol(phase.protocol.document).ranking))
+    ranking = rank_algorithms(table, parse_ranking(rules_of(phase.protocol).ranking))
     return {entry.algorithm: entry for entry in ranking.entries}
 
 

@@ -13,9 +13,9 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from assay.node.http import LeaseGone, NodeApi, NodeApiProblem
 from assay.node.images import ImageShelf
@@ -60,7 +60,6 @@ class AgentOptions:
     poll_seconds: float = 5.0
     grace_seconds: float = 30.0
     """How long a running case may go on after SIGTERM before its lease is handed back."""
-    inventory: dict[str, Any] = field(default_factory=dict)
 
 
 class Agent:
@@ -75,21 +74,18 @@ class Agent:
         self._images = ImageShelf(folder=options.folder / "images", api=api)
         self._stopping = threading.Event()
         self._aborting = threading.Event()
-        self._names: set[str] = set()
 
     @property
     def stopping(self) -> threading.Event:
         """Set once no new work is taken."""
         return self._stopping
 
-    def start(self) -> None:
-        """Say hello and clear away what an earlier life of this node left behind."""
-        self._api.register(slots=self._options.slots, inventory=self._options.inventory)
-        scratch = self._options.folder / "scratch"
-        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def clear_away(self) -> int:
+        """Remove the containers and folders an earlier life of this node left behind; call it before serving."""
         with self._open_engine() as engine:
-            removed = remove_strays(engine, owner=self._options.owner, keep=set(), scratch=scratch)
-        log.info("agent.started", extra={"slots": self._options.slots, "strays_removed": removed})
+            removed = remove_strays(engine, owner=self._options.owner, keep=set(), scratch=self._scratch())
+        log.info("agent.cleared", extra={"strays": removed})
+        return removed
 
     def serve(self, doorbell: Doorbell) -> None:
         """Work until `stop`; returns when every slot has ended."""
@@ -224,6 +220,8 @@ def check_outputs(
                 destination=canonical,
                 grid=expected.grid,
                 allowed_values=order.allowed_values,
+                channels=order.channels,
+                tolerance=order.tolerance,
             )
         except InvalidVolume as problem:
             return Verdict.OUTPUT_INVALID, str(problem.reason), []

@@ -32,6 +32,21 @@ class Beat:
     lease_seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """Who we are, as the server has it."""
+
+    name: str
+    pool: str
+    installation: str
+    slots: int
+
+    @property
+    def owner(self) -> str:
+        """Marks our containers: agents that share an engine leave each other's alone."""
+        return f"{self.installation}/{self.name}"
+
+
 class NodeApi:
     """Speaks for one node. Safe to use from several threads."""
 
@@ -56,12 +71,12 @@ class NodeApi:
         """Give the connections back."""
         self._http.close()
 
-    def register(self, *, slots: int, inventory: Mapping[str, Any]) -> dict[str, Any]:
+    def register(self, *, slots: int | None, inventory: Mapping[str, Any]) -> Registration:
         """Say hello; what this node held before goes back in the line."""
-        answer: dict[str, Any] = self._json(
-            "POST", "/api/v1/node/register", {"slots": slots, "inventory": dict(inventory)}
+        answer = self._json("POST", "/api/v1/node/register", {"slots": slots, "inventory": dict(inventory)})
+        return Registration(
+            name=answer["name"], pool=answer["pool"], installation=answer["installation"], slots=int(answer["slots"])
         )
-        return answer
 
     def claim(self, *, slots: int, cached_images: list[str]) -> WorkOrder | None:
         """The next case run, or None."""

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from containers.spec import Limits, OutputSpec, RunSpec
-from evaluator.volumes import Grid
+from evaluator.volumes import Grid, GridTolerance
 
 
 class OrderInvalid(Exception):
@@ -51,6 +51,8 @@ class WorkOrder:
     profile: str
     outputs: tuple[ExpectedOutput, ...]
     allowed_values: frozenset[int] | None
+    channels: int
+    tolerance: GridTolerance
 
     def run_spec(self, *, input_dir: Path) -> RunSpec:
         """What the runner is given."""
@@ -113,4 +115,6 @@ def _parse(document: Mapping[str, Any]) -> WorkOrder:
             for o in spec["outputs"]
         ),
         allowed_values=frozenset(allowed) if allowed is not None else None,
+        channels=int(document["channels"]),
+        tolerance=GridTolerance(**document["geometry"]),
     )

@@ -10,7 +10,7 @@ from assay.runs.models import Node
 TOKEN_PREFIX = "assaynode_"  # noqa: S105  a prefix, not a secret
 
 
-def enrol_node(*, name: str, pool: str, slots: int, by: User, now: datetime) -> tuple[Node, str]:
+def enrol_node(*, name: str, pool: str, slots: int, by: User | None, now: datetime) -> tuple[Node, str]:
     """A new node (or a new token for a known one) and its token, which is shown this once."""
     token = new_secret(prefix=TOKEN_PREFIX)
     values = {

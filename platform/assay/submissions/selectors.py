@@ -1,5 +1,6 @@
 """Questions about submissions and attempts."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Q, QuerySet
@@ -10,7 +11,7 @@ from assay.challenges.models import Membership, Phase
 from assay.submissions.access import visible_submissions
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.limits import Condition, Eligibility, PhaseRules, TeamUsage, judge
-from assay.submissions.models import Submission, Upload
+from assay.submissions.models import AlgorithmImage, Submission, Upload
 
 
 def eligibility_of(*, person: Person, phase: Phase, now: datetime, started_at: datetime | None = None) -> Eligibility:
@@ -86,6 +87,55 @@ def submission_list(
     if is_mine and isinstance(person, User):
         rows = rows.filter(team__in=Team.objects.filter(members=person))
     return rows.order_by("-created_at", "-number")
+
+
+STEPS = (
+    ("Received", Submission.Status.RECEIVED),
+    ("Verified", Submission.Status.CHECKING),
+    ("Queued", Submission.Status.QUEUED),
+    ("Running", Submission.Status.RUNNING),
+    ("Scoring", Submission.Status.SCORING),
+    ("Ranked", Submission.Status.DONE),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a submission's life as pages show it."""
+
+    name: str
+    state: str
+
+
+def stepper(submission: Submission, *, has_started: bool) -> list[Step]:
+    """Received → Verified → Queued → Running → Scoring → Ranked, each done, current, ahead or failed.
+
+    Predictions are neither queued nor run. One that ended without success failed at its check unless its image was accepted,
+    in the queue unless one of its cases has started, and in its run otherwise.
+    """
+    steps = [step for step in STEPS if submission.image is not None or step[0] not in ("Queued", "Running")]
+    names = [name for name, _ in steps]
+    status = Submission.Status(submission.status)
+    if status == Submission.Status.DONE:
+        return [Step(name=name, state="done") for name in names]
+    if status in FINAL:
+        is_accepted = submission.image is not None and submission.image.status == AlgorithmImage.Status.ACCEPTED
+        reached = names.index("Verified") if not is_accepted else names.index("Running" if has_started else "Queued")
+    else:
+        reached = [value for _, value in steps].index(status)
+    at = "failed" if status in FINAL else "current"
+    states = ["done"] * reached + [at] + ["ahead"] * (len(names) - reached - 1)
+    return [Step(name=name, state=state) for name, state in zip(names, states, strict=True)]
+
+
+def case_aliases(*, submission: Submission, is_insider: bool) -> dict[str, str]:
+    """The name of each case this person may know: its own where cases are public or they organize, a number otherwise.
+
+    Numbers follow the test set, so a team may compare its submissions case by case. One query.
+    """
+    case_ids = submission.testset.cases.order_by("position").values_list("case_id", flat=True)
+    shows_names = is_insider or submission.testset.is_public
+    return {case_id: case_id if shows_names else f"case {number}" for number, case_id in enumerate(case_ids, start=1)}
 
 
 def unfinished_uploads(*, user: User, now: datetime) -> QuerySet[Upload]:

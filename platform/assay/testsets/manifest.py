@@ -49,7 +49,7 @@ def parse_manifest(text: str) -> tuple[ManifestCase, ...]:
         rows.fieldnames = columns
         cases = tuple(read_row(row, line=rows.line_num) for row in rows)
     except csv.Error as error:
-        raise InvalidError(f"{FILE_NAME} is not CSV: {error}.", line=rows.line_num) from error
+        raise InvalidError(f"{FILE_NAME} is not CSV: {error}.", line=rows.reader.line_num) from error
     if not 0 < len(cases) <= MOST_CASES:
         raise InvalidError(
             f"{FILE_NAME} has no usable number of rows.", found=f"{len(cases)} cases", expected=f"1 to {MOST_CASES}"

@@ -7,7 +7,7 @@ from assay.testsets.models import TestSet
 
 
 def testsets_of(*, challenge: Challenge) -> QuerySet[TestSet]:
-    """Every version of every test set, newest first, with the number of cases and the phases that use it (two queries)."""
+    """Every version of every test set, newest first, with the number of cases and the phases that use it (three queries)."""
     return (
         challenge.testsets.annotate(case_count=Count("cases"))
         .prefetch_related("phases__phase")

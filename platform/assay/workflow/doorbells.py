@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 DOORBELL_LIFETIME_SECONDS = 60
 """A doorbell nobody answered for this long is stale; the reaper rings anew."""
 
+MAX_AGENTS_WOKEN = 16
+
 
 def pool_queue(pool: str) -> str:
     """The queue the agents of a run pool listen on."""
@@ -28,9 +30,10 @@ def ring_check(submission_id: UUID) -> None:
     _ring_on_commit("assay.workflow.tasks.check", [str(submission_id)], queue="workflow")
 
 
-def ring_pool(pool: str) -> None:
-    """A pool may have case runs to claim."""
-    _ring_on_commit("assay.node.tasks.work", [pool], queue=pool_queue(pool))
+def ring_pool(pool: str, *, case_runs: int = 1) -> None:
+    """A pool may have case runs to claim. One doorbell wakes one agent, so several case runs ring several times."""
+    for _ in range(min(case_runs, MAX_AGENTS_WOKEN)):
+        _ring_on_commit("assay.node.tasks.work", [pool], queue=pool_queue(pool))
 
 
 def ring_scoring(evaluation_id: UUID) -> None:

@@ -150,8 +150,8 @@ def advance_run(*, run_id: UUID, now: datetime) -> None:
             decision = runs.decide_run(run=run)
         if decision.opens_waiting:
             waiting = run.case_runs.filter(status=CaseRun.Status.WAITING)
-            if runs.queue_case_runs(run=run, case_runs=waiting, now=now):
-                doorbells.ring_pool(run.pool)
+            opened = runs.queue_case_runs(run=run, case_runs=waiting, now=now)
+            doorbells.ring_pool(run.pool, case_runs=opened)
         if decision.outcome is not None:
             end_run(run=run, outcome=decision.outcome, now=now)
 

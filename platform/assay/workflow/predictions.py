@@ -14,17 +14,19 @@ from typing import Any
 
 from django.db import transaction
 
+from assay.challenges.protocols import rules_of
 from assay.evaluations import services as evaluations
 from assay.runs.models import CaseRun, Run
-from assay.runs.specs import allowed_values, expected_outputs, limits_of, resources_of
+from assay.runs.specs import limits_of, resources_of
 from assay.submissions.models import Submission
 from assay.submissions.services import change_status
 from assay.testsets import storage
 from assay.testsets.models import Case
 from assay.workflow import doorbells, flow
-from containers.spec import OutputSpec
+from containers.spec import Limits
 from containers.verdicts import Fault, Verdict
 from evaluator.errors import InvalidVolume
+from evaluator.protocol import Protocol
 from evaluator.volumes import Grid, canonicalise
 
 MAX_MEMBERS = 100_000
@@ -57,8 +59,7 @@ def check_predictions(*, submission: Submission, clock: Callable[[], datetime]) 
 
 def read_archive(*, submission: Submission, archive: Path) -> list[CaseRun]:
     """One ended case run per case of the test set, by what the archive holds for it. Raises ArchiveRefused."""
-    document, resources = submission.protocol.document, resources_of(submission)
-    limits = limits_of(resources)
+    rules, limits = rules_of(submission.protocol), limits_of(resources_of(submission))
     try:
         opened = zipfile.ZipFile(archive)
     except (zipfile.BadZipFile, OSError):
@@ -69,15 +70,12 @@ def read_archive(*, submission: Submission, archive: Path) -> list[CaseRun]:
             raise ArchiveRefused(f"the zip holds {len(members)} files; expected at most {MAX_MEMBERS}")
         case_runs = []
         for position, case in enumerate(submission.testset.cases.all()):
-            outputs = expected_outputs(document, case_name=case.case_id, output_bytes=limits.output_bytes)
             case_runs.append(
-                _read_case(
-                    submission=submission, case=case, position=position, opened=opened, members=members, outputs=outputs
-                )
+                _read_case(case=case, position=position, opened=opened, members=members, rules=rules, limits=limits)
             )
     if all(case_run.reason == "missing" for case_run in case_runs):
-        expected = outputs[0].path if case_runs else "no case"
-        raise ArchiveRefused(f"the zip holds none of the expected files; expected names such as {expected}")
+        pattern = rules.output.file
+        raise ArchiveRefused(f"the zip holds none of the expected files; expected one {pattern} per case")
     return case_runs
 
 
@@ -117,36 +115,37 @@ def store_predictions(*, submission: Submission, case_runs: list[CaseRun], now: 
 
 def _read_case(
     *,
-    submission: Submission,
     case: Case,
     position: int,
     opened: zipfile.ZipFile,
     members: Mapping[str, zipfile.ZipInfo],
-    outputs: tuple[OutputSpec, ...],
+    rules: Protocol,
+    limits: Limits,
 ) -> CaseRun:
     case_run = CaseRun(case=case, position=position, status=CaseRun.Status.DONE, verdict=Verdict.OK)
-    values = allowed_values(submission.protocol.document)
     stored: list[dict[str, Any]] = []
     with storage.scratch_folder() as folder:
-        for output in outputs:
-            member = members.get(output.path)
+        for name, path in rules.output_files(case.case_id).items():
+            member = members.get(path)
             if member is None:
                 return _failed(case_run, Verdict.OUTPUT_MISSING, "missing")
             source, canonical = folder / "source.nii.gz", folder / "canonical.nii.gz"
-            if not _extract(opened, member, destination=source, max_bytes=output.max_bytes):
+            if not _extract(opened, member, destination=source, max_bytes=limits.output_bytes):
                 return _failed(case_run, Verdict.OUTPUT_TOO_LARGE, "too_large")
             try:
                 canonicalise(
                     source=source,
                     destination=canonical,
                     grid=Grid.from_json(case.grid),
-                    allowed_values=frozenset(values) if values is not None else None,
+                    allowed_values=rules.allowed_values,
+                    channels=rules.channels,
+                    tolerance=rules.geometry,
                 )
             except InvalidVolume as problem:
                 return _failed(case_run, Verdict.OUTPUT_INVALID, str(problem.reason))
-            key = f"runs/{case_run.id}/{output.name}.nii.gz"
+            key = f"runs/{case_run.id}/{len(stored)}.nii.gz"
             kept = storage.keep_file(source=canonical, key=key, move=True)
-            stored.append({"name": output.name, "key": kept.key, "sha256": kept.sha256, "bytes": kept.bytes})
+            stored.append({"name": name, "key": kept.key, "sha256": kept.sha256, "bytes": kept.bytes})
     case_run.outputs = stored
     return case_run
 

@@ -19,7 +19,7 @@ Two reapers at once are harmless (every step is a conditional update); an adviso
 import logging
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Count, Exists, F, OuterRef
 
 from assay.evaluations import services as evaluations
 from assay.leaderboards.models import Leaderboard
@@ -88,8 +88,9 @@ def advance_idle_runs(*, now: datetime) -> None:
 
 def ring_pools() -> None:
     """Ring every pool that has something to claim."""
-    for pool in CaseRun.objects.filter(status=CaseRun.Status.QUEUED).values_list("pool", flat=True).distinct():
-        doorbells.ring_pool(pool)
+    queued = CaseRun.objects.filter(status=CaseRun.Status.QUEUED).values("pool").annotate(case_runs=Count("id"))
+    for row in queued:
+        doorbells.ring_pool(row["pool"], case_runs=row["case_runs"])
 
 
 def ring_checks(*, now: datetime) -> None:

@@ -17,6 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, connection
 
+from assay.challenges.protocols import rules_of
 from assay.evaluations import receipts, services, specs
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.services import EvaluationLease, EvaluationLost
@@ -87,7 +88,7 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
                 "submission__image",
                 "submission__predictions",
             ).get(id=evaluation_id)
-            protocol = specs.protocol_of(evaluation)
+            protocol = rules_of(evaluation.protocol)
             score_missing_cases(evaluation=evaluation, protocol=protocol, check=keeper.check)
             results = collect_results(evaluation=evaluation, protocol=protocol, now=clock())
     except EvaluationLost:
@@ -112,9 +113,7 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
         check()
         case_run = case_runs.get(case.pk) or case_runs.get(None)
         with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
-            prepared = specs.prepare_case(
-                case=case, case_run=case_run, document=evaluation.protocol.document, scratch=Path(scratch)
-            )
+            prepared = specs.prepare_case(case=case, case_run=case_run, protocol=protocol, scratch=Path(scratch))
             result = score_case(
                 protocol=protocol,
                 case_id=case.case_id,

@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import tarfile
+import uuid
 
 import pytest
 import zstandard
@@ -131,8 +132,10 @@ def test_an_image_without_a_command_is_fine_where_the_phase_brings_one(tmp_path,
 
 
 @pytest.mark.docker
+@pytest.mark.xdist_group("engine")
 def test_the_engine_arrives_at_the_image_id_we_computed(tmp_path, intake, checked, docker_engine):
-    report = intake(docker_save(tmp_path / "a.tar", LAYER, UPPER, LAYER, tags=["assay-test/never:1"]))
+    unique = tar_of(entry(uuid.uuid4().hex))
+    report = intake(docker_save(tmp_path / "a.tar", LAYER, unique, LAYER, tags=["assay-test/never:1"]))
     try:
         load_archive(docker_engine, checked, report.image_id)
         facts = docker_engine.image_facts(report.image_id)

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.contrib.auth import authenticate
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Router
+from ninja import Router, Status
 
 from assay.accounts import selectors, services, tokens
 from assay.accounts.errors import NotSignedInError
@@ -19,19 +19,19 @@ router = Router()
 
 
 @router.post("/users", auth=None, throttle=[SignInThrottle()], response={201: schemas.PersonOut})
-def sign_up(request: HttpRequest, body: schemas.SignUp) -> tuple[int, User]:
+def sign_up(request: HttpRequest, body: schemas.SignUp) -> Status[User]:
     """Make an account."""
-    return 201, services.create_user(**body.dict(), now=timezone.now())
+    return Status(201, services.create_user(**body.dict(), now=timezone.now()))
 
 
 @router.post("/tokens", auth=None, throttle=[SignInThrottle()], response={201: schemas.TokenIssued})
-def issue_token(request: HttpRequest, body: schemas.TokenRequest) -> tuple[int, dict[str, Any]]:
+def issue_token(request: HttpRequest, body: schemas.TokenRequest) -> Status[dict[str, Any]]:
     """Trade a user name and password for a token. It is shown this once."""
     user = authenticate(request, username=body.username, password=body.password)
     if not isinstance(user, User):
         raise NotSignedInError("The user name or the password is wrong.", code="wrong_password")
     token, secret = tokens.issue_token(user=user, name=body.name, days=body.days, now=timezone.now())
-    return 201, {"token": secret, "expires_at": token.expires_at}
+    return Status(201, {"token": secret, "expires_at": token.expires_at})
 
 
 @router.get("/tokens", response=list[schemas.TokenOut])
@@ -41,10 +41,10 @@ def list_tokens(request: HttpRequest) -> Any:
 
 
 @router.delete("/tokens/{token_id}", response={204: None})
-def revoke_token(request: HttpRequest, token_id: UUID) -> tuple[int, None]:
+def revoke_token(request: HttpRequest, token_id: UUID) -> Status[None]:
     """Make one of your tokens useless."""
     tokens.revoke_token(user=user_of(request), token_id=token_id, now=timezone.now())
-    return 204, None
+    return Status(204, None)
 
 
 @router.get("/me", response=schemas.PersonOut)
@@ -60,20 +60,20 @@ def list_teams(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 @router.post("/teams", response={201: schemas.TeamOut})
-def create_team(request: HttpRequest, body: schemas.TeamIn) -> tuple[int, dict[str, Any]]:
+def create_team(request: HttpRequest, body: schemas.TeamIn) -> Status[dict[str, Any]]:
     """Found a team."""
     user = user_of(request)
     team = services.create_team(user=user, name=body.name, institution=body.institution, now=timezone.now())
-    return 201, team_document(selectors.get_team(user=user, slug=team.slug))
+    return Status(201, team_document(selectors.get_team(user=user, slug=team.slug)))
 
 
 @router.post("/teams/{slug}/invites", response={201: schemas.InviteOut})
-def invite(request: HttpRequest, slug: str, body: schemas.InviteIn) -> tuple[int, dict[str, Any]]:
+def invite(request: HttpRequest, slug: str, body: schemas.InviteIn) -> Status[dict[str, Any]]:
     """Invite one person; give them the token, it works once."""
     user = user_of(request)
     team = selectors.get_team(user=user, slug=slug)
     row, secret = services.invite_to_team(user=user, team=team, email=body.email, now=timezone.now())
-    return 201, {"token": secret, "expires_at": row.expires_at}
+    return Status(201, {"token": secret, "expires_at": row.expires_at})
 
 
 @router.post("/invites/accept", response=schemas.TeamOut)

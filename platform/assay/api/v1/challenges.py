@@ -13,6 +13,7 @@ from assay.api.v1 import schemas
 from assay.challenges import access, selectors, services
 from assay.challenges.access import Person
 from assay.challenges.models import Challenge, Membership, Phase
+from assay.runs.selectors import queue_facts
 from assay.submissions.limits import Eligibility
 from assay.submissions.selectors import eligibility_of
 from assay.testsets.models import TestSet
@@ -151,7 +152,9 @@ def phase_document(*, phase: Phase, person: Person) -> dict[str, Any]:
         "protocol": texts_of(phase.protocol, "version sha256 document"),
         "testset": testset_brief(chosen.testset) if chosen else None,
         "eligibility": eligibility_document(eligibility_of(person=person, phase=phase, now=now)),
-        "queue": {"length": 0, "running": 0, "median_wait_seconds": None, "live_nodes": 0},
+        "queue": texts_of(
+            queue_facts(phase, now=now), "length running median_wait_seconds seconds_per_case live_nodes why_waiting"
+        ),
     }
 
 

@@ -8,9 +8,11 @@ import hashlib
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 from uuid import UUID
 
+from django.conf import settings
 from django.core import signing
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils import timezone
@@ -18,6 +20,7 @@ from ninja import Router, Schema
 from ninja.security import HttpBearer
 
 from assay.accounts.errors import NotFoundError
+from assay.evaluations.receipts import installation_name
 from assay.runs import leases, nodes, services
 from assay.runs.intervals import current_intervals
 from assay.runs.models import CaseRun, Node
@@ -40,13 +43,13 @@ class NodeToken(HttpBearer):
         return nodes.find_node(token)
 
 
-router = Router(tags=["node"], auth=NodeToken())
+router = Router(tags=["node"], auth=NodeToken(), throttle=[])
 
 
 class Hello(Schema):
     """What a node says of itself when it starts."""
 
-    slots: int = 1
+    slots: int | None = None
     inventory: dict[str, Any] = {}
 
 
@@ -112,6 +115,8 @@ def register(request: HttpRequest, hello: Hello) -> dict[str, Any]:
     return {
         "name": node.name,
         "pool": node.pool,
+        "installation": installation_name(folder=Path(settings.KEY_FOLDER)),
+        "slots": node.slots,
         "lease_seconds": intervals.lease_seconds,
         "heartbeat_seconds": intervals.heartbeat_seconds,
     }

@@ -156,8 +156,9 @@ class QueueOut(Schema):
     length: int
     running: int
     median_wait_seconds: float | None
+    seconds_per_case: float | None
     live_nodes: int
-    why_waiting: str = ""
+    why_waiting: str
 
 
 class TestSetBrief(Schema):
@@ -286,3 +287,73 @@ class SubmissionPage(Schema):
 
 class Reason(Schema):
     reason: str = Field(min_length=3, max_length=300)
+
+
+class CaseOut(Schema):
+    case: str
+    position: int
+    status: str
+    verdict: str
+    reason: str
+    seconds: float | None
+    peak_memory_bytes: int | None
+    attempt: int
+    scores: list[list[Any]] | None
+
+
+class RejudgeOut(Schema):
+    evaluations: list[UUID]
+
+
+class MetricOut(Schema):
+    name: str
+    title: str
+    unit: str
+    direction: str
+
+
+class EntryOut(Schema):
+    rank: int | float | None
+    team: str
+    team_slug: str
+    name: str
+    score: float | None
+    metrics: dict[str, Any]
+    statistics: dict[str, Any]
+    failed_cases: int
+    case_count: int
+    seconds_per_case: float | None
+    peak_memory_bytes: int | None
+    submission_id: UUID
+    number: int
+    created_at: datetime
+
+
+class LeaderboardOut(Schema):
+    phase: str
+    metrics: list[MetricOut]
+    entries: list[EntryOut]
+    is_visible: bool
+    why_hidden: str
+
+
+class NodeIn(Schema):
+    name: str = Field(pattern=r"^[a-z0-9-]{1,60}$")
+    pool: str = Field("default", pattern=r"^[a-z0-9-]{1,40}$")
+    slots: int = Field(1, ge=1, le=64)
+
+
+class NodeEnrolled(Schema):
+    name: str
+    pool: str
+    token: str
+
+
+class NodeOut(Schema):
+    name: str
+    pool: str
+    status: str
+    reason: str
+    slots: int
+    last_seen_at: datetime | None
+    inventory: dict[str, Any]

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Router
+from ninja import Router, Status
 
 from assay.accounts.errors import ConflictError, InvalidError
 from assay.api.auth import person_of
@@ -27,7 +27,7 @@ def list_testsets(request: HttpRequest, slug: str) -> list[dict[str, Any]]:
 
 
 @router.post("/{slug}/testsets", response={201: schemas.TestSetOut})
-def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> tuple[int, dict[str, Any]]:
+def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> Status[dict[str, Any]]:
     """Make a new version from an uploaded tar: every file is read, checked against its image and written again."""
     challenge, user = get_organized_challenge(person=person_of(request), slug=slug)
     upload = get_upload(person=user, upload_id=body.upload_id)
@@ -44,7 +44,7 @@ def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> tuple[int,
         phase_slugs=body.phases,
         now=timezone.now(),
     )
-    return 201, document(testsets_of(challenge=challenge).get(pk=testset.pk))
+    return Status(201, document(testsets_of(challenge=challenge).get(pk=testset.pk)))
 
 
 def document(testset: TestSet) -> dict[str, Any]:

@@ -73,11 +73,12 @@ def offset(request: HttpRequest, upload_id: UUID) -> HttpResponse:
 @router.patch("/{upload_id}", response={204: None})
 def append(request: HttpRequest, upload_id: UUID) -> HttpResponse:
     """Add a piece."""
+    upload = get_upload(person=user_of(request), upload_id=upload_id)
     if request.content_type != CONTENT_TYPE:
         raise InvalidError("The piece has the wrong type.", found=str(request.content_type), expected=CONTENT_TYPE)
     length = request.headers.get("Content-Length")
     upload = uploads.append(
-        upload=get_upload(person=user_of(request), upload_id=upload_id),
+        upload=upload,
         offset_bytes=whole_number(request, name="Upload-Offset"),
         stream=request,  # type: ignore[arg-type]  # a request reads like a file
         length_bytes=int(length) if length and length.isdigit() else None,

@@ -1,4 +1,5 @@
 """Leave something for the next case."""
+
 from pathlib import Path
 
 places = [Path("/tmp/memory"), Path("/dev/shm/memory"), Path("/output/memory")]

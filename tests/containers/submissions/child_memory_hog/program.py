@@ -1,4 +1,5 @@
 """Let a child be killed for memory and exit with 0, as data loaders do."""
+
 import os
 from pathlib import Path
 

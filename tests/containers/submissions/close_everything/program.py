@@ -1,4 +1,5 @@
 """Write the result, then close standard output and error and go on."""
+
 import os
 from pathlib import Path
 

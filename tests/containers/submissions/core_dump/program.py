@@ -1,4 +1,5 @@
 """Dump core, again and again, into the output."""
+
 import os
 from pathlib import Path
 import resource

@@ -1,4 +1,5 @@
 """Ignore every signal that can be ignored, fork twice, leave the session, outlive the parent."""
+
 import os, signal, time
 
 for number in range(1, 65):

@@ -1,4 +1,5 @@
 """Write into a VOLUME of the image, which is writable even under a read-only root."""
+
 from pathlib import Path
 
 try:

@@ -1,4 +1,5 @@
 """Open files until the kernel refuses."""
+
 import os
 from pathlib import Path
 

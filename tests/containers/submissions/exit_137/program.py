@@ -1,2 +1,3 @@
 """Pretend to have been killed for memory."""
+
 raise SystemExit(137)

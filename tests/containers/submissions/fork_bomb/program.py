@@ -1,4 +1,5 @@
 """Fork until the kernel refuses."""
+
 import os, signal, time
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """Have the engine run a second program in the sandbox once a second."""
+
 import time
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """Fill the host's disk through the log."""
+
 import sys
 from pathlib import Path
 

@@ -1,9 +1,15 @@
 """Look for other people's data: the engine's socket, secrets in the environment, folders of the host, case names."""
+
 import os
 from pathlib import Path
 
 everything = " ".join(
-    [Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text(), os.uname().nodename, str(os.environ)]
+    [
+        Path("/proc/self/mountinfo").read_text(),
+        Path("/proc/self/cgroup").read_text(),
+        os.uname().nodename,
+        str(os.environ),
+    ]
 )
 found = [
     "secret-case-42" in everything,

@@ -1,4 +1,5 @@
 """Make the host's first disk appear as a file, and read it."""
+
 import os, stat
 from pathlib import Path
 

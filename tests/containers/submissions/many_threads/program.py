@@ -1,4 +1,5 @@
 """Spin on more processors than were granted."""
+
 import os, time
 from pathlib import Path
 

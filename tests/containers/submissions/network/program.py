@@ -1,6 +1,8 @@
 """Look for any way out: names, the metadata service, the engine's bridge, sockets of the host."""
+
 import errno, os, socket
 from pathlib import Path
+
 
 def answers(family, address):
     with socket.socket(family) as probe:
@@ -11,12 +13,14 @@ def answers(family, address):
             return family != socket.AF_UNIX and error.errno == errno.ECONNREFUSED
         return True
 
+
 def resolves(name):
     try:
         socket.getaddrinfo(name, 80)
     except OSError:
         return False
     return True
+
 
 ways = {
     "metadata": answers(socket.AF_INET, ("169.254.169.254", 80)),

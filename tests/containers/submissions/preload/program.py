@@ -1,4 +1,5 @@
 """Look at what of the image's environment came through."""
+
 import os
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """Become root through a file of the image that is owned by root and setuid."""
+
 import subprocess
 from pathlib import Path
 

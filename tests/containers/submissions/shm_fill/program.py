@@ -1,4 +1,5 @@
 """Fill the places that live in memory."""
+
 from pathlib import Path
 
 

@@ -1,4 +1,5 @@
 """Hang without a word."""
+
 import time
 
 time.sleep(3600)

@@ -1,4 +1,5 @@
 """Stop every process in the container, itself included."""
+
 import os, signal
 
 try:

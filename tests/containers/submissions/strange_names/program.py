@@ -1,4 +1,5 @@
 """Leave names that break scripts: newlines, invalid UTF-8, options, depth, and folders nobody may enter."""
+
 import os
 from pathlib import Path
 

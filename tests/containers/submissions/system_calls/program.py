@@ -1,4 +1,5 @@
 """Ask the kernel for what no segmentation needs."""
+
 import ctypes, errno
 
 libc = ctypes.CDLL(None, use_errno=True)

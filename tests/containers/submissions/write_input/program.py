@@ -1,4 +1,5 @@
 """Change the input, as root."""
+
 from pathlib import Path
 
 try:

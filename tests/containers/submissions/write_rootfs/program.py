@@ -1,4 +1,5 @@
 """Write where the image allows everybody to write; then into the places that are meant for it."""
+
 import os
 from pathlib import Path
 

@@ -1,0 +1,366 @@
+"""What is wrong with this machine, and the command that mends it: the checks behind `assay doctor`.
+
+`examine` asks the machine (`observe`) and judges the answers (`judge_*`): pure functions of plain values, so every machine
+can be tested on this one. FAIL means that the sandbox does not hold or nothing runs; CAUTION that something is weaker than
+it should be; the finding says how strong what is left is. Advisories are judged by what the installed package says it fixes:
+Debian and Ubuntu carry fixes back without changing the version that runc reports.
+"""
+
+import ctypes
+import gzip
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from containers.docker_engine import DockerEngine
+from containers.errors import EngineError
+from containers.workspace import OutputStore, best_store
+
+GIB = 2**30
+OLDEST_ENGINE = (20, 10)
+DISK_RESERVE_BYTES = 20 * GIB
+CLOCK_SKEW_SECONDS = 2.0
+STA_UNSYNC = 0x40
+INSTALL_ENGINE = "sudo apt-get install docker.io iptables e2fsprogs"
+START_ENGINE = "sudo systemctl start docker (or, without systemd: sudo dockerd &)"
+LIMITS = {"MemoryLimit": "memory", "PidsLimit": "processes", "CPUSet": "CPUs"}
+"""What the engine's info calls the limits that the sandbox cannot do without."""
+
+
+class Level(StrEnum):
+    """How much a finding matters."""
+
+    PASS = "PASS"  # noqa: S105 - a word for a result, no password
+    CAUTION = "CAUTION"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One checked thing. `fix` is a command or an instruction, empty when there is nothing to mend."""
+
+    level: Level
+    title: str
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advisory:
+    """A published hole, the first version without it, and how bad it is for us where it is open."""
+
+    name: str
+    fixed_in: tuple[tuple[int, ...], ...]
+    level: Level
+    consequence: str
+
+
+RUNC_ADVISORIES = (
+    Advisory(
+        name="CVE-2024-21626",
+        fixed_in=((1, 1, 12),),
+        level=Level.FAIL,
+        consequence="an image could leave its container by its WORKDIR; intake refuses such images, nothing else does",
+    ),
+    Advisory(
+        name="CVE-2025-31133",
+        fixed_in=((1, 2, 8), (1, 3, 3)),
+        level=Level.CAUTION,
+        consequence="masked paths can be bypassed where an attacker chooses the mounts of a container; here nobody does",
+    ),
+    Advisory(
+        name="CVE-2025-52881",
+        fixed_in=((1, 2, 8), (1, 3, 3)),
+        level=Level.CAUTION,
+        consequence="writes to /proc can be redirected where an attacker chooses the mounts of a container; here nobody does",
+    ),
+)
+TOOLKIT_ADVISORIES = (
+    Advisory(
+        name="CVE-2025-23266",
+        fixed_in=((1, 17, 8),),
+        level=Level.FAIL,
+        consequence="an image's LD_PRELOAD runs as root on the host; intake strips it, nothing else does",
+    ),
+    Advisory(
+        name="CVE-2025-23359",
+        fixed_in=((1, 17, 4),),
+        level=Level.FAIL,
+        consequence="a crafted image can mount the host's file system",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostFacts:
+    """Everything the judgement needs, as plain values."""
+
+    engine_error: str = ""
+    has_engine_socket: bool = True
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """The engine's `GET /info`."""
+    runc_version: str = ""
+    runc_changelog: str = ""
+    toolkit_version: str = ""
+    has_gpu: bool = False
+    store: OutputStore = OutputStore.LOOP
+    missing_programs: tuple[str, ...] = ()
+    free_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Free space by what it is needed for."""
+    engine_clock_ahead_seconds: float = 0.0
+    is_clock_synchronised: bool = True
+    has_swap: bool = False
+
+
+def examine(*, scratch: Path | None = None) -> list[Finding]:
+    """Check this machine. `scratch` is the folder a node would work in."""
+    return judge(observe(scratch=scratch or Path(tempfile.gettempdir())))
+
+
+def judge(facts: HostFacts) -> list[Finding]:
+    """All findings, in the order a reader should mend them."""
+    engine = judge_engine(facts)
+    if engine.level is Level.FAIL and not facts.info:
+        return [engine, judge_programs(facts), judge_disk(facts)]
+    return [
+        engine,
+        *judge_confinement(facts),
+        judge_runc(facts),
+        *judge_gpu(facts),
+        judge_store(facts),
+        judge_programs(facts),
+        judge_disk(facts),
+        judge_clock(facts),
+    ]
+
+
+def judge_engine(facts: HostFacts) -> Finding:
+    """Whether an engine answers, and whether it is new enough."""
+    title = "container engine"
+    if not facts.info:
+        fix = "sudo usermod -aG docker $USER, then log in again" if "ermission" in facts.engine_error else START_ENGINE
+        fix = fix if facts.has_engine_socket else INSTALL_ENGINE
+        return Finding(level=Level.FAIL, title=title, detail=f"no answer: {facts.engine_error[:200]}", fix=fix)
+    version = str(facts.info.get("ServerVersion", ""))
+    detail = f"Docker Engine {version}, {facts.info.get('Driver')}, cgroup v{facts.info.get('CgroupVersion', '1')}"
+    if version_of(version) < OLDEST_ENGINE:
+        return Finding(level=Level.FAIL, title=title, detail=f"{detail}; expected 20.10 or newer", fix=INSTALL_ENGINE)
+    return Finding(level=Level.PASS, title=title, detail=detail)
+
+
+def judge_confinement(facts: HostFacts) -> list[Finding]:
+    """Whether the kernel enforces what the sandbox asks for."""
+    missing = [name for key, name in LIMITS.items() if not facts.info.get(key)]
+    can_limit_swap = bool(facts.info.get("SwapLimit")) or not facts.has_swap
+    if missing:
+        limits = Finding(
+            level=Level.FAIL,
+            title="resource limits",
+            detail=f"the engine cannot limit {', '.join(missing)}",
+            fix="boot with cgroup_enable=memory,pids,cpuset",
+        )
+    elif not can_limit_swap:
+        limits = Finding(
+            level=Level.CAUTION,
+            title="resource limits",
+            detail="memory is limited, swap is not: an algorithm may use all of it",
+            fix="boot with swapaccount=1, or sudo swapoff -a",
+        )
+    else:
+        limits = Finding(
+            level=Level.PASS, title="resource limits", detail="memory, swap, processes and CPUs are limited"
+        )
+    has_filter = any("seccomp" in option for option in facts.info.get("SecurityOptions") or [])
+    confined = Finding(level=Level.PASS, title="system call filter", detail="seccomp is on")
+    if not has_filter:
+        confined = Finding(
+            level=Level.FAIL,
+            title="system call filter",
+            detail="the engine runs containers without seccomp",
+            fix="use a kernel with CONFIG_SECCOMP and an engine built with it",
+        )
+    return [limits, confined]
+
+
+def judge_runc(facts: HostFacts) -> Finding:
+    """The program that starts containers, against the advisories that matter to us."""
+    if not facts.runc_version:
+        detail = "the engine does not say which runtime it uses"
+        return Finding(level=Level.CAUTION, title="runc", detail=detail, fix="check it by hand: runc --version")
+    return _judge_advisories(
+        title="runc",
+        version=facts.runc_version,
+        advisories=RUNC_ADVISORIES,
+        changelog=facts.runc_changelog,
+        fix="sudo apt-get update && sudo apt-get install --only-upgrade runc",
+    )
+
+
+def judge_gpu(facts: HostFacts) -> list[Finding]:
+    """Whether a GPU can be given to a container, safely. Nothing to say where there is none."""
+    if not facts.has_gpu:
+        return [Finding(level=Level.PASS, title="GPU", detail="none: this machine serves CPU pools")]
+    install = "sudo apt-get install nvidia-container-toolkit && sudo nvidia-ctk runtime configure && restart the engine"
+    if not facts.toolkit_version:
+        detail = "there is one, but no NVIDIA container toolkit"
+        return [Finding(level=Level.FAIL, title="GPU", detail=detail, fix=install)]
+    toolkit = _judge_advisories(
+        title="NVIDIA container toolkit",
+        version=facts.toolkit_version,
+        advisories=TOOLKIT_ADVISORIES,
+        changelog="",
+        fix="sudo apt-get install --only-upgrade nvidia-container-toolkit",
+    )
+    if "nvidia" not in (facts.info.get("Runtimes") or {}):
+        fix = "sudo nvidia-ctk runtime configure && restart the engine"
+        return [toolkit, Finding(level=Level.FAIL, title="GPU", detail="the engine does not know the toolkit", fix=fix)]
+    return [toolkit, Finding(level=Level.PASS, title="GPU", detail="the engine can give it to a container")]
+
+
+def _judge_advisories(*, title: str, version: str, advisories: Iterable[Advisory], changelog: str, fix: str) -> Finding:
+    unfixed = [advisory for advisory in advisories if not is_fixed(advisory, version=version, changelog=changelog)]
+    if not unfixed:
+        return Finding(level=Level.PASS, title=title, detail=f"{version} has the fixes we know to ask for")
+    level = Level.FAIL if any(advisory.level is Level.FAIL for advisory in unfixed) else Level.CAUTION
+    holes = "; ".join(f"{advisory.name}: {advisory.consequence}" for advisory in unfixed)
+    return Finding(level=level, title=title, detail=f"{version} lacks fixes. {holes}", fix=fix)
+
+
+def is_fixed(advisory: Advisory, *, version: str, changelog: str) -> bool:
+    """By the package's own changelog, or by version: at least the fix of its own release line, or newer than all lines."""
+    if advisory.name in changelog:
+        return True
+    found = version_of(version)
+    same_line = [fixed for fixed in advisory.fixed_in if fixed[:2] == found[:2]]
+    return found >= (same_line[0] if same_line else max(advisory.fixed_in))
+
+
+def judge_store(facts: HostFacts) -> Finding:
+    """Which cap on output this user gets, and how strong it is."""
+    title = "output cap"
+    if facts.store is OutputStore.LOOP:
+        detail = "an ext4 file system per run: a hard limit on bytes and on files, on disk"
+        return Finding(level=Level.PASS, title=title, detail=detail)
+    if facts.store is OutputStore.KEEPER:
+        detail = "a sized tmpfs per run: a hard limit, but its pages count towards the algorithm's memory"
+        return Finding(level=Level.PASS, title=title, detail=detail)
+    detail = "a plain folder watched once a second: an algorithm can write about a gigabyte more than it may"
+    return Finding(
+        level=Level.CAUTION, title=title, detail=detail, fix="run the node as root, or join the docker group"
+    )
+
+
+def judge_programs(facts: HostFacts) -> Finding:
+    """The few programs that are called by name."""
+    if facts.missing_programs:
+        names = " ".join(facts.missing_programs)
+        detail = f"not installed: {names}"
+        return Finding(level=Level.FAIL, title="programs", detail=detail, fix=f"sudo apt-get install {names}")
+    return Finding(level=Level.PASS, title="programs", detail="everything called by name is installed")
+
+
+def judge_disk(facts: HostFacts) -> Finding:
+    """Whether an image and a run's scratch space still fit."""
+    shown = ", ".join(f"{free / GIB:.0f} GiB free for {what}" for what, free in facts.free_bytes.items())
+    if min(facts.free_bytes.values(), default=DISK_RESERVE_BYTES) < DISK_RESERVE_BYTES:
+        detail = f"{shown}; expected {DISK_RESERVE_BYTES // GIB} GiB each"
+        return Finding(level=Level.CAUTION, title="disk", detail=detail, fix="docker image prune, or a larger disk")
+    return Finding(level=Level.PASS, title="disk", detail=shown)
+
+
+def judge_clock(facts: HostFacts) -> Finding:
+    """Deadlines go by the engine's clock, receipts by this machine's."""
+    if abs(facts.engine_clock_ahead_seconds) > CLOCK_SKEW_SECONDS:
+        detail = f"the engine's clock is {facts.engine_clock_ahead_seconds:+.1f} s off this machine's"
+        return Finding(level=Level.FAIL, title="clock", detail=detail, fix="sudo apt-get install chrony, on both")
+    if not facts.is_clock_synchronised:
+        detail = "agrees with the engine's; nothing keeps it right, so times in receipts may drift"
+        return Finding(level=Level.CAUTION, title="clock", detail=detail, fix="sudo apt-get install chrony")
+    return Finding(level=Level.PASS, title="clock", detail="synchronised, and agrees with the engine's")
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """The leading numbers: "1.1.5+ds1-1" is (1, 1, 5)."""
+    match = re.match(r"\d+(?:\.\d+)*", text)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def report(findings: Iterable[Finding]) -> str:
+    """The findings as text for a terminal."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.level.value:8}{finding.title}: {finding.detail}")
+        if finding.fix:
+            lines.append(f"{'':8}  → {finding.fix}")
+    return "\n".join(lines)
+
+
+def observe(*, scratch: Path) -> HostFacts:
+    """Ask the machine. Takes well under a second; changes nothing."""
+    try:
+        with DockerEngine() as engine:
+            info, version = engine.documents()
+        error = ""
+    except EngineError as problem:
+        info, version, error = {}, {}, str(problem)
+    now = datetime.now(UTC)
+    return HostFacts(
+        engine_error=error,
+        has_engine_socket=Path("/var/run/docker.sock").exists(),
+        info=info,
+        runc_version=_runc_version(version),
+        runc_changelog=_changelog("runc"),
+        toolkit_version=_toolkit_version(),
+        has_gpu=Path("/proc/driver/nvidia/version").exists(),
+        store=best_store(),
+        missing_programs=tuple(name for name in ("e2fsprogs",) if shutil.which("mkfs.ext4") is None),
+        free_bytes=_free_bytes({"images": Path(info.get("DockerRootDir") or "/"), "runs": scratch}),
+        engine_clock_ahead_seconds=_clock_ahead_seconds(str(info.get("SystemTime", "")), now=now),
+        is_clock_synchronised=_is_clock_synchronised(),
+        has_swap=len(Path("/proc/swaps").read_text().splitlines()) > 1,
+    )
+
+
+def _runc_version(version: Mapping[str, Any]) -> str:
+    components = {component.get("Name"): component for component in version.get("Components") or []}
+    return str(components.get("runc", {}).get("Version", ""))
+
+
+def _changelog(package: str) -> str:
+    path = Path(f"/usr/share/doc/{package}/changelog.Debian.gz")
+    return gzip.decompress(path.read_bytes()).decode(errors="replace") if path.exists() else ""
+
+
+def _toolkit_version() -> str:
+    program = shutil.which("nvidia-container-cli") or shutil.which("nvidia-ctk")
+    if program is None:
+        return ""
+    text = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"\d+\.\d+\.\d+", text)
+    return match[0] if match else ""
+
+
+def _free_bytes(folders: Mapping[str, Path]) -> dict[str, int]:
+    return {what: shutil.disk_usage(folder).free for what, folder in folders.items() if folder.exists()}
+
+
+def _clock_ahead_seconds(text: str, *, now: datetime) -> float:
+    match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,6})\d*(Z|[+-]\d\d:\d\d)$", text)
+    if match is None:
+        return 0.0
+    return (datetime.fromisoformat(match[1] + match[2].replace("Z", "+00:00")) - now).total_seconds()
+
+
+def _is_clock_synchronised() -> bool:
+    """The kernel knows: `adjtimex` without changing anything."""
+    buffer = (ctypes.c_char * 512)()
+    ctypes.CDLL(None).adjtimex(ctypes.byref(buffer))
+    status_offset = 5 * ctypes.sizeof(ctypes.c_long)  # modes (padded), offset, freq, maxerror, esterror
+    return not ctypes.c_int.from_buffer(buffer, status_offset).value & STA_UNSYNC

@@ -1,0 +1,245 @@
+"""`assay evaluate` and `assay protocol`: thin doors around pairing, scoring and the protocol reader."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+import evaluator
+from evaluator import files
+from evaluator.errors import EvaluatorError
+from evaluator.evaluation import Budget, fragile_tolerances, score_cases
+from evaluator.pairing import Pairing, pair_folders
+from evaluator.protocol import Protocol, load_named_protocol, load_protocol, named_protocols
+from evaluator.protocol_diff import diff_documents
+from evaluator.quick import quick_protocol
+from evaluator.results import RESULT_FORMAT, CaseResult
+from evaluator.scoring import summarise
+from evaluator.structures import reference_grid
+
+SHOWN_NAMES = 5
+_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def _bytes(_context: click.Context, _option: click.Parameter, text: str) -> int:
+    """Bytes of a size such as 500M or 4G."""
+    text = text.strip().upper().removesuffix("B")
+    unit = text[-1:] if text[-1:] in _SIZES else ""
+    try:
+        return int(float(text.removesuffix(unit)) * _SIZES[unit])
+    except ValueError:
+        raise click.BadParameter(f"found {text!r}, expected a size such as 500M or 4G") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Everything one `assay evaluate` found out."""
+
+    protocol: Protocol
+    pairing: Pairing
+    results: tuple[CaseResult, ...]
+
+    @property
+    def failed(self) -> list[str]:
+        """Cases without a usable prediction, with the reason."""
+        reasons = {result.case_id: result.failure for result in self.results}
+        return [f"{case_id} ({reason})" for case_id, reason in reasons.items() if reason]
+
+    def to_json(self) -> dict[str, Any]:
+        """The evaluation as one document."""
+        return {
+            "format": RESULT_FORMAT,
+            "evaluator": evaluator.__version__,
+            "protocol": {key: self.protocol.document[key] for key in ("name", "title", "version", "preset")}
+            | {"sha256": self.protocol.sha256},
+            "backends": sorted({result.backend for result in self.results if result.backend}),
+            "summary": summarise(self.protocol, self.results),
+            "cases": [result.to_json() for result in self.results],
+            "unpaired": {"without_prediction": list(self.pairing.missing), "leftover": list(self.pairing.leftover)},
+        }
+
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--protocol", "protocol_name", help="A published protocol's name or a YAML file.")
+@click.option("--labels", help="Instead of a protocol: value:name:tolerance, such as 1:liver:5,2:spleen:3.")
+@click.option("--metrics", default="dice,nsd,hd95", show_default=True, help="With --labels.")
+@click.option("--references", required=True, type=_FOLDER)
+@click.option("--predictions", required=True, type=_FOLDER)
+@click.option("-o", "--output", required=True, type=_FILE, help="CSV: case,label,metric,value,reason.")
+@click.option("--json", "json_path", type=_FILE, help="Scores, summary and provenance as one document.")
+@click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="Folder for one PNG panel per case.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 256))
+@click.option("--max-memory", default="4G", show_default=True, callback=_bytes, help="For all jobs together.")
+@click.option("--backend", default="auto", show_default=True)
+@click.option("--strict", is_flag=True, help="Exit with 1 when a case failed or a file did not pair.")
+def evaluate(
+    protocol_name: str | None,
+    labels: str | None,
+    metrics: str,
+    references: Path,
+    predictions: Path,
+    output: Path,
+    json_path: Path | None,
+    figures: Path | None,
+    jobs: int,
+    max_memory: int,
+    backend: str,
+    strict: bool,
+) -> None:
+    """Score a folder of predictions against a folder of references."""
+    try:
+        protocol = _chosen_protocol(protocol_name, labels, metrics)
+        pairing = pair_folders(protocol=protocol, references=references, predictions=predictions)
+        budget = Budget(jobs=jobs, memory_bytes=max_memory)
+        answer = Answer(protocol=protocol, pairing=pairing, results=_score_all(protocol, pairing, budget, backend))
+        files.write_scores(output, answer.results)
+        if json_path:
+            files.write_json(json_path, answer.to_json())
+        if figures:
+            _draw(answer, figures)
+    except EvaluatorError as problem:
+        raise click.ClickException(str(problem)) from problem
+    _report(answer, Console())
+    if strict and (answer.failed or pairing.missing or pairing.leftover):
+        sys.exit(1)
+
+
+def _chosen_protocol(name: str | None, labels: str | None, metrics: str) -> Protocol:
+    if (name is None) == (labels is None):
+        raise click.UsageError("Give either --protocol or --labels.")
+    if labels is not None:
+        return quick_protocol(labels=labels, metrics=metrics)
+    return read_protocol(str(name))
+
+
+def read_protocol(name: str) -> Protocol:
+    """A YAML file when the text looks like one, else a published protocol."""
+    return load_protocol(Path(name)) if Path(name).suffix in (".yaml", ".yml", ".json") else load_named_protocol(name)
+
+
+def _score_all(protocol: Protocol, pairing: Pairing, budget: Budget, backend: str) -> tuple[CaseResult, ...]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    found: dict[str, CaseResult] = {}
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("Scoring", total=len(pairing.cases))
+        for result in score_cases(protocol=protocol, cases=pairing.cases, budget=budget, backend=backend):
+            found[result.case_id] = result
+            progress.advance(task)
+    return tuple(found[case.case_id] for case in pairing.cases)
+
+
+def _draw(answer: Answer, folder: Path) -> None:
+    from evaluator.figures import draw_case  # matplotlib: only when pictures are asked for
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for case, result in zip(answer.pairing.cases, answer.results, strict=True):
+        if not result.failure:
+            draw_case(protocol=answer.protocol, case=case, result=result, path=folder / f"{case.case_id}.png")
+
+
+def _report(answer: Answer, console: Console) -> None:
+    """The summary table, and everything a person should know before believing it."""
+    console.print(_summary_table(answer))
+    protocol = answer.protocol
+    console.print(
+        f"protocol {protocol.name} {protocol.sha256[:12]}, preset {protocol.preset}, "
+        f"evaluator {evaluator.__version__}, {len(answer.results)} cases",
+        highlight=False,
+    )
+    _list(console, "Failed, scored as the protocol says", answer.failed)
+    _list(console, "Predictions without a reference, not scored", answer.pairing.leftover)
+    _list(console, "Tolerance ties with the voxel size, so NSD depends on the reader", _fragile(answer))
+
+
+def _summary_table(answer: Answer) -> Table:
+    summary = summarise(answer.protocol, answer.results)
+    table = Table(box=None, header_style="bold")
+    table.add_column("label")
+    titles = {spec.id: f"{spec.id} {spec.metric.unit}".strip() for spec in answer.protocol.metrics}
+    for metric_id in summary:
+        table.add_column(titles[metric_id], justify="right")
+    for label in [label.name for label in answer.protocol.labels]:
+        cells = [_mean_and_sd(row["per_label"].get(label)) for row in summary.values()]
+        table.add_row(label, *cells)
+    table.add_row("mean", *(_mean_and_sd(row) for row in summary.values()), style="bold")
+    return table
+
+
+def _mean_and_sd(row: dict[str, Any] | None) -> str:
+    if row is None or row["mean"] is None:
+        return "–"
+    return f"{row['mean']:.4f}" + (f" ± {row['sd']:.4f}" if row.get("sd") is not None else "")
+
+
+def _list(console: Console, title: str, names: Sequence[str]) -> None:
+    if names:
+        more = f", and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+        console.print(f"{title}: {', '.join(names[:SHOWN_NAMES])}{more}", style="yellow", highlight=False)
+
+
+def _fragile(answer: Answer) -> list[str]:
+    if not any(spec.metric.needs_tolerance for spec in answer.protocol.metrics):
+        return []
+    found: dict[str, str] = {}
+    for case in answer.pairing.cases:
+        found |= fragile_tolerances(answer.protocol, reference_grid(case.references))
+    return [f"{label}: {text}" for label, text in found.items()]
+
+
+@click.group()
+def protocol() -> None:
+    """Look at scoring protocols."""
+
+
+@protocol.command("list")
+def list_protocols() -> None:
+    """The protocols that come with the evaluator."""
+    for name in named_protocols():
+        click.echo(f"{name:24} {load_named_protocol(name).title}")
+
+
+@protocol.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """A protocol in its normal form, every default written out."""
+    import yaml  # only this command writes YAML
+
+    found = _read_or_explain(name)
+    click.echo(f"# sha256 {found.sha256}")
+    click.echo(yaml.safe_dump(found.document, sort_keys=False, allow_unicode=True, width=120), nl=False)
+
+
+@protocol.command()
+@click.argument("name")
+def validate(name: str) -> None:
+    """Check a protocol; the exit status says whether it can be used."""
+    found = _read_or_explain(name)
+    click.echo(f"{found.name}: {len(found.labels)} labels, {len(found.metrics)} metrics, sha256 {found.sha256}")
+
+
+@protocol.command()
+@click.argument("first")
+@click.argument("second")
+def diff(first: str, second: str) -> None:
+    """What differs between two protocols, setting by setting; exit status 1 when anything does."""
+    changes = diff_documents(_read_or_explain(first).document, _read_or_explain(second).document)
+    for change in changes:
+        click.echo(change)
+    sys.exit(1 if changes else 0)
+
+
+def _read_or_explain(name: str) -> Protocol:
+    try:
+        return read_protocol(name)
+    except (EvaluatorError, OSError) as problem:
+        raise click.ClickException(str(problem)) from problem

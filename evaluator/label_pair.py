@@ -1,0 +1,68 @@
+"""One label of one case as every metric sees it: counts and surfaces measured once, everything else made on demand and kept."""
+
+import math
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from evaluator.boundaries import measure_boundaries
+from evaluator.components import Mask
+from evaluator.lesions import LesionMatch, LesionRules, count_matches_by_overlap, match_lesions
+from evaluator.overlap import Overlap
+from evaluator.surface import SurfaceDistances
+
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelPair:
+    """Reference and prediction of one label."""
+
+    overlap: Overlap
+    surface: SurfaceDistances
+    spacing_mm: tuple[float, ...]
+    tolerance_mm: float | None
+    masks: Callable[[], tuple[Mask, Mask]]
+    """Reference and prediction masks, made when a metric asks for them."""
+    _kept: dict[Hashable, object] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of one voxel; in 2-D its area in mm²."""
+        return math.prod(self.spacing_mm)
+
+    def distances(self, definition: str) -> SurfaceDistances:
+        """Two-way distances by one of the definitions: `surfels`, `voxels6` or `voxels26`."""
+        if definition == "surfels":
+            return self.surface
+        neighbours = int(definition.removeprefix("voxels"))
+        reference, prediction = self.masks()
+        return self._once(
+            definition,
+            lambda: measure_boundaries(
+                reference=reference, prediction=prediction, spacing_mm=self.spacing_mm, neighbours=neighbours
+            ),
+        )
+
+    def lesions(self, rules: LesionRules) -> LesionMatch:
+        """Lesions matched by contact of dilated masks."""
+        reference, prediction = self.masks()
+        return self._once(
+            rules,
+            lambda: match_lesions(reference=reference, prediction=prediction, spacing_mm=self.spacing_mm, rules=rules),
+        )
+
+    def components(self, *, neighbourhood: int, iou: float) -> LesionMatch:
+        """Components matched one to one by overlap."""
+        reference, prediction = self.masks()
+        return self._once(
+            (neighbourhood, iou),
+            lambda: count_matches_by_overlap(
+                reference=reference, prediction=prediction, neighbourhood=neighbourhood, threshold=iou
+            ),
+        )
+
+    def _once(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]  # type: ignore[return-value]  # each key is made by one function only

@@ -1,0 +1,95 @@
+"""Which prediction belongs to which reference: by name, walking the references, and reporting whatever is left over.
+
+A case is a volume file in the references folder (its name without extension is the case) or a folder there (one file, or one per
+structure). Its prediction is looked for in this order: where the protocol's output template puts it; a file of the same name with
+any volume extension; a folder of the same name. Nothing is guessed from similar names.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator.errors import EvaluatorError
+from evaluator.protocol import OutputKind, Protocol
+
+VOLUME_EXTENSIONS = (".nii.gz", ".nii", ".mha")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseFiles:
+    """The files of one case; `predictions` is empty when none was found."""
+
+    case_id: str
+    references: Mapping[str, Path]
+    predictions: Mapping[str, Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """Every case of the references, and the predictions that belong to no case."""
+
+    cases: tuple[CaseFiles, ...]
+    leftover: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Cases without a prediction."""
+        return tuple(case.case_id for case in self.cases if not case.predictions)
+
+
+def pair_folders(*, protocol: Protocol, references: Path, predictions: Path) -> Pairing:
+    """Pair two folders; EvaluatorError when the references hold no case or one case twice."""
+    found: dict[str, Mapping[str, Path]] = {}
+    for entry in sorted(references.iterdir()):
+        files = _files_of(entry)
+        if not files:
+            continue
+        case_id = case_name(entry) if entry.is_file() else entry.name
+        if case_id in found:
+            raise EvaluatorError(f"case {case_id} has two references; expected one file or one folder per case")
+        found[case_id] = files
+    if not found:
+        expected = f"one {', '.join(VOLUME_EXTENSIONS)} file or folder per case"
+        raise EvaluatorError(f"the references folder holds no volumes; expected {expected}")
+    cases = tuple(
+        CaseFiles(case_id=case_id, references=files, predictions=_prediction(protocol, case_id, predictions))
+        for case_id, files in found.items()
+    )
+    used = {path for case in cases for path in case.predictions.values()}
+    leftover = (path for path in _volumes_below(predictions) if path not in used)
+    return Pairing(cases=cases, leftover=tuple(str(path.relative_to(predictions)) for path in leftover))
+
+
+def case_name(path: Path) -> str:
+    """The file's name without its volume extension."""
+    for extension in VOLUME_EXTENSIONS:
+        if path.name.endswith(extension):
+            return path.name.removesuffix(extension)
+    return path.name
+
+
+def _files_of(entry: Path) -> dict[str, Path]:
+    """The volumes of one entry by name: itself, or the files of a folder."""
+    members: Iterable[Path] = [entry] if entry.is_file() else sorted(entry.iterdir()) if entry.is_dir() else []
+    return {case_name(path): path for path in members if path.name.endswith(VOLUME_EXTENSIONS)}
+
+
+def _prediction(protocol: Protocol, case_id: str, folder: Path) -> dict[str, Path]:
+    templated = {name: folder / file for name, file in protocol.output_files(case_id).items() if "{" not in file}
+    is_per_case = any("{case}" in output.file for output in protocol.outputs)
+    if is_per_case and protocol.output.kind is OutputKind.MASK_PER_STRUCTURE:
+        present = {name: path for name, path in templated.items() if path.is_file()}
+        if present:
+            return present
+    elif is_per_case and templated[protocol.output.name].is_file():
+        return {protocol.output.name: templated[protocol.output.name]}
+    for extension in VOLUME_EXTENSIONS:
+        path = folder / f"{case_id}{extension}"
+        if path.is_file():
+            return {protocol.output.name: path}
+    below = folder / case_id
+    return _files_of(below) if below.is_dir() else {}
+
+
+def _volumes_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name.endswith(VOLUME_EXTENSIONS))

@@ -1,0 +1,117 @@
+"""`assay rank`: rank a file of scores, no server needed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from evaluator.errors import EvaluatorError
+from evaluator.protocol import load_named_protocol, load_protocol
+from evaluator.ranking.analysis import Analysis, analyse
+from evaluator.ranking.config import RankingConfig
+from evaluator.ranking.errors import ConfigError, RankingError
+from evaluator.ranking.io import ranks_rows, read_scores, write_rows
+from evaluator.ranking.parse import parse_ranking
+from evaluator.ranking.presets import preset_document, preset_titles
+
+
+@click.command()
+@click.argument("scores", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option("--protocol", help="Rank as this protocol says: a name or a YAML file.")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A ranking document.")
+@click.option("--preset", help="Rank as a known challenge or platform does.")
+@click.option("--list-presets", is_flag=True, help="List the presets and stop.")
+@click.option("--show-preset", metavar="NAME", help="Print a preset, to start a configuration from, and stop.")
+@click.option("--bootstrap", type=click.IntRange(min=0), help="Bootstrap replicates (default: as configured, 1000).")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the bootstrap (default: as configured, 1).")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the ranks as CSV.")
+@click.option(
+    "--json", "json_output", type=click.Path(dir_okay=False, path_type=Path), help="Write everything as JSON."
+)
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a self-contained HTML report.")
+@click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="Also write figures and tables here.")
+def rank(
+    scores: Path | None,
+    protocol: str | None,
+    config: Path | None,
+    preset: str | None,
+    list_presets: bool,
+    show_preset: str | None,
+    bootstrap: int | None,
+    seed: int | None,
+    output: Path | None,
+    json_output: Path | None,
+    report: Path | None,
+    figures: Path | None,
+) -> None:
+    """Rank the algorithms of SCORES, a CSV (algorithm, case, metric, value; or one column per metric)."""
+    try:
+        if list_presets or show_preset:
+            click.echo(_presets() if list_presets else yaml.safe_dump(dict(preset_document(show_preset or ""))))
+            return
+        if scores is None:
+            raise click.UsageError("found no SCORES file; expected one (or --list-presets)")
+        table, rules = read_scores(scores, _configuration(protocol, config, preset))
+        analysis = analyse(table, rules, bootstrap=bootstrap, seed=seed)
+        if output is not None:
+            write_rows(list(ranks_rows(analysis)), output)
+        if json_output is not None:
+            json_output.write_text(json.dumps(analysis.to_json(), indent=1) + "\n", "utf-8")
+        if report is not None or figures is not None:
+            # matplotlib is an extra: only those who ask for pictures need it.
+            from evaluator.reports import write_report
+
+            write_report(table, analysis, html=report, folder=figures, title=scores.stem)
+    except (RankingError, EvaluatorError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(_board(analysis))
+
+
+def _configuration(protocol: str | None, config: Path | None, preset: str | None) -> RankingConfig:
+    if sum(choice is not None for choice in (protocol, config, preset)) > 1:
+        raise click.UsageError("found several of --protocol, --config and --preset; expected one")
+    if protocol is not None:
+        path = Path(protocol)
+        return parse_ranking((load_protocol(path) if path.exists() else load_named_protocol(protocol)).ranking)
+    if preset is not None:
+        return parse_ranking({"preset": preset})
+    return parse_ranking({} if config is None else _document(config))
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """A ranking document; its content may stand under a key `ranking`, as in a protocol."""
+    try:
+        document = yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path.name}: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path.name}: found no mapping; expected the sections of a ranking")
+    inner = document.get("ranking", document)
+    return inner if isinstance(inner, dict) else document
+
+
+def _presets() -> str:
+    titles = preset_titles()
+    width = max(len(name) for name in titles)
+    return "\n".join(f"{name:<{width}}  {title}" for name, title in titles.items())
+
+
+def _board(analysis: Analysis) -> str:
+    """The ranking as a few aligned lines, with whatever the reader must know."""
+    head = ["rank", "95 %".replace("95", f"{analysis.confidence * 100:g}"), "algorithm", "score", *analysis.metrics]
+    body = []
+    for row in ranks_rows(analysis):
+        interval = "" if row["rank"] is None else f"{row['rank_low']:g}–{row['rank_high']:g}"
+        values = [row["score"], *(row[name] for name in analysis.metrics)]
+        place = "–" if row["rank"] is None else f"{row['rank']:g}"
+        body.append([place, interval, row["algorithm"], *("" if v is None else f"{v:.4f}" for v in values)])
+    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [head, *body]
+    ]
+    unranked = [f"unranked {entry.algorithm}: {entry.note}" for entry in analysis.ranking.entries if entry.note]
+    notes = [f"note: {text}" for text in (*analysis.ranking.notes, *analysis.warnings, *unranked)]
+    return "\n".join([*lines, *notes])

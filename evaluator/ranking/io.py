@@ -1,0 +1,213 @@
+"""Score files in, rank files out.
+
+A score file is a CSV with a header, long or wide:
+
+    long    algorithm, case, metric, value [, label] [, reason] [, attributes of the case …]
+    wide    algorithm, case [, label] [, reason], one column per metric [, attributes of the case …]
+
+An empty cell, NA or NaN is a missing value. Whatever is wrong is reported with line, column, what was found and expected.
+"""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evaluator.ranking.analysis import Analysis
+from evaluator.ranking.config import KNOWN_METRICS, MetricSpec, RankingConfig
+from evaluator.ranking.errors import TableError
+from evaluator.ranking.missing import find_rule
+from evaluator.ranking.parse import with_metrics
+from evaluator.ranking.prepare import stored_names
+from evaluator.ranking.table import ABSENT, Row, ScoreTable
+
+_KEYS = ("algorithm", "case", "label", "metric", "value", "reason")
+_MISSING = frozenset({"", "na", "nan", "null", "none"})
+
+
+class ScoresError(TableError):
+    """A score file cannot be read; the message starts with file, line and column."""
+
+
+@dataclass
+class _Reader:
+    """What has been seen so far, with the line it was seen on."""
+
+    path: Path
+    columns: tuple[str, ...]
+    metrics: tuple[str, ...]
+    rows: list[Row] = field(default_factory=list)
+    lines: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
+    attributes: dict[str, dict[str, str]] = field(default_factory=dict)
+    attribute_lines: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_long(self) -> bool:
+        return "metric" in self.columns
+
+    def error(self, line: int, column: str, *, found: str, expected: str) -> ScoresError:
+        return ScoresError(f"{self.path.name}, line {line}, column {column}: found {found}; expected {expected}")
+
+
+def read_scores(path: Path, config: RankingConfig) -> tuple[ScoreTable, RankingConfig]:
+    """The table of a score file, and the configuration with its metrics filled in. Raises `RankingError`."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = csv.reader(file)
+        header = tuple(name.strip() for name in next(lines, ()))
+        reader = _Reader(path=path, columns=header, metrics=_metric_columns(path, header, config))
+        for cells in lines:
+            if cells:
+                _read_line(reader, cells, line=lines.line_num)
+    if not reader.rows:
+        raise ScoresError(f"{path.name}: found no scores; expected one row per algorithm and case")
+    table = ScoreTable.from_rows(reader.rows, attributes=reader.attributes)
+    config = with_metrics(config, [name for name in table.metrics if name in KNOWN_METRICS])
+    _check(reader, table, config)
+    return table, config
+
+
+def _metric_columns(path: Path, header: tuple[str, ...], config: RankingConfig) -> tuple[str, ...]:
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise ScoresError(f"{path.name}, line 1, column {repeated[0]}: found it twice; expected each column once")
+    is_long = "metric" in header
+    for name in ("algorithm", "case", *(("metric", "value") if is_long else ())):
+        if name not in header:
+            raise ScoresError(
+                f"{path.name}, line 1: found columns {', '.join(header) or 'none'}; expected a column {name} (long form: "
+                "algorithm, case, metric, value; wide form: algorithm, case, one column per metric)"
+            )
+    if is_long:
+        return ()
+    names = _stored(config.metrics) if config.metrics else tuple(name for name in header if name in KNOWN_METRICS)
+    absent = [name for name in names if name not in header]
+    if absent or not names:
+        wanted = ", ".join(absent) or f"a metric we know ({', '.join(sorted(KNOWN_METRICS))}), or a configuration"
+        raise ScoresError(f"{path.name}, line 1: found columns {', '.join(header)}; expected a column for {wanted}")
+    return names
+
+
+def _stored(metrics: Sequence[MetricSpec]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for spec in metrics for name in stored_names(spec)))
+
+
+def _read_line(reader: _Reader, cells: Sequence[str], *, line: int) -> None:
+    if len(cells) != len(reader.columns):
+        raise ScoresError(
+            f"{reader.path.name}, line {line}: found {len(cells)} cells; expected {len(reader.columns)}, one per column"
+        )
+    record = {name: cell.strip() for name, cell in zip(reader.columns, cells, strict=True)}
+    for name in ("algorithm", "case", *(("metric",) if reader.is_long else ())):
+        if not record[name]:
+            raise reader.error(line, name, found="nothing", expected=f"the name of the {name}")
+    pairs = [(record["metric"], "value")] if reader.is_long else [(name, name) for name in reader.metrics]
+    for metric, column in pairs:
+        key = (record["algorithm"], record["case"], record.get("label", ""), metric)
+        if key in reader.lines:
+            where = " / ".join(part for part in key if part)
+            raise reader.error(
+                line, column, found=f"{where} again (first on line {reader.lines[key]})", expected="one row for it"
+            )
+        reader.lines[key] = line
+        value = _value(reader, record[column], line=line, column=column)
+        reader.rows.append((*key, value, record.get("reason", "") or ("" if value is not None else "missing")))
+    _read_attributes(reader, record, line=line)
+
+
+def _value(reader: _Reader, text: str, *, line: int, column: str) -> float | None:
+    if text.lower() in _MISSING:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise reader.error(
+            line, column, found=repr(text), expected="a number, or nothing where it is missing"
+        ) from None
+    if math.isinf(value):
+        raise reader.error(
+            line, column, found=text, expected="a finite number, or nothing and a rule for missing values"
+        )
+    return value
+
+
+def _read_attributes(reader: _Reader, record: Mapping[str, str], *, line: int) -> None:
+    case = record["case"]
+    own = {name: text for name, text in record.items() if name not in _KEYS and name not in reader.metrics and text}
+    known = reader.attributes.setdefault(case, {})
+    for name, text in own.items():
+        if known.setdefault(name, text) != text and name not in KNOWN_METRICS:
+            first = reader.attribute_lines[f"{case}\x1f{name}"]
+            raise reader.error(
+                line, name, found=f"{text!r} for case {case}", expected=f"{known[name]!r} as on line {first}"
+            )
+        reader.attribute_lines.setdefault(f"{case}\x1f{name}", line)
+
+
+def _check(reader: _Reader, table: ScoreTable, config: RankingConfig) -> None:
+    wanted = _stored(config.metrics)
+    for key, line in reader.lines.items():
+        if key[3] not in wanted and key[3] not in KNOWN_METRICS:
+            expected = ", ".join(wanted) or "a metric we know, or a configuration that declares it"
+            raise reader.error(line, "metric", found=f"unknown metric {key[3]!r}", expected=expected)
+    absent = [name for name in wanted if name not in table.metrics]
+    if absent or not wanted:
+        raise ScoresError(
+            f"{reader.path.name}: found scores of {', '.join(table.metrics)}; expected also {', '.join(absent) or 'a known metric'}"
+        )
+    if len(table.algorithms) < 2:
+        raise ScoresError(
+            f"{reader.path.name}: found one algorithm, {table.algorithms[0]}; expected at least two to rank"
+        )
+    for name in wanted:
+        _check_missing(reader, table, config, name)
+
+
+def _check_missing(reader: _Reader, table: ScoreTable, config: RankingConfig, name: str) -> None:
+    """Every missing value needs a rule; an absent row too, or the algorithms ran on different cases."""
+    scores = table.metrics[name]
+    for code in sorted({int(code) for code in scores.reasons[table.holes(name)]}):
+        reason = table.reason_names[code]
+        if find_rule(config.missing, reason=reason, metric=name) is not None:
+            continue
+        a, s, c = (int(axis[0]) for axis in table.holes(name, code).nonzero())
+        key = (table.algorithms[a], table.cases[c], scores.structures[s], name)
+        where = " / ".join(part for part in key if part)
+        if reason == ABSENT:
+            raise ScoresError(
+                f"{reader.path.name}: found no row for {where}, unequal case sets; expected the same cases for every "
+                f"algorithm, or a rule under missing (absent, failed_case or any) for {name}"
+            )
+        raise reader.error(
+            reader.lines[key],
+            "value" if reader.is_long else name,
+            found=f"no value for {where}",
+            expected=f"a number, or a rule under missing ({reason} or any) for {name}",
+        )
+
+
+def ranks_rows(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    """The rows of `ranks.csv`: rank, score, and for each metric its aggregate and interval; unranked algorithms last."""
+    for entry in analysis.ranking.entries:
+        row: dict[str, Any] = {"algorithm": entry.algorithm, "rank": entry.rank, "score": entry.score}
+        is_ranked = entry.rank is not None
+        index = analysis.algorithms.index(entry.algorithm) if is_ranked else -1
+        row["rank_low"], row["rank_high"] = analysis.rank_intervals[index] if is_ranked else (None, None)
+        for name, part in analysis.metrics.items():
+            row[name] = entry.aggregates.get(name)
+            row[f"{name}_low"] = _finite(part.interval.low[index]) if is_ranked else None
+            row[f"{name}_high"] = _finite(part.interval.high[index]) if is_ranked else None
+        yield row
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write a CSV; numbers with all their digits, nothing where there is none."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,152 @@
+"""Do results hold for every age band, sex, site, domain and vendor? Boards per subgroup, and tests between them.
+
+Per algorithm and metric: Kruskal–Wallis over all groups; then, as that test allows, every pair of groups by the two-sided
+Mann–Whitney U test with Benjamini–Hochberg over the pairs. Both use the normal or χ² approximation with ties corrected
+(Mann–Whitney with continuity), as R and SciPy do for samples that are not tiny. Groups with too few cases are left out
+and named, never silently dropped.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+import numpy as np
+
+from evaluator.ranking.climb import merge_structures, start
+from evaluator.ranking.config import MEAN, Adjustment, RankingConfig, Subgroup, TieMethod
+from evaluator.ranking.distributions import chi_squared_tail, normal_tail
+from evaluator.ranking.engine import Ranking, aggregation_node, rank_algorithms
+from evaluator.ranking.prepare import prepare
+from evaluator.ranking.significance import adjust_family
+from evaluator.ranking.table import ScoreTable, natural_key
+from evaluator.ranking.ties import Floats, rank
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupTests:
+    """One algorithm in one metric: `p_overall` by Kruskal–Wallis, `p_pairs` by pair of groups, adjusted."""
+
+    algorithm: str
+    metric: str
+    p_overall: float
+    p_pairs: Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubgroupAnalysis:
+    """One attribute. `boards` rank each group on its own; `dropped` names groups with too few cases and how many they had."""
+
+    attribute: str
+    groups: Mapping[str, tuple[str, ...]]
+    dropped: Mapping[str, int]
+    boards: Mapping[str, Ranking]
+    tests: tuple[GroupTests, ...]
+
+
+def analyse_subgroups(table: ScoreTable, config: RankingConfig) -> tuple[SubgroupAnalysis, ...]:
+    """Every subgroup the configuration names."""
+    return tuple(analyse_subgroup(table, config, subgroup) for subgroup in config.subgroups)
+
+
+def analyse_subgroup(table: ScoreTable, config: RankingConfig, subgroup: Subgroup) -> SubgroupAnalysis:
+    """Rank each group and test between groups. Cases without the attribute belong to no group."""
+    every = split(table, subgroup)
+    groups = {name: cases for name, cases in every.items() if len(cases) >= subgroup.minimum_cases}
+    return SubgroupAnalysis(
+        attribute=subgroup.attribute,
+        groups=groups,
+        dropped={name: len(cases) for name, cases in every.items() if name not in groups},
+        boards={name: rank_algorithms(table.only_cases(cases), config) for name, cases in groups.items()},
+        tests=_tests(table, config, groups) if len(groups) > 1 else (),
+    )
+
+
+def split(table: ScoreTable, subgroup: Subgroup) -> Mapping[str, tuple[str, ...]]:
+    """Group name → cases, in natural order (bands from low to high)."""
+    groups: dict[str, list[str]] = {}
+    for case in table.cases:
+        name = _group_of(table.attributes.get(case, {}).get(subgroup.attribute, ""), subgroup.bands)
+        if name:
+            groups.setdefault(name, []).append(case)
+    names = band_names(subgroup.bands) if subgroup.bands else tuple(sorted(groups, key=natural_key))
+    return {name: tuple(groups[name]) for name in names if name in groups}
+
+
+def band_names(bands: Sequence[float]) -> tuple[str, ...]:
+    """`< 18`, `18 to < 40`, `≥ 40` for the cuts 18 and 40."""
+    inner = [f"{low:g} to < {high:g}" for low, high in pairwise(bands)]
+    return (f"< {bands[0]:g}", *inner, f"≥ {bands[-1]:g}")
+
+
+def _group_of(text: str, bands: Sequence[float]) -> str:
+    if not bands or not text:
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        return ""
+    return "" if math.isnan(number) else band_names(bands)[int(np.searchsorted(bands, number, side="right"))]
+
+
+def _tests(table: ScoreTable, config: RankingConfig, groups: Mapping[str, tuple[str, ...]]) -> tuple[GroupTests, ...]:
+    prepared = prepare(table, config)
+    index = {case: position for position, case in enumerate(prepared.cases)}
+    at = {name: np.array([index[case] for case in cases]) for name, cases in groups.items()}
+    found = []
+    for metric in prepared.metrics:
+        node = aggregation_node(prepared, metric)
+        block = merge_structures(start(node, metric, prepared), node.aggregate.get("structure", MEAN))
+        for algorithm, row in zip(prepared.algorithms, block.values[0, :, 0], strict=True):
+            samples = {name: row[cases][~np.isnan(row[cases])] for name, cases in at.items()}
+            found.append(_group_tests(algorithm, metric, samples))
+    return tuple(found)
+
+
+def _group_tests(algorithm: str, metric: str, samples: Mapping[str, Floats]) -> GroupTests:
+    pairs = list(combinations(samples, 2))
+    p = np.array([[mann_whitney(samples[a], samples[b]) for a, b in pairs]])
+    adjusted = adjust_family(p, Adjustment.BH)[0]
+    return GroupTests(
+        algorithm=algorithm,
+        metric=metric,
+        p_overall=kruskal_wallis(list(samples.values())),
+        p_pairs={pair: float(value) for pair, value in zip(pairs, adjusted, strict=True)},
+    )
+
+
+def kruskal_wallis(samples: Sequence[Floats]) -> float:
+    """p of "all groups come from one distribution"; NaN when a group is empty or all values are equal."""
+    values = np.concatenate(samples)
+    n = len(values)
+    if min(len(sample) for sample in samples) == 0:
+        return math.nan
+    ranks = rank(values, method=TieMethod.AVERAGE)
+    ends = np.cumsum([len(sample) for sample in samples])[:-1]
+    sums = sum(float(part.sum()) ** 2 / len(part) for part in np.split(ranks, ends))
+    correction = 1 - _tie_term(values) / (n**3 - n) if n > 1 else 0.0
+    if correction <= 0:
+        return math.nan
+    h = (12 / (n * (n + 1)) * sums - 3 * (n + 1)) / correction
+    return chi_squared_tail(h, len(samples) - 1)
+
+
+def mann_whitney(first: Floats, second: Floats) -> float:
+    """Two-sided p; NaN when a sample is empty or all values are equal."""
+    n, m = len(first), len(second)
+    if not n or not m:
+        return math.nan
+    values = np.concatenate([first, second])
+    total = n + m
+    u = float(rank(values, method=TieMethod.AVERAGE)[:n].sum()) - n * (n + 1) / 2
+    variance = n * m / 12 * (total + 1 - _tie_term(values) / (total * (total - 1)))
+    if variance <= 0:
+        return math.nan
+    z = (abs(u - n * m / 2) - 0.5) / math.sqrt(variance)
+    return min(1.0, 2 * float(normal_tail(np.array(z))))
+
+
+def _tie_term(values: Floats) -> float:
+    """Σ(t³ - t) over groups of equal values."""
+    counts = np.unique(values, return_counts=True)[1].astype(np.float64)
+    return float((counts**3 - counts).sum())

@@ -1,0 +1,115 @@
+"""Several rankings side by side: the tasks of a challenge, or every metric and structure of one task, and how they agree.
+
+The distance between two rankings is the symmetric difference of their "is at least as good" relations: 2 for each pair of
+algorithms in opposite order, 1 for each pair that only one of them ties.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from evaluator.ranking.config import RankingConfig, Subgroup
+from evaluator.ranking.consensus import Consensus, consensus
+from evaluator.ranking.engine import aggregation_node, final_ranks, metric_aggregates
+from evaluator.ranking.prepare import Prepared, prepare
+from evaluator.ranking.schemes import evaluate, rank_scores
+from evaluator.ranking.subgroups import split
+from evaluator.ranking.table import ScoreTable
+from evaluator.ranking.ties import Floats
+
+MOST_TARGETS = 60
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Agreement:
+    """`ranks` is algorithm × task; `merged` is the consensus when the configuration asks for one."""
+
+    algorithms: tuple[str, ...]
+    tasks: tuple[str, ...]
+    ranks: Floats
+    distances: Floats
+    merged: Consensus | None = None
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Two clusters joined at a height; numbers below the task count are tasks, then clusters in order of joining."""
+
+    first: int
+    second: int
+    height: float
+
+
+def compare_tasks(table: ScoreTable, config: RankingConfig) -> Agreement:
+    """The rankings of the tasks, with their consensus. Raises `RankingError`."""
+    multi_task = config.multi_task
+    if multi_task is None:
+        return compare_targets(prepare(table, config))
+    groups = split(table, Subgroup(attribute=multi_task.by))
+    # An algorithm that is disqualified in one task is out of the consensus.
+    parts = {name: prepare(table.only_cases(cases), config) for name, cases in groups.items()}
+    algorithms = tuple(name for name in table.algorithms if all(name in part.algorithms for part in parts.values()))
+    parts = {name: prepare(table.only_algorithms(algorithms).only_cases(groups[name]), config) for name in parts}
+    ranks = np.stack([final_ranks(part)[1] for part in parts.values()], axis=1)
+    weights = np.array([multi_task.weights.get(name, 1.0) for name in parts])
+    return Agreement(
+        algorithms=algorithms,
+        tasks=tuple(parts),
+        ranks=ranks,
+        distances=ranking_distances(ranks),
+        merged=consensus(ranks, weights=weights, method=multi_task.consensus),
+    )
+
+
+def compare_targets(prepared: Prepared) -> Agreement:
+    """The ranking each metric gives for each structure (or over all of them, when they are too many to show)."""
+    columns: dict[str, Floats] = {}
+    pairs = [(name, label) for name, metric in prepared.metrics.items() for label in metric.structures]
+    if len(pairs) > MOST_TARGETS:
+        pairs = [(name, "") for name in prepared.metrics]
+    for name, label in pairs:
+        node = aggregation_node(prepared, name)
+        if label:
+            node = replace(node, structures=(label,))
+        columns[f"{name} {label}".strip()] = rank_scores(evaluate(node, prepared), prepared)[0]
+    ranks = np.stack(list(columns.values()), axis=1)
+    return Agreement(
+        algorithms=prepared.algorithms, tasks=tuple(columns), ranks=ranks, distances=ranking_distances(ranks)
+    )
+
+
+def ranking_distances(ranks: Floats) -> Floats:
+    """Task × task symmetric differences."""
+    first, second = np.triu_indices(len(ranks), 1)
+    signs = np.sign(ranks[first] - ranks[second])
+    return np.asarray(np.abs(signs[:, :, None] - signs[:, None, :]).sum(axis=0))
+
+
+def link(distances: Floats, *, complete: bool = False) -> tuple[Merge, ...]:
+    """Agglomerative clustering with average or complete linkage; equal heights join in the order of the tasks."""
+    clusters: dict[int, list[int]] = {index: [index] for index in range(len(distances))}
+    merges: list[Merge] = []
+    while len(clusters) > 1:
+        names = sorted(clusters)
+        height, first, second = min(
+            (_gap(distances, clusters[a], clusters[b], complete=complete), a, b)
+            for place, a in enumerate(names)
+            for b in names[place + 1 :]
+        )
+        clusters[len(distances) + len(merges)] = clusters.pop(first) + clusters.pop(second)
+        merges.append(Merge(first, second, height))
+    return tuple(merges)
+
+
+def _gap(distances: Floats, first: list[int], second: list[int], *, complete: bool) -> float:
+    between = distances[np.ix_(first, second)]
+    return float(between.max() if complete else between.mean())
+
+
+def scores_by_task(table: ScoreTable, config: RankingConfig) -> Mapping[str, Mapping[str, Floats]]:
+    """Task → metric → aggregates, for the table beside the consensus."""
+    if config.multi_task is None:
+        return {}
+    groups = split(table, Subgroup(attribute=config.multi_task.by))
+    return {name: metric_aggregates(prepare(table.only_cases(cases), config)) for name, cases in groups.items()}

@@ -1,0 +1,168 @@
+"""A ranking configuration in plain words: for rules pages and reports, written by the same data that decides the ranking."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evaluator.ranking.config import Adjustment, MetricSpec, Node, RankingConfig, SchemeType, Test, TieMethod
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of the checklist: what was asked, what the configuration says. `is_stated` is false where it is silent."""
+
+    heading: str
+    text: str
+    is_stated: bool = True
+
+
+def describe(config: RankingConfig) -> tuple[Item, ...]:
+    """The items of the BIAS checklist (Maier-Hein 2020) that a ranking configuration can answer."""
+    why = config.justification
+    return (
+        Item("Metrics", "; ".join(_metric(spec) for spec in config.metrics)),
+        _reason("Why these metrics", why.get("metrics", "")),
+        Item("Ranking method", f"{sentence(config.scheme, config)} {_ties(config)}"),
+        _reason("Why this ranking", why.get("ranking", "")),
+        Item("Missing values", _missing(config), is_stated=bool(config.missing.by_class)),
+        _reason("Why this missing rule", why.get("missing", "")),
+        Item("Units", _units(config)),
+        Item("Statistical method", _tests(config)),
+        Item("Variability analysis", _stability(config)),
+        Item("Submissions", _submissions(config)),
+        Item("Unconfirmed", "; ".join(config.unconfirmed) or "nothing: every setting is the organizers' own"),
+    )
+
+
+def _reason(heading: str, text: str) -> Item:
+    return Item(heading, text or "not stated by the organizers", is_stated=bool(text))
+
+
+def sentence(node: Node, config: RankingConfig) -> str:
+    """What a node of the scheme does."""
+    if node.children:
+        return _of_children(node, config)
+    metrics = _join(node.metrics or [spec.id for spec in config.metrics])
+    match node.type:
+        case SchemeType.VALUE:
+            return f"Rank the {_aggregated(node)} of {metrics}."
+        case SchemeType.SIGNIFICANCE:
+            return f"Rank by the share of the other algorithms that one is significantly better than in {metrics}."
+        case SchemeType.LEXICOGRAPHIC:
+            return f"Rank the {_aggregated(node)} of the first of {metrics}; the next ones break ties in turn."
+    what = "number of significant wins" if node.of == "significance" else _aggregated(node, kept=node.rank_at)
+    places = [level for level in (*node.levels, "metric") if level in node.rank_at]
+    combined = {
+        SchemeType.MEAN_OF_RANKS: "take the mean of the ranks",
+        SchemeType.MEDIAN_OF_RANKS: "take the median of the ranks",
+        SchemeType.SUM_OF_RANKS: "add the ranks",
+        SchemeType.BORDA: "count Borda points (how many others each is ranked before, half for a tie)",
+        SchemeType.CONSENSUS: f"merge the rankings ({node.consensus.value.replace('_', ' ')} consensus)",
+    }[node.type]
+    flat = " over all of them at once" if node.nesting == "flat" else ""
+    teams = ", divide by the number of teams" if node.normalise else ""
+    return f"For each {_join(places)} rank the {what} of {metrics}; {combined}{flat}{teams}; rank the result."
+
+
+def _of_children(node: Node, config: RankingConfig) -> str:
+    inner = " ".join(f"({index}) {sentence(child, config)}" for index, child in enumerate(node.children, 1))
+    how = {
+        SchemeType.LEXICOGRAPHIC: "Rank by the first; the next ones break ties in turn",
+        SchemeType.VALUE: "Rank the mean of",
+        SchemeType.CONSENSUS: f"Merge by {node.consensus.value.replace('_', ' ')} consensus",
+    }.get(node.type, f"Combine by {node.type.value.replace('_', ' ')}")
+    return f"{how}: {inner}"
+
+
+def _aggregated(node: Node, *, kept: Sequence[str] | frozenset[str] = ()) -> str:
+    steps = []
+    reached = False
+    for level in node.levels:
+        reached = reached or (level != "structure" and level in kept)
+        if level not in kept and not (reached and level != "structure"):
+            how = node.aggregate.get(level)
+            steps.append(f"{how or 'mean'} over {level}s")
+    return " of the ".join(reversed(steps)) or "value"
+
+
+def _metric(spec: MetricSpec) -> str:
+    parts = [f"{spec.id} ({'larger' if spec.larger_is_better else 'smaller'} is better"]
+    low, high = spec.bounds
+    if low is not None or high is not None:
+        parts.append(
+            f"from {'−∞' if low is None else f'{low:g}'} to {'∞' if high is None else f'{high:g}'} {spec.unit}".strip()
+        )
+    if spec.weight != 1:
+        parts.append(f"weight {spec.weight:g}")
+    if spec.tolerance is not None:
+        parts.append(f"the first {spec.tolerance:g} {spec.unit} are free".replace("  ", " "))
+    if spec.round_decimals is not None:
+        parts.append(f"rounded to {spec.round_decimals} decimals")
+    if spec.pooled is not None:
+        parts.append("pooled over cases")
+    return ", ".join(parts) + ")"
+
+
+def _ties(config: RankingConfig) -> str:
+    shared = {
+        TieMethod.MIN: "Equal scores share the best of their ranks (1, 2, 2, 4)",
+        TieMethod.AVERAGE: "Equal scores share the mean of their ranks",
+        TieMethod.MAX: "Equal scores share the worst of their ranks",
+        TieMethod.DENSE: "Equal scores share a rank and leave no gap (1, 2, 2, 3)",
+    }[config.ties.method]
+    within = f"; scores within {config.ties.tolerance:g} are equal" if config.ties.tolerance else ""
+    names = [breaker.name or breaker.type.value for breaker in config.ties.breakers]
+    broken = f"; ties are broken by {_join(names)}" if names else ""
+    tested = "; algorithms not significantly worse than the leader of their group share its rank"
+    return f"{shared}{within}{broken}{tested if config.significance.ties_unless_significant else ''}."
+
+
+def _missing(config: RankingConfig) -> str:
+    if not config.missing.by_class:
+        return "no rule is stated: a missing value ranks behind every number"
+    parts = []
+    for name, by_metric in config.missing.by_class.items():
+        rules = ", ".join(f"{'' if metric == '*' else metric + ' '}{rule}" for metric, rule in by_metric.items())
+        parts.append(f"{name.replace('_', ' ')}: {rules}")
+    return "; ".join(parts)
+
+
+def _units(config: RankingConfig) -> str:
+    return f"aggregated over {_join(config.levels)} in this order; {config.cluster}s count as independent"
+
+
+def _tests(config: RankingConfig) -> str:
+    rules = config.significance
+    test = {
+        Test.WILCOXON: "Wilcoxon signed-rank test (zeros dropped, continuity correction, normal approximation)",
+        Test.T_PAIRED: "paired t-test",
+        Test.PERMUTATION: f"sign-flip permutation test ({rules.repetitions} permutations)",
+        Test.BOOTSTRAP: f"bootstrap of the mean difference ({rules.repetitions} samples)",
+    }[rules.test]
+    adjusted = {
+        Adjustment.NONE: "no adjustment for multiplicity in the ranking (maps are adjusted by Holm)",
+        Adjustment.HOLM: "Holm adjustment over all pairs",
+        Adjustment.BH: "Benjamini–Hochberg adjustment over all pairs",
+        Adjustment.BONFERRONI: "Bonferroni adjustment over all pairs",
+    }[rules.adjust]
+    return f"{'one' if rules.is_one_sided else 'two'}-sided {test}, {adjusted}, α = {rules.alpha:g}"
+
+
+def _stability(config: RankingConfig) -> str:
+    rules = config.stability
+    kind = "BCa" if rules.interval == "bca" else "percentile"
+    compat = f", resampled as {rules.compat} does" if rules.compat else ""
+    return (
+        f"{rules.bootstrap} bootstrap replicates over {config.cluster}s (seed {rules.seed}){compat}; {rules.confidence:.0%} "
+        f"rank intervals and {kind} intervals of the metrics; order-statistic intervals for medians"
+    )
+
+
+def _submissions(config: RankingConfig) -> str:
+    kept = {"all": "every submission", "best": "each team's best submission", "latest": "each team's latest submission"}
+    complete = "; incomplete submissions are unranked" if config.submissions.require_complete else ""
+    return f"{kept[config.submissions.per_team]} is ranked{complete}"
+
+
+def _join(names: Sequence[str]) -> str:
+    names = list(names)
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else "nothing"

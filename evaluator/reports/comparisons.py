@@ -1,0 +1,79 @@
+"""Figures that compare rankings: tasks, metrics and structures as a tree, and subgroups side by side."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from evaluator.ranking.subgroups import SubgroupAnalysis
+from evaluator.ranking.tasks import Agreement, Merge, link
+from evaluator.reports.data import ReportData
+from evaluator.reports.figures import metric_label
+from evaluator.reports.theme import BLUE, colour, legend, new_figure, row_height, short
+
+
+def dendrogram(agreement: Agreement, *, complete: bool = False) -> Figure | None:
+    """Which tasks rank the algorithms alike: joined at the distance of their rankings. Needs three tasks."""
+    count = len(agreement.tasks)
+    if count < 3:
+        return None
+    merges = link(agreement.distances, complete=complete)
+    order = _leaves(merges, count)
+    figure, axes = new_figure(height=row_height(count, least=2.0, each=0.24))
+    places = {task: (0.0, float(order.index(task))) for task in range(count)}
+    for index, merge in enumerate(merges):
+        (x1, y1), (x2, y2) = places[merge.first], places[merge.second]
+        axes.plot([x1, merge.height, merge.height, x2], [y1, y1, y2, y2], color=BLUE, linewidth=1.5)
+        places[count + index] = (merge.height, (y1 + y2) / 2)
+    axes.set_yticks(range(count), [short(agreement.tasks[task]) for task in order])
+    axes.set_ylim(count - 0.4, -0.6)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"distance of the rankings (symmetric difference, {'complete' if complete else 'average'} linkage)")
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+def _leaves(merges: tuple[Merge, ...], count: int) -> list[int]:
+    """Tasks in the order in which the tree's lines do not cross."""
+
+    def below(node: int) -> list[int]:
+        if node < count:
+            return [node]
+        merge = merges[node - count]
+        return below(merge.first) + below(merge.second)
+
+    return below(count + len(merges) - 1)
+
+
+def task_ranks(agreement: Agreement) -> Figure:
+    """Each algorithm's rank in each task."""
+    count, tasks = agreement.ranks.shape
+    figure, axes = new_figure(height=row_height(count, least=2.6, each=0.3))
+    image = axes.imshow(agreement.ranks, aspect="auto", cmap="cividis_r", vmin=1, vmax=max(count, 2))
+    axes.set_yticks(range(count), [short(name) for name in agreement.algorithms])
+    axes.set_xticks(range(tasks), [short(name, longest=18) for name in agreement.tasks], rotation=50, ha="right")
+    axes.grid(visible=False)
+    if count * tasks <= 400:
+        for (row, column), value in np.ndenumerate(agreement.ranks):
+            shade = "black" if value < count / 2 + 0.5 else "white"
+            axes.text(column, row, f"{value:g}", ha="center", va="center", color=shade, fontsize=8)
+    figure.colorbar(image, ax=axes, label="rank", pad=0.02).outline.set_visible(False)
+    return figure
+
+
+def subgroup_panel(data: ReportData, subgroup: SubgroupAnalysis, metric: str) -> Figure:
+    """Each algorithm's aggregate in each group: lines that part show where an algorithm depends on the group."""
+    groups = list(subgroup.boards)
+    figure, axes = new_figure(height=3.4)
+    for index, algorithm in enumerate(data.algorithms):
+        values = [_aggregate(subgroup, group, algorithm, metric) for group in groups]
+        axes.plot(range(len(groups)), values, marker="o", markersize=4, linewidth=1.3, color=colour(index))
+    axes.set_xticks(range(len(groups)), [f"{short(name)}\nn = {len(subgroup.groups[name])}" for name in groups])
+    axes.margins(x=0.08)
+    axes.set_ylabel(metric_label(data, metric).replace(", ", "\n"))
+    legend(axes, data.algorithms)
+    return figure
+
+
+def _aggregate(subgroup: SubgroupAnalysis, group: str, algorithm: str, metric: str) -> float:
+    entry = next((entry for entry in subgroup.boards[group].entries if entry.algorithm == algorithm), None)
+    value = None if entry is None else entry.aggregates.get(metric)
+    return float("nan") if value is None else value

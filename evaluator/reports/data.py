@@ -1,0 +1,53 @@
+"""What every figure draws from: scores, ranks and analysis in one record, algorithms best first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluator.ranking.analysis import Analysis
+from evaluator.ranking.engine import cluster_values
+from evaluator.ranking.prepare import prepare
+from evaluator.ranking.subgroups import SubgroupAnalysis, analyse_subgroups
+from evaluator.ranking.table import ScoreTable
+from evaluator.ranking.tasks import Agreement, compare_tasks
+from evaluator.ranking.ties import Floats, rank
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ReportData:
+    """`values` and `case_ranks` map a metric to algorithm × unit; `table` holds the scores as they came."""
+
+    title: str
+    table: ScoreTable
+    analysis: Analysis
+    values: Mapping[str, Floats]
+    case_ranks: Mapping[str, Floats]
+    agreement: Agreement
+    subgroups: tuple[SubgroupAnalysis, ...]
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """Ranked algorithms, best first."""
+        return self.analysis.algorithms
+
+
+def gather(table: ScoreTable, analysis: Analysis, *, title: str) -> ReportData:
+    """Everything a report needs, computed once."""
+    config = analysis.ranking.config
+    prepared = prepare(table, config)
+    order = np.array([prepared.algorithms.index(name) for name in analysis.algorithms], dtype=np.intp)
+    values, case_ranks = {}, {}
+    for name, metric in prepared.metrics.items():
+        values[name] = cluster_values(name, prepared)[order]
+        keys = -values[name] if metric.spec.larger_is_better else values[name]
+        case_ranks[name] = rank(keys.T).T
+    return ReportData(
+        title=title,
+        table=table,
+        analysis=analysis,
+        values=values,
+        case_ranks=case_ranks,
+        agreement=compare_tasks(table, config),
+        subgroups=analyse_subgroups(table, config),
+    )

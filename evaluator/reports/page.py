@@ -1,0 +1,227 @@
+"""The report as one HTML file that needs nothing else: no script, no font, no picture from elsewhere."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from evaluator.ranking.engine import RankEntry
+from evaluator.ranking.io import ranks_rows
+from evaluator.ranking.words import describe
+from evaluator.reports.data import ReportData
+
+STYLE = """
+:root { --ink: #1f2a37; --soft: #5b6775; --line: #d3d9e0; --paper: #ffffff; --card: #f6f8fa; --accent: #0072b2; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e9ee; --soft: #a3afbb; --line: #3a4551; --paper: #12181f; --card: #1a222b; --accent: #56b4e9; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 64rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.55 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .25rem; }
+h2 { margin: 3rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--line); font-size: 1.35rem; }
+h3 { margin: 2rem 0 .5rem; font-size: 1.05rem; }
+p, li { max-width: 46rem; }
+.soft, figcaption, caption { color: var(--soft); font-size: .9rem; }
+nav { margin: 1rem 0 0; display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; }
+a { color: var(--accent); }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
+dl div { background: var(--card); border-radius: 6px; padding: .6rem .8rem; }
+dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+caption { text-align: left; padding-bottom: .4rem; }
+th, td { padding: .35rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+thead th { color: var(--soft); font-weight: 600; white-space: nowrap; }
+td.number, th.number { text-align: right; white-space: nowrap; }
+figure { margin: 1.25rem 0; } figure svg { width: 100%; height: auto; max-width: 54rem; display: block; }
+.note { border-left: 3px solid #e69f00; background: var(--card); padding: .5rem .9rem; margin: .5rem 0; max-width: 46rem; }
+.unstated { color: var(--soft); font-style: italic; }
+code { font-size: .85em; overflow-wrap: anywhere; }
+@media print { body { max-width: none; padding: 0; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
+"""
+
+
+def document(*, title: str, body: Iterable[str]) -> str:
+    """The whole page."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(title)}: ranking report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def head(data: ReportData, sections: Mapping[str, str]) -> str:
+    """Title, what was ranked, cautions, and the way to the sections."""
+    analysis, config = data.analysis, data.analysis.ranking.config
+    facts = {
+        "algorithms": str(len(analysis.ranking.entries)),
+        "cases": str(data.table.case_count),
+        "metrics": ", ".join(spec.id for spec in config.metrics),
+        "bootstrap replicates": f"{analysis.bootstrap} (seed {analysis.seed})",
+        "mean Kendall tau": number(analysis.tau.mean),
+        "input": analysis.ranking.input_sha256[:16],
+    }
+    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in facts.items())
+    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in (*analysis.warnings, *analysis.ranking.notes))
+    links = "".join(f'<a href="#{anchor}">{escape(text)}</a>' for anchor, text in sections.items())
+    title = f'<h1>{escape(data.title)}</h1>\n<p class="soft">{escape(_summary(data))}</p>'
+    return f"{title}\n<nav>{links}</nav>\n<dl>{cells}</dl>\n{notes}"
+
+
+def _summary(data: ReportData) -> str:
+    """What the board says, in a sentence or two."""
+    entries = [entry for entry in data.analysis.ranking.entries if entry.rank is not None]
+    if not entries:
+        return "No algorithm could be ranked."
+    leaders = [entry.algorithm for entry in entries if entry.rank == entries[0].rank]
+    share = data.analysis.winner_shares[: len(leaders)].max()
+    first = f"{' and '.join(leaders)} share first place" if len(leaders) > 1 else f"{leaders[0]} ranks first"
+    parts = [f"{first}; this holds in {share:.0%} of the bootstrap replicates."]
+    nearest = next((pair for pair in data.analysis.neighbours if pair.better == leaders[-1]), None)
+    if nearest is not None:
+        word = "is" if nearest.is_separable else "is not"
+        parts.append(f"The lead over {nearest.worse} {word} statistically significant (p = {number(nearest.p)}, Holm).")
+    return " ".join(parts)
+
+
+def section(anchor: str, title: str, *parts: str) -> str:
+    """A section of the page."""
+    return f'<h2 id="{anchor}">{escape(title)}</h2>\n' + "\n".join(part for part in parts if part)
+
+
+def heading(text: str) -> str:
+    """A heading inside a section."""
+    return f"<h3>{escape(text)}</h3>"
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of plain text."""
+    return f"<p>{escape(text)}</p>"
+
+
+def figure(svg: str, caption: str) -> str:
+    """A figure with its caption."""
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str = "") -> str:
+    """A table; numbers stand right."""
+    body = []
+    numeric = [True] * len(header)
+    rows = [list(row) for row in rows]
+    for row in rows:
+        numeric = [
+            is_number and (cell is None or isinstance(cell, int | float))
+            for is_number, cell in zip(numeric, row, strict=True)
+        ]
+    for row in rows:
+        cells = "".join(_cell(cell, is_number=is_number) for cell, is_number in zip(row, numeric, strict=True))
+        body.append(f"<tr>{cells}</tr>")
+    names = "".join(
+        f'<th scope="col"{" class=number" if is_number else ""}>{escape(name)}</th>'
+        for name, is_number in zip(header, numeric, strict=True)
+    )
+    text = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="table"><table>{text}<thead><tr>{names}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    )
+
+
+def _cell(cell: Any, *, is_number: bool) -> str:
+    text = number(cell) if cell is None or isinstance(cell, int | float) else str(cell)
+    return f"<td{' class=number' if is_number else ''}>{escape(text)}</td>"
+
+
+def number(value: float | None) -> str:
+    """Four significant digits; a dash where there is nothing."""
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, int) or float(value).is_integer():
+        return f"{value:.0f}"
+    return f"{value:.4f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
+
+
+def board(data: ReportData) -> str:
+    """The ranking table."""
+    analysis = data.analysis
+    confidence = f"{analysis.confidence * 100:g} %"
+    header = [
+        "rank",
+        f"{confidence} interval",
+        "algorithm",
+        "score",
+        *analysis.metrics,
+        "first in",
+        "ahead of the next",
+        "not measured",
+    ]
+    separable = {pair.better: pair for pair in analysis.neighbours}
+    rows = []
+    for entry in analysis.ranking.entries:
+        index = analysis.algorithms.index(entry.algorithm) if entry.rank is not None else None
+        interval = "–" if index is None else "{:g}–{:g}".format(*analysis.rank_intervals[index])
+        aggregates = [_with_interval(data, entry, name, index) for name in analysis.metrics]
+        share = "–" if index is None else f"{analysis.winner_shares[index]:.0%}"
+        pair = separable.get(entry.algorithm)
+        ahead = "–" if pair is None else f"{'yes' if pair.is_separable else 'no'}, p = {number(pair.p)}"
+        missing = sum(count for reasons in entry.missing.values() for count in reasons.values())
+        rank_text = "–" if entry.rank is None else f"{entry.rank:g}"
+        rows.append([rank_text, interval, entry.algorithm, entry.score, *aggregates, share, ahead, missing])
+    caption = (
+        f"Metrics with their {confidence} intervals. “First in”: share of bootstrap replicates with rank 1. “Ahead of the next”: paired "
+        "test against the algorithm below, Holm-adjusted. “Not measured”: values missing or set by a convention."
+    )
+    return table(header, rows, caption=caption)
+
+
+def _with_interval(data: ReportData, entry: RankEntry, metric: str, index: int | None) -> str:
+    if index is None:
+        return "–"
+    interval = data.analysis.metrics[metric].interval
+    return f"{number(entry.aggregates.get(metric))} [{number(interval.low[index])}, {number(interval.high[index])}]"
+
+
+def missing_table(data: ReportData) -> str:
+    """Which values were not measured, by algorithm, metric and reason."""
+    rows = [
+        [entry.algorithm, metric, reason, count]
+        for entry in data.analysis.ranking.entries
+        for metric, reasons in entry.missing.items()
+        for reason, count in reasons.items()
+    ]
+    if not rows:
+        return paragraph("Every value was measured.")
+    return table(["algorithm", "metric", "reason", "values"], rows)
+
+
+def checklist(data: ReportData) -> str:
+    """The BIAS items the configuration answers, and those it leaves open."""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(item.heading)}</th><td{"" if item.is_stated else " class=unstated"}>{escape(item.text)}</td></tr>'
+        for item in describe(data.analysis.ranking.config)
+    )
+    return f'<div class="table"><table><tbody>{rows}</tbody></table></div>'
+
+
+def downloads(data: ReportData) -> str:
+    """The ranks as CSV and the analysis as JSON, inside the page."""
+    rows = list(ranks_rows(data.analysis))
+    lines = (
+        [",".join(rows[0])] + [",".join("" if v is None else str(v) for v in row.values()) for row in rows]
+        if rows
+        else []
+    )
+    files = {
+        "ranks.csv": ("text/csv", "\n".join(lines) + "\n"),
+        "analysis.json": ("application/json", json.dumps(data.analysis.to_json())),
+    }
+    links = [
+        f'<a download="{name}" href="data:{kind};base64,{b64encode(text.encode()).decode()}">{name}</a>'
+        for name, (kind, text) in files.items()
+    ]
+    return f"<p>{' · '.join(links)}</p>"

@@ -1,0 +1,191 @@
+"""From a table and its analysis to the report: every figure once, in the page and, if wanted, as files of their own."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from evaluator.ranking.analysis import Analysis
+from evaluator.ranking.io import ranks_rows, write_rows
+from evaluator.ranking.subgroups import SubgroupAnalysis
+from evaluator.ranking.table import ScoreTable
+from evaluator.reports import comparisons, figures, page
+from evaluator.reports.data import ReportData, gather
+from evaluator.reports.theme import inline_svg, png, style, svg
+
+_SECTIONS = {
+    "ranking": "Ranking",
+    "stability": "How stable it is",
+    "metrics": "Metric by metric",
+    "tasks": "Do the tasks agree?",
+    "subgroups": "Subgroups",
+    "missing": "Missing values",
+    "checklist": "Reporting checklist",
+    "data": "Data",
+}
+
+
+@dataclass
+class _Gallery:
+    """Draws each figure once; keeps files when a folder is given."""
+
+    folder: Path | None
+    names: list[str] = field(default_factory=list)
+
+    def show(self, name: str, drawn: Figure | None, caption: str) -> str:
+        """The figure for the page, or nothing when there is none to show."""
+        if drawn is None:
+            return ""
+        self.names.append(name)
+        if self.folder is not None:
+            (self.folder / f"{name}.svg").write_text(svg(drawn), "utf-8")
+            (self.folder / f"{name}.png").write_bytes(png(drawn))
+        return page.figure(inline_svg(drawn, label=caption), caption)
+
+
+def write_report(
+    table: ScoreTable, analysis: Analysis, *, html: Path | None = None, folder: Path | None = None, title: str
+) -> None:
+    """Write the page, and figures (SVG, PNG) and tables (CSV, JSON) into a folder."""
+    data = gather(table, analysis, title=title)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with style():
+        text = render(data, _Gallery(folder=folder))
+    if html is not None:
+        html.write_text(text, "utf-8")
+    if folder is not None:
+        write_rows(list(ranks_rows(analysis)), folder / "ranks.csv")
+        (folder / "analysis.json").write_text(json.dumps(analysis.to_json(), indent=1) + "\n", "utf-8")
+
+
+def render(data: ReportData, gallery: _Gallery) -> str:
+    """The page. Sections that have nothing to say are left out."""
+    makers: dict[str, Callable[[ReportData, _Gallery], list[str]]] = {
+        "ranking": lambda d, _: [page.board(d)],
+        "stability": _stability,
+        "metrics": _metrics,
+        "tasks": _tasks,
+        "subgroups": _subgroups,
+        "missing": lambda d, _: [page.missing_table(d)],
+        "checklist": lambda d, _: [page.checklist(d)],
+        "data": lambda d, _: [page.downloads(d)],
+    }
+    made = {anchor: make(data, gallery) for anchor, make in makers.items()}
+    shown = {anchor: title for anchor, title in _SECTIONS.items() if made[anchor]}
+    body = [page.head(data, shown), *(page.section(anchor, title, *made[anchor]) for anchor, title in shown.items())]
+    return page.document(title=data.title, body=body)
+
+
+def _stability(data: ReportData, gallery: _Gallery) -> list[str]:
+    if not data.analysis.bootstrap or len(data.algorithms) < 2:
+        return []
+    tau, rule = data.analysis.tau, data.analysis.footrule
+    quartiles = f"median {page.number(tau.median)}, quartiles {page.number(tau.q25)} to {page.number(tau.q75)}"
+    return [
+        gallery.show(
+            "blob",
+            figures.blob(data),
+            "Ranks under the bootstrap: the area is how often, the cross the median, the line the interval.",
+        ),
+        gallery.show(
+            "tau",
+            figures.tau_violin(data),
+            f"Agreement of the bootstrap rankings with the ranking of all cases: {quartiles}; undefined in "
+            f"{tau.n_undefined}. Mean Spearman footrule {page.number(rule.mean)}.",
+        ),
+    ]
+
+
+def _metrics(data: ReportData, gallery: _Gallery) -> list[str]:
+    return [part for metric in data.analysis.metrics for part in _metric(data, gallery, metric)]
+
+
+def _metric(data: ReportData, gallery: _Gallery, metric: str) -> Iterator[str]:
+    if not data.algorithms:
+        return
+    yield page.heading(metric)
+    pictures = (
+        ("forest", figures.interval_forest, "Aggregates with their intervals."),
+        ("boxes", figures.dot_and_box, "Every case as a dot over quartiles, median and whiskers."),
+        (
+            "podium",
+            figures.podium,
+            "Places in each case, joined case by case (at most 200 shown), and wins of each place.",
+        ),
+        ("heatmap", figures.heatmap, "How many cases gave each rank."),
+        ("significance", figures.significance_map, "Filled: the row is significantly better than the column."),
+        (
+            "methods",
+            figures.method_lines,
+            "The rank each usual method would give; crossing lines mean the method decides.",
+        ),
+    )
+    for name, draw, caption in pictures:
+        yield gallery.show(f"{metric}-{name}", draw(data, metric), f"{metric}: {caption}")
+
+
+def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
+    agreement = data.agreement
+    if len(agreement.tasks) < 2:
+        return []
+    parts = [
+        gallery.show("task-ranks", comparisons.task_ranks(agreement), "The rank of each algorithm in each task."),
+        gallery.show(
+            "task-dendrogram-average",
+            comparisons.dendrogram(agreement),
+            "Tasks that rank the algorithms alike join early.",
+        ),
+        gallery.show(
+            "task-dendrogram-complete",
+            comparisons.dendrogram(agreement, complete=True),
+            "The same with complete linkage.",
+        ),
+    ]
+    if agreement.merged is not None:
+        order = agreement.merged.ranks.argsort(kind="stable")
+        rows = [
+            [float(agreement.merged.ranks[i]), agreement.algorithms[i], float(agreement.merged.scores[i])]
+            for i in order
+        ]
+        how = "" if agreement.merged.is_exact else " (the best found, not proven optimal)"
+        parts.insert(0, page.table(["rank", "algorithm", "score"], rows, caption=f"Consensus over the tasks{how}"))
+    return parts
+
+
+def _subgroups(data: ReportData, gallery: _Gallery) -> list[str]:
+    return [part for subgroup in data.subgroups for part in _subgroup(data, gallery, subgroup)]
+
+
+def _subgroup(data: ReportData, gallery: _Gallery, subgroup: SubgroupAnalysis) -> Iterator[str]:
+    yield page.heading(subgroup.attribute)
+    if subgroup.dropped:
+        left_out = ", ".join(f"{name} ({count})" for name, count in subgroup.dropped.items())
+        yield page.paragraph(f"Left out, too few cases: {left_out}.")
+    if len(subgroup.boards) < 2:
+        return
+    ranks = {name: board.ranks() for name, board in subgroup.boards.items()}
+    yield page.table(
+        ["algorithm", *ranks],
+        [[name, *(ranks[group].get(name) for group in ranks)] for name in data.algorithms],
+        caption="Rank in each group",
+    )
+    for metric in data.analysis.metrics:
+        name = f"subgroup-{subgroup.attribute}-{metric}"
+        yield gallery.show(name, comparisons.subgroup_panel(data, subgroup, metric), f"{metric} in each group.")
+    rows = [[test.algorithm, test.metric, test.p_overall, *_smallest_pair(test.p_pairs)] for test in subgroup.tests]
+    yield page.table(
+        ["algorithm", "metric", "Kruskal–Wallis p", "most different pair", "p (BH)"],
+        rows,
+        caption="Do the groups differ? Pairs by Mann–Whitney with Benjamini–Hochberg",
+    )
+
+
+def _smallest_pair(pairs: Mapping[tuple[str, str], float]) -> tuple[str, float | None]:
+    defined = {pair: p for pair, p in pairs.items() if p == p}
+    if not defined:
+        return "–", None
+    pair = min(defined, key=lambda key: defined[key])
+    return " / ".join(pair), defined[pair]

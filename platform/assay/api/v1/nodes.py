@@ -1,0 +1,39 @@
+"""Nodes as operators see them. What nodes themselves say is in `node.py`."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils import timezone
+from ninja import Router, Status
+
+from assay.api.auth import person_of
+from assay.api.v1 import schemas
+from assay.challenges.access import require_staff
+from assay.evaluations.receipts import public_key_text, signing_key
+from assay.runs.models import Node
+from assay.runs.nodes import enrol_node
+
+router = Router()
+keys_router = Router()
+
+
+@router.get("", response=list[schemas.NodeOut])
+def list_nodes(request: HttpRequest) -> list[Node]:
+    """Every node and when it was last heard of."""
+    require_staff(person_of(request))
+    return list(Node.objects.order_by("pool", "name"))
+
+
+@router.post("", response={201: schemas.NodeEnrolled})
+def enrol(request: HttpRequest, body: schemas.NodeIn) -> Status[dict[str, Any]]:
+    """Let a machine join a pool; its token is shown this once. A known name gets a new token."""
+    user = require_staff(person_of(request))
+    node, token = enrol_node(name=body.name, pool=body.pool, slots=body.slots, by=user, now=timezone.now())
+    return Status(201, {"name": node.name, "pool": node.pool, "token": token})
+
+
+@keys_router.get("/keys", auth=None, response=dict[str, str])
+def public_keys(request: HttpRequest) -> dict[str, str]:
+    """The public half of the key this installation signs receipts with, base64; `assay verify --key` takes it."""
+    return {"ed25519": public_key_text(signing_key(folder=settings.KEY_FOLDER))}

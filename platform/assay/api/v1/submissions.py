@@ -1,0 +1,223 @@
+"""Submissions: entering one, following it, and what organizers may do to it."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, StreamingHttpResponse
+from django.utils import timezone
+from ninja import Router, Status
+
+from assay.accounts.errors import ConflictError, NotAllowedError, NotFoundError
+from assay.api.auth import person_of, user_of
+from assay.api.v1 import schemas
+from assay.challenges.access import Person, get_phase, is_organizer
+from assay.evaluations import selectors as evaluations
+from assay.runs import selectors as runs
+from assay.runs.selectors import CaseRow, Progress
+from assay.submissions.access import competing_team, get_organized_submission, get_submission, get_upload, may_see_log
+from assay.submissions.models import AlgorithmImage, Submission
+from assay.submissions.selectors import case_aliases, stepper, submission_list
+from assay.testsets import storage
+from assay.workflow import flow
+
+router = Router()
+phase_router = Router()
+PAGE_LIMIT = 200
+INTAKE_FACTS = (
+    "architecture",
+    "layers",
+    "bytes",
+    "entrypoint",
+    "user",
+    "base_os",
+    "versions",
+    "warnings",
+    "neutralised",
+)
+
+
+@phase_router.post("/{slug}/phases/{phase}/submissions", response={201: schemas.SubmissionOut})
+def submit(request: HttpRequest, slug: str, phase: str, body: schemas.SubmissionIn) -> Status[dict[str, Any]]:
+    """Enter an uploaded image (or predictions archive) in a phase."""
+    user = user_of(request)
+    row = get_phase(person=user, challenge_slug=slug, phase_slug=phase)
+    submission = flow.submit(
+        user=user,
+        phase=row,
+        team=competing_team(person=user, phase=row, team_slug=body.team),
+        upload=get_upload(person=user, upload_id=body.upload_id),
+        name=body.name,
+        description=body.description,
+        url=body.url,
+        allows_duplicate=body.allow_duplicate,
+        now=timezone.now(),
+    )
+    return Status(201, detail(submission=get_submission(person=user, submission_id=submission.pk), person=user))
+
+
+@router.get("", response=schemas.SubmissionPage)
+def list_submissions(
+    request: HttpRequest,
+    challenge: str = "",
+    phase: str = "",
+    status: str = "",
+    mine: bool = False,
+    limit: int = 50,
+    offset: int = 0,
+) -> dict[str, Any]:
+    """Submissions you may see, newest first. Positions in the queue and metrics are in the single submission."""
+    rows = submission_list(person=person_of(request), challenge=challenge, phase=phase, status=status, is_mine=mine)
+    page = list(rows[max(0, offset) : max(0, offset) + min(max(1, limit), PAGE_LIMIT)])
+    progress = runs.progress([row.pk for row in page])
+    return {"items": [brief(submission=row, progress=progress[row.pk]) for row in page], "count": rows.count()}
+
+
+@router.get("/{submission_id}", response=schemas.SubmissionOut)
+def show(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
+    """One submission: where it is, what it waits for, how it ended, and its metrics once they are released."""
+    person = person_of(request)
+    return detail(submission=get_submission(person=person, submission_id=submission_id), person=person)
+
+
+@router.get("/{submission_id}/cases", response=list[schemas.CaseOut])
+def cases(request: HttpRequest, submission_id: UUID) -> list[dict[str, Any]]:
+    """Every case: how its run ended, and its scores where they are released. Hidden cases have numbers for names."""
+    person = person_of(request)
+    submission = get_submission(person=person, submission_id=submission_id)
+    is_insider = is_organizer(person=person, challenge=submission.challenge)
+    aliases = case_aliases(submission=submission, is_insider=is_insider)
+    scores = evaluations.case_scores(submission, is_organizer=is_insider, now=timezone.now())
+    scored = {row.case_id: row.scores for row in scores or []}
+    return [
+        case_document(row, alias=aliases.get(row.case_id, f"run {row.position + 1}"), scores=scored.get(row.case_id))
+        for row in runs.case_progress(submission.pk)
+    ]
+
+
+@router.post("/{submission_id}/cancel", response=schemas.SubmissionOut)
+def cancel(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
+    """Stop it wherever it is; running containers are killed."""
+    user = user_of(request)
+    submission = get_submission(person=user, submission_id=submission_id)
+    if not flow.cancel(submission_id=submission.pk, by=user, now=timezone.now()):
+        raise ConflictError("It has ended or is being cancelled already.", code="not_running", found=submission.status)
+    return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
+
+
+@router.get("/{submission_id}/receipt", response=dict[str, Any])
+def receipt(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
+    """The signed receipt; `assay verify` checks it offline."""
+    submission = get_submission(person=person_of(request), submission_id=submission_id)
+    document = evaluations.receipt(submission)
+    if document is None:
+        raise NotFoundError("There is no receipt yet.", found=submission.status, what_to_do="Wait until it is scored.")
+    return document
+
+
+@router.get("/{submission_id}/logs", response={200: None})
+def logs(request: HttpRequest, submission_id: UUID) -> StreamingHttpResponse:
+    """What the algorithm wrote to its log, case by case. For organizers; for participants where all cases are public."""
+    person = person_of(request)
+    submission = get_submission(person=person, submission_id=submission_id)
+    if not may_see_log(person=person, submission=submission):
+        raise NotAllowedError(
+            "Logs on hidden cases are for organizers: a log is a way out for hidden data.",
+            what_to_do="Run your image on the public cases, where you see everything: `assay run`.",
+        )
+    aliases = case_aliases(
+        submission=submission, is_insider=is_organizer(person=person, challenge=submission.challenge)
+    )
+    return StreamingHttpResponse(
+        log_lines(runs.case_progress(submission.pk), aliases=aliases), content_type="text/plain; charset=utf-8"
+    )
+
+
+@router.post("/{submission_id}/disqualify", response=schemas.SubmissionOut)
+def disqualify(request: HttpRequest, submission_id: UUID, body: schemas.Reason) -> dict[str, Any]:
+    """Take it out of the ranking, with a reason its team reads; its scores stay."""
+    submission, user = get_organized_submission(person=person_of(request), submission_id=submission_id)
+    if not flow.disqualify(submission_id=submission.pk, reason=body.reason, by=user, now=timezone.now()):
+        raise ConflictError("It is disqualified already.", found=submission.disqualified_reason)
+    return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
+
+
+@router.post("/{submission_id}/rejudge", response={202: schemas.RejudgeOut})
+def rejudge(request: HttpRequest, submission_id: UUID) -> Status[dict[str, Any]]:
+    """Score again what its run produced, by the phase's present rules. Nothing ranks until it is activated."""
+    submission, user = get_organized_submission(person=person_of(request), submission_id=submission_id)
+    asked = flow.rejudge(submission_ids=[submission.pk], by=user, now=timezone.now())
+    if not asked:
+        raise ConflictError("There is no finished run to score again.", found=submission.status)
+    return Status(202, {"evaluations": [evaluation.pk for evaluation in asked]})
+
+
+def detail(*, submission: Submission, person: Person) -> dict[str, Any]:
+    """One submission with everything this person may know of it."""
+    now = timezone.now()
+    is_insider = is_organizer(person=person, challenge=submission.challenge)
+    place = runs.waiting(submission, now=now)
+    return {
+        **brief(submission=submission, progress=runs.progress([submission.pk])[submission.pk]),
+        "queue": {"position": place.position, "eta_seconds": place.eta_seconds, "why": place.why},
+        "metrics": evaluations.released_summary(submission, is_organizer=is_insider, now=now),
+    }
+
+
+def brief(*, submission: Submission, progress: Progress) -> dict[str, Any]:
+    """A submission as it stands in a list; needs no further query."""
+    names = (
+        "id number name description status verdict verdict_text fault is_charged is_disqualified disqualified_reason "
+        "created_at finished_at"
+    )
+    has_started = progress.running + progress.done + progress.failed > 0
+    return {
+        **{name: getattr(submission, name) for name in names.split()},
+        "challenge": submission.challenge.slug,
+        "phase": submission.phase.slug,
+        "team": submission.team.name,
+        "repository_url": submission.url,
+        "stepper": [{"name": step.name, "state": step.state} for step in stepper(submission, has_started=has_started)],
+        "image": image_document(submission.image) if submission.image else None,
+        "protocol_sha256": submission.protocol.sha256,
+        "testset_sha256": submission.testset.sha256,
+        "progress": {
+            "total": progress.total,
+            "done": progress.done + progress.failed,
+            "failed": progress.failed,
+            "running": progress.running,
+            "waiting": progress.waiting,
+        },
+        "queue": None,
+        "metrics": None,
+        "url": f"{settings.PUBLIC_URL}/s/{submission.pk}/",
+    }
+
+
+def image_document(image: AlgorithmImage) -> dict[str, Any]:
+    """What intake found, in facts its team may read."""
+    return {
+        "status": image.status,
+        "reason": image.reason,
+        "archive_sha256": image.archive_sha256,
+        "uploaded_image_id": image.uploaded_image_id,
+        "image_id": image.image_id,
+        **{name: image.report[name] for name in INTAKE_FACTS if name in image.report},
+    }
+
+
+def case_document(row: CaseRow, *, alias: str, scores: list[list[Any]] | None) -> dict[str, Any]:
+    """One case under the name this person may know it by."""
+    names = "position status verdict reason seconds peak_memory_bytes attempt"
+    return {**{name: getattr(row, name) for name in names.split()}, "case": alias, "scores": scores}
+
+
+def log_lines(rows: list[CaseRow], *, aliases: dict[str, str]) -> Iterator[bytes]:
+    """The logs one after the other, each under its case's name."""
+    for row in rows:
+        if row.log_key and storage.has_file(row.log_key):
+            yield f"==> {aliases.get(row.case_id, f'run {row.position + 1}')}\n".encode()
+            with storage.open_file(row.log_key) as file:
+                yield from iter(lambda file=file: file.read(storage.CHUNK_BYTES), b"")  # type: ignore[misc]  # bound now
+            yield b"\n"

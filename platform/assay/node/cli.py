@@ -1,0 +1,106 @@
+"""The node's commands of `assay`: `node run`, and the same machinery on one's own machine: `run`, `check`, `doctor`, `site`."""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from assay.node.agent import Agent, AgentOptions, Doorbell, Polling
+from assay.node.http import NodeApi, NodeApiProblem, Registration
+from assay.node.inventory import take_inventory
+from assay.node.logs import start_logging
+from containers.docker_engine import DockerEngine
+
+DEFAULT_FOLDER = Path.home() / ".cache" / "assay" / "node"
+
+
+@click.group()
+def node() -> None:
+    """Run submissions on this machine for an Assay server."""
+
+
+@node.command(name="run")
+@click.option("--url", envvar="ASSAY_URL", required=True, help="The server, such as https://assay.example.org.")
+@click.option("--token", envvar="ASSAY_NODE_TOKEN", required=True, help="The node's token; better in ASSAY_NODE_TOKEN.")
+@click.option("--slots", type=int, help="Cases at once; what the server has on record when left out.")
+@click.option("--folder", type=click.Path(path_type=Path), default=DEFAULT_FOLDER, show_default=True)
+@click.option("--broker", envvar="ASSAY_BROKER_URL", help="Be woken by this broker; the agent polls without it.")
+@click.option("--poll-seconds", default=5.0, show_default=True)
+@click.option("--grace-seconds", default=30.0, show_default=True, help="For running cases after SIGTERM.")
+@click.option("--log-level", envvar="ASSAY_LOG_LEVEL", default="INFO", show_default=True)
+def run_node(
+    *,
+    url: str,
+    token: str,
+    slots: int | None,
+    folder: Path,
+    broker: str | None,
+    poll_seconds: float,
+    grace_seconds: float,
+    log_level: str,
+) -> None:
+    """Claim, run and record until SIGTERM or Ctrl-C."""
+    start_logging(level=log_level)
+    api = NodeApi(url=url, token=token)
+    try:
+        registration = api.register(slots=slots, inventory=take_inventory(folder))
+    except NodeApiProblem as error:
+        raise click.ClickException(
+            f"{error}\nIs the address right, and the token one of `assay node` on that server?"
+        ) from error
+    options = AgentOptions(
+        folder=folder.absolute(),
+        owner=registration.owner,
+        slots=registration.slots,
+        poll_seconds=poll_seconds,
+        grace_seconds=grace_seconds,
+    )
+    agent = Agent(api=api, options=options, open_engine=DockerEngine)
+    agent.clear_away()
+    doorbell = open_doorbell(broker=broker, registration=registration, stopping=agent.stopping)
+    stop_on_signals(agent)
+    agent.serve(doorbell)
+
+
+def open_doorbell(*, broker: str | None, registration: Registration, stopping: threading.Event) -> Doorbell:
+    """The broker's doorbell, or polling where none was named."""
+    if not broker:
+        return Polling(stopping)
+    try:
+        from assay.node.doorbell import BrokerDoorbell
+    except ImportError as error:
+        raise click.ClickException(
+            f"--broker needs kombu ({error}); install it, or leave --broker out to poll"
+        ) from error
+    doorbell = BrokerDoorbell(url=broker, pool=registration.pool, stopping=stopping)
+    doorbell.start()
+    return doorbell
+
+
+def stop_on_signals(agent: Agent) -> None:
+    """Finish in good order on SIGTERM and Ctrl-C; at once on the second."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  a signal handler's signature
+        if agent.stopping.is_set():
+            os._exit(128 + number)
+        agent.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+
+
+@click.command()
+def doctor() -> None:
+    """Say whether this machine can run submissions safely, and what to do where it cannot."""
+    from containers.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        click.echo(f"{finding.level:<8}{finding.title}: {finding.detail}")
+        if finding.fix:
+            click.echo(f"        {finding.fix}")
+    sys.exit(any(finding.level == "FAIL" for finding in findings))

@@ -1,0 +1,30 @@
+"""What a node tells about itself: enough to choose it for a job and to explain its timings, nothing of its users."""
+
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+
+def take_inventory(folder: Path) -> dict[str, Any]:
+    """Hardware and disk as they are now."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu_count": os.cpu_count(),
+        "cpu_model": cpu_model(),
+        "memory_bytes": memory_bytes,
+        "disk_free_bytes": shutil.disk_usage(folder).free,
+        "architecture": platform.machine(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "gpus": [],
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name, as the kernel has it; empty where it has none."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="ascii", errors="replace").splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

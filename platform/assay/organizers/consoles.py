@@ -1,0 +1,163 @@
+"""What the organizer console shows: readiness, today's numbers, what needs somebody. Constant query counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count
+from django.urls import reverse
+
+from assay.challenges.models import Challenge, Membership, Phase
+from assay.evaluation_sites.models import Site, SiteEvaluation
+from assay.evaluations.models import Evaluation
+from assay.leaderboards.selectors import why_hidden_from_participants
+from assay.portal.windows import window_status
+from assay.submissions.lifecycle import FINAL
+from assay.submissions.models import Submission
+from assay.testsets.models import TestSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of the readiness list."""
+
+    ok: bool
+    text: str
+    cure: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Something an organizer has to look at."""
+
+    text: str
+    url: str
+
+
+def phases_of(challenge: Challenge, *, now: datetime) -> list[Phase]:
+    """The challenge's phases, each with what the console says about it."""
+    phases: list[Phase] = list(
+        challenge.phases.select_related("protocol", "chosen_testset__testset").annotate(
+            submission_total=Count("submissions", distinct=True),
+            case_total=Count("chosen_testset__testset__cases", distinct=True),
+        )
+    )
+    for phase in phases:
+        chosen = getattr(phase, "chosen_testset", None)
+        phase.testset = chosen.testset if chosen else None  # type: ignore[attr-defined]  # these four are for templates only
+        if phase.testset:  # type: ignore[attr-defined]
+            phase.testset.case_total = phase.case_total  # type: ignore[attr-defined]
+        phase.window_status = window_status(phase, now=now)  # type: ignore[attr-defined]
+        phase.is_released = not why_hidden_from_participants(phase, now=now)  # type: ignore[attr-defined]
+    return phases
+
+
+def readiness(challenge: Challenge, phases: Sequence[Phase]) -> list[Check]:
+    """What has to be true before participants come."""
+    document = reverse("organizers:document", args=[challenge.slug])
+    testsets = reverse("organizers:testsets", args=[challenge.slug])
+    without = [phase.title for phase in phases if phase.testset is None]  # type: ignore[attr-defined]
+    return [
+        Check(ok=bool(phases), text="a phase is defined", cure="Add one in the challenge file.", url=document),
+        Check(ok=not without, text="every phase has a test set", cure=f"Missing: {', '.join(without)}.", url=testsets),
+        Check(
+            ok=bool(challenge.rules),
+            text="the rules are written",
+            cure="Write them in the challenge file.",
+            url=document,
+        ),
+        Check(ok=bool(challenge.contact), text="a contact address is given", cure="Add `contact`.", url=document),
+        Check(
+            ok=challenge.status == Challenge.Status.PUBLISHED,
+            text="the challenge is published",
+            cure="Only organizers see a draft.",
+        ),
+    ]
+
+
+def numbers_of(challenge: Challenge, *, now: datetime) -> list[tuple[str, Any]]:
+    """Today's numbers."""
+    submissions = challenge.submissions.all()
+    people = challenge.memberships.filter(role=Membership.Role.PARTICIPANT, status=Membership.Status.ACCEPTED)
+    return [
+        ("Participants", people.count()),
+        ("Teams that submitted", submissions.values("team").distinct().count()),
+        ("Submissions", submissions.count()),
+        ("in 24 hours", submissions.filter(created_at__gte=now - timedelta(hours=24)).count()),
+        ("unfinished", submissions.exclude(status__in=FINAL).count()),
+    ]
+
+
+def needs_of(challenge: Challenge) -> list[Need]:
+    """What waits for an organizer."""
+    needs = []
+    pending = challenge.memberships.filter(status=Membership.Status.PENDING).count()
+    if pending:
+        url = reverse("organizers:people", args=[challenge.slug])
+        needs.append(Need(text=f"{pending} {'person asks' if pending == 1 else 'people ask'} to join", url=url))
+    broken = Evaluation.objects.filter(submission__challenge=challenge, status=Evaluation.Status.FAILED)
+    for evaluation in broken.select_related("submission").order_by("-created_at")[:5]:
+        url = reverse("organizers:submission", args=[challenge.slug, evaluation.submission_id])
+        needs.append(Need(text=f"scoring of {evaluation.submission} failed: {evaluation.error}", url=url))
+    ours = challenge.submissions.filter(status=Submission.Status.FAILED, fault="platform").order_by("-created_at")[:5]
+    for submission in ours:
+        url = reverse("organizers:submission", args=[challenge.slug, submission.pk])
+        needs.append(Need(text=f"{submission} failed through our fault", url=url))
+    return needs
+
+
+def testset_rows(challenge: Challenge) -> list[TestSet]:
+    """The challenge's test sets, newest version first, with one row per case. Three queries."""
+    listed = list(challenge.testsets.prefetch_related("cases", "phases__phase").order_by("name", "-version"))
+    for testset in listed:
+        cases = list(testset.cases.all())
+        findings = {
+            finding.get("case_id"): finding for finding in testset.report.get("cases", []) if isinstance(finding, dict)
+        }
+        testset.case_total = len(cases)  # type: ignore[attr-defined]  # these two are for the template only
+        testset.case_rows = [  # type: ignore[attr-defined]
+            {
+                "case_id": case.case_id,
+                "shape": " × ".join(map(str, case.grid.get("shape", []))),
+                "spacing": " × ".join(f"{value:g}" for value in case.grid.get("spacing_mm", [])),
+                "attributes": ", ".join(f"{key} {value}" for key, value in case.attributes.items()),
+                "findings": "; ".join(findings.get(case.case_id, {}).get("findings", [])),
+            }
+            for case in cases
+        ]
+    return listed
+
+
+def site_rows(challenge: Challenge) -> tuple[list[Site], list[dict[str, Any]]]:
+    """The third parties of a challenge, and one board for each: only what they released."""
+    sites = list(
+        Site.objects.filter(phase__challenge=challenge)
+        .select_related("phase")
+        .prefetch_related("datasets", "evaluations__submission__team")
+        .order_by("name")
+    )
+    boards = []
+    for site in sites:
+        released = [e for e in site.evaluations.all() if e.status == SiteEvaluation.Status.RELEASED and e.release]
+        newest = max(site.datasets.all(), key=lambda dataset: dataset.registered_at, default=None)
+        site.case_total = newest.case_count if newest else None  # type: ignore[attr-defined]  # these two are for the template only
+        site.released_total = len(released)  # type: ignore[attr-defined]
+        boards.append(_site_board(site, released))
+    return sites, [board for board in boards if board["rows"]]
+
+
+def _site_board(site: Site, released: Sequence[SiteEvaluation]) -> dict[str, Any]:
+    releases = [(evaluation, evaluation.release or {}) for evaluation in released]
+    metrics = list(dict.fromkeys(name for _, release in releases for name in release.get("metrics", {})))
+    rows = [
+        {
+            "team": evaluation.submission.team,
+            "n": release.get("case_count"),
+            "values": [(release.get("metrics", {}).get(name) or {}).get("mean") for name in metrics],
+            "released_at": evaluation.released_at,
+        }
+        for evaluation, release in releases
+    ]
+    return {"title": f"{site.title} ({site.phase.title})", "metrics": metrics, "rows": rows}

@@ -1,0 +1,67 @@
+"""The form that makes a first challenge file."""
+
+from datetime import timedelta
+from typing import Any
+
+import yaml
+from django import forms
+from django.utils import timezone
+
+LABEL_HELP = (
+    "One structure per line: name = value in the label map, and after a comma its NSD tolerance in mm. liver = 1, 5"
+)
+
+
+class NewChallengeForm(forms.Form):
+    """Enough to begin with; everything else is written in the file this makes."""
+
+    title = forms.CharField(max_length=160)
+    slug = forms.SlugField(max_length=80, help_text="The short name in addresses: small letters, digits and hyphens.")
+    summary = forms.CharField(max_length=300, required=False)
+    labels = forms.CharField(widget=forms.Textarea(attrs={"rows": 4, "class": "mono"}), help_text=LABEL_HELP)
+    kind = forms.ChoiceField(
+        choices=[("container", "Container images"), ("predictions", "Archives of predictions")], label="Teams submit"
+    )
+    days = forms.IntegerField(min_value=1, max_value=3650, initial=90, label="Open for days")
+    wall_seconds = forms.IntegerField(min_value=1, initial=600, label="Time limit per case (seconds)")
+    memory_mb = forms.IntegerField(min_value=64, initial=8192, label="Memory limit (MB)")
+
+    def clean_labels(self) -> dict[str, dict[str, Any]]:
+        """`liver = 1, 5` becomes {liver: {values: 1, tolerance_mm: 5}}."""
+        labels: dict[str, dict[str, Any]] = {}
+        for line in filter(None, map(str.strip, self.cleaned_data["labels"].splitlines())):
+            name, equals, rest = line.partition("=")
+            value, _, tolerance = rest.partition(",")
+            try:
+                labels[name.strip()] = {"values": int(value), "tolerance_mm": float(tolerance or 1)}
+            except ValueError:
+                equals = ""
+            if not equals or not name.strip():
+                raise forms.ValidationError(f"Found “{line}”; expected a line such as: liver = 1, 5")
+        return labels
+
+    def challenge_file(self) -> str:
+        """The YAML text of the challenge these answers describe."""
+        data, opens = self.cleaned_data, timezone.now().replace(microsecond=0)
+        protocol = {
+            "protocol": 1,
+            "name": data["slug"],
+            "title": data["title"],
+            "labels": data["labels"],
+            "inputs": [{"name": "image", "file": "image.nii.gz"}],
+            "outputs": [{"name": "segmentation", "kind": "label_map", "file": "segmentation.nii.gz"}],
+            "metrics": [{"name": "dice"}, {"name": "nsd"}],
+            "resources": {"wall_seconds": data["wall_seconds"], "memory_mb": data["memory_mb"]},
+            "release": "aggregate",
+        }
+        phase = {
+            "slug": "main",
+            "title": "Main phase",
+            "kind": data["kind"],
+            "opens_at": opens.isoformat(),
+            "closes_at": (opens + timedelta(days=data["days"])).isoformat(),
+            "submission_limit": 3,
+            "submission_window_days": 7,
+        }
+        document = {key: data[key] for key in ("slug", "title", "summary")} | {"protocol": protocol, "phases": [phase]}
+        return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,41 @@
+"""Containers' logs for organizers: untrusted bytes, capped, with everything but text made visible."""
+
+from dataclasses import dataclass
+
+from assay.runs.selectors import case_progress
+from assay.submissions.models import Submission
+from assay.testsets.storage import has_file, open_file
+
+TAIL_BYTES = 64 * 2**10
+MOST_LOGS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """One case run's output."""
+
+    name: str
+    verdict: str
+    text: str
+
+
+def logs_of(submission: Submission) -> list[Log]:
+    """The tail of every case run's log. One file read per case run."""
+    rows = [row for row in case_progress(submission.pk) if row.log_key][:MOST_LOGS]
+    return [
+        Log(name=row.case_id or f"case run {row.position + 1}", verdict=row.verdict, text=_tail(row.log_key))
+        for row in rows
+        if has_file(row.log_key)
+    ]
+
+
+def _tail(key: str) -> str:
+    with open_file(key) as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - TAIL_BYTES))
+        return visible(file.read())
+
+
+def visible(raw: bytes) -> str:
+    """Untrusted bytes as text: whatever is not printable (escape sequences, NUL, broken UTF-8) becomes a mark."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in raw.decode(errors="replace"))

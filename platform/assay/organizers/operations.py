@@ -1,0 +1,113 @@
+"""The operators' page: is anything wrong, and which button mends it. Six queries, whatever the load."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Min, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+
+from assay.challenges.access import require_staff
+from assay.evaluations.models import Evaluation
+from assay.portal.templatetags.assay import duration, in_bytes
+from assay.runs.models import CaseRun, Node
+from assay.runs.nodes import set_node_status
+from assay.runs.selectors import live_nodes
+from assay.submissions.lifecycle import FINAL
+from assay.submissions.models import Submission
+
+ACTIONS = {"drain": Node.Status.DRAINING, "activate": Node.Status.ACTIVE, "quarantine": Node.Status.QUARANTINED}
+STUCK_AFTER = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operations:
+    """What the page says."""
+
+    word: str
+    numbers: tuple[tuple[str, Any], ...]
+    nodes: tuple[Node, ...]
+    stuck: tuple[str, ...]
+    failures: tuple[dict[str, Any], ...]
+
+
+def operations(request: HttpRequest) -> HttpResponse:
+    """Queue, nodes, what is stuck and why, failures of the last day."""
+    user = require_staff(person=request.user)
+    now = timezone.now()
+    if request.method == "POST":
+        node = get_object_or_404(Node, name=request.POST.get("node", ""))
+        status = ACTIONS[request.POST.get("action", "")]
+        set_node_status(node=node, status=status, reason=request.POST.get("reason", ""), by=user, now=now)
+        return redirect("organizers:operations")
+    page = {"facts": operations_of(now=now), "origin": request.build_absolute_uri("/").rstrip("/")}
+    return render(request, "organizers/operations.html", page)
+
+
+def operations_of(*, now: datetime) -> Operations:
+    """The state of the installation."""
+    queue = CaseRun.objects.aggregate(
+        queued=Count("id", filter=Q(status=CaseRun.Status.QUEUED)),
+        running=Count("id", filter=Q(status=CaseRun.Status.RUNNING)),
+        oldest=Min("queued_at", filter=Q(status=CaseRun.Status.QUEUED)),
+    )
+    nodes = _nodes(now=now)
+    stuck = _stuck(now=now)
+    recent = CaseRun.objects.filter(finished_at__gte=now - timedelta(hours=24), status=CaseRun.Status.FAILED)
+    failures = recent.values("verdict", "fault").annotate(total=Count("id")).order_by("-total")
+    live = sum(node.is_live for node in nodes)  # type: ignore[attr-defined]  # set in `_nodes`
+    word = "look here" if stuck or (queue["queued"] and not live) else "all well"
+    numbers = (
+        ("Waiting case runs", queue["queued"]),
+        ("Running", queue["running"]),
+        ("Oldest wait", duration(now - queue["oldest"]) if queue["oldest"] else "none"),
+        ("Live nodes", f"{live} of {len(nodes)}"),
+        ("Unfinished submissions", Submission.objects.exclude(status__in=FINAL).count()),
+        ("Scoring", Evaluation.objects.filter(status__in=["queued", "running"]).count()),
+    )
+    return Operations(
+        word=word,
+        numbers=numbers,
+        nodes=tuple(nodes),
+        stuck=tuple(stuck),
+        failures=tuple(dict(row) for row in failures),
+    )
+
+
+def _nodes(*, now: datetime) -> list[Node]:
+    running = Count("case_runs", filter=Q(case_runs__status=CaseRun.Status.RUNNING))
+    nodes: list[Node] = list(
+        Node.objects.exclude(status=Node.Status.REMOVED).annotate(running_total=running).order_by("pool", "name")
+    )
+    alive = {node.pk for node in live_nodes(nodes, now=now)}
+    for node in nodes:
+        node.is_live = node.pk in alive  # type: ignore[attr-defined]  # these two are for the template
+        node.about = _about(node.inventory)  # type: ignore[attr-defined]
+    return nodes
+
+
+def _about(inventory: dict[str, Any]) -> str:
+    parts = [str(inventory.get("engine", ""))]
+    parts += [str(gpu.get("name", gpu)) if isinstance(gpu, dict) else str(gpu) for gpu in inventory.get("gpus", [])]
+    if inventory.get("disk_free_bytes") is not None:
+        parts.append(f"{in_bytes(inventory['disk_free_bytes'])} free")
+    return ", ".join(part for part in parts if part)
+
+
+def _stuck(*, now: datetime) -> list[str]:
+    """Whatever has been in a state longer than its owner should need: the reaper's next round mends most of it."""
+    lines = [
+        f"lease of {row} on {row.node} ended {duration(now - row.lease_until)} ago"
+        for row in CaseRun.objects.filter(status=CaseRun.Status.RUNNING, lease_until__lt=now).select_related(
+            "node", "run__submission"
+        )[:20]
+        if row.lease_until
+    ]
+    waiting = Submission.objects.filter(
+        status__in=[Submission.Status.RECEIVED, Submission.Status.CHECKING, Submission.Status.SCORING],
+        status_changed_at__lt=now - STUCK_AFTER,
+    )
+    lines += [f"{row} has been {row.status} for {duration(now - row.status_changed_at)}" for row in waiting[:20]]
+    return lines

@@ -1,0 +1,21 @@
+"""Where the organizers' pages live."""
+
+from django.urls import path
+
+from assay.organizers import operations, views
+
+app_name = "organizers"
+urlpatterns = [
+    path("organize/", views.new, name="new"),
+    path("ops/", operations.operations, name="operations"),
+    path("c/<slug:slug>/manage/", views.overview, name="overview"),
+    path("c/<slug:slug>/manage/publish/", views.publish_challenge, name="publish-challenge"),
+    path("c/<slug:slug>/manage/document/", views.document, name="document"),
+    path("c/<slug:slug>/manage/p/<slug:phase_slug>/", views.phase_action, name="phase-action"),
+    path("c/<slug:slug>/manage/testsets/", views.testsets, name="testsets"),
+    path("c/<slug:slug>/manage/submissions/", views.submissions, name="submissions"),
+    path("c/<slug:slug>/manage/submissions/<uuid:submission_id>/", views.submission, name="submission"),
+    path("c/<slug:slug>/manage/people/", views.people, name="people"),
+    path("c/<slug:slug>/manage/sites/", views.sites, name="sites"),
+    path("c/<slug:slug>/manage/audit/", views.audit, name="audit"),
+]

@@ -1,0 +1,291 @@
+"""The organizers' doors: each asks access, calls one service, answers with a page."""
+
+import re
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.views.decorators.http import require_GET, require_POST
+
+from assay.accounts.errors import AssayError, InvalidError, NotFoundError
+from assay.accounts.models import AuditEvent
+from assay.challenges import services as challenge_services
+from assay.challenges.access import (
+    get_organized_challenge,
+    get_organized_phase,
+    get_phase,
+    signed_in,
+    visible_challenges,
+)
+from assay.challenges.models import Challenge, Membership
+from assay.challenges.services import (
+    decide_membership,
+    embargo_results,
+    pause_phase,
+    publish_results,
+    resume_phase,
+)
+from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness, site_rows, testset_rows
+from assay.organizers.forms import NewChallengeForm
+from assay.organizers.logs import logs_of
+from assay.portal.submission_pages import submission_page
+from assay.runs.selectors import progress
+from assay.submissions import uploads
+from assay.submissions.access import get_organized_submission, get_upload
+from assay.submissions.models import Submission, Upload
+from assay.testsets.services import choose_testset, ingest_testset, push_challenge
+from assay.workflow import flow
+
+PAGE = 200
+SLUG = re.compile(r"^slug:\s*[\"']?([\w-]+)", re.MULTILINE)
+EXAMPLE = "slug: my-challenge\ntitle: My challenge\nprotocol:\n  use: flare22\nphases:\n  - slug: main\n    title: Main phase\n"
+
+
+def frame(challenge: Challenge, *, tab: str, **page: Any) -> dict[str, Any]:
+    """What the console's header and tabs need."""
+    pending = challenge.memberships.filter(status=Membership.Status.PENDING).count()
+    return {"challenge": challenge, "tab": tab, "pending_count": pending, **page}
+
+
+def new(request: HttpRequest) -> HttpResponse:
+    """Begin a challenge: from a few answers, or from a file."""
+    user = signed_in(request.user)
+    mine = visible_challenges(person=user).filter(memberships__user=user, memberships__role=Membership.Role.ORGANIZER)
+    page: dict[str, Any] = {"mine": mine, "form": NewChallengeForm()}
+    if "form" in request.POST:
+        form = NewChallengeForm(request.POST)
+        page["form"] = form
+        page["source"] = form.challenge_file() if form.is_valid() else ""
+    elif request.method == "POST":
+        outcome = _push(request, slug=None)
+        if isinstance(outcome, Challenge):
+            return redirect("organizers:overview", outcome.slug)
+        page.update(outcome)
+    return render(request, "organizers/new.html", page)
+
+
+def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, Any]:
+    """The pushed challenge, or what the page says instead (a plan, or what is wrong). A new challenge's slug is the file's."""
+    file = request.FILES.get("file")
+    source = file.read().decode(errors="replace") if file else request.POST.get("source", "")
+    is_dry_run = "apply" not in request.POST
+    slug = slug or ((named := SLUG.search(source)) and named[1]) or ""
+    try:
+        changes, challenge = push_challenge(
+            user=signed_in(request.user), slug=slug, source=source, is_dry_run=is_dry_run, now=timezone.now()
+        )
+    except AssayError as error:
+        return {"source": source, "error": error}
+    if challenge is not None and not is_dry_run:
+        messages.success(request, f"Applied: {len(changes)} change{'s' if len(changes) != 1 else ''}.")
+        return challenge
+    return {"source": source, "plan": [change.text for change in changes]}
+
+
+@require_GET
+def overview(request: HttpRequest, slug: str) -> HttpResponse:
+    """Readiness, phases, today's numbers, what needs you."""
+    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
+    now = timezone.now()
+    phases = phases_of(challenge, now=now)
+    page = frame(challenge, tab="overview", phases=phases, checks=readiness(challenge, phases))
+    page.update(numbers=numbers_of(challenge, now=now), needs=needs_of(challenge))
+    return render(request, "organizers/overview.html", page)
+
+
+@require_POST
+def publish_challenge(request: HttpRequest, slug: str) -> HttpResponse:
+    """Let everybody see it."""
+    challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    challenge_services.publish_challenge(challenge=challenge, user=user, now=timezone.now())
+    return redirect("organizers:overview", slug)
+
+
+def document(request: HttpRequest, slug: str) -> HttpResponse:
+    """The challenge file: check, then apply."""
+    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
+    newest = challenge.protocols.order_by("-version").first()
+    page = frame(challenge, tab="document", source=newest.source if newest else EXAMPLE)
+    if request.method == "POST":
+        outcome = _push(request, slug=slug)
+        if isinstance(outcome, Challenge):
+            return redirect("organizers:document", slug)
+        page.update(outcome)
+    page["versions"] = challenge.protocols.order_by("-version")
+    return render(request, "organizers/document.html", page)
+
+
+@require_POST
+def phase_action(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
+    """Publish, embargo, pause, resume."""
+    phase, user = get_organized_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
+    now = timezone.now()
+    match request.POST.get("action"):
+        case "publish":
+            publish_results(phase=phase, user=user, now=now)
+        case "embargo":
+            embargo_results(phase=phase, until=_moment(request.POST.get("until")), user=user, now=now)
+        case "pause":
+            pause_phase(phase=phase, user=user, now=now)
+        case "resume":
+            resume_phase(phase=phase, user=user, now=now)
+    return redirect("organizers:overview", slug)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return parse_datetime(text) if text else None
+
+
+def testsets(request: HttpRequest, slug: str) -> HttpResponse:
+    """Test sets: what they hold, what was checked, and a way to add one."""
+    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
+    page = frame(challenge, tab="testsets", phases=challenge.phases.all())
+    if request.method == "POST":
+        try:
+            _change_testsets(request, challenge)
+        except AssayError as error:
+            page["error"] = " ".join(part for part in (error.message, error.what_to_do) if part)
+        else:
+            return redirect("organizers:testsets", slug)
+    page["testsets"] = testset_rows(challenge)
+    return render(request, "organizers/testsets.html", page)
+
+
+def _change_testsets(request: HttpRequest, challenge: Challenge) -> None:
+    user, now = signed_in(request.user), timezone.now()
+    if request.POST.get("choose"):
+        phase = get_phase(person=user, challenge_slug=challenge.slug, phase_slug=request.POST["phase"])
+        testset = challenge.testsets.filter(pk=request.POST["choose"]).first()
+        if testset is None:
+            raise NotFoundError("There is no such test set.")
+        choose_testset(phase=phase, testset=testset, user=user, now=now)
+        return
+    upload = _uploaded(request)
+    ingest_testset(
+        challenge=challenge,
+        user=user,
+        archive_key=upload.key,
+        name=request.POST.get("name", ""),
+        is_public=bool(request.POST.get("is_public")),
+        phase_slugs=[slug for slug in [request.POST.get("phase", "")] if slug],
+        now=now,
+    )
+
+
+def _uploaded(request: HttpRequest) -> Upload:
+    """The archive: sent before in pieces, or, without JavaScript, with this form."""
+    user, now, file = signed_in(request.user), timezone.now(), request.FILES.get("archive")
+    if request.POST.get("upload_id"):
+        return get_upload(person=user, upload_id=UUID(request.POST["upload_id"]))
+    if file is None:
+        raise InvalidError(
+            "No archive was chosen.", expected="a .tar or .tar.gz with a manifest.csv", what_to_do="Choose a file."
+        )
+    upload = uploads.start_upload(
+        user=user,
+        filename=file.name or "testset.tar",
+        purpose=Upload.Purpose.TESTSET,
+        total_bytes=file.size or 0,
+        now=now,
+    )
+    return uploads.append(upload=upload, offset_bytes=0, stream=file, now=now)
+
+
+def submissions(request: HttpRequest, slug: str) -> HttpResponse:
+    """Every submission, and bulk actions."""
+    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
+    if request.method == "POST":
+        _act_on(request, challenge, ids=[UUID(value) for value in request.POST.getlist("chosen")])
+        return redirect(request.get_full_path())
+    search, status, phase_slug = (request.GET.get(key, "") for key in ("q", "status", "phase"))
+    rows = challenge.submissions.select_related("team", "phase")
+    if search:
+        rows = rows.filter(Q(name__icontains=search) | Q(team__name__icontains=search))
+    if status:
+        rows = rows.filter(status=status)
+    if phase_slug:
+        rows = rows.filter(phase__slug=phase_slug)
+    listed = list(rows[:PAGE])
+    found = progress([row.pk for row in listed])
+    for row in listed:
+        row.progress = found[row.pk] if found[row.pk].total else None  # type: ignore[attr-defined]  # for the template only
+    page = frame(challenge, tab="submissions", submissions=listed, q=search, status=status, phase_slug=phase_slug)
+    page.update(statuses=Submission.Status.values, phases=challenge.phases.all())
+    return render(request, "organizers/submissions.html", page)
+
+
+def _act_on(request: HttpRequest, challenge: Challenge, *, ids: list[UUID]) -> None:
+    user, now = signed_in(request.user), timezone.now()
+    mine = list(challenge.submissions.filter(pk__in=ids).values_list("pk", flat=True))
+    match request.POST.get("action"):
+        case "cancel":
+            stopped = sum(flow.cancel(submission_id=pk, by=user, now=now) for pk in mine)
+            messages.success(request, f"{stopped} of {len(mine)} will stop; the others had ended.")
+        case "rejudge":
+            evaluations = flow.rejudge(submission_ids=mine, by=user, now=now)
+            messages.success(
+                request,
+                f"{len(evaluations)} are being scored again; the leaderboard does not change until you activate them.",
+            )
+        case "disqualify":
+            for pk in mine:
+                flow.disqualify(submission_id=pk, reason=request.POST.get("reason", ""), by=user, now=now)
+            messages.success(request, "Disqualified. The team sees your reason.")
+
+
+def submission(request: HttpRequest, slug: str, submission_id: UUID) -> HttpResponse:
+    """One submission with everything: cases, logs, telemetry, decisions."""
+    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
+    found, _ = get_organized_submission(person=request.user, submission_id=submission_id)
+    if request.method == "POST":
+        _act_on(request, challenge, ids=[found.pk])
+        return redirect("organizers:submission", slug, found.pk)
+    view = submission_page(found, is_organizer=True, can_cancel=False, now=timezone.now())
+    page = frame(challenge, tab="submissions", submission=found, view=view, logs=logs_of(found))
+    return render(request, "organizers/submission.html", page)
+
+
+def people(request: HttpRequest, slug: str) -> HttpResponse:
+    """Who takes part, and who asks to."""
+    challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    if request.method == "POST":
+        membership = challenge.memberships.filter(pk=request.POST.get("membership", "0")).first()
+        if membership is None:
+            raise NotFoundError("There is no such person here.")
+        status = Membership.Status(request.POST.get("status", ""))
+        decide_membership(
+            membership=membership, status=status, reason=request.POST.get("reason", ""), user=user, now=timezone.now()
+        )
+        return redirect("organizers:people", slug)
+    memberships = challenge.memberships.select_related("user", "team").order_by("-status", "created_at")
+    return render(request, "organizers/people.html", frame(challenge, tab="people", memberships=memberships))
+
+
+def sites(request: HttpRequest, slug: str) -> HttpResponse:
+    """Third parties that evaluate on their own data."""
+    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
+    page = frame(
+        challenge, tab="sites", phases=challenge.phases.all(), origin=request.build_absolute_uri("/").rstrip("/")
+    )
+    page["sites"], page["boards"] = site_rows(challenge)
+    return render(request, "organizers/sites.html", page)
+
+
+@require_GET
+def audit(request: HttpRequest, slug: str) -> HttpResponse:
+    """Who did what, newest first."""
+    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
+    events = AuditEvent.objects.filter(challenge_slug=challenge.slug).order_by("-pk")
+    if (before := request.GET.get("before", "")).isdigit():
+        events = events.filter(pk__lt=int(before))
+    listed = list(events[: PAGE + 1])
+    page = frame(
+        challenge, tab="audit", events=listed[:PAGE], next_page=listed[PAGE - 1].pk if len(listed) > PAGE else None
+    )
+    return render(request, "organizers/audit.html", page)

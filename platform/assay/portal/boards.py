@@ -1,0 +1,208 @@
+"""The leaderboard as a page shows it: columns that sort by their address, rows with cells, the best value of each column bold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.urls import reverse
+
+from assay.leaderboards.selectors import Board, MetricColumn, Row
+
+FIXED_AFTER = (
+    ("failed_cases", "Failed cases", ""),
+    ("seconds_per_case", "Time per case", ""),
+    ("peak_memory_bytes", "Peak memory", ""),
+    ("created_at", "Submitted", ""),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One heading; its address sorts by it, and back."""
+
+    title: str
+    url: str
+    unit: str = ""
+    direction: str = ""
+    aria_sort: str = ""
+    is_number: bool = False
+    folds: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One metric of one row."""
+
+    mean: float | None
+    sd: float | None
+    is_best: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardRow:
+    """One submission."""
+
+    rank: float | None
+    interval: tuple[int, int] | None
+    team: str
+    name: str
+    url: str
+    is_own: bool
+    cells: tuple[Cell, ...]
+    failed_cases: int
+    case_count: int
+    seconds_per_case: float | None
+    peak_memory_bytes: int | None
+    created_at: datetime
+    unranked_because: str = ""
+    raw: Row = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardPage:
+    """What the template needs."""
+
+    columns: tuple[Column, ...] = ()
+    entries: tuple[BoardRow, ...] = ()
+    unranked: tuple[BoardRow, ...] = ()
+    views: tuple[tuple[str, str], ...] = ()
+    caption: str = ""
+    embargo_words: str = ""
+
+
+def board_page(board: Board, *, own_teams: set[str], search: str, sort: str, view: str) -> BoardPage:
+    """The page of one board: `sort` is a column name, with a leading minus for descending; `view` is `pooled` or `site:A`."""
+    if not board.is_visible:
+        return BoardPage(embargo_words=f"The ranking is not shown: {board.why_hidden}.")
+    rows = [_board_row(row, board=board, view=view, own_teams=own_teams) for row in board.entries]
+    wanted = search.casefold()
+    found = [row for row in rows if wanted in row.team.casefold() or wanted in row.name.casefold()]
+    ranked = sorted((row for row in found if row.rank is not None), key=_by_rank)
+    if sort.lstrip("-") not in ("", "rank"):
+        ranked = _sorted_by(ranked, board=board, sort=sort)
+    elif sort == "-rank":
+        ranked.reverse()
+    return BoardPage(
+        columns=tuple(_columns(board.metrics, sort=sort, search=search, view=view)),
+        entries=tuple(ranked),
+        unranked=tuple(row for row in found if row.rank is None),
+        views=_views(board.entries),
+        caption="Mean ± standard deviation over the hidden cases; failed cases count with the protocol's stated values. "
+        "A small range beside a rank is its 95 % interval over 1000 resamplings of the cases.",
+    )
+
+
+def board_table(page: BoardPage, metrics: Sequence[MetricColumn]) -> tuple[list[str], list[list[Any]]]:
+    """The same board as a flat table, for CSV and JSON."""
+    header = ["rank", "team", "algorithm"]
+    for metric in metrics:
+        header += [f"{metric.name}_mean", f"{metric.name}_sd"]
+    header += ["failed_cases", "case_count", "seconds_per_case", "peak_memory_bytes", "submitted_at"]
+    rows = []
+    for entry in (*page.entries, *page.unranked):
+        values = [value for cell in entry.cells for value in (cell.mean, cell.sd)]
+        rows.append(
+            [
+                *(entry.rank, entry.team, entry.name, *values, entry.failed_cases, entry.case_count),
+                *(entry.seconds_per_case, entry.peak_memory_bytes, entry.created_at.isoformat()),
+            ]
+        )
+    return header, rows
+
+
+def values_of(row: Row, metric: str, *, view: str) -> Mapping[str, Any]:
+    """`{mean, sd, n}` of a metric in one view: pooled, or one value of a breakdown (`site:A`)."""
+    found: Mapping[str, Any] = row.metrics.get(metric) or {}
+    if ":" in view:
+        attribute, _, value = view.partition(":")
+        found = (found.get(f"per_{attribute}") or {}).get(value) or {}
+    return found
+
+
+def _board_row(row: Row, *, board: Board, view: str, own_teams: set[str]) -> BoardRow:
+    cells = []
+    for metric in board.metrics:
+        values = values_of(row, metric.name, view=view)
+        mean = values.get("mean")
+        others = [
+            values_of(other, metric.name, view=view).get("mean") for other in board.entries if other.rank is not None
+        ]
+        known = [value for value in others if value is not None]
+        best = (max(known) if metric.direction == "max" else min(known)) if known else None
+        cells.append(
+            Cell(mean=mean, sd=values.get("sd"), is_best=mean is not None and mean == best and row.rank is not None)
+        )
+    interval = row.statistics.get("rank_interval")
+    return BoardRow(
+        rank=row.rank,
+        interval=(int(interval[0]), int(interval[1])) if interval else None,
+        team=row.team,
+        name=row.name,
+        url=reverse("portal:submission", args=[row.submission_id]) if row.team_slug in own_teams else row.url,
+        is_own=row.team_slug in own_teams,
+        cells=tuple(cells),
+        failed_cases=row.failed_cases,
+        case_count=row.case_count,
+        seconds_per_case=row.seconds_per_case,
+        peak_memory_bytes=row.peak_memory_bytes,
+        created_at=row.created_at,
+        unranked_because=str(row.statistics.get("unranked_because", "")) or "no scored case",
+        raw=row,
+    )
+
+
+def _by_rank(row: BoardRow) -> tuple[float, str]:
+    return (row.rank if row.rank is not None else float("inf"), row.team.casefold())
+
+
+def _sorted_by(rows: list[BoardRow], *, board: Board, sort: str) -> list[BoardRow]:
+    name, is_descending = sort.lstrip("-"), sort.startswith("-")
+    metric_names = [metric.name for metric in board.metrics]
+
+    def value(row: BoardRow) -> Any:
+        if name in metric_names:
+            return row.cells[metric_names.index(name)].mean
+        found = getattr(row, name if name in {"team", "name", *(column[0] for column in FIXED_AFTER)} else "rank")
+        return found.casefold() if isinstance(found, str) else found
+
+    known = sorted((row for row in rows if value(row) is not None), key=value, reverse=is_descending)
+    return known + [row for row in rows if value(row) is None]
+
+
+def _columns(metrics: Sequence[MetricColumn], *, sort: str, search: str, view: str) -> list[Column]:
+    def column(name: str, title: str, *, best_first: str = "", **more: Any) -> Column:
+        is_current = sort.lstrip("-") == name or (not sort and name == "rank")
+        is_descending = sort.startswith("-")
+        following = name if is_current and is_descending else f"-{name}" if is_current else f"{best_first}{name}"
+        aria = ("descending" if is_descending else "ascending") if is_current else ""
+        return Column(title=title, url=f"?sort={following}&q={search}&view={view}", aria_sort=aria, **more)
+
+    columns = [column("rank", "Rank"), column("team", "Team"), column("name", "Algorithm", folds=True)]
+    for position, metric in enumerate(metrics):
+        columns.append(
+            column(
+                metric.name,
+                metric.title,
+                best_first="-" if metric.direction == "max" else "",
+                unit=metric.unit,
+                direction=metric.direction,
+                is_number=True,
+                folds=position > 0,
+            )
+        )
+    for name, title, unit in FIXED_AFTER:
+        columns.append(column(name, title, unit=unit, is_number=name != "created_at", folds=True))
+    return columns
+
+
+def _views(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+    """Pooled, and every value of every breakdown that some row has."""
+    found = {}
+    for row in rows:
+        for values in row.metrics.values():
+            for key, parts in values.items():
+                if key.startswith("per_") and key not in ("per_label", "per_case") and isinstance(parts, Mapping):
+                    attribute = key.removeprefix("per_")
+                    found.update({f"{attribute}:{value}": f"{attribute} {value}" for value in parts})
+    return (("pooled", "all cases together"), *sorted(found.items())) if found else ()

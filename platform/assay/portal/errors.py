@@ -1,0 +1,82 @@
+"""Refusals as pages: what happened, whose side it is on, what to do, and an id to quote when it is ours."""
+
+import logging
+import uuid
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+
+from assay.accounts.errors import (
+    AssayError,
+    ConflictError,
+    LimitReachedError,
+    NotAllowedError,
+    NotFoundError,
+    NotSignedInError,
+)
+
+log = logging.getLogger(__name__)
+
+STATUS = {NotFoundError: 404, NotAllowedError: 403, ConflictError: 409, LimitReachedError: 429}
+WHOSE = {
+    "participant": "",
+    "organizer": "This is for the organizers to mend.",
+    "platform": "This is our fault, not yours.",
+}
+
+
+class RefusalsAsPages:
+    """Turns an `AssayError` that leaves a page's view into a page; the API has its own translation."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Django calls this for what a view raised; None leaves it to others."""
+        if isinstance(exception, NotSignedInError):
+            return HttpResponseRedirect(f"{reverse('portal:sign-in')}?{urlencode({'next': request.get_full_path()})}")
+        if not isinstance(exception, AssayError):
+            return None
+        status = next((code for kind, code in STATUS.items() if isinstance(exception, kind)), 400)
+        return error_page(
+            request,
+            status=status,
+            heading=exception.message,
+            what_to_do=exception.what_to_do,
+            whose=WHOSE[exception.fault],
+        )
+
+
+def error_page(
+    request: HttpRequest,
+    *,
+    status: int,
+    heading: str,
+    message: str = "",
+    what_to_do: str = "",
+    whose: str = "",
+    error_id: str = "",
+) -> HttpResponse:
+    """The one page for everything that went wrong."""
+    words = {"heading": heading, "message": message, "what_to_do": what_to_do, "whose": whose, "error_id": error_id}
+    return render(request, "portal/error.html", words, status=status)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
+    """No such address."""
+    return error_page(
+        request, status=404, heading="There is no such page.", what_to_do="Look at the list of challenges."
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """A bug of ours; the id finds it in the log."""
+    error_id = uuid.uuid4().hex[:8]
+    log.error("page.failed", extra={"error_id": error_id, "path": request.path})
+    return error_page(request, status=500, heading="Something broke here.", whose=WHOSE["platform"], error_id=error_id)

@@ -1,0 +1,155 @@
+"""The facts table of a phase's rules, filled in from the protocol document that runs: never typed by hand."""
+
+from dataclasses import dataclass
+
+from assay.challenges.models import Phase
+from assay.evaluations.selectors import release_of
+from evaluator.conventions import Situation
+from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol, load_protocol
+
+SITUATIONS = {
+    Situation.BOTH_EMPTY: "Structure absent, and none predicted",
+    Situation.REFERENCE_EMPTY: "Structure absent, but something predicted",
+    Situation.PREDICTION_EMPTY: "Structure present, nothing predicted",
+    Situation.FAILED: "No usable prediction: time limit, crash, missing or unusable file",
+}
+RELEASES = {
+    "verdict_only": "a verdict only, until the organizers publish",
+    "aggregate": "averages over the hidden cases",
+    "per_case": "averages and every case's values",
+    "ladder": "your best score, updated only when clearly better (the ladder)",
+}
+SCHEMES = {
+    "mean_of_ranks": "every team is ranked on each metric; the mean of its ranks decides, smallest first",
+    "median_of_ranks": "every team is ranked on each metric; the median of its ranks decides, smallest first",
+    "sum_of_ranks": "every team is ranked on each metric; the sum of its ranks decides, smallest first",
+    "value": "the aggregated value decides",
+    "significance": "a team ranks by how many others it beats significantly",
+    "borda": "teams collect Borda points on each metric",
+    "lexicographic": "metrics are compared in order; the next one breaks ties",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFact:
+    """One structure."""
+
+    name: str
+    values: str
+    tolerance_mm: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricFact:
+    """One metric as this protocol computes it."""
+
+    title: str
+    unit: str
+    direction: str
+    definition: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConventionFact:
+    """What each metric is worth in one situation."""
+
+    words: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactSheet:
+    """Everything that decides a score in one phase."""
+
+    phase: Phase
+    protocol_version: int
+    protocol_sha256: str
+    warnings: tuple[str, ...]
+    labels: tuple[LabelFact, ...]
+    metrics: tuple[MetricFact, ...]
+    conventions: tuple[ConventionFact, ...]
+    ranking_words: str
+    limits: tuple[tuple[str, str], ...]
+    tree: str
+
+
+def fact_sheet(phase: Phase) -> FactSheet:
+    """The sheet of one phase, from its protocol version."""
+    protocol = load_protocol(phase.protocol.document)
+    return FactSheet(
+        phase=phase,
+        protocol_version=phase.protocol.version,
+        protocol_sha256=phase.protocol.sha256,
+        warnings=tuple(str(fact) for fact in protocol.document.get("unconfirmed", ())),
+        labels=tuple(_label_fact(label) for label in protocol.labels),
+        metrics=tuple(_metric_fact(metric) for metric in protocol.metrics),
+        conventions=tuple(_convention_fact(protocol, situation) for situation in Situation),
+        ranking_words=ranking_words(protocol),
+        limits=_limits(protocol),
+        tree=container_tree(protocol),
+    )
+
+
+def release_words(phase: Phase) -> str:
+    """What participants get to see, and when."""
+    mode = release_of(phase.protocol)
+    return RELEASES.get(mode, mode)
+
+
+def ranking_words(protocol: Protocol) -> str:
+    """The ranking in words."""
+    scheme = protocol.ranking.get("scheme", {})
+    kind = scheme.get("type", "mean_of_ranks") if isinstance(scheme, dict) else str(scheme)
+    words = SCHEMES.get(kind, kind.replace("_", " "))
+    return f"{words[0].upper()}{words[1:]}. Equal teams share a rank and the next rank is skipped."
+
+
+def container_tree(protocol: Protocol) -> str:
+    """What the container finds and has to write, with one example name."""
+    resources = protocol.resources
+    lines = [f"{resources.input_mount}/  (read-only)"]
+    lines += [f"  {i.file.format(case='case')}{'' if i.required else '  (may be missing)'}" for i in protocol.inputs]
+    lines.append(f"{resources.output_mount}/")
+    structures = [label.name for label in protocol.labels]
+    for wanted in protocol.outputs:
+        names = structures if wanted.kind is OutputKind.MASK_PER_STRUCTURE else structures[:1]
+        lines.extend(f"  {wanted.file.format(case='case', structure=name)}" for name in names)
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _label_fact(label: LabelSpec) -> LabelFact:
+    values = ", ".join(str(value) for value in label.values)
+    if label.channel is not None:
+        values = f"channel {label.channel}"
+    return LabelFact(name=label.name, values=values, tolerance_mm=label.tolerance_mm)
+
+
+def _metric_fact(spec: MetricSpec) -> MetricFact:
+    metric = spec.metric
+    options = ", ".join(f"{key} {value}" for key, value in spec.options.items() if value is not None)
+    rounded = f" Rounded to {spec.rounding} digits." if spec.rounding is not None else ""
+    definition = f"{metric.definition}{f' ({options})' if options else ''}{rounded}"
+    return MetricFact(title=metric.title, unit=metric.unit, direction=str(metric.direction), definition=definition)
+
+
+def _convention_fact(protocol: Protocol, situation: Situation) -> ConventionFact:
+    worths = [protocol.conventions.worth(situation, metric_id=spec.id) for spec in protocol.metrics]
+    values = tuple(
+        "not counted" if worth is None else f"{worth:g}" if isinstance(worth, float | int) else worth
+        for worth in worths
+    )
+    return ConventionFact(words=SITUATIONS[situation], values=values)
+
+
+def _limits(protocol: Protocol) -> tuple[tuple[str, str], ...]:
+    resources = protocol.resources
+    return (
+        ("Time", f"{resources.wall_seconds:g} s"),
+        ("Memory", f"{resources.memory_mb} MB"),
+        ("Processors", str(resources.cpus)),
+        ("GPUs", str(resources.gpus) if resources.gpus else "none"),
+        ("Shared memory", f"{resources.shm_mb} MB"),
+        ("Temporary files (/tmp)", f"{resources.tmp_mb} MB"),
+        ("Output", f"{resources.output_mb} MB"),
+        ("One container per", "case" if resources.run_mode == "case" else resources.run_mode),
+    )

@@ -1,0 +1,59 @@
+"""What people type in: checked for shape here, for meaning in the services."""
+
+from django import forms
+from django.contrib.auth.forms import AuthenticationForm
+
+
+class SignUpForm(forms.Form):
+    """A new account."""
+
+    username = forms.CharField(label="User name", max_length=60, help_text="Letters, digits and @ . + - _")
+    display_name = forms.CharField(label="Name others see", max_length=80)
+    email = forms.EmailField(label="E-mail", help_text="Shown to organizers of challenges you join, to nobody else.")
+    password = forms.CharField(label="Password", widget=forms.PasswordInput, help_text="At least 10 characters.")
+    next = forms.CharField(widget=forms.HiddenInput, required=False)
+
+
+class SignInForm(AuthenticationForm):
+    """Django's own, with our words."""
+
+    next = forms.CharField(widget=forms.HiddenInput, required=False)
+
+
+class TeamForm(forms.Form):
+    """A new team."""
+
+    name = forms.CharField(max_length=80)
+    institution = forms.CharField(max_length=120, required=False)
+
+
+class TokenForm(forms.Form):
+    """A new API token."""
+
+    name = forms.CharField(max_length=80)
+    days = forms.IntegerField(min_value=1, max_value=365)
+
+
+class SubmitForm(forms.Form):
+    """A submission: its words, and its archive either as an upload already made or as a file in this request."""
+
+    name = forms.CharField(label="Algorithm name", max_length=120, help_text="Shown on the leaderboard.")
+    description = forms.CharField(label="Description", required=False, widget=forms.Textarea(attrs={"rows": 3}))
+    url = forms.URLField(label="Code or paper", required=False, assume_scheme="https")
+    archive = forms.FileField(label="Archive", required=False)
+    upload_id = forms.UUIDField(widget=forms.HiddenInput, required=False)
+
+    def __init__(self, *args: object, is_container: bool, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to Django as they came
+        self.fields["archive"].help_text = (
+            "From docker save, or an OCI layout; .tar, .tar.gz or .tar.zst."
+            if is_container
+            else "A zip with one file per case."
+        )
+
+    def clean(self) -> dict[str, object]:
+        """An archive has to come one way or the other."""
+        cleaned = super().clean() or {}
+        if not cleaned.get("upload_id") and not cleaned.get("archive"):
+            self.add_error("archive", "Choose a file.")
+        return cleaned

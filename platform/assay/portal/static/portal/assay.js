@@ -1,0 +1,123 @@
+// The little that the pages need beyond HTML and htmx: times in the reader's zone, copy buttons, charts, uploads, the viewer.
+// Every page works without it, except resuming uploads, charts (a table stands under each) and the volume viewer.
+
+const each = (selector, action, root = document) => root.querySelectorAll(selector).forEach(action);
+
+function showLocalTimes(root = document) {
+  const format = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+  each("time[datetime]", (time) => { time.title = `${format.format(new Date(time.dateTime))} (your time)`; }, root);
+}
+
+function offerCopying() {
+  each("[data-copy]", (button) => {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      const words = button.textContent;
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = words; }, 1500);
+    });
+  });
+}
+
+function drawCharts(root = document) {
+  each("[data-chart]", (box) => {
+    if (box.childElementCount || !window.uPlot) return;
+    const chart = JSON.parse(document.getElementById(box.dataset.chart).textContent);
+    const style = getComputedStyle(document.documentElement);
+    const colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"]; // Okabe–Ito
+    const axis = { stroke: style.getPropertyValue("--quiet") || "#777", grid: { stroke: "rgba(128,128,128,.25)" } };
+    const series = [{ label: chart.x_label }].concat(
+      chart.series.map((name, i) => ({ label: name, stroke: colours[i % colours.length], width: 2, dash: chart.limits?.includes(i) ? [6, 4] : undefined })));
+    new window.uPlot({ width: box.clientWidth, height: box.clientHeight - 40, scales: { x: { time: false } },
+      axes: [{ ...axis, label: chart.x_label }, { ...axis, label: chart.y_label, size: 64 }], series }, chart.data, box);
+  }, root);
+}
+
+function bytes(count) {
+  for (const unit of ["B", "KiB", "MiB", "GiB"]) {
+    if (count < 1024 || unit === "GiB") return `${count.toFixed(unit === "B" ? 0 : 1)} ${unit}`;
+    count /= 1024;
+  }
+}
+
+// A form with data-upload sends its file in resumable chunks first, then submits itself with the upload's id instead of the file.
+function takeUploads() {
+  each("form[data-upload]", (form) => {
+    if (!window.tus) return;
+    const file = form.querySelector("input[type=file]"), panel = form.querySelector("[data-upload-panel]");
+    const bar = panel.querySelector("progress"), words = panel.querySelector("[data-words]"), pause = panel.querySelector("[data-pause]");
+    const token = form.querySelector("[name=csrfmiddlewaretoken]").value;
+    let upload = null, started = 0, startedAt = 0;
+    window.addEventListener("beforeunload", (event) => { if (upload && !pause.hidden) event.preventDefault(); });
+    pause.addEventListener("click", () => {
+      if (pause.dataset.paused) { upload.start(); delete pause.dataset.paused; pause.textContent = "Pause"; startedAt = 0; }
+      else { upload.abort(); pause.dataset.paused = "yes"; pause.textContent = "Resume"; words.textContent += ": paused"; }
+    });
+    form.addEventListener("submit", async (event) => {
+      const chosen = file.files[0];
+      if (!chosen || form.elements.upload_id.value) return;
+      event.preventDefault();
+      panel.hidden = false; pause.hidden = false;
+      form.querySelector("[type=submit]").disabled = true;
+      upload = new window.tus.Upload(chosen, {
+        endpoint: form.dataset.upload, chunkSize: 16 * 2 ** 20, retryDelays: [0, 1000, 3000, 5000, 10000, 20000],
+        metadata: { filename: chosen.name, purpose: form.dataset.purpose }, headers: { "X-CSRFToken": token }, removeFingerprintOnSuccess: true,
+        onProgress(sent, total) {
+          if (!startedAt) { startedAt = Date.now(); started = sent; }
+          const speed = (sent - started) / Math.max(1, (Date.now() - startedAt) / 1000), left = speed ? (total - sent) / speed : 0;
+          bar.max = total; bar.value = sent;
+          words.textContent = `${bytes(sent)} of ${bytes(total)}` + (speed ? `, ${bytes(speed)}/s, about ${Math.ceil(left)} s left` : "");
+        },
+        onError(error) {
+          const answer = error.originalResponse?.getBody();
+          let message = error.message;
+          try { const { error: told } = JSON.parse(answer); message = `${told.message} ${told.what_to_do ?? ""}`; } catch { /* not ours: the network's own words */ }
+          words.textContent = `Upload stopped: ${message} Nothing is lost: choose the same file and submit again to continue.`;
+          pause.hidden = true;
+          form.querySelector("[type=submit]").disabled = false;
+        },
+        onSuccess() {
+          form.elements.upload_id.value = upload.url.split("/").filter(Boolean).pop();
+          file.disabled = true; pause.hidden = true; words.textContent = "Received. Checking…";
+          form.requestSubmit();
+        },
+      });
+      const earlier = await upload.findPreviousUploads();
+      if (earlier.length) { upload.resumeFromPreviousUpload(earlier[0]); words.textContent = "Continuing an earlier upload of this file…"; }
+      upload.start();
+    });
+  });
+}
+
+// NiiVue is 2 MB: it is fetched only when somebody asks to look.
+function offerViewer() {
+  each("[data-viewer]", (button) => {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const wanted = JSON.parse(button.dataset.viewer), canvas = document.getElementById(button.dataset.canvas);
+      const probe = document.createElement("canvas").getContext("webgl2");
+      if (!probe) { button.replaceWith("This browser has no WebGL 2, which the viewer needs; the picture above shows the same case."); return; }
+      button.disabled = true; button.textContent = "Loading…";
+      await new Promise((done, failed) => {
+        const script = Object.assign(document.createElement("script"), { src: button.dataset.library, onload: done, onerror: failed });
+        document.head.append(script);
+      });
+      canvas.hidden = false;
+      const view = new window.niivue.Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true });
+      await view.attachToCanvas(canvas);
+      await view.loadVolumes(wanted.volumes);
+      wanted.volumes.forEach((volume, i) => { if (volume.labels) view.volumes[i].setColormapLabel(volume.labels); });
+      view.updateGLVolume();
+      view.setSliceType(view.sliceTypeMultiplanar);
+      button.remove();
+      canvas.dataset.ready = "yes";
+    });
+  });
+}
+
+showLocalTimes(); offerCopying(); drawCharts(); takeUploads(); offerViewer();
+document.body.addEventListener("htmx:afterSettle", () => { showLocalTimes(); drawCharts(); });
+const mark = () => document.querySelector("[data-live-mark]");
+document.body.addEventListener("htmx:sendError", () => { if (mark()) mark().textContent = "Live updates paused, retrying"; });
+document.body.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful && mark()) mark().textContent = "live"; });

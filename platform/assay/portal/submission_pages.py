@@ -1,0 +1,261 @@
+"""One submission as its page shows it, for its team and for organizers: steps, cases, scores, telemetry, logs.
+
+What a participant may see before the phase is published follows the protocol's `release`: a closed phase shows the verdict
+only, without cases, counts, durations or exit codes.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from assay.evaluations.selectors import CaseScoreRow, case_scores, receipt, released_summary
+from assay.leaderboards.selectors import MetricColumn, metric_columns
+from assay.portal.cards import may_see_progress
+from assay.portal.templatetags.assay import GLYPHS, TONES, verdict_words
+from assay.runs.selectors import CaseRow, Progress, case_progress, progress, waiting
+from assay.submissions.lifecycle import FINAL
+from assay.submissions.models import Submission
+
+STEPS = (
+    ("received", "Received"),
+    ("checking", "Checked"),
+    ("queued", "Queued"),
+    ("running", "Run"),
+    ("scoring", "Scored"),
+    ("done", "Ranked"),
+)
+PREDICTION_STEPS = tuple(step for step in STEPS if step[0] not in ("queued", "running"))
+WHOSE = {
+    "participant": "",
+    "organizer": "The organizers have to act.",
+    "platform": "Not your fault: no attempt was used.",
+}
+Status = Submission.Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One of the stepper's steps: `tone` is past, now, broken or empty."""
+
+    words: str
+    tone: str
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseCell:
+    """One case as a coloured, lettered square."""
+
+    glyph: str
+    tone: str
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreCell:
+    """One metric of one structure."""
+
+    mean: float | None
+    sd: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow:
+    """One structure."""
+
+    label: str
+    cells: tuple[ScoreCell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseTableRow:
+    """One case in numbers."""
+
+    name: str
+    verdict: str
+    reason: str
+    values: tuple[float | None, ...]
+    seconds: float | None
+    peak_memory_bytes: int | None
+    cpu_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionPage:
+    """What the template needs."""
+
+    steps: tuple[Step, ...]
+    glyph: str
+    is_active: bool
+    poll_seconds: int
+    version: str
+    banner: str
+    banner_tone: str
+    whose: str
+    progress: Progress
+    eta_seconds: float | None
+    queue_position: int | None
+    waits_because: str
+    cells: tuple[CaseCell, ...]
+    metrics: tuple[MetricColumn, ...]
+    score_rows: tuple[ScoreRow, ...]
+    case_rows: tuple[CaseTableRow, ...]
+    intake: tuple[tuple[str, Any], ...]
+    intake_warnings: tuple[str, ...]
+    rank: float | None
+    can_cancel: bool
+    has_receipt: bool
+
+
+def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: bool, now: datetime) -> SubmissionPage:
+    """Everything this viewer may see of the submission. About nine queries, whatever the number of cases."""
+    is_active = submission.status not in FINAL
+    sees_cases = is_organizer or may_see_progress(submission)
+    rows = case_progress(submission.pk) if sees_cases else []
+    found = progress([submission.pk])[submission.pk] if sees_cases else Progress()
+    line = waiting(submission, now=now)
+    summary = released_summary(submission, is_organizer=is_organizer, now=now)
+    scores = case_scores(submission, is_organizer=is_organizer, now=now)
+    metrics = tuple(metric_columns(submission.protocol.document)) if summary else ()
+    entry = getattr(submission, "entry", None)
+    return SubmissionPage(
+        steps=_steps(submission),
+        glyph=GLYPHS.get(submission.status, "•"),
+        is_active=is_active,
+        poll_seconds=2 if submission.status != Status.QUEUED else 5,
+        version=_version(submission, found),
+        banner=submission.verdict_text,
+        banner_tone=_tone(submission),
+        whose=WHOSE.get(submission.fault, ""),
+        progress=found,
+        eta_seconds=line.eta_seconds,
+        queue_position=line.position,
+        waits_because=line.why,
+        cells=tuple(_cell(row) for row in rows),
+        metrics=metrics,
+        score_rows=_score_rows(summary, metrics) if summary else (),
+        case_rows=_case_rows(rows, scores, metrics, is_organizer=is_organizer),
+        intake=_intake(submission),
+        intake_warnings=tuple(submission.image.report.get("warnings", ())) if submission.image else (),
+        rank=entry.rank if entry is not None and summary else None,
+        can_cancel=is_active and can_cancel,
+        has_receipt=bool(scores is not None and receipt(submission)),
+    )
+
+
+def _tone(submission: Submission) -> str:
+    if submission.status == Status.DONE:
+        return "good" if submission.verdict in ("", "ok") else ""
+    return "bad" if submission.status == Status.FAILED else ""
+
+
+def page_version(submission: Submission, *, is_organizer: bool) -> str:
+    """Changes when the page would: what an unchanged poll is answered by (304-like, with 204)."""
+    found = progress([submission.pk])[submission.pk] if is_organizer or may_see_progress(submission) else Progress()
+    return _version(submission, found)
+
+
+def _version(submission: Submission, found: Progress) -> str:
+    seen = (submission.status, submission.verdict_text, found, submission.image and submission.image.status)
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
+
+
+def _steps(submission: Submission) -> tuple[Step, ...]:
+    steps = STEPS if submission.predictions_id is None else PREDICTION_STEPS
+    names = [name for name, _ in steps]
+    if submission.status in FINAL and submission.status != Status.DONE:
+        word = "Cancelled" if submission.status == Status.CANCELLED else "Failed"
+        return (
+            Step(words="Received", tone="past", at=submission.created_at),
+            Step(words=word, tone="broken", at=submission.finished_at),
+        )
+    current = names.index(submission.status) if submission.status in names else 0
+    if submission.status == Status.DONE:
+        current = len(names)
+    tones = ["past" if i < current else "now" if i == current else "" for i in range(len(names))]
+    moments = {"received": submission.created_at, "done": submission.finished_at}
+    return tuple(
+        Step(words=words, tone=tone, at=moments.get(name)) for (name, words), tone in zip(steps, tones, strict=True)
+    )
+
+
+def _cell(row: CaseRow) -> CaseCell:
+    what = row.verdict if row.verdict and row.status in ("done", "failed") else row.status
+    tone = TONES.get(what) or ("bad" if row.status == "failed" else "")
+    words = f"Case {row.position + 1}: {verdict_words(row.verdict) or row.status}"
+    return CaseCell(glyph=GLYPHS.get(what, "✗" if row.status == "failed" else "•"), tone=tone, words=words)
+
+
+def _score_rows(summary: dict[str, Any], metrics: Sequence[MetricColumn]) -> tuple[ScoreRow, ...]:
+    def cell(values: dict[str, Any]) -> ScoreCell:
+        return ScoreCell(mean=values.get("mean"), sd=values.get("sd"))
+
+    labels = list(
+        dict.fromkeys(label for metric in metrics for label in summary.get(metric.name, {}).get("per_label", {}))
+    )
+    rows = [
+        ScoreRow(
+            label=label, cells=tuple(cell(summary.get(m.name, {}).get("per_label", {}).get(label, {})) for m in metrics)
+        )
+        for label in labels
+    ]
+    overall = ScoreRow(label="All structures", cells=tuple(cell(summary.get(m.name, {})) for m in metrics))
+    return (*rows, overall)
+
+
+def _case_rows(
+    runs: Sequence[CaseRow],
+    scores: Sequence[CaseScoreRow] | None,
+    metrics: Sequence[MetricColumn],
+    *,
+    is_organizer: bool,
+) -> tuple[CaseTableRow, ...]:
+    """One row per scored case, worst first metric on top; before scoring, organizers see the runs alone."""
+    by_case = {row.case_id: row for row in runs if row.case_id}
+    if scores is None:
+        return (
+            tuple(_case_row(row.case_id or f"case {row.position + 1}", row, ()) for row in runs) if is_organizer else ()
+        )
+    rows = []
+    for scored in scores:
+        values = tuple(
+            _mean([value for _, metric, value, _ in scored.scores if metric == column.name]) for column in metrics
+        )
+        rows.append(_case_row(scored.case_id, by_case.get(scored.case_id), values))
+    sign = -1 if metrics and metrics[0].direction == "min" else 1
+    return tuple(
+        sorted(rows, key=lambda row: sign * (row.values[0] if row.values and row.values[0] is not None else 0))
+    )
+
+
+def _case_row(name: str, run: CaseRow | None, values: tuple[float | None, ...]) -> CaseTableRow:
+    return CaseTableRow(
+        name=name,
+        verdict=(run.verdict or run.status) if run else "ok",
+        reason=run.reason.replace("_", " ") if run else "",
+        values=values,
+        seconds=run.seconds if run else None,
+        peak_memory_bytes=run.peak_memory_bytes if run else None,
+        cpu_seconds=getattr(run, "cpu_seconds", None),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _intake(submission: Submission) -> tuple[tuple[str, Any], ...]:
+    report: dict[str, Any] = submission.image.report if submission.image else {}
+    wanted = {
+        "architecture": "Architecture",
+        "base_os": "Base system",
+        "entrypoint": "Starts",
+        "user": "User",
+        "layers": "Layers",
+    }
+    facts = [(words, report[key]) for key, words in wanted.items() if report.get(key) not in (None, "", [])]
+    facts += [(name, version) for name, version in (report.get("versions") or {}).items()]
+    return tuple((name, " ".join(value) if isinstance(value, list) else value) for name, value in facts)

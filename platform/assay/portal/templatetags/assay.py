@@ -1,0 +1,168 @@
+"""How values look on our pages: moments with zone and relative time, durations, sizes, numbers, statuses."""
+
+from datetime import datetime, timedelta
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from markdown import markdown as render_markdown
+from nh3 import clean as clean_html
+
+register = template.Library()
+
+GLYPHS = {
+    "received": "○", "checking": "◔", "queued": "◷", "waiting": "◷", "running": "◑", "scoring": "◕", "review": "◕",
+    "done": "✓", "ok": "✓", "accepted": "✓", "released": "✓", "active": "✓", "published": "✓", "open": "✓",
+    "failed": "✗", "rejected": "✗", "declined": "✗", "banned": "✗", "quarantined": "✗",
+    "cancelled": "⊘", "removed": "⊘", "closed": "⊘", "archived": "⊘",
+}  # fmt: skip
+TONES = {
+    "done": "good", "ok": "good", "accepted": "good", "released": "good", "active": "good", "published": "good",
+    "open": "good", "failed": "bad", "rejected": "bad", "declined": "bad", "banned": "bad", "quarantined": "bad",
+    "running": "live", "scoring": "live", "checking": "live",
+}  # fmt: skip
+VERDICTS = {
+    "ok": "OK",
+    "cancelled": "Cancelled",
+    "infrastructure": "Platform fault",
+    "image_invalid": "Image refused",
+    "timeout": "Time limit",
+    "out_of_memory": "Memory limit",
+    "output_too_large": "Output too big",
+    "nonzero_exit": "Crashed",
+    "output_missing": "No output",
+    "output_invalid": "Unusable output",
+    "unrun": "Not run",
+}
+
+
+@register.filter
+def verdict_words(verdict: str) -> str:
+    """A verdict as people read it."""
+    return VERDICTS.get(verdict, verdict.replace("_", " ").capitalize() if verdict else "")
+
+
+@register.simple_tag
+def chip(status: str, words: str = "") -> SafeString:
+    """A status as text, glyph and colour together, so that none of the three is needed alone."""
+    tone = TONES.get(status, "calm" if status in GLYPHS else "bad")
+    label = words or VERDICTS.get(status) or status.replace("_", " ")
+    return format_html(
+        '<span class="chip {}"><span aria-hidden="true">{}</span> {}</span>', tone, GLYPHS.get(status, "•"), label
+    )
+
+
+@register.filter
+def duration(value: float | timedelta | None) -> str:
+    """Seconds in words a person says: 4.2 s, 3 min 20 s, 2 h 5 min, 3 days 4 h."""
+    if value is None:
+        return "–"
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if seconds < 0:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min" + (f" {rest} s" if rest and minutes < 10 else "")
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h" + (f" {minutes} min" if minutes else "")
+    days, hours = divmod(hours, 24)
+    return f"{days} days" + (f" {hours} h" if hours and days < 7 else "")
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """`in 3 h` or `12 min ago`."""
+    gap = (moment - now).total_seconds()
+    if abs(gap) < 5:
+        return "now"
+    return f"in {duration(gap)}" if gap > 0 else f"{duration(-gap)} ago"
+
+
+@register.simple_tag
+def moment(value: datetime | None, missing: str = "–") -> SafeString | str:
+    """Absolute with zone and relative at once; the browser adds the viewer's own zone as a tooltip."""
+    if value is None:
+        return missing
+    here = timezone.localtime(value)
+    return format_html(
+        '<time datetime="{}">{} <span class="quiet">({})</span></time>',
+        value.isoformat(),
+        f"{here:%a %-d %b %Y, %H:%M} {here.tzname()}",
+        relative(value, timezone.now()),
+    )
+
+
+@register.simple_tag
+def ago(value: datetime | None, missing: str = "–") -> SafeString | str:
+    """Relative only, for tables; the absolute time is in the tooltip."""
+    if value is None:
+        return missing
+    here = timezone.localtime(value)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        value.isoformat(),
+        f"{here:%Y-%m-%d %H:%M} {here.tzname()}",
+        relative(value, timezone.now()),
+    )
+
+
+@register.filter
+def in_bytes(value: float | None) -> str:
+    """A size in binary units, as memory limits are given."""
+    if value is None:
+        return "–"
+    size = float(value)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+@register.filter
+def score(value: float | None, digits: int = 3) -> str:
+    """A metric value; an undefined one says so and is never shown as 0 or blank."""
+    return "undefined" if value is None else f"{value:.{digits}f}"
+
+
+@register.filter
+def short(digest: str) -> str:
+    """The first twelve characters of a digest."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+@register.filter
+def middle(name: str, length: int = 40) -> str:
+    """A file name cut in the middle: its end says what it is."""
+    if len(name) <= length:
+        return name
+    half = (length - 1) // 2
+    return f"{name[:half]}…{name[-half:]}"
+
+
+@register.filter
+def item(mapping: dict[str, object], key: str) -> object:
+    """`mapping[key]`, or None: templates have no subscript."""
+    return mapping.get(key) if isinstance(mapping, dict) else None
+
+
+@register.filter
+def markdown(text: str) -> SafeString:
+    """Organizers' Markdown, sanitised: no script, no style, links without referrer."""
+    html = render_markdown(text or "", extensions=["tables", "fenced_code"])
+    return mark_safe(clean_html(html, link_rel="noopener noreferrer nofollow"))  # noqa: S308 - sanitised on this line
+
+
+@register.simple_tag(takes_context=True)
+def query(context: dict[str, object], **changes: str | None) -> str:
+    """This page's query string with some keys changed or (None) removed: filters live in the URL."""
+    parameters = context["request"].GET.copy()  # type: ignore[attr-defined]  # the request context processor is always on
+    for key, value in changes.items():
+        parameters.pop(key, None) if value is None else parameters.__setitem__(key, value)
+    encoded: str = parameters.urlencode()
+    return f"?{encoded}" if encoded else "?"

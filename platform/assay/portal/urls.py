@@ -1,0 +1,30 @@
+"""Where the participants' pages live."""
+
+from django.urls import path
+
+from assay.portal.views import challenge, people, site, submission
+
+app_name = "portal"
+urlpatterns = [
+    path("", site.home, name="home"),
+    path("help/", site.help_page, name="help"),
+    path("theme/", site.theme, name="theme"),
+    path("submissions/", site.my_submissions, name="my-submissions"),
+    path("signup/", people.sign_up, name="sign-up"),
+    path("login/", people.sign_in, name="sign-in"),
+    path("logout/", people.sign_out, name="sign-out"),
+    path("account/", people.account, name="account"),
+    path("account/tokens/<uuid:token_id>/revoke/", people.revoke, name="revoke-token"),
+    path("teams/", people.teams, name="teams"),
+    path("teams/<slug:slug>/invite/", people.invite, name="invite"),
+    path("invites/<str:secret>/", people.accept, name="accept-invite"),
+    path("c/<slug:slug>/", challenge.overview, name="challenge"),
+    path("c/<slug:slug>/rules/", challenge.rules, name="rules"),
+    path("c/<slug:slug>/join/", challenge.join, name="join"),
+    path("c/<slug:slug>/p/<slug:phase_slug>/", challenge.phase_page, name="phase"),
+    path("c/<slug:slug>/p/<slug:phase_slug>/submit/", submission.submit, name="submit"),
+    path("c/<slug:slug>/p/<slug:phase_slug>/leaderboard/", challenge.board, name="leaderboard"),
+    path("s/<uuid:submission_id>/", submission.detail, name="submission"),
+    path("s/<uuid:submission_id>/live/", submission.live, name="submission-live"),
+    path("s/<uuid:submission_id>/cancel/", submission.cancel, name="cancel"),
+]

@@ -1,0 +1,138 @@
+"""A challenge's own pages: overview, rules, phase, leaderboard, joining."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from assay.accounts.selectors import teams_of
+from assay.challenges.access import get_challenge, get_phase, is_organizer, membership_of, signed_in
+from assay.challenges.models import Challenge, Phase
+from assay.challenges.services import join_challenge
+from assay.leaderboards.selectors import leaderboard
+from assay.portal.boards import board_page, board_table
+from assay.portal.cards import with_progress
+from assay.portal.facts import fact_sheet, release_words
+from assay.portal.tables import table_file
+from assay.portal.windows import challenge_status, with_status
+from assay.runs.selectors import queue_facts
+from assay.submissions.selectors import eligibility_of, submission_list
+from assay.testsets.models import TestSet
+
+TOP = 5
+
+
+def frame(
+    request: HttpRequest, challenge: Challenge, *, tab: str, phase: Phase | None = None, **page: Any
+) -> dict[str, Any]:
+    """What the header and tabs of every page of a challenge need."""
+    now = timezone.now()
+    phases = with_status(challenge.phases.select_related("protocol"), now=now)
+    if phase is not None:
+        phase = next((p for p in phases if p.pk == phase.pk), phase)
+    return {
+        "challenge": challenge,
+        "phases": phases,
+        "phase": phase,
+        "tab": tab,
+        "challenge_status": challenge_status(challenge, phases, now=now),
+        "membership": membership_of(person=request.user, challenge=challenge),
+        "can_manage": is_organizer(person=request.user, challenge=challenge),
+        **page,
+    }
+
+
+@require_GET
+def overview(request: HttpRequest, slug: str) -> HttpResponse:
+    """What it is about, its phases, who leads, and your next step."""
+    challenge = get_challenge(person=request.user, slug=slug)
+    page = frame(request, challenge, tab="overview")
+    boards = [leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now()) for phase in page["phases"]]
+    page["boards"] = [
+        {"phase": board.phase, "rows": [row for row in board.entries if row.rank is not None][:TOP]} for board in boards
+    ]
+    return render(request, "portal/challenge.html", page)
+
+
+@require_GET
+def rules(request: HttpRequest, slug: str) -> HttpResponse:
+    """The organizers' words, and the facts the machine knows."""
+    challenge = get_challenge(person=request.user, slug=slug)
+    page = frame(request, challenge, tab="rules")
+    page["sheets"] = [fact_sheet(phase) for phase in page["phases"]]
+    page["datasets"] = [
+        _dataset(testset) for testset in challenge.testsets.prefetch_related("cases").order_by("name", "version")
+    ]
+    return render(request, "portal/rules.html", page)
+
+
+def _dataset(testset: TestSet) -> dict[str, Any]:
+    cases = list(testset.cases.all())
+    files = [file for case in cases for file in (*case.inputs, *case.references)]
+    return {
+        "name": f"{testset.name} (version {testset.version})",
+        "is_public": testset.is_public,
+        "cases": len(cases),
+        "bytes": sum(file.get("bytes", 0) for file in files),
+        "sha256": testset.sha256,
+        "notice": testset.notice,
+        "url": f"/api/v1/challenges/{testset.challenge.slug}/testsets/{testset.name}/{testset.version}/archive",
+    }
+
+
+@require_POST
+def join(request: HttpRequest, slug: str) -> HttpResponse:
+    """Take part."""
+    challenge = get_challenge(person=request.user, slug=slug)
+    membership = join_challenge(challenge=challenge, user=signed_in(request.user), team=None, now=timezone.now())
+    if membership.status == membership.Status.ACCEPTED:
+        messages.success(request, f"You take part as {membership.team}.")
+    else:
+        messages.info(request, "The organizers have to agree; you will see it here.")
+    return redirect("portal:challenge", slug)
+
+
+@require_GET
+def phase_page(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
+    """Rules, countdown, your attempts, the queue, your submissions."""
+    phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
+    now, testset = timezone.now(), getattr(phase, "chosen_testset", None)
+    page = frame(request, phase.challenge, tab="phase", phase=phase)
+    page["eligibility"] = eligibility_of(person=request.user, phase=phase, now=now) if page["membership"] else None
+    mine = submission_list(person=request.user, challenge=slug, phase=phase_slug, is_mine=True)[:50]
+    page["submissions"] = with_progress(mine) if request.user.is_authenticated else []
+    page["queue"] = queue_facts(phase, now=now)
+    page["limit_words"] = _limit_words(phase)
+    page["release_words"] = release_words(phase)
+    page["case_count"] = testset.testset.cases.count() if testset else 0
+    return render(request, "portal/phase.html", page)
+
+
+def _limit_words(phase: Phase) -> str:
+    parts = []
+    if phase.submission_limit:
+        days = phase.submission_window_days
+        parts.append(f"{phase.submission_limit} per team in any {days} day{'s' if days > 1 else ''}")
+    if phase.submission_limit_total:
+        parts.append(f"{phase.submission_limit_total} per team in all")
+    parts.append(f"{phase.concurrent_limit} at a time")
+    return ", ".join(parts)
+
+
+@require_GET
+def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
+    """The ranking; search, sorting and view live in the address."""
+    phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
+    page = frame(request, phase.challenge, tab="leaderboard", phase=phase)
+    found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now())
+    own = {team.slug for team in teams_of(user=request.user)} if request.user.is_authenticated else set()
+    search, sort, view = (request.GET.get(key, "") for key in ("q", "sort", "view"))
+    shown = board_page(found, own_teams=own, search=search, sort=sort, view=view)
+    if (as_format := request.GET.get("format", "")) in ("csv", "json"):
+        header, rows = board_table(shown, found.metrics)
+        return table_file(name=f"{slug}-{phase_slug}", header=header, rows=rows, as_format=as_format)
+    page.update(board=shown, q=search, sort=sort, view=view)
+    return render(request, "portal/leaderboard.html", page)

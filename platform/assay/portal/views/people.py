@@ -1,0 +1,114 @@
+"""Accounts, tokens and teams."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth import login, logout
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST
+
+from assay.accounts.errors import AssayError
+from assay.accounts.selectors import get_team, teams_of, tokens_of
+from assay.accounts.services import accept_invite, create_team, create_user, invite_to_team
+from assay.accounts.tokens import issue_token, revoke_token
+from assay.challenges.access import signed_in
+from assay.portal.forms import SignInForm, SignUpForm, TeamForm, TokenForm
+
+
+def _next(request: HttpRequest) -> HttpResponseRedirect:
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    is_ours = url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
+    return HttpResponseRedirect(wanted if is_ours else reverse("portal:home"))
+
+
+@sensitive_post_parameters("password")
+def sign_up(request: HttpRequest) -> HttpResponse:
+    """Make an account and be signed in."""
+    form = SignUpForm(request.POST or None, initial={"next": request.GET.get("next", "")})
+    if request.method == "POST" and form.is_valid():
+        data = {key: value for key, value in form.cleaned_data.items() if key != "next"}
+        try:
+            user = create_user(**data, now=timezone.now())
+        except AssayError as error:
+            form.add_error(None, f"{error.message} {error.what_to_do}".strip())
+        else:
+            login(request, user)
+            return _next(request)
+    page = {"form": form, "heading": "Sign up", "button": "Sign up"}
+    return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
+
+
+@sensitive_post_parameters("password")
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Sign in with user name and password."""
+    form = SignInForm(request, request.POST or None, initial={"next": request.GET.get("next", "")})
+    if request.method == "POST" and form.is_valid():
+        login(request, form.get_user())
+        return _next(request)
+    page = {"form": form, "heading": "Sign in", "button": "Sign in"}
+    return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """Forget who this is."""
+    logout(request)
+    return redirect("portal:home")
+
+
+def account(request: HttpRequest) -> HttpResponse:
+    """Your facts and API tokens."""
+    user = signed_in(request.user)
+    form, secret = TokenForm(request.POST or None), ""
+    if request.method == "POST" and form.is_valid():
+        _, secret = issue_token(user=user, **form.cleaned_data, now=timezone.now())
+    return render(request, "portal/account.html", {"tokens": tokens_of(user=user), "new_token": secret, "form": form})
+
+
+@require_POST
+def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
+    """End a token."""
+    revoke_token(user=signed_in(request.user), token_id=token_id, now=timezone.now())
+    messages.success(request, "The token no longer works.")
+    return redirect("portal:account")
+
+
+def teams(request: HttpRequest) -> HttpResponse:
+    """Your teams, and a form for a new one."""
+    user = signed_in(request.user)
+    form = TeamForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        team = create_team(user=user, **form.cleaned_data, now=timezone.now())
+        messages.success(request, f"Team {team.name} is yours.")
+        return redirect("portal:teams")
+    listed = list(teams_of(user=user).prefetch_related("memberships__user"))
+    for team in listed:
+        team.is_mine_to_lead = any(m.user_id == user.pk and m.is_captain for m in team.memberships.all())  # type: ignore[attr-defined]  # for the template only
+    return render(request, "portal/teams.html", {"teams": listed, "form": form})
+
+
+@require_POST
+def invite(request: HttpRequest, slug: str) -> HttpResponse:
+    """Make a link that lets one person in."""
+    user = signed_in(request.user)
+    team = get_team(user=user, slug=slug)
+    _, secret = invite_to_team(user=user, team=team, email=request.POST.get("email", ""), now=timezone.now())
+    link = request.build_absolute_uri(reverse("portal:accept-invite", args=[secret]))
+    messages.success(request, f"Send this link to {request.POST.get('email')}; it works once: {link}")
+    return redirect("portal:teams")
+
+
+def accept(request: HttpRequest, secret: str) -> HttpResponse:
+    """Join the team a link stands for. A GET changes nothing: mail scanners follow links."""
+    user = signed_in(request.user)
+    if request.method == "POST":
+        team = accept_invite(user=user, secret=secret, now=timezone.now())
+        messages.success(request, f"You are now in {team.name}.")
+        return redirect("portal:teams")
+    page = {"heading": "Join a team", "lead": "You were invited to a team.", "button": "Join it"}
+    return render(request, "portal/form_page.html", page)

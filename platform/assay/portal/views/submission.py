@@ -1,0 +1,103 @@
+"""Handing in, watching, cancelling."""
+
+from uuid import UUID
+
+from django.core.files.uploadedfile import UploadedFile
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from assay.accounts.errors import AssayError
+from assay.accounts.models import User
+from assay.challenges.access import get_phase, is_organizer, signed_in
+from assay.challenges.models import Phase
+from assay.portal.forms import SubmitForm
+from assay.portal.submission_pages import page_version, submission_page
+from assay.portal.tables import table_file
+from assay.portal.views.challenge import frame
+from assay.submissions import uploads
+from assay.submissions.access import competing_team, get_submission, get_upload
+from assay.submissions.models import Submission, Upload
+from assay.submissions.selectors import eligibility_of
+from assay.workflow import flow
+
+
+def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
+    """The form, and what becomes of it."""
+    user = signed_in(request.user)
+    phase = get_phase(person=user, challenge_slug=slug, phase_slug=phase_slug)
+    form = SubmitForm(request.POST or None, request.FILES or None, is_container=phase.kind == Phase.Kind.CONTAINER)
+    if request.method == "POST" and form.is_valid():
+        try:
+            submission = _hand_in(user, phase, form.cleaned_data)
+        except AssayError as error:
+            form.add_error(None, " ".join(part for part in (error.message, error.what_to_do) if part))
+        else:
+            return redirect("portal:submission", submission.pk)
+    page = frame(request, phase.challenge, tab="phase", phase=phase)
+    page["form"] = form
+    page["eligibility"] = eligibility_of(person=user, phase=phase, now=timezone.now())
+    page["origin"] = request.build_absolute_uri("/").rstrip("/")
+    return render(request, "portal/submit.html", page, status=400 if form.errors else 200)
+
+
+def _hand_in(user: User, phase: Phase, data: dict[str, object]) -> Submission:
+    now = timezone.now()
+    upload_id, archive = data.pop("upload_id"), data.pop("archive")
+    if isinstance(upload_id, UUID):
+        upload = get_upload(person=user, upload_id=upload_id)
+    else:
+        assert isinstance(archive, UploadedFile)  # noqa: S101 - the form asks for one of the two
+        upload = _take(user, phase, archive)
+    team = competing_team(person=user, phase=phase)
+    return flow.submit(user=user, phase=phase, team=team, upload=upload, now=now, **data)
+
+
+def _take(user: User, phase: Phase, archive: "UploadedFile[bytes]") -> Upload:
+    """Without JavaScript the file comes with the form, in one piece; it takes the same road from here."""
+    now = timezone.now()
+    purpose = Upload.Purpose.IMAGE if phase.kind == Phase.Kind.CONTAINER else Upload.Purpose.PREDICTIONS
+    upload = uploads.start_upload(
+        user=user, filename=archive.name or "archive", purpose=purpose, total_bytes=archive.size or 0, now=now
+    )
+    return uploads.append(upload=upload, offset_bytes=0, stream=archive, now=now)
+
+
+def _see(request: HttpRequest, submission_id: UUID) -> tuple[Submission, bool, bool]:
+    """The submission, whether the viewer organizes it, and whether they may cancel it."""
+    submission = get_submission(person=request.user, submission_id=submission_id)
+    organizes = is_organizer(person=request.user, challenge=submission.challenge)
+    return submission, organizes, organizes or submission.team.members.filter(pk=request.user.pk).exists()
+
+
+@require_GET
+def detail(request: HttpRequest, submission_id: UUID) -> HttpResponse:
+    """Everything about one submission."""
+    submission, _, can_cancel = _see(request, submission_id)
+    view = submission_page(submission, is_organizer=False, can_cancel=can_cancel, now=timezone.now())
+    if (as_format := request.GET.get("format", "")) in ("csv", "json"):
+        header = ["case", "verdict", *(metric.name for metric in view.metrics), "seconds", "peak_memory_bytes"]
+        rows = [[row.name, row.verdict, *row.values, row.seconds, row.peak_memory_bytes] for row in view.case_rows]
+        return table_file(name=f"submission-{submission.number}", header=header, rows=rows, as_format=as_format)
+    page = frame(request, submission.challenge, tab="phase", phase=submission.phase, submission=submission, view=view)
+    return render(request, "portal/submission.html", page)
+
+
+@require_GET
+def live(request: HttpRequest, submission_id: UUID) -> HttpResponse:
+    """The changing part alone; 204 while it is what the page shows already."""
+    submission, _, can_cancel = _see(request, submission_id)
+    if request.GET.get("v") == page_version(submission, is_organizer=False):
+        return HttpResponse(status=204)
+    view = submission_page(submission, is_organizer=False, can_cancel=can_cancel, now=timezone.now())
+    return render(request, "portal/_submission_live.html", {"submission": submission, "view": view})
+
+
+@require_POST
+def cancel(request: HttpRequest, submission_id: UUID) -> HttpResponse:
+    """Stop it, wherever it is."""
+    submission, _, can_cancel = _see(request, submission_id)
+    if can_cancel:
+        flow.cancel(submission_id=submission.pk, by=signed_in(request.user), now=timezone.now())
+    return redirect("portal:submission", submission.pk)

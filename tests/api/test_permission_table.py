@@ -1,0 +1,121 @@
+"""One table: method, address, and what each person is answered. A new operation without a row fails the last test.
+
+`401` sign in first · `403` you may see it but not do it · `404` it is none of your business, or there is no such thing.
+"""
+
+import uuid
+from typing import Any
+
+import pytest
+from django.test import Client
+
+import factories
+from assay.api.v1.router import api
+
+PEOPLE = ("nobody", "otto", "pia", "olga", "stan")
+PUSH = {"source": "slug: brains\ntitle: B\nphases: []"}
+
+# method, address, body, then what nobody, Otto, Pia, Olga and Stan are answered
+TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
+    ("POST", "/users", {}, 422, 422, 422, 422, 422),
+    ("POST", "/tokens", {"username": "x", "password": "y"}, 401, 401, 401, 401, 401),
+    ("GET", "/tokens", None, 401, 200, 200, 200, 200),
+    ("DELETE", "/tokens/{token_of_pia}", None, 401, 404, 204, 404, 404),
+    ("GET", "/me", None, 401, 200, 200, 200, 200),
+    ("GET", "/teams", None, 401, 200, 200, 200, 200),
+    ("POST", "/teams", {"name": "New Lab"}, 401, 201, 201, 201, 201),
+    ("POST", "/teams/{team}/invites", {"email": "a@example.org"}, 401, 404, 201, 404, 404),
+    ("POST", "/invites/accept", {"token": "assayinvite_x"}, 401, 404, 404, 404, 404),
+    ("GET", "/challenges", None, 200, 200, 200, 200, 200),
+    ("GET", "/challenges/brains", None, 200, 200, 200, 200, 200),
+    ("GET", "/challenges/draft", None, 404, 404, 404, 200, 200),
+    ("PUT", "/challenges/brains", PUSH, 401, 422, 422, 422, 422),
+    ("POST", "/challenges/brains/publish", None, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/draft/publish", None, 401, 404, 404, 409, 409),
+    ("POST", "/challenges/brains/join", {}, 401, 200, 200, 200, 200),
+    ("POST", "/challenges/draft/join", {}, 401, 404, 404, 200, 200),
+    ("GET", "/challenges/brains/phases/final", None, 200, 200, 200, 200, 200),
+    ("POST", "/challenges/brains/phases/final/publish", None, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/brains/phases/final/embargo", {}, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/brains/phases/final/pause", None, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/brains/phases/final/resume", None, 401, 403, 403, 200, 200),
+    ("GET", "/challenges/brains/phases/final/leaderboard", None, 200, 200, 200, 200, 200),
+    ("GET", "/challenges/brains/testsets", None, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/brains/testsets", {"name": "x", "upload_id": "{unknown}"}, 401, 403, 403, 404, 404),
+    ("POST", "/challenges/brains/phases/final/submissions", {"upload_id": "{upload_of_pia}"}, 401, 404, 201, 404, 404),
+    ("GET", "/submissions", None, 401, 200, 200, 200, 200),
+    ("GET", "/submissions/{submission}", None, 401, 404, 200, 200, 200),
+    ("GET", "/submissions/{submission}/cases", None, 401, 404, 200, 200, 200),
+    ("GET", "/submissions/{submission}/receipt", None, 401, 404, 404, 404, 404),
+    ("GET", "/submissions/{submission}/logs", None, 401, 404, 403, 200, 200),
+    ("POST", "/submissions/{submission}/cancel", None, 401, 404, 200, 200, 200),
+    ("POST", "/submissions/{submission}/disqualify", {"reason": "copied"}, 401, 404, 403, 200, 200),
+    ("POST", "/submissions/{submission}/rejudge", None, 401, 404, 403, 409, 409),
+    ("GET", "/uploads", None, 401, 200, 200, 200, 200),
+    ("POST", "/uploads", None, 401, 422, 422, 422, 422),
+    ("PATCH", "/uploads/{upload_of_pia}", {}, 401, 404, 422, 404, 404),
+    ("DELETE", "/uploads/{unfinished_of_pia}", None, 401, 404, 204, 404, 404),
+    ("GET", "/nodes", None, 401, 403, 403, 403, 200),
+    ("POST", "/nodes", {"name": "gpu-1"}, 401, 403, 403, 403, 201),
+    ("GET", "/keys", None, 200, 200, 200, 200, 200),
+]
+ROWS = [(person, row) for row in TABLE for person in PEOPLE]
+GUARDED_ELSEWHERE = (
+    "/api/v1/node/",
+    "/api/v1/site/",
+)  # nodes and sites have tokens of their own kind: tests/runs, tests/evaluation_sites
+
+
+@pytest.fixture
+def names(scene, now) -> dict[str, str]:
+    """What the addresses and bodies of the table stand for."""
+    factories.challenge(slug="draft", organizer=scene.olga, status="draft")
+    submission = factories.submission(phase=scene.phase, team=scene.team, status="queued")
+    scene.phase.concurrent_limit = 5
+    scene.phase.opens_at = scene.phase.opens_at.replace(year=2000)
+    scene.phase.closes_at = scene.phase.closes_at.replace(year=2100)
+    scene.phase.save()
+    return {
+        "team": scene.team.slug,
+        "submission": str(submission.pk),
+        "upload_of_pia": str(factories.complete_upload(user=scene.pia).pk),
+        "unfinished_of_pia": str(factories.upload(user=scene.pia).pk),
+        "unknown": str(uuid.uuid4()),
+    }
+
+
+@pytest.mark.parametrize(("person", "row"), ROWS, ids=[f"{row[0]} {row[1]} as {person}" for person, row in ROWS])
+def test_everybody_is_answered_as_the_table_says(person, row, scene, names, as_nobody, calling_as):
+    method, address, body = row[:3]
+    call = as_nobody if person == "nobody" else calling_as(getattr(scene, person))
+    names["token_of_pia"] = str(scene.pia.api_tokens.last().pk) if person == "pia" else str(uuid.uuid4())
+    filled = {key: value.format(**names) if isinstance(value, str) else value for key, value in (body or {}).items()}
+    answer = call(method, address.format(**names), filled if body is not None else None)
+    assert answer.status_code == row[3 + PEOPLE.index(person)], answer.content.decode()
+    if answer.status_code >= 400:
+        assert set(answer.json()["error"]) >= {"code", "message", "found", "expected", "what_to_do", "whose_fault"}
+
+
+def test_every_operation_has_its_rows():
+    in_table = {(method, shape(address)) for method, address, *_ in TABLE}
+    operations = {
+        (method.upper(), shape(path.removeprefix("/api/v1")))
+        for path, methods in api.get_openapi_schema()["paths"].items()
+        for method in methods
+        if not path.startswith(GUARDED_ELSEWHERE)
+    }
+    assert len(operations) > 30
+    assert operations - in_table == set()
+
+
+def shape(address: str) -> str:
+    """An address with its variable parts left out."""
+    fixed = {"brains": "*", "draft": "*", "final": "*"}
+    return "/".join("*" if part.startswith("{") else fixed.get(part, part) for part in address.split("/"))
+
+
+@pytest.mark.parametrize("path", ["/challenges", "/me", "/submissions"])
+def test_a_token_that_is_not_good_never_becomes_nobody(db, path):
+    answer = Client().get(f"/api/v1{path}", headers={"Authorization": "Bearer assay_wrong"})
+    assert answer.status_code == 401
+    assert answer.json()["error"]["what_to_do"]

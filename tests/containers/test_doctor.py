@@ -1,0 +1,146 @@
+"""The doctor's judgement on machines we do not have, and its report on this one."""
+
+from dataclasses import replace
+
+import pytest
+
+from containers.doctor import (
+    RUNC_ADVISORIES,
+    TOOLKIT_ADVISORIES,
+    HostFacts,
+    Level,
+    examine,
+    is_fixed,
+    judge,
+    report,
+    version_of,
+)
+from containers.workspace import OutputStore
+
+GIB = 2**30
+INFO = {
+    "ServerVersion": "28.1.0",
+    "Driver": "overlay2",
+    "CgroupVersion": "2",
+    "MemoryLimit": True,
+    "SwapLimit": True,
+    "PidsLimit": True,
+    "CPUSet": True,
+    "SecurityOptions": ["name=seccomp,profile=builtin"],
+    "Runtimes": {"runc": {}},
+}
+HEALTHY = HostFacts(info=INFO, runc_version="1.3.6", free_bytes={"images": 100 * GIB, "runs": 100 * GIB})
+
+
+def findings(**changes) -> dict:
+    return {finding.title: finding for finding in judge(replace(HEALTHY, **changes))}
+
+
+def test_a_healthy_machine_passes_everything_and_has_nothing_to_mend():
+    found = judge(HEALTHY)
+    assert {finding.level for finding in found} == {Level.PASS}
+    assert {finding.fix for finding in found} == {""}
+    assert len(found) == 9
+
+
+SICK = {
+    "no engine installed": (
+        {"info": {}, "has_engine_socket": False, "engine_error": "no such file"},
+        ("container engine", Level.FAIL, "apt-get install docker.io"),
+    ),
+    "engine not running": ({"info": {}, "engine_error": "refused"}, ("container engine", Level.FAIL, "start docker")),
+    "no permission": (
+        {"info": {}, "engine_error": "Permission denied"},
+        ("container engine", Level.FAIL, "usermod -aG docker"),
+    ),
+    "old engine": (
+        {"info": INFO | {"ServerVersion": "19.3.1"}},
+        ("container engine", Level.FAIL, "apt-get install docker.io"),
+    ),
+    "no limit on processes": ({"info": INFO | {"PidsLimit": False}}, ("resource limits", Level.FAIL, "cgroup_enable")),
+    "swap without limit": (
+        {"info": INFO | {"SwapLimit": False}, "has_swap": True},
+        ("resource limits", Level.CAUTION, "swapaccount=1"),
+    ),
+    "no seccomp": ({"info": INFO | {"SecurityOptions": []}}, ("system call filter", Level.FAIL, "CONFIG_SECCOMP")),
+    "old runc": ({"runc_version": "1.1.5"}, ("runc", Level.FAIL, "--only-upgrade runc")),
+    "runc with the worst hole closed": (
+        {"runc_version": "1.1.5+ds1", "runc_changelog": "  * CVE-2024-21626: leaked fds"},
+        ("runc", Level.CAUTION, "--only-upgrade runc"),
+    ),
+    "unknown runtime": ({"runc_version": ""}, ("runc", Level.CAUTION, "runc --version")),
+    "GPU without toolkit": ({"has_gpu": True}, ("GPU", Level.FAIL, "nvidia-container-toolkit")),
+    "old toolkit": (
+        {"has_gpu": True, "toolkit_version": "1.17.7"},
+        ("NVIDIA container toolkit", Level.FAIL, "--only-upgrade nvidia-container-toolkit"),
+    ),
+    "toolkit not configured": (
+        {"has_gpu": True, "toolkit_version": "1.17.8"},
+        ("GPU", Level.FAIL, "nvidia-ctk runtime configure"),
+    ),
+    "output in a folder": ({"store": OutputStore.DIRECTORY}, ("output cap", Level.CAUTION, "as root")),
+    "no mkfs": ({"missing_programs": ("e2fsprogs",)}, ("programs", Level.FAIL, "apt-get install e2fsprogs")),
+    "full disk": ({"free_bytes": {"images": 100 * GIB, "runs": 19 * GIB}}, ("disk", Level.CAUTION, "prune")),
+    "clocks apart": ({"engine_clock_ahead_seconds": -3.0}, ("clock", Level.FAIL, "chrony")),
+    "clock adrift": ({"is_clock_synchronised": False}, ("clock", Level.CAUTION, "chrony")),
+}
+
+
+@pytest.mark.parametrize("sickness", SICK)
+def test_each_sickness_is_found_and_comes_with_what_mends_it(sickness):
+    changes, (title, level, fix) = SICK[sickness]
+    finding = findings(**changes)[title]
+    assert finding.level is level
+    assert fix in finding.fix
+
+
+def test_what_holds_without_swap_limit_is_a_machine_without_swap():
+    assert findings(info=INFO | {"SwapLimit": False})["resource limits"].level is Level.PASS
+
+
+def test_a_gpu_with_a_patched_and_configured_toolkit_passes():
+    runtimes = INFO | {"Runtimes": {"runc": {}, "nvidia": {}}}
+    found = findings(has_gpu=True, toolkit_version="1.17.8", info=runtimes)
+    assert (found["GPU"].level, found["NVIDIA container toolkit"].level) == (Level.PASS, Level.PASS)
+
+
+@pytest.mark.parametrize(
+    ("version", "is_closed"),
+    [
+        ("1.1.15", False),
+        ("1.2.7", False),
+        ("1.2.8", True),
+        ("1.3.0", False),
+        ("1.3.3", True),
+        ("1.4.0", True),
+        ("2.0", True),
+    ],
+)
+def test_each_release_line_has_its_own_first_fixed_version(version, is_closed):
+    advisory = next(advisory for advisory in RUNC_ADVISORIES if advisory.name == "CVE-2025-31133")
+    assert is_fixed(advisory, version=version, changelog="") is is_closed
+
+
+def test_a_fix_carried_back_by_the_distribution_counts():
+    for advisory in (*RUNC_ADVISORIES, *TOOLKIT_ADVISORIES):
+        assert not is_fixed(advisory, version="1.0.0", changelog="CVE-1999-0001")
+        assert is_fixed(advisory, version="1.0.0", changelog=f"* fix {advisory.name}")
+
+
+def test_versions_are_read_up_to_what_the_distribution_added():
+    assert version_of("1.1.5+ds1-1+deb12u1") == (1, 1, 5)
+    assert version_of("unknown") == ()
+
+
+def test_the_report_puts_the_cure_under_the_complaint():
+    text = report(judge(replace(HEALTHY, missing_programs=("e2fsprogs",))))
+    assert "FAIL    programs: not installed: e2fsprogs\n          → sudo apt-get install e2fsprogs" in text
+    assert text.startswith("PASS    container engine: Docker Engine 28.1.0, overlay2, cgroup v2")
+
+
+@pytest.mark.docker
+def test_this_machine_is_examined(docker_engine, tmp_path):
+    found = {finding.title: finding for finding in examine(scratch=tmp_path)}
+    assert found["container engine"].level is Level.PASS
+    assert found["system call filter"].level is Level.PASS
+    assert all(finding.fix for finding in found.values() if finding.level is not Level.PASS)

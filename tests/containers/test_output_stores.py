@@ -1,0 +1,173 @@
+"""The three places an output can lie in give the same verdicts, and a legacy image its writable working directory."""
+
+import dataclasses
+import subprocess
+
+import pytest
+
+from containers.keeper import elf
+from containers.verdicts import Verdict
+from containers.workspace import OutputStore, folder_occupancy, remove_workspace, sweep, workspace
+
+pytestmark = pytest.mark.xdist_group("engine")
+
+WRITE = "open('/output/result.txt', 'w').write('a mask')"
+PROGRAMS = {
+    "well_behaved": (WRITE, Verdict.OK, ""),
+    "many_files": ("[open(f'/output/{i}', 'w').close() for i in range(75)]", Verdict.OUTPUT_TOO_LARGE, "files_limit"),
+    "too_many_bytes": (
+        "[open(f'/output/{i}', 'wb').write(bytes(2**20)) for i in range(10)]",
+        Verdict.OUTPUT_TOO_LARGE,
+        "bytes_limit",
+    ),
+    "symlink": ("import os; os.symlink('/etc/passwd', '/output/result.txt')", Verdict.OUTPUT_INVALID, "symlink"),
+    "hard_link": (
+        WRITE + "; import os; os.link('/output/result.txt', '/output/b')",
+        Verdict.OUTPUT_INVALID,
+        "hard_link",
+    ),
+    "fifo": ("import os; os.mkfifo('/output/result.txt')", Verdict.OUTPUT_INVALID, "not_a_file"),
+    "closed_folder": (
+        "import os; os.makedirs('/output/a/b'); os.chmod('/output/a', 0)",
+        Verdict.OUTPUT_MISSING,
+        "missing",
+    ),
+}
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("store", list(OutputStore))
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_store_gives_the_same_verdict(python_in_sandbox, docker_engine, owner, store, program):
+    text, verdict, reason = PROGRAMS[program]
+    result = python_in_sandbox(text, store=store)
+    assert (result.verdict, result.reason) == (verdict, reason), result.log
+    assert docker_engine.containers_of(owner) == []
+    assert docker_engine.volumes_of(owner) == []
+
+
+@pytest.mark.docker
+def test_a_growing_folder_is_stopped_by_the_watchdog(python_in_sandbox):
+    program = (
+        "import itertools\n"
+        "for i in itertools.count(): open(f'/output/{i % 60}', 'ab').write(bytes(2**18)); __import__('time').sleep(0.01)"
+    )
+    result = python_in_sandbox(program, store=OutputStore.DIRECTORY)
+    assert (result.verdict, result.reason) == (Verdict.OUTPUT_TOO_LARGE, "bytes_limit")
+    assert result.usage["wall_seconds"] < 10.0
+
+
+@pytest.fixture
+def flare_image(base_image, docker_engine, tmp_path):
+    """An image as FLARE teams sent them: root, a script in /workspace, scratch files next to it."""
+    (tmp_path / "predict.sh").write_text(
+        "mkdir temp && cp weights.bin temp/ && cp inputs/scan.txt outputs/result.txt && id -u\n"
+    )
+    (tmp_path / "weights.bin").write_bytes(bytes(3 * 2**20))
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {base_image}\nUSER root\nWORKDIR /workspace\nCOPY predict.sh weights.bin ./\n"
+    )
+    built = subprocess.run(
+        ["docker", "build", "--force-rm", "-q", str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    yield built.stdout.strip()
+    docker_engine.remove_image(built.stdout.strip())
+
+
+@pytest.fixture
+def run_flare(flare_image, spec_of, execute, docker_engine):
+    def go(*, store, **limits):
+        spec = spec_of(
+            image_id=flare_image,
+            profile="legacy",
+            command=("/bin/bash", "-c", "sh predict.sh"),
+            input_mount="/workspace/inputs",
+            output_mount="/workspace/outputs",
+        )
+        spec = dataclasses.replace(spec, limits=dataclasses.replace(spec.limits, **limits))
+        return execute(spec, docker_engine, store=store)
+
+    return go
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("store", [OutputStore.LOOP, OutputStore.KEEPER])
+def test_a_flare_image_runs_unchanged(run_flare, docker_engine, owner, store):
+    result = run_flare(store=store)
+    assert result.verdict is Verdict.OK, result.log
+    assert result.log == b"0\n"
+    assert result.outputs[0].path.read_text() == "a scan"
+    assert docker_engine.volumes_of(owner) == []
+
+
+@pytest.mark.docker
+def test_a_working_directory_that_does_not_fit_is_the_images_fault(run_flare, docker_engine, owner):
+    result = run_flare(store=OutputStore.KEEPER, working_dir_bytes=2**20)
+    assert (result.verdict, result.reason) == (Verdict.IMAGE_INVALID, "working_dir_too_large")
+    assert docker_engine.volumes_of(owner) == []
+
+
+def test_the_keepers_program_is_an_executable_that_sleeps(tmp_path):
+    program = tmp_path / "keeper"
+    program.write_bytes(elf("amd64"))
+    program.chmod(0o755)
+    assert len(elf("amd64")) == 64 + 56 + 9
+    process = subprocess.Popen([program])
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.1)
+    process.kill()
+    assert process.wait() == -9
+
+
+def test_a_workspace_is_removed_whatever_happens_inside(scratch, input_dir):
+    def use():
+        with workspace(
+            scratch=scratch, store=OutputStore.DIRECTORY, input_dir=input_dir, output_bytes=1, output_inodes=1, uid=0
+        ) as space:
+            (space.output_dir / "folder").mkdir(mode=0o000)
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        use()
+    assert list((scratch / "runs").iterdir()) == []
+
+
+def test_an_abandoned_workspace_is_swept_and_a_living_one_is_not(scratch, input_dir):
+    (scratch / "runs" / "abandoned" / "output").mkdir(parents=True)
+    with workspace(
+        scratch=scratch, store=OutputStore.DIRECTORY, input_dir=input_dir, output_bytes=1, output_inodes=1, uid=0
+    ) as space:
+        assert sweep(scratch) == ["abandoned"]
+        assert space.root.exists()
+    assert sweep(scratch) == []
+
+
+def test_the_input_is_shared_not_copied_and_the_caller_keeps_it(scratch, input_dir):
+    with workspace(
+        scratch=scratch, store=OutputStore.DIRECTORY, input_dir=input_dir, output_bytes=1, output_inodes=1, uid=0
+    ) as space:
+        assert (space.input_dir / "scan.txt").samefile(input_dir / "scan.txt")
+        assert (space.input_dir / "scan.txt").stat().st_mode & 0o004
+    assert (input_dir / "scan.txt").read_text() == "a scan"
+
+
+def test_a_file_others_may_not_read_is_copied_and_opened_up(scratch, input_dir):
+    (input_dir / "private.txt").write_text("private")
+    (input_dir / "private.txt").chmod(0o600)
+    with workspace(
+        scratch=scratch, store=OutputStore.DIRECTORY, input_dir=input_dir, output_bytes=1, output_inodes=1, uid=0
+    ) as space:
+        assert (space.input_dir / "private.txt").stat().st_mode & 0o777 == 0o444
+    assert (input_dir / "private.txt").stat().st_mode & 0o777 == 0o600
+
+
+def test_occupancy_counts_what_sparse_files_claim(tmp_path):
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(10**12)
+    (tmp_path / "link").symlink_to("/")
+    assert folder_occupancy(tmp_path).inodes == 2
+    assert folder_occupancy(tmp_path).bytes >= 10**12
+
+
+def test_removing_a_workspace_twice_is_harmless(tmp_path):
+    remove_workspace(tmp_path / "never-there")

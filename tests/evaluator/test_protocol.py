@@ -1,0 +1,202 @@
+"""The protocol document: errors name the line, the normal form is stable, and what ships can be used."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from evaluator.errors import ProtocolError
+from evaluator.protocol import hash_document, load_named_protocol, load_protocol, named_protocols
+from evaluator.protocol_diff import diff_documents
+from evaluator.protocol_source import read_source
+
+LIVER = dedent("""\
+    protocol: 1
+    name: liver
+    labels:
+      liver: {values: 1, tolerance_mm: 5}
+    outputs:
+      - {name: segmentation, kind: label_map, file: segmentation.nii.gz}
+    metrics:
+      - {name: dice}
+      - {name: nsd}
+    """)
+
+
+def problem_in(text) -> ProtocolError:
+    with pytest.raises(ProtocolError) as caught:
+        load_protocol(text)
+    return caught.value
+
+
+def test_a_small_protocol_gets_every_default_written_out():
+    protocol = load_protocol(LIVER)
+    assert protocol.labels[0].values == (1,)
+    assert protocol.resources.run_mode == "case"
+    assert protocol.document["conventions"]["failed"] == {"dice": 0.0, "nsd": 0.0}
+    assert protocol.document["metrics"][1]["options"]["tie_rule"] == "reference"
+
+
+def test_the_normal_form_reads_back_to_itself_even_with_keys_in_another_order():
+    protocol = load_protocol(LIVER)
+    assert load_protocol(protocol.document).sha256 == protocol.sha256
+    assert load_protocol(json.loads(json.dumps(protocol.document, sort_keys=True))).sha256 == protocol.sha256
+
+
+def test_writing_a_default_out_does_not_change_the_hash():
+    explicit = LIVER + "preset: deepmind\nrelease: per_case\ngeometry: {corner_voxels: 0.1}\n"
+    assert load_protocol(explicit).sha256 == load_protocol(LIVER).sha256
+
+
+def test_whole_and_decimal_numbers_hash_alike():
+    whole = LIVER + "conventions: {failed: {dice: 0}}\n"
+    decimal = LIVER.replace("tolerance_mm: 5", "tolerance_mm: 5.0") + "conventions: {failed: {dice: 0.0}}\n"
+    assert load_protocol(whole).sha256 == load_protocol(decimal).sha256
+
+
+def test_another_tolerance_is_another_hash():
+    assert load_protocol(LIVER.replace("5}", "4}")).sha256 != load_protocol(LIVER).sha256
+
+
+def test_the_order_of_labels_is_part_of_the_protocol():
+    two = LIVER.replace("metrics:", "ranking: {version: 1}\nmetrics:")
+    assert [label["name"] for label in load_protocol(two).document["labels"]] == ["liver"]
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "found", "expected"),
+    [
+        (("kind: label_map", "kind: labelmap"), 6, '"labelmap"', "one of"),
+        (("{name: dice}", "{name: dise}"), 8, "'dise'", "one of dice, iou"),
+        (("values: 1", "values: 0"), 4, "0", "background"),
+        (("values: 1", "value: 1"), 4, "", "keys channel, name, tolerance_mm, values, z_crop"),
+        (("tolerance_mm: 5", "tolerance_mm: -5"), 4, "-5", "minimum 0"),
+        (("{name: nsd}", "{name: nsd, tie_rule: lenient}"), 9, '"lenient"', "one of reference, tolerant"),
+        (("{name: nsd}", "{name: nsd, percentile: 5}"), 9, "the option 'percentile'", "min_dice"),
+        (("{name: nsd}", "{name: dice}"), 9, "the id 'dice' again", "set `id`"),
+        (("file: segmentation.nii.gz", "file: ../escape.nii.gz"), 6, '"../escape.nii.gz"', "no path outside"),
+        (("name: liver", "name: liver\nname: spleen"), 3, "the key 'name' again", "each once"),
+        (("protocol: 1", "protocol: 2"), 1, "2", "const 1"),
+        ((", tolerance_mm: 5", ""), 9, "nsd without a tolerance for liver", "`tolerance_mm`"),
+        (("metrics:", "resources: {wall_seconds: soon}\nmetrics:"), 7, '"soon"', "type number"),
+        (("metrics:", "conventions: {failed: {dise: 0}}\nmetrics:"), 7, "'dise'", "a metric id"),
+        (("{name: dice}", "{name: euler_difference}"), 1, "no worth of euler_difference", "null (left out)"),
+        (("metrics:", "ranking: {scheme: {type: lottery}}\nmetrics:"), 7, "lottery", "mean_of_ranks"),
+        (("values: 1", "values: .nan"), 4, "'.nan'", "a finite number"),
+        (("protocol: 1", "protocol: [1"), 2, "", "YAML"),
+    ],
+)
+def test_an_error_names_the_line_what_was_found_and_what_is_expected(change, line, found, expected):
+    problem = problem_in(LIVER.replace(*change, 1))
+    assert problem.line == line
+    assert found in problem.found
+    assert expected in problem.expected
+
+
+def test_a_document_that_unfolds_without_end_is_refused():
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+    names = "abcdefgh"
+    for before, after in pairwise(names):
+        bomb += f"{after}: &{after} [{', '.join([f'*{before}'] * 10)}]\n"
+    with pytest.raises(ProtocolError, match="unfolds"):
+        read_source(bomb)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "just text", "- a list", "!!python/object:os.system {}", "a: 2026-01-01", "a: 1e999"]
+)
+def test_text_that_is_no_protocol_is_a_protocol_error(text):
+    assert problem_in(text).expected
+
+
+def test_dates_and_versions_stay_text():
+    document, _ = read_source("a: 2026-01-01\nb: 'yes'\nc: no\nd: 0x10\ne: 1_000\nf: ~\n")
+    assert document == {"a": "2026-01-01", "b": "yes", "c": False, "d": 16, "e": 1000, "f": None}
+
+
+def test_every_shipped_protocol_loads_and_says_where_its_rules_were_read():
+    names = named_protocols()
+    assert len(names) >= 6
+    for name in names:
+        protocol = load_named_protocol(name)
+        assert protocol.name == name
+        assert protocol.document["sources"]
+
+
+def test_an_unknown_protocol_name_lists_the_known_ones():
+    with pytest.raises(ProtocolError, match="flare22"):
+        load_named_protocol("flare99")
+    with pytest.raises(ProtocolError):
+        load_named_protocol("../protocols/flare22")
+
+
+def test_flare22_is_what_its_organisers_published():
+    protocol = load_named_protocol("flare22")
+    tolerances = {label.name: label.tolerance_mm for label in protocol.labels}
+    assert tolerances["liver"] == 5
+    assert tolerances["duodenum"] == 7
+    assert [label.name for label in protocol.labels if label.z_crop == "exclusive"] == [
+        "aorta",
+        "inferior vena cava",
+        "esophagus",
+    ]
+    nsd = next(spec for spec in protocol.metrics if spec.id == "nsd")
+    assert nsd.options["min_dice"] == 0.2
+    assert nsd.rounding == 4
+    assert protocol.geometry.shape_only
+    assert protocol.document["conventions"]["failed"]["gpu_auc"] == 29491200
+    assert protocol.input_files("FLARE22Ts_0001") == {"ct": "FLARE22Ts_0001_0000.nii.gz"}
+
+
+def test_segrap23_has_forty_five_channels_and_two_wider_tolerances():
+    protocol = load_named_protocol("segrap23")
+    assert protocol.channels == 45
+    assert {label.name for label in protocol.labels if label.tolerance_mm != 1} == {"Larynx", "OralCavity"}
+
+
+def test_one_file_per_structure_is_one_name_per_label():
+    protocol = load_protocol(
+        LIVER.replace(
+            "kind: label_map, file: segmentation.nii.gz", 'kind: mask_per_structure, file: "{case}/{structure}.nii.gz"'
+        )
+    )
+    assert protocol.output_files("c1") == {"liver": "c1/liver.nii.gz"}
+
+
+def test_allowed_values_are_the_labels_background_and_what_is_ignored():
+    protocol = load_protocol(LIVER + "ignored_values: [7]\n")
+    assert protocol.allowed_values == frozenset({0, 1, 7})
+    assert load_protocol(LIVER + "unknown_values: background\n").allowed_values is None
+
+
+def test_a_pooled_metric_brings_its_counts_and_its_ranking_form():
+    protocol = load_protocol(LIVER.replace("{name: dice}", "{name: pooled_dice}"))
+    assert [spec.id for spec in protocol.metrics] == [
+        "pooled_dice", "nsd", "intersection_voxels", "reference_voxels", "prediction_voxels",
+    ]  # fmt: skip
+    ranked = protocol.ranking["metrics"][0]
+    assert ranked["pooled"] == {
+        "numerator": "2*intersection_voxels",
+        "denominator": "1*reference_voxels + 1*prediction_voxels",
+    }
+
+
+def test_a_diff_names_the_setting_and_both_values():
+    before, after = (
+        load_protocol(LIVER).document,
+        load_protocol(LIVER.replace("tolerance_mm: 5", "tolerance_mm: 3")).document,
+    )
+    assert diff_documents(before, after) == ["~ labels.liver.tolerance_mm: 5.0 → 3.0"]
+    assert diff_documents(before, before) == []
+
+
+def test_the_published_schema_describes_every_key_that_has_a_default():
+    schema = json.loads((Path(__file__).parents[2] / "evaluator" / "protocol_schema.json").read_text())
+    assert set(load_protocol(LIVER).document) == set(schema["properties"])
+
+
+def test_the_hash_is_that_of_the_canonical_json():
+    document = {"b": 1, "a": "é"}
+    assert hash_document(document) == hash_document({"a": "é", "b": 1})

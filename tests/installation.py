@@ -1,0 +1,122 @@
+"""A whole installation for journey tests: everything `make run` starts, in a folder of its own, and small things to feed it."""
+
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+import image_archives
+
+COPY_SOURCE = r"""
+#include <fcntl.h>
+#include <unistd.h>
+int main(void) {
+    char buffer[65536];
+    ssize_t count;
+    int in = open("/input/t1.nii.gz", O_RDONLY), out = open("/output/segmentation.nii.gz", O_WRONLY | O_CREAT, 0644);
+    if (in < 0 || out < 0) return 3;
+    while ((count = read(in, buffer, sizeof buffer)) > 0)
+        if (write(out, buffer, count) != count) return 4;
+    return 0;
+}
+"""
+CHALLENGE = """
+slug: copycat
+title: Copy the scan
+summary: The scan is its own answer.
+rules: Copy it.
+contact: olga@example.org
+protocol:
+  protocol: 1
+  name: copycat
+  title: Copycat
+  labels:
+    core: {values: 1, tolerance_mm: 1}
+    rim: {values: 2, tolerance_mm: 1}
+  inputs: [{name: t1, file: t1.nii.gz}]
+  outputs: [{name: segmentation, kind: label_map, file: segmentation.nii.gz}]
+  metrics: [{name: dice}, {name: hd95}]
+  resources: {wall_seconds: 10, memory_mb: 64, shm_mb: 8, tmp_mb: 8, output_mb: 8}
+  release: per_case
+  breakdowns: [site]
+phases:
+  - slug: main
+    title: Main phase
+    kind: container
+    opens_at: "2026-01-01T00:00:00Z"
+    closes_at: "2099-01-01T00:00:00Z"
+    submission_limit: 5
+    submission_window_days: 1
+    testset: hidden
+"""
+START_SECONDS = 90
+
+
+@contextmanager
+def running_installation(*, folder: Path, **environment: str) -> Iterator[str]:
+    """Start it, give its address, stop it; its own words are in `serve.log` of the folder."""
+    ready, log = folder / "ready", folder / "serve.log"
+    values = os.environ | {"ASSAY_VAR": str(folder / "var"), "ASSAY_PORT": "0"} | environment
+    values.pop("DATABASE_URL", None)
+    with log.open("wb") as out:
+        command = [sys.executable, "-m", "assay.config.serve", "--ready-file", str(ready)]
+        process = subprocess.Popen(command, env=values, stdout=out, stderr=out)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not ready.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the installation did not start: {log.read_text()[-3000:]}")
+            time.sleep(0.1)
+        yield ready.read_text().strip()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def label_map(seed: int) -> np.ndarray:
+    """Two nested boxes somewhere in a 16 x 16 x 12 grid."""
+    corner = np.random.default_rng(seed).integers(1, 5, size=3)
+    image = np.zeros((16, 16, 12), np.uint8)
+    a, b, c = corner
+    image[a : a + 9, b : b + 9, c : c + 6] = 2
+    image[a + 2 : a + 7, b + 2 : b + 7, c + 1 : c + 5] = 1
+    return image
+
+
+def write_testset(folder: Path, *, cases: int = 3) -> Path:
+    """A folder as `assay testset push` takes it; each case's scan is its reference."""
+    folder.mkdir(parents=True)
+    lines = ["case_id,input:t1,reference,site"]
+    for number in range(cases):
+        name = f"case{number}.nii.gz"
+        nib.save(nib.Nifti1Image(label_map(number), np.diag([1.5, 1.5, 3, 1])), folder / name)
+        lines.append(f"case{number},{name},{name},{'AB'[number % 2]}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def tar_folder(folder: Path) -> Path:
+    """The folder as the archive a browser uploads."""
+    target = folder.with_suffix(".tar")
+    with tarfile.open(target, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.add(file, arcname=file.name)
+    return target
+
+
+def copying_image(folder: Path) -> Path:
+    """An honest image of one static program: it copies its input to its output."""
+    source, binary = folder / "copy.c", folder / "copy"
+    source.write_text(COPY_SOURCE)
+    subprocess.run(["gcc", "-static", "-Os", "-o", str(binary), str(source)], check=True)
+    layer = image_archives.tar_of(image_archives.entry("copy", binary.read_bytes()))
+    config = image_archives.config_of(layer, settings={"Entrypoint": ["/copy"], "Cmd": None})
+    return image_archives.docker_save(folder / "copy-image.tar", layer, config=config)

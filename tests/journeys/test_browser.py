@@ -1,0 +1,113 @@
+"""Two people and a browser: Olga makes a challenge in the console, Pia submits an image and sees her row on the leaderboard."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+import installation
+
+pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("installation")]
+PASSWORD = "correct horse battery"
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc here: the journey's image is compiled")
+    folder = tmp_path_factory.mktemp("installation")
+    folder.chmod(0o711)
+    with installation.running_installation(folder=folder) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    contexts = []
+
+    def open_as(name: str) -> Page:
+        context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900})
+        contexts.append(context)
+        page = context.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.faults = faults
+        page.goto("/signup/")
+        page.get_by_label("User name").fill(name)
+        page.get_by_label("Name others see").fill(name.title())
+        page.get_by_label("E-mail").fill(f"{name}@example.org")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("main").get_by_role("button", name="Sign up").click()
+        return page
+
+    yield open_as
+    for context in contexts:
+        context.close()
+
+
+def make_challenge(olga: Page, folder: Path) -> None:
+    olga.goto("/organize/")
+    olga.get_by_text("Push a challenge file").click()
+    olga.get_by_label("challenge.yaml").fill(installation.CHALLENGE)
+    olga.get_by_role("button", name="Check").click()
+    expect(olga.get_by_text("Applying will change")).to_be_visible()
+    olga.get_by_role("button", name="Apply").click()
+    expect(olga.get_by_role("heading", level=1)).to_contain_text("Manage Copy the scan")
+    olga.get_by_role("link", name="Test sets").click()
+    archive = installation.tar_folder(installation.write_testset(folder / "cases"))
+    olga.get_by_label("Name", exact=True).fill("hidden")
+    olga.get_by_label("Archive").set_input_files(archive)
+    olga.get_by_role("button", name="Add and check").click()
+    expect(olga.get_by_text("hidden version 1")).to_be_visible(timeout=30_000)
+    olga.get_by_role("link", name="Overview").click()
+    olga.get_by_role("button", name="Publish the challenge").click()
+    publish = olga.get_by_role("button", name="Publish the results")
+    if publish.is_visible():
+        publish.click()
+    expect(olga.get_by_text("shown to everyone")).to_be_visible()
+
+
+def test_from_an_empty_installation_to_a_row_on_the_leaderboard(open_page, tmp_path):
+    olga = open_page("olga")
+    make_challenge(olga, tmp_path)
+
+    pia = open_page("pia")
+    pia.goto("/c/copycat/")
+    pia.get_by_role("button", name="Join this challenge").click()
+    pia.get_by_role("button", name="Submit to Main phase").or_(pia.get_by_role("link", name="Submit to Main phase")).click()
+    pia.get_by_label("Algorithm name").fill("Copier")
+    pia.get_by_label("Archive").set_input_files(installation.copying_image(tmp_path))
+    pia.get_by_role("main").get_by_role("button", name="Submit", exact=True).click()
+    expect(pia.get_by_role("heading", name="#1 Copier")).to_be_visible(timeout=30_000)
+    expect(pia.get_by_text("3 of 3 cases done")).to_be_visible(timeout=90_000)
+    expect(pia.locator("#live .chip").first).to_contain_text("done", timeout=60_000)
+    expect(pia.get_by_role("row", name="All structures")).to_contain_text("1.000")
+
+    pia.goto("/c/copycat/p/main/leaderboard/")
+    row = pia.get_by_role("row", name="Pia")
+    expect(row).to_contain_text("Copier")
+    expect(row).to_contain_text("1.000")
+    expect(row).to_contain_text("you")
+    assert pia.faults == []
+    assert olga.faults == []
+
+    olga.goto("/c/copycat/manage/submissions/")
+    olga.get_by_role("link", name="#1 Copier").click()
+    olga.get_by_label("Reason, shown to the team").fill("it only copies")
+    olga.get_by_role("button", name="Disqualify").click()
+    expect(olga.get_by_text("it only copies").first).to_be_visible()
+    pia.goto("/c/copycat/p/main/leaderboard/")
+    expect(pia.get_by_role("main")).to_contain_text("disqualified")

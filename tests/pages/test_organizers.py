@@ -1,0 +1,118 @@
+"""The organizer console: Olga may, Pia and Otto may not, and every change leaves a line in the audit log."""
+
+import pytest
+from django.urls import reverse
+
+import factories
+import people
+from assay.accounts.models import AuditEvent
+from assay.challenges.models import Challenge
+from assay.organizers.logs import visible
+
+pytestmark = pytest.mark.django_db
+PAGES = ["overview", "document", "testsets", "submissions", "people", "sites", "audit"]
+
+
+@pytest.fixture
+def cast():
+    return people.scene()
+
+
+@pytest.fixture
+def as_olga(client, cast):
+    client.force_login(cast.olga)
+    return client
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_olga_sees_every_page_and_pia_and_otto_see_none(client, cast, name):
+    url = reverse(f"organizers:{name}", args=[cast.challenge.slug])
+    answers = {}
+    for person in ("olga", "pia", "otto", "stan"):
+        client.force_login(getattr(cast, person))
+        answers[person] = client.get(url).status_code
+    assert answers == {"olga": 200, "pia": 403, "otto": 403, "stan": 200}
+
+
+def test_a_stranger_is_asked_to_sign_in(client, cast):
+    answer = client.get(reverse("organizers:overview", args=[cast.challenge.slug]))
+    assert answer.status_code == 302
+
+
+def test_publishing_results_is_one_click_and_one_audit_line(as_olga, cast):
+    as_olga.post(reverse("organizers:phase-action", args=[cast.challenge.slug, cast.phase.slug]), {"action": "publish"})
+    cast.phase.refresh_from_db()
+    assert cast.phase.published_at is not None
+    assert AuditEvent.objects.filter(verb__startswith="phase.", actor=cast.olga).count() == 1
+
+
+def test_pausing_and_resuming(as_olga, cast):
+    url = reverse("organizers:phase-action", args=[cast.challenge.slug, cast.phase.slug])
+    as_olga.post(url, {"action": "pause"})
+    cast.phase.refresh_from_db()
+    assert cast.phase.is_paused
+    as_olga.post(url, {"action": "resume"})
+    cast.phase.refresh_from_db()
+    assert not cast.phase.is_paused
+
+
+def test_a_challenge_made_from_the_form_can_be_pushed_as_it_stands(as_olga, cast):
+    answers = {
+        "form": "1",
+        "title": "Livers",
+        "slug": "livers",
+        "labels": "liver = 1, 5",
+        "kind": "container",
+        "days": 30,
+    }
+    answers |= {"wall_seconds": 60, "memory_mb": 1024, "summary": "Find the liver."}
+    source = as_olga.post(reverse("organizers:new"), answers).context["source"]
+    assert as_olga.post(reverse("organizers:new"), {"source": source, "dry_run": "1"}).context["plan"]
+    assert not Challenge.objects.filter(slug="livers").exists()
+    as_olga.post(reverse("organizers:new"), {"source": source, "apply": "1"})
+    made = Challenge.objects.get(slug="livers")
+    label = made.phases.get().protocol.document["labels"][0]
+    assert (label["name"], label["tolerance_mm"]) == ("liver", 5)
+
+
+def test_a_broken_file_names_the_line(as_olga, cast):
+    page = as_olga.post(
+        reverse("organizers:new"), {"source": "slug: x\ntitle: [unclosed\n", "dry_run": "1"}
+    ).content.decode()
+    assert "Line" in page
+
+
+def test_disqualifying_needs_a_reason_and_shows_it_to_the_team(as_olga, cast):
+    submission = factories.submission(phase=cast.phase, team=cast.team, status="done")
+    url = reverse("organizers:submission", args=[cast.challenge.slug, submission.pk])
+    as_olga.post(url, {"action": "disqualify", "reason": "trained on the test set"})
+    submission.refresh_from_db()
+    assert submission.is_disqualified
+    assert submission.disqualified_reason == "trained on the test set"
+
+
+def test_accepting_a_person_who_asked(client, cast):
+    cast.challenge.requires_approval = True
+    cast.challenge.save()
+    client.force_login(cast.otto)
+    client.post(reverse("portal:join", args=[cast.challenge.slug]))
+    membership = cast.challenge.memberships.get(user=cast.otto)
+    assert membership.status == "pending"
+    client.force_login(cast.olga)
+    client.post(
+        reverse("organizers:people", args=[cast.challenge.slug]), {"membership": membership.pk, "status": "accepted"}
+    )
+    membership.refresh_from_db()
+    assert membership.status == "accepted"
+
+
+def test_logs_show_every_byte_as_text():
+    assert visible(b"ok\n\x1b[31mred\x00\xff<script>") == "ok\n�[31mred��<script>"
+
+
+def test_only_operators_open_the_operations_page(client, cast):
+    answers = {}
+    for person in ("olga", "stan"):
+        client.force_login(getattr(cast, person))
+        answers[person] = client.get(reverse("organizers:operations")).status_code
+    assert answers == {"olga": 403, "stan": 200}

@@ -1,0 +1,145 @@
+"""The participants' pages: who sees what, in which words, and at a constant number of queries."""
+
+import re
+
+import pytest
+from django.urls import reverse
+
+import factories
+import people
+from assay.submissions.models import Submission
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def cast():
+    return people.scene()
+
+
+@pytest.fixture
+def as_pia(client, cast):
+    client.force_login(cast.pia)
+    return client
+
+
+def phase_url(name, cast):
+    return reverse(f"portal:{name}", args=[cast.challenge.slug, cast.phase.slug])
+
+
+def test_everybody_sees_published_challenges_and_nobody_else_sees_drafts(client, cast):
+    factories.challenge(slug="secret-draft", status="draft", organizer=cast.olga)
+    page = client.get("/").content.decode()
+    assert "Brains" in page
+    assert "Secret-Draft" not in page
+    client.force_login(cast.olga)
+    assert "Secret-Draft" in client.get("/").content.decode()
+
+
+def test_a_draft_and_a_slug_nobody_used_answer_the_same(client, cast):
+    factories.challenge(slug="secret-draft", status="draft", organizer=cast.olga)
+    hidden = client.get(reverse("portal:challenge", args=["secret-draft"]))
+    missing = client.get(reverse("portal:challenge", args=["never-was"]))
+    assert (hidden.status_code, missing.status_code) == (404, 404)
+    words = [re.sub(r'value="\w{64}"', "", page.content.decode()) for page in (hidden, missing)]
+    assert words[0].replace("secret-draft", "") == words[1].replace("never-was", "")
+
+
+@pytest.mark.parametrize("name", ["challenge", "rules"])
+def test_the_challenge_pages_open_for_strangers(client, cast, name):
+    assert client.get(reverse(f"portal:{name}", args=[cast.challenge.slug])).status_code == 200
+
+
+def test_the_rules_state_what_the_protocol_says(client, cast):
+    page = client.get(reverse("portal:rules", args=[cast.challenge.slug])).content.decode()
+    assert "core" in page
+    assert "30 s" in page
+    assert "512 MB" in page
+    assert "Structure present, nothing predicted" in page
+
+
+def test_the_phase_page_says_whether_pia_may_submit(as_pia, cast, monkeypatch):
+    page = as_pia.get(phase_url("phase", cast)).content.decode()
+    assert "you compete as Pia and friends" in page
+
+
+def test_otto_is_offered_to_join_and_then_competes_alone(client, cast):
+    client.force_login(cast.otto)
+    assert "Join this challenge" in client.get(reverse("portal:challenge", args=[cast.challenge.slug])).content.decode()
+    client.post(reverse("portal:join", args=[cast.challenge.slug]))
+    assert "You compete as" in client.get(reverse("portal:challenge", args=[cast.challenge.slug])).content.decode()
+
+
+def test_a_stranger_who_wants_to_submit_is_asked_to_sign_in_first(client, cast):
+    answer = client.get(phase_url("submit", cast))
+    assert answer.status_code == 302
+    assert answer["Location"].startswith(reverse("portal:sign-in"))
+
+
+def test_sign_up_signs_in_and_refuses_a_weak_password_in_words(client, db):
+    entry = {"username": "nina", "display_name": "Nina", "email": "nina@example.org", "password": "short"}
+    refused = client.post(reverse("portal:sign-up"), entry)
+    assert refused.status_code == 400
+    assert "too short" in refused.content.decode()
+    assert client.post(reverse("portal:sign-up"), entry | {"password": "a long enough secret"}).status_code == 302
+    assert "Nina" in client.get("/").content.decode()
+
+
+def test_the_submission_page_is_open_to_its_team_and_hidden_from_otto(as_pia, cast, client):
+    submission = factories.submission(phase=cast.phase, team=cast.team)
+    url = reverse("portal:submission", args=[submission.pk])
+    assert "Algorithm of Pia and friends" in as_pia.get(url).content.decode()
+    client.force_login(cast.otto)
+    assert client.get(url).status_code == 404
+
+
+def test_an_unchanged_live_fragment_answers_204_and_a_changed_one_comes_back(as_pia, cast):
+    submission = factories.submission(phase=cast.phase, team=cast.team)
+    url = reverse("portal:submission-live", args=[submission.pk])
+    first = as_pia.get(url)
+    version = first.context["view"].version
+    assert as_pia.get(f"{url}?v={version}").status_code == 204
+    Submission.objects.filter(pk=submission.pk).update(status=Submission.Status.CHECKING)
+    assert as_pia.get(f"{url}?v={version}").status_code == 200
+
+
+def test_a_finished_submission_is_no_longer_polled(as_pia, cast):
+    submission = factories.submission(
+        phase=cast.phase, team=cast.team, status="failed", verdict_text="time limit of 5 s reached"
+    )
+    page = as_pia.get(reverse("portal:submission", args=[submission.pk])).content.decode()
+    assert "time limit of 5 s reached" in page
+    assert "hx-get" not in page
+
+
+def test_the_token_is_shown_once_and_stored_hashed(as_pia, cast):
+    page = as_pia.post(reverse("portal:account"), {"name": "laptop", "days": 7}).content.decode()
+    assert "assay_" in page
+    assert "assay_" not in as_pia.get(reverse("portal:account")).content.decode()
+
+
+def test_colours_are_kept_in_a_cookie_and_never_redirect_elsewhere(client, db):
+    answer = client.post(reverse("portal:theme"), {"theme": "dark", "next": "https://evil.example/"})
+    assert answer["Location"] == "/"
+    assert 'data-theme="dark"' in client.get("/").content.decode()
+
+
+def test_every_page_forbids_foreign_scripts(client, db):
+    assert "default-src 'self'" in client.get("/")["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_the_submission_list_asks_a_constant_number_of_questions(as_pia, cast, count, django_assert_max_num_queries):
+    for _ in range(count):
+        factories.submission(phase=cast.phase, team=cast.team)
+    with django_assert_max_num_queries(8):
+        as_pia.get(reverse("portal:my-submissions"))
+
+
+def test_markdown_of_organizers_is_sanitised(client, cast):
+    cast.challenge.description = "**bold** <script>alert(1)</script> [x](javascript:alert(1))"
+    cast.challenge.save()
+    page = client.get(reverse("portal:challenge", args=[cast.challenge.slug])).content.decode()
+    assert "<strong>bold</strong>" in page
+    assert "alert(1)</script>" not in page
+    assert "javascript:" not in page

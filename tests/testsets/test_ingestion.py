@@ -1,0 +1,165 @@
+"""What organizers push becomes canonical cases; what cannot be used is named, all of it at once."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+import testset_folders as folders
+from assay.accounts.errors import InvalidError
+from assay.testsets.ingestion import ingest_cases, summarise, unpack
+from evaluator.volumes import read_label_map
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "source"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def target(tmp_path):
+    path = tmp_path / "target"
+    path.mkdir()
+    return path
+
+
+def manifest(folder, *rows: str, columns: str = "case_id,site,input:t1,reference") -> None:
+    (folder / "manifest.csv").write_text("\n".join([columns, *rows]) + "\n")
+
+
+def problem_with(folder, target) -> InvalidError:
+    with pytest.raises(InvalidError) as refusal:
+        ingest_cases(folder=folder, target=target)
+    return refusal.value
+
+
+def test_a_good_folder_becomes_canonical_files_on_one_grid(source, target):
+    cases = ingest_cases(folder=folders.good_folder(source), target=target)
+    assert [case.source.case_id for case in cases] == ["A01", "B01"]
+    assert cases[0].grid.shape == folders.SHAPE
+    assert cases[0].grid.spacing_mm == (1.0, 1.0, 2.0)
+    assert cases[0].grid.affine[0] == (-1.0, 0.0, 0.0, -3.0), "x runs to the left in DICOM and to the right in NIfTI"
+    reference = read_label_map(cases[0].references[0].path)
+    assert reference.array.shape == folders.SHAPE
+    assert reference.array[1, 1, 0] == 1
+    assert cases[0].facts["voxels_per_label"] == {"1": 6, "2": 6}
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".nrrd"])
+def test_every_known_kind_of_file_gives_the_same_case(source, target, suffix):
+    folders.write(folders.image(), source / f"i{suffix}")
+    folders.write(folders.labels(), source / f"r{suffix}")
+    manifest(source, f"1,A,i{suffix},r{suffix}")
+    (case,) = ingest_cases(folder=source, target=target)
+    assert case.grid.shape == folders.SHAPE
+    np.testing.assert_allclose(case.grid.affine, [[-1, 0, 0, -3], [0, -1, 0, -4], [0, 0, 2, 5], [0, 0, 0, 1]])
+    assert case.facts["voxels_per_label"] == {"1": 6, "2": 6}
+
+
+def test_a_dicom_series_in_a_folder_is_one_image(source, target):
+    folders.write_dicom_series(folders.image(), source / "ct")
+    folders.write(folders.labels(), source / "r.nii.gz")
+    manifest(source, "1,A,ct,r.nii.gz")
+    (case,) = ingest_cases(folder=source, target=target)
+    assert case.grid.shape == folders.SHAPE
+
+
+def test_a_reference_elsewhere_than_its_image_is_refused_with_both_places(source, target):
+    folders.good_folder(source)
+    folders.write(folders.labels(origin_mm=(3.0, 4.0, 9.0)), source / "labels/B01.nii.gz")
+    problem = problem_with(source, target)
+    assert problem.code == "testset_invalid"
+    assert problem.message == "1 of 2 cases cannot be used."
+    assert "B01: labels/B01.nii.gz does not lie on the input image" in problem.found
+    assert "4 mm away" in problem.found
+
+
+def test_all_problems_are_told_at_once(source, target):
+    folders.good_folder(source, case_ids=("A", "B", "C"))
+    (source / "images/A.nii.gz").unlink()
+    (source / "images/B.nii.gz").write_bytes(b"no image")
+    folders.write(sitk.Cast(folders.labels(), sitk.sitkFloat32) + 0.5, source / "labels/C.nii.gz")
+    problem = problem_with(source, target)
+    assert problem.message == "3 of 3 cases cannot be used."
+    assert "A: images/A.nii.gz is named in the manifest and not there" in problem.found
+    assert "B: " in problem.found
+    assert "C: labels/C.nii.gz holds values that are not whole numbers" in problem.found
+
+
+def test_a_float_file_of_whole_numbers_is_a_label_map(source, target):
+    folders.good_folder(source, case_ids=("A",))
+    folders.write(sitk.Cast(folders.labels(), sitk.sitkFloat64), source / "labels/A.nii.gz")
+    (case,) = ingest_cases(folder=source, target=target)
+    assert read_label_map(case.references[0].path).array.dtype == np.uint8
+
+
+def test_negative_labels_are_refused(source, target):
+    folders.good_folder(source, case_ids=("A",))
+    folders.write(sitk.Cast(folders.labels(), sitk.sitkInt16) - 1, source / "labels/A.nii.gz")
+    assert "outside 0 to 65535" in problem_with(source, target).found
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "x.mha",
+            b"ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = /etc/passwd\n",
+        ),
+        ("x.mha", b"ObjectType = Image\nNDims = 3\nElementDataFile = LIST\n/etc/passwd\n"),
+        ("x.nrrd", b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: /etc/passwd\n\n"),
+        ("x.nrrd", b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndatafile: ../secret\n\n"),
+        ("x.mhd", b"ObjectType = Image\n"),
+    ],
+)
+def test_a_header_that_leads_to_another_file_is_refused(source, target, name, content):
+    folders.good_folder(source, case_ids=("A",))
+    (source / name).write_bytes(content)
+    manifest(source, f"A,A,{name},labels/A.nii.gz")
+    found = problem_with(source, target).found
+    assert "another file" in found or "no known kind" in found
+
+
+def test_the_report_warns_of_labels_missing_in_one_case_only(source, target):
+    folders.good_folder(source)
+    folders.write(folders.labels(values=(1,)), source / "labels/B01.nii.gz")
+    report = summarise(ingest_cases(folder=source, target=target), notice="")
+    assert report["warnings"] == [
+        "B01: label 2 is empty here and present in other cases",
+        "no NOTICE or LICENSE file came with the data",
+    ]
+    assert report["attributes"] == ["site"]
+
+
+def test_a_tar_is_unpacked_without_links_and_outside_paths(source):
+    for name, kind in (("link", tarfile.SYMTYPE), ("pipe", tarfile.FIFOTYPE), ("hard", tarfile.LNKTYPE)):
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, "/etc/passwd"
+        with pytest.raises(InvalidError, match="no file"):
+            unpack(archive=tar_of(member), folder=source)
+    outside = tarfile.TarInfo("../escaped")
+    with pytest.raises(InvalidError, match="cannot be unpacked"):
+        unpack(archive=tar_of(outside), folder=source)
+    assert not (source.parent / "escaped").exists()
+
+
+def test_what_is_no_tar_is_refused(source):
+    with pytest.raises(InvalidError, match="cannot be unpacked"):
+        unpack(archive=io.BytesIO(b"PK\x03\x04 a zip, say" * 100), folder=source)
+
+
+def test_a_tar_without_a_manifest_is_refused(source, target):
+    assert "no manifest.csv" in problem_with(source, target).message
+
+
+def tar_of(*members: tarfile.TarInfo) -> io.BytesIO:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for member in members:
+            tar.addfile(member)
+    buffer.seek(0)
+    return buffer
