@@ -12,7 +12,7 @@ from evaluator.protocol import load_named_protocol, load_protocol
 from evaluator.ranking.analysis import Analysis, analyse
 from evaluator.ranking.config import RankingConfig
 from evaluator.ranking.errors import ConfigError, RankingError
-from evaluator.ranking.io import ranks_rows, read_scores, write_rows
+from evaluator.ranking.io import ranks_rows, read_scores, span, write_rows
 from evaluator.ranking.parse import parse_ranking
 from evaluator.ranking.presets import preset_document, preset_titles
 
@@ -100,10 +100,10 @@ def _presets() -> str:
 
 def _board(analysis: Analysis) -> str:
     """The ranking as a few aligned lines, with whatever the reader must know."""
-    head = ["rank", "95 %".replace("95", f"{analysis.confidence * 100:g}"), "algorithm", "score", *analysis.metrics]
+    head = ["rank", f"{analysis.confidence * 100:g} %", "algorithm", "score", *analysis.metrics]
     body = []
     for row in ranks_rows(analysis):
-        interval = "" if row["rank"] is None else f"{row['rank_low']:g}–{row['rank_high']:g}"
+        interval = "" if row["rank"] is None else span(row["rank_low"], row["rank_high"])
         values = [row["score"], *(row[name] for name in analysis.metrics)]
         place = "–" if row["rank"] is None else f"{row['rank']:g}"
         body.append([place, interval, row["algorithm"], *("" if v is None else f"{v:.4f}" for v in values)])

@@ -201,6 +201,11 @@ def ranks_rows(analysis: Analysis) -> Iterator[dict[str, Any]]:
         yield row
 
 
+def span(low: float, high: float) -> str:
+    """An interval of ranks as people read it: `2–5`, or `1` when it is one rank."""
+    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
+
+
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write a CSV; numbers with all their digits, nothing where there is none."""
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -4,16 +4,17 @@ The distance between two rankings is the symmetric difference of their "is at le
 algorithms in opposite order, 1 for each pair that only one of them ties.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from evaluator.ranking.config import RankingConfig, Subgroup
 from evaluator.ranking.consensus import Consensus, consensus
-from evaluator.ranking.engine import aggregation_node, final_ranks, metric_aggregates
+from evaluator.ranking.engine import aggregation_node, final_ranks
 from evaluator.ranking.prepare import Prepared, prepare
 from evaluator.ranking.schemes import evaluate, rank_scores
+from evaluator.ranking.stability import bootstrap_ranks, draw_clusters, kendall_tau
 from evaluator.ranking.subgroups import split
 from evaluator.ranking.table import ScoreTable
 from evaluator.ranking.ties import Floats
@@ -30,6 +31,17 @@ class Agreement:
     ranks: Floats
     distances: Floats
     merged: Consensus | None = None
+
+    def sorted_by(self, algorithms: Sequence[str]) -> "Agreement":
+        """The same with the algorithms in another order; those not named come last."""
+        place = {name: index for index, name in enumerate(algorithms)}
+        order = sorted(range(len(self.algorithms)), key=lambda index: place.get(self.algorithms[index], len(place)))
+        merged = self.merged
+        if merged is not None:
+            merged = replace(merged, scores=merged.scores[order], ranks=merged.ranks[order])
+        return replace(
+            self, algorithms=tuple(self.algorithms[index] for index in order), ranks=self.ranks[order], merged=merged
+        )
 
 
 @dataclass(frozen=True)
@@ -107,9 +119,13 @@ def _gap(distances: Floats, first: list[int], second: list[int], *, complete: bo
     return float(between.max() if complete else between.mean())
 
 
-def scores_by_task(table: ScoreTable, config: RankingConfig) -> Mapping[str, Mapping[str, Floats]]:
-    """Task → metric → aggregates, for the table beside the consensus."""
-    if config.multi_task is None:
+def task_taus(table: ScoreTable, config: RankingConfig, *, count: int, seed: int) -> Mapping[str, Floats]:
+    """Task → Kendall's tau of each bootstrap ranking with the task's own; nothing when there is but one task."""
+    if config.multi_task is None or not count:
         return {}
-    groups = split(table, Subgroup(attribute=config.multi_task.by))
-    return {name: metric_aggregates(prepare(table.only_cases(cases), config)) for name, cases in groups.items()}
+    result = {}
+    for name, cases in split(table, Subgroup(attribute=config.multi_task.by)).items():
+        prepared = prepare(table.only_cases(cases), config)
+        samples = bootstrap_ranks(prepared, draw_clusters(prepared, count=count, seed=seed))
+        result[name] = kendall_tau(samples, final_ranks(prepared)[1])
+    return result

@@ -1,13 +1,16 @@
 """Figures that compare rankings: tasks, metrics and structures as a tree, and subgroups side by side."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from evaluator.ranking.subgroups import SubgroupAnalysis
 from evaluator.ranking.tasks import Agreement, Merge, link
+from evaluator.ranking.ties import Floats
 from evaluator.reports.data import ReportData
-from evaluator.reports.figures import metric_label
-from evaluator.reports.theme import BLUE, colour, legend, new_figure, row_height, short
+from evaluator.reports.figures import draw_violin, metric_label
+from evaluator.reports.theme import BLUE, colour, legend, new_figure, rank_axis, row_height, short
 
 
 def dendrogram(agreement: Agreement, *, complete: bool = False) -> Figure | None:
@@ -21,11 +24,11 @@ def dendrogram(agreement: Agreement, *, complete: bool = False) -> Figure | None
     places = {task: (0.0, float(order.index(task))) for task in range(count)}
     for index, merge in enumerate(merges):
         (x1, y1), (x2, y2) = places[merge.first], places[merge.second]
-        axes.plot([x1, merge.height, merge.height, x2], [y1, y1, y2, y2], color=BLUE, linewidth=1.5)
+        axes.plot([x1, merge.height, merge.height, x2], [y1, y1, y2, y2], color=BLUE, linewidth=1.8)
         places[count + index] = (merge.height, (y1 + y2) / 2)
     axes.set_yticks(range(count), [short(agreement.tasks[task]) for task in order])
     axes.set_ylim(count - 0.4, -0.6)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.05 * max(1.0, merges[-1].height))
     axes.set_xlabel(f"distance of the rankings (symmetric difference, {'complete' if complete else 'average'} linkage)")
     axes.grid(axis="y", visible=False)
     return figure
@@ -56,6 +59,33 @@ def task_ranks(agreement: Agreement) -> Figure:
             shade = "black" if value < count / 2 + 0.5 else "white"
             axes.text(column, row, f"{value:g}", ha="center", va="center", color=shade, fontsize=8)
     figure.colorbar(image, ax=axes, label="rank", pad=0.02).outline.set_visible(False)
+    return figure
+
+
+def task_blob(agreement: Agreement) -> Figure:
+    """In how many tasks each algorithm has each rank: area by number."""
+    count = len(agreement.algorithms)
+    figure, axes = new_figure(height=row_height(count, least=3.0, each=0.26))
+    for index, ranks in enumerate(agreement.ranks):
+        places, numbers = np.unique(ranks, return_counts=True)
+        sizes = numbers / len(agreement.tasks) * min(420.0, 5200.0 / count)
+        axes.scatter(np.full(len(places), index), places, s=sizes, color=BLUE, linewidths=0, zorder=3)
+    axes.set_xticks(range(count), [short(name, longest=16) for name in agreement.algorithms], rotation=50, ha="right")
+    rank_axis(axes, count)
+    return figure
+
+
+def task_taus(taus: Mapping[str, Floats]) -> Figure:
+    """Kendall's tau of each task's bootstrap rankings, the steadiest task on top."""
+    known = {name: values[~np.isnan(values)] for name, values in taus.items()}
+    known = {name: values for name, values in known.items() if values.size}
+    names = sorted(known, key=lambda name: -float(np.median(known[name])))
+    figure, axes = new_figure(height=row_height(len(names), least=1.7, each=0.35))
+    for place, name in enumerate(names):
+        draw_violin(axes, known[name], place)
+    axes.set_yticks(range(len(names)), [short(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel("Kendall's tau-b with the task's ranking of all its cases")
     return figure
 
 

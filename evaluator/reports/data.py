@@ -10,7 +10,7 @@ from evaluator.ranking.engine import cluster_values
 from evaluator.ranking.prepare import prepare
 from evaluator.ranking.subgroups import SubgroupAnalysis, analyse_subgroups
 from evaluator.ranking.table import ScoreTable
-from evaluator.ranking.tasks import Agreement, compare_tasks
+from evaluator.ranking.tasks import Agreement, compare_tasks, task_taus
 from evaluator.ranking.ties import Floats, rank
 
 
@@ -24,6 +24,7 @@ class ReportData:
     values: Mapping[str, Floats]
     case_ranks: Mapping[str, Floats]
     agreement: Agreement
+    task_taus: Mapping[str, Floats]
     subgroups: tuple[SubgroupAnalysis, ...]
 
     @property
@@ -48,6 +49,7 @@ def gather(table: ScoreTable, analysis: Analysis, *, title: str) -> ReportData:
         analysis=analysis,
         values=values,
         case_ranks=case_ranks,
-        agreement=compare_tasks(table, config),
+        agreement=compare_tasks(table, config).sorted_by(analysis.algorithms),
+        task_taus=task_taus(table, config, count=analysis.bootstrap, seed=analysis.seed),
         subgroups=analyse_subgroups(table, config),
     )

@@ -5,16 +5,16 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
 from evaluator.ranking.stability import rank_frequencies
 from evaluator.ranking.ties import Floats, rank
 from evaluator.reports.data import ReportData
 from evaluator.reports.theme import (
     BLUE,
+    DOT,
     GREY,
     INK,
     LINE,
@@ -24,11 +24,14 @@ from evaluator.reports.theme import (
     colour,
     legend,
     new_figure,
+    rank_axis,
     row_height,
     short,
+    stacked_figure,
 )
 
 _TIE_BREAK_SEED = 38
+_CASES_SHOWN = 200
 
 
 def dot_and_box(data: ReportData, metric: str) -> Figure:
@@ -42,24 +45,13 @@ def dot_and_box(data: ReportData, metric: str) -> Figure:
             finite,
             place + random.uniform(-0.28, 0.28, finite.size),
             s=7,
-            color=BLUE,
-            alpha=max(0.12, min(0.5, 25 / max(finite.size, 1))),
+            color=DOT,
+            alpha=max(0.25, min(0.7, 40 / max(finite.size, 1))),
             linewidths=0,
             rasterized=finite.size * len(values) > 500,
         )
         if finite.size:
-            axes.boxplot(
-                finite,
-                positions=[place],
-                orientation="horizontal",
-                widths=0.62,
-                showfliers=False,
-                manage_ticks=False,
-                boxprops={"color": INK, "linewidth": 1},
-                whiskerprops={"color": INK, "linewidth": 1},
-                capprops={"color": INK, "linewidth": 1},
-                medianprops={"color": VERMILION, "linewidth": 2},
-            )
+            _draw_box(axes, finite, place, width=0.62)
     _name_rows(axes, data)
     axes.set_xlabel(metric_label(data, metric))
     return figure
@@ -72,29 +64,31 @@ def podium(data: ReportData, metric: str) -> Figure:
     """
     values, count = data.values[metric], len(data.algorithms)
     shuffled = _broken_ties(data.case_ranks[metric])
-    figure, axes = new_figure(height=4.6)
-    cells = count * 1.15
+    figure, (axes, bars) = stacked_figure(height=5.0, ratios=(3, 1))
+    step = count * 1.15
+    centres = [step * place + (count - 1) / 2 for place in range(count)]
     random = np.random.default_rng(0)
     cases = np.flatnonzero(np.isfinite(values).all(axis=0))
-    shown = cases if len(cases) <= 200 else np.sort(random.choice(cases, 200, replace=False))
-    for case in shown:
-        order = np.argsort(shuffled[:, case])
-        x = [cells * place + algorithm for place, algorithm in enumerate(order)]
-        axes.plot(x, values[order, case], color=GREY, alpha=0.14, linewidth=0.6, rasterized=True)
-        axes.scatter(x, values[order, case], s=9, c=[colour(a) for a in order], linewidths=0, zorder=3, rasterized=True)
-    axes.set_xticks([cells * place + (count - 1) / 2 for place in range(count)], [])
-    axes.set_xlim(-1, cells * (count - 1) + count)
-    axes.set_ylabel(metric_label(data, metric))
-    axes.grid(axis="x", visible=False)
-    bars = axes.inset_axes((0, -0.34, 1, 0.28), sharex=axes)
+    shown = cases if len(cases) <= _CASES_SHOWN else np.sort(random.choice(cases, _CASES_SHOWN, replace=False))
+    # All cases in one collection: drawing them one by one takes most of a report's time.
+    order = np.argsort(shuffled[:, shown], axis=0)
+    x = step * np.arange(count)[:, None] + order
+    y = np.take_along_axis(values[:, shown], order, axis=0)
+    paths = np.stack([x.T, y.T], axis=-1)
+    axes.add_collection(LineCollection(list(paths), colors=GREY, alpha=0.25, linewidths=0.6, rasterized=True))
+    palette = np.array([colour(index) for index in range(count)])
+    axes.scatter(x, y, s=9, c=palette[order].ravel(), linewidths=0, zorder=3, rasterized=True)
+    axes.tick_params(labelbottom=False)
+    axes.set_ylabel(metric_label(data, metric).replace(", ", "\n"))
     for place in range(count):
-        wins = [(shuffled[algorithm] == place + 1).sum() for algorithm in range(count)]
-        bars.bar(cells * place + np.arange(count), wins, width=0.9, color=[colour(a) for a in range(count)])
-    bars.set_xticks([cells * place + (count - 1) / 2 for place in range(count)], [str(n + 1) for n in range(count)])
+        wins = (shuffled == place + 1).sum(axis=1)
+        bars.bar(step * place + np.arange(count), wins, width=0.9, color=[colour(a) for a in range(count)])
+    bars.set_xticks(centres, [str(place + 1) for place in range(count)])
+    bars.set_xlim(-1, step * (count - 1) + count)
     bars.set_xlabel("place in the case")
     bars.set_ylabel("cases")
-    bars.patch.set_alpha(0)
-    bars.grid(axis="x", visible=False)
+    for panel in (axes, bars):
+        panel.grid(axis="x", visible=False)
     legend(axes, data.algorithms)
     return figure
 
@@ -109,7 +103,7 @@ def heatmap(data: ReportData, metric: str) -> Figure:
     ranks, count = data.case_ranks[metric], len(data.algorithms)
     grid = np.stack([np.bincount(row[~np.isnan(row)].astype(int) - 1, minlength=count) for row in ranks])
     figure, axes = new_figure(height=row_height(count, each=0.3))
-    image = axes.imshow(grid, aspect="auto", cmap=SEQUENTIAL, vmin=0)
+    image = axes.imshow(np.ma.masked_equal(grid, 0), aspect="auto", cmap=SEQUENTIAL, vmin=0)
     _name_rows(axes, data, inverted=False)
     axes.set_xticks(range(count), [str(place + 1) for place in range(count)])
     axes.set_xlabel("rank in the case")
@@ -133,7 +127,7 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
     if tests is None:
         return None
     count = len(data.algorithms)
-    figure, axes = new_figure(height=row_height(count, least=3.2, each=0.3))
+    figure, axes = new_figure(height=row_height(count, least=3.2, each=0.34))
     for row, column in np.ndindex(count, count):
         if row != column:
             face = BLUE if tests.is_better[row, column] else "none"
@@ -142,6 +136,7 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
             )
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_ylim(count - 0.5, -0.5)
+    axes.set_aspect("equal")
     axes.set_yticks(range(count), [short(name) for name in data.algorithms])
     axes.set_xticks(range(count), [short(name, longest=16) for name in data.algorithms], rotation=50, ha="right")
     axes.set_ylabel("better …")
@@ -166,9 +161,7 @@ def blob(data: ReportData) -> Figure:
     medians = np.median(analysis.rank_samples, axis=0)
     axes.scatter(range(count), medians, marker="x", s=28, color=ORANGE, linewidths=1.8, zorder=5)
     axes.set_xticks(range(count), [short(name, longest=16) for name in data.algorithms], rotation=50, ha="right")
-    axes.set_ylim(count + 0.7, 0.3)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel("rank")
+    rank_axis(axes, count)
     return figure
 
 
@@ -176,25 +169,37 @@ def tau_violin(data: ReportData) -> Figure:
     """Kendall's tau between the ranking and each of its bootstrap replicates: 1 means nothing moved."""
     defined = data.analysis.tau_samples[~np.isnan(data.analysis.tau_samples)]
     figure, axes = new_figure(height=1.7)
-    if np.unique(defined).size > 1:
-        parts = axes.violinplot(defined, orientation="horizontal", widths=0.8, showextrema=False)
-        for body in cast("list[PolyCollection]", parts["bodies"]):
-            body.set(facecolor=BLUE, alpha=0.6, edgecolor=BLUE)
     if defined.size:
-        axes.boxplot(
-            defined,
-            orientation="horizontal",
-            widths=0.18,
-            showfliers=False,
-            boxprops={"color": INK},
-            whiskerprops={"color": INK},
-            capprops={"color": INK},
-            medianprops={"color": VERMILION, "linewidth": 2},
-        )
+        draw_violin(axes, defined, 0)
     axes.set_yticks([])
     axes.set_xlim(min(-0.02, float(defined.min(initial=0))), 1.02)
     axes.set_xlabel("Kendall's tau-b with the ranking of all cases")
     return figure
+
+
+def draw_violin(axes: Axes, values: Floats, place: float) -> None:
+    """A horizontal violin with its quartiles; values that are all equal have no violin, only their line."""
+    if np.unique(values).size > 1:
+        parts = axes.violinplot(values, positions=[place], orientation="horizontal", widths=0.8, showextrema=False)
+        for body in cast("list[PolyCollection]", parts["bodies"]):
+            body.set(facecolor=BLUE, alpha=0.6, edgecolor=BLUE)
+    _draw_box(axes, values, place, width=0.18)
+
+
+def _draw_box(axes: Axes, values: Floats, place: float, *, width: float) -> None:
+    outline = {"color": INK, "linewidth": 1}
+    axes.boxplot(
+        values,
+        positions=[place],
+        orientation="horizontal",
+        widths=width,
+        showfliers=False,
+        manage_ticks=False,
+        boxprops=outline,
+        whiskerprops=outline,
+        capprops=outline,
+        medianprops={"color": VERMILION, "linewidth": 2},
+    )
 
 
 def method_lines(data: ReportData, metric: str) -> Figure:
@@ -212,9 +217,7 @@ def method_lines(data: ReportData, metric: str) -> Figure:
         )  # fmt: skip
     axes.set_xticks(range(len(methods)), methods)
     axes.set_xlim(-0.2, len(methods) - 0.2)
-    axes.set_ylim(count + 0.6, 0.4)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel("rank")
+    rank_axis(axes, count)
     return figure
 
 

@@ -7,17 +7,17 @@ from html import escape
 from typing import Any
 
 from evaluator.ranking.engine import RankEntry
-from evaluator.ranking.io import ranks_rows
+from evaluator.ranking.io import ranks_rows, span
 from evaluator.ranking.words import describe
 from evaluator.reports.data import ReportData
 
 STYLE = """
-:root { --ink: #1f2a37; --soft: #5b6775; --line: #d3d9e0; --paper: #ffffff; --card: #f6f8fa; --accent: #0072b2; }
+:root { --ink: #1f2a37; --soft: #5b6775; --line: #d3d9e0; --paper: #ffffff; --card: #f6f8fa; --accent: #0072b2; --blue: #0072b2; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e9ee; --soft: #a3afbb; --line: #3a4551; --paper: #12181f; --card: #1a222b; --accent: #56b4e9; }
+  :root { --ink: #e4e9ee; --soft: #a3afbb; --line: #3a4551; --paper: #12181f; --card: #1a222b; --accent: #56b4e9; --blue: #3d9be0; }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 64rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 70rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .25rem; }
 h2 { margin: 3rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--line); font-size: 1.35rem; }
@@ -31,10 +31,11 @@ dl div { background: var(--card); border-radius: 6px; padding: .6rem .8rem; }
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding-bottom: .4rem; }
-th, td { padding: .35rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+caption { text-align: left; padding-bottom: .4rem; caption-side: top; }
+th, td { padding: .35rem .6rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 thead th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; }
+small { color: var(--soft); white-space: nowrap; }
 figure { margin: 1.25rem 0; } figure svg { width: 100%; height: auto; max-width: 54rem; display: block; }
 .note { border-left: 3px solid #e69f00; background: var(--card); padding: .5rem .9rem; margin: .5rem 0; max-width: 46rem; }
 .unstated { color: var(--soft); font-style: italic; }
@@ -133,8 +134,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str 
 
 
 def _cell(cell: Any, *, is_number: bool) -> str:
-    text = number(cell) if cell is None or isinstance(cell, int | float) else str(cell)
-    return f"<td{' class=number' if is_number else ''}>{escape(text)}</td>"
+    text = number(cell) if cell is None or isinstance(cell, int | float) else cell
+    shown = text if isinstance(text, Markup) else escape(str(text))
+    return f"<td{' class=number' if is_number else ''}>{shown}</td>"
+
+
+class Markup(str):
+    """Text that is HTML already; everything in it was escaped by whoever made it."""
+
+    __slots__ = ()
+
+
+def short_number(value: float) -> str:
+    """Three significant digits."""
+    return "–" if value != value else f"{value:.3g}"
 
 
 def number(value: float | None) -> str:
@@ -164,14 +177,14 @@ def board(data: ReportData) -> str:
     rows = []
     for entry in analysis.ranking.entries:
         index = analysis.algorithms.index(entry.algorithm) if entry.rank is not None else None
-        interval = "–" if index is None else "{:g}–{:g}".format(*analysis.rank_intervals[index])
+        interval = "–" if index is None else span(*analysis.rank_intervals[index])
         aggregates = [_with_interval(data, entry, name, index) for name in analysis.metrics]
         share = "–" if index is None else f"{analysis.winner_shares[index]:.0%}"
         pair = separable.get(entry.algorithm)
         ahead = "–" if pair is None else f"{'yes' if pair.is_separable else 'no'}, p = {number(pair.p)}"
         missing = sum(count for reasons in entry.missing.values() for count in reasons.values())
-        rank_text = "–" if entry.rank is None else f"{entry.rank:g}"
-        rows.append([rank_text, interval, entry.algorithm, entry.score, *aggregates, share, ahead, missing])
+        place = "–" if entry.rank is None else f"{entry.rank:g}"
+        rows.append([place, interval, entry.algorithm, entry.score, *aggregates, share, ahead, missing])
     caption = (
         f"Metrics with their {confidence} intervals. “First in”: share of bootstrap replicates with rank 1. “Ahead of the next”: paired "
         "test against the algorithm below, Holm-adjusted. “Not measured”: values missing or set by a convention."
@@ -179,11 +192,12 @@ def board(data: ReportData) -> str:
     return table(header, rows, caption=caption)
 
 
-def _with_interval(data: ReportData, entry: RankEntry, metric: str, index: int | None) -> str:
+def _with_interval(data: ReportData, entry: RankEntry, metric: str, index: int | None) -> Markup:
     if index is None:
-        return "–"
+        return Markup("–")
     interval = data.analysis.metrics[metric].interval
-    return f"{number(entry.aggregates.get(metric))} [{number(interval.low[index])}, {number(interval.high[index])}]"
+    low, high = short_number(interval.low[index]), short_number(interval.high[index])
+    return Markup(f"{number(entry.aggregates.get(metric))}<br><small>{low} – {high}</small>")
 
 
 def missing_table(data: ReportData) -> str:

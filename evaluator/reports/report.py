@@ -74,7 +74,10 @@ def render(data: ReportData, gallery: _Gallery) -> str:
         "data": lambda d, _: [page.downloads(d)],
     }
     made = {anchor: make(data, gallery) for anchor, make in makers.items()}
-    shown = {anchor: title for anchor, title in _SECTIONS.items() if made[anchor]}
+    titles = _SECTIONS
+    if data.agreement.merged is None:
+        titles = {**titles, "tasks": "Do metrics and structures agree?"}
+    shown = {anchor: title for anchor, title in titles.items() if made[anchor]}
     body = [page.head(data, shown), *(page.section(anchor, title, *made[anchor]) for anchor, title in shown.items())]
     return page.document(title=data.title, body=body)
 
@@ -132,11 +135,11 @@ def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
     if len(agreement.tasks) < 2:
         return []
     parts = [
-        gallery.show("task-ranks", comparisons.task_ranks(agreement), "The rank of each algorithm in each task."),
+        gallery.show("task-ranks", comparisons.task_ranks(agreement), "The rank of each algorithm by each of them."),
         gallery.show(
             "task-dendrogram-average",
             comparisons.dendrogram(agreement),
-            "Tasks that rank the algorithms alike join early.",
+            "Those that rank the algorithms alike join early.",
         ),
         gallery.show(
             "task-dendrogram-complete",
@@ -145,6 +148,7 @@ def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
         ),
     ]
     if agreement.merged is not None:
+        parts.insert(0, gallery.show("task-blob", comparisons.task_blob(agreement), "How many tasks gave each rank."))
         order = agreement.merged.ranks.argsort(kind="stable")
         rows = [
             [float(agreement.merged.ranks[i]), agreement.algorithms[i], float(agreement.merged.scores[i])]
@@ -152,6 +156,9 @@ def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
         ]
         how = "" if agreement.merged.is_exact else " (the best found, not proven optimal)"
         parts.insert(0, page.table(["rank", "algorithm", "score"], rows, caption=f"Consensus over the tasks{how}"))
+    if data.task_taus:
+        drawn = comparisons.task_taus(data.task_taus)
+        parts.append(gallery.show("task-taus", drawn, "How steady each task's ranking is under the bootstrap."))
     return parts
 
 

@@ -1,7 +1,7 @@
 """How figures look: colours everybody can tell apart, text that stays text, and pictures that follow light and dark pages.
 
-Data colours are those of Okabe and Ito. Ink and lines are drawn in two fixed colours; in a page these become the page's own
-(`var(--ink)`, `var(--line)`), in a file of their own they stay as they are on white.
+Data colours are those of Okabe and Ito. Ink, lines and the main blue are drawn in fixed colours; in a page these become
+the page's own (`var(--ink)`, …), in a file of their own they stay as they are on white.
 """
 
 import io
@@ -21,6 +21,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
     *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442"),
 )
 GREY = "#8a94a0"
+DOT = "#3d8fc9"  # dots are drawn as pixels and cannot follow the page: a blue that holds on white and on black
 SERIES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 SEQUENTIAL = "cividis"
 
@@ -68,9 +69,27 @@ def new_figure(*, width: float = 7.4, height: float = 3.6) -> tuple[Figure, Axes
     return figure, axes
 
 
+def stacked_figure(*, height: float, ratios: tuple[int, int]) -> tuple[Figure, tuple[Axes, Axes]]:
+    """Two sets of axes, one above the other, on the same horizontal scale."""
+    figure = Figure(figsize=(7.4, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=ratios)
+    above.patch.set_alpha(0)
+    below.patch.set_alpha(0)
+    return figure, (above, below)
+
+
 def row_height(count: int, *, least: float = 2.4, each: float = 0.27) -> float:
     """Inches for a figure with one line per algorithm."""
     return max(least, 1.1 + each * count)
+
+
+def rank_axis(axes: Axes, count: int) -> None:
+    """Ranks upwards, the best on top and always named."""
+    step = 1 + (count - 1) // 25
+    axes.set_ylim(count + 0.7, 0.3)
+    axes.set_yticks(range(1, count + 1, step))
+    axes.set_ylabel("rank")
 
 
 def short(name: str, *, longest: int = 26) -> str:
@@ -99,7 +118,12 @@ def legend(axes: Axes, algorithms: Sequence[str]) -> None:
 def inline_svg(figure: Figure, *, label: str) -> str:
     """The figure as part of a page: no header, the page's ink, a text for those who do not see it."""
     text = svg(figure)
-    text = text[text.index("<svg") :].replace(INK, "var(--ink)").replace(LINE, "var(--line)")
+    text = (
+        text[text.index("<svg") :]
+        .replace(INK, "var(--ink)")
+        .replace(LINE, "var(--line)")
+        .replace(BLUE.lower(), "var(--blue)")
+    )
     head = f'<svg role="img" aria-label="{_escaped(label)}"'
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' width="[^"]*pt" height="[^"]*pt"', "", text, count=1)
