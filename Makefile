@@ -41,7 +41,7 @@ bench: setup ## the measurements the README quotes
 	@$(BIN)/python -m containers.bench $(ARGS)
 
 openapi: setup ## write the API's description, which a test compares
-	@$(BIN)/python manage.py export_openapi_schema --api assay.api.v1.api --indent 2 --output tests/api/openapi.json
+	@$(BIN)/python -m assay.api.openapi > tests/api/openapi.json
 
 guards: setup ## show that each attack succeeds once its guard is off
 	@$(BIN)/python -m pytest -m docker tests/containers --guards $(ARGS)

@@ -1,5 +1,6 @@
 """Small test-set folders, packed as `assay testset push` packs them."""
 
+import base64
 import io
 import tarfile
 from pathlib import Path
@@ -81,3 +82,7 @@ def packed(folder: Path) -> bytes:
         for path in sorted(folder.rglob("*")):
             tar.add(path, arcname=path.relative_to(folder).as_posix(), recursive=False)
     return buffer.getvalue()
+
+
+def base64_of(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

@@ -6,6 +6,7 @@
 """
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,7 +79,7 @@ def translate_errors(api: NinjaAPI) -> None:
         refusal = error if isinstance(error, AssayError) else refusal_of(error)
         response = api.create_response(request, envelope(refusal), status=status_of(refusal))
         if isinstance(error, Throttled) and error.wait:
-            response["Retry-After"] = str(int(error.wait) + 1)
+            response["Retry-After"] = str(math.ceil(error.wait))
         return response
 
     def fail(request: HttpRequest, error: Any) -> HttpResponse:
