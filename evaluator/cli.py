@@ -16,12 +16,13 @@ from evaluator import files
 from evaluator.errors import EvaluatorError
 from evaluator.evaluation import Budget, fragile_tolerances, score_cases
 from evaluator.pairing import Pairing, pair_folders
-from evaluator.protocol import Protocol, load_named_protocol, load_protocol, named_protocols
+from evaluator.protocol import OutputKind, Protocol, load_named_protocol, load_protocol, named_protocols
 from evaluator.protocol_diff import diff_documents
 from evaluator.quick import quick_protocol
 from evaluator.results import RESULT_FORMAT, CaseResult
 from evaluator.scoring import summarise
 from evaluator.structures import reference_grid
+from evaluator.tables import score_table
 
 SHOWN_NAMES = 5
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -65,7 +66,7 @@ class Answer:
         }
 
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -73,8 +74,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--protocol", "protocol_name", help="A published protocol's name or a YAML file.")
 @click.option("--labels", help="Instead of a protocol: value:name:tolerance, such as 1:liver:5,2:spleen:3.")
 @click.option("--metrics", default="dice,nsd,hd95", show_default=True, help="With --labels.")
-@click.option("--references", required=True, type=_FOLDER)
-@click.option("--predictions", required=True, type=_FOLDER)
+@click.option("--references", required=True, type=_FOLDER, help="A folder of volumes, or one CSV for a table protocol.")
+@click.option("--predictions", required=True, type=_FOLDER, help="The same, from the algorithm.")
 @click.option("-o", "--output", required=True, type=_FILE, help="CSV: case,label,metric,value,reason.")
 @click.option("--json", "json_path", type=_FILE, help="Scores, summary and provenance as one document.")
 @click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="Folder for one PNG panel per case.")
@@ -99,9 +100,13 @@ def evaluate(
     """Score a folder of predictions against a folder of references."""
     try:
         protocol = _chosen_protocol(protocol_name, labels, metrics)
-        pairing = pair_folders(protocol=protocol, references=references, predictions=predictions)
-        budget = Budget(jobs=jobs, memory_bytes=max_memory)
-        answer = Answer(protocol=protocol, pairing=pairing, results=_score_all(protocol, pairing, budget, backend))
+        if protocol.output.kind is OutputKind.TABLE:
+            results = score_table(protocol=protocol, reference=references, prediction=predictions)
+            answer = Answer(protocol=protocol, pairing=Pairing(cases=(), leftover=()), results=tuple(results))
+        else:
+            pairing = pair_folders(protocol=protocol, references=references, predictions=predictions)
+            budget = Budget(jobs=jobs, memory_bytes=max_memory)
+            answer = Answer(protocol=protocol, pairing=pairing, results=_score_all(protocol, pairing, budget, backend))
         files.write_scores(output, answer.results)
         if json_path:
             files.write_json(json_path, answer.to_json())
@@ -110,7 +115,7 @@ def evaluate(
     except EvaluatorError as problem:
         raise click.ClickException(str(problem)) from problem
     _report(answer, Console())
-    if strict and (answer.failed or pairing.missing or pairing.leftover):
+    if strict and (answer.failed or answer.pairing.leftover):
         sys.exit(1)
 
 

@@ -62,10 +62,11 @@ def situation_of(overlap: Overlap) -> Situation | None:
 def default_value(metric: Metric, situation: Situation) -> Worth:
     """The default table: nothing there and nothing predicted is perfect; everything else that is empty or failed is worst.
 
-    Statistics that are summed always follow their formula; metrics whose formula is defined on empty masks do so unless both
-    are empty. A metric without a worst value has no default for a failed case: its protocol has to state one.
+    Statistics that are summed, and areas over rounds, always follow their formula; metrics whose formula is defined on empty
+    masks do so unless both are empty. A metric without a worst value has no default for a failed case: its protocol has to
+    state one.
     """
-    if metric.direction is Direction.NONE:
+    if metric.direction is Direction.NONE or metric.base:
         return COMPUTE
     if situation is Situation.FAILED:
         return metric.worst

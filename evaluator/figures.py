@@ -107,11 +107,21 @@ def _draw_plane(
         agreement[reference & ~prediction] = 2
         agreement[~reference & prediction & (agreement != 2)] = 3
     errors.imshow(_coloured(agreement).transpose(1, 0, 2), origin="lower", aspect=aspect, interpolation="nearest")
-    contours.set(aspect=aspect, xlim=(-0.5, agreement.shape[0] - 0.5), ylim=(-0.5, agreement.shape[1] - 0.5))
     contours.set_title(where, fontsize=9)
+    (left, right), (low, high) = (
+        _extent(np.flatnonzero(agreement.any(axis=1 - side)), worst.voxel[kept[side]]) for side in (0, 1)
+    )
     for panel in (contours, errors):
+        panel.set(aspect=aspect, xlim=(left, right), ylim=(low, high))
         panel.plot(worst.voxel[kept[0]], worst.voxel[kept[1]], marker="+", color="black", markersize=9)
     errors.set_title("grey: agree, blue: missed, orange: invented", fontsize=8)
+
+
+def _extent(used: npt.NDArray[np.intp], marked: int) -> tuple[float, float]:
+    """What to show along one axis: everything that is labelled, the marked voxel, and a margin."""
+    inside = [*used.tolist(), marked]
+    margin = 1 + (max(inside) - min(inside)) * 0.05
+    return min(inside) - margin, max(inside) + margin
 
 
 def _plane(mask: Mask, axis: int, worst: WorstError) -> Mask:

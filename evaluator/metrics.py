@@ -5,7 +5,7 @@ included; what an empty mask or a failed case is *worth* is decided in `conventi
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluator import distance, overlap, topology
+from evaluator import classification, distance, overlap, topology
 from evaluator.backends import measure_pair
 from evaluator.label_pair import LabelPair
 from evaluator.lesions import Lesion, LesionMatch, LesionRules
@@ -31,6 +31,8 @@ class Scope(StrEnum):
     """A ratio of sums over all cases; each case only contributes counts."""
     TABLE = "table"
     """Computed from columns of a table: classes, choices, measurements."""
+    ROUNDS = "rounds"
+    """Computed from the values another metric had after each interaction."""
 
 
 class Direction(StrEnum):
@@ -43,6 +45,7 @@ class Direction(StrEnum):
 
 Options = Mapping[str, Any]
 Compute = Callable[[LabelPair, Options], float]
+OverCases = Callable[[Sequence[float], Sequence[float | None]], float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,10 @@ class Metric:
     compute: Compute | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
     pooled: Pooled | None = None
+    over_cases: OverCases | None = None
+    """For a score that exists only over all rows of a table: from (references, predictions) of one column."""
+    base: str = ""
+    """For a score over rounds: the metric whose values it follows."""
     needs_tolerance: bool = False
     is_total: bool = False
     """True when the formula is defined when one mask is empty too, so that no convention has to stand in for it."""
@@ -276,6 +283,15 @@ def _difference(name: str, title: str, unit: str, definition: str, source: str, 
     )  # fmt: skip
 
 
+def _over_rounds(name: str, title: str, base: str) -> Metric:
+    """The area under a metric over interactions, one unit apart: at most the number of rounds minus one."""
+    return Metric(
+        name=name, title=title, unit="", direction=Direction.MAX, lower=0.0, upper=None, scope=Scope.ROUNDS, base=base,
+        definition=f"trapezoidal area under {base} over the last `rounds` interactions", source="CVPR 2025 interactive 3D",
+        options={"rounds": Option(default=5, low=1, high=1000)},
+    )  # fmt: skip
+
+
 def _usage(name: str, title: str, unit: str, definition: str, **options: Option) -> Metric:
     """What one case run consumed, less is better."""
     return Metric(
@@ -395,6 +411,8 @@ _METRICS = (
             },
         ),
     ),
+    _over_rounds("dice_auc", "Dice over interactions", "dice"),
+    _over_rounds("nsd_auc", "NSD over interactions", "nsd"),
     _usage("wall_seconds", "Time", "s", "from container start to end, by the engine's clock"),
     _usage("cpu_seconds", "CPU time", "s", "processor seconds of the container"),
     _usage("peak_memory_mb", "Peak memory", "MB", "largest memory of the container"),
@@ -407,11 +425,11 @@ _METRICS = (
     _ratio("accuracy", "Accuracy", "share of rows whose class is right", _TABLE_SOURCE, None, scope=Scope.TABLE),
     _ratio(
         "macro_auc", "Macro AUC", "area under the ROC curve, averaged over the columns where both classes occur",
-        _TABLE_SOURCE, None, scope=Scope.TABLE,
+        _TABLE_SOURCE, None, scope=Scope.TABLE, over_cases=classification.area_under_roc,
     ),
     _ratio(
         "mean_average_precision", "mAP", "average precision, averaged over the columns with a positive row",
-        _TABLE_SOURCE, None, scope=Scope.TABLE,
+        _TABLE_SOURCE, None, scope=Scope.TABLE, over_cases=classification.average_precision,
     ),
     _ratio(
         "choice_accuracy", "Choice accuracy", "share of multiple-choice answers that parse to the right letter",

@@ -39,6 +39,9 @@ class Pairing:
 
 def pair_folders(*, protocol: Protocol, references: Path, predictions: Path) -> Pairing:
     """Pair two folders; EvaluatorError when the references hold no case or one case twice."""
+    for folder in (references, predictions):
+        if not folder.is_dir():
+            raise EvaluatorError(f"{folder.name} is a file; expected a folder, one volume file or folder per case")
     found: dict[str, Mapping[str, Path]] = {}
     for entry in sorted(references.iterdir()):
         files = _files_of(entry)

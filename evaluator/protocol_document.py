@@ -156,6 +156,12 @@ class _Normaliser:
                     ("metrics", index), found=f"the id {item['id']!r} again", expected="each id once: set `id`"
                 )
             metrics.append(item)
+        for index, item in enumerate(metrics):
+            base = REGISTRY[item["name"]].base
+            if base and not any(other["name"] == base for other in metrics):
+                raise self.error(
+                    ("metrics", index), found=f"{item['name']} without {base}", expected=f"{base} listed too"
+                )
         return metrics + self._statistics(metrics)
 
     @staticmethod
@@ -222,7 +228,8 @@ class _Normaliser:
 
     def _conventions(self, preset: Preset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
         given = self.document.get("conventions", {})
-        ids = {item["id"]: REGISTRY[item["name"]] for item in metrics if not REGISTRY[item["name"]].pooled}
+        named = {item["id"]: REGISTRY[item["name"]] for item in metrics}
+        ids = {key: metric for key, metric in named.items() if not metric.pooled and not metric.over_cases}
         for situation, row in given.items():
             rows = row.items() if situation == "by_failure" else ((None, row),)
             for failure, cells in rows:

@@ -8,12 +8,14 @@ not the scorer; a reference that cannot be read is the organizer's fault and sto
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from evaluator.conventions import COMPUTE, NOT_DEFINED, Situation, resolve, situation_of
-from evaluator.errors import InvalidVolume
+from evaluator.errors import EvaluatorError, InvalidVolume
 from evaluator.metrics import Scope
-from evaluator.protocol import LabelSpec, MetricSpec, Protocol
+from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol
 from evaluator.results import CaseResult, ScoreRow
 from evaluator.structures import MeasuredLabel, measure_as_empty, measure_case, reference_grid
 from evaluator.summaries import summarise
@@ -36,13 +38,17 @@ def score_case(
     predictions: Mapping[str, Path] | None,
     failure: str | None = None,
     telemetry: Mapping[str, float] | None = None,
+    earlier_rounds: Sequence[Mapping[str, Path] | None] = (),
     backend: str = "auto",
 ) -> CaseResult:
     """All scores of one case, whatever became of its prediction.
 
     `references` and `predictions` map output or structure names to files; a single file may have any name. `failure` is why
-    there is no usable prediction: a verdict such as `timeout`, with or without a detail after a colon.
+    there is no usable prediction: a verdict such as `timeout`, with or without a detail after a colon. `earlier_rounds` are the
+    predictions after each earlier interaction, where the protocol follows a metric over them.
     """
+    if protocol.output.kind is OutputKind.TABLE:
+        raise EvaluatorError("this protocol scores a table; use `score_table`, which scores all its rows at once")
     grid = reference_grid(references)
     failure = failure or (None if predictions else OUTPUT_MISSING)
     measured: list[MeasuredLabel] = []
@@ -55,6 +61,7 @@ def score_case(
         rows = list(score_labels(protocol=protocol, measured=measured, grid=grid))
     else:
         rows = list(_failed_rows(protocol, references, failure=failure, grid=grid))
+    rows.extend(_round_rows(protocol, rows, references=references, earlier=earlier_rounds, backend=backend))
     rows.extend(_telemetry_rows(protocol, telemetry or {}, failure=failure))
     return CaseResult(
         case_id=case_id, rows=tuple(rows), backend=measured[0].backend if measured else "", failure=failure or ""
@@ -119,6 +126,47 @@ def _telemetry_rows(protocol: Protocol, telemetry: Mapping[str, float], *, failu
         else:
             worth = protocol.conventions.worth(Situation.FAILED, metric_id=spec.id, failure=failure)
             yield _row(spec, "", value=resolve(worth, computed=math.nan, diagonal_mm=0.0), reason=failure)
+
+
+def _round_rows(
+    protocol: Protocol,
+    final: Sequence[ScoreRow],
+    *,
+    references: Mapping[str, Path],
+    earlier: Sequence[Mapping[str, Path] | None],
+    backend: str,
+) -> Iterator[ScoreRow]:
+    """The area under a metric over interactions. A round that wrote nothing usable counts with what stood before it."""
+    specs = [spec for spec in protocol.metrics if spec.metric.scope is Scope.ROUNDS]
+    if not specs:
+        return
+    one_round = replace(protocol, metrics=tuple(spec for spec in protocol.metrics if spec not in specs))
+    rounds = [
+        score_case(protocol=one_round, case_id="", references=references, predictions=predictions, backend=backend).rows
+        for predictions in _carried_forward(earlier)
+    ]
+    for spec in specs:
+        base = next(other.id for other in protocol.metrics if other.metric.name == spec.metric.base)
+        for label in protocol.labels:
+            series = [
+                next(row.value or 0.0 for row in rows if (row.label, row.metric) == (label.name, base))
+                for rows in (*rounds, final)
+            ]
+            area = area_over_rounds(series[-spec.options["rounds"] :])
+            reason = next(row.reason for row in final if (row.label, row.metric) == (label.name, base))
+            yield _row(spec, label.name, value=area, reason=reason)
+
+
+def _carried_forward(rounds: Sequence[Mapping[str, Path] | None]) -> Iterator[Mapping[str, Path] | None]:
+    latest: Mapping[str, Path] | None = None
+    for predictions in rounds:
+        latest = predictions or latest
+        yield latest
+
+
+def area_over_rounds(values: Sequence[float]) -> float:
+    """Trapezoidal area under values one unit apart; 0 for a single one."""
+    return math.fsum((a + b) / 2 for a, b in pairwise(values))
 
 
 def _metrics_of(protocol: Protocol, label: LabelSpec) -> list[MetricSpec]:

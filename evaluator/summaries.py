@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluator.metrics import Pooled
-from evaluator.protocol import Protocol
+from evaluator.metrics import OverCases, Pooled
+from evaluator.protocol import MetricSpec, Protocol
 from evaluator.results import CaseResult
 
 Values = Mapping[str, Mapping[str, float | None]]
@@ -23,11 +23,36 @@ def summarise(
 ) -> dict[str, Any]:
     """Metric id → mean, sd, median, n, n_undefined, per_label, and one `per_<attribute>` for each of the protocol's breakdowns."""
     attributes = attributes or {}
-    return {
-        spec.id: _pooled_summary(spec.metric.pooled, results)
-        if spec.metric.pooled
-        else _summary(_values_of(spec.id, results), breakdowns=protocol.breakdowns, attributes=attributes)
-        for spec in protocol.metrics
+    return {spec.id: _summary_of(spec, results, protocol.breakdowns, attributes) for spec in protocol.metrics}
+
+
+def _summary_of(
+    spec: MetricSpec,
+    results: Sequence[CaseResult],
+    breakdowns: Sequence[str],
+    attributes: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    if spec.metric.pooled:
+        return _pooled_summary(spec.metric.pooled, results)
+    if spec.metric.over_cases:
+        return _summary_over_cases(spec.id, spec.metric.over_cases, results)
+    return _summary(_values_of(spec.id, results), breakdowns=breakdowns, attributes=attributes)
+
+
+def _summary_over_cases(metric_id: str, over_cases: OverCases, results: Sequence[CaseResult]) -> dict[str, Any]:
+    """A score per column over all rows; the headline is the mean of those that are defined."""
+    references = _values_of(f"{metric_id}_reference", results)
+    predictions = _values_of(f"{metric_id}_prediction", results)
+    scores = {
+        label: over_cases(
+            [row[label] or 0.0 for row in references.values()], [predictions[case][label] for case in references]
+        )
+        for label in next(iter(references.values()), {})
+    }
+    return _statistics(list(scores.values())) | {
+        "n": len(results),
+        "n_undefined": sum(score is None for score in scores.values()),
+        "per_label": {label: {"mean": score, "sd": None, "n": len(results)} for label, score in scores.items()},
     }
 
 

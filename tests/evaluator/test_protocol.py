@@ -7,6 +7,7 @@ from textwrap import dedent
 
 import pytest
 
+from evaluator import reference
 from evaluator.errors import ProtocolError
 from evaluator.protocol import hash_document, load_named_protocol, load_protocol, named_protocols
 from evaluator.protocol_diff import diff_documents
@@ -200,3 +201,8 @@ def test_the_published_schema_describes_every_key_that_has_a_default():
 def test_the_hash_is_that_of_the_canonical_json():
     document = {"b": 1, "a": "é"}
     assert hash_document(document) == hash_document({"a": "é", "b": 1})
+
+
+def test_the_readme_says_what_the_code_says():
+    readme = Path(__file__).parents[2] / "evaluator" / "README.md"
+    assert reference.fill(readme.read_text()) == readme.read_text()

@@ -1,0 +1,70 @@
+"""The tables of `README.md` that follow from the code: `python -m evaluator.reference` prints them, a test compares them.
+
+One source for people and programs: what the registry does not say, the README cannot claim.
+"""
+
+from evaluator.definitions import PRESETS
+from evaluator.errors import Reason
+from evaluator.metrics import REGISTRY, Metric
+from evaluator.protocol import load_named_protocol, named_protocols
+
+
+def metrics_table() -> str:
+    """Every metric with unit, range, direction, definition and options."""
+    rows = [
+        f"| `{metric.name}` | {metric.unit or '–'} | {_range(metric)} | {metric.direction or '–'} | {metric.definition} "
+        f"| {', '.join(f'`{key}`' for key in metric.options) or '–'} | {metric.source} |"
+        for metric in REGISTRY.values()
+    ]
+    return _table("| metric | unit | range | better | definition | options | source |", rows)
+
+
+def presets_table() -> str:
+    """Every definition preset."""
+    rows = [f"| `{preset.name}` | {preset.definition} | {preset.source} |" for preset in PRESETS.values()]
+    return _table("| preset | means | source |", rows)
+
+
+def protocols_table() -> str:
+    """Every protocol that ships, with what its organisers have not confirmed."""
+    rows = []
+    for name in named_protocols():
+        protocol = load_named_protocol(name)
+        unconfirmed = "; ".join(protocol.document["unconfirmed"]) or "–"
+        rows.append(f"| `{name}` | {protocol.title} | {len(protocol.labels)} | {unconfirmed} |")
+    return _table("| protocol | challenge | labels | not confirmed by its organisers |", rows)
+
+
+def reasons_list() -> str:
+    """The closed list of why an untrusted volume is refused."""
+    return ", ".join(f"`{reason}`" for reason in Reason)
+
+
+def _range(metric: Metric) -> str:
+    low = "−∞" if metric.lower is None else f"{metric.lower:g}"
+    return f"{low} … {'∞' if metric.upper is None else f'{metric.upper:g}'}"
+
+
+def _table(header: str, rows: list[str]) -> str:
+    rule = "|" + " --- |" * (header.count("|") - 1)
+    return "\n".join([header, rule, *rows])
+
+
+SECTIONS = {"metrics": metrics_table, "presets": presets_table, "protocols": protocols_table, "reasons": reasons_list}
+
+
+def fill(text: str) -> str:
+    """The text with every `<!-- NAME -->…<!-- /NAME -->` section of ours written anew."""
+    for name, make in SECTIONS.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n{make()}\n{end}{after}"
+    return text
+
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    readme = Path(__file__).with_name("README.md")
+    readme.write_text(fill(readme.read_text(encoding="utf-8")), encoding="utf-8")
