@@ -1,0 +1,195 @@
+"""Claims, fences and fair order, on the database that decides them."""
+
+import random
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+import factories
+import people
+from assay.accounts.models import Team
+from assay.runs import leases, services
+from assay.runs.leases import LeaseLost
+from assay.runs.models import CaseRun, Node, Run
+from assay.runs.services import Ending
+from containers.verdicts import Verdict
+
+LEASE = {"pool": "default", "lease_seconds": 60}
+
+
+def enrol(name: str = "gpu-1") -> Node:
+    return Node.objects.create(name=name, token_hash=name, created_at=factories.NOW)
+
+
+def queue(scene: people.Scene, *, team: Team, case_runs: int) -> Run:
+    """A run of the team whose case runs are all queued."""
+    submission = factories.submission(phase=scene.phase, team=team, user=scene.pia)
+    run = Run.objects.create(submission=submission, number=1, pool="default", created_at=factories.NOW)
+    testset = factories.testset(
+        challenge=scene.challenge, name=f"set-{run.pk.hex[:8]}", case_ids=[str(n) for n in range(case_runs)]
+    )
+    CaseRun.objects.bulk_create(
+        CaseRun(run=run, case=case, position=place, pool="default", expected_seconds=10, priority=scene.phase.priority)
+        for place, case in enumerate(testset.cases.all())
+    )
+    services.queue_case_runs(run=run, case_runs=run.case_runs.all(), now=factories.NOW)
+    return run
+
+
+def claim_all(node: Node) -> list[CaseRun]:
+    """Every case run, in the order claims hand them out."""
+    order = []
+    while (lease := leases.claim_case_run(node_id=node.pk, **LEASE)) is not None:
+        order.append(CaseRun.objects.select_related("run__submission").get(id=lease.case_run_id))
+    return order
+
+
+def ended(verdict: Verdict = Verdict.OK) -> Ending:
+    return Ending(verdict=verdict, usage={"wall_seconds": 1.0}, outputs=[])
+
+
+def test_an_empty_pool_has_nothing_to_claim(scene):
+    assert leases.claim_case_run(node_id=enrol().pk, **LEASE) is None
+
+
+def test_every_claim_raises_the_fence_and_the_attempt(scene):
+    node = enrol()
+    queue(scene, team=scene.team, case_runs=1)
+    first = leases.claim_case_run(node_id=node.pk, **LEASE)
+    services.requeue(case_run_id=first.case_run_id, fence=first.fence, reason="test", now=factories.NOW)
+    second = leases.claim_case_run(node_id=node.pk, **LEASE)
+    assert (first.fence, second.fence) == (1, 2)
+    assert (first.attempt, second.attempt) == (1, 2)
+
+
+def test_a_write_under_an_old_fence_changes_nothing(scene):
+    node = enrol()
+    queue(scene, team=scene.team, case_runs=1)
+    old = leases.claim_case_run(node_id=node.pk, **LEASE)
+    services.requeue(case_run_id=old.case_run_id, fence=old.fence, reason="lease_expired", now=factories.NOW)
+    new = leases.claim_case_run(node_id=node.pk, **LEASE)
+    for write in (
+        lambda fence: leases.renew_lease(case_run_id=old.case_run_id, fence=fence, node_id=node.pk, lease_seconds=60),
+        lambda fence: services.set_log(case_run_id=old.case_run_id, fence=fence, node=node, key="log"),
+        lambda fence: services.record_ending(
+            case_run_id=old.case_run_id, fence=fence, node=node, ending=ended(), now=factories.NOW
+        ),
+    ):
+        with pytest.raises(LeaseLost):
+            write(old.fence)
+        write(new.fence)
+
+
+def test_a_lease_is_its_nodes_alone(scene):
+    queue(scene, team=scene.team, case_runs=1)
+    lease = leases.claim_case_run(node_id=enrol("mine").pk, **LEASE)
+    with pytest.raises(LeaseLost):
+        leases.renew_lease(
+            case_run_id=lease.case_run_id, fence=lease.fence, node_id=enrol("other").pk, lease_seconds=60
+        )
+
+
+def test_recording_the_same_ending_twice_is_no_error_and_happens_once(scene):
+    node = enrol()
+    queue(scene, team=scene.team, case_runs=1)
+    lease = leases.claim_case_run(node_id=node.pk, **LEASE)
+    for _ in range(2):
+        row = services.record_ending(
+            case_run_id=lease.case_run_id, fence=lease.fence, node=node, ending=ended(), now=factories.NOW
+        )
+    assert row.status == "done"
+    late = services.record_ending(
+        case_run_id=lease.case_run_id, fence=lease.fence, node=node, ending=ended(Verdict.TIMEOUT), now=factories.NOW
+    )
+    assert (late.status, late.verdict) == ("done", "ok")
+
+
+def test_a_heartbeat_moves_the_lease_and_says_when_to_cancel(scene):
+    node = enrol()
+    run = queue(scene, team=scene.team, case_runs=1)
+    lease = leases.claim_case_run(node_id=node.pk, pool="default", lease_seconds=1)
+    before = CaseRun.objects.get(id=lease.case_run_id).lease_until
+    beat = {"case_run_id": lease.case_run_id, "fence": lease.fence, "node_id": node.pk, "lease_seconds": 60}
+    assert leases.renew_lease(**beat) is False
+    assert CaseRun.objects.get(id=lease.case_run_id).lease_until > before + timedelta(seconds=30)
+    type(run.submission).objects.filter(pk=run.submission_id).update(cancel_requested_at=factories.NOW)
+    assert leases.renew_lease(**beat) is True
+
+
+def test_a_paused_phase_is_passed_over(scene):
+    node = enrol()
+    queue(scene, team=scene.team, case_runs=1)
+    scene.phase.is_paused = True
+    scene.phase.save()
+    assert leases.claim_case_run(node_id=node.pk, **LEASE) is None
+    scene.phase.is_paused = False
+    scene.phase.save()
+    assert leases.claim_case_run(node_id=node.pk, **LEASE) is not None
+
+
+def test_a_team_that_queues_much_does_not_keep_another_waiting(scene):
+    other = factories.team(name="Quick", members=[scene.otto])
+    queue(scene, team=scene.team, case_runs=6)
+    queue(scene, team=other, case_runs=2)
+    names = [case_run.run.submission.team.slug for case_run in claim_all(enrol())]
+    assert names[:4].count("quick") == 2
+    assert Counter(names) == {"pia-and-friends": 6, "quick": 2}
+
+
+def test_two_equal_teams_take_turns(scene):
+    other = factories.team(name="Quick", members=[scene.otto])
+    first, second = queue(scene, team=scene.team, case_runs=4), queue(scene, team=other, case_runs=4)
+    order = [case_run.run_id for case_run in claim_all(enrol())]
+    for start in range(0, 8, 2):
+        assert set(order[start : start + 2]) == {first.id, second.id}
+
+
+def test_a_phase_of_higher_priority_goes_first(scene):
+    queue(scene, team=scene.team, case_runs=2)
+    scene.phase.priority = 5
+    scene.phase.save()
+    urgent = queue(scene, team=scene.team, case_runs=2)
+    assert [case_run.run_id for case_run in claim_all(enrol())][:2] == [urgent.id, urgent.id]
+
+
+def test_seconds_that_were_not_used_are_given_back_to_the_team(scene):
+    node = enrol()
+    queue(scene, team=scene.team, case_runs=1)
+    lease = leases.claim_case_run(node_id=node.pk, **LEASE)
+    assert scene.team.shares.get().finish == 10.0
+    services.record_ending(
+        case_run_id=lease.case_run_id, fence=lease.fence, node=node, ending=ended(), now=factories.NOW
+    )
+    assert scene.team.shares.get().finish == 1.0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_nodes_at_once_never_get_the_same_case_run():
+    scene = people.scene()
+    queue(scene, team=scene.team, case_runs=40)
+    nodes = [enrol(f"node-{number}") for number in range(4)]
+
+    def claim_until_empty(node: Node) -> list[object]:
+        try:
+            return [case_run.id for case_run in claim_all(node)]
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        found = [case_run for claimed in pool.map(claim_until_empty, nodes) for case_run in claimed]
+    assert len(found) == len(set(found)) == 40
+
+
+def test_case_runs_are_in_random_order_and_one_is_the_canary(scene):
+    testset = scene.phase.chosen_testset.testset
+    submission = factories.submission(phase=scene.phase, team=scene.team)
+    orders = set()
+    for seed in range(8):
+        run = services.create_run(submission=submission, now=factories.NOW, shuffle=random.Random(seed))
+        orders.add(tuple(run.case_runs.values_list("case__case_id", flat=True)))
+        assert run.case_runs.filter(is_canary=True, status="queued").count() == 1
+        assert run.case_runs.filter(status="waiting").count() == testset.cases.count() - 1
+    assert len(orders) == 2

@@ -1,0 +1,317 @@
+"""Group F of the catalogue: whatever dies, doubles, comes late or comes back, everything ends once and nobody pays for it."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+import factories
+from assay.evaluations.models import CaseScores, Evaluation
+from assay.leaderboards.models import Leaderboard
+from assay.node.http import LeaseGone
+from assay.runs.models import CaseRun, Run
+from assay.submissions.models import Submission
+from assay.workflow import checking, doorbells, flow, reaper, scoring
+from containers.fake_engine import FakeEnding
+
+
+@pytest.fixture
+def rung(monkeypatch):
+    """Every doorbell that would have rung."""
+    bells = []
+    monkeypatch.setattr(doorbells, "ring", lambda task, arguments, *, queue: bells.append((task.split(".")[-1], queue)))
+    return bells
+
+
+def expire_leases() -> None:
+    """As if the lease had run out: the node has been silent."""
+    past = timezone.now() - timedelta(seconds=1)
+    CaseRun.objects.filter(status="running").update(lease_until=past)
+    Evaluation.objects.filter(status="running").update(lease_until=past)
+
+
+def final(submission: Submission) -> tuple[str, str, bool]:
+    submission.refresh_from_db()
+    return submission.status, submission.verdict, submission.is_charged
+
+
+def test_f99_the_same_doorbell_ten_times_makes_one_run_and_one_evaluation(stage):
+    submission = stage.submit()
+    for _ in range(10):
+        checking.check_submission(submission_id=submission.pk, clock=timezone.now)
+    assert Run.objects.count() == 1
+    stage.run_cases()
+    evaluation = Evaluation.objects.get()
+    for _ in range(10):
+        scoring.score_evaluation(evaluation_id=evaluation.pk, worker="test", clock=timezone.now)
+    assert CaseScores.objects.count() == 2
+    assert final(submission) == ("done", "ok", True)
+
+
+def test_f100_a_killed_node_loses_its_case_to_another_and_nothing_is_scored_twice(stage):
+    submission = stage.submit()
+    stage.check()
+    order = stage.api().claim(slots=1, cached_images=[])
+    assert order is not None
+    assert stage.run_cases() == 0
+    expire_leases()
+    reaper.reap(now=timezone.now())
+    stage.play()
+    assert final(submission) == ("done", "ok", True)
+    assert CaseRun.objects.get(id=order.case_run_id).attempt == 2
+    assert CaseScores.objects.count() == 2
+
+
+def test_f101_a_killed_scoring_worker_is_replaced_and_only_missing_cases_are_scored(stage, monkeypatch):
+    submission = stage.submit()
+    stage.check()
+    stage.run_cases()
+    real, scored = scoring.score_case, []
+
+    def die_at_the_second(**case):
+        scored.append(case["case_id"])
+        if len(scored) == 2:
+            raise SystemExit
+        return real(**case)
+
+    monkeypatch.setattr(scoring, "score_case", die_at_the_second)
+    evaluation = Evaluation.objects.get()
+    with pytest.raises(SystemExit):
+        scoring.score_evaluation(evaluation_id=evaluation.pk, worker="first", clock=timezone.now)
+    assert CaseScores.objects.count() == 1
+    assert not scoring.score_evaluation(evaluation_id=evaluation.pk, worker="too early", clock=timezone.now)
+    expire_leases()
+    assert scoring.score_evaluation(evaluation_id=evaluation.pk, worker="second", clock=timezone.now)
+    assert scored == ["a", "b", "b"]
+    assert final(submission) == ("done", "ok", True)
+
+
+def test_f103_a_broker_that_is_down_costs_nobody_anything(stage, monkeypatch, django_capture_on_commit_callbacks):
+    def refuse(*args, **kwargs):
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(doorbells.current_app, "send_task", refuse)
+    submission = stage.submit()
+    with django_capture_on_commit_callbacks(execute=True):
+        stage.play()
+    assert final(submission) == ("done", "ok", True)
+
+
+def test_f103_the_reaper_rings_for_everything_that_waits(stage, rung, django_capture_on_commit_callbacks):
+    def reap() -> list[tuple[str, str]]:
+        rung.clear()
+        with django_capture_on_commit_callbacks(execute=True):
+            reaper.reap(now=timezone.now())
+        return rung
+
+    stage.submit(created_at=timezone.now())
+    assert reap() == [("check", "workflow")]
+    stage.check()
+    assert reap() == [("work", "pool.default")]
+    stage.run_cases()
+    assert reap() == [("score", "scoring")]
+    stage.score()
+    assert reap() == [("rebuild", "workflow")]
+    stage.rank()
+    assert reap() == []
+
+
+def test_f105_a_node_that_comes_back_after_its_lease_is_refused(stage):
+    stage.submit()
+    stage.check()
+    sleeper = stage.api()
+    order = sleeper.claim(slots=1, cached_images=[])
+    expire_leases()
+    reaper.reap(now=timezone.now())
+    with pytest.raises(LeaseGone):
+        sleeper.heartbeat(order)
+    with pytest.raises(LeaseGone):
+        sleeper.record(order, {"verdict": "timeout"})
+    with pytest.raises(LeaseGone):
+        sleeper.put_log(order, log=b"late")
+    assert CaseRun.objects.get(id=order.case_run_id).status == "queued"
+
+
+def test_f107_a_node_that_restarts_gives_its_cases_back_at_once(stage):
+    stage.submit()
+    stage.check()
+    api = stage.api()
+    order = api.claim(slots=1, cached_images=[])
+    api.register(slots=1, inventory={})
+    assert CaseRun.objects.get(id=order.case_run_id).status == "queued"
+
+
+def test_f108_a_second_reaper_changes_nothing(stage):
+    stage.submit()
+    stage.check()
+    stage.api().claim(slots=1, cached_images=[])
+    expire_leases()
+    for _ in range(3):
+        reaper.reap(now=timezone.now())
+    assert CaseRun.objects.get(is_canary=True).infrastructure_failures == 1
+
+
+def test_f110_a_doorbell_for_a_row_that_is_not_there_is_no_error(db):
+    checking.check_submission(submission_id=uuid.uuid4(), clock=timezone.now)
+    assert not scoring.score_evaluation(evaluation_id=uuid.uuid4(), worker="test", clock=timezone.now)
+
+
+def test_f113_a_node_that_is_shut_down_hands_its_case_back_uncounted(stage):
+    stage.submit()
+    stage.check()
+    api = stage.api()
+    order = api.claim(slots=1, cached_images=[])
+    api.release(order, reason="node_stopping", counts=False)
+    case_run = CaseRun.objects.get(id=order.case_run_id)
+    assert (case_run.status, case_run.infrastructure_failures) == ("queued", 0)
+
+
+def test_our_faults_are_tried_three_times_and_never_charged(stage):
+    submission = stage.submit()
+    stage.check()
+    for _ in range(3):
+        stage.api().claim(slots=1, cached_images=[])
+        expire_leases()
+        reaper.reap(now=timezone.now())
+    assert final(submission) == ("failed", "infrastructure", False)
+    assert submission.fault == "platform"
+    assert set(CaseRun.objects.values_list("status", flat=True)) == {"failed"}
+
+
+def test_a_faulty_engine_is_ours_and_not_the_algorithms(stage):
+    def break_down(call):
+        raise OSError("no space left on device")
+
+    stage.script = break_down
+    submission = stage.submit()
+    stage.play()
+    assert final(submission) == ("failed", "infrastructure", False)
+
+
+@pytest.mark.parametrize("stops_at", ["received", "queued"])
+def test_f114_what_is_cancelled_before_it_ran_is_not_charged(stage, stops_at):
+    submission = stage.submit()
+    if stops_at == "queued":
+        stage.check()
+    assert flow.cancel(submission_id=submission.pk, by=stage.scene.pia, now=timezone.now())
+    assert not flow.cancel(submission_id=submission.pk, by=stage.scene.pia, now=timezone.now())
+    stage.play()
+    assert final(submission) == ("cancelled", "cancelled", False)
+
+
+def test_f114_a_running_case_is_told_at_its_heartbeat_and_the_submission_ends_once(stage):
+    submission = stage.submit()
+    stage.check()
+    api = stage.api()
+    order = api.claim(slots=1, cached_images=[])
+    flow.cancel(submission_id=submission.pk, by=stage.scene.pia, now=timezone.now())
+    assert final(submission)[0] == "running"
+    assert api.heartbeat(order).is_cancelled
+    api.record(order, {"verdict": "cancelled"})
+    assert final(submission) == ("cancelled", "cancelled", True)
+    assert api.claim(slots=1, cached_images=[]) is None
+
+
+def test_f114_a_cancelled_submission_is_not_finished_by_its_late_scores(stage):
+    submission = stage.submit()
+    stage.check()
+    stage.run_cases()
+    flow.cancel(submission_id=submission.pk, by=stage.scene.pia, now=timezone.now())
+    stage.score()
+    stage.rank()
+    assert final(submission)[0] == "cancelled"
+    assert not stage.scene.phase.entries.exists()
+
+
+def test_f116_an_evaluator_that_fails_is_tried_again_and_can_be_asked_again_without_a_run(stage, monkeypatch):
+    submission = stage.submit()
+    stage.check()
+    stage.run_cases()
+
+    def fail(**case):
+        raise RuntimeError("out of order")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(scoring, "score_case", fail)
+        for _ in range(3):
+            stage.score()
+    assert final(submission) == ("failed", "infrastructure", False)
+    evaluation = Evaluation.objects.get()
+    assert (evaluation.status, evaluation.error) == ("failed", "RuntimeError: out of order")
+    (again,) = flow.rejudge(submission_ids=[submission.pk], by=stage.scene.olga, now=timezone.now())
+    stage.score()
+    again.refresh_from_db()
+    assert again.status == "done"
+
+
+def test_f117_rejudging_ranks_only_once_it_is_activated_and_old_scores_stay(stage):
+    submission = stage.submit()
+    stage.play()
+    old = Evaluation.objects.get()
+    (new,) = flow.rejudge(submission_ids=[submission.pk], by=stage.scene.olga, now=timezone.now())
+    stage.score()
+    stage.rank()
+    old.refresh_from_db()
+    assert old.is_active
+    assert flow.activate(evaluation_ids=[new.pk], by=stage.scene.olga, now=timezone.now()) == 1
+    stage.rank()
+    assert submission.evaluations.get(is_active=True) == new
+    assert submission.entry.evaluation == new
+    assert old.case_scores.count() == 2
+
+
+def test_an_upload_nobody_could_check_in_time_is_our_fault(stage):
+    submission = stage.submit(created_at=timezone.now() - timedelta(hours=3))
+    reaper.reap(now=timezone.now())
+    assert final(submission) == ("failed", "infrastructure", False)
+
+
+def test_an_idle_run_is_advanced_by_the_reaper(stage):
+    submission = stage.submit()
+    stage.check()
+    CaseRun.objects.filter(is_canary=True).update(status="done", verdict="ok", finished_at=timezone.now())
+    reaper.reap(now=timezone.now())
+    assert CaseRun.objects.filter(status="queued").count() == 1
+    assert final(submission)[0] == "queued"
+
+
+def test_a_disqualified_submission_leaves_the_ranking_and_keeps_its_scores(stage):
+    submission = stage.submit()
+    stage.play()
+    assert flow.disqualify(submission_id=submission.pk, reason="two accounts", by=stage.scene.olga, now=timezone.now())
+    stage.rank()
+    assert not stage.scene.phase.entries.exists()
+    assert CaseScores.objects.count() == 2
+
+
+def test_a_change_during_a_rebuild_is_not_lost(stage):
+    stage.submit()
+    stage.play()
+    board = Leaderboard.objects.get()
+    assert board.asked == board.answered == 1
+    Leaderboard.objects.update(asked=3)
+    stage.rank()
+    board.refresh_from_db()
+    assert board.answered == 3
+
+
+def test_three_timeouts_in_a_row_leave_the_rest_unrun(stage):
+    testset = stage.scene.phase.chosen_testset.testset
+    for place in range(2, 6):
+        case = testset.cases.create(
+            case_id=f"c{place}",
+            position=place,
+            grid=factories.GRID,
+            inputs=[],
+            references=testset.cases.first().references,
+        )
+        assert case.pk
+    stage.script = lambda call: FakeEnding(seconds=1000)
+    submission = stage.submit(limits={"wall_seconds": 0.05})
+    stage.check()
+    stage.run_cases()
+    assert final(submission) == ("failed", "timeout", True)
+    assert submission.verdict_text == "time limit of 0.05 s reached on 3 cases in a row; 6 of 6 cases failed"
+    assert CaseRun.objects.filter(verdict="unrun").count() == 3
