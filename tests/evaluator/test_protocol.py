@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from evaluator import reference
+from evaluator import readme
 from evaluator.errors import ProtocolError
 from evaluator.protocol import hash_document, load_named_protocol, load_protocol, named_protocols
 from evaluator.protocol_diff import diff_documents
@@ -204,5 +204,5 @@ def test_the_hash_is_that_of_the_canonical_json():
 
 
 def test_the_readme_says_what_the_code_says():
-    readme = Path(__file__).parents[2] / "evaluator" / "README.md"
-    assert reference.fill(readme.read_text()) == readme.read_text()
+    page = (Path(__file__).parents[2] / "evaluator" / "README.md").read_text()
+    assert readme.fill(page) == page

@@ -1,4 +1,4 @@
-"""The tables of `README.md` that follow from the code: `python -m evaluator.reference` prints them, a test compares them.
+"""The tables of `README.md` that follow from the code: `python -m evaluator.readme` prints them, a test compares them.
 
 One source for people and programs: what the registry does not say, the README cannot claim.
 """
