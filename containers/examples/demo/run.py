@@ -10,16 +10,15 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from containers.examples.demo.expectations import Board, unmet
+from containers.examples.demo.progress import Progressing
 from containers.examples.demo.stage import (
     DEMO,
     DemoError,
@@ -34,6 +33,7 @@ from containers.examples.demo.stage import (
 CHALLENGE_FILE = Path(__file__).with_name("challenge.yaml")
 CHALLENGE = "mni-brain-tissue"
 PHASE = f"{CHALLENGE}/open"
+SUBMISSIONS_SECONDS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,37 +112,20 @@ def _join(person: Person, entrant: Entrant) -> None:
 
 
 def _submit_all(*, people: list[Person], images: dict[str, str]) -> None:
-    """All six at once, each with `assay submit --wait`; one bar per team."""
-    columns = (
-        TextColumn("{task.description:<11}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[text]}"),
-    )
-    with Progress(*columns, console=Console(), refresh_per_second=4) as bars:
+    """All six at once, each with `assay submit --wait`."""
+    with Progressing(teams=[entrant.team for entrant in ENTRANTS]) as progress:
         threads = []
         for person, entrant in zip(people, ENTRANTS, strict=True):
-            task = bars.add_task(entrant.team, total=None, text="saving the image")
-            arguments = (person, entrant, images[entrant.example], bars, task)
-            threads.append(threading.Thread(target=_submit, args=arguments, daemon=True))
+            words = ["--phase", PHASE, "--name", entrant.algorithm, "--team", entrant.example]
+            command = ("submit", images[entrant.example], *words, "--wait", "--progress", "json")
+            show = partial(progress.show, entrant.team)
+            threads.append(threading.Thread(target=person.watch, args=command, kwargs={"on_event": show}, daemon=True))
             threads[-1].start()
+        deadline = time.monotonic() + SUBMISSIONS_SECONDS
         for thread in threads:
-            thread.join()
-
-
-def _submit(person: Person, entrant: Entrant, image: str, bars: Progress, task: TaskID) -> None:
-    def show(event: dict[str, Any]) -> None:
-        match event["event"]:
-            case "submission":
-                words = f"{event['status']}: {event['outcome']}"
-                bars.update(task, total=event["total"] or None, completed=event["done"], text=words)
-            case "note":
-                bars.update(task, text=event["text"].splitlines()[0])
-            case action:
-                bars.update(task, total=100, completed=event["percent"], text=action)
-
-    words = ["--phase", PHASE, "--name", entrant.algorithm, "--team", entrant.example]
-    person.watch("submit", image, *words, "--wait", "--progress", "json", on_event=show)
+            thread.join(max(0.0, deadline - time.monotonic()))
+    if any(thread.is_alive() for thread in threads):
+        raise DemoError(f"not every submission finished within {SUBMISSIONS_SECONDS} s; see {DEMO / 'server' / 'log'}")
 
 
 def _read_board(*, olga: Person, people: list[Person]) -> Board:

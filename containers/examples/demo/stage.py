@@ -22,6 +22,8 @@ DEMO = ROOT / "var" / "demo"
 ASSAY = Path(sys.executable).with_name("assay")
 START_SECONDS = 90
 STOP_SECONDS = 30
+COLUMNS = str(max(150, shutil.get_terminal_size().columns))
+"""Room for the leaderboard, whose printer does not see our terminal."""
 
 
 class DemoError(Exception):
@@ -156,4 +158,10 @@ class Person:
 
     def _environment(self) -> dict[str, str]:
         home = DEMO / "people" / self.username
-        return {"XDG_CONFIG_HOME": str(home), "ASSAY_PASSWORD": self.password, "ASSAY_URL": "", "ASSAY_TOKEN": ""}
+        return {
+            "XDG_CONFIG_HOME": str(home),
+            "ASSAY_PASSWORD": self.password,
+            "ASSAY_URL": "",
+            "ASSAY_TOKEN": "",
+            "COLUMNS": COLUMNS,
+        }
