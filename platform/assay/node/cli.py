@@ -10,10 +10,14 @@ from types import FrameType
 import click
 
 from assay.node.agent import Agent, AgentOptions, Doorbell, Polling
+from assay.node.commands import check, run
 from assay.node.http import NodeApi, NodeApiProblem, Registration
 from assay.node.inventory import take_inventory
 from assay.node.logs import start_logging
 from containers.docker_engine import DockerEngine
+from containers.doctor import examine
+
+__all__ = ["check", "doctor", "node", "run"]
 
 DEFAULT_FOLDER = Path.home() / ".cache" / "assay" / "node"
 
@@ -96,7 +100,6 @@ def stop_on_signals(agent: Agent) -> None:
 @click.command()
 def doctor() -> None:
     """Say whether this machine can run submissions safely, and what to do where it cannot."""
-    from containers.doctor import examine
 
     findings = examine()
     for finding in findings:

@@ -1,0 +1,111 @@
+"""`assay run` and `assay check`: what a server would do with your image, done on your machine."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from assay.client.session import Session, pass_session, phase_path
+from assay.node.folder import FolderInvalid, read_folder
+from assay.node.local import LocalResult, Workbench, provide_image, run_cases
+from containers.docker_engine import DockerEngine
+from containers.errors import EngineError
+from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
+from containers.verdicts import Verdict
+from evaluator.errors import EvaluatorError
+from evaluator.protocol import Protocol, load_named_protocol, load_protocol
+
+OWNER = "local/assay-run"
+SHOWN_LOG_BYTES = 2000
+
+
+@click.command()
+@click.argument("image")
+@click.option("--protocol", required=True, help="A protocol file, or the name of one of `assay protocol list`.")
+@click.option("--cases", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
+@click.option("--output", type=click.Path(path_type=Path), help="Keep the predictions in this folder.")
+def run(*, image: str, protocol: str, cases: Path, output: Path | None) -> None:
+    """Run IMAGE (a local image or an archive) on the cases of a folder in the platform's sandbox, and score it."""
+    _run_and_show(image=image, protocol=_find_protocol(protocol), cases=cases, output=output)
+
+
+@click.command()
+@click.argument("archive", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--phase", required=True, help="CHALLENGE/PHASE: whose rules and limits apply.")
+@click.option(
+    "--cases", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Public cases to run it on."
+)
+@pass_session
+def check(session: Session, /, *, archive: Path, phase: str, cases: Path | None) -> None:
+    """Say what the platform would say of ARCHIVE: the same inspection, sandbox, limits and scorer, before you submit."""
+    with session.connect() as connection:
+        document = connection.get(phase_path(phase))["protocol"]["document"]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            report = inspect_archive(source=archive, destination=Path(folder) / "image.tar")
+        except (ImageInvalid, IntakeUnavailable) as problem:
+            raise click.ClickException(str(problem)) from problem
+    click.echo(f"image accepted: {report.image_id}, {report.base_os}, {report.layers} layers")
+    for line in (*report.neutralised, *report.warnings):
+        click.echo(f"  note: {line}")
+    if cases is None:
+        click.echo("Run it on the public cases too: assay check … --cases FOLDER")
+        return
+    _run_and_show(image=str(archive), protocol=load_protocol(document), cases=cases, output=None)
+
+
+def _find_protocol(text: str) -> Protocol:
+    try:
+        return load_protocol(Path(text)) if Path(text).is_file() else load_named_protocol(text)
+    except EvaluatorError as problem:
+        raise click.ClickException(str(problem)) from problem
+
+
+def _run_and_show(*, image: str, protocol: Protocol, cases: Path, output: Path | None) -> None:
+    console = Console()
+    results: list[LocalResult] = []
+    try:
+        found = read_folder(cases)
+        with DockerEngine() as engine, tempfile.TemporaryDirectory(prefix="assay-run-") as folder:
+            workbench = Workbench(engine=engine, folder=Path(folder), owner=OWNER)
+            image_id = provide_image(image, workbench=workbench)
+            with console.status("running") as status:
+                for result in run_cases(
+                    cases=found, image_id=image_id, protocol=protocol, workbench=workbench, keep=output
+                ):
+                    results.append(result)
+                    status.update(f"{len(results)} of {len(found)} cases")
+    except (FolderInvalid, EngineError, EvaluatorError, ImageInvalid, IntakeUnavailable) as problem:
+        raise click.ClickException(str(problem)) from problem
+    console.print(result_table(results, protocol=protocol))
+    failed = [result for result in results if result.verdict != Verdict.OK]
+    for result in failed:
+        console.print(f"{result.case_id}: {result.verdict} {result.reason}", style="bold", markup=False)
+        console.print(result.log[-SHOWN_LOG_BYTES:].decode(errors="replace"), markup=False, highlight=False)
+    raise SystemExit(1 if failed else 0)
+
+
+def result_table(results: Sequence[LocalResult], *, protocol: Protocol) -> Table:
+    """One row per case: verdict, time, memory, and the mean of every metric over the labels."""
+    table = Table()
+    for heading in ("case", "verdict", "seconds", "peak MiB", *(metric.id for metric in protocol.metrics)):
+        table.add_column(heading, justify="left" if heading in ("case", "verdict") else "right")
+    for result in results:
+        seconds, peak = result.usage.get("wall_seconds"), result.usage.get("peak_memory_bytes")
+        table.add_row(
+            result.case_id,
+            f"{result.verdict} {result.reason}".strip(),
+            "–" if seconds is None else f"{seconds:.1f}",
+            "–" if peak is None else f"{peak / 2**20:.0f}",
+            *(mean_text(result, metric=metric.id) for metric in protocol.metrics),
+        )
+    return table
+
+
+def mean_text(result: LocalResult, *, metric: str) -> str:
+    """The mean over the labels, `–` where nothing is defined."""
+    values = [row.value for row in result.scores.rows if row.metric == metric and row.value is not None]
+    return f"{sum(values) / len(values):.3f}" if values else "–"

@@ -1,0 +1,90 @@
+"""A folder of cases on this machine, described by `manifest.csv` as for `assay testset push`; nothing of it leaves.
+
+```csv
+case_id,site,input:t1,reference
+A01,A,images/A01.nii.gz,labels/A01.nii.gz
+```
+"""
+
+import csv
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator.volumes import Grid, read_grid, read_image, write_canonical
+
+MANIFEST = "manifest.csv"
+INPUT, REFERENCE = "input:", "reference"
+
+
+class FolderInvalid(Exception):
+    """The folder cannot be used; the text says which line and what was expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderCase:
+    """One case: absolute paths by name, and its attributes."""
+
+    case_id: str
+    inputs: Mapping[str, Path]
+    references: Mapping[str, Path]
+    attributes: Mapping[str, str]
+
+
+def read_folder(folder: Path) -> list[FolderCase]:
+    """The cases of a folder, in the manifest's order. Raises FolderInvalid."""
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise FolderInvalid(
+            f"{folder} has no {MANIFEST}; expected columns case_id, reference and input:<name> with paths in the folder"
+        )
+    with manifest.open(newline="", encoding="utf-8-sig") as stream:
+        rows = list(csv.DictReader(stream))
+    cases = [_case(folder=folder.resolve(), row=row, line=line) for line, row in enumerate(rows, start=2)]
+    if not cases:
+        raise FolderInvalid(f"{manifest} names no case; expected one row per case")
+    if len({case.case_id for case in cases}) != len(cases):
+        raise FolderInvalid(f"{manifest} names a case twice; expected every case_id once")
+    return cases
+
+
+def _case(*, folder: Path, row: Mapping[str, str | None], line: int) -> FolderCase:
+    case_id = (row.get("case_id") or "").strip()
+    if not case_id:
+        raise FolderInvalid(f"{MANIFEST}, line {line}: found no case_id; expected a name for the case")
+    inputs, references, attributes = {}, {}, {}
+    for column, text in row.items():
+        if column is None or not text or column == "case_id":
+            continue
+        if column.startswith(INPUT):
+            inputs[column.removeprefix(INPUT)] = _inside(folder=folder, name=text, line=line)
+        elif column == REFERENCE or column.startswith(f"{REFERENCE}:"):
+            references[column.partition(":")[2] or REFERENCE] = _inside(folder=folder, name=text, line=line)
+        else:
+            attributes[column] = text
+    return FolderCase(case_id=case_id, inputs=inputs, references=references, attributes=attributes)
+
+
+def _inside(*, folder: Path, name: str, line: int) -> Path:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder) or not path.exists():
+        raise FolderInvalid(f"{MANIFEST}, line {line}: found {name!r}; expected a file that exists inside the folder")
+    return path
+
+
+def place_image(source: Path, *, destination: Path) -> None:
+    """Put an input image where the container will see it, as .nii.gz whatever it was before."""
+    destination.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if source.name.endswith(".nii.gz") and source.is_file():
+        shutil.copyfile(source, destination)
+    else:
+        write_canonical(read_image(source), destination)
+    destination.chmod(0o444)
+
+
+def grid_of(case: FolderCase) -> Grid | None:
+    """The grid the case's prediction must lie on: its reference's, else its first image's; None where neither tells."""
+    for path in [*case.references.values(), *case.inputs.values()]:
+        return read_grid(path) if path.name.endswith(".nii.gz") else read_image(path).grid
+    return None

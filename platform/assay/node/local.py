@@ -1,0 +1,175 @@
+"""Running an image on cases of one's own: the same sandbox, the same limits, the same reader and scorer as on a server.
+
+`assay run`, `assay check` and a site's agent all come here. Nothing is sent anywhere.
+"""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assay.node.agent import check_outputs
+from assay.node.folder import FolderCase, grid_of, place_image
+from assay.node.orders import ExpectedOutput, FileOrder, WorkOrder
+from containers.engine import OWNER_LABEL, Engine
+from containers.errors import ImageAbsent
+from containers.intake import inspect_archive, load_archive
+from containers.runner import run
+from containers.spec import Limits, OutputSpec
+from containers.verdicts import Verdict
+from evaluator.protocol import Protocol
+from evaluator.results import CaseResult
+from evaluator.scoring import score_case
+
+NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_.-]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalResult:
+    """How one case went: verdict, what it consumed, its scores, and the log (which is yours to read here)."""
+
+    case_id: str
+    verdict: Verdict
+    reason: str
+    usage: Mapping[str, Any]
+    scores: CaseResult
+    log: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workbench:
+    """Where local runs take place."""
+
+    engine: Engine
+    folder: Path
+    owner: str
+    should_stop: Callable[[], bool] = lambda: False
+    """Asked all the time while a container runs."""
+
+
+def provide_image(image: str, *, workbench: Workbench) -> str:
+    """The ID of an image in the engine: of an archive, inspected and rewritten as on a server, or of a local name."""
+    archive = Path(image)
+    if not archive.is_file():
+        try:
+            return workbench.engine.image_facts(image).image_id
+        except ImageAbsent:
+            raise ImageAbsent(f"{image} is neither an archive here nor an image of the local engine") from None
+    with tempfile.TemporaryDirectory(dir=workbench.folder, prefix="image-") as folder:
+        rewritten = Path(folder) / "image.tar"
+        report = inspect_archive(source=archive, destination=rewritten)
+        load_archive(workbench.engine, rewritten, report.image_id)
+    return report.image_id
+
+
+def run_cases(
+    *,
+    cases: Sequence[FolderCase],
+    image_id: str,
+    protocol: Protocol,
+    workbench: Workbench,
+    keep: Path | None = None,
+) -> Iterator[LocalResult]:
+    """Run and score every case, one container per case (one for all in cohort mode); predictions are copied to `keep`."""
+    batches = [list(cases)] if protocol.resources.run_mode == "cohort" else [[case] for case in cases]
+    for number, batch in enumerate(batches):
+        with tempfile.TemporaryDirectory(dir=workbench.folder, prefix="case-") as folder:
+            yield from _run_batch(
+                batch,
+                order=local_order(
+                    batch, image_id=image_id, protocol=protocol, name=f"assay-local-{Path(folder).name}-{number}"
+                ),
+                protocol=protocol,
+                workbench=workbench,
+                folder=Path(folder),
+                keep=keep,
+            )
+
+
+def local_order(cases: Sequence[FolderCase], *, image_id: str, protocol: Protocol, name: str) -> WorkOrder:
+    """A work order for local cases, with nothing to fetch."""
+    limits = Limits.from_resources(protocol.document["resources"])
+    resources = protocol.resources
+    outputs = [
+        ExpectedOutput(
+            spec=OutputSpec(name=f"{place}/{output}", path=path, max_bytes=limits.output_bytes), grid=grid_of(case)
+        )
+        for place, case in enumerate(cases)
+        for output, path in protocol.output_files(case_name(case)).items()
+    ]
+    return WorkOrder(
+        case_run_id="",
+        fence=0,
+        container_name=NOT_IN_A_NAME.sub("-", name),
+        lease_seconds=0.0,
+        heartbeat_seconds=0.0,
+        image_id=image_id,
+        image=FileOrder(path="", sha256="", bytes=0, url=""),
+        inputs=(),
+        limits=limits,
+        command=resources.command,
+        environment=resources.environment,
+        input_mount=resources.input_mount,
+        output_mount=resources.output_mount,
+        profile=resources.profile,
+        outputs=tuple(outputs),
+        allowed_values=protocol.allowed_values,
+        channels=protocol.channels,
+        tolerance=protocol.geometry,
+    )
+
+
+def case_name(case: FolderCase) -> str:
+    """What the case is called inside the container: on one's own machine, by its own name."""
+    return NOT_IN_A_NAME.sub("-", case.case_id)
+
+
+def _run_batch(
+    cases: Sequence[FolderCase],
+    *,
+    order: WorkOrder,
+    protocol: Protocol,
+    workbench: Workbench,
+    folder: Path,
+    keep: Path | None,
+) -> Iterator[LocalResult]:
+    inputs = folder / "inputs"
+    inputs.mkdir(mode=0o755)
+    for case in cases:
+        paths = protocol.input_files(case_name(case))
+        for name, source in case.inputs.items():
+            place_image(source, destination=inputs / paths[name])
+    result = run(
+        order.run_spec(input_dir=inputs),
+        engine=workbench.engine,
+        scratch=folder,
+        should_cancel=workbench.should_stop,
+        labels={OWNER_LABEL: workbench.owner},
+    )
+    verdict, reason, files = check_outputs(order, result=result, folder=folder)
+    for place, case in enumerate(cases):
+        prefix = f"{place}/"
+        predictions = {name.removeprefix(prefix): path for name, path, _ in files if name.startswith(prefix)}
+        if keep is not None:
+            _keep(predictions, case=case, protocol=protocol, folder=keep)
+        scores = score_case(
+            protocol=protocol,
+            case_id=case.case_id,
+            references=case.references,
+            predictions=predictions or None,
+            failure=None if verdict == Verdict.OK else str(verdict),
+        )
+        yield LocalResult(
+            case_id=case.case_id, verdict=verdict, reason=reason, usage=result.usage, scores=scores, log=result.log
+        )
+
+
+def _keep(predictions: Mapping[str, Path], *, case: FolderCase, protocol: Protocol, folder: Path) -> None:
+    for name, path in protocol.output_files(case_name(case)).items():
+        if name in predictions:
+            destination = folder / case_name(case) / path
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(predictions[name], destination)

@@ -1,0 +1,81 @@
+"""What an agent does when it is told to stop, or told nothing any more."""
+
+import threading
+
+import pytest
+
+from assay.node.http import Beat, LeaseGone, NodeApiProblem
+from assay.node.lease import LeaseGuard
+
+
+class Order:
+    """As much of a work order as a lease needs."""
+
+    lease_seconds, heartbeat_seconds, container_name = 60.0, 0.001, "assay-test"
+
+
+class Server:
+    """Answers heartbeats from a script; the last line repeats."""
+
+    def __init__(self, *answers) -> None:
+        self.answers = list(answers)
+        self.asked = threading.Event()
+
+    def heartbeat(self, order):
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if len(self.answers) == 1:
+            self.asked.set()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+GOOD = Beat(is_cancelled=False, lease_seconds=60.0)
+
+
+def guard_of(server: Server, clock=None) -> LeaseGuard:
+    return LeaseGuard(api=server, order=Order(), clock=clock or (lambda: 0.0))
+
+
+def test_a_good_answer_lets_it_run_on():
+    server = Server(GOOD)
+    with guard_of(server) as guard:
+        assert server.asked.wait(5)
+        assert not guard.should_stop()
+
+
+def test_a_cancel_arrives_with_the_heartbeat():
+    server = Server(GOOD, Beat(is_cancelled=True, lease_seconds=60.0), GOOD)
+    with guard_of(server) as guard:
+        assert server.asked.wait(5)
+        assert guard.is_cancelled
+        assert guard.should_stop()
+        assert not guard.is_lost
+
+
+def test_a_lease_that_was_given_away_stops_the_container():
+    server = Server(LeaseGone("somebody else has it"))
+    with guard_of(server) as guard:
+        assert server.asked.wait(5)
+    assert guard.is_lost
+
+
+def test_a_server_out_of_reach_for_the_length_of_the_lease_makes_the_agent_fence_itself():
+    elapsed = [0.0]
+    server = Server(NodeApiProblem("connection refused"))
+    with guard_of(server, clock=lambda: elapsed[0]) as guard:
+        assert server.asked.wait(5)
+        elapsed[0] = 59.0
+        assert not guard.should_stop()
+        elapsed[0] = 61.0
+        assert guard.should_stop()
+        elapsed[0] = 0.0
+        assert guard.is_lost, "a lease that was lost once stays lost"
+
+
+@pytest.mark.parametrize("seconds", [61.0])
+def test_a_process_that_was_frozen_notices_when_it_wakes_up(seconds):
+    elapsed = [0.0]
+    guard = guard_of(Server(GOOD), clock=lambda: elapsed[0])
+    elapsed[0] = seconds
+    assert guard.should_stop()

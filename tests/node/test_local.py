@@ -1,0 +1,104 @@
+"""Running on a folder of one's own cases: the sandbox's contract and the scorer, without a server."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assay.node.folder import FolderInvalid, read_folder
+from assay.node.local import Workbench, run_cases
+from containers.fake_engine import FakeCall, FakeEnding, FakeEngine
+from evaluator.protocol import load_protocol
+from evaluator.volumes import Grid, Volume, write_canonical
+
+GRID = Grid.from_json(
+    {
+        "shape": [4, 4, 4],
+        "spacing_mm": [1.0, 1.0, 1.0],
+        "affine": [[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]],
+    }
+)
+PROTOCOL = {
+    "protocol": 1,
+    "name": "core",
+    "title": "Core",
+    "labels": {"core": {"values": 1, "tolerance_mm": 1}},
+    "inputs": [{"name": "t1", "file": "{case}.nii.gz", "required": True}],
+    "outputs": [{"name": "segmentation", "kind": "label_map", "file": "{case}.nii.gz"}],
+    "metrics": [{"name": "dice"}],
+}
+
+
+@pytest.fixture
+def cases(tmp_path) -> Path:
+    """Two cases whose image is their reference: 8 voxels in one corner, and in the other."""
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    for name, corner in (("A1", slice(0, 2)), ("B1", slice(2, 4))):
+        labels = np.zeros((4, 4, 4), dtype=np.uint8)
+        labels[corner, corner, corner] = 1
+        write_canonical(Volume(array=labels, grid=GRID), folder / f"{name}.nii.gz")
+    (folder / "manifest.csv").write_text(
+        "case_id,site,input:t1,reference\nA1,A,A1.nii.gz,A1.nii.gz\nB1,B,B1.nii.gz,B1.nii.gz\n"
+    )
+    return folder
+
+
+def copy(call: FakeCall) -> FakeEnding:
+    for source in call.input_dir.iterdir():
+        (call.output_dir / source.name).write_bytes(source.read_bytes())
+    return FakeEnding(log=b"copied")
+
+
+def play(cases: Path, tmp_path: Path, *, script=copy, **changes):
+    engine = FakeEngine(script)
+    workbench = Workbench(engine=engine, folder=tmp_path, owner="test/local")
+    protocol = load_protocol({**PROTOCOL, **changes})
+    results = list(
+        run_cases(
+            cases=read_folder(cases),
+            image_id="sha256:1",
+            protocol=protocol,
+            workbench=workbench,
+            keep=tmp_path / "kept",
+        )
+    )
+    assert not engine.containers
+    return results, engine
+
+
+def test_every_case_runs_in_a_container_of_its_own_and_is_scored(cases, tmp_path):
+    results, engine = play(cases, tmp_path)
+    assert [(r.case_id, r.verdict, r.scores.rows[0].value) for r in results] == [("A1", "ok", 1.0), ("B1", "ok", 1.0)]
+    assert results[0].log == b"copied"
+    assert len(engine.bodies) == 2
+    assert sorted(p.relative_to(tmp_path / "kept").as_posix() for p in (tmp_path / "kept").rglob("*.gz")) == [
+        "A1/A1.nii.gz",
+        "B1/B1.nii.gz",
+    ]
+
+
+def test_a_cohort_is_one_container_for_all_cases(cases, tmp_path):
+    results, engine = play(cases, tmp_path, resources={"run_mode": "cohort"})
+    assert [r.scores.rows[0].value for r in results] == [1.0, 1.0]
+    assert len(engine.bodies) == 1
+
+
+def test_a_case_without_a_prediction_gets_the_stated_value_and_the_verdict(cases, tmp_path):
+    results, _ = play(cases, tmp_path, script=lambda call: FakeEnding(exit_code=3))
+    assert {(r.verdict, r.scores.rows[0].value) for r in results} == {("nonzero_exit", 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ("case_id,input:t1\n", "names no case"),
+        ("case_id,input:t1\n,A1.nii.gz\n", "line 2: found no case_id"),
+        ("case_id,input:t1\nA1,../secret.nii.gz\n", "line 2: found '../secret.nii.gz'"),
+        ("case_id,input:t1\nA1,A1.nii.gz\nA1,B1.nii.gz\n", "names a case twice"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_says_why(cases, manifest, message):
+    (cases / "manifest.csv").write_text(manifest)
+    with pytest.raises(FolderInvalid, match=message):
+        read_folder(cases)
