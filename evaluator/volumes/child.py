@@ -2,7 +2,8 @@
 
 It is given two open descriptors (the untrusted source, the canonical target) and one JSON request on standard input, and
 answers with one JSON line. Before it touches the source it gives up root if it has it, closes every other descriptor and
-takes limits on memory, processor time, file size and descriptors: it holds no reference, no secret and no name of either.
+takes limits on memory, processor time and file size; it can open nothing more, not even a module. It holds no reference, no
+secret and no name of either.
 """
 
 import errno
@@ -34,7 +35,7 @@ def confine(request: dict[str, Any], *, keep: set[int]) -> None:
         (resource.RLIMIT_AS, request["memory_bytes"]),
         (resource.RLIMIT_CPU, request["cpu_seconds"]),
         (resource.RLIMIT_FSIZE, request["output_bytes"]),
-        (resource.RLIMIT_NOFILE, highest),
+        (resource.RLIMIT_NOFILE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (value, value))

@@ -382,6 +382,33 @@ def test_channels_are_converted_one_by_one(tmp_path):
     np.testing.assert_array_equal(np.asanyarray(nibabel.load(written.path).dataobj), array)
 
 
+@pytest.mark.parametrize("stored", ["u1", "i8", "f4", "f8", "i2"])
+@pytest.mark.parametrize(
+    ("value", "reason"), [(1, None), (7, "label_unknown"), (0.5, "not_integral"), (np.nan, "not_finite")]
+)
+def test_no_storage_makes_the_child_need_anything_it_gave_up(tmp_path, labels, stored, value, reason):
+    """The child can open nothing once it is confined, not even a module that NumPy would import on first use."""
+    if reason in ("not_integral", "not_finite") and not stored.startswith("f"):
+        pytest.skip("whole-number storage holds no fractions")
+    array = labels.astype(stored)
+    array[0, 0, 0] = value
+    source, destination = save_nifti(tmp_path / "s.nii.gz", array), tmp_path / "ours.nii.gz"
+    if reason is None:
+        canonicalise(source=source, destination=destination, grid=None, allowed_values=frozenset({1, 2, 900}))
+        return
+    with pytest.raises(InvalidVolume) as caught:
+        canonicalise(source=source, destination=destination, grid=None, allowed_values=frozenset({1, 2, 900}))
+    assert caught.value.reason == reason
+
+
+def test_a_metaimage_passes_through_the_child(tmp_path, labels):
+    sitk.WriteImage(sitk.GetImageFromArray(labels.T), str(tmp_path / "s.mha"), True)
+    canonicalise(
+        source=tmp_path / "s.mha", destination=tmp_path / "o.nii.gz", grid=None, allowed_values=frozenset({1, 2})
+    )
+    np.testing.assert_array_equal(read_label_map(tmp_path / "o.nii.gz").array, labels)
+
+
 def test_a_refusal_in_the_child_arrives_as_itself_and_leaves_no_file(tmp_path, nifti):
     destination = tmp_path / "ours.nii.gz"
     with pytest.raises(InvalidVolume) as caught:
