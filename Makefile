@@ -39,6 +39,7 @@ format: setup ## mend what ruff can mend
 bench: setup ## the measurements the README quotes
 	@$(BIN)/python -m evaluator.bench $(ARGS)
 	@$(BIN)/python -m containers.bench $(ARGS)
+	@$(BIN)/python -m containers.intake.bench
 
 openapi: setup ## write the API's description, which a test compares
 	@$(BIN)/python -m assay.api.openapi > tests/api/openapi.json

@@ -26,7 +26,7 @@ class ArchiveWriter:
             {"Config": config_name, "RepoTags": None, "Layers": [_layer_name(diff_id) for diff_id in config.diff_ids]}
         ]
         for name, body in ((config_name, config.document), ("manifest.json", json.dumps(manifest).encode())):
-            self._write(_header(name=name, size=len(body)) + body + bytes(-len(body) % BLOCK))
+            self._write(tar_header(name=name, size=len(body)) + body + bytes(-len(body) % BLOCK))
 
     def begin_layer(self) -> int:
         """Leave room for a header; returns where it goes."""
@@ -48,7 +48,7 @@ class ArchiveWriter:
         self._written.add(diff_id)
         size = end - start - BLOCK
         self._write(bytes(-size % BLOCK))
-        os.pwrite(self._descriptor, _header(name=_layer_name(diff_id), size=size), start)
+        os.pwrite(self._descriptor, tar_header(name=_layer_name(diff_id), size=size), start)
 
     def finish(self) -> tuple[str, int]:
         """End the archive; its sha256 and length in bytes."""
@@ -68,7 +68,7 @@ def _layer_name(diff_id: str) -> str:
     return f"{diff_id.removeprefix('sha256:')}/layer.tar"
 
 
-def _header(*, name: str, size: int) -> bytes:
+def tar_header(*, name: str, size: int) -> bytes:
     """A ustar header of a plain file; GNU's binary form for sizes of 8 GiB and more, which Go reads as well."""
     digits = b"%011o\0" % size if size < 8 << 30 else b"\x80" + size.to_bytes(11, "big")
     fields = name.encode().ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + digits + b"%011o\0" % 0

@@ -1,0 +1,38 @@
+"""A container that is frozen cannot act, and cannot hold on to its slot either."""
+
+import subprocess
+import threading
+import time
+
+import pytest
+
+from containers.spec import Limits
+from containers.verdicts import Verdict
+
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
+
+
+def freeze(name: str) -> None:
+    """Pause the container as soon as it runs."""
+    for _ in range(100):
+        if subprocess.run(["docker", "pause", name], capture_output=True, check=False).returncode == 0:
+            return
+        time.sleep(0.05)
+
+
+@pytest.mark.catalogue(
+    37,
+    attack="a paused container",
+    verdict="timeout",
+    guard="SIGKILL, which the engine delivers to frozen processes too",
+)
+def test_a_frozen_container_dies_at_its_deadline(python_in_sandbox, spec_of, docker_engine, owner):
+    limits = Limits(**(vars(spec_of().limits) | {"wall_seconds": 3}))
+    helper = threading.Thread(target=freeze, args=[spec_of().name])
+    helper.start()
+    started = time.monotonic()
+    result = python_in_sandbox("import time; time.sleep(60)", limits=limits)
+    helper.join()
+    assert result.verdict is Verdict.TIMEOUT
+    assert time.monotonic() - started < 3 + 5
+    assert docker_engine.containers_of(owner) == []
