@@ -1,6 +1,7 @@
 """A whole installation for journey tests: everything `make run` starts, in a folder of its own, and small things to feed it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import nibabel as nib
 import numpy as np
 
 import image_archives
+from assay.config.embedded import home_under
 
 COPY_SOURCE = r"""
 #include <fcntl.h>
@@ -79,6 +81,7 @@ def running_installation(*, folder: Path, **environment: str) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
+        shutil.rmtree(home_under(var=folder / "var").path, ignore_errors=True)
 
 
 def label_map(seed: int) -> np.ndarray:

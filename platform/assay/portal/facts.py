@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from assay.challenges.models import Phase
+from assay.challenges.protocols import rules_of
 from assay.evaluations.selectors import release_of
 from evaluator.conventions import Situation
-from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol, load_protocol
+from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol
 
 SITUATIONS = {
     Situation.BOTH_EMPTY: "Structure absent, and none predicted",
@@ -75,7 +76,7 @@ class FactSheet:
 
 def fact_sheet(phase: Phase) -> FactSheet:
     """The sheet of one phase, from its protocol version."""
-    protocol = load_protocol(phase.protocol.document)
+    protocol = rules_of(phase.protocol)
     return FactSheet(
         phase=phase,
         protocol_version=phase.protocol.version,

@@ -118,7 +118,7 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
     line = waiting(submission, now=now)
     summary = released_summary(submission, is_organizer=is_organizer, now=now)
     scores = case_scores(submission, is_organizer=is_organizer, now=now)
-    metrics = tuple(metric_columns(submission.protocol.document)) if summary else ()
+    metrics = tuple(metric_columns(submission.protocol)) if summary else ()
     entry = getattr(submission, "entry", None)
     return SubmissionPage(
         steps=_steps(submission),

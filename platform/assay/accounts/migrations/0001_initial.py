@@ -201,7 +201,9 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="user",
             constraint=models.UniqueConstraint(
-                django.db.models.functions.text.Lower("email"), name="accounts_user_email_unique"
+                django.db.models.functions.text.Lower("email"),
+                name="accounts_user_email_unique",
+                violation_error_message="An account with this e-mail address exists already.",
             ),
         ),
         migrations.AddIndex(
