@@ -1,0 +1,54 @@
+"""The kernel under AddressSanitizer, UndefinedBehaviourSanitizer and valgrind, on sound and on damaged input."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evaluator.kernel.compiler import compile_kernel, find_compiler
+
+ROOT = Path(__file__).parents[2]
+EXERCISE = Path(__file__).with_name("kernel_exercise.py")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler here"),
+]
+
+
+def exercise(library: Path, *, prefix: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*prefix, sys.executable, str(EXERCISE), str(library)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONMALLOC": "malloc"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+
+
+def test_the_address_and_undefined_behaviour_sanitizers_find_nothing(tmp_path):
+    flags = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+    library = compile_kernel(destination=tmp_path / "sanitized.so", extra_flags=flags)
+    runtime = subprocess.run(
+        [find_compiler(), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not Path(runtime).is_absolute():
+        pytest.skip("the compiler has no AddressSanitizer runtime")
+    finished = exercise(library, LD_PRELOAD=runtime, ASAN_OPTIONS="detect_leaks=0")
+    assert finished.returncode == 0, finished.stderr[-4000:]
+    assert finished.stdout.endswith("done\n")
+    assert "compiled kernel serves" in finished.stdout
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_valgrind_finds_no_error_that_starts_in_the_kernel(tmp_path):
+    library = compile_kernel(destination=tmp_path / "debuggable.so", extra_flags=["-g", "-O1"])
+    finished = exercise(library, prefix=("valgrind", "--quiet", "--error-limit=no", "--num-callers=30"))
+    assert finished.stdout.endswith("done\n"), finished.stderr[-4000:]
+    ours = [line for line in finished.stderr.splitlines() if ".c:" in line and "debuggable" not in line]
+    kernel_sources = ("inflate.c", "source.c", "scan.c", "distances.c", "measure.c", "checksum.c", "nearest.h")
+    assert not [line for line in ours if any(name in line for name in kernel_sources)], finished.stderr[-4000:]
