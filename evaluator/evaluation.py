@@ -5,6 +5,7 @@ and its estimated memory fits beside the cases already running; a case larger th
 """
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -37,13 +38,14 @@ def score_cases(
     """Every case's scores, as they are finished."""
     waiting = list(reversed(cases))
     running: dict[Future[CaseResult], int] = {}
+    threads = max(1, len(os.sched_getaffinity(0)) // budget.jobs)
     with ThreadPoolExecutor(max_workers=budget.jobs) as pool:
         while waiting or running:
             while waiting and len(running) < budget.jobs:
                 needed = estimate_bytes(waiting[-1])
                 if running and sum(running.values()) + needed > budget.memory_bytes:
                     break
-                running[pool.submit(_score, protocol, waiting.pop(), backend)] = needed
+                running[pool.submit(_score, protocol, waiting.pop(), backend, threads)] = needed
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 del running[future]
@@ -75,11 +77,12 @@ def fragile_tolerances(protocol: Protocol, grid: Grid) -> dict[str, str]:
     return fragile
 
 
-def _score(protocol: Protocol, case: CaseFiles, backend: str) -> CaseResult:
+def _score(protocol: Protocol, case: CaseFiles, backend: str, threads: int) -> CaseResult:
     return score_case(
         protocol=protocol,
         case_id=case.case_id,
         references=case.references,
         predictions=case.predictions,
         backend=backend,
+        threads=threads,
     )

@@ -16,6 +16,7 @@ from evaluator.conventions import COMPUTE, NOT_DEFINED, Situation, resolve, situ
 from evaluator.errors import EvaluatorError, InvalidVolume
 from evaluator.metrics import Scope
 from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol
+from evaluator.reference_cache import ReferenceCache
 from evaluator.results import CaseResult, ScoreRow
 from evaluator.structures import MeasuredLabel, measure_as_empty, measure_case, reference_grid
 from evaluator.summaries import summarise
@@ -40,12 +41,15 @@ def score_case(
     telemetry: Mapping[str, float] | None = None,
     earlier_rounds: Sequence[Mapping[str, Path] | None] = (),
     backend: str = "auto",
+    threads: int = 0,
+    kept_references: ReferenceCache | None = None,
 ) -> CaseResult:
     """All scores of one case, whatever became of its prediction.
 
     `references` and `predictions` map output or structure names to files; a single file may have any name. `failure` is why
     there is no usable prediction: a verdict such as `timeout`, with or without a detail after a colon. `earlier_rounds` are the
-    predictions after each earlier interaction, where the protocol follows a metric over them.
+    predictions after each earlier interaction, where the protocol follows a metric over them. `threads` 0 takes what the
+    machine has; `kept_references` spares reading references that were scored against before, and changes no number.
     """
     if protocol.output.kind is OutputKind.TABLE:
         raise EvaluatorError("this protocol scores a table; use `score_table`, which scores all its rows at once")
@@ -54,7 +58,14 @@ def score_case(
     measured: list[MeasuredLabel] = []
     if failure is None and predictions:
         try:
-            measured = measure_case(protocol=protocol, references=references, predictions=predictions, backend=backend)
+            measured = measure_case(
+                protocol=protocol,
+                references=references,
+                predictions=predictions,
+                backend=backend,
+                threads=threads,
+                kept_references=kept_references,
+            )
         except InvalidVolume as problem:
             failure = f"{OUTPUT_INVALID}:{problem.reason}"
     if failure is None:

@@ -2,7 +2,7 @@
 
 | layout               | files                          | in memory at a time        |
 | -------------------- | ------------------------------ | -------------------------- |
-| `label_map`          | one map each                   | both maps                  |
+| `label_map`          | one map each                   | their surfaces and runs    |
 | `mask_per_structure` | one mask per structure each    | the two masks of one label |
 | `multichannel`       | one 4-D mask each, streamed    | one channel of each        |
 
@@ -12,17 +12,19 @@ measured on the slices its reference has; `exclusive` leaves the last of them ou
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.backends import LabelMeasurements, measure_pair
+from evaluator.backends import LabelMeasurements, PairMeasurements, measure_files, measure_pair
 from evaluator.errors import InvalidReference, InvalidVolume, Reason
 from evaluator.label_pair import LabelPair
 from evaluator.overlap import Overlap
 from evaluator.protocol import LabelSpec, OutputKind, Protocol
+from evaluator.reference_cache import ReferenceCache
 from evaluator.volumes.geometry import Grid
 from evaluator.volumes.header import refuse
 from evaluator.volumes.strict import Expectation, Labels, ReaderLimits, open_untrusted, read_channels, read_grid
@@ -43,19 +45,30 @@ class MeasuredLabel:
 
 
 def measure_case(
-    *, protocol: Protocol, references: Mapping[str, Path], predictions: Mapping[str, Path], backend: str
+    *,
+    protocol: Protocol,
+    references: Mapping[str, Path],
+    predictions: Mapping[str, Path],
+    backend: str,
+    threads: int = 0,
+    kept_references: ReferenceCache | None = None,
 ) -> list[MeasuredLabel]:
     """Every label of the case, measured. InvalidVolume speaks of the prediction, InvalidReference of the reference."""
     grid = reference_grid(references)
     ours, theirs = _reference_files(protocol, references), _prediction_files(protocol, predictions, grid=grid)
     if ours.layout is theirs.layout is OutputKind.LABEL_MAP:
-        return measure_maps(
-            labels=protocol.labels,
-            reference=_trusted(ours.map),
-            prediction=theirs.map(),
-            spacing_mm=grid.spacing_mm,
+        pair = measure_files(
+            reference=ours.only_file,
+            prediction=theirs.only_file,
+            labels=[label.values for label in protocol.labels],
+            allowed_values=theirs.expectation.allowed_values,
+            tolerance=theirs.expectation.tolerance,
             backend=backend,
+            threads=threads,
+            references=kept_references,
         )
+        maps = _read_once(ours, theirs)
+        return _measured_maps(protocol.labels, pair, maps, spacing_mm=grid.spacing_mm, backend=backend)
     by_name = {
         label.name: _measure_masks(label, reference, prediction, spacing_mm=grid.spacing_mm, backend=backend)
         for label, reference, prediction in _paired_masks(protocol, ours, theirs)
@@ -76,26 +89,34 @@ def label_masks(
 def measure_maps(
     *, labels: Sequence[LabelSpec], reference: Labels, prediction: Labels, spacing_mm: tuple[float, ...], backend: str
 ) -> list[MeasuredLabel]:
-    """All labels of two label maps: those without a crop in one pass."""
-    plain = [label for label in labels if label.z_crop == "none"]
+    """All labels of two label maps in memory."""
     pair = measure_pair(
         reference=reference,
         prediction=prediction,
         spacing_mm=spacing_mm,
-        labels=[label.values for label in plain],
+        labels=[label.values for label in labels],
         backend=backend,
     )
-    by_name = {}
-    for label, measurements in zip(plain, pair.labels, strict=True):
-        masks = _masks_of(label, reference, prediction)
-        by_name[label.name] = _measured(label, measurements, masks, spacing_mm=spacing_mm, backend=pair.backend)
-    for label in labels:
-        if label.z_crop != "none":
-            reference_mask, prediction_mask = _masks_of(label, reference, prediction)()
-            by_name[label.name] = _measure_masks(
-                label, reference_mask, prediction_mask, spacing_mm=spacing_mm, backend=backend
-            )
-    return [by_name[label.name] for label in labels]
+    return _measured_maps(labels, pair, lambda: (reference, prediction), spacing_mm=spacing_mm, backend=backend)
+
+
+def _measured_maps(
+    labels: Sequence[LabelSpec],
+    pair: PairMeasurements,
+    maps: Callable[[], tuple[Labels, Labels]],
+    *,
+    spacing_mm: tuple[float, ...],
+    backend: str,
+) -> list[MeasuredLabel]:
+    """The labels of two maps measured together; those with a crop are measured again, each where the protocol looks."""
+    measured = []
+    for label, measurements in zip(labels, pair.labels, strict=True):
+        masks = _masks_of(label, maps)
+        if label.z_crop == "none":
+            measured.append(_measured(label, measurements, masks, spacing_mm=spacing_mm, backend=pair.backend))
+        else:
+            measured.append(_measure_masks(label, *masks(), spacing_mm=spacing_mm, backend=backend))
+    return measured
 
 
 def reference_grid(references: Mapping[str, Path]) -> Grid:
@@ -147,8 +168,17 @@ def _crop(reference: Mask, z_crop: str) -> slice:
     return slice(int(used[0]), int(used[-1]) + (1 if z_crop == "inclusive" else 0))
 
 
-def _masks_of(label: LabelSpec, reference: Labels, prediction: Labels) -> Callable[[], tuple[Mask, Mask]]:
-    return lambda: (np.isin(reference, label.values), np.isin(prediction, label.values))
+def _masks_of(label: LabelSpec, maps: Callable[[], tuple[Labels, Labels]]) -> Callable[[], tuple[Mask, Mask]]:
+    def masks() -> tuple[Mask, Mask]:
+        reference, prediction = maps()
+        return np.isin(reference, label.values), np.isin(prediction, label.values)
+
+    return masks
+
+
+def _read_once(ours: "_Files", theirs: "_Files") -> Callable[[], tuple[Labels, Labels]]:
+    """Both maps as arrays, read when somebody asks for the first time: most metrics never do."""
+    return cache(lambda: (_trusted(ours.map), theirs.map()))
 
 
 def _measured(
@@ -177,9 +207,14 @@ class _Files:
     files: Mapping[str, Path]
     expectation: Expectation
 
+    @property
+    def only_file(self) -> Path:
+        """The file of the one label map."""
+        return next(iter(self.files.values()))
+
     def map(self) -> Labels:
         """The one label map."""
-        return next(self._channels(next(iter(self.files.values()))))
+        return next(self._channels(self.only_file))
 
     def masks(self, labels: Sequence[LabelSpec]) -> Iterator[Mask]:
         """One mask per label, in the order given; for channels that order must be ascending."""
