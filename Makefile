@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-gpu check format bench openapi vendor guards chaos
+.PHONY: help setup demo run test test-gpu check format bench evaluator-image openapi vendor guards chaos
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ bench: setup ## the measurements the README quotes
 	@$(BIN)/python -m evaluator.bench $(ARGS)
 	@$(BIN)/python -m containers.bench $(ARGS)
 	@$(BIN)/python -m containers.intake.bench
+
+evaluator-image: setup ## the evaluator as a container for grand-challenge, CodaBench and MedPerf
+	@$(BIN)/python -m evaluator.container.build $$($(BIN)/python -m containers.base.build)
 
 openapi: setup ## write the API's description, which a test compares
 	@$(BIN)/python -m assay.api.openapi > tests/api/openapi.json

@@ -1,0 +1,1 @@
+"""The evaluator as a container other platforms can run: see `README.md` beside this file."""
