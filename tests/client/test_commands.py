@@ -1,11 +1,13 @@
 """The `assay` command, as a person types it, against a server with canned answers."""
 
+import base64
 import json
 import stat
 from importlib.metadata import EntryPoint
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assay.client import cli
 
@@ -218,3 +220,71 @@ def test_every_command_has_help_and_a_broken_room_takes_no_other_down(assay, mon
     result = assay("broken", "--flag", "x")
     assert result.exit_code == 1
     assert "`assay broken` is not available here" in result.output
+
+
+CASES = [
+    {"case": "case 1", "scores": [["grey matter", "dice", 0.91, ""], ["grey matter", "hd95", None, "not_measured"]]},
+    {"case": "case 2", "scores": None},
+]
+
+
+def test_case_scores_are_exported_as_csv_with_undefined_ones_empty(assay, server):
+    server.will_answer("GET", "submissions/s-1/cases", CASES)
+    lines = assay(*SIGN_IN, "export", "s-1").output.splitlines()
+    assert lines == [
+        "case,label,metric,value,reason",
+        "case 1,grey matter,dice,0.91,",
+        "case 1,grey matter,hd95,,not_measured",
+    ]
+
+
+def test_unreleased_case_scores_are_said_to_be_so(assay, server):
+    server.will_answer("GET", "submissions/s-1/cases", [CASES[1]])
+    result = assay(*SIGN_IN, "export", "s-1")
+    assert result.exit_code == 1
+    assert "not released" in result.output
+
+
+@pytest.fixture
+def signed(tmp_path):
+    """A receipt as the server signs them, and the public key that fits."""
+    key = Ed25519PrivateKey.generate()
+    public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+    facts = {
+        "number": 7, "algorithm": "N4", "team": "mixture", "challenge": "mni", "phase": "open", "public_key": public,
+        "evaluator": {"version": "0.1.0"}, "protocol": {"sha256": "aa"}, "testset": {"sha256": "bb"},
+    }  # fmt: skip
+    message = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    path = tmp_path / "receipt.json"
+    path.write_text(json.dumps({**facts, "signature": base64.b64encode(key.sign(message)).decode()}, indent=2))
+    return path, public
+
+
+def test_a_receipt_is_verified_offline_with_the_installations_key(assay, server, signed):
+    path, key = signed
+    result = assay("verify", str(path), "--key", key)
+    assert result.exit_code == 0, result.output
+    assert "The receipt holds: #7 N4 of mixture" in result.output
+    assert server.requests == []
+
+
+def test_the_key_is_asked_of_the_server_when_none_is_given(assay, server, signed):
+    path, key = signed
+    server.will_answer("GET", "keys", {"ed25519": key})
+    assert "The receipt holds" in assay(*SIGN_IN, "verify", str(path)).output
+
+
+def test_a_receipt_changed_after_signing_does_not_hold(assay, signed):
+    path, key = signed
+    path.write_text(path.read_text().replace('"number": 7', '"number": 1'))
+    result = assay("verify", str(path), "--key", key)
+    assert result.exit_code == 1
+    assert "changed after signing" in result.output
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", "{}"])
+def test_what_is_no_receipt_is_said_to_be_none(assay, tmp_path, text):
+    (tmp_path / "receipt.json").write_text(text)
+    result = assay("verify", str(tmp_path / "receipt.json"), "--key", "x")
+    assert "is no receipt" in result.output
+    assert result.exit_code == 1

@@ -20,7 +20,7 @@ from pathlib import Path
 from containers.examples.demo.expectations import Board, unmet
 from containers.examples.demo.progress import Progressing
 from containers.examples.demo.stage import (
-    DEMO,
+    HOME,
     DemoError,
     Person,
     base_image,
@@ -59,10 +59,11 @@ def main() -> int:
     """Run the story; 0 when every expectation is met."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--exit", action="store_true", help="end after the leaderboard instead of serving the portal")
-    stay = not parser.parse_args().exit
+    parser.add_argument("--home", type=Path, default=HOME, help="where its data lives; its server's is made anew")
+    arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        return _play(stay=stay)
+        return _play(home=arguments.home.absolute(), stay=not arguments.exit)
     except DemoError as error:
         print(f"demo: cannot go on: {error}", file=sys.stderr)
         return 1
@@ -70,28 +71,32 @@ def main() -> int:
         return 130
 
 
-def _play(*, stay: bool) -> int:
-    shutil.rmtree(DEMO / "people", ignore_errors=True)
+def _play(*, home: Path, stay: bool) -> int:
+    shutil.rmtree(home / "people", ignore_errors=True)
     with step("cases made from the MNI152 average brain"):
-        cases = make_test_sets()
+        cases = make_test_sets(home=home)
     with step(f"{len(ENTRANTS)} algorithm images built from their Dockerfiles"):
         base = base_image()
         images = {entrant.example: build_image(name=entrant.example, base_image=base) for entrant in ENTRANTS}
     with ExitStack() as stack:
         with step("server started: database, broker, portal, workers, node"):
-            url = stack.enter_context(running_server())
-        olga = Person(username="olga", display_name="Olga", url=url)
+            url = stack.enter_context(running_server(home=home))
+        olga = _person(home=home, username="olga", name="Olga", url=url)
         with step("organizer: challenge and test sets pushed, phase open"):
             _organize(olga=olga, cases=cases)
-        people = [Person(username=f"{e.example}-captain", display_name=e.team, url=url) for e in ENTRANTS]
+        people = [_person(home=home, username=f"{e.example}-captain", name=e.team, url=url) for e in ENTRANTS]
         with step("six teams signed up"), ThreadPoolExecutor(max_workers=2) as pool:
             list(pool.map(_join, people, ENTRANTS))
         with step("six submissions run, scored and ranked"):
-            _submit_all(people=people, images=images)
+            _submit_all(people=people, images=images, home=home)
         problems = _report(olga=olga, url=url, board=_read_board(olga=olga, people=people))
         if stay:
             _serve(url=url, olga=olga)
     return 1 if problems else 0
+
+
+def _person(*, home: Path, username: str, name: str, url: str) -> Person:
+    return Person(username=username, display_name=name, url=url, home=home / "people" / username)
 
 
 def _organize(*, olga: Person, cases: Path) -> None:
@@ -111,7 +116,7 @@ def _join(person: Person, entrant: Entrant) -> None:
     person.assay("join", CHALLENGE, "--team", entrant.example)
 
 
-def _submit_all(*, people: list[Person], images: dict[str, str]) -> None:
+def _submit_all(*, people: list[Person], images: dict[str, str], home: Path) -> None:
     """All six at once, each with `assay submit --wait`."""
     with Progressing(teams=[entrant.team for entrant in ENTRANTS]) as progress:
         threads = []
@@ -125,7 +130,7 @@ def _submit_all(*, people: list[Person], images: dict[str, str]) -> None:
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
     if any(thread.is_alive() for thread in threads):
-        raise DemoError(f"not every submission finished within {SUBMISSIONS_SECONDS} s; see {DEMO / 'server' / 'log'}")
+        raise DemoError(f"not every submission finished within {SUBMISSIONS_SECONDS} s; see {home / 'server' / 'log'}")
 
 
 def _read_board(*, olga: Person, people: list[Person]) -> Board:

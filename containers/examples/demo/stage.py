@@ -18,7 +18,7 @@ from containers.examples.demo import make_cases
 
 EXAMPLES = Path(__file__).resolve().parents[1]
 ROOT = EXAMPLES.parents[1]
-DEMO = ROOT / "var" / "demo"
+HOME = ROOT / "var" / "demo"
 ASSAY = Path(sys.executable).with_name("assay")
 START_SECONDS = 90
 STOP_SECONDS = 30
@@ -38,12 +38,12 @@ def step(name: str) -> Iterator[None]:
     print(f"demo: {name:<58} {time.monotonic() - started:6.1f} s", flush=True)
 
 
-def make_test_sets() -> Path:
+def make_test_sets(*, home: Path) -> Path:
     """The folder with `hidden` and `public`; made again only when its recipe changed."""
     recipe = hashlib.sha256(Path(make_cases.__file__).read_bytes()).hexdigest()[:16]
-    folder = DEMO / f"cases-{recipe}"
+    folder = home / f"cases-{recipe}"
     if not folder.exists():
-        fresh = DEMO / "cases.new"
+        fresh = home / "cases.new"
         shutil.rmtree(fresh, ignore_errors=True)
         template = make_cases.read_template()
         make_cases.write_testset(folder=fresh / "hidden", wanted=make_cases.HIDDEN, template=template)
@@ -85,13 +85,13 @@ def _output(command: list[str], *, environment: dict[str, str] | None = None) ->
 
 
 @contextmanager
-def running_server() -> Iterator[str]:
-    """A fresh installation (database, broker, portal, workers, node) in var/demo/server; its address."""
-    home = DEMO / "server"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    log_path, ready_file = DEMO / "server.log", home / "address"
-    environment = {**os.environ, "ASSAY_VAR": str(home)}
+def running_server(*, home: Path) -> Iterator[str]:
+    """A fresh installation (database, broker, portal, workers, node) in the folder `server`; its address."""
+    var = home / "server"
+    shutil.rmtree(var, ignore_errors=True)
+    var.mkdir(parents=True)
+    log_path, ready_file = home / "server.log", var / "address"
+    environment = {**os.environ, "ASSAY_VAR": str(var)}
     command = [sys.executable, "-m", "assay.config.serve", "--ready-file", str(ready_file)]
     with log_path.open("wb") as log:
         server = subprocess.Popen(
@@ -124,6 +124,7 @@ class Person:
     username: str
     display_name: str
     url: str
+    home: Path
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12), repr=False)
 
     def sign_up(self) -> None:
@@ -157,9 +158,8 @@ class Person:
         return process.returncode
 
     def _environment(self) -> dict[str, str]:
-        home = DEMO / "people" / self.username
         return {
-            "XDG_CONFIG_HOME": str(home),
+            "XDG_CONFIG_HOME": str(self.home),
             "ASSAY_PASSWORD": self.password,
             "ASSAY_URL": "",
             "ASSAY_TOKEN": "",

@@ -1,6 +1,8 @@
 """What participants do from the command line: join, submit, watch, read the board, take part as a team."""
 
+import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from assay.client.display import leaderboard_table, submissions_table
 from assay.client.errors import ClientError
 from assay.client.http import Connection
 from assay.client.images import archive_of
+from assay.client.receipts import ReceiptInvalid, verify_receipt
 from assay.client.records import Leaderboard, Submission
 from assay.client.session import Session, pass_session, phase_path, split_phase
 from assay.client.uploads import describe_file, upload_file
@@ -182,6 +185,40 @@ def receipt(session: Session, submission: str, output: Path | None) -> None:
 
 
 @click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--key", default="", help="The installation's public key; asked of the server when not given.")
+@pass_session
+def verify(session: Session, file: Path, key: str) -> None:
+    """Check the receipt in FILE: who signed it, and that nothing in it was changed. With --key no server is asked."""
+    document = _read_receipt(file)
+    if not key:
+        with session.connect() as connection:
+            key = connection.get("keys")["ed25519"]
+            click.echo(f"Key of {connection.url}: {key}")
+    try:
+        verify_receipt(document, public_key=key)
+    except ReceiptInvalid as error:
+        raise ClientError("The receipt does not hold", found=str(error), expected=f"a signature by {key}") from error
+    click.echo(f"The receipt holds: #{document['number']} {document['algorithm']} of {document['team']},")
+    click.echo(
+        f"  {document['challenge']}/{document['phase']}, scored by evaluator {document['evaluator']['version']},"
+    )
+    click.echo(f"  protocol {document['protocol']['sha256']}, test set {document['testset']['sha256']}.")
+
+
+def _read_receipt(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise ClientError(
+            f"{file} is no receipt", found=str(error), expected="the JSON `assay receipt` writes"
+        ) from error
+    if not isinstance(document, dict) or "signature" not in document:
+        raise ClientError(f"{file} is no receipt", expected="the JSON `assay receipt` writes, with its signature")
+    return document
+
+
+@click.command()
 @click.argument("submission")
 @click.option("--format", "kind", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
 @pass_session
@@ -192,10 +229,14 @@ def export(session: Session, submission: str, kind: str) -> None:
     if kind == "json":
         click.echo(json.dumps(cases, indent=2))
         return
-    click.echo("case,label,metric,value,reason")
-    for case in cases:
-        for label, metric, value, reason in case["scores"]:
-            click.echo(f"{case['case_id']},{label},{metric},{'' if value is None else value},{reason}")
+    if all(case["scores"] is None for case in cases):
+        raise ClientError(
+            "The scores of single cases are not released",
+            what_to_do="see on the phase's page what it releases, and when",
+        )
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(("case", "label", "metric", "value", "reason"))
+    table.writerows([case["case"], *row] for case in cases for row in case["scores"] or ())
 
 
 @click.group()
@@ -234,4 +275,4 @@ def accept(session: Session, token: str) -> None:
     click.echo(f"You are in team {answer['name']}.")
 
 
-COMMANDS = (join, submit, status, leaderboard, cancel, logs, receipt, export, team)
+COMMANDS = (join, submit, status, leaderboard, cancel, logs, receipt, verify, export, team)
