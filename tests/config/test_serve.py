@@ -2,30 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 
+from serving import installation
 
-@pytest.fixture
-def var():
-    with tempfile.TemporaryDirectory(prefix="assay-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
-
-
-def wait_for(path: Path, *, process: subprocess.Popen[bytes]) -> str:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert process.poll() is None, "serve ended before it was ready"
-        assert time.monotonic() < deadline, "serve was not ready within a minute"
-        time.sleep(0.1)
-    return path.read_text().strip()
+pytestmark = pytest.mark.slow
 
 
 def processes_of(var: Path) -> list[str]:
@@ -42,21 +26,28 @@ def processes_of(var: Path) -> list[str]:
     return found
 
 
-@pytest.mark.slow
-def test_it_starts_answers_and_leaves_nothing_behind(var):
-    environment = {**os.environ, "ASSAY_VAR": str(var), "ASSAY_WEB_PROCESSES": "1"}
-    environment.pop("DATABASE_URL", None)
-    ready = var / "ready"
-    command = [sys.executable, "-m", "assay.config.serve", "--ready-file", str(ready)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        url = wait_for(ready, process=process)
-        assert httpx.get(f"{url}/readyz").json() == {"status": "ready"}
-        assert httpx.get(f"{url}/api/v1/challenges").json() == []
-        assert httpx.get(f"{url}/api/v1/me").status_code == 401
-        assert any("celery" in line for line in processes_of(var))
-        process.send_signal(signal.SIGTERM)
-        output = process.communicate(timeout=60)[0].decode()
-    assert process.returncode == 0, output
-    assert "web server answers" in output
-    assert not ready.exists()
-    assert processes_of(var) == []
+def test_it_starts_answers_and_leaves_nothing_behind():
+    with installation(ASSAY_WEB_PROCESSES="1") as served:
+        assert httpx.get(f"{served.url}/readyz").json() == {"status": "ready"}
+        assert httpx.get(f"{served.url}/api/v1/challenges").json() == []
+        assert httpx.get(f"{served.url}/api/v1/me").status_code == 401
+        assert any("celery" in line for line in processes_of(served.var))
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(60) == 0
+        assert "web server answers" in (served.var / "serve.log").read_text()
+        assert not (served.var / "ready").exists()
+        assert processes_of(served.var) == []
+
+
+def test_the_node_sees_no_secret_of_the_server():
+    with installation(ASSAY_WEB_PROCESSES="1", ASSAY_SECRET_KEY="a key nobody else may see " * 3) as served:
+        nodes = [
+            entry
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit()
+            and b"assay.node" in (entry / "cmdline").read_bytes()
+            and str(served.var).encode() in (entry / "environ").read_bytes()
+        ]
+        assert nodes
+        for node in nodes:
+            assert b"a key nobody" not in (node / "environ").read_bytes()

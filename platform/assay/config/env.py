@@ -1,6 +1,7 @@
 """The only reader of the environment. Every name starts with `ASSAY_`, except `DATABASE_URL` and `BROKER_URL`."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -64,6 +65,6 @@ def database(*, url: str) -> dict[str, Any]:
     }
 
 
-def child_environment(**changes: str) -> dict[str, str]:
-    """What a process we start gets to see: everything we saw, and `changes`."""
-    return {**os.environ, **changes}
+def child_environment(*, without: Collection[str] = (), **changes: str) -> dict[str, str]:
+    """What a process we start gets to see: everything we saw but what is named in `without`, and `changes`."""
+    return {name: value for name, value in os.environ.items() if name not in without} | changes

@@ -32,6 +32,8 @@ class ProcessSpec:
     environment: Mapping[str, str]
     stop_seconds: float = 20.0
     kept_descriptors: tuple[int, ...] = ()
+    is_essential: bool = True
+    """Whether the rest is of no use without it; what is not is given up when it keeps ending."""
 
 
 @dataclass(kw_only=True)
@@ -72,12 +74,17 @@ class Supervisor:
         recent = [moment for moment in self.crashes.get(name, []) if moment > now - CRASH_WINDOW_SECONDS] + [now]
         self.crashes[name] = recent
         logger.warning("serve.process_ended", extra={"program": name, "exit_code": exit_code})
-        if len(recent) > CRASHES_TOLERATED:
-            raise CrashedTooOftenError(
-                f"{name} ended {len(recent)} times within {CRASH_WINDOW_SECONDS:.0f} s (exit code {exit_code}). "
-                f"The end of {self.specs[name].log}:\n{last_lines(self.specs[name].log)}"
-            )
-        self.start(self.specs[name])
+        if len(recent) <= CRASHES_TOLERATED:
+            self.start(self.specs[name])
+            return
+        error = CrashedTooOftenError(
+            f"{name} ended {len(recent)} times within {CRASH_WINDOW_SECONDS:.0f} s (exit code {exit_code}). "
+            f"The end of {self.specs[name].log}:\n{last_lines(self.specs[name].log)}"
+        )
+        if self.specs[name].is_essential:
+            raise error
+        del self.running[name]
+        logger.error("serve.process_given_up", extra={"program": name, "why": error})
 
     def stop(self) -> None:
         """Stop everything, last started first."""

@@ -33,6 +33,9 @@ READY_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.1
 WEB_THREADS = 16
 LOCAL_NODE = "local"
+NODE_STOP_SECONDS = 60.0
+SECRETS = ("DATABASE_URL", "ASSAY_SECRET_KEY")
+"""What a node must never see."""
 
 
 class NotReadyError(Exception):
@@ -161,14 +164,20 @@ def enrol_local_node() -> str:
 
 def node_process(*, url: str, token: str) -> ProcessSpec:
     """The agent that runs submissions here; it knows its token and the broker, no database."""
-    command = [sys.executable, "-m", "assay.node", "run", "--folder", str(Path(settings.VAR) / "node")]
-    return process(
-        name="node",
-        command=command,
-        url=url,
+    environment = env.child_environment(
+        without=SECRETS,
         ASSAY_URL=url,
         ASSAY_NODE_TOKEN=token,
         ASSAY_BROKER_URL=settings.CELERY_BROKER_URL,
+        PYTHONWARNINGS="ignore",
+    )
+    return ProcessSpec(
+        name="node",
+        command=[sys.executable, "-m", "assay.node", "run", "--folder", str(Path(settings.VAR) / "node")],
+        log=log_path("node"),
+        environment=environment,
+        stop_seconds=NODE_STOP_SECONDS,
+        is_essential=False,
     )
 
 
@@ -177,12 +186,10 @@ def node_slots() -> int:
     return env.number(name="ASSAY_NODE_SLOTS", default=os.cpu_count() or 1)
 
 
-def process(
-    *, name: str, command: list[str], url: str, kept_descriptors: tuple[int, ...] = (), **more: str
-) -> ProcessSpec:
-    """A process of ours with the environment they all share."""
+def process(*, name: str, command: list[str], url: str, kept_descriptors: tuple[int, ...] = ()) -> ProcessSpec:
+    """A process of ours that uses Django."""
     environment = env.child_environment(
-        DJANGO_SETTINGS_MODULE="assay.config.settings", ASSAY_PUBLIC_URL=url, PYTHONWARNINGS="ignore", **more
+        DJANGO_SETTINGS_MODULE="assay.config.settings", ASSAY_PUBLIC_URL=url, PYTHONWARNINGS="ignore"
     )
     return ProcessSpec(
         name=name, command=command, log=log_path(name), environment=environment, kept_descriptors=kept_descriptors
