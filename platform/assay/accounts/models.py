@@ -17,11 +17,13 @@ class User(AbstractUser):
     orcid = models.CharField(max_length=19, blank=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(
+        constraints = [
+            models.UniqueConstraint(
                 Lower("email"),
                 name="accounts_user_email_unique",
                 violation_error_message="An account with this e-mail address exists already.",
-            )]
+            )
+        ]
 
     def __str__(self) -> str:
         return self.display_name or self.username

@@ -26,9 +26,12 @@ def create_user(*, username: str, email: str, password: str, display_name: str, 
         user.full_clean()
     except ValidationError as error:
         raise InvalidError(sentence_of(error), what_to_do="Correct what is named and send it again.") from error
-    with transaction.atomic():
-        user.save()
-        record_event(actor=user, verb="user.signed_up", subject=user, now=now)
+    try:
+        with transaction.atomic():
+            user.save()
+            record_event(actor=user, verb="user.signed_up", subject=user, now=now)
+    except IntegrityError as error:  # somebody else signed up with it between the check and now
+        raise ConflictError("This user name or e-mail address was just taken.", code="name_taken") from error
     return user
 
 
@@ -62,15 +65,14 @@ def create_team(*, user: User, name: str, institution: str = "", now: datetime) 
 
 def solo_team(*, user: User, now: datetime) -> Team:
     """The team somebody competes in alone: made at the first need, named after them."""
-    team = Team.objects.filter(slug=solo_slug(user)).first()
-    if team is not None:
-        return team
     with transaction.atomic():
-        team = Team.objects.create(
-            name=str(user)[:80], slug=solo_slug(user), institution=user.institution, created_at=now
+        team, is_new = Team.objects.get_or_create(
+            slug=solo_slug(user),
+            defaults={"name": str(user)[:80], "institution": user.institution, "created_at": now},
         )
-        TeamMember.objects.create(team=team, user=user, is_captain=True, joined_at=now)
-        record_event(actor=user, verb="team.founded", subject=team, now=now, solo=True)
+        if is_new:
+            TeamMember.objects.create(team=team, user=user, is_captain=True, joined_at=now)
+            record_event(actor=user, verb="team.founded", subject=team, now=now, solo=True)
     return team
 
 

@@ -8,17 +8,6 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004  Django's own name for it
 
 
-@register(Tags.database)
-def check_database(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  Django's signature
-    """Only PostgreSQL has the locks we rely on."""
-    engine = settings.DATABASES["default"]["ENGINE"]
-    if engine == "django.db.backends.postgresql":
-        return []
-    return [
-        Error(f"The database engine is {engine}.", hint="Assay needs PostgreSQL: set DATABASE_URL.", id="assay.E001")
-    ]
-
-
 @register()
 def check_lease(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  Django's signature
     """A lease must outlive a few lost heartbeats."""
