@@ -3,7 +3,8 @@
 Where we may, the container is put under a parent cgroup of ours, named by the workspace's random key. Its counters can still be
 read after the container has gone, so even a run of a few milliseconds is measured, and it answers the question that the engine
 answers wrongly under load: was something killed for memory? (Docker 20.10 learns of the kill and of the exit over two channels;
-when the exit wins, `OOMKilled` stays false for ever. Seen here in about one run of three on a busy machine.)
+when the exit wins, `OOMKilled` stays false for ever. Seen here in one run of 32 with four at a time, and in two tests of four
+on a machine busier than that.)
 
 version 2   `memory.events` of the parent counts the kills of all descendants.
 version 1   counts stay with the victim's own cgroup, which the engine removes at once; but whoever reaches a limit notifies

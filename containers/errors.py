@@ -50,3 +50,7 @@ class ContainerStuck(EngineError):
 
 class WorkspaceError(ContainersError):
     """Scratch space could not be made, mounted or cleaned."""
+
+
+class DiskFull(WorkspaceError):
+    """There is no room for a run or an image: a node stops claiming until there is; no participant pays for it."""

@@ -19,9 +19,11 @@ import contextlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 from containers.arguments import LEGACY, OPEN_FILES, Mount, capacity_bytes, container_body, user_of
@@ -30,6 +32,7 @@ from containers.collect import collect_outputs
 from containers.engine import ContainerState, Engine, EngineFacts, ImageFacts
 from containers.errors import (
     ContainerStuck,
+    DiskFull,
     EngineError,
     EngineRefused,
     EngineUnreachable,
@@ -37,6 +40,7 @@ from containers.errors import (
     NameTaken,
     WorkspaceError,
 )
+from containers.gpu_monitor import GpuRecording, record_gpus
 from containers.keeper import KEEPER_SUFFIX, OUTPUT_SUFFIX, WORK_SUFFIX, engine_volumes, fetch, tmpfs_options
 from containers.spec import RunResult, RunSpec
 from containers.verdicts import Ending, Reason, judge
@@ -51,6 +55,7 @@ PLATFORM_PROBLEMS: dict[type[BaseException], Reason] = {
     ContainerStuck: Reason.CONTAINER_STUCK,
     EngineUnreachable: Reason.ENGINE_UNREACHABLE,
     EngineRefused: Reason.ENGINE_REFUSED,
+    DiskFull: Reason.DISK_FULL,
     WorkspaceError: Reason.SCRATCH_FAILED,
     OSError: Reason.SCRATCH_FAILED,
 }
@@ -115,8 +120,9 @@ def run(
                     is_root=os.geteuid() == 0,
                 )
             )
+            gpus = stack.enter_context(record_gpus(spec.gpu_uuids)) if spec.gpu_uuids else None
             collected = scratch / "collected" / spec.name
-            return sandbox.run(collected=collected, keeper_id=keeper_id, parent=parent)
+            return sandbox.run(collected=collected, keeper_id=keeper_id, parent=parent, gpus=gpus)
     except (EngineError, WorkspaceError, OSError) as error:
         return failure(error)
 
@@ -210,7 +216,7 @@ class _Sandbox:
         folder = self.spec.working_dir or self.image.working_dir
         return folder if self.spec.profile == LEGACY and folder.strip("/") else ""
 
-    def run(self, *, collected: Path, keeper_id: str, parent: Cgroup | None) -> RunResult:
+    def run(self, *, collected: Path, keeper_id: str, parent: Cgroup | None, gpus: GpuRecording | None) -> RunResult:
         """Create, start, watch, remove; then judge what is left."""
         cpu_ids = choose_cpus(spec=self.spec, cpu_count=self.facts.cpu_count)
         container_id = ""
@@ -218,7 +224,9 @@ class _Sandbox:
             container_id = self._create(cpu_ids=cpu_ids, parent=parent)
             self.engine.start(container_id)
             watch = self._watch(container_id=container_id, parent=parent)
+            started = time.monotonic()
             state = watch.run()
+            gpu_usage = self._gpu_usage(gpus, start=started, end=time.monotonic())
             if parent is not None:
                 watch.meter.close(parent)
             else:
@@ -234,7 +242,8 @@ class _Sandbox:
                 self.engine.remove(container_id)
         if keeper_id and not self._fetch(keeper_id):
             watch.output_excess = watch.output_excess or Reason.BYTES_LIMIT
-        return self._result(watch=watch, state=state, log=log, cpus=len(cpu_ids), collected=collected)
+        result = self._result(watch=watch, state=state, log=log, cpus=len(cpu_ids), collected=collected)
+        return replace(result, usage=result.usage | gpu_usage)
 
     def _create(self, *, cpu_ids: tuple[int, ...], parent: Cgroup | None) -> str:
         body = container_body(
@@ -248,6 +257,13 @@ class _Sandbox:
             cgroup_parent="" if parent is None else f"/{parent.name}",
         )
         return self.engine.create(name=self.spec.name, body=body)
+
+    def _gpu_usage(self, gpus: GpuRecording | None, *, start: float, end: float) -> dict[str, Any]:
+        if gpus is None:
+            return {}
+        tolerance = self.spec.gpu_memory_tolerance_bytes
+        measured = gpus.usage(start=start, end=end, tolerance_bytes=tolerance)
+        return {"gpu_uuids": list(self.spec.gpu_uuids), **measured}
 
     def _mounts(self) -> tuple[Mount, ...]:
         spec, space = self.spec, self.space

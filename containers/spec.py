@@ -70,6 +70,8 @@ class RunSpec:
     profile: str = "default"
     """`default` or `legacy` (uid 0 without capabilities, writable copy of the working directory)."""
     gpu_uuids: tuple[str, ...] = ()
+    gpu_memory_tolerance_bytes: int = 0
+    """GPU memory up to here costs nothing in the area under the memory-time curve (FLARE22: 2048 MiB)."""
     cpu_ids: tuple[int, ...] = ()
     """Host CPUs to pin to; empty lets the runner choose `limits.cpus` of them."""
 

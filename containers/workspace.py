@@ -2,9 +2,9 @@
 
 Three stores for the output, in order of strength:
 
-LOOP       an ext4 file system in a sparse file, mounted nodev,nosuid,noexec: a hard limit on bytes *and* inodes, on
-           disk. Needs root. The file system is made a little larger than the limit, so "went over the limit" is a
-           fact that can be read from it afterwards instead of a guess from an error message.
+LOOP       an ext4 file system in a file whose blocks are reserved, mounted nodev,nosuid,noexec: a hard limit on bytes
+           *and* inodes, on disk. Needs root. The file system is made a little larger than the limit, so "went over the
+           limit" is a fact that can be read from it afterwards instead of a guess from an error message.
 KEEPER     a sized tmpfs volume of the engine. A tmpfs lives as long as some container holds it, so a second container
            that runs a program of ours keeps it past the end of the submission. Hard as well, but its pages count
            towards the algorithm's memory. For people in the `docker` group.
@@ -28,7 +28,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from containers.arguments import capacity_bytes
-from containers.errors import WorkspaceError
+from containers.errors import DiskFull, WorkspaceError
 
 MOUNT_SECONDS = 30
 INODE_SLACK = 16
@@ -125,9 +125,9 @@ def workspace(
 
 
 def sweep(scratch: Path) -> list[str]:
-    """Remove the workspaces of processes that no longer live; returns their keys."""
+    """Remove the workspaces of processes that no longer live, here and one folder below; returns their keys."""
     swept = []
-    for root in sorted((scratch / "runs").glob("*")):
+    for root in sorted([*scratch.glob("runs/*"), *scratch.glob("*/runs/*")]):
         with contextlib.suppress(BlockingIOError, FileNotFoundError), _lock(root):
             remove_workspace(root)
             swept.append(root.name)
@@ -200,14 +200,24 @@ def _make_folder(folder: Path, *, uid: int) -> None:
 
 def _mount_loop(*, image: Path, at: Path, limit: int, inodes: int, uid: int) -> None:
     at.mkdir(mode=0o700)
-    with image.open("xb") as file:
-        file.truncate(capacity_bytes(limit))
+    _reserve(image, size_bytes=capacity_bytes(limit))
     count = ["-N", str(inodes + INODE_SLACK)] if inodes else []
     options = f"root_owner={uid}:{uid},lazy_itable_init=1,nodiscard"
     features = ["-O", "^has_journal,^resize_inode", "-m", "0", "-E", options]
     _call("mkfs.ext4", "-q", "-F", "-b", "4096", *features, *count, str(image))
     _call("mount", "-o", "loop,nodev,nosuid,noexec,noatime", str(image), str(at))
     (at / "lost+found").rmdir()
+
+
+def _reserve(file: Path, *, size_bytes: int) -> None:
+    """A file whose blocks are ours already: a disk that fills up during a run must not fail the participant."""
+    try:
+        _call("fallocate", "-l", str(size_bytes), str(file))
+    except WorkspaceError as error:
+        if shutil.disk_usage(file.parent).free < size_bytes:
+            raise DiskFull(f"{size_bytes >> 20} MiB are needed for an output; free up space.") from error
+        with file.open("wb") as sparse:  # a file system that cannot reserve: the free space just seen has to do
+            sparse.truncate(size_bytes)
 
 
 def _call(*command: str) -> None:

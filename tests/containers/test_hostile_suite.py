@@ -66,7 +66,9 @@ def build(context: Path, lines: list[str], files: Path | None = None) -> str:
     dockerfile = context / "Dockerfile"
     dockerfile.write_text("\n".join(lines))
     command = ["docker", "build", "--force-rm", "-q", "-f", str(dockerfile), str(files or context)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return built.stdout.strip()
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 import dataclasses
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
+from containers.fake_engine import FakeEngine
 from containers.keeper import elf
 from containers.verdicts import Verdict
 from containers.workspace import OutputStore, folder_occupancy, remove_workspace, sweep, workspace
@@ -162,11 +164,20 @@ def test_a_file_others_may_not_read_is_copied_and_opened_up(scratch, input_dir):
 
 
 def test_occupancy_counts_what_sparse_files_claim(tmp_path):
-    with (tmp_path / "sparse").open("wb") as file:
+    folder = tmp_path / "output"
+    folder.mkdir()
+    with (folder / "sparse").open("wb") as file:
         file.truncate(10**12)
-    (tmp_path / "link").symlink_to("/")
-    assert folder_occupancy(tmp_path).inodes == 2
-    assert folder_occupancy(tmp_path).bytes >= 10**12
+    (folder / "link").symlink_to("/")
+    assert folder_occupancy(folder).inodes == 2
+    assert folder_occupancy(folder).bytes >= 10**12
+
+
+def test_a_disk_that_is_full_is_our_trouble_before_anything_runs(execute, spec_of, monkeypatch):
+    monkeypatch.setattr("containers.workspace.shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+    huge = dataclasses.replace(spec_of().limits, output_bytes=2**60)
+    result = execute(spec_of(limits=huge), FakeEngine(), store=OutputStore.LOOP)
+    assert (result.verdict, result.reason) == (Verdict.INFRASTRUCTURE, "disk_full")
 
 
 def test_removing_a_workspace_twice_is_harmless(tmp_path):

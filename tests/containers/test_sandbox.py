@@ -1,6 +1,7 @@
 """The sandbox on the real engine: one run each, small programs, facts read from inside."""
 
 import contextlib
+import dataclasses
 import json
 import subprocess
 import time
@@ -111,6 +112,25 @@ def test_the_parent_cgroup_goes_with_its_run(python_in_sandbox, monkeypatch):
     assert list(Path("/sys/fs/cgroup").glob(f"*/assay-{keys[0]}")) == []
 
 
+@pytest.mark.catalogue(
+    37, attack="the container is frozen from outside", verdict="timeout", guard="SIGKILL reaches frozen processes"
+)
+def test_a_frozen_container_still_dies_at_its_deadline(spec_of, base_image, docker_engine, execute):
+    spec = spec_of(image_id=base_image, command=("sleep", "600"))
+    spec = dataclasses.replace(spec, limits=dataclasses.replace(spec.limits, wall_seconds=1.5))
+    frozen = []
+
+    def freeze():
+        if not frozen:
+            frozen.append(subprocess.run(["docker", "pause", spec.name], capture_output=True, check=True))
+        return False
+
+    result = execute(spec, docker_engine, should_cancel=freeze)
+    assert frozen
+    assert result.verdict is Verdict.TIMEOUT
+    assert result.usage["wall_seconds"] < 6.5
+
+
 def test_cancelling_a_real_container_takes_less_than_five_seconds(python_in_sandbox):
     asked = []
 
@@ -123,6 +143,12 @@ def test_cancelling_a_real_container_takes_less_than_five_seconds(python_in_sand
     assert time.monotonic() - asked[2] < 5.0
 
 
+@pytest.mark.catalogue(
+    65,
+    attack="the worker is killed while a container runs",
+    verdict="container, mounts, cgroup and folders are removed",
+    guard="owner labels and locked workspaces",
+)
 def test_what_a_killed_worker_leaves_behind_is_swept(base_image, docker_engine, owner, scratch, input_dir):
     """A runner in a process of its own is killed with SIGKILL while its container runs."""
     program = f"""

@@ -138,21 +138,28 @@ def test_cpu_area_is_percent_of_the_granted_cpus_times_seconds(v2):
     assert meter.usage(wall_seconds=1.0, startup_seconds=0.0, cpus=2)["cpu_area_percent_seconds"] == 75.0
 
 
+@pytest.fixture
+def hierarchy(tmp_path):
+    """An empty place that looks like the root of the cgroups."""
+    (tmp_path / "cgroup").mkdir()
+    return tmp_path / "cgroup"
+
+
 @pytest.mark.parametrize(
     ("engine", "is_root"),
     [(facts(1), False), (facts(2), False), (facts(2, "systemd"), True), (facts(1, "systemd"), True)],
 )
-def test_no_parent_cgroup_where_we_could_not_remove_it_again(tmp_path, engine, is_root):
-    with parent_cgroup(key="k", facts=engine, memory_bytes=2**30, is_root=is_root, root=tmp_path) as parent:
+def test_no_parent_cgroup_where_we_could_not_remove_it_again(hierarchy, engine, is_root):
+    with parent_cgroup(key="k", facts=engine, memory_bytes=2**30, is_root=is_root, root=hierarchy) as parent:
         assert parent is None
-    assert list(tmp_path.iterdir()) == []
+    assert list(hierarchy.iterdir()) == []
 
 
-def test_the_parent_of_version_2_is_made_by_the_engine_and_removed_by_us(tmp_path):
-    with parent_cgroup(key="k", facts=facts(2), memory_bytes=2**30, is_root=True, root=tmp_path) as parent:
-        assert parent == CgroupV2(name="assay-k", root=tmp_path)
-        (tmp_path / "assay-k").mkdir()
-    assert list(tmp_path.iterdir()) == []
+def test_the_parent_of_version_2_is_made_by_the_engine_and_removed_by_us(hierarchy):
+    with parent_cgroup(key="k", facts=facts(2), memory_bytes=2**30, is_root=True, root=hierarchy) as parent:
+        assert parent == CgroupV2(name="assay-k", root=hierarchy)
+        (hierarchy / "assay-k").mkdir()
+    assert list(hierarchy.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,125 @@
+"""The images a node keeps: loaded once, pinned while used, the least recently used one evicted first, disk reserved beforehand.
+
+Only images this cache has loaded are ever evicted; what else lives in the engine is somebody else's. Room is made *before* an
+archive is fetched: twice its size, once for the archive and once for the engine's copy. When nothing unpinned is left to evict
+the answer is `DiskFull`, which means that the node stops claiming: it never becomes a participant's failure.
+"""
+
+import contextlib
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from containers.engine import Engine
+from containers.errors import DiskFull, EngineRefused
+from containers.intake import load_archive
+
+ARCHIVE_AND_COPY = 2
+LEDGER = "images.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedImage:
+    """One image of ours in the engine."""
+
+    image_id: str
+    bytes: int
+    used_at: float
+
+
+class ImageCache:
+    """The images of one node, shared by its slots. Safe to use from several threads; one fetch at a time."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        limit_bytes: int,
+        reserve_bytes: int,
+        free_bytes: Callable[[], int],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._limit_bytes = limit_bytes
+        self._reserve_bytes = reserve_bytes
+        self._free_bytes = free_bytes
+        self._now = now
+        self._pins: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def image_ids(self) -> list[str]:
+        """What is cached, least recently used first."""
+        return [image.image_id for image in self._ledger()]
+
+    def accepts_work(self) -> bool:
+        """Whether a node should claim: there is a reserve of free disk, or something to evict to get it."""
+        evictable = sum(image.bytes for image in self._ledger() if not self._pins[image.image_id])
+        return self._free_bytes() + evictable >= self._reserve_bytes
+
+    @contextlib.contextmanager
+    def holding(
+        self, engine: Engine, *, image_id: str, archive_bytes: int, fetch: Callable[[Path], None]
+    ) -> Iterator[None]:
+        """The image is in the engine, and stays, for as long as the context lasts. `fetch` writes its archive to a path."""
+        with self._lock:
+            if image_id not in engine.image_ids():
+                self._make_room(engine, needed_bytes=ARCHIVE_AND_COPY * archive_bytes)
+                self._load(engine, image_id=image_id, fetch=fetch)
+            self._remember(image_id=image_id, size_bytes=archive_bytes)
+            self._pins[image_id] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pins[image_id] -= 1
+                self._remember(image_id=image_id, size_bytes=archive_bytes)
+
+    def _load(self, engine: Engine, *, image_id: str, fetch: Callable[[Path], None]) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        archive = self._folder / f"{image_id.removeprefix('sha256:')}.tar"
+        try:
+            fetch(archive)
+            load_archive(engine, archive, image_id)
+        finally:
+            archive.unlink(missing_ok=True)
+
+    def _make_room(self, engine: Engine, *, needed_bytes: int) -> None:
+        for image in self._ledger():
+            if self._has_room(needed_bytes):
+                return
+            if not self._pins[image.image_id]:
+                self._evict(engine, image)
+        if not self._has_room(needed_bytes):
+            raise DiskFull(
+                f"{needed_bytes >> 20} MiB are needed for an image and {self._reserve_bytes >> 20} MiB in reserve; "
+                f"{self._free_bytes() >> 20} MiB are free and nothing more can be evicted."
+            )
+
+    def _has_room(self, needed_bytes: int) -> bool:
+        cached = sum(image.bytes for image in self._ledger())
+        fits_disk = self._free_bytes() >= needed_bytes + self._reserve_bytes
+        return fits_disk and cached + needed_bytes // ARCHIVE_AND_COPY <= self._limit_bytes
+
+    def _evict(self, engine: Engine, image: CachedImage) -> None:
+        with contextlib.suppress(EngineRefused):  # still in use by a container that is being removed: next time
+            engine.remove_image(image.image_id)
+            self._write([kept for kept in self._ledger() if kept.image_id != image.image_id])
+
+    def _remember(self, *, image_id: str, size_bytes: int) -> None:
+        others = [image for image in self._ledger() if image.image_id != image_id]
+        self._write([*others, CachedImage(image_id=image_id, bytes=size_bytes, used_at=self._now())])
+
+    def _ledger(self) -> list[CachedImage]:
+        path = self._folder / LEDGER
+        entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        return sorted((CachedImage(**entry) for entry in entries), key=lambda image: image.used_at)
+
+    def _write(self, images: list[CachedImage]) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = self._folder / f"{LEDGER}.new"
+        fresh.write_text(json.dumps([asdict(image) for image in images]), encoding="utf-8")
+        fresh.replace(self._folder / LEDGER)

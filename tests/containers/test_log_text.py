@@ -1,0 +1,30 @@
+"""Logs are shown without doing anything to whoever looks at them."""
+
+import pytest
+
+from containers.log_text import readable
+
+pytestmark = pytest.mark.catalogue(
+    61,
+    attack="escape sequences, NUL, broken UTF-8 and text-reordering marks in the log",
+    verdict="shown as visible symbols",
+    guard="log text",
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "text"),
+    [
+        (b"plain\ttext\n", "plain\ttext\n"),
+        (b"50%\r100%\r\n", "50%\u240d100%\n"),
+        (b"\x1b[2J\x1b]0;title\x07", "\u241b[2J\u241b]0;title\u2407"),
+        (b"a\x00b\x7f", "a\u2400b\u2421"),
+        (b"\xff\xfe\xc3", "\ufffd\ufffd\ufffd"),
+        ("\u0085\u009b31m".encode(), "\ufffd\ufffd31m"),
+        ("safe\u202etxt.exe".encode(), "safe\ufffdtxt.exe"),
+        ("Größe 🧠".encode(), "Größe 🧠"),
+        (b"<script>alert(1)</script>", "<script>alert(1)</script>"),
+    ],
+)
+def test_a_log_is_plain_text(log, text):
+    assert readable(log) == text
