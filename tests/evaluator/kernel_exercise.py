@@ -1,6 +1,6 @@
 """Drives every part of the kernel, sound and damaged input alike; run as a program, on a library built with a sanitizer.
 
-    python tests/evaluator/kernel_exercise.py LIBRARY
+python tests/evaluator/kernel_exercise.py LIBRARY
 """
 
 import sys
