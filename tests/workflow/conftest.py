@@ -7,7 +7,6 @@ from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from django.test import Client
@@ -28,6 +27,7 @@ from assay.testsets.models import Case
 from assay.workflow import checking, scoring
 from containers.fake_engine import FakeCall, FakeEnding, FakeEngine
 from evaluator.volumes import Grid, Volume, write_canonical
+from wire import send_through
 
 Script = Callable[[FakeCall], FakeEnding]
 NUMBERS = count()
@@ -53,24 +53,6 @@ def copy_input(call: FakeCall) -> FakeEnding:
     for source in call.input_dir.iterdir():
         (call.output_dir / source.name).write_bytes(source.read_bytes())
     return FakeEnding()
-
-
-def send_through(client: Client) -> httpx.MockTransport:
-    """httpx into Django's test client: the same thread, the same connection, the real views."""
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        headers = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in request.headers.items()}
-        answer = client.generic(
-            request.method,
-            request.url.raw_path.decode(),
-            data=request.read(),
-            content_type=request.headers.get("content-type", "application/octet-stream"),
-            **headers,
-        )
-        content = b"".join(answer.streaming_content) if answer.streaming else answer.content
-        return httpx.Response(answer.status_code, content=content, headers=dict(answer.headers))
-
-    return httpx.MockTransport(handle)
 
 
 @dataclass(kw_only=True)

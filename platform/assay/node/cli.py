@@ -14,10 +14,11 @@ from assay.node.commands import check, run
 from assay.node.http import NodeApi, NodeApiProblem, Registration
 from assay.node.inventory import take_inventory
 from assay.node.logs import start_logging
+from assay.node.site_commands import site
 from containers.docker_engine import DockerEngine
 from containers.doctor import examine
 
-__all__ = ["check", "doctor", "node", "run"]
+__all__ = ["check", "doctor", "node", "run", "site"]
 
 DEFAULT_FOLDER = Path.home() / ".cache" / "assay" / "node"
 

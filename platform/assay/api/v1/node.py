@@ -5,21 +5,20 @@ of the case run it holds, for as long as it holds it.
 """
 
 import hashlib
-import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, cast
 from uuid import UUID
 
 from django.conf import settings
 from django.core import signing
-from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Router, Schema
 from ninja.security import HttpBearer
 
 from assay.accounts.errors import NotFoundError
+from assay.api.files import send_file
 from assay.evaluations.receipts import installation_name
 from assay.runs import leases, nodes, services
 from assay.runs.intervals import current_intervals
@@ -32,8 +31,6 @@ from containers.verdicts import Verdict
 
 SIGNING_SALT = "assay.node.files"
 LOG_NAME = "log"
-CHUNK_BYTES = 2**20
-RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 class NodeToken(HttpBearer):
@@ -236,30 +233,3 @@ def file_address(request: HttpRequest, *, case_run: CaseRun, key: str) -> str:
 def attempt_folder(case_run: CaseRun) -> str:
     """Where an attempt's artefacts lie: attempts never overwrite one another."""
     return f"runs/{case_run.run_id}/{case_run.position}/a{case_run.attempt}"
-
-
-def send_file(*, key: str, wanted: str) -> HttpResponse | StreamingHttpResponse:
-    """A stored file, or the rest of it from where a broken download stopped."""
-    size, file = storage.size(key), storage.open_file(key)
-    match = RANGE.fullmatch(wanted)
-    if match is None:
-        return FileResponse(file, content_type="application/octet-stream", headers={"Accept-Ranges": "bytes"})
-    start, end = int(match[1]), min(int(match[2] or size - 1), size - 1)
-    if start > end:
-        file.close()
-        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
-    file.seek(start)
-    answer = StreamingHttpResponse(
-        pieces(file, length=end - start + 1), status=206, content_type="application/octet-stream"
-    )
-    answer.headers["Content-Range"] = f"bytes {start}-{end}/{size}"
-    answer.headers["Content-Length"] = str(end - start + 1)
-    return answer
-
-
-def pieces(file: BinaryIO, *, length: int) -> Iterator[bytes]:
-    """`length` bytes of a file, piece by piece."""
-    with file:
-        while length > 0 and (piece := file.read(min(CHUNK_BYTES, length))):
-            length -= len(piece)
-            yield piece

@@ -5,7 +5,7 @@ from ninja import NinjaAPI
 from assay.api.auth import SIGNED_IN
 from assay.api.errors import translate_errors
 from assay.api.throttling import AddressThrottle, PersonThrottle
-from assay.api.v1 import accounts, challenges, leaderboards, node, nodes, submissions, testsets, uploads
+from assay.api.v1 import accounts, challenges, leaderboards, node, nodes, site, submissions, testsets, uploads
 
 api = NinjaAPI(
     title="Assay",
@@ -23,6 +23,8 @@ api.add_router("/challenges", challenges.router, tags=["challenges"])
 api.add_router("/challenges", testsets.router, tags=["test sets"])
 api.add_router("/uploads", uploads.router, tags=["uploads"])
 api.add_router("/node", node.router, tags=["node"])
+api.add_router("/site", site.router, tags=["sites"])
+api.add_router("/challenges", site.phase_router, tags=["sites"])
 api.add_router("/challenges", submissions.phase_router, tags=["submissions"])
 api.add_router("/submissions", submissions.router, tags=["submissions"])
 api.add_router("/challenges", leaderboards.router, tags=["leaderboards"])

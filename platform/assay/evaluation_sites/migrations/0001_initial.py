@@ -6,66 +6,118 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('challenges', '0001_initial'),
-        ('submissions', '0001_initial'),
+        ("challenges", "0001_initial"),
+        ("submissions", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Site',
+            name="Site",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(max_length=60)),
-                ('title', models.CharField(max_length=120)),
-                ('token_hash', models.CharField(max_length=64, unique=True)),
-                ('public_key', models.CharField(blank=True, max_length=64)),
-                ('created_at', models.DateTimeField()),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('last_seen_at', models.DateTimeField(blank=True, null=True)),
-                ('phase', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='evaluation_sites', to='challenges.phase')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.SlugField(max_length=60)),
+                ("title", models.CharField(max_length=120)),
+                ("token_hash", models.CharField(max_length=64, unique=True)),
+                ("public_key", models.CharField(blank=True, max_length=64)),
+                ("created_at", models.DateTimeField()),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("last_seen_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "phase",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="evaluation_sites",
+                        to="challenges.phase",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='SiteDataset',
+            name="SiteDataset",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('root_sha256', models.CharField(max_length=64)),
-                ('case_count', models.PositiveIntegerField()),
-                ('summary', models.JSONField(default=dict)),
-                ('registered_at', models.DateTimeField()),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='datasets', to='evaluation_sites.site')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("root_sha256", models.CharField(max_length=64)),
+                ("case_count", models.PositiveIntegerField()),
+                ("summary", models.JSONField(default=dict)),
+                ("registered_at", models.DateTimeField()),
+                (
+                    "site",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="datasets", to="evaluation_sites.site"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='SiteEvaluation',
+            name="SiteEvaluation",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('review', "waiting for the site's approval"), ('released', 'Released'), ('declined', 'Declined'), ('failed', 'Failed')], default='queued', max_length=10)),
-                ('fence', models.BigIntegerField(default=0)),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('release', models.JSONField(blank=True, help_text='the approved aggregates, exactly as the site sent them', null=True)),
-                ('reason', models.CharField(blank=True, max_length=200)),
-                ('created_at', models.DateTimeField()),
-                ('released_at', models.DateTimeField(blank=True, null=True)),
-                ('dataset', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='evaluations', to='evaluation_sites.sitedataset')),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='evaluations', to='evaluation_sites.site')),
-                ('submission', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='site_evaluations', to='submissions.submission')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("review", "waiting for the site's approval"),
+                            ("released", "Released"),
+                            ("declined", "Declined"),
+                            ("failed", "Failed"),
+                        ],
+                        default="queued",
+                        max_length=10,
+                    ),
+                ),
+                ("fence", models.BigIntegerField(default=0)),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                (
+                    "release",
+                    models.JSONField(
+                        blank=True, help_text="the approved aggregates, exactly as the site sent them", null=True
+                    ),
+                ),
+                ("reason", models.CharField(blank=True, max_length=200)),
+                ("created_at", models.DateTimeField()),
+                ("released_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "dataset",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="evaluations",
+                        to="evaluation_sites.sitedataset",
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="evaluations",
+                        to="evaluation_sites.site",
+                    ),
+                ),
+                (
+                    "submission",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="site_evaluations",
+                        to="submissions.submission",
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='site',
-            constraint=models.UniqueConstraint(fields=('phase', 'name'), name='evaluation_sites_name_in_phase'),
+            model_name="site",
+            constraint=models.UniqueConstraint(fields=("phase", "name"), name="evaluation_sites_name_in_phase"),
         ),
         migrations.AddConstraint(
-            model_name='sitedataset',
-            constraint=models.UniqueConstraint(fields=('site', 'root_sha256'), name='evaluation_sites_dataset_once'),
+            model_name="sitedataset",
+            constraint=models.UniqueConstraint(fields=("site", "root_sha256"), name="evaluation_sites_dataset_once"),
         ),
         migrations.AddConstraint(
-            model_name='siteevaluation',
-            constraint=models.UniqueConstraint(fields=('site', 'submission'), name='evaluation_sites_submission_once'),
+            model_name="siteevaluation",
+            constraint=models.UniqueConstraint(fields=("site", "submission"), name="evaluation_sites_submission_once"),
         ),
     ]

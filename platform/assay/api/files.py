@@ -1,0 +1,39 @@
+"""Sending stored files: whole, or from where a broken download stopped."""
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from django.http import FileResponse, HttpResponse, StreamingHttpResponse
+
+from assay.testsets import storage
+
+CHUNK_BYTES = 2**20
+RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+
+
+def send_file(*, key: str, wanted: str) -> HttpResponse | StreamingHttpResponse:
+    """A stored file, or the rest of it from where a broken download stopped."""
+    size, file = storage.size(key), storage.open_file(key)
+    match = RANGE.fullmatch(wanted)
+    if match is None:
+        return FileResponse(file, content_type="application/octet-stream", headers={"Accept-Ranges": "bytes"})
+    start, end = int(match[1]), min(int(match[2] or size - 1), size - 1)
+    if start > end:
+        file.close()
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
+    file.seek(start)
+    answer = StreamingHttpResponse(
+        pieces(file, length=end - start + 1), status=206, content_type="application/octet-stream"
+    )
+    answer.headers["Content-Range"] = f"bytes {start}-{end}/{size}"
+    answer.headers["Content-Length"] = str(end - start + 1)
+    return answer
+
+
+def pieces(file: BinaryIO, *, length: int) -> Iterator[bytes]:
+    """`length` bytes of a file, piece by piece."""
+    with file:
+        while length > 0 and (piece := file.read(min(CHUNK_BYTES, length))):
+            length -= len(piece)
+            yield piece

@@ -1,0 +1,242 @@
+"""The one door of an evaluation site: register data by its hash, claim an image, release approved numbers. No input, no
+reference and no prediction ever passes here: they stay at the site.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from django.core import signing
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from ninja import Router, Schema, Status
+from ninja.security import HttpBearer
+
+from assay.accounts.errors import NotFoundError
+from assay.api.auth import EVERYBODY, person_of
+from assay.api.files import send_file
+from assay.challenges.access import get_organized_phase, get_phase, is_organizer
+from assay.challenges.protocols import rules_of
+from assay.evaluation_sites import services
+from assay.evaluation_sites.models import Site, SiteDataset, SiteEvaluation
+from assay.evaluation_sites.selectors import SiteRow, site_board
+from evaluator import __version__ as evaluator_version
+
+SIGNING_SALT = "assay.site.files"
+ADDRESS_SECONDS = 86_400
+
+
+class SiteToken(HttpBearer):
+    """Recognises a site by its token."""
+
+    def authenticate(self, request: HttpRequest, token: str) -> Site | None:  # noqa: ARG002  ninja's signature
+        return services.find_site(token)
+
+
+router = Router(tags=["sites"], auth=SiteToken(), throttle=[])
+phase_router = Router(tags=["sites"])
+
+
+class SiteIn(Schema):
+    """A site as its organizer names it."""
+
+    name: str
+    title: str
+
+
+class Dataset(Schema):
+    """What a site says of its data: the root of a hash tree, and counts."""
+
+    root_sha256: str
+    case_count: int
+    summary: dict[str, Any] = {}
+
+
+class Wish(Schema):
+    """A site with time: the root of the data it would evaluate on."""
+
+    root_sha256: str
+
+
+class Held(Schema):
+    """A lease. `is_in_review`: the result waits for a person at the site."""
+
+    evaluation_id: UUID
+    fence: int
+    is_in_review: bool = False
+
+
+class Release(Held):
+    """The approved numbers."""
+
+    aggregates: dict[str, Any]
+
+
+class Decline(Held):
+    """No numbers, and why, in a few words."""
+
+    reason: str
+
+
+def site_of(request: HttpRequest) -> Site:
+    """The site that is asking."""
+    site: Site = request.auth  # type: ignore[attr-defined]  # ninja puts there what SiteToken returned
+    return site
+
+
+@router.get("", summary="Who we are to the server, and the rules")
+def about(request: HttpRequest) -> dict[str, Any]:
+    site = site_of(request)
+    return {
+        "name": site.name,
+        "title": site.title,
+        "challenge": site.phase.challenge.slug,
+        "phase": site.phase.slug,
+        "protocol": site.phase.protocol.document,
+        "evaluator_version": evaluator_version,
+    }
+
+
+@router.post("/datasets", summary="Register data by its hash")
+def register_dataset(request: HttpRequest, said: Dataset) -> dict[str, Any]:
+    dataset = services.register_dataset(
+        site=site_of(request),
+        root_sha256=said.root_sha256,
+        case_count=said.case_count,
+        summary=said.summary,
+        now=timezone.now(),
+    )
+    return {"root_sha256": dataset.root_sha256, "case_count": dataset.case_count}
+
+
+@router.post("/claim", summary="The next submission to evaluate, or 204")
+def claim(request: HttpRequest, wish: Wish) -> Any:
+    site = site_of(request)
+    dataset = SiteDataset.objects.filter(site=site, root_sha256=wish.root_sha256).first()
+    if dataset is None:
+        raise NotFoundError(
+            "This data is not registered.", found=wish.root_sha256, what_to_do="Register it, then claim."
+        )
+    evaluation = services.claim_evaluation(site=site, dataset=dataset, now=timezone.now())
+    return HttpResponse(status=204) if evaluation is None else order(request, evaluation)
+
+
+@router.post("/heartbeat", summary="Keep the lease, or say that the result is under review")
+def heartbeat(request: HttpRequest, held: Held) -> dict[str, float]:
+    services.keep_evaluation(
+        site=site_of(request),
+        evaluation_id=held.evaluation_id,
+        fence=held.fence,
+        is_in_review=held.is_in_review,
+        now=timezone.now(),
+    )
+    return {"lease_seconds": services.LEASE_SECONDS}
+
+
+@router.post("/release", summary="Release approved numbers")
+def release(request: HttpRequest, given: Release) -> dict[str, str]:
+    evaluation = services.release_evaluation(
+        site=site_of(request),
+        evaluation_id=given.evaluation_id,
+        fence=given.fence,
+        aggregates=given.aggregates,
+        now=timezone.now(),
+    )
+    return {"evaluation_id": str(evaluation.pk), "status": SiteEvaluation.Status.RELEASED.value}
+
+
+@router.post("/decline", summary="Release nothing, and say why")
+def decline(request: HttpRequest, given: Decline) -> dict[str, str]:
+    services.decline_evaluation(
+        site=site_of(request),
+        evaluation_id=given.evaluation_id,
+        fence=given.fence,
+        reason=given.reason,
+        now=timezone.now(),
+    )
+    return {"evaluation_id": str(given.evaluation_id), "status": SiteEvaluation.Status.DECLINED.value}
+
+
+@router.get("/files/{signed}", auth=None, summary="The image of the evaluation that is held")
+def get_file(request: HttpRequest, signed: str) -> Any:
+    try:
+        ticket = signing.loads(signed, salt=SIGNING_SALT, max_age=ADDRESS_SECONDS)
+    except signing.BadSignature:
+        raise NotFoundError("There is no such file.", what_to_do="Claim again to get a fresh address.") from None
+    evaluation = (
+        SiteEvaluation.objects.select_related("submission__image")
+        .filter(id=ticket["evaluation"], fence=ticket["fence"], status=SiteEvaluation.Status.RUNNING)
+        .first()
+    )
+    if evaluation is None or evaluation.submission.image is None:
+        raise NotFoundError("There is no such file.", what_to_do="Claim again to get a fresh address.")
+    return send_file(key=evaluation.submission.image.rewritten_key, wanted=request.headers.get("Range", ""))
+
+
+@phase_router.post("/{slug}/phases/{phase}/sites", response={201: dict[str, str]}, summary="Enrol a site")
+def enrol(request: HttpRequest, slug: str, phase: str, body: SiteIn) -> Status[dict[str, str]]:
+    row, user = get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
+    site, token = services.enrol_site(phase=row, name=body.name, title=body.title, by=user, now=timezone.now())
+    return Status(201, {"name": site.name, "title": site.title, "token": token})
+
+
+@phase_router.get("/{slug}/phases/{phase}/sites/board", auth=EVERYBODY, summary="What the sites released")
+def board(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
+    person, now = person_of(request), timezone.now()
+    row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
+    if not (row.shows_results(now) or is_organizer(person=person, challenge=row.challenge)):
+        return {"phase": row.slug, "metric": "", "sites": [], "entries": [], "is_visible": False}
+    found = site_board(row)
+    return {
+        "phase": row.slug,
+        "metric": found.metric,
+        "sites": [
+            {
+                "name": column.name,
+                "title": column.title,
+                "case_count": column.case_count,
+                "released": column.released,
+                "in_review": column.in_review,
+            }
+            for column in found.columns
+        ],
+        "entries": [entry(line) for line in found.rows],
+        "is_visible": True,
+    }
+
+
+def entry(line: SiteRow) -> dict[str, Any]:
+    """One line of the sites' board."""
+    return {
+        "rank": line.rank,
+        "team": line.team,
+        "name": line.name,
+        "number": line.number,
+        "submission_id": str(line.submission_id),
+        "mean": line.mean,
+        "worst": line.worst,
+        "sites": line.sites,
+    }
+
+
+def order(request: HttpRequest, evaluation: SiteEvaluation) -> dict[str, Any]:
+    """What a site needs to evaluate one submission: the image and the rules."""
+    submission, image = evaluation.submission, evaluation.submission.image
+    if image is None:
+        raise LookupError(f"submission {submission.pk} has no image; only image submissions are claimed")
+    ticket = {"evaluation": str(evaluation.pk), "fence": evaluation.fence}
+    address = f"{request.path.removesuffix('/claim')}/files/{signing.dumps(ticket, salt=SIGNING_SALT)}"
+    return {
+        "evaluation_id": str(evaluation.pk),
+        "fence": evaluation.fence,
+        "lease_seconds": services.LEASE_SECONDS,
+        "submission": f"#{submission.number}",
+        "root_sha256": evaluation.dataset.root_sha256 if evaluation.dataset else "",
+        "protocol": rules_of(submission.protocol).document,
+        "evaluator_version": evaluator_version,
+        "image": {
+            "image_id": image.image_id,
+            "sha256": image.rewritten_sha256,
+            "bytes": image.rewritten_bytes,
+            "url": address,
+        },
+    }

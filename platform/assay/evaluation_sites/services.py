@@ -1,0 +1,203 @@
+"""What changes evaluation sites: enrolling one, registering its data, claims, releases. A site polls; nothing is pushed to it.
+
+A claim is a lease with a fence, as for case runs: an agent that died leaves its evaluation to the next poll. A result under
+review has no deadline: it waits for a person at the site, and the board says so.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from assay.accounts.audit import record_event
+from assay.accounts.errors import ConflictError, InvalidError
+from assay.accounts.models import User
+from assay.accounts.tokens import hash_secret, new_secret
+from assay.challenges.models import Phase
+from assay.challenges.protocols import rules_of
+from assay.evaluation_sites.models import Site, SiteDataset, SiteEvaluation
+from assay.evaluation_sites.releases import check_release
+
+TOKEN_PREFIX = "assaysite_"  # noqa: S105  a prefix, not a secret
+LEASE_SECONDS = 900.0
+LONGEST_REASON = 200
+
+NEXT_SUBMISSION = """
+INSERT INTO evaluation_sites_siteevaluation (id, site_id, submission_id, status, fence, reason, created_at)
+SELECT gen_random_uuid(), %(site)s, submission.id, 'queued', 0, '', now()
+FROM submissions_submission submission
+WHERE submission.phase_id = %(phase)s AND submission.status = 'done' AND submission.image_id IS NOT NULL
+  AND NOT submission.is_disqualified AND NOT submission.is_withdrawn
+ON CONFLICT (site_id, submission_id) DO NOTHING
+"""
+
+CLAIM = """
+UPDATE evaluation_sites_siteevaluation SET
+    status = 'running', fence = fence + 1, dataset_id = %(dataset)s,
+    lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
+WHERE id = (
+    SELECT evaluation.id FROM evaluation_sites_siteevaluation evaluation
+    JOIN submissions_submission submission ON submission.id = evaluation.submission_id
+    WHERE evaluation.site_id = %(site)s AND NOT submission.is_disqualified AND NOT submission.is_withdrawn
+      AND (evaluation.status = 'queued'
+           OR (evaluation.status = 'running' AND evaluation.lease_until < clock_timestamp()))
+    ORDER BY submission.created_at
+    FOR UPDATE OF evaluation SKIP LOCKED
+    LIMIT 1
+)
+RETURNING id
+"""
+
+RENEW = """
+UPDATE evaluation_sites_siteevaluation SET
+    status = %(status)s, lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
+WHERE id = %(evaluation)s AND site_id = %(site)s AND fence = %(fence)s AND status IN ('running', 'review')
+"""
+
+
+class SiteLeaseLost(ConflictError):
+    """Another agent of the site holds this evaluation, or it has ended."""
+
+    code = "lease_lost"
+    fault = "platform"
+
+
+def enrol_site(*, phase: Phase, name: str, title: str, by: User, now: datetime) -> tuple[Site, str]:
+    """A site for one phase and its token, shown this once; a known name gets a new token."""
+    token = new_secret(prefix=TOKEN_PREFIX)
+    values = {"title": title, "token_hash": hash_secret(token), "revoked_at": None}
+    site, _ = Site.objects.update_or_create(
+        phase=phase, name=name, defaults=values, create_defaults={**values, "created_at": now}
+    )
+    record_event(verb="site.enrolled", subject=site, now=now, actor=by, challenge_slug=phase.challenge.slug, name=name)
+    return site, token
+
+
+def find_site(token: str) -> Site | None:
+    """The site this token belongs to, unless it was revoked."""
+    if not token.startswith(TOKEN_PREFIX):
+        return None
+    return (
+        Site.objects.select_related("phase__challenge", "phase__protocol")
+        .filter(token_hash=hash_secret(token), revoked_at=None)
+        .first()
+    )
+
+
+def register_dataset(
+    *, site: Site, root_sha256: str, case_count: int, summary: dict[str, Any], now: datetime
+) -> SiteDataset:
+    """What the site says of its data: the root of a hash tree and counts. The same data again is the same row."""
+    if len(root_sha256) != 64 or any(letter not in "0123456789abcdef" for letter in root_sha256):
+        raise InvalidError("The data's root is not a hash.", found=root_sha256[:80], expected="64 hexadecimal digits")
+    dataset, is_new = SiteDataset.objects.get_or_create(
+        site=site,
+        root_sha256=root_sha256,
+        defaults={"case_count": case_count, "summary": summary, "registered_at": now},
+    )
+    if is_new:
+        record_event(
+            verb="site.data_registered",
+            subject=site,
+            now=now,
+            actor_label=f"site {site.name}",
+            challenge_slug=site.phase.challenge.slug,
+            root=root_sha256,
+            cases=case_count,
+        )
+    return dataset
+
+
+def claim_evaluation(*, site: Site, dataset: SiteDataset, now: datetime) -> SiteEvaluation | None:
+    """The next submission for this site, oldest first; None when it has seen them all."""
+    parameters = {"site": site.pk, "phase": site.phase_id, "dataset": dataset.pk, "lease_seconds": LEASE_SECONDS}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(NEXT_SUBMISSION, parameters)
+        cursor.execute(CLAIM, parameters)
+        row = cursor.fetchone()
+    Site.objects.filter(pk=site.pk).update(last_seen_at=now)
+    if row is None:
+        return None
+    return SiteEvaluation.objects.select_related("submission__image", "submission__protocol", "dataset").get(id=row[0])
+
+
+def keep_evaluation(*, site: Site, evaluation_id: UUID, fence: int, is_in_review: bool, now: datetime) -> None:
+    """Renew the lease, or say that the result now waits for a person at the site. Raises SiteLeaseLost."""
+    status = SiteEvaluation.Status.REVIEW if is_in_review else SiteEvaluation.Status.RUNNING
+    parameters: dict[str, str | int | float] = {
+        "site": site.pk,
+        "evaluation": str(evaluation_id),
+        "fence": fence,
+        "status": status.value,
+        "lease_seconds": LEASE_SECONDS,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(RENEW, parameters)
+        is_held = cursor.rowcount > 0
+    Site.objects.filter(pk=site.pk).update(last_seen_at=now)
+    if not is_held:
+        raise _lost()
+
+
+def release_evaluation(
+    *, site: Site, evaluation_id: UUID, fence: int, aggregates: dict[str, Any], now: datetime
+) -> SiteEvaluation:
+    """Take the numbers a person at the site approved. Raises SiteLeaseLost, or InvalidError where they say too much."""
+    evaluation = (
+        SiteEvaluation.objects.select_related("submission__protocol", "dataset", "submission__challenge")
+        .filter(id=evaluation_id, site=site)
+        .first()
+    )
+    if evaluation is None or evaluation.dataset is None:
+        raise _lost()
+    protocol = rules_of(evaluation.submission.protocol)
+    check_release(aggregates, protocol=protocol, case_count=evaluation.dataset.case_count)
+    _end(
+        evaluation,
+        fence=fence,
+        now=now,
+        status=SiteEvaluation.Status.RELEASED,
+        release={"case_count": evaluation.dataset.case_count, "metrics": aggregates},
+        released_at=now,
+    )
+    return evaluation
+
+
+def decline_evaluation(*, site: Site, evaluation_id: UUID, fence: int, reason: str, now: datetime) -> SiteEvaluation:
+    """The site does not release a result, and says why in a few words. Raises SiteLeaseLost."""
+    evaluation = (
+        SiteEvaluation.objects.select_related("submission__challenge").filter(id=evaluation_id, site=site).first()
+    )
+    if evaluation is None:
+        raise _lost()
+    status = SiteEvaluation.Status.DECLINED
+    _end(evaluation, fence=fence, now=now, status=status, reason=reason.strip()[:LONGEST_REASON])
+    return evaluation
+
+
+def _end(
+    evaluation: SiteEvaluation, *, fence: int, now: datetime, status: SiteEvaluation.Status, **changes: Any
+) -> None:
+    open_statuses = [SiteEvaluation.Status.RUNNING, SiteEvaluation.Status.REVIEW]
+    with transaction.atomic():
+        if not SiteEvaluation.objects.filter(pk=evaluation.pk, fence=fence, status__in=open_statuses).update(
+            status=status, lease_until=None, **changes
+        ):
+            raise _lost()
+        record_event(
+            verb=f"site_evaluation.{status.value}",
+            subject=evaluation,
+            now=now,
+            actor_label=f"site {evaluation.site.name}",
+            challenge_slug=evaluation.submission.challenge.slug,
+            submission=str(evaluation.submission_id),
+        )
+
+
+def _lost() -> SiteLeaseLost:
+    return SiteLeaseLost(
+        "This evaluation is not leased to you.",
+        expected="the fence of the newest claim",
+        what_to_do="Discard the result and claim again.",
+    )
