@@ -80,7 +80,16 @@ def relative(moment: datetime, now: datetime) -> str:
     gap = (moment - now).total_seconds()
     if abs(gap) < 5:
         return "now"
-    return f"in {duration(gap)}" if gap > 0 else f"{duration(-gap)} ago"
+    return f"in {roughly(gap)}" if gap > 0 else f"{roughly(-gap)} ago"
+
+
+def roughly(seconds: float) -> str:
+    """One unit, rounded down: what a person needs of a distance in time."""
+    for size, unit in ((86400, "day"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+    return f"{seconds:.0f} s"
 
 
 @register.simple_tag
