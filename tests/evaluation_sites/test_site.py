@@ -170,7 +170,7 @@ def test_the_server_takes_nothing_but_permitted_numbers(agent, submission, chang
 def test_an_unknown_token_is_nobody(db):
     stranger = Connection(url="http://testserver", token="assaysite_x", transport=send_through(Client()))
     with pytest.raises(RefusedError) as refusal:
-        stranger.get("site")
+        stranger.get("site/about")
     assert refusal.value.status == 401
 
 

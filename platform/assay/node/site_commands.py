@@ -118,7 +118,7 @@ def decide(agent: SiteAgent, draft: Draft, *, console: Console, approve_all: boo
 def _agent(
     *, connection: Connection, url: str, token: str, data: Path, folder: Path, engine: DockerEngine
 ) -> SiteAgent:
-    about = connection.get("site")
+    about = connection.get("site/about")
     return SiteAgent(
         connection=connection,
         api=NodeApi(url=url, token=token),

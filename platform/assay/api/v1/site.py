@@ -83,7 +83,7 @@ def site_of(request: HttpRequest) -> Site:
     return site
 
 
-@router.get("", summary="Who we are to the server, and the rules")
+@router.get("/about", summary="Who we are to the server, and the rules")
 def about(request: HttpRequest) -> dict[str, Any]:
     site = site_of(request)
     return {
