@@ -316,6 +316,21 @@ def test_random_bytes_are_refused_for_a_reason(tmp_path, content):
         read_label_map(path)
 
 
+CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
+
+
+def test_the_kept_corpus_is_read_or_refused():
+    """What coverage-guided fuzzing found worth keeping (see fuzz_volumes.py), hand-made seeds included."""
+    assert len(CORPUS) > 10
+    read = 0
+    for path in CORPUS:
+        with suppress(InvalidVolume):
+            found = read_label_map(path, limits=ReaderLimits(voxels=1 << 16))
+            assert found.array.size == found.grid.voxels
+            read += 1
+    assert 0 < read < len(CORPUS)
+
+
 # Grids
 
 
