@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from assay.challenges.models import ProtocolVersion
-from assay.challenges.protocols import rules_of
+from assay.evaluations.disclosure import (
+    PER_CASE,
+    VERDICT_ONLY,
+    is_closed,
+    ladder_values,
+    release_of,
+    released_aggregates,
+)
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.submissions.models import Submission
-
-VERDICT_ONLY, AGGREGATE, PER_CASE, LADDER = "verdict_only", "aggregate", "per_case", "ladder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +24,6 @@ class CaseScoreRow:
     case_id: str
     attributes: Mapping[str, Any]
     scores: list[list[Any]]
-
-
-def release_of(version: ProtocolVersion) -> str:
-    """What participants see while a phase runs, by its protocol."""
-    return rules_of(version).release.mode
 
 
 def active_evaluation(submission: Submission) -> Evaluation | None:
@@ -42,7 +41,10 @@ def released_summary(submission: Submission, *, is_organizer: bool, now: datetim
     policy = release_of(submission.protocol)
     if policy == VERDICT_ONLY or not submission.phase.shows_results(now):
         return None
-    return dict(evaluation.aggregates)
+    if not is_closed(submission):
+        return dict(evaluation.aggregates)
+    told = ladder_values(submission.phase, version=submission.protocol)
+    return released_aggregates(evaluation.aggregates, version=submission.protocol, ladder_value=told.get(submission.pk))
 
 
 def case_scores(submission: Submission, *, is_organizer: bool, now: datetime) -> list[CaseScoreRow] | None:
@@ -58,7 +60,9 @@ def case_scores(submission: Submission, *, is_organizer: bool, now: datetime) ->
     return [CaseScoreRow(case_id=r.case.case_id, attributes=r.case.attributes, scores=r.scores) for r in rows]
 
 
-def receipt(submission: Submission) -> dict[str, Any] | None:
-    """The signed receipt of the evaluation that counts."""
+def receipt(submission: Submission, *, is_organizer: bool) -> dict[str, Any] | None:
+    """The signed receipt of the evaluation that counts. It has timings and node names: of a closed submission, for organizers."""
+    if not is_organizer and is_closed(submission):
+        return None
     evaluation = active_evaluation(submission)
     return evaluation.receipt if evaluation else None

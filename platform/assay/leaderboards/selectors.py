@@ -1,14 +1,14 @@
 """The leaderboard as pages and the API show it: two queries, whatever its length."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from assay.challenges.models import Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
-from assay.evaluations.selectors import VERDICT_ONLY, release_of
+from assay.evaluations.disclosure import VERDICT_ONLY, is_closed_phase, ladder_values, release_of, released_aggregates
 from assay.leaderboards.models import LeaderboardEntry
 
 
@@ -62,6 +62,8 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime) -> Board:
         if why_hidden
         else [_row(entry, is_anonymous=phase.is_anonymous and not is_organizer) for entry in _entries(phase)]
     )
+    if entries and not is_organizer and is_closed_phase(phase):
+        entries = closed_rows(entries, phase=phase)
     return Board(
         phase=phase,
         metrics=metric_columns(phase.protocol),
@@ -69,6 +71,23 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime) -> Board:
         is_visible=not why_hidden,
         why_hidden=why_hidden,
     )
+
+
+def closed_rows(rows: Sequence[Row], *, phase: Phase) -> list[Row]:
+    """The board of a phase on hidden cases: ranks, and means as coarse as the protocol says; no cost, no counts."""
+    told = ladder_values(phase, version=phase.protocol)
+    return [
+        replace(
+            row,
+            score=None,
+            metrics=released_aggregates(row.metrics, version=phase.protocol, ladder_value=told.get(row.submission_id)),
+            statistics={},
+            failed_cases=0,
+            seconds_per_case=None,
+            peak_memory_bytes=None,
+        )
+        for row in rows
+    ]
 
 
 def why_hidden_from_participants(phase: Phase, *, now: datetime) -> str:

@@ -9,10 +9,9 @@ from django.db.models import Count
 from assay.challenges.access import Person
 from assay.challenges.models import Challenge, Membership, Phase
 from assay.challenges.selectors import challenge_list
-from assay.evaluations.selectors import VERDICT_ONLY, release_of
+from assay.evaluations.disclosure import as_seen, is_closed
 from assay.portal.windows import challenge_status, with_status
 from assay.runs.selectors import progress
-from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
 
 
@@ -47,7 +46,7 @@ def challenge_cards(*, person: Person, search: str, status: str, only_mine: bool
 
 def with_progress(submissions: Iterable[Submission], *, sees_all: bool = False) -> list[Submission]:
     """The submissions, each carrying `progress` where its viewer may see it."""
-    listed = list(submissions)
+    listed = [as_seen(submission, is_insider=sees_all) for submission in submissions]
     found = progress([submission.pk for submission in listed])
     for submission in listed:
         is_shown = sees_all or may_see_progress(submission)
@@ -56,8 +55,8 @@ def with_progress(submissions: Iterable[Submission], *, sees_all: bool = False) 
 
 
 def may_see_progress(submission: Submission) -> bool:
-    """Per-case progress says how many hidden cases there are and how long each takes: a closed phase shows none before the end."""
-    return release_of(submission.protocol) != VERDICT_ONLY or submission.status in FINAL
+    """Per-case progress says how many hidden cases there are and how long each takes: a closed submission shows none."""
+    return not is_closed(submission)
 
 
 def _card(challenge: Challenge, numbers: tuple[int, int], *, now: datetime) -> ChallengeCard:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
-from assay.evaluations.selectors import release_of
+from assay.evaluations.disclosure import release_of
 from evaluator.conventions import Situation
 from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol
 

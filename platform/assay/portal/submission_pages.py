@@ -130,7 +130,7 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
         banner_tone=_tone(submission),
         whose=WHOSE.get(submission.fault, ""),
         progress=found,
-        eta_seconds=line.eta_seconds,
+        eta_seconds=line.eta_seconds if sees_cases else None,
         queue_position=line.position,
         waits_because=line.why,
         cells=tuple(_cell(row) for row in rows),
@@ -141,7 +141,7 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
         intake_warnings=tuple(submission.image.report.get("warnings", ())) if submission.image else (),
         rank=entry.rank if entry is not None and summary else None,
         can_cancel=is_active and can_cancel,
-        has_receipt=bool(scores is not None and receipt(submission)),
+        has_receipt=bool(scores is not None and receipt(submission, is_organizer=is_organizer)),
     )
 
 

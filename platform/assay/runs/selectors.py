@@ -1,5 +1,6 @@
 """Questions about runs, for pages and the API. Every one takes a constant number of queries, whatever the size."""
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -121,8 +122,8 @@ def queue_facts(phase: Phase, *, now: datetime) -> QueueFacts:
     return QueueFacts(
         length=counts["length"],
         running=counts["running"],
-        median_wait_seconds=_median(waits),
-        seconds_per_case=_median(seconds),
+        median_wait_seconds=roughly(_median(waits)),
+        seconds_per_case=roughly(_median(seconds)),
         live_nodes=len(live),
         why_waiting=why_waiting(phase=phase, nodes=nodes, now=now),
     )
@@ -209,6 +210,14 @@ def _case_row(row: CaseRun) -> CaseRow:
         case_id=row.case.case_id if row.case else "",
         log_key=row.log_key,
     )
+
+
+def roughly(seconds: float | None) -> float | None:
+    """A duration for everybody's eyes in steps of 1, 2, 5, 10 …: an exact median would carry messages out of hidden cases."""
+    if not seconds or seconds <= 0:
+        return seconds
+    decade = 10.0 ** math.floor(math.log10(seconds))
+    return decade * next(step for step in (1, 2, 5, 10) if seconds <= step * decade * (1 + 1e-9))
 
 
 def _median(values: list[float]) -> float | None:

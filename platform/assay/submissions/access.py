@@ -13,7 +13,9 @@ from assay.submissions.models import Submission, Upload
 
 def visible_submissions(*, person: Person) -> QuerySet[Submission]:
     """Submissions of your teams and of challenges you organize; an operator sees all, somebody unknown none."""
-    everything = Submission.objects.select_related("challenge", "phase", "team", "submitted_by", "image", "protocol")
+    everything = Submission.objects.select_related(
+        "challenge", "phase", "team", "submitted_by", "image", "protocol", "testset"
+    )
     if not isinstance(person, User):
         return everything.none()
     if person.is_staff:

@@ -14,6 +14,7 @@ from assay.api.auth import person_of, user_of
 from assay.api.v1 import schemas
 from assay.challenges.access import Person, get_phase, is_organizer
 from assay.evaluations import selectors as evaluations
+from assay.evaluations.disclosure import as_seen, is_closed
 from assay.runs import selectors as runs
 from assay.runs.selectors import CaseRow, Progress
 from assay.submissions.access import competing_team, get_organized_submission, get_submission, get_upload, may_see_log
@@ -71,7 +72,10 @@ def list_submissions(
     rows = submission_list(person=person_of(request), challenge=challenge, phase=phase, status=status, is_mine=mine)
     page = list(rows[max(0, offset) : max(0, offset) + min(max(1, limit), PAGE_LIMIT)])
     progress = runs.progress([row.pk for row in page])
-    return {"items": [brief(submission=row, progress=progress[row.pk]) for row in page], "count": rows.count()}
+    person = person_of(request)
+    insider = {row.challenge_id: is_organizer(person=person, challenge=row.challenge) for row in page}
+    items = [brief(submission=row, progress=progress[row.pk], is_insider=insider[row.challenge_id]) for row in page]
+    return {"items": items, "count": rows.count()}
 
 
 @router.get("/{submission_id}", response=schemas.SubmissionOut)
@@ -83,10 +87,15 @@ def show(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
 
 @router.get("/{submission_id}/cases", response=list[schemas.CaseOut])
 def cases(request: HttpRequest, submission_id: UUID) -> list[dict[str, Any]]:
-    """Every case: how its run ended, and its scores where they are released. Hidden cases have numbers for names."""
+    """Every case: how its run ended, and its scores where they are released. Hidden cases have numbers for names.
+
+    Where the protocol releases no single cases the list is empty, for everybody but organizers.
+    """
     person = person_of(request)
     submission = get_submission(person=person, submission_id=submission_id)
     is_insider = is_organizer(person=person, challenge=submission.challenge)
+    if not is_insider and is_closed(submission):
+        return []
     aliases = case_aliases(submission=submission, is_insider=is_insider)
     scores = evaluations.case_scores(submission, is_organizer=is_insider, now=timezone.now())
     scored = {row.case_id: row.scores for row in scores or []}
@@ -109,8 +118,10 @@ def cancel(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
 @router.get("/{submission_id}/receipt", response=dict[str, Any])
 def receipt(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
     """The signed receipt; `assay verify` checks it offline."""
-    submission = get_submission(person=person_of(request), submission_id=submission_id)
-    document = evaluations.receipt(submission)
+    person = person_of(request)
+    submission = get_submission(person=person, submission_id=submission_id)
+    is_insider = is_organizer(person=person, challenge=submission.challenge)
+    document = evaluations.receipt(submission, is_organizer=is_insider)
     if document is None:
         raise NotFoundError("There is no receipt yet.", found=submission.status, what_to_do="Wait until it is scored.")
     return document
@@ -159,19 +170,25 @@ def detail(*, submission: Submission, person: Person) -> dict[str, Any]:
     is_insider = is_organizer(person=person, challenge=submission.challenge)
     place = runs.waiting(submission, now=now)
     return {
-        **brief(submission=submission, progress=runs.progress([submission.pk])[submission.pk]),
-        "queue": {"position": place.position, "eta_seconds": place.eta_seconds, "why": place.why},
+        **brief(submission=submission, progress=runs.progress([submission.pk])[submission.pk], is_insider=is_insider),
+        "queue": {
+            "position": place.position,
+            "eta_seconds": place.eta_seconds if is_insider or not is_closed(submission) else None,
+            "why": place.why,
+        },
         "metrics": evaluations.released_summary(submission, is_organizer=is_insider, now=now),
     }
 
 
-def brief(*, submission: Submission, progress: Progress) -> dict[str, Any]:
+def brief(*, submission: Submission, progress: Progress, is_insider: bool) -> dict[str, Any]:
     """A submission as it stands in a list; needs no further query."""
+    has_started = progress.running + progress.done + progress.failed > 0
+    if not is_insider and is_closed(submission):
+        submission, progress = as_seen(submission, is_insider=False), Progress()
     names = (
         "id number name description status verdict verdict_text fault is_charged is_disqualified disqualified_reason "
         "created_at finished_at"
     )
-    has_started = progress.running + progress.done + progress.failed > 0
     return {
         **{name: getattr(submission, name) for name in names.split()},
         "challenge": submission.challenge.slug,

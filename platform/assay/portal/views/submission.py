@@ -12,6 +12,7 @@ from assay.accounts.errors import AssayError
 from assay.accounts.models import User
 from assay.challenges.access import get_phase, is_organizer, signed_in
 from assay.challenges.models import Phase
+from assay.evaluations.disclosure import as_seen
 from assay.portal.forms import SubmitForm
 from assay.portal.submission_pages import page_version, submission_page
 from assay.portal.tables import table_file
@@ -68,6 +69,7 @@ def _see(request: HttpRequest, submission_id: UUID) -> tuple[Submission, bool, b
     """The submission, whether the viewer organizes it, and whether they may cancel it."""
     submission = get_submission(person=request.user, submission_id=submission_id)
     organizes = is_organizer(person=request.user, challenge=submission.challenge)
+    submission = as_seen(submission, is_insider=False)  # organizers have a page of their own
     return submission, organizes, organizes or submission.team.members.filter(pk=request.user.pk).exists()
 
 
