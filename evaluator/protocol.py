@@ -151,6 +151,11 @@ class Protocol:
             return 1
         return 1 + max(label.channel or 0 for label in self.labels)
 
+    @property
+    def gpu_memory_tolerance_mb(self) -> float:
+        """GPU memory that costs nothing: it is taken off each sample before the area under the curve is (FLARE)."""
+        return max((float(spec.options["free_mb"]) for spec in self.metrics if "free_mb" in spec.options), default=0.0)
+
     def input_files(self, case_id: str) -> dict[str, str]:
         """Name → path below the input folder."""
         return {item.name: item.file.replace("{case}", case_id) for item in self.inputs}

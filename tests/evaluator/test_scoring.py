@@ -210,3 +210,18 @@ def test_undefined_values_are_left_out_and_counted(case):
     summary = summarise(wanted, [result])["dice"]
     assert summary["mean"] == 0.75
     assert summary["n_undefined"] == 1
+
+
+def test_what_a_run_consumed_is_scored_and_a_failed_run_gets_the_stated_worst(case):
+    timed = protocol(
+        metrics=[{"name": "dice"}, {"name": "wall_seconds", "id": "time"}, {"name": "peak_memory_mb", "id": "memory"}],
+        conventions={"failed": {"time": 3600, "memory": 8192}},
+    )
+    ran = score_case(protocol=timed, case_id="c1", telemetry={"wall_seconds": 12.5}, **case)
+    failed = score_case(
+        protocol=timed, case_id="c2", references=case["references"], predictions=None, failure="timeout"
+    )
+    assert scores(ran)["", "time"] == (12.5, "")
+    assert scores(ran)["", "memory"] == (None, "not_measured")
+    assert scores(failed)["", "time"] == (3600.0, "timeout")
+    assert summarise(timed, [ran, failed])["time"]["mean"] == pytest.approx((12.5 + 3600) / 2)

@@ -61,6 +61,27 @@ def failure_of(case_run: CaseRun | None) -> str | None:
     return None if case_run.verdict == Verdict.OK else case_run.verdict
 
 
+def telemetry_of(case_run: CaseRun | None) -> dict[str, float]:
+    """What the run of a case consumed, by the names metrics have; only what was measured without a gap."""
+    usage = case_run.usage if case_run is not None else {}
+    if not usage.get("is_valid", True):
+        usage = {"wall_seconds": usage.get("wall_seconds")}
+    area = usage.get("gpu_memory_area_over_tolerance_byte_seconds")
+    measured = {
+        "wall_seconds": usage.get("wall_seconds"),
+        "cpu_seconds": usage.get("cpu_seconds"),
+        "cpu_percent_seconds": usage.get("cpu_area_percent_seconds"),
+        "peak_memory_mb": _megabytes(usage.get("peak_memory_bytes")),
+        "gpu_memory_mb": _megabytes(usage.get("gpu_peak_memory_bytes")),
+        "gpu_memory_mb_seconds": _megabytes(area) if usage.get("gpu_is_valid", True) else None,
+    }
+    return {name: float(value) for name, value in measured.items() if value is not None}
+
+
+def _megabytes(count: float | None) -> float | None:
+    return None if count is None else count / 2**20
+
+
 def outputs_of(case_run: CaseRun, *, case: Case) -> Sequence[Mapping[str, Any]]:
     """The case's stored predictions, named as the protocol's outputs (a cohort's carry the case's position)."""
     prefix = output_key(case_run, case, name="")

@@ -115,6 +115,7 @@ def local_order(cases: Sequence[FolderCase], *, image_id: str, protocol: Protoco
         input_mount=resources.input_mount,
         output_mount=resources.output_mount,
         profile=resources.profile,
+        gpu_memory_tolerance_bytes=round(protocol.gpu_memory_tolerance_mb * 2**20),
         outputs=tuple(outputs),
         allowed_values=protocol.allowed_values,
         channels=protocol.channels,

@@ -49,6 +49,7 @@ class WorkOrder:
     input_mount: str
     output_mount: str
     profile: str
+    gpu_memory_tolerance_bytes: int
     outputs: tuple[ExpectedOutput, ...]
     allowed_values: frozenset[int] | None
     channels: int
@@ -67,6 +68,7 @@ class WorkOrder:
             input_mount=self.input_mount,
             output_mount=self.output_mount,
             profile=self.profile,
+            gpu_memory_tolerance_bytes=self.gpu_memory_tolerance_bytes,
         )
 
 
@@ -107,6 +109,7 @@ def _parse(document: Mapping[str, Any]) -> WorkOrder:
         input_mount=spec["input_mount"],
         output_mount=spec["output_mount"],
         profile=spec["profile"],
+        gpu_memory_tolerance_bytes=int(spec.get("gpu_memory_tolerance_bytes", 0)),
         outputs=tuple(
             ExpectedOutput(
                 spec=OutputSpec(name=o["name"], path=str(safe_relative(o["path"])), max_bytes=int(o["max_bytes"])),

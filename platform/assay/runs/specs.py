@@ -75,6 +75,7 @@ def work_order(
             "input_mount": resources["input_mount"],
             "output_mount": resources["output_mount"],
             "profile": resources["profile"],
+            "gpu_memory_tolerance_bytes": round(rules.gpu_memory_tolerance_mb * 2**20),
             "outputs": [
                 output for case in cases for output in output_orders(case_run, case, rules=rules, limits=limits)
             ],

@@ -120,6 +120,7 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
                 references=prepared.references,
                 predictions=prepared.predictions,
                 failure=prepared.failure,
+                telemetry=specs.telemetry_of(case_run),
             )
         scores = [row.to_json() for row in result.rows]
         services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)
