@@ -16,7 +16,9 @@ from evaluator.metrics import REGISTRY, Direction, Scope
 from evaluator.protocol import load_protocol
 from evaluator.scoring import score_case, score_labels
 from evaluator.structures import measure_maps
+from evaluator.volumes import read_label_map
 from evaluator.volumes.geometry import Grid
+from tests.evaluator import oracle_surface_distance
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 LABEL_METRICS = [metric for metric in REGISTRY.values() if metric.scope is Scope.LABEL]
@@ -347,6 +349,35 @@ def test_real_pairs_score_as_the_reference_implementations_did(pair):
                 assert found[row["label"], metric].value == pytest.approx(float(row[column]), abs=6e-5), (row, metric)
                 compared += 1
     assert compared >= 6 * len(rows) - 6
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs the real pairs of ../shared/data")
+@pytest.mark.parametrize("pair", list(reference_rows()), ids=lambda pair: pair[1])
+def test_real_pairs_equal_surface_distance_to_the_last_digits(pair):
+    """Dice identical; HD, HD95 and means within 1e-12 mm; NSD within 1e-9."""
+    reference, prediction = (read_label_map(DATA / name) for name in pair)
+    rules = protocol(
+        {"name": "dice"}, {"name": "nsd"}, {"name": "hd"}, {"name": "hd95"}, {"name": "mean_distance_to_prediction"},
+        {"name": "mean_distance_to_reference"},
+    )  # fmt: skip
+    compared = 0
+    for value in sorted(set(np.unique(reference.array)) & set(np.unique(prediction.array)) - {0}):
+        ours, theirs = reference.array == value, prediction.array == value
+        measured = measure_maps(
+            labels=rules.labels, reference=ours, prediction=theirs, spacing_mm=reference.grid.spacing_mm, backend="auto"
+        )
+        found = {row.metric: row.value for row in score_labels(protocol=rules, measured=measured, grid=reference.grid)}
+        record = oracle_surface_distance.measure(ours, theirs, reference.grid.spacing_mm)
+        expected = oracle_surface_distance.values(record, tolerance_mm=1.0)
+        assert found["dice"] == 2 * int((ours & theirs).sum()) / (int(ours.sum()) + int(theirs.sum()))
+        assert found["nsd"] == pytest.approx(expected["nsd"], abs=1e-9)
+        assert found["hd95"] == pytest.approx(expected["hd95"], abs=1e-12)
+        largest = max(record["distances_gt_to_pred"].max(), record["distances_pred_to_gt"].max())
+        assert found["hd"] == pytest.approx(largest, abs=1e-12)
+        assert found["mean_distance_to_prediction"] == pytest.approx(expected["mean_there"], abs=1e-12)
+        assert found["mean_distance_to_reference"] == pytest.approx(expected["mean_back"], abs=1e-12)
+        compared += 1
+    assert compared
 
 
 # Arrays
