@@ -141,10 +141,15 @@ def test_a_tar_is_unpacked_without_links_and_outside_paths(source):
         member.type, member.linkname = kind, "/etc/passwd"
         with pytest.raises(InvalidError, match="no file"):
             unpack(archive=tar_of(member), folder=source)
-    outside = tarfile.TarInfo("../escaped")
-    with pytest.raises(InvalidError, match="cannot be unpacked"):
-        unpack(archive=tar_of(outside), folder=source)
+    for name in ("../escaped", "inside/../../escaped", str(source.parent / "escaped")):
+        with pytest.raises(InvalidError, match="leads outside"):
+            unpack(archive=tar_of(tarfile.TarInfo(name)), folder=source)
     assert not (source.parent / "escaped").exists()
+
+
+def test_two_files_of_one_name_in_a_tar_are_refused(source):
+    with pytest.raises(InvalidError, match="cannot be unpacked"):
+        unpack(archive=tar_of(tarfile.TarInfo("twice"), tarfile.TarInfo("twice")), folder=source)
 
 
 def test_what_is_no_tar_is_refused(source):
