@@ -14,7 +14,7 @@ from evaluator.ranking.engine import Ranking, aggregation_node, cluster_values, 
 from evaluator.ranking.intervals import Interval, metric_interval
 from evaluator.ranking.prepare import Prepared, prepare
 from evaluator.ranking.schemes import evaluate, rank_scores
-from evaluator.ranking.significance import PairTests, adjust_family, compare_pairs, one_pair, t_tail
+from evaluator.ranking.significance import PairTests, adjust_family, compare_pairs, gaps, one_pair, t_tail
 from evaluator.ranking.stability import (
     Summary,
     bootstrap_ranks,
@@ -221,7 +221,7 @@ def neighbours(prepared: Prepared, order: Any) -> tuple[Neighbours, ...]:
             worse=names[place + 1],
             p=float(p),
             is_separable=bool(p <= rules.alpha),
-            false_claim=t_tail(values[place] - values[place + 1]),
+            false_claim=t_tail(gaps(values[place], values[place + 1])),
         )
         for place, p in enumerate(adjusted)
     )

@@ -14,6 +14,7 @@ from evaluator.ranking.config import MEAN, Node
 from evaluator.ranking.distributions import normal_quantile, normal_tail
 from evaluator.ranking.engine import aggregation_node, cluster_values
 from evaluator.ranking.prepare import Prepared
+from evaluator.ranking.reduction import quantile
 from evaluator.ranking.stability import batches
 from evaluator.ranking.ties import Floats
 
@@ -39,10 +40,13 @@ def metric_interval(name: str, prepared: Prepared, draws: Draws, *, uses_bca: bo
             *(median_interval(row, confidence=confidence) for row in cluster_values(name, prepared)), strict=True
         )
         return Interval(estimate=estimate, low=np.array(low), high=np.array(high), method="order statistics")
+    if not len(draws.multiplicities):
+        nothing = np.full(estimate.shape, np.nan)
+        return Interval(estimate=estimate, low=nothing, high=nothing, method="no bootstrap")
     samples = _climbed(name, node, prepared, draws)
     tail = (1 - confidence) / 2
     if not uses_bca:
-        low, high = np.quantile(samples, [tail, 1 - tail], axis=0)
+        low, high = (quantile(samples.T, q) for q in (tail, 1 - tail))
         return Interval(estimate=estimate, low=low, high=high, method="percentile bootstrap")
     size = prepared.unit_count(prepared.config.cluster)
     left_out = _climbed(name, node, prepared, replace(draws, multiplicities=1 - np.eye(size)))
@@ -65,16 +69,14 @@ def _bca(samples: Floats, estimate: float, left_out: Floats, tail: float) -> tup
     """Bias-corrected and accelerated; falls back to the percentile interval when nothing varies."""
     below = float((samples < estimate).mean() + (samples == estimate).mean() / 2)
     if not 0 < below < 1 or not np.isfinite(left_out).all():
-        low, high = np.quantile(samples, [tail, 1 - tail])
-        return float(low), float(high)
+        return float(quantile(samples, tail)), float(quantile(samples, 1 - tail))
     bias = normal_quantile(below)
     spread = left_out.mean() - left_out
     scale = float((spread**2).sum()) ** 1.5
     acceleration = float((spread**3).sum()) / (6 * scale) if scale > 0 else 0.0
     shifted = [bias + normal_quantile(q) for q in (tail, 1 - tail)]
     levels = [float(1 - normal_tail(np.array(bias + z / (1 - acceleration * z)))) for z in shifted]
-    low, high = np.quantile(samples, levels)
-    return float(low), float(high)
+    return float(quantile(samples, levels[0])), float(quantile(samples, levels[1]))
 
 
 def median_interval(values: Floats, *, confidence: float) -> tuple[float, float]:

@@ -79,6 +79,13 @@ def _plain(values: Floats, how: Aggregate) -> Floats:
         return np.where(count > 1, np.sqrt(squares / (count - 1)), np.nan)
 
 
+def quantile(values: Floats, q: float) -> Floats:
+    """Type 7 quantile along the last axis, NaN left out; NaN where nothing is left."""
+    if not values.shape[-1]:
+        return np.full(values.shape[:-1], np.nan)
+    return _plain(values, Aggregate(kind="quantile", q=q))
+
+
 def _type7(ordered: Floats, count: npt.NDArray[np.intp], *, q: float) -> Floats:
     """Quantile as R's type 7 and NumPy's default take it: linear between the two neighbouring order statistics."""
     place = np.maximum(count - 1, 0) * q

@@ -171,7 +171,7 @@ def _row_tester(values: Floats, *, rules: Significance, seed: int) -> Callable[[
         tail = partial(bootstrap_tail, drawn=drawn)
 
     def one_row(row: int, others: Index) -> tuple[Floats, Floats]:
-        differences = values[row] - values[others]
+        differences = gaps(values[row], values[others])
         return np.array([tail(d) for d in differences]), np.array([tail(-d) for d in differences])
 
     return one_row
@@ -180,11 +180,17 @@ def _row_tester(values: Floats, *, rules: Significance, seed: int) -> Callable[[
 def _wilcoxon_row(first: Floats, others: Floats) -> tuple[Floats, Floats]:
     """One row against many, in portions that stay small."""
     step = max(1, _CELLS_AT_ONCE // max(len(first), 1))
-    parts = [signed_ranks(first - others[start : start + step]) for start in range(0, len(others), step)]
+    parts = [signed_ranks(gaps(first, others[start : start + step])) for start in range(0, len(others), step)]
     if not parts:
         return np.empty(0), np.empty(0)
     deviation, sigma = (np.concatenate(side) for side in zip(*parts, strict=True))
     return _tail(deviation - 0.5, sigma), _tail(-deviation - 0.5, sigma)
+
+
+def gaps(first: Floats, second: Floats) -> Floats:
+    """Paired differences; NaN where a value is missing or both stand behind every number."""
+    with np.errstate(invalid="ignore"):
+        return first - second
 
 
 def signed_ranks(differences: Floats) -> tuple[Floats, Floats]:
@@ -210,7 +216,7 @@ def _drawn_tails(values: Floats, multiplicities: Floats) -> Floats:
     tails = np.full((draws, count, count), np.nan)
     for i in range(count):
         for j in range(i + 1, count):
-            deviation, sigma = drawn_signed_rank(values[i] - values[j], multiplicities)
+            deviation, sigma = drawn_signed_rank(gaps(values[i], values[j]), multiplicities)
             tails[:, i, j], tails[:, j, i] = _tail(deviation - 0.5, sigma), _tail(-deviation - 0.5, sigma)
     return tails
 
@@ -245,8 +251,13 @@ def _cumulated(weights: Floats, is_positive: Mask, starts: Index) -> tuple[Float
 
 
 def t_tail(differences: Floats) -> float:
-    """Paired t-test, P(T > t). No variance: certain when the mean is positive, 1 when it is zero or negative."""
+    """Paired t-test, P(T > t). No variance: certain when the mean is positive, 1 when it is zero or negative.
+
+    NaN, like every test of means, when a value stands behind every number: it has no size.
+    """
     d = differences[~np.isnan(differences)]
+    if np.isinf(d).any():
+        return math.nan
     if len(d) < 2:
         return 1.0
     spread = float(d.std(ddof=1))
@@ -258,6 +269,8 @@ def t_tail(differences: Floats) -> float:
 def permutation_tail(differences: Floats, signs: Floats) -> float:
     """Sign-flip permutation test of the mean, with the observed sample counted among the permutations."""
     d = np.where(np.isnan(differences), 0, differences)
+    if np.isinf(d).any():
+        return math.nan
     observed = d.sum()
     slack = 1e-12 * max(1.0, float(np.abs(d).sum()))
     return float((1 + np.count_nonzero(signs @ d >= observed - slack)) / (1 + len(signs)))
@@ -267,7 +280,10 @@ def bootstrap_tail(differences: Floats, drawn: Floats) -> float:
     """Share of bootstrap samples in which the mean difference is not positive, the observed sample counted among
     them.
     """
-    means = drawn @ np.where(np.isnan(differences), 0, differences)
+    d = np.where(np.isnan(differences), 0, differences)
+    if np.isinf(d).any():
+        return math.nan
+    means = drawn @ d
     return float((1 + np.count_nonzero(means <= 0)) / (1 + len(drawn)))
 
 

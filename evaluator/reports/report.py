@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -27,22 +27,22 @@ _SECTIONS = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Gallery:
     """Draws each figure once; keeps files when a folder is given."""
 
     folder: Path | None
-    names: list[str] = field(default_factory=list)
 
     def show(self, name: str, drawn: Figure | None, caption: str) -> str:
         """The figure for the page, or nothing when there is none to show."""
         if drawn is None:
             return ""
-        self.names.append(name)
+        # First for the page: each drawing settles the layout a little further, and the page must not depend on the files.
+        shown = page.figure(inline_svg(drawn, label=caption), caption)
         if self.folder is not None:
             (self.folder / f"{name}.svg").write_text(svg(drawn), "utf-8")
             (self.folder / f"{name}.png").write_bytes(png(drawn))
-        return page.figure(inline_svg(drawn, label=caption), caption)
+        return shown
 
 
 def write_report(
