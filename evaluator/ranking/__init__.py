@@ -1,5 +1,7 @@
 """Rankings and their statistics: pure functions of scores and a configuration; NumPy only."""
 
+from evaluator.ranking.analysis import Analysis, analyse
+from evaluator.ranking.board import Board
 from evaluator.ranking.config import RankingConfig
 from evaluator.ranking.engine import RankEntry, Ranking, rank_algorithms
 from evaluator.ranking.errors import ConfigError, RankingError, TableError
@@ -7,6 +9,8 @@ from evaluator.ranking.parse import parse_ranking
 from evaluator.ranking.table import ScoreTable
 
 __all__ = [
+    "Analysis",
+    "Board",
     "ConfigError",
     "RankEntry",
     "Ranking",
@@ -14,6 +18,7 @@ __all__ = [
     "RankingError",
     "ScoreTable",
     "TableError",
+    "analyse",
     "parse_ranking",
     "rank_algorithms",
 ]

@@ -262,32 +262,3 @@ class RankingConfig:
     multi_task: MultiTask | None = None
     justification: Mapping[str, str] = field(default_factory=dict)
     unconfirmed: tuple[str, ...] = ()
-
-
-def _known(name: str, *, larger: bool, bounds: tuple[float | None, float | None], unit: str = "") -> MetricSpec:
-    return MetricSpec(id=name, larger_is_better=larger, bounds=bounds, unit=unit)
-
-
-KNOWN_METRICS: Mapping[str, MetricSpec] = {
-    spec.id: spec
-    for spec in (
-        *(
-            _known(name, larger=True, bounds=(0.0, 1.0))
-            for name in (
-                *("dice", "dsc", "nsd", "surface_dice", "iou", "jaccard", "volume_similarity", "vs", "f1", "accuracy"),
-                *("auc", "map", "lesion_dice", "sensitivity", "recall", "precision", "specificity"),
-            )
-        ),
-        *(
-            _known(name, larger=False, bounds=(0.0, None), unit="mm")
-            for name in ("hd95", "hd", "hausdorff", "assd", "masd", "asd", "lesion_hd95", "tre")
-        ),
-        *(
-            _known(name, larger=False, bounds=(0.0, None), unit=unit)
-            for name, unit in (
-                *(("time", "s"), ("runtime", "s"), ("seconds", "s"), ("gpu_memory", "MB"), ("memory", "MB")),
-                *(("gpu_auc", "MB·s"), ("cpu_auc", "%·s"), ("euler_difference", ""), ("mape", "%")),
-            )
-        ),
-    )
-}

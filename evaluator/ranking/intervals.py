@@ -36,10 +36,8 @@ def metric_interval(name: str, prepared: Prepared, draws: Draws, *, uses_bca: bo
     estimate = climb_to_top(block, node, prepared, None).values[0, :, 0, 0]
     confidence = prepared.config.stability.confidence
     if _is_median_of_clusters(node, prepared):
-        low, high = zip(
-            *(median_interval(row, confidence=confidence) for row in cluster_values(name, prepared)), strict=True
-        )
-        return Interval(estimate=estimate, low=np.array(low), high=np.array(high), method="order statistics")
+        ends = np.array([median_interval(row, confidence=confidence) for row in cluster_values(name, prepared)])
+        return Interval(estimate=estimate, low=ends[:, 0], high=ends[:, 1], method="order statistics")
     if not len(draws.multiplicities):
         nothing = np.full(estimate.shape, np.nan)
         return Interval(estimate=estimate, low=nothing, high=nothing, method="no bootstrap")

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.ranking.analysis import Analysis
-from evaluator.ranking.config import KNOWN_METRICS, MetricSpec, RankingConfig
+from evaluator.ranking.config import MetricSpec, RankingConfig
 from evaluator.ranking.errors import TableError
+from evaluator.ranking.known import KNOWN_METRICS
 from evaluator.ranking.missing import find_rule
 from evaluator.ranking.parse import with_metrics
 from evaluator.ranking.prepare import stored_names

@@ -11,7 +11,6 @@ from typing import Any
 
 from evaluator.ranking.config import (
     CHALLENGER,
-    KNOWN_METRICS,
     Adjustment,
     Aggregate,
     ConsensusMethod,
@@ -33,6 +32,7 @@ from evaluator.ranking.config import (
     Ties,
 )
 from evaluator.ranking.errors import ConfigError
+from evaluator.ranking.known import KNOWN_METRICS
 from evaluator.ranking.presets import preset_document
 from evaluator.ranking.section import Section, number, show
 

@@ -93,7 +93,8 @@ def test_the_command_gives_what_the_engine_gives(folder: Path) -> None:
 
 def test_presets_are_listed_with_a_line_each_and_shown(folder: Path) -> None:
     listed = CliRunner().invoke(rank, ["--list-presets"]).output
-    assert "flare22" in listed and "half weight" in listed
+    assert "flare22" in listed
+    assert "half weight" in listed
     shown = CliRunner().invoke(rank, ["--show-preset", "kits23"]).output
     assert "dice.tumor" in shown
     assert run(folder, WIDE.replace("hd95", "iou"), "--preset", "drac22", "--bootstrap", "0").exit_code == 0
@@ -169,6 +170,7 @@ def test_wrong_configurations_are_refused(folder: Path) -> None:
     assert "found no mapping" in run(folder, WIDE, "--config", str(folder / "list.yaml")).output
     assert "broken.yaml" in run(folder, WIDE, "--config", str(folder / "broken.yaml")).output
     both = run(folder, WIDE, "--config", str(folder / "ranking.yaml"), "--preset", "feta")
-    assert both.exit_code == 2 and "expected one" in both.output
+    assert both.exit_code == 2
+    assert "expected one" in both.output
     assert CliRunner().invoke(rank, []).exit_code == 2
     assert "found 'nobody'" in run(folder, WIDE, "--preset", "nobody").output

@@ -133,7 +133,8 @@ def test_tasks_are_ranked_apart_and_merged():
     assert found.merged.scores == pytest.approx([2, 5 / 3, 8 / 3, 11 / 3])
     heavy = parse_ranking({"metrics": ["dice"], "scheme": "value", "multi_task": {"weights": {"x": 9, "y": 9, "z": 1}}})
     merged = compare_tasks(task_table(), heavy).merged
-    assert merged is not None and merged.ranks.tolist() == [1, 2, 3, 4]
+    assert merged is not None
+    assert merged.ranks.tolist() == [1, 2, 3, 4]
     taus = task_taus(task_table(), config, count=20, seed=1)
     assert set(taus) == {"x", "y", "z"}
     assert all(len(values) == 20 for values in taus.values())

@@ -113,11 +113,11 @@ def test_hecktor25_nests_borda_in_borda():
     scores = {
         ("dice", "GTVp"): {"a": [0.9], "b": [0.8], "c": [0.7]},
         ("intersection_voxels", "GTVn"): {name: [value] for name, value in pooled.items()},
-        ("reference_voxels", "GTVn"): dict.fromkeys("abc", [10.0]),
-        ("prediction_voxels", "GTVn"): dict.fromkeys("abc", [10.0]),
+        ("reference_voxels", "GTVn"): {name: [10.0] for name in "abc"},
+        ("prediction_voxels", "GTVn"): {name: [10.0] for name in "abc"},
         ("true_positives", "GTVn"): {name: [value] for name, value in lesions.items()},
-        ("predicted_lesions", "GTVn"): dict.fromkeys("abc", [4.0]),
-        ("reference_lesions", "GTVn"): dict.fromkeys("abc", [4.0]),
+        ("predicted_lesions", "GTVn"): {name: [4.0] for name in "abc"},
+        ("reference_lesions", "GTVn"): {name: [4.0] for name in "abc"},
     }
     assert rank("hecktor25", scores) == {"b": (1, 1 + 1.5), "a": (2, 2 + 0), "c": (3, 0 + 1.5)}
 

@@ -208,7 +208,8 @@ def test_a_median_over_cases_gets_the_order_statistic_interval():
     prepared = prepare(table_of(scores(6, holes=False), range(CASES)), config_of("median"))
     found = metric_interval("dice", prepared, draw_clusters(prepared, count=10, seed=0))
     assert found.method == "order statistics"
-    assert (found.low <= found.estimate).all() and (found.estimate <= found.high).all()
+    assert (found.low <= found.estimate).all()
+    assert (found.estimate <= found.high).all()
 
 
 def test_an_analysis_warns_of_few_cases_and_of_no_bootstrap():
@@ -244,7 +245,8 @@ def test_neighbours_tell_how_likely_the_claim_of_being_better_is_false():
         ScoreTable.from_rows(rows), parse_ranking({"metrics": ["dice"], "scheme": "value"}), bootstrap=20
     )
     first, second = analysis.neighbours
-    assert first.is_separable and first.false_claim < 1e-6
+    assert first.is_separable
+    assert first.false_claim < 1e-6
     assert not second.is_separable
     values = {name: np.array([v for n, _, _, _, v, _ in rows if n == name]) for name in ("second", "twin")}
     expected = stats.ttest_rel(values[second.better], values[second.worse], alternative="greater").pvalue
