@@ -47,6 +47,7 @@ from containers.verdicts import Ending, Reason, judge
 from containers.watchdog import Clock, SystemClock, Watch, excess
 from containers.workspace import INODE_SLACK, OutputStore, Workspace, best_store, sweep, workspace
 
+KILLED = 137
 logger = logging.getLogger(__name__)
 
 PLATFORM_PROBLEMS: dict[type[BaseException], Reason] = {
@@ -148,6 +149,15 @@ def image_problem(error: EngineRefused) -> Reason:
     return next((reason for words, reason in IMAGE_PROBLEMS.items() if words in message), Reason.NONE)
 
 
+def ran_out_of_memory(*, state: ContainerState, watch: Watch) -> bool:
+    """Whether something in the container was killed for memory, on every witness there is; see `cgroups`."""
+    totals = watch.meter.totals
+    if state.is_out_of_memory or totals.oom_kills or watch.was_memory_kill_logged:
+        return True
+    was_killed_by_others = state.exit_code == KILLED and watch.killed_at is None
+    return not watch.has_exact_counts and was_killed_by_others and totals.limit_hits > 0
+
+
 def choose_cpus(*, spec: RunSpec, cpu_count: int) -> tuple[int, ...]:
     """The CPUs to pin to: the node's choice, or as many neighbours as were asked for, spread over the host by name."""
     if spec.cpu_ids:
@@ -229,6 +239,7 @@ class _Sandbox:
             gpu_usage = self._gpu_usage(gpus, start=started, end=time.monotonic())
             if parent is not None:
                 watch.meter.close(parent)
+                watch.has_exact_counts = True
             else:
                 watch.was_memory_kill_logged = self.engine.logged_memory_kill(container_id)
             log = self.engine.read_log(container_id, max_bytes=self.spec.limits.log_bytes)

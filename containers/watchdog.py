@@ -74,6 +74,8 @@ class Watch:
     is_cancelled: bool = False
     engine_was_lost: bool = False
     was_memory_kill_logged: bool = False
+    has_exact_counts: bool = False
+    """The meter was closed on a cgroup that outlived the container."""
     output_excess: Reason = Reason.NONE
     killed_at: float | None = None
     next_cancel_look: float = 0.0

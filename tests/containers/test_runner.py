@@ -1,12 +1,16 @@
 """The runner's own logic on the scripted engine: no daemon, no waiting."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from containers.engine import ImageFacts
+from containers.cgroups import Totals
+from containers.engine import ContainerState, ImageFacts
 from containers.errors import ContainerStuck, EngineRefused, EngineUnreachable
-from containers.fake_engine import FakeEnding, FakeEngine
-from containers.runner import choose_cpus, image_problem, remove_strays
+from containers.fake_engine import EPOCH, FakeEnding, FakeEngine
+from containers.runner import choose_cpus, image_problem, ran_out_of_memory, remove_strays
 from containers.spec import OutputSpec
+from containers.telemetry import Meter
 from containers.verdicts import Reason, Verdict
 
 
@@ -191,3 +195,40 @@ def test_a_run_gets_as_many_cpus_as_it_asks_for_and_the_host_has(spec_of):
     assert choose_cpus(spec=spec, cpu_count=1) == (0,)
     assert len(choose_cpus(spec=spec, cpu_count=64)) == 1
     assert choose_cpus(spec=spec_of(cpu_ids=(5, 7)), cpu_count=64) == (5, 7)
+
+
+NOTHING_COUNTED, LIMIT_REACHED = Totals(), Totals(limit_hits=5)
+
+
+@pytest.fixture
+def witness():
+    """A watch that saw these counts, and the state the container ended in."""
+
+    def go(*, exit_code, totals=NOTHING_COUNTED, killed_at=None, has_exact_counts=False, recorded=False, logged=False):
+        state = ContainerState(is_running=False, created_at=EPOCH, exit_code=exit_code, is_out_of_memory=recorded)
+        watch = SimpleNamespace(
+            meter=Meter(totals=totals),
+            killed_at=killed_at,
+            has_exact_counts=has_exact_counts,
+            was_memory_kill_logged=logged,
+        )
+        return ran_out_of_memory(state=state, watch=watch)
+
+    return go
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        ({"exit_code": 137}, False),
+        ({"exit_code": 137, "totals": LIMIT_REACHED}, True),
+        ({"exit_code": 137, "totals": LIMIT_REACHED, "has_exact_counts": True}, False),
+        ({"exit_code": 137, "totals": LIMIT_REACHED, "killed_at": 5.0}, False),
+        ({"exit_code": 1, "totals": LIMIT_REACHED}, False),
+        ({"exit_code": 0, "totals": Totals(oom_kills=1), "has_exact_counts": True}, True),
+        ({"exit_code": 0, "recorded": True}, True),
+        ({"exit_code": 0, "logged": True}, True),
+    ],
+)
+def test_who_is_believed_about_memory(witness, evidence, verdict):
+    assert witness(**evidence) is verdict

@@ -74,6 +74,8 @@ def v1(tmp_path):
     processors.mkdir(parents=True)
     (memory / "memory.usage_in_bytes").write_text("7000\n")
     (memory / "memory.max_usage_in_bytes").write_text("9000\n")
+    (memory / "memory.failcnt").write_text("3\n")
+    (memory / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
     (memory / "memory.stat").write_text("cache 1\ntotal_cache 3000\ntotal_shmem 500\ntotal_rss 4000\n")
     (processors / "cpuacct.usage").write_text("1500000000\n")
     return CgroupV1(name="assay-k", root=tmp_path)
@@ -99,8 +101,10 @@ def test_both_cgroup_versions_tell_the_same_story(request, version):
     assert cgroup.totals().cpu_seconds == 1.5
 
 
-def test_version_2_counts_kills_in_all_descendants(v2):
-    assert v2.totals().oom_kills == 2
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_kills_and_reached_limits_are_counted(request, version):
+    totals = request.getfixturevalue(version).totals()
+    assert (totals.oom_kills, totals.limit_hits) == (2, 3)
 
 
 def test_a_kernel_without_memory_peak_falls_back_to_the_curve(v2):
