@@ -59,6 +59,9 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/nodes", {"name": "gpu-1"}, 401, 403, 403, 403, 201),
     ("POST", "/challenges/brains/phases/final/sites", {"name": "h", "title": "H"}, 401, 403, 403, 201, 201),
     ("GET", "/challenges/brains/phases/final/sites/board", None, 200, 200, 200, 200, 200),
+    ("POST", "/challenges/brains/phases/final/rejudge", None, 401, 403, 403, 202, 202),
+    ("GET", "/challenges/brains/phases/final/rejudgement", None, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/brains/phases/final/rejudgement/activate", None, 401, 403, 403, 409, 409),
     ("GET", "/keys", None, 200, 200, 200, 200, 200),
 ]
 ROWS = [(person, row) for row in TABLE for person in PEOPLE]

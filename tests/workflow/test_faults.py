@@ -10,6 +10,7 @@ from kombu.exceptions import OperationalError
 import factories
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.rejudging import rejudgement_of
 from assay.node.http import LeaseGone
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
@@ -315,3 +316,44 @@ def test_three_timeouts_in_a_row_leave_the_rest_unrun(stage):
     assert final(submission) == ("failed", "timeout", True)
     assert submission.verdict_text == "time limit of 0.05 s reached on 3 cases in a row; 6 of 6 cases failed"
     assert CaseRun.objects.filter(verdict="unrun").count() == 3
+
+
+def test_f117_a_dry_run_says_whose_rank_would_move(stage, monkeypatch):
+    scene = stage.scene
+    other = factories.team(name="Quick", members=[scene.otto])
+    mine = stage.submit()
+    stage.play()
+
+    def fail_after_the_canary(call):
+        for source in call.input_dir.iterdir():
+            (call.output_dir / source.name).write_bytes(source.read_bytes())
+        return FakeEnding(exit_code=0 if call.name.endswith("-0-a1") else 1)
+
+    stage.script = fail_after_the_canary
+    theirs = stage.submit(team=other, user=scene.otto)
+    stage.play()
+    assert [mine.entry.rank, theirs.entry.rank] == [1, 2]
+    real = scoring.score_case
+
+    def judge_harshly(**case):
+        return real(**{**case, "failure": "timeout", "predictions": None})
+
+    monkeypatch.setattr(scoring, "score_case", judge_harshly)
+    flow.rejudge(submission_ids=[mine.pk], by=scene.olga, now=timezone.now())
+    assert rejudgement_of(scene.phase).unfinished == 1
+    stage.score()
+    found = rejudgement_of(scene.phase)
+    moves = {move.number: (move.rank_before, move.rank_after) for move in found.moves}
+    assert moves == {mine.number: (1, 2), theirs.number: (2, 1)}
+    assert len(found.waiting) == 1
+    assert mine.entry.rank == 1, "a dry run moves nothing"
+
+
+def test_a_ranking_that_changes_leaves_a_signed_snapshot_and_one_that_does_not_leaves_none(stage):
+    stage.submit()
+    stage.play()
+    snapshot = stage.scene.phase.snapshots.get()
+    assert snapshot.document["entries"][0]["rank"] == 1
+    Leaderboard.objects.update(asked=9)
+    stage.rank()
+    assert stage.scene.phase.snapshots.count() == 1

@@ -7,7 +7,7 @@ ranks, replaces all entries in one transaction, and sets `answered` to what it n
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -77,8 +77,11 @@ def replace_entries(*, phase: Phase, now: datetime) -> None:
         )
         for evaluation in chosen
     ]
+    standing = _standing(LeaderboardEntry.objects.filter(phase=phase))
     LeaderboardEntry.objects.filter(phase=phase).delete()
     LeaderboardEntry.objects.bulk_create(entries, batch_size=500)
+    if _standing(entries) != standing:
+        take_snapshot(phase=phase, cause="the ranking changed", now=now)
 
 
 def active_evaluations(*, phase: Phase) -> list[Evaluation]:
@@ -172,6 +175,10 @@ def summarise_usage(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Usage:
         seconds_per_case=sum(seconds) / len(seconds) if seconds else None,
         peak_memory_bytes=max(peaks, default=None),
     )
+
+
+def _standing(entries: Iterable[LeaderboardEntry]) -> dict[Any, tuple[float | None, float | None]]:
+    return {entry.submission_id: (entry.rank, entry.score) for entry in entries}
 
 
 def _rank(

@@ -5,7 +5,7 @@ from ninja import NinjaAPI
 from assay.api.auth import SIGNED_IN
 from assay.api.errors import translate_errors
 from assay.api.throttling import AddressThrottle, PersonThrottle
-from assay.api.v1 import accounts, challenges, leaderboards, node, nodes, site, submissions, testsets, uploads
+from assay.api.v1 import accounts, challenges, leaderboards, node, nodes, rejudging, site, submissions, testsets, uploads
 
 api = NinjaAPI(
     title="Assay",
@@ -28,5 +28,6 @@ api.add_router("/challenges", site.phase_router, tags=["sites"])
 api.add_router("/challenges", submissions.phase_router, tags=["submissions"])
 api.add_router("/submissions", submissions.router, tags=["submissions"])
 api.add_router("/challenges", leaderboards.router, tags=["leaderboards"])
+api.add_router("/challenges", rejudging.router, tags=["leaderboards"])
 api.add_router("/nodes", nodes.router, tags=["operators"])
 api.add_router("", nodes.keys_router, tags=["receipts"])

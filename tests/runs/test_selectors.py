@@ -1,0 +1,97 @@
+"""Questions about runs: what they answer, and that their price does not grow."""
+
+from datetime import timedelta
+
+import pytest
+
+import factories
+from assay.runs import selectors
+from assay.runs.models import CaseRun, Node, Run
+
+
+def run_of(scene, *, statuses: list[str], submission=None) -> Run:
+    submission = submission or factories.submission(phase=scene.phase, team=scene.team, status="running")
+    run = Run.objects.create(submission=submission, number=1, pool="default", created_at=factories.NOW)
+    CaseRun.objects.bulk_create(
+        CaseRun(
+            run=run,
+            position=place,
+            pool="default",
+            status=status,
+            turn=float(place),
+            queued_at=factories.NOW,
+            started_at=factories.NOW + timedelta(seconds=4) if status in ("done", "running") else None,
+            finished_at=factories.NOW + timedelta(seconds=14) if status == "done" else None,
+            usage={"wall_seconds": 10.0, "peak_memory_bytes": 100} if status == "done" else {},
+        )
+        for place, status in enumerate(statuses)
+    )
+    return run
+
+
+def node(**fields) -> Node:
+    values = {
+        "name": "gpu-1",
+        "token_hash": "x",
+        "slots": 2,
+        "created_at": factories.NOW,
+        "last_seen_at": factories.NOW,
+    }
+    return Node.objects.create(**(values | fields))
+
+
+@pytest.mark.parametrize("submissions", [1, 10])
+def test_progress_of_many_submissions_is_one_query(scene, submissions, django_assert_num_queries):
+    runs = [run_of(scene, statuses=["done", "failed", "running", "queued", "waiting"]) for _ in range(submissions)]
+    ids = [run.submission_id for run in runs]
+    with django_assert_num_queries(1):
+        found = selectors.progress(ids)
+    assert set(found) == set(ids)
+    assert set(found.values()) == {selectors.Progress(total=5, done=1, failed=1, running=1, waiting=2)}
+
+
+def test_a_submission_without_a_run_has_no_progress_yet(scene):
+    submission = factories.submission(phase=scene.phase, team=scene.team)
+    assert selectors.progress([submission.pk])[submission.pk] == selectors.Progress()
+
+
+def test_the_estimate_comes_from_measured_cases_and_live_slots(scene):
+    node()
+    run = run_of(scene, statuses=["done", "done", "queued", "queued"])
+    found = selectors.waiting(run.submission, now=factories.NOW)
+    assert (found.position, found.eta_seconds, found.why) == (1, 10.0, "")
+
+
+def test_who_is_ahead_counts(scene):
+    node()
+    run_of(scene, statuses=["queued", "queued"])
+    later = run_of(scene, statuses=["waiting", "waiting", "queued"])
+    assert selectors.waiting(later.submission, now=factories.NOW).position == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        (None, "no node has joined pool default yet"),
+        (
+            {"last_seen_at": factories.NOW - timedelta(minutes=10)},
+            "no live node in pool default since 21 Nov 11:50 UTC",
+        ),
+        ({"status": "draining"}, "every node of pool default is draining"),
+        ({}, ""),
+    ],
+)
+def test_a_page_says_why_nothing_moves(scene, fields, why):
+    if fields is not None:
+        node(**fields)
+    run = run_of(scene, statuses=["queued"])
+    assert selectors.waiting(run.submission, now=factories.NOW).why == why
+    assert selectors.queue_facts(scene.phase, now=factories.NOW).why_waiting == why
+
+
+def test_the_queue_facts_are_measured(scene):
+    node()
+    run_of(scene, statuses=["done", "running", "queued"])
+    facts = selectors.queue_facts(scene.phase, now=factories.NOW)
+    assert (facts.length, facts.running, facts.live_nodes) == (1, 1, 1)
+    assert (facts.median_wait_seconds, facts.seconds_per_case) == (4.0, 10.0)
