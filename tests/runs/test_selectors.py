@@ -94,4 +94,4 @@ def test_the_queue_facts_are_measured(scene):
     run_of(scene, statuses=["done", "running", "queued"])
     facts = selectors.queue_facts(scene.phase, now=factories.NOW)
     assert (facts.length, facts.running, facts.live_nodes) == (1, 1, 1)
-    assert (facts.median_wait_seconds, facts.seconds_per_case) == (4.0, 10.0)
+    assert (facts.median_wait_seconds, facts.seconds_per_case) == (5.0, 10.0)
