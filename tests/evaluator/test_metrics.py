@@ -112,6 +112,26 @@ def test_hausdorff_of_a_far_island_is_its_distance_and_hd95_forgives_it():
     assert value_of(reference, prediction, "hd95") == 0.0
 
 
+@pytest.mark.parametrize("surface", ["surfels", "voxels6", "voxels26"])
+def test_pooling_both_directions_lies_between_the_two(surface):
+    """An island only the prediction has: one direction is all zeros, so pooling halves what the larger one reports."""
+    reference, island = box((40, 20, 20), (2, 18), (2, 18), (2, 18)), box((40, 20, 20), (30, 38), (2, 18), (2, 18))
+    larger, pooled, mean = (
+        value_of(reference, reference | island, "hd_percentile", percentile=80, combine=combine, surface=surface)
+        for combine in ("larger", "pooled", "mean")
+    )
+    assert 0 <= pooled < larger
+    assert mean == larger / 2
+
+
+def test_the_mean_of_means_and_the_pooled_mean_differ_as_the_surfaces_do():
+    """Reference to prediction 0 everywhere; back, the island's surface counts: pooled weighs by area, the mean by direction."""
+    reference, prediction = box((9, 9, 9), (2, 6), (2, 6), (2, 6)), box((9, 9, 9), (1, 7), (1, 7), (1, 7))
+    values = [value_of(reference, prediction, "assd", combine=combine) for combine in ("pooled", "mean", "larger")]
+    assert values[0] != values[1]
+    assert values[2] == max(values)
+
+
 def test_a_low_dice_sets_flares_nsd_to_zero():
     reference, prediction = box((8, 8, 8), (3, 4), (3, 4), (3, 4)), box((8, 8, 8), (3, 4), (3, 4), (4, 5))
     assert value_of(reference, prediction, "nsd") == 1.0

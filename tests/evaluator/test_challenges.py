@@ -1,0 +1,168 @@
+"""Published challenges, rule by rule: each scorer's steps are written out here once more, over surface-distance, and compared.
+
+The steps are those of challenges.md §1.2, §2.3 and §9; the masks are random, small and of every kind of emptiness.
+"""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from evaluator.protocol import load_named_protocol, load_protocol
+from evaluator.scoring import score_case
+from tests.evaluator import oracle_surface_distance
+from tests.evaluator.volume_files import save_nifti
+
+SPACING_MM = (0.8, 0.8, 2.5)
+SHAPE = (24, 22, 20)
+
+
+def random_maps(seed, values):
+    """A reference of blocks, some absent, and a prediction that shifts, drops, shrinks and invents them."""
+    generator = np.random.default_rng(seed)
+    reference, prediction = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
+    for value in values:
+        start = generator.integers(0, 14, 3)
+        size = generator.integers(1, 9, 3)
+        block = tuple(slice(a, a + b) for a, b in zip(start, size, strict=True))
+        if generator.random() < 0.8:
+            reference[block] = value
+        shift = generator.integers(-2, 3, 3)
+        moved = tuple(slice(max(0, a + s), max(0, a + s) + b) for a, b, s in zip(start, size, shift, strict=True))
+        if generator.random() < 0.8:
+            prediction[moved] = value
+    return reference, prediction
+
+
+def scored(protocol, reference, prediction, tmp_path):
+    files = {
+        name: save_nifti(tmp_path / f"{name}.nii.gz", array, spacing_mm=SPACING_MM)
+        for name, array in (("reference", reference), ("segmentation", prediction))
+    }
+    result = score_case(
+        protocol=protocol,
+        case_id="c",
+        references={"reference": files["reference"]},
+        predictions={"segmentation": files["segmentation"]},
+    )
+    return {(row.label, row.metric): row.value for row in result.rows}
+
+
+def dice(reference, prediction):
+    total = int(reference.sum()) + int(prediction.sum())
+    return 2 * int((reference & prediction).sum()) / total if total else float("nan")
+
+
+def nsd(reference, prediction, tolerance_mm):
+    spacing = tuple(float(np.float32(value)) for value in SPACING_MM)
+    record = oracle_surface_distance.measure(reference, prediction, spacing)
+    return oracle_surface_distance.values(record, tolerance_mm=tolerance_mm)["nsd"]
+
+
+def flare22_steps(reference, prediction, *, tolerance_mm, is_cropped):
+    """FLARE22 §1.2, steps 1 to 7."""
+    if not reference.any() and not prediction.any():
+        return 1.0, 1.0
+    if not reference.any() or not prediction.any():
+        return 0.0, 0.0
+    if is_cropped:
+        slices = np.flatnonzero(reference.any(axis=(0, 1)))
+        reference, prediction = (mask[:, :, slices[0] : slices[-1]] for mask in (reference, prediction))
+        if not reference.size:
+            return 0.0, 0.0  # the published script crashes here; ours scores a missed structure
+    overlap = dice(reference, prediction)
+    return round(overlap, 4), round(nsd(reference, prediction, tolerance_mm), 4) if overlap >= 0.2 else 0.0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_flare22_scores_as_its_published_steps_do(seed, tmp_path):
+    protocol = load_named_protocol("flare22")
+    reference, prediction = random_maps(seed, range(1, 14))
+    found = scored(protocol, reference, prediction, tmp_path)
+    for label in protocol.labels:
+        expected = flare22_steps(
+            reference == label.values[0],
+            prediction == label.values[0],
+            tolerance_mm=label.tolerance_mm,
+            is_cropped=label.z_crop == "exclusive",
+        )
+        assert (found[label.name, "dice"], found[label.name, "nsd"]) == pytest.approx(expected, abs=1e-9), label.name
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_kits23_scores_its_nested_regions_as_published(seed, tmp_path):
+    protocol = load_named_protocol("kits23")
+    reference, prediction = random_maps(seed, (1, 2, 3))
+    found = scored(protocol, reference, prediction, tmp_path)
+    regions = {
+        "kidney_and_mass": ((1, 2, 3), 1.0330772532390826),
+        "mass": ((2, 3), 1.1328796488598762),
+        "tumor": ((2,), 1.1498198361434828),
+    }
+    for name, (values, tolerance_mm) in regions.items():
+        ours, theirs = np.isin(reference, values), np.isin(prediction, values)
+        if ours.any() and theirs.any():
+            expected = (dice(ours, theirs), nsd(ours, theirs, tolerance_mm))
+        else:
+            expected = (1.0, 1.0) if not ours.any() and not theirs.any() else (0.0, 0.0)
+        assert (found[name, "dice"], found[name, "nsd"]) == pytest.approx(expected, abs=1e-9), name
+
+
+def test_touchstone_leaves_an_absent_organ_undefined_and_a_missed_one_at_zero(tmp_path):
+    protocol = load_named_protocol("touchstone")
+    reference, prediction = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
+    reference[2:6, 2:6, 2:6] = 1
+    prediction[10:12, 10:12, 10:12] = 2
+    found = scored(protocol, reference, prediction, tmp_path)
+    assert found["aorta", "dice"] == 0.0
+    assert found["gall_bladder", "dice"] is None
+    assert found["liver", "dice"] is None
+
+
+def test_segrap_masks_come_as_four_dimensional_metaimages(tmp_path):
+    """`JoinSeries` of one mask per structure, written compressed, as the organisers' own example does it; structures overlap."""
+    generator = np.random.default_rng(3)
+    masks = {side: (generator.random((3, 7, 8, 9)) < 0.4).astype(np.uint8) for side in ("reference", "prediction")}
+    paths = {}
+    for side, channels in masks.items():
+        images = [sitk.GetImageFromArray(channel) for channel in channels]
+        for image in images:
+            image.SetSpacing((0.5, 0.5, 3.0))
+        paths[side] = tmp_path / f"{side}.mha"
+        sitk.WriteImage(sitk.JoinSeries(images), str(paths[side]), True)
+    protocol = load_protocol({
+        "protocol": 1,
+        "name": "three-of-segrap",
+        "preset": "segrap23",
+        "labels": {f"organ{index}": {"channel": index, "tolerance_mm": 1} for index in range(3)},
+        "outputs": [{"name": "segmentation", "kind": "multichannel", "file": "image.mha"}],
+        "metrics": [{"name": "dice"}, {"name": "nsd"}],
+    })  # fmt: skip
+    result = score_case(
+        protocol=protocol,
+        case_id="c",
+        references={"reference": paths["reference"]},
+        predictions={"segmentation": paths["prediction"]},
+    )
+    for index in range(3):
+        ours, theirs = (masks[side][index].astype(bool) for side in ("reference", "prediction"))
+        record = oracle_surface_distance.measure(ours.T, theirs.T, (0.5, 0.5, 3.0))
+        expected = {
+            "dice": round(dice(ours, theirs), 4),
+            "nsd": round(oracle_surface_distance.values(record, tolerance_mm=1.0)["nsd"], 4),
+        }
+        found = {row.metric: row.value for row in result.rows if row.label == f"organ{index}"}
+        assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_four_dimensional_file_with_too_few_channels_is_refused(tmp_path):
+    protocol = load_named_protocol("segrap23")
+    empty = [sitk.Image(4, 4, 4, sitk.sitkUInt8) for _ in range(44)]
+    sitk.WriteImage(sitk.JoinSeries(empty), str(tmp_path / "p.mha"))
+    sitk.WriteImage(sitk.JoinSeries([*empty, empty[0]]), str(tmp_path / "r.mha"))
+    result = score_case(
+        protocol=protocol,
+        case_id="c",
+        references={"reference": tmp_path / "r.mha"},
+        predictions={"segmentation": tmp_path / "p.mha"},
+    )
+    assert {row.reason for row in result.rows} == {"output_invalid:shape_mismatch"}
