@@ -26,6 +26,7 @@ from assay.runs.models import CaseRun
 from assay.workflow import flow
 from evaluator import __version__ as evaluator_version
 from evaluator.protocol import Protocol
+from evaluator.reference_cache import ReferenceCache
 from evaluator.scoring import score_case, summarise
 
 log = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
     stored = set(evaluation.case_scores.values_list("case_id", flat=True))
     scratch_root = Path(settings.SCRATCH_ROOT)
     scratch_root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kept_references = ReferenceCache(scratch_root / "references")
     for case in evaluation.testset.cases.all():
         if case.pk in stored:
             continue
@@ -121,6 +123,7 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
                 predictions=prepared.predictions,
                 failure=prepared.failure,
                 telemetry=specs.telemetry_of(case_run),
+                kept_references=kept_references,
             )
         scores = [row.to_json() for row in result.rows]
         services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)
