@@ -1,0 +1,151 @@
+"""`python -m evaluator.bench [--rounds N] [--cases abd,hn,feta] [--quick] [--write]`: print every figure the README quotes.
+
+`--write` puts the tables between the markers in `evaluator/README.md`. Contenders that are not installed are left out, and
+the output says so.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from evaluator.bench.cases import CASES, Pair, adversarial
+from evaluator.bench.contenders import largest_differences
+from evaluator.bench.race import Entry, paired_ratio, race
+from evaluator.bench.throughput import measure_throughput
+from evaluator.kernel.library import describe
+
+README = Path(__file__).parents[1] / "README.md"
+MARKERS = "<!-- bench: begin -->", "<!-- bench: end -->"
+OURS = (
+    "assay",
+    "assay, one thread",
+    "assay, kept reference",
+    "assay, kernel alone",
+    "assay, untrusted output",
+)
+OTHERS = ("surface-distance", "exacta")
+
+
+def main() -> int:
+    options = _options()
+    lines = [_host(), ""]
+    with tempfile.TemporaryDirectory() as scratch:
+        pairs = {name: CASES[name]() for name in options.cases}
+        files = {name: pair.write(Path(scratch) / name) for name, pair in pairs.items()}
+        lines += _main_table(pairs, files, rounds=options.rounds)
+        if "abd" in pairs and not options.quick:
+            lines += ["", *_adversarial_table(pairs["abd"], Path(scratch), rounds=max(1, options.rounds // 3))]
+        throughput = measure_throughput(files, pairs, folder=Path(scratch) / "many", count=options.throughput_cases)
+        lines += ["", throughput, f"`import evaluator`: {_import_seconds() * 1e3:.0f} ms.", _host()]
+    text = "\n".join(lines)
+    sys.stdout.write(f"{text}\n")
+    if options.write:
+        _write(text)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m evaluator.bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="turns every contender takes (default 7)")
+    parser.add_argument("--cases", type=lambda text: text.split(","), default=list(CASES), help="default: all")
+    parser.add_argument(
+        "--quick", action="store_true", help="three rounds, few cases side by side, nothing adversarial"
+    )
+    parser.add_argument("--write", action="store_true", help="keep the tables in evaluator/README.md")
+    options = parser.parse_args()
+    options.rounds = min(options.rounds, 3) if options.quick else options.rounds
+    options.throughput_cases = 30 if options.quick else 200
+    return options
+
+
+def _main_table(pairs: dict[str, Pair], files: dict[str, tuple[Path, Path]], *, rounds: int) -> list[str]:
+    lines = [
+        "| case | contender | wall, ms | processor, ms | peak, MB | × surface-distance | × exacta | max ΔDice, ΔNSD, ΔHD95 mm |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    missing: set[str] = set()
+    for case, pair in pairs.items():
+        found = race((*OURS, *OTHERS), files[case], labels=len(pair.labels), rounds=rounds)
+        missing |= set(OTHERS) - set(found)
+        lines += [_row(case, entry, found) for entry in found.values()]
+    return lines + [f"\n{name} is not installed here: left out." for name in sorted(missing)]
+
+
+def _row(case: str, entry: Entry, found: dict[str, Entry]) -> str:
+    ratios = [_times_faster(found.get(other), entry) for other in OTHERS]
+    differences = ""
+    if entry.name != "surface-distance" and entry.scores and "surface-distance" in found:
+        differences = _differences(entry, found["surface-distance"])
+    return (
+        f"| {case} | {entry.name} | {entry.seconds * 1e3:.1f} | {entry.cpu_seconds * 1e3:.1f} "
+        f"| {entry.peak_bytes / 1e6:.0f} | {' | '.join(ratios)} | {differences} |"
+    )
+
+
+def _times_faster(other: Entry | None, entry: Entry) -> str:
+    """The median of paired runs and the extremes; nothing where a contender would be compared with itself."""
+    if other is None or entry.name in OTHERS:
+        return ""
+    ratio = paired_ratio(other, entry)
+    return f"**{ratio.median:.0f}** ({ratio.low:.0f}–{ratio.high:.0f})"
+
+
+def _differences(ours: Entry, theirs: Entry) -> str:
+    worst = largest_differences(ours.scores, theirs.scores)
+    return ", ".join(f"{value:.0e}" if value else "0" for value in worst)
+
+
+def _adversarial_table(pair: Pair, scratch: Path, *, rounds: int) -> list[str]:
+    lines = ["| adversarial pair | assay, ms | surface-distance, ms | faster by | max ΔDice, ΔNSD, ΔHD95 mm |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for name, hostile in adversarial(pair).items():
+        files = hostile.write(scratch / name.replace(" ", "-"))
+        found = race(("assay", "surface-distance"), files, labels=len(hostile.labels), rounds=rounds)
+        ours, theirs = found["assay"], found["surface-distance"]
+        lines.append(
+            f"| {name} | {ours.seconds * 1e3:.1f} | {theirs.seconds * 1e3:.0f} "
+            f"| {paired_ratio(theirs, ours).median:.0f}× | {_differences(ours, theirs)} |"
+        )
+    return lines
+
+
+def _host() -> str:
+    load = os.getloadavg()[0]
+    return (
+        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, load {load:.1f}, Python {platform.python_version()}; "
+        f"{describe().removeprefix('evaluator: ')}."
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def _import_seconds() -> float:
+    """Of a fresh interpreter with the import, less one without: the best of five."""
+
+    def seconds(program: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", program], check=True)
+        return time.perf_counter() - start
+
+    return min(seconds("import evaluator") for _ in range(5)) - min(seconds("") for _ in range(5))
+
+
+def _write(text: str) -> None:
+    page = README.read_text()
+    before, rest = page.split(MARKERS[0])
+    after = rest.split(MARKERS[1])[1]
+    README.write_text(f"{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""One contender in a process of its own: it warms up, then runs whenever it is told to and answers how long that took.
+
+    python -m evaluator.bench.worker NAME REFERENCE PREDICTION LABEL_COUNT
+
+One line of JSON per answer: {"seconds", "cpu_seconds", "peak_bytes"}, and the scores in the first.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from evaluator.bench.contenders import CONTENDERS
+
+
+def main() -> int:
+    name, reference, prediction, count = sys.argv[1:]
+    try:
+        contender = CONTENDERS[name]()
+    except ImportError as missing:
+        _answer({"missing": str(missing)})
+        return 0
+    labels = tuple(range(1, int(count) + 1))
+    paths = Path(reference), Path(prediction)
+    scores = contender(*paths, labels)
+    _answer({"scores": {str(label): values for label, values in scores.items()}, "peak_bytes": _peak_bytes()})
+    for _ in sys.stdin:
+        start, cpu_start = time.perf_counter(), time.process_time()
+        contender(*paths, labels)
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        _answer({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": _peak_bytes()})
+    return 0
+
+
+def _peak_bytes() -> int:
+    """Of this process since it began; what getrusage says starts with the memory of the process that forked it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def _answer(record: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
