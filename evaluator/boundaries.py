@@ -10,7 +10,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.backends.reference import nearest_distances
+from evaluator.backends import nearest_distances
 from evaluator.components import Mask
 from evaluator.surface import DirectedDistances, SurfaceDistances
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.backends.reference import nearest_distances, surface_elements
+from evaluator.backends import nearest_distances
+from evaluator.backends.reference import surface_elements
 from evaluator.errors import UnavailableBackend
 from evaluator.pairing import CaseFiles
 from evaluator.protocol import LabelSpec, Protocol

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluator.backends import cpu
 from evaluator.backends import reference as oracle
@@ -33,6 +34,7 @@ __all__ = [
     "available_backends",
     "measure_files",
     "measure_pair",
+    "nearest_distances",
 ]
 
 BACKENDS = ("auto", "cpu", "numpy")
@@ -117,6 +119,18 @@ def measure_files(
         backend=backend,
         threads=threads,
     )
+
+
+def nearest_distances(
+    *, sources: NDArray[np.int64], targets: NDArray[np.int64], spacing_mm: tuple[float, ...]
+) -> NDArray[np.float64]:
+    """Distance in mm from every source point to the nearest target point, both as rows of indices; infinite without targets."""
+    if cpu.is_available() and len(sources) and len(targets):
+        try:
+            return cpu.nearest_distances(sources=sources, targets=targets, spacing_mm=spacing_mm)
+        except KernelError:
+            pass  # points further apart than its records count
+    return oracle.nearest_distances(sources=sources, targets=targets, spacing_mm=spacing_mm)
 
 
 def _choose(backend: str) -> str:

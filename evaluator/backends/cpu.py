@@ -6,15 +6,19 @@ The work is done in C, see `evaluator/kernel/kernel.h`; here volumes are describ
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluator.backends.records import LabelArray, LabelMeasurements, LabelValues, PairMeasurements
 from evaluator.backends.stored import StoredVolume
 from evaluator.kernel.labels import LabelTable, label_tables
-from evaluator.kernel.library import CScan, address, kernel, load_kernel, raise_unless_ok
+from evaluator.kernel.library import CScan, KernelError, Status, address, kernel, load_kernel, raise_unless_ok
 from evaluator.kernel.scans import AxisOrder, ScannedVolume, array_source, element_counts, scan_volumes, thread_count
 from evaluator.overlap import Overlap
 from evaluator.reference_cache import ReferenceCache
 from evaluator.surface import DirectedDistances, SurfaceDistances, element_areas
+
+COORDINATE_BITS = 18
+LARGEST_EXTENT = 2**COORDINATE_BITS - 2
 
 
 def is_available() -> bool:
@@ -74,6 +78,42 @@ def measure_stored(
                 threads=threads,
             )
     return PairMeasurements(labels=tuple(measured), backend="cpu")
+
+
+def nearest_distances(
+    *, sources: NDArray[np.int64], targets: NDArray[np.int64], spacing_mm: tuple[float, ...]
+) -> NDArray[np.float64]:
+    """Distance in mm from every source point to the nearest target point; there are some of both."""
+    axes = AxisOrder(fastest_first=tuple(reversed(range(len(spacing_mm)))))
+    origin = np.minimum(sources.min(axis=0), targets.min(axis=0))
+    shape = np.maximum(sources.max(axis=0), targets.max(axis=0)) - origin + 1
+    if shape.max() > LARGEST_EXTENT:
+        raise KernelError(Status.TOO_LARGE)
+    extent = np.array([*shape[::-1], 1][:3], np.uint32)
+    order = np.argsort(sources[:, 0], kind="stable")
+    packed = [_pack(points - origin) for points in (sources[order], targets[np.argsort(targets[:, 0])])]
+    found = np.empty(len(sources))
+    status = kernel().assay_nearest(
+        address(packed[0]),
+        packed[0].size,
+        address(packed[1]),
+        packed[1].size,
+        address(extent),
+        axes.metric(spacing_mm),
+        address(found),
+    )
+    raise_unless_ok(status)
+    distances_mm = np.empty_like(found)
+    distances_mm[order] = found
+    return distances_mm
+
+
+def _pack(points: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Rows of indices as the kernel's elements, the last index along x."""
+    packed = np.zeros(len(points), np.int64)
+    for place, axis in enumerate(reversed(range(points.shape[1]))):
+        packed |= points[:, axis] << (COORDINATE_BITS * place)
+    return packed.astype(np.uint64)
 
 
 def measure_scans(

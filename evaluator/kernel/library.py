@@ -113,6 +113,10 @@ _DOORS: dict[str, tuple[Any, Sequence[Any]]] = {
         c_uint32,
         [POINTER(CScan), POINTER(CScan), POINTER(CMetric), c_void_p, c_uint32, *[c_void_p] * 4],
     ),
+    "assay_nearest": (
+        c_uint32,
+        [c_void_p, c_uint64, c_void_p, c_uint64, c_void_p, POINTER(CMetric), c_void_p],
+    ),
     "assay_sum_areas": (None, [c_void_p, c_void_p, c_uint64, c_void_p, c_double, POINTER(c_double)]),
     "assay_percentile": (c_int32, [c_void_p, c_void_p, c_uint64, c_void_p, c_double, POINTER(c_double)]),
 }

@@ -207,6 +207,20 @@ DOOR assay_status assay_measure_distances(const assay_scan *first, const assay_s
     return status;
 }
 
+/* Distance from every source to the nearest target, both packed as elements and ordered by z. */
+DOOR assay_status assay_nearest(const assay_element *sources, uint64_t source_count, const assay_element *targets,
+                                uint64_t target_count, const uint32_t *shape, const assay_metric *metric, double *distances_mm) {
+    const assay_elements from = {(assay_element *)sources, source_count, source_count};
+    const assay_elements to = {(assay_element *)targets, target_count, target_count};
+    distance_workspace workspace = {0};
+    distance_plan *plan = NULL;
+    assay_status status = plan_distances(shape, metric, &plan);
+    if (!status) status = measure_distances(plan, &from, &to, &workspace, distances_mm);
+    free_workspace(&workspace);
+    free_plan(plan);
+    return status;
+}
+
 /* ---- reading metrics off distances --------------------------------------------------------------------------------- */
 
 enum { SUM_BLOCK = 512, BINS = 256, FEW = 256 };

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from evaluator import distance
-from evaluator.backends import LabelValues, PairMeasurements, measure_pair
+from evaluator.backends import LabelValues, PairMeasurements, cpu, measure_pair
+from evaluator.backends import reference as oracle
 from evaluator.kernel import reductions
 from evaluator.kernel.library import describe, load_kernel
 from evaluator.surface import DirectedDistances, element_areas
@@ -164,3 +165,14 @@ def test_sums_of_areas_are_those_of_numpy():
     assert sums.total == pytest.approx(math.fsum(directed.areas), rel=1e-13)
     assert sums.within == pytest.approx(math.fsum(directed.areas[directed.distances_mm <= 1.5]), rel=1e-13)
     assert sums.weighted == pytest.approx(math.fsum(directed.areas * directed.distances_mm), rel=1e-13)
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_points_in_any_order_find_their_nearest_points(axes):
+    generator = np.random.default_rng(8)
+    spacing_mm = (0.9, 0.31, 2.7)[:axes]
+    for count, size in ((1, 5), (400, 12), (3000, 90)):
+        sources, targets = generator.integers(-size, size, (2, count, axes))
+        found = cpu.nearest_distances(sources=sources, targets=targets, spacing_mm=spacing_mm)
+        expected = oracle.nearest_distances(sources=sources, targets=targets, spacing_mm=spacing_mm)
+        assert np.array_equal(found, expected)
