@@ -159,6 +159,9 @@ def _draw_table(panel: Any, protocol: Protocol, result: CaseResult) -> None:
     )
     table.auto_set_font_size(False)
     table.set_fontsize(8)
+    order = [label.name for label in sorted(protocol.labels, key=lambda label: label.channel or 0)]
+    for number, (label, _) in enumerate(shown, start=1):
+        table[number, -1].get_text().set_color(_COLOURS[order.index(label) % len(_COLOURS)])
 
 
 def _new_figure() -> Any:

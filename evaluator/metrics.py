@@ -11,14 +11,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
-from evaluator import classification, distance, overlap, topology
-from evaluator.backends import measure_pair
-from evaluator.label_pair import LabelPair
-from evaluator.lesions import Lesion, LesionMatch, LesionRules
-from evaluator.overlap import Overlap
-from evaluator.surface import DirectedDistances, SurfaceDistances
+from evaluator import classification, formulas, overlap
+from evaluator.formulas import Compute
 
 
 class Scope(StrEnum):
@@ -43,8 +37,6 @@ class Direction(StrEnum):
     NONE = ""
 
 
-Options = Mapping[str, Any]
-Compute = Callable[[LabelPair, Options], float]
 OverCases = Callable[[Sequence[float], Sequence[float | None]], float | None]
 
 
@@ -117,132 +109,14 @@ class Metric:
         return "diagonal" if bound is None and self.unit == "mm" else bound
 
 
-TOLERANT_SLACK_MM = 1e-4
-"""What the tie rule `tolerant` forgives: more than float32 rounding of a header's spacing, far less than a voxel."""
 _SURFACE = Option(default="surfels", choices=("surfels", "voxels6", "voxels26"))
 _COMBINE = Option(default="larger", choices=("larger", "pooled", "mean"))
-
-
-def _nsd(pair: LabelPair, options: Options) -> float:
-    if overlap.dice(pair.overlap) < options["min_dice"]:
-        return 0.0
-    tolerance_mm = pair.tolerance_mm if options["tolerance_mm"] is None else options["tolerance_mm"]
-    slack_mm = TOLERANT_SLACK_MM if options["tie_rule"] == "tolerant" else 0.0
-    surface = pair.distances(options["surface"])
-    return distance.normalised_surface_dice(surface, tolerance_mm=float(tolerance_mm or 0.0) + slack_mm)
-
-
-def _percentile_distance(surface: SurfaceDistances, *, percent: float, options: Options) -> float:
-    """A percentile of the distances, larger of the two directions, their mean, or of both pooled."""
-    directions = (surface.reference_to_prediction, surface.prediction_to_reference)
-    if options["combine"] == "pooled":
-        pooled = DirectedDistances(
-            np.concatenate([side.distances_mm for side in directions]),
-            np.concatenate([side.codes for side in directions]),
-            directions[0].area_of_code,
-        )
-        return _directed_percentile(pooled, percent=percent, options=options)
-    values = [_directed_percentile(side, percent=percent, options=options) for side in directions]
-    return max(values) if options["combine"] == "larger" else sum(values) / 2
-
-
-def _directed_percentile(side: DirectedDistances, *, percent: float, options: Options) -> float:
-    """By area without interpolation for surface elements; by NumPy's linear rule for boundary voxels, which weigh the same."""
-    if options["surface"] == "surfels":
-        return distance.directed_percentile(side, percent=percent)
-    return float(np.percentile(side.distances_mm, percent)) if not side.is_empty else math.inf
-
-
-def _hd95(pair: LabelPair, options: Options) -> float:
-    return _percentile_distance(pair.distances(options["surface"]), percent=95.0, options=options)
-
-
-def _hd_percentile(pair: LabelPair, options: Options) -> float:
-    percent = float(options["percentile"])
-    return _percentile_distance(pair.distances(options["surface"]), percent=percent, options=options)
-
-
-def _hd(pair: LabelPair, options: Options) -> float:
-    return distance.hausdorff_distance(pair.distances(options["surface"]))
-
-
-def _assd(pair: LabelPair, options: Options) -> float:
-    surface = pair.distances(options["surface"])
-    if options["combine"] == "pooled":
-        return distance.average_symmetric_surface_distance(surface)
-    values = distance.mean_distances(surface)
-    return max(values) if options["combine"] == "larger" else sum(values) / 2
-
-
-def _mean_distance(side: int) -> Compute:
-    return lambda pair, options: distance.mean_distances(pair.distances(options["surface"]))[side]
-
-
-def _of_overlap(function: Callable[[Overlap], float]) -> Compute:
-    return lambda pair, _options: function(pair.overlap)
-
-
-def _volume_difference_ml(pair: LabelPair, _options: Options) -> float:
-    voxels = abs(pair.overlap.prediction_voxels - pair.overlap.reference_voxels)
-    return voxels * pair.voxel_mm3 / 1000.0
-
-
-def _euler_difference(pair: LabelPair, _options: Options) -> float:
-    reference, prediction = pair.masks()
-    return abs(topology.euler_number(prediction) - topology.euler_number(reference))
-
-
-def _betti_difference(kind: str) -> Compute:
-    def compute(pair: LabelPair, _options: Options) -> float:
-        reference, prediction = pair.masks()
-        ours, theirs = topology.betti_numbers(reference), topology.betti_numbers(prediction)
-        return float(abs(getattr(theirs, kind) - getattr(ours, kind)))
-
-    return compute
-
-
 _LESION_OPTIONS = {
     "neighbourhood": Option(default=26, choices=(6, 18, 26)),
     "dilation": Option(default=3, low=0, high=50),
     "dilation_neighbourhood": Option(default=18, choices=(6, 18, 26)),
     "volume_threshold_mm3": Option(default=50.0, low=0.0),
 }
-
-
-def _lesion_match(pair: LabelPair, options: Options) -> LesionMatch:
-    return pair.lesions(LesionRules(**{key: options[key] for key in _LESION_OPTIONS}))
-
-
-def _lesion_dice(pair: LabelPair, options: Options) -> float:
-    return _lesion_match(pair, options).mean_over_lesions(_dice_of_lesion, worst=0.0, nothing=1.0)
-
-
-def _dice_of_lesion(lesion: Lesion) -> float:
-    shared = int(np.count_nonzero(lesion.reference & lesion.prediction))
-    return 2 * shared / (int(np.count_nonzero(lesion.reference)) + int(np.count_nonzero(lesion.prediction)))
-
-
-def _lesion_hd95(pair: LabelPair, options: Options) -> float:
-    def hd95(lesion: Lesion) -> float:
-        measured = measure_pair(
-            reference=lesion.reference, prediction=lesion.prediction, spacing_mm=pair.spacing_mm, labels=[(1,)]
-        )
-        return distance.percentile_distance(measured.labels[0].surface, percent=95.0)
-
-    return _lesion_match(pair, options).mean_over_lesions(hd95, worst=float(options["penalty_mm"]), nothing=0.0)
-
-
-def _f1(match: LesionMatch) -> float:
-    denominator = 2 * match.true_positives + match.false_positives + match.false_negatives
-    return 2 * match.true_positives / denominator if denominator else 1.0
-
-
-def _lesion_count(kind: str) -> Compute:
-    return lambda pair, options: float(getattr(_lesion_match(pair, options), kind))
-
-
-def _f1_at_iou(pair: LabelPair, options: Options) -> float:
-    return _f1(pair.components(neighbourhood=options["neighbourhood"], iou=float(options["iou"])))
 
 
 _DEEPMIND = "Nikolov et al. 2021, google-deepmind/surface-distance"
@@ -301,25 +175,25 @@ def _usage(name: str, title: str, unit: str, definition: str, **options: Option)
 
 
 _METRICS = (
-    _ratio("dice", "Dice", "2|R∩P| / (|R| + |P|)", "Dice 1945", _of_overlap(overlap.dice)),
-    _ratio("iou", "IoU", "|R∩P| / |R∪P|", "Jaccard 1912", _of_overlap(overlap.intersection_over_union)),
-    _ratio("precision", "Precision", "|R∩P| / |P|", _TAHA, _of_overlap(overlap.precision)),
-    _ratio("recall", "Recall", "|R∩P| / |R|", _TAHA, _of_overlap(overlap.recall)),
+    _ratio("dice", "Dice", "2|R∩P| / (|R| + |P|)", "Dice 1945", formulas.of_overlap(overlap.dice)),
+    _ratio("iou", "IoU", "|R∩P| / |R∪P|", "Jaccard 1912", formulas.of_overlap(overlap.intersection_over_union)),
+    _ratio("precision", "Precision", "|R∩P| / |P|", _TAHA, formulas.of_overlap(overlap.precision)),
+    _ratio("recall", "Recall", "|R∩P| / |R|", _TAHA, formulas.of_overlap(overlap.recall)),
     _ratio(
         "volume_similarity", "Volume similarity", "1 − ||R| − |P|| / (|R| + |P|)", _TAHA,
-        _of_overlap(overlap.volume_similarity),
+        formulas.of_overlap(overlap.volume_similarity),
     ),
     _difference(
-        "volume_difference", "Volume difference", "ml", "||P| − |R|| in millilitres", "autoPET", _volume_difference_ml
+        "volume_difference", "Volume difference", "ml", "||P| − |R|| in millilitres", "autoPET", formulas.volume_difference_ml
     ),
     Metric(
         name="relative_volume_difference", title="Relative volume difference", unit="", direction=Direction.NONE,
         lower=-1.0, upper=None, definition="(|P| − |R|) / |R|", source="Heimann et al. 2009",
-        compute=_of_overlap(overlap.relative_volume_difference),
+        compute=formulas.of_overlap(overlap.relative_volume_difference),
     ),
     _ratio(
         "nsd", "NSD", "share of both surfaces, by area, within the tolerance of the other; 0 when Dice < min_dice",
-        _DEEPMIND, _nsd, needs_tolerance=True,
+        _DEEPMIND, formulas.nsd, needs_tolerance=True,
         options={
             "tolerance_mm": Option(default=None, low=0.0),
             "tie_rule": Option(default="reference", choices=("reference", "tolerant")),
@@ -327,73 +201,73 @@ _METRICS = (
             "surface": _SURFACE,
         },
     ),
-    _distance("hd", "HD", "largest distance between the surfaces, both ways", _hd),
-    _distance("hd95", "HD95", "95th percentile of the distances by area, the larger of both ways", _hd95, combine=_COMBINE),
+    _distance("hd", "HD", "largest distance between the surfaces, both ways", formulas.hd),
+    _distance("hd95", "HD95", "95th percentile of the distances by area, the larger of both ways", formulas.hd95, combine=_COMBINE),
     _distance(
         "hd_percentile", "HD percentile", "a percentile of the distances by area, the larger of both ways",
-        _hd_percentile, combine=_COMBINE, percentile=Option(default=95.0, low=0.0, high=100.0),
+        formulas.hd_percentile, combine=_COMBINE, percentile=Option(default=95.0, low=0.0, high=100.0),
     ),
     _distance(
-        "assd", "ASSD", "mean distance over both surfaces, by area", _assd,
+        "assd", "ASSD", "mean distance over both surfaces, by area", formulas.assd,
         combine=Option(default="pooled", choices=("pooled", "mean", "larger")),
     ),
     _distance(
         "mean_distance_to_prediction", "Mean distance to prediction",
-        "mean distance from the reference's surface to the prediction's, by area", _mean_distance(0),
+        "mean distance from the reference's surface to the prediction's, by area", formulas.mean_distance(0),
     ),
     _distance(
         "mean_distance_to_reference", "Mean distance to reference",
-        "mean distance from the prediction's surface to the reference's, by area", _mean_distance(1),
+        "mean distance from the prediction's surface to the reference's, by area", formulas.mean_distance(1),
     ),
     _difference(
         "euler_difference", "Euler number difference", "", "|χ(P) − χ(R)|, voxels as closed cubes", "FeTA 2024",
-        _euler_difference,
+        formulas.euler_difference,
     ),
     _difference(
         "betti0_difference", "Component difference", "", "difference of the numbers of components", "FeTA 2024",
-        _betti_difference("components"),
+        formulas.betti_difference("components"),
     ),
     _difference(
         "betti1_difference", "Tunnel difference", "", "difference of the numbers of tunnels", "FeTA 2024",
-        _betti_difference("tunnels"),
+        formulas.betti_difference("tunnels"),
     ),
     _difference(
         "betti2_difference", "Cavity difference", "", "difference of the numbers of cavities", "FeTA 2024",
-        _betti_difference("cavities"),
+        formulas.betti_difference("cavities"),
     ),
     _ratio(
         "lesion_dice", "Lesion-wise Dice", "mean Dice of reference lesions; 0 for each missed or false one", _BRATS,
-        _lesion_dice, options=_LESION_OPTIONS, is_total=True,
+        formulas.lesion_dice, options=_LESION_OPTIONS, is_total=True,
     ),
     Metric(
         name="lesion_hd95", title="Lesion-wise HD95", unit="mm", direction=Direction.MIN, lower=0.0, upper=None,
         definition="mean HD95 of reference lesions; the penalty for each missed or false one", source=_BRATS,
-        compute=_lesion_hd95, options=_LESION_OPTIONS | {"penalty_mm": Option(default=374.0, low=0.0)}, is_total=True,
+        compute=formulas.lesion_hd95, options=_LESION_OPTIONS | {"penalty_mm": Option(default=374.0, low=0.0)}, is_total=True,
     ),
     _ratio(
         "lesion_f1", "Lesion F1", "2TP / (2TP + FP + FN) over lesions", _BRATS,
-        lambda pair, options: _f1(_lesion_match(pair, options)), options=_LESION_OPTIONS, is_total=True,
+        formulas.lesion_f1, options=_LESION_OPTIONS, is_total=True,
     ),
     _ratio(
         "f1_at_iou", "F1@IoU", "2TP / (2TP + FP + FN) over components matched one to one where IoU > iou",
-        "NeurIPS 2022 CellSeg, HECKTOR", _f1_at_iou,
+        "NeurIPS 2022 CellSeg, HECKTOR", formulas.f1_at_iou,
         is_total=True,
         options={"neighbourhood": _LESION_OPTIONS["neighbourhood"], "iou": Option(default=0.5, low=0.0, high=1.0)},
     ),
-    _count("reference_voxels", "Reference voxels", "voxels", "|R|", _of_overlap(lambda o: o.reference_voxels)),
-    _count("prediction_voxels", "Prediction voxels", "voxels", "|P|", _of_overlap(lambda o: o.prediction_voxels)),
-    _count("intersection_voxels", "Common voxels", "voxels", "|R∩P|", _of_overlap(lambda o: o.intersection_voxels)),
+    _count("reference_voxels", "Reference voxels", "voxels", "|R|", formulas.of_overlap(lambda o: o.reference_voxels)),
+    _count("prediction_voxels", "Prediction voxels", "voxels", "|P|", formulas.of_overlap(lambda o: o.prediction_voxels)),
+    _count("intersection_voxels", "Common voxels", "voxels", "|R∩P|", formulas.of_overlap(lambda o: o.intersection_voxels)),
     _count(
         "lesion_true_positives", "Lesions found", "lesions", "reference lesions that were found",
-        _lesion_count("true_positives"), options=_LESION_OPTIONS,
+        formulas.lesion_count("true_positives"), options=_LESION_OPTIONS,
     ),
     _count(
         "lesion_false_positives", "False lesions", "lesions", "predicted components that belong to no lesion",
-        _lesion_count("false_positives"), options=_LESION_OPTIONS,
+        formulas.lesion_count("false_positives"), options=_LESION_OPTIONS,
     ),
     _count(
         "lesion_false_negatives", "Lesions missed", "lesions", "reference lesions that were missed",
-        _lesion_count("false_negatives"), options=_LESION_OPTIONS,
+        formulas.lesion_count("false_negatives"), options=_LESION_OPTIONS,
     ),
     _ratio(
         "pooled_dice", "Pooled Dice", "2 Σ|R∩P| / Σ(|R| + |P|) over cases", "HECKTOR 2022 (DSCagg)", None,

@@ -7,8 +7,9 @@ not the scorer; a reference that cannot be read is the organizer's fault and sto
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,20 +55,15 @@ def score_case(
     if protocol.output.kind is OutputKind.TABLE:
         raise EvaluatorError("this protocol scores a table; use `score_table`, which scores all its rows at once")
     grid = reference_grid(references)
-    failure = failure or (None if predictions else OUTPUT_MISSING)
-    measured: list[MeasuredLabel] = []
-    if failure is None and predictions:
-        try:
-            measured = measure_case(
-                protocol=protocol,
-                references=references,
-                predictions=predictions,
-                backend=backend,
-                threads=threads,
-                kept_references=kept_references,
-            )
-        except InvalidVolume as problem:
-            failure = f"{OUTPUT_INVALID}:{problem.reason}"
+    measure = partial(
+        measure_case,
+        protocol=protocol,
+        references=references,
+        backend=backend,
+        threads=threads,
+        kept_references=kept_references,
+    )
+    measured, failure = _measure_if_usable(measure, predictions, failure=failure)
     if failure is None:
         rows = list(score_labels(protocol=protocol, measured=measured, grid=grid))
     else:
@@ -77,6 +73,18 @@ def score_case(
     return CaseResult(
         case_id=case_id, rows=tuple(rows), backend=measured[0].backend if measured else "", failure=failure or ""
     )
+
+
+def _measure_if_usable(
+    measure: Callable[..., list[MeasuredLabel]], predictions: Mapping[str, Path] | None, *, failure: str | None
+) -> tuple[list[MeasuredLabel], str | None]:
+    """What was measured, or why nothing could be."""
+    if failure or not predictions:
+        return [], failure or OUTPUT_MISSING
+    try:
+        return measure(predictions=predictions), None
+    except InvalidVolume as problem:
+        return [], f"{OUTPUT_INVALID}:{problem.reason}"
 
 
 def score_labels(*, protocol: Protocol, measured: Sequence[MeasuredLabel], grid: Grid) -> Iterator[ScoreRow]:
