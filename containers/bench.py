@@ -81,10 +81,18 @@ def footprint(*, engine: DockerEngine, folder: Path) -> Footprint:
         volumes=len(engine.volumes_of(OWNER)),
         loop_devices=sum(str(folder) in line for line in loops.splitlines()),
         mounts=Path("/proc/mounts").read_text(encoding="utf-8").count(str(folder)),
-        cgroups=len(list(Path("/sys/fs/cgroup").glob("*/assay-*"))),
+        cgroups=sum(
+            is_abandoned(folder)
+            for folder in [*Path("/sys/fs/cgroup").glob("assay-*"), *Path("/sys/fs/cgroup").glob("*/assay-*")]
+        ),
         descriptors=len(list(Path("/proc/self/fd").iterdir())),
         resident_mib=round(resident_kib / 1024, 1),
     )
+
+
+def is_abandoned(cgroup: Path) -> bool:
+    """A parent cgroup without a container in it."""
+    return not any(child.is_dir() for child in cgroup.iterdir())
 
 
 def _run_case(*, engine: DockerEngine, image_id: str, folder: Path, number: int) -> None:

@@ -1,7 +1,5 @@
 """One contract, two engines: what the runner relies on holds for the scripted engine and for the real one alike."""
 
-from datetime import timedelta
-
 import pytest
 
 from containers.engine import OWNER_LABEL
@@ -79,8 +77,10 @@ def test_a_container_goes_from_created_to_running_to_ended(engine, create):
     after = ended(engine, container_id)
     assert after.exit_code == 7
     assert not after.is_out_of_memory
-    assert after.created_at <= after.started_at <= after.finished_at
-    assert timedelta(seconds=after.wall_seconds) == after.finished_at - after.started_at
+    assert after.created_at <= after.started_at
+    assert after.created_at <= after.finished_at
+    # a busy daemon may note the start of a very short run after its end
+    assert after.wall_seconds == max(0.0, (after.finished_at - after.started_at).total_seconds())
 
 
 def test_kill_ends_with_137_and_is_harmless_twice(engine, create):

@@ -1,18 +1,23 @@
 """The three places an output can lie in give the same verdicts, and a legacy image its writable working directory."""
 
 import dataclasses
+import io
 import subprocess
+import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from containers.errors import EngineRefused
 from containers.fake_engine import FakeEngine
-from containers.keeper import elf
+from containers.keeper import elf, fetch
 from containers.verdicts import Verdict
 from containers.workspace import OutputStore, folder_occupancy, remove_workspace, sweep, workspace
 
 pytestmark = pytest.mark.xdist_group("engine")
 
+MIB = 2**20
 WRITE = "open('/output/result.txt', 'w').write('a mask')"
 PROGRAMS = {
     "well_behaved": (WRITE, Verdict.OK, ""),
@@ -119,6 +124,72 @@ def test_the_keepers_program_is_an_executable_that_sleeps(tmp_path):
         process.wait(0.1)
     process.kill()
     assert process.wait() == -9
+
+
+class Archive(FakeEngine):
+    """An engine whose keeper holds what the test says, as a tar stream in small pieces."""
+
+    def __init__(self, *entries):
+        super().__init__()
+        self.entries = entries
+        self.sent = 0
+
+    def read_archive(self, container_id, path):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for name, kind, content in self.entries:
+                entry = tarfile.TarInfo(f"run-output/{name}")
+                entry.type, entry.size = kind, len(content)
+                entry.linkname = "/etc/passwd"
+                tar.addfile(entry, io.BytesIO(content))
+        for at in range(0, len(buffer.getvalue()), 1000):
+            self.sent += 1000
+            yield buffer.getvalue()[at : at + 1000]
+
+
+@pytest.fixture
+def fetch_into(tmp_path):
+    destination = tmp_path / "fetched"
+    destination.mkdir()
+
+    def go(engine, *, limit_bytes=MIB):
+        complete = fetch(
+            engine=engine, container_id="k", volume="run-output", destination=destination, limit_bytes=limit_bytes
+        )
+        return complete, destination
+
+    return go
+
+
+def test_what_a_keeper_holds_is_recreated_as_what_it_is_and_links_point_nowhere(fetch_into):
+    engine = Archive(
+        ("", tarfile.DIRTYPE, b""),
+        ("masks", tarfile.DIRTYPE, b""),
+        ("masks/a", tarfile.REGTYPE, b"voxels"),
+        ("link", tarfile.SYMTYPE, b""),
+        ("hard", tarfile.LNKTYPE, b""),
+        ("pipe", tarfile.FIFOTYPE, b""),
+        ("disk", tarfile.BLKTYPE, b""),
+    )
+    complete, folder = fetch_into(engine)
+    assert complete
+    assert (folder / "masks" / "a").read_bytes() == b"voxels"
+    assert (folder / "link").readlink() == Path("/nowhere")
+    assert (folder / "hard").stat().st_nlink == 2
+    assert (folder / "pipe").is_fifo()
+    assert (folder / "disk").is_fifo(), "no device is ever made"
+
+
+def test_a_volume_that_claims_more_than_its_limit_is_not_read_to_the_end(fetch_into):
+    engine = Archive(*((str(number), tarfile.REGTYPE, bytes(MIB)) for number in range(40)))
+    complete, _ = fetch_into(engine, limit_bytes=MIB)
+    assert not complete
+    assert engine.sent < 8 * MIB
+
+
+def test_an_archive_that_names_a_place_outside_is_refused(fetch_into):
+    with pytest.raises(EngineRefused, match="outside"):
+        fetch_into(Archive(("../../escaped", tarfile.REGTYPE, b"x")))
 
 
 def test_a_workspace_is_removed_whatever_happens_inside(scratch, input_dir):
