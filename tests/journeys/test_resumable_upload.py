@@ -15,6 +15,7 @@ import installation
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
 TOTAL_BYTES = 2 * 10**9
 KILL_AT_PERCENT = 75
+MOST_MEMORY_BYTES = 256 * 2**20
 PASSWORD = "correct horse battery"
 SUBMIT = """
 import sys
@@ -48,6 +49,19 @@ def sent_bytes(line: str) -> int:
     return int(line.split()[1]) if line.startswith("sent") else -1
 
 
+def peak_memory_bytes(folder: Path) -> int:
+    """The largest resident size any web process of this installation ever had."""
+    peaks = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if b"gunicorn" in (entry / "cmdline").read_bytes() and str(folder).encode() in (entry / "environ").read_bytes():
+                line = next(line for line in (entry / "status").read_text().splitlines() if line.startswith("VmHWM"))
+                peaks.append(int(line.split()[1]) * 1024)
+        except (OSError, StopIteration):
+            continue
+    return max(peaks)
+
+
 def test_a_client_killed_at_three_quarters_of_two_gigabytes_sends_only_the_rest(tmp_path, large_file):
     tmp_path.chmod(0o711)
     total = large_file.stat().st_size
@@ -67,6 +81,7 @@ def test_a_client_killed_at_three_quarters_of_two_gigabytes_sends_only_the_rest(
         with upload(large_file, url, token) as second:
             lines = second.stdout.read().splitlines()
         assert second.returncode == 0
+        assert peak_memory_bytes(tmp_path) < MOST_MEMORY_BYTES
         resumed_at = next(sent_bytes(line) for line in lines if sent_bytes(line) >= 0)
         assert 0.7 * total < resumed_at < total
         upload_id = lines[-1].removeprefix("id ")
