@@ -84,3 +84,10 @@ def test_nobody_takes_part_in_nothing(scene):
     assert access.membership_of(person=NOBODY, challenge=scene.challenge) is None
     assert access.membership_of(person=scene.otto, challenge=scene.challenge) is None
     assert access.membership_of(person=scene.pia, challenge=scene.challenge).team == scene.team
+
+
+def test_what_somebody_organizes_at_once(scene, draft):
+    assert access.organized_challenges(person=NOBODY) == set()
+    assert access.organized_challenges(person=scene.pia) == set()
+    assert access.organized_challenges(person=scene.olga) == {scene.challenge.pk, draft.pk}
+    assert access.organized_challenges(person=scene.stan) == {scene.challenge.pk, draft.pk}

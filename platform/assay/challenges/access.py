@@ -32,10 +32,7 @@ def visible_challenges(*, person: Person) -> QuerySet[Challenge]:
         return everything.filter(status__in=PUBLIC)
     if person.is_staff:
         return everything
-    organized = Membership.objects.filter(
-        user=person, role=Membership.Role.ORGANIZER, status=Membership.Status.ACCEPTED
-    )
-    return everything.filter(Q(status__in=PUBLIC) | Q(pk__in=organized.values("challenge")))
+    return everything.filter(Q(status__in=PUBLIC) | Q(pk__in=organized_by(person).values("challenge")))
 
 
 def get_challenge(*, person: Person, slug: str) -> Challenge:
@@ -68,9 +65,21 @@ def is_organizer(*, person: Person, challenge: Challenge) -> bool:
         return False
     if person.is_staff:
         return True
-    return challenge.memberships.filter(
-        user=person, role=Membership.Role.ORGANIZER, status=Membership.Status.ACCEPTED
-    ).exists()
+    return organized_by(person).filter(challenge=challenge).exists()
+
+
+def organized_challenges(*, person: Person) -> set[int]:
+    """The keys of every challenge this person may do what organizers do in. One query."""
+    if not isinstance(person, User):
+        return set()
+    if person.is_staff:
+        return set(Challenge.objects.values_list("pk", flat=True))
+    return set(organized_by(person).values_list("challenge", flat=True))
+
+
+def organized_by(user: User) -> QuerySet[Membership]:
+    """The memberships that make this person an organizer."""
+    return Membership.objects.filter(user=user, role=Membership.Role.ORGANIZER, status=Membership.Status.ACCEPTED)
 
 
 def require_organizer(*, person: Person, challenge: Challenge) -> User:

@@ -6,8 +6,8 @@ from django.db.models import Q, QuerySet
 
 from assay.accounts.errors import NotAllowedError, NotFoundError
 from assay.accounts.models import Team, User
-from assay.challenges.access import Person, is_organizer, membership_of, signed_in
-from assay.challenges.models import Membership, Phase
+from assay.challenges.access import Person, is_organizer, membership_of, organized_by, signed_in
+from assay.challenges.models import Phase
 from assay.submissions.models import Submission, Upload
 
 
@@ -20,11 +20,8 @@ def visible_submissions(*, person: Person) -> QuerySet[Submission]:
         return everything.none()
     if person.is_staff:
         return everything
-    organized = Membership.objects.filter(
-        user=person, role=Membership.Role.ORGANIZER, status=Membership.Status.ACCEPTED
-    )
     return everything.filter(
-        Q(team__in=Team.objects.filter(members=person)) | Q(challenge__in=organized.values("challenge"))
+        Q(team__in=Team.objects.filter(members=person)) | Q(challenge__in=organized_by(person).values("challenge"))
     )
 
 

@@ -12,7 +12,7 @@ from ninja import Router, Status
 from assay.accounts.errors import ConflictError, NotAllowedError, NotFoundError
 from assay.api.auth import person_of, user_of
 from assay.api.v1 import schemas
-from assay.challenges.access import Person, get_phase, is_organizer
+from assay.challenges.access import Person, get_phase, is_organizer, organized_challenges
 from assay.evaluations import selectors as evaluations
 from assay.evaluations.disclosure import as_seen, is_closed
 from assay.runs import selectors as runs
@@ -69,12 +69,12 @@ def list_submissions(
     offset: int = 0,
 ) -> dict[str, Any]:
     """Submissions you may see, newest first. Positions in the queue and metrics are in the single submission."""
-    rows = submission_list(person=person_of(request), challenge=challenge, phase=phase, status=status, is_mine=mine)
+    person = person_of(request)
+    rows = submission_list(person=person, challenge=challenge, phase=phase, status=status, is_mine=mine)
     page = list(rows[max(0, offset) : max(0, offset) + min(max(1, limit), PAGE_LIMIT)])
     progress = runs.progress([row.pk for row in page])
-    person = person_of(request)
-    insider = {row.challenge_id: is_organizer(person=person, challenge=row.challenge) for row in page}
-    items = [brief(submission=row, progress=progress[row.pk], is_insider=insider[row.challenge_id]) for row in page]
+    organized = organized_challenges(person=person)
+    items = [brief(submission=row, progress=progress[row.pk], is_insider=row.challenge_id in organized) for row in page]
     return {"items": items, "count": rows.count()}
 
 
