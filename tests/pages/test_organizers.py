@@ -116,3 +116,12 @@ def test_only_operators_open_the_operations_page(client, cast):
         client.force_login(getattr(cast, person))
         answers[person] = client.get(reverse("organizers:operations")).status_code
     assert answers == {"olga": 403, "stan": 200}
+
+
+def test_enrolling_a_site_shows_its_token_once(as_olga, cast):
+    url = reverse("organizers:sites", args=[cast.challenge.slug])
+    entry = {"name": "st-mary", "title": "St Mary's Hospital", "phase": cast.phase.slug}
+    assert "assaysite_" in as_olga.post(url, entry).content.decode()
+    page = as_olga.get(url).content.decode()
+    assert "St Mary&#x27;s Hospital" in page
+    assert "assaysite_" not in page

@@ -31,6 +31,7 @@ from assay.challenges.services import (
     publish_results,
     resume_phase,
 )
+from assay.evaluation_sites.services import enrol_site
 from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness, site_rows, testset_rows
 from assay.organizers.forms import NewChallengeForm
 from assay.organizers.logs import logs_of
@@ -269,10 +270,14 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
 
 def sites(request: HttpRequest, slug: str) -> HttpResponse:
     """Third parties that evaluate on their own data."""
-    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
+    challenge, user = get_organized_challenge(person=request.user, slug=slug)
     page = frame(
         challenge, tab="sites", phases=challenge.phases.all(), origin=request.build_absolute_uri("/").rstrip("/")
     )
+    if request.method == "POST":
+        phase, _ = get_organized_phase(person=user, challenge_slug=slug, phase_slug=request.POST.get("phase", ""))
+        name, title = request.POST.get("name", ""), request.POST.get("title", "")
+        _, page["new_token"] = enrol_site(phase=phase, name=name, title=title, by=user, now=timezone.now())
     page["sites"], page["boards"] = site_rows(challenge)
     return render(request, "organizers/sites.html", page)
 
