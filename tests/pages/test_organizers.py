@@ -8,6 +8,8 @@ import people
 from assay.accounts.models import AuditEvent
 from assay.challenges.models import Challenge
 from assay.organizers.logs import visible
+from assay.organizers.telemetry import memory_chart
+from assay.runs.models import CaseRun, Run
 
 pytestmark = pytest.mark.django_db
 PAGES = ["overview", "document", "testsets", "submissions", "people", "sites", "audit"]
@@ -125,3 +127,15 @@ def test_enrolling_a_site_shows_its_token_once(as_olga, cast):
     page = as_olga.get(url).content.decode()
     assert "St Mary&#x27;s Hospital" in page
     assert "assaysite_" not in page
+
+
+def test_memory_curves_are_aligned_and_carry_their_limit(cast):
+    submission = factories.submission(phase=cast.phase, team=cast.team)
+    run = Run.objects.create(submission=submission, number=1, pool="default", created_at=factories.NOW)
+    cases = list(submission.testset.cases.all())
+    for position, (seconds, values) in enumerate([([0.0, 1.0], [2**20, 3 * 2**20]), ([0.5], [5 * 2**20])]):
+        usage = {"peak_memory_bytes": max(values), "memory_curve": {"seconds": seconds, "values": values}}
+        CaseRun.objects.create(run=run, case=cases[position], position=position, usage=usage)
+    chart = memory_chart(submission)
+    assert chart["series"] == ["a", "b", "limit"]
+    assert chart["data"] == [[0.0, 0.5, 1.0], [1, None, 3], [None, 5, None], [512, 512, 512]]

@@ -143,3 +143,9 @@ def test_markdown_of_organizers_is_sanitised(client, cast):
     assert "<strong>bold</strong>" in page
     assert "alert(1)</script>" not in page
     assert "javascript:" not in page
+
+
+def test_the_report_of_an_empty_board_leads_back_to_the_board(client, cast):
+    cast.phase.published_at = factories.NOW
+    cast.phase.save()
+    assert client.get(phase_url("report", cast))["Location"] == phase_url("leaderboard", cast)

@@ -7,7 +7,7 @@ ranks, replaces all entries in one transaction, and sets `answered` to what it n
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,8 +25,10 @@ from assay.leaderboards.models import Leaderboard, LeaderboardEntry, Snapshot
 from assay.runs.models import CaseRun
 from assay.submissions.models import Submission
 from evaluator.ranking import RankEntry, ScoreTable, parse_ranking, rank_algorithms
+from evaluator.ranking.analysis import analyse
 
 LOCK_NAMESPACE = 7002
+LONGEST_ANALYSED_BOARD = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +63,18 @@ def rebuild_leaderboard(*, phase_id: int, now: datetime) -> bool:
 
 
 def replace_entries(*, phase: Phase, now: datetime) -> None:
-    """Write the phase's entries anew."""
+    """Write the phase's entries anew, each with the uncertainty of its rank."""
     evaluations = active_evaluations(phase=phase)
     scores = case_scores_of(evaluations)
     chosen, ranking = rank_phase(phase=phase, evaluations=evaluations, scores=scores)
+    statistics = statistics_of(phase=phase, evaluations=chosen, scores=scores)
     usage = usage_of(evaluations)
     entries = [
         _entry(
             phase=phase,
             evaluation=evaluation,
             ranked=ranking.get(str(evaluation.submission_id)),
+            statistics=statistics.get(str(evaluation.submission_id), {}),
             now=now,
             usage=usage[evaluation.id],
             case_count=len(scores[evaluation.id]),
@@ -126,6 +130,34 @@ def rank_phase(
         evaluations = list(best.values())
         ranking = _rank(phase=phase, evaluations=evaluations, scores=scores)
     return list(evaluations), ranking
+
+
+def score_table(
+    evaluations: Sequence[Evaluation],
+    scores: Mapping[Any, Sequence[CaseScores]],
+    *,
+    name_of: Callable[[Submission], str],
+) -> ScoreTable:
+    """The stored scores as the ranking engine takes them; `name_of` says what a submission is called there."""
+    rows = [
+        (name_of(evaluation.submission), stored.case.case_id, label, metric, value, reason)
+        for evaluation in evaluations
+        for stored in scores[evaluation.id]
+        for label, metric, value, reason in stored.scores
+    ]
+    attributes = {stored.case.case_id: stored.case.attributes for stored in scores[evaluations[0].id]}
+    return ScoreTable.from_rows(rows, attributes=attributes)
+
+
+def statistics_of(
+    *, phase: Phase, evaluations: Sequence[Evaluation], scores: Mapping[Any, Sequence[CaseScores]]
+) -> dict[str, dict[str, Any]]:
+    """How far each rank can be trusted, by submission; nothing for a board of one, or one too long to resample at every change."""
+    if not 2 <= len(evaluations) <= LONGEST_ANALYSED_BOARD:
+        return {}
+    table = score_table(evaluations, scores, name_of=lambda submission: str(submission.pk))
+    analysis = analyse(table, parse_ranking(rules_of(phase.protocol).ranking))
+    return {name: analysis.statistics(name) for name in analysis.algorithms}
 
 
 def take_snapshot(*, phase: Phase, cause: str, now: datetime) -> Snapshot:
@@ -186,14 +218,7 @@ def _rank(
 ) -> dict[str, RankEntry]:
     if not evaluations:
         return {}
-    rows = [
-        (str(evaluation.submission_id), stored.case.case_id, label, metric, value, reason)
-        for evaluation in evaluations
-        for stored in scores[evaluation.id]
-        for label, metric, value, reason in stored.scores
-    ]
-    attributes = {stored.case.case_id: stored.case.attributes for stored in scores[evaluations[0].id]}
-    table = ScoreTable.from_rows(rows, attributes=attributes)
+    table = score_table(evaluations, scores, name_of=lambda submission: str(submission.pk))
     ranking = rank_algorithms(table, parse_ranking(rules_of(phase.protocol).ranking))
     return {entry.algorithm: entry for entry in ranking.entries}
 
@@ -203,7 +228,14 @@ def _rank_key(entry: RankEntry | None) -> float:
 
 
 def _entry(
-    *, phase: Phase, evaluation: Evaluation, ranked: RankEntry | None, now: datetime, usage: Usage, case_count: int
+    *,
+    phase: Phase,
+    evaluation: Evaluation,
+    ranked: RankEntry | None,
+    statistics: dict[str, Any],
+    now: datetime,
+    usage: Usage,
+    case_count: int,
 ) -> LeaderboardEntry:
     return LeaderboardEntry(
         phase=phase,
@@ -212,6 +244,7 @@ def _entry(
         rank=ranked.rank if ranked else None,
         score=ranked.score if ranked else None,
         metrics=evaluation.aggregates,
+        statistics=statistics,
         failed_cases=usage.failed_cases,
         case_count=case_count,
         seconds_per_case=usage.seconds_per_case,

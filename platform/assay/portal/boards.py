@@ -55,6 +55,8 @@ class BoardRow:
     seconds_per_case: float | None
     peak_memory_bytes: int | None
     created_at: datetime
+    is_separable: bool | None = None
+    """Whether a paired test separates this row from the next."""
     unranked_because: str = ""
     raw: Row = field(repr=False)
 
@@ -89,7 +91,8 @@ def board_page(board: Board, *, own_teams: set[str], search: str, sort: str, vie
         unranked=tuple(row for row in found if row.rank is None),
         views=_views(board.entries),
         caption="Mean ± standard deviation over the hidden cases; failed cases count with the protocol's stated values. "
-        "A small range beside a rank is its 95 % interval over 1000 resamplings of the cases.",
+        "A small range beside a rank is its 95 % interval over 1000 resamplings of the cases; ≈ next marks a row that is not "
+        "significantly better than the one below.",
     )
 
 
@@ -147,6 +150,7 @@ def _board_row(row: Row, *, board: Board, view: str, own_teams: set[str]) -> Boa
         seconds_per_case=row.seconds_per_case,
         peak_memory_bytes=row.peak_memory_bytes,
         created_at=row.created_at,
+        is_separable=row.statistics.get("separable_from_next"),
         unranked_because=str(row.statistics.get("unranked_because", "")) or "no scored case",
         raw=row,
     )

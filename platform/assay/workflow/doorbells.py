@@ -46,6 +46,11 @@ def ring_leaderboard(phase_id: int) -> None:
     _ring_on_commit("assay.workflow.tasks.rebuild", [phase_id], queue="workflow")
 
 
+def ring_report(phase_id: int) -> None:
+    """Somebody wants to read the report of a ranking."""
+    _ring_on_commit("assay.workflow.tasks.report", [phase_id], queue="workflow")
+
+
 def _ring_on_commit(task: str, arguments: list[Any], *, queue: str) -> None:
     transaction.on_commit(partial(ring, task, arguments, queue=queue))
 

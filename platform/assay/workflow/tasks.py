@@ -10,6 +10,7 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
+from assay.leaderboards.reports import make_report
 from assay.leaderboards.services import rebuild_leaderboard
 from assay.workflow import checking, reaper, scoring
 
@@ -36,6 +37,12 @@ def rebuild(phase_id: int) -> None:
     """A leaderboard may want rebuilding; once more when it was asked for meanwhile."""
     while rebuild_leaderboard(phase_id=phase_id, now=timezone.now()):
         pass
+
+
+@shared_task(name="assay.workflow.tasks.report", queue="workflow", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+def report(phase_id: int) -> None:
+    """Somebody wants to read the report of a ranking."""
+    make_report(phase_id=phase_id)
 
 
 @shared_task(name="assay.workflow.tasks.reap", queue="workflow", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped

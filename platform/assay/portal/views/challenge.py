@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
@@ -12,6 +13,7 @@ from assay.accounts.selectors import teams_of
 from assay.challenges.access import get_challenge, get_phase, is_organizer, membership_of, signed_in
 from assay.challenges.models import Challenge, Phase
 from assay.challenges.services import join_challenge
+from assay.leaderboards.reports import report_key
 from assay.leaderboards.selectors import leaderboard
 from assay.portal.boards import board_page, board_table
 from assay.portal.cards import with_progress
@@ -21,8 +23,11 @@ from assay.portal.windows import challenge_status, with_status
 from assay.runs.selectors import queue_facts
 from assay.submissions.selectors import eligibility_of, submission_list
 from assay.testsets.models import TestSet
+from assay.testsets.storage import has_file, open_file
+from assay.workflow import doorbells
 
 TOP = 5
+REPORT_POLICY = "sandbox allow-downloads; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def frame(
@@ -136,3 +141,20 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
         return table_file(name=f"{slug}-{phase_slug}", header=header, rows=rows, as_format=as_format)
     page.update(board=shown, q=search, sort=sort, view=view)
     return render(request, "portal/leaderboard.html", page)
+
+
+@require_GET
+def report(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponseBase:
+    """The statistics behind the ranking, one file to keep; a worker makes it when it is first asked for."""
+    phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
+    page = frame(request, phase.challenge, tab="leaderboard", phase=phase)
+    found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now())
+    if not found.entries:
+        return redirect("portal:leaderboard", slug, phase_slug)
+    key = report_key(phase)
+    if not has_file(key):
+        doorbells.ring_report(phase.pk)
+        return render(request, "portal/report_wait.html", page, status=202)
+    answer = FileResponse(open_file(key), content_type="text/html; charset=utf-8")
+    answer["Content-Security-Policy"] = REPORT_POLICY
+    return answer

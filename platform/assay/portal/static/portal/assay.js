@@ -28,7 +28,7 @@ function drawCharts(root = document) {
     const colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"]; // Okabe–Ito
     const axis = { stroke: style.getPropertyValue("--quiet") || "#777", grid: { stroke: "rgba(128,128,128,.25)" } };
     const series = [{ label: chart.x_label }].concat(
-      chart.series.map((name, i) => ({ label: name, stroke: colours[i % colours.length], width: 2, dash: chart.limits?.includes(i) ? [6, 4] : undefined })));
+      chart.series.map((name, i) => ({ label: name, stroke: colours[i % colours.length], width: 2, spanGaps: true, dash: chart.limits?.includes(i) ? [6, 4] : undefined })));
     new window.uPlot({ width: box.clientWidth, height: box.clientHeight - 40, scales: { x: { time: false } },
       axes: [{ ...axis, label: chart.x_label }, { ...axis, label: chart.y_label, size: 64 }], series }, chart.data, box);
   }, root);

@@ -1,0 +1,48 @@
+"""The report of a phase's ranking: one self-contained HTML file, made by a worker when somebody asks, kept until the ranking changes."""
+
+import tempfile
+from pathlib import Path
+
+from assay.challenges.models import Phase
+from assay.challenges.protocols import rules_of
+from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.services import active_evaluations, case_scores_of, rank_phase, score_table
+from assay.submissions.models import Submission
+from assay.testsets.storage import has_file, save_file
+from evaluator.ranking import parse_ranking
+from evaluator.ranking.analysis import analyse
+from evaluator.reports.report import write_report
+
+MOST_BYTES = 64 * 2**20
+
+
+def report_key(phase: Phase) -> str:
+    """Where the report of the ranking as it stands now is kept; a change of the ranking changes the key."""
+    board = Leaderboard.objects.filter(phase=phase).first()
+    return f"reports/{phase.pk}/{board.answered if board else 0}.html"
+
+
+def make_report(*, phase_id: int) -> bool:
+    """Write the report unless it is there already; False when there is nothing to report."""
+    phase = Phase.objects.select_related("protocol", "challenge").get(pk=phase_id)
+    key = report_key(phase)
+    evaluations = active_evaluations(phase=phase)
+    if has_file(key) or not evaluations:
+        return bool(evaluations)
+    scores = case_scores_of(evaluations)
+    chosen, _ = rank_phase(phase=phase, evaluations=evaluations, scores=scores)
+
+    def name_of(submission: Submission) -> str:
+        if phase.is_anonymous:
+            return f"Team {submission.number}"
+        team = submission.team.name
+        return team if phase.leaderboard_shows != "all" else f"{team} #{submission.number}"
+
+    table = score_table(chosen, scores, name_of=name_of)
+    analysis = analyse(table, parse_ranking(rules_of(phase.protocol).ranking))
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        write_report(table, analysis, html=page, title=f"{phase.challenge.title}, {phase.title}")
+        with page.open("rb") as stream:
+            save_file(key=key, stream=stream, max_bytes=MOST_BYTES)
+    return True
