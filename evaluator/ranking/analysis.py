@@ -119,6 +119,7 @@ class Analysis:
                     "algorithms": list(self.algorithms),
                     "p_adjusted": [[_number(p) for p in row] for row in part.tests.adjusted],
                     "is_better": part.tests.is_better.tolist(),
+                    "rank_ranges": part.tests.rank_ranges().tolist(),
                 }
                 for name, part in self.metrics.items()
                 if part.tests is not None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evaluator.ranking.climb import climb_to_cluster, climb_to_top, start
+from evaluator.ranking.climb import climb_to_cluster, climb_to_top, kept_level, start
 from evaluator.ranking.config import CHALLENGER, Node, RankingConfig, SchemeType, TieMethod
 from evaluator.ranking.missing import missing_counts
 from evaluator.ranking.parse import walk
@@ -120,15 +120,15 @@ def statistical_ties(ranks: Floats, prepared: Prepared) -> Floats:
 def headline(prepared: Prepared) -> tuple[Floats, bool]:
     """Algorithm × cluster values that stand for the ranking in tests, and whether larger is better.
 
-    The mean rank in each case when the scheme ranks case by case; otherwise the first metric the scheme names.
+    The values of the metric when there is one and it is not ranked case by case; otherwise the mean rank in each case over
+    all metrics of the scheme, so that a test of a many-metric board speaks about all of them.
     """
-    scheme = prepared.config.scheme
-    leaf = next(node for node in walk(scheme) if not node.children)
-    by_case = case_ranks(leaf, prepared) if leaf is scheme else None
-    if by_case is not None:
-        return by_case, False
-    name = metric_names(leaf, prepared)[0]
-    return cluster_values(name, prepared), prepared.metrics[name].spec.larger_is_better
+    leaves = [node for node in walk(prepared.config.scheme) if not node.children]
+    names = tuple(dict.fromkeys(name for leaf in leaves for name in metric_names(leaf, prepared)))
+    if len(names) == 1 and kept_level(leaves[0]) != "case":
+        return cluster_values(names[0], prepared), prepared.metrics[names[0]].spec.larger_is_better
+    rank_at = frozenset({"case", "metric"}) | (leaves[0].rank_at & {"structure"})
+    return case_ranks(replace(leaves[0], metrics=names, structures=(), rank_at=rank_at, of="value"), prepared), False
 
 
 def cluster_values(name: str, prepared: Prepared) -> Floats:

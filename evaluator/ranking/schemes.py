@@ -108,10 +108,8 @@ def break_ties(
     return replace(scores, order=order)
 
 
-def case_ranks(node: Node, prepared: Prepared) -> Floats | None:
-    """Algorithm × cluster: the weighted mean rank in each case, when the node ranks case by case; else `None`."""
-    if node.children or node.type is SchemeType.VALUE or kept_level(node) != "case":
-        return None
+def case_ranks(node: Node, prepared: Prepared) -> Floats:
+    """Algorithm × cluster: the weighted mean over the node's metrics of the ranks taken in each case."""
     columns, weights = [], []
     for name in metric_names(node, prepared):
         block = _rank_units(node, climb_to_ranks(start(node, name, prepared), node, prepared, None), prepared)

@@ -39,6 +39,11 @@ class PairTests:
     adjusted: Floats
     is_better: Mask
 
+    def rank_ranges(self) -> Floats:
+        """Algorithm × (best, worst) rank that the decisions leave open: 1 + how many are better, k - how many are worse."""
+        count = len(self.is_better)
+        return np.stack([1 + self.is_better.sum(axis=0), count - self.is_better.sum(axis=1)], axis=1).astype(np.float64)
+
 
 @dataclass(frozen=True, eq=False)
 class Known:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from evaluator.ranking import ConfigError, Ranking, ScoreTable, TableError, parse_ranking, rank_algorithms
+from evaluator.ranking.engine import headline
+from evaluator.ranking.prepare import prepare
 
 Scores = Mapping[str, Sequence[float | None]]
 
@@ -472,3 +474,94 @@ def test_a_metric_nobody_has_and_a_mix_of_directions_are_refused() -> None:
     table = ScoreTable.from_rows([*rows({"a": [0.5], "b": [0.6]}), *rows({"a": [1.0], "b": [2.0]}, metric="hd95")])
     with pytest.raises(ConfigError, match="metrics of both directions"):
         rank_algorithms(table, parse_ranking({"metrics": ["dice", "hd95"], "scheme": "value"}))
+
+
+# ---- what stands for a board in tests, and refusals of the tree
+
+
+def test_a_board_of_many_metrics_is_tested_on_the_mean_rank_over_all_of_them() -> None:
+    table = ScoreTable.from_rows(
+        [*rows({"a": [0.9, 0.8], "b": [0.8, 0.9]}), *rows({"a": [1.0, 1.0], "b": [2.0, 2.0]}, metric="hd95")]
+    )
+    values, larger = headline(prepare(table, parse_ranking({"metrics": ["dice", "hd95"], "scheme": "mean_of_ranks"})))
+    assert not larger
+    assert values.tolist() == [[1.0, 1.5], [2.0, 1.5]]
+
+
+def test_a_board_of_one_metric_is_tested_on_its_values_unless_it_ranks_case_by_case() -> None:
+    table = ScoreTable.from_rows(rows({"a": [0.9, 0.8], "b": [0.8, 0.9]}))
+    values, larger = headline(prepare(table, parse_ranking({"metrics": ["dice"], "scheme": "value"})))
+    assert larger
+    assert values.tolist() == [[0.9, 0.8], [0.8, 0.9]]
+    by_case = parse_ranking({"metrics": ["dice"], "scheme": {"type": "mean_of_ranks", "rank_at": ["case"]}})
+    values, larger = headline(prepare(table, by_case))
+    assert (values.tolist(), larger) == ([[1, 2], [2, 1]], False)
+
+
+def test_tests_see_patients_when_patients_are_the_cluster() -> None:
+    config = parse_ranking({"metrics": ["dice"], "scheme": "value", "unit": {"levels": ["case"], "cluster": "patient"}})
+    values, _ = headline(prepare(levels_table(), config))
+    assert values[0].tolist() == pytest.approx([0.9, 0.1, 0.3])
+
+
+def test_a_mean_of_values_needs_children_of_one_direction() -> None:
+    table = ScoreTable.from_rows([*rows({"a": [0.9], "b": [0.5]}), *rows({"a": [3.0], "b": [1.0]}, metric="hd95")])
+    children = [{"type": "value", "metrics": ["dice"]}, {"type": "value", "metrics": ["dice"], "aggregate": "median"}]
+    config = {"metrics": ["dice", "hd95"], "scheme": {"type": "value", "children": children, "weights": [3, 1]}}
+    assert scores_of(rank_algorithms(table, parse_ranking(config))) == {"a": 0.9, "b": 0.5}
+    children[1] = {"type": "value", "metrics": ["hd95"]}
+    with pytest.raises(ConfigError, match="children of both directions"):
+        rank_algorithms(table, parse_ranking(config))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "message"),
+    [
+        ({"type": "significance", "rank_at": ["case"]}, "found rank_at case; expected a level above case"),
+        ({"type": "value", "structures": ["lung"]}, "found structures lung; expected some of those of dice: liver"),
+    ],
+)
+def test_a_tree_that_does_not_fit_the_scores_is_refused(scheme: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        rank({"a": [0.5], "b": [0.6]}, {"scheme": scheme}, label="liver")
+
+
+def test_a_median_of_ranks_has_no_use_for_weights() -> None:
+    table = ScoreTable.from_rows([*rows({"a": [0.9], "b": [0.5]}), *rows({"a": [3.0], "b": [1.0]}, metric="time")])
+    config = parse_ranking({"metrics": ["dice", {"id": "time", "weight": 2}], "scheme": "median_of_ranks"})
+    with pytest.raises(ConfigError, match="found different weights; expected none"):
+        rank_algorithms(table, config)
+
+
+def test_structures_that_are_not_there_and_half_a_pooled_metric_are_named() -> None:
+    weighted = {"metrics": [{"id": "dice", "structures": ["lung"]}]}
+    with pytest.raises(TableError, match="dice: found no scores of lung; expected structures among liver"):
+        rank({"a": [0.5], "b": [0.6]}, weighted, label="liver")
+    pooled = {"metrics": [{"id": "x", "direction": "max", "pooled": {"numerator": "dice", "denominator": "volume"}}]}
+    with pytest.raises(TableError, match="x: found no scores of volume"):
+        rank({"a": [0.5], "b": [0.6]}, pooled)
+    table = ScoreTable.from_rows(
+        [*rows({"a": [1.0], "b": [1.0]}, label="x"), *rows({"a": [1.0], "b": [1.0]}, metric="volume", label="y")]
+    )
+    with pytest.raises(TableError, match="x: found different structures for dice, volume"):
+        rank_algorithms(table, parse_ranking(pooled))
+
+
+def test_arrays_and_rows_make_the_same_table() -> None:
+    values = [[0.9, math.nan], [0.8, 0.7]]
+    from_arrays = ScoreTable.from_arrays(algorithms=["b", "a"], cases=["c1", "c0"], metrics={"dice": values})
+    from_rows = ScoreTable.from_rows(
+        (name, case, "", "dice", None if math.isnan(value) else value, "")
+        for name, cells in zip("ba", values, strict=True)
+        for case, value in zip(("c1", "c0"), cells, strict=True)
+    )
+    assert from_arrays.sha256() == from_rows.sha256()
+    with pytest.raises(TableError, match=r"dice: found shape \(1, 2\); expected 2 × 2 finite values"):
+        ScoreTable.from_arrays(algorithms=["a", "b"], cases=["c0", "c1"], metrics={"dice": [[1.0, 2.0]]})
+
+
+def test_tables_join_only_when_their_algorithms_differ() -> None:
+    first, second = (ScoreTable.from_rows(rows({name: [0.5]})) for name in "ab")
+    assert first.joined(second).algorithms == ("a", "b")
+    with pytest.raises(TableError, match="the same algorithm in both tables"):
+        first.joined(first)

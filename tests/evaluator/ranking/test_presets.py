@@ -1,8 +1,13 @@
 """Published ranking rules, worked out by hand on boards small enough to check with a pencil."""
 
+import json
+
+import numpy as np
 import pytest
 
-from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
+from evaluator.ranking import ScoreTable, analyse, parse_ranking, rank_algorithms
+from evaluator.ranking.prepare import stored_names
+from evaluator.ranking.presets import preset_names
 
 
 def table(scores, attributes=None) -> ScoreTable:
@@ -160,3 +165,42 @@ def test_empire_shares_the_mean_of_tied_ranks_per_case():
 def test_drac_ranks_dice_and_asks_iou_only_in_ties():
     scores = {("dice", ""): {"a": [0.8], "b": [0.8], "c": [0.9]}, ("iou", ""): {"a": [0.7], "b": [0.6], "c": [0.1]}}
     assert {name: place for name, (place, _) in rank("drac22", scores).items()} == {"c": 1, "a": 2, "b": 3}
+
+
+def random_board(config, *, algorithms=4, cases=9) -> ScoreTable:
+    """Scores of everything a configuration can ask for; the last algorithm failed one case."""
+    random = np.random.default_rng(3)
+    names = [name for spec in config.metrics for name in stored_names(spec)]
+    rows = [
+        (
+            f"a{index}",
+            f"c{case}",
+            structure,
+            name,
+            None if failed else float(random.integers(1, 9)) / 10,
+            "timeout" if failed else "",
+        )
+        for index in range(algorithms)
+        for case in range(cases)
+        for structure in ("tumor", "GTVp", "GTVn")
+        for name in names
+        for failed in [index == algorithms - 1 and case == 0]
+    ]
+    attributes = {
+        f"c{case}": {"task": "xy"[case % 2], "cohort": "xyz"[case % 3], "diagonal_mm": "300", "sex": "fm"[case % 2]}
+        for case in range(cases)
+    }
+    return ScoreTable.from_rows(rows, attributes=attributes)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_ranks_and_examines_a_board_and_never_rewards_a_failure(name):
+    config = parse_ranking({"preset": name, "significance": {"test": "wilcoxon"}})
+    analysis = analyse(random_board(config), config, bootstrap=15)
+    assert sorted(entry.algorithm for entry in analysis.ranking.entries) == ["a0", "a1", "a2", "a3"]
+    assert not any("no missing rule" in note for note in analysis.ranking.notes)
+    ranked = [entry.rank for entry in analysis.ranking.entries if entry.rank is not None]
+    assert ranked == sorted(ranked)
+    assert analysis.rank_samples.shape == (15, len(ranked))
+    assert np.isfinite(analysis.rank_samples).all()
+    json.dumps(analysis.to_json(), allow_nan=False)

@@ -157,3 +157,11 @@ def test_tails_equal_scipy():
     assert normal_tail(np.array([0.0, 5.0, -3.0])) == pytest.approx(stats.norm.sf([0.0, 5.0, -3.0]), rel=1e-12)
     assert math.isnan(student_tail(math.nan, 3))
     assert (student_tail(math.inf, 3), student_tail(-math.inf, 3)) == (0.0, 1.0)
+
+
+def test_decisions_leave_a_range_of_ranks_open():
+    """a beats b and c, b and c are not separated: a is first, b and c are second or third."""
+    base = np.arange(20.0)
+    wobble = np.where(np.arange(20) % 2, 0.3, -0.3)
+    tests = compare_pairs(np.array([base + 5, base + wobble, base]), larger_is_better=True, rules=Significance())
+    assert tests.rank_ranges().tolist() == [[1, 1], [2, 3], [2, 3]]
