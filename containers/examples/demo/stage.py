@@ -160,6 +160,7 @@ class Person:
     def _environment(self) -> dict[str, str]:
         return {
             "XDG_CONFIG_HOME": str(self.home),
+            "XDG_CACHE_HOME": str(self.home.parents[1] / "cache"),
             "ASSAY_PASSWORD": self.password,
             "ASSAY_URL": "",
             "ASSAY_TOKEN": "",

@@ -12,14 +12,12 @@ from rich.console import Console
 from assay.client.display import leaderboard_table, submissions_table
 from assay.client.errors import ClientError
 from assay.client.http import Connection
-from assay.client.images import archive_of
+from assay.client.images import archive_of, cache_folder
 from assay.client.receipts import ReceiptInvalid, verify_receipt
 from assay.client.records import Leaderboard, Submission
 from assay.client.session import Session, pass_session, phase_path, split_phase
 from assay.client.uploads import describe_file, upload_file
 from assay.client.watching import Reporter, choose_reporter, wait_until_finished
-
-CACHE = Path("~/.cache/assay/images")
 
 phase_option = click.option("--phase", required=True, metavar="CHALLENGE/PHASE", help="Such as mni-brain-tissue/open.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
@@ -75,7 +73,7 @@ def submit(session: Session, /, image: str, phase: str, name: str, wait: bool, p
 
 
 def _archive(image: str) -> Path:
-    return archive_of(image=image, cache=CACHE.expanduser())
+    return archive_of(image=image, cache=cache_folder())
 
 
 def _purpose(image: str) -> str:
