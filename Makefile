@@ -41,6 +41,7 @@ bench: setup ## the measurements the README quotes
 	@$(BIN)/python -m evaluator.ranking.bench
 	@$(BIN)/python -m containers.bench $(ARGS)
 	@$(BIN)/python -m containers.intake.bench
+	@$(BIN)/python tests/benchmarks/claims.py
 
 evaluator-image: setup ## the evaluator as a container for grand-challenge, CodaBench and MedPerf
 	@$(BIN)/python -m evaluator.container.build $$($(BIN)/python -m containers.base.build)

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from assay.testsets.models import Case
 from containers.verdicts import Verdict
 
 RETRIES_OF_OUR_FAULTS = 3
+SEEN_EVERY = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +63,18 @@ def create_run(*, submission: Submission, now: datetime, shuffle: random.Random)
 def queue_case_runs(*, run: Run, case_runs: Iterable[CaseRun], now: datetime) -> int:
     """Open waiting case runs, each with its place in the pool's line."""
     waiting = list(case_runs)
+    if not waiting:
+        return 0
     turns = fairness.charge_turns(
         pool=run.pool,
         team_id=run.submission.team_id,
-        expected_seconds=waiting[0].expected_seconds if waiting else 0.0,
+        expected_seconds=waiting[0].expected_seconds,
         count=len(waiting),
     )
-    opened = 0
     for case_run, turn in zip(waiting, turns, strict=True):
-        opened += CaseRun.objects.filter(id=case_run.id, status=CaseRun.Status.WAITING).update(
-            status=CaseRun.Status.QUEUED, turn=turn, queued_at=now
-        )
-    return opened
+        case_run.status, case_run.turn, case_run.queued_at = CaseRun.Status.QUEUED, turn, now
+    still_waiting = CaseRun.objects.filter(status=CaseRun.Status.WAITING)
+    return still_waiting.bulk_update(waiting, ["status", "turn", "queued_at"], batch_size=500)
 
 
 def lock_run(*, case_run_id: UUID) -> Run:
@@ -243,13 +244,14 @@ def leases_of(*, node: Node) -> list[CaseRun]:
 
 
 def see_node(*, node: Node, now: datetime, inventory: dict[str, Any] | None = None, slots: int | None = None) -> None:
-    """Note that the node is alive, and what it says about itself."""
-    changes: dict[str, Any] = {"last_seen_at": now}
-    if inventory is not None:
+    """Note that the node is alive, and what it says about itself. Being alive is written down every few seconds only."""
+    changes: dict[str, Any] = {}
+    if inventory is not None and inventory != node.inventory:
         changes["inventory"] = inventory
-    if slots is not None:
+    if slots is not None and slots != node.slots:
         changes["slots"] = slots
-    Node.objects.filter(pk=node.pk).update(**changes)
+    if changes or node.last_seen_at is None or now - node.last_seen_at > SEEN_EVERY:
+        Node.objects.filter(pk=node.pk).update(last_seen_at=now, **changes)
 
 
 def _end_unstarted(*, run: Run, now: datetime, **changes: Any) -> int:

@@ -91,7 +91,8 @@ def claim(*, node: Node, now: datetime) -> CaseRun | None:
     case_run = CaseRun.objects.select_related(
         "case", "run__submission__image", "run__submission__protocol", "run__submission__testset"
     ).get(id=lease.case_run_id)
-    mark_started(run=case_run.run, now=now, actor_label=f"node {node.name}")
+    if case_run.run.status == Run.Status.QUEUED:
+        mark_started(run=case_run.run, now=now, actor_label=f"node {node.name}")
     log.info("case_run.claimed", extra={"case_run": str(case_run.id), "node": node.name, "fence": lease.fence})
     return case_run
 
