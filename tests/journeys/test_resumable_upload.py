@@ -54,7 +54,10 @@ def peak_memory_bytes(folder: Path) -> int:
     peaks = []
     for entry in Path("/proc").iterdir():
         try:
-            if b"gunicorn" in (entry / "cmdline").read_bytes() and str(folder).encode() in (entry / "environ").read_bytes():
+            if (
+                b"gunicorn" in (entry / "cmdline").read_bytes()
+                and str(folder).encode() in (entry / "environ").read_bytes()
+            ):
                 line = next(line for line in (entry / "status").read_text().splitlines() if line.startswith("VmHWM"))
                 peaks.append(int(line.split()[1]) * 1024)
         except (OSError, StopIteration):

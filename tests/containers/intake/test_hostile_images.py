@@ -281,7 +281,7 @@ def test_nothing_is_ever_put_into_a_container():
     names = {
         node.attr
         for path in sources
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute)
     }
     assert "load_image" in names
