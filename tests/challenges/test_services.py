@@ -134,6 +134,12 @@ def test_joining_may_need_approval(scene, now):
     assert (membership.status, membership.reason) == ("rejected", "late")
 
 
+@pytest.mark.catalogue(
+    91,
+    attack="one person in many teams",
+    verdict="refused",
+    guard="one membership per person and challenge; limits per team",
+)
 def test_nobody_joins_with_a_team_they_are_not_in(scene, now):
     with pytest.raises(NotAllowedError, match="not in this team"):
         services.join_challenge(challenge=scene.challenge, user=scene.otto, team=scene.team, now=now)

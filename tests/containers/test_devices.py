@@ -99,6 +99,12 @@ def test_no_gpus_asked_for_needs_no_driver():
     verdict="the slot is quarantined",
     guard="baseline before and after",
 )
+@pytest.mark.catalogue(
+    48,
+    attack="GPU hang, a process that stays on the GPU",
+    verdict="slot quarantined",
+    guard="baseline before and after every run",
+)
 def test_a_slot_that_does_not_come_back_clean_is_quarantined(slots, set_gpu):
     with slots.taken(1) as (uuid,):
         set_gpu(uuid, used_mib=900, processes=(77,))
@@ -288,6 +294,12 @@ def test_the_real_monitor_sees_memory_being_taken(real_gpu):
 @pytest.mark.catalogue(
     47, attack="nvidia-smi lists GPUs and processes", verdict="sees its own GPU only", guard="device request by UUID"
 )
+@pytest.mark.catalogue(
+    47,
+    attack="nvidia-smi of other GPUs and processes",
+    verdict="only its own GPU",
+    guard="GPU by UUID, compute and utility only",
+)
 def test_an_algorithm_sees_its_own_gpu_only(run_on_gpu, real_gpu):
     result = run_on_gpu(
         "import subprocess; print(subprocess.run(['nvidia-smi', '-L'], capture_output=True, text=True).stdout)"
@@ -302,6 +314,9 @@ def test_an_algorithm_sees_its_own_gpu_only(run_on_gpu, real_gpu):
 @pytest.mark.catalogue(
     49, attack="reads GPU memory the previous run freed", verdict="finds zeros", guard="fresh contexts; checked here"
 )
+@pytest.mark.catalogue(
+    49, attack="reads GPU memory of the previous run", verdict="zeros", guard="driver clears on allocation; checked"
+)
 def test_gpu_memory_of_the_previous_run_is_gone(run_on_gpu):
     run_on_gpu("import cupy; block = cupy.full(2**30, 0xA5, dtype=cupy.uint8); cupy.cuda.Device().synchronize()")
     result = run_on_gpu("import cupy; print(int((cupy.empty(2**30, dtype=cupy.uint8) == 0xA5).sum()))")
@@ -315,6 +330,9 @@ def test_gpu_memory_of_the_previous_run_is_gone(run_on_gpu):
     attack="asks for more GPU memory than there is",
     verdict="nonzero_exit",
     guard="a failure of the algorithm like any",
+)
+@pytest.mark.catalogue(
+    50, attack="allocates more GPU memory than there is", verdict="nonzero_exit", guard="the verdict table"
 )
 def test_running_out_of_gpu_memory_is_the_algorithms_own_failure(run_on_gpu):
     result = run_on_gpu("import cupy; cupy.zeros(2**42, dtype=cupy.uint8)")

@@ -108,6 +108,12 @@ def test_room_is_made_before_anything_is_fetched(make_cache, hold, fetched):
 @pytest.mark.catalogue(
     64, attack="the disk is nearly full", verdict="the node claims nothing", guard="reserve checked before every claim"
 )
+@pytest.mark.catalogue(
+    64,
+    attack="the disk of the engine is nearly full",
+    verdict="the node claims nothing",
+    guard="disk reserve before every claim",
+)
 def test_a_node_without_a_disk_reserve_claims_nothing(make_cache, hold):
     assert make_cache(disk=10 * GIB).accepts_work()
     assert not make_cache(disk=10 * GIB - 1).accepts_work()

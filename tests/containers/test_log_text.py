@@ -26,5 +26,8 @@ pytestmark = pytest.mark.catalogue(
         (b"<script>alert(1)</script>", "<script>alert(1)</script>"),
     ],
 )
+@pytest.mark.catalogue(
+    61, attack="ANSI, HTML, NUL, invalid UTF-8 in a log", verdict="plain text", guard="every byte is shown as text"
+)
 def test_a_log_is_plain_text(log, text):
     assert readable(log) == text

@@ -205,6 +205,7 @@ def test_a_workspace_is_removed_whatever_happens_inside(scratch, input_dir):
     assert list((scratch / "runs").iterdir()) == []
 
 
+@pytest.mark.catalogue(65, attack="scratch of a crashed run", verdict="swept", guard="a lock per workspace")
 def test_an_abandoned_workspace_is_swept_and_a_living_one_is_not(scratch, input_dir):
     (scratch / "runs" / "abandoned" / "output").mkdir(parents=True)
     with workspace(

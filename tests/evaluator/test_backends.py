@@ -60,6 +60,9 @@ def test_one_voxel_has_eight_corner_elements_of_equal_area(backend):
     assert distance.hausdorff_distance(surface) == 0
 
 
+@pytest.mark.catalogue(
+    82, attack="everything is foreground", verdict="a defined distance", guard="surfaces close at the border"
+)
 def test_a_label_that_fills_the_image_is_closed_at_the_border(backend):
     mask = np.ones((4, 5, 6), np.uint8)
     _, surface = measure_one(mask, mask, (1, 1, 1), backend)

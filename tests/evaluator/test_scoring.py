@@ -49,6 +49,12 @@ def test_a_box_shifted_by_one_voxel_scores_what_paper_and_pencil_say(case):
     assert found["liver", "hd95"] == (1.0, "")
 
 
+@pytest.mark.catalogue(
+    82,
+    attack="empty prediction of an empty structure",
+    verdict="stated value with its reason",
+    guard="conventions: no NaN reaches the ranking",
+)
 def test_a_structure_absent_from_both_is_perfect_and_says_why(case):
     found = scores(score_case(protocol=protocol(), case_id="c1", **case))
     assert found["spleen", "dice"] == (1.0, "both_empty")
@@ -62,6 +68,9 @@ def test_every_metric_of_every_label_has_one_row_in_protocol_order(case):
     ]
 
 
+@pytest.mark.catalogue(
+    81, attack="a case that never ends", verdict="stated worst value", guard="scoring walks the reference list"
+)
 def test_a_timed_out_case_scores_the_worst_value_with_the_verdict_as_reason(case):
     result = score_case(
         protocol=protocol(), case_id="c1", references=case["references"], predictions=None, failure="timeout"

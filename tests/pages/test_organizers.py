@@ -108,6 +108,9 @@ def test_accepting_a_person_who_asked(client, cast):
     assert membership.status == "accepted"
 
 
+@pytest.mark.catalogue(
+    61, attack="a log with markup on the organizers page", verdict="plain text", guard="escaped by the template"
+)
 def test_logs_show_every_byte_as_text():
     assert visible(b"ok\n\x1b[31mred\x00\xff<script>") == "ok\n�[31mred��<script>"
 

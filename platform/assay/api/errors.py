@@ -107,6 +107,8 @@ def refusal_of(error: Exception) -> AssayError:
         return LimitReachedError("Too many requests in a short time.", expected="a little patience")
     if isinstance(error, Http404):
         return NotFoundError("There is nothing here.")
+    if isinstance(error.__cause__, AssayError):  # the framework wraps what its parser raises
+        return error.__cause__
     if isinstance(error, HttpError) and error.status_code == 403:
         return NotAllowedError(error.message)
     return InvalidError(str(error))

@@ -4,8 +4,20 @@ from ninja import NinjaAPI
 
 from assay.api.auth import SIGNED_IN
 from assay.api.errors import translate_errors
+from assay.api.parsing import StrictParser
 from assay.api.throttling import AddressThrottle, PersonThrottle
-from assay.api.v1 import accounts, challenges, leaderboards, node, nodes, rejudging, site, submissions, testsets, uploads
+from assay.api.v1 import (
+    accounts,
+    challenges,
+    leaderboards,
+    node,
+    nodes,
+    rejudging,
+    site,
+    submissions,
+    testsets,
+    uploads,
+)
 
 api = NinjaAPI(
     title="Assay",
@@ -15,6 +27,7 @@ api = NinjaAPI(
     docs_url="docs",
     openapi_url="openapi.json",
     auth=SIGNED_IN,
+    parser=StrictParser(),
     throttle=[AddressThrottle(), PersonThrottle()],
 )
 translate_errors(api)
