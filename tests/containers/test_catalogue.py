@@ -2,7 +2,18 @@
 
 import pytest
 
-from containers.catalogue import BEGIN, END, GROUPS, Row, missing_items, read_rows, table, with_table
+from containers.catalogue import (
+    BEGIN,
+    END,
+    GROUPS,
+    README,
+    REPOSITORY,
+    Row,
+    missing_items,
+    read_rows,
+    table,
+    with_table,
+)
 
 MARKED = """
 import pytest
@@ -55,3 +66,10 @@ def test_the_table_goes_between_its_marks_and_nowhere_else(rows):
     assert table(rows).count("\n| ") == 4 + len(GROUPS)
     with pytest.raises(ValueError, match="no place"):
         with_table(text="nothing", rows=rows)
+
+
+def test_every_item_has_a_row_and_the_table_is_the_one_the_tests_give():
+    rows = read_rows(tests=REPOSITORY / "tests")
+    text = README.read_text(encoding="utf-8")
+    assert missing_items(rows) == []
+    assert with_table(text=text, rows=rows) == text, "run: python -m containers.catalogue"
