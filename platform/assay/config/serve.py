@@ -102,6 +102,8 @@ def start_services(stack: ExitStack) -> None:
             with step(f"{name} runs"):
                 service: AbstractContextManager[object] = running(home=settings.EMBEDDED_HOME)
                 stack.enter_context(service)
+    if not settings.EMBEDDED_HOME.path.is_relative_to(settings.VAR):
+        click.echo(f"  (their data is in {settings.EMBEDDED_HOME.path}: they could not run below {settings.VAR})")
 
 
 @contextmanager

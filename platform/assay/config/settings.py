@@ -137,6 +137,7 @@ REAPER_SECONDS = env.number(name="ASSAY_REAPER_SECONDS", default=15)
 CELERY_BEAT_SCHEDULE = {"reap": {"task": "assay.workflow.tasks.reap", "schedule": REAPER_SECONDS}}
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "celerybeat-schedule")
 
+NINJA_NUM_PROXIES = env.number(name="ASSAY_PROXIES", default=0)
 API_THROTTLE = {
     "anonymous": env.text(name="ASSAY_THROTTLE_ANONYMOUS", default="120/m"),
     "user": env.text(name="ASSAY_THROTTLE_USER", default="1200/m"),
