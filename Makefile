@@ -49,5 +49,11 @@ evaluator-image: setup ## the evaluator as a container for grand-challenge, Coda
 openapi: setup ## write the API's description, which a test compares
 	@$(BIN)/python -m assay.api.openapi > tests/api/openapi.json
 
+vendor: setup ## fetch the browser libraries again (needs npm; users never do)
+	@$(BIN)/python -m assay.portal.vendor.refresh
+
+catalogue: setup ## write the table of attacks into containers/README.md from the tests that carry them out
+	@$(BIN)/python -m containers.catalogue
+
 guards: setup ## show that each attack succeeds once its guard is off
 	@$(BIN)/python -m pytest -m docker tests/containers --guards $(ARGS)
