@@ -48,6 +48,19 @@ class MetricAnalysis:
     tests: PairTests | None
     ranks_by_method: Mapping[str, Floats]
 
+    def top(self, count: int) -> "MetricAnalysis":
+        """Only the best few algorithms."""
+        return MetricAnalysis(
+            interval=Interval(
+                estimate=self.interval.estimate[:count],
+                low=self.interval.low[:count],
+                high=self.interval.high[:count],
+                method=self.interval.method,
+            ),
+            tests=None if self.tests is None else self.tests.top(count),
+            ranks_by_method={method: ranks[:count] for method, ranks in self.ranks_by_method.items()},
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
@@ -83,6 +96,18 @@ class Analysis:
     metrics: Mapping[str, MetricAnalysis]
     neighbours: tuple[Neighbours, ...]
     warnings: tuple[str, ...]
+
+    def top(self, count: int) -> "Analysis":
+        """The same with the best few algorithms only; their ranks stay those among all."""
+        return replace(
+            self,
+            algorithms=self.algorithms[:count],
+            rank_samples=self.rank_samples[:, :count],
+            rank_intervals=self.rank_intervals[:count],
+            winner_shares=self.winner_shares[:count],
+            metrics={name: part.top(count) for name, part in self.metrics.items()},
+            neighbours=self.neighbours[: max(0, count - 1)],
+        )
 
     def statistics(self, algorithm: str) -> dict[str, Any]:
         """What a leaderboard row shows of an algorithm: JSON-able."""

@@ -204,7 +204,7 @@ def ranks_rows(analysis: Analysis) -> Iterator[dict[str, Any]]:
 
 def span(low: float, high: float) -> str:
     """An interval of ranks as people read it: `2–5`, or `1` when it is one rank."""
-    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
+    return f"{low:.3g}" if low == high else f"{low:.3g}–{high:.3g}"
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

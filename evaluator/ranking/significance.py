@@ -39,6 +39,14 @@ class PairTests:
     adjusted: Floats
     is_better: Mask
 
+    def top(self, count: int) -> "PairTests":
+        """Only the first few algorithms; p stays adjusted over all."""
+        return PairTests(
+            p=self.p[:count, :count],
+            adjusted=self.adjusted[:count, :count],
+            is_better=self.is_better[:count, :count],
+        )
+
     def rank_ranges(self) -> Floats:
         """Algorithm × (best, worst) rank that the decisions leave open: 1 + how many are better, k - how many are worse."""
         count = len(self.is_better)

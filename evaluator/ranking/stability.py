@@ -107,6 +107,6 @@ def summarise(values: Floats) -> Summary:
 
 def rank_frequencies(samples: Floats) -> npt.NDArray[np.intp]:
     """Algorithm × rank: in how many replicates the algorithm had that rank (rounded to the place below when shared)."""
-    count = samples.shape[1]
     places = np.floor(samples).astype(np.intp) - 1
-    return np.stack([np.bincount(places[:, index], minlength=count) for index in range(count)])
+    longest = max(samples.shape[1], int(places.max(initial=0)) + 1)
+    return np.stack([np.bincount(column, minlength=longest) for column in places.T])

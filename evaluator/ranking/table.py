@@ -259,9 +259,9 @@ def _dense(
     used, structure = np.unique(structure, return_inverse=True)
     shape = (len(names[0]), len(used), len(names[2]))
     flat = np.ravel_multi_index((algorithm, structure, case), shape)
-    if len(np.unique(flat)) < len(flat):
-        seen, counts = np.unique(flat, return_counts=True)
-        a, s, c = np.unravel_index(seen[counts > 1][0], shape)
+    counts = np.bincount(flat)
+    if counts.max() > 1:
+        a, s, c = np.unravel_index(counts.argmax(), shape)
         label = names[1][int(used[s])]
         raise TableError(
             f"found {counts.max()} rows for {names[0][int(a)]} / {names[2][int(c)]}{f' / {label}' if label else ''} / "

@@ -32,6 +32,10 @@ class Agreement:
     distances: Floats
     merged: Consensus | None = None
 
+    def top(self, count: int) -> "Agreement":
+        """Only the first few algorithms, without the consensus."""
+        return replace(self, algorithms=self.algorithms[:count], ranks=self.ranks[:count], merged=None)
+
     def sorted_by(self, algorithms: Sequence[str]) -> "Agreement":
         """The same with the algorithms in another order; those not named come last."""
         place = {name: index for index, name in enumerate(algorithms)}

@@ -58,7 +58,7 @@ def task_ranks(agreement: Agreement) -> Figure:
         for (row, column), value in np.ndenumerate(agreement.ranks):
             shade = "black" if value < count / 2 + 0.5 else "white"
             axes.text(column, row, f"{value:g}", ha="center", va="center", color=shade, fontsize=8)
-    figure.colorbar(image, ax=axes, label="rank", pad=0.02).outline.set_visible(False)
+    figure.colorbar(image, ax=axes, label="rank", pad=0.02, fraction=0.04).outline.set_visible(False)
     return figure
 
 

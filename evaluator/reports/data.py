@@ -13,14 +13,20 @@ from evaluator.ranking.table import ScoreTable
 from evaluator.ranking.tasks import Agreement, compare_tasks, task_taus
 from evaluator.ranking.ties import Floats, rank
 
+MOST_DRAWN = 30
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ReportData:
-    """`values` and `case_ranks` map a metric to algorithm × unit; `table` holds the scores as they came."""
+    """`values` and `case_ranks` map a metric to algorithm × unit; `table` holds the scores as they came.
+
+    Figures show `top`, the best `MOST_DRAWN` algorithms of `analysis`; tables show all.
+    """
 
     title: str
     table: ScoreTable
     analysis: Analysis
+    top: Analysis
     values: Mapping[str, Floats]
     case_ranks: Mapping[str, Floats]
     agreement: Agreement
@@ -29,24 +35,26 @@ class ReportData:
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """Ranked algorithms, best first."""
-        return self.analysis.algorithms
+        """The algorithms that figures show, best first."""
+        return self.top.algorithms
 
 
 def gather(table: ScoreTable, analysis: Analysis, *, title: str) -> ReportData:
     """Everything a report needs, computed once."""
     config = analysis.ranking.config
     prepared = prepare(table, config)
-    order = np.array([prepared.algorithms.index(name) for name in analysis.algorithms], dtype=np.intp)
+    top = analysis.top(MOST_DRAWN)
+    order = np.array([prepared.algorithms.index(name) for name in top.algorithms], dtype=np.intp)
     values, case_ranks = {}, {}
     for name, metric in prepared.metrics.items():
-        values[name] = cluster_values(name, prepared)[order]
-        keys = -values[name] if metric.spec.larger_is_better else values[name]
-        case_ranks[name] = rank(keys.T).T
+        every = cluster_values(name, prepared)
+        values[name] = every[order]
+        case_ranks[name] = rank((-every if metric.spec.larger_is_better else every).T).T[order]
     return ReportData(
         title=title,
         table=table,
         analysis=analysis,
+        top=top,
         values=values,
         case_ranks=case_ranks,
         agreement=compare_tasks(table, config).sorted_by(analysis.algorithms),

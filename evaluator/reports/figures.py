@@ -1,5 +1,6 @@
 """Figures of one ranking: how the scores lie, case by case and under the bootstrap. Each function returns a figure."""
 
+import math
 from typing import cast
 
 import numpy as np
@@ -83,7 +84,8 @@ def podium(data: ReportData, metric: str) -> Figure:
     for place in range(count):
         wins = (shuffled == place + 1).sum(axis=1)
         bars.bar(step * place + np.arange(count), wins, width=0.9, color=[colour(a) for a in range(count)])
-    bars.set_xticks(centres, [str(place + 1) for place in range(count)])
+    named = range(0, count, 1 + (count - 1) // 25)
+    bars.set_xticks([centres[place] for place in named], [str(place + 1) for place in named])
     bars.set_xlim(-1, step * (count - 1) + count)
     bars.set_xlabel("place in the case")
     bars.set_ylabel("cases")
@@ -100,17 +102,18 @@ def _broken_ties(ranks: Floats) -> Floats:
 
 def heatmap(data: ReportData, metric: str) -> Figure:
     """In how many cases each algorithm had each rank (ties share the better one)."""
-    ranks, count = data.case_ranks[metric], len(data.algorithms)
+    ranks, count = data.case_ranks[metric], len(data.analysis.algorithms)
     grid = np.stack([np.bincount(row[~np.isnan(row)].astype(int) - 1, minlength=count) for row in ranks])
-    figure, axes = new_figure(height=row_height(count, each=0.3))
+    figure, axes = new_figure(height=row_height(len(grid), each=0.3))
     image = axes.imshow(np.ma.masked_equal(grid, 0), aspect="auto", cmap=SEQUENTIAL, vmin=0)
     _name_rows(axes, data, inverted=False)
-    axes.set_xticks(range(count), [str(place + 1) for place in range(count)])
+    places = range(0, count, 1 + (count - 1) // 25)
+    axes.set_xticks(places, [str(place + 1) for place in places])
     axes.set_xlabel("rank in the case")
     axes.grid(visible=False)
     if count <= 12:
         _numbers(axes, grid)
-    figure.colorbar(image, ax=axes, label="cases", pad=0.02).outline.set_visible(False)
+    figure.colorbar(image, ax=axes, label="cases", pad=0.02, fraction=0.04).outline.set_visible(False)
     return figure
 
 
@@ -123,7 +126,7 @@ def _numbers(axes: Axes, grid: npt.NDArray[np.intp]) -> None:
 
 def significance_map(data: ReportData, metric: str) -> Figure | None:
     """Filled where the row's algorithm is significantly better than the column's."""
-    tests = data.analysis.metrics[metric].tests
+    tests = data.top.metrics[metric].tests
     if tests is None:
         return None
     count = len(data.algorithms)
@@ -147,7 +150,7 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
 
 def blob(data: ReportData) -> Figure:
     """How often the bootstrap gave each algorithm each rank: area by frequency, cross at the median, line over 95 %."""
-    analysis, count = data.analysis, len(data.algorithms)
+    analysis, count = data.top, len(data.algorithms)
     shares = rank_frequencies(analysis.rank_samples) / len(analysis.rank_samples)
     figure, axes = new_figure(height=row_height(count, least=3.4, each=0.28))
     axes.plot([-0.5, count - 0.5], [0.5, count + 0.5], color=LINE, linewidth=1, zorder=1)
@@ -161,7 +164,7 @@ def blob(data: ReportData) -> Figure:
     medians = np.median(analysis.rank_samples, axis=0)
     axes.scatter(range(count), medians, marker="x", s=28, color=ORANGE, linewidths=1.8, zorder=5)
     axes.set_xticks(range(count), [short(name, longest=16) for name in data.algorithms], rotation=50, ha="right")
-    rank_axis(axes, count)
+    rank_axis(axes, max(count, math.ceil(high.max())))
     return figure
 
 
@@ -204,7 +207,7 @@ def _draw_box(axes: Axes, values: Floats, place: float, *, width: float) -> None
 
 def method_lines(data: ReportData, metric: str) -> Figure:
     """What rank each algorithm would have under the usual methods: crossing lines mean the method decides."""
-    ranks = data.analysis.metrics[metric].ranks_by_method
+    ranks = data.top.metrics[metric].ranks_by_method
     count = len(data.algorithms)
     figure, axes = new_figure(height=row_height(count, least=3.0, each=0.24))
     methods = list(ranks)
@@ -217,7 +220,7 @@ def method_lines(data: ReportData, metric: str) -> Figure:
         )  # fmt: skip
     axes.set_xticks(range(len(methods)), methods)
     axes.set_xlim(-0.2, len(methods) - 0.2)
-    rank_axis(axes, count)
+    rank_axis(axes, max(count, math.ceil(max(line.max() for line in ranks.values()))))
     return figure
 
 
@@ -228,13 +231,13 @@ def _nudge(last: Floats, index: int) -> float:
 
 def interval_forest(data: ReportData, metric: str) -> Figure:
     """Each algorithm's aggregate with its confidence interval."""
-    interval = data.analysis.metrics[metric].interval
+    interval = data.top.metrics[metric].interval
     count = len(data.algorithms)
     figure, axes = new_figure(height=row_height(count, least=2.0, each=0.24))
     axes.hlines(range(count), interval.low, interval.high, color=BLUE, linewidth=2.4)
     axes.scatter(interval.estimate, range(count), color=INK, s=22, zorder=3)
     _name_rows(axes, data)
-    axes.set_xlabel(f"{metric_label(data, metric)}, {data.analysis.confidence:.0%} interval ({interval.method})")
+    axes.set_xlabel(f"{metric_label(data, metric)}, {data.top.confidence:.0%} interval ({interval.method})")
     return figure
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from evaluator.ranking.analysis import Neighbours
 from evaluator.ranking.engine import RankEntry
 from evaluator.ranking.io import ranks_rows, span
 from evaluator.ranking.words import describe
@@ -68,7 +69,12 @@ def head(data: ReportData, sections: Mapping[str, str]) -> str:
         "input": analysis.ranking.input_sha256[:16],
     }
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in facts.items())
-    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in (*analysis.warnings, *analysis.ranking.notes))
+    cautions = [*analysis.warnings, *analysis.ranking.notes]
+    if len(analysis.algorithms) > len(data.algorithms):
+        cautions.append(
+            f"figures show the best {len(data.algorithms)} of {len(analysis.algorithms)} algorithms; tables, all"
+        )
+    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in cautions)
     links = "".join(f'<a href="#{anchor}">{escape(text)}</a>' for anchor, text in sections.items())
     title = f'<h1>{escape(data.title)}</h1>\n<p class="soft">{escape(_summary(data))}</p>'
     return f"{title}\n<nav>{links}</nav>\n<dl>{cells}</dl>\n{notes}"
@@ -181,15 +187,22 @@ def board(data: ReportData) -> str:
         aggregates = [_with_interval(data, entry, name, index) for name in analysis.metrics]
         share = "–" if index is None else f"{analysis.winner_shares[index]:.0%}"
         pair = separable.get(entry.algorithm)
-        ahead = "–" if pair is None else f"{'yes' if pair.is_separable else 'no'}, p = {number(pair.p)}"
+        ahead = "–" if pair is None else _ahead(pair)
         missing = sum(count for reasons in entry.missing.values() for count in reasons.values())
         place = "–" if entry.rank is None else f"{entry.rank:g}"
         rows.append([place, interval, entry.algorithm, entry.score, *aggregates, share, ahead, missing])
     caption = (
-        f"Metrics with their {confidence} intervals. “First in”: share of bootstrap replicates with rank 1. “Ahead of the next”: paired "
-        "test against the algorithm below, Holm-adjusted. “Not measured”: values missing or set by a convention."
+        f"Metrics with their {confidence} intervals. “First in”: share of bootstrap replicates with rank 1. “Ahead of the "
+        "next”: paired test against the algorithm below, Holm-adjusted; “claim false”: how probable it is that it is not better "
+        "on average. “Not measured”: values missing or set by a convention."
     )
     return table(header, rows, caption=caption)
+
+
+def _ahead(pair: Neighbours) -> Markup:
+    verdict = f"{'yes' if pair.is_separable else 'no'}, p = {number(pair.p)}"
+    doubt = "" if pair.false_claim != pair.false_claim else f"<br><small>claim false: {pair.false_claim:.1%}</small>"
+    return Markup(verdict + doubt)
 
 
 def _with_interval(data: ReportData, entry: RankEntry, metric: str, index: int | None) -> Markup:

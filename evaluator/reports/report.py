@@ -12,7 +12,7 @@ from evaluator.ranking.io import ranks_rows, write_rows
 from evaluator.ranking.subgroups import SubgroupAnalysis
 from evaluator.ranking.table import ScoreTable
 from evaluator.reports import comparisons, figures, page
-from evaluator.reports.data import ReportData, gather
+from evaluator.reports.data import MOST_DRAWN, ReportData, gather
 from evaluator.reports.theme import inline_svg, png, style, svg
 
 _SECTIONS = {
@@ -134,8 +134,9 @@ def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
     agreement = data.agreement
     if len(agreement.tasks) < 2:
         return []
+    drawn = agreement.top(MOST_DRAWN)
     parts = [
-        gallery.show("task-ranks", comparisons.task_ranks(agreement), "The rank of each algorithm by each of them."),
+        gallery.show("task-ranks", comparisons.task_ranks(drawn), "The rank of each algorithm by each of them."),
         gallery.show(
             "task-dendrogram-average",
             comparisons.dendrogram(agreement),
@@ -148,7 +149,7 @@ def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
         ),
     ]
     if agreement.merged is not None:
-        parts.insert(0, gallery.show("task-blob", comparisons.task_blob(agreement), "How many tasks gave each rank."))
+        parts.insert(0, gallery.show("task-blob", comparisons.task_blob(drawn), "How many tasks gave each rank."))
         order = agreement.merged.ranks.argsort(kind="stable")
         rows = [
             [float(agreement.merged.ranks[i]), agreement.algorithms[i], float(agreement.merged.scores[i])]
@@ -157,8 +158,8 @@ def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
         how = "" if agreement.merged.is_exact else " (the best found, not proven optimal)"
         parts.insert(0, page.table(["rank", "algorithm", "score"], rows, caption=f"Consensus over the tasks{how}"))
     if data.task_taus:
-        drawn = comparisons.task_taus(data.task_taus)
-        parts.append(gallery.show("task-taus", drawn, "How steady each task's ranking is under the bootstrap."))
+        taus = comparisons.task_taus(data.task_taus)
+        parts.append(gallery.show("task-taus", taus, "How steady each task's ranking is under the bootstrap."))
     return parts
 
 
@@ -176,7 +177,7 @@ def _subgroup(data: ReportData, gallery: _Gallery, subgroup: SubgroupAnalysis) -
     ranks = {name: board.ranks() for name, board in subgroup.boards.items()}
     yield page.table(
         ["algorithm", *ranks],
-        [[name, *(ranks[group].get(name) for group in ranks)] for name in data.algorithms],
+        [[name, *(ranks[group].get(name) for group in ranks)] for name in data.analysis.algorithms],
         caption="Rank in each group",
     )
     for metric in data.analysis.metrics:

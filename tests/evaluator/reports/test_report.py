@@ -112,6 +112,17 @@ def test_boards_of_any_size_have_a_report(tmp_path: Path, count: int, missing: s
     assert "Reporting checklist" in (tmp_path / "r.html").read_text()
 
 
+def test_a_long_board_draws_its_best_and_lists_all(tmp_path: Path) -> None:
+    algorithms = {f"a{index}": 0.95 - 0.01 * index for index in range(33)}
+    scores = table(algorithms=algorithms, cases=6)
+    config = parse_ranking({"metrics": ["dice"], "missing": {"any": 0}, "scheme": "value"})
+    write_report(scores, analyse(scores, config, bootstrap=10), html=tmp_path / "r.html", title="long")
+    text = (tmp_path / "r.html").read_text()
+    assert "figures show the best 30 of 33 algorithms; tables, all" in text
+    assert "<td>a32</td>" in text
+    assert not re.search(r"<text[^>]*>a32</text>", text)
+
+
 def test_a_board_of_equal_algorithms_has_a_report(tmp_path: Path) -> None:
     rows = [(name, f"c{i}", "", "dice", 0.5, "") for name in "ab" for i in range(3)]
     scores = ScoreTable.from_rows(rows)
