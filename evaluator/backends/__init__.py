@@ -3,9 +3,11 @@
 | backend | needs               | answers                                                            |
 | ------- | ------------------- | ------------------------------------------------------------------ |
 | `cpu`   | the compiled kernel | the default: all labels in one pass, all processor cores           |
+| `gpu`   | CuPy, a CUDA device | the same kernels on the card: for arrays that lie there already    |
 | `numpy` | NumPy               | the oracle: slow, short, and written without looking at the others |
 
-`auto` takes the first that works here. All give the same numbers to the last bit.
+`auto` takes the card for arrays that lie on one, else the first of `cpu` and `numpy` that works here. All give the same
+distances to the last bit.
 """
 
 import math
@@ -16,8 +18,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.backends import cpu
+from evaluator.backends import cpu, gpu
 from evaluator.backends import reference as oracle
+from evaluator.backends.devices import cuda_device, has_cuda_device
 from evaluator.backends.records import LabelArray, LabelMeasurements, LabelValues, PairMeasurements
 from evaluator.backends.stored import StoredVolume, open_stored
 from evaluator.errors import InvalidReference, InvalidVolume, UnavailableBackend
@@ -37,7 +40,7 @@ __all__ = [
     "nearest_distances",
 ]
 
-BACKENDS = ("auto", "cpu", "numpy")
+BACKENDS = ("auto", "cpu", "gpu", "numpy")
 _LIMITS = ReaderLimits(voxels=1 << 32)
 _EXACT = GridTolerance()
 Answer = TypeVar("Answer")
@@ -45,7 +48,8 @@ Answer = TypeVar("Answer")
 
 def available_backends() -> tuple[str, ...]:
     """Names of the backends that work on this machine, the preferred one first."""
-    return ("cpu", "numpy") if cpu.is_available() else ("numpy",)
+    is_working = {"cpu": cpu.is_available(), "gpu": has_cuda_device(), "numpy": True}
+    return tuple(name for name, works in is_working.items() if works)
 
 
 def measure_pair(
@@ -61,11 +65,16 @@ def measure_pair(
 
     Both arrays are label maps (integers, booleans, or floats holding whole numbers) of the same 2-D or 3-D shape, in
     any memory order. `spacing_mm` is the voxel size along each array axis. Labels may overlap: regions share values.
-    `threads` 0 takes what the machine has.
+    `threads` 0 takes what the machine has. Arrays on a CUDA device are measured there.
     """
-    spacing = _checked_spacing(reference, prediction, spacing_mm)
     _check_labels(labels)
-    if _choose(backend) == "cpu":
+    chosen = "gpu" if backend == "auto" and hasattr(reference, "__cuda_array_interface__") else _choose(backend)
+    if chosen == "gpu":
+        reference, prediction = (cuda_device().to_device(array) for array in (reference, prediction))
+    spacing = _checked_spacing(reference, prediction, spacing_mm)
+    if chosen == "gpu":
+        return gpu.measure_pair(reference=reference, prediction=prediction, spacing_mm=spacing, labels=labels)
+    if chosen == "cpu":
         try:
             return cpu.measure_pair(
                 reference=reference, prediction=prediction, spacing_mm=spacing, labels=labels, threads=threads
@@ -137,14 +146,15 @@ def _choose(backend: str) -> str:
     """The backend that will serve; says what to do if the one asked for cannot."""
     if backend not in BACKENDS:
         raise ValueError(f"found backend {backend!r}, expected one of {', '.join(BACKENDS)}")
-    available = available_backends()
     if backend == "auto":
-        return available[0]
-    if backend not in available:
+        return "cpu" if cpu.is_available() else "numpy"
+    if backend == "cpu" and not cpu.is_available():
         raise UnavailableBackend(
-            f"found no compiled kernel for backend {backend!r}; build it with python -m evaluator.kernel build, "
-            f"or choose one of auto, {', '.join(available)}"
+            "found no compiled kernel for backend 'cpu'; build it with python -m evaluator.kernel build, "
+            "or choose auto or numpy"
         )
+    if backend == "gpu":
+        cuda_device()  # says what is missing
     return backend
 
 
@@ -182,7 +192,7 @@ def _checked_spacing(reference: LabelArray, prediction: LabelArray, spacing_mm: 
     for array in (reference, prediction):
         if array.dtype.kind not in "buif":
             raise ValueError(f"found an array of {array.dtype}, expected whole numbers or booleans")
-        if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
+        if array.dtype.kind == "f" and not bool((array == array.round()).all()):
             raise ValueError("found fractions or NaN in a label map, expected whole numbers")
     return spacing
 

@@ -15,7 +15,15 @@
 #define ASSAY_SHARED static inline
 #endif
 
-#ifndef __CUDACC_RTC__
+#ifdef __CUDACC_RTC__ /* compiled while it runs, there are no headers */
+typedef unsigned char uint8_t;
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+typedef unsigned long long uintptr_t;
+#else
 #include <stdint.h>
 #endif
 

@@ -1,0 +1,133 @@
+"""Where the GPU backend runs: on a CUDA card through CuPy, or, for tests, on the processor by the same source in loops.
+
+A device is an array module and a way to launch a kernel by name. Nothing here is imported before a GPU is asked for.
+"""
+
+import ctypes
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+from evaluator.errors import UnavailableBackend
+from evaluator.kernel.library import kernel
+
+KERNELS = ("find_elements", "count_pairs", "draw_target", "search_near", "search_far")
+_SOURCES = Path(__file__).parents[1] / "kernel"
+_THREADS_PER_BLOCK = 256
+_HOW_TO_GET_IT = "install assay[gpu] on a machine with a CUDA device, or choose one of auto, cpu, numpy"
+
+
+class Device(Protocol):
+    """What the GPU backend needs of a device."""
+
+    name: str
+    arrays: Any
+    """NumPy or CuPy: they answer to the same names."""
+
+    def launch(self, kernel_name: str, threads: int, *arguments: Any) -> None:
+        """Run one kernel once for every thread; arguments are arrays, None, ints and floats as the kernel declares them."""
+
+    def to_device(self, array: Any) -> Any:
+        """The array in the device's memory; shared, not copied, where it lies there already."""
+
+    def to_host(self, array: Any) -> Any:
+        """The array as NumPy's."""
+
+
+class HostDevice:
+    """The same kernels as loops on the processor: slow, and exactly what the card computes."""
+
+    name = "gpu (emulated)"
+    arrays: Any = np
+
+    def launch(self, kernel_name: str, threads: int, *arguments: Any) -> None:
+        door = getattr(kernel(), f"assay_device_{kernel_name}")
+        door.restype = None
+        door(ctypes.c_longlong(threads), *map(_as_c, arguments))
+
+    def to_device(self, array: Any) -> Any:
+        return np.asarray(array)
+
+    def to_host(self, array: Any) -> Any:
+        return array
+
+
+class CudaDevice:
+    """The first CUDA device, through CuPy; kernels are compiled for it on first use and kept by CuPy afterwards."""
+
+    def __init__(self, cupy: ModuleType) -> None:
+        self.arrays: Any = cupy
+        properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+        self.name = f"gpu ({properties['name'].decode()})"
+        self._module = cupy.RawModule(
+            code=device_source(), options=("--fmad=false", "-std=c++17"), backend="nvrtc", name_expressions=None
+        )
+
+    def launch(self, kernel_name: str, threads: int, *arguments: Any) -> None:
+        if threads == 0:
+            return
+        blocks = (threads + _THREADS_PER_BLOCK - 1) // _THREADS_PER_BLOCK
+        function = self._module.get_function(f"assay_device_{kernel_name}")
+        function((blocks,), (_THREADS_PER_BLOCK,), (np.int64(threads), *map(_as_cuda, arguments)))
+
+    def to_device(self, array: Any) -> Any:
+        if hasattr(array, "__cuda_array_interface__") or isinstance(array, np.ndarray):
+            return self.arrays.asarray(array)
+        return self.arrays.from_dlpack(array) if hasattr(array, "__dlpack__") else self.arrays.asarray(array)
+
+    def to_host(self, array: Any) -> Any:
+        return self.arrays.asnumpy(array)
+
+
+@lru_cache(maxsize=1)
+def cuda_device() -> CudaDevice:
+    """The card of this machine; UnavailableBackend says what is missing."""
+    try:
+        import cupy
+    except ImportError as missing:
+        raise UnavailableBackend(f"found no CuPy for the GPU backend; {_HOW_TO_GET_IT}") from missing
+    try:
+        if cupy.cuda.runtime.getDeviceCount() < 1:
+            raise UnavailableBackend(f"found CuPy but no CUDA device; {_HOW_TO_GET_IT}")
+    except cupy.cuda.runtime.CUDARuntimeError as problem:
+        raise UnavailableBackend(f"found CuPy but no working CUDA driver ({problem}); {_HOW_TO_GET_IT}") from problem
+    return CudaDevice(cupy)
+
+
+def has_cuda_device() -> bool:
+    """Whether the GPU backend can run here."""
+    try:
+        cuda_device()
+    except UnavailableBackend:
+        return False
+    return True
+
+
+def device_source() -> str:
+    """The kernels as one text, for a compiler that has no files."""
+    nearest = (_SOURCES / "nearest.h").read_text()
+    device = (_SOURCES / "device.h").read_text().replace('#include "nearest.h"', nearest)
+    return f"#define ASSAY_DEFINE_KERNELS\n{device}"
+
+
+def _as_c(argument: Any) -> Any:
+    if argument is None:
+        return ctypes.c_void_p(None)
+    if isinstance(argument, np.ndarray):
+        return ctypes.c_void_p(argument.ctypes.data)
+    if isinstance(argument, np.int64):
+        return ctypes.c_longlong(int(argument))
+    return ctypes.c_double(argument) if isinstance(argument, float) else ctypes.c_int(argument)
+
+
+def _as_cuda(argument: Any) -> Any:
+    if argument is None:
+        return np.uintp(0)
+    if isinstance(argument, bool):
+        return np.int32(argument)
+    if isinstance(argument, int):
+        return np.int32(argument)
+    return np.float64(argument) if isinstance(argument, float) else argument

@@ -1,0 +1,112 @@
+"""The GPU backend: its kernels run as loops everywhere, and on a card where there is one; the numbers are the oracle's."""
+
+import importlib.util
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from evaluator.backends import devices, gpu, measure_pair
+from evaluator.errors import UnavailableBackend
+from evaluator.kernel.library import load_kernel
+from tests.evaluator import label_maps
+from tests.evaluator.test_kernel import assert_same, two_balls
+
+DEVICES = [
+    pytest.param(
+        "host",
+        marks=pytest.mark.skipif(load_kernel() is None, reason="the kernel was not built: no C compiler here"),
+    ),
+    pytest.param("cuda", marks=pytest.mark.gpu),
+]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> devices.Device:
+    if request.param == "host":
+        return devices.HostDevice()
+    if not devices.has_cuda_device():
+        pytest.skip("there is no CUDA device here, or no CuPy")
+    return devices.cuda_device()
+
+
+def assert_device_equals_oracle(device, reference, prediction, spacing_mm, labels) -> None:
+    question = {"reference": reference, "prediction": prediction, "spacing_mm": spacing_mm, "labels": labels}
+    assert_same(gpu.measure_pair(**question, device=device), measure_pair(**question, backend="numpy"))
+
+
+def test_random_pairs_give_the_oracles_numbers(device):
+    for reference, prediction, spacing_mm in label_maps.pairs(seed=41, count=12):
+        labels = [(value,) for value in range(1, int(reference.max()) + 1)]
+        assert_device_equals_oracle(device, reference, prediction, spacing_mm, labels)
+
+
+def test_regions_share_values_and_background_may_be_a_label(device):
+    reference, prediction, spacing_mm = next(label_maps.pairs(seed=43, count=1))
+    labels = [(1, 2, 3), (1, 2), (2,), (0,), (99,)]
+    assert_device_equals_oracle(device, reference, prediction, spacing_mm, labels)
+
+
+@pytest.mark.parametrize("storage", ["i2", "u2", "i4", "i8", "f4", "?"])
+def test_every_storage_gives_the_oracles_numbers(device, storage):
+    reference, prediction, spacing_mm = next(label_maps.pairs(seed=45, count=1))
+    stored = reference.astype(storage), prediction.astype(storage)
+    assert_device_equals_oracle(device, *stored, spacing_mm, [(1,), (2, 3)])
+
+
+def test_large_values_and_every_memory_order_give_the_oracles_numbers(device):
+    reference, prediction, spacing_mm = next(label_maps.pairs(seed=47, count=1))
+    table = np.array([0, 12175, 2035, 70000, -4, 5, 6, 7])
+    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
+        pair = [table[each].transpose(order).copy().transpose(np.argsort(order)) for each in (reference, prediction)]
+        assert_device_equals_oracle(device, *pair, spacing_mm, [(12175,), (70000, -4)])
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.8, 0.8, 2.5), (3.0, 0.4, 0.4)])
+def test_far_islands_and_empty_predictions_give_the_oracles_numbers(device, spacing_mm):
+    reference = two_balls((90, 40, 24), (12, 12, 8), (18, 14, 9), 6)
+    prediction = two_balls((90, 40, 24), (13, 12, 8), (78, 30, 18), 4)
+    assert_device_equals_oracle(device, reference, prediction, spacing_mm, [(1,)])
+    assert_device_equals_oracle(device, reference, np.zeros_like(reference), spacing_mm, [(1,)])
+
+
+def test_many_cases_come_back_in_order(device):
+    cases = [gpu.DeviceCase(*case) for case in label_maps.pairs(seed=49, count=5)]
+    labels = [(1,), (2,)]
+    found = list(gpu.measure_many(iter(cases), labels=labels, device=device))
+    assert len(found) == 5
+    for case, measured in zip(cases, found, strict=True):
+        alone = measure_pair(
+            reference=case.reference, prediction=case.prediction, spacing_mm=case.spacing_mm, labels=labels
+        )
+        assert_same(measured, alone)
+
+
+def test_a_case_that_cannot_be_read_stops_the_stream_with_its_own_error(device):
+    def cases():
+        yield gpu.DeviceCase(*next(label_maps.pairs(seed=51, count=1)))
+        raise OSError("the disk went away")
+
+    stream = gpu.measure_many(cases(), labels=[(1,)], device=device)
+    next(stream)
+    with pytest.raises(OSError, match="the disk went away"):
+        next(stream)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed here")
+def test_without_cupy_the_error_says_what_to_install():
+    empty = np.zeros((2, 2, 2), np.uint8)
+    with pytest.raises(UnavailableBackend, match=r"install assay\[gpu\]"):
+        measure_pair(reference=empty, prediction=empty, spacing_mm=(1, 1, 1), labels=[(1,)], backend="gpu")
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="the CUDA compiler is not installed")
+def test_the_cuda_compiler_accepts_the_device_source_as_one_text(tmp_path):
+    source = tmp_path / "device.cu"
+    source.write_text(devices.device_source())
+    command = ["nvcc", "-arch=sm_90", "--fmad=false", "-cubin", "-o", str(tmp_path / "device.cubin"), str(source)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    for name in devices.KERNELS:
+        assert f"assay_device_{name}".encode() in (tmp_path / "device.cubin").read_bytes()
