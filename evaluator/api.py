@@ -18,9 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from evaluator.backends.devices import has_cuda_device, host_array
 from evaluator.errors import EvaluatorError
 from evaluator.metrics import REGISTRY
 from evaluator.protocol import Protocol, load_protocol
@@ -66,7 +64,7 @@ def evaluate(
     if (labels is None) == (protocol is None):
         raise EvaluatorError("found both or neither of `labels` and `protocol`; expected exactly one of them")
     rules = protocol or _protocol(json.dumps(_document(labels or (), metrics, tolerance_mm)))
-    ours, theirs = host_array(reference), host_array(prediction)
+    ours, theirs = (array if _stays_on_card(array, backend) else host_array(array) for array in (reference, prediction))
     if ours.shape != theirs.shape:
         raise EvaluatorError(f"found shapes {ours.shape} and {theirs.shape}; expected the same shape twice")
     spacing = tuple(float(value) for value in spacing_mm)
@@ -75,27 +73,19 @@ def evaluate(
     return _scores(rules, ours, theirs, spacing, backend)
 
 
-def host_array(array: Any) -> npt.NDArray[Any]:
-    """The array in main memory, as a NumPy array; shared, not copied, where it is there already."""
-    if isinstance(array, np.ndarray):
-        return array
-    for method in ("get", "cpu"):
-        if hasattr(array, "__cuda_array_interface__") and hasattr(array, method):
-            array = getattr(array, method)()
-    if hasattr(array, "detach"):
-        array = array.detach()
-    return np.from_dlpack(array) if hasattr(array, "__dlpack__") else np.asarray(array)
+def _stays_on_card(array: Any, backend: str) -> bool:
+    return hasattr(array, "__cuda_array_interface__") and backend in ("auto", "gpu") and has_cuda_device()
 
 
 def _scores(
     protocol: Protocol,
-    reference: npt.NDArray[Any],
-    prediction: npt.NDArray[Any],
+    reference: Any,
+    prediction: Any,
     spacing: tuple[float, ...],
     backend: str,
 ) -> Scores:
     identity = tuple(tuple(float(row == column) for column in range(4)) for row in range(4))
-    grid = Grid(shape=reference.shape, spacing_mm=spacing, affine=identity)  # type: ignore[arg-type]  # 4 × 4
+    grid = Grid(shape=tuple(reference.shape), spacing_mm=spacing, affine=identity)  # type: ignore[arg-type]  # 4 × 4
     measured = measure_maps(
         labels=protocol.labels, reference=reference, prediction=prediction, spacing_mm=spacing, backend=backend
     )

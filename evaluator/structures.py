@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluator.backends import LabelMeasurements, PairMeasurements, measure_files, measure_pair
+from evaluator.backends.devices import host_array
 from evaluator.errors import InvalidReference, InvalidVolume, Reason
 from evaluator.label_pair import LabelPair
 from evaluator.overlap import Overlap
@@ -97,7 +98,8 @@ def measure_maps(
         labels=[label.values for label in labels],
         backend=backend,
     )
-    return _measured_maps(labels, pair, lambda: (reference, prediction), spacing_mm=spacing_mm, backend=backend)
+    maps = cache(lambda: (host_array(reference), host_array(prediction)))
+    return _measured_maps(labels, pair, maps, spacing_mm=spacing_mm, backend=backend)
 
 
 def _measured_maps(

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluator.errors import UnavailableBackend
 from evaluator.kernel.library import kernel
@@ -104,6 +105,18 @@ def has_cuda_device() -> bool:
     except UnavailableBackend:
         return False
     return True
+
+
+def host_array(array: Any) -> NDArray[Any]:
+    """The array in main memory, as a NumPy array; shared, not copied, where it is there already."""
+    if isinstance(array, np.ndarray):
+        return array
+    for method in ("get", "cpu"):
+        if hasattr(array, "__cuda_array_interface__") and hasattr(array, method):
+            array = getattr(array, method)()
+    if hasattr(array, "detach"):
+        array = array.detach()
+    return np.from_dlpack(array) if hasattr(array, "__dlpack__") else np.asarray(array)
 
 
 def device_source() -> str:
