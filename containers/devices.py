@@ -1,4 +1,4 @@
-"""GPU slots: which run has which GPU, and whether it may be given to anybody at all.
+"""CPU and GPU slots: which run has which of them, and whether a GPU may be given to anybody at all.
 
 A GPU belongs to one run at a time, by UUID. Before a run it has to be idle; after it, it has to come back idle within a few seconds:
 no process computing on it and no more memory in use than before. One that does not is quarantined with the reason until
@@ -10,6 +10,7 @@ to other processes, which the test marked `gpu` checks on real hardware.
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -130,6 +131,27 @@ class GpuSlots:
     def _quarantine(self, uuid: str, reason: str) -> None:
         with self._lock:
             self._quarantined[uuid] = reason
+
+
+@dataclass(kw_only=True)
+class CpuSlots:
+    """Which CPUs to pin a run to: those with the fewest runs on them. Sharing is allowed; runs are only spread."""
+
+    cpu_ids: tuple[int, ...]
+    _runs: Counter[int] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextlib.contextmanager
+    def taken(self, count: int) -> Iterator[tuple[int, ...]]:
+        """As many CPUs as were asked for and there are, for the length of a run."""
+        with self._lock:
+            chosen = sorted(self.cpu_ids, key=lambda cpu: (self._runs[cpu], cpu))[:count]
+            self._runs.update(chosen)
+        try:
+            yield tuple(sorted(chosen))
+        finally:
+            with self._lock:
+                self._runs.subtract(chosen)
 
 
 def slots_of_this_host() -> GpuSlots:

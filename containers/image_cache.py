@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from containers.engine import Engine
-from containers.errors import DiskFull, EngineRefused
+from containers.errors import DiskFull, EngineRefused, ImageAbsent
 from containers.intake import load_archive
 
 ARCHIVE_AND_COPY = 2
@@ -66,7 +66,7 @@ class ImageCache:
     ) -> Iterator[None]:
         """The image is in the engine, and stays, for as long as the context lasts. `fetch` writes its archive to a path."""
         with self._lock:
-            if image_id not in engine.image_ids():
+            if not has_image(engine, image_id):
                 self._make_room(engine, needed_bytes=ARCHIVE_AND_COPY * archive_bytes)
                 self._load(engine, image_id=image_id, fetch=fetch)
             self._remember(image_id=image_id, size_bytes=archive_bytes)
@@ -123,3 +123,12 @@ class ImageCache:
         fresh = self._folder / f"{LEDGER}.new"
         fresh.write_text(json.dumps([asdict(image) for image in images]), encoding="utf-8")
         fresh.replace(self._folder / LEDGER)
+
+
+def has_image(engine: Engine, image_id: str) -> bool:
+    """Whether the engine has this very image."""
+    try:
+        engine.image_facts(image_id)
+    except ImageAbsent:
+        return False
+    return True

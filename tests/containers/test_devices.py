@@ -9,7 +9,7 @@ import time
 import pytest
 
 from containers import runner
-from containers.devices import GpuSlots, NoFreeGpu
+from containers.devices import CpuSlots, GpuSlots, NoFreeGpu
 from containers.fake_engine import FakeEnding, FakeEngine
 from containers.gpu_monitor import GpuRecording, record_gpus
 from containers.nvml import GpuReading, NvmlUnavailable, open_nvml
@@ -154,6 +154,18 @@ def test_a_run_that_raises_gives_its_gpu_back(slots):
     with pytest.raises(RuntimeError):
         use()
     assert slots.free_count() == 2
+
+
+def test_runs_are_spread_over_the_cpus_and_share_when_there_are_more_of_them():
+    cpus = CpuSlots(cpu_ids=(4, 5, 6))
+    with cpus.taken(1) as first, cpus.taken(1) as second:
+        assert (first, second) == ((4,), (5,))
+        with cpus.taken(2) as third:
+            assert third == (4, 6)
+        with cpus.taken(8) as everything:
+            assert everything == (4, 5, 6)
+    with cpus.taken(1) as again:
+        assert again == (4,)
 
 
 def test_an_operator_ends_a_quarantine(slots, set_gpu):

@@ -8,20 +8,23 @@ charged.
 """
 
 import logging
+import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from assay.node.http import LeaseGone, NodeApi, NodeApiProblem
-from assay.node.images import ImageShelf
 from assay.node.lease import LeaseGuard
 from assay.node.orders import OrderInvalid, WorkOrder
+from containers.devices import CpuSlots, slots_of_this_host
 from containers.engine import OWNER_LABEL, Engine
+from containers.errors import DiskFull
+from containers.image_cache import ImageCache
 from containers.runner import remove_strays, run
 from containers.spec import RunResult
 from containers.verdicts import Verdict
@@ -60,6 +63,10 @@ class AgentOptions:
     poll_seconds: float = 5.0
     grace_seconds: float = 30.0
     """How long a running case may go on after SIGTERM before its lease is handed back."""
+    image_bytes: int = 200 * 2**30
+    """How much the images this node keeps may take."""
+    disk_reserve_bytes: int = 2 * 2**30
+    """Free disk below which the node claims nothing."""
 
 
 class Agent:
@@ -71,7 +78,14 @@ class Agent:
         self._api = api
         self._options = options
         self._open_engine = open_engine
-        self._images = ImageShelf(folder=options.folder / "images", api=api)
+        self._cpus = CpuSlots(cpu_ids=tuple(sorted(os.sched_getaffinity(0))))
+        self._gpus = slots_of_this_host()
+        self._images = ImageCache(
+            folder=options.folder / "images",
+            limit_bytes=options.image_bytes,
+            reserve_bytes=options.disk_reserve_bytes,
+            free_bytes=lambda: shutil.disk_usage(self._scratch()).free,
+        )
         self._stopping = threading.Event()
         self._aborting = threading.Event()
 
@@ -107,9 +121,12 @@ class Agent:
         timer.start()
 
     def work_once(self, engine: Engine) -> bool:
-        """Claim one case run and see it through; False when there was none."""
+        """Claim one case run and see it through; False when there was none, or no disk to run it on."""
+        if not self._images.accepts_work():
+            log.warning("disk.full", extra={"free_bytes": shutil.disk_usage(self._scratch()).free})
+            return False
         try:
-            order = self._api.claim(slots=self._options.slots, cached_images=[])
+            order = self._api.claim(slots=self._options.slots, cached_images=self._images.image_ids())
         except NodeApiProblem as error:
             log.warning("claim.failed", extra={"why": str(error)})
             return False
@@ -118,8 +135,7 @@ class Agent:
             return False
         if order is None:
             return False
-        self._execute(order, engine=engine)
-        return True
+        return self._execute(order, engine=engine)
 
     def _serve_slot(self, doorbell: Doorbell) -> None:
         with self._open_engine() as engine:
@@ -127,7 +143,8 @@ class Agent:
                 if not self.work_once(engine):
                     doorbell.wait(self._options.poll_seconds)
 
-    def _execute(self, order: WorkOrder, *, engine: Engine) -> None:
+    def _execute(self, order: WorkOrder, *, engine: Engine) -> bool:
+        """Run an order; False when there is no disk for it, so that the slot waits before it claims again."""
         folder = Path(tempfile.mkdtemp(dir=self._scratch(), prefix="case-"))
         try:
             with LeaseGuard(api=self._api, order=order) as guard:
@@ -136,23 +153,30 @@ class Agent:
             log.warning("result.discarded", extra={"container": order.container_name, "why": str(error)})
         except NodeApiProblem as error:
             self._release(order, reason="node_api", why=str(error), counts=True)
+        except DiskFull as error:
+            self._release(order, reason="disk_full", why=str(error), counts=False)
+            return False
         except Exception as error:  # whatever broke here is ours: the case is tried again, and the agent lives on
             log.exception("agent.fault", extra={"container": order.container_name})
             self._release(order, reason=type(error).__name__, why=str(error), counts=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        return True
 
     def _run_and_record(self, order: WorkOrder, *, engine: Engine, guard: LeaseGuard, folder: Path) -> None:
         inputs = folder / "inputs"
-        self._images.provide(order, engine=engine)
-        fetch_inputs(order, api=self._api, folder=inputs)
-        result = run(
-            order.run_spec(input_dir=inputs),
-            engine=engine,
-            scratch=folder,
-            should_cancel=lambda: guard.should_stop() or self._aborting.is_set(),
-            labels={OWNER_LABEL: self._options.owner},
-        )
+        with ExitStack() as held:
+            held.enter_context(self._image_of(order, engine=engine))
+            fetch_inputs(order, api=self._api, folder=inputs)
+            gpu_uuids = held.enter_context(self._gpus.taken(order.limits.gpus))
+            cpu_ids = held.enter_context(self._cpus.taken(order.limits.cpus))
+            result = run(
+                order.run_spec(input_dir=inputs, gpu_uuids=gpu_uuids, cpu_ids=cpu_ids),
+                engine=engine,
+                scratch=folder,
+                should_cancel=lambda: guard.should_stop() or self._aborting.is_set(),
+                labels={OWNER_LABEL: self._options.owner},
+            )
         if guard.is_lost:
             raise LeaseGone("the lease ran out while the container ran")
         if self._aborting.is_set() and result.verdict == Verdict.CANCELLED and not guard.is_cancelled:
@@ -162,6 +186,15 @@ class Agent:
             self._release(order, reason=result.reason, why="the runner could not run it", counts=True)
             return
         self._send(order, result=result, folder=folder)
+
+    def _image_of(self, order: WorkOrder, *, engine: Engine) -> AbstractContextManager[None]:
+        """The order's image in the engine, fetched once, pinned while it runs."""
+        return self._images.holding(
+            engine,
+            image_id=order.image_id,
+            archive_bytes=order.image.bytes,
+            fetch=lambda path: self._api.fetch(order.image, destination=path),
+        )
 
     def _send(self, order: WorkOrder, *, result: RunResult, folder: Path) -> None:
         verdict, reason, files = check_outputs(order, result=result, folder=folder)

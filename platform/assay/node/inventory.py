@@ -3,8 +3,11 @@
 import os
 import platform
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from containers.nvml import NvmlUnavailable, open_nvml
 
 
 def take_inventory(folder: Path) -> dict[str, Any]:
@@ -19,8 +22,17 @@ def take_inventory(folder: Path) -> dict[str, Any]:
         "architecture": platform.machine(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "gpus": [],
+        **describe_gpus(),
     }
+
+
+def describe_gpus() -> dict[str, Any]:
+    """The driver and its GPUs; none where there is no driver."""
+    try:
+        with open_nvml() as nvml:
+            return {"driver": nvml.driver_version(), "gpus": [asdict(gpu) for gpu in nvml.gpus()]}
+    except NvmlUnavailable:
+        return {"driver": "", "gpus": []}
 
 
 def cpu_model() -> str:

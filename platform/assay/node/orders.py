@@ -55,8 +55,8 @@ class WorkOrder:
     channels: int
     tolerance: GridTolerance
 
-    def run_spec(self, *, input_dir: Path) -> RunSpec:
-        """What the runner is given."""
+    def run_spec(self, *, input_dir: Path, gpu_uuids: tuple[str, ...] = (), cpu_ids: tuple[int, ...] = ()) -> RunSpec:
+        """What the runner is given: the order, and the processors this node chose for it."""
         return RunSpec(
             name=self.container_name,
             image_id=self.image_id,
@@ -69,6 +69,8 @@ class WorkOrder:
             output_mount=self.output_mount,
             profile=self.profile,
             gpu_memory_tolerance_bytes=self.gpu_memory_tolerance_bytes,
+            gpu_uuids=gpu_uuids,
+            cpu_ids=cpu_ids,
         )
 
 
