@@ -84,8 +84,9 @@ def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event)
         with step("workers run"):
             supervisor.start(worker_process(name="workflow", url=url, options=["--beat", "--concurrency", "1"]))
             supervisor.start(worker_process(name="scoring", url=url, options=["--concurrency", str(scoring_slots())]))
-        with step("node runs"):
-            supervisor.start(node_process(url=url, token=enrol_local_node()))
+        if node_slots():
+            with step("node runs"):
+                supervisor.start(node_process(url=url, token=enrol_local_node()))
         click.echo(f"\nAssay serves {url}  (Ctrl-C stops it; logs are in {log_path('web').parent})")
         with written(ready_file, content=url):
             supervisor.watch(should_stop=stop.is_set)
@@ -184,7 +185,7 @@ def node_process(*, url: str, token: str) -> ProcessSpec:
 
 
 def node_slots() -> int:
-    """How many cases run at once: one per processor."""
+    """How many cases run at once: one per processor; 0 leaves the running to other hosts."""
     return env.number(name="ASSAY_NODE_SLOTS", default=os.cpu_count() or 1)
 
 
