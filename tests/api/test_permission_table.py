@@ -43,6 +43,8 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("GET", "/challenges/brains/testsets", None, 401, 403, 403, 200, 200),
     ("POST", "/challenges/brains/testsets", {"name": "x", "upload_id": "{unknown}"}, 401, 403, 403, 404, 404),
     ("POST", "/challenges/brains/phases/final/submissions", {"upload_id": "{upload_of_pia}"}, 401, 404, 201, 404, 404),
+    ("GET", "/challenges/brains/testsets/{public}/1/archive", None, 200, 200, 200, 200, 200),
+    ("GET", "/challenges/brains/testsets/{hidden}/1/archive", None, 404, 404, 404, 404, 404),
     ("GET", "/submissions", None, 401, 200, 200, 200, 200),
     ("GET", "/submissions/{submission}", None, 401, 404, 200, 200, 200),
     ("GET", "/submissions/{submission}/cases", None, 401, 404, 200, 200, 200),
@@ -85,6 +87,8 @@ def names(scene, now) -> dict[str, str]:
         "submission": str(submission.pk),
         "upload_of_pia": str(factories.complete_upload(user=scene.pia).pk),
         "unfinished_of_pia": str(factories.upload(user=scene.pia).pk),
+        "public": factories.testset(challenge=scene.challenge, name="training", case_ids=[], is_public=True).name,
+        "hidden": scene.phase.chosen_testset.testset.name,
         "unknown": str(uuid.uuid4()),
     }
 
@@ -115,7 +119,7 @@ def test_every_operation_has_its_rows():
 
 def shape(address: str) -> str:
     """An address with its variable parts left out."""
-    fixed = {"brains": "*", "draft": "*", "final": "*"}
+    fixed = {"brains": "*", "draft": "*", "final": "*", "1": "*"}
     return "/".join("*" if part.startswith("{") else fixed.get(part, part) for part in address.split("/"))
 
 

@@ -2,6 +2,7 @@
 
 from django.db.models import Count, QuerySet
 
+from assay.accounts.errors import NotFoundError
 from assay.challenges.models import Challenge
 from assay.testsets.models import TestSet
 
@@ -13,3 +14,11 @@ def testsets_of(*, challenge: Challenge) -> QuerySet[TestSet]:
         .prefetch_related("phases__phase")
         .order_by("name", "-version")
     )
+
+
+def get_public_testset(*, challenge: Challenge, name: str, version: int) -> TestSet:
+    """Training cases anyone may download; a hidden test set and none at all get the same answer, whoever asks."""
+    testset = challenge.testsets.filter(name=name, version=version, is_public=True).first()
+    if testset is None:
+        raise NotFoundError("There is no such public test set.", found=f"{name} v{version}")
+    return testset

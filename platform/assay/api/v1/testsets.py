@@ -2,18 +2,19 @@
 
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from ninja import Router, Status
 
 from assay.accounts.errors import ConflictError, InvalidError
-from assay.api.auth import person_of
+from assay.api.auth import EVERYBODY, person_of
 from assay.api.v1 import schemas
-from assay.challenges.access import get_organized_challenge
+from assay.challenges.access import get_challenge, get_organized_challenge
 from assay.submissions.access import get_upload
 from assay.submissions.models import Upload
+from assay.testsets.export import archive_bytes, members_of, stream_archive
 from assay.testsets.models import TestSet
-from assay.testsets.selectors import testsets_of
+from assay.testsets.selectors import get_public_testset, testsets_of
 from assay.testsets.services import ingest_testset
 
 router = Router()
@@ -45,6 +46,18 @@ def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> Status[dic
         now=timezone.now(),
     )
     return Status(201, document(testsets_of(challenge=challenge).get(pk=testset.pk)))
+
+
+@router.get("/{slug}/testsets/{name}/{version}/archive", auth=EVERYBODY, response={200: None})
+def download(request: HttpRequest, slug: str, name: str, version: int) -> StreamingHttpResponse:
+    """A public test set, references included, as the tar that `assay testset push` takes. Hidden ones never leave."""
+    challenge = get_challenge(person=person_of(request), slug=slug)
+    members = members_of(get_public_testset(challenge=challenge, name=name, version=version))
+    headers = {
+        "Content-Length": str(archive_bytes(members)),
+        "Content-Disposition": f'attachment; filename="{challenge.slug}-{name}-v{version}.tar"',
+    }
+    return StreamingHttpResponse(stream_archive(members), content_type="application/x-tar", headers=headers)
 
 
 def document(testset: TestSet) -> dict[str, Any]:
