@@ -1,7 +1,6 @@
 """The sandbox on the real engine: one run each, small programs, facts read from inside."""
 
 import contextlib
-import dataclasses
 import json
 import subprocess
 import time
@@ -110,25 +109,6 @@ def test_the_parent_cgroup_goes_with_its_run(python_in_sandbox, monkeypatch):
     monkeypatch.setattr(runner, "workspace", workspace)
     python_in_sandbox("pass")
     assert list(Path("/sys/fs/cgroup").glob(f"*/assay-{keys[0]}")) == []
-
-
-@pytest.mark.catalogue(
-    37, attack="the container is frozen from outside", verdict="timeout", guard="SIGKILL reaches frozen processes"
-)
-def test_a_frozen_container_still_dies_at_its_deadline(spec_of, base_image, docker_engine, execute):
-    spec = spec_of(image_id=base_image, command=("sleep", "600"))
-    spec = dataclasses.replace(spec, limits=dataclasses.replace(spec.limits, wall_seconds=1.5))
-    frozen = []
-
-    def freeze():
-        if not frozen:
-            frozen.append(subprocess.run(["docker", "pause", spec.name], capture_output=True, check=True))
-        return False
-
-    result = execute(spec, docker_engine, should_cancel=freeze)
-    assert frozen
-    assert result.verdict is Verdict.TIMEOUT
-    assert result.usage["wall_seconds"] < 6.5
 
 
 def test_cancelling_a_real_container_takes_less_than_five_seconds(python_in_sandbox):

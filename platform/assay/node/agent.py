@@ -27,7 +27,7 @@ from containers.errors import DiskFull
 from containers.image_cache import ImageCache
 from containers.runner import remove_strays, run
 from containers.spec import RunResult
-from containers.verdicts import Verdict
+from containers.verdicts import Reason, Verdict
 from evaluator.errors import InvalidVolume
 from evaluator.volumes import canonicalise
 
@@ -183,7 +183,11 @@ class Agent:
             self._release(order, reason="node_stopping", why="shutdown", counts=False)
             return
         if result.verdict == Verdict.INFRASTRUCTURE:
-            self._release(order, reason=result.reason, why="the runner could not run it", counts=True)
+            is_counted = result.reason != Reason.DISK_FULL
+            self._release(order, reason=result.reason, why="the runner could not run it", counts=is_counted)
+            if result.reason == Reason.CONTAINER_STUCK:
+                log.critical("node.quarantined", extra={"container": order.container_name})
+                self.stop()
             return
         self._send(order, result=result, folder=folder)
 

@@ -1,4 +1,4 @@
-"""A node without disk takes no work, and what it cannot hold goes back without being counted."""
+"""A node in trouble: without disk it takes no work, and after a container that would not die it takes no more."""
 
 import dataclasses
 
@@ -6,7 +6,8 @@ import pytest
 
 from assay.node.agent import Agent
 from assay.runs.models import CaseRun
-from containers.errors import DiskFull
+from containers.errors import ContainerStuck, DiskFull
+from containers.fake_engine import FakeEngine
 from containers.image_cache import ImageCache
 
 
@@ -37,3 +38,21 @@ def test_an_image_that_does_not_fit_goes_back_uncounted(stage, queued, monkeypat
     queued.refresh_from_db()
     assert queued.status == CaseRun.Status.QUEUED
     assert queued.infrastructure_failures == 0
+
+
+@pytest.mark.catalogue(
+    120,
+    attack="a container survives SIGKILL or its removal",
+    verdict="the node stops claiming",
+    guard="removal is verified",
+)
+def test_a_node_with_a_container_that_will_not_go_claims_no_more(stage, queued, monkeypatch):
+    def refuse(self, container_id):
+        raise ContainerStuck("still there after its removal was ordered")
+
+    agent, engine = stage.agent()
+    monkeypatch.setattr(FakeEngine, "remove", refuse)
+    agent.work_once(engine)
+    assert agent.stopping.is_set()
+    queued.refresh_from_db()
+    assert (queued.status, queued.infrastructure_failures) == (CaseRun.Status.QUEUED, 1)
