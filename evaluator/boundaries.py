@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from evaluator.backends import nearest_distances
 from evaluator.components import Mask
+from evaluator.errors import too_fragmented
 from evaluator.surface import DirectedDistances, SurfaceDistances
 
+MAX_BOUNDARY_VOXELS = 1 << 23
 _EQUAL_WEIGHT = np.ones(1)
 
 
@@ -36,7 +38,11 @@ def boundary_voxels(mask: Mask, *, neighbours: int) -> npt.NDArray[np.int64]:
         if np.count_nonzero(step) == 0 or (neighbours == 6 and np.count_nonzero(step) > 1):
             continue
         inner &= padded[tuple(slice(1 + d, 1 + d + n) for d, n in zip(step, mask.shape, strict=True))]
-    return np.stack(np.nonzero(mask & ~inner), axis=1)
+    boundary = mask & ~inner
+    count = int(np.count_nonzero(boundary))
+    if count > MAX_BOUNDARY_VOXELS:
+        raise too_fragmented(found=count, allowed=MAX_BOUNDARY_VOXELS, what="boundary voxels")
+    return np.stack(np.nonzero(boundary), axis=1)
 
 
 def _directed(

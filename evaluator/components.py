@@ -14,9 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.errors import too_fragmented
+
 Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
 NEIGHBOURHOODS = (6, 18, 26)
+MAX_RUNS = 1 << 22
+"""A brain's grey matter has some hundred thousand runs; beyond four million (half a gigabyte of work) a mask is noise."""
+_LARGEST_TABLE = 1 << 22
+"""Up to this many possible pairs are counted in a table; sorting the voxels took 0.5 s where counting takes 0.01 s."""
 _MAX_AXES_MOVED = {6: 1, 18: 2, 26: 3}
 
 
@@ -29,16 +35,32 @@ class Components:
 
 
 def label_components(mask: Mask, *, neighbourhood: int = 26) -> Components:
-    """Number the connected components of `mask`."""
+    """Number the connected components of `mask`; InvalidVolume when it falls into too many runs."""
     labels = np.zeros(mask.shape, np.int32)
     if not mask.any():
         return Components(labels, 0)
     rows, starts, ends = _runs(mask)
+    if len(rows) > MAX_RUNS:
+        raise too_fragmented(found=len(rows), allowed=MAX_RUNS, what="runs of voxels")
     first, second = _touching_runs(rows, starts, ends, mask.shape, moved=_MAX_AXES_MOVED[neighbourhood])
     roots = _merge(len(rows), first, second)
     _, numbers = np.unique(roots, return_inverse=True)
     labels[mask] = np.repeat(numbers + 1, ends - starts)
     return Components(labels, int(numbers.max()) + 1)
+
+
+def overlapping_pairs(first: Components, second: Components) -> tuple[Indices, Indices, Indices]:
+    """Every pair of components that share voxels: the two numbers, and how many they share."""
+    both = (first.labels > 0) & (second.labels > 0)
+    pitch = second.count + 1
+    keys = first.labels[both].astype(np.int64) * pitch + second.labels[both]
+    if (first.count + 1) * pitch <= _LARGEST_TABLE:
+        counts = np.bincount(keys, minlength=1)
+        present = np.flatnonzero(counts)
+        shared = counts[present]
+    else:
+        present, shared = np.unique(keys, return_counts=True)
+    return present // pitch, present % pitch, shared
 
 
 def dilate(mask: Mask, *, neighbourhood: int, iterations: int) -> Mask:

@@ -52,6 +52,7 @@ class Reason(StrEnum):
     SHAPE_MISMATCH = "shape_mismatch"
     SPACING_MISMATCH = "spacing_mismatch"
     AFFINE_MISMATCH = "affine_mismatch"
+    TOO_FRAGMENTED = "too_fragmented"
     TABLE_INVALID = "table_invalid"
     READER_LIMIT = "reader_limit"
 
@@ -64,6 +65,13 @@ class InvalidVolume(EvaluatorError):
         self.found = found
         self.expected = expected
         super().__init__(f"{reason}: found {found}; expected {expected}")
+
+
+def too_fragmented(*, found: int, allowed: int, what: str) -> InvalidVolume:
+    """A mask that falls into more pieces than any anatomy has: noise, or an attempt to exhaust whoever scores it."""
+    return InvalidVolume(
+        reason=Reason.TOO_FRAGMENTED, found=f"a structure of {found} {what}", expected=f"at most {allowed}"
+    )
 
 
 class InvalidReference(EvaluatorError):

@@ -97,7 +97,7 @@ def volume_difference_ml(pair: LabelPair, _options: Options) -> float:
 
 def euler_difference(pair: LabelPair, _options: Options) -> float:
     """Absolute difference of the Euler numbers."""
-    reference, prediction = pair.masks()
+    reference, prediction = pair.boxed_masks()
     return abs(topology.euler_number(prediction) - topology.euler_number(reference))
 
 
@@ -105,7 +105,7 @@ def betti_difference(kind: str) -> Compute:
     """Absolute difference of one Betti number."""
 
     def compute(pair: LabelPair, _options: Options) -> float:
-        reference, prediction = pair.masks()
+        reference, prediction = pair.boxed_masks()
         ours, theirs = topology.betti_numbers(reference), topology.betti_numbers(prediction)
         return float(abs(getattr(theirs, kind) - getattr(ours, kind)))
 

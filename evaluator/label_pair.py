@@ -5,7 +5,10 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
+
 from evaluator.boundaries import measure_boundaries
+from evaluator.boxes import bounding_box, grown, joined
 from evaluator.components import Mask
 from evaluator.lesions import LesionMatch, LesionRules, count_matches_by_overlap, match_lesions
 from evaluator.overlap import Overlap
@@ -31,12 +34,26 @@ class LabelPair:
         """Volume of one voxel; in 2-D its area in mm²."""
         return math.prod(self.spacing_mm)
 
+    def boxed_masks(self, *, margin: int = 0) -> tuple[Mask, Mask]:
+        """Both masks within the box they share, with a margin; one empty voxel each when both are empty."""
+        return self._once(("boxed", margin), lambda: self._make_boxed(margin))
+
+    def _make_boxed(self, margin: int) -> tuple[Mask, Mask]:
+        """Copies, so that the whole masks can go: a case may have fifty labels."""
+        reference, prediction = self.masks()
+        box = joined(bounding_box(reference), bounding_box(prediction))
+        if box is None:
+            nothing = np.zeros((1,) * reference.ndim, bool)
+            return nothing, nothing
+        wide = grown(box, margin=margin, shape=reference.shape)
+        return reference[wide].copy(), prediction[wide].copy()
+
     def distances(self, definition: str) -> SurfaceDistances:
         """Two-way distances by one of the definitions: `surfels`, `voxels6` or `voxels26`."""
         if definition == "surfels":
             return self.surface
         neighbours = int(definition.removeprefix("voxels"))
-        reference, prediction = self.masks()
+        reference, prediction = self.boxed_masks(margin=1)
         return self._once(
             definition,
             lambda: measure_boundaries(
@@ -46,7 +63,7 @@ class LabelPair:
 
     def lesions(self, rules: LesionRules) -> LesionMatch:
         """Lesions matched by contact of dilated masks."""
-        reference, prediction = self.masks()
+        reference, prediction = self.boxed_masks(margin=rules.dilation)
         return self._once(
             rules,
             lambda: match_lesions(reference=reference, prediction=prediction, spacing_mm=self.spacing_mm, rules=rules),
@@ -54,7 +71,7 @@ class LabelPair:
 
     def components(self, *, neighbourhood: int, iou: float) -> LesionMatch:
         """Components matched one to one by overlap."""
-        reference, prediction = self.masks()
+        reference, prediction = self.boxed_masks()
         return self._once(
             (neighbourhood, iou),
             lambda: count_matches_by_overlap(

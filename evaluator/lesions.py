@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluator.components import Mask, dilate, label_components
+from evaluator.boxes import bounding_box, joined
+from evaluator.components import Mask, dilate, label_components, overlapping_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,19 +75,18 @@ def match_lesions(
     grown = dilate(reference, neighbourhood=rules.dilation_neighbourhood, iterations=rules.dilation)
     lesion_map = label_components(grown, neighbourhood=rules.neighbourhood)
     component_map = label_components(prediction, neighbourhood=rules.neighbourhood)
-    touching = _touching_pairs(lesion_map.labels, component_map.labels)
+    touched, touching, _ = (numbers.tolist() for numbers in overlapping_pairs(lesion_map, component_map))
     voxel_mm3 = math.prod(spacing_mm)
     lesions = []
     for number in range(1, lesion_map.count + 1):
         reference_mask = reference & (lesion_map.labels == number)
         if np.count_nonzero(reference_mask) * voxel_mm3 <= rules.volume_threshold_mm3:
             continue
-        owned = [component for lesion, component in touching if lesion == number]
+        owned = [component for lesion, component in zip(touched, touching, strict=True) if lesion == number]
         lesions.append(
             _boxed(reference_mask, np.isin(component_map.labels, owned) if owned else np.zeros_like(prediction))
         )
-    matched = {component for _, component in touching}
-    return LesionMatch(lesions=tuple(lesions), false_positives=component_map.count - len(matched))
+    return LesionMatch(lesions=tuple(lesions), false_positives=component_map.count - len(set(touching)))
 
 
 def count_matches_by_overlap(*, reference: Mask, prediction: Mask, neighbourhood: int, threshold: float) -> LesionMatch:
@@ -98,11 +98,11 @@ def count_matches_by_overlap(*, reference: Mask, prediction: Mask, neighbourhood
     theirs = label_components(prediction, neighbourhood=neighbourhood)
     sizes_ours = np.bincount(ours.labels.ravel(), minlength=ours.count + 1)
     sizes_theirs = np.bincount(theirs.labels.ravel(), minlength=theirs.count + 1)
-    both = (ours.labels > 0) & (theirs.labels > 0)
-    pairs, shared = np.unique(np.stack([ours.labels[both], theirs.labels[both]]), axis=1, return_counts=True)
-    unions = sizes_ours[pairs[0]] + sizes_theirs[pairs[1]] - shared
     candidates = sorted(
-        ((count / union, int(a), int(b)) for count, union, a, b in zip(shared, unions, *pairs, strict=True)),
+        (
+            (count / (sizes_ours[a] + sizes_theirs[b] - count), a, b)
+            for a, b, count in zip(*(each.tolist() for each in overlapping_pairs(ours, theirs)), strict=True)
+        ),
         reverse=True,
     )
     used_ours: set[int] = set()
@@ -116,19 +116,7 @@ def count_matches_by_overlap(*, reference: Mask, prediction: Mask, neighbourhood
     return LesionMatch(lesions=lesions, false_positives=theirs.count - len(used_theirs))
 
 
-def _touching_pairs(lesions: np.ndarray, components: np.ndarray) -> list[tuple[int, int]]:
-    both = (lesions > 0) & (components > 0)
-    if not both.any():
-        return []
-    pairs = np.unique(np.stack([lesions[both], components[both]]), axis=1)
-    return [(int(lesion), int(component)) for lesion, component in pairs.T]
-
-
 def _boxed(reference: Mask, prediction: Mask) -> Lesion:
     """Both masks cut down to the box they share, so that scoring a small lesion costs little."""
-    either = reference | prediction
-    box = []
-    for axis in range(either.ndim):
-        used = np.flatnonzero(either.any(axis=tuple(other for other in range(either.ndim) if other != axis)))
-        box.append(slice(int(used[0]), int(used[-1]) + 1))
-    return Lesion(reference[tuple(box)], prediction[tuple(box)])
+    box = joined(bounding_box(reference), bounding_box(prediction))
+    return Lesion(reference, prediction) if box is None else Lesion(reference[box], prediction[box])

@@ -7,7 +7,7 @@ not the scorer; a reference that cannot be read is the organizer's fault and sto
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -55,36 +55,21 @@ def score_case(
     if protocol.output.kind is OutputKind.TABLE:
         raise EvaluatorError("this protocol scores a table; use `score_table`, which scores all its rows at once")
     grid = reference_grid(references)
-    measure = partial(
-        measure_case,
-        protocol=protocol,
-        references=references,
-        backend=backend,
-        threads=threads,
-        kept_references=kept_references,
-    )
-    measured, failure = _measure_if_usable(measure, predictions, failure=failure)
+    failure = failure or (None if predictions else OUTPUT_MISSING)
+    rows: list[ScoreRow] = []
+    served_by = ""
     if failure is None:
-        rows = list(score_labels(protocol=protocol, measured=measured, grid=grid))
-    else:
+        try:
+            measure = partial(measure_case, backend=backend, threads=threads, kept_references=kept_references)
+            measured = measure(protocol=protocol, references=references, predictions=predictions or {})
+            rows, served_by = list(score_labels(protocol=protocol, measured=measured, grid=grid)), measured[0].backend
+        except InvalidVolume as problem:
+            failure = f"{OUTPUT_INVALID}:{problem.reason}"
+    if failure is not None:
         rows = list(_failed_rows(protocol, references, failure=failure, grid=grid))
     rows.extend(_round_rows(protocol, rows, references=references, earlier=earlier_rounds, backend=backend))
     rows.extend(_telemetry_rows(protocol, telemetry or {}, failure=failure))
-    return CaseResult(
-        case_id=case_id, rows=tuple(rows), backend=measured[0].backend if measured else "", failure=failure or ""
-    )
-
-
-def _measure_if_usable(
-    measure: Callable[..., list[MeasuredLabel]], predictions: Mapping[str, Path] | None, *, failure: str | None
-) -> tuple[list[MeasuredLabel], str | None]:
-    """What was measured, or why nothing could be."""
-    if failure or not predictions:
-        return [], failure or OUTPUT_MISSING
-    try:
-        return measure(predictions=predictions), None
-    except InvalidVolume as problem:
-        return [], f"{OUTPUT_INVALID}:{problem.reason}"
+    return CaseResult(case_id=case_id, rows=tuple(rows), backend=served_by, failure=failure or "")
 
 
 def score_labels(*, protocol: Protocol, measured: Sequence[MeasuredLabel], grid: Grid) -> Iterator[ScoreRow]:

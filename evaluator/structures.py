@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from evaluator.backends import LabelMeasurements, PairMeasurements, measure_files, measure_pair
 from evaluator.backends.devices import host_array
+from evaluator.boxes import bounding_box, joined
 from evaluator.errors import InvalidReference, InvalidVolume, Reason
 from evaluator.label_pair import LabelPair
 from evaluator.overlap import Overlap
@@ -142,6 +143,9 @@ def measure_as_empty(*, protocol: Protocol, references: Mapping[str, Path]) -> l
 def _measure_masks(
     label: LabelSpec, reference: Mask, prediction: Mask, *, spacing_mm: tuple[float, ...], backend: str
 ) -> MeasuredLabel:
+    box = joined(bounding_box(reference), bounding_box(prediction))
+    if box is not None:
+        reference, prediction = reference[box].copy(), prediction[box].copy()
     whole = Overlap(
         reference_voxels=int(np.count_nonzero(reference)),
         prediction_voxels=int(np.count_nonzero(prediction)),
@@ -173,7 +177,7 @@ def _crop(reference: Mask, z_crop: str) -> slice:
 def _masks_of(label: LabelSpec, maps: Callable[[], tuple[Labels, Labels]]) -> Callable[[], tuple[Mask, Mask]]:
     def masks() -> tuple[Mask, Mask]:
         reference, prediction = maps()
-        return np.isin(reference, label.values), np.isin(prediction, label.values)
+        return _mask(reference, label.values), _mask(prediction, label.values)
 
     return masks
 
@@ -181,6 +185,14 @@ def _masks_of(label: LabelSpec, maps: Callable[[], tuple[Labels, Labels]]) -> Ca
 def _read_once(ours: "_Files", theirs: "_Files") -> Callable[[], tuple[Labels, Labels]]:
     """Both maps as arrays, read when somebody asks for the first time: most metrics never do."""
     return cache(lambda: (_trusted(ours.map), theirs.map()))
+
+
+def _mask(array: Labels, values: Sequence[int]) -> Mask:
+    """Where one of the values is. A comparison per value: 10 ms for 52 million bytes, against 300 ms with `isin`."""
+    mask: Mask = array == values[0]
+    for value in values[1:]:
+        mask |= array == value
+    return mask
 
 
 def _measured(
@@ -228,7 +240,7 @@ class _Files:
         elif self.layout is OutputKind.LABEL_MAP:
             array = self.map()
             for label in labels:
-                yield np.isin(array, label.values)
+                yield _mask(array, label.values)
         else:
             wanted = [label.channel for label in labels]
             for index, channel in enumerate(self._channels(next(iter(self.files.values())))):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluator.boxes import bounding_box
 from evaluator.components import Mask, label_components
 
 
@@ -50,10 +51,5 @@ def betti_numbers(mask: Mask) -> Betti:
 
 def _cropped(mask: Mask) -> Mask:
     """The mask within its bounding box; a single empty voxel when there is nothing."""
-    box = []
-    for axis in range(mask.ndim):
-        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        if not used.size:
-            return np.zeros((1,) * mask.ndim, bool)
-        box.append(slice(int(used[0]), int(used[-1]) + 1))
-    return mask[tuple(box)]
+    box = bounding_box(mask)
+    return np.zeros((1,) * mask.ndim, bool) if box is None else mask[box]

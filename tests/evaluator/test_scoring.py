@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from evaluator import components
 from evaluator.errors import InvalidReference
 from evaluator.protocol import load_protocol
 from evaluator.scoring import score_case, summarise
@@ -234,3 +235,12 @@ def test_what_a_run_consumed_is_scored_and_a_failed_run_gets_the_stated_worst(ca
     assert scores(ran)["", "memory"] == (None, "not_measured")
     assert scores(failed)["", "time"] == (3600.0, "timeout")
     assert summarise(timed, [ran, failed])["time"]["mean"] == pytest.approx((12.5 + 3600) / 2)
+
+
+def test_noise_that_would_exhaust_the_scorer_fails_its_case_instead(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(components, "MAX_RUNS", 20)
+    noise = np.random.default_rng(1).integers(0, 2, (10, 10, 10)).astype(np.uint8)
+    case["predictions"]["segmentation"] = save_nifti(tmp_path / "noise.nii.gz", noise, spacing_mm=(1, 1, 2))
+    lesions = protocol(metrics=[{"name": "dice"}, {"name": "lesion_dice"}])
+    found = scores(score_case(protocol=lesions, case_id="c1", **case))
+    assert found["liver", "dice"] == (0.0, "output_invalid:too_fragmented")
