@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-gpu check format bench evaluator-image openapi vendor guards chaos
+.PHONY: help setup demo run test test-gpu check format bench evaluator-image openapi vendor catalogue guards
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
