@@ -17,11 +17,13 @@ nobody any more, and `sweep` unmounts and removes it: no list of runs is needed 
 
 import contextlib
 import fcntl
+import functools
 import os
 import secrets
 import shutil
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -78,9 +80,19 @@ class Workspace:
             _call("mount", "-o", "remount,ro", str(self.output_dir))
 
 
+@functools.cache
 def best_store() -> OutputStore:
-    """The strongest store this process can make by itself."""
-    return OutputStore.LOOP if os.geteuid() == 0 and Path("/dev/loop-control").exists() else OutputStore.KEEPER
+    """The strongest store this process can make by itself. Tried once: root inside a container often may not mount."""
+    if os.geteuid() != 0 or not Path("/dev/loop-control").exists():
+        return OutputStore.KEEPER
+    with tempfile.TemporaryDirectory(prefix="assay-loop-") as folder:
+        mounted = Path(folder, "mounted")
+        try:
+            _mount_loop(image=Path(folder, "image"), at=mounted, limit=2**20, inodes=INODE_SLACK, uid=0)
+            _call("umount", str(mounted))
+        except WorkspaceError:
+            return OutputStore.KEEPER
+    return OutputStore.LOOP
 
 
 @contextlib.contextmanager

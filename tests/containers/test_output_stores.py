@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from containers.errors import EngineRefused
+from containers.errors import EngineRefused, WorkspaceError
 from containers.fake_engine import FakeEngine
 from containers.keeper import elf, fetch
 from containers.verdicts import Verdict
-from containers.workspace import OutputStore, folder_occupancy, remove_workspace, sweep, workspace
+from containers.workspace import OutputStore, best_store, folder_occupancy, remove_workspace, sweep, workspace
 
 pytestmark = pytest.mark.xdist_group("engine")
 
@@ -254,3 +254,16 @@ def test_a_disk_that_is_full_is_our_trouble_before_anything_runs(execute, spec_o
 
 def test_removing_a_workspace_twice_is_harmless(tmp_path):
     remove_workspace(tmp_path / "never-there")
+
+
+def test_root_that_may_not_mount_falls_back_to_the_engines_store(monkeypatch):
+    def refuse(*command):
+        if command[0] == "mount":
+            raise WorkspaceError("mount ended with 32: failed to setup loop device")
+
+    monkeypatch.setattr("containers.workspace.os.geteuid", lambda: 0)
+    monkeypatch.setattr("containers.workspace.Path.exists", lambda path: True)  # as if there were loop devices
+    monkeypatch.setattr("containers.workspace._call", refuse)
+    best_store.cache_clear()
+    assert best_store() is OutputStore.KEEPER
+    best_store.cache_clear()
