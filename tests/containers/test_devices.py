@@ -99,12 +99,6 @@ def test_no_gpus_asked_for_needs_no_driver():
     verdict="the slot is quarantined",
     guard="baseline before and after",
 )
-@pytest.mark.catalogue(
-    48,
-    attack="GPU hang, a process that stays on the GPU",
-    verdict="slot quarantined",
-    guard="baseline before and after every run",
-)
 def test_a_slot_that_does_not_come_back_clean_is_quarantined(slots, set_gpu):
     with slots.taken(1) as (uuid,):
         set_gpu(uuid, used_mib=900, processes=(77,))
@@ -304,9 +298,6 @@ def test_the_real_monitor_sees_memory_being_taken(real_gpu):
 @pytest.mark.gpu
 @pytest.mark.docker
 @pytest.mark.catalogue(
-    47, attack="nvidia-smi lists GPUs and processes", verdict="sees its own GPU only", guard="device request by UUID"
-)
-@pytest.mark.catalogue(
     47,
     attack="nvidia-smi of other GPUs and processes",
     verdict="only its own GPU",
@@ -324,9 +315,6 @@ def test_an_algorithm_sees_its_own_gpu_only(run_on_gpu, real_gpu):
 @pytest.mark.gpu
 @pytest.mark.docker
 @pytest.mark.catalogue(
-    49, attack="reads GPU memory the previous run freed", verdict="finds zeros", guard="fresh contexts; checked here"
-)
-@pytest.mark.catalogue(
     49, attack="reads GPU memory of the previous run", verdict="zeros", guard="driver clears on allocation; checked"
 )
 def test_gpu_memory_of_the_previous_run_is_gone(run_on_gpu):
@@ -337,12 +325,6 @@ def test_gpu_memory_of_the_previous_run_is_gone(run_on_gpu):
 
 @pytest.mark.gpu
 @pytest.mark.docker
-@pytest.mark.catalogue(
-    50,
-    attack="asks for more GPU memory than there is",
-    verdict="nonzero_exit",
-    guard="a failure of the algorithm like any",
-)
 @pytest.mark.catalogue(
     50, attack="allocates more GPU memory than there is", verdict="nonzero_exit", guard="the verdict table"
 )

@@ -106,9 +106,6 @@ def test_room_is_made_before_anything_is_fetched(make_cache, hold, fetched):
 
 
 @pytest.mark.catalogue(
-    64, attack="the disk is nearly full", verdict="the node claims nothing", guard="reserve checked before every claim"
-)
-@pytest.mark.catalogue(
     64,
     attack="the disk of the engine is nearly full",
     verdict="the node claims nothing",

@@ -129,12 +129,6 @@ def test_cancelling_a_real_container_takes_less_than_five_seconds(python_in_sand
     verdict="container, mounts, cgroup and folders are removed",
     guard="owner labels and locked workspaces",
 )
-@pytest.mark.catalogue(
-    65,
-    attack="container, mounts and cgroup of a killed worker",
-    verdict="swept",
-    guard="owner label; locks instead of lists",
-)
 def test_what_a_killed_worker_leaves_behind_is_swept(base_image, docker_engine, owner, scratch, input_dir):
     """A runner in a process of its own is killed with SIGKILL while its container runs."""
     program = f"""
