@@ -42,10 +42,13 @@ def run(*, image: str, protocol: str, cases: Path, output: Path | None) -> None:
 def check(session: Session, /, *, archive: Path, phase: str, cases: Path | None) -> None:
     """Say what the platform would say of ARCHIVE: the same inspection, sandbox, limits and scorer, before you submit."""
     with session.connect() as connection:
-        document = connection.get(phase_path(phase))["protocol"]["document"]
+        protocol = load_protocol(connection.get(phase_path(phase))["protocol"]["document"])
+    needs_command = protocol.resources.command is None
     with tempfile.TemporaryDirectory() as folder:
         try:
-            report = inspect_archive(source=archive, destination=Path(folder) / "image.tar")
+            report = inspect_archive(
+                source=archive, destination=Path(folder) / "image.tar", needs_command=needs_command
+            )
         except (ImageInvalid, IntakeUnavailable) as problem:
             raise click.ClickException(str(problem)) from problem
     click.echo(f"image accepted: {report.image_id}, {report.base_os}, {report.layers} layers")
@@ -54,7 +57,7 @@ def check(session: Session, /, *, archive: Path, phase: str, cases: Path | None)
     if cases is None:
         click.echo("Run it on the public cases too: assay check … --cases FOLDER")
         return
-    _run_and_show(image=str(archive), protocol=load_protocol(document), cases=cases, output=None)
+    _run_and_show(image=str(archive), protocol=protocol, cases=cases, output=None)
 
 
 def _find_protocol(text: str) -> Protocol:
@@ -71,7 +74,7 @@ def _run_and_show(*, image: str, protocol: Protocol, cases: Path, output: Path |
         found = read_folder(cases)
         with DockerEngine() as engine, tempfile.TemporaryDirectory(prefix="assay-run-") as folder:
             workbench = Workbench(engine=engine, folder=Path(folder), owner=OWNER)
-            image_id = provide_image(image, workbench=workbench)
+            image_id = provide_image(image, workbench=workbench, needs_command=protocol.resources.command is None)
             with console.status("running") as status:
                 for result in run_cases(
                     cases=found, image_id=image_id, protocol=protocol, workbench=workbench, keep=output

@@ -50,7 +50,7 @@ class Workbench:
     """Asked all the time while a container runs."""
 
 
-def provide_image(image: str, *, workbench: Workbench) -> str:
+def provide_image(image: str, *, workbench: Workbench, needs_command: bool) -> str:
     """The ID of an image in the engine: of an archive, inspected and rewritten as on a server, or of a local name."""
     archive = Path(image)
     if not archive.is_file():
@@ -60,7 +60,7 @@ def provide_image(image: str, *, workbench: Workbench) -> str:
             raise ImageAbsent(f"{image} is neither an archive here nor an image of the local engine") from None
     with tempfile.TemporaryDirectory(dir=workbench.folder, prefix="image-") as folder:
         rewritten = Path(folder) / "image.tar"
-        report = inspect_archive(source=archive, destination=rewritten)
+        report = inspect_archive(source=archive, destination=rewritten, needs_command=needs_command)
         load_archive(workbench.engine, rewritten, report.image_id)
     return report.image_id
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
+from assay.challenges.protocols import rules_of
 from assay.submissions.images import accept_image, reject_image
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.services import change_status
@@ -57,10 +58,12 @@ def check_image(*, submission: Submission, image: AlgorithmImage, clock: Callabl
             log.exception("image.check_failed", extra={"image": str(image.pk)})
             return
         image.refresh_from_db()
-    if image.status == AlgorithmImage.Status.ACCEPTED:
-        flow.finish_check(submission_id=submission.pk, now=clock())
-        return
     message = image.report.get("message") or "the image was deleted; upload it again"
+    if image.status == AlgorithmImage.Status.ACCEPTED:
+        if rules_of(submission.protocol).resources.command is not None or says_what_to_run(image):
+            flow.finish_check(submission_id=submission.pk, now=clock())
+            return
+        message = "the image has neither ENTRYPOINT nor CMD, and this phase sets no command: add one to the Dockerfile"
     flow.refuse(
         submission_id=submission.pk,
         verdict=Verdict.IMAGE_INVALID,
@@ -71,6 +74,11 @@ def check_image(*, submission: Submission, image: AlgorithmImage, clock: Callabl
     )
 
 
+def says_what_to_run(image: AlgorithmImage) -> bool:
+    """Whether the image has a command of its own. It is checked once, for all phases: some bring the command."""
+    return bool(image.report.get("entrypoint", True) or image.report.get("command", True))
+
+
 def inspect_image(image: AlgorithmImage) -> None:
     """Inspect the uploaded archive and keep its rewritten form."""
     if image.upload is None:
@@ -79,7 +87,9 @@ def inspect_image(image: AlgorithmImage) -> None:
     with storage.scratch_folder() as folder:
         rewritten = folder / "image.tar"
         try:
-            report = inspect_archive(source=storage.local_path(image.upload.key), destination=rewritten)
+            report = inspect_archive(
+                source=storage.local_path(image.upload.key), destination=rewritten, needs_command=False
+            )
         except ImageInvalid as problem:
             reject_image(image_id=image.pk, reason=str(problem.reason), message=str(problem))
             log.info("image.rejected", extra={"image": str(image.pk), "reason": str(problem.reason)})
