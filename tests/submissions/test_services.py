@@ -144,3 +144,15 @@ def test_of_two_who_want_the_last_attempt_at_once_one_gets_it(now):
     for thread in threads:
         thread.join()
     assert sorted(outcomes, key=str) == [1, *["refused"] * 5]
+
+
+def test_a_rejected_archive_that_is_not_kept_has_to_be_uploaded_again(scene, now):
+    upload = factories.complete_upload(user=scene.pia)
+    first = submit(scene, now=now, upload=upload)
+    Submission.objects.filter(pk=first.pk).update(status=Submission.Status.FAILED)
+    AlgorithmImage.objects.update(status=AlgorithmImage.Status.REJECTED, report={"message": "130 layers"})
+    Upload.objects.update(key="")
+    upload.refresh_from_db()
+    with pytest.raises(ConflictError) as refusal:
+        submit(scene, now=now, upload=upload)
+    assert (refusal.value.code, refusal.value.found) == ("upload_gone", "130 layers")

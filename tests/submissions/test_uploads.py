@@ -152,3 +152,42 @@ def test_a_file_name_never_becomes_a_path(start):
     upload = start(filename="../../etc/passwd")
     assert upload.filename == "passwd"
     assert Path(upload.key).name == str(upload.pk)
+
+
+@pytest.fixture
+def archive(start, now):
+    """A complete upload whose file lies in storage."""
+
+    def archive(**changes) -> Upload:
+        upload = start(**changes)
+        return uploads.append(upload=upload, offset_bytes=0, stream=io.BytesIO(CONTENT), now=now)
+
+    return archive
+
+
+@pytest.mark.parametrize(("status", "is_kept"), [("checking", True), ("accepted", False), ("rejected", False)])
+def test_an_archive_is_kept_until_it_is_checked(archive, now, status, is_kept):
+    upload = archive()
+    factories.image(team=factories.team(), upload=upload, status=status)
+    key = upload.key
+    for _ in range(2):
+        uploads.tidy_uploads(now=now)
+    assert storage.has_file(key) is is_kept
+    upload.refresh_from_db()
+    assert bool(upload.key) is is_kept
+
+
+def test_what_nobody_submits_goes_after_its_time(archive, now):
+    upload = archive()
+    uploads.tidy_uploads(now=now + timedelta(hours=71))
+    assert storage.has_file(upload.key)
+    uploads.tidy_uploads(now=now + timedelta(hours=73))
+    assert not storage.has_file(upload.key)
+    assert not Upload.objects.exists()
+
+
+def test_predictions_that_were_submitted_stay(scene, archive, now):
+    upload = archive(purpose="predictions", user=scene.pia)
+    factories.submission(phase=scene.phase, team=scene.team, predictions=upload)
+    uploads.tidy_uploads(now=now + timedelta(days=30))
+    assert storage.has_file(upload.key)

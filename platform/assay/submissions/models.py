@@ -26,7 +26,7 @@ class Upload(models.Model):
     offset_bytes = models.BigIntegerField(default=0)
     expected_sha256 = models.CharField(max_length=64, blank=True)
     sha256 = models.CharField(max_length=64, blank=True, help_text="set once complete and hashed")
-    key = models.CharField(max_length=200)
+    key = models.CharField(max_length=200, blank=True, help_text="empty once its file is not needed any more")
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     completed_at = models.DateTimeField(null=True, blank=True)

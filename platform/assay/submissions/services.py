@@ -148,6 +148,13 @@ def image_of(*, upload: Upload, team: Team, now: datetime) -> AlgorithmImage:
         team=team, archive_sha256=upload.sha256, defaults={"upload": upload, "created_at": now}
     )
     if not is_new and image.status in (AlgorithmImage.Status.REJECTED, AlgorithmImage.Status.DELETED):
+        if not upload.key:
+            raise ConflictError(
+                "This archive was checked before and is not kept.",
+                code="upload_gone",
+                found=str(image.report.get("message") or image.reason or image.status),
+                what_to_do="Correct the image, or upload the archive again.",
+            )
         AlgorithmImage.objects.filter(pk=image.pk, status=image.status).update(
             status=AlgorithmImage.Status.CHECKING, upload=upload, reason="", report={}
         )

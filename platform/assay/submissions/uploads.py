@@ -27,7 +27,7 @@ from django.db.models import F, Sum
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, OutOfSpaceError, TooLargeError
 from assay.accounts.models import User
-from assay.submissions.models import Upload
+from assay.submissions.models import AlgorithmImage, Upload
 from assay.testsets import storage
 
 PIECE_BYTES = 1 << 20
@@ -230,8 +230,38 @@ def cancel_upload(*, upload: Upload, user: User, now: datetime) -> None:
         upload.delete()
 
 
+def tidy_uploads(*, now: datetime) -> None:
+    """Give back the space of what nobody needs any more. Called by the reaper; harmless when two do at once."""
+    expire_uploads(now=now)
+    forget_checked_archives()
+    forget_unused(now=now)
+
+
+def forget_checked_archives() -> int:
+    """Delete archives whose images are checked: what runs is the rewritten one. Answers how many."""
+    checked = (
+        Upload.objects.filter(purpose=Upload.Purpose.IMAGE, images__isnull=False)
+        .exclude(key="")
+        .exclude(images__status=AlgorithmImage.Status.CHECKING)
+        .distinct()
+    )
+    for upload in checked:
+        Upload.objects.filter(pk=upload.pk).update(key="")
+        storage.delete_file(upload.key)
+    return len(checked)
+
+
+def forget_unused(*, now: datetime) -> int:
+    """Throw away complete uploads that nobody has submitted within their time. Answers how many."""
+    unused = list(Upload.objects.filter(completed_at__isnull=False, expires_at__lte=now, images=None, submissions=None))
+    for upload in unused:
+        upload.delete()
+        storage.delete_file(upload.key)
+    return len(unused)
+
+
 def expire_uploads(*, now: datetime) -> int:
-    """Throw away unfinished uploads whose time is over; answers how many. Called by the reaper."""
+    """Throw away unfinished uploads whose time is over; answers how many."""
     expired = list(Upload.objects.filter(completed_at=None, expires_at__lte=now))
     for upload in expired:
         cancel_upload(upload=upload, user=upload.user, now=now)

@@ -12,6 +12,7 @@
 | submission scoring | its evaluation | its evaluation's | advanced, or failed with the evaluation |
 | leaderboard asked for | the workflow queue | none | rung again |
 | cancel requested | the node, or nobody | the lease | carried out again |
+| upload unfinished, unused, or checked | nobody | its expiry; none once checked | its space is given back |
 
 Two reapers at once are harmless (every step is a conditional update); an advisory lock keeps the second one idle.
 """
@@ -28,6 +29,7 @@ from assay.runs.intervals import current_intervals
 from assay.runs.leases import LeaseLost, database_now
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
+from assay.submissions.uploads import tidy_uploads
 from assay.workflow import doorbells, flow
 from assay.workflow.locks import only_one
 from containers.verdicts import Fault, Verdict
@@ -47,6 +49,7 @@ def reap(*, now: datetime) -> None:
         ring_checks(now=now)
         ring_evaluations(now=now)
         ring_leaderboards()
+        tidy_uploads(now=now)
 
 
 def reap_leases(*, now: datetime) -> int:

@@ -75,7 +75,12 @@ class Migration(migrations.Migration):
                 ("offset_bytes", models.BigIntegerField(default=0)),
                 ("expected_sha256", models.CharField(blank=True, max_length=64)),
                 ("sha256", models.CharField(blank=True, help_text="set once complete and hashed", max_length=64)),
-                ("key", models.CharField(max_length=200)),
+                (
+                    "key",
+                    models.CharField(
+                        blank=True, help_text="empty once its file is not needed any more", max_length=200
+                    ),
+                ),
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField()),
                 ("completed_at", models.DateTimeField(blank=True, null=True)),
