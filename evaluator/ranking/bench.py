@@ -42,7 +42,7 @@ def board(algorithms: int, cases: int, *, metrics: tuple[str, ...] = ("dice",), 
     )
 
 
-def seconds(work: Callable[[], object], *, repeats: int = 3) -> float:
+def seconds(work: Callable[[], object], *, repeats: int = 5) -> float:
     """The best of a few runs."""
     times = []
     for _ in range(repeats):

@@ -20,15 +20,16 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.ranking.config import Adjustment, Significance, Test, TieMethod
+from evaluator.ranking.config import Adjustment, Significance, Test
 from evaluator.ranking.distributions import normal_tail, student_tail
-from evaluator.ranking.ties import Floats, rank
+from evaluator.ranking.signed_rank import Draws, drawn_signed_rank, signed_ranks
+from evaluator.ranking.ties import Floats
 
 Index = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
 _CELLS_AT_ONCE = 2_000_000
-_BATCH = 256  # replicates per pass: 256 × 500 cumulative weights stay inside the second-level cache
+_BATCH = 256  # replicates per pass: 256 × 500 running sums stay inside the second-level cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,18 +207,6 @@ def gaps(first: Floats, second: Floats) -> Floats:
         return first - second
 
 
-def signed_ranks(differences: Floats) -> tuple[Floats, Floats]:
-    """V - n(n+1)/4 and its standard deviation for each row of differences.
-
-    The variance of V is a quarter of the sum of squared mid-ranks: R's formula with the tie correction, rewritten.
-    """
-    ranks = rank(np.where(differences == 0, np.nan, np.abs(differences)), method=TieMethod.AVERAGE)
-    ranks[np.isnan(ranks)] = 0
-    n = np.count_nonzero(ranks, axis=-1)
-    v = np.where(differences > 0, ranks, 0).sum(axis=-1)
-    return v - n * (n + 1) / 4, np.sqrt((ranks**2).sum(axis=-1) / 4)
-
-
 def _tail(numerator: Floats, sigma: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         return normal_tail(numerator / sigma)
@@ -225,42 +214,16 @@ def _tail(numerator: Floats, sigma: Floats) -> Floats:
 
 def _drawn_tails(values: Floats, multiplicities: Floats) -> Floats:
     """Wilcoxon tails of every replicate: draw × i × j."""
-    draws, count = len(multiplicities), len(values)
-    tails = np.full((draws, count, count), np.nan)
-    for i in range(count):
-        for j in range(i + 1, count):
-            deviation, sigma = drawn_signed_rank(gaps(values[i], values[j]), multiplicities)
-            tails[:, i, j], tails[:, j, i] = _tail(deviation - 0.5, sigma), _tail(-deviation - 0.5, sigma)
+    count = len(values)
+    tails = np.full((len(multiplicities), count, count), np.nan)
+    for first in range(0, len(multiplicities), _BATCH):
+        draws = Draws.of(multiplicities[first : first + _BATCH])
+        part = tails[first : first + _BATCH]
+        for i in range(count):
+            for j in range(i + 1, count):
+                deviation, sigma = drawn_signed_rank(gaps(values[i], values[j]), draws)
+                part[:, i, j], part[:, j, i] = _tail(deviation - 0.5, sigma), _tail(-deviation - 0.5, sigma)
     return tails
-
-
-def drawn_signed_rank(differences: Floats, multiplicities: Floats) -> tuple[Floats, Floats]:
-    """V - n(n+1)/4 and its standard deviation for each draw of one row of differences."""
-    index = np.flatnonzero((differences != 0) & ~np.isnan(differences))
-    index = index[np.argsort(np.abs(differences[index]))]
-    if not index.size:
-        return np.zeros(len(multiplicities)), np.zeros(len(multiplicities))
-    size = np.abs(differences[index])
-    is_positive = differences[index] > 0
-    starts = np.flatnonzero(np.concatenate([[True], size[1:] != size[:-1]]))
-    results = [
-        _cumulated(multiplicities[first : first + _BATCH, index], is_positive, starts)
-        for first in range(0, len(multiplicities), _BATCH)
-    ]
-    deviation, sigma = (np.concatenate(parts) for parts in zip(*results, strict=True))
-    return deviation, sigma
-
-
-def _cumulated(weights: Floats, is_positive: Mask, starts: Index) -> tuple[Floats, Floats]:
-    positive = weights * is_positive
-    if len(starts) < weights.shape[1]:
-        weights, positive = (np.add.reduceat(part, starts, axis=1) for part in (weights, positive))
-    mid_rank = np.cumsum(weights, axis=1)
-    n = mid_rank[:, -1].copy()
-    mid_rank -= (weights - 1) / 2
-    v = np.einsum("bg,bg->b", positive, mid_rank)
-    squares = np.einsum("bg,bg,bg->b", weights, mid_rank, mid_rank)
-    return v - n * (n + 1) / 4, np.sqrt(squares / 4)
 
 
 def t_tail(differences: Floats) -> float:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ UNDEFINED = "undefined"
 _SEPARATOR = "\x1f"
 
 
+@lru_cache(maxsize=1 << 16)
 def natural_key(name: str) -> tuple[tuple[int, float, str], ...]:
     """Sort key under which `case 9` comes before `case 10`."""
     parts = re.split(r"(\d+)", name)

@@ -8,12 +8,11 @@ from scipy import special, stats
 
 from evaluator.ranking.config import Adjustment, Significance, Test
 from evaluator.ranking.distributions import chi_squared_tail, incomplete_beta, normal_tail, student_tail
+from evaluator.ranking.signed_rank import Draws, drawn_signed_rank, running_sums, signed_ranks
 from evaluator.ranking.significance import (
     adjust_family,
     compare_pairs,
-    drawn_signed_rank,
     largest_rejected,
-    signed_ranks,
     win_shares,
 )
 
@@ -67,15 +66,24 @@ def test_a_failure_that_ranks_last_loses_its_pair_and_two_failures_are_no_pair()
     assert p[0, 1] == pytest.approx(normal_tail(np.array((3 - 0.5) / math.sqrt(3 * 4 / 4)))), "V = 6, mid-ranks 2, 2, 2"
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_drawn_wilcoxon_equals_the_test_on_the_repeated_pairs(seed):
-    random = np.random.default_rng(seed)
-    difference = random.integers(-6, 7, 40) / 4
-    draws = random.multinomial(40, np.full(40, 1 / 40), size=9).astype(float)
-    deviation, sigma = drawn_signed_rank(difference, draws)
+@pytest.mark.parametrize("kind", ["ties and zeros", "all different", "one zero"])
+@pytest.mark.parametrize("size", [3, 40, 4500])
+def test_drawn_wilcoxon_equals_the_test_on_the_repeated_pairs(size, kind):
+    random = np.random.default_rng(size)
+    difference = random.normal(size=size) if kind != "ties and zeros" else random.integers(-6, 7, size) / 4
+    if kind == "one zero":
+        difference[1] = 0
+    draws = random.multinomial(size, np.full(size, 1 / size), size=9).astype(float)
+    deviation, sigma = drawn_signed_rank(difference, Draws.of(draws))
     for row, dev, sd in zip(draws, deviation, sigma, strict=True):
         expected_dev, expected_sd = signed_ranks(np.repeat(difference, row.astype(int))[None])
-        assert (dev, sd) == (expected_dev[0], pytest.approx(expected_sd[0], abs=1e-12))
+        assert (dev, sd) == (expected_dev[0], pytest.approx(expected_sd[0], rel=1e-12))
+
+
+@pytest.mark.parametrize("length", [1, 23, 24, 25, 100])
+def test_running_sums_equal_cumsum(length):
+    rows = np.random.default_rng(length).integers(0, 9, (length, 3)).astype(np.float32)
+    assert np.array_equal(running_sums(rows), np.cumsum(rows, axis=0))
 
 
 def test_paired_t_equals_scipy():
