@@ -18,6 +18,7 @@ from assay.client.records import Leaderboard, Submission
 from assay.client.session import Session, pass_session, phase_path, split_phase
 from assay.client.uploads import describe_file, upload_file
 from assay.client.watching import Reporter, choose_reporter, wait_until_finished
+from containers.log_text import readable
 
 phase_option = click.option("--phase", required=True, metavar="CHALLENGE/PHASE", help="Such as mni-brain-tissue/open.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
@@ -165,7 +166,8 @@ def cancel(session: Session, submission: str) -> None:
 def logs(session: Session, submission: str) -> None:
     """Print what SUBMISSION's containers wrote: organizers always, participants on public cases."""
     with session.connect() as connection:
-        click.echo(connection.get_bytes(f"submissions/{submission}/logs"), nl=False)
+        text = connection.get_bytes(f"submissions/{submission}/logs")
+    click.echo(readable(text) if sys.stdout.isatty() else text, nl=False)  # no terminal obeys a stranger's log
 
 
 @click.command()

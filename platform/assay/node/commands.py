@@ -14,6 +14,7 @@ from assay.node.local import LocalResult, Workbench, provide_image, run_cases
 from containers.docker_engine import DockerEngine
 from containers.errors import EngineError
 from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
+from containers.log_text import readable
 from containers.verdicts import Verdict
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
@@ -87,7 +88,7 @@ def _run_and_show(*, image: str, protocol: Protocol, cases: Path, output: Path |
     failed = [result for result in results if result.verdict != Verdict.OK]
     for result in failed:
         console.print(f"{result.case_id}: {result.verdict} {result.reason}", style="bold", markup=False)
-        console.print(result.log[-SHOWN_LOG_BYTES:].decode(errors="replace"), markup=False, highlight=False)
+        console.print(readable(result.log[-SHOWN_LOG_BYTES:]), markup=False, highlight=False)
     raise SystemExit(1 if failed else 0)
 
 
