@@ -55,5 +55,8 @@ vendor: setup ## fetch the browser libraries again (needs npm; users never do)
 catalogue: setup ## write the table of attacks into containers/README.md from the tests that carry them out
 	@$(BIN)/python -m containers.catalogue
 
+chaos: setup ## two hundred submissions while everything is being killed (ARGS="--submissions 20 --seed 7")
+	@DJANGO_SETTINGS_MODULE=assay.config.settings $(BIN)/python tests/chaos/driver.py $(ARGS)
+
 guards: setup ## show that each attack succeeds once its guard is off
 	@$(BIN)/python -m pytest -m docker tests/containers --guards $(ARGS)

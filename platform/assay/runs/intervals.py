@@ -26,5 +26,5 @@ def current_intervals() -> Intervals:
         lease_seconds=settings.LEASE_SECONDS,
         heartbeat_seconds=settings.HEARTBEAT_SECONDS,
         reaper_seconds=settings.REAPER_SECONDS,
-        **getattr(settings, "ASSAY_INTERVALS", {}),
+        evaluation_lease_seconds=2 * settings.LEASE_SECONDS,
     )
