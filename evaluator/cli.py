@@ -13,6 +13,7 @@ from rich.table import Table
 
 import evaluator
 from evaluator import files
+from evaluator.backends import BACKENDS
 from evaluator.errors import EvaluatorError
 from evaluator.evaluation import Budget, fragile_tolerances, score_cases
 from evaluator.pairing import Pairing, pair_folders
@@ -81,7 +82,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="Folder for one PNG panel per case.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 256))
 @click.option("--max-memory", default="4G", show_default=True, callback=_bytes, help="For all jobs together.")
-@click.option("--backend", default="auto", show_default=True)
+@click.option("--backend", default="auto", show_default=True, type=click.Choice(BACKENDS))
 @click.option("--strict", is_flag=True, help="Exit with 1 when a case failed or a file did not pair.")
 def evaluate(
     protocol_name: str | None,

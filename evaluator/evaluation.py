@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from evaluator.errors import InvalidVolume
+from evaluator.errors import InvalidReference, InvalidVolume
 from evaluator.pairing import CaseFiles
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
@@ -78,11 +78,14 @@ def fragile_tolerances(protocol: Protocol, grid: Grid) -> dict[str, str]:
 
 
 def _score(protocol: Protocol, case: CaseFiles, backend: str, threads: int) -> CaseResult:
-    return score_case(
-        protocol=protocol,
-        case_id=case.case_id,
-        references=case.references,
-        predictions=case.predictions,
-        backend=backend,
-        threads=threads,
-    )
+    try:
+        return score_case(
+            protocol=protocol,
+            case_id=case.case_id,
+            references=case.references,
+            predictions=case.predictions,
+            backend=backend,
+            threads=threads,
+        )
+    except InvalidReference as problem:
+        raise InvalidReference(f"case {case.case_id}: {problem}") from problem

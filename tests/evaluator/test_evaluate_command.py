@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -97,6 +99,7 @@ def test_figures_are_drawn_for_every_case_with_a_prediction(folders, tmp_path):
         (["--labels", "one:liver"], "value:name:tolerance"),
         (["--labels", "1:liver", "--metrics", "nsd"], "without a tolerance"),
         (["--labels", "1:liver:1", "--max-memory", "much"], "500M or 4G"),
+        (["--labels", "1:liver:1", "--backend", "abacus"], "'abacus' is not one of"),
     ],
 )
 def test_a_wrong_command_line_is_explained(folders, tmp_path, arguments, text):
@@ -146,6 +149,24 @@ def test_one_unreadable_prediction_does_not_stop_the_others(folders, tmp_path):
     assert ended.exit_code == 0
     assert rows["a"]["reason"].startswith("output_invalid:")
     assert float(rows["b"]["value"]) > 0.8
+
+
+def test_a_broken_reference_is_named_and_blamed_on_nobody_else(folders, tmp_path):
+    (folders[0] / "b.nii.gz").write_bytes(b"\x1f\x8b broken")
+    ended = run_evaluate(folders, tmp_path, "--labels", "1:liver:1")
+    assert ended.exit_code == 1
+    assert "case b: the reference cannot be used" in " ".join(ended.output.split())
+    assert not (tmp_path / "scores.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "statement", ["import evaluator", "import evaluator; evaluator.evaluate", "import evaluator.scoring"]
+)
+def test_importing_the_evaluator_needs_numpy_and_nothing_else(statement):
+    heavy = "{'yaml', 'jsonschema', 'scipy', 'SimpleITK', 'matplotlib', 'click', 'rich', 'nibabel', 'cupy', 'django'}"
+    script = f"{statement}; import sys; print(sorted({heavy} & set(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
 
 
 def test_a_tolerance_that_ties_only_up_to_rounding_is_reported():

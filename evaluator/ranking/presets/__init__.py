@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-import yaml
-
 from evaluator.ranking.errors import ConfigError
 
 
@@ -21,6 +19,8 @@ def preset_names() -> tuple[str, ...]:
 
 def preset_document(name: str, *, path: str = "preset") -> Mapping[str, Any]:
     """The ranking document of a preset."""
+    import yaml  # here, so that `import evaluator.scoring` needs NumPy and nothing else
+
     if name not in preset_names():
         raise ConfigError(f"{path}: found {name!r}; expected one of {', '.join(preset_names())}")
     document: Mapping[str, Any] = yaml.safe_load((files(__name__) / f"{name}.yaml").read_text("utf-8"))
