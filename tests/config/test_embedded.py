@@ -88,6 +88,19 @@ def test_the_next_start_survives_a_crash_and_keeps_the_data(var):
     assert embedded.program_of(left_over) is None
 
 
+def test_an_erased_database_starts_empty_and_a_running_one_is_not_erased(var):
+    home = home_under(var=var)
+    embedded.erase(home)  # nothing there yet
+    with running_postgres(home=home, is_durable=False):
+        with psycopg.connect(home.database_url) as connection:
+            connection.execute("CREATE TABLE kept (id int)")
+        with pytest.raises(EmbeddedServiceError, match="is running from"):
+            embedded.erase(home)
+    embedded.erase(home)
+    with running_postgres(home=home, is_durable=False), psycopg.connect(home.database_url) as connection:
+        assert connection.execute("SELECT to_regclass('kept')").fetchone() == (None,)
+
+
 def test_who_comes_second_is_told_who_came_first(var):
     home = home_under(var=var)
     first, second = running_broker(home=home), running_broker(home=home)

@@ -92,7 +92,7 @@ def running_server(*, home: Path) -> Iterator[str]:
     var.mkdir(parents=True)
     log_path, ready_file = home / "server.log", var / "address"
     environment = {**os.environ, "ASSAY_VAR": str(var)}
-    command = [sys.executable, "-m", "assay.config.serve", "--ready-file", str(ready_file)]
+    command = [sys.executable, "-m", "assay.config.serve", "--empty", "--ready-file", str(ready_file)]
     with log_path.open("wb") as log:
         server = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

@@ -158,6 +158,17 @@ def running_broker(*, home: Home) -> Iterator[Home]:
             stop(server, stop_signal=signal.SIGTERM)
 
 
+def erase(home: Home) -> None:
+    """Forget every row of the embedded database; the programs stay. Refused while somebody runs it."""
+    if not home.path.exists():
+        return
+    with owned(home.path / "postgres.lock"):
+        data = home.path / "data"
+        stop_leftover(home=home, pid_file=data / "postmaster.pid", stop_signal=signal.SIGINT)
+        if data.exists():
+            shutil.rmtree(data)
+
+
 def prepare(home: Home) -> None:
     """Make the folders, 0700 and owned by whoever the servers run as. Folders above them keep the modes they have."""
     home.path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from assay.config import env
-from assay.config.embedded import EmbeddedServiceError, running_broker, running_postgres
+from assay.config.embedded import EmbeddedServiceError, erase, running_broker, running_postgres
 from assay.config.processes import CrashedTooOftenError, ProcessSpec, Supervisor, last_lines
 
 USUAL_PORT = 8000
@@ -46,7 +46,8 @@ class NotReadyError(Exception):
 @click.option("--host", default="", help="Address to listen on; ASSAY_BIND, or 127.0.0.1.")
 @click.option("--port", default=0, help="ASSAY_PORT, or 8000, or a free one.")
 @click.option("--ready-file", type=click.Path(path_type=Path), help="Written with the address once everything runs.")
-def main(*, host: str, port: int, ready_file: Path | None) -> None:
+@click.option("--empty", "is_empty", is_flag=True, help="Begin with an empty embedded database: its rows are deleted.")
+def main(*, host: str, port: int, ready_file: Path | None, is_empty: bool) -> None:
     """Run a whole Assay on this machine."""
     stop = threading.Event()
 
@@ -56,7 +57,11 @@ def main(*, host: str, port: int, ready_file: Path | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask_to_stop)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "assay.config.settings")
+    if is_empty and env.text(name="DATABASE_URL"):
+        raise click.UsageError("--empty deletes the embedded database only; DATABASE_URL names one of yours.")
     try:
+        if is_empty:
+            erase(settings.EMBEDDED_HOME)
         run(host=host, port=port, ready_file=ready_file, stop=stop)
     except (EmbeddedServiceError, CrashedTooOftenError, NotReadyError) as error:
         click.echo(f"error: {error}", err=True)
