@@ -296,3 +296,28 @@ def test_what_belongs_to_another_team_does_not_exist(story, scene, calling_as):
         assert told.api("GET", f"/submissions/{told.submission.pk}{path}").status_code in (200, 403)
         assert as_otto("GET", f"/submissions/{told.submission.pk}{path}").status_code == 404
     assert as_otto("POST", f"/submissions/{told.submission.pk}/cancel").status_code == 404
+
+
+def test_ranks_on_a_ladder_follow_what_was_told(story, scene):
+    told = story({"mode": "ladder", "delta": 0.05})
+    told.end(Ending(mean=0.81))
+    rivals = factories.team(name="Rivals")
+    submission = factories.submission(phase=scene.phase, team=rivals, user=scene.otto)
+    facts = {"protocol": told.submission.protocol, "testset": told.submission.testset, "created_at": timezone.now()}
+    aggregates = {"dice": {"mean": 0.79}}
+    evaluation = Evaluation.objects.create(
+        submission=submission, number=1, status="done", is_active=True, aggregates=aggregates, **facts
+    )
+    LeaderboardEntry.objects.create(
+        phase=scene.phase,
+        submission=submission,
+        evaluation=evaluation,
+        rank=2,
+        metrics=aggregates,
+        rebuilt_at=timezone.now(),
+    )
+    path = f"/challenges/{scene.challenge.slug}/phases/{scene.phase.slug}/leaderboard"
+    assert [row["rank"] for row in told.api("GET", path).json()["entries"]] == [1, 1]
+    told.end(Ending(mean=0.71))
+    ranks = {row["team"]: row["rank"] for row in told.api("GET", path).json()["entries"]}
+    assert ranks == {"Rivals": 1, "Pia and friends": 2}

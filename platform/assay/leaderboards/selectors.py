@@ -8,7 +8,14 @@ from uuid import UUID
 
 from assay.challenges.models import Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
-from assay.evaluations.disclosure import VERDICT_ONLY, is_closed_phase, ladder_values, release_of, released_aggregates
+from assay.evaluations.disclosure import (
+    LADDER,
+    VERDICT_ONLY,
+    is_closed_phase,
+    ladder_values,
+    release_of,
+    released_aggregates,
+)
 from assay.leaderboards.models import LeaderboardEntry
 
 
@@ -74,9 +81,12 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime) -> Board:
 
 
 def closed_rows(rows: Sequence[Row], *, phase: Phase) -> list[Row]:
-    """The board of a phase on hidden cases: ranks, and means as coarse as the protocol says; no cost, no counts."""
+    """The board of a phase on hidden cases: means as coarse as the protocol says; no cost, no counts.
+
+    Ranks are the real ones, except on a ladder: there they follow what was told, or they would tell the rest.
+    """
     told = ladder_values(phase, version=phase.protocol)
-    return [
+    closed = [
         replace(
             row,
             score=None,
@@ -88,6 +98,22 @@ def closed_rows(rows: Sequence[Row], *, phase: Phase) -> list[Row]:
         )
         for row in rows
     ]
+    if release_of(phase.protocol) != LADDER:
+        return closed
+    is_max = rules_of(phase.protocol).metrics[0].metric.direction == "max"
+    ranked = [value for row in rows if row.rank is not None and (value := told.get(row.submission_id)) is not None]
+    return sorted(
+        (
+            replace(row, rank=_rank_among(told.get(row.submission_id), ranked, is_max=is_max)) if row.rank else row
+            for row in closed
+        ),
+        key=lambda row: (row.rank is None, row.rank or 0, row.number),
+    )
+
+
+def _rank_among(value: float | None, values: Sequence[float], *, is_max: bool) -> int | None:
+    """1 + how many are better; equals share the rank."""
+    return None if value is None else 1 + sum(other > value if is_max else other < value for other in values)
 
 
 def why_hidden_from_participants(phase: Phase, *, now: datetime) -> str:
