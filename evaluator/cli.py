@@ -105,7 +105,9 @@ def evaluate(
             results = score_table(protocol=protocol, reference=references, prediction=predictions)
             answer = Answer(protocol=protocol, pairing=Pairing(cases=(), leftover=()), results=tuple(results))
         else:
-            pairing = pair_folders(protocol=protocol, references=references, predictions=predictions)
+            pairing = pair_folders(
+                protocol=protocol, references=references, predictions=predictions, follows_links=True
+            )
             budget = Budget(jobs=jobs, memory_bytes=max_memory)
             answer = Answer(protocol=protocol, pairing=pairing, results=_score_all(protocol, pairing, budget, backend))
         files.write_scores(output, answer.results)
@@ -198,7 +200,9 @@ def _fragile(answer: Answer) -> list[str]:
         return []
     found: dict[str, str] = {}
     for case in answer.pairing.cases:
-        found |= fragile_tolerances(answer.protocol, reference_grid(case.references))
+        found |= fragile_tolerances(
+            answer.protocol, reference_grid({name: path.resolve() for name, path in case.references.items()})
+        )
     return [f"{label}: {text}" for label, text in found.items()]
 
 

@@ -6,7 +6,7 @@ any volume extension; a folder of the same name. Nothing is guessed from similar
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluator.errors import EvaluatorError
@@ -37,8 +37,11 @@ class Pairing:
         return tuple(case.case_id for case in self.cases if not case.predictions)
 
 
-def pair_folders(*, protocol: Protocol, references: Path, predictions: Path) -> Pairing:
-    """Pair two folders; EvaluatorError when the references hold no case or one case twice."""
+def pair_folders(*, protocol: Protocol, references: Path, predictions: Path, follows_links: bool = False) -> Pairing:
+    """Pair two folders; EvaluatorError when the references hold no case or one case twice.
+
+    Links among the predictions are followed only for people who score files of their own: a stranger's could lead to a reference.
+    """
     for folder in (references, predictions):
         if not folder.is_dir():
             raise EvaluatorError(f"{folder.name} is a file; expected a folder, one volume file or folder per case")
@@ -50,7 +53,7 @@ def pair_folders(*, protocol: Protocol, references: Path, predictions: Path) -> 
         case_id = case_name(entry) if entry.is_file() else entry.name
         if case_id in found:
             raise EvaluatorError(f"case {case_id} has two references; expected one file or one folder per case")
-        found[case_id] = files
+        found[case_id] = {name: path.resolve() for name, path in files.items()}
     if not found:
         expected = f"one {', '.join(VOLUME_EXTENSIONS)} file or folder per case"
         raise EvaluatorError(f"the references folder holds no volumes; expected {expected}")
@@ -60,7 +63,12 @@ def pair_folders(*, protocol: Protocol, references: Path, predictions: Path) -> 
     )
     used = {path for case in cases for path in case.predictions.values()}
     leftover = (path for path in _volumes_below(predictions) if path not in used)
-    return Pairing(cases=cases, leftover=tuple(str(path.relative_to(predictions)) for path in leftover))
+    names = tuple(str(path.relative_to(predictions)) for path in leftover)
+    return Pairing(cases=tuple(map(_followed, cases)) if follows_links else cases, leftover=names)
+
+
+def _followed(case: CaseFiles) -> CaseFiles:
+    return replace(case, predictions={name: path.resolve() for name, path in case.predictions.items()})
 
 
 def case_name(path: Path) -> str:

@@ -12,7 +12,7 @@ from evaluator.protocol import load_named_protocol, named_protocols
 def metrics_table() -> str:
     """Every metric with unit, range, direction, definition and options."""
     rows = [
-        f"| `{metric.name}` | {metric.unit or '–'} | {_range(metric)} | {metric.direction or '–'} | {metric.definition} "
+        f"| `{metric.name}` | {metric.unit or '–'} | {_range(metric)} | {metric.direction or '–'} | {_cell(metric.definition)} "
         f"| {', '.join(f'`{key}`' for key in metric.options) or '–'} | {metric.source} |"
         for metric in REGISTRY.values()
     ]
@@ -38,6 +38,11 @@ def protocols_table() -> str:
 def reasons_list() -> str:
     """The closed list of why an untrusted volume is refused."""
     return ", ".join(f"`{reason}`" for reason in Reason)
+
+
+def _cell(text: str) -> str:
+    """Text whose bars are not taken for borders."""
+    return text.replace("|", "\\|")
 
 
 def _range(metric: Metric) -> str:

@@ -54,6 +54,7 @@ def score_case(
     """
     if protocol.output.kind is OutputKind.TABLE:
         raise EvaluatorError("this protocol scores a table; use `score_table`, which scores all its rows at once")
+    references = {name: path.resolve() for name, path in references.items()}  # ours may be links: nnU-Net's folders are
     grid = reference_grid(references)
     failure = failure or (None if predictions else OUTPUT_MISSING)
     rows: list[ScoreRow] = []

@@ -52,6 +52,8 @@ def canonicalise(
         **asdict(limits),
     }
     with open_untrusted(source, limits=ReaderLimits(file_bytes=limits.file_bytes)) as opened:
+        if os.fstat(opened.fileno()).st_nlink != 1:
+            raise refuse(Reason.NOT_A_REGULAR_FILE, found="a hard link", expected="a regular file with one name")
         is_written = False
         try:
             with destination.open("wb") as target:

@@ -76,7 +76,7 @@ def read_grid(path: Path, *, limits: ReaderLimits = DEFAULT_LIMITS) -> Grid:
 
 
 def open_untrusted(path: Path, *, limits: ReaderLimits) -> BinaryIO:
-    """A regular file with one name, opened without following a link, no larger than allowed."""
+    """A regular file, opened without following a link, no larger than allowed."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -84,9 +84,9 @@ def open_untrusted(path: Path, *, limits: ReaderLimits) -> BinaryIO:
     except OSError:
         raise refuse(Reason.NOT_A_REGULAR_FILE, found="something else", expected="a regular file") from None
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise refuse(Reason.NOT_A_REGULAR_FILE, found="a link or special file", expected="a regular file with one name")
+        raise refuse(Reason.NOT_A_REGULAR_FILE, found="a special file", expected="a regular file")
     if status.st_size > limits.file_bytes:
         os.close(descriptor)
         raise refuse(Reason.TOO_LARGE, found=f"{status.st_size} bytes", expected=f"at most {limits.file_bytes}")

@@ -151,6 +151,23 @@ def test_one_unreadable_prediction_does_not_stop_the_others(folders, tmp_path):
     assert float(rows["b"]["value"]) > 0.8
 
 
+def test_links_are_followed_for_people_who_score_their_own_files_and_for_nobody_else(folders, tmp_path):
+    references, predictions = folders
+    (predictions / "c.nii.gz").symlink_to(references / "c.nii.gz")
+    (references / "a.nii.gz").rename(tmp_path / "elsewhere.nii.gz")
+    (references / "a.nii.gz").symlink_to(tmp_path / "elsewhere.nii.gz")
+    run_evaluate(folders, tmp_path, "--labels", "1:liver:1", "--metrics", "dice")
+    rows = {row["case"]: row for row in rows_of(tmp_path / "scores.csv")}
+    assert float(rows["a"]["value"]) == float(rows["c"]["value"]) == 1.0
+    protocol = quick_protocol(labels="1:liver:1", metrics="dice")
+    pairing = pair_folders(protocol=protocol, references=references, predictions=predictions)
+    results = {
+        result.case_id: result for result in score_cases(protocol=protocol, cases=pairing.cases, budget=Budget())
+    }
+    assert results["c"].failure == "output_invalid:not_a_regular_file"
+    assert results["a"].failure == ""
+
+
 def test_a_broken_reference_is_named_and_blamed_on_nobody_else(folders, tmp_path):
     (folders[0] / "b.nii.gz").write_bytes(b"\x1f\x8b broken")
     ended = run_evaluate(folders, tmp_path, "--labels", "1:liver:1")

@@ -152,8 +152,6 @@ def test_a_missing_file_and_a_folder_are_named_as_such(tmp_path):
 def test_links_and_special_files_are_never_opened(tmp_path, nifti):
     (tmp_path / "soft.nii.gz").symlink_to(nifti)
     assert reason_of(tmp_path / "soft.nii.gz") == Reason.NOT_A_REGULAR_FILE
-    (tmp_path / "hard.nii.gz").hardlink_to(nifti)
-    assert reason_of(nifti) == Reason.NOT_A_REGULAR_FILE
     os.mkfifo(tmp_path / "pipe.nii.gz")
     assert reason_of(tmp_path / "pipe.nii.gz") == Reason.NOT_A_REGULAR_FILE
 
@@ -414,6 +412,13 @@ def test_no_storage_makes_the_child_need_anything_it_gave_up(tmp_path, labels, s
     with pytest.raises(InvalidVolume) as caught:
         canonicalise(source=source, destination=destination, grid=None, allowed_values=frozenset({1, 2, 900}))
     assert caught.value.reason == reason
+
+
+def test_a_hard_link_from_a_container_is_not_converted(tmp_path, nifti):
+    (tmp_path / "hard.nii.gz").hardlink_to(nifti)
+    with pytest.raises(InvalidVolume) as caught:
+        canonicalise(source=nifti, destination=tmp_path / "o.nii.gz", grid=None, allowed_values=None)
+    assert caught.value.reason == Reason.NOT_A_REGULAR_FILE
 
 
 def test_a_metaimage_passes_through_the_child(tmp_path, labels):
