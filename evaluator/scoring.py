@@ -106,6 +106,7 @@ def _failed_rows(protocol: Protocol, references: Mapping[str, Path], *, failure:
     worths = {
         spec.id: protocol.conventions.worth(Situation.FAILED, metric_id=spec.id, failure=failure)
         for spec in protocol.metrics
+        if spec.metric.scope is Scope.LABEL
     }
     empty = {}
     if COMPUTE in worths.values():

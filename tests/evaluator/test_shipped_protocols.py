@@ -1,0 +1,102 @@
+"""Every protocol that ships, on small masks made to measure: a perfect answer is best, no answer gains nothing."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from evaluator.metrics import Scope
+from evaluator.protocol import OutputKind, load_named_protocol, load_protocol
+from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
+from evaluator.scoring import score_case
+
+FOLDER = Path(load_protocol.__code__.co_filename).parent / "protocols"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+MASKED = [
+    name for name in NAMES if all(output.kind is OutputKind.LABEL_MAP for output in load_named_protocol(name).outputs)
+]
+
+
+def test_there_are_protocols_to_test():
+    assert len(NAMES) >= 36
+    assert len(MASKED) >= 28
+
+
+@pytest.fixture(params=MASKED)
+def protocol(request):
+    return load_named_protocol(request.param)
+
+
+def reference_of(protocol) -> np.ndarray:
+    """Each single value a block of its own, so that every label of every protocol is there."""
+    values = sorted({value for label in protocol.labels for value in label.values})
+    image = np.zeros((9 * len(values) + 3, 10, 10), np.uint8)
+    for number, value in enumerate(values):
+        image[9 * number + 3 : 9 * number + 9, 2:8, 2:8] = value
+    return image
+
+
+def write_nifti(path: Path, image: np.ndarray) -> Path:
+    nibabel.save(nibabel.Nifti1Image(image, np.diag([1.0, 1.0, 2.0, 1.0])), path)
+    return path
+
+
+def rows_of(protocol, tmp_path, *, prediction=None, failure=None):
+    reference = write_nifti(tmp_path / "reference.nii.gz", reference_of(protocol))
+    name = protocol.outputs[0].name
+    predictions = {name: prediction} if prediction else None
+    return score_case(
+        protocol=protocol, case_id="c1", references={name: reference}, predictions=predictions, failure=failure
+    ).rows
+
+
+def test_a_perfect_answer_has_the_best_value_of_every_label_metric(protocol, tmp_path):
+    prediction = write_nifti(tmp_path / "prediction.nii.gz", reference_of(protocol))
+    specs = {spec.id: spec for spec in protocol.metrics}
+    checked = 0
+    for row in rows_of(protocol, tmp_path, prediction=prediction):
+        spec = specs[row.metric]
+        if spec.metric.scope is Scope.LABEL and spec.metric.direction != "":
+            assert row.value == spec.metric.best, row
+            checked += 1
+    assert checked or all(
+        spec.metric.scope is not Scope.LABEL or not spec.metric.direction for spec in protocol.metrics
+    )
+
+
+def test_leaving_the_case_out_never_beats_an_honest_answer(protocol, tmp_path):
+    honest = reference_of(protocol)
+    honest[:, :4] = 0  # cut every structure: a mediocre answer
+    rows = {
+        "honest": rows_of(protocol, tmp_path, prediction=write_nifti(tmp_path / "honest.nii.gz", honest)),
+        "absent": rows_of(protocol, tmp_path, failure="output_missing"),
+    }
+    label_metrics = {spec.id for spec in protocol.metrics if spec.metric.scope is Scope.LABEL}
+    table = ScoreTable.from_rows(
+        (who, "c1", row.label, row.metric, row.value, row.reason)
+        for who, found in rows.items()
+        for row in found
+        if row.metric in label_metrics
+    )
+    ranking = {
+        entry.algorithm: entry.rank
+        for entry in rank_algorithms(table, parse_ranking({"metrics": _ranked(protocol)})).entries
+    }
+    assert ranking["absent"] is None or ranking["honest"] < ranking["absent"]
+
+
+def _ranked(protocol) -> list[dict[str, str]]:
+    return [
+        {"id": spec.id, "direction": str(spec.metric.direction)}
+        for spec in protocol.metrics
+        if spec.metric.scope is Scope.LABEL and spec.metric.direction
+    ] or [{"id": "intersection_voxels", "direction": "max"}]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_protocol_says_where_its_facts_come_from_and_ranks_something(name):
+    protocol = load_named_protocol(name)
+    assert protocol.document["sources"]
+    assert parse_ranking(protocol.ranking).metrics
+    assert protocol.document["title"]
