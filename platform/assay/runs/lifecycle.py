@@ -36,12 +36,3 @@ def sources(transitions: Mapping[str, frozenset[str]], *, to: str) -> frozenset[
     if not found:
         raise ValueError(f"no status may become {to!r}; expected one of {sorted(set().union(*transitions.values()))}")
     return found
-
-
-def is_final(transitions: Mapping[str, frozenset[str]], status: str) -> bool:
-    """Whether nothing may follow."""
-    return not transitions[status]
-
-
-FINAL_CASE_RUN_STATUSES = frozenset(status for status in CASE_RUN_TRANSITIONS if not CASE_RUN_TRANSITIONS[status])
-FINAL_RUN_STATUSES = frozenset(status for status in RUN_TRANSITIONS if not RUN_TRANSITIONS[status])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 
 
 def lock_number(name: str) -> int:
@@ -30,13 +30,3 @@ def only_one(*, purpose: str, subject: UUID | str) -> Iterator[bool]:
         if is_mine and connection.connection is not None and not connection.connection.closed:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
-
-
-@contextmanager
-def only_one_transaction(*, purpose: str) -> Iterator[bool]:
-    """The same for the length of one transaction, which it opens."""
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [lock_number(purpose)])
-            is_mine = bool(cursor.fetchone()[0])
-        yield is_mine

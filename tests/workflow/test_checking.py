@@ -1,0 +1,174 @@
+"""What is uploaded: accepted and queued, or refused in words its sender can use, and never charged when refused."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from django.utils import timezone
+
+import factories
+import image_archives
+from assay.submissions.models import AlgorithmImage, Upload
+from assay.testsets import storage
+from assay.workflow import checking
+
+
+def stored_upload(stage, content: bytes, *, purpose: str) -> Upload:
+    upload = factories.complete_upload(
+        user=stage.scene.pia, purpose=purpose, key=f"uploads/{purpose}", sha256=factories.digest(str(content[:20]))
+    )
+    storage.save_file(key=upload.key, stream=io.BytesIO(content), max_bytes=2**26)
+    return upload
+
+
+def submit_image(stage, content: bytes):
+    upload = stored_upload(stage, content, purpose="image")
+    image = AlgorithmImage.objects.create(
+        team=stage.scene.team,
+        upload=upload,
+        archive_sha256=upload.sha256,
+        created_at=factories.NOW,
+        status=AlgorithmImage.Status.CHECKING,
+    )
+    return stage.submit(image=image)
+
+
+def honest_archive(tmp_path) -> bytes:
+    layer = image_archives.tar_of(image_archives.entry("copy", b"\x7fELF"))
+    config = image_archives.config_of(layer, settings={"Entrypoint": ["/copy"], "Cmd": None})
+    return image_archives.docker_save(tmp_path / "image.tar", layer, config=config).read_bytes()
+
+
+def test_an_honest_archive_is_rewritten_under_our_identity_and_queued(stage, tmp_path):
+    submission = submit_image(stage, honest_archive(tmp_path))
+    stage.check()
+    submission.refresh_from_db()
+    image = submission.image
+    assert (submission.status, image.status) == ("queued", "accepted")
+    assert image.image_id.startswith("sha256:")
+    assert image.image_id != image.uploaded_image_id
+    assert storage.size(image.rewritten_key) == image.rewritten_bytes
+
+
+def test_the_same_archive_again_is_not_inspected_again(stage, tmp_path, monkeypatch):
+    first = submit_image(stage, honest_archive(tmp_path))
+    stage.check()
+    monkeypatch.setattr(checking, "inspect_archive", lambda **_: pytest.fail("inspected twice"))
+    second = stage.submit(image=AlgorithmImage.objects.get(pk=first.image_id))
+    stage.check()
+    second.refresh_from_db()
+    assert second.status == "queued"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tar", b"PK\x03\x04 a zip"])
+def test_what_is_no_image_archive_is_refused_and_not_charged(stage, content):
+    submission = submit_image(stage, content)
+    stage.check()
+    submission.refresh_from_db()
+    assert (submission.status, submission.verdict, submission.is_charged) == ("failed", "image_invalid", False)
+    assert submission.fault == "participant"
+    assert len(submission.verdict_text) > 20
+    assert submission.image.status == "rejected"
+
+
+def test_an_inspection_we_could_not_do_is_tried_again(stage, tmp_path, monkeypatch):
+    submission = submit_image(stage, honest_archive(tmp_path))
+
+    def fail(**_):
+        raise checking.IntakeUnavailable("out of memory")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(checking, "inspect_archive", fail)
+        stage.check()
+    submission.refresh_from_db()
+    assert submission.status == "checking"
+    stage.check()
+    submission.refresh_from_db()
+    assert submission.status == "queued"
+
+
+def prediction_zip(files: dict[str, bytes]) -> bytes:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return memory.getvalue()
+
+
+@pytest.fixture
+def truths(stage) -> dict[str, bytes]:
+    """Perfect predictions: the references under the names a participant gives them."""
+    cases = stage.scene.phase.chosen_testset.testset.cases.all()
+    return {f"{c.case_id}.nii.gz": storage.local_path(c.references[0]["key"]).read_bytes() for c in cases}
+
+
+def submit_zip(stage, content: bytes):
+    upload = stored_upload(stage, content, purpose="predictions")
+    submission = stage.submit(image=None, predictions=upload)
+    stage.check()
+    stage.score()
+    stage.rank()
+    submission.refresh_from_db()
+    return submission
+
+
+def test_predictions_are_scored_and_ranked_without_a_container(stage, truths):
+    submission = submit_zip(stage, prediction_zip(truths))
+    assert (submission.status, submission.verdict_text) == ("done", "")
+    assert submission.entry.rank == 1
+    assert submission.entry.metrics["dice"]["mean"] == 1.0
+    assert submission.evaluations.get().receipt["predictions_sha256"] == submission.predictions.sha256
+
+
+def test_a_missing_case_gets_the_worst_value_and_is_counted(stage, truths):
+    truths.pop("b.nii.gz")
+    submission = submit_zip(stage, prediction_zip(truths))
+    assert submission.verdict_text == "1 of 2 cases failed: missing"
+    assert submission.entry.metrics["dice"]["mean"] == 0.5
+    assert submission.entry.failed_cases == 1
+
+
+def test_a_prediction_that_is_no_image_counts_as_failed(stage, truths):
+    truths["b.nii.gz"] = b"junk"
+    submission = submit_zip(stage, prediction_zip(truths))
+    assert submission.status == "done"
+    assert submission.verdict == "output_invalid"
+    assert submission.entry.failed_cases == 1
+
+
+def test_a_file_that_inflates_beyond_the_limit_is_cut_short(stage, truths):
+    stage.scene.phase.protocol.document["resources"]["output_mb"] = 1
+    stage.scene.phase.protocol.save()
+    truths["b.nii.gz"] = bytes(2 * 2**20)
+    submission = submit_zip(stage, prediction_zip(truths))
+    assert submission.verdict == "output_too_large"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"no zip at all", "not a zip archive"),
+        (prediction_zip({"../a.nii.gz": b"x", "A.NII.GZ": b"x"}), "none of the expected files"),
+        (prediction_zip({}), "none of the expected files"),
+    ],
+)
+def test_an_archive_without_one_usable_name_is_refused_and_not_charged(stage, content, words):
+    submission = submit_zip(stage, content)
+    assert (submission.status, submission.is_charged) == ("failed", False)
+    assert words in submission.verdict_text
+
+
+def test_a_damaged_member_is_refused_in_words(stage, truths):
+    content = bytearray(prediction_zip({name: np.random.default_rng(1).bytes(4000) for name in truths}))
+    content[200:260] = bytes(60)
+    submission = submit_zip(stage, bytes(content))
+    assert submission.status == "failed"
+    assert "cannot be unpacked" in submission.verdict_text
+
+
+def test_checking_a_submission_that_ended_changes_nothing(stage):
+    submission = stage.submit(status="done")
+    checking.check_submission(submission_id=submission.pk, clock=timezone.now)
+    submission.refresh_from_db()
+    assert submission.status == "done"
