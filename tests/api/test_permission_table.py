@@ -40,6 +40,10 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/challenges/brains/phases/final/pause", None, 401, 403, 403, 200, 200),
     ("POST", "/challenges/brains/phases/final/resume", None, 401, 403, 403, 200, 200),
     ("GET", "/challenges/brains/phases/final/leaderboard", None, 200, 200, 200, 200, 200),
+    ("GET", "/challenges/brains/participants", None, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/brains/participants/pia", {"status": "accepted"}, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/draft/participants/pia", {"status": "accepted"}, 401, 404, 404, 404, 404),
+    ("POST", "/challenges/brains/organizers", {"username": "otto"}, 401, 403, 403, 201, 201),
     ("GET", "/challenges/brains/testsets", None, 401, 403, 403, 200, 200),
     ("POST", "/challenges/brains/testsets", {"name": "x", "upload_id": "{unknown}"}, 401, 403, 403, 404, 404),
     ("POST", "/challenges/brains/phases/final/submissions", {"upload_id": "{upload_of_pia}"}, 401, 404, 201, 404, 404),
@@ -119,7 +123,7 @@ def test_every_operation_has_its_rows():
 
 def shape(address: str) -> str:
     """An address with its variable parts left out."""
-    fixed = {"brains": "*", "draft": "*", "final": "*", "1": "*"}
+    fixed = {"pia": "*", "brains": "*", "draft": "*", "final": "*", "1": "*"}
     return "/".join("*" if part.startswith("{") else fixed.get(part, part) for part in address.split("/"))
 
 

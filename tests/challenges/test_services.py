@@ -8,6 +8,7 @@ import factories
 from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError
 from assay.accounts.models import AuditEvent
 from assay.challenges import services
+from assay.challenges.access import is_organizer
 from assay.challenges.models import Challenge, Membership
 from assay.challenges.selectors import challenge_list
 
@@ -190,3 +191,12 @@ def test_the_list_takes_two_queries_however_long_it_is(scene, size, django_asser
 def test_the_list_can_be_searched(scene):
     factories.challenge(slug="kidneys", title="Kidneys")
     assert [row.slug for row in challenge_list(person=scene.otto, search="kidn")] == ["kidneys"]
+
+
+def test_a_second_organizer_organizes_and_keeps_their_team(scene, now):
+    services.add_organizer(challenge=scene.challenge, user=scene.pia, by=scene.olga, now=now)
+    services.add_organizer(challenge=scene.challenge, user=scene.otto, by=scene.olga, now=now)
+    assert is_organizer(person=scene.pia, challenge=scene.challenge)
+    assert is_organizer(person=scene.otto, challenge=scene.challenge)
+    assert scene.challenge.memberships.get(user=scene.pia).team == scene.team
+    assert AuditEvent.objects.filter(verb="challenge.organizer_added", actor=scene.olga).count() == 2

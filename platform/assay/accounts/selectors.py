@@ -22,3 +22,11 @@ def get_team(*, user: User, slug: str) -> Team:
     if team is None:
         raise NotFoundError("There is no such team among yours.", found=slug, what_to_do="Look at your list of teams.")
     return team
+
+
+def get_person(*, username: str) -> User:
+    """Somebody by user name."""
+    person = User.objects.filter(username=username, is_active=True).first()
+    if person is None:
+        raise NotFoundError("There is nobody of this user name.", found=username)
+    return person

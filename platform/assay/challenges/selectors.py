@@ -2,6 +2,7 @@
 
 from django.db.models import Count, Prefetch, Q, QuerySet
 
+from assay.accounts.errors import NotFoundError
 from assay.challenges.access import Person, visible_challenges
 from assay.challenges.models import Challenge, Membership, Phase
 
@@ -35,3 +36,11 @@ def participants_of(*, challenge: Challenge) -> QuerySet[Membership]:
         .filter(role=Membership.Role.PARTICIPANT)
         .order_by("status", "-created_at")
     )
+
+
+def get_participant(*, challenge: Challenge, username: str) -> Membership:
+    """Somebody who takes part, or has asked to."""
+    membership = participants_of(challenge=challenge).filter(user__username=username).first()
+    if membership is None:
+        raise NotFoundError("Nobody of this name takes part or has asked to.", found=username)
+    return membership

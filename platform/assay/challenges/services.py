@@ -241,6 +241,30 @@ def decide_membership(
         )
 
 
+def add_organizer(*, challenge: Challenge, user: User, by: User, now: datetime) -> Membership:
+    """Let somebody else do what organizers do; a participant keeps their team."""
+    with transaction.atomic():
+        membership, _ = Membership.objects.update_or_create(
+            challenge=challenge,
+            user=user,
+            defaults={"role": Membership.Role.ORGANIZER, "status": Membership.Status.ACCEPTED},
+            create_defaults={
+                "role": Membership.Role.ORGANIZER,
+                "status": Membership.Status.ACCEPTED,
+                "created_at": now,
+            },
+        )
+        record_event(
+            actor=by,
+            verb="challenge.organizer_added",
+            subject=membership,
+            challenge_slug=challenge.slug,
+            now=now,
+            organizer=user.username,
+        )
+    return membership
+
+
 def publish_results(*, phase: Phase, user: User, now: datetime) -> Phase:
     """Lift the embargo now."""
     return change_phase(

@@ -5,6 +5,7 @@ from ninja import NinjaAPI
 from assay.api.auth import SIGNED_IN
 from assay.api.errors import translate_errors
 from assay.api.parsing import StrictParser
+from assay.api.reference import PlainReference
 from assay.api.throttling import AddressThrottle, PersonThrottle
 from assay.api.v1 import (
     accounts,
@@ -12,6 +13,7 @@ from assay.api.v1 import (
     leaderboards,
     node,
     nodes,
+    participants,
     rejudging,
     site,
     submissions,
@@ -24,6 +26,7 @@ api = NinjaAPI(
     version="1",
     description="Runs medical-image challenges honestly. Errors are `{error: {code, message, found, expected, what_to_do, whose_fault}}`.",
     urls_namespace="api-v1",
+    docs=PlainReference(),
     docs_url="docs",
     openapi_url="openapi.json",
     auth=SIGNED_IN,
@@ -33,6 +36,7 @@ api = NinjaAPI(
 translate_errors(api)
 api.add_router("", accounts.router, tags=["people"])
 api.add_router("/challenges", challenges.router, tags=["challenges"])
+api.add_router("/challenges", participants.router, tags=["challenges"])
 api.add_router("/challenges", testsets.router, tags=["test sets"])
 api.add_router("/uploads", uploads.router, tags=["uploads"])
 api.add_router("/node", node.router, tags=["node"])

@@ -138,6 +138,26 @@ class JoinIn(Schema):
     team: str | None = None
 
 
+class ParticipantOut(Schema):
+    username: str
+    display_name: str
+    email: str
+    institution: str
+    team: str | None
+    status: str
+    reason: str
+    created_at: datetime
+
+
+class DecisionIn(Schema):
+    status: Literal["accepted", "rejected", "banned"]
+    reason: str = Field("", max_length=300)
+
+
+class OrganizerIn(Schema):
+    username: str
+
+
 class ConditionOut(Schema):
     ok: bool
     text: str

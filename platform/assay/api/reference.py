@@ -1,0 +1,106 @@
+"""`/api/v1/docs`: the API's reference as one plain page, made from its own description.
+
+Rendered on the server: the usual interactive page loads scripts from elsewhere, which hospitals cannot and our content security
+policy does not.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from ninja import NinjaAPI
+from ninja.openapi.docs import DocsBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldLine:
+    """One parameter or one field of a document."""
+
+    name: str
+    kind: str
+    is_required: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationEntry:
+    """One operation as the page shows it."""
+
+    method: str
+    path: str
+    summary: str
+    description: str
+    parameters: tuple[FieldLine, ...]
+    body: tuple[FieldLine, ...]
+    answers: tuple[tuple[str, str, tuple[FieldLine, ...]], ...]
+    is_open: bool
+
+
+class PlainReference(DocsBase):
+    """What ninja asks for the page."""
+
+    def render_page(self, request: HttpRequest, api: NinjaAPI, **kwargs: Any) -> HttpResponse:  # noqa: ARG002  ninja's signature
+        description = api.get_openapi_schema()
+        groups: dict[str, list[OperationEntry]] = {}
+        for tag, entry in entries_of(description):
+            groups.setdefault(tag, []).append(entry)
+        return render(request, "api/reference.html", {"info": description["info"], "groups": sorted(groups.items())})
+
+
+def entries_of(description: dict[str, Any]) -> Iterator[tuple[str, OperationEntry]]:
+    """Every operation with the group it belongs to."""
+    schemas = description.get("components", {}).get("schemas", {})
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            yield (
+                operation.get("tags", ["other"])[0],
+                OperationEntry(
+                    method=method.upper(),
+                    path=path,
+                    summary=operation.get("summary", ""),
+                    description=operation.get("description", ""),
+                    parameters=tuple(
+                        FieldLine(
+                            name=p["name"], kind=kind_of(p.get("schema", {})), is_required=p.get("required", False)
+                        )
+                        for p in operation.get("parameters", [])
+                    ),
+                    body=fields_of(body, schemas=schemas),
+                    answers=tuple(answers_of(operation, schemas=schemas)),
+                    is_open=not operation.get("security"),
+                ),
+            )
+
+
+def answers_of(
+    operation: dict[str, Any], *, schemas: dict[str, Any]
+) -> Iterator[tuple[str, str, tuple[FieldLine, ...]]]:
+    """Status, kind of document, and its fields."""
+    for status, answer in operation.get("responses", {}).items():
+        schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+        yield str(status), kind_of(schema) if schema else "", fields_of(schema.get("items", schema), schemas=schemas)
+
+
+def fields_of(schema: dict[str, Any], *, schemas: dict[str, Any]) -> tuple[FieldLine, ...]:
+    """The fields of a document, one level deep; nothing for what is no object."""
+    named = schemas.get(schema.get("$ref", "").rsplit("/", 1)[-1], schema)
+    required = set(named.get("required", ()))
+    return tuple(
+        FieldLine(name=name, kind=kind_of(field), is_required=name in required)
+        for name, field in named.get("properties", {}).items()
+    )
+
+
+def kind_of(schema: dict[str, Any]) -> str:
+    """A field's kind in a word or two."""
+    if "$ref" in schema:
+        return str(schema["$ref"].rsplit("/", 1)[-1])
+    if "anyOf" in schema:
+        return " or ".join(kind_of(choice) for choice in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(str(value) for value in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {kind_of(schema.get('items', {}))}"
+    return str(schema.get("format") or schema.get("type") or "anything")

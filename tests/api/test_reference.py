@@ -1,0 +1,23 @@
+"""The reference page names every operation and loads nothing from anywhere."""
+
+import re
+
+from django.test import Client
+
+from assay.api.v1.router import api
+
+
+def test_the_page_names_every_operation(db):
+    answer = Client().get("/api/v1/docs")
+    assert answer.status_code == 200
+    page = answer.content.decode()
+    paths = list(api.get_openapi_schema()["paths"])
+    assert len(paths) > 30
+    assert [path for path in paths if path not in page] == []
+    assert "<code>upload_id</code></dt><dd>uuid, required" in page
+
+
+def test_the_page_loads_nothing_and_runs_nothing(db):
+    page = Client().get("/api/v1/docs").content.decode()
+    assert "<script" not in page
+    assert re.findall(r'(?:src|href)="([^"]+)"', page) == ["openapi.json"]
