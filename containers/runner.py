@@ -21,7 +21,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -87,20 +87,16 @@ def run(
     """Run one container. Its outputs lie in `scratch/collected/<name>/`, which is the caller's to remove."""
     try:
         facts = engine.facts()
-        store = store or (OutputStore.DIRECTORY if facts.is_scripted else best_store())
         user = user_of(spec.profile)
-        with contextlib.ExitStack() as stack:
-            space = stack.enter_context(
-                workspace(
-                    scratch=scratch,
-                    store=store,
-                    input_dir=spec.input_dir,
-                    output_bytes=spec.limits.output_bytes,
-                    output_inodes=spec.limits.output_inodes,
-                    working_dir_bytes=spec.limits.working_dir_bytes if spec.profile == LEGACY else 0,
-                    uid=int(user.partition(":")[0]),
-                )
-            )
+        with workspace(
+            scratch=scratch,
+            store=store or (OutputStore.DIRECTORY if facts.is_scripted else best_store()),
+            input_dir=spec.input_dir,
+            output_bytes=spec.limits.output_bytes,
+            output_inodes=spec.limits.output_inodes,
+            working_dir_bytes=spec.limits.working_dir_bytes if spec.profile == LEGACY else 0,
+            uid=int(user.partition(":")[0]),
+        ) as space:
             sandbox = _Sandbox(
                 spec=spec,
                 engine=engine,
@@ -112,18 +108,7 @@ def run(
                 should_cancel=should_cancel,
                 clock=clock or SystemClock(),
             )
-            keeper_id = stack.enter_context(sandbox.volumes())
-            parent = stack.enter_context(
-                parent_cgroup(
-                    key=space.key,
-                    facts=facts,
-                    memory_bytes=spec.limits.memory_bytes,
-                    is_root=os.geteuid() == 0,
-                )
-            )
-            gpus = stack.enter_context(record_gpus(spec.gpu_uuids)) if spec.gpu_uuids else None
-            collected = scratch / "collected" / spec.name
-            return sandbox.run(collected=collected, keeper_id=keeper_id, parent=parent, gpus=gpus)
+            return sandbox.run(collected=scratch / "collected" / spec.name)
     except (EngineError, WorkspaceError, OSError) as error:
         return failure(error)
 
@@ -197,41 +182,28 @@ class _Sandbox:
     should_cancel: Callable[[], bool]
     clock: Clock
 
-    def volumes(self) -> contextlib.AbstractContextManager[str]:
-        """The engine volumes this run needs, and the keeper that holds them where nothing else does (its ID, else "")."""
-        limits = self.spec.limits
-        uid = int(self.user.partition(":")[0])
-        needed: dict[str, dict[str, str]] = {}
-        if self.space.store is OutputStore.KEEPER:
-            needed[self.spec.name + OUTPUT_SUFFIX] = tmpfs_options(
-                size_bytes=capacity_bytes(limits.output_bytes), inodes=limits.output_inodes + INODE_SLACK, uid=uid
-            )
-        if self.working_dir:
-            needed[self.spec.name + WORK_SUFFIX] = (
-                tmpfs_options(size_bytes=limits.working_dir_bytes, inodes=0, uid=uid)
-                if self.space.store is OutputStore.KEEPER
-                else {"type": "none", "o": "bind", "device": str(self.space.working_dir_copy)}
-            )
-        return engine_volumes(
-            engine=self.engine,
-            name=self.spec.name,
-            labels=self.labels,
-            volumes=needed,
-            is_kept=self.space.store is OutputStore.KEEPER,
-        )
+    def run(self, *, collected: Path) -> RunResult:
+        """Hold what the run needs, run, then judge what is left."""
+        with contextlib.ExitStack() as held:
+            keeper_id = held.enter_context(self._volumes())
+            parent = held.enter_context(self._parent_cgroup())
+            gpus = held.enter_context(record_gpus(self.spec.gpu_uuids)) if self.spec.gpu_uuids else None
+            try:
+                seen = self._run_container(parent=parent, gpus=gpus)
+            except EngineRefused as error:
+                if not (reason := image_problem(error)):
+                    raise
+                verdict, reason = judge(Ending(image_problem=reason))
+                return RunResult(verdict=verdict, reason=reason)
+            if keeper_id and not self._fetch(keeper_id):
+                seen.watch.output_excess = seen.watch.output_excess or Reason.BYTES_LIMIT
+            return self._result(seen=seen, collected=collected)
 
-    @property
-    def working_dir(self) -> str:
-        """The folder a `legacy` image may write into; empty for everybody else, and for images that stay in `/`."""
-        folder = self.spec.working_dir or self.image.working_dir
-        return folder if self.spec.profile == LEGACY and folder.strip("/") else ""
-
-    def run(self, *, collected: Path, keeper_id: str, parent: Cgroup | None, gpus: GpuRecording | None) -> RunResult:
-        """Create, start, watch, remove; then judge what is left."""
+    def _run_container(self, *, parent: Cgroup | None, gpus: GpuRecording | None) -> "_Seen":
+        """Create, start, watch, remove."""
         cpu_ids = choose_cpus(spec=self.spec, cpu_count=self.facts.cpu_count)
-        container_id = ""
+        container_id = self._create(cpu_ids=cpu_ids, parent=parent)
         try:
-            container_id = self._create(cpu_ids=cpu_ids, parent=parent)
             self.engine.start(container_id)
             watch = self._watch(container_id=container_id, parent=parent)
             started = time.monotonic()
@@ -243,18 +215,43 @@ class _Sandbox:
             else:
                 watch.was_memory_kill_logged = self.engine.logged_memory_kill(container_id)
             log = self.engine.read_log(container_id, max_bytes=self.spec.limits.log_bytes)
-        except EngineRefused as error:
-            if not (reason := image_problem(error)):
-                raise
-            verdict, reason = judge(Ending(image_problem=reason))
-            return RunResult(verdict=verdict, reason=reason)
+            return _Seen(watch=watch, state=state, log=log, cpus=len(cpu_ids), gpu_usage=gpu_usage)
         finally:
-            if container_id:
-                self.engine.remove(container_id)
-        if keeper_id and not self._fetch(keeper_id):
-            watch.output_excess = watch.output_excess or Reason.BYTES_LIMIT
-        result = self._result(watch=watch, state=state, log=log, cpus=len(cpu_ids), collected=collected)
-        return replace(result, usage=result.usage | gpu_usage)
+            self.engine.remove(container_id)
+
+    def _parent_cgroup(self) -> contextlib.AbstractContextManager[Cgroup | None]:
+        return parent_cgroup(
+            key=self.space.key,
+            facts=self.facts,
+            memory_bytes=self.spec.limits.memory_bytes,
+            is_root=os.geteuid() == 0,
+        )
+
+    def _volumes(self) -> contextlib.AbstractContextManager[str]:
+        """The engine volumes this run needs, and the keeper that holds them where nothing else does (its ID, else "")."""
+        limits = self.spec.limits
+        is_kept = self.space.store is OutputStore.KEEPER
+        uid = int(self.user.partition(":")[0])
+        needed: dict[str, dict[str, str]] = {}
+        if is_kept:
+            needed[self.spec.name + OUTPUT_SUFFIX] = tmpfs_options(
+                size_bytes=capacity_bytes(limits.output_bytes), inodes=limits.output_inodes + INODE_SLACK, uid=uid
+            )
+        if self.working_dir:
+            needed[self.spec.name + WORK_SUFFIX] = (
+                tmpfs_options(size_bytes=limits.working_dir_bytes, inodes=0, uid=uid)
+                if is_kept
+                else {"type": "none", "o": "bind", "device": str(self.space.working_dir_copy)}
+            )
+        return engine_volumes(
+            engine=self.engine, name=self.spec.name, labels=self.labels, volumes=needed, is_kept=is_kept
+        )
+
+    @property
+    def working_dir(self) -> str:
+        """The folder a `legacy` image may write into; empty for everybody else, and for images that stay in `/`."""
+        folder = self.spec.working_dir or self.image.working_dir
+        return folder if self.spec.profile == LEGACY and folder.strip("/") else ""
 
     def _create(self, *, cpu_ids: tuple[int, ...], parent: Cgroup | None) -> str:
         body = container_body(
@@ -310,33 +307,51 @@ class _Sandbox:
             clock=self.clock,
         )
 
-    def _result(self, *, watch: Watch, state: ContainerState, log: bytes, cpus: int, collected: Path) -> RunResult:
+    def _result(self, *, seen: "_Seen", collected: Path) -> RunResult:
         self.space.seal()
         occupancy = self.space.occupancy()
         shutil.rmtree(collected, ignore_errors=True)
         collection = collect_outputs(
             output_dir=self.space.output_dir, expected=self.spec.outputs, destination=collected
         )
+        state, watch = seen.state, seen.watch
         ended_with_engine = watch.engine_was_lost and watch.killed_at is None
         ending = Ending(
             is_cancelled=watch.is_cancelled,
             platform_problem=Reason.ENGINE_RESTARTED if ended_with_engine else Reason.NONE,
             wall_seconds=state.wall_seconds,
             wall_limit_seconds=self.spec.limits.wall_seconds,
-            is_out_of_memory=state.is_out_of_memory or watch.meter.totals.oom_kills > 0 or watch.was_memory_kill_logged,
+            is_out_of_memory=ran_out_of_memory(state=state, watch=watch),
             output_excess=watch.output_excess or excess(occupancy=occupancy, limits=self.spec.limits),
             exit_code=state.exit_code,
             output_problem=collection.first_problem,
         )
         verdict, reason = judge(ending)
-        usage = watch.meter.usage(wall_seconds=state.wall_seconds, startup_seconds=state.startup_seconds, cpus=cpus)
         return RunResult(
             verdict=verdict,
             reason=reason,
             exit_code=state.exit_code,
             outputs=collection.outputs,
             problems=collection.problems,
-            log=log,
-            usage=usage
-            | {"output_bytes": occupancy.bytes, "output_files": occupancy.inodes, "store": self.space.store},
+            log=seen.log,
+            usage={
+                **watch.meter.usage(
+                    wall_seconds=state.wall_seconds, startup_seconds=state.startup_seconds, cpus=seen.cpus
+                ),
+                **seen.gpu_usage,
+                "output_bytes": occupancy.bytes,
+                "output_files": occupancy.inodes,
+                "store": self.space.store,
+            },
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What was seen of a container that is gone."""
+
+    watch: Watch
+    state: ContainerState
+    log: bytes
+    cpus: int
+    gpu_usage: dict[str, Any]

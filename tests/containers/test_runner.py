@@ -1,5 +1,6 @@
 """The runner's own logic on the scripted engine: no daemon, no waiting."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -195,6 +196,18 @@ def test_a_run_gets_as_many_cpus_as_it_asks_for_and_the_host_has(spec_of):
     assert choose_cpus(spec=spec, cpu_count=1) == (0,)
     assert len(choose_cpus(spec=spec, cpu_count=64)) == 1
     assert choose_cpus(spec=spec_of(cpu_ids=(5, 7)), cpu_count=64) == (5, 7)
+
+
+class Forgetful(FakeEngine):
+    """Logs an OOM kill as an event but leaves it out of the container's state, as Docker 20.10 does under load."""
+
+    def state(self, container_id):
+        return dataclasses.replace(super().state(container_id), is_out_of_memory=False)
+
+
+def test_a_memory_kill_the_engine_only_logged_still_counts(execute, spec_of):
+    result = execute(spec_of(), Forgetful(writes(is_out_of_memory=True)))
+    assert (result.verdict, result.reason) == (Verdict.OUT_OF_MEMORY, "child_killed_for_memory")
 
 
 NOTHING_COUNTED, LIMIT_REACHED = Totals(), Totals(limit_hits=5)
