@@ -21,3 +21,10 @@ def test_the_page_loads_nothing_and_runs_nothing(db):
     page = Client().get("/api/v1/docs").content.decode()
     assert "<script" not in page
     assert re.findall(r'(?:src|href)="([^"]+)"', page) == ["openapi.json"]
+
+
+def test_the_description_says_where_nobody_needs_to_sign_in():
+    description = api.get_openapi_schema()
+    assert {} in description["paths"]["/api/v1/challenges"]["get"]["security"]
+    assert {} not in description["paths"]["/api/v1/submissions"]["get"]["security"]
+    assert "Nobody" not in description["components"]["securitySchemes"]

@@ -12,6 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from ninja import NinjaAPI
 from ninja.openapi.docs import DocsBase
+from ninja.openapi.schema import OpenAPISchema
+
+from assay.api.auth import Nobody
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,20 @@ class OperationEntry:
     body: tuple[FieldLine, ...]
     answers: tuple[tuple[str, str, tuple[FieldLine, ...]], ...]
     is_open: bool
+
+
+class DescribedAPI(NinjaAPI):
+    """An API whose description says in OpenAPI's own way where nobody needs to sign in: by an empty requirement."""
+
+    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
+        description = super().get_openapi_schema(**options)
+        description.get("components", {}).get("securitySchemes", {}).pop(Nobody.__name__, None)
+        for methods in description["paths"].values():
+            for operation in methods.values():
+                asked = operation.get("security", [])
+                if {Nobody.__name__: []} in asked:
+                    operation["security"] = [way for way in asked if way != {Nobody.__name__: []}] + [{}]
+        return description
 
 
 class PlainReference(DocsBase):
@@ -69,7 +86,7 @@ def entries_of(description: dict[str, Any]) -> Iterator[tuple[str, OperationEntr
                     ),
                     body=fields_of(body, schemas=schemas),
                     answers=tuple(answers_of(operation, schemas=schemas)),
-                    is_open=not operation.get("security"),
+                    is_open={} in operation.get("security", [{}]),
                 ),
             )
 

@@ -1,11 +1,9 @@
 """The one API object: every noun's router is hung on it here, and every error becomes the same envelope."""
 
-from ninja import NinjaAPI
-
 from assay.api.auth import SIGNED_IN
 from assay.api.errors import translate_errors
 from assay.api.parsing import StrictParser
-from assay.api.reference import PlainReference
+from assay.api.reference import DescribedAPI, PlainReference
 from assay.api.throttling import AddressThrottle, PersonThrottle
 from assay.api.v1 import (
     accounts,
@@ -21,10 +19,10 @@ from assay.api.v1 import (
     uploads,
 )
 
-api = NinjaAPI(
+api = DescribedAPI(
     title="Assay",
     version="1",
-    description="Runs medical-image challenges honestly. Errors are `{error: {code, message, found, expected, what_to_do, whose_fault}}`.",
+    description="Runs medical-image challenges honestly. Errors are {error: {code, message, found, expected, what_to_do, whose_fault}}.",
     urls_namespace="api-v1",
     docs=PlainReference(),
     docs_url="docs",
