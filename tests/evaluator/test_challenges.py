@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from evaluator.protocol import load_named_protocol, load_protocol
 from evaluator.scoring import score_case
+from evaluator.tables import score_table
 from tests.evaluator import oracle_surface_distance
 from tests.evaluator.volume_files import save_nifti
 
@@ -166,3 +167,47 @@ def test_a_four_dimensional_file_with_too_few_channels_is_refused(tmp_path):
         predictions={"segmentation": tmp_path / "p.mha"},
     )
     assert {row.reason for row in result.rows} == {"output_invalid:shape_mismatch"}
+
+
+def block(*corners, value):
+    array = np.zeros(SHAPE, np.uint8)
+    array[tuple(slice(start, stop) for start, stop in corners)] = value
+    return array
+
+
+def test_kits19_counts_unknown_values_and_missing_cases_as_background(tmp_path):
+    protocol = load_named_protocol("kits19")
+    kidney = block((2, 10), (2, 10), (2, 10), value=1)
+    kidney[4:6, 4:6, 4:6] = 2
+    noisy = kidney.copy()
+    noisy[20:22, 20:22, 15:17] = 9
+    found = scored(protocol, kidney, noisy, tmp_path)
+    assert list(found.values()) == [1.0, 1.0]
+    missing = score_case(
+        protocol=protocol, case_id="c", references={"r": tmp_path / "reference.nii.gz"}, predictions=None
+    )
+    assert [(row.value, row.reason) for row in missing.rows] == [(0.0, "output_missing")] * 2
+
+
+def test_flare24s_tumour_task_punishes_any_other_value_and_any_tumour_in_the_healthy(tmp_path):
+    protocol = load_named_protocol("flare24-task1")
+    healthy, tumour = np.zeros(SHAPE, np.uint8), block((2, 10), (2, 10), (2, 10), value=1)
+    assert scored(protocol, healthy, healthy, tmp_path)["lesion", "nsd"] == 1.0
+    assert scored(protocol, healthy, tumour, tmp_path)["lesion", "dice"] == 0.0
+    assert scored(protocol, tumour, 2 * tumour, tmp_path)["lesion", "dice"] == 0.0
+
+
+def test_flare23_reports_organs_and_lesions_apart(tmp_path):
+    protocol = load_named_protocol("flare23")
+    reference = block((2, 10), (2, 10), (2, 10), value=1) + block((12, 20), (12, 20), (12, 18), value=14)
+    found = scored(protocol, reference, reference, tmp_path)
+    assert found["liver", "organ_dice"] == found["lesion", "lesion_only_nsd"] == 1.0
+    assert ("lesion", "organ_dice") not in found
+
+
+def test_fetal_biometry_is_a_percentage_of_the_reference(tmp_path):
+    protocol = load_named_protocol("feta24-biometry")
+    (tmp_path / "r.csv").write_text("case,LCC,HV,bBIP,sBIP,TCD\nsub-1,40,50,60,70,20\n")
+    (tmp_path / "p.csv").write_text("case,LCC,HV,bBIP,sBIP,TCD\nsub-1,42,50,60,,20\n")
+    (result,) = score_table(protocol=protocol, reference=tmp_path / "r.csv", prediction=tmp_path / "p.csv")
+    assert [row.value for row in result.rows] == [5.0, 0.0, 0.0, 100.0, 0.0]
