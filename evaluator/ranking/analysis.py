@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from evaluator.ranking.engine import Ranking, aggregation_node, cluster_values, 
 from evaluator.ranking.intervals import Interval, metric_interval
 from evaluator.ranking.prepare import Prepared, prepare
 from evaluator.ranking.schemes import evaluate, rank_scores
-from evaluator.ranking.significance import PairTests, adjust_family, compare_pairs, gaps, one_pair, t_tail
+from evaluator.ranking.significance import PairTests, adjust_family, compare_pairs, gaps, neighbour_tails, t_tail
 from evaluator.ranking.stability import (
     Summary,
     bootstrap_ranks,
@@ -238,8 +237,8 @@ def neighbours(prepared: Prepared, order: Any) -> tuple[Neighbours, ...]:
     values, larger_is_better = headline(prepared)
     values = (values if larger_is_better else -values)[order]
     rules = prepared.config.significance
-    tails = [one_pair(a, b, rules=rules, seed=prepared.config.stability.seed) for a, b in pairwise(values)]
-    adjusted = adjust_family(np.array([tails]), Adjustment.HOLM)[0]
+    tails = neighbour_tails(values, rules=rules, seed=prepared.config.stability.seed)
+    adjusted = adjust_family(tails[None], Adjustment.HOLM)[0]
     names = [prepared.algorithms[index] for index in order]
     return tuple(
         Neighbours(

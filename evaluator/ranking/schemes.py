@@ -55,10 +55,17 @@ class NodeScores:
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Ranks draw × algorithm × unit, and the weight of each unit (draw × unit)."""
+    """Ranks draw × algorithm × unit; each unit's own weight; how often it was drawn (draw × unit), where that counts here."""
 
     ranks: Floats
-    weights: Floats
+    own_weights: Floats
+    multiplicities: Floats | None = None
+
+    @property
+    def weights(self) -> Floats:
+        """Draw × unit: own weight times multiplicity."""
+        own = self.own_weights[None]
+        return own if self.multiplicities is None else own * self.multiplicities
 
 
 def rank_scores(scores: NodeScores, prepared: Prepared, *, method: TieMethod | None = None) -> Floats:
@@ -277,20 +284,25 @@ def _leaf_of_ranks(node: Node, prepared: Prepared, draws: Draws | None) -> Float
 
 def _flat(node: Node, blocks: Sequence[Block], prepared: Prepared, draws: Draws | None) -> Units:
     """All ranked units of all metrics side by side; a unit weighs as its metric, its structure and its draws say."""
-    ranks, weights = [], []
+    ranks, own, drawn = [], [], []
     for block in blocks:
-        drawn = unit_weights(block, node, prepared, draws)
-        of_unit = np.ones((1, block.values.shape[-1])) if drawn is None else drawn
-        of_structure = np.asarray(block.weights) * block.metric.spec.weight
-        weights.append((of_structure[None, :, None] * of_unit[:, None, :]).reshape(len(of_unit), -1))
+        count = block.values.shape[-1]
+        multiplicities = unit_weights(block, node, prepared, draws)
+        own.append(np.repeat(np.asarray(block.weights) * block.metric.spec.weight, count))
+        if multiplicities is not None:
+            drawn.append(np.tile(multiplicities, (1, len(block.weights))))
         ranks.append(block.values.reshape(*block.values.shape[:2], -1))
-    return Units(ranks=np.concatenate(ranks, axis=-1), weights=np.concatenate(weights, axis=-1))
+    return Units(
+        ranks=np.concatenate(ranks, axis=-1),
+        own_weights=np.concatenate(own),
+        multiplicities=np.concatenate(drawn, axis=-1) if drawn else None,
+    )
 
 
 def _units_of_children(node: Node, prepared: Prepared, draws: Draws | None) -> Units:
     method = TieMethod.AVERAGE if node.type is SchemeType.BORDA else None
     ranks = [rank_scores(evaluate(child, prepared, draws), prepared, method=method) for child in node.children]
-    return Units(ranks=np.stack(ranks, axis=-1), weights=np.asarray(node.weights)[None])
+    return Units(ranks=np.stack(ranks, axis=-1), own_weights=np.asarray(node.weights))
 
 
 def _combine(node: Node, units: Units, prepared: Prepared) -> Floats:
@@ -305,14 +317,12 @@ def _combine(node: Node, units: Units, prepared: Prepared) -> Floats:
 
 
 def _median(units: Units) -> Floats:
-    shape = (len(units.weights), *units.ranks.shape[1:])
-    if len(units.weights) == 1:
-        if len(np.unique(units.weights)) > 1:
-            raise ConfigError(
-                "scheme median_of_ranks: found different weights; expected none, for a median has no use for them"
-            )
-        return reduce_units(units.ranks, parents=None, how=MEDIAN)[..., 0]
-    return reduce_units(units.ranks, parents=None, how=MEDIAN, weights=units.weights).reshape(shape[:2])
+    if len(np.unique(units.own_weights)) > 1:
+        raise ConfigError(
+            "scheme median_of_ranks: found different weights; expected none, for a median has no use for them"
+        )
+    medians = reduce_units(units.ranks, parents=None, how=MEDIAN, weights=units.multiplicities)
+    return medians.reshape(-1, units.ranks.shape[1])
 
 
 def _consensus(node: Node, units: Units) -> Floats:

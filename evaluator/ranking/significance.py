@@ -13,9 +13,8 @@ all replicates, and mid-ranks follow from cumulative weights, ties included.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -108,9 +107,10 @@ def win_shares(
     return np.asarray(decided.sum(axis=-1) / (count - 1))
 
 
-def one_pair(first: Floats, second: Floats, *, rules: Significance, seed: int = 1) -> float:
-    """One-sided p of "the first is better", larger values better."""
-    return float(pair_tails(np.stack([first, second]), rules=rules, seed=seed)[0, 1])
+def neighbour_tails(values: Floats, *, rules: Significance, seed: int = 1) -> Floats:
+    """One-sided p of "each row is better than the next one", larger values better."""
+    one_row = _row_tester(values, rules=rules, seed=seed)
+    return np.array([one_row(row, np.array([row + 1]))[0][0] for row in range(len(values) - 1)])
 
 
 def _sided(tails: Floats, rules: Significance) -> Floats:
@@ -176,19 +176,25 @@ def _row_tester(values: Floats, *, rules: Significance, seed: int) -> Callable[[
     random = np.random.default_rng(seed)
     if rules.test is Test.WILCOXON:
         return lambda row, others: _wilcoxon_row(values[row], values[others])
-    tail = t_tail
     if rules.test is Test.PERMUTATION:
-        signs = random.choice([-1.0, 1.0], size=(rules.repetitions, size))
-        tail = partial(permutation_tail, signs=signs)
-    elif rules.test is Test.BOOTSTRAP:
-        drawn = random.multinomial(size, np.full(size, 1 / max(size, 1)), size=rules.repetitions).astype(np.float64)
-        tail = partial(bootstrap_tail, drawn=drawn)
+        signs = random.integers(0, 2, size=(rules.repetitions, size), dtype=np.int8) * 2 - 1
+        return lambda row, others: permutation_tails(gaps(values[row], values[others]), signs)
+    if rules.test is Test.BOOTSTRAP:
+        drawn = _drawn_units(size, rules.repetitions, random)
+        return lambda row, others: bootstrap_tails(gaps(values[row], values[others]), drawn)
+    return lambda row, others: _t_row(gaps(values[row], values[others]))
 
-    def one_row(row: int, others: Index) -> tuple[Floats, Floats]:
-        differences = gaps(values[row], values[others])
-        return np.array([tail(d) for d in differences]), np.array([tail(-d) for d in differences])
 
-    return one_row
+def _drawn_units(size: int, repetitions: int, random: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """How often each unit was drawn, repetition × unit; a byte each, for there may be many repetitions."""
+    drawn = np.zeros((repetitions, size), dtype=np.uint8)
+    for row in drawn:
+        row[:] = np.bincount(random.integers(size, size=size), minlength=size)
+    return drawn
+
+
+def _t_row(differences: Floats) -> tuple[Floats, Floats]:
+    return np.array([t_tail(d) for d in differences]), np.array([t_tail(-d) for d in differences])
 
 
 def _wilcoxon_row(first: Floats, others: Floats) -> tuple[Floats, Floats]:
@@ -242,25 +248,39 @@ def t_tail(differences: Floats) -> float:
     return student_tail(float(d.mean()) / (spread / math.sqrt(len(d))), len(d) - 1)
 
 
-def permutation_tail(differences: Floats, signs: Floats) -> float:
-    """Sign-flip permutation test of the mean, with the observed sample counted among the permutations."""
+def permutation_tails(differences: Floats, signs: npt.NDArray[np.int8]) -> tuple[Floats, Floats]:
+    """Sign-flip permutation test of the mean of each row, both ways; the observed sample counts among the permutations."""
     d = np.where(np.isnan(differences), 0, differences)
-    if np.isinf(d).any():
-        return math.nan
-    observed = d.sum()
-    slack = 1e-12 * max(1.0, float(np.abs(d).sum()))
-    return float((1 + np.count_nonzero(signs @ d >= observed - slack)) / (1 + len(signs)))
+    observed = np.where(np.isinf(d).any(axis=1), np.nan, _finite(d).sum(axis=1))
+    slack = 1e-12 * np.maximum(1.0, np.abs(_finite(d)).sum(axis=1))
+    up, down = np.ones(len(d)), np.ones(len(d))
+    for sums in _resampled_sums(signs, _finite(d)):
+        up += np.count_nonzero(sums >= observed - slack, axis=0)
+        down += np.count_nonzero(sums <= observed + slack, axis=0)
+    total = np.where(np.isnan(observed), np.nan, 1 + len(signs))
+    return up / total, down / total
 
 
-def bootstrap_tail(differences: Floats, drawn: Floats) -> float:
-    """Share of bootstrap samples in which the mean difference is not positive, the observed sample counted among
-    them.
-    """
+def bootstrap_tails(differences: Floats, drawn: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
+    """Share of bootstrap samples in which the mean of a row is not positive (not negative), the observed one counted too."""
     d = np.where(np.isnan(differences), 0, differences)
-    if np.isinf(d).any():
-        return math.nan
-    means = drawn @ d
-    return float((1 + np.count_nonzero(means <= 0)) / (1 + len(drawn)))
+    up, down = np.ones(len(d)), np.ones(len(d))
+    for sums in _resampled_sums(drawn, _finite(d)):
+        up += np.count_nonzero(sums <= 0, axis=0)
+        down += np.count_nonzero(sums >= 0, axis=0)
+    total = np.where(np.isinf(d).any(axis=1), np.nan, 1 + len(drawn))
+    return up / total, down / total
+
+
+def _finite(d: Floats) -> Floats:
+    return np.where(np.isinf(d), 0, d)
+
+
+def _resampled_sums(resamples: npt.NDArray[np.integer], differences: Floats) -> Iterator[Floats]:
+    """Repetition × row sums of the resampled differences, a portion of the repetitions at a time."""
+    step = max(1, _CELLS_AT_ONCE // max(resamples.shape[1], 1))
+    for first in range(0, len(resamples), step):
+        yield resamples[first : first + step].astype(np.float64) @ differences.T
 
 
 def adjust(p: Floats, rules: Significance) -> Floats:

@@ -13,6 +13,7 @@ from evaluator.ranking.significance import (
     adjust_family,
     compare_pairs,
     largest_rejected,
+    permutation_tails,
     win_shares,
 )
 
@@ -173,3 +174,19 @@ def test_decisions_leave_a_range_of_ranks_open():
     wobble = np.where(np.arange(20) % 2, 0.3, -0.3)
     tests = compare_pairs(np.array([base + 5, base + wobble, base]), larger_is_better=True, rules=Significance())
     assert tests.rank_ranges().tolist() == [[1, 1], [2, 3], [2, 3]]
+
+
+@pytest.mark.parametrize("test", [Test.T_PAIRED, Test.PERMUTATION, Test.BOOTSTRAP])
+def test_means_cannot_be_tested_against_a_value_behind_every_number(test):
+    values = np.array([[0.5, 0.6, 0.7], [0.1, 0.2, -math.inf], [0.1, np.nan, 0.3]])
+    p = compare_pairs(values, larger_is_better=True, rules=Significance(test=test, repetitions=200)).p
+    assert np.isnan(p[0, 1])
+    assert np.isnan(p[1, 2])
+    assert 0 < p[0, 2] <= 1
+
+
+def test_a_permutation_p_value_by_enumeration():
+    """d = 1, 2, 4: only all-plus reaches the sum 7, one of eight sign patterns; -7 or less is always reached by -d."""
+    signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)], dtype=np.int8)
+    up, down = permutation_tails(np.array([[1.0, 2.0, 4.0]]), signs)
+    assert (up[0], down[0]) == ((1 + 1) / 9, (1 + 8) / 9)

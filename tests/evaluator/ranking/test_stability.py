@@ -134,6 +134,23 @@ def draws_of(draws: Draws) -> Draws:
     return Draws(multiplicities=draws.multiplicities)
 
 
+def test_compatibility_mode_pools_repeated_cases_in_rank_then_median():
+    values = scores(3, holes=False)[:, :, 0]
+    rows = [(f"a{a}", f"c{c:03d}", "", "dice", values[a, c], "") for a in range(ALGORITHMS) for c in range(CASES)]
+    scheme = SCHEMES["rank then median"]
+    config = parse_ranking({"metrics": ["dice"], "scheme": scheme, "stability": {"compat": "challengeR-1.0.5"}})
+    prepared = prepare(ScoreTable.from_rows(rows), config)
+    draws = draw_clusters(prepared, count=30, seed=1)
+    for found, row in zip(bootstrap_ranks(prepared, draws), draws.multiplicities.astype(int), strict=True):
+        pooled = [
+            stats.rankdata(np.repeat(-values[:, case], copies), "min").reshape(ALGORITHMS, copies)
+            for case, copies in enumerate(row)
+            if copies
+        ]
+        medians = np.median(np.concatenate(pooled, axis=1), axis=1)
+        assert found.tolist() == stats.rankdata(medians, "min").tolist()
+
+
 def test_compatibility_mode_drops_repeated_cases_in_test_then_rank():
     values = scores(4, holes=False)
     compat = config_of("significance", stability={"compat": "challengeR-1.0.5"})
