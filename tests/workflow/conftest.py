@@ -69,6 +69,12 @@ class Stage:
         """A submission that was received, as the API leaves it."""
         return factories.submission(phase=self.scene.phase, team=fields.pop("team", self.scene.team), **fields)
 
+    def change_resources(self, **resources) -> None:
+        """Other rules for submissions from here on."""
+        protocol = self.scene.phase.protocol
+        protocol.document = {**protocol.document, "resources": {**protocol.document["resources"], **resources}}
+        protocol.save()
+
     def api(self) -> NodeApi:
         """The node's client."""
         return NodeApi(

@@ -138,8 +138,7 @@ def test_a_prediction_that_is_no_image_counts_as_failed(stage, truths):
 
 
 def test_a_file_that_inflates_beyond_the_limit_is_cut_short(stage, truths):
-    stage.scene.phase.protocol.document["resources"]["output_mb"] = 1
-    stage.scene.phase.protocol.save()
+    stage.change_resources(output_mb=1)
     truths["b.nii.gz"] = bytes(2 * 2**20)
     submission = submit_zip(stage, prediction_zip(truths))
     assert submission.verdict == "output_too_large"

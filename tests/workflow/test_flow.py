@@ -96,3 +96,47 @@ def test_exit_137_is_an_error_like_any_other(stage, exit_code):
     stage.play()
     submission.refresh_from_db()
     assert submission.verdict == "nonzero_exit"
+
+
+@pytest.fixture
+def cohort(stage):
+    """The phase runs all cases in one container."""
+    stage.change_resources(run_mode="cohort")
+    return stage
+
+
+def test_a_cohort_is_one_container_and_every_case_is_scored(cohort):
+    submission = cohort.submit()
+    cohort.play()
+    submission.refresh_from_db()
+    assert CaseRun.objects.count() == 1
+    assert (submission.status, submission.verdict_text) == ("done", "")
+    assert submission.evaluations.get().aggregates["dice"]["mean"] == 1.0
+
+
+def test_a_case_that_fails_in_a_cohort_costs_that_case_only(cohort):
+    def leave_one_out(call):
+        _, *others = sorted(call.input_dir.iterdir())
+        for source in others:
+            (call.output_dir / source.name).write_bytes(source.read_bytes())
+        return FakeEnding()
+
+    cohort.script = leave_one_out
+    submission = cohort.submit()
+    cohort.play()
+    submission.refresh_from_db()
+    assert submission.status == "done"
+    assert submission.verdict_text == "an expected output file was not written; 1 of 2 cases failed"
+    assert submission.entry.failed_cases == 1
+    assert submission.evaluations.get().aggregates["dice"]["mean"] == 0.5
+
+
+def test_a_cohort_that_fails_as_a_whole_fails_every_case(cohort):
+    cohort.script = lambda call: FakeEnding(exit_code=1)
+    submission = cohort.submit()
+    cohort.play()
+    submission.refresh_from_db()
+    assert (submission.status, submission.verdict_text) == (
+        "failed",
+        "the program ended with an error; 2 of 2 cases failed",
+    )

@@ -33,7 +33,7 @@ class PreparedCase:
 def prepare_case(*, case: Case, case_run: CaseRun | None, protocol: Protocol, scratch: Path) -> PreparedCase:
     """Find the case's reference files and make canonical copies of its predictions below `scratch`."""
     references = {file["name"]: storage.local_path(file["key"]) for file in case.references}
-    failure = failure_of(case_run)
+    failure = failure_of(case_run, case=case)
     if failure is not None or case_run is None:
         return PreparedCase(references=references, predictions=None, failure=failure)
     predictions: dict[str, Path] = {}
@@ -54,11 +54,14 @@ def prepare_case(*, case: Case, case_run: CaseRun | None, protocol: Protocol, sc
     return PreparedCase(references=references, predictions=predictions, failure=None)
 
 
-def failure_of(case_run: CaseRun | None) -> str | None:
-    """Why there is no usable prediction; None when there is one."""
+def failure_of(case_run: CaseRun | None, *, case: Case) -> str | None:
+    """Why there is no usable prediction; None when there is one. Some cases of a cohort may have failed."""
     if case_run is None or case_run.verdict in ("", Verdict.UNRUN):
         return str(Verdict.UNRUN)
-    return None if case_run.verdict == Verdict.OK else case_run.verdict
+    if case_run.verdict != Verdict.OK:
+        return case_run.verdict
+    failed = case_run.usage.get("failed_cases", {}).get(str(case.position))
+    return str(failed[0]) if failed else None
 
 
 def telemetry_of(case_run: CaseRun | None) -> dict[str, float]:

@@ -203,7 +203,9 @@ def summarise_usage(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Usage:
     seconds = [float(usage["wall_seconds"]) for _, usage in rows if usage.get("wall_seconds") is not None]
     peaks = [int(usage["peak_memory_bytes"]) for _, usage in rows if usage.get("peak_memory_bytes") is not None]
     return Usage(
-        failed_cases=sum(status != CaseRun.Status.DONE for status, _ in rows),
+        failed_cases=sum(
+            len(usage.get("failed_cases", {})) if status == CaseRun.Status.DONE else 1 for status, usage in rows
+        ),
         seconds_per_case=sum(seconds) / len(seconds) if seconds else None,
         peak_memory_bytes=max(peaks, default=None),
     )

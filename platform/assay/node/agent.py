@@ -21,6 +21,7 @@ from typing import Protocol
 from assay.node.http import LeaseGone, NodeApi, NodeApiProblem
 from assay.node.lease import LeaseGuard
 from assay.node.orders import OrderInvalid, WorkOrder
+from assay.node.outputs import check_outputs
 from containers.devices import CpuSlots, slots_of_this_host
 from containers.engine import OWNER_LABEL, Engine
 from containers.errors import DiskFull
@@ -28,8 +29,6 @@ from containers.image_cache import ImageCache
 from containers.runner import remove_strays, run
 from containers.spec import RunResult
 from containers.verdicts import Reason, Verdict
-from evaluator.errors import InvalidVolume
-from evaluator.volumes import canonicalise
 
 log = logging.getLogger(__name__)
 
@@ -201,22 +200,29 @@ class Agent:
         )
 
     def _send(self, order: WorkOrder, *, result: RunResult, folder: Path) -> None:
-        verdict, reason, files = check_outputs(order, result=result, folder=folder)
+        checked = check_outputs(order, result=result, folder=folder)
         if result.log:
             self._api.put_log(order, log=result.log)
-        for name, path, _ in files:
-            self._api.put_output(order, name=name, path=path)
+        for file in checked.files:
+            self._api.put_output(order, name=file.name, path=file.path)
+        failed_cases = {case: [str(verdict), reason] for case, (verdict, reason) in checked.failed_cases.items()}
         self._api.record(
             order,
             {
-                "verdict": verdict,
-                "reason": reason,
+                "verdict": checked.verdict,
+                "reason": checked.reason,
                 "exit_code": result.exit_code,
-                "usage": result.usage,
-                "outputs": [{"name": n, "sha256": s, "bytes": p.stat().st_size} for n, p, s in files],
+                "usage": {**result.usage, **({"failed_cases": failed_cases} if failed_cases else {})},
+                "outputs": [
+                    {"name": file.name, "sha256": file.sha256, "bytes": file.path.stat().st_size}
+                    for file in checked.files
+                ],
             },
         )
-        log.info("case_run.recorded", extra={"container": order.container_name, "verdict": verdict, "reason": reason})
+        log.info(
+            "case_run.recorded",
+            extra={"container": order.container_name, "verdict": checked.verdict, "reason": checked.reason},
+        )
 
     def _release(self, order: WorkOrder, *, reason: str, why: str, counts: bool) -> None:
         log.warning("case_run.released", extra={"container": order.container_name, "reason": reason, "why": why})
@@ -239,28 +245,3 @@ def fetch_inputs(order: WorkOrder, *, api: NodeApi, folder: Path) -> None:
         destination.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         api.fetch(file, destination=destination)
         destination.chmod(0o444)
-
-
-def check_outputs(
-    order: WorkOrder, *, result: RunResult, folder: Path
-) -> tuple[Verdict, str, list[tuple[str, Path, str]]]:
-    """The verdict once the strict reader has seen every output, and the canonical files: name, path, sha256."""
-    if result.verdict != Verdict.OK:
-        return result.verdict, result.reason, []
-    collected = {output.name: output.path for output in result.outputs}
-    files = []
-    for place, expected in enumerate(order.outputs):
-        canonical = folder / f"canonical-{place}.nii.gz"
-        try:
-            made = canonicalise(
-                source=collected[expected.spec.name],
-                destination=canonical,
-                grid=expected.grid,
-                allowed_values=order.allowed_values,
-                channels=order.channels,
-                tolerance=order.tolerance,
-            )
-        except InvalidVolume as problem:
-            return Verdict.OUTPUT_INVALID, str(problem.reason), []
-        files.append((expected.spec.name, canonical, made.sha256))
-    return Verdict.OK, "", files

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.node.agent import check_outputs
 from assay.node.folder import FolderCase, grid_of, place_image
 from assay.node.orders import ExpectedOutput, FileOrder, WorkOrder
+from assay.node.outputs import check_outputs
 from containers.engine import OWNER_LABEL, Engine
 from containers.errors import ImageAbsent
 from containers.intake import inspect_archive, load_archive
@@ -95,7 +95,9 @@ def local_order(cases: Sequence[FolderCase], *, image_id: str, protocol: Protoco
     resources = protocol.resources
     outputs = [
         ExpectedOutput(
-            spec=OutputSpec(name=f"{place}/{output}", path=path, max_bytes=limits.output_bytes), grid=grid_of(case)
+            spec=OutputSpec(name=f"{place}/{output}", path=path, max_bytes=limits.output_bytes),
+            grid=grid_of(case),
+            case=str(place),
         )
         for place, case in enumerate(cases)
         for output, path in protocol.output_files(case_name(case)).items()
@@ -150,10 +152,11 @@ def _run_batch(
         should_cancel=workbench.should_stop,
         labels={OWNER_LABEL: workbench.owner},
     )
-    verdict, reason, files = check_outputs(order, result=result, folder=folder)
+    checked = check_outputs(order, result=result, folder=folder)
     for place, case in enumerate(cases):
         prefix = f"{place}/"
-        predictions = {name.removeprefix(prefix): path for name, path, _ in files if name.startswith(prefix)}
+        verdict, reason = checked.failed_cases.get(str(place), (checked.verdict, checked.reason))
+        predictions = {f.name.removeprefix(prefix): f.path for f in checked.files if f.name.startswith(prefix)}
         if keep is not None:
             _keep(predictions, case=case, protocol=protocol, folder=keep)
         scores = score_case(

@@ -29,6 +29,8 @@ class ExpectedOutput:
 
     spec: OutputSpec
     grid: Grid | None
+    case: str = ""
+    """Which case of a cohort it belongs to; one name for all where there is one case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,7 @@ def _parse(document: Mapping[str, Any]) -> WorkOrder:
             ExpectedOutput(
                 spec=OutputSpec(name=o["name"], path=str(safe_relative(o["path"])), max_bytes=int(o["max_bytes"])),
                 grid=Grid.from_json(o["grid"]) if o.get("grid") else None,
+                case=o.get("case", ""),
             )
             for o in spec["outputs"]
         ),

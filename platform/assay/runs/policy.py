@@ -24,6 +24,10 @@ class CaseState:
     reason: str = ""
     is_canary: bool = False
     finished_order: int | None = None
+    cases: int = 1
+    """How many it stands for: all of them in cohort mode."""
+    failed_in_cohort: tuple[tuple[str, str], ...] = ()
+    """Verdict and reason of each case that failed in a cohort whose others are done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +101,8 @@ def describe_reason(reason: str) -> str:
 
 def _outcome(states: Sequence[CaseState], *, on_case_failure: str, resources: dict[str, Any]) -> Outcome:
     failed = [state for state in _ended(states, "failed") if state.verdict != Verdict.UNRUN]
-    not_done = sum(state.status != "done" for state in states)
+    total = sum(state.cases for state in states)
+    not_done = sum(len(state.failed_in_cohort) if state.status == "done" else state.cases for state in states)
     if any(state.status == "cancelled" for state in states):
         return Outcome(status="cancelled", verdict=Verdict.CANCELLED, fault="", text="cancelled")
     if not not_done:
@@ -106,19 +111,27 @@ def _outcome(states: Sequence[CaseState], *, on_case_failure: str, resources: di
     if broken is not None:
         text = describe_verdict(Verdict.INFRASTRUCTURE, resources=resources)
         return Outcome(status="failed", verdict=Verdict.INFRASTRUCTURE, fault=Fault.PLATFORM, text=text)
-    first = failed[0] if failed else CaseState(position=0, status="failed", verdict=Verdict.UNRUN)
+    first = _first_failure(states, failed)
     cause = describe_verdict(first.verdict, resources=resources)
     if first.reason and first.verdict == Verdict.OUTPUT_INVALID:
         cause += f" ({describe_reason(first.reason)})"
     if first.verdict == Verdict.TIMEOUT and has_timeout_streak(states):
         cause += f" on {TIMEOUTS_IN_A_ROW} cases in a row"
-    is_failed = not_done == len(states) or on_case_failure == "stop"
+    is_failed = not_done == total or on_case_failure == "stop"
     return Outcome(
         status="failed" if is_failed else "done",
         verdict=first.verdict,
         fault=Verdict(first.verdict).fault,
-        text=f"{cause}; {not_done} of {len(states)} cases failed",
+        text=f"{cause}; {not_done} of {total} cases failed",
     )
+
+
+def _first_failure(states: Sequence[CaseState], failed: Sequence[CaseState]) -> CaseState:
+    in_cohorts = [failure for state in states for failure in state.failed_in_cohort]
+    if failed or not in_cohorts:
+        return failed[0] if failed else CaseState(position=0, status="failed", verdict=Verdict.UNRUN)
+    verdict, reason = in_cohorts[0]
+    return CaseState(position=0, status="failed", verdict=verdict, reason=reason)
 
 
 def _finished(states: Sequence[CaseState]) -> list[CaseState]:

@@ -203,6 +203,8 @@ def decide_run(*, run: Run) -> policy.Decision:
             reason=row.reason,
             is_canary=row.is_canary,
             finished_order=order.get(row.id),
+            cases=1 if row.case_id else run.submission.testset.cases.count(),
+            failed_in_cohort=tuple((v, r) for v, r in row.usage.get("failed_cases", {}).values()),
         )
         for row in rows
     ]

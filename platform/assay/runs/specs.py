@@ -103,6 +103,7 @@ def output_orders(case_run: CaseRun, case: Case, *, rules: Protocol, limits: Lim
             "path": path,
             "max_bytes": limits.output_bytes,
             "grid": case.grid,
+            "case": str(case.position),
         }
         for name, path in rules.output_files(opaque_name(case_run, case)).items()
     ]
