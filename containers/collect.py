@@ -12,12 +12,16 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from containers.log_text import readable
 from containers.spec import CollectedOutput, OutputProblem, OutputSpec
 from containers.verdicts import Reason, Verdict
 
 CHUNK_BYTES = 1 << 20
+NAMES_SHOWN = 20
+NAME_CHARACTERS_SHOWN = 80
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -55,6 +59,13 @@ def collect_outputs(*, output_dir: Path, expected: tuple[OutputSpec, ...], desti
         except OutputRefused as refusal:
             problems.append(OutputProblem(name=output.name, verdict=refusal.verdict, reason=refusal.reason))
     return Collection(outputs=tuple(taken), problems=tuple(problems))
+
+
+def names_found(output_dir: Path) -> tuple[str, ...]:
+    """Some of the names at the top of the output, for whoever may see them: an author whose file is not where it should be."""
+    with os.scandir(output_dir) as entries:
+        found = sorted(readable(os.fsencode(entry.name)) for entry in islice(entries, NAMES_SHOWN))
+    return tuple(name[:NAME_CHARACTERS_SHOWN].replace("\n", "\u240a") for name in found)
 
 
 def _take(*, output_dir: Path, output: OutputSpec, destination: Path) -> CollectedOutput:

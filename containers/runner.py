@@ -28,7 +28,7 @@ from zlib import crc32
 
 from containers.arguments import LEGACY, OPEN_FILES, Mount, capacity_bytes, container_body, user_of
 from containers.cgroups import Cgroup, cgroup_of_process, parent_cgroup, remove_parent_cgroup
-from containers.collect import collect_outputs
+from containers.collect import collect_outputs, names_found
 from containers.engine import ContainerState, Engine, EngineFacts, ImageFacts
 from containers.errors import (
     ContainerStuck,
@@ -333,6 +333,7 @@ class _Sandbox:
             exit_code=state.exit_code,
             outputs=collection.outputs,
             problems=collection.problems,
+            names_found=names_found(self.space.output_dir),
             log=seen.log,
             usage={
                 **watch.meter.usage(

@@ -106,6 +106,9 @@ class RunResult:
     outputs: tuple[CollectedOutput, ...] = ()
     problems: tuple[OutputProblem, ...] = ()
     """One per expected file that is not in `outputs`; a container that sees many cases may fail some of them only."""
+    names_found: tuple[str, ...] = ()
+    """Some names in the output, made harmless to show. For an author's own machine and public cases only: they are chosen
+    by the algorithm and would carry hidden images out."""
     log: bytes = b""
     """Interleaved stdout and stderr, capped at `limits.log_bytes`; untrusted bytes."""
     usage: dict[str, Any] = field(default_factory=dict)

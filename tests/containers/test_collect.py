@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from containers.collect import collect_outputs
+from containers.collect import collect_outputs, names_found
 from containers.spec import OutputSpec
 from containers.verdicts import Reason, Verdict
 
@@ -144,3 +144,15 @@ def test_other_files_are_ignored_and_each_problem_is_told_apart(output, tmp_path
     collection = collect_outputs(output_dir=output, expected=expected, destination=tmp_path / "taken")
     assert [taken.name for taken in collection.outputs] == ["a"]
     assert [(problem.name, problem.reason) for problem in collection.problems] == [("b", "symlink"), ("c", "missing")]
+
+
+def test_an_author_is_told_some_names_that_lie_in_the_output(output):
+    for name in (b"CASE.nii.gz", b"new\nline", b"\x1b[2Jclear", b"\xff"):
+        (output / os.fsdecode(name)).touch()
+    (output / "x" / "below").mkdir(parents=True)
+    (output / ("long" * 50)).touch()
+    found = names_found(output)
+    assert found == ("CASE.nii.gz", "long" * 20, "new\u240aline", "x", "\u241b[2Jclear", "\ufffd")
+    for number in range(50):
+        (output / f"many-{number}").touch()
+    assert len(names_found(output)) == 20

@@ -88,6 +88,9 @@ def _run_and_show(*, image: str, protocol: Protocol, cases: Path, output: Path |
     failed = [result for result in results if result.verdict != Verdict.OK]
     for result in failed:
         console.print(f"{result.case_id}: {result.verdict} {result.reason}", style="bold", markup=False)
+        if result.verdict == Verdict.OUTPUT_MISSING:
+            expected, there = ", ".join(result.names_expected), ", ".join(result.names_found) or "nothing"
+            console.print(f"expected {expected} in the output; it holds {there}", markup=False)
         console.print(readable(result.log[-SHOWN_LOG_BYTES:]), markup=False, highlight=False)
     raise SystemExit(1 if failed else 0)
 

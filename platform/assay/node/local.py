@@ -37,6 +37,9 @@ class LocalResult:
     usage: Mapping[str, Any]
     scores: CaseResult
     log: bytes
+    names_expected: tuple[str, ...] = ()
+    names_found: tuple[str, ...] = ()
+    """What the output should hold for this case, and what lies at its top."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +170,14 @@ def _run_batch(
             failure=None if verdict == Verdict.OK else str(verdict),
         )
         yield LocalResult(
-            case_id=case.case_id, verdict=verdict, reason=reason, usage=result.usage, scores=scores, log=result.log
+            case_id=case.case_id,
+            verdict=verdict,
+            reason=reason,
+            usage=result.usage,
+            scores=scores,
+            log=result.log,
+            names_expected=tuple(protocol.output_files(case_name(case)).values()),
+            names_found=result.names_found,
         )
 
 
