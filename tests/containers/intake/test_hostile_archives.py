@@ -3,9 +3,9 @@
 import gzip
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -146,16 +146,22 @@ def zeros_layer(*, mebibytes: int) -> bytes:
     return gzip.compress(info.tobuf()) + part * (mebibytes // 64) + gzip.compress(bytes(1024))
 
 
+def processor_seconds_of_children() -> float:
+    """What other people's load on the machine does not change."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.catalogue(8, attack="gzip bomb: 2 MiB grow to 2 GiB", verdict="refused: compression_bomb", guard=COUNTED)
 @pytest.mark.parametrize("wrap", [lambda path: path, gzipped], ids=["gzip layer", "gzip in gzip"])
 def test_a_compression_bomb_is_refused_before_it_grows(wrap, tmp_path, intake, checked):
     archive = wrap(docker_save(tmp_path / "a.tar", LAYER, stored=[zeros_layer(mebibytes=2048)]))
     assert archive.stat().st_size < 3 * MIB
-    started = time.monotonic()
+    before = processor_seconds_of_children()
     with pytest.raises(ImageInvalid, match="grows to more than") as caught:
         intake(archive)
     assert caught.value.reason is Reason.COMPRESSION_BOMB
-    assert time.monotonic() - started < 8
+    assert processor_seconds_of_children() - before < 8
     assert [path.name for path in checked.parent.iterdir() if "intake" in path.name or path == checked] == []
 
 

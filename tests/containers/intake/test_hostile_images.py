@@ -69,8 +69,8 @@ def images(tmp_path_factory, shell_layer, docker_engine):
     docker("load", "--input", str(archive))
     load_archive(docker_engine, checked, report.image_id)
     yield {"raw": report.uploaded_image_id, "ours": report.image_id}
-    docker_engine.remove_image(report.uploaded_image_id)
-    docker_engine.remove_image(report.image_id)
+    for image_id in (report.uploaded_image_id, report.image_id):
+        docker("rmi", "--force", image_id)  # `docker run --rm` may still be removing a container of it
 
 
 @pytest.fixture
