@@ -1,8 +1,11 @@
 """Two people and a browser: Olga makes a challenge in the console, Pia submits an image and sees her row on the leaderboard."""
 
+import io
 import shutil
 from pathlib import Path
 
+import matplotlib.image
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
@@ -11,7 +14,7 @@ import installation
 pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("installation")]
 PASSWORD = "correct horse battery"
 CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,10 @@ def make_challenge(olga: Page, folder: Path) -> None:
     expect(olga.get_by_text("shown to everyone")).to_be_visible()
 
 
+def colours_in(png: bytes) -> int:
+    return len(np.unique(matplotlib.image.imread(io.BytesIO(png))[::4, ::4].reshape(-1, 4), axis=0))
+
+
 def test_from_an_empty_installation_to_a_row_on_the_leaderboard(open_page, tmp_path):
     olga = open_page("olga")
     make_challenge(olga, tmp_path)
@@ -109,6 +116,11 @@ def test_from_an_empty_installation_to_a_row_on_the_leaderboard(open_page, tmp_p
 
     olga.goto("/c/copycat/manage/submissions/")
     olga.get_by_role("link", name="#1 Copier").click()
+    olga.get_by_role("link", name="case0").click()
+    olga.get_by_role("button", name="Show the volumes").click()
+    olga.locator("canvas[data-ready]").wait_for(timeout=30_000)
+    assert colours_in(olga.locator("#viewer").screenshot()) > 3, "the viewer shows nothing"
+    olga.go_back()
     olga.get_by_label("Reason, shown to the team").fill("it only copies")
     olga.get_by_role("button", name="Disqualify").click()
     expect(olga.get_by_text("it only copies").first).to_be_visible()

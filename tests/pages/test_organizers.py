@@ -142,3 +142,19 @@ def test_memory_curves_are_aligned_and_carry_their_limit(cast):
     chart = memory_chart(submission)
     assert chart["series"] == ["a", "b", "limit"]
     assert chart["data"] == [[0.0, 0.5, 1.0], [1, None, 3], [None, 5, None], [512, 512, 512]]
+
+
+def test_volumes_of_a_case_leave_for_organizers_only(client, cast, files):
+    submission = factories.submission(phase=cast.phase, team=cast.team)
+    key = submission.testset.cases.get(case_id="a").references[0]["key"]
+    (files / key).parent.mkdir(parents=True)
+    (files / key).write_bytes(b"the hidden reference")
+    url = reverse("organizers:case-file", args=[cast.challenge.slug, submission.pk, "a", "reference", "segmentation"])
+    answers = {}
+    for person in ("olga", "pia", "otto"):
+        client.force_login(getattr(cast, person))
+        answers[person] = client.get(url).status_code
+    assert answers == {"olga": 200, "pia": 403, "otto": 404}
+    client.force_login(cast.olga)
+    assert b"".join(client.get(url).streaming_content) == b"the hidden reference"
+    assert client.get(url.replace("segmentation", "..%2Fkeys")).status_code == 404

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from assay.organizers import operations, views
+from assay.organizers import cases, operations, views
 
 app_name = "organizers"
 urlpatterns = [
@@ -15,6 +15,12 @@ urlpatterns = [
     path("c/<slug:slug>/manage/testsets/", views.testsets, name="testsets"),
     path("c/<slug:slug>/manage/submissions/", views.submissions, name="submissions"),
     path("c/<slug:slug>/manage/submissions/<uuid:submission_id>/", views.submission, name="submission"),
+    path("c/<slug:slug>/manage/submissions/<uuid:submission_id>/cases/<str:case_id>/", cases.case_page, name="case"),
+    path(
+        "c/<slug:slug>/manage/submissions/<uuid:submission_id>/cases/<str:case_id>/<slug:kind>/<str:name>.nii.gz",
+        cases.case_file,
+        name="case-file",
+    ),
     path("c/<slug:slug>/manage/people/", views.people, name="people"),
     path("c/<slug:slug>/manage/sites/", views.sites, name="sites"),
     path("c/<slug:slug>/manage/audit/", views.audit, name="audit"),

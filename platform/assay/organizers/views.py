@@ -249,7 +249,7 @@ def submission(request: HttpRequest, slug: str, submission_id: UUID) -> HttpResp
         _act_on(request, challenge, ids=[found.pk])
         return redirect("organizers:submission", slug, found.pk)
     view = submission_page(found, is_organizer=True, can_cancel=False, now=timezone.now())
-    page = frame(challenge, tab="submissions", submission=found, view=view, logs=logs_of(found))
+    page = frame(challenge, tab="submissions", submission=found, view=view, logs=logs_of(found), case_links=True)
     page["telemetry"] = memory_chart(found)
     return render(request, "organizers/submission.html", page)
 

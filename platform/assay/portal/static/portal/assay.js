@@ -95,19 +95,21 @@ function offerViewer() {
   each("[data-viewer]", (button) => {
     button.hidden = false;
     button.addEventListener("click", async () => {
-      const wanted = JSON.parse(button.dataset.viewer), canvas = document.getElementById(button.dataset.canvas);
-      const probe = document.createElement("canvas").getContext("webgl2");
-      if (!probe) { button.replaceWith("This browser has no WebGL 2, which the viewer needs; the picture above shows the same case."); return; }
+      const { volumes } = JSON.parse(document.getElementById(button.dataset.viewer).textContent);
+      if (!document.createElement("canvas").getContext("webgl2")) {
+        button.replaceWith("This browser has no WebGL 2, which the viewer needs. The files below open in any NIfTI viewer.");
+        return;
+      }
       button.disabled = true; button.textContent = "Loading…";
-      await new Promise((done, failed) => {
-        const script = Object.assign(document.createElement("script"), { src: button.dataset.library, onload: done, onerror: failed });
-        document.head.append(script);
+      await new Promise((onload, onerror) => {
+        document.head.append(Object.assign(document.createElement("script"), { src: button.dataset.library, onload, onerror }));
       });
-      canvas.hidden = false;
-      const view = new window.niivue.Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true });
+      const canvas = document.getElementById(button.dataset.canvas);
+      canvas.parentElement.hidden = false;
+      const view = new window.niivue.Niivue({ backColor: [0, 0, 0, 1] });
       await view.attachToCanvas(canvas);
-      await view.loadVolumes(wanted.volumes);
-      wanted.volumes.forEach((volume, i) => { if (volume.labels) view.volumes[i].setColormapLabel(volume.labels); });
+      await view.loadVolumes(volumes.map(({ labels, ...volume }) => volume));
+      volumes.forEach(({ labels }, i) => { if (labels) view.volumes[i].setColormapLabel(labels); });
       view.updateGLVolume();
       view.setSliceType(view.sliceTypeMultiplanar);
       button.remove();

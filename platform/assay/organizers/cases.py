@@ -1,0 +1,92 @@
+"""One case of one submission to look at: input, reference and prediction, for organizers only.
+
+Files leave through this door and no other: it asks who is asking, names the case by its row, and streams from storage.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import FileResponse, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from assay.accounts.errors import NotFoundError
+from assay.challenges.protocols import rules_of
+from assay.organizers.views import frame
+from assay.runs.models import CaseRun
+from assay.submissions.access import get_organized_submission
+from assay.submissions.models import Submission
+from assay.testsets.models import Case
+from assay.testsets.storage import open_file
+
+OKABE_ITO = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+
+
+@require_GET
+def case_page(request: HttpRequest, slug: str, submission_id: UUID, case_id: str) -> HttpResponse:
+    """The case's volumes over each other, and its scores."""
+    submission, _ = get_organized_submission(person=request.user, submission_id=submission_id)
+    case = _case(submission, case_id)
+    colours = _colours(submission)
+    volumes = [
+        {"url": _url(slug, submission, case, kind, file["name"]), "labels": colours if kind != "input" else None}
+        | ({"colormap": "gray"} if kind == "input" else {"opacity": 0.45})
+        for kind in ("input", "prediction")
+        for file in files_of(submission, case)[kind][:1]
+    ]
+    page = frame(submission.challenge, tab="submissions", submission=submission, case=case, viewer={"volumes": volumes})
+    page["files"] = [
+        {"kind": kind, "name": file["name"], "url": _url(slug, submission, case, kind, file["name"])}
+        for kind, files in files_of(submission, case).items()
+        for file in files
+    ]
+    page["colours"] = [
+        {"name": label.name, "rgb": _rgb(i)} for i, label in enumerate(rules_of(submission.protocol).labels)
+    ]
+    return render(request, "organizers/case.html", page)
+
+
+@require_GET
+def case_file(request: HttpRequest, slug: str, submission_id: UUID, case_id: str, kind: str, name: str) -> FileResponse:  # noqa: ARG001 - the slug is part of the address
+    """One volume of the case."""
+    submission, _ = get_organized_submission(person=request.user, submission_id=submission_id)
+    files = files_of(submission, _case(submission, case_id)).get(kind, [])
+    found = next((file for file in files if file["name"] == name), None)
+    if found is None:
+        raise NotFoundError("There is no such file.", found=f"{kind}/{name}")
+    return FileResponse(open_file(found["key"]), content_type="application/gzip")
+
+
+def files_of(submission: Submission, case: Case) -> dict[str, list[dict[str, Any]]]:
+    """The case's stored files by kind; predictions are those of the newest run."""
+    run = CaseRun.objects.filter(run__submission=submission, case=case).order_by("-run__number").first()
+    return {"input": case.inputs, "reference": case.references, "prediction": run.outputs if run else []}
+
+
+def _case(submission: Submission, case_id: str) -> Case:
+    case = submission.testset.cases.filter(case_id=case_id).first()
+    if case is None:
+        raise NotFoundError("There is no such case.", found=case_id)
+    return case
+
+
+def _url(slug: str, submission: Submission, case: Case, kind: str, name: str) -> str:
+    return reverse("organizers:case-file", args=[slug, submission.pk, case.case_id, kind, name])
+
+
+def _colours(submission: Submission) -> dict[str, list[Any]]:
+    """The viewer's label colours: index 0 is nothing, each single value of a label gets the label's colour."""
+    table: dict[str, list[Any]] = {"R": [0], "G": [0], "B": [0], "A": [0], "I": [0], "labels": ["background"]}
+    for number, label in enumerate(rules_of(submission.protocol).labels):
+        for value in label.values[:1]:
+            for key, channel in zip("RGB", OKABE_ITO[number % len(OKABE_ITO)], strict=True):
+                table[key].append(channel)
+            table["A"].append(255)
+            table["I"].append(value)
+            table["labels"].append(label.name)
+    return table
+
+
+def _rgb(number: int) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*OKABE_ITO[number % len(OKABE_ITO)])
