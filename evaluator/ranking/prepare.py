@@ -82,7 +82,7 @@ def prepare(table: ScoreTable, config: RankingConfig, *, memory: PairMemory | No
         members=members,
         unit_names=unit_names,
         disqualified=disqualified,
-        notes=tuple(dict.fromkeys(note for entry in decided.values() for note in entry[2])),
+        notes=tuple(dict.fromkeys([*(note for entry in decided.values() for note in entry[2]), *_unknown(unit_names)])),
         memory=memory,
     )
 
@@ -215,7 +215,7 @@ def _units(
     names: dict[str, tuple[str, ...]] = {}
     for level in dict.fromkeys((*levels, cluster)):
         if level != "structure":
-            labels = [case if level == "case" else _attribute(table, case, level) for case in table.cases]
+            labels = list(table.cases) if level == "case" else _labels(table, level, is_cluster=level == cluster)
             names[level] = tuple(sorted(set(labels), key=natural_key))
             index = {name: position for position, name in enumerate(names[level])}
             members[level] = np.array([index[label] for label in labels], dtype=np.intp)
@@ -225,13 +225,23 @@ def _units(
     return members, names
 
 
-def _attribute(table: ScoreTable, case: str, level: str) -> str:
-    value = table.attributes.get(case, {}).get(level, "")
-    if not value:
-        raise TableError(
-            f"{case}: found no attribute {level}; expected one for every case, because the ranking has that level"
-        )
-    return value
+def _unknown(unit_names: Mapping[str, tuple[str, ...]]) -> list[str]:
+    return [f"no case says its {level}: all count as one" for level, names in unit_names.items() if names == ("",)]
+
+
+def _labels(table: ScoreTable, level: str, *, is_cluster: bool) -> list[str]:
+    """Each case's unit on a level. A level that no case knows is one unit (a challenge of one task need not say so).
+
+    What the bootstrap draws must be known: a cluster that no case knows is an error, as is a level that some cases lack.
+    """
+    labels = [table.attributes.get(case, {}).get(level, "") for case in table.cases]
+    if any(labels) or is_cluster:
+        for case, label in zip(table.cases, labels, strict=True):
+            if not label:
+                raise TableError(
+                    f"{case}: found no attribute {level}; expected one for every case, because the ranking has that level"
+                )
+    return labels
 
 
 def _check_nested(

@@ -296,10 +296,20 @@ def test_a_patient_in_two_sites_is_refused() -> None:
         rank_algorithms(table, config)
 
 
-def test_a_case_without_its_level_is_named() -> None:
-    config = parse_ranking({"metrics": ["dice"], "unit": {"levels": ["case", "scanner"]}})
+def test_a_case_without_its_level_is_named_and_a_level_nobody_knows_is_one_unit() -> None:
+    table = levels_table()
+    config = parse_ranking(
+        {"metrics": ["dice"], "scheme": "value", "unit": {"levels": ["case", "task"], "cluster": "case"}}
+    )
+    found = rank_algorithms(table, config)
+    assert scores_of(found)["a"] == pytest.approx((0.9 * 3 + 0.1 + 0.3) / 5)
+    assert found.notes == ("no case says its task: all count as one",)
+    table.attributes["c1"]["task"] = "liver"  # type: ignore[index]
+    with pytest.raises(TableError, match="c0: found no attribute task; expected one for every case"):
+        rank_algorithms(table, config)
+    clustered = parse_ranking({"metrics": ["dice"], "unit": {"levels": ["case"], "cluster": "scanner"}})
     with pytest.raises(TableError, match="c0: found no attribute scanner"):
-        rank_algorithms(levels_table(), config)
+        rank_algorithms(levels_table(), clustered)
 
 
 def test_ranks_per_site_then_mean() -> None:
