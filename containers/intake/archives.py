@@ -1,5 +1,6 @@
 """The doors of intake: from an uploaded archive to a checked one, and from a checked one into the engine."""
 
+import contextlib
 import json
 import os
 import platform
@@ -7,9 +8,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from containers.engine import Engine
 from containers.errors import ContainersError, ImageAbsent
@@ -43,14 +45,23 @@ def inspect_archive(
         "architecture": architecture or ARCHITECTURES.get(platform.machine(), platform.machine()),
         "needs_command": needs_command,
     }
-    with source.open("rb") as upload, tempfile.NamedTemporaryFile(dir=destination.parent, prefix=".intake-") as written:
-        report = ask_child(
+    with source.open("rb") as upload, _appearing(destination) as written:
+        return ask_child(
             source=upload.fileno(), destination=written.fileno(), request=request, wall_seconds=limits.wall_seconds
         )
-        os.fsync(written.fileno())
-        destination.unlink(missing_ok=True)
-        os.link(written.name, destination)
-    return report
+
+
+@contextlib.contextmanager
+def _appearing(destination: Path) -> Iterator[IO[bytes]]:
+    """A file that gets its name when everything went well, and is gone otherwise."""
+    with tempfile.NamedTemporaryFile(dir=destination.parent, prefix=".intake-", delete=False) as written:
+        try:
+            yield written
+            os.fsync(written.fileno())
+        except BaseException:
+            Path(written.name).unlink()
+            raise
+    Path(written.name).replace(destination)
 
 
 def load_archive(engine: Engine, path: Path, expected_image_id: str) -> None:
