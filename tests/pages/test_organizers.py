@@ -157,7 +157,6 @@ def test_volumes_of_a_case_leave_for_organizers_only(client, cast, files):
         answers[person] = answer.status_code
         if answer.streaming:
             assert b"".join(answer.streaming_content) == b"the hidden reference"
-        answer.close()
     assert answers == {"olga": 200, "pia": 403, "otto": 404}
     client.force_login(cast.olga)
     assert client.get(url.replace("segmentation", "..%2Fkeys")).status_code == 404
