@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.backends import LabelMeasurements, PairMeasurements, measure_files, measure_pair
+from evaluator.backends import Crop, LabelMeasurements, PairMeasurements, measure_files, measure_pair
 from evaluator.backends.devices import host_array
 from evaluator.boxes import bounding_box, joined
 from evaluator.errors import InvalidReference, InvalidVolume, Reason
@@ -63,6 +63,7 @@ def measure_case(
             reference=ours.only_file,
             prediction=theirs.only_file,
             labels=[label.values for label in protocol.labels],
+            crops=[Crop(label.z_crop) for label in protocol.labels],
             allowed_values=theirs.expectation.allowed_values,
             tolerance=theirs.expectation.tolerance,
             backend=backend,
@@ -115,7 +116,12 @@ def _measured_maps(
     measured = []
     for label, measurements in zip(labels, pair.labels, strict=True):
         masks = _masks_of(label, maps)
-        if label.z_crop == "none":
+        if measurements.cropped:
+            kept = _measured(
+                label, measurements.cropped, _cropped(label, masks), spacing_mm=spacing_mm, backend=pair.backend
+            )
+            measured.append(replace(kept, whole=measurements.overlap))
+        elif label.z_crop == "none":
             measured.append(_measured(label, measurements, masks, spacing_mm=spacing_mm, backend=pair.backend))
         else:
             measured.append(_measure_masks(label, *masks(), spacing_mm=spacing_mm, backend=backend))
@@ -180,6 +186,15 @@ def _masks_of(label: LabelSpec, maps: Callable[[], tuple[Labels, Labels]]) -> Ca
         return _mask(reference, label.values), _mask(prediction, label.values)
 
     return masks
+
+
+def _cropped(label: LabelSpec, masks: Callable[[], tuple[Mask, Mask]]) -> Callable[[], tuple[Mask, Mask]]:
+    def cropped() -> tuple[Mask, Mask]:
+        reference, prediction = masks()
+        crop = _crop(reference, label.z_crop)
+        return reference[..., crop], prediction[..., crop]
+
+    return cropped
 
 
 def _read_once(ours: "_Files", theirs: "_Files") -> Callable[[], tuple[Labels, Labels]]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from evaluator.backends import cpu, gpu
 from evaluator.backends import reference as oracle
 from evaluator.backends.devices import cuda_device, has_cuda_device
-from evaluator.backends.records import LabelArray, LabelMeasurements, LabelValues, PairMeasurements
+from evaluator.backends.records import Crop, LabelArray, LabelMeasurements, LabelValues, PairMeasurements
 from evaluator.backends.stored import StoredVolume, open_stored
 from evaluator.errors import InvalidReference, InvalidVolume, UnavailableBackend
 from evaluator.kernel.library import KernelError
@@ -30,6 +30,7 @@ from evaluator.volumes.geometry import GridTolerance, grids_match
 from evaluator.volumes.strict import Expectation, LabelMap, ReaderLimits, open_untrusted, read_channels, read_label_map
 
 __all__ = [
+    "Crop",
     "LabelArray",
     "LabelMeasurements",
     "LabelValues",
@@ -89,6 +90,7 @@ def measure_files(
     reference: Path,
     prediction: Path,
     labels: Sequence[LabelValues],
+    crops: Sequence[Crop] = (),
     allowed_values: frozenset[int] | None = None,
     tolerance: GridTolerance = _EXACT,
     backend: str = "auto",
@@ -100,6 +102,9 @@ def measure_files(
     The spacing is the reference's. The prediction must lie on the reference's grid and, if `allowed_values` is given, hold
     only those and 0: InvalidVolume says what is wrong with it, InvalidReference what is wrong with the reference. Where
     the kernel cannot serve (not built, MetaImage, a stream that is not sound), the strict reader and arrays do.
+
+    `crops`, one per label, asks for each label's measurements on some slices besides; whoever is not given them crops
+    arrays.
     """
     _check_labels(labels)
     chosen = _choose(backend)
@@ -110,6 +115,7 @@ def measure_files(
                 reference=ours,
                 prediction=theirs,
                 labels=labels,
+                crops=crops,
                 allowed_values=allowed_values,
                 threads=threads,
                 references=references,

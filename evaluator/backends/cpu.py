@@ -4,15 +4,25 @@ The work is done in C, see `evaluator/kernel/kernel.h`; here volumes are describ
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.backends.records import LabelArray, LabelMeasurements, LabelValues, PairMeasurements
+from evaluator.backends.records import Crop, LabelArray, LabelMeasurements, LabelValues, PairMeasurements
 from evaluator.backends.stored import StoredVolume
 from evaluator.kernel.labels import LabelTable, label_tables
 from evaluator.kernel.library import CScan, KernelError, Status, address, kernel, load_kernel, raise_unless_ok
-from evaluator.kernel.scans import AxisOrder, ScannedVolume, array_source, element_counts, scan_volumes, thread_count
+from evaluator.kernel.scans import (
+    AxisOrder,
+    ScannedVolume,
+    array_source,
+    element_counts,
+    runs_source,
+    scan_volumes,
+    slices_of_label,
+    thread_count,
+)
 from evaluator.overlap import Overlap
 from evaluator.reference_cache import ReferenceCache
 from evaluator.surface import DirectedDistances, SurfaceDistances, element_areas
@@ -41,7 +51,8 @@ def measure_pair(
     measured: list[LabelMeasurements] = []
     for table in label_tables(labels):
         with scan_volumes(sources, table=table, is_planar=reference.ndim == 2, threads=threads) as scans:
-            measured += measure_scans(*scans, table=table, axes=axes, spacing_mm=spacing_mm, threads=threads)
+            how = Setting(axes=axes, spacing_mm=spacing_mm, threads=threads)
+            measured += measure_scans(*scans, table=table, how=how)
     return PairMeasurements(labels=tuple(measured), backend="cpu")
 
 
@@ -50,6 +61,7 @@ def measure_stored(
     reference: StoredVolume,
     prediction: StoredVolume,
     labels: Sequence[LabelValues],
+    crops: Sequence[Crop] = (),
     allowed_values: frozenset[int] | None,
     threads: int = 0,
     references: ReferenceCache | None = None,
@@ -69,14 +81,13 @@ def measure_stored(
                 return None
             if references and not kept:
                 references.keep(reference, table=table, scanned=ScannedVolume.copy(scans[1]))
-            measured += measure_scans(
-                kept.pointers if kept else scans[1],
-                scans[0],
-                table=table,
-                axes=axes,
-                spacing_mm=reference.header.grid.spacing_mm,
-                threads=threads,
-            )
+            pair = kept.pointers if kept else scans[1], scans[0]
+            how = Setting(axes=axes, spacing_mm=reference.header.grid.spacing_mm, threads=threads)
+            found = measure_scans(*pair, table=table, how=how)
+            for label, crop in enumerate(crops[len(measured) : len(measured) + len(found)]):
+                if crop is not Crop.NONE and len(reference.shape) == 3:
+                    found[label] = _measure_crop(*pair, found[label], table=table, label=label, crop=crop, how=how)
+            measured += found
     return PairMeasurements(labels=tuple(measured), backend="cpu")
 
 
@@ -116,15 +127,40 @@ def _pack(points: NDArray[np.int64]) -> NDArray[np.uint64]:
     return packed.astype(np.uint64)
 
 
-def measure_scans(
+@dataclass(frozen=True)
+class Setting:
+    """What a measurement needs to know besides the two scans."""
+
+    axes: AxisOrder
+    spacing_mm: tuple[float, ...]
+    threads: int
+
+
+def _measure_crop(
     reference: CScan,
     prediction: CScan,
+    whole: LabelMeasurements,
     *,
     table: LabelTable,
-    axes: AxisOrder,
-    spacing_mm: tuple[float, ...],
-    threads: int = 0,
-) -> list[LabelMeasurements]:
+    label: int,
+    crop: Crop,
+    how: Setting,
+) -> LabelMeasurements:
+    """A label measured once more, on some slices: the volumes are gone, but their runs hold every voxel."""
+    slices = slices_of_label(reference, label)
+    if not slices:
+        return replace(whole, cropped=whole)
+    slices = slices[:-1] if crop is Crop.EXCLUSIVE else slices
+    if not slices:
+        return whole
+    sources = [runs_source(scan, slices=slices) for scan in (reference, prediction)]
+    only = table.only(label)
+    with scan_volumes(sources, table=only, is_planar=False, threads=how.threads) as scans:
+        (cropped,) = measure_scans(*scans, table=only, how=how)
+    return replace(whole, cropped=cropped)
+
+
+def measure_scans(reference: CScan, prediction: CScan, *, table: LabelTable, how: Setting) -> list[LabelMeasurements]:
     """What two scans of the same shape say about every label of the table."""
     overlaps = np.zeros((len(table.labels), 3), np.uint64)
     raise_unless_ok(kernel().assay_count_overlaps(reference, prediction, table.pointers(), address(overlaps)))
@@ -134,14 +170,14 @@ def measure_scans(
     status = kernel().assay_measure_distances(
         reference,
         prediction,
-        axes.metric(spacing_mm),
-        address(axes.code_order),
-        thread_count(threads),
+        how.axes.metric(how.spacing_mm),
+        address(how.axes.code_order),
+        thread_count(how.threads),
         *map(address, distances),
         *map(address, codes),
     )
     raise_unless_ok(status)
-    areas = element_areas(spacing_mm)
+    areas = element_areas(how.spacing_mm)
     measured = []
     for label, values in enumerate(table.labels):
         sides = []

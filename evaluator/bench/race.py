@@ -58,8 +58,10 @@ def paired_ratio(slow: Entry, fast: Entry) -> Ratio:
 def race(names: Sequence[str], files: tuple[Path, Path], *, labels: int, rounds: int) -> dict[str, Entry]:
     """All contenders that can run here, `rounds` turns each."""
     with ExitStack() as stack:
-        runners = {name: stack.enter_context(_runner(name, files, labels)) for name in names}
-        first = {name: _read(runner) for name, runner in runners.items()}
+        runners, first = {}, {}
+        for name in names:
+            runners[name] = stack.enter_context(_runner(name, files, labels))
+            first[name] = _read(runners[name])  # its first run is over before the next contender starts
         present = {name: runner for name, runner in runners.items() if "missing" not in first[name]}
         turns = [{name: _run(runner) for name, runner in present.items()} for _ in range(rounds)]
     return {

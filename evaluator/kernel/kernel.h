@@ -24,7 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ASSAY_INTERFACE 1 /* raised whenever a struct or a signature below changes; the loader compares */
+#define ASSAY_INTERFACE 2 /* raised whenever a struct or a signature below changes; the loader compares */
 
 typedef enum {
     ASSAY_OK = 0,
@@ -49,14 +49,20 @@ typedef enum {
     ASSAY_F64,
 } assay_storage;
 
+typedef enum {
+    ASSAY_ARRAY, /* voxels in memory */
+    ASSAY_GZIP,  /* voxels in a gzip stream */
+    ASSAY_RUNS,  /* keys, in the runs of an earlier scan: slices of a volume that is no longer there */
+} assay_kind;
+
 /* Where a volume's voxels are. Axis x is the one that varies fastest in memory. */
 typedef struct {
-    const uint8_t *bytes;
-    uint64_t size;      /* of a gzip stream; unused for an array */
-    int64_t offset;     /* of the first voxel in the inflated stream; unused for an array */
-    int64_t strides[2]; /* bytes between rows and between slices of an array */
+    const uint8_t *bytes; /* for runs, the assay_runs */
+    uint64_t size;        /* of a gzip stream */
+    int64_t offset;       /* of the first voxel: bytes in the inflated stream, voxels in the runs */
+    int64_t strides[2];   /* bytes between rows and between slices of an array */
     uint32_t shape[3];
-    int32_t is_gzip;
+    int32_t kind;    /* assay_kind */
     int32_t storage; /* assay_storage */
     int32_t swapped; /* bytes are in the other order than this machine's */
 } assay_source;

@@ -1,7 +1,7 @@
 """Labels as the kernel wants them: voxel values become one-byte keys, and every key knows the labels it belongs to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -37,6 +37,16 @@ class LabelTable:
             address(self.first),
             self.other_key,
             self.outside_key,
+        )
+
+    def only(self, label: int) -> "LabelTable":
+        """The same keys, of which only one label is left."""
+        is_member = [label in self.members[self.first[key] : self.first[key + 1]] for key in range(256)]
+        return replace(
+            self,
+            labels=(self.labels[label],),
+            members=np.zeros(sum(is_member), np.uint16),
+            first=np.cumsum([0, *is_member]).astype(np.uint32),
         )
 
     def knows_all(self, scan: CScan) -> bool:

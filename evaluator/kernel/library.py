@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evaluator.kernel.compiler import LIBRARY
 
-INTERFACE = 1
+INTERFACE = 2
 
 
 class Status(IntEnum):
@@ -42,6 +42,14 @@ class Storage(IntEnum):
     F64 = 9
 
 
+class Kind(IntEnum):
+    """Where voxels come from; the same list as in kernel.h."""
+
+    ARRAY = 0
+    GZIP = 1
+    RUNS = 2
+
+
 class KernelError(Exception):
     """The kernel could not measure this volume; `status` says why."""
 
@@ -57,7 +65,7 @@ class CSource(ctypes.Structure):
         ("offset", c_int64),
         ("strides", c_int64 * 2),
         ("shape", c_uint32 * 3),
-        ("is_gzip", c_int32),
+        ("kind", c_int32),
         ("storage", c_int32),
         ("swapped", c_int32),
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.kernel.labels import LabelTable
-from evaluator.kernel.library import CElements, CMetric, CScan, CSource, Storage, address, kernel, raise_unless_ok
+from evaluator.kernel.library import CElements, CMetric, CScan, CSource, Kind, Storage, address, kernel, raise_unless_ok
 
 _STORAGES = {"u1": Storage.U8, "b1": Storage.U8, "i1": Storage.I8, "u2": Storage.U16, "i2": Storage.I16}
 _STORAGES |= {"u4": Storage.U32, "i4": Storage.I32, "u8": Storage.U64, "i8": Storage.I64}
@@ -120,7 +120,7 @@ def array_source(array: NDArray[Any]) -> CSource:
         bytes=address(array),
         strides=(array.strides[-2], array.strides[0] if array.ndim == 3 else 0),
         shape=(*array.shape[::-1], 1)[:3],
-        is_gzip=0,
+        kind=Kind.ARRAY,
         storage=_STORAGES[_type_code(array.dtype)],
         swapped=not array.dtype.isnative,
     )
@@ -135,10 +135,35 @@ def gzip_source(
         size=stream.size,
         offset=offset,
         shape=(*shape, 1)[:3],
-        is_gzip=1,
+        kind=Kind.GZIP,
         storage=_STORAGES[_type_code(stored_type)],
         swapped=not stored_type.isnative,
     )
+
+
+def runs_source(scan: CScan, *, slices: range) -> CSource:
+    """Some slices of a volume that was scanned before; valid as long as the scan lives."""
+    width, height, _ = scan.shape
+    return CSource(
+        bytes=ctypes.addressof(scan.runs),
+        offset=slices.start * width * height,
+        shape=(width, height, len(slices)),
+        kind=Kind.RUNS,
+        storage=Storage.U8,
+    )
+
+
+def slices_of_label(scan: CScan, label: int) -> range:
+    """The slices in which a label occurs: its first and last elements lie on their outer faces."""
+    elements = scan.elements[label]
+    if not elements.count:
+        return range(0)
+    places = (ctypes.c_uint64 * elements.count).from_address(elements.data)
+    return range(_z_of(places[0]), _z_of(places[elements.count - 1]))
+
+
+def _z_of(element: int) -> int:
+    return (element >> 36) & (2**18 - 1)
 
 
 @contextmanager

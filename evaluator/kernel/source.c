@@ -37,7 +37,7 @@ static uint8_t find_key(slice_reader *reader, int64_t value) {
 
 /* One row of a whole-number type. Where keys are values, bytes that fit are taken as they are: the compiler makes vectors
  * of that loop. Anything else goes through the table, which costs only where the value changes. */
-#define CONVERT_WHOLE(TYPE, UNSIGNED, AS_IS)                                                    \
+#define CONVERT_WHOLE(TYPE, UNSIGNED, AS_IS, NO_LABEL_MEANS_IT)                                 \
     do {                                                                                        \
         UNSIGNED beyond = (UNSIGNED)(reader->is_identity ? 0 : 1);                              \
         for (uint32_t x = 0; reader->is_identity && x < size; x++) {                            \
@@ -49,8 +49,7 @@ static uint8_t find_key(slice_reader *reader, int64_t value) {
         for (uint32_t x = 0; beyond && x < size; x++) {                                         \
             TYPE value;                                                                         \
             memcpy(&value, row + x * sizeof value, sizeof value);                               \
-            const int is_huge = (TYPE)-1 > 0 && (uint64_t)value > INT64_MAX;                    \
-            keys[x] = is_huge ? reader->labels->other_key : find_key(reader, (int64_t)value);   \
+            keys[x] = NO_LABEL_MEANS_IT ? reader->labels->other_key : find_key(reader, (int64_t)value); \
         }                                                                                       \
     } while (0)
 
@@ -88,14 +87,14 @@ static assay_status convert_row(slice_reader *reader, const uint8_t *row, uint8_
         row = reader->row;
     }
     switch ((assay_storage)reader->source->storage) {
-        case ASSAY_U8: CONVERT_WHOLE(uint8_t, uint8_t, 0xff); break;
-        case ASSAY_I8: CONVERT_WHOLE(int8_t, uint8_t, 0x7f); break;
-        case ASSAY_U16: CONVERT_WHOLE(uint16_t, uint16_t, 0xff); break;
-        case ASSAY_I16: CONVERT_WHOLE(int16_t, uint16_t, 0xff); break;
-        case ASSAY_U32: CONVERT_WHOLE(uint32_t, uint32_t, 0xff); break;
-        case ASSAY_I32: CONVERT_WHOLE(int32_t, uint32_t, 0xff); break;
-        case ASSAY_U64: CONVERT_WHOLE(uint64_t, uint64_t, 0xff); break;
-        case ASSAY_I64: CONVERT_WHOLE(int64_t, uint64_t, 0xff); break;
+        case ASSAY_U8: CONVERT_WHOLE(uint8_t, uint8_t, 0xff, 0); break;
+        case ASSAY_I8: CONVERT_WHOLE(int8_t, uint8_t, 0x7f, 0); break;
+        case ASSAY_U16: CONVERT_WHOLE(uint16_t, uint16_t, 0xff, 0); break;
+        case ASSAY_I16: CONVERT_WHOLE(int16_t, uint16_t, 0xff, 0); break;
+        case ASSAY_U32: CONVERT_WHOLE(uint32_t, uint32_t, 0xff, 0); break;
+        case ASSAY_I32: CONVERT_WHOLE(int32_t, uint32_t, 0xff, 0); break;
+        case ASSAY_U64: CONVERT_WHOLE(uint64_t, uint64_t, 0xff, value > INT64_MAX); break;
+        case ASSAY_I64: CONVERT_WHOLE(int64_t, uint64_t, 0xff, 0); break;
         case ASSAY_F32: CONVERT_FLOAT(float); break;
         case ASSAY_F64: CONVERT_FLOAT(double); break;
     }
@@ -113,20 +112,20 @@ assay_status slices_open(slice_reader *reader, const assay_source *source, const
         if (voxels > UINT32_MAX) return ASSAY_TOO_LARGE;
     }
     if (source->storage < ASSAY_U8 || source->storage > ASSAY_F64) return ASSAY_CORRUPT;
-    if (source->offset < 0 || source->offset > LARGEST_OFFSET) return ASSAY_TOO_LARGE;
+    if (source->offset < 0 || (source->kind == ASSAY_GZIP && source->offset > LARGEST_OFFSET)) return ASSAY_TOO_LARGE;
     reader->voxel_bytes = STORAGE_BYTES[source->storage];
     reader->slice_voxels = (uint64_t)source->shape[0] * source->shape[1];
     reader->is_identity = keys_are_values(labels);
     reader->cached_value = labels->value_count ? labels->values[0] : 0;
     reader->cached_key = labels->value_count ? labels->keys[0] : labels->other_key;
-    const int in_place = source->is_gzip && source->storage == ASSAY_U8 && reader->is_identity;
+    const int in_place = source->kind == ASSAY_GZIP && source->storage == ASSAY_U8 && reader->is_identity;
     for (int i = 0; i < 2 && !in_place; i++) {
         reader->key_slices[i] = malloc(reader->slice_voxels + 2 * SLICE_SLACK);
         if (!reader->key_slices[i]) return ASSAY_NO_MEMORY;
         memset(reader->key_slices[i], labels->other_key, reader->slice_voxels + 2 * SLICE_SLACK);
     }
     if (source->swapped && !(reader->row = malloc((size_t)source->shape[0] * reader->voxel_bytes))) return ASSAY_NO_MEMORY;
-    if (!source->is_gzip) return ASSAY_OK;
+    if (source->kind != ASSAY_GZIP) return ASSAY_OK;
     reader->buffer_bytes = SLICE_SLACK + INFLATE_WINDOW + (uint64_t)source->offset +
                            (in_place ? 2 : 1) * reader->slice_voxels * reader->voxel_bytes + READ_AHEAD + INFLATE_SLACK;
     reader->stream = malloc(sizeof *reader->stream);
@@ -203,15 +202,36 @@ static assay_status next_from_array(slice_reader *reader, const uint8_t **previo
     return ASSAY_OK;
 }
 
+static assay_status next_from_runs(slice_reader *reader, const uint8_t **previous, const uint8_t **current) {
+    const assay_runs *const runs = (const assay_runs *)(const void *)reader->source->bytes;
+    uint8_t *const keys = reader->key_slices[reader->next_slice & 1] + SLICE_SLACK;
+    const uint64_t start = (uint64_t)reader->source->offset + reader->next_slice * reader->slice_voxels;
+    const uint64_t end = start + reader->slice_voxels;
+    for (uint64_t at = start; at < end;) {
+        while (reader->next_run < runs->count && runs->ends[reader->next_run] <= at) reader->next_run++;
+        if (reader->next_run == runs->count) return ASSAY_TRUNCATED;
+        const uint64_t stop = runs->ends[reader->next_run] < end ? runs->ends[reader->next_run] : end;
+        memset(keys + (at - start), runs->keys[reader->next_run], (size_t)(stop - at));
+        at = stop;
+    }
+    *current = keys;
+    *previous = reader->next_slice ? reader->key_slices[~reader->next_slice & 1] + SLICE_SLACK : NULL;
+    return ASSAY_OK;
+}
+
 assay_status slices_next(slice_reader *reader, const uint8_t **previous, const uint8_t **current) {
-    const assay_status status = reader->source->is_gzip ? next_from_stream(reader, previous, current)
-                                                        : next_from_array(reader, previous, current);
+    assay_status status = ASSAY_CORRUPT;
+    switch ((assay_kind)reader->source->kind) {
+        case ASSAY_ARRAY: status = next_from_array(reader, previous, current); break;
+        case ASSAY_GZIP: status = next_from_stream(reader, previous, current); break;
+        case ASSAY_RUNS: status = next_from_runs(reader, previous, current); break;
+    }
     reader->next_slice++;
     return status;
 }
 
 assay_status slices_finish(slice_reader *reader) {
-    if (!reader->source->is_gzip) return ASSAY_OK;
+    if (reader->source->kind != ASSAY_GZIP) return ASSAY_OK;
     inflate_stream *const stream = reader->stream;
     const uint64_t expected =
         (uint64_t)reader->source->offset + reader->source->shape[2] * reader->slice_voxels * reader->voxel_bytes;

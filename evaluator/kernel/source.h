@@ -23,6 +23,7 @@ typedef struct {
     uint64_t buffer_position; /* of the buffer's first byte in the inflated stream */
     uint8_t *out;
     uint32_t next_slice;
+    uint64_t next_run;
 } slice_reader;
 
 assay_status slices_open(slice_reader *reader, const assay_source *source, const assay_labels *labels);

@@ -176,3 +176,11 @@ def test_points_in_any_order_find_their_nearest_points(axes):
         found = cpu.nearest_distances(sources=sources, targets=targets, spacing_mm=spacing_mm)
         expected = oracle.nearest_distances(sources=sources, targets=targets, spacing_mm=spacing_mm)
         assert np.array_equal(found, expected)
+
+
+def test_values_beyond_sixty_three_bits_are_no_label():
+    reference = np.array([[0, 2**64 - 4, 5], [5, 1, 2**63]], np.uint64)
+    measured = measure_pair(
+        reference=reference, prediction=reference, spacing_mm=(1, 1), labels=[(-4,), (5,)], backend="cpu"
+    )
+    assert [label.overlap.reference_voxels for label in measured.labels] == [0, 2]

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from evaluator.backends import measure_files, measure_pair
+from evaluator.backends import Crop, PairMeasurements, measure_files, measure_pair
 from evaluator.errors import InvalidReference, InvalidVolume, Reason, UnavailableBackend
 from evaluator.kernel import library
 from evaluator.kernel.library import load_kernel
@@ -200,3 +200,39 @@ def test_without_a_kernel_numpy_serves_and_says_so(tmp_path, pair, monkeypatch):
     finally:
         library.load_kernel.cache_clear()
     assert_same(found, expected)
+
+
+@needs_kernel
+@pytest.mark.parametrize("crop", [Crop.INCLUSIVE, Crop.EXCLUSIVE])
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_crop_measures_what_cropped_arrays_measure(tmp_path, crop, is_kept):
+    generator = np.random.default_rng(5)
+    reference = label_maps.random_label_map(shape=(40, 22, 18), labels=3, density=0.1, generator=generator)
+    reference[:, :, :5][reference[:, :, :5] == 2] = 0
+    reference[:, :, 12:][reference[:, :, 12:] == 2] = 0
+    reference[reference == 3] = 0
+    reference[:, 3:6, 9] = 3
+    prediction = np.roll(reference, 2, axis=2)
+    files = {
+        "reference": write(tmp_path / "r.nii.gz", reference, (1.0, 0.5, 2.0)),
+        "prediction": write(tmp_path / "p.nii.gz", prediction, (1.0, 0.5, 2.0)),
+    }
+    labels = [(1,), (2,), (1, 2), (9,), (3,)]
+    cache = ReferenceCache() if is_kept else None
+    for _ in range(2):
+        found = measure_files(**files, labels=labels, crops=[crop] * 5, references=cache)
+    one_slice_left = crop is Crop.INCLUSIVE
+    assert (found.labels[4].cropped is not None) == one_slice_left
+    for label in found.labels[: 5 if one_slice_left else 4]:
+        used = np.flatnonzero(np.isin(reference, label.values).any(axis=(0, 1)))
+        end = int(used[-1]) + (crop is Crop.INCLUSIVE) if used.size else reference.shape[2]
+        slices = slice(int(used[0]) if used.size else 0, end)
+        expected = measure_pair(
+            reference=np.isin(reference[:, :, slices], label.values),
+            prediction=np.isin(prediction[:, :, slices], label.values),
+            spacing_mm=(1.0, 0.5, 2.0),
+            labels=[(1,)],
+            backend="numpy",
+        )
+        assert label.cropped is not None
+        assert_same(PairMeasurements(labels=(label.cropped,), backend=""), expected)
