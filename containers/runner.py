@@ -48,6 +48,7 @@ from containers.watchdog import Clock, SystemClock, Watch, excess
 from containers.workspace import INODE_SLACK, OutputStore, Workspace, best_store, sweep, workspace
 
 KILLED = 137
+OUR_INIT = "docker-init"
 logger = logging.getLogger(__name__)
 
 PLATFORM_PROBLEMS: dict[type[BaseException], Reason] = {
@@ -131,6 +132,8 @@ def image_problem(error: EngineRefused) -> Reason:
     trouble.
     """
     message = str(error).lower()
+    if OUR_INIT in message:  # the engine's own init is not installed
+        return Reason.NONE
     return next((reason for words, reason in IMAGE_PROBLEMS.items() if words in message), Reason.NONE)
 
 

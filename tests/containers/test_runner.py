@@ -165,6 +165,7 @@ def test_a_container_that_cannot_be_removed_is_stuck(execute, spec_of):
         ("exec format error", Reason.ENTRY_POINT_NOT_RUNNABLE),
         ("No command specified", Reason.ENTRY_POINT_NOT_RUNNABLE),
         ("error mounting /input: not a directory: unknown", Reason.MOUNT_POINT_BLOCKED),
+        ('exec: "docker-init": executable file not found in $PATH', Reason.NONE),
         ("no space left on device", Reason.NONE),
         ("nvidia-container-cli: initialization error", Reason.NONE),
     ],
