@@ -6,7 +6,7 @@ from typing import Any
 
 DICE_TOLERANCE = 0.02
 """Library versions move the mean Dice a little; a broken scorer, a wrong warp or a lost case moves it more."""
-EXPECTED_DICE = {"Mixture": 0.889, "Thresholds": 0.809, "Otsu": 0.793, "Quantiles": 0.716}
+EXPECTED_DICE = {"Mixture": 0.878, "Thresholds": 0.809, "Otsu": 0.793, "Quantiles": 0.716}
 """Pooled over labels and the eight cases; Quantiles counts 0 for the case it crashed on."""
 REAL_TEAMS_IN_ORDER = ("Mixture", "Thresholds", "Otsu")
 CASES = 8
