@@ -63,8 +63,7 @@ def test_a_files_address_dies_with_the_lease(stage, order):
     address = order.inputs[0].url.removeprefix("/api/v1/node")
     answer = call("GET", address)
     assert answer.status_code == 200
-    assert len(answer.getvalue()) == order.inputs[0].bytes
-    answer.close()
+    assert len(b"".join(answer.streaming_content)) == order.inputs[0].bytes
     flow.release(
         case_run_id=order.case_run_id, fence=order.fence, reason="x", now=timezone.now(), actor_label="t", counts=False
     )
