@@ -1,11 +1,10 @@
 """What the sandbox costs: `python -m containers.bench` (part of `make bench`).
 
-Three questions, the first two with the base image on the real engine:
+Two questions, with the base image on the real engine:
 
 overhead   how much longer than `docker run` of the same image does a case take, everything included: staging, a file system of
            its own, the watcher, telemetry, collecting, removing? Both alternate, medians are compared.
 leaks      does anything grow over many tiny cases: containers, volumes, loop devices, mounts, cgroups, descriptors, memory?
-intake     how fast is an archive checked and rewritten on one core? (`containers.intake.bench`)
 """
 
 import argparse
@@ -142,7 +141,6 @@ def main() -> None:
                 _say(f"  {key:<13} {before:>8} {asdict(end)[key]:>8}")
         finally:
             remove_strays(engine, owner=OWNER, keep=set(), scratch=folder / "scratch")
-    subprocess.run([sys.executable, "-m", "containers.intake.bench"], check=True)
 
 
 def _say(text: str) -> None:
