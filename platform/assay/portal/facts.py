@@ -15,7 +15,7 @@ SITUATIONS = {
     Situation.FAILED: "No usable prediction: time limit, crash, missing or unusable file",
 }
 RELEASES = {
-    "verdict_only": "a verdict only, until the organizers publish",
+    "verdict_only": "a verdict only; scores are never shown",
     "aggregate": "averages over the hidden cases",
     "per_case": "averages and every case's values",
     "ladder": "your best score, updated only when clearly better (the ladder)",
