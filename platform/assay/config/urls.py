@@ -5,10 +5,12 @@ from django.urls import include, path
 
 from assay.api.v1.router import api
 from assay.config.health import healthz, readyz
+from assay.config.metrics import metrics
 
 urlpatterns = [
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics),
     path("api/v1/", api.urls),
     path("admin/", admin.site.urls),
     path("", include("assay.organizers.urls")),
