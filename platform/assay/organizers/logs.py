@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from assay.runs.selectors import case_progress
 from assay.submissions.models import Submission
 from assay.testsets.storage import has_file, open_file
+from containers.log_text import readable
 
 TAIL_BYTES = 64 * 2**10
 MOST_LOGS = 200
@@ -33,9 +34,4 @@ def _tail(key: str) -> str:
     with open_file(key) as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - TAIL_BYTES))
-        return visible(file.read())
-
-
-def visible(raw: bytes) -> str:
-    """Untrusted bytes as text: whatever is not printable (escape sequences, NUL, broken UTF-8) becomes a mark."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in raw.decode(errors="replace"))
+        return readable(file.read())
