@@ -32,14 +32,13 @@ def measure(*, now: datetime) -> Iterator[Measurement]:
     oldest = Submission.objects.exclude(status__in=FINAL).aggregate(at=Min("status_changed_at"))["at"]
     seconds = (now - oldest).total_seconds() if oldest else 0.0
     yield _gauge("assay_submission_oldest_seconds", "Longest time in one unfinished status", seconds)
-    for row in (
-        CaseRun.objects.filter(status="queued").values("pool").annotate(count=Count("pk"), since=Min("queued_at"))
-    ):
-        yield _gauge("assay_case_runs_queued", "Case runs waiting for a node", row["count"], pool=row["pool"])
-        waited = (now - row["since"]).total_seconds() if row["since"] else 0.0
-        yield _gauge("assay_case_run_oldest_wait_seconds", "Longest wait for a node", waited, pool=row["pool"])
-    for row in CaseRun.objects.filter(status="running").values("pool").annotate(count=Count("pk")):
-        yield _gauge("assay_case_runs_running", "Case runs on nodes", row["count"], pool=row["pool"])
+    queued = CaseRun.objects.filter(status="queued").values("pool").annotate(count=Count("pk"), since=Min("queued_at"))
+    for line in queued:
+        yield _gauge("assay_case_runs_queued", "Case runs waiting for a node", line["count"], pool=line["pool"])
+        waited = (now - line["since"]).total_seconds() if line["since"] else 0.0
+        yield _gauge("assay_case_run_oldest_wait_seconds", "Longest wait for a node", waited, pool=line["pool"])
+    for place in CaseRun.objects.filter(status="running").values("pool").annotate(count=Count("pk")):
+        yield _gauge("assay_case_runs_running", "Case runs on nodes", place["count"], pool=place["pool"])
     nodes = list(Node.objects.exclude(status=Node.Status.REMOVED))
     live = live_nodes(nodes, now=now)
     for pool in sorted({node.pool for node in nodes}):
