@@ -108,6 +108,32 @@ def test_submit_and_wait_fails_with_the_verdict_when_the_submission_does(assay, 
     assert words in result.output
 
 
+@pytest.mark.parametrize(
+    "trouble", [httpx.Response(503), httpx.ConnectError("connection refused")], ids=["busy", "gone"]
+)
+def test_waiting_survives_a_server_that_is_away_for_a_while(assay, server, monkeypatch, trouble):
+    server.will_answer("GET", "submissions/s-1", at("done", 8))
+    handle, troubles = server.handle, [trouble] * 12
+
+    def sometimes(request):
+        if not troubles:
+            return handle(request)
+        if isinstance(trouble, Exception):
+            raise troubles.pop()
+        return troubles.pop()
+
+    monkeypatch.setattr(server, "handle", sometimes)
+    result = assay(*SIGN_IN, "status", "s-1", "--wait")
+    assert result.exit_code == 0, result.output
+    assert "done" in result.output
+
+
+def test_waiting_ends_when_the_submission_may_not_be_seen(assay, server):
+    result = assay(*SIGN_IN, "status", "s-1", "--wait")
+    assert result.exit_code == 1
+    assert "does not exist" in result.output
+
+
 def test_programs_get_progress_as_json_lines(assay, server, archive):
     server.will_answer("GET", PHASE_PATH, PHASE)
     server.will_answer("POST", f"{PHASE_PATH}/submissions", SUBMISSION, status=201)

@@ -27,6 +27,11 @@ class RefusedError(ClientError):
         self.status = status
         self.code = code
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may succeed later: the server is busy or being restarted."""
+        return self.status == 429 or self.status >= 500
+
 
 class UnreachableError(ClientError):
     """No answer came: network, address or server. Trying again may help."""

@@ -13,7 +13,6 @@ API = "/api/v1"
 TIMEOUT = httpx.Timeout(60, connect=10)
 RETRY_SECONDS = (0.5, 1, 2, 4)
 """Pauses between attempts of a request that changes nothing."""
-BUSY = frozenset({429, 502, 503, 504})
 
 
 class Connection:
@@ -45,7 +44,7 @@ class Connection:
             except UnreachableError:
                 time.sleep(pause)
             except RefusedError as refusal:
-                if refusal.status not in BUSY:
+                if not refusal.may_pass:
                     raise
                 time.sleep(pause)
         return _json(self._send("GET", path, params=parameters))

@@ -79,8 +79,8 @@ def upload_file(*, connection: Connection, file: LocalFile, purpose: str, on_pro
 
 
 def _may_pass(refusal: RefusedError) -> bool:
-    """Whether asking again can help: another sender moved the offset, or the server is busy."""
-    return refusal.status in (409, 423, 429, 460) or refusal.status >= 500
+    """Whether asking again can help: another sender moved the offset, a piece was damaged, or the server is busy."""
+    return refusal.may_pass or refusal.status in (409, 423, 460)
 
 
 def _unfinished_upload(*, connection: Connection, file: LocalFile, purpose: str) -> str | None:

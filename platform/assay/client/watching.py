@@ -10,7 +10,7 @@ from typing import Any, Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
-from assay.client.errors import UnreachableError
+from assay.client.errors import RefusedError, UnreachableError
 from assay.client.http import Connection
 from assay.client.records import Submission
 
@@ -157,7 +157,9 @@ def wait_until_finished(*, connection: Connection, submission_id: str, reporter:
     while True:
         try:
             submission = Submission.from_json(connection.get(f"submissions/{submission_id}"))
-        except UnreachableError as lost:
+        except (UnreachableError, RefusedError) as lost:
+            if isinstance(lost, RefusedError) and not lost.may_pass:
+                raise
             reporter.note(f"{lost.message}; trying again")
             time.sleep(LOST_SECONDS)
             continue
