@@ -126,8 +126,12 @@ def put_files(*, case: Case, folder: Path) -> None:
 
 
 @pytest.fixture
-def stage(scene, tmp_path) -> Stage:
-    """Olga's phase with two real cases and a node of the default pool."""
+def stage(scene, tmp_path, settings) -> Stage:
+    """Olga's phase with two real cases and a node of the default pool.
+
+    Heartbeats come from threads, which do not see this test's transaction: on a slow machine one would find no lease.
+    """
+    settings.HEARTBEAT_SECONDS, settings.LEASE_SECONDS = 3600, 7200
     now = timezone.now()
     scene.phase.opens_at, scene.phase.closes_at = now - timedelta(days=1), now + timedelta(days=1)
     scene.phase.save()
