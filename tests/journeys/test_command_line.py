@@ -1,0 +1,124 @@
+"""The whole path on the command line, to a third party's board: push, submit, receipt, and an evaluation on data that stays away."""
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+import installation
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("installation")]
+ASSAY = Path(sys.executable).with_name("assay")
+PHASE = "copycat/main"
+
+
+class Person:
+    """Somebody with a home folder and the `assay` command."""
+
+    def __init__(self, *, name: str, url: str, home: Path) -> None:
+        self.url = url
+        self.environment = os.environ | {"XDG_CONFIG_HOME": str(home / name), "XDG_CACHE_HOME": str(home / name)}
+        self.environment |= {"ASSAY_PASSWORD": "correct horse battery"}
+        self.run("signup", url, "--username", name, "--email", f"{name}@example.org")
+
+    def run(self, *words: str | Path) -> str:
+        done = subprocess.run(
+            [ASSAY, *words], env=self.environment, capture_output=True, encoding="utf-8", timeout=300, check=False
+        )
+        assert done.returncode == 0, f"assay {' '.join(map(str, words))}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def say(self, *words: str | Path, answer: str) -> str:
+        """Run a command that asks a person: it gets a terminal, and the answer is typed there."""
+        leader, terminal = pty.openpty()
+        os.write(leader, answer.encode())
+        try:
+            command = subprocess.run(
+                [ASSAY, *words],
+                env=self.environment,
+                stdin=terminal,
+                stdout=terminal,
+                stderr=terminal,
+                timeout=300,
+                check=False,
+            )
+            os.set_blocking(leader, False)
+            shown = os.read(leader, 1 << 16).decode(errors="replace")
+        finally:
+            os.close(leader)
+            os.close(terminal)
+        assert command.returncode == 0, shown
+        return shown
+
+    def token(self) -> str:
+        (found,) = Path(self.environment["XDG_CONFIG_HOME"]).rglob("*.json")
+        text = json.dumps(json.loads(found.read_text("utf-8")))
+        return next(word for word in text.replace('"', " ").split() if word.startswith("assay_"))
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc here: the journey's image is compiled")
+    folder = tmp_path_factory.mktemp("installation")
+    folder.chmod(0o711)
+    with installation.running_installation(folder=folder) as url:
+        yield url
+
+
+def test_from_a_challenge_file_to_the_board_of_a_site_whose_data_stayed_there(address, tmp_path):
+    olga = Person(name="olga", url=address, home=tmp_path)
+    challenge_file = tmp_path / "challenge.yaml"
+    challenge_file.write_text(installation.CHALLENGE)
+    olga.run("challenge", "push", challenge_file)
+    hidden = installation.write_testset(tmp_path / "hidden")
+    olga.run("testset", "push", hidden, "--challenge", "copycat", "--name", "hidden", "--phase", "main")
+    olga.run("challenge", "publish", "copycat")
+
+    pia = Person(name="pia", url=address, home=tmp_path)
+    pia.run("join", "copycat")
+    image = installation.copying_image(tmp_path)
+    pia.run("submit", image, "--phase", PHASE, "--name", "Copier", "--wait", "--progress", "none")
+    assert "Copier" in pia.run("leaderboard", "--phase", PHASE)
+    board = httpx.get(f"{address}/api/v1/challenges/copycat/phases/main/leaderboard").json()
+    assert board["entries"][0]["metrics"]["dice"]["mean"] == 1.0
+
+    receipt = tmp_path / "receipt.json"
+    pia.run("receipt", board["entries"][0]["submission_id"], "--output", receipt)
+    pia.run("verify", receipt)
+    receipt.write_text(receipt.read_text("utf-8").replace("copycat", "copydog"))
+    forged = subprocess.run([ASSAY, "verify", receipt], env=pia.environment, capture_output=True, check=False)
+    assert forged.returncode != 0
+
+    enrolment = httpx.post(
+        f"{address}/api/v1/challenges/copycat/phases/main/sites",
+        json={"name": "st-mary", "title": "St Mary's Hospital"},
+        headers={"Authorization": f"Bearer {olga.token()}"},
+    )
+    assert enrolment.status_code == 201, enrolment.text
+    at_home = installation.write_testset(tmp_path / "st-mary", cases=6)
+    words = [
+        "site",
+        "run",
+        at_home,
+        "--url",
+        address,
+        "--token",
+        enrolment.json()["token"],
+        "--folder",
+        tmp_path / "agent",
+    ]
+    shown = olga.say(*words, answer="release\n")
+    assert "dice" in shown.lower()
+    sites = httpx.get(
+        f"{address}/api/v1/challenges/copycat/phases/main/sites/board",
+        headers={"Authorization": f"Bearer {olga.token()}"},
+    ).json()
+    assert len(sites["entries"]) == 1, sites
+    assert "case0" not in json.dumps(sites)
