@@ -155,3 +155,16 @@ def test_volumes_of_a_case_leave_for_organizers_only(client, cast, files):
     assert answers == {"olga": 200, "pia": 403, "otto": 404}
     client.force_login(cast.olga)
     assert client.get(url.replace("segmentation", "..%2Fkeys")).status_code == 404
+
+
+def test_rejudging_says_what_waits_and_never_activates_nothing(as_olga, cast):
+    url = reverse("organizers:rejudge", args=[cast.challenge.slug, cast.phase.slug])
+    assert "Nothing waits to be activated" in as_olga.get(url).content.decode()
+    page = as_olga.post(url, {"action": "activate"}, follow=True).content.decode()
+    assert "nothing complete to activate" in page
+
+
+def test_only_organizers_may_rejudge(client, cast):
+    client.force_login(cast.pia)
+    url = reverse("organizers:rejudge", args=[cast.challenge.slug, cast.phase.slug])
+    assert (client.get(url).status_code, client.post(url, {"action": "start"}).status_code) == (403, 403)

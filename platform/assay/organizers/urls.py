@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from assay.organizers import cases, operations, views
+from assay.organizers import cases, operations, rejudging, views
 
 app_name = "organizers"
 urlpatterns = [
@@ -12,6 +12,7 @@ urlpatterns = [
     path("c/<slug:slug>/manage/publish/", views.publish_challenge, name="publish-challenge"),
     path("c/<slug:slug>/manage/document/", views.document, name="document"),
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/", views.phase_action, name="phase-action"),
+    path("c/<slug:slug>/manage/p/<slug:phase_slug>/rejudge/", rejudging.rejudge, name="rejudge"),
     path("c/<slug:slug>/manage/testsets/", views.testsets, name="testsets"),
     path("c/<slug:slug>/manage/submissions/", views.submissions, name="submissions"),
     path("c/<slug:slug>/manage/submissions/<uuid:submission_id>/", views.submission, name="submission"),
