@@ -60,7 +60,8 @@ def images(tmp_path_factory, shell_layer, docker_engine):
     """The same hostile image twice: as uploaded and loaded by a careless platform, and through intake."""
     folder_of_archives = tmp_path_factory.mktemp("nasty")
     program = tar_of(
-        folder("app"), folder("scratch"), entry("app/run.sh", PROGRAM), device("node", major=10, minor=237)
+        *(folder("app"), folder("scratch"), entry("app/run.sh", PROGRAM), device("node", major=10, minor=237)),
+        entry(uuid.uuid4().hex),  # an identity of its own: a test process beside this one removes its images, not ours
     )
     layers = (shell_layer, program)
     archive = docker_save(folder_of_archives / "a.tar", *layers, config=config_of(*layers, settings=NASTY))
