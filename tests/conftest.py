@@ -4,6 +4,7 @@
 a task to run calls it.
 """
 
+import locale
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -42,6 +43,13 @@ def django_db_modify_db_settings(postgres, django_db_modify_db_settings_parallel
 @pytest.fixture(autouse=True, scope="session")
 def _doorbells_ring_in_memory() -> None:
     celery_app.conf.update(broker_url="memory://", task_always_eager=False)
+
+
+@pytest.fixture(autouse=True)
+def _locale_stays() -> Iterator[None]:
+    """A native library that changes the locale of the process would fail other tests, in an order nobody can repeat."""
+    yield
+    assert locale.getencoding().upper() == "UTF-8", "this test left the process in another locale"
 
 
 @pytest.fixture(autouse=True)

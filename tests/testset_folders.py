@@ -2,7 +2,10 @@
 
 import base64
 import io
+import locale
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +65,18 @@ def write_dicom_series(picture: sitk.Image, folder: Path) -> None:
         for tag, value in tags.items():
             slice_.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{z}.dcm"))
-        writer.Execute(slice_)
+        with kept_locale():
+            writer.Execute(slice_)
+
+
+@contextmanager
+def kept_locale() -> Iterator[None]:
+    """GDCM's writer (never its reader) leaves the whole process in the C locale, where Python reads files as ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def good_folder(folder: Path, *, case_ids: tuple[str, ...] = ("A01", "B01")) -> Path:
