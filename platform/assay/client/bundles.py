@@ -1,6 +1,10 @@
-"""A test-set folder as one tar: the same folder always gives the same bytes, so a killed upload can go on."""
+"""What organizers keep in folders: a challenge with its pages as one text, a test set as one tar.
+
+The same test-set folder always gives the same bytes, so a killed upload can go on.
+"""
 
 import csv
+import json
 import tarfile
 from pathlib import Path
 
@@ -8,6 +12,33 @@ from assay.client.errors import ClientError
 
 MANIFEST = "manifest.csv"
 FILE_COLUMNS = ("input:", "reference")
+CHALLENGE = "challenge.yaml"
+PAGES = ("description", "rules")
+
+
+def bundle_source(folder: Path) -> str:
+    """The challenge file with the pages beside it (`pages/rules.md`, …) as keys at its end, so its line numbers stay."""
+    file = folder / CHALLENGE
+    if not file.is_file():
+        raise ClientError(
+            f"{folder} has no {CHALLENGE}",
+            expected="the folder of a bundle",
+            what_to_do="`assay challenge new` makes one",
+        )
+    source = file.read_text("utf-8").rstrip() + "\n"
+    for key in PAGES:
+        page = folder / "pages" / f"{key}.md"
+        if not page.is_file():
+            continue
+        if any(line.startswith(f"{key}:") for line in source.splitlines()):
+            raise ClientError(
+                f"{key} is written twice",
+                found=f"a key in {CHALLENGE} and {page}",
+                expected="one of the two",
+                what_to_do=f"delete {page}, or the key",
+            )
+        source += f"{key}: {json.dumps(page.read_text('utf-8'), ensure_ascii=False)}\n"  # JSON is YAML
+    return source
 
 
 def check_folder(*, folder: Path) -> list[str]:

@@ -2,11 +2,12 @@
 
 import json
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from assay.client.bundles import pack_folder
+from assay.client.bundles import bundle_source, pack_folder
 from assay.client.participating import json_option, phase_option
 from assay.client.session import Session, pass_session, phase_path
 from assay.client.uploads import describe_file, upload_file
@@ -18,14 +19,32 @@ def challenge() -> None:
     """Push, publish and list challenges."""
 
 
+@challenge.command("new")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--from", "protocol_name", required=True, help="One of `assay protocol list`, or a protocol file.")
+@click.option("--slug", default="", help="The challenge's name in addresses; the folder's when not given.")
+@click.option("--title", default="", help="The protocol's when not given.")
+def new_challenge(folder: Path, protocol_name: str, slug: str, title: str) -> None:
+    """Write an organizer's bundle into FOLDER: challenge file, pages, starter kit."""
+    from assay.client import scaffolding  # the evaluator, which no other command here needs
+
+    today = datetime.now(tz=UTC).date()
+    bundle = scaffolding.plan_bundle(protocol_name, slug=slug or folder.resolve().name, title=title, today=today)
+    for path in scaffolding.write_bundle(bundle, folder=folder):
+        click.echo(f"  {path}")
+    click.echo(
+        f"Read {folder / 'README.md'} first. `assay challenge push {folder} --dry-run` checks the challenge file."
+    )
+
+
 @challenge.command("push")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--slug", default="", help="Which challenge; the one FILE names when not given.")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--slug", default="", help="Which challenge; the one the file names when not given.")
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 @pass_session
-def push_challenge(session: Session, file: Path, slug: str, dry_run: bool) -> None:
-    """Create or update the challenge that FILE describes."""
-    source = file.read_text()
+def push_challenge(session: Session, path: Path, slug: str, dry_run: bool) -> None:
+    """Create or update the challenge that PATH describes: a challenge file, or the folder of a bundle."""
+    source = bundle_source(path) if path.is_dir() else path.read_text("utf-8")
     with session.connect() as connection:
         answer = connection.put(f"challenges/{slug or slug_in(source)}", {"source": source, "dry_run": dry_run})
     for change in answer["changes"]:

@@ -1,0 +1,144 @@
+"""Made-up data in a protocol's own form, for a starter kit: blocks of known structures in noise, or a few questions with answers."""
+
+import csv
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluator.protocol import InputSpec, LabelSpec, OutputKind, Protocol
+from evaluator.volumes.canonical import write_canonical_channels
+from evaluator.volumes.geometry import Grid
+
+EXAMPLE_CASE = "example"
+ROWS = 4
+BLOCK = 5
+DEPTH = 8
+SPACING_MM = (1.5, 1.5, 2.0)
+OPTIONS = {"A": "the first", "B": "the second", "C": "the third", "D": "the fourth"}
+_MET = {"uint8": "MET_UCHAR", "int16": "MET_SHORT", "uint16": "MET_USHORT"}
+
+Array = npt.NDArray[Any]
+
+
+def write_example(protocol: Protocol, *, folder: Path) -> None:
+    """`inputs/` and `references/`, with the names a container finds and has to write."""
+    if protocol.output.kind is OutputKind.TABLE:
+        _write_tables(protocol, folder=folder)
+    else:
+        _write_volumes(protocol, folder=folder)
+
+
+def _write_volumes(protocol: Protocol, *, folder: Path) -> None:
+    classes = reference_classes(protocol)
+    random = np.random.default_rng(1)
+    for spec in protocol.inputs:
+        path = folder / "inputs" / spec.file.replace("{case}", EXAMPLE_CASE)
+        if path.name.endswith((".nii.gz", ".mha")):
+            image = 100 + 10 * classes + random.normal(0, 3, classes.shape)
+            write_volume([image.astype(np.int16)], path=path)
+        else:
+            write_rows(path, ["case"], [[EXAMPLE_CASE]])
+    files = protocol.output_files(EXAMPLE_CASE)
+    masks = {label.name: _mask(protocol, label, classes) for label in protocol.labels}
+    if protocol.output.kind is OutputKind.MASK_PER_STRUCTURE:
+        for name, mask in masks.items():
+            write_volume([mask], path=folder / "references" / files[name])
+        return
+    channels = [masks[label.name] for label in sorted(protocol.labels, key=lambda label: label.channel or 0)]
+    is_map = protocol.output.kind is OutputKind.LABEL_MAP
+    write_volume([classes] if is_map else channels, path=folder / "references" / files[protocol.output.name])
+
+
+def reference_classes(protocol: Protocol) -> Array:
+    """Every voxel value (or, for masks, the number of every structure) in a block of its own."""
+    values = sorted({value for label in protocol.labels for value in label.values})
+    if protocol.output.kind is not OutputKind.LABEL_MAP:
+        values = list(range(1, len(protocol.labels) + 1))
+    side = max(3, math.ceil(math.sqrt(len(values))))
+    classes = np.zeros((BLOCK * side + 2, BLOCK * side + 2, DEPTH), np.uint16 if max(values) > 255 else np.uint8)
+    for number, value in enumerate(values):
+        x, y = 2 + BLOCK * (number % side), 2 + BLOCK * (number // side)
+        classes[x : x + BLOCK - 1, y : y + BLOCK - 1, 2 : DEPTH - 2] = value
+    return classes
+
+
+def _mask(protocol: Protocol, label: LabelSpec, classes: Array) -> Array:
+    number = [each.name for each in protocol.labels].index(label.name) + 1
+    return np.asarray(classes == number, np.uint8)
+
+
+def write_volume(channels: Sequence[Array], *, path: Path) -> None:
+    """A NIfTI or MetaImage file, by the ending of its name; several channels make it four-dimensional."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = channels[0].shape
+    with path.open("wb") as target:
+        if path.name.endswith(".mha"):
+            target.write(_metaimage_header(shape, count=len(channels), stored=channels[0].dtype))
+            target.writelines(channel.tobytes(order="F") for channel in channels)
+            return
+        x, y, z = SPACING_MM
+        affine = ((x, 0.0, 0.0, 0.0), (0.0, y, 0.0, 0.0), (0.0, 0.0, z, 0.0), (0.0, 0.0, 0.0, 1.0))
+        grid = Grid(shape=shape, spacing_mm=SPACING_MM, affine=affine)
+        write_canonical_channels(channels, grid=grid, count=len(channels), target=target)
+
+
+def _metaimage_header(shape: Sequence[int], *, count: int, stored: np.dtype[Any]) -> bytes:
+    lengths, spacing = [*shape, count], [*SPACING_MM, 1.0]
+    axes = 4 if count > 1 else 3
+    fields = {
+        "ObjectType": "Image",
+        "NDims": str(axes),
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "False",
+        "CompressedData": "False",
+        "DimSize": " ".join(str(length) for length in lengths[:axes]),
+        "ElementSpacing": " ".join(f"{step:g}" for step in spacing[:axes]),
+        "ElementType": _MET[stored.name],
+        "ElementDataFile": "LOCAL",
+    }
+    return "".join(f"{key} = {value}\n" for key, value in fields.items()).encode()
+
+
+def _write_tables(protocol: Protocol, *, folder: Path) -> None:
+    cases = [f"{EXAMPLE_CASE}{number}" for number in range(1, ROWS + 1)]
+    for spec in protocol.inputs:
+        _write_table_input(spec, cases=cases, folder=folder / "inputs")
+    names = [label.name for label in protocol.labels]
+    metrics = {spec.metric.name for spec in protocol.metrics}
+    is_choice = "choice_accuracy" in metrics
+    header = ["case", *names, *(OPTIONS if is_choice else ())]
+    rows = []
+    for number, case in enumerate(cases):
+        truth = list(OPTIONS)[number % 2] if is_choice else str(40 + number) if "mape" in metrics else str(number % 2)
+        rows.append([case, *(truth for _ in names), *(OPTIONS.values() if is_choice else ())])
+    write_rows(folder / "references" / "reference.csv", header, rows)
+
+
+def _write_table_input(spec: InputSpec, *, cases: Sequence[str], folder: Path) -> None:
+    if "{case}" in spec.file:
+        for case in cases:
+            block = np.full((6, 6, 6), 100, np.int16)
+            write_volume([block], path=folder / spec.file.replace("{case}", case))
+        return
+    path = folder / spec.file
+    if path.suffix == ".zip":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(path, "w") as archive:
+            for case in cases:
+                archive.writestr(zipfile.ZipInfo(f"{case}.pgm"), b"P5 4 4 255\n" + bytes(16))
+        return
+    question = {"question": "⟨Which one is it?⟩", **OPTIONS}
+    write_rows(path, ["case", *question], [[case, *question.values()] for case in cases])
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]] | Sequence[Mapping[str, str]]) -> None:
+    """A table separated as its name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as target:
+        writer = csv.writer(target, delimiter="\t" if path.suffix == ".tsv" else ",", lineterminator="\n")
+        writer.writerows([header, *rows])
