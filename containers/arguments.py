@@ -7,6 +7,8 @@ a diff.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Any
 
 from containers.engine import ImageFacts
@@ -31,6 +33,8 @@ WRITABLE_PLACES = (
     "NUMBA_CACHE_DIR",
     "TRITON_CACHE_DIR",
 )
+KERNEL_PLACES = ("/dev", "/proc", "/sys")
+"""Made by the runtime, never mounted on: it masks the kernel's files with the /dev/null it finds (CVE-2025-31133)."""
 TMP = "/tmp"  # noqa: S108 - the path inside the container, a tmpfs of its own
 
 
@@ -42,6 +46,8 @@ class Mount:
     source: str
     target: str
     is_read_only: bool = False
+    is_filled_by_image: bool = False
+    """A volume starts with what the image has at its target, instead of empty."""
 
     def to_json(self) -> dict[str, Any]:
         """As the engine's API wants it."""
@@ -53,7 +59,15 @@ class Mount:
         }
         if self.kind == "bind":
             document["BindOptions"] = {"Propagation": "rprivate"}
+        if self.kind == "volume":
+            document["VolumeOptions"] = {"NoCopy": not self.is_filled_by_image}
         return document
+
+
+def is_kernel_place(path: str) -> bool:
+    """Whether a mount at `path` would cover something the runtime makes for itself."""
+    folder = PurePosixPath(normpath("/" + path.lstrip("/")))
+    return any(folder.is_relative_to(place) for place in KERNEL_PLACES)
 
 
 def user_of(profile: str) -> str:

@@ -3,7 +3,9 @@
 `examine` asks the machine (`observe`) and judges the answers (`judge_*`): pure functions of plain values, so every machine
 can be tested on this one. FAIL means that the sandbox does not hold or nothing runs; CAUTION that something is weaker than
 it should be; the finding says how strong what is left is. Advisories are judged by what the installed package says it fixes:
-Debian and Ubuntu carry fixes back without changing the version that runc reports.
+Debian and Ubuntu carry fixes back without changing the version that runc reports. An open hole passes only when the run
+profile takes away what its attack needs: `Advisory.out_of_reach` says what that is, and a test named in the room's README holds
+the profile to it.
 """
 
 import ctypes
@@ -13,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -54,12 +56,16 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Advisory:
-    """A published hole, the first version without it, and how bad it is for us where it is open."""
+    """A published hole, the first versions without it, and what it means for us where it is open.
+
+    `out_of_reach` is why a submission cannot use it under the run profile; empty where it can.
+    """
 
     name: str
     fixed_in: tuple[tuple[int, ...], ...]
     level: Level
     consequence: str
+    out_of_reach: str = ""
 
 
 RUNC_ADVISORIES = (
@@ -72,16 +78,34 @@ RUNC_ADVISORIES = (
     Advisory(
         name="CVE-2025-31133",
         fixed_in=((1, 2, 8), (1, 3, 3)),
-        level=Level.CAUTION,
-        consequence="masked paths can be bypassed where an attacker chooses the mounts of a container; here nobody does",
+        level=Level.FAIL,
+        consequence="a /dev/null of the attacker's making opens the kernel's masked files",
+        out_of_reach="/dev is always made by the runtime: nothing is ever mounted on it",
+    ),
+    Advisory(
+        name="CVE-2025-52565",
+        fixed_in=((1, 2, 8), (1, 3, 3)),
+        level=Level.FAIL,
+        consequence="the mount of /dev/console can be redirected while a container with a terminal starts",
+        out_of_reach="no container has a terminal",
     ),
     Advisory(
         name="CVE-2025-52881",
         fixed_in=((1, 2, 8), (1, 3, 3)),
+        level=Level.FAIL,
+        consequence="the runtime's writes to /proc can be redirected by whoever runs in a container that is being set up",
+        out_of_reach="a container is set up once, shares no mount with a running submission, and nothing is executed in it",
+    ),
+    Advisory(
+        name="CVE-2026-41579",
+        fixed_in=((1, 3, 6), (1, 4, 3)),
         level=Level.CAUTION,
-        consequence="writes to /proc can be redirected where an attacker chooses the mounts of a container; here nobody does",
+        consequence="an image whose /dev is a link makes the runtime delete and create a few names on the host",
+        out_of_reach="intake refuses such images, and Docker covers /dev before the runtime looks",
     ),
 )
+ASSUMED = "this holds while the engine runs nothing but Assay's containers and builds nobody else's Dockerfiles"
+"""What would put the holes that are out of a submission's reach into somebody's."""
 TOOLKIT_ADVISORIES = (
     Advisory(
         name="CVE-2025-23266",
@@ -115,13 +139,20 @@ class HostFacts:
     free_bytes: Mapping[str, int] = field(default_factory=dict)
     """Free space by what it is needed for."""
     engine_clock_ahead_seconds: float = 0.0
+    server_clock_ahead_seconds: float | None = None
+    """`None` where no server was asked."""
     is_clock_synchronised: bool = True
+    is_server: bool = False
+    """Serves the portal too: its time of day closes phases and dates receipts."""
     has_swap: bool = False
 
 
-def examine(*, scratch: Path | None = None) -> list[Finding]:
+def examine(
+    *, scratch: Path | None = None, is_server: bool = False, server_clock_ahead_seconds: float | None = None
+) -> list[Finding]:
     """Check this machine. `scratch` is the folder a node would work in."""
-    return judge(observe(scratch=scratch or Path(tempfile.gettempdir())))
+    facts = observe(scratch=scratch or Path(tempfile.gettempdir()))
+    return judge(replace(facts, is_server=is_server, server_clock_ahead_seconds=server_clock_ahead_seconds))
 
 
 def judge(facts: HostFacts) -> list[Finding]:
@@ -228,8 +259,13 @@ def _judge_advisories(*, title: str, version: str, advisories: Iterable[Advisory
     unfixed = [advisory for advisory in advisories if not is_fixed(advisory, version=version, changelog=changelog)]
     if not unfixed:
         return Finding(level=Level.PASS, title=title, detail=f"{version} has the fixes we know to ask for")
-    level = Level.FAIL if any(advisory.level is Level.FAIL for advisory in unfixed) else Level.CAUTION
-    holes = "; ".join(f"{advisory.name}: {advisory.consequence}" for advisory in unfixed)
+    if all(advisory.out_of_reach for advisory in unfixed):
+        why = "; ".join(f"{advisory.name}: {advisory.out_of_reach}" for advisory in unfixed)
+        detail = f"{version} lacks fixes for holes that no submission can reach. {why}; {ASSUMED}"
+        return Finding(level=Level.PASS, title=title, detail=detail)
+    open_holes = [advisory for advisory in unfixed if not advisory.out_of_reach]
+    level = Level.FAIL if any(advisory.level is Level.FAIL for advisory in open_holes) else Level.CAUTION
+    holes = "; ".join(f"{advisory.name}: {advisory.consequence}" for advisory in open_holes)
     return Finding(level=level, title=title, detail=f"{version} lacks fixes. {holes}", fix=fix)
 
 
@@ -276,14 +312,31 @@ def judge_disk(facts: HostFacts) -> Finding:
 
 
 def judge_clock(facts: HostFacts) -> Finding:
-    """Deadlines go by the engine's clock, receipts by this machine's."""
+    """Clocks that decide something have to agree; the time of day decides something on a server only.
+
+    A run is timed by two timestamps of the engine and killed by a clock that only counts; a lease is the database's. What the
+    time of day itself decides (when a phase closes, what a receipt is dated) is decided by the machine that serves the portal.
+    """
+    title, install = "clock", "sudo apt-get install chrony"
     if abs(facts.engine_clock_ahead_seconds) > CLOCK_SKEW_SECONDS:
         detail = f"the engine's clock is {facts.engine_clock_ahead_seconds:+.1f} s off this machine's"
-        return Finding(level=Level.FAIL, title="clock", detail=detail, fix="sudo apt-get install chrony, on both")
-    if not facts.is_clock_synchronised:
-        detail = "agrees with the engine's; nothing keeps it right, so times in receipts may drift"
-        return Finding(level=Level.CAUTION, title="clock", detail=detail, fix="sudo apt-get install chrony")
-    return Finding(level=Level.PASS, title="clock", detail="synchronised, and agrees with the engine's")
+        return Finding(level=Level.FAIL, title=title, detail=detail, fix=f"{install}, on both")
+    if abs(facts.server_clock_ahead_seconds or 0.0) > CLOCK_SKEW_SECONDS:
+        detail = (
+            f"the server's clock is {facts.server_clock_ahead_seconds:+.1f} s off this machine's: one of them is wrong"
+        )
+        return Finding(level=Level.CAUTION, title=title, detail=detail, fix=f"{install}, on both")
+    asked = "the engine's" if facts.server_clock_ahead_seconds is None else "the engine's and the server's"
+    if facts.is_clock_synchronised:
+        return Finding(level=Level.PASS, title=title, detail=f"synchronised, and agrees with {asked}")
+    if facts.is_server:
+        detail = "phases close and receipts are dated by this clock, and no time service keeps it right"
+        return Finding(level=Level.CAUTION, title=title, detail=detail, fix=install)
+    detail = (
+        f"agrees with {asked}; no time service runs, and nothing a node does depends on the time of day: runs are timed by the "
+        "engine, leases by the database. A machine that serves the portal needs one (assay doctor --server)"
+    )
+    return Finding(level=Level.PASS, title=title, detail=detail)
 
 
 def version_of(text: str) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from containers.arguments import LEGACY, OPEN_FILES, Mount, capacity_bytes, container_body, user_of
+from containers.arguments import LEGACY, OPEN_FILES, Mount, capacity_bytes, container_body, is_kernel_place, user_of
 from containers.cgroups import Cgroup, cgroup_of_process, parent_cgroup, remove_parent_cgroup
 from containers.collect import collect_outputs, names_found
 from containers.engine import ContainerState, Engine, EngineFacts, ImageFacts
@@ -71,6 +71,7 @@ IMAGE_PROBLEMS = {
     "failed to copy files": Reason.WORKING_DIR_TOO_LARGE,
     "not a directory": Reason.MOUNT_POINT_BLOCKED,
     "is not directory": Reason.MOUNT_POINT_BLOCKED,
+    "reopening /dev/null inside container": Reason.MOUNT_POINT_BLOCKED,  # a mount point that is a link to /dev
 }
 """What the engine says when the image, not the engine, is why a container cannot be created or started."""
 
@@ -187,6 +188,9 @@ class _Sandbox:
 
     def run(self, *, collected: Path) -> RunResult:
         """Hold what the run needs, run, then judge what is left."""
+        if any(is_kernel_place(mount.target) for mount in self._mounts()):
+            verdict, reason = judge(Ending(image_problem=Reason.MOUNT_POINT_BLOCKED))
+            return RunResult(verdict=verdict, reason=reason)
         with contextlib.ExitStack() as held:
             keeper_id = held.enter_context(self._volumes())
             parent = held.enter_context(self._parent_cgroup())
@@ -284,7 +288,8 @@ class _Sandbox:
         else:
             mounts.append(Mount(kind="bind", source=str(space.output_dir), target=spec.output_mount))
         if self.working_dir:
-            mounts.append(Mount(kind="volume", source=spec.name + WORK_SUFFIX, target=self.working_dir))
+            volume = spec.name + WORK_SUFFIX
+            mounts.append(Mount(kind="volume", source=volume, target=self.working_dir, is_filled_by_image=True))
         return tuple(mounts)
 
     def _fetch(self, keeper_id: str) -> bool:

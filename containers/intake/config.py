@@ -16,7 +16,7 @@ from containers.intake.limits import IntakeLimits
 from containers.intake.reasons import ImageInvalid, Reason
 
 RUN_USER = "65532:65532"
-FORBIDDEN_WORKING_DIRS = ("/proc", "/sys", "/dev")
+SYSTEM_FOLDERS = ("/proc", "/sys", "/dev")
 ENGINE_HOOK_PREFIXES = ("LD_", "NVIDIA_")
 """Read by the dynamic linker or the GPU toolkit of hooks that run outside the container, as root (CVE-2025-23266)."""
 SEARCH_PATH_VARIABLE = "LD_LIBRARY_PATH"
@@ -148,7 +148,7 @@ def _working_dir(settings: Document) -> str:
             f"WORKDIR is {str(value)[:200]!r}; expected an absolute path such as /workspace.",
         )
     path = "/" + value.strip("/")
-    for forbidden in FORBIDDEN_WORKING_DIRS:
+    for forbidden in SYSTEM_FOLDERS:
         if PurePosixPath(path).is_relative_to(forbidden):
             raise ImageInvalid(
                 Reason.UNSAFE_CONFIGURATION,
@@ -188,9 +188,7 @@ def _safe_environment(variables: list[tuple[str, str]]) -> tuple[list[str], list
         if name == SEARCH_PATH_VARIABLE:
             folders = [folder for folder in value.split(":") if _is_plain_folder(folder)]
             if folders != value.split(":"):
-                changes.append(
-                    f"ENV {name}: only absolute folders outside {', '.join(FORBIDDEN_WORKING_DIRS)} are kept"
-                )
+                changes.append(f"ENV {name}: only absolute folders outside {', '.join(SYSTEM_FOLDERS)} are kept")
             if folders:
                 kept.append(f"{name}={':'.join(folders)}")
         elif name.startswith(ENGINE_HOOK_PREFIXES):
@@ -202,7 +200,7 @@ def _safe_environment(variables: list[tuple[str, str]]) -> tuple[list[str], list
 
 def _is_plain_folder(folder: str) -> bool:
     path = PurePosixPath(folder)
-    forbidden = any(path.is_relative_to(root) for root in FORBIDDEN_WORKING_DIRS)
+    forbidden = any(path.is_relative_to(root) for root in SYSTEM_FOLDERS)
     return folder.startswith("/") and not folder.startswith("//") and ".." not in path.parts and not forbidden
 
 

@@ -9,7 +9,7 @@ import hashlib
 import os
 from pathlib import PurePosixPath
 
-from containers.intake.config import VettedConfig, vet_config
+from containers.intake.config import SYSTEM_FOLDERS, VettedConfig, vet_config
 from containers.intake.layers import Sightings, walk_layer
 from containers.intake.layout import ImageLayout, find_image, member_name, survey_archive
 from containers.intake.limits import Account, IntakeLimits
@@ -44,7 +44,7 @@ def inspect(
     sightings = Sightings(versions=dict(config.versions))
     for diff_id in config.diff_ids:
         sightings.cover(layers[diff_id])
-    _refuse_linked_working_dir(config, sightings)
+    _refuse_links(config, sightings)
     sha256, length = writer.finish()
     return _report(config=config, account=account, sightings=sightings, sha256=sha256, length=length)
 
@@ -118,16 +118,25 @@ def _check_diff_id(*, name: str, found: str, expected: str) -> None:
 
 def _watched_paths(working_dir: str) -> frozenset[bytes]:
     path = PurePosixPath(working_dir)
-    return frozenset(str(part).strip("/").encode() for part in (path, *path.parents) if str(part) != "/")
+    parts = (path, *path.parents, *map(PurePosixPath, SYSTEM_FOLDERS))
+    return frozenset(str(part).strip("/").encode() for part in parts if str(part) != "/")
 
 
-def _refuse_linked_working_dir(config: VettedConfig, sightings: Sightings) -> None:
-    """A link could lead to /proc/self/fd/N, which old engines enter before the container is closed (CVE-2024-21626)."""
-    if any(kind is not Kind.FOLDER for kind in sightings.watched.values()):
-        raise ImageInvalid(
-            Reason.UNSAFE_CONFIGURATION,
-            f"WORKDIR {config.working_dir[:200]!r} is a link, leads through one, or is no folder. Name a real folder in the Dockerfile.",
-        )
+def _refuse_links(config: VettedConfig, sightings: Sightings) -> None:
+    """A working directory that is a link could lead to /proc/self/fd/N, which old engines enter before the container is closed
+    (CVE-2024-21626); where /dev is one, old runtimes set up devices on the host (CVE-2026-41579).
+    """
+    for name, kind in sightings.watched.items():
+        if kind is Kind.FOLDER:
+            continue
+        if (path := f"/{name.decode(errors='replace')}") in SYSTEM_FOLDERS:
+            problem = f"{path} is a link or a file. Leave {', '.join(SYSTEM_FOLDERS)} as they are in your base image."
+        else:
+            problem = (
+                f"WORKDIR {config.working_dir[:200]!r} is a link, leads through one, or is no folder. "
+                "Name a real folder in the Dockerfile."
+            )
+        raise ImageInvalid(Reason.UNSAFE_CONFIGURATION, problem)
 
 
 def _report(*, config: VettedConfig, account: Account, sightings: Sightings, sha256: str, length: int) -> IntakeReport:

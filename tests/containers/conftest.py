@@ -125,7 +125,7 @@ def python_in_sandbox(spec_of, base_image, docker_engine, execute) -> Callable[.
     """Run a Python program in the base image, inside the sandbox, on the real engine."""
 
     def go(program: str, *, store: OutputStore | None = None, should_cancel=lambda: False, **changes) -> RunResult:
-        spec = spec_of(image_id=base_image, command=("python3", "-c", program), **changes)
+        spec = spec_of(**{"image_id": base_image, "command": ("python3", "-c", program), **changes})
         return execute(spec, docker_engine, store=store, should_cancel=should_cancel)
 
     return go

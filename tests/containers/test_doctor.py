@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from containers.doctor import (
+    ASSUMED,
     RUNC_ADVISORIES,
     TOOLKIT_ADVISORIES,
     HostFacts,
@@ -64,10 +65,6 @@ SICK = {
     ),
     "no seccomp": ({"info": INFO | {"SecurityOptions": []}}, ("system call filter", Level.FAIL, "CONFIG_SECCOMP")),
     "old runc": ({"runc_version": "1.1.5"}, ("runc", Level.FAIL, "--only-upgrade runc")),
-    "runc with the worst hole closed": (
-        {"runc_version": "1.1.5+ds1", "runc_changelog": "  * CVE-2024-21626: leaked fds"},
-        ("runc", Level.CAUTION, "--only-upgrade runc"),
-    ),
     "unknown runtime": ({"runc_version": ""}, ("runc", Level.CAUTION, "runc --version")),
     "GPU without toolkit": ({"has_gpu": True}, ("GPU", Level.FAIL, "nvidia-container-toolkit")),
     "old toolkit": (
@@ -82,7 +79,11 @@ SICK = {
     "no mkfs": ({"missing_programs": ("e2fsprogs",)}, ("programs", Level.FAIL, "apt-get install e2fsprogs")),
     "full disk": ({"free_bytes": {"images": 100 * GIB, "runs": 19 * GIB}}, ("disk", Level.CAUTION, "prune")),
     "clocks apart": ({"engine_clock_ahead_seconds": -3.0}, ("clock", Level.FAIL, "chrony")),
-    "clock adrift": ({"is_clock_synchronised": False}, ("clock", Level.CAUTION, "chrony")),
+    "server's clock elsewhere": ({"server_clock_ahead_seconds": 2.5}, ("clock", Level.CAUTION, "chrony")),
+    "a server without a time service": (
+        {"is_clock_synchronised": False, "is_server": True},
+        ("clock", Level.CAUTION, "chrony"),
+    ),
 }
 
 
@@ -121,6 +122,28 @@ def test_each_release_line_has_its_own_first_fixed_version(version, is_closed):
     assert is_fixed(advisory, version=version, changelog="") is is_closed
 
 
+def test_holes_out_of_a_submissions_reach_pass_by_name_with_the_reason_and_what_it_rests_on():
+    finding = findings(runc_version="1.1.5+ds1", runc_changelog="  * CVE-2024-21626: leaked fds")["runc"]
+    assert (finding.level, finding.fix) == (Level.PASS, "")
+    for advisory in RUNC_ADVISORIES[1:]:
+        assert f"{advisory.name}: {advisory.out_of_reach}" in finding.detail
+    assert ASSUMED in finding.detail
+
+
+def test_one_hole_within_reach_is_named_alone_however_many_are_out_of_it():
+    finding = findings(runc_version="1.1.5+ds1")["runc"]
+    assert finding.level is Level.FAIL
+    assert "CVE-2024-21626" in finding.detail
+    assert "CVE-2025" not in finding.detail
+
+
+def test_a_node_needs_no_time_service_and_is_told_who_does():
+    finding = findings(is_clock_synchronised=False, server_clock_ahead_seconds=-1.0)["clock"]
+    assert finding.level is Level.PASS
+    assert "agrees with the engine's and the server's; no time service runs" in finding.detail
+    assert "assay doctor --server" in finding.detail
+
+
 def test_a_fix_carried_back_by_the_distribution_counts():
     for advisory in (*RUNC_ADVISORIES, *TOOLKIT_ADVISORIES):
         assert not is_fixed(advisory, version="1.0.0", changelog="CVE-1999-0001")
@@ -143,4 +166,5 @@ def test_this_machine_is_examined(docker_engine, tmp_path):
     found = {finding.title: finding for finding in examine(scratch=tmp_path)}
     assert found["container engine"].level is Level.PASS
     assert found["system call filter"].level is Level.PASS
+    assert found["runc"].level is Level.PASS
     assert all(finding.fix for finding in found.values() if finding.level is not Level.PASS)

@@ -1,11 +1,13 @@
 """The node's client: downloads that break off, files that arrive changed, answers that do not come."""
 
 import hashlib
+import time
+from email.utils import formatdate
 
 import httpx
 import pytest
 
-from assay.node.http import NodeApi, NodeApiProblem
+from assay.node.http import NodeApi, NodeApiProblem, server_clock_ahead_seconds
 from assay.node.orders import FileOrder, OrderInvalid, safe_relative
 
 CONTENT = bytes(range(256)) * 100
@@ -70,3 +72,20 @@ def test_an_answer_that_never_comes_is_a_problem_with_a_name():
 def test_a_path_that_leaves_its_folder_is_refused(path):
     with pytest.raises(OrderInvalid):
         safe_relative(path)
+
+
+@pytest.mark.parametrize(("offset_seconds", "expected"), [(0, 0.0), (90, 90.0), (-3600, -3600.0)])
+def test_the_servers_clock_is_read_off_its_answer_to_about_a_second(offset_seconds, expected):
+    def handle(request):
+        return httpx.Response(404, headers={"Date": formatdate(time.time() + offset_seconds, usegmt=True)})
+
+    ahead = server_clock_ahead_seconds("http://server", transport=httpx.MockTransport(handle))
+    assert ahead == pytest.approx(expected, abs=1.1)
+
+
+def test_a_server_that_does_not_say_the_time_or_does_not_answer_is_not_compared_with():
+    def unreachable(request):
+        raise httpx.ConnectError("refused")
+
+    for handle in (lambda request: httpx.Response(200), unreachable):
+        assert server_clock_ahead_seconds("http://server", transport=httpx.MockTransport(handle)) is None

@@ -11,12 +11,12 @@ import click
 
 from assay.node.agent import Agent, AgentOptions, Doorbell, Polling
 from assay.node.commands import check, run
-from assay.node.http import NodeApi, NodeApiProblem, Registration
+from assay.node.http import NodeApi, NodeApiProblem, Registration, server_clock_ahead_seconds
 from assay.node.inventory import take_inventory
 from assay.node.logs import start_logging
 from assay.node.site_commands import site
 from containers.docker_engine import DockerEngine
-from containers.doctor import examine
+from containers.doctor import examine, report
 
 __all__ = ["check", "doctor", "node", "run", "site"]
 
@@ -99,12 +99,12 @@ def stop_on_signals(agent: Agent) -> None:
 
 
 @click.command()
-def doctor() -> None:
+@click.option(
+    "--server", "is_server", is_flag=True, help="This machine serves the portal too: its clock has to be right."
+)
+@click.option("--url", envvar="ASSAY_URL", help="The server this node works for: compare clocks with it.")
+def doctor(*, is_server: bool, url: str | None) -> None:
     """Say whether this machine can run submissions safely, and what to do where it cannot."""
-
-    findings = examine()
-    for finding in findings:
-        click.echo(f"{finding.level:<8}{finding.title}: {finding.detail}")
-        if finding.fix:
-            click.echo(f"        {finding.fix}")
+    findings = examine(is_server=is_server, server_clock_ahead_seconds=server_clock_ahead_seconds(url) if url else None)
+    click.echo(report(findings))
     sys.exit(any(finding.level == "FAIL" for finding in findings))

@@ -37,3 +37,20 @@ def test_a_working_directory_that_is_no_folder_is_refused(stack, tmp_path, refus
 )
 def test_a_working_directory_that_is_a_folder_or_absent_is_fine(layers, tmp_path, judge):
     assert judge(archive(tmp_path / "a.tar", *layers)).working_dir == "/w/deep"
+
+
+@pytest.mark.parametrize(("name", "target"), [("dev", "/proc"), ("dev", "elsewhere"), ("proc", "/x"), ("./sys", "/")])
+def test_a_system_folder_that_is_a_link_is_refused_whichever_layer_has_it(name, target, tmp_path, refusal):
+    stacks = (
+        [tar_of(symlink(name, target))],
+        [tar_of(folder("dev"), folder("proc"), folder("sys")), tar_of(symlink(name, target))],
+    )
+    for layers in stacks:
+        reason, message = refusal(archive(tmp_path / "a.tar", *layers))
+        assert reason is Reason.UNSAFE_CONFIGURATION
+        assert "Leave /proc, /sys, /dev as they are" in message
+
+
+def test_what_lies_in_a_system_folder_is_nobodys_business(tmp_path, judge):
+    layer = tar_of(folder("dev"), symlink("dev/null", "/proc/version"), folder("proc"))
+    assert judge(archive(tmp_path / "a.tar", layer)).working_dir == "/w/deep"

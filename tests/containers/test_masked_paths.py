@@ -1,0 +1,113 @@
+"""What `assay doctor` relies on when it calls CVE-2025-31133, -52565 and -52881 out of a submission's reach.
+
+Each of them needs something that a submission never gets: a /dev of its own making, a terminal, or a process inside the mounts of
+a container that is being set up. The attack itself was seen to work here, with runc 1.1.5 and an image's own folder mounted
+on /dev: once by a WORKDIR, once by an /output that was a link and a volume that the engine filled from the image.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from containers.arguments import is_kernel_place
+from containers.fake_engine import FakeEnding, FakeEngine
+from containers.runner import run
+from containers.verdicts import Fault, Verdict
+from containers.workspace import OutputStore
+
+OPTIONS = sorted((Path(__file__).parent / "options").glob("*.json"))
+BODIES = {path.stem: json.loads(path.read_text()) for path in OPTIONS if path.stem != "seccomp"}
+READ_MASKED = "open('/output/result.txt', 'w').write(open('/proc/timer_list').read() or 'masked')"
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_no_container_has_a_terminal_a_health_check_or_a_second_start(name):
+    body = BODIES[name]
+    assert body["Tty"] is False
+    assert body["Healthcheck"] == {"Test": ["NONE"]}
+    assert body["HostConfig"]["RestartPolicy"]["Name"] == "no"
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_no_container_shares_or_changes_what_the_runtime_sets_up(name):
+    host = BODIES[name]["HostConfig"]
+    assert not host.keys() & {"Sysctls", "MaskedPaths", "ReadonlyPaths", "Devices", "PidMode", "UTSMode", "VolumesFrom"}
+    assert (host["IpcMode"], host["NetworkMode"], host["Privileged"]) == ("private", "none", False)
+    assert {mount["BindOptions"]["Propagation"] for mount in host["Mounts"]} == {"rprivate"}
+
+
+def test_two_runs_at_once_have_no_mount_in_common(tmp_path, spec_of):
+    sources = []
+
+    def script(call):
+        sources.append({call.input_dir, call.output_dir})
+        if len(sources) == 1:  # the second runs while the first still does
+            second = spec_of(name="assay-second")
+            run(second, engine=FakeEngine(script), scratch=tmp_path / "scratch", should_cancel=lambda: False)
+        return FakeEnding()
+
+    run(spec_of(), engine=FakeEngine(script), scratch=tmp_path / "scratch", should_cancel=lambda: False)
+    first, second = sources
+    assert (len(first), len(second), first & second) == (2, 2, set())
+
+
+@pytest.mark.parametrize(
+    "path", ["/dev", "/dev/", "/dev/shm", "//dev", "/proc/self", "/sys/fs/cgroup", "/a/../dev", "/./dev"]
+)
+def test_the_runtimes_own_places_are_recognised_however_they_are_written(path):
+    assert is_kernel_place(path)
+
+
+@pytest.mark.parametrize("path", ["/", "/device", "/input", "/workspace/dev", "/development/proc", "/tmp"])
+def test_other_places_are_free_to_mount_on(path):
+    assert not is_kernel_place(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"profile": "legacy", "working_dir": "/dev"},
+        {"input_mount": "/proc/self"},
+        {"output_mount": "/sys"},
+    ],
+)
+def test_a_run_that_would_mount_there_never_starts(changes, execute, spec_of):
+    engine = FakeEngine(lambda call: pytest.fail("it started"))
+    result = execute(spec_of(**changes), engine)
+    assert (result.verdict, result.reason) == (Verdict.IMAGE_INVALID, "mount_point_blocked")
+
+
+@pytest.fixture
+def image_with_links(base_image, docker_engine, tmp_path):
+    """An image that leads /output to its /dev, where null is a link to a file of the kernel."""
+    root = tmp_path / "root"
+    (root / "dev").mkdir(parents=True)
+    (root / "dev" / "null").symlink_to("/proc/version")
+    (root / "output").symlink_to("/dev")
+    subprocess.run(["tar", "-C", str(root), "-cf", str(tmp_path / "links.tar"), "."], check=True)
+    (tmp_path / "Dockerfile").write_text(f"FROM {base_image}\nADD links.tar /\n")
+    command = ["docker", "build", "--force-rm", "-q", str(tmp_path)]
+    built = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    yield built
+    docker_engine.remove_image(built)
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("engine")
+@pytest.mark.parametrize("profile", ["default", "legacy"])
+@pytest.mark.parametrize("store", list(OutputStore))
+def test_an_image_cannot_lead_its_output_to_dev_and_open_the_masks(image_with_links, python_in_sandbox, store, profile):
+    result = python_in_sandbox(READ_MASKED, image_id=image_with_links, store=store, profile=profile)
+    texts = [output.path.read_text() for output in result.outputs]
+    assert texts in ([], ["masked"]), result
+    assert result.verdict.fault is not Fault.PLATFORM
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("engine")
+@pytest.mark.parametrize("profile", ["default", "legacy"])
+def test_the_runtimes_masks_are_on(python_in_sandbox, profile):
+    result = python_in_sandbox(READ_MASKED, profile=profile)
+    assert [output.path.read_text() for output in result.outputs] == ["masked"], result
