@@ -48,20 +48,26 @@ def prepare_case(*, case: Case, case_run: CaseRun | None, protocol: Protocol, sc
                 channels=protocol.channels,
                 tolerance=protocol.geometry,
             )
-        except InvalidVolume:
-            return PreparedCase(references=references, predictions=None, failure=str(Verdict.OUTPUT_INVALID))
+        except InvalidVolume as problem:
+            failure = with_reason(Verdict.OUTPUT_INVALID, problem.reason)
+            return PreparedCase(references=references, predictions=None, failure=failure)
         predictions[output["name"]] = canonical
     return PreparedCase(references=references, predictions=predictions, failure=None)
 
 
 def failure_of(case_run: CaseRun | None, *, case: Case) -> str | None:
-    """Why there is no usable prediction; None when there is one. Some cases of a cohort may have failed."""
+    """Why there is no usable prediction, as `verdict:reason`; None when there is one. Some cases of a cohort may have failed."""
     if case_run is None or case_run.verdict in ("", Verdict.UNRUN):
         return str(Verdict.UNRUN)
     if case_run.verdict != Verdict.OK:
-        return case_run.verdict
+        return with_reason(case_run.verdict, case_run.reason)
     failed = case_run.usage.get("failed_cases", {}).get(str(case.position))
-    return str(failed[0]) if failed else None
+    return with_reason(*failed) if failed else None
+
+
+def with_reason(verdict: str, reason: str = "") -> str:
+    """Both from closed vocabularies; rules about a failure look at the verdict, people at the reason too."""
+    return f"{verdict}:{reason}" if reason else str(verdict)
 
 
 def telemetry_of(case_run: CaseRun | None) -> dict[str, float]:
