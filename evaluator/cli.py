@@ -1,7 +1,7 @@
 """`assay evaluate` and `assay protocol`: thin doors around pairing, scoring and the protocol reader."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from evaluator import files
 from evaluator.backends import BACKENDS
 from evaluator.errors import EvaluatorError
 from evaluator.evaluation import Budget, fragile_tolerances, score_cases
+from evaluator.gains import gains_of_leaving_out
 from evaluator.pairing import Pairing, pair_folders
 from evaluator.protocol import OutputKind, Protocol, load_named_protocol, load_protocol, named_protocols
 from evaluator.protocol_diff import diff_documents
+from evaluator.protocol_modes import Mode
 from evaluator.quick import quick_protocol
 from evaluator.results import RESULT_FORMAT, CaseResult
 from evaluator.scoring import summarise
@@ -213,28 +215,50 @@ def protocol() -> None:
 
 @protocol.command("list")
 def list_protocols() -> None:
-    """The protocols that come with the evaluator."""
+    """The protocols that come with the evaluator; those marked @published have a second mode."""
     for name in named_protocols():
-        click.echo(f"{name:24} {load_named_protocol(name).title}")
+        found = load_named_protocol(name)
+        mark = "@published" if any(defect.settings for defect in found.defects) else ""
+        click.echo(f"{name:20} {mark:11} {found.title}")
 
 
 @protocol.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """A protocol in its normal form, every default written out."""
+    """A protocol in its normal form, every default written out; NAME@published is what the organisers' code does."""
     import yaml  # only this command writes YAML
 
     found = _read_or_explain(name)
-    click.echo(f"# sha256 {found.sha256}")
+    for line in _heading(found):
+        click.echo(f"# {line}".rstrip())
     click.echo(yaml.safe_dump(found.document, sort_keys=False, allow_unicode=True, width=120), nl=False)
+
+
+def _heading(found: Protocol) -> Iterator[str]:
+    """What a person should know before reading on: the hash, the mode, the defects, and what leaving a case out gains."""
+    yield f"sha256 {found.sha256}"
+    is_published = found.mode is Mode.PUBLISHED
+    yield f"mode {found.mode}: {'what the code does, defects included' if is_published else 'the rules as they are meant'}"
+    if found.defects:
+        yield "defects of the published code" + ("" if is_published else f", not in force (see {found.name}@published)")
+    for defect in found.defects:
+        yield f"  {defect.id}: {defect.what} [{defect.source}]"
+        if defect.example:
+            yield f"    {defect.example}"
+    if gains := gains_of_leaving_out(found):
+        yield f"leaving out the worthless one of two cases, the other perfect: {'; '.join(map(str, gains))}"
+    for fact in found.document["unconfirmed"]:
+        yield f"not confirmed by the organisers: {fact}"
 
 
 @protocol.command()
 @click.argument("name")
 def validate(name: str) -> None:
-    """Check a protocol; the exit status says whether it can be used."""
-    found = _read_or_explain(name)
-    click.echo(f"{found.name}: {len(found.labels)} labels, {len(found.metrics)} metrics, sha256 {found.sha256}")
+    """Check a protocol, in both modes where it has two; the exit status says whether it can be used."""
+    for found in _modes_of(_read_or_explain(name)):
+        click.echo(
+            f"{found.full_name}: {len(found.labels)} labels, {len(found.metrics)} metrics, sha256 {found.sha256}"
+        )
 
 
 @protocol.command()
@@ -248,8 +272,18 @@ def diff(first: str, second: str) -> None:
     sys.exit(1 if changes else 0)
 
 
+def _modes_of(found: Protocol) -> Iterator[Protocol]:
+    yield found
+    if any(defect.settings for defect in found.defects):
+        yield _explained(lambda: load_protocol(found.document, mode=Mode.PUBLISHED))
+
+
 def _read_or_explain(name: str) -> Protocol:
+    return _explained(lambda: read_protocol(name))
+
+
+def _explained(read: Callable[[], Protocol]) -> Protocol:
     try:
-        return read_protocol(name)
+        return read()
     except (EvaluatorError, OSError) as problem:
         raise click.ClickException(str(problem)) from problem

@@ -8,8 +8,10 @@
 | `failed`           | no usable prediction at all: file missing, unreadable, wrong grid, time-out, … |
 
 A protocol may set each cell per metric: a number, `diagonal` (the case's space diagonal in mm), `compute` (what the formula
-gives; for a failed case, as if the prediction were empty) or null (undefined, not counted). What it leaves out follows
-`default_value`. Every substituted value carries its situation, or the failure, as its reason.
+gives; for a failed case, as if the prediction were empty, or what was measured of its run) or null (undefined, not counted).
+Two more are what published scripts do by accident: `spoil` (not-a-number that spreads: the metric is undefined for the whole
+case) and `abort` (the script stops: nothing of the whole submission counts). What a protocol leaves out follows `default_value`.
+Every substituted value carries its situation, or the failure, as its reason.
 """
 
 import math
@@ -23,6 +25,11 @@ from evaluator.overlap import Overlap
 Worth = float | str | None
 DIAGONAL = "diagonal"
 COMPUTE = "compute"
+SPOIL = "spoil"
+ABORT = "abort"
+SPOILED = "spoiled"
+ABORTED = "aborted"
+"""Reasons of values that are gone because of another value; what brought it about follows after a colon."""
 NOT_DEFINED = "not_defined"
 """The reason of a value whose formula divides by zero or knows no distance, where the protocol says `compute`."""
 
@@ -77,6 +84,8 @@ def default_value(metric: Metric, situation: Situation) -> Worth:
 
 def resolve(worth: Worth, *, computed: float, diagonal_mm: float) -> float | None:
     """The number a worth stands for in this case; None when it is undefined or the formula gives no finite number."""
+    if worth in (SPOIL, ABORT):
+        return None
     if worth == DIAGONAL:
         return diagonal_mm
     if worth == COMPUTE:

@@ -24,13 +24,19 @@ TOLERANT_SLACK_MM = 1e-4
 
 
 def nsd(pair: LabelPair, options: Options) -> float:
-    """NSD at the label's or the metric's tolerance; 0 where the Dice is too low to bother (FLARE)."""
-    if overlap.dice(pair.overlap) < options["min_dice"]:
+    """NSD at the label's or the metric's tolerance; 0 where the label's Dice is too low to bother (FLARE)."""
+    if options["min_dice_over"] == "label" and is_too_low(overlap.dice(pair.overlap), options):
         return 0.0
     tolerance_mm = pair.tolerance_mm if options["tolerance_mm"] is None else options["tolerance_mm"]
     slack_mm = TOLERANT_SLACK_MM if options["tie_rule"] == "tolerant" else 0.0
     surface = pair.distances(options["surface"])
     return distance.normalised_surface_dice(surface, tolerance_mm=float(tolerance_mm or 0.0) + slack_mm)
+
+
+def is_too_low(dice: float, options: Options) -> bool:
+    """Whether a Dice is below `min_dice`; under the rule `exceeded` also when it just reaches it."""
+    floor = float(options["min_dice"])
+    return dice < floor or (options["min_dice_rule"] == "exceeded" and dice == floor)
 
 
 def _percentile_distance(surface: SurfaceDistances, *, percent: float, options: Options) -> float:

@@ -192,12 +192,14 @@ _METRICS = (
         compute=formulas.of_overlap(overlap.relative_volume_difference),
     ),
     _ratio(
-        "nsd", "NSD", "share of both surfaces, by area, within the tolerance of the other; 0 when Dice < min_dice",
+        "nsd", "NSD", "share of both surfaces, by area, within the tolerance of the other; 0 where Dice is too low (min_dice)",
         _DEEPMIND, formulas.nsd, needs_tolerance=True,
         options={
             "tolerance_mm": Option(default=None, low=0.0),
             "tie_rule": Option(default="reference", choices=("reference", "tolerant")),
             "min_dice": Option(default=0.0, low=0.0, high=1.0),
+            "min_dice_over": Option(default="label", choices=("label", "case")),
+            "min_dice_rule": Option(default="reached", choices=("reached", "exceeded")),
             "surface": _SURFACE,
         },
     ),
@@ -300,6 +302,7 @@ _METRICS = (
     _ratio(
         "macro_auc", "Macro AUC", "area under the ROC curve, averaged over the columns where both classes occur",
         _TABLE_SOURCE, None, scope=Scope.TABLE, over_cases=classification.area_under_roc,
+        options={"one_sided": Option(default="skip", choices=("skip", "previous"))},
     ),
     _ratio(
         "mean_average_precision", "mAP", "average precision, averaged over the columns with a positive row",

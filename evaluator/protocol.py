@@ -19,6 +19,7 @@ from evaluator.conventions import Conventions, Situation
 from evaluator.errors import ProtocolError
 from evaluator.metrics import REGISTRY, Metric
 from evaluator.protocol_document import normalise
+from evaluator.protocol_modes import Defect, Mode, in_settings, with_defects
 from evaluator.protocol_source import Marks, check_schema, locate, read_source
 from evaluator.ranking.errors import ConfigError
 from evaluator.ranking.parse import parse_ranking
@@ -119,6 +120,8 @@ class Protocol:
     preset: str
     document: dict[str, Any]
     sha256: str
+    mode: Mode
+    defects: tuple[Defect, ...]
     labels: tuple[LabelSpec, ...]
     ignored_values: tuple[int, ...]
     unknown_values: str
@@ -131,6 +134,11 @@ class Protocol:
     ranking: Mapping[str, Any]
     release: Release
     breakdowns: tuple[str, ...]
+
+    @property
+    def full_name(self) -> str:
+        """The name and, where it is not the default, the mode: as `load_named_protocol` takes it."""
+        return self.name if self.mode is Mode.CORRECTED else f"{self.name}@{self.mode}"
 
     @property
     def output(self) -> OutputSpec:
@@ -172,10 +180,12 @@ class Protocol:
         return files
 
 
-def load_protocol(source: Path | str | Mapping[str, Any], *, name: str | None = None) -> Protocol:
+def load_protocol(
+    source: Path | str | Mapping[str, Any], *, name: str | None = None, mode: Mode | None = None
+) -> Protocol:
     """The protocol in a YAML file (a Path), YAML text (a str) or a plain mapping; ProtocolError says what is wrong where.
 
-    `name` replaces the document's own name, as when a challenge takes over a published protocol.
+    `name` replaces the document's own name, as when a challenge takes over a published protocol; `mode` replaces its mode.
     """
     marks: Marks = {}
     if isinstance(source, Path):
@@ -186,19 +196,26 @@ def load_protocol(source: Path | str | Mapping[str, Any], *, name: str | None = 
         document = json.loads(json.dumps(dict(source)))
     if name is not None:
         document["name"] = name
+    if mode is not None:
+        document["mode"] = mode.value
     check_schema(document, marks)
     normal = normalise(document, marks)
+    if normal["mode"] == Mode.PUBLISHED:
+        normal = _as_published(normal, marks)
     _check_ranking(normal["ranking"], marks)
     return _protocol(normal)
 
 
 def load_named_protocol(name: str) -> Protocol:
-    """One of the protocols that come with the evaluator."""
-    path = PROTOCOLS_FOLDER / f"{name}.yaml"
-    if "/" in name or not path.is_file():
+    """One of the protocols that come with the evaluator; `flare22@published` is its published mode."""
+    stem, _, mode = name.partition("@")
+    path = PROTOCOLS_FOLDER / f"{stem}.yaml"
+    if "/" in stem or not path.is_file():
         known = ", ".join(named_protocols())
         raise ProtocolError(where="protocol", found=f"the name {name!r}", expected=f"one of {known}")
-    return load_protocol(path)
+    if mode and mode not in tuple(Mode):
+        raise ProtocolError(where="protocol", found=f"the mode {mode!r}", expected=f"one of {', '.join(Mode)}")
+    return load_protocol(path, mode=Mode(mode) if mode else None)
 
 
 def named_protocols() -> tuple[str, ...]:
@@ -210,6 +227,16 @@ def hash_document(document: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON of a normalised document."""
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _as_published(normal: Mapping[str, Any], marks: Marks) -> dict[str, Any]:
+    """The normal form with its defects in force, checked once more."""
+    changed = with_defects(normal, marks)
+    try:
+        check_schema(changed, {})
+        return normalise(changed, {})
+    except ProtocolError as problem:
+        raise in_settings(problem, marks) from problem
 
 
 def _check_ranking(ranking: Mapping[str, Any], marks: Marks) -> None:
@@ -235,6 +262,8 @@ def _protocol(document: dict[str, Any]) -> Protocol:
         preset=document["preset"],
         document=document,
         sha256=hash_document(document),
+        mode=Mode(document["mode"]),
+        defects=tuple(Defect.from_document(item) for item in document["defects"]),
         labels=tuple(LabelSpec(**{**label, "values": tuple(label["values"])}) for label in document["labels"]),
         ignored_values=tuple(document["ignored_values"]),
         unknown_values=document["unknown_values"],

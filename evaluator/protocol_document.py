@@ -11,6 +11,7 @@ from evaluator.conventions import Situation, default_value
 from evaluator.definitions import PRESETS, Preset
 from evaluator.errors import ProtocolError
 from evaluator.metrics import REGISTRY, Metric
+from evaluator.protocol_modes import Mode, normal_defects
 from evaluator.protocol_source import Marks, Pointer, locate
 
 _RESOURCES: dict[str, Any] = {
@@ -62,6 +63,8 @@ class _Normaliser:
             "description": given.get("description", ""),
             "sources": list(given.get("sources", [])),
             "unconfirmed": list(given.get("unconfirmed", [])),
+            "mode": given.get("mode", Mode.CORRECTED.value),
+            "defects": self._defects(),
             "preset": preset.name,
             "labels": labels,
             "ignored_values": sorted(given.get("ignored_values", [])),
@@ -85,6 +88,13 @@ class _Normaliser:
         if name not in PRESETS:
             raise self.error(("preset",), found=repr(name), expected=f"one of {', '.join(PRESETS)}")
         return PRESETS[name]
+
+    def _defects(self) -> list[dict[str, Any]]:
+        defects = normal_defects(self.document.get("defects", []))
+        for index, defect in enumerate(defects):
+            if any(other["id"] == defect["id"] for other in defects[:index]):
+                raise self.error(("defects", index, "id"), found=f"{defect['id']!r} again", expected="each once")
+        return defects
 
     def _labels(self) -> list[dict[str, Any]]:
         given = self.document["labels"]
@@ -157,7 +167,7 @@ class _Normaliser:
                 )
             metrics.append(item)
         for index, item in enumerate(metrics):
-            base = REGISTRY[item["name"]].base
+            base = "dice" if item["options"].get("min_dice_over") == "case" else REGISTRY[item["name"]].base
             if base and not any(other["name"] == base for other in metrics):
                 raise self.error(
                     ("metrics", index), found=f"{item['name']} without {base}", expected=f"{base} listed too"

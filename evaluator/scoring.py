@@ -13,7 +13,19 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from evaluator.conventions import COMPUTE, NOT_DEFINED, Situation, resolve, situation_of
+from evaluator import formulas
+from evaluator.conventions import (
+    ABORT,
+    ABORTED,
+    COMPUTE,
+    NOT_DEFINED,
+    SPOIL,
+    SPOILED,
+    Situation,
+    Worth,
+    resolve,
+    situation_of,
+)
 from evaluator.errors import EvaluatorError, InvalidVolume
 from evaluator.metrics import Scope
 from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol
@@ -28,6 +40,7 @@ __all__ = ["score_case", "summarise"]
 OUTPUT_MISSING = "output_missing"
 OUTPUT_INVALID = "output_invalid"
 NOT_MEASURED = "not_measured"
+LOW_DICE = "low_dice"
 CROP_EMPTY = "crop_empty"
 """The reason when an exclusive z-crop leaves no slice: the reference has one slice only. Scored as a missed structure."""
 
@@ -68,6 +81,7 @@ def score_case(
             failure = f"{OUTPUT_INVALID}:{problem.reason}"
     if failure is not None:
         rows = list(_failed_rows(protocol, references, failure=failure, grid=grid))
+    rows = zero_where_dice_is_low(protocol, spread_spoiled(rows))
     rows.extend(_round_rows(protocol, rows, references=references, earlier=earlier_rounds, backend=backend))
     rows.extend(_telemetry_rows(protocol, telemetry or {}, failure=failure))
     return CaseResult(case_id=case_id, rows=tuple(rows), backend=served_by, failure=failure or "")
@@ -78,8 +92,28 @@ def score_labels(*, protocol: Protocol, measured: Sequence[MeasuredLabel], grid:
     for item in measured:
         situation, reason = _situation(item)
         for spec in _metrics_of(protocol, item.label):
-            value = _value(spec, item, protocol=protocol, situation=situation, grid=grid)
-            yield _row(spec, item.label.name, value=value, reason=reason)
+            worth = _worth(spec, protocol=protocol, situation=situation, reason=reason)
+            value = _value(spec, item, worth=worth, grid=grid)
+            yield _row(spec, item.label.name, worth=worth, value=value, reason=reason)
+
+
+def spread_spoiled(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """The same rows; where one value of a metric is spoiled, the metric is undefined for every label of the case."""
+    spoilt = {row.metric: row.reason for row in rows if row.reason.partition(":")[0] == SPOILED}
+    return [replace(row, value=None, reason=spoilt[row.metric]) if row.metric in spoilt else row for row in rows]
+
+
+def zero_where_dice_is_low(protocol: Protocol, rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """The same rows; a metric with `min_dice_over: case` is 0 for every label where the case's mean Dice is too low, or undefined."""
+    kept = list(rows)
+    for spec in protocol.metrics:
+        if spec.options.get("min_dice_over") != "case":
+            continue
+        base = next(other.id for other in protocol.metrics if other.metric.name == "dice")
+        values = [row.value for row in rows if row.metric == base and row.value is not None]
+        if not values or formulas.is_too_low(math.fsum(values) / len(values), spec.options):
+            kept = [replace(row, value=0.0, reason=LOW_DICE) if row.metric == spec.id else row for row in kept]
+    return kept
 
 
 def _situation(item: MeasuredLabel) -> tuple[Situation | None, str]:
@@ -91,10 +125,14 @@ def _situation(item: MeasuredLabel) -> tuple[Situation | None, str]:
     return situation, situation.value if situation else ""
 
 
-def _value(
-    spec: MetricSpec, item: MeasuredLabel, *, protocol: Protocol, situation: Situation | None, grid: Grid
-) -> float | None:
-    worth = protocol.conventions.worth(situation, metric_id=spec.id) if situation else COMPUTE
+def _worth(spec: MetricSpec, *, protocol: Protocol, situation: Situation | None, reason: str) -> Worth:
+    """What the conventions say a value is worth; `by_failure` may speak of a crop that leaves nothing, too."""
+    if situation is None:
+        return COMPUTE
+    return protocol.conventions.worth(situation, metric_id=spec.id, failure=reason if reason == CROP_EMPTY else None)
+
+
+def _value(spec: MetricSpec, item: MeasuredLabel, *, worth: Worth, grid: Grid) -> float | None:
     computed = math.nan
     if worth == COMPUTE and spec.metric.compute:
         computed = spec.metric.compute(item.pair, spec.options)
@@ -113,25 +151,28 @@ def _failed_rows(protocol: Protocol, references: Mapping[str, Path], *, failure:
         empty = {item.label.name: item for item in measure_as_empty(protocol=protocol, references=references)}
     for label in protocol.labels:
         for spec in _metrics_of(protocol, label):
-            if worths[spec.id] == COMPUTE:
+            worth = worths[spec.id]
+            if worth == COMPUTE:
                 item = empty[label.name]
-                value = _value(spec, item, protocol=protocol, situation=situation_of(item.whole), grid=grid)
+                worth = _worth(spec, protocol=protocol, situation=situation_of(item.whole), reason="")
+                value = _value(spec, item, worth=worth, grid=grid)
             else:
-                value = resolve(worths[spec.id], computed=math.nan, diagonal_mm=grid.diagonal_mm)
-            yield _row(spec, label.name, value=value, reason=failure)
+                value = resolve(worth, computed=math.nan, diagonal_mm=grid.diagonal_mm)
+            yield _row(spec, label.name, worth=worth, value=value, reason=failure)
 
 
 def _telemetry_rows(protocol: Protocol, telemetry: Mapping[str, float], *, failure: str | None) -> Iterator[ScoreRow]:
-    """What the run of this case consumed, for protocols that score it; a failed case gets the stated worst."""
+    """What the run of this case consumed, for protocols that score it; a failed case gets the stated worst, or what it took."""
     for spec in protocol.metrics:
         if spec.metric.scope is not Scope.CASE:
             continue
+        measured = telemetry.get(spec.metric.name)
         if failure is None:
-            value = telemetry.get(spec.metric.name)
-            yield _row(spec, "", value=value, reason="" if value is not None else NOT_MEASURED)
+            yield _row(spec, "", worth=COMPUTE, value=measured, reason="" if measured is not None else NOT_MEASURED)
         else:
             worth = protocol.conventions.worth(Situation.FAILED, metric_id=spec.id, failure=failure)
-            yield _row(spec, "", value=resolve(worth, computed=math.nan, diagonal_mm=0.0), reason=failure)
+            value = resolve(worth, computed=math.nan if measured is None else measured, diagonal_mm=0.0)
+            yield _row(spec, "", worth=worth, value=value, reason=failure)
 
 
 def _round_rows(
@@ -160,7 +201,7 @@ def _round_rows(
             ]
             area = area_over_rounds(series[-spec.options["rounds"] :])
             reason = next(row.reason for row in final if (row.label, row.metric) == (label.name, base))
-            yield _row(spec, label.name, value=area, reason=reason)
+            yield _row(spec, label.name, worth=COMPUTE, value=area, reason=reason)
 
 
 def _carried_forward(rounds: Sequence[Mapping[str, Path] | None]) -> Iterator[Mapping[str, Path] | None]:
@@ -183,9 +224,11 @@ def _metrics_of(protocol: Protocol, label: LabelSpec) -> list[MetricSpec]:
     ]
 
 
-def _row(spec: MetricSpec, label: str, *, value: float | None, reason: str) -> ScoreRow:
+def _row(spec: MetricSpec, label: str, *, worth: Worth, value: float | None, reason: str) -> ScoreRow:
     if value is not None and spec.rounding is not None:
         value = round(value, spec.rounding)
+    if worth in (SPOIL, ABORT):
+        reason = f"{SPOILED if worth == SPOIL else ABORTED}:{reason}"
     return ScoreRow(
         label=label, metric=spec.id, value=value, reason=reason or ("" if value is not None else NOT_DEFINED)
     )

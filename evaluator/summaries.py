@@ -3,13 +3,16 @@
 The headline of a metric is the mean over cases of each case's mean over labels: every case counts the same, however many of its
 labels are defined. Undefined values are left out and counted; a case without any defined value leaves the mean too, and shows in
 `n_undefined`. The standard deviation is that of the case means (n − 1). Pooled metrics divide sums over all cases instead.
+Where one value aborted the scoring, as published scripts do, nothing of the submission counts.
 """
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from evaluator.conventions import ABORTED
 from evaluator.metrics import OverCases, Pooled
 from evaluator.protocol import MetricSpec, Protocol
 from evaluator.results import CaseResult
@@ -23,7 +26,13 @@ def summarise(
 ) -> dict[str, Any]:
     """Metric id → mean, sd, median, n, n_undefined, per_label, and one `per_<attribute>` for each of the protocol's breakdowns."""
     attributes = attributes or {}
+    if any(row.reason.partition(":")[0] == ABORTED for result in results for row in result.rows):
+        results = [_emptied(result) for result in results]
     return {spec.id: _summary_of(spec, results, protocol.breakdowns, attributes) for spec in protocol.metrics}
+
+
+def _emptied(result: CaseResult) -> CaseResult:
+    return replace(result, rows=tuple(replace(row, value=None) for row in result.rows))
 
 
 def _summary_of(
@@ -35,20 +44,23 @@ def _summary_of(
     if spec.metric.pooled:
         return _pooled_summary(spec.metric.pooled, results)
     if spec.metric.over_cases:
-        return _summary_over_cases(spec.id, spec.metric.over_cases, results)
+        return _summary_over_cases(spec, spec.metric.over_cases, results)
     return _summary(_values_of(spec.id, results), breakdowns=breakdowns, attributes=attributes)
 
 
-def _summary_over_cases(metric_id: str, over_cases: OverCases, results: Sequence[CaseResult]) -> dict[str, Any]:
+def _summary_over_cases(spec: MetricSpec, over_cases: OverCases, results: Sequence[CaseResult]) -> dict[str, Any]:
     """A score per column over all rows; the headline is the mean of those that are defined."""
-    references = _values_of(f"{metric_id}_reference", results)
-    predictions = _values_of(f"{metric_id}_prediction", results)
-    scores = {
-        label: over_cases(
+    references = _values_of(f"{spec.id}_reference", results)
+    predictions = _values_of(f"{spec.id}_prediction", results)
+    scores: dict[str, float | None] = {}
+    before: float | None = None
+    for label in next(iter(references.values()), {}):
+        score = over_cases(
             [row[label] or 0.0 for row in references.values()], [predictions[case][label] for case in references]
         )
-        for label in next(iter(references.values()), {})
-    }
+        if score is None and spec.options.get("one_sided") == "previous":
+            score = before
+        scores[label] = before = score
     return _statistics(list(scores.values())) | {
         "n": len(results),
         "n_undefined": sum(score is None for score in scores.values()),

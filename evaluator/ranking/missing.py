@@ -8,6 +8,7 @@ Failure classes, from the reason stored with the score (text before a colon), mo
     both_empty, reference_empty                   the reason itself, any; without either the pair is dropped
     prediction_empty                              the reason itself, any
     anything else, or none given                  the reason itself, undefined, any
+    aborted                                       none: the script stopped, so the submission is disqualified
 
 Without a rule a missing value ranks last. Inside the engine "ranks last" is the infinity on the bad side, so means
 and medians carry it without special cases; a dropped pair is NaN.
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.conventions import ABORTED
 from evaluator.ranking.config import MetricSpec, MissingRules, Rule, RuleKind
 from evaluator.ranking.errors import TableError
 from evaluator.ranking.table import ABSENT, MetricScores, ScoreTable
@@ -48,6 +50,8 @@ def lookup_order(reason: str) -> tuple[str, ...]:
 
 def find_rule(rules: MissingRules, *, reason: str, metric: str) -> Rule | None:
     """The rule for a reason and metric, or `None` when the configuration has none."""
+    if reason.partition(":")[0] == ABORTED:
+        return Rule(kind=RuleKind.DISQUALIFY)
     for name in lookup_order(reason):
         by_metric = rules.by_class.get(name, {})
         rule = by_metric.get(metric, by_metric.get("*"))

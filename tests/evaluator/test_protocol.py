@@ -138,7 +138,7 @@ def test_flare22_is_what_its_organisers_published():
     tolerances = {label.name: label.tolerance_mm for label in protocol.labels}
     assert tolerances["liver"] == 5
     assert tolerances["duodenum"] == 7
-    assert [label.name for label in protocol.labels if label.z_crop == "exclusive"] == [
+    assert [label.name for label in protocol.labels if label.z_crop == "inclusive"] == [
         "aorta",
         "inferior vena cava",
         "esophagus",
