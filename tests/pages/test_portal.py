@@ -8,6 +8,7 @@ from django.urls import reverse
 import factories
 import people
 from assay.submissions.models import Submission
+from evaluator.protocol import load_named_protocol
 
 pytestmark = pytest.mark.django_db
 
@@ -56,6 +57,29 @@ def test_the_rules_state_what_the_protocol_says(client, cast):
     assert "30 s" in page
     assert "512 MB" in page
     assert "Structure present, nothing predicted" in page
+
+
+@pytest.mark.parametrize("name", ["challenge", "rules", "phase"])
+def test_the_pages_warn_of_defects_in_force_and_of_unconfirmed_rules(client, cast, name):
+    document = load_named_protocol("flare21@published").document
+    cast.phase.protocol = factories.protocol(challenge=cast.challenge, document=document)
+    cast.phase.save()
+    slugs = [cast.challenge.slug] + ([cast.phase.slug] if name == "phase" else [])
+    page = client.get(reverse(f"portal:{name}", args=slugs)).content.decode()
+    assert "as the organizers&#x27; published code does" in page or "as the organizers' published code does" in page
+    assert "dice 0.5 → 1, a gain" in page
+    assert "dice 0.5 corrected, 1 published (+0.5)" in page
+    assert "which value stands for which organ" in page
+
+
+@pytest.mark.parametrize("name", ["challenge", "rules"])
+def test_the_pages_do_not_warn_of_defects_that_are_not_in_force(client, cast, name):
+    document = load_named_protocol("flare22").document
+    cast.phase.protocol = factories.protocol(challenge=cast.challenge, document=document)
+    cast.phase.save()
+    page = client.get(reverse(f"portal:{name}", args=[cast.challenge.slug])).content.decode()
+    assert "published code" not in page
+    assert "not confirmed" not in page
 
 
 def test_the_phase_page_says_whether_pia_may_submit(as_pia, cast, monkeypatch):

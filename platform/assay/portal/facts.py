@@ -5,14 +5,23 @@ from dataclasses import dataclass
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import release_of
-from evaluator.conventions import Situation
+from evaluator.conventions import ABORT, COMPUTE, DIAGONAL, SPOIL, Situation
+from evaluator.gains import gains_of_leaving_out
 from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol
+from evaluator.protocol_modes import Defect, Mode
 
 SITUATIONS = {
     Situation.BOTH_EMPTY: "Structure absent, and none predicted",
     Situation.REFERENCE_EMPTY: "Structure absent, but something predicted",
     Situation.PREDICTION_EMPTY: "Structure present, nothing predicted",
     Situation.FAILED: "No usable prediction: time limit, crash, missing or unusable file",
+}
+WORTHS = {
+    None: "not counted",
+    DIAGONAL: "the image's diagonal",
+    COMPUTE: "as computed",
+    SPOIL: "the whole case is not counted",
+    ABORT: "the submission has no score",
 }
 RELEASES = {
     "verdict_only": "a verdict only; scores are never shown",
@@ -59,13 +68,25 @@ class ConventionFact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Caveats:
+    """What one should know before believing a phase's ranking: defects that are in force on purpose, and facts nobody confirmed."""
+
+    defects: tuple[str, ...]
+    gains: tuple[str, ...]
+    unconfirmed: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.defects or self.unconfirmed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FactSheet:
     """Everything that decides a score in one phase."""
 
     phase: Phase
     protocol_version: int
     protocol_sha256: str
-    warnings: tuple[str, ...]
+    caveats: Caveats
     labels: tuple[LabelFact, ...]
     metrics: tuple[MetricFact, ...]
     conventions: tuple[ConventionFact, ...]
@@ -81,7 +102,7 @@ def fact_sheet(phase: Phase) -> FactSheet:
         phase=phase,
         protocol_version=phase.protocol.version,
         protocol_sha256=phase.protocol.sha256,
-        warnings=tuple(str(fact) for fact in protocol.document.get("unconfirmed", ())),
+        caveats=caveats_of(phase),
         labels=tuple(_label_fact(label) for label in protocol.labels),
         metrics=tuple(_metric_fact(metric) for metric in protocol.metrics),
         conventions=tuple(_convention_fact(protocol, situation) for situation in Situation),
@@ -89,6 +110,21 @@ def fact_sheet(phase: Phase) -> FactSheet:
         limits=_limits(protocol),
         tree=container_tree(protocol),
     )
+
+
+def caveats_of(phase: Phase) -> Caveats:
+    """Defects of the published code where the phase follows it, what leaving a case out would gain, and unconfirmed facts."""
+    protocol = rules_of(phase.protocol)
+    is_published = protocol.mode is Mode.PUBLISHED
+    return Caveats(
+        defects=tuple(_defect_words(defect) for defect in protocol.defects if is_published),
+        gains=tuple(str(gain) for gain in gains_of_leaving_out(protocol) if gain.is_gain),
+        unconfirmed=tuple(protocol.document["unconfirmed"]),
+    )
+
+
+def _defect_words(defect: Defect) -> str:
+    return f"{defect.what} For example, {defect.example}." if defect.example else defect.what
 
 
 def release_words(phase: Phase) -> str:
@@ -135,10 +171,7 @@ def _metric_fact(spec: MetricSpec) -> MetricFact:
 
 def _convention_fact(protocol: Protocol, situation: Situation) -> ConventionFact:
     worths = [protocol.conventions.worth(situation, metric_id=spec.id) for spec in protocol.metrics]
-    values = tuple(
-        "not counted" if worth is None else f"{worth:g}" if isinstance(worth, float | int) else worth
-        for worth in worths
-    )
+    values = tuple(f"{worth:g}" if isinstance(worth, float | int) else WORTHS[worth] for worth in worths)
     return ConventionFact(words=SITUATIONS[situation], values=values)
 
 

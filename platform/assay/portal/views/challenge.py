@@ -17,7 +17,7 @@ from assay.leaderboards.reports import report_key
 from assay.leaderboards.selectors import leaderboard
 from assay.portal.boards import board_page, board_table
 from assay.portal.cards import with_progress
-from assay.portal.facts import fact_sheet, release_words
+from assay.portal.facts import caveats_of, fact_sheet, release_words
 from assay.portal.tables import table_file
 from assay.portal.windows import challenge_status, with_status
 from assay.runs.selectors import queue_facts
@@ -59,6 +59,8 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     page["boards"] = [
         {"phase": board.phase, "rows": [row for row in board.entries if row.rank is not None][:TOP]} for board in boards
     ]
+    caveats = [(phase, caveats_of(phase)) for phase in page["phases"]]
+    page["caveats"] = [(phase, found) for phase, found in caveats if found]
     return render(request, "portal/challenge.html", page)
 
 
@@ -112,6 +114,7 @@ def phase_page(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse
     page["queue"] = queue_facts(phase, now=now)
     page["limit_words"] = _limit_words(phase)
     page["release_words"] = release_words(phase)
+    page["caveats"] = caveats_of(phase)
     page["case_count"] = testset.testset.cases.count() if testset else 0
     return render(request, "portal/phase.html", page)
 
