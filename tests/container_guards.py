@@ -154,11 +154,6 @@ def no_new_privileges(patch, tmp_path):
     change_body(patch, change)
 
 
-@guard("nothing is mounted on /dev, /proc or /sys")
-def runtimes_own_places(patch, tmp_path):
-    patch.setattr(runner, "is_kernel_place", lambda path: False)
-
-
 @guard("read-only input mount")
 def read_only_input(patch, tmp_path):
     def change(body):

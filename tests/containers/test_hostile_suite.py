@@ -65,7 +65,7 @@ def hostile_image(base_image, tmp_path_factory, docker_engine):
 def build(context: Path, lines: list[str], files: Path | None = None) -> str:
     dockerfile = context / "Dockerfile"
     dockerfile.write_text("\n".join(lines))
-    command = ["docker", "build", "--force-rm", "-q", "-f", str(dockerfile), str(files or context)]
+    command = ["docker", "build", "--network=none", "--force-rm", "-q", "-f", str(dockerfile), str(files or context)]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return built.stdout.strip()

@@ -7,19 +7,24 @@ on /dev: once by a WORKDIR, once by an /output that was a link and a volume that
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from containers.arguments import is_kernel_place
+from containers import runner
+from containers.arguments import Mount, is_kernel_place
 from containers.fake_engine import FakeEnding, FakeEngine
 from containers.runner import run
+from containers.spec import RunResult
 from containers.verdicts import Fault, Verdict
 from containers.workspace import OutputStore
 
+pytestmark = pytest.mark.xdist_group("engine")
+
 OPTIONS = sorted((Path(__file__).parent / "options").glob("*.json"))
 BODIES = {path.stem: json.loads(path.read_text()) for path in OPTIONS if path.stem != "seccomp"}
-READ_MASKED = "open('/output/result.txt', 'w').write(open('/proc/timer_list').read() or 'masked')"
+READ_MASKED = "open('{}/result.txt', 'w').write(open('/proc/timer_list').read() or 'masked')"
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -81,33 +86,70 @@ def test_a_run_that_would_mount_there_never_starts(changes, execute, spec_of):
 
 @pytest.fixture
 def image_with_links(base_image, docker_engine, tmp_path):
-    """An image that leads /output to its /dev, where null is a link to a file of the kernel."""
+    """An image that works in its /dev and leads /output to it, where null is a link to a file of the kernel."""
     root = tmp_path / "root"
     (root / "dev").mkdir(parents=True)
     (root / "dev" / "null").symlink_to("/proc/version")
     (root / "output").symlink_to("/dev")
     subprocess.run(["tar", "-C", str(root), "-cf", str(tmp_path / "links.tar"), "."], check=True)
-    (tmp_path / "Dockerfile").write_text(f"FROM {base_image}\nADD links.tar /\n")
-    command = ["docker", "build", "--force-rm", "-q", str(tmp_path)]
+    (tmp_path / "Dockerfile").write_text(f"FROM {base_image}\nADD links.tar /\nWORKDIR /dev\n")
+    command = ["docker", "build", "--network=none", "--force-rm", "-q", str(tmp_path)]
     built = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     yield built
     docker_engine.remove_image(built)
 
 
+@pytest.fixture
+def masks_seen_by(image_with_links, python_in_sandbox):
+    """What the image reads where the kernel's file should be masked, and the verdict of its run."""
+
+    def go(**changes) -> tuple[list[str], RunResult]:
+        program = READ_MASKED.format(changes.get("output_mount", "/output"))
+        result = python_in_sandbox(program, image_id=image_with_links, **changes)
+        return [output.path.read_text()[:12] for output in result.outputs], result
+
+    return go
+
+
 @pytest.mark.docker
-@pytest.mark.xdist_group("engine")
+@pytest.mark.catalogue(
+    13,
+    attack="WORKDIR /dev of a legacy image, with a /dev/null that is a link (CVE-2025-31133)",
+    verdict="image_invalid (mount_point_blocked)",
+    guard="nothing is mounted on /dev, /proc or /sys",
+)
+def test_a_working_directory_on_dev_opens_the_masks_unless_it_is_refused(masks_seen_by, monkeypatch):
+    seen, result = masks_seen_by(profile="legacy", output_mount="/mnt")
+    assert (seen, result.verdict, result.reason) == ([], Verdict.IMAGE_INVALID, "mount_point_blocked")
+    monkeypatch.setattr(runner, "is_kernel_place", lambda path: False)
+    seen, result = masks_seen_by(profile="legacy", output_mount="/mnt")
+    assert seen == ["Linux versio"], result
+
+
+@pytest.mark.docker
+@pytest.mark.catalogue(
+    13,
+    attack="/output of the image is a link to its /dev, with a /dev/null that is a link (CVE-2025-31133)",
+    verdict="masked, or image_invalid",
+    guard="a volume for output never starts with what the image has there",
+)
 @pytest.mark.parametrize("profile", ["default", "legacy"])
 @pytest.mark.parametrize("store", list(OutputStore))
-def test_an_image_cannot_lead_its_output_to_dev_and_open_the_masks(image_with_links, python_in_sandbox, store, profile):
-    result = python_in_sandbox(READ_MASKED, image_id=image_with_links, store=store, profile=profile)
-    texts = [output.path.read_text() for output in result.outputs]
-    assert texts in ([], ["masked"]), result
+def test_an_output_that_leads_to_dev_opens_no_mask(masks_seen_by, store, profile):
+    seen, result = masks_seen_by(store=store, profile=profile, working_dir="/")
+    assert seen in ([], ["masked"]), result
     assert result.verdict.fault is not Fault.PLATFORM
 
 
 @pytest.mark.docker
-@pytest.mark.xdist_group("engine")
+def test_a_volume_filled_from_such_an_image_would_open_them(masks_seen_by, monkeypatch):
+    monkeypatch.setattr(Mount, "to_json", lambda self, of=Mount.to_json: of(replace(self, is_filled_by_image=True)))
+    seen, result = masks_seen_by(store=OutputStore.KEEPER, profile="legacy", working_dir="/")
+    assert seen == ["Linux versio"], result
+
+
+@pytest.mark.docker
 @pytest.mark.parametrize("profile", ["default", "legacy"])
 def test_the_runtimes_masks_are_on(python_in_sandbox, profile):
-    result = python_in_sandbox(READ_MASKED, profile=profile)
+    result = python_in_sandbox(READ_MASKED.format("/output"), profile=profile)
     assert [output.path.read_text() for output in result.outputs] == ["masked"], result

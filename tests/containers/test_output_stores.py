@@ -75,7 +75,10 @@ def flare_image(base_image, docker_engine, tmp_path):
         f"FROM {base_image}\nUSER root\nWORKDIR /workspace\nCOPY predict.sh weights.bin ./\n"
     )
     built = subprocess.run(
-        ["docker", "build", "--force-rm", "-q", str(tmp_path)], capture_output=True, text=True, check=True
+        ["docker", "build", "--network=none", "--force-rm", "-q", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     yield built.stdout.strip()
     docker_engine.remove_image(built.stdout.strip())
