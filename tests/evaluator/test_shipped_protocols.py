@@ -99,4 +99,6 @@ def test_every_protocol_says_where_its_facts_come_from_and_ranks_something(name)
     protocol = load_named_protocol(name)
     assert protocol.document["sources"]
     assert parse_ranking(protocol.ranking).metrics
+    ranked = [metric for metric in parse_ranking(protocol.ranking).metrics if metric.pooled is None]
+    assert {metric.id for metric in ranked} <= {spec.id for spec in protocol.metrics}
     assert protocol.document["title"]

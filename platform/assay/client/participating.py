@@ -9,12 +9,12 @@ from typing import Any
 import click
 from rich.console import Console
 
-from assay.client.display import leaderboard_table, submissions_table
+from assay.client.display import submissions_table
 from assay.client.errors import ClientError
 from assay.client.http import Connection
 from assay.client.images import archive_of, cache_folder
 from assay.client.receipts import ReceiptInvalid, verify_receipt
-from assay.client.records import Leaderboard, Submission
+from assay.client.records import Submission
 from assay.client.session import Session, pass_session, phase_path, split_phase
 from assay.client.uploads import describe_file, upload_file
 from assay.client.watching import Reporter, choose_reporter, wait_until_finished
@@ -134,20 +134,6 @@ def _list_submissions(*, connection: Connection, phase: str, everybody: bool) ->
     answer = connection.get("submissions", challenge=challenge_slug, phase=phase_slug, mine=mine)
     rows: list[dict[str, Any]] = answer["items"] if isinstance(answer, dict) else answer
     return rows
-
-
-@click.command()
-@phase_option
-@json_option
-@pass_session
-def leaderboard(session: Session, phase: str, as_json: bool) -> None:
-    """Print the ranking of a phase."""
-    with session.connect() as connection:
-        document = connection.get(f"{phase_path(phase)}/leaderboard")
-    if as_json:
-        click.echo(json.dumps(document, indent=2))
-    else:
-        Console().print(leaderboard_table(Leaderboard.from_json(document)))
 
 
 @click.command()
@@ -275,4 +261,4 @@ def accept(session: Session, token: str) -> None:
     click.echo(f"You are in team {answer['name']}.")
 
 
-COMMANDS = (join, submit, status, leaderboard, cancel, logs, receipt, verify, export, team)
+COMMANDS = (join, submit, status, cancel, logs, receipt, verify, export, team)

@@ -30,7 +30,7 @@ class MetricColumn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class LeaderboardRow:
     """One submission on the leaderboard."""
 
     rank: float | int | None
@@ -47,6 +47,8 @@ class Row:
     submission_id: UUID
     number: int
     url: str
+    imported_from: str
+    """Where a published table was copied from; such a row was not run here and wins no prize."""
     created_at: datetime
 
 
@@ -56,7 +58,7 @@ class Board:
 
     phase: Phase
     metrics: list[MetricColumn]
-    entries: list[Row]
+    entries: list[LeaderboardRow]
     is_visible: bool
     why_hidden: str
 
@@ -80,7 +82,7 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime) -> Board:
     )
 
 
-def closed_rows(rows: Sequence[Row], *, phase: Phase) -> list[Row]:
+def closed_rows(rows: Sequence[LeaderboardRow], *, phase: Phase) -> list[LeaderboardRow]:
     """The board of a phase on hidden cases: means as coarse as the protocol says; no cost, no counts.
 
     Ranks are the real ones, except on a ladder: there they follow what was told, or they would tell the rest.
@@ -143,10 +145,10 @@ def _entries(phase: Phase) -> list[LeaderboardEntry]:
     )
 
 
-def _row(entry: LeaderboardEntry, *, is_anonymous: bool) -> Row:
+def _row(entry: LeaderboardEntry, *, is_anonymous: bool) -> LeaderboardRow:
     submission, team = entry.submission, entry.submission.team
     rank = int(entry.rank) if entry.rank is not None and entry.rank.is_integer() else entry.rank
-    return Row(
+    return LeaderboardRow(
         rank=rank,
         team=f"Team {submission.number}" if is_anonymous else team.name,
         team_slug="" if is_anonymous else team.slug,
@@ -161,5 +163,6 @@ def _row(entry: LeaderboardEntry, *, is_anonymous: bool) -> Row:
         submission_id=entry.submission_id,
         number=submission.number,
         url="" if is_anonymous else submission.url,
+        imported_from=submission.imported_from,
         created_at=submission.created_at,
     )

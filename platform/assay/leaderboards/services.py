@@ -176,6 +176,8 @@ def take_snapshot(*, phase: Phase, cause: str, now: datetime) -> Snapshot:
                 "rank": row.rank,
                 "team": row.submission.team.slug,
                 "submission": str(row.submission_id),
+                "imported_from": row.submission.imported_from,
+                "may_win_a_prize": not row.submission.imported_from,
                 "score": row.score,
                 "metrics": row.metrics,
             }

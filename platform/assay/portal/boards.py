@@ -7,7 +7,7 @@ from typing import Any
 
 from django.urls import reverse
 
-from assay.leaderboards.selectors import Board, MetricColumn, Row
+from assay.leaderboards.selectors import Board, LeaderboardRow, MetricColumn
 
 FIXED_AFTER = (
     ("failed_cases", "Failed cases", ""),
@@ -55,10 +55,11 @@ class BoardRow:
     seconds_per_case: float | None
     peak_memory_bytes: int | None
     created_at: datetime
+    imported_from: str = ""
     is_separable: bool | None = None
     """Whether a paired test separates this row from the next."""
     unranked_because: str = ""
-    raw: Row = field(repr=False)
+    raw: LeaderboardRow = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ def board_table(page: BoardPage, metrics: Sequence[MetricColumn]) -> tuple[list[
     header = ["rank", "team", "algorithm"]
     for metric in metrics:
         header += [f"{metric.name}_mean", f"{metric.name}_sd"]
-    header += ["failed_cases", "case_count", "seconds_per_case", "peak_memory_bytes", "submitted_at"]
+    header += ["failed_cases", "case_count", "seconds_per_case", "peak_memory_bytes", "submitted_at", "imported_from"]
     rows = []
     for entry in (*page.entries, *page.unranked):
         values = [value for cell in entry.cells for value in (cell.mean, cell.sd)]
@@ -109,12 +110,13 @@ def board_table(page: BoardPage, metrics: Sequence[MetricColumn]) -> tuple[list[
             [
                 *(entry.rank, entry.team, entry.name, *values, entry.failed_cases, entry.case_count),
                 *(entry.seconds_per_case, entry.peak_memory_bytes, entry.created_at.isoformat()),
+                entry.imported_from,
             ]
         )
     return header, rows
 
 
-def values_of(row: Row, metric: str, *, view: str) -> Mapping[str, Any]:
+def values_of(row: LeaderboardRow, metric: str, *, view: str) -> Mapping[str, Any]:
     """`{mean, sd, n}` of a metric in one view: pooled, or one value of a breakdown (`site:A`)."""
     found: Mapping[str, Any] = row.metrics.get(metric) or {}
     if ":" in view:
@@ -123,7 +125,7 @@ def values_of(row: Row, metric: str, *, view: str) -> Mapping[str, Any]:
     return found
 
 
-def _board_row(row: Row, *, board: Board, view: str, own_teams: set[str]) -> BoardRow:
+def _board_row(row: LeaderboardRow, *, board: Board, view: str, own_teams: set[str]) -> BoardRow:
     cells = []
     for metric in board.metrics:
         values = values_of(row, metric.name, view=view)
@@ -150,6 +152,7 @@ def _board_row(row: Row, *, board: Board, view: str, own_teams: set[str]) -> Boa
         seconds_per_case=row.seconds_per_case,
         peak_memory_bytes=row.peak_memory_bytes,
         created_at=row.created_at,
+        imported_from=row.imported_from,
         is_separable=row.statistics.get("separable_from_next"),
         unranked_because=str(row.statistics.get("unranked_because", "")) or "no scored case",
         raw=row,
@@ -200,7 +203,7 @@ def _columns(metrics: Sequence[MetricColumn], *, sort: str, search: str, view: s
     return columns
 
 
-def _views(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+def _views(rows: Sequence[LeaderboardRow]) -> tuple[tuple[str, str], ...]:
     """Pooled, and every value of every breakdown that some row has."""
     found = {}
     for row in rows:

@@ -101,6 +101,9 @@ class Submission(models.Model):
     name = models.CharField(max_length=120, help_text="the algorithm's name on the leaderboard")
     description = models.TextField(blank=True)
     url = models.URLField(blank=True)
+    imported_from = models.URLField(
+        blank=True, help_text="where a published table was copied from: nothing ran here, and no prize can be won"
+    )
     number = models.PositiveIntegerField(help_text="counts from 1 within the phase: the #214 people quote")
     status = models.CharField(max_length=10, choices=Status, default=Status.RECEIVED, db_index=True)
     verdict = models.CharField(

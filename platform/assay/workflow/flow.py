@@ -30,6 +30,7 @@ from assay.accounts.models import User
 from assay.evaluations import services as evaluations
 from assay.evaluations.models import Evaluation
 from assay.evaluations.services import EvaluationLease
+from assay.leaderboards import published
 from assay.leaderboards.services import ask_for_rebuild
 from assay.runs import leases
 from assay.runs import services as runs
@@ -266,6 +267,14 @@ def disqualify(*, submission_id: UUID, reason: str, by: User, now: datetime) -> 
         ask_for_rebuild(phase_id=phase_id, now=now)
         doorbells.ring_leaderboard(phase_id)
     return True
+
+
+def import_table(**entry: Any) -> Submission:
+    """Take a published table onto a leaderboard (see `leaderboards.published.import_table`)."""
+    with transaction.atomic():
+        submission = published.import_table(**entry)
+        doorbells.ring_leaderboard(submission.phase_id)
+    return submission
 
 
 def rejudge(*, submission_ids: Collection[UUID], by: User, now: datetime) -> list[Evaluation]:

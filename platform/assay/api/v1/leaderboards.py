@@ -1,39 +1,61 @@
-"""Published rankings."""
+"""Published rankings: read, taken in from elsewhere, given out in the columns the field uses."""
 
+import io
+import zipfile
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Router
+from ninja import Router, Status
 
 from assay.api.auth import EVERYBODY, person_of
 from assay.api.v1 import schemas
-from assay.challenges.access import get_phase, is_organizer
-from assay.leaderboards.selectors import MetricColumn, Row, leaderboard
+from assay.challenges.access import get_organized_phase, get_phase, is_organizer
+from assay.leaderboards.published import export_tables, layout_named
+from assay.leaderboards.selectors import Board, leaderboard
+from assay.workflow import flow
 
 router = Router()
-COLUMN = ("name", "title", "unit", "direction")
-ENTRY = (
-    *("rank", "team", "team_slug", "name", "score", "metrics", "statistics", "failed_cases", "case_count"),
-    *("seconds_per_case", "peak_memory_bytes", "submission_id", "number", "created_at"),
-)
 
 
 @router.get("/{slug}/phases/{phase}/leaderboard", auth=EVERYBODY, response=schemas.LeaderboardOut)
-def show(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
+def show(request: HttpRequest, slug: str, phase: str) -> Board:
     """A phase's ranking, best first; without entries, and saying why, where you may not see it."""
     person = person_of(request)
     row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
-    board = leaderboard(row, is_organizer=is_organizer(person=person, challenge=row.challenge), now=timezone.now())
-    return {
-        "phase": row.slug,
-        "metrics": [fields_of(column, COLUMN) for column in board.metrics],
-        "entries": [fields_of(entry, ENTRY) for entry in board.entries],
-        "is_visible": board.is_visible,
-        "why_hidden": board.why_hidden,
-    }
+    return leaderboard(row, is_organizer=is_organizer(person=person, challenge=row.challenge), now=timezone.now())
 
 
-def fields_of(record: MetricColumn | Row, names: tuple[str, ...]) -> dict[str, Any]:
-    """Some of a record's fields by name."""
-    return {name: getattr(record, name) for name in names}
+@router.post("/{slug}/phases/{phase}/leaderboard/imports", response={201: schemas.ImportOut})
+def take_in(request: HttpRequest, slug: str, phase: str, data: schemas.ImportIn) -> Status[dict[str, Any]]:
+    """Take one algorithm's published per-case scores onto the leaderboard. The row says where it is from and wins no prize."""
+    row, user = get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
+    layout = layout_named(data.layout)
+    submission = flow.import_table(
+        phase=row,
+        user=user,
+        layout=layout,
+        name=data.name.strip(),
+        source_url=str(data.source_url),
+        tables=data.files,
+        now=timezone.now(),
+    )
+    cases = submission.testset.cases.count()
+    answer = {"submission_id": submission.pk, "number": submission.number, "cases": cases, "caution": layout.caution}
+    return Status(201, answer)
+
+
+@router.get("/{slug}/phases/{phase}/leaderboard/export", auth=EVERYBODY)
+def give_out(request: HttpRequest, slug: str, phase: str, layout: str) -> HttpResponse:
+    """Every row's scores case by case in the columns of `layout`: a zip with one folder per row."""
+    person = person_of(request)
+    row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
+    organizes = is_organizer(person=person, challenge=row.challenge)
+    files = export_tables(phase=row, layout=layout_named(layout), is_organizer=organizes, now=timezone.now())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    answer = HttpResponse(buffer.getvalue(), content_type="application/zip")
+    answer["Content-Disposition"] = f'attachment; filename="{slug}-{phase}-{layout}.zip"'
+    return answer

@@ -5,6 +5,9 @@ from typing import Any, Literal
 from uuid import UUID
 
 from ninja import Field, Schema
+from pydantic import HttpUrl
+
+from assay.leaderboards.selectors import Board, LeaderboardRow, MetricColumn
 
 
 class SignUp(Schema):
@@ -325,36 +328,31 @@ class RejudgeOut(Schema):
     evaluations: list[UUID]
 
 
-class MetricOut(Schema):
-    name: str
-    title: str
-    unit: str
-    direction: str
-
-
-class EntryOut(Schema):
-    rank: int | float | None
-    team: str
-    team_slug: str
-    name: str
-    score: float | None
-    metrics: dict[str, Any]
-    statistics: dict[str, Any]
-    failed_cases: int
-    case_count: int
-    seconds_per_case: float | None
-    peak_memory_bytes: int | None
-    submission_id: UUID
-    number: int
-    created_at: datetime
-
-
 class LeaderboardOut(Schema):
     phase: str
-    metrics: list[MetricOut]
-    entries: list[EntryOut]
+    metrics: list[MetricColumn]
+    entries: list[LeaderboardRow]
     is_visible: bool
     why_hidden: str
+
+    @staticmethod
+    def resolve_phase(board: Board) -> str:
+        """The phase's name in addresses."""
+        return board.phase.slug
+
+
+class ImportIn(Schema):
+    name: str = Field(min_length=1, max_length=80)
+    source_url: HttpUrl
+    layout: str = Field(max_length=40)
+    files: dict[str, str] = Field(min_length=1, max_length=8)
+
+
+class ImportOut(Schema):
+    submission_id: UUID
+    number: int
+    cases: int
+    caution: str
 
 
 class NodeIn(Schema):

@@ -1,0 +1,97 @@
+"""A leaderboard on the command line: print it, take a published table onto it, write it in the columns the field uses."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from assay.client.display import leaderboard_table
+from assay.client.errors import ClientError
+from assay.client.participating import json_option, phase_option
+from assay.client.records import Leaderboard
+from assay.client.session import Session, pass_session, phase_path
+
+layout_option = click.option("--layout", required=True, help="Whose columns: flare, flare21, kits, touchstone.")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--phase", default="", metavar="CHALLENGE/PHASE", help="Such as mni-brain-tissue/open.")
+@json_option
+@click.pass_context
+def leaderboard(context: click.Context, phase: str, as_json: bool) -> None:
+    """Print the ranking of a phase; import a published table; export the scores."""
+    if context.invoked_subcommand is not None:
+        return
+    if not phase:
+        raise click.UsageError("Missing option '--phase'.")
+    session: Session = context.obj
+    with session.connect() as connection:
+        document = connection.get(f"{phase_path(phase)}/leaderboard")
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        Console().print(leaderboard_table(Leaderboard.from_json(document)))
+
+
+@leaderboard.command("import")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@phase_option
+@layout_option
+@click.option("--source", required=True, help="Where the table was published: a web address, shown beside the row.")
+@click.option("--name", default="", help="The algorithm's name; the file's or folder's when not given.")
+@pass_session
+def import_table(session: Session, path: Path, phase: str, layout: str, source: str, name: str) -> None:
+    """Take published per-case scores onto a leaderboard as finished rows, marked as imported.
+
+    PATH is one CSV, a folder with the CSVs of one algorithm, or a folder of such folders.
+    """
+    with session.connect() as connection:
+        for title, files in tables_at(path, name=name).items():
+            texts = {file.name: file.read_text("utf-8-sig") for file in files}
+            request = {"name": title, "source_url": source, "layout": layout, "files": texts}
+            answer = connection.post(f"{phase_path(phase)}/leaderboard/imports", request)
+            click.echo(f"#{answer['number']} {title}: {answer['cases']} cases")
+        if answer["caution"]:
+            click.echo(f"Note: {answer['caution']}", err=True)
+
+
+def tables_at(path: Path, *, name: str) -> dict[str, list[Path]]:
+    """Algorithm → its CSV files."""
+    if path.is_file():
+        return {name or path.stem: [path]}
+    folders = [path, *sorted(child for child in path.iterdir() if child.is_dir())]
+    found = {folder.name: sorted(folder.glob("*.csv")) for folder in folders}
+    tables = {title: files for title, files in found.items() if files}
+    if not tables:
+        raise ClientError(f"{path} holds no table", expected="CSV files, or one folder with CSV files per algorithm")
+    if name and len(tables) > 1:
+        raise ClientError(
+            f"--name fits one algorithm, and {path} holds {len(tables)}",
+            what_to_do="name the folders, or import them one by one",
+        )
+    return {name: next(iter(tables.values()))} if name else tables
+
+
+@leaderboard.command("export")
+@phase_option
+@layout_option
+@click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="A new folder.")
+@pass_session
+def export_tables(session: Session, phase: str, layout: str, output: Path) -> None:
+    """Write every row's scores case by case, one folder per row, in the columns of FLARE, KiTS or Touchstone."""
+    with session.connect() as connection:
+        content = connection.get_bytes(f"{phase_path(phase)}/leaderboard/export?layout={layout}")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for name in archive.namelist():
+            target = (output / name).resolve()
+            if not target.is_relative_to(output.resolve()):
+                raise ClientError("The server sent a file for elsewhere", found=name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.read(name))
+            click.echo(f"  {name}")
+
+
+COMMANDS = (leaderboard,)
