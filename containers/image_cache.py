@@ -7,6 +7,7 @@ the answer is `DiskFull`, which means that the node stops claiming: it never bec
 
 import contextlib
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -78,6 +79,16 @@ class ImageCache:
                 self._pins[image_id] -= 1
                 self._remember(image_id=image_id, size_bytes=archive_bytes)
 
+    def forget(self, engine: Engine, *, unused_since: float = math.inf) -> int:
+        """Remove every image that is not in use and was not used since then; returns how many."""
+        with self._lock:
+            images = [
+                image for image in self._ledger() if image.used_at < unused_since and not self._pins[image.image_id]
+            ]
+            for image in images:
+                self._evict(engine, image)
+        return len(images)
+
     def _load(self, engine: Engine, *, image_id: str, fetch: Callable[[Path], None]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         archive = self._folder / f"{image_id.removeprefix('sha256:')}.tar"
@@ -123,6 +134,20 @@ class ImageCache:
         fresh = self._folder / f"{LEDGER}.new"
         fresh.write_text(json.dumps([asdict(image) for image in images]), encoding="utf-8")
         fresh.replace(self._folder / LEDGER)
+
+
+@contextlib.contextmanager
+def borrowed_image(engine: Engine, *, image_id: str, load: Callable[[], None]) -> Iterator[None]:
+    """The image is in the engine for as long as the context lasts; where `load` had to bring it, it is removed again."""
+    was_there = has_image(engine, image_id)
+    if not was_there:
+        load()
+    try:
+        yield
+    finally:
+        if not was_there:
+            with contextlib.suppress(EngineRefused):  # somebody else runs it by now
+                engine.remove_image(image_id)
 
 
 def has_image(engine: Engine, image_id: str) -> bool:

@@ -4,7 +4,9 @@ import gzip
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
+import uuid
 from pathlib import Path
 
 PAYLOAD = b"#!/bin/sh\necho hello\n"
@@ -105,3 +107,13 @@ def gzipped(path: Path) -> Path:
     """The same archive, compressed in place."""
     path.write_bytes(gzip.compress(path.read_bytes(), compresslevel=1))
     return path
+
+
+def build_image(context: Path, lines: list[str], *, files: Path | None = None) -> str:
+    """Build a Dockerfile of these lines and give the image's ID. Two test processes never get the same: each removes its own."""
+    dockerfile = context / "Dockerfile"
+    dockerfile.write_text("\n".join([*lines, f"ENV TEST_PROCESS={uuid.uuid4().hex}"]))
+    command = ["docker", "build", "--network=none", "--force-rm", "-q", "-f", str(dockerfile), str(files or context)]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return built.stdout.strip()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,7 @@ phases:
     testset: hidden
 """
 START_SECONDS = 90
+ASSAY = Path(sys.executable).with_name("assay")
 
 
 @contextmanager
@@ -81,6 +83,8 @@ def running_installation(*, folder: Path, **environment: str) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
+        forget = [ASSAY, "node", "forget", "--folder", folder / "var" / "node"]
+        subprocess.run(forget, capture_output=True, check=True)
         shutil.rmtree(home_under(var=folder / "var").path, ignore_errors=True)
 
 
@@ -116,10 +120,14 @@ def tar_folder(folder: Path) -> Path:
 
 
 def copying_image(folder: Path) -> Path:
-    """An honest image of one static program: it copies its input to its output."""
+    """An honest image of one static program: it copies its input to its output. Every one has an identity of its own, because an
+    installation that ends removes the images it has loaded, and others may use the same engine.
+    """
     source, binary = folder / "copy.c", folder / "copy"
     source.write_text(COPY_SOURCE)
     subprocess.run(["gcc", "-static", "-Os", "-o", str(binary), str(source)], check=True)
-    layer = image_archives.tar_of(image_archives.entry("copy", binary.read_bytes()))
+    layer = image_archives.tar_of(
+        image_archives.entry("copy", binary.read_bytes()), image_archives.entry(uuid.uuid4().hex)
+    )
     config = image_archives.config_of(layer, settings={"Entrypoint": ["/copy"], "Cmd": None})
     return image_archives.docker_save(folder / "copy-image.tar", layer, config=config)

@@ -19,6 +19,7 @@ from containers import runner
 from containers.docker_engine import DockerEngine
 from containers.engine import OWNER_LABEL
 from containers.intake import inspect_archive, load_archive
+from image_archives import build_image
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
 
@@ -48,7 +49,7 @@ class Attack:
 def hostile_image(base_image, tmp_path_factory, docker_engine):
     """One image with all programs, on the way a submission takes: saved, inspected, rewritten, loaded by ID."""
     folder = tmp_path_factory.mktemp("hostile")
-    built = build(folder, [f"FROM {base_image}", "COPY . /submissions"], HERE)
+    built = build_image(folder, [f"FROM {base_image}", "COPY . /submissions"], files=HERE)
     saved, checked = folder / "saved.tar", folder / "checked.tar"
     subprocess.run(["docker", "save", "-o", str(saved), built], check=True)
     report = inspect_archive(source=saved, destination=checked)
@@ -62,15 +63,6 @@ def hostile_image(base_image, tmp_path_factory, docker_engine):
         docker_engine.remove_image(image)
 
 
-def build(context: Path, lines: list[str], files: Path | None = None) -> str:
-    dockerfile = context / "Dockerfile"
-    dockerfile.write_text("\n".join(lines))
-    command = ["docker", "build", "--network=none", "--force-rm", "-q", "-f", str(dockerfile), str(files or context)]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    return built.stdout.strip()
-
-
 @pytest.fixture
 def image_of(hostile_image, tmp_path, docker_engine):
     """The hostile image, or one made from it with the submission's own Dockerfile lines; those are removed again."""
@@ -82,7 +74,7 @@ def image_of(hostile_image, tmp_path, docker_engine):
             return hostile_image
         context = tmp_path / "context"
         context.mkdir(exist_ok=True)
-        made.append(build(context, [f"FROM {hostile_image}", "USER root", *lines]))
+        made.append(build_image(context, [f"FROM {hostile_image}", "USER root", *lines]))
         return made[-1]
 
     yield go

@@ -5,7 +5,7 @@ import pytest
 from containers.engine import ImageFacts
 from containers.errors import DiskFull, EngineRefused
 from containers.fake_engine import FakeEngine
-from containers.image_cache import ImageCache
+from containers.image_cache import ImageCache, borrowed_image
 
 GIB = 2**30
 FOREIGN = "sha256:foreign"
@@ -160,3 +160,36 @@ def test_an_image_the_engine_will_not_remove_stays_in_the_ledger(make_cache, hol
     with pytest.raises(DiskFull), hold(cache, "b"):
         pass
     assert cache.image_ids() == ["sha256:a"]
+
+
+def test_a_node_that_leaves_removes_what_it_loaded_and_nothing_else(make_cache, hold, engine):
+    cache = make_cache()
+    with hold(cache, "a"), hold(cache, "b"):
+        pass
+    with hold(cache, "b"):
+        assert cache.forget(engine) == 1, "b is in use"
+    assert engine.image_ids() == {FOREIGN, "sha256:b"}
+    assert cache.forget(engine) == 1
+    assert (engine.image_ids(), cache.image_ids()) == ({FOREIGN}, [])
+
+
+def test_only_what_was_not_used_lately_can_be_forgotten(make_cache, hold, engine):
+    cache = make_cache()
+    for name in "ab":
+        with hold(cache, name):
+            pass
+    last_use_of_a, last_use_of_b = (image.used_at for image in cache._ledger())
+    assert last_use_of_a < last_use_of_b
+    assert cache.forget(engine, unused_since=last_use_of_b) == 1
+    assert cache.image_ids() == ["sha256:b"]
+
+
+def test_a_borrowed_image_is_given_back_only_if_it_was_brought(engine):
+    def load():
+        engine.images["sha256:a"] = ImageFacts(image_id="sha256:a")
+
+    with borrowed_image(engine, image_id=FOREIGN, load=lambda: pytest.fail("it was there")):
+        pass
+    with borrowed_image(engine, image_id="sha256:a", load=load):
+        assert engine.image_ids() == {FOREIGN, "sha256:a"}
+    assert engine.image_ids() == {FOREIGN}

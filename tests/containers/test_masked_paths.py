@@ -19,6 +19,7 @@ from containers.runner import run
 from containers.spec import RunResult
 from containers.verdicts import Fault, Verdict
 from containers.workspace import OutputStore
+from image_archives import build_image
 
 pytestmark = pytest.mark.xdist_group("engine")
 
@@ -92,9 +93,7 @@ def image_with_links(base_image, docker_engine, tmp_path):
     (root / "dev" / "null").symlink_to("/proc/version")
     (root / "output").symlink_to("/dev")
     subprocess.run(["tar", "-C", str(root), "-cf", str(tmp_path / "links.tar"), "."], check=True)
-    (tmp_path / "Dockerfile").write_text(f"FROM {base_image}\nADD links.tar /\nWORKDIR /dev\n")
-    command = ["docker", "build", "--network=none", "--force-rm", "-q", str(tmp_path)]
-    built = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    built = build_image(tmp_path, [f"FROM {base_image}", "ADD links.tar /", "WORKDIR /dev"])
     yield built
     docker_engine.remove_image(built)
 

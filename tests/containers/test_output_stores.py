@@ -14,6 +14,7 @@ from containers.fake_engine import FakeEngine
 from containers.keeper import elf, fetch
 from containers.verdicts import Verdict
 from containers.workspace import OutputStore, best_store, folder_occupancy, remove_workspace, sweep, workspace
+from image_archives import build_image
 
 pytestmark = pytest.mark.xdist_group("engine")
 
@@ -71,17 +72,11 @@ def flare_image(base_image, docker_engine, tmp_path):
         "mkdir temp && cp weights.bin temp/ && cp inputs/scan.txt outputs/result.txt && id -u\n"
     )
     (tmp_path / "weights.bin").write_bytes(bytes(3 * 2**20))
-    (tmp_path / "Dockerfile").write_text(
-        f"FROM {base_image}\nUSER root\nWORKDIR /workspace\nCOPY predict.sh weights.bin ./\n"
+    built = build_image(
+        tmp_path, [f"FROM {base_image}", "USER root", "WORKDIR /workspace", "COPY predict.sh weights.bin ./"]
     )
-    built = subprocess.run(
-        ["docker", "build", "--network=none", "--force-rm", "-q", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    yield built.stdout.strip()
-    docker_engine.remove_image(built.stdout.strip())
+    yield built
+    docker_engine.remove_image(built)
 
 
 @pytest.fixture

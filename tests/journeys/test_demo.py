@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+ASSAY = Path(sys.executable).with_name("assay")
 ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("installation")]
@@ -20,5 +21,8 @@ def test_the_demo_meets_every_expectation_and_leaves_nothing_running(tmp_path):
     assert "demo: every expectation is met" in finished.stdout
     assert "time limit of 5 s reached on 3 cases in a row; 8 of 8 cases failed" in finished.stdout
     assert "Traceback" not in finished.stdout + finished.stderr
+    node = tmp_path / "server" / "node"
+    forgotten = subprocess.run([ASSAY, "node", "forget", "--folder", node], capture_output=True, text=True, check=True)
+    assert forgotten.stdout == "6 images removed\n"
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
     assert left.stdout == "", "processes of the demo's installation are still running"

@@ -1,5 +1,6 @@
 """What the demo stands on: a fresh installation under var/demo, the example images, and people who type `assay` commands."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,20 +55,29 @@ def make_test_sets(*, home: Path) -> Path:
 
 
 def build_image(*, name: str, base_image: str) -> str:
-    """Build one example from its Dockerfile, without BuildKit, and return its tag."""
+    """Build one example from its Dockerfile, without BuildKit, and return its tag; the image that had the tag goes."""
     tag = f"assay-example/{name}"
+    before = _image_id(tag)
     command = [
         "docker",
         "build",
         "--quiet",
+        "--network=none",
         "--build-arg",
         f"BASE_IMAGE={base_image}",
         "--tag",
         tag,
         str(EXAMPLES / name),
     ]
-    _output(command, environment={"DOCKER_BUILDKIT": "0"})
+    built = _output(command, environment={"DOCKER_BUILDKIT": "0"}).strip()
+    if before not in ("", built):
+        subprocess.run(["docker", "rmi", before], capture_output=True, check=False)  # stays where something uses it
     return tag
+
+
+def _image_id(tag: str) -> str:
+    command = ["docker", "image", "inspect", "--format", "{{.Id}}", tag]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def base_image() -> str:
@@ -86,10 +97,12 @@ def _output(command: list[str], *, environment: dict[str, str] | None = None) ->
 
 @contextmanager
 def running_server(*, home: Path) -> Iterator[str]:
-    """A fresh installation (database, broker, portal, workers, node) in the folder `server`; its address."""
-    var = home / "server"
-    shutil.rmtree(var, ignore_errors=True)
-    var.mkdir(parents=True)
+    """A fresh installation (database, broker, portal, workers, node) in the folder `server`; its address.
+
+    Of the last one only the node's list of images stays: those are in the engine, and those that this one does not use are removed.
+    """
+    var, started_at = home / "server", time.time()
+    _start_over(var, keep="node/images")
     log_path, ready_file = home / "server.log", var / "address"
     environment = {**os.environ, "ASSAY_VAR": str(var)}
     command = [sys.executable, "-m", "assay.config.serve", "--empty", "--ready-file", str(ready_file)]
@@ -105,6 +118,20 @@ def running_server(*, home: Path) -> Iterator[str]:
             server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             server.kill()
+        unused = ["--unused-days", f"{(time.time() - started_at) / 86_400:.6f}"]
+        subprocess.run([ASSAY, "node", "forget", "--folder", var / "node", *unused], capture_output=True, check=False)
+
+
+def _start_over(folder: Path, *, keep: str) -> None:
+    """An empty folder, but for what it held under the relative path `keep`."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+        kept = Path(aside) / "kept"
+        with contextlib.suppress(FileNotFoundError):
+            (folder / keep).rename(kept)
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / keep).parent.mkdir(parents=True)
+        with contextlib.suppress(FileNotFoundError):
+            kept.rename(folder / keep)
 
 
 def _wait_for_address(*, server: subprocess.Popen[bytes], ready_file: Path, log_path: Path) -> str:

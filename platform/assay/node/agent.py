@@ -33,6 +33,10 @@ from containers.verdicts import Reason, Verdict
 log = logging.getLogger(__name__)
 
 
+IMAGE_BYTES = 200 * 2**30
+DISK_RESERVE_BYTES = 2 * 2**30
+
+
 class Doorbell(Protocol):
     """What wakes an idle agent."""
 
@@ -62,9 +66,9 @@ class AgentOptions:
     poll_seconds: float = 5.0
     grace_seconds: float = 30.0
     """How long a running case may go on after SIGTERM before its lease is handed back."""
-    image_bytes: int = 200 * 2**30
+    image_bytes: int = IMAGE_BYTES
     """How much the images this node keeps may take."""
-    disk_reserve_bytes: int = 2 * 2**30
+    disk_reserve_bytes: int = DISK_RESERVE_BYTES
     """Free disk below which the node claims nothing."""
 
 
@@ -79,11 +83,8 @@ class Agent:
         self._open_engine = open_engine
         self._cpus = CpuSlots(cpu_ids=tuple(sorted(os.sched_getaffinity(0))))
         self._gpus = slots_of_this_host()
-        self._images = ImageCache(
-            folder=options.folder / "images",
-            limit_bytes=options.image_bytes,
-            reserve_bytes=options.disk_reserve_bytes,
-            free_bytes=lambda: shutil.disk_usage(self._scratch()).free,
+        self._images = image_cache(
+            options.folder, limit_bytes=options.image_bytes, reserve_bytes=options.disk_reserve_bytes
         )
         self._stopping = threading.Event()
         self._aborting = threading.Event()
@@ -235,6 +236,17 @@ class Agent:
         scratch = self._options.folder / "scratch"
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         return scratch
+
+
+def image_cache(folder: Path, *, limit_bytes: int = IMAGE_BYTES, reserve_bytes: int = DISK_RESERVE_BYTES) -> ImageCache:
+    """The images of the node that works in `folder`."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return ImageCache(
+        folder=folder / "images",
+        limit_bytes=limit_bytes,
+        reserve_bytes=reserve_bytes,
+        free_bytes=lambda: shutil.disk_usage(folder).free,
+    )
 
 
 def fetch_inputs(order: WorkOrder, *, api: NodeApi, folder: Path) -> None:

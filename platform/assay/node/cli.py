@@ -4,12 +4,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 
 import click
 
-from assay.node.agent import Agent, AgentOptions, Doorbell, Polling
+from assay.node.agent import Agent, AgentOptions, Doorbell, Polling, image_cache
 from assay.node.commands import check, run
 from assay.node.http import NodeApi, NodeApiProblem, Registration, server_clock_ahead_seconds
 from assay.node.inventory import take_inventory
@@ -20,6 +21,7 @@ from containers.doctor import examine, report
 
 __all__ = ["check", "doctor", "node", "run", "site"]
 
+SECONDS_PER_DAY = 86_400
 DEFAULT_FOLDER = Path.home() / ".cache" / "assay" / "node"
 
 
@@ -69,6 +71,16 @@ def run_node(
     doorbell = open_doorbell(broker=broker, registration=registration, stopping=agent.stopping)
     stop_on_signals(agent)
     agent.serve(doorbell)
+
+
+@node.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=DEFAULT_FOLDER, show_default=True)
+@click.option("--unused-days", type=float, default=0.0, show_default=True, help="Keep what was used since.")
+def forget(*, folder: Path, unused_days: float) -> None:
+    """Remove the images that the node has loaded: all of them before the machine leaves or the node's folder is deleted."""
+    with DockerEngine() as engine:
+        count = image_cache(folder).forget(engine, unused_since=time.time() - unused_days * SECONDS_PER_DAY)
+    click.echo(f"{count} images removed")
 
 
 def open_doorbell(*, broker: str | None, registration: Registration, stopping: threading.Event) -> Doorbell:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from assay.client.session import Session, pass_session, phase_path
 from assay.node.folder import FolderInvalid, read_folder
-from assay.node.local import LocalResult, Workbench, provide_image, run_cases
+from assay.node.local import LocalResult, Workbench, provided_image, run_cases
 from containers.docker_engine import DockerEngine
 from containers.errors import EngineError
 from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
@@ -75,8 +75,9 @@ def _run_and_show(*, image: str, protocol: Protocol, cases: Path, output: Path |
         found = read_folder(cases)
         with DockerEngine() as engine, tempfile.TemporaryDirectory(prefix="assay-run-") as folder:
             workbench = Workbench(engine=engine, folder=Path(folder), owner=OWNER)
-            image_id = provide_image(image, workbench=workbench, needs_command=protocol.resources.command is None)
-            with console.status("running") as status:
+            needs_command = protocol.resources.command is None
+            provided = provided_image(image, workbench=workbench, needs_command=needs_command)
+            with provided as image_id, console.status("running") as status:
                 for result in run_cases(
                     cases=found, image_id=image_id, protocol=protocol, workbench=workbench, keep=output
                 ):

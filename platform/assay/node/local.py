@@ -7,7 +7,9 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from assay.node.orders import ExpectedOutput, FileOrder, WorkOrder
 from assay.node.outputs import check_outputs
 from containers.engine import OWNER_LABEL, Engine
 from containers.errors import ImageAbsent
+from containers.image_cache import borrowed_image
 from containers.intake import inspect_archive, load_archive
 from containers.runner import run
 from containers.spec import Limits, OutputSpec
@@ -53,19 +56,24 @@ class Workbench:
     """Asked all the time while a container runs."""
 
 
-def provide_image(image: str, *, workbench: Workbench, needs_command: bool) -> str:
-    """The ID of an image in the engine: of an archive, inspected and rewritten as on a server, or of a local name."""
+@contextmanager
+def provided_image(image: str, *, workbench: Workbench, needs_command: bool) -> Iterator[str]:
+    """The ID of an image in the engine: of a local name, or of an archive, inspected and rewritten as on a server."""
     archive = Path(image)
     if not archive.is_file():
         try:
-            return workbench.engine.image_facts(image).image_id
+            image_id = workbench.engine.image_facts(image).image_id
         except ImageAbsent:
             raise ImageAbsent(f"{image} is neither an archive here nor an image of the local engine") from None
+        yield image_id
+        return
     with tempfile.TemporaryDirectory(dir=workbench.folder, prefix="image-") as folder:
         rewritten = Path(folder) / "image.tar"
         report = inspect_archive(source=archive, destination=rewritten, needs_command=needs_command)
-        load_archive(workbench.engine, rewritten, report.image_id)
-    return report.image_id
+        load = partial(load_archive, workbench.engine, rewritten, report.image_id)
+        with borrowed_image(workbench.engine, image_id=report.image_id, load=load):
+            rewritten.unlink()
+            yield report.image_id
 
 
 def run_cases(

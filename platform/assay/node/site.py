@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from assay.node.orders import FileOrder
 from assay.node.registry import DataRegistration, register_data
 from assay.node.review import build_release
 from containers.engine import Engine
-from containers.errors import ImageAbsent
+from containers.image_cache import borrowed_image
 from containers.intake import load_archive
 from evaluator import __version__ as evaluator_version
 from evaluator.protocol import load_protocol
@@ -111,15 +112,16 @@ class SiteAgent:
         if self._examine(cases).root_sha256 != order.root_sha256:
             raise SiteProblem("the data has changed since it was registered; start again to register it anew")
         with Keeper(connection=self._connection, order=order) as keeper:
-            self._provide_image(order)
             protocol = load_protocol(order.protocol)
             workbench = Workbench(
                 engine=self._engine, folder=self._scratch(), owner=self._owner, should_stop=lambda: keeper.is_lost
             )
             results = []
-            for result in run_cases(cases=cases, image_id=order.image_id, protocol=protocol, workbench=workbench):
-                on_case(result)
-                results.append(result)
+            load = partial(self._load_image, order)
+            with borrowed_image(self._engine, image_id=order.image_id, load=load):
+                for result in run_cases(cases=cases, image_id=order.image_id, protocol=protocol, workbench=workbench):
+                    on_case(result)
+                    results.append(result)
         attributes = {case.case_id: dict(case.attributes) for case in cases}
         aggregates = summarise(protocol, [result.scores for result in results], attributes)
         release = build_release(aggregates, case_count=len(cases))
@@ -156,14 +158,11 @@ class SiteAgent:
     def _examine(self, cases: Sequence[FolderCase] | None = None) -> DataRegistration:
         return register_data(cases if cases is not None else read_folder(self._data), folder=self._data)
 
-    def _provide_image(self, order: SiteOrder) -> None:
-        try:
-            self._engine.image_facts(order.image_id)
-        except ImageAbsent:
-            archive = self._scratch() / f"{order.image.sha256}.tar"
-            self._api.fetch(order.image, destination=archive)
-            load_archive(self._engine, archive, order.image_id)
-            archive.unlink()
+    def _load_image(self, order: SiteOrder) -> None:
+        archive = self._scratch() / f"{order.image.sha256}.tar"
+        self._api.fetch(order.image, destination=archive)
+        load_archive(self._engine, archive, order.image_id)
+        archive.unlink()
 
     def _scratch(self) -> Path:
         return _made(self._folder / "scratch")
