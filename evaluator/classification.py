@@ -1,9 +1,12 @@
 """Scores of classes over all rows of a table: area under the ROC curve and average precision, as scikit-learn defines them.
 
-A row without a prediction counts as the most wrong there is: behind everything if it is positive, in front if it is negative.
+Both are means over the positive rows: of the share of negative rows that score lower, ties counting half, and of the precision at
+the row's own score. So each positive row has a score of its own, which is what is stored, ranked and resampled; negative rows have
+none. A row without a prediction counts as the most wrong there is: behind everything if it is positive, in front if it is negative.
 A column in which only one class occurs has no such score; it is left out of the mean, never filled in from its neighbour.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,29 +15,33 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 
-def area_under_roc(references: Sequence[float], predictions: Sequence[float | None]) -> float | None:
-    """Probability that a positive row is scored above a negative one, ties counting half; None with one class only."""
+def wins_of_rows(references: Sequence[float], predictions: Sequence[float | None]) -> list[float | None]:
+    """For each positive row the share of negative ones that score lower, ties counting half; none with one class only."""
     positive, scores = _prepared(references, predictions)
-    count_positive, count_negative = int(positive.sum()), int((~positive).sum())
-    if not count_positive or not count_negative:
-        return None
+    negatives = np.sort(scores[~positive])
+    if not positive.any() or not len(negatives):
+        return [None] * len(positive)
+    below = np.searchsorted(negatives, scores, side="left") + np.searchsorted(negatives, scores, side="right")
+    return _of_positive_rows(positive, below / (2 * len(negatives)))
+
+
+def precisions_of_rows(references: Sequence[float], predictions: Sequence[float | None]) -> list[float | None]:
+    """For each positive row the share of positives among the rows that score as high as it does."""
+    positive, scores = _prepared(references, predictions)
     order = np.sort(scores)
-    ranks = (np.searchsorted(order, scores, side="left") + np.searchsorted(order, scores, side="right") + 1) / 2
-    wins = float(ranks[positive].sum()) - count_positive * (count_positive + 1) / 2
-    return wins / (count_positive * count_negative)
+    hits = int(positive.sum()) - np.searchsorted(np.sort(scores[positive]), scores, side="left")
+    chosen = len(order) - np.searchsorted(order, scores, side="left")
+    return _of_positive_rows(positive, hits / chosen)
 
 
-def average_precision(references: Sequence[float], predictions: Sequence[float | None]) -> float | None:
-    """Sum over thresholds of the step in recall times the precision there; None without a positive row."""
-    positive, scores = _prepared(references, predictions)
-    total = int(positive.sum())
-    if not total:
-        return None
-    thresholds, group = np.unique(-scores, return_inverse=True)
-    hits = np.cumsum(np.bincount(group, weights=positive, minlength=len(thresholds)))
-    chosen = np.cumsum(np.bincount(group, minlength=len(thresholds)))
-    steps = np.diff(hits, prepend=0.0) / total
-    return float(np.sum(steps * hits / chosen))
+def mean_over_rows(scores: Sequence[float | None]) -> float | None:
+    """A column's score from those of its rows; None without a positive row."""
+    defined = [score for score in scores if score is not None]
+    return math.fsum(defined) / len(defined) if defined else None
+
+
+def _of_positive_rows(positive: npt.NDArray[np.bool_], scores: Floats) -> list[float | None]:
+    return [float(score) if holds else None for holds, score in zip(positive, scores, strict=True)]
 
 
 def _prepared(references: Sequence[float], predictions: Sequence[float | None]) -> tuple[npt.NDArray[np.bool_], Floats]:

@@ -10,6 +10,7 @@ Neighbourhoods: 6, 18 or 26 in 3-D; in 2-D the same words mean 4, 8 and 8.
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,15 @@ def label_components(mask: Mask, *, neighbourhood: int = 26) -> Components:
     _, numbers = np.unique(roots, return_inverse=True)
     labels[mask] = np.repeat(numbers + 1, ends - starts)
     return Components(labels, int(numbers.max()) + 1)
+
+
+def number_values(values: npt.NDArray[np.integer[Any]]) -> Components:
+    """Every value but 0 as an object of its own, connected or not."""
+    is_object = values != 0
+    found, numbers = np.unique(values[is_object], return_inverse=True)
+    labels = np.zeros(values.shape, np.int32)
+    labels[is_object] = numbers + 1
+    return Components(labels, len(found))
 
 
 def overlapping_pairs(first: Components, second: Components) -> tuple[Indices, Indices, Indices]:

@@ -159,6 +159,15 @@ def lesion_count(kind: str) -> Compute:
     return lambda pair, options: float(getattr(_lesion_match(pair, options), kind))
 
 
+def _object_match(pair: LabelPair, options: Options) -> LesionMatch:
+    return pair.objects(neighbourhood=options["neighbourhood"], iou=float(options["iou"]))
+
+
+def match_count(kind: str) -> Compute:
+    """How many objects were found, missed or invented."""
+    return lambda pair, options: float(getattr(_object_match(pair, options), kind))
+
+
 def f1_at_iou(pair: LabelPair, options: Options) -> float:
-    """F1 over components matched one to one by overlap."""
-    return _f1(pair.components(neighbourhood=options["neighbourhood"], iou=float(options["iou"])))
+    """F1 over objects matched one to one by overlap."""
+    return _f1(_object_match(pair, options))

@@ -9,7 +9,7 @@ import numpy as np
 
 from evaluator.boundaries import measure_boundaries
 from evaluator.boxes import bounding_box, grown, joined
-from evaluator.components import Mask
+from evaluator.components import Components, Mask, label_components
 from evaluator.lesions import LesionMatch, LesionRules, count_matches_by_overlap, match_lesions
 from evaluator.overlap import Overlap
 from evaluator.surface import SurfaceDistances
@@ -27,6 +27,8 @@ class LabelPair:
     tolerance_mm: float | None
     masks: Callable[[], tuple[Mask, Mask]]
     """Reference and prediction masks, made when a metric asks for them."""
+    instances: Callable[[], tuple[Components, Components]] | None = None
+    """The objects of both sides where the files number them; without it objects are connected components."""
     _kept: dict[Hashable, object] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -69,15 +71,18 @@ class LabelPair:
             lambda: match_lesions(reference=reference, prediction=prediction, spacing_mm=self.spacing_mm, rules=rules),
         )
 
-    def components(self, *, neighbourhood: int, iou: float) -> LesionMatch:
-        """Components matched one to one by overlap."""
-        reference, prediction = self.boxed_masks()
+    def objects(self, *, neighbourhood: int, iou: float) -> LesionMatch:
+        """Objects matched one to one by overlap: as the files number them, or connected components."""
         return self._once(
             (neighbourhood, iou),
-            lambda: count_matches_by_overlap(
-                reference=reference, prediction=prediction, neighbourhood=neighbourhood, threshold=iou
-            ),
+            lambda: count_matches_by_overlap(*self._objects(neighbourhood=neighbourhood), threshold=iou),
         )
+
+    def _objects(self, *, neighbourhood: int) -> tuple[Components, Components]:
+        if self.instances:
+            return self.instances()
+        reference, prediction = (label_components(mask, neighbourhood=neighbourhood) for mask in self.boxed_masks())
+        return reference, prediction
 
     def _once(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
         if key not in self._kept:

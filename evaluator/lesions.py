@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluator.boxes import bounding_box, joined
-from evaluator.components import Mask, dilate, label_components, overlapping_pairs
+from evaluator.components import Components, Mask, dilate, label_components, overlapping_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +89,11 @@ def match_lesions(
     return LesionMatch(lesions=tuple(lesions), false_positives=component_map.count - len(set(touching)))
 
 
-def count_matches_by_overlap(*, reference: Mask, prediction: Mask, neighbourhood: int, threshold: float) -> LesionMatch:
-    """Components matched one to one where their IoU exceeds the threshold; above one half no component can match twice.
+def count_matches_by_overlap(ours: Components, theirs: Components, *, threshold: float) -> LesionMatch:
+    """Objects matched one to one where their IoU exceeds the threshold; above one half no object can match twice.
 
-    Below one half a component may overlap several: the pair with the largest IoU is taken first.
+    Below one half an object may overlap several: the pair with the largest IoU is taken first.
     """
-    ours = label_components(reference, neighbourhood=neighbourhood)
-    theirs = label_components(prediction, neighbourhood=neighbourhood)
     sizes_ours = np.bincount(ours.labels.ravel(), minlength=ours.count + 1)
     sizes_theirs = np.bincount(theirs.labels.ravel(), minlength=theirs.count + 1)
     candidates = sorted(

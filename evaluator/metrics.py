@@ -37,7 +37,7 @@ class Direction(StrEnum):
     NONE = ""
 
 
-OverCases = Callable[[Sequence[float], Sequence[float | None]], float | None]
+OverCases = Callable[[Sequence[float], Sequence[float | None]], list[float | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Metric:
     options: Mapping[str, Option] = field(default_factory=dict)
     pooled: Pooled | None = None
     over_cases: OverCases | None = None
-    """For a score that exists only over all rows of a table: from (references, predictions) of one column."""
+    """For a score that needs all rows of a table: from (references, predictions) of one column to the score of each row."""
     base: str = ""
     """For a score over rounds: the metric whose values it follows."""
     needs_tolerance: bool = False
@@ -119,6 +119,10 @@ _LESION_OPTIONS = {
 }
 
 
+_MATCH_OPTIONS = {
+    "neighbourhood": _LESION_OPTIONS["neighbourhood"],
+    "iou": Option(default=0.5, low=0.0, high=1.0),
+}
 _DEEPMIND = "Nikolov et al. 2021, google-deepmind/surface-distance"
 _TAHA = "Taha and Hanbury 2015"
 _BRATS = "rachitsaluja/BraTS-2023-Metrics"
@@ -251,10 +255,9 @@ _METRICS = (
         formulas.lesion_f1, options=_LESION_OPTIONS, is_total=True,
     ),
     _ratio(
-        "f1_at_iou", "F1@IoU", "2TP / (2TP + FP + FN) over components matched one to one where IoU > iou",
+        "f1_at_iou", "F1@IoU", "2TP / (2TP + FP + FN) over objects (components, or instances) matched one to one where IoU > iou",
         "NeurIPS 2022 CellSeg, HECKTOR", formulas.f1_at_iou,
-        is_total=True,
-        options={"neighbourhood": _LESION_OPTIONS["neighbourhood"], "iou": Option(default=0.5, low=0.0, high=1.0)},
+        is_total=True, options=_MATCH_OPTIONS,
     ),
     _count("reference_voxels", "Reference voxels", "voxels", "|R|", formulas.of_overlap(lambda o: o.reference_voxels)),
     _count("prediction_voxels", "Prediction voxels", "voxels", "|P|", formulas.of_overlap(lambda o: o.prediction_voxels)),
@@ -271,6 +274,18 @@ _METRICS = (
         "lesion_false_negatives", "Lesions missed", "lesions", "reference lesions that were missed",
         formulas.lesion_count("false_negatives"), options=_LESION_OPTIONS,
     ),
+    _count(
+        "matched_true_positives", "Objects found", "objects", "objects matched one to one where IoU > iou",
+        formulas.match_count("true_positives"), options=_MATCH_OPTIONS,
+    ),
+    _count(
+        "matched_false_positives", "False objects", "objects", "predicted objects without a match",
+        formulas.match_count("false_positives"), options=_MATCH_OPTIONS,
+    ),
+    _count(
+        "matched_false_negatives", "Objects missed", "objects", "reference objects without a match",
+        formulas.match_count("false_negatives"), options=_MATCH_OPTIONS,
+    ),
     _ratio(
         "pooled_dice", "Pooled Dice", "2 Σ|R∩P| / Σ(|R| + |P|) over cases", "HECKTOR 2022 (DSCagg)", None,
         scope=Scope.COHORT,
@@ -279,7 +294,8 @@ _METRICS = (
         ),
     ),
     _ratio(
-        "pooled_f1", "Pooled F1", "2ΣTP / Σ(2TP + FP + FN) over cases", "HECKTOR 2025 (F1agg)", None, scope=Scope.COHORT,
+        "pooled_f1", "Pooled lesion F1", "2ΣTP / Σ(2TP + FP + FN) of lesions over cases", _BRATS, None, scope=Scope.COHORT,
+        options=_LESION_OPTIONS,
         pooled=Pooled(
             numerator={"lesion_true_positives": 2.0},
             denominator={
@@ -287,9 +303,23 @@ _METRICS = (
             },
         ),
     ),
+    _ratio(
+        "pooled_f1_at_iou", "Pooled F1@IoU", "2ΣTP / Σ(2TP + FP + FN) of objects matched where IoU > iou, over cases",
+        "HECKTOR 2025 (F1agg)", None, scope=Scope.COHORT, options=_MATCH_OPTIONS,
+        pooled=Pooled(
+            numerator={"matched_true_positives": 2.0},
+            denominator={
+                "matched_true_positives": 2.0, "matched_false_positives": 1.0, "matched_false_negatives": 1.0
+            },
+        ),
+    ),
     _over_rounds("dice_auc", "Dice over interactions", "dice"),
     _over_rounds("nsd_auc", "NSD over interactions", "nsd"),
-    _usage("wall_seconds", "Time", "s", "from container start to end, by the engine's clock"),
+    _usage(
+        "wall_seconds", "Time", "s",
+        "from container start to end, by the engine's clock, beyond free_seconds or, if more, free_seconds_per_megavoxel",
+        free_seconds=Option(default=0.0, low=0.0), free_seconds_per_megavoxel=Option(default=0.0, low=0.0),
+    ),
     _usage("cpu_seconds", "CPU time", "s", "processor seconds of the container"),
     _usage("peak_memory_mb", "Peak memory", "MB", "largest memory of the container"),
     _usage("gpu_memory_mb", "Peak GPU memory", "MB", "largest GPU memory of the run"),
@@ -298,15 +328,18 @@ _METRICS = (
         free_mb=Option(default=0.0, low=0.0),
     ),
     _usage("cpu_percent_seconds", "CPU–time area", "%·s", "area under the CPU utilisation curve"),
-    _ratio("accuracy", "Accuracy", "share of rows whose class is right", _TABLE_SOURCE, None, scope=Scope.TABLE),
+    _ratio(
+        "accuracy", "Accuracy", "share of rows whose class is right: the cell itself, or the column with the row's largest score",
+        _TABLE_SOURCE, None, scope=Scope.TABLE, options={"decision": Option(default="cell", choices=("cell", "largest"))},
+    ),
     _ratio(
         "macro_auc", "Macro AUC", "area under the ROC curve, averaged over the columns where both classes occur",
-        _TABLE_SOURCE, None, scope=Scope.TABLE, over_cases=classification.area_under_roc,
+        _TABLE_SOURCE, None, scope=Scope.TABLE, over_cases=classification.wins_of_rows,
         options={"one_sided": Option(default="skip", choices=("skip", "previous"))},
     ),
     _ratio(
         "mean_average_precision", "mAP", "average precision, averaged over the columns with a positive row",
-        _TABLE_SOURCE, None, scope=Scope.TABLE, over_cases=classification.average_precision,
+        _TABLE_SOURCE, None, scope=Scope.TABLE, over_cases=classification.precisions_of_rows,
     ),
     _ratio(
         "choice_accuracy", "Choice accuracy", "share of multiple-choice answers that parse to the right letter",

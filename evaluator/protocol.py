@@ -65,6 +65,8 @@ class OutputSpec:
     kind: OutputKind
     file: str
     columns: tuple[str, ...]
+    instances: bool
+    """Of a label map: every value is one object of the only label, whatever its number (cells)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +150,7 @@ class Protocol:
     @property
     def allowed_values(self) -> frozenset[int] | None:
         """Voxel values a prediction may hold; None where unlisted values count as background or masks are binary."""
-        if self.unknown_values == "background" or self.output.kind is not OutputKind.LABEL_MAP:
+        if self.unknown_values == "background" or self.output.instances or self.output.kind is not OutputKind.LABEL_MAP:
             return None
         return frozenset({0, *self.ignored_values, *(value for label in self.labels for value in label.values)})
 

@@ -136,7 +136,13 @@ class _Normaliser:
 
     def _outputs(self, labels: list[dict[str, Any]]) -> list[dict[str, Any]]:
         outputs = [
-            {"name": item["name"], "kind": item["kind"], "file": item["file"], "columns": list(item.get("columns", []))}
+            {
+                "name": item["name"],
+                "kind": item["kind"],
+                "file": item["file"],
+                "columns": list(item.get("columns", [])),
+                "instances": item.get("instances", False),
+            }
             for item in self.document["outputs"]
         ]
         self._check_unique("outputs", outputs)
@@ -145,6 +151,10 @@ class _Normaliser:
             if item["kind"] == "mask_per_structure" and "{structure}" not in item["file"]:
                 raise self.error(
                     path, found=repr(item["file"]), expected="`{structure}` in the name: one file per label"
+                )
+            if item["instances"] and (item["kind"] != "label_map" or len(labels) > 1):
+                raise self.error(
+                    ("outputs", index, "instances"), found="instances", expected="one label map of a single label"
                 )
             if item["kind"] == "multichannel" and any(label["channel"] is None for label in labels):
                 raise self.error(("labels",), found="a label without `channel`", expected="one channel for every label")
@@ -176,7 +186,7 @@ class _Normaliser:
 
     @staticmethod
     def _statistics(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The counts that pooled metrics add up, where the protocol does not list them itself."""
+        """The counts that pooled metrics add up, with their options, where the protocol does not list them itself."""
         listed = {item["name"] for item in metrics}
         added: list[dict[str, Any]] = []
         for item in metrics:
@@ -185,7 +195,7 @@ class _Normaliser:
             for name in needed:
                 if name not in listed:
                     listed.add(name)
-                    options = {key: option.default for key, option in REGISTRY[name].options.items()}
+                    options = {key: item["options"][key] for key in REGISTRY[name].options}
                     added.append({"id": name, "name": name, "rounding": None, "labels": [], "options": options})
         return added
 

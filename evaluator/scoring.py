@@ -76,14 +76,14 @@ def score_case(
         try:
             measure = partial(measure_case, backend=backend, threads=threads, kept_references=kept_references)
             measured = measure(protocol=protocol, references=references, predictions=predictions or {})
-            rows, served_by = list(score_labels(protocol=protocol, measured=measured, grid=grid)), measured[0].backend
+            apart = list(score_labels(protocol=protocol, measured=measured, grid=grid))
+            rows, served_by = zero_where_dice_is_low(protocol, spread_spoiled(apart)), measured[0].backend
         except InvalidVolume as problem:
             failure = f"{OUTPUT_INVALID}:{problem.reason}"
     if failure is not None:
         rows = list(_failed_rows(protocol, references, failure=failure, grid=grid))
-    rows = zero_where_dice_is_low(protocol, spread_spoiled(rows))
     rows.extend(_round_rows(protocol, rows, references=references, earlier=earlier_rounds, backend=backend))
-    rows.extend(_telemetry_rows(protocol, telemetry or {}, failure=failure))
+    rows.extend(_telemetry_rows(protocol, telemetry or {}, failure=failure, voxels=grid.voxels))
     return CaseResult(case_id=case_id, rows=tuple(rows), backend=served_by, failure=failure or "")
 
 
@@ -146,33 +146,51 @@ def _failed_rows(protocol: Protocol, references: Mapping[str, Path], *, failure:
         for spec in protocol.metrics
         if spec.metric.scope is Scope.LABEL
     }
-    empty = {}
+    computed: dict[str, list[ScoreRow]] = {}
     if COMPUTE in worths.values():
-        empty = {item.label.name: item for item in measure_as_empty(protocol=protocol, references=references)}
+        for item in measure_as_empty(protocol=protocol, references=references):
+            computed[item.label.name] = list(_rows_as_empty(protocol, item, worths, failure=failure, grid=grid))
     for label in protocol.labels:
+        rows = {row.metric: row for row in computed.get(label.name, ())}
         for spec in _metrics_of(protocol, label):
             worth = worths[spec.id]
-            if worth == COMPUTE:
-                item = empty[label.name]
-                worth = _worth(spec, protocol=protocol, situation=situation_of(item.whole), reason="")
-                value = _value(spec, item, worth=worth, grid=grid)
-            else:
-                value = resolve(worth, computed=math.nan, diagonal_mm=grid.diagonal_mm)
-            yield _row(spec, label.name, worth=worth, value=value, reason=failure)
+            value = resolve(worth, computed=math.nan, diagonal_mm=grid.diagonal_mm)
+            yield rows.get(spec.id) or _row(spec, label.name, worth=worth, value=value, reason=failure)
 
 
-def _telemetry_rows(protocol: Protocol, telemetry: Mapping[str, float], *, failure: str | None) -> Iterator[ScoreRow]:
+def _rows_as_empty(
+    protocol: Protocol, item: MeasuredLabel, worths: Mapping[str, Worth], *, failure: str, grid: Grid
+) -> Iterator[ScoreRow]:
+    """The metrics of one label whose worth is what they would be had nothing been predicted."""
+    for spec in _metrics_of(protocol, item.label):
+        if worths[spec.id] == COMPUTE:
+            worth = _worth(spec, protocol=protocol, situation=situation_of(item.whole), reason="")
+            value = _value(spec, item, worth=worth, grid=grid)
+            yield _row(spec, item.label.name, worth=worth, value=value, reason=failure)
+
+
+def _telemetry_rows(
+    protocol: Protocol, telemetry: Mapping[str, float], *, failure: str | None, voxels: int
+) -> Iterator[ScoreRow]:
     """What the run of this case consumed, for protocols that score it; a failed case gets the stated worst, or what it took."""
     for spec in protocol.metrics:
         if spec.metric.scope is not Scope.CASE:
             continue
-        measured = telemetry.get(spec.metric.name)
+        measured = _beyond_allowance(spec, telemetry.get(spec.metric.name), voxels=voxels)
         if failure is None:
             yield _row(spec, "", worth=COMPUTE, value=measured, reason="" if measured is not None else NOT_MEASURED)
         else:
             worth = protocol.conventions.worth(Situation.FAILED, metric_id=spec.id, failure=failure)
             value = resolve(worth, computed=math.nan if measured is None else measured, diagonal_mm=0.0)
             yield _row(spec, "", worth=worth, value=value, reason=failure)
+
+
+def _beyond_allowance(spec: MetricSpec, measured: float | None, *, voxels: int) -> float | None:
+    """What remains of a time after what is free: so many seconds, or so many for each million voxels if that is more."""
+    if measured is None or "free_seconds" not in spec.options:
+        return measured
+    by_size = float(spec.options["free_seconds_per_megavoxel"]) * voxels / 1e6
+    return max(0.0, measured - max(float(spec.options["free_seconds"]), by_size))
 
 
 def _round_rows(

@@ -12,7 +12,7 @@ measured on the slices its reference has; `exclusive` leaves the last of them ou
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from evaluator.backends import Crop, LabelMeasurements, PairMeasurements, measure_files, measure_pair
 from evaluator.backends.devices import host_array
 from evaluator.boxes import bounding_box, joined
+from evaluator.components import number_values
 from evaluator.errors import InvalidReference, InvalidVolume, Reason
 from evaluator.label_pair import LabelPair
 from evaluator.overlap import Overlap
@@ -58,7 +59,7 @@ def measure_case(
     """Every label of the case, measured. InvalidVolume speaks of the prediction, InvalidReference of the reference."""
     grid = reference_grid(references)
     ours, theirs = _reference_files(protocol, references), _prediction_files(protocol, predictions, grid=grid)
-    if ours.layout is theirs.layout is OutputKind.LABEL_MAP:
+    if ours.layout is theirs.layout is OutputKind.LABEL_MAP and not protocol.output.instances:
         pair = measure_files(
             reference=ours.only_file,
             prediction=theirs.only_file,
@@ -72,6 +73,12 @@ def measure_case(
         )
         maps = _read_once(ours, theirs)
         return _measured_maps(protocol.labels, pair, maps, spacing_mm=grid.spacing_mm, backend=backend)
+    if protocol.output.instances:
+        return [
+            _measure_instances(
+                protocol.labels[0], _read_once(ours, theirs)(), spacing_mm=grid.spacing_mm, backend=backend
+            )
+        ]
     by_name = {
         label.name: _measure_masks(label, reference, prediction, spacing_mm=grid.spacing_mm, backend=backend)
         for label, reference, prediction in _paired_masks(protocol, ours, theirs)
@@ -133,17 +140,26 @@ def reference_grid(references: Mapping[str, Path]) -> Grid:
     return _trusted(lambda: read_grid(next(iter(references.values())), limits=READER_LIMITS))
 
 
-def measure_as_empty(*, protocol: Protocol, references: Mapping[str, Path]) -> list[MeasuredLabel]:
-    """Every label as if nothing had been predicted: only the reference's voxel counts are real, surfaces are left out."""
+def measure_as_empty(*, protocol: Protocol, references: Mapping[str, Path]) -> Iterator[MeasuredLabel]:
+    """Every label as if nothing had been predicted, by channel; surfaces, which nothing but a distance asks for, are left out."""
     labels = sorted(protocol.labels, key=lambda label: label.channel or 0)
-    masks = _trusted_masks(_reference_files(protocol, references), labels)
-    by_name = {}
-    for label, mask in zip(labels, masks, strict=True):
+    files = _reference_files(protocol, references)
+    grid = reference_grid(references)
+    if protocol.output.instances:
+        objects = _trusted(files.map)
+        maps = (objects, np.zeros_like(objects))
+        yield _measure_instances(labels[0], maps, spacing_mm=grid.spacing_mm, backend="auto")
+        return
+    for label, mask in zip(labels, _trusted_masks(files, labels), strict=True):
         nothing = np.zeros((1,) * mask.ndim, bool)
-        measured = _measure_masks(label, nothing, nothing, spacing_mm=(1.0,) * mask.ndim, backend="auto")
+        measured = _measure_masks(label, nothing, nothing, spacing_mm=grid.spacing_mm, backend="auto")
         overlap = Overlap(reference_voxels=int(np.count_nonzero(mask)), prediction_voxels=0, intersection_voxels=0)
-        by_name[label.name] = replace(measured, whole=overlap, pair=replace(measured.pair, overlap=overlap))
-    return [by_name[label.name] for label in protocol.labels]
+        masks = partial(_with_nothing, mask)
+        yield replace(measured, whole=overlap, pair=replace(measured.pair, overlap=overlap, masks=masks))
+
+
+def _with_nothing(reference: Mask) -> tuple[Mask, Mask]:
+    return reference, np.zeros_like(reference)
 
 
 def _measure_masks(
@@ -168,6 +184,16 @@ def _measure_masks(
         label, pair.labels[0], lambda: (reference, prediction), spacing_mm=spacing_mm, backend=pair.backend
     )
     return replace(measured, whole=whole)
+
+
+def _measure_instances(
+    label: LabelSpec, maps: tuple[Labels, Labels], *, spacing_mm: tuple[float, ...], backend: str
+) -> MeasuredLabel:
+    """The only label of maps that number its objects: everything that is not background, and the objects."""
+    reference, prediction = maps
+    measured = _measure_masks(label, reference != 0, prediction != 0, spacing_mm=spacing_mm, backend=backend)
+    instances = cache(lambda: (number_values(reference), number_values(prediction)))
+    return replace(measured, pair=replace(measured.pair, instances=instances))
 
 
 def _crop(reference: Mask, z_crop: str) -> slice:
@@ -235,6 +261,7 @@ class _Files:
     layout: OutputKind
     files: Mapping[str, Path]
     expectation: Expectation
+    has_instances: bool
 
     @property
     def only_file(self) -> Path:
@@ -255,7 +282,7 @@ class _Files:
         elif self.layout is OutputKind.LABEL_MAP:
             array = self.map()
             for label in labels:
-                yield _mask(array, label.values)
+                yield array != 0 if self.has_instances else _mask(array, label.values)
         else:
             wanted = [label.channel for label in labels]
             for index, channel in enumerate(self._channels(next(iter(self.files.values())))):
@@ -281,7 +308,12 @@ def _reference_files(protocol: Protocol, references: Mapping[str, Path]) -> _Fil
     elif protocol.output.kind is OutputKind.MULTICHANNEL:
         layout = OutputKind.MULTICHANNEL
     channels = protocol.channels if layout is OutputKind.MULTICHANNEL else 1
-    return _Files(layout=layout, files=references, expectation=Expectation(channels=channels))
+    return _Files(
+        layout=layout,
+        files=references,
+        expectation=Expectation(channels=channels),
+        has_instances=protocol.output.instances,
+    )
 
 
 def _prediction_files(protocol: Protocol, predictions: Mapping[str, Path], *, grid: Grid) -> _Files:
@@ -294,6 +326,7 @@ def _prediction_files(protocol: Protocol, predictions: Mapping[str, Path], *, gr
             allowed_values=protocol.allowed_values,
             channels=protocol.channels,
         ),
+        has_instances=protocol.output.instances,
     )
 
 

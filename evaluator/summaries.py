@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from evaluator.conventions import ABORTED
-from evaluator.metrics import OverCases, Pooled
+from evaluator.metrics import Pooled
 from evaluator.protocol import MetricSpec, Protocol
 from evaluator.results import CaseResult
 
@@ -44,20 +44,17 @@ def _summary_of(
     if spec.metric.pooled:
         return _pooled_summary(spec.metric.pooled, results)
     if spec.metric.over_cases:
-        return _summary_over_cases(spec, spec.metric.over_cases, results)
+        return _summary_over_cases(spec, results)
     return _summary(_values_of(spec.id, results), breakdowns=breakdowns, attributes=attributes)
 
 
-def _summary_over_cases(spec: MetricSpec, over_cases: OverCases, results: Sequence[CaseResult]) -> dict[str, Any]:
-    """A score per column over all rows; the headline is the mean of those that are defined."""
-    references = _values_of(f"{spec.id}_reference", results)
-    predictions = _values_of(f"{spec.id}_prediction", results)
+def _summary_over_cases(spec: MetricSpec, results: Sequence[CaseResult]) -> dict[str, Any]:
+    """The mean of each column over its rows; the headline is the mean of the columns that are defined."""
+    values = _values_of(spec.id, results).values()
     scores: dict[str, float | None] = {}
     before: float | None = None
-    for label in next(iter(references.values()), {}):
-        score = over_cases(
-            [row[label] or 0.0 for row in references.values()], [predictions[case][label] for case in references]
-        )
+    for label in next(iter(values), {}):
+        score = _mean(row[label] for row in values)
         if score is None and spec.options.get("one_sided") == "previous":
             score = before
         scores[label] = before = score

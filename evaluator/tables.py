@@ -8,14 +8,14 @@ left out; a case without a row, or with a cell that cannot be read, gets the wor
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.choices import parse_choice
 from evaluator.conventions import Situation, resolve
 from evaluator.errors import InvalidReference, InvalidVolume, Reason
-from evaluator.metrics import Scope
+from evaluator.metrics import OverCases, Scope
 from evaluator.protocol import LabelSpec, MetricSpec, Protocol
 from evaluator.results import CaseResult, ScoreRow
 from evaluator.volumes.header import refuse
@@ -25,6 +25,8 @@ KEY = "case"
 MAX_TABLE_BYTES = 64 << 20
 ROW_MISSING = "row_missing"
 CELL_INVALID = "cell_invalid"
+CLASS_ABSENT = "class_absent"
+"""The reason of a score over all rows where the row does not show the class: it has a say in the others' scores only."""
 _OPTION_LETTERS = "ABCDEFGHIJ"
 
 
@@ -76,67 +78,130 @@ def score_table(
             predictions = read_table(prediction)
         except InvalidVolume as problem:
             failure = f"output_invalid:{problem.reason}"
+    columns = _columns(protocol, references, predictions, failure=failure)
     return [
         CaseResult(
             case_id=case_id,
-            rows=tuple(_score_row(protocol, row, predictions.get(case_id), failure=failure)),
+            rows=tuple(
+                columns[label.name, spec.id][position]
+                for label in protocol.labels
+                for spec in _metrics_of(protocol, label)
+            ),
             failure=failure or ("" if case_id in predictions else ROW_MISSING),
         )
-        for case_id, row in references.items()
+        for position, case_id in enumerate(references)
     ]
 
 
-def _score_row(
-    protocol: Protocol, reference: Row, prediction: Row | None, *, failure: str | None
-) -> Iterator[ScoreRow]:
+def _metrics_of(protocol: Protocol, label: LabelSpec) -> list[MetricSpec]:
+    return [
+        spec
+        for spec in protocol.metrics
+        if spec.metric.scope is Scope.TABLE and (not spec.labels or label.name in spec.labels)
+    ]
+
+
+def _columns(
+    protocol: Protocol, references: Mapping[str, Row], predictions: Mapping[str, Row], *, failure: str | None
+) -> dict[tuple[str, str], list[ScoreRow]]:
+    """Label and metric → one row per case, in the order of the reference table."""
+    columns = {}
     for label in protocol.labels:
-        ours = reference.cells.get(label.name, "").strip()
-        theirs = prediction.cells.get(label.name) if prediction else None
-        reason = failure or (ROW_MISSING if theirs is None else "")
-        for spec in protocol.metrics:
-            if spec.metric.scope is Scope.TABLE and (not spec.labels or label.name in spec.labels):
-                yield from _score_cell(protocol, spec, label, ours, theirs, options=reference.options(), reason=reason)
+        cells = [_cell_of(label, case_id, row, predictions, failure) for case_id, row in references.items()]
+        for spec in _metrics_of(protocol, label):
+            columns[label.name, spec.id] = (
+                _scored_together(spec, label, cells, over_cases=spec.metric.over_cases)
+                if spec.metric.over_cases
+                else [_score_cell(protocol, spec, label, cell) for cell in cells]
+            )
+    return columns
 
 
-def _score_cell(
-    protocol: Protocol,
-    spec: MetricSpec,
-    label: LabelSpec,
-    ours: str,
-    theirs: str | None,
-    *,
-    options: dict[str, str],
-    reason: str,
-) -> Iterator[ScoreRow]:
-    """One score, or for a score over all rows the two numbers it is computed from."""
-    if spec.metric.over_cases:
-        truth, score = _number(ours), None if reason else _number(theirs or "")
+@dataclass(frozen=True, kw_only=True)
+class _Cell:
+    """One cell of a column with its reference; `reason` says why there is nothing to compare."""
+
+    label: str
+    reference_row: Row
+    prediction_row: Row
+    reason: str
+
+    @property
+    def reference(self) -> str:
+        """The reference's text."""
+        return self.reference_row.cells.get(self.label, "").strip()
+
+    @property
+    def prediction(self) -> str:
+        """The prediction's text."""
+        return self.prediction_row.cells.get(self.label, "")
+
+
+def _cell_of(
+    label: LabelSpec, case_id: str, reference: Row, predictions: Mapping[str, Row], failure: str | None
+) -> _Cell:
+    prediction = predictions.get(case_id, Row({}))
+    reason = failure or ("" if label.name in prediction.cells else ROW_MISSING)
+    return _Cell(label=label.name, reference_row=reference, prediction_row=prediction, reason=reason)
+
+
+def _scored_together(
+    spec: MetricSpec, label: LabelSpec, cells: Sequence[_Cell], *, over_cases: OverCases
+) -> list[ScoreRow]:
+    """Scores that need the whole column. A cell that cannot be read counts as the most wrong; its row says so."""
+    truths = []
+    for cell in cells:
+        truth = _number(cell.reference)
         if truth is None:
-            raise InvalidReference(f"column {label.name} of the reference table holds {ours!r}; expected 0 or 1")
-        yield ScoreRow(label=label.name, metric=f"{spec.id}_reference", value=truth)
-        reason = reason or (CELL_INVALID if score is None else "")
-        yield ScoreRow(label=label.name, metric=f"{spec.id}_prediction", value=score, reason=reason)
-        return
-    value = None if reason or theirs is None else _compare(spec, ours, theirs, options)
+            raise InvalidReference(
+                f"column {label.name} of the reference table holds {cell.reference!r}; expected 0 or 1"
+            )
+        truths.append(truth)
+    numbers = [None if cell.reason else _number(cell.prediction) for cell in cells]
+    rows = []
+    for cell, number, score in zip(cells, numbers, over_cases(truths, numbers), strict=True):
+        reason = cell.reason or (CELL_INVALID if number is None else "")
+        reason = CLASS_ABSENT if score is None else reason
+        rows.append(ScoreRow(label=label.name, metric=spec.id, value=score, reason=reason))
+    return rows
+
+
+def _score_cell(protocol: Protocol, spec: MetricSpec, label: LabelSpec, cell: _Cell) -> ScoreRow:
+    reason = cell.reason
+    value = None if reason else _compare(protocol, spec, cell)
     if value is None:
         reason = reason or CELL_INVALID
         worth = protocol.conventions.worth(Situation.FAILED, metric_id=spec.id, failure=reason)
         value = resolve(worth, computed=math.nan, diagonal_mm=0.0)
     elif spec.rounding is not None:
         value = round(value, spec.rounding)
-    yield ScoreRow(label=label.name, metric=spec.id, value=value, reason=reason)
+    return ScoreRow(label=label.name, metric=spec.id, value=value, reason=reason)
 
 
-def _compare(spec: MetricSpec, ours: str, theirs: str, options: dict[str, str]) -> float | None:
+def _compare(protocol: Protocol, spec: MetricSpec, cell: _Cell) -> float | None:
     """One cell against its reference; None when the prediction says nothing that can be compared."""
+    ours, theirs = cell.reference, cell.prediction
+    if spec.options.get("decision") == "largest":
+        wanted, chosen = (_largest(protocol, row) for row in (cell.reference_row, cell.prediction_row))
+        if wanted is None:
+            raise InvalidReference(f"the reference table holds {ours!r}; expected a number in every column")
+        return None if chosen is None else float(chosen == wanted)
     if spec.metric.name == "accuracy":
         return float(theirs.strip() == ours)
     if spec.metric.name == "choice_accuracy":
-        return float(parse_choice(theirs, options=options or dict.fromkeys(_OPTION_LETTERS[:4], "")) == ours)
+        options = cell.reference_row.options() or dict.fromkeys(_OPTION_LETTERS[:4], "")
+        return float(parse_choice(theirs, options=options) == ours)
     truth, measured = _number(ours), _number(theirs)
     if not truth:
         raise InvalidReference(f"the reference table holds {ours!r}; expected a number other than 0")
     return None if measured is None else 100.0 * abs(measured - truth) / abs(truth)
+
+
+def _largest(protocol: Protocol, row: Row) -> str | None:
+    """The label with the row's largest number, the first of equals; None when one cannot be read."""
+    scores = {label.name: _number(row.cells.get(label.name, "")) for label in protocol.labels}
+    known = {name: score for name, score in scores.items() if score is not None}
+    return max(known, key=lambda name: known[name]) if len(known) == len(scores) else None
 
 
 def _number(text: str) -> float | None:

@@ -5,7 +5,7 @@ Failure classes, from the reason stored with the score (text before a colon), mo
     reason                                        rules looked up, in this order
     absent, missing, failed, a container verdict  the reason itself, failed_case, any
     output_invalid, invalid_geometry …            the reason itself, invalid_output, failed_case, any
-    both_empty, reference_empty                   the reason itself, any; without either the pair is dropped
+    both_empty, reference_empty, class_absent     the reason itself, any; without either the pair is dropped
     prediction_empty                              the reason itself, any
     anything else, or none given                  the reason itself, undefined, any
     aborted                                       none: the script stopped, so the submission is disqualified
@@ -28,7 +28,7 @@ from evaluator.ranking.table import ABSENT, MetricScores, ScoreTable
 
 Floats = npt.NDArray[np.float64]
 
-STRUCTURE_ABSENT = ("both_empty", "reference_empty")
+STRUCTURE_ABSENT = ("both_empty", "reference_empty", "class_absent")
 _INVALID = ("output_invalid", "invalid_output", "invalid_geometry", "wrong_shape", "wrong_grid")
 _FAILED = (
     *("missing", "failed", "failed_case", "cancelled", "infrastructure", "image_invalid", "timeout", "out_of_memory"),

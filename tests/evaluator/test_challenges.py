@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from evaluator.protocol import load_named_protocol, load_protocol
+from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
 from evaluator.scoring import score_case
 from evaluator.tables import score_table
 from tests.evaluator import oracle_surface_distance
@@ -211,3 +212,52 @@ def test_fetal_biometry_is_a_percentage_of_the_reference(tmp_path):
     (tmp_path / "p.csv").write_text("case,LCC,HV,bBIP,sBIP,TCD\nsub-1,42,50,60,,20\n")
     (result,) = score_table(protocol=protocol, reference=tmp_path / "r.csv", prediction=tmp_path / "p.csv")
     assert [row.value for row in result.rows] == [5.0, 0.0, 0.0, 100.0, 0.0]
+
+
+def team_rows(protocol, tmp_path, team, cases):
+    """Scores of one team: for each case the slices its liver is predicted on (None: a time-out), and what the run consumed."""
+    for case_id, (stop, seconds, gpu_area, cpu_area) in cases.items():
+        reference = block((2, 22), (2, 10), (2, 10), value=1)
+        files = {"reference": save_nifti(tmp_path / f"{case_id}.nii.gz", reference)}
+        predictions = None
+        if stop is not None:
+            prediction = block((2, stop), (2, 10), (2, 10), value=1)
+            predictions = {"segmentation": save_nifti(tmp_path / f"{team}-{case_id}.nii.gz", prediction)}
+        telemetry = {
+            "wall_seconds": seconds, "gpu_memory_mb_seconds": gpu_area, "cpu_percent_seconds": cpu_area,
+        }  # fmt: skip
+        result = score_case(
+            protocol=protocol,
+            case_id=case_id,
+            references=files,
+            predictions=predictions,
+            failure=None if predictions else "timeout",
+            telemetry=telemetry,
+        )
+        yield from ((team, case_id, row.label, row.metric, row.value, row.reason) for row in result.rows)
+
+
+def ranked(protocol, tmp_path):
+    teams = {
+        "A": {"c1": (22, 10.0, 0.0, 500.0), "c2": (22, 10.0, 0.0, 500.0)},
+        "B": {"c1": (10, 5.0, 0.0, 900.0), "c2": (22, 5.0, 0.0, 900.0)},
+        "C": {"c1": (22, 20.0, 4096.0, 400.0), "c2": (None, 1.0, 0.0, 10.0)},
+    }
+    rows = [row for team, cases in teams.items() for row in team_rows(protocol, tmp_path, team, cases)]
+    entries = rank_algorithms(ScoreTable.from_rows(rows), parse_ranking(protocol.ranking)).entries
+    return rows, {entry.algorithm: (entry.rank, entry.score) for entry in entries}
+
+
+def test_flare22_ranks_accuracy_and_cost_with_its_weights_and_worst_values(tmp_path):
+    """Weights 1, 1, 1, ½, ½. First case: A 1+1+2+½+1, B 3+3+1+½+1½, C 1+1+3+1½+½; second: A 5, B 4½, C last in all: 12."""
+    rows, ranks = ranked(load_named_protocol("flare22"), tmp_path)
+    worst = {metric: value for team, case, label, metric, value, _ in rows if (team, case, label) == ("C", "c2", "")}
+    assert worst == {"time": 3600.0, "gpu_auc": 29491200.0, "cpu_auc": 360000.0}
+    assert {value for team, case, label, _, value, _ in rows if (team, case) == ("C", "c2") and label} == {0.0}
+    assert ranks == {"A": (1, 10.5 / 8), "B": (2, 13.5 / 8), "C": (3, 19 / 8)}
+
+
+def test_under_flare22s_code_a_container_that_gives_up_at_once_shares_the_first_place(tmp_path):
+    """C is ranked first by what it took in the case it left out, and not at all by Dice and NSD: (7 + 1 + ½ + ½) / 6 = 1½."""
+    _, ranks = ranked(load_named_protocol("flare22@published"), tmp_path)
+    assert ranks == {"A": (1, 12 / 8), "B": (3, 15 / 8), "C": (1, 9 / 6)}

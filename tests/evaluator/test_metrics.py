@@ -10,6 +10,7 @@ import pytest
 
 import evaluator
 import evaluator.errors
+from evaluator.components import label_components
 from evaluator.definitions import PRESETS
 from evaluator.lesions import LesionRules, count_matches_by_overlap, match_lesions
 from evaluator.metrics import REGISTRY, Direction, Scope
@@ -212,7 +213,7 @@ def test_f1_matches_components_one_to_one_by_overlap():
     shape = (30, 10, 10)
     reference = box(shape, (0, 4), (0, 4), (0, 4)) | box(shape, (10, 14), (0, 4), (0, 4))
     prediction = box(shape, (0, 4), (0, 4), (0, 3)) | box(shape, (13, 17), (0, 4), (0, 4))
-    match = count_matches_by_overlap(reference=reference, prediction=prediction, neighbourhood=26, threshold=0.5)
+    match = count_matches_by_overlap(label_components(reference), label_components(prediction), threshold=0.5)
     assert (match.true_positives, match.false_negatives, match.false_positives) == (1, 1, 1)
     assert value_of(reference, prediction, "f1_at_iou", iou=0.5) == 0.5
     assert value_of(reference, prediction, "f1_at_iou", iou=0.1) == 1.0

@@ -1,5 +1,6 @@
 """Every protocol that ships, on small masks made to measure: a perfect answer is best, no answer gains nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -8,8 +9,10 @@ import pytest
 
 from evaluator.metrics import Scope
 from evaluator.protocol import OutputKind, load_named_protocol, load_protocol
+from evaluator.protocol_modes import Mode
 from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
-from evaluator.scoring import score_case
+from evaluator.scoring import score_case, summarise
+from evaluator.tables import score_table
 
 FOLDER = Path(load_protocol.__code__.co_filename).parent / "protocols"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -29,7 +32,11 @@ def protocol(request):
 
 
 def reference_of(protocol) -> np.ndarray:
-    """Each single value a block of its own, so that every label of every protocol is there."""
+    """Each single value a block of its own, so that every label of every protocol is there; or each channel."""
+    if protocol.output.kind is OutputKind.MULTICHANNEL:
+        image = np.zeros((9, 10, 10, protocol.channels), np.uint8)
+        image[3:9, 2:8, 2:8] = 1
+        return image
     values = sorted({value for label in protocol.labels for value in label.values})
     image = np.zeros((9 * len(values) + 3, 10, 10), np.uint8)
     for number, value in enumerate(values):
@@ -84,6 +91,69 @@ def test_leaving_the_case_out_never_beats_an_honest_answer(protocol, tmp_path):
         for entry in rank_algorithms(table, parse_ranking({"metrics": _ranked(protocol)})).entries
     }
     assert ranking["absent"] is None or ranking["honest"] < ranking["absent"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("mode", Mode)
+def test_the_better_of_two_submissions_leads_under_the_protocols_own_ranking(name, mode, tmp_path):
+    """Eight alike cases, so that a difference is significant too; attributes as the breakdowns and levels want them."""
+    protocol = load_named_protocol(f"{name}@{mode}")
+    results = {
+        who: table_results(protocol, tmp_path, is_good=who == "good")
+        if protocol.output.kind is OutputKind.TABLE
+        else mask_results(protocol, tmp_path, is_good=who == "good")
+        for who in ("good", "bad")
+    }
+    attributes = {"site": "s", "cohort": "a", "task": "t", "domain": "in"}
+    table = ScoreTable.from_rows(
+        (
+            (who, result.case_id, row.label, row.metric, row.value, row.reason)
+            for who, found in results.items()
+            for result in found
+            for row in result.rows
+        ),
+        attributes={result.case_id: attributes for result in results["good"]},
+    )
+    entries = rank_algorithms(table, parse_ranking(protocol.ranking)).entries
+    assert [(entry.algorithm, entry.rank) for entry in entries] == [("good", 1), ("bad", 2)]
+    summary = summarise(protocol, results["good"])
+    ranked = [spec for spec in protocol.metrics if spec.metric.direction]
+    assert {spec.id: summary[spec.id]["mean"] for spec in ranked if spec.metric.scope is not Scope.CASE} == {
+        spec.id: spec.metric.best for spec in ranked if spec.metric.scope is not Scope.CASE
+    }
+
+
+def mask_results(protocol, tmp_path, *, is_good):
+    reference = reference_of(protocol)
+    prediction = reference.copy()
+    if not is_good:
+        prediction[:, :5] = 0
+    files = [write_nifti(tmp_path / f"{name}.nii.gz", image) for name, image in (("r", reference), ("p", prediction))]
+    usage = {
+        spec.metric.name: 40.0 if is_good else 4000.0 for spec in protocol.metrics if spec.metric.scope is Scope.CASE
+    }
+    output = protocol.output.name
+    result = score_case(
+        protocol=protocol, case_id="", references={output: files[0]}, predictions={output: files[1]}, telemetry=usage
+    )
+    return [replace(result, case_id=f"c{number}") for number in range(8)]
+
+
+def table_results(protocol, tmp_path, *, is_good):
+    """Every column has both classes, and measurements and answers that are right or wrong."""
+    names = [label.name for label in protocol.labels]
+    lines = [",".join(["case", *names])]
+    answers = {"choice_accuracy": ("A", "B"), "mape": ("40", "50")}
+    right, wrong = answers.get(protocol.metrics[0].metric.name, ("1", "0"))
+    truth = [[right if (row + column) % 2 else wrong for column in range(len(names))] for row in range(8)]
+    said = [
+        [cell if is_good or row % 3 else {right: wrong, wrong: right}[cell] for cell in line]
+        for row, line in enumerate(truth)
+    ]
+    for name, rows in (("r", truth), ("p", said)):
+        body = [",".join([f"c{number}", *row]) for number, row in enumerate(rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([*lines, *body, ""]))
+    return score_table(protocol=protocol, reference=tmp_path / "r.csv", prediction=tmp_path / "p.csv")
 
 
 def _ranked(protocol) -> list[dict[str, str]]:

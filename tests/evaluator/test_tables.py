@@ -7,7 +7,7 @@ from sklearn import metrics as oracle
 
 from evaluator import cli
 from evaluator.choices import parse_choice
-from evaluator.classification import area_under_roc, average_precision
+from evaluator.classification import mean_over_rows, precisions_of_rows, wins_of_rows
 from evaluator.errors import EvaluatorError, InvalidReference, ProtocolError
 from evaluator.protocol import load_protocol
 from evaluator.scoring import area_over_rounds, score_case, summarise
@@ -49,6 +49,14 @@ def values(results, metric):
 # Classes
 
 
+def area_under_roc(references, predictions):
+    return mean_over_rows(wins_of_rows(references, predictions))
+
+
+def average_precision(references, predictions):
+    return mean_over_rows(precisions_of_rows(references, predictions))
+
+
 def test_rows_are_found_by_case_and_a_missing_one_is_wrong(tmp_path):
     protocol = table_protocol(["grade"], {"name": "accuracy"})
     results = scored(tmp_path, protocol, "case,grade\na,1\nb,2\nc,3\n", "case,grade\nb,2\na,3\nx,9\n")
@@ -56,6 +64,29 @@ def test_rows_are_found_by_case_and_a_missing_one_is_wrong(tmp_path):
         ("a", "grade"): (0.0, ""), ("b", "grade"): (1.0, ""), ("c", "grade"): (0.0, "row_missing"),
     }  # fmt: skip
     assert summarise(protocol, results)["accuracy"]["mean"] == pytest.approx(1 / 3)
+
+
+def test_the_column_with_the_largest_score_is_the_class_of_a_row(tmp_path):
+    protocol = table_protocol(["benign", "tumour"], {"name": "accuracy", "decision": "largest"})
+    reference = "case,benign,tumour\na,1,0\nb,0,1\nc,0,1\nd,1,0\n"
+    prediction = "case,benign,tumour\na,0.7,0.3\nb,0.4,0.6\nc,0.5,0.5\nd,high,0.1\n"
+    results = scored(tmp_path, protocol, reference, prediction)
+    found = {case: cell for (case, label), cell in values(results, "accuracy").items() if label == "tumour"}
+    assert found == {"a": (1.0, ""), "b": (1.0, ""), "c": (0.0, ""), "d": (0.0, "cell_invalid")}
+    assert summarise(protocol, results)["accuracy"]["mean"] == 0.5
+
+
+def test_each_positive_row_has_its_own_share_of_an_area(tmp_path):
+    """Two of the three negatives score below 0.5, all three below 0.9: (2/3 + 1) / 2."""
+    protocol = table_protocol(["x"], {"name": "macro_auc"}, {"name": "mean_average_precision"})
+    reference, prediction = "case,x\na,1\nb,1\nc,0\nd,0\ne,0\n", "case,x\na,0.9\nb,0.5\nc,0.6\nd,0.2\ne,0.1\n"
+    results = scored(tmp_path, protocol, reference, prediction)
+    assert values(results, "macro_auc") == {
+        ("a", "x"): (1.0, ""), ("b", "x"): (pytest.approx(2 / 3), ""),
+        **{(case, "x"): (None, "class_absent") for case in "cde"},
+    }  # fmt: skip
+    assert summarise(protocol, results)["macro_auc"]["mean"] == pytest.approx(5 / 6)
+    assert summarise(protocol, results)["mean_average_precision"]["mean"] == pytest.approx((1 + 2 / 3) / 2)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,0 +1,123 @@
+"""Objects that the files number themselves, detection pooled over cases, and time that costs nothing up to an image's size."""
+
+import numpy as np
+import pytest
+
+from evaluator.components import number_values
+from evaluator.errors import ProtocolError
+from evaluator.protocol import load_named_protocol, load_protocol
+from evaluator.scoring import score_case, summarise
+from tests.evaluator.volume_files import save_nifti
+
+
+def cells(*, shape=(20, 20), **squares):
+    """An instance map: `a=(number, x, y)` is a 4 × 4 square of that number."""
+    image = np.zeros(shape, np.uint16)
+    for number, x, y in squares.values():
+        image[x : x + 4, y : y + 4] = number
+    return image
+
+
+def scored(protocol, tmp_path, reference, prediction, *, name="c", **more):
+    files = {"r": save_nifti(tmp_path / f"{name}-r.nii.gz", reference)}
+    predictions = None
+    if prediction is not None:
+        predictions = {"segmentation": save_nifti(tmp_path / f"{name}-p.nii.gz", prediction)}
+    return score_case(protocol=protocol, case_id=name, references=files, predictions=predictions, **more)
+
+
+def value(result, metric):
+    return next(row.value for row in result.rows if row.metric == metric)
+
+
+def test_touching_cells_are_two_by_their_numbers_and_one_by_contact(tmp_path):
+    """Two squares side by side. Numbers tell them apart; the prediction that merges them overlaps each by 16 / 32."""
+    protocol = load_named_protocol("cellseg22")
+    two, one = cells(a=(3, 2, 2), b=(900, 6, 2)), cells(a=(7, 2, 2), b=(7, 6, 2))
+    assert value(scored(protocol, tmp_path, two, two), "f1_at_iou") == 1.0
+    assert value(scored(protocol, tmp_path, two, one), "f1_at_iou") == 0.0
+    by_contact = load_protocol(
+        {**protocol.document, "outputs": [{**protocol.document["outputs"][0], "instances": False}]}
+    )
+    assert (
+        value(scored(by_contact, tmp_path, (two > 0).astype(np.uint8), (one > 0).astype(np.uint8)), "f1_at_iou") == 1.0
+    )
+
+
+def test_f1_counts_found_missed_and_invented_cells(tmp_path):
+    """Found: one exactly, one 12 / 20 = 0.6. Missed: one at 8 / 24. Invented: that one, and one far away. 2·2 / (4 + 2 + 1)."""
+    protocol = load_named_protocol("cellseg22")
+    reference = cells(a=(1, 0, 0), b=(2, 6, 0), c=(3, 12, 0))
+    prediction = cells(a=(5, 0, 0), b=(6, 6, 1), c=(7, 12, 2), d=(8, 12, 14))
+    assert value(scored(protocol, tmp_path, reference, prediction), "f1_at_iou") == pytest.approx(4 / 7)
+
+
+def test_one_number_is_one_cell_even_in_two_pieces():
+    objects = number_values(np.array([[0, 5, 0, 5], [-2, 0, 9, 9]], np.int16))
+    assert objects.count == 3
+    assert objects.labels.tolist() == [[0, 2, 0, 2], [1, 0, 3, 3]]
+
+
+def test_a_map_without_cells_is_right_only_when_there_are_none(tmp_path):
+    protocol = load_named_protocol("cellseg22")
+    empty, some = cells(), cells(a=(1, 2, 2))
+    assert value(scored(protocol, tmp_path, empty, empty), "f1_at_iou") == 1.0
+    assert value(scored(protocol, tmp_path, empty, some), "f1_at_iou") == 0.0
+    assert value(scored(protocol, tmp_path, some, empty), "f1_at_iou") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("shape", "seconds", "ranked"),
+    [((500, 500), 9.0, 0.0), ((500, 500), 12.5, 2.5), ((1000, 1000), 12.5, 2.5), ((2000, 1500), 31.0, 1.0)],
+)
+def test_time_is_free_for_ten_seconds_or_ten_per_million_pixels(tmp_path, shape, seconds, ranked):
+    """NeurIPS 2022: 10 s up to a million pixels, 30 s for three million."""
+    image = cells(shape=shape, a=(1, 2, 2))
+    result = scored(load_named_protocol("cellseg22"), tmp_path, image, image, telemetry={"wall_seconds": seconds})
+    assert value(result, "time") == pytest.approx(ranked)
+
+
+POOLED = {
+    "protocol": 1,
+    "name": "nodes",
+    "labels": {"node": 1},
+    "outputs": [{"name": "segmentation", "kind": "label_map", "file": "{case}.nii.gz"}],
+    "metrics": [{"name": "pooled_f1_at_iou", "iou": 0.3}],
+}
+
+
+def test_pooled_f1_adds_up_objects_over_cases_and_a_missing_case_counts_as_missed(tmp_path):
+    """Found 1 of 2 with one false; 2 of 2; 0 of 1 without a prediction: 2·3 / (6 + 1 + 2)."""
+    protocol = load_protocol(POOLED)
+    results = [
+        scored(protocol, tmp_path, *pair, name=name)
+        for name, pair in {
+            "a": ((cells(a=(1, 0, 0), b=(1, 8, 0))), cells(a=(1, 0, 1), b=(1, 8, 12))),
+            "b": (cells(a=(1, 0, 0), b=(1, 8, 0)), cells(a=(1, 0, 0), b=(1, 8, 0))),
+            "c": (cells(a=(1, 0, 0)), None),
+        }.items()
+    ]
+    assert summarise(protocol, results)["pooled_f1_at_iou"]["mean"] == pytest.approx(6 / 9)
+    assert summarise(protocol, results[:2])["pooled_f1_at_iou"]["mean"] == pytest.approx(6 / 8)
+
+
+def test_lesions_of_a_missing_case_are_missed_lesions(tmp_path):
+    metrics = [{"name": "pooled_f1", "volume_threshold_mm3": 0}]
+    protocol = load_protocol({**POOLED, "metrics": metrics})
+    image = cells(shape=(30, 30), a=(1, 0, 0), b=(1, 20, 0))[:, :, None]
+    found = scored(protocol, tmp_path, image, None)
+    assert value(found, "lesion_false_negatives") == 2.0
+    assert summarise(protocol, [found])["pooled_f1"]["mean"] == 0.0
+
+
+def test_the_options_of_a_pooled_metric_reach_its_counts():
+    counts = {spec.id: spec.options for spec in load_protocol(POOLED).metrics if spec.id.startswith("matched_")}
+    assert len(counts) == 3
+    assert {options["iou"] for options in counts.values()} == {0.3}
+
+
+def test_instances_need_one_label_map_of_one_label():
+    for change in ({"labels": {"node": 1, "other": 2}}, {"outputs": [{**POOLED["outputs"][0], "kind": "table"}]}):
+        outputs = [{**item, "instances": True} for item in change.get("outputs", POOLED["outputs"])]
+        with pytest.raises(ProtocolError, match="one label map of a single label"):
+            load_protocol({**POOLED, **change, "outputs": outputs})
