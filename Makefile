@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-gpu check format bench evaluator-image openapi vendor catalogue guards
+.PHONY: help setup demo run test test-gpu test-podman check format bench evaluator-image openapi vendor catalogue guards
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ test: setup ## the whole test suite
 
 test-gpu: setup ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
+
+test-podman: setup ## the sandbox's tests on Podman (apt-get install podman crun catatonit)
+	@$(BIN)/python -m pytest -m docker tests/containers --engine podman $(ARGS)
 
 check: setup ## format, lint, types, imports, migrations, deployment settings
 	@$(BIN)/ruff format --check --output-format concise .

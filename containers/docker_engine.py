@@ -46,7 +46,7 @@ class DockerEngine:
     """Implements `engine.Engine`. Holds one connection pool; `close` it, or use it as a context manager."""
 
     def __init__(self, *, base_url: str | None = None, answer_seconds: float = ANSWER_SECONDS) -> None:
-        with _translated():
+        with translated():
             self._api = docker.APIClient(base_url=base_url, timeout=answer_seconds, version="1.41")
 
     def __enter__(self) -> Self:
@@ -61,7 +61,7 @@ class DockerEngine:
 
     def facts(self) -> EngineFacts:
         """From `GET /info`."""
-        with _translated():
+        with translated():
             info = self._api.info()
         return EngineFacts(
             version=info["ServerVersion"],
@@ -75,12 +75,12 @@ class DockerEngine:
 
     def documents(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """`GET /info` and `GET /version` as they are, for the doctor."""
-        with _translated():
+        with translated():
             return self._api.info(), self._api.version()
 
     def image_facts(self, image_id: str) -> ImageFacts:
         """From `GET /images/{id}/json`."""
-        with _translated(absent=ImageAbsent):
+        with translated(absent=ImageAbsent):
             document = self._api.inspect_image(image_id)
         config = document.get("Config") or {}
         return ImageFacts(
@@ -96,17 +96,17 @@ class DockerEngine:
 
     def create(self, *, name: str, body: ContainerBody) -> str:
         """`POST /containers/create` never pulls."""
-        with _translated(absent=ImageAbsent, conflict=NameTaken):
+        with translated(absent=ImageAbsent, conflict=NameTaken):
             return str(self._api.create_container_from_config(dict(body), name=name)["Id"])
 
     def start(self, container_id: str) -> None:
         """`POST /containers/{id}/start`; any refusal is a `StartRefused` with the engine's message."""
-        with _translated(refused=StartRefused):
+        with translated(refused=StartRefused):
             self._api.start(container_id)
 
     def state(self, container_id: str) -> ContainerState:
         """From `GET /containers/{id}/json`."""
-        with _translated():
+        with translated():
             document = self._api.inspect_container(container_id)
         state = document["State"]
         is_running = bool(state["Running"])
@@ -125,14 +125,14 @@ class DockerEngine:
 
     def kill(self, container_id: str) -> None:
         """`POST /containers/{id}/kill`; 409 says that it is not running any more."""
-        with _translated(), contextlib.suppress(_Gone), _tolerating(404, 409):
+        with translated(), contextlib.suppress(_Gone), _tolerating(404, 409):
             self._api.kill(container_id, signal="SIGKILL")
 
     def remove(self, container_id: str) -> None:
         """`DELETE …?force=1&v=1`, again while the engine says that a removal is in progress, until it is gone."""
         give_up_at = time.monotonic() + REMOVAL_SECONDS
         while True:
-            with _translated(), contextlib.suppress(_Gone), _tolerating(404, 409):
+            with translated(), contextlib.suppress(_Gone), _tolerating(404, 409):
                 self._api.remove_container(container_id, force=True, v=True)
             if not self._exists(container_id):
                 return
@@ -141,7 +141,7 @@ class DockerEngine:
             time.sleep(0.1)
 
     def _exists(self, container_id: str) -> bool:
-        with _translated():
+        with translated():
             try:
                 self._api.inspect_container(container_id)
             except docker.errors.NotFound:
@@ -152,7 +152,7 @@ class DockerEngine:
         """A quarter from the beginning, the rest from the end; never more than that in memory."""
         head, tail, total = bytearray(), bytearray(), 0
         head_bytes = max_bytes // 4
-        with _translated():
+        with translated():
             for chunk in self._api.logs(container_id, stdout=True, stderr=True, stream=True, follow=False):
                 total += len(chunk)
                 space = head_bytes - len(head)
@@ -166,7 +166,7 @@ class DockerEngine:
         """From `GET /events`. The kill may be logged a moment after the exit, so an unexplained 137 is given that moment."""
         state = self.state(container_id)
         patience = LATE_EVENT_SECONDS if state.exit_code == KILLED else 0.0
-        with _translated():
+        with translated():
             events = self._api.events(
                 since=f"{state.created_at.timestamp():.6f}",
                 until=f"{time.time() + patience:.6f}",
@@ -176,35 +176,35 @@ class DockerEngine:
 
     def containers_of(self, owner: str) -> list[OwnedContainer]:
         """By our label, which every container of ours carries with our value, whatever its image says."""
-        with _translated():
+        with translated():
             found = self._api.containers(all=True, filters={"label": f"{OWNER_LABEL}={owner}"})
         return [OwnedContainer(container_id=entry["Id"], name=entry["Names"][0].lstrip("/")) for entry in found]
 
     def create_volume(self, *, name: str, options: Mapping[str, str], labels: Mapping[str, str]) -> None:
         """`POST /volumes/create` with the local driver."""
-        with _translated():
+        with translated():
             self._api.create_volume(name=name, driver="local", driver_opts=dict(options), labels=dict(labels))
 
     def remove_volume(self, name: str) -> None:
         """`DELETE /volumes/{name}`."""
-        with _translated(), contextlib.suppress(_Gone), _tolerating(404):
+        with translated(), contextlib.suppress(_Gone), _tolerating(404):
             self._api.remove_volume(name)
 
     def volumes_of(self, owner: str) -> list[str]:
         """By our label."""
-        with _translated():
+        with translated():
             found = self._api.volumes(filters={"label": f"{OWNER_LABEL}={owner}"})["Volumes"] or []
         return [entry["Name"] for entry in found]
 
     def read_archive(self, container_id: str, path: str) -> Iterator[bytes]:
         """`GET /containers/{id}/archive`: the daemon walks the container's files, so only for our own programs."""
-        with _translated():
+        with translated():
             chunks, _ = self._api.get_archive(container_id, path)
             yield from chunks
 
     def load_image(self, archive: Path) -> None:
         """`POST /images/load`, streamed."""
-        with archive.open("rb") as file, _translated():
+        with archive.open("rb") as file, translated():
             for line in self._api.load_image(file, quiet=True):
                 if "error" in line:
                     raise EngineRefused(f"The engine did not load the archive: {line['error']}")
@@ -212,18 +212,18 @@ class DockerEngine:
     def import_image(self, *, root_archive: bytes, entrypoint: tuple[str, ...], tag: str) -> str:
         """`POST /images/create?fromSrc=-`."""
         change = f"ENTRYPOINT {list(entrypoint)}".replace("'", '"')
-        with _translated():
+        with translated():
             self._api.import_image_from_data(root_archive, repository=tag, changes=[change])
         return self.image_facts(tag).image_id
 
     def image_ids(self) -> set[str]:
         """Of tagged and untagged images alike."""
-        with _translated():
+        with translated():
             return {entry["Id"] for entry in self._api.images(all=True)}
 
     def remove_image(self, image_id: str) -> None:
         """`DELETE /images/{id}?force=1`."""
-        with _translated(), contextlib.suppress(_Gone), _tolerating(404):
+        with translated(), contextlib.suppress(_Gone), _tolerating(404):
             self._api.remove_image(image_id, force=True)
 
 
@@ -242,7 +242,7 @@ def _tolerating(*codes: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _translated(
+def translated(
     *,
     absent: type[EngineRefused] = EngineRefused,
     conflict: type[EngineRefused] = EngineRefused,

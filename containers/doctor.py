@@ -1,6 +1,6 @@
 """What is wrong with this machine, and the command that mends it: the checks behind `assay doctor`.
 
-`examine` asks the machine (`observe`) and judges the answers (`judge_*`): pure functions of plain values, so every machine
+`examine` asks the machine (`host_facts.observe`) and judges the answers (`judge_*`): pure functions of plain values, so every machine
 can be tested on this one. FAIL means that the sandbox does not hold or nothing runs; CAUTION that something is weaker than
 it should be; the finding says how strong what is left is. Advisories are judged by what the installed package says it fixes:
 Debian and Ubuntu carry fixes back without changing the version that runc reports. An open hole passes only when the run
@@ -8,30 +8,20 @@ profile takes away what its attack needs: `Advisory.out_of_reach` says what that
 the profile to it.
 """
 
-import ctypes
-import gzip
 import re
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
-from containers.docker_engine import DockerEngine
-from containers.errors import EngineError
-from containers.workspace import OutputStore, best_store
+from containers.engines import EngineChoice, EngineKind
+from containers.host_facts import HostFacts, observe
+from containers.workspace import OutputStore
 
 GIB = 2**30
-OLDEST_ENGINE = (20, 10)
 DISK_RESERVE_BYTES = 20 * GIB
 CLOCK_SKEW_SECONDS = 2.0
-STA_UNSYNC = 0x40
-INSTALL_ENGINE = "sudo apt-get install docker.io iptables e2fsprogs"
-START_ENGINE = "sudo systemctl start docker (or, without systemd: sudo dockerd &)"
 LIMITS = {"MemoryLimit": "memory", "PidsLimit": "processes", "CPUSet": "CPUs"}
 """What the engine's info calls the limits that the sandbox cannot do without."""
 
@@ -42,6 +32,36 @@ class Level(StrEnum):
     PASS = "PASS"  # noqa: S105 - a word for a result, no password
     CAUTION = "CAUTION"
     FAIL = "FAIL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineWords:
+    """How an engine is called, the oldest that will do, and how it is installed, started and made accessible."""
+
+    name: str
+    oldest: tuple[int, ...]
+    install: str
+    start: str
+    allow: str
+
+
+ENGINES = {
+    EngineKind.DOCKER: EngineWords(
+        name="Docker Engine",
+        oldest=(20, 10),
+        install="sudo apt-get install docker.io iptables e2fsprogs",
+        start="sudo systemctl start docker (or, without systemd: sudo dockerd &)",
+        allow="sudo usermod -aG docker $USER, then log in again",
+    ),
+    EngineKind.PODMAN: EngineWords(
+        name="Podman",
+        oldest=(4, 3),
+        install="sudo apt-get install podman crun catatonit e2fsprogs",
+        start="sudo systemctl enable --now podman.socket (or, without systemd: sudo podman system service --time 0 &)",
+        allow="run the node as root, or use your own service: systemctl --user enable --now podman.socket",
+    ),
+}
+DELEGATE = "run Podman as root, or, with cgroup v2, `systemctl edit user@.service`: Delegate=cpu cpuset memory pids"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,36 +142,15 @@ TOOLKIT_ADVISORIES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class HostFacts:
-    """Everything the judgement needs, as plain values."""
-
-    engine_error: str = ""
-    has_engine_socket: bool = True
-    info: Mapping[str, Any] = field(default_factory=dict)
-    """The engine's `GET /info`."""
-    runc_version: str = ""
-    runc_changelog: str = ""
-    toolkit_version: str = ""
-    has_gpu: bool = False
-    store: OutputStore = OutputStore.LOOP
-    missing_programs: tuple[str, ...] = ()
-    free_bytes: Mapping[str, int] = field(default_factory=dict)
-    """Free space by what it is needed for."""
-    engine_clock_ahead_seconds: float = 0.0
-    server_clock_ahead_seconds: float | None = None
-    """`None` where no server was asked."""
-    is_clock_synchronised: bool = True
-    is_server: bool = False
-    """Serves the portal too: its time of day closes phases and dates receipts."""
-    has_swap: bool = False
-
-
 def examine(
-    *, scratch: Path | None = None, is_server: bool = False, server_clock_ahead_seconds: float | None = None
+    *,
+    scratch: Path | None = None,
+    choice: EngineChoice | None = None,
+    is_server: bool = False,
+    server_clock_ahead_seconds: float | None = None,
 ) -> list[Finding]:
     """Check this machine. `scratch` is the folder a node would work in."""
-    facts = observe(scratch=scratch or Path(tempfile.gettempdir()))
+    facts = observe(scratch=scratch or Path(tempfile.gettempdir()), choice=choice or EngineChoice())
     return judge(replace(facts, is_server=is_server, server_clock_ahead_seconds=server_clock_ahead_seconds))
 
 
@@ -163,7 +162,7 @@ def judge(facts: HostFacts) -> list[Finding]:
     return [
         engine,
         *judge_confinement(facts),
-        judge_runc(facts),
+        judge_runtime(facts),
         *judge_gpu(facts),
         judge_store(facts),
         judge_programs(facts),
@@ -174,15 +173,16 @@ def judge(facts: HostFacts) -> list[Finding]:
 
 def judge_engine(facts: HostFacts) -> Finding:
     """Whether an engine answers, and whether it is new enough."""
-    title = "container engine"
+    title, words = "container engine", ENGINES[facts.engine]
     if not facts.info:
-        fix = "sudo usermod -aG docker $USER, then log in again" if "ermission" in facts.engine_error else START_ENGINE
-        fix = fix if facts.has_engine_socket else INSTALL_ENGINE
+        fix = words.allow if "ermission" in facts.engine_error else words.start
+        fix = fix if facts.has_engine_socket else words.install
         return Finding(level=Level.FAIL, title=title, detail=f"no answer: {facts.engine_error[:200]}", fix=fix)
     version = str(facts.info.get("ServerVersion", ""))
-    detail = f"Docker Engine {version}, {facts.info.get('Driver')}, cgroup v{facts.info.get('CgroupVersion', '1')}"
-    if version_of(version) < OLDEST_ENGINE:
-        return Finding(level=Level.FAIL, title=title, detail=f"{detail}; expected 20.10 or newer", fix=INSTALL_ENGINE)
+    detail = f"{words.name} {version}, {facts.info.get('Driver')}, cgroup v{facts.info.get('CgroupVersion', '1')}"
+    if version_of(version) < words.oldest:
+        oldest = ".".join(str(number) for number in words.oldest)
+        return Finding(level=Level.FAIL, title=title, detail=f"{detail}; expected {oldest} or newer", fix=words.install)
     return Finding(level=Level.PASS, title=title, detail=detail)
 
 
@@ -195,7 +195,7 @@ def judge_confinement(facts: HostFacts) -> list[Finding]:
             level=Level.FAIL,
             title="resource limits",
             detail=f"the engine cannot limit {', '.join(missing)}",
-            fix="boot with cgroup_enable=memory,pids,cpuset",
+            fix=DELEGATE if facts.info.get("Rootless") else "boot with cgroup_enable=memory,pids,cpuset",
         )
     elif not can_limit_swap:
         limits = Finding(
@@ -220,14 +220,17 @@ def judge_confinement(facts: HostFacts) -> list[Finding]:
     return [limits, confined]
 
 
-def judge_runc(facts: HostFacts) -> Finding:
+def judge_runtime(facts: HostFacts) -> Finding:
     """The program that starts containers, against the advisories that matter to us."""
-    if not facts.runc_version:
+    if not facts.runtime_version:
         detail = "the engine does not say which runtime it uses"
         return Finding(level=Level.CAUTION, title="runc", detail=detail, fix="check it by hand: runc --version")
+    if facts.runtime != "runc":
+        detail = f"{facts.runtime_version}; we know of no hole of it that matters to us"
+        return Finding(level=Level.PASS, title=facts.runtime, detail=detail)
     return _judge_advisories(
         title="runc",
-        version=facts.runc_version,
+        version=facts.runtime_version,
         advisories=RUNC_ADVISORIES,
         changelog=facts.runc_changelog,
         fix="sudo apt-get update && sudo apt-get install --only-upgrade runc",
@@ -249,8 +252,10 @@ def judge_gpu(facts: HostFacts) -> list[Finding]:
         changelog="",
         fix="sudo apt-get install --only-upgrade nvidia-container-toolkit",
     )
-    if "nvidia" not in (facts.info.get("Runtimes") or {}):
+    is_podman = facts.engine is EngineKind.PODMAN
+    if not (facts.has_gpu_names if is_podman else "nvidia" in (facts.info.get("Runtimes") or {})):
         fix = "sudo nvidia-ctk runtime configure && restart the engine"
+        fix = "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml" if is_podman else fix
         return [toolkit, Finding(level=Level.FAIL, title="GPU", detail="the engine does not know the toolkit", fix=fix)]
     return [toolkit, Finding(level=Level.PASS, title="GPU", detail="the engine can give it to a container")]
 
@@ -353,67 +358,3 @@ def report(findings: Iterable[Finding]) -> str:
         if finding.fix:
             lines.append(f"{'':8}  → {finding.fix}")
     return "\n".join(lines)
-
-
-def observe(*, scratch: Path) -> HostFacts:
-    """Ask the machine. Takes well under a second; changes nothing."""
-    try:
-        with DockerEngine() as engine:
-            info, version = engine.documents()
-        error = ""
-    except EngineError as problem:
-        info, version, error = {}, {}, str(problem)
-    now = datetime.now(UTC)
-    return HostFacts(
-        engine_error=error,
-        has_engine_socket=Path("/var/run/docker.sock").exists(),
-        info=info,
-        runc_version=_runc_version(version),
-        runc_changelog=_changelog("runc"),
-        toolkit_version=_toolkit_version(),
-        has_gpu=Path("/proc/driver/nvidia/version").exists(),
-        store=best_store(),
-        missing_programs=tuple(name for name in ("e2fsprogs",) if shutil.which("mkfs.ext4") is None),
-        free_bytes=_free_bytes({"images": Path(info.get("DockerRootDir") or "/"), "runs": scratch}),
-        engine_clock_ahead_seconds=_clock_ahead_seconds(str(info.get("SystemTime", "")), now=now),
-        is_clock_synchronised=_is_clock_synchronised(),
-        has_swap=len(Path("/proc/swaps").read_text().splitlines()) > 1,
-    )
-
-
-def _runc_version(version: Mapping[str, Any]) -> str:
-    components = {component.get("Name"): component for component in version.get("Components") or []}
-    return str(components.get("runc", {}).get("Version", ""))
-
-
-def _changelog(package: str) -> str:
-    path = Path(f"/usr/share/doc/{package}/changelog.Debian.gz")
-    return gzip.decompress(path.read_bytes()).decode(errors="replace") if path.exists() else ""
-
-
-def _toolkit_version() -> str:
-    program = shutil.which("nvidia-container-cli") or shutil.which("nvidia-ctk")
-    if program is None:
-        return ""
-    text = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    match = re.search(r"\d+\.\d+\.\d+", text)
-    return match[0] if match else ""
-
-
-def _free_bytes(folders: Mapping[str, Path]) -> dict[str, int]:
-    return {what: shutil.disk_usage(folder).free for what, folder in folders.items() if folder.exists()}
-
-
-def _clock_ahead_seconds(text: str, *, now: datetime) -> float:
-    match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,6})\d*(Z|[+-]\d\d:\d\d)$", text)
-    if match is None:
-        return 0.0
-    return (datetime.fromisoformat(match[1] + match[2].replace("Z", "+00:00")) - now).total_seconds()
-
-
-def _is_clock_synchronised() -> bool:
-    """The kernel knows: `adjtimex` without changing anything."""
-    buffer = (ctypes.c_char * 512)()
-    ctypes.CDLL(None).adjtimex(ctypes.byref(buffer))
-    status_offset = 5 * ctypes.sizeof(ctypes.c_long)  # modes (padded), offset, freq, maxerror, esterror
-    return not ctypes.c_int.from_buffer(buffer, status_offset).value & STA_UNSYNC

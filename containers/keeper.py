@@ -68,8 +68,8 @@ def keeper_image(engine: Engine) -> str:
 
 
 def tmpfs_options(*, size_bytes: int, inodes: int, uid: int) -> dict[str, str]:
-    """Options of the engine's `local` volume driver."""
-    caps = f"size={size_bytes}" + (f",nr_inodes={inodes}" if inodes else "")
+    """Options of the engine's `local` volume driver. In pages: Podman takes `size=` for a disk quota and refuses."""
+    caps = f"nr_blocks={-(-size_bytes // os.sysconf('SC_PAGE_SIZE'))}" + (f",nr_inodes={inodes}" if inodes else "")
     return {"type": "tmpfs", "device": "tmpfs", "o": f"{caps},uid={uid},gid={uid},mode=0755,nodev,nosuid,noexec"}
 
 

@@ -1,6 +1,12 @@
 """What the tests of this room share: a real engine when there is one, a scripted one always, and a place to run in."""
 
+import os
+import shutil
+import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +15,7 @@ from containers.base.build import base_image as base_image_name
 from containers.docker_engine import DockerEngine
 from containers.engine import OWNER_LABEL, Engine
 from containers.errors import EngineUnreachable
+from containers.podman_engine import PodmanEngine
 from containers.runner import run
 from containers.spec import Limits, OutputSpec, RunResult, RunSpec
 from containers.workspace import OutputStore
@@ -30,6 +37,9 @@ RESULT = OutputSpec(name="result", path="result.txt", max_bytes=4 * MIB)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`make guards` names this folder, so that the option is known in time."""
     parser.addoption("--guards", action="store_true", help="take each guard away and demand that its attack succeeds")
+    parser.addoption(
+        "--engine", choices=["docker", "podman"], default="docker", help="run the sandbox's tests on this engine"
+    )
 
 
 class ManualClock:
@@ -50,8 +60,40 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+@contextmanager
+def podman_service() -> Iterator[PodmanEngine]:
+    """A Podman of the tests' own: its images, containers and socket lie in one folder and go with it."""
+    if shutil.which("podman") is None or os.geteuid() != 0:
+        pytest.skip("needs root and Podman: apt-get install podman crun catatonit")
+    folder = Path(tempfile.mkdtemp(prefix="assay-podman-"))
+    socket = folder / "podman.sock"
+    stores = ["--root", str(folder / "root"), "--runroot", str(folder / "run"), "--log-level", "fatal"]
+    service = subprocess.Popen(["podman", *stores, "system", "service", "--time", "0", f"unix://{socket}"])
+    try:
+        while not socket.exists():
+            assert service.poll() is None, "the Podman service ended at once"
+            time.sleep(0.05)
+        with PodmanEngine(base_url=f"unix://{socket}") as engine:
+            yield engine
+    finally:
+        service.terminate()
+        service.wait()
+        subprocess.run(["umount", str(folder / "root" / "overlay")], check=False, capture_output=True)
+        shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="session")
-def docker_engine() -> Iterator[DockerEngine]:
+def podman_engine() -> Iterator[PodmanEngine]:
+    with podman_service() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def docker_engine(request) -> Iterator[DockerEngine]:
+    """The real engine of this test run: Docker, or Podman behind the same port with `--engine podman`."""
+    if request.config.getoption("--engine", default="docker") == "podman":
+        yield request.getfixturevalue("podman_engine")
+        return
     try:
         engine = DockerEngine()
     except EngineUnreachable:
@@ -62,8 +104,42 @@ def docker_engine() -> Iterator[DockerEngine]:
 
 @pytest.fixture(scope="session")
 def base_image(docker_engine) -> str:
-    """The ID of the base image; building it for the first time takes a minute or two."""
-    return docker_engine.image_facts(base_image_name()).image_id
+    """The ID of the base image; building it for the first time takes a minute or two, with Docker."""
+    name = base_image_name()
+    give(docker_engine, name)
+    return docker_engine.image_facts(name).image_id
+
+
+def give(engine: DockerEngine, image: str) -> None:
+    """Carry an image that Docker has built over to the engine of this test run, where that is another one."""
+    if not isinstance(engine, PodmanEngine):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder, "image.tar")
+        subprocess.run(["docker", "save", "-o", str(archive), image], check=True)
+        engine.load_image(archive)
+
+
+@pytest.fixture(scope="session")
+def into_engine(docker_engine) -> Callable[[str], str]:
+    """Makes sure that the engine of this test run has an image Docker has built; gives its ID back."""
+
+    def go(image_id: str) -> str:
+        give(docker_engine, image_id)
+        return image_id
+
+    return go
+
+
+@pytest.fixture(scope="session")
+def shell_image() -> Callable[[Engine], str]:
+    """Gives an engine an image with little but a shell, out of this machine's own files; returns its ID."""
+    script = "tar -ch $0 $@ $(ldd $0 $@ | grep -o '/lib[^ ]*' | sort -u)"
+    programs = ["/usr/bin/sh", "/usr/bin/sleep", "/usr/bin/true"]
+    files = subprocess.run(["sh", "-c", script, *programs], capture_output=True, check=True).stdout
+    return lambda engine: engine.import_image(
+        root_archive=files, entrypoint=("/usr/bin/sh",), tag="assay-tests/shell:1"
+    )
 
 
 @pytest.fixture

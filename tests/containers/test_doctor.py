@@ -8,7 +8,6 @@ from containers.doctor import (
     ASSUMED,
     RUNC_ADVISORIES,
     TOOLKIT_ADVISORIES,
-    HostFacts,
     Level,
     examine,
     is_fixed,
@@ -16,6 +15,8 @@ from containers.doctor import (
     report,
     version_of,
 )
+from containers.engines import EngineChoice, EngineKind
+from containers.host_facts import HostFacts
 from containers.workspace import OutputStore
 
 GIB = 2**30
@@ -30,7 +31,7 @@ INFO = {
     "SecurityOptions": ["name=seccomp,profile=builtin"],
     "Runtimes": {"runc": {}},
 }
-HEALTHY = HostFacts(info=INFO, runc_version="1.3.6", free_bytes={"images": 100 * GIB, "runs": 100 * GIB})
+HEALTHY = HostFacts(info=INFO, runtime_version="1.3.6", free_bytes={"images": 100 * GIB, "runs": 100 * GIB})
 
 
 def findings(**changes) -> dict:
@@ -64,8 +65,8 @@ SICK = {
         ("resource limits", Level.CAUTION, "swapaccount=1"),
     ),
     "no seccomp": ({"info": INFO | {"SecurityOptions": []}}, ("system call filter", Level.FAIL, "CONFIG_SECCOMP")),
-    "old runc": ({"runc_version": "1.1.5"}, ("runc", Level.FAIL, "--only-upgrade runc")),
-    "unknown runtime": ({"runc_version": ""}, ("runc", Level.CAUTION, "runc --version")),
+    "old runc": ({"runtime_version": "1.1.5"}, ("runc", Level.FAIL, "--only-upgrade runc")),
+    "unknown runtime": ({"runtime_version": ""}, ("runc", Level.CAUTION, "runc --version")),
     "GPU without toolkit": ({"has_gpu": True}, ("GPU", Level.FAIL, "nvidia-container-toolkit")),
     "old toolkit": (
         {"has_gpu": True, "toolkit_version": "1.17.7"},
@@ -78,6 +79,29 @@ SICK = {
     "output in a folder": ({"store": OutputStore.DIRECTORY}, ("output cap", Level.CAUTION, "as root")),
     "no mkfs": ({"missing_programs": ("e2fsprogs",)}, ("programs", Level.FAIL, "apt-get install e2fsprogs")),
     "full disk": ({"free_bytes": {"images": 100 * GIB, "runs": 19 * GIB}}, ("disk", Level.CAUTION, "prune")),
+    "Podman not installed": (
+        {"engine": EngineKind.PODMAN, "info": {}, "has_engine_socket": False, "engine_error": "no such file"},
+        ("container engine", Level.FAIL, "apt-get install podman crun catatonit"),
+    ),
+    "Podman of somebody else": (
+        {"engine": EngineKind.PODMAN, "info": {}, "engine_error": "Permission denied"},
+        ("container engine", Level.FAIL, "systemctl --user enable --now podman.socket"),
+    ),
+    "old Podman": (
+        {"engine": EngineKind.PODMAN, "info": INFO | {"ServerVersion": "4.2.1"}},
+        ("container engine", Level.FAIL, "apt-get install podman"),
+    ),
+    "Podman of a user without delegated cgroups": (
+        {
+            "engine": EngineKind.PODMAN,
+            "info": INFO | {"ServerVersion": "4.3.1", "Rootless": True, "MemoryLimit": False},
+        },
+        ("resource limits", Level.FAIL, "Delegate=cpu cpuset memory pids"),
+    ),
+    "GPUs without names": (
+        {"engine": EngineKind.PODMAN, "has_gpu": True, "toolkit_version": "1.17.8"},
+        ("GPU", Level.FAIL, "nvidia-ctk cdi generate"),
+    ),
     "clocks apart": ({"engine_clock_ahead_seconds": -3.0}, ("clock", Level.FAIL, "chrony")),
     "server's clock elsewhere": ({"server_clock_ahead_seconds": 2.5}, ("clock", Level.CAUTION, "chrony")),
     "a server without a time service": (
@@ -123,7 +147,7 @@ def test_each_release_line_has_its_own_first_fixed_version(version, is_closed):
 
 
 def test_holes_out_of_a_submissions_reach_pass_by_name_with_the_reason_and_what_it_rests_on():
-    finding = findings(runc_version="1.1.5+ds1", runc_changelog="  * CVE-2024-21626: leaked fds")["runc"]
+    finding = findings(runtime_version="1.1.5+ds1", runc_changelog="  * CVE-2024-21626: leaked fds")["runc"]
     assert (finding.level, finding.fix) == (Level.PASS, "")
     for advisory in RUNC_ADVISORIES[1:]:
         assert f"{advisory.name}: {advisory.out_of_reach}" in finding.detail
@@ -131,7 +155,7 @@ def test_holes_out_of_a_submissions_reach_pass_by_name_with_the_reason_and_what_
 
 
 def test_one_hole_within_reach_is_named_alone_however_many_are_out_of_it():
-    finding = findings(runc_version="1.1.5+ds1")["runc"]
+    finding = findings(runtime_version="1.1.5+ds1")["runc"]
     assert finding.level is Level.FAIL
     assert "CVE-2024-21626" in finding.detail
     assert "CVE-2025" not in finding.detail
@@ -161,10 +185,26 @@ def test_the_report_puts_the_cure_under_the_complaint():
     assert text.startswith("PASS    container engine: Docker Engine 28.1.0, overlay2, cgroup v2")
 
 
+def test_the_holes_of_runc_are_not_held_against_another_runtime():
+    found = findings(engine=EngineKind.PODMAN, runtime="crun", runtime_version="1.8.1")
+    assert found["crun"].level is Level.PASS
+    assert "runc" not in found
+
+
+def test_podman_gives_gpus_by_the_names_that_are_written_down():
+    podman = {"engine": EngineKind.PODMAN, "has_gpu": True, "toolkit_version": "1.17.8", "has_gpu_names": True}
+    assert findings(**podman)["GPU"].level is Level.PASS
+
+
 @pytest.mark.docker
-def test_this_machine_is_examined(docker_engine, tmp_path):
-    found = {finding.title: finding for finding in examine(scratch=tmp_path)}
+@pytest.mark.parametrize("kind", EngineKind)
+def test_this_machine_is_examined(kind, request, tmp_path):
+    engine = request.getfixturevalue(f"{kind}_engine")
+    socket = "" if kind is EngineKind.DOCKER else engine.socket
+    found = {
+        finding.title: finding for finding in examine(scratch=tmp_path, choice=EngineChoice(kind=kind, socket=socket))
+    }
     assert found["container engine"].level is Level.PASS
     assert found["system call filter"].level is Level.PASS
-    assert found["runc"].level is Level.PASS
+    assert found["runc" if kind is EngineKind.DOCKER else "crun"].level is Level.PASS
     assert all(finding.fix for finding in found.values() if finding.level is not Level.PASS)

@@ -1,4 +1,4 @@
-"""One contract, two engines: what the runner relies on holds for the scripted engine and for the real one alike."""
+"""One contract, three engines: what the runner relies on holds for the scripted engine and for the real ones alike."""
 
 import pytest
 
@@ -21,11 +21,19 @@ def fake(request):
     return engine, "sha256:base"
 
 
-def real(request):
+def docker(request):
     return request.getfixturevalue("docker_engine"), request.getfixturevalue("base_image")
 
 
-@pytest.fixture(params=[fake, pytest.param(real, marks=pytest.mark.docker)], ids=["fake", "docker"])
+def podman(request):
+    engine = request.getfixturevalue("podman_engine")
+    return engine, request.getfixturevalue("shell_image")(engine)
+
+
+ENGINES = [fake, *(pytest.param(engine, marks=pytest.mark.docker) for engine in (docker, podman))]
+
+
+@pytest.fixture(params=ENGINES, ids=["fake", "docker", "podman"])
 def engine_and_image(request):
     return request.param(request)
 

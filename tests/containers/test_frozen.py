@@ -1,21 +1,24 @@
 """A container that is frozen cannot act, and cannot hold on to its slot either."""
 
-import subprocess
+import contextlib
 import threading
 import time
 
 import pytest
 
+from containers.docker_engine import DockerEngine, translated
+from containers.errors import EngineRefused
 from containers.spec import Limits
 from containers.verdicts import Verdict
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
 
 
-def freeze(name: str) -> None:
+def freeze(engine: DockerEngine, name: str) -> None:
     """Pause the container as soon as it runs."""
     for _ in range(100):
-        if subprocess.run(["docker", "pause", name], capture_output=True, check=False).returncode == 0:
+        with contextlib.suppress(EngineRefused), translated():
+            engine._api.pause(name)
             return
         time.sleep(0.05)
 
@@ -28,7 +31,7 @@ def freeze(name: str) -> None:
 )
 def test_a_frozen_container_dies_at_its_deadline(python_in_sandbox, spec_of, docker_engine, owner):
     limits = Limits(**(vars(spec_of().limits) | {"wall_seconds": 3}))
-    helper = threading.Thread(target=freeze, args=[spec_of().name])
+    helper = threading.Thread(target=freeze, args=[docker_engine, spec_of().name])
     helper.start()
     started = time.monotonic()
     result = python_in_sandbox("import time; time.sleep(60)", limits=limits)

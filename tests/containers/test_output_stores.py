@@ -66,7 +66,7 @@ def test_a_growing_folder_is_stopped_by_the_watchdog(python_in_sandbox):
 
 
 @pytest.fixture
-def flare_image(base_image, docker_engine, tmp_path):
+def flare_image(base_image, docker_engine, into_engine, tmp_path):
     """An image as FLARE teams sent them: root, a script in /workspace, scratch files next to it."""
     (tmp_path / "predict.sh").write_text(
         "mkdir temp && cp weights.bin temp/ && cp inputs/scan.txt outputs/result.txt && id -u\n"
@@ -75,7 +75,7 @@ def flare_image(base_image, docker_engine, tmp_path):
     built = build_image(
         tmp_path, [f"FROM {base_image}", "USER root", "WORKDIR /workspace", "COPY predict.sh weights.bin ./"]
     )
-    yield built
+    yield into_engine(built)
     docker_engine.remove_image(built)
 
 

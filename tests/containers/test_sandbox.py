@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from containers import runner
+from containers.podman_engine import PodmanEngine
 from containers.runner import remove_strays
 from containers.verdicts import Verdict
 from containers.workspace import sweep
@@ -130,15 +131,16 @@ def test_cancelling_a_real_container_takes_less_than_five_seconds(python_in_sand
 )
 def test_what_a_killed_worker_leaves_behind_is_swept(base_image, docker_engine, owner, scratch, input_dir):
     """A runner in a process of its own is killed with SIGKILL while its container runs."""
+    kind, socket = ("podman", docker_engine.socket) if isinstance(docker_engine, PodmanEngine) else ("docker", "")
     program = f"""
 import sys
 from pathlib import Path
-from containers.docker_engine import DockerEngine
+from containers.engines import EngineChoice
 from containers.runner import run
 from containers.spec import RunSpec, OutputSpec
 spec = RunSpec(name={"assay-killed-" + format(abs(hash(owner)), "x")!r}, image_id={base_image!r},
     input_dir=Path({str(input_dir)!r}), outputs=(), command=("sleep", "600"))
-run(spec, engine=DockerEngine(), scratch=Path({str(scratch)!r}), labels={{"assay.owner": {owner!r}}},
+run(spec, engine=EngineChoice(kind={kind!r}, socket={socket!r}).open(), scratch=Path({str(scratch)!r}), labels={{"assay.owner": {owner!r}}},
     should_cancel=lambda: print("running", flush=True) or False)
 """
     worker = subprocess.Popen(["python", "-c", program], stdout=subprocess.PIPE, text=True)

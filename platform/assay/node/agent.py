@@ -126,7 +126,11 @@ class Agent:
             log.warning("disk.full", extra={"free_bytes": shutil.disk_usage(self._scratch()).free})
             return False
         try:
-            order = self._api.claim(slots=self._options.slots, cached_images=self._images.image_ids())
+            order = self._api.claim(
+                slots=self._options.slots,
+                cached_images=self._images.image_ids(),
+                disk_free_bytes=shutil.disk_usage(self._scratch()).free,
+            )
         except NodeApiProblem as error:
             log.warning("claim.failed", extra={"why": str(error)})
             return False

@@ -12,12 +12,14 @@ import click
 
 from assay.node.agent import Agent, AgentOptions, Doorbell, Polling, image_cache
 from assay.node.commands import check, run
+from assay.node.engine_option import engine_option
 from assay.node.http import NodeApi, NodeApiProblem, Registration, server_clock_ahead_seconds
 from assay.node.inventory import take_inventory
 from assay.node.logs import start_logging
 from assay.node.site_commands import site
-from containers.docker_engine import DockerEngine
 from containers.doctor import examine, report
+from containers.engines import EngineChoice
+from containers.errors import EngineError
 
 __all__ = ["check", "doctor", "node", "run", "site"]
 
@@ -39,6 +41,7 @@ def node() -> None:
 @click.option("--poll-seconds", default=5.0, show_default=True)
 @click.option("--grace-seconds", default=30.0, show_default=True, help="For running cases after SIGTERM.")
 @click.option("--log-level", envvar="ASSAY_LOG_LEVEL", default="INFO", show_default=True)
+@engine_option
 def run_node(
     *,
     url: str,
@@ -49,12 +52,15 @@ def run_node(
     poll_seconds: float,
     grace_seconds: float,
     log_level: str,
+    engine: EngineChoice,
 ) -> None:
     """Claim, run and record until SIGTERM or Ctrl-C."""
     start_logging(level=log_level)
     api = NodeApi(url=url, token=token)
     try:
-        registration = api.register(slots=slots, inventory=take_inventory(folder))
+        registration = api.register(slots=slots, inventory=take_inventory(folder=folder, engine=engine))
+    except EngineError as error:
+        raise click.ClickException(f"{error}\n`assay doctor --engine {engine.kind}` says what to do.") from error
     except NodeApiProblem as error:
         raise click.ClickException(
             f"{error}\nIs the address right, and the token one of `assay node` on that server?"
@@ -66,7 +72,7 @@ def run_node(
         poll_seconds=poll_seconds,
         grace_seconds=grace_seconds,
     )
-    agent = Agent(api=api, options=options, open_engine=DockerEngine)
+    agent = Agent(api=api, options=options, open_engine=engine.open)
     agent.clear_away()
     doorbell = open_doorbell(broker=broker, registration=registration, stopping=agent.stopping)
     stop_on_signals(agent)
@@ -76,10 +82,11 @@ def run_node(
 @node.command()
 @click.option("--folder", type=click.Path(path_type=Path), default=DEFAULT_FOLDER, show_default=True)
 @click.option("--unused-days", type=float, default=0.0, show_default=True, help="Keep what was used since.")
-def forget(*, folder: Path, unused_days: float) -> None:
+@engine_option
+def forget(*, folder: Path, unused_days: float, engine: EngineChoice) -> None:
     """Remove the images that the node has loaded: all of them before the machine leaves or the node's folder is deleted."""
-    with DockerEngine() as engine:
-        count = image_cache(folder).forget(engine, unused_since=time.time() - unused_days * SECONDS_PER_DAY)
+    with engine.open() as opened:
+        count = image_cache(folder).forget(opened, unused_since=time.time() - unused_days * SECONDS_PER_DAY)
     click.echo(f"{count} images removed")
 
 
@@ -115,8 +122,10 @@ def stop_on_signals(agent: Agent) -> None:
     "--server", "is_server", is_flag=True, help="This machine serves the portal too: its clock has to be right."
 )
 @click.option("--url", envvar="ASSAY_URL", help="The server this node works for: compare clocks with it.")
-def doctor(*, is_server: bool, url: str | None) -> None:
+@engine_option
+def doctor(*, is_server: bool, url: str | None, engine: EngineChoice) -> None:
     """Say whether this machine can run submissions safely, and what to do where it cannot."""
-    findings = examine(is_server=is_server, server_clock_ahead_seconds=server_clock_ahead_seconds(url) if url else None)
+    ahead_seconds = server_clock_ahead_seconds(url) if url else None
+    findings = examine(choice=engine, is_server=is_server, server_clock_ahead_seconds=ahead_seconds)
     click.echo(report(findings))
     sys.exit(any(finding.level == "FAIL" for finding in findings))

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.client.session import Session, pass_session, phase_path
+from assay.node.engine_option import engine_option
 from assay.node.folder import FolderInvalid, read_folder
 from assay.node.local import LocalResult, Workbench, provided_image, run_cases
-from containers.docker_engine import DockerEngine
+from containers.engines import EngineChoice
 from containers.errors import EngineError
 from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
 from containers.log_text import readable
@@ -28,9 +29,10 @@ SHOWN_LOG_BYTES = 2000
 @click.option("--protocol", required=True, help="A protocol file, or the name of one of `assay protocol list`.")
 @click.option("--cases", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Keep the predictions in this folder.")
-def run(*, image: str, protocol: str, cases: Path, output: Path | None) -> None:
+@engine_option
+def run(*, image: str, protocol: str, cases: Path, output: Path | None, engine: EngineChoice) -> None:
     """Run IMAGE (a local image or an archive) on the cases of a folder in the platform's sandbox, and score it."""
-    _run_and_show(image=image, protocol=_find_protocol(protocol), cases=cases, output=output)
+    _run_and_show(image=image, protocol=_find_protocol(protocol), cases=cases, output=output, engine=engine)
 
 
 @click.command()
@@ -39,8 +41,9 @@ def run(*, image: str, protocol: str, cases: Path, output: Path | None) -> None:
 @click.option(
     "--cases", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Public cases to run it on."
 )
+@engine_option
 @pass_session
-def check(session: Session, /, *, archive: Path, phase: str, cases: Path | None) -> None:
+def check(session: Session, /, *, archive: Path, phase: str, cases: Path | None, engine: EngineChoice) -> None:
     """Say what the platform would say of ARCHIVE: the same inspection, sandbox, limits and scorer, before you submit."""
     with session.connect() as connection:
         protocol = load_protocol(connection.get(phase_path(phase))["protocol"]["document"])
@@ -58,7 +61,7 @@ def check(session: Session, /, *, archive: Path, phase: str, cases: Path | None)
     if cases is None:
         click.echo("Run it on the public cases too: assay check … --cases FOLDER")
         return
-    _run_and_show(image=str(archive), protocol=protocol, cases=cases, output=None)
+    _run_and_show(image=str(archive), protocol=protocol, cases=cases, output=None, engine=engine)
 
 
 def _find_protocol(text: str) -> Protocol:
@@ -68,13 +71,13 @@ def _find_protocol(text: str) -> Protocol:
         raise click.ClickException(str(problem)) from problem
 
 
-def _run_and_show(*, image: str, protocol: Protocol, cases: Path, output: Path | None) -> None:
+def _run_and_show(*, image: str, protocol: Protocol, cases: Path, output: Path | None, engine: EngineChoice) -> None:
     console = Console()
     results: list[LocalResult] = []
     try:
         found = read_folder(cases)
-        with DockerEngine() as engine, tempfile.TemporaryDirectory(prefix="assay-run-") as folder:
-            workbench = Workbench(engine=engine, folder=Path(folder), owner=OWNER)
+        with engine.open() as opened, tempfile.TemporaryDirectory(prefix="assay-run-") as folder:
+            workbench = Workbench(engine=opened, folder=Path(folder), owner=OWNER)
             needs_command = protocol.resources.command is None
             provided = provided_image(image, workbench=workbench, needs_command=needs_command)
             with provided as image_id, console.status("running") as status:

@@ -91,11 +91,10 @@ class NodeApi:
             name=answer["name"], pool=answer["pool"], installation=answer["installation"], slots=int(answer["slots"])
         )
 
-    def claim(self, *, slots: int, cached_images: list[str]) -> WorkOrder | None:
-        """The next case run, or None."""
-        answer = self._send(
-            "POST", "/api/v1/node/claim", json={"slots": slots, "cached_images": cached_images}, retries=0
-        )
+    def claim(self, *, slots: int, cached_images: list[str], disk_free_bytes: int | None = None) -> WorkOrder | None:
+        """The next case run, or None; says on the way what changes while a node runs."""
+        body = {"slots": slots, "cached_images": cached_images, "disk_free_bytes": disk_free_bytes}
+        answer = self._send("POST", "/api/v1/node/claim", json=body, retries=0)
         return None if answer.status_code == httpx.codes.NO_CONTENT else parse_order(answer.json())
 
     def heartbeat(self, order: WorkOrder) -> Beat:

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from containers.engines import EngineChoice
 from containers.nvml import NvmlUnavailable, open_nvml
 
 
-def take_inventory(folder: Path) -> dict[str, Any]:
-    """Hardware and disk as they are now."""
+def take_inventory(*, folder: Path, engine: EngineChoice) -> dict[str, Any]:
+    """Hardware, engine and disk as they are now. Raises EngineError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
@@ -22,8 +23,15 @@ def take_inventory(folder: Path) -> dict[str, Any]:
         "architecture": platform.machine(),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "engine": describe_engine(engine),
         **describe_gpus(),
     }
+
+
+def describe_engine(engine: EngineChoice) -> str:
+    """Name and version, such as "docker 20.10.24"."""
+    with engine.open() as opened:
+        return f"{engine.kind} {opened.facts().version}"
 
 
 def describe_gpus() -> dict[str, Any]:

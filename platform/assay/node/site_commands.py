@@ -10,13 +10,15 @@ from rich.console import Console
 from assay.client.errors import ClientError
 from assay.client.http import Connection
 from assay.node.commands import result_table
+from assay.node.engine_option import engine_option
 from assay.node.folder import FolderInvalid
 from assay.node.http import NodeApi, NodeApiProblem
 from assay.node.local import LocalResult
 from assay.node.registry import DataRegistration
 from assay.node.review import SMALLEST_GROUP, TooFewCases, shown_bytes
 from assay.node.site import Draft, SiteAgent, SiteProblem
-from containers.docker_engine import DockerEngine
+from containers.engine import Engine
+from containers.engines import EngineChoice
 from containers.errors import EngineError
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import load_protocol
@@ -46,12 +48,22 @@ def site() -> None:
 @folder_option
 @click.option("--approve-all", is_flag=True, help="Release without asking: only where your rules allow it.")
 @click.option("--poll-seconds", type=float, help="Stay, and ask for more work this often; ends when done without it.")
-def run_site(*, data: Path, url: str, token: str, folder: Path, approve_all: bool, poll_seconds: float | None) -> None:
+@engine_option
+def run_site(
+    *,
+    data: Path,
+    url: str,
+    token: str,
+    folder: Path,
+    approve_all: bool,
+    poll_seconds: float | None,
+    engine: EngineChoice,
+) -> None:
     """Evaluate every submission of the phase on the cases of DATA (a folder with manifest.csv)."""
     console = Console()
     try:
-        with Connection(url=url, token=token) as connection, DockerEngine() as engine:
-            agent = _agent(connection=connection, url=url, token=token, data=data, folder=folder, engine=engine)
+        with Connection(url=url, token=token) as connection, engine.open() as opened:
+            agent = _agent(connection=connection, url=url, token=token, data=data, folder=folder, engine=opened)
             registration = agent.register()
             console.print(
                 f"registered {registration.case_count} cases as {registration.root_sha256}: this hash and the number "
@@ -71,12 +83,13 @@ def run_site(*, data: Path, url: str, token: str, folder: Path, approve_all: boo
 @url_option
 @token_option
 @folder_option
-def release(*, data: Path, url: str, token: str, folder: Path) -> None:
+@engine_option
+def release(*, data: Path, url: str, token: str, folder: Path, engine: EngineChoice) -> None:
     """Go through finished evaluations that still wait for approval."""
     console = Console()
     try:
-        with Connection(url=url, token=token) as connection, DockerEngine() as engine:
-            agent = _agent(connection=connection, url=url, token=token, data=data, folder=folder, engine=engine)
+        with Connection(url=url, token=token) as connection, engine.open() as opened:
+            agent = _agent(connection=connection, url=url, token=token, data=data, folder=folder, engine=opened)
             for draft in agent.drafts():
                 decide(agent, draft, console=console, approve_all=False)
     except TROUBLE as problem:
@@ -115,9 +128,7 @@ def decide(agent: SiteAgent, draft: Draft, *, console: Console, approve_all: boo
         agent.decline(draft, reason=click.prompt("why (the organizers read this)"))
 
 
-def _agent(
-    *, connection: Connection, url: str, token: str, data: Path, folder: Path, engine: DockerEngine
-) -> SiteAgent:
+def _agent(*, connection: Connection, url: str, token: str, data: Path, folder: Path, engine: Engine) -> SiteAgent:
     about = connection.get("site/about")
     return SiteAgent(
         connection=connection,

@@ -245,14 +245,24 @@ def leases_of(*, node: Node) -> list[CaseRun]:
     return list(CaseRun.objects.filter(status=CaseRun.Status.RUNNING, node=node))
 
 
-def see_node(*, node: Node, now: datetime, inventory: dict[str, Any] | None = None, slots: int | None = None) -> None:
-    """Note that the node is alive, and what it says about itself. Being alive is written down every few seconds only."""
+def see_node(
+    *,
+    node: Node,
+    now: datetime,
+    inventory: dict[str, Any] | None = None,
+    slots: int | None = None,
+    is_urgent: bool = True,
+) -> None:
+    """Note that the node is alive, and what it says about itself. Being alive is written down every few seconds only, and
+    so is what is not urgent.
+    """
     changes: dict[str, Any] = {}
     if inventory is not None and inventory != node.inventory:
         changes["inventory"] = inventory
     if slots is not None and slots != node.slots:
         changes["slots"] = slots
-    if changes or node.last_seen_at is None or now - node.last_seen_at > SEEN_EVERY:
+    is_due = node.last_seen_at is None or now - node.last_seen_at > SEEN_EVERY
+    if is_due or (changes and is_urgent):
         Node.objects.filter(pk=node.pk).update(last_seen_at=now, **changes)
 
 

@@ -55,7 +55,7 @@ class Claim(Schema):
 
     slots: int = 1
     cached_images: list[str] = []
-    inventory: dict[str, Any] = {}
+    disk_free_bytes: int | None = None
 
 
 class Held(Schema):
@@ -122,7 +122,8 @@ def register(request: HttpRequest, hello: Hello) -> dict[str, Any]:
 @router.post("/claim", summary="The next case run of the pool, or 204")
 def claim(request: HttpRequest, wish: Claim) -> Any:
     node, now, intervals = node_of(request), timezone.now(), current_intervals()
-    services.see_node(node=node, now=now, inventory=wish.inventory or None)
+    news = {"cached_images": wish.cached_images, "disk_free_bytes": wish.disk_free_bytes}
+    services.see_node(node=node, now=now, inventory={**node.inventory, **news}, is_urgent=False)
     case_run = flow.claim(node=node, now=now) if node.status == Node.Status.ACTIVE else None
     if case_run is None:
         return HttpResponse(status=204)
