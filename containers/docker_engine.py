@@ -6,6 +6,7 @@ all of them mean that the engine gave no answer.
 """
 
 import contextlib
+import os
 import re
 import resource
 import time
@@ -43,11 +44,15 @@ LEFT_OUT = b"\n[... %d bytes left out ...]\n"
 
 
 class DockerEngine:
-    """Implements `engine.Engine`. Holds one connection pool; `close` it, or use it as a context manager."""
+    """Implements `engine.Engine`. Holds one connection pool; `close` it, or use it as a context manager.
+
+    Unless an address is given it speaks to the engine that `DOCKER_HOST` names, as every program for Docker does.
+    """
 
     def __init__(self, *, base_url: str | None = None, answer_seconds: float = ANSWER_SECONDS) -> None:
+        address = base_url or os.environ.get("DOCKER_HOST") or None
         with translated():
-            self._api = docker.APIClient(base_url=base_url, timeout=answer_seconds, version="1.41")
+            self._api = docker.APIClient(base_url=address, timeout=answer_seconds, version="1.41")
 
     def __enter__(self) -> Self:
         return self

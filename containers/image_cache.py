@@ -3,10 +3,14 @@
 Only images this cache has loaded are ever evicted; what else lives in the engine is somebody else's. Room is made *before* an
 archive is fetched: twice its size, once for the archive and once for the engine's copy. When nothing unpinned is left to evict
 the answer is `DiskFull`, which means that the node stops claiming: it never becomes a participant's failure.
+
+An image whose program cannot be executed may have been damaged where it lies. Before that is held against anybody, the engine's
+copy is thrown away, once, and loaded afresh from the archive, which is checked by its hash (`distrust`).
 """
 
 import contextlib
 import json
+import logging
 import math
 import threading
 import time
@@ -21,6 +25,8 @@ from containers.intake import load_archive
 
 ARCHIVE_AND_COPY = 2
 LEDGER = "images.json"
+ARCHIVES = "*.tar"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +56,7 @@ class ImageCache:
         self._free_bytes = free_bytes
         self._now = now
         self._pins: Counter[str] = Counter()
+        self._distrusted: set[str] = set()
         self._lock = threading.Lock()
 
     def image_ids(self) -> list[str]:
@@ -89,6 +96,22 @@ class ImageCache:
                 self._evict(engine, image)
         return len(images)
 
+    def distrust(self, engine: Engine, *, image_id: str) -> bool:
+        """Throw the engine's copy away, so that the image is loaded afresh; False when that has been done before."""
+        with self._lock:
+            if image_id in self._distrusted:
+                return False
+            with contextlib.suppress(EngineRefused):  # another container runs on it: whoever asks next tries again
+                engine.remove_image(image_id)
+                self._distrusted.add(image_id)
+        log.warning("image.distrusted", extra={"image": image_id})
+        return True
+
+    def clear_away(self) -> None:
+        """Remove archives that an earlier life was fetching when it ended; call it before anything is held."""
+        for archive in self._folder.glob(ARCHIVES):
+            archive.unlink()
+
     def _load(self, engine: Engine, *, image_id: str, fetch: Callable[[Path], None]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         archive = self._folder / f"{image_id.removeprefix('sha256:')}.tar"
@@ -125,9 +148,15 @@ class ImageCache:
         self._write([*others, CachedImage(image_id=image_id, bytes=size_bytes, used_at=self._now())])
 
     def _ledger(self) -> list[CachedImage]:
+        """What we know of; a ledger that a crash left unreadable is begun anew: what it named is not evicted any more."""
         path = self._folder / LEDGER
-        entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        return sorted((CachedImage(**entry) for entry in entries), key=lambda image: image.used_at)
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+            return sorted((CachedImage(**entry) for entry in entries), key=lambda image: image.used_at)
+        except (ValueError, TypeError):
+            log.exception("images.ledger_unreadable")
+            path.unlink(missing_ok=True)
+            return []
 
     def _write(self, images: list[CachedImage]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -21,6 +21,9 @@ from assay.config.embedded import home_under
 COPY_SOURCE = r"""
 #include <fcntl.h>
 #include <unistd.h>
+#ifndef DWELL_MICROSECONDS
+#define DWELL_MICROSECONDS 0
+#endif
 int main(void) {
     char buffer[65536];
     ssize_t count;
@@ -28,6 +31,7 @@ int main(void) {
     if (in < 0 || out < 0) return 3;
     while ((count = read(in, buffer, sizeof buffer)) > 0)
         if (write(out, buffer, count) != count) return 4;
+    usleep(DWELL_MICROSECONDS);
     return 0;
 }
 """
@@ -68,8 +72,8 @@ ASSAY = Path(sys.executable).with_name("assay")
 def running_installation(*, folder: Path, **environment: str) -> Iterator[str]:
     """Start it, give its address, stop it; its own words are in `serve.log` of the folder."""
     ready, log = folder / "ready", folder / "serve.log"
-    values = os.environ | {"ASSAY_VAR": str(folder / "var"), "ASSAY_PORT": "0"} | environment
-    values.pop("DATABASE_URL", None)
+    values = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    values |= {"ASSAY_VAR": str(folder / "var"), "ASSAY_PORT": "0"} | environment
     with log.open("wb") as out:
         command = [sys.executable, "-m", "assay.config.serve", "--ready-file", str(ready)]
         process = subprocess.Popen(command, env=values, stdout=out, stderr=out)
@@ -119,13 +123,16 @@ def tar_folder(folder: Path) -> Path:
     return target
 
 
-def copying_image(folder: Path) -> Path:
-    """An honest image of one static program: it copies its input to its output. Every one has an identity of its own, because an
-    installation that ends removes the images it has loaded, and others may use the same engine.
+def copying_image(folder: Path, *, dwell_seconds: float = 0.0) -> Path:
+    """An honest image of one static program: it copies its input to its output, and takes its time if it is told to.
+
+    Every one has an identity of its own, because an installation that ends removes the images it has loaded, and others may use
+    the same engine.
     """
     source, binary = folder / "copy.c", folder / "copy"
     source.write_text(COPY_SOURCE)
-    subprocess.run(["gcc", "-static", "-Os", "-o", str(binary), str(source)], check=True)
+    dwell = f"-DDWELL_MICROSECONDS={round(dwell_seconds * 1e6)}"
+    subprocess.run(["gcc", "-static", "-Os", dwell, "-o", str(binary), str(source)], check=True)
     layer = image_archives.tar_of(
         image_archives.entry("copy", binary.read_bytes()), image_archives.entry(uuid.uuid4().hex)
     )

@@ -193,3 +193,24 @@ def test_a_borrowed_image_is_given_back_only_if_it_was_brought(engine):
     with borrowed_image(engine, image_id="sha256:a", load=load):
         assert engine.image_ids() == {FOREIGN, "sha256:a"}
     assert engine.image_ids() == {FOREIGN}
+
+
+def test_a_ledger_that_a_crash_left_unreadable_is_begun_anew(make_cache, hold, tmp_path):
+    cache = make_cache()
+    with hold(cache, "a"):
+        pass
+    (tmp_path / "images" / "images.json").write_text('[{"image_id": "sha256:a", "by')
+    assert cache.accepts_work()
+    with hold(cache, "b"):
+        assert cache.image_ids() == ["sha256:b"]
+
+
+def test_a_distrusted_image_is_fetched_again_but_only_once(make_cache, hold, fetched, engine):
+    cache = make_cache()
+    with hold(cache, "a"):
+        pass
+    assert cache.distrust(engine, image_id="sha256:a")
+    assert "sha256:a" not in engine.image_ids()
+    with hold(cache, "a"):
+        assert not cache.distrust(engine, image_id="sha256:a")
+    assert fetched == ["a", "a"]

@@ -1,5 +1,6 @@
 """Claims, fences and fair order, on the database that decides them."""
 
+import dataclasses
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -181,6 +182,80 @@ def test_many_nodes_at_once_never_get_the_same_case_run():
     with ThreadPoolExecutor(max_workers=4) as pool:
         found = [case_run for claimed in pool.map(claim_until_empty, nodes) for case_run in claimed]
     assert len(found) == len(set(found)) == 40
+
+
+def limit(scene: people.Scene, **limits: int | None) -> None:
+    for name, value in limits.items():
+        setattr(scene.phase, name, value)
+    scene.phase.save()
+
+
+def test_a_phase_never_runs_more_cases_at_once_than_it_may(scene):
+    node = enrol()
+    limit(scene, running_limit=3)
+    queue(scene, team=scene.team, case_runs=5)
+    running = claim_all(node)
+    assert len(running) == 3
+    services.record_ending(
+        case_run_id=running[0].pk, fence=running[0].fence, node=node, ending=ended(), now=factories.NOW
+    )
+    assert len(claim_all(node)) == 1
+
+
+def test_a_team_at_its_cap_is_passed_over_and_keeps_nobody_waiting(scene):
+    node, other = enrol(), factories.team(members=[scene.otto])
+    limit(scene, running_limit_per_team=2)
+    queue(scene, team=scene.team, case_runs=5)
+    queue(scene, team=other, case_runs=5)
+    teams = Counter(case_run.run.submission.team_id for case_run in claim_all(node))
+    assert teams == {scene.team.pk: 2, other.pk: 2}
+
+
+def test_a_cap_on_one_phase_leaves_the_others_alone(scene):
+    limit(scene, running_limit=1)
+    elsewhere = factories.phase(challenge=scene.challenge, testset=scene.phase.chosen_testset.testset)
+    queue(scene, team=scene.team, case_runs=2)
+    queue(dataclasses.replace(scene, phase=elsewhere), team=scene.team, case_runs=4)
+    assert Counter(case_run.run.submission.phase_id for case_run in claim_all(enrol())) == {
+        scene.phase.pk: 1,
+        elsewhere.pk: 4,
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("limits", [{"running_limit": 3}, {"running_limit_per_team": 3}])
+def test_many_nodes_at_once_never_get_past_a_cap(limits):
+    scene = people.scene()
+    limit(scene, **limits)
+    queue(scene, team=scene.team, case_runs=40)
+    nodes = [enrol(f"gpu-{number}") for number in range(8)]
+
+    def claim(node: Node) -> int:
+        try:
+            return sum(leases.claim_case_run(node_id=node.pk, **LEASE) is not None for _ in range(5))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
+        assert sum(pool.map(claim, nodes)) == 3
+    assert CaseRun.objects.filter(status="running").count() == 3
+
+
+def test_a_fault_that_a_living_node_reports_is_waited_out_four_times_as_long_each_time(scene):
+    node = enrol()
+    queue(scene, team=scene.team, case_runs=1)
+    delays = []
+    for _ in range(2):
+        lease = leases.claim_case_run(node_id=node.pk, **LEASE)
+        services.requeue(
+            case_run_id=lease.case_run_id, fence=lease.fence, reason="node_api", now=factories.NOW, is_delayed=True
+        )
+        assert leases.claim_case_run(node_id=node.pk, **LEASE) is None
+        case_run = CaseRun.objects.get()
+        delays.append((case_run.not_before - leases.database_now()).total_seconds())
+        CaseRun.objects.update(not_before=leases.database_now())
+    assert delays == pytest.approx([30, 120], abs=2)
+    assert leases.claim_case_run(node_id=node.pk, **LEASE) is not None
 
 
 def test_case_runs_are_in_random_order_and_one_is_the_canary(scene):

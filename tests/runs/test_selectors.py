@@ -95,3 +95,38 @@ def test_the_queue_facts_are_measured(scene):
     facts = selectors.queue_facts(scene.phase, now=factories.NOW)
     assert (facts.length, facts.running, facts.live_nodes) == (1, 1, 1)
     assert (facts.median_wait_seconds, facts.seconds_per_case) == (5.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        ({"running_limit": 1}, "1 cases of this phase are running, 1 may at once"),
+        ({"running_limit_per_team": 1}, "your team has 1 cases running, 1 may at once in this phase"),
+        ({"running_limit": 2, "running_limit_per_team": 2}, ""),
+    ],
+)
+def test_a_page_says_which_cap_holds_a_submission_back(scene, limits, why):
+    node()
+    for name, value in limits.items():
+        setattr(scene.phase, name, value)
+    scene.phase.save()
+    run = run_of(scene, statuses=["running", "queued"])
+    assert selectors.waiting(run.submission, now=factories.NOW).why == why
+
+
+def test_a_page_says_until_when_a_fault_of_ours_is_waited_out(scene):
+    node()
+    run = run_of(scene, statuses=["queued"])
+    run.case_runs.update(not_before=factories.NOW + timedelta(seconds=30))
+    assert (
+        selectors.waiting(run.submission, now=factories.NOW).why
+        == "a fault of ours is being waited out; it is tried again at 12:00:30 UTC"
+    )
+
+
+def test_the_estimate_counts_no_more_slots_than_a_cap_leaves(scene):
+    node()
+    scene.phase.running_limit_per_team = 1
+    scene.phase.save()
+    run = run_of(scene, statuses=["done", "done", "queued", "queued"])
+    assert selectors.waiting(run.submission, now=factories.NOW).eta_seconds == 20.0

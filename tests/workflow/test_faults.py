@@ -33,6 +33,12 @@ def expire_leases() -> None:
     Evaluation.objects.filter(status="running").update(lease_until=past)
 
 
+def wait_out() -> None:
+    """As if the pause after a fault of ours were over."""
+    CaseRun.objects.update(not_before=None)
+    Evaluation.objects.update(not_before=None)
+
+
 def final(submission: Submission) -> tuple[str, str, bool]:
     submission.refresh_from_db()
     return submission.status, submission.verdict, submission.is_charged
@@ -187,7 +193,10 @@ def test_a_faulty_engine_is_ours_and_not_the_algorithms(stage):
 
     stage.script = break_down
     submission = stage.submit()
-    stage.play()
+    for _ in range(3):
+        assert not submission.finished_at
+        stage.play()
+        wait_out()
     assert final(submission) == ("failed", "infrastructure", False)
 
 
@@ -236,8 +245,11 @@ def test_f116_an_evaluator_that_fails_is_tried_again_and_can_be_asked_again_with
 
     with monkeypatch.context() as broken:
         broken.setattr(scoring, "score_case", fail)
-        for _ in range(3):
+        for attempt in range(1, 4):
             stage.score()
+            stage.score()
+            assert Evaluation.objects.get().attempt == attempt, "the second try comes after a pause"
+            wait_out()
     assert final(submission) == ("failed", "infrastructure", False)
     evaluation = Evaluation.objects.get()
     assert (evaluation.status, evaluation.error) == ("failed", "RuntimeError: out of order")

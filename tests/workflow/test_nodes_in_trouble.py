@@ -6,8 +6,8 @@ import pytest
 
 from assay.node.agent import Agent
 from assay.runs.models import CaseRun
-from containers.errors import ContainerStuck, DiskFull
-from containers.fake_engine import FakeEngine
+from containers.errors import ContainerStuck, DiskFull, EngineUnreachable
+from containers.fake_engine import FakeEnding, FakeEngine
 from containers.image_cache import ImageCache
 
 
@@ -56,3 +56,121 @@ def test_a_node_with_a_container_that_will_not_go_claims_no_more(stage, queued, 
     assert agent.stopping.is_set()
     queued.refresh_from_db()
     assert (queued.status, queued.infrastructure_failures) == (CaseRun.Status.QUEUED, 1)
+
+
+class AbsentEngine(FakeEngine):
+    """An engine that may be told not to answer."""
+
+    is_away = False
+
+    def facts(self):
+        self.answer()
+        return super().facts()
+
+    def containers_of(self, owner):
+        self.answer()
+        return super().containers_of(owner)
+
+    def answer(self):
+        if self.is_away:
+            raise EngineUnreachable("No answer from the container engine")
+
+
+def test_f106_an_engine_that_is_away_costs_one_try_and_no_more(stage, queued):
+    engine = AbsentEngine(stage.script)
+    options = stage.agent()[0]._options
+    agent = Agent(api=stage.api(), options=options, open_engine=lambda: engine)
+    engine.is_away = True
+    assert agent.work_once(engine)
+    CaseRun.objects.update(not_before=None)
+    for _ in range(5):
+        assert not agent.work_once(engine)
+    queued.refresh_from_db()
+    assert (queued.status, queued.attempt, queued.infrastructure_failures) == ("queued", 1, 1)
+    engine.is_away = False
+    assert agent.work_once(engine)
+    queued.refresh_from_db()
+    assert queued.status == "done"
+
+
+def test_what_a_fault_left_in_the_engine_is_removed_before_the_next_claim(stage, queued, monkeypatch):
+    agent, engine = stage.agent()
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            FakeEngine, "remove", lambda self, container_id: (_ for _ in ()).throw(EngineUnreachable("gone"))
+        )
+        agent.work_once(engine)
+    assert len(engine.containers) == 1
+    agent.work_once(engine)
+    assert not engine.containers
+
+
+def test_a_slot_survives_a_fault_between_two_cases(stage, monkeypatch):
+    agent, _ = stage.agent()
+    calls = []
+
+    def fail_first(engine):
+        calls.append("work")
+        if len(calls) == 1:
+            raise OSError("read-only file system")
+        return False
+
+    class StopAtSecondRing:
+        def wait(self, seconds):
+            if len(calls) == 2:
+                agent.stopping.set()
+
+    monkeypatch.setattr(agent, "work_once", fail_first)
+    agent.serve(StopAtSecondRing())
+    assert calls == ["work", "work"]
+
+
+def test_a_node_starts_without_what_its_killed_life_left_on_disk(stage):
+    agent, _ = stage.agent()
+    folder = stage.folder / "node"
+    for left in ("scratch/case-abc/inputs", "images"):
+        (folder / left).mkdir(parents=True)
+    (folder / "scratch/case-abc/inputs/t1.nii.gz").write_bytes(b"hidden")
+    (folder / "images" / "half.tar").write_bytes(b"half")
+    agent.clear_away()
+    assert list((folder / "scratch").iterdir()) == []
+    assert list((folder / "images").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [FakeEnding(start_error="exec format error"), FakeEnding(exit_code=126), FakeEnding(exit_code=127)],
+    ids=["refused", "126", "127"],
+)
+def test_an_image_that_does_not_start_is_loaded_afresh_before_it_is_held_against_it(stage, ending):
+    submission = stage.submit()
+    stage.check()
+    stage.script = lambda call: ending
+    agent, engine = stage.agent()
+    removed = []
+    engine.remove_image = removed.append
+    while agent.work_once(engine):
+        pass
+    submission.refresh_from_db()
+    assert removed == [submission.image.image_id], "once, not for every case"
+    assert submission.status == "failed"
+    assert submission.fault == "participant"
+    assert set(CaseRun.objects.values_list("infrastructure_failures", flat=True)) == {0}
+
+
+def test_a_damaged_copy_of_an_image_costs_nobody_anything(stage):
+    submission = stage.submit()
+    damaged, honest = {"is": True}, stage.script
+
+    def run(call):
+        return FakeEnding(start_error="exec format error") if damaged["is"] else honest(call)
+
+    stage.script = run
+    stage.check()
+    agent, engine = stage.agent()
+    engine.remove_image = lambda image_id: damaged.update({"is": False})
+    while agent.work_once(engine):
+        pass
+    stage.score()
+    submission.refresh_from_db()
+    assert (submission.status, submission.verdict) == ("done", "ok")

@@ -48,6 +48,8 @@ class PhaseDefinition:
     submission_window_days: int = 1
     submission_limit_total: int | None = None
     concurrent_limit: int = 1
+    running_limit: int | None = None
+    running_limit_per_team: int | None = None
     pool: str = "default"
     testset: str = ""
     leaderboard_shows: str = "best"
@@ -135,6 +137,8 @@ def read_phase(reader: "Reader", *, source: str, common: tuple[Protocol, str] | 
         submission_window_days=reader.number("submission_window_days", least=1) or 1,
         submission_limit_total=reader.number("submission_limit_total", least=0),
         concurrent_limit=reader.number("concurrent_limit", least=1) or 1,
+        running_limit=reader.number("running_limit", least=1),
+        running_limit_per_team=reader.number("running_limit_per_team", least=1),
         pool=reader.text("pool") or "default",
         testset=reader.slug("testset") if reader.has("testset") else "",
         leaderboard_shows=reader.choice("leaderboard_shows", choices=SHOWS),

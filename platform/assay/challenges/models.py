@@ -106,6 +106,10 @@ class Phase(models.Model):
         null=True, blank=True, help_text="per team over the whole phase"
     )
     concurrent_limit = models.PositiveIntegerField(default=1, help_text="unfinished submissions per team")
+    running_limit = models.PositiveIntegerField(null=True, blank=True, help_text="cases of the phase running at once")
+    running_limit_per_team = models.PositiveIntegerField(
+        null=True, blank=True, help_text="cases of one team running at once in the phase"
+    )
     max_image_bytes = models.BigIntegerField(default=20 * 2**30)
     pool = models.CharField(max_length=40, default="default", help_text="which run pool executes it")
     priority = models.IntegerField(default=0)

@@ -22,7 +22,8 @@ CHALLENGE_VALUES = (
 )
 PHASE_VALUES = (
     *("title", "kind", "opens_at", "closes_at", "submission_limit", "submission_window_days", "submission_limit_total"),
-    *("concurrent_limit", "pool", "leaderboard_shows", "embargo_until", "is_embargoed"),
+    *("concurrent_limit", "running_limit", "running_limit_per_team"),
+    *("pool", "leaderboard_shows", "embargo_until", "is_embargoed"),
 )
 
 

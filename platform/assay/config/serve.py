@@ -196,9 +196,7 @@ def node_slots() -> int:
 
 def process(*, name: str, command: list[str], url: str, kept_descriptors: tuple[int, ...] = ()) -> ProcessSpec:
     """A process of ours that uses Django."""
-    environment = env.child_environment(
-        DJANGO_SETTINGS_MODULE="assay.config.settings", ASSAY_PUBLIC_URL=url, PYTHONWARNINGS="ignore"
-    )
+    environment = env.child_environment(ASSAY_PUBLIC_URL=url, PYTHONWARNINGS="ignore")
     return ProcessSpec(
         name=name, command=command, log=log_path(name), environment=environment, kept_descriptors=kept_descriptors
     )

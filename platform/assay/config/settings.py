@@ -127,6 +127,7 @@ CELERY_BROKER_URL = env.text(name="BROKER_URL", default=EMBEDDED_HOME.broker_url
 CELERY_TASK_ACKS_LATE = False  # a doorbell is answered or not; the reaper rings again for whatever still waits
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "workflow"
+CELERY_TASK_DEFAULT_QUEUE_TYPE = CELERY_TASK_CREATE_MISSING_QUEUE_TYPE = "quorum"  # RabbitMQ's; Redis knows no types
 CELERY_TASK_ROUTES = {"assay.workflow.tasks.score*": {"queue": "scoring"}}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

@@ -34,6 +34,7 @@ class Evaluation(models.Model):
     fence = models.BigIntegerField(default=0)
     worker = models.CharField(max_length=120, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
+    not_before = models.DateTimeField(null=True, blank=True, help_text="after a fault of ours: when it is tried again")
     error = models.CharField(max_length=300, blank=True, help_text="for organizers; never shown to participants")
     aggregates = models.JSONField(default=dict)
     receipt = models.JSONField(null=True, blank=True, help_text="signed; checked offline by `assay verify`")

@@ -13,10 +13,12 @@ from uuid import UUID
 
 from django.db import connection
 from django.db.models import Max, Q
+from django.db.models.functions import Now
 
 from assay.accounts.audit import record_event
 from assay.challenges.models import ProtocolVersion
 from assay.evaluations.models import CaseScores, Evaluation
+from assay.runs.intervals import current_intervals
 from assay.runs.models import Run
 from assay.submissions.models import Submission
 from assay.testsets.models import TestSet
@@ -28,6 +30,7 @@ UPDATE evaluations_evaluation SET
     status = 'running', fence = fence + 1, attempt = attempt + 1, worker = %(worker)s,
     lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
 WHERE id = %(evaluation)s
+  AND (not_before IS NULL OR not_before <= clock_timestamp())
   AND (status = 'queued' OR (status = 'running' AND lease_until < clock_timestamp()))
   AND attempt < %(attempts)s
 RETURNING fence
@@ -111,11 +114,15 @@ def finish_evaluation(lease: EvaluationLease, *, now: datetime, **results: Any) 
 
 
 def release_evaluation(lease: EvaluationLease, *, error: str) -> bool:
-    """Put the evaluation back after a fault of ours. Its attempts are counted; the reaper fails it when they are used up."""
+    """Put the evaluation back after a fault of ours, to be tried again after a while: an outage must not use up its attempts.
+
+    The attempts are counted; the reaper fails it when they are used up.
+    """
+    mine = Evaluation.objects.filter(id=lease.evaluation_id, fence=lease.fence, status=Evaluation.Status.RUNNING)
+    attempt = mine.values_list("attempt", flat=True).first() or 1
+    delay = current_intervals().retry_delay(failures=attempt)
     return bool(
-        Evaluation.objects.filter(id=lease.evaluation_id, fence=lease.fence, status=Evaluation.Status.RUNNING).update(
-            status=Evaluation.Status.QUEUED, lease_until=None, error=error[:300]
-        )
+        mine.update(status=Evaluation.Status.QUEUED, lease_until=None, not_before=Now() + delay, error=error[:300])
     )
 
 
@@ -150,4 +157,5 @@ def activate(*, evaluation: Evaluation, now: datetime, actor_label: str, actor: 
 def waiting_evaluations(*, now: datetime) -> Collection[Evaluation]:
     """Evaluations that somebody should be working on: queued, or held by a worker that went silent."""
     is_stuck = Q(status=Evaluation.Status.QUEUED) | Q(status=Evaluation.Status.RUNNING, lease_until__lt=now)
-    return list(Evaluation.objects.filter(is_stuck).order_by("created_at"))
+    is_due = Q(not_before=None) | Q(not_before__lte=now)
+    return list(Evaluation.objects.filter(is_stuck, is_due).order_by("created_at"))

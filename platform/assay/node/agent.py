@@ -7,12 +7,14 @@ What the algorithm did is recorded; what went wrong on our side is released, so 
 charged.
 """
 
+import contextlib
+import errno
 import logging
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +26,17 @@ from assay.node.orders import OrderInvalid, WorkOrder
 from assay.node.outputs import check_outputs
 from containers.devices import CpuSlots, slots_of_this_host
 from containers.engine import OWNER_LABEL, Engine
-from containers.errors import DiskFull
+from containers.errors import DiskFull, EngineError
 from containers.image_cache import ImageCache
 from containers.runner import remove_strays, run
 from containers.spec import RunResult
 from containers.verdicts import Reason, Verdict
 
 log = logging.getLogger(__name__)
+
+CASE_PREFIX = "case-"
+CANNOT_EXECUTE = (126, 127)
+"""What our init, like a shell, exits with when it could not execute the program."""
 
 
 IMAGE_BYTES = 200 * 2**30
@@ -88,6 +94,9 @@ class Agent:
         )
         self._stopping = threading.Event()
         self._aborting = threading.Event()
+        self._names: set[str] = set()
+        self._names_lock = threading.Lock()
+        self._may_have_strays = threading.Event()
 
     @property
     def stopping(self) -> threading.Event:
@@ -95,10 +104,12 @@ class Agent:
         return self._stopping
 
     def clear_away(self) -> int:
-        """Remove the containers and folders an earlier life of this node left behind; call it before serving."""
+        """Remove the containers, folders and half-fetched images an earlier life of this node left; call it before serving."""
         with self._open_engine() as engine:
-            removed = remove_strays(engine, owner=self._options.owner, keep=set(), scratch=self._scratch())
-        log.info("agent.cleared", extra={"strays": removed})
+            removed = self._remove_strays(engine)
+        for folder in self._scratch().glob(f"{CASE_PREFIX}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._images.clear_away()
         return removed
 
     def serve(self, doorbell: Doorbell) -> None:
@@ -121,9 +132,11 @@ class Agent:
         timer.start()
 
     def work_once(self, engine: Engine) -> bool:
-        """Claim one case run and see it through; False when there was none, or no disk to run it on."""
+        """Claim one case run and see it through; False when there was none, or no disk or engine to run it on."""
         if not self._images.accepts_work():
             log.warning("disk.full", extra={"free_bytes": shutil.disk_usage(self._scratch()).free})
+            return False
+        if self._may_have_strays.is_set() and not self._has_recovered(engine):
             return False
         try:
             order = self._api.claim(
@@ -144,28 +157,73 @@ class Agent:
     def _serve_slot(self, doorbell: Doorbell) -> None:
         with self._open_engine() as engine:
             while not self._stopping.is_set():
-                if not self.work_once(engine):
+                has_worked = False
+                with self._living_on():
+                    has_worked = self.work_once(engine)
+                if not has_worked:
                     doorbell.wait(self._options.poll_seconds)
+
+    @contextlib.contextmanager
+    def _living_on(self) -> Iterator[None]:
+        """A slot survives whatever goes wrong between two cases: what it held comes back with its lease."""
+        try:
+            yield
+        except Exception:
+            log.exception("slot.fault")
 
     def _execute(self, order: WorkOrder, *, engine: Engine) -> bool:
         """Run an order; False when there is no disk for it, so that the slot waits before it claims again."""
-        folder = Path(tempfile.mkdtemp(dir=self._scratch(), prefix="case-"))
         try:
-            with LeaseGuard(api=self._api, order=order) as guard:
+            with (
+                self._named(order),
+                self._case_folder() as folder,
+                LeaseGuard(api=self._api, order=order) as guard,
+            ):
                 self._run_and_record(order, engine=engine, guard=guard, folder=folder)
         except LeaseGone as error:
             log.warning("result.discarded", extra={"container": order.container_name, "why": str(error)})
         except NodeApiProblem as error:
             self._release(order, reason="node_api", why=str(error), counts=True)
-        except DiskFull as error:
-            self._release(order, reason="disk_full", why=str(error), counts=False)
-            return False
         except Exception as error:  # whatever broke here is ours: the case is tried again, and the agent lives on
+            if self._is_disk_full(error):
+                self._release(order, reason=Reason.DISK_FULL, why=str(error), counts=False)
+                return False
+            self._may_have_strays.set()
             log.exception("agent.fault", extra={"container": order.container_name})
             self._release(order, reason=type(error).__name__, why=str(error), counts=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         return True
+
+    def _has_recovered(self, engine: Engine) -> bool:
+        """After a fault of ours: whether the engine answers again. If it does, whatever the fault left in it is removed."""
+        try:
+            self._remove_strays(engine)
+        except EngineError as error:
+            log.warning("engine.away", extra={"why": str(error)})
+            return False
+        self._may_have_strays.clear()
+        return True
+
+    def _remove_strays(self, engine: Engine) -> int:
+        with self._names_lock:  # nobody begins a case meanwhile: its container would look like a stray
+            removed = remove_strays(engine, owner=self._options.owner, keep=set(self._names), scratch=self._scratch())
+        log.info("agent.cleared", extra={"strays": removed})
+        return removed
+
+    @contextlib.contextmanager
+    def _named(self, order: WorkOrder) -> Iterator[None]:
+        """The order's container is one of ours for as long as the context lasts."""
+        with self._names_lock:
+            self._names.add(order.container_name)
+        try:
+            yield
+        finally:
+            with self._names_lock:
+                self._names.discard(order.container_name)
+
+    def _is_disk_full(self, error: Exception) -> bool:
+        """Whether the lack of disk explains it: it says so, or there is next to none left."""
+        says_so = isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+        return says_so or shutil.disk_usage(self._scratch()).free < self._options.disk_reserve_bytes
 
     def _run_and_record(self, order: WorkOrder, *, engine: Engine, guard: LeaseGuard, folder: Path) -> None:
         inputs = folder / "inputs"
@@ -186,7 +244,12 @@ class Agent:
         if self._aborting.is_set() and result.verdict == Verdict.CANCELLED and not guard.is_cancelled:
             self._release(order, reason="node_stopping", why="shutdown", counts=False)
             return
+        has_started = result.verdict != Verdict.IMAGE_INVALID and result.exit_code not in CANNOT_EXECUTE
+        if not has_started and self._images.distrust(engine, image_id=order.image_id):
+            self._release(order, reason="image_reloaded", why="its program could not be executed", counts=False)
+            return
         if result.verdict == Verdict.INFRASTRUCTURE:
+            self._may_have_strays.set()
             is_counted = result.reason != Reason.DISK_FULL
             self._release(order, reason=result.reason, why="the runner could not run it", counts=is_counted)
             if result.reason == Reason.CONTAINER_STUCK:
@@ -235,6 +298,14 @@ class Agent:
             self._api.release(order, reason=reason, counts=counts)
         except (LeaseGone, NodeApiProblem) as error:
             log.warning("release.failed", extra={"container": order.container_name, "why": str(error)})
+
+    @contextlib.contextmanager
+    def _case_folder(self) -> Iterator[Path]:
+        folder = Path(tempfile.mkdtemp(dir=self._scratch(), prefix=CASE_PREFIX))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _scratch(self) -> Path:
         scratch = self._options.folder / "scratch"

@@ -40,6 +40,13 @@ def node() -> None:
 @click.option("--broker", envvar="ASSAY_BROKER_URL", help="Be woken by this broker; the agent polls without it.")
 @click.option("--poll-seconds", default=5.0, show_default=True)
 @click.option("--grace-seconds", default=30.0, show_default=True, help="For running cases after SIGTERM.")
+@click.option(
+    "--disk-reserve-mb",
+    envvar="ASSAY_NODE_DISK_RESERVE_MB",
+    default=2048,
+    show_default=True,
+    help="Free disk below which nothing is claimed.",
+)
 @click.option("--log-level", envvar="ASSAY_LOG_LEVEL", default="INFO", show_default=True)
 @engine_option
 def run_node(
@@ -51,6 +58,7 @@ def run_node(
     broker: str | None,
     poll_seconds: float,
     grace_seconds: float,
+    disk_reserve_mb: int,
     log_level: str,
     engine: EngineChoice,
 ) -> None:
@@ -71,6 +79,7 @@ def run_node(
         slots=registration.slots,
         poll_seconds=poll_seconds,
         grace_seconds=grace_seconds,
+        disk_reserve_bytes=disk_reserve_mb * 2**20,
     )
     agent = Agent(api=api, options=options, open_engine=engine.open)
     agent.clear_away()

@@ -13,6 +13,9 @@ from kombu.mixins import ConsumerMixin
 
 log = logging.getLogger(__name__)
 
+QUEUE_ARGUMENTS = {"x-queue-type": "quorum"}
+"""As the server declares it, which RabbitMQ insists on; Redis knows no types."""
+
 
 class BrokerDoorbell(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
     """Listens on one pool's queue from a thread of its own, and reconnects by itself for as long as it lives."""
@@ -20,7 +23,7 @@ class BrokerDoorbell(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
     def __init__(self, *, url: str, pool: str, stopping: threading.Event) -> None:
         self.connection = Connection(url, heartbeat=30, transport_options={"socket_keepalive": True})
         name = f"pool.{pool}"
-        self._queue = Queue(name, Exchange(name), routing_key=name)
+        self._queue = Queue(name, Exchange(name), routing_key=name, queue_arguments=QUEUE_ARGUMENTS)
         self._stopping = stopping
         self._rung = threading.Condition()
         self._rings = 0

@@ -1,8 +1,11 @@
 """Every interval of the machinery, in one place. Tests shrink them; operators override them through the settings."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.conf import settings
+
+RETRY_GROWTH = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,11 +16,17 @@ class Intervals:
     heartbeat_seconds: float = 3.0
     reaper_seconds: float = 15.0
     evaluation_lease_seconds: float = 120.0
+    retry_seconds: float = 30.0
+    """How long a fault that a living node or worker reports is waited out the first time; four times as long the next."""
     check_deadline_seconds: float = 7200.0
     """How long an upload may stay unchecked before we call it a fault of ours."""
     node_alive_seconds: float = 90.0
     """A node that was silent for longer counts as gone."""
     signed_url_seconds: float = 3600.0
+
+    def retry_delay(self, *, failures: int) -> timedelta:
+        """How long to wait after so many faults of ours: an outage must not use up the tries in a moment."""
+        return timedelta(seconds=self.retry_seconds * RETRY_GROWTH ** max(0, failures - 1))
 
 
 def current_intervals() -> Intervals:
@@ -27,4 +36,5 @@ def current_intervals() -> Intervals:
         heartbeat_seconds=settings.HEARTBEAT_SECONDS,
         reaper_seconds=settings.REAPER_SECONDS,
         evaluation_lease_seconds=2 * settings.LEASE_SECONDS,
+        retry_seconds=settings.LEASE_SECONDS / 2,
     )

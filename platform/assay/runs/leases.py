@@ -5,15 +5,21 @@ every write says `WHERE fence = mine AND status = 'running'`. A node that froze 
 was given to another, wakes up to find that its writes change nothing: it kills its container and throws its result away.
 Only the database's clock is read, so the nodes' clocks may say what they like. `SKIP LOCKED` lets any number of nodes claim at
 once without waiting for one another.
+
+Where a phase caps how many of its cases run at once (in all, or per team), a claim has to count what runs, and two that count at
+the same time would both find room. So as long as there is such a phase, claims pass one after the other, under a lock.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 
 from assay.accounts.errors import ConflictError
+from assay.challenges.models import Phase
 from assay.runs.models import CaseRun
 
 
@@ -43,6 +49,7 @@ class LeaseLost(ConflictError):
 
 
 CLAIM = """
+{counted}
 UPDATE runs_caserun SET
     status = 'running', fence = fence + 1, attempt = attempt + 1, node_id = %(node)s, outputs = '[]', log_key = '',
     lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s), started_at = clock_timestamp()
@@ -54,12 +61,35 @@ WHERE id = (
     JOIN challenges_phase phase ON phase.id = submission.phase_id
     WHERE case_run.status = 'queued' AND case_run.pool = %(pool)s
       AND NOT phase.is_paused AND submission.cancel_requested_at IS NULL
+      AND (case_run.not_before IS NULL OR case_run.not_before <= clock_timestamp())
+      {has_room}
     ORDER BY case_run.priority DESC, case_run.turn, case_run.position
     FOR UPDATE OF case_run SKIP LOCKED
     LIMIT 1
 )
 RETURNING id, run_id, fence, attempt
 """
+ANY_CLAIM = CLAIM.format(counted="", has_room="")
+CAPPED_CLAIM = CLAIM.format(
+    counted="""
+WITH running AS MATERIALIZED (
+    SELECT submission.phase_id, submission.team_id, count(*) AS cases
+    FROM runs_caserun case_run
+    JOIN runs_run run ON run.id = case_run.run_id
+    JOIN submissions_submission submission ON submission.id = run.submission_id
+    WHERE case_run.status = 'running'
+    GROUP BY 1, 2
+), full_phase AS MATERIALIZED (
+    SELECT phase.id FROM challenges_phase phase JOIN running ON running.phase_id = phase.id
+    GROUP BY phase.id HAVING sum(running.cases) >= phase.running_limit
+), full_team AS MATERIALIZED (
+    SELECT running.phase_id, running.team_id FROM running JOIN challenges_phase phase ON phase.id = running.phase_id
+    WHERE running.cases >= phase.running_limit_per_team
+)""",
+    has_room="""AND phase.id NOT IN (SELECT id FROM full_phase)
+      AND (phase.id, submission.team_id) NOT IN (SELECT phase_id, team_id FROM full_team)""",
+)
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('assay.runs.capped_claim', 0))"
 
 RENEW = """
 UPDATE runs_caserun case_run SET lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
@@ -72,8 +102,12 @@ RETURNING submission.cancel_requested_at IS NOT NULL
 
 def claim_case_run(*, node_id: int, pool: str, lease_seconds: float) -> Lease | None:
     """The next case run of the pool, in fair order, leased to the node; None when there is nothing to do."""
-    with connection.cursor() as cursor:
-        cursor.execute(CLAIM, {"node": node_id, "pool": pool, "lease_seconds": lease_seconds})
+    wanted: dict[str, Any] = {"node": node_id, "pool": pool, "lease_seconds": lease_seconds}
+    is_capped = Phase.objects.exclude(running_limit=None, running_limit_per_team=None).exists()
+    with transaction.atomic() if is_capped else nullcontext(), connection.cursor() as cursor:
+        if is_capped:
+            cursor.execute(ONE_AT_A_TIME)
+        cursor.execute(CAPPED_CLAIM if is_capped else ANY_CLAIM, wanted)
         row = cursor.fetchone()
     return Lease(case_run_id=row[0], run_id=row[1], fence=row[2], attempt=row[3]) if row else None
 

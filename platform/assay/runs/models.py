@@ -85,6 +85,7 @@ class CaseRun(models.Model):
     )
     node = models.ForeignKey(Node, null=True, blank=True, on_delete=models.SET_NULL, related_name="case_runs")
     lease_until = models.DateTimeField(null=True, blank=True)
+    not_before = models.DateTimeField(null=True, blank=True, help_text="after a fault of ours: when it is tried again")
     queued_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)

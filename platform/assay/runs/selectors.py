@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Q
+from django.db.models import Count, Min, Q
 
 from assay.challenges.models import Phase
 from assay.runs.intervals import current_intervals
@@ -150,14 +150,44 @@ def waiting(submission: Submission, *, now: datetime) -> Waiting:
             .count()
         )
     seconds = seconds_per_case(phase)
-    slots = sum(node.slots for node in live_nodes(nodes, now=now))
+    slots = min([sum(node.slots for node in live_nodes(nodes, now=now)), *running_limits(phase)])
     eta = (ahead + left) * seconds / slots if seconds is not None and slots and left else None
     is_waiting = submission.status in (Submission.Status.QUEUED, Submission.Status.RUNNING)
     return Waiting(
         position=ahead + 1 if first is not None else None,
         eta_seconds=eta,
-        why=why_waiting(phase=phase, nodes=nodes, now=now) if is_waiting else "",
+        why=why_waiting(phase=phase, nodes=nodes, now=now) or why_held_back(submission, now=now) if is_waiting else "",
     )
+
+
+def running_limits(phase: Phase) -> list[int]:
+    """The phase's caps on cases running at once, of those it has."""
+    return [limit for limit in (phase.running_limit, phase.running_limit_per_team) if limit is not None]
+
+
+def why_held_back(submission: Submission, *, now: datetime) -> str:
+    """Why a submission's next case would not start now although there are nodes, in words; empty when it would."""
+    phase = submission.phase
+    queued = CaseRun.objects.filter(run__submission=submission, status=Status.QUEUED)
+    facts = queued.aggregate(
+        case_runs=Count("id"),
+        ready=Count("id", filter=Q(not_before=None) | Q(not_before__lte=now)),
+        at=Min("not_before"),
+    )
+    if facts["case_runs"] and not facts["ready"]:
+        return f"a fault of ours is being waited out; it is tried again at {facts['at']:%H:%M:%S} UTC"
+    if not facts["case_runs"] or not running_limits(phase):
+        return ""
+    running = CaseRun.objects.filter(run__submission__phase=phase, status=Status.RUNNING).aggregate(
+        phase=Count("id"), team=Count("id", filter=Q(run__submission__team=submission.team_id))
+    )
+    if phase.running_limit is not None and running["phase"] >= phase.running_limit:
+        return f"{running['phase']} cases of this phase are running, {phase.running_limit} may at once"
+    if phase.running_limit_per_team is not None and running["team"] >= phase.running_limit_per_team:
+        return (
+            f"your team has {running['team']} cases running, {phase.running_limit_per_team} may at once in this phase"
+        )
+    return ""
 
 
 def seconds_per_case(phase: Phase) -> float | None:

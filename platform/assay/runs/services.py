@@ -8,11 +8,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import F, Max, Value
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Now
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import InvalidError
 from assay.runs import fairness, lifecycle, policy, specs
+from assay.runs.intervals import current_intervals
 from assay.runs.leases import LeaseLost, held
 from assay.runs.models import CaseRun, Node, Run
 from assay.submissions.models import Submission
@@ -91,7 +92,7 @@ def record_ending(*, case_run_id: UUID, fence: int, node: Node, ending: Ending, 
     Raises LeaseLost. Saying the same thing twice (an answer was lost on the way) is not an error.
     """
     if ending.verdict == Verdict.INFRASTRUCTURE:
-        return requeue(case_run_id=case_run_id, fence=fence, reason=ending.reason, now=now)
+        return requeue(case_run_id=case_run_id, fence=fence, reason=ending.reason, now=now, is_delayed=True)
     is_done = ending.verdict == Verdict.OK
     status = CaseRun.Status.DONE if is_done else CaseRun.Status.FAILED
     if ending.verdict == Verdict.CANCELLED:
@@ -141,11 +142,19 @@ def held_or_ended(*, case_run_id: UUID, fence: int, node: Node) -> CaseRun:
 
 
 def requeue(
-    *, case_run_id: UUID, fence: int, reason: str, now: datetime, actor_label: str = "node", counts: bool = True
+    *,
+    case_run_id: UUID,
+    fence: int,
+    reason: str,
+    now: datetime,
+    actor_label: str = "node",
+    counts: bool = True,
+    is_delayed: bool = False,
 ) -> CaseRun:
     """Put a leased case run back in the line after a fault of ours; end it once such faults have used up its retries.
 
-    `counts=False` for a node that gives a lease back in good order (it is being shut down). Raises LeaseLost.
+    `counts=False` for a node that gives a lease back in good order (it is being shut down). `is_delayed` when a node that lives
+    says what was wrong: the next try would meet the same outage, so it waits. Raises LeaseLost.
     """
     running = CaseRun.objects.filter(id=case_run_id, fence=fence, status=CaseRun.Status.RUNNING)
     failures = F("infrastructure_failures") + int(counts)
@@ -159,7 +168,9 @@ def requeue(
         ended = {"status": CaseRun.Status.FAILED, "verdict": verdict, "fault": verdict.fault, "finished_at": now}
         changed = running.update(**common, **ended, reason=reason[:60])
     else:
-        changed = running.update(**common, status=CaseRun.Status.QUEUED, reason=reason[:60])
+        delay = current_intervals().retry_delay(failures=case_run.infrastructure_failures + 1)
+        not_before = Now() + delay if counts and is_delayed else None
+        changed = running.update(**common, status=CaseRun.Status.QUEUED, reason=reason[:60], not_before=not_before)
     if not changed:
         raise LeaseLost(case_run_id=case_run_id, fence=fence)
     verb = "case_run.failed" if is_last else "case_run.requeued"

@@ -122,13 +122,28 @@ def record(*, node: Node, case_run_id: UUID, fence: int, ending: Ending, now: da
     return case_run
 
 
-def release(*, case_run_id: UUID, fence: int, reason: str, now: datetime, actor_label: str, counts: bool) -> CaseRun:
+def release(
+    *,
+    case_run_id: UUID,
+    fence: int,
+    reason: str,
+    now: datetime,
+    actor_label: str,
+    counts: bool,
+    is_delayed: bool = False,
+) -> CaseRun:
     """A lease ends without a result, by no fault of the algorithm: back in the line. Raises LeaseLost."""
     with transaction.atomic():
         run = runs.lock_run(case_run_id=case_run_id)
         mark_started(run=run, now=now, actor_label=actor_label)
         case_run = runs.requeue(
-            case_run_id=case_run_id, fence=fence, reason=reason, now=now, actor_label=actor_label, counts=counts
+            case_run_id=case_run_id,
+            fence=fence,
+            reason=reason,
+            now=now,
+            actor_label=actor_label,
+            counts=counts,
+            is_delayed=is_delayed,
         )
         advance_run(run_id=run.id, now=now)
         doorbells.ring_pool(case_run.pool)

@@ -176,6 +176,7 @@ def release(request: HttpRequest, given: Release) -> dict[str, str]:
         now=timezone.now(),
         actor_label=f"node {node.name}",
         counts=given.counts,
+        is_delayed=True,
     )
     return {"status": case_run.status}
 

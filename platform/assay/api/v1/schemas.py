@@ -204,6 +204,8 @@ class PhaseOut(PhaseBrief):
     submission_window_days: int
     submission_limit_total: int | None
     concurrent_limit: int
+    running_limit: int | None
+    running_limit_per_team: int | None
     max_image_bytes: int
     pool: str
     leaderboard_shows: str

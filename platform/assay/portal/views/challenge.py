@@ -127,6 +127,8 @@ def _limit_words(phase: Phase) -> str:
     if phase.submission_limit_total:
         parts.append(f"{phase.submission_limit_total} per team in all")
     parts.append(f"{phase.concurrent_limit} at a time")
+    if phase.running_limit_per_team:
+        parts.append(f"at most {phase.running_limit_per_team} of a team's cases running at once")
     return ", ".join(parts)
 
 
