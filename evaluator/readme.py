@@ -1,12 +1,15 @@
-"""The tables of `README.md` that follow from the code: `python -m evaluator.readme` prints them, a test compares them.
+"""The tables of our READMEs that follow from code, documents and tests: `python -m evaluator.readme` writes them, a test compares.
 
 One source for people and programs: what the registry does not say, the README cannot claim.
 """
 
+from pathlib import Path
+
 from evaluator.definitions import PRESETS
 from evaluator.errors import Reason
 from evaluator.metrics import REGISTRY, Metric
-from evaluator.protocol import load_named_protocol, named_protocols
+from evaluator.protocol import PROTOCOLS_FOLDER, load_named_protocol, named_protocols
+from evaluator.protocol_table import HEADER, rules_rows
 
 
 def metrics_table() -> str:
@@ -55,13 +58,27 @@ def _table(header: str, rows: list[str]) -> str:
     return "\n".join([header, rule, *rows])
 
 
-SECTIONS = {"metrics": metrics_table, "presets": presets_table, "protocols": protocols_table, "reasons": reasons_list}
+def rules_table() -> str:
+    """Every protocol that ships: its rules, and what tests checked against which published source."""
+    return _table(HEADER, rules_rows())
+
+
+SECTIONS = {
+    "metrics": metrics_table,
+    "presets": presets_table,
+    "protocols": protocols_table,
+    "reasons": reasons_list,
+    "rules": rules_table,
+}
+PAGES = (Path(__file__).with_name("README.md"), PROTOCOLS_FOLDER / "README.md")
 
 
 def fill(text: str) -> str:
-    """The text with every `<!-- NAME -->…<!-- /NAME -->` section of ours written anew."""
+    """The text with every `<!-- NAME -->…<!-- /NAME -->` section of ours that it has written anew."""
     for name, make in SECTIONS.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if begin not in text:
+            continue
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
         text = f"{before}{begin}\n{make()}\n{end}{after}"
@@ -69,7 +86,5 @@ def fill(text: str) -> str:
 
 
 if __name__ == "__main__":
-    from pathlib import Path
-
-    readme = Path(__file__).with_name("README.md")
-    readme.write_text(fill(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -76,6 +76,11 @@ def flare22_steps(reference, prediction, *, tolerance_mm, is_cropped):
 
 
 @pytest.mark.parametrize("seed", range(8))
+@pytest.mark.checked(
+    "flare22@published",
+    what="Dice and NSD of 13 organs on random masks, each step written out again over surface-distance",
+    source="JunMa11/FLARE FLARE22_DSC_NSD_Eval.py",
+)
 def test_flare22_scores_as_its_published_steps_do(seed, tmp_path):
     protocol = load_named_protocol("flare22@published")
     reference, prediction = random_maps(seed, range(1, 14))
@@ -91,6 +96,11 @@ def test_flare22_scores_as_its_published_steps_do(seed, tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.checked(
+    "kits23",
+    what="Dice and NSD of nested regions on random masks over surface-distance",
+    source="neheller/kits23 configuration/labels.py and evaluation",
+)
 def test_kits23_scores_its_nested_regions_as_published(seed, tmp_path):
     protocol = load_named_protocol("kits23")
     reference, prediction = random_maps(seed, (1, 2, 3))
@@ -109,6 +119,11 @@ def test_kits23_scores_its_nested_regions_as_published(seed, tmp_path):
         assert (found[name, "dice"], found[name, "nsd"]) == pytest.approx(expected, abs=1e-9), name
 
 
+@pytest.mark.checked(
+    "touchstone",
+    what="an absent organ is undefined, a missed one 0",
+    source="MrGiovanni/Touchstone per-case CSVs",
+)
 def test_touchstone_leaves_an_absent_organ_undefined_and_a_missed_one_at_zero(tmp_path):
     protocol = load_named_protocol("touchstone")
     reference, prediction = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
@@ -120,6 +135,11 @@ def test_touchstone_leaves_an_absent_organ_undefined_and_a_missed_one_at_zero(tm
     assert found["liver", "dice"] is None
 
 
+@pytest.mark.checked(
+    "segrap23 segrap23-gtv",
+    what="Dice and NSD of overlapping channels over surface-distance, files as the organisers write them",
+    source="HiLab-git/SegRap2023 stacked_results_to_4d_mha.py, SegRap_Task001_DSC_NSD_Eval.py",
+)
 def test_segrap_masks_come_as_four_dimensional_metaimages(tmp_path):
     """`JoinSeries` of one mask per structure, written compressed, as the organisers' own example does it; structures overlap."""
     generator = np.random.default_rng(3)
@@ -176,6 +196,11 @@ def block(*corners, value):
     return array
 
 
+@pytest.mark.checked(
+    "kits19",
+    what="unknown values and missing cases are background",
+    source="kits19 rules page, starter_code/evaluation.py",
+)
 def test_kits19_counts_unknown_values_and_missing_cases_as_background(tmp_path):
     protocol = load_named_protocol("kits19")
     kidney = block((2, 10), (2, 10), (2, 10), value=1)
@@ -190,6 +215,11 @@ def test_kits19_counts_unknown_values_and_missing_cases_as_background(tmp_path):
     assert [(row.value, row.reason) for row in missing.rows] == [(0.0, "output_missing")] * 2
 
 
+@pytest.mark.checked(
+    "flare24-task1",
+    what="other values and tumours in healthy scans score 0",
+    source="JunMa11/FLARE T1_FLARE24_DSC_NSD_Eval.py",
+)
 def test_flare24s_tumour_task_punishes_any_other_value_and_any_tumour_in_the_healthy(tmp_path):
     protocol = load_named_protocol("flare24-task1")
     healthy, tumour = np.zeros(SHAPE, np.uint8), block((2, 10), (2, 10), (2, 10), value=1)
@@ -198,6 +228,11 @@ def test_flare24s_tumour_task_punishes_any_other_value_and_any_tumour_in_the_hea
     assert scored(protocol, tumour, 2 * tumour, tmp_path)["lesion", "dice"] == 0.0
 
 
+@pytest.mark.checked(
+    "flare23",
+    what="organs and lesions are reported apart",
+    source="JunMa11/FLARE FLARE23_DSC_NSD_Eval.py",
+)
 def test_flare23_reports_organs_and_lesions_apart(tmp_path):
     protocol = load_named_protocol("flare23")
     reference = block((2, 10), (2, 10), (2, 10), value=1) + block((12, 20), (12, 20), (12, 18), value=14)
@@ -206,6 +241,11 @@ def test_flare23_reports_organs_and_lesions_apart(tmp_path):
     assert ("lesion", "organ_dice") not in found
 
 
+@pytest.mark.checked(
+    "feta24-biometry",
+    what="percent error by hand",
+    source="fetachallenge.github.io Evaluation.markdown",
+)
 def test_fetal_biometry_is_a_percentage_of_the_reference(tmp_path):
     protocol = load_named_protocol("feta24-biometry")
     (tmp_path / "r.csv").write_text("case,LCC,HV,bBIP,sBIP,TCD\nsub-1,40,50,60,70,20\n")
@@ -248,6 +288,11 @@ def ranked(protocol, tmp_path):
     return rows, {entry.algorithm: (entry.rank, entry.score) for entry in entries}
 
 
+@pytest.mark.checked(
+    "flare22",
+    what="ranks of three teams by hand: weights 1, 1, 1, ½, ½ and the worst values of a stuck container",
+    source="flare22.grand-challenge.org/Evaluation",
+)
 def test_flare22_ranks_accuracy_and_cost_with_its_weights_and_worst_values(tmp_path):
     """Weights 1, 1, 1, ½, ½. First case: A 1+1+2+½+1, B 3+3+1+½+1½, C 1+1+3+1½+½; second: A 5, B 4½, C last in all: 12."""
     rows, ranks = ranked(load_named_protocol("flare22"), tmp_path)
@@ -257,6 +302,11 @@ def test_flare22_ranks_accuracy_and_cost_with_its_weights_and_worst_values(tmp_p
     assert ranks == {"A": (1, 10.5 / 8), "B": (2, 13.5 / 8), "C": (3, 19 / 8)}
 
 
+@pytest.mark.checked(
+    "flare22@published",
+    what="the gain of leaving a case out by hand",
+    source="JunMa11/FLARE FLARE22_DSC_NSD_Eval.py, load_json.py",
+)
 def test_under_flare22s_code_a_container_that_gives_up_at_once_shares_the_first_place(tmp_path):
     """C is ranked first by what it took in the case it left out, and not at all by Dice and NSD: (7 + 1 + ½ + ½) / 6 = 1½."""
     _, ranks = ranked(load_named_protocol("flare22@published"), tmp_path)

@@ -44,6 +44,11 @@ def test_touching_cells_are_two_by_their_numbers_and_one_by_contact(tmp_path):
     )
 
 
+@pytest.mark.checked(
+    "cellseg22",
+    what="F1 of numbered cells by hand",
+    source="NeurIPS 2022 CellSeg evaluation",
+)
 def test_f1_counts_found_missed_and_invented_cells(tmp_path):
     """Found: one exactly, one 12 / 20 = 0.6. Missed: one at 8 / 24. Invented: that one, and one far away. 2·2 / (4 + 2 + 1)."""
     protocol = load_named_protocol("cellseg22")
@@ -70,6 +75,11 @@ def test_a_map_without_cells_is_right_only_when_there_are_none(tmp_path):
     ("shape", "seconds", "ranked"),
     [((500, 500), 9.0, 0.0), ((500, 500), 12.5, 2.5), ((1000, 1000), 12.5, 2.5), ((2000, 1500), 31.0, 1.0)],
 )
+@pytest.mark.checked(
+    "cellseg22",
+    what="free time by image size",
+    source="NeurIPS 2022 CellSeg page",
+)
 def test_time_is_free_for_ten_seconds_or_ten_per_million_pixels(tmp_path, shape, seconds, ranked):
     """NeurIPS 2022: 10 s up to a million pixels, 30 s for three million."""
     image = cells(shape=shape, a=(1, 2, 2))
@@ -86,6 +96,11 @@ POOLED = {
 }
 
 
+@pytest.mark.checked(
+    "hecktor25",
+    what="pooled F1 by hand",
+    source="HECKTOR 2025 page",
+)
 def test_pooled_f1_adds_up_objects_over_cases_and_a_missing_case_counts_as_missed(tmp_path):
     """Found 1 of 2 with one false; 2 of 2; 0 of 1 without a prediction: 2·3 / (6 + 1 + 2)."""
     protocol = load_protocol(POOLED)

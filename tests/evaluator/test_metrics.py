@@ -170,6 +170,11 @@ def lesions():
     return reference, prediction
 
 
+@pytest.mark.checked(
+    "brats23-lesionwise",
+    what="lesion-wise Dice and HD95 by hand",
+    source="rachitsaluja/BraTS-2023-Metrics",
+)
 def test_each_lesion_counts_once_and_each_missed_or_false_one_the_worst(lesions):
     """One lesion at Dice 2·32/(64+32) = 2/3 and HD95 2 mm, one missed, one false: a third of it, and 374 mm twice."""
     found = values_of(*lesions, {"name": "lesion_dice"}, {"name": "lesion_hd95"}, {"name": "lesion_f1"})
@@ -189,6 +194,11 @@ def test_a_lesion_below_the_threshold_is_neither_scored_nor_a_false_positive(les
     assert (all_scored.true_positives, all_scored.false_negatives, all_scored.false_positives) == (2, 1, 1)
 
 
+@pytest.mark.checked(
+    "brats23-lesionwise",
+    what="lesions that join when dilated are one",
+    source="rachitsaluja/BraTS-2023-Metrics",
+)
 def test_reference_components_that_touch_when_dilated_are_one_lesion():
     shape = (30, 12, 12)
     reference = box(shape, (2, 6), (2, 6), (2, 6)) | box(shape, (9, 13), (2, 6), (2, 6))

@@ -12,6 +12,7 @@ from evaluator.errors import ProtocolError
 from evaluator.protocol import hash_document, load_named_protocol, load_protocol, named_protocols
 from evaluator.protocol_diff import diff_documents
 from evaluator.protocol_source import read_source
+from evaluator.protocol_table import TESTS, read_checks
 
 LIVER = dedent("""\
     protocol: 1
@@ -133,6 +134,11 @@ def test_an_unknown_protocol_name_lists_the_known_ones():
         load_named_protocol("../protocols/flare22")
 
 
+@pytest.mark.checked(
+    "flare22",
+    what="tolerances, crop, rounding, worst values",
+    source="JunMa11/FLARE FLARE22_DSC_NSD_Eval.py, flare22.grand-challenge.org/Evaluation",
+)
 def test_flare22_is_what_its_organisers_published():
     protocol = load_named_protocol("flare22")
     tolerances = {label.name: label.tolerance_mm for label in protocol.labels}
@@ -151,10 +157,37 @@ def test_flare22_is_what_its_organisers_published():
     assert protocol.input_files("FLARE22Ts_0001") == {"ct": "FLARE22Ts_0001_0000.nii.gz"}
 
 
+@pytest.mark.checked(
+    "segrap23",
+    what="channels and tolerances",
+    source="HiLab-git/SegRap2023 SegRap_Task001_DSC_NSD_Eval.py",
+)
 def test_segrap23_has_forty_five_channels_and_two_wider_tolerances():
     protocol = load_named_protocol("segrap23")
     assert protocol.channels == 45
     assert {label.name for label in protocol.labels if label.tolerance_mm != 1} == {"Larynx", "OralCavity"}
+
+
+@pytest.mark.checked(
+    "totalsegmentator",
+    what="117 classes and their values",
+    source="wasserth/TotalSegmentator totalsegmentator/map_to_binary.py",
+)
+def test_totalsegmentator_has_its_117_classes_where_version_2_has_them():
+    labels = load_named_protocol("totalsegmentator").labels
+    assert [label.values for label in labels] == [(value,) for value in range(1, 118)]
+    known = {1: "spleen", 25: "sacrum", 27: "vertebrae_L5", 50: "vertebrae_C1", 51: "heart", 90: "brain", 92: "rib_left_1",
+             115: "rib_right_12", 117: "costal_cartilages"}  # fmt: skip
+    assert {value: labels[value - 1].name for value in known} == known
+
+
+def test_toothfairy3_has_32_teeth_each_with_its_pulp_a_hundred_above():
+    values = {label.name: label.values[0] for label in load_named_protocol("toothfairy3").labels}
+    pulps = {name: value for name, value in values.items() if name.endswith(" pulp")}
+    assert len(values) == 77
+    assert len(pulps) == 32
+    assert all(value == values[name.removesuffix(" pulp")] + 100 for name, value in pulps.items())
+    assert values["lower right third molar"] == 48
 
 
 def test_one_file_per_structure_is_one_name_per_label():
@@ -203,6 +236,16 @@ def test_the_hash_is_that_of_the_canonical_json():
     assert hash_document(document) == hash_document({"a": "é", "b": 1})
 
 
-def test_the_readme_says_what_the_code_says():
-    page = (Path(__file__).parents[2] / "evaluator" / "README.md").read_text()
-    assert readme.fill(page) == page
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.parent.name)
+def test_the_readmes_say_what_code_documents_and_tests_say(page):
+    text = page.read_text()
+    assert any(f"<!-- {name} -->" in text for name in readme.SECTIONS)
+    assert readme.fill(text) == text
+
+
+def test_every_check_names_a_protocol_that_ships():
+    checks = list(read_checks(TESTS))
+    assert len(checks) >= 30
+    for name, words in checks:
+        assert load_named_protocol(name).full_name == name
+        assert len(words) > len(" ()")

@@ -217,6 +217,11 @@ TWO_TARGETS = {
 }
 
 
+@pytest.mark.checked(
+    "cvpr24-laptop@published",
+    what="not-a-number spreads over a case and zeroes its NSD",
+    source="JunMa11 CVPR24_time_eval.py, evaluation/compute_metrics.py",
+)
 def test_not_a_number_in_one_label_takes_the_whole_case_with_it(tmp_path):
     """CVPR 2024: the mean of 1 and NaN is NaN, NaN > 0.2 is false, so NSD is 0 though the only target is perfect."""
     protocol = load_protocol(TWO_TARGETS)

@@ -90,6 +90,11 @@ def test_each_positive_row_has_its_own_share_of_an_area(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.checked(
+    "medfm-chest medfm-colon medfm-endo",
+    what="AUC and average precision equal scikit-learn's",
+    source="openmedlab/MedFM",
+)
 def test_auc_and_average_precision_are_scikit_learns(seed):
     generator = np.random.default_rng(seed)
     references = generator.integers(0, 2, 60)
@@ -184,6 +189,11 @@ def test_the_command_scores_tables_too(tmp_path):
         ("A patient was seen and nothing at all was found that would explain the findings so I will not say", None),
     ],
 )
+@pytest.mark.checked(
+    "gmai-mmbench",
+    what="letters read from free text",
+    source="VLMEvalKit vlmeval/utils/matching_util.py",
+)
 def test_free_text_becomes_a_letter_or_nothing(text, letter):
     assert parse_choice(text, options=OPTIONS) == letter
 
@@ -200,6 +210,11 @@ def test_answers_are_scored_against_the_options_of_their_question(tmp_path):
 # Interactions
 
 
+@pytest.mark.checked(
+    "cvpr25-interactive",
+    what="areas over interactions by hand",
+    source="CVPR25_iter_eval.py",
+)
 def test_the_area_over_five_interactions_is_at_most_four():
     assert area_over_rounds([1.0] * 5) == 4.0
     assert area_over_rounds([0.0, 0.5, 1.0]) == 1.0

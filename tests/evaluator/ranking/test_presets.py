@@ -28,6 +28,11 @@ def rank(name, scores, *, attributes=None, **changes):
     return {entry.algorithm: (entry.rank, entry.score) for entry in ranking.entries}
 
 
+@pytest.mark.checked(
+    "flare22",
+    what="ranking by hand",
+    source="flare22.grand-challenge.org/Evaluation",
+)
 def test_flare22_weighs_gpu_and_cpu_half_and_gives_a_stuck_container_the_published_values():
     """Case 0: ranks (dice, nsd, time, gpu, cpu) a 1 1 2 2 1, b 2 2 1 1 2. Case 1: a got stuck, last in all five.
 
@@ -43,12 +48,22 @@ def test_flare22_weighs_gpu_and_cpu_half_and_gives_a_stuck_container_the_publish
     assert rank("flare22", scores) == {"b": (1, pytest.approx(10.5 / 8)), "a": (2, pytest.approx(13.5 / 8))}
 
 
+@pytest.mark.checked(
+    "flare21",
+    what="ranking by hand",
+    source="flare.grand-challenge.org/Evaluation",
+)
 def test_flare21_divides_the_mean_rank_by_the_number_of_teams():
     metrics = ("dice", "nsd", "time", "gpu_memory")
     scores = {(m, ""): {"a": [0.9], "b": [0.8]} if m in ("dice", "nsd") else {"a": [1.0], "b": [2.0]} for m in metrics}
     assert rank("flare21", scores) == {"a": (1, 0.5), "b": (2, 1.0)}
 
 
+@pytest.mark.checked(
+    "kits23",
+    what="ranking by hand",
+    source="neheller/kits23 README",
+)
 def test_kits23_averages_before_ranking_and_breaks_ties_by_tumour_dice():
     """Both means are 0.8; the two surface Dice ranks differ the other way round from nothing: tie, then tumour Dice."""
     scores = {
@@ -60,6 +75,11 @@ def test_kits23_averages_before_ranking_and_breaks_ties_by_tumour_dice():
     assert rank("kits23", scores) == {"b": (1, 1.0), "a": (2, 1.0)}
 
 
+@pytest.mark.checked(
+    "kits21",
+    what="ranking by hand",
+    source="kits21/evaluation/README.md",
+)
 def test_kits21_ranks_six_values_and_kits23_two():
     """Dice means: kidney a > b > c, tumour c > b > a: KiTS21 ranks 1 2 3 and 3 2 1, KiTS23 ranks the mean of both."""
     scores = {
@@ -95,6 +115,11 @@ def test_feta_counts_a_missing_label_as_twice_the_largest_distance_of_the_others
     assert {name: entry.score for name, entry in entries.items()} == {"a": 1 + 1 + 2, "b": 2 + 2 + 1}
 
 
+@pytest.mark.checked(
+    "segrap25-gtv segrap25-lnctv",
+    what="ranking by hand",
+    source="SegRap2025 evaluate.html",
+)
 def test_segrap25_ranks_in_each_cohort_and_averages_cohorts_not_cases():
     """Cohort x has three cases, y one. x: a first in both metrics; y: b first in both. Both 1.5 of 2 teams."""
     attributes = {f"c{i}": {"cohort": "x" if i < 3 else "y"} for i in range(4)}
@@ -103,6 +128,11 @@ def test_segrap25_ranks_in_each_cohort_and_averages_cohorts_not_cases():
     assert rank("segrap25", scores, attributes=attributes) == {"a": (1, 0.75), "b": (1, 0.75)}
 
 
+@pytest.mark.checked(
+    "segrap23 segrap23-gtv",
+    what="ranking by hand",
+    source="segrap2023.grand-challenge.org",
+)
 def test_segrap_ranks_means_per_organ():
     scores = {
         ("dice", "brain"): {"a": [0.9, 0.7], "b": [0.8, 0.9]},
@@ -111,6 +141,11 @@ def test_segrap_ranks_means_per_organ():
     assert rank("segrap", scores) == {"a": (1, 0.75), "b": (1, 0.75)}
 
 
+@pytest.mark.checked(
+    "hecktor25",
+    what="ranking by hand",
+    source="HECKTOR 2025 page",
+)
 def test_hecktor25_nests_borda_in_borda():
     """GTVp: a > b > c (2, 1, 0 points). GTVn: pooled Dice c > b > a, F1 b > c > a: b 3, c 3, a 0 → b, c share, a last."""
     pooled = {"a": 2.0, "b": 4.0, "c": 6.0}
@@ -127,6 +162,11 @@ def test_hecktor25_nests_borda_in_borda():
     assert rank("hecktor25", scores) == {"b": (1, 1 + 1.5), "a": (2, 2 + 0), "c": (3, 0 + 1.5)}
 
 
+@pytest.mark.checked(
+    "msd-colon msd-liver msd-pancreas",
+    what="ranking by hand",
+    source="arXiv 2106.05735",
+)
 def test_msd_ranks_significance_scores_within_each_task_and_averages_tasks():
     """Task x: a beats b on all of 12 cases in the one structure; task y: nothing differs, so both are first there."""
     attributes = {f"c{i}": {"task": "x" if i < 12 else "y"} for i in range(24)}
@@ -147,6 +187,11 @@ def test_grand_challenge_leaves_a_submission_with_a_missing_metric_unranked():
     assert rank("grand-challenge-avg", scores) == {"a": (1, 1.5), "c": (1, 1.5), "b": (None, None)}
 
 
+@pytest.mark.checked(
+    "touchstone",
+    what="ranking by hand",
+    source="MrGiovanni/Touchstone plot/SignificanceMaps.py",
+)
 def test_touchstone_orders_by_the_median_over_cases_of_the_mean_over_organs():
     scores = {
         ("dice", "liver"): {"a": [0.9, 0.8, 0.1], "b": [0.7, 0.7, 0.7]},
