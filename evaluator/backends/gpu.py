@@ -24,13 +24,12 @@ from evaluator.backends.devices import Device, cuda_device
 from evaluator.backends.records import LabelMeasurements, LabelValues, PairMeasurements
 from evaluator.kernel.labels import LabelTable, label_tables
 from evaluator.kernel.scans import AxisOrder
-from evaluator.kernel.search import SearchPlan, plan_search
+from evaluator.kernel.search import ROW_REACH, SearchPlan, plan_search
 from evaluator.overlap import Overlap
 from evaluator.surface import DirectedDistances, SurfaceDistances, element_areas
 
 _VOXELS_PER_THREAD = 256
 _ROW_MARGIN = 64
-_MARGIN_ROWS = 4
 _COORDINATE = (1 << 18) - 1
 
 
@@ -185,7 +184,7 @@ def _measure_direction(
     bits, near_rows, row_bytes = _draw(device, targets, box, plan)
     device.launch(
         "search_near", sources.size, sources, bits, near_rows, device.to_device(box), np.int64(row_bytes),
-        device.to_device(plan.groups.view(np.uint8)), plan.group_count, plan.near_count, device.to_device(plan.window), plan.last_axis,
+        device.to_device(plan.groups.view(np.uint8)), plan.group_count, device.to_device(plan.window), plan.last_axis,
         plan.settled, float("inf"), squared,
     )  # fmt: skip
     spacing = device.to_device(plan.spacing_mm)
@@ -219,9 +218,10 @@ def _draw(device: Device, targets: Any, box: NDArray[np.int32], plan: SearchPlan
     """The targets as a grid of bits, and where near rows lie in it."""
     width, height, depth = (int(size) for size in box[3:])
     row_bytes = (width + 2 * _ROW_MARGIN + 7) // 8
-    rows = height + 2 * _MARGIN_ROWS
-    words = (row_bytes * rows * (depth + 2 * _MARGIN_ROWS) + 16) // 4 + 1
+    rows = height + 2 * ROW_REACH
+    words = (row_bytes * rows * (depth + 2 * ROW_REACH) + 16) // 4 + 1
     bits = device.arrays.zeros(words, np.uint32)
     device.launch("draw_target", targets.size, targets, device.to_device(box), np.int64(row_bytes), bits)
-    near = np.array([[z * rows + y for z in (dz, -dz) for y in (dy, -dy)] for dy, dz in plan.near_steps], np.int64)
+    steps = zip(plan.groups["dy"].tolist(), plan.groups["dz"].tolist(), strict=True)
+    near = np.array([[z * rows + y for z in (dz, -dz) for y in (dy, -dy)] for dy, dz in steps], np.int64)
     return bits, device.to_device((near * row_bytes).reshape(-1)), row_bytes

@@ -1,5 +1,6 @@
 """Compiles the kernel with the system's C compiler. Standard library only: the build hook loads this file by its path."""
 
+import hashlib
 import os
 import shlex
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 LIBRARY = FOLDER / "_kernel.so"
-SOURCES = ("checksum.c", "inflate.c", "source.c", "scan.c", "distances.c", "device.c", "measure.c")
+SOURCES = ("checksum.c", "inflate.c", "source.c", "scan.c", "distances.c", "cells.c", "device.c", "measure.c")
 # Without contraction: a fused multiply-add would round differently from every other backend.
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-fPIC", "-pthread", "-Wall")
 
@@ -29,6 +30,19 @@ def find_compiler() -> str | None:
     return None
 
 
+def stamp() -> bytes:
+    """What a library built from the sources as they are now carries in it."""
+    digest = hashlib.sha256(repr(FLAGS).encode())
+    for source in sorted([*FOLDER.glob("*.c"), *FOLDER.glob("*.h")]):
+        digest.update(source.read_bytes())
+    return b"assay-sources:" + digest.hexdigest().encode()
+
+
+def is_stale(library: Path) -> bool:
+    """Whether a library was built from other sources than lie here; never where none do."""
+    return any(FOLDER.glob("*.c")) and stamp() not in library.read_bytes()
+
+
 def compile_kernel(*, destination: Path = LIBRARY, extra_flags: Sequence[str] = ()) -> Path:
     """Build the shared library, replacing an older one only when all went well."""
     compiler = find_compiler()
@@ -37,7 +51,15 @@ def compile_kernel(*, destination: Path = LIBRARY, extra_flags: Sequence[str] = 
             "found no C compiler; install gcc (apt-get install gcc libc6-dev), then run this again"
         )
     unfinished = destination.with_suffix(f".{os.getpid()}.tmp")
-    command = [compiler, *FLAGS, *extra_flags, "-shared", "-o", str(unfinished)]
+    command = [
+        compiler,
+        *FLAGS,
+        f'-DASSAY_SOURCES="{stamp().decode()}"',
+        *extra_flags,
+        "-shared",
+        "-o",
+        str(unfinished),
+    ]
     command += [str(FOLDER / source) for source in SOURCES] + ["-lm"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:

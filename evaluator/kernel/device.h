@@ -129,13 +129,12 @@ ASSAY_SHARED void draw_target(int64_t index, const uint64_t *targets, const int3
 /* Squared distance of one source; negative where the windows did not settle it. */
 ASSAY_SHARED void search_near(int64_t index, const uint64_t *sources, const uint8_t *bits, const int64_t *near_rows,
                               const int32_t *box, int64_t row_bytes, const row_group *groups, int32_t group_count,
-                              int32_t near_count, const double *window, int32_t last_axis, double settled, double infinity,
+                              const double *window, int32_t last_axis, double settled, double infinity,
                               double *squared) {
     const bit_grid grid = grid_of(bits, near_rows, box, row_bytes);
     search_plan plan;
     plan.groups = groups;
     plan.group_count = group_count;
-    plan.near_count = near_count;
     plan.window = window;
     plan.last_axis = last_axis;
     plan.settled = settled;
@@ -192,9 +191,9 @@ DEVICE_KERNEL(draw_target, (const uint64_t *targets, const int32_t *box, long lo
               (targets, box, row_bytes, bits))
 DEVICE_KERNEL(search_near,
               (const uint64_t *sources, const uint8_t *bits, const int64_t *near_rows, const int32_t *box, long long row_bytes,
-               const row_group *groups, int group_count, int near_count, const double *window, int last_axis, double settled,
+               const row_group *groups, int group_count, const double *window, int last_axis, double settled,
                double infinity, double *squared),
-              (sources, bits, near_rows, box, row_bytes, groups, group_count, near_count, window, last_axis, settled, infinity,
+              (sources, bits, near_rows, box, row_bytes, groups, group_count, window, last_axis, settled, infinity,
                squared))
 DEVICE_KERNEL(search_far,
               (const uint64_t *sources, const uint64_t *targets, long long target_count, const double *spacing_mm, int last_axis,

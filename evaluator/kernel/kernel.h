@@ -8,9 +8,10 @@
  *    writes one *element* per label that meets there: its corner and its neighbour code. The same pass records the volume
  *    as runs of equal keys. Elements and runs are all that is kept of a volume, a few megabytes.
  * 3. Merging two run lists gives the joint histogram, hence every overlap count (measure.c).
- * 4. Per label the target surface becomes a grid of bits, one per corner; each source element looks at the rows of bits
- *    around it, nearest row first, and stops when the row itself is further than the best element (nearest.h).
- *    Sources that find nothing nearby compare cells of elements by their bounding boxes first (nearest.c).
+ * 4. Per label the target surface becomes a grid of bits, one per corner. Three in four source elements coincide with a target
+ *    or touch one: a table says so (distances.c). The others look at the rows of bits around them, nearest row first, and
+ *    stop when the row itself is further than the best element (nearest.h). Sources that find nothing nearby compare cells of
+ *    elements by their bounding boxes first (cells.c).
  *
  * Exactness: a squared distance is `((d0*s0)^2 + (d1*s1)^2) + (d2*s2)^2` in float64, summed in the array's axis order and
  * without fused multiply-add (-ffp-contract=off). Rounding is monotone, so bounds computed the same way never exclude the
@@ -24,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ASSAY_INTERFACE 2 /* raised whenever a struct or a signature below changes; the loader compares */
+#define ASSAY_INTERFACE 3 /* raised whenever a struct or a signature below changes; the loader compares */
 
 typedef enum {
     ASSAY_OK = 0,

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import warnings
 from collections.abc import Sequence
 from ctypes import POINTER, c_char_p, c_double, c_int32, c_int64, c_uint8, c_uint32, c_uint64, c_void_p
 from enum import IntEnum
@@ -10,9 +11,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from evaluator.kernel.compiler import LIBRARY
+from evaluator.kernel.compiler import LIBRARY, CompilerMissingError, compile_kernel, is_stale
 
-INTERFACE = 2
+INTERFACE = 3
 
 
 class Status(IntEnum):
@@ -134,20 +135,39 @@ _DOORS: dict[str, tuple[Any, Sequence[Any]]] = {
 _QUICK = {"assay_sum_areas", "assay_percentile", "assay_element_counts", "assay_free_scan", "assay_keys_present"}
 
 
+_STALE = (
+    "the evaluator's compiled kernel does not belong to its sources, NumPy serves (slower, same numbers); "
+    "build it with: python -m evaluator.kernel build"
+)
+
+
 @lru_cache(maxsize=1)
 def load_kernel() -> ctypes.CDLL | None:
-    """The compiled kernel, or None where it was never built or speaks an older language than this module."""
-    try:
-        library, quick = ctypes.CDLL(os.fspath(LIBRARY)), ctypes.PyDLL(os.fspath(LIBRARY))
-        library.assay_interface.restype = c_int32
-        if library.assay_interface() != INTERFACE:
-            return None
-        for name, (result, arguments) in _DOORS.items():
-            door = getattr(quick if name in _QUICK else library, name)
-            door.restype, door.argtypes = result, arguments
-            setattr(library, name, door)
-    except (OSError, AttributeError):
+    """The compiled kernel, or None where it was never built.
+
+    One that is older than its sources is built anew; where that cannot be done, a warning says so and NumPy serves.
+    """
+    if not LIBRARY.exists():
         return None
+    try:
+        if is_stale(LIBRARY):
+            compile_kernel(destination=LIBRARY)
+        return open_kernel()
+    except (OSError, AttributeError, CompilerMissingError) as problem:
+        warnings.warn(f"{_STALE} ({problem})", RuntimeWarning, stacklevel=2)
+        return None
+
+
+def open_kernel() -> ctypes.CDLL:
+    """The library as it lies there, whatever it was built from: OSError or AttributeError if it is not ours."""
+    library, quick = ctypes.CDLL(os.fspath(LIBRARY)), ctypes.PyDLL(os.fspath(LIBRARY))
+    library.assay_interface.restype = c_int32
+    if library.assay_interface() != INTERFACE:
+        raise OSError(f"found interface {library.assay_interface()} in {LIBRARY.name}, expected {INTERFACE}")
+    for name, (result, arguments) in _DOORS.items():
+        door = getattr(quick if name in _QUICK else library, name)
+        door.restype, door.argtypes = result, arguments
+        setattr(library, name, door)
     return library
 
 

@@ -16,6 +16,9 @@
 
 enum { MOST_THREADS = 64 };
 
+DOOR extern const char assay_sources[];
+const char assay_sources[] = ASSAY_SOURCES; /* the loader looks for it: is this library as new as its sources? */
+
 DOOR int32_t assay_interface(void) { return ASSAY_INTERFACE; }
 DOOR const char *assay_instructions(void) { return scan_instructions(); }
 
@@ -223,29 +226,40 @@ DOOR assay_status assay_nearest(const assay_element *sources, uint64_t source_co
 
 /* ---- reading metrics off distances --------------------------------------------------------------------------------- */
 
-enum { SUM_BLOCK = 512, BINS = 256, FEW = 256 };
+/* Sums run in LANES chains side by side: an addition need not wait for the one before. */
+enum { SUM_BLOCK = 512, BINS = 256, FEW = 256, LANES = 4 };
+
+static double sum_of_lanes(const double lanes[LANES]) { return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]); }
+
+static inline void add_areas(int lanes, const double *distances_mm, const uint8_t *codes, const double *area_of_code,
+                             double tolerance_mm, double total[LANES], double within[LANES], double weighted[LANES]) {
+    for (int lane = 0; lane < lanes; lane++) {
+        const double area = area_of_code[codes[lane]];
+        total[lane] += area;
+        within[lane] += distances_mm[lane] <= tolerance_mm ? area : 0;
+        weighted[lane] += distances_mm[lane] * area;
+    }
+}
 
 /* Area of all elements, of those within the tolerance, and the sum of distance times area. */
 DOOR void assay_sum_areas(const double *distances_mm, const uint8_t *codes, uint64_t count, const double *area_of_code,
                           double tolerance_mm, double sums[3]) {
-    double total = 0, within = 0, weighted = 0;
+    sums[0] = sums[1] = sums[2] = 0;
     /* Block by block: the rounding of half a million additions stays that of a thousand. */
     for (uint64_t start = 0; start < count; start += SUM_BLOCK) {
         const uint64_t end = start + SUM_BLOCK < count ? start + SUM_BLOCK : count;
-        double block_total = 0, block_within = 0, block_weighted = 0;
-        for (uint64_t i = start; i < end; i++) {
-            const double area = area_of_code[codes[i]], distance = distances_mm[i];
-            block_total += area;
-            block_within += distance <= tolerance_mm ? area : 0;
-            block_weighted += distance * area;
+        double total[LANES] = {0}, within[LANES] = {0}, weighted[LANES] = {0};
+        for (uint64_t i = start; i < end; i += LANES) {
+            const int lanes = end - i < LANES ? (int)(end - i) : LANES;
+            if (lanes == LANES)
+                add_areas(LANES, distances_mm + i, codes + i, area_of_code, tolerance_mm, total, within, weighted);
+            else
+                add_areas(lanes, distances_mm + i, codes + i, area_of_code, tolerance_mm, total, within, weighted);
         }
-        total += block_total;
-        within += block_within;
-        weighted += block_weighted;
+        sums[0] += sum_of_lanes(total);
+        sums[1] += sum_of_lanes(within);
+        sums[2] += sum_of_lanes(weighted);
     }
-    sums[0] = total;
-    sums[1] = within;
-    sums[2] = weighted;
 }
 
 typedef struct {
@@ -276,6 +290,26 @@ static void span_bins(histogram *bins, double low, double high) {
     memset(bins, 0, sizeof *bins);
     bins->low = low;
     bins->scale = high > low ? (BINS - 1) / (high - low) : 0;
+}
+
+static double find_largest(const double *distances_mm, uint64_t count) {
+    enum { MANY = 4 * LANES };
+    double largest[MANY] = {0};
+    uint64_t i = 0;
+    for (; i + MANY <= count; i += MANY)
+        for (int lane = 0; lane < MANY; lane++)
+            largest[lane] = distances_mm[i + lane] > largest[lane] ? distances_mm[i + lane] : largest[lane];
+    for (; i < count; i++) largest[0] = distances_mm[i] > largest[0] ? distances_mm[i] : largest[0];
+    for (int lane = 1; lane < MANY; lane++) largest[0] = largest[lane] > largest[0] ? largest[lane] : largest[0];
+    return largest[0];
+}
+
+/* Half of all distances are 0: with one set of bins each addition would wait for the last. */
+static void fill_bins(histogram *bins, const double *distances_mm, const uint8_t *codes, uint64_t count, const double *area_of_code) {
+    double areas[LANES][BINS] = {{0}};
+    for (uint64_t i = 0; i < count; i++) areas[i % LANES][bin_of(bins, distances_mm[i])] += area_of_code[codes[i]];
+    for (int bin = 0; bin < BINS; bin++)
+        bins->areas[bin] = (areas[0][bin] + areas[1][bin]) + (areas[2][bin] + areas[3][bin]);
 }
 
 /* The first bin whose end reaches the wanted area; `*below` is the area before it. */
@@ -315,21 +349,19 @@ DOOR int32_t assay_percentile(const double *distances_mm, const uint8_t *codes, 
                               double share, double *result_mm) {
     const double doubt = 1e-9;
     histogram bins;
-    double largest = 0, total = 0, below = 0;
-    for (uint64_t i = 0; i < count; i++) largest = distances_mm[i] > largest ? distances_mm[i] : largest;
+    double total = 0, below = 0;
+    const double largest = find_largest(distances_mm, count);
     if (!count || !isfinite(largest)) return 0;
     span_bins(&bins, 0, largest);
-    for (uint64_t i = 0; i < count; i++) bins.areas[bin_of(&bins, distances_mm[i])] += area_of_code[codes[i]];
+    fill_bins(&bins, distances_mm, codes, count, area_of_code);
     for (int bin = 0; bin < BINS; bin++) total += bins.areas[bin];
     const double low = share * total - doubt * total, high = share * total + doubt * total;
     const int bin = find_bin(&bins, low, &below);
     weighted_distance *const inside = malloc(count * sizeof *inside);
     if (!inside) return 0;
     uint64_t left = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        inside[left] = (weighted_distance){distances_mm[i], area_of_code[codes[i]]};
-        left += bin_of(&bins, distances_mm[i]) == bin;
-    }
+    for (uint64_t i = 0; i < count; i++)
+        if (bin_of(&bins, distances_mm[i]) == bin) inside[left++] = (weighted_distance){distances_mm[i], area_of_code[codes[i]]};
     left = narrow(inside, left, low, &below);
     if (!is_sorted(inside, left)) qsort(inside, left, sizeof *inside, by_distance);
     int32_t is_certain = 0;

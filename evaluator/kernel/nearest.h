@@ -32,11 +32,11 @@ typedef unsigned long long uintptr_t;
 #define BLOCK_GROUPS 4 /* groups looked at between two decisions to stop */
 #define ROW_MARGIN 64
 
-#define MARGIN_ROWS 4 /* empty rows around the box in y and z, so that near rows need no bounds check */
+#define ROW_REACH 14 /* rows looked at to either side along y and z; as many are empty around the box, and need no check */
 
 typedef struct {
     const uint8_t *bits;
-    const int64_t *near_rows; /* four byte offsets for each of the first groups: the rows a group joins */
+    const int64_t *near_rows; /* four byte offsets for each group: the rows it joins */
     int32_t origin[3];        /* of the bounding box */
     int32_t size[3];          /* of the bounding box, in corners */
     int64_t row_bytes;
@@ -53,7 +53,6 @@ typedef struct {
     const double *window;      /* of k steps along x, infinite from beyond WINDOW_REACH to WINDOW_EMPTY */
     const row_group *groups;   /* nearest first */
     int32_t group_count;
-    int32_t near_count; /* the groups before the first that reaches beyond MARGIN_ROWS */
     int32_t last_axis;  /* the axis whose square is added last */
     double settled;     /* a result up to this is the true minimum */
 } search_plan;
@@ -94,8 +93,8 @@ ASSAY_SHARED uint64_t load_bits(const uint8_t *bytes) {
 
 /* Where row (y, z), counted from the box's origin, begins. */
 ASSAY_SHARED int64_t row_start(const bit_grid *grid, int32_t y, int32_t z) {
-    const int64_t rows = grid->size[1] + 2 * MARGIN_ROWS;
-    return ((int64_t)(z + MARGIN_ROWS) * rows + y + MARGIN_ROWS) * grid->row_bytes;
+    const int64_t rows = grid->size[1] + 2 * ROW_REACH;
+    return ((int64_t)(z + ROW_REACH) * rows + y + ROW_REACH) * grid->row_bytes;
 }
 
 /* The rows of a group that lie in the box, joined, from byte `first_byte` of each row on. */
@@ -135,7 +134,7 @@ ASSAY_SHARED double nearest_through_windows(const bit_grid *grid, const search_p
     const int64_t first_byte = first_bit >> 3;
     const int is_inside = (uint32_t)y < (uint32_t)grid->size[1] && (uint32_t)z < (uint32_t)grid->size[2];
     const uint8_t *const home = is_inside ? grid->bits + row_start(grid, y, z) + first_byte : grid->bits;
-    const int32_t near_count = is_inside ? plan->near_count : 0;
+    const int32_t near_count = is_inside ? plan->group_count : 0;
     int32_t g = 0;
     for (; g + BLOCK_GROUPS <= near_count; g += BLOCK_GROUPS) {
         if (plan->groups[g].row_squared >= best) return best;

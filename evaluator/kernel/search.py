@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 
 from evaluator.kernel.library import CMetric
 
-REACH = 14
+ROW_REACH = 14
 WINDOW_REACH = 28
 WINDOW_EMPTY = 63
-MARGIN_ROWS = 4
 ROW_GROUP = np.dtype([("dy", "i4"), ("dz", "i4"), ("y", "f8"), ("z", "f8"), ("row", "f8")])
 
 
@@ -19,8 +18,6 @@ class SearchPlan:
     """What a search needs to know about voxel sizes."""
 
     groups: NDArray[np.void]
-    near_count: int
-    near_steps: list[tuple[int, int]]
     window: NDArray[np.float64]
     spacing_mm: NDArray[np.float64]
     last_axis: int
@@ -32,10 +29,10 @@ class SearchPlan:
 
 
 def plan_search(*, shape: tuple[int, ...], metric: CMetric) -> SearchPlan:
-    """All rows within REACH steps of the finer of y and z; `shape` and the metric are along x, y, z."""
+    """All rows within ROW_REACH steps of the finer of y and z; `shape` and the metric are along x, y, z."""
     x_mm, y_mm, z_mm = metric.spacing_mm
     finer = y_mm if shape[2] == 1 else min(y_mm, z_mm)
-    limit = (REACH * finer) * (REACH * finer)
+    limit = (ROW_REACH * finer) * (ROW_REACH * finer)
     y = np.square(np.arange(min(shape[1], _steps(limit, y_mm)) + 1) * y_mm)
     z = np.square(np.arange(min(shape[2], _steps(limit, z_mm)) + 1) * z_mm)
     row = y[None, :] + z[:, None]
@@ -43,15 +40,11 @@ def plan_search(*, shape: tuple[int, ...], metric: CMetric) -> SearchPlan:
     groups = np.zeros(dy.size, ROW_GROUP)
     groups["dy"], groups["dz"], groups["y"], groups["z"], groups["row"] = dy, dz, y[dy], z[dz], row[dz, dy]
     groups = groups[np.argsort(groups["row"], kind="stable")]
-    beyond = np.flatnonzero((groups["dy"] > MARGIN_ROWS) | (groups["dz"] > MARGIN_ROWS))
-    near_count = int(beyond[0]) if beyond.size else groups.size
     steps = np.arange(WINDOW_EMPTY + 1)
     window = np.where(steps <= WINDOW_REACH, np.square(steps * x_mm), np.inf)
     beyond_window = ((WINDOW_REACH + 1) * x_mm) * ((WINDOW_REACH + 1) * x_mm)
     return SearchPlan(
         groups=groups,
-        near_count=near_count,
-        near_steps=list(zip(groups["dy"][:near_count].tolist(), groups["dz"][:near_count].tolist(), strict=True)),
         window=window,
         spacing_mm=np.array([x_mm, y_mm, z_mm]),
         last_axis=metric.last_axis,

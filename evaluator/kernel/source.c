@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { READ_AHEAD = 512 << 10, LARGEST_OFFSET = 1 << 20 };
+enum { READ_AHEAD = 512 << 10, LARGEST_OFFSET = 1 << 20, CACHE_LINE = 64 };
 
 static const uint8_t STORAGE_BYTES[] = {1, 1, 2, 2, 4, 4, 8, 8, 4, 8};
 
@@ -101,6 +101,13 @@ static assay_status convert_row(slice_reader *reader, const uint8_t *row, uint8_
     return ASSAY_OK;
 }
 
+static uint64_t in_lines(uint64_t bytes) { return (bytes + CACHE_LINE - 1) & ~(uint64_t)(CACHE_LINE - 1); }
+
+/* Where a byte of the stream is. The first voxel, and with it every row of a multiple of sixty-four, begins a cache line. */
+static uint8_t *at_position(const slice_reader *reader, uint64_t position) {
+    return reader->buffer + reader->lead + (position - reader->buffer_position);
+}
+
 assay_status slices_open(slice_reader *reader, const assay_source *source, const assay_labels *labels) {
     memset(reader, 0, sizeof *reader);
     reader->source = source;
@@ -120,7 +127,7 @@ assay_status slices_open(slice_reader *reader, const assay_source *source, const
     reader->cached_key = labels->value_count ? labels->keys[0] : labels->other_key;
     const int in_place = source->kind == ASSAY_GZIP && source->storage == ASSAY_U8 && reader->is_identity;
     for (int i = 0; i < 2 && !in_place; i++) {
-        reader->key_slices[i] = malloc(reader->slice_voxels + 2 * SLICE_SLACK);
+        reader->key_slices[i] = aligned_alloc(CACHE_LINE, in_lines(reader->slice_voxels + 2 * SLICE_SLACK));
         if (!reader->key_slices[i]) return ASSAY_NO_MEMORY;
         memset(reader->key_slices[i], labels->other_key, reader->slice_voxels + 2 * SLICE_SLACK);
     }
@@ -129,16 +136,13 @@ assay_status slices_open(slice_reader *reader, const assay_source *source, const
     reader->buffer_bytes = SLICE_SLACK + INFLATE_WINDOW + (uint64_t)source->offset +
                            (in_place ? 2 : 1) * reader->slice_voxels * reader->voxel_bytes + READ_AHEAD + INFLATE_SLACK;
     reader->stream = malloc(sizeof *reader->stream);
-    reader->buffer = malloc(reader->buffer_bytes);
+    reader->lead = SLICE_SLACK + (CACHE_LINE - (uint32_t)source->offset % CACHE_LINE) % CACHE_LINE;
+    reader->buffer_bytes = in_lines(reader->buffer_bytes + reader->lead);
+    reader->buffer = aligned_alloc(CACHE_LINE, reader->buffer_bytes);
     if (!reader->stream || !reader->buffer) return ASSAY_NO_MEMORY;
-    memset(reader->buffer, 0, SLICE_SLACK);
-    reader->out = reader->buffer + SLICE_SLACK;
-    reader->buffer_position = 0;
+    memset(reader->buffer, 0, reader->lead);
+    reader->out = at_position(reader, 0);
     return inflate_open(reader->stream, source->bytes, source->size);
-}
-
-static uint8_t *at_position(const slice_reader *reader, uint64_t position) {
-    return reader->buffer + SLICE_SLACK + (position - reader->buffer_position);
 }
 
 /* Inflate until the stream's bytes up to `position` are there, keeping those from `oldest` on and the history. */
@@ -147,8 +151,8 @@ static assay_status inflate_to(slice_reader *reader, uint64_t oldest, uint64_t p
     if (at_position(reader, position) > end) {
         const uint64_t produced = reader->stream->produced;
         const uint64_t history = produced > INFLATE_WINDOW ? produced - INFLATE_WINDOW : 0;
-        const uint64_t keep = oldest < history ? oldest : history;
-        memmove(reader->buffer + SLICE_SLACK, at_position(reader, keep), (size_t)(produced - keep));
+        const uint64_t keep = (oldest < history ? oldest : history) & ~(uint64_t)(CACHE_LINE - 1);
+        memmove(reader->buffer + reader->lead, at_position(reader, keep), (size_t)(produced - keep));
         reader->out -= keep - reader->buffer_position;
         reader->buffer_position = keep;
     }

@@ -20,6 +20,7 @@ typedef struct {
     inflate_stream *stream;
     uint8_t *buffer; /* inflated bytes: history and what is not handed out yet */
     uint64_t buffer_bytes;
+    uint32_t lead; /* bytes of the buffer before the first that was inflated */
     uint64_t buffer_position; /* of the buffer's first byte in the inflated stream */
     uint8_t *out;
     uint32_t next_slice;

@@ -9,7 +9,7 @@ import pytest
 
 from evaluator.backends import Crop, PairMeasurements, measure_files, measure_pair
 from evaluator.errors import InvalidReference, InvalidVolume, Reason, UnavailableBackend
-from evaluator.kernel import library
+from evaluator.kernel import compiler, library
 from evaluator.kernel.library import load_kernel
 from evaluator.reference_cache import ReferenceCache
 from tests.evaluator import label_maps
@@ -70,6 +70,33 @@ def test_numpy_reads_the_same_files_to_the_same_numbers(tmp_path, pair):
     plain = measure_files(**files, labels=LABELS, backend="numpy")
     assert plain.backend == "numpy"
     assert_same(plain, measure_files(**files, labels=LABELS))
+
+
+@pytest.fixture
+def older_library(tmp_path, monkeypatch):
+    """A library that was built before the sources changed, in place of the one that serves."""
+    older = tmp_path / "older.so"
+    older.write_bytes(library.LIBRARY.read_bytes().replace(compiler.stamp(), b"x" * len(compiler.stamp())))
+    monkeypatch.setattr(library, "LIBRARY", older)
+    library.load_kernel.cache_clear()
+    yield older
+    library.load_kernel.cache_clear()
+
+
+@needs_kernel
+@pytest.mark.skipif(compiler.find_compiler() is None, reason="there is no C compiler here")
+def test_a_kernel_older_than_its_sources_is_built_anew(older_library):
+    assert compiler.is_stale(older_library)
+    assert "compiled kernel serves" in library.describe()
+    assert not compiler.is_stale(older_library)
+
+
+@needs_kernel
+def test_a_kernel_that_cannot_be_built_anew_is_not_used_and_a_warning_names_the_command(older_library, monkeypatch):
+    monkeypatch.setattr(compiler, "find_compiler", lambda: None)
+    with pytest.warns(RuntimeWarning, match="python -m evaluator.kernel build") as warned:
+        assert "NumPy serves" in library.describe()
+    assert len(warned) == 1
 
 
 @needs_kernel
