@@ -14,13 +14,14 @@ from rich.table import Table
 import evaluator
 from evaluator import files
 from evaluator.backends import BACKENDS
-from evaluator.errors import EvaluatorError
+from evaluator.errors import EvaluatorError, ProtocolError
 from evaluator.evaluation import Budget, fragile_tolerances, score_cases
 from evaluator.gains import gains_of_leaving_out
 from evaluator.pairing import Pairing, pair_folders
 from evaluator.protocol import OutputKind, Protocol, load_named_protocol, load_protocol, named_protocols
 from evaluator.protocol_diff import diff_documents
 from evaluator.protocol_modes import Mode
+from evaluator.protocol_source import SCHEMA_PATH
 from evaluator.quick import quick_protocol
 from evaluator.results import RESULT_FORMAT, CaseResult
 from evaluator.scoring import summarise
@@ -60,7 +61,7 @@ class Answer:
         return {
             "format": RESULT_FORMAT,
             "evaluator": evaluator.__version__,
-            "protocol": {key: self.protocol.document[key] for key in ("name", "title", "version", "preset")}
+            "protocol": {key: self.protocol.document[key] for key in ("name", "mode", "title", "version", "preset")}
             | {"sha256": self.protocol.sha256},
             "backends": sorted({result.backend for result in self.results if result.backend}),
             "summary": summarise(self.protocol, self.results),
@@ -162,7 +163,7 @@ def _report(answer: Answer, console: Console) -> None:
     console.print(_summary_table(answer))
     protocol = answer.protocol
     console.print(
-        f"protocol {protocol.name} {protocol.sha256[:12]}, preset {protocol.preset}, "
+        f"protocol {protocol.full_name} {protocol.sha256[:12]}, preset {protocol.preset}, "
         f"evaluator {evaluator.__version__}, {len(answer.results)} cases",
         highlight=False,
     )
@@ -219,7 +220,13 @@ def list_protocols() -> None:
     for name in named_protocols():
         found = load_named_protocol(name)
         mark = "@published" if any(defect.settings for defect in found.defects) else ""
-        click.echo(f"{name:20} {mark:11} {found.title}")
+        click.echo(f"{click.style(f'{name:20}', bold=True)} {click.style(f'{mark:11}', fg='yellow')} {found.title}")
+
+
+@protocol.command("schema")
+def print_schema() -> None:
+    """The JSON schema of protocol documents, for editors and other tools."""
+    click.echo(SCHEMA_PATH.read_text(encoding="utf-8"), nl=False)
 
 
 @protocol.command()
@@ -268,7 +275,7 @@ def diff(first: str, second: str) -> None:
     """What differs between two protocols, setting by setting; exit status 1 when anything does."""
     changes = diff_documents(_read_or_explain(first).document, _read_or_explain(second).document)
     for change in changes:
-        click.echo(change)
+        click.secho(change, fg={"-": "red", "+": "green"}.get(change[0], "yellow"))
     sys.exit(1 if changes else 0)
 
 
@@ -279,11 +286,24 @@ def _modes_of(found: Protocol) -> Iterator[Protocol]:
 
 
 def _read_or_explain(name: str) -> Protocol:
-    return _explained(lambda: read_protocol(name))
+    return _explained(lambda: read_protocol(name), source=Path(name))
 
 
-def _explained(read: Callable[[], Protocol]) -> Protocol:
+def _explained(read: Callable[[], Protocol], *, source: Path | None = None) -> Protocol:
     try:
         return read()
-    except (EvaluatorError, OSError) as problem:
+    except ProtocolError as problem:
+        raise click.ClickException(str(problem) + _excerpt(source, problem)) from problem
+    except OSError as problem:
+        raise click.ClickException(f"{source}: {problem.strerror}") from problem
+    except EvaluatorError as problem:
         raise click.ClickException(str(problem)) from problem
+
+
+def _excerpt(source: Path | None, problem: ProtocolError) -> str:
+    """The line that is wrong, with a mark below its column; nothing where there is no line."""
+    if source is None or not problem.line or not source.is_file():
+        return ""
+    line = source.read_text(encoding="utf-8").splitlines()[problem.line - 1]
+    number = f"{problem.line:>5} | "
+    return f"\n\n{number}{line}\n{' ' * (len(number) + problem.column - 1)}^"

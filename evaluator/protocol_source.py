@@ -117,7 +117,11 @@ def check_schema(document: Mapping[str, Any], marks: Marks) -> None:
     if problems:
         problem = _most_telling(problems[0])
         path: Pointer = tuple(problem.absolute_path)
-        raise locate(path, marks, found=_found(problem.instance), expected=_expected(problem))
+        found = _found(problem.instance)
+        if problem.validator == "additionalProperties":
+            stranger = next(key for key in problem.instance if key not in problem.schema.get("properties", {}))
+            path, found = (*path, stranger), f"the key {stranger!r}"
+        raise locate(path, marks, found=found, expected=_expected(problem))
 
 
 def _most_telling(problem: Any) -> Any:

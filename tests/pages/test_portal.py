@@ -59,12 +59,12 @@ def test_the_rules_state_what_the_protocol_says(client, cast):
     assert "Structure present, nothing predicted" in page
 
 
-@pytest.mark.parametrize("name", ["challenge", "rules", "phase"])
+@pytest.mark.parametrize("name", ["challenge", "rules", "phase", "leaderboard"])
 def test_the_pages_warn_of_defects_in_force_and_of_unconfirmed_rules(client, cast, name):
     document = load_named_protocol("flare21@published").document
     cast.phase.protocol = factories.protocol(challenge=cast.challenge, document=document)
     cast.phase.save()
-    slugs = [cast.challenge.slug] + ([cast.phase.slug] if name == "phase" else [])
+    slugs = [cast.challenge.slug] + ([cast.phase.slug] if name in ("phase", "leaderboard") else [])
     page = client.get(reverse(f"portal:{name}", args=slugs)).content.decode()
     assert "as the organizers&#x27; published code does" in page or "as the organizers' published code does" in page
     assert "dice 0.5 → 1, a gain" in page

@@ -144,7 +144,7 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     if (as_format := request.GET.get("format", "")) in ("csv", "json"):
         header, rows = board_table(shown, found.metrics)
         return table_file(name=f"{slug}-{phase_slug}", header=header, rows=rows, as_format=as_format)
-    page.update(board=shown, q=search, sort=sort, view=view)
+    page.update(board=shown, q=search, sort=sort, view=view, caveats=caveats_of(phase))
     return render(request, "portal/leaderboard.html", page)
 
 
