@@ -113,6 +113,15 @@ class Release:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportSection:
+    """A section the report of a ranking has besides the usual ones; `evaluator.reports.sections` says what each shows."""
+
+    section: str
+    by: str | None
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
     """A checked protocol. `document` is the normalised plain form, `sha256` the hash of its canonical JSON."""
 
@@ -136,6 +145,7 @@ class Protocol:
     ranking: Mapping[str, Any]
     release: Release
     breakdowns: tuple[str, ...]
+    report: tuple[ReportSection, ...]
 
     @property
     def full_name(self) -> str:
@@ -285,6 +295,7 @@ def _protocol(document: dict[str, Any]) -> Protocol:
         ranking=document["ranking"],
         release=Release(**document["release"]),
         breakdowns=tuple(document["breakdowns"]),
+        report=tuple(ReportSection(**{**item, "path": tuple(item["path"])}) for item in document["report"]),
     )
 
 

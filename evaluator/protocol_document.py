@@ -77,6 +77,7 @@ class _Normaliser:
             "resources": self._resources(),
             "ranking": self._ranking(metrics),
             "breakdowns": list(given.get("breakdowns", [])),
+            "report": [self._section(index, item) for index, item in enumerate(given.get("report", []))],
             "release": self._release(),
         }
 
@@ -284,6 +285,16 @@ class _Normaliser:
     def _release(self) -> dict[str, Any]:
         given = self.document.get("release", {})
         return {**_RELEASE, **(given if isinstance(given, dict) else {"mode": given})}
+
+    def _section(self, index: int, given: str | Mapping[str, Any]) -> dict[str, Any]:
+        item = {"section": given} if isinstance(given, str) else given
+        section = {"section": item["section"], "by": item.get("by"), "path": list(item.get("path", []))}
+        for kind, key in (("matrix", "by"), ("categories", "path")):
+            if section["section"] == kind and not section[key]:
+                raise self.error(
+                    ("report", index), found=f"{kind} without `{key}`", expected=f"`{key}`: case attributes"
+                )
+        return section
 
     def _ranking(self, metrics: list[dict[str, Any]]) -> dict[str, Any]:
         """The ranking part, with what the registry knows of each metric written in where the protocol leaves it out.

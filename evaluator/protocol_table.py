@@ -20,7 +20,7 @@ from evaluator.ranking.words import sentence
 TESTS = Path(__file__).parents[1] / "tests" / "evaluator"
 MARKER = "checked"
 HEADER = (
-    "| protocol | labels | metrics | neither / invented / missed | no output | resources | ranking | reported by | "
+    "| protocol | labels | metrics | neither / invented / missed | no output | resources | ranking | report | "
     "defects of the published code | checked |"
 )
 
@@ -51,11 +51,20 @@ def _row(protocol: Protocol, checks: Iterable[tuple[str, str]]) -> str:
         _worths(protocol, (Situation.FAILED,)),
         _resources(protocol),
         _ranking(protocol),
-        ", ".join(protocol.breakdowns) or "–",
+        _report(protocol),
         ", ".join(f"`{defect.id}`" for defect in protocol.defects) or "–",
         "; ".join(check for name, check in checks if name in names) or "–",
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _report(protocol: Protocol) -> str:
+    """Sections of its own, and the attributes of cases it is broken down by."""
+    sections = [
+        section.section.replace("_", " ") + (f" by {section.by}" if section.by else "") for section in protocol.report
+    ]
+    by = [f"by {', '.join(protocol.breakdowns)}"] if protocol.breakdowns else []
+    return "; ".join([*sections, *by]) or "–"
 
 
 def _scored(protocol: Protocol) -> list[MetricSpec]:

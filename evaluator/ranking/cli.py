@@ -8,7 +8,7 @@ import click
 import yaml
 
 from evaluator.errors import EvaluatorError
-from evaluator.protocol import load_named_protocol, load_protocol
+from evaluator.protocol import Protocol, load_named_protocol, load_protocol
 from evaluator.ranking.analysis import Analysis, analyse
 from evaluator.ranking.config import RankingConfig
 from evaluator.ranking.errors import ConfigError, RankingError
@@ -53,7 +53,8 @@ def rank(
             return
         if scores is None:
             raise click.UsageError("found no SCORES file; expected one (or --list-presets)")
-        table, rules = read_scores(scores, _configuration(protocol, config, preset))
+        chosen = None if protocol is None else _protocol(protocol)
+        table, rules = read_scores(scores, _configuration(chosen, config, preset))
         analysis = analyse(table, rules, bootstrap=bootstrap, seed=seed)
         if output is not None:
             write_rows(list(ranks_rows(analysis)), output)
@@ -63,18 +64,21 @@ def rank(
             # matplotlib is an extra: only those who ask for pictures need it.
             from evaluator.reports import write_report
 
-            write_report(table, analysis, html=report, folder=figures, title=scores.stem)
+            write_report(table, analysis, html=report, folder=figures, title=scores.stem, protocol=chosen)
     except (RankingError, EvaluatorError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(_board(analysis))
 
 
-def _configuration(protocol: str | None, config: Path | None, preset: str | None) -> RankingConfig:
+def _protocol(name: str) -> Protocol:
+    return load_protocol(Path(name)) if Path(name).exists() else load_named_protocol(name)
+
+
+def _configuration(protocol: Protocol | None, config: Path | None, preset: str | None) -> RankingConfig:
     if sum(choice is not None for choice in (protocol, config, preset)) > 1:
         raise click.UsageError("found several of --protocol, --config and --preset; expected one")
     if protocol is not None:
-        path = Path(protocol)
-        return parse_ranking((load_protocol(path) if path.exists() else load_named_protocol(protocol)).ranking)
+        return parse_ranking(protocol.ranking)
     if preset is not None:
         return parse_ranking({"preset": preset})
     return parse_ranking({} if config is None else _document(config))

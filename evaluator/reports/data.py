@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluator.ranking.analysis import Analysis
 from evaluator.ranking.engine import cluster_values
-from evaluator.ranking.prepare import prepare
+from evaluator.ranking.prepare import Prepared, prepare
 from evaluator.ranking.subgroups import SubgroupAnalysis, analyse_subgroups
 from evaluator.ranking.table import ScoreTable
 from evaluator.ranking.tasks import Agreement, compare_tasks, task_taus
@@ -18,13 +18,15 @@ MOST_DRAWN = 30
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ReportData:
-    """`values` and `case_ranks` map a metric to algorithm × unit; `table` holds the scores as they came.
+    """`values` and `case_ranks` map a metric to algorithm × unit; `table` holds the scores as they came, `prepared`
+    the same with every missing value decided.
 
     Figures show `top`, the best `MOST_DRAWN` algorithms of `analysis`; tables show all.
     """
 
     title: str
     table: ScoreTable
+    prepared: Prepared
     analysis: Analysis
     top: Analysis
     values: Mapping[str, Floats]
@@ -53,6 +55,7 @@ def gather(table: ScoreTable, analysis: Analysis, *, title: str) -> ReportData:
     return ReportData(
         title=title,
         table=table,
+        prepared=prepared,
         analysis=analysis,
         top=top,
         values=values,

@@ -30,12 +30,16 @@ a { color: var(--accent); }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
 dl div { background: var(--card); border-radius: 6px; padding: .6rem .8rem; }
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
-.table { overflow-x: auto; }
+.table { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .4rem; caption-side: top; }
 th, td { padding: .35rem .6rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 thead th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; }
+table.heat thead th { white-space: normal; vertical-align: bottom; }
+table.heat tbody td:first-child { white-space: pre; }
+table.heat td span { display: block; margin: -.35rem -.6rem; padding: .35rem .6rem;
+  background: color-mix(in srgb, var(--blue) calc(var(--share) * 38%), transparent); }
 small { color: var(--soft); white-space: nowrap; }
 figure { margin: 1.25rem 0; } figure svg { width: 100%; height: auto; max-width: 54rem; display: block; }
 .note { border-left: 3px solid #e69f00; background: var(--card); padding: .5rem .9rem; margin: .5rem 0; max-width: 46rem; }
@@ -92,7 +96,7 @@ def _summary(data: ReportData) -> str:
     nearest = next((pair for pair in data.analysis.neighbours if pair.better == leaders[-1]), None)
     if nearest is not None:
         word = "is" if nearest.is_separable else "is not"
-        parts.append(f"The lead over {nearest.worse} {word} statistically significant (p = {number(nearest.p)}, Holm).")
+        parts.append(f"The lead over {nearest.worse} {word} statistically significant ({p_words(nearest.p)}, Holm).")
     return " ".join(parts)
 
 
@@ -116,14 +120,14 @@ def figure(svg: str, caption: str) -> str:
     return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str = "") -> str:
-    """A table; numbers stand right."""
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str = "", kind: str = "") -> str:
+    """A table; numbers stand right. `kind` is a class of the style sheet."""
     body = []
     numeric = [True] * len(header)
     rows = [list(row) for row in rows]
     for row in rows:
         numeric = [
-            is_number and (cell is None or isinstance(cell, int | float))
+            is_number and (cell is None or isinstance(cell, int | float | Number))
             for is_number, cell in zip(numeric, row, strict=True)
         ]
     for row in rows:
@@ -134,9 +138,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str 
         for name, is_number in zip(header, numeric, strict=True)
     )
     text = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return (
-        f'<div class="table"><table>{text}<thead><tr>{names}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
-    )
+    named = f' class="{kind}"' if kind else ""
+    return f'<div class="table"><table{named}>{text}<thead><tr>{names}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
 def _cell(cell: Any, *, is_number: bool) -> str:
@@ -151,18 +154,43 @@ class Markup(str):
     __slots__ = ()
 
 
+class Number(Markup):
+    """HTML that stands where numbers stand."""
+
+    __slots__ = ()
+
+
+def shaded(value: float, share: float, *, is_best: bool) -> Number:
+    """A value on a background from none (`share` 0, the worst) to full (1, the best)."""
+    if value != value:
+        return Number("–")
+    plain = f"{value:.3f}" if abs(value) < 10 else number(value)
+    text = f"<b>{plain}</b>" if is_best else plain
+    return Number(f'<span style="--share: {share:.2f}">{text}</span>')
+
+
+def with_note(value: float, note: str) -> Number:
+    """A value with a small word behind it."""
+    return Number(f"{number(value)} <small>{escape(note)}</small>")
+
+
 def short_number(value: float) -> str:
-    """Three significant digits."""
-    return "–" if value != value else f"{value:.3g}"
+    """Three significant digits, and all digits of a large number."""
+    return "–" if value != value else f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def number(value: float | None) -> str:
-    """Four significant digits; a dash where there is nothing."""
+    """Four significant digits, and all digits of a large number; a dash where there is nothing."""
     if value is None or value != value:
         return "–"
-    if isinstance(value, int) or float(value).is_integer():
+    if isinstance(value, int) or float(value).is_integer() or abs(value) >= 1000:
         return f"{value:.0f}"
     return f"{value:.4f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
+
+
+def p_words(p: float) -> str:
+    """A p-value as people read it."""
+    return "p < 0.0001" if p < 0.0001 else f"p = {number(p)}"
 
 
 def board(data: ReportData) -> str:
@@ -200,7 +228,7 @@ def board(data: ReportData) -> str:
 
 
 def _ahead(pair: Neighbours) -> Markup:
-    verdict = f"{'yes' if pair.is_separable else 'no'}, p = {number(pair.p)}"
+    verdict = f"{'yes' if pair.is_separable else 'no'}, {escape(p_words(pair.p))}"
     doubt = "" if pair.false_claim != pair.false_claim else f"<br><small>claim false: {pair.false_claim:.1%}</small>"
     return Markup(verdict + doubt)
 

@@ -1,20 +1,24 @@
 """From a table and its analysis to the report: every figure once, in the page and, if wanted, as files of their own."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from evaluator.protocol import Protocol
 from evaluator.ranking.analysis import Analysis
 from evaluator.ranking.io import ranks_rows, write_rows
 from evaluator.ranking.subgroups import SubgroupAnalysis
 from evaluator.ranking.table import ScoreTable
 from evaluator.reports import comparisons, figures, page
 from evaluator.reports.data import MOST_DRAWN, ReportData, gather
+from evaluator.reports.sections import TITLES, make_section
 from evaluator.reports.theme import inline_svg, png, style, svg
 
+NOT_IN_A_NAME = re.compile(r"[^\w@.-]+")
 _SECTIONS = {
     "ranking": "Ranking",
     "stability": "How stable it is",
@@ -40,20 +44,27 @@ class _Gallery:
         # First for the page: each drawing settles the layout a little further, and the page must not depend on the files.
         shown = page.figure(inline_svg(drawn, label=caption), caption)
         if self.folder is not None:
+            name = NOT_IN_A_NAME.sub("-", name)
             (self.folder / f"{name}.svg").write_text(svg(drawn), "utf-8")
             (self.folder / f"{name}.png").write_bytes(png(drawn))
         return shown
 
 
 def write_report(
-    table: ScoreTable, analysis: Analysis, *, html: Path | None = None, folder: Path | None = None, title: str
+    table: ScoreTable,
+    analysis: Analysis,
+    *,
+    html: Path | None = None,
+    folder: Path | None = None,
+    title: str,
+    protocol: Protocol | None = None,
 ) -> None:
-    """Write the page, and figures (SVG, PNG) and tables (CSV, JSON) into a folder."""
+    """Write the page, and figures (SVG, PNG) and tables (CSV, JSON) into a folder. The protocol may ask for sections of its own."""
     data = gather(table, analysis, title=title)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     with style():
-        text = render(data, _Gallery(folder=folder))
+        text = render(data, _Gallery(folder=folder), protocol=protocol)
     if html is not None:
         html.write_text(text, "utf-8")
     if folder is not None:
@@ -61,7 +72,7 @@ def write_report(
         (folder / "analysis.json").write_text(json.dumps(analysis.to_json(), indent=1) + "\n", "utf-8")
 
 
-def render(data: ReportData, gallery: _Gallery) -> str:
+def render(data: ReportData, gallery: _Gallery, *, protocol: Protocol | None = None) -> str:
     """The page. Sections that have nothing to say are left out."""
     makers: dict[str, Callable[[ReportData, _Gallery], list[str]]] = {
         "ranking": lambda d, _: [page.board(d)],
@@ -77,6 +88,13 @@ def render(data: ReportData, gallery: _Gallery) -> str:
     titles = _SECTIONS
     if data.agreement.merged is None:
         titles = {**titles, "tasks": "Do metrics and structures agree?"}
+    if protocol is not None:
+        own = {
+            f"own-{place}": make_section(section, data=data, protocol=protocol, gallery=gallery)
+            for place, section in enumerate(protocol.report)
+        }
+        named = {f"own-{place}": TITLES[section.section] for place, section in enumerate(protocol.report)}
+        made, titles = {**made, **own}, {"ranking": titles["ranking"], **named, **titles}
     shown = {anchor: title for anchor, title in titles.items() if made[anchor]}
     body = [page.head(data, shown), *(page.section(anchor, title, *made[anchor]) for anchor, title in shown.items())]
     return page.document(title=data.title, body=body)

@@ -39,10 +39,12 @@ def make_report(*, phase_id: int) -> bool:
         return team if phase.leaderboard_shows != "all" else f"{team} #{submission.number}"
 
     table = score_table(chosen, scores, name_of=name_of)
-    analysis = analyse(table, parse_ranking(rules_of(phase.protocol).ranking))
+    protocol = rules_of(phase.protocol)
+    analysis = analyse(table, parse_ranking(protocol.ranking))
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
-        write_report(table, analysis, html=page, title=f"{phase.challenge.title}, {phase.title}")
+        title = f"{phase.challenge.title}, {phase.title}"
+        write_report(table, analysis, html=page, title=title, protocol=protocol)
         with page.open("rb") as stream:
             save_file(key=key, stream=stream, max_bytes=MOST_BYTES)
     return True

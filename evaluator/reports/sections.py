@@ -1,0 +1,445 @@
+"""Sections in the field's own shape. A protocol lists those it wants under `report:`; none is known by a challenge's name.
+
+| section | answers | as in |
+| --- | --- | --- |
+| `structures` | every structure's mean, and what the run cost | FLARE's organ table |
+| `structure_ranks` | ranks structure by structure, their mean, statistical tie groups | SegRap |
+| `metric_ranks` | the rank each metric alone would give; `by` splits it by a case attribute | FeTA, in and out of domain |
+| `significance` | p of every ordered pair as a map; `by` repeats it, with its subgroups, for each test set | Touchstone |
+| `matrix` | algorithms (by what they were trained on) by groups of cases (`by`) | A-Eval |
+| `categories` | the mean in every branch of a tree of case attributes (`path`) | GMAI-MMBench |
+| `curves` | a metric after each interaction | CVPR 2025 interactive |
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol as Interface
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from evaluator.protocol import Protocol, ReportSection
+from evaluator.ranking.engine import aggregation_node, cluster_values, rank_algorithms, statistical_ties
+from evaluator.ranking.parse import walk
+from evaluator.ranking.prepare import Metric, Prepared, prepare
+from evaluator.ranking.schemes import evaluate, metric_names, rank_scores
+from evaluator.ranking.significance import compare_pairs
+from evaluator.ranking.subgroups import analyse_subgroups
+from evaluator.ranking.table import ScoreTable, natural_key
+from evaluator.ranking.ties import Floats, rank
+from evaluator.reports import comparisons, page, shapes
+from evaluator.reports.data import ReportData
+from evaluator.reports.figures import metric_label
+
+ROUND_MARK = "@"
+"""`dice@3` is the Dice after the third earlier interaction; `dice` the last one."""
+
+
+class Gallery(Interface):
+    """Where figures go."""
+
+    def show(self, name: str, drawn: Figure | None, caption: str) -> str:
+        """The figure for the page."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scene:
+    """What every section works on: the report's data, the protocol it is for, and the section's own settings."""
+
+    data: ReportData
+    protocol: Protocol
+    section: ReportSection
+
+    @property
+    def prepared(self) -> Prepared:
+        """The scores with every missing value decided."""
+        return self.data.prepared
+
+    @property
+    def order(self) -> list[int]:
+        """Ranked algorithms, best first, as positions in `prepared`."""
+        return [self.prepared.algorithms.index(name) for name in self.data.analysis.algorithms]
+
+    def labels_of(self, metric: Metric) -> list[tuple[str, int]]:
+        """The structures of a metric in the protocol's order, with their positions."""
+        place = {label.name: number for number, label in enumerate(self.protocol.labels)}
+        named = [(name, at) for at, name in enumerate(metric.structures) if name]
+        return sorted(named, key=lambda item: place.get(item[0], len(place)))
+
+    def groups(self) -> dict[str, list[str]]:
+        """The cases of each value of the section's attribute."""
+        return groups_by(self.data.table, self.section.by) if self.section.by else {}
+
+
+def make_section(section: ReportSection, *, data: ReportData, protocol: Protocol, gallery: Gallery) -> list[str]:
+    """The parts of one section; nothing when the scores have nothing for it."""
+    if not data.analysis.algorithms:
+        return []
+    scene = Scene(data=data, protocol=protocol, section=section)
+    return [part for part in MAKERS[section.section](scene, gallery) if part]
+
+
+def structures(scene: Scene, _: Gallery) -> Iterator[str]:
+    """Headline and cost of every algorithm, then one table of structures per metric."""
+    metrics = scene.prepared.metrics
+    names = list(scene.data.analysis.algorithms)
+    ranks = scene.data.analysis.ranking.ranks()
+    columns = {name: _case_values(metric) for name, metric in metrics.items()}
+    rows = [
+        [ranks[name], name, *(_mean_and_sd(columns[metric][at]) for metric in metrics)]
+        for name, at in zip(names, scene.order, strict=True)
+    ]
+    header = ["rank", "algorithm", *(_title(scene, name) for name in metrics)]
+    yield page.table(
+        header, rows, caption="Mean ± standard deviation over the cases; accuracy first, then what the runs cost."
+    )
+    for name, metric in metrics.items():
+        labels = scene.labels_of(metric)
+        if len(labels) < 2:
+            continue
+        means = _means(metric.values, axis=2)[scene.order][:, [at for _, at in labels]]
+        yield page.heading(f"{_title(scene, name)} of each structure")
+        yield heat_table(
+            names,
+            [label for label, _ in labels],
+            means,
+            larger_is_better=metric.spec.larger_is_better,
+            mean_column=True,
+        )
+
+
+def structure_ranks(scene: Scene, gallery: Gallery) -> Iterator[str]:
+    """The rank of each structure's mean, metric by metric, the mean of those ranks, and who cannot be told apart."""
+    names, prepared = scene.data.analysis.algorithms, scene.prepared
+    blocks: list[tuple[str, Floats]] = []
+    for metric_name, metric in prepared.metrics.items():
+        labels = scene.labels_of(metric)
+        if not labels:
+            continue
+        means = _means(metric.values, axis=2)[scene.order][:, [at for _, at in labels]]
+        ranks = _ranks(means, larger_is_better=metric.spec.larger_is_better)
+        blocks.append((metric_name, ranks))
+        figure = shapes.rank_map(
+            ranks[: len(scene.data.algorithms)], list(scene.data.algorithms), [label for label, _ in labels]
+        )
+        yield gallery.show(
+            f"structure-ranks-{metric_name}",
+            figure,
+            f"Rank of each structure's mean {_title(scene, metric_name)}; 1 is best.",
+        )
+    if not blocks:
+        return
+    final = [scene.data.analysis.ranking.ranks()[name] for name in names]
+    groups = tie_groups(prepared, scene.order)
+    mean_ranks = [block.mean(axis=1) for _, block in blocks]
+    overall = np.concatenate([block for _, block in blocks], axis=1).mean(axis=1)
+    rows = [
+        [
+            final[at],
+            name,
+            *(float(mean[at]) for mean in mean_ranks),
+            float(overall[at]),
+            float(overall[at]) / len(names),
+            groups[at],
+        ]
+        for at, name in enumerate(names)
+    ]
+    header = [
+        "rank",
+        "algorithm",
+        *(f"mean rank, {name}" for name, _ in blocks),
+        "mean rank",
+        "÷ algorithms",
+        "tie group",
+    ]
+    rules = prepared.config.significance
+    yield page.table(
+        header,
+        rows,
+        caption=f"Algorithms of one tie group are not significantly worse than its first "
+        f"({rules.test.value}, {rules.adjust.value}, α = {rules.alpha:g}).",
+    )
+
+
+def metric_ranks(scene: Scene, gallery: Gallery) -> Iterator[str]:
+    """The rank by each metric alone and by all, for all cases and for each group of the section's attribute."""
+    yield _metric_rank_table(scene, scene.data.table, "All cases; in brackets the rank by that metric alone")
+    groups = scene.groups()
+    if len(groups) < 2:
+        return
+    for group, cases in groups.items():
+        yield _metric_rank_table(
+            scene, scene.data.table.only_cases(cases), f"{scene.section.by}: {group}, {len(cases)} cases"
+        )
+    tables = {
+        group: prepare(scene.data.table.only_cases(cases), scene.prepared.config) for group, cases in groups.items()
+    }
+    for name in scene.prepared.metrics:
+        values = {group: _aggregates(part, name, scene.data.algorithms) for group, part in tables.items()}
+        drawn = shapes.dumbbells(list(scene.data.algorithms), values, label=metric_label(scene.data, name))
+        yield gallery.show(f"split-{scene.section.by}-{name}", drawn, f"{_title(scene, name)} by {scene.section.by}.")
+
+
+def significance(scene: Scene, gallery: Gallery) -> Iterator[str]:
+    """Adjusted p of "the row is better than the column", and each test set's subgroups."""
+    parts: dict[str, ScoreTable] = {"": scene.data.table}
+    groups = scene.groups()
+    parts |= {group: scene.data.table.only_cases(cases) for group, cases in groups.items()} if len(groups) > 1 else {}
+    for group, table in parts.items():
+        if group:
+            yield page.heading(f"{scene.section.by}: {group}, {table.case_count} cases")
+        yield from _significance_maps(scene, gallery, table, group)
+        if group:
+            yield from _subgroup_panels(scene, gallery, table, group)
+
+
+def matrix(scene: Scene, gallery: Gallery) -> Iterator[str]:
+    """Algorithms by groups of cases: what carries over to data from elsewhere."""
+    groups = scene.groups()
+    if not groups:
+        yield page.paragraph(f"No case says its {scene.section.by}.")
+        return
+    names = list(scene.data.algorithms)
+    for name, metric in scene.prepared.metrics.items():
+        per_case = _case_values(metric)[scene.order[: len(names)]]
+        at = {case: number for number, case in enumerate(scene.prepared.cases)}
+        means = np.stack(
+            [_means(per_case[:, [at[case] for case in cases]], axis=1) for cases in groups.values()], axis=1
+        )
+        drawn = shapes.value_matrix(
+            means, names, [f"{group}\nn = {len(cases)}" for group, cases in groups.items()],
+            larger_is_better=metric.spec.larger_is_better, label=metric_label(scene.data, name),
+            framed=[[_is_home(algorithm, group) for group in groups] for algorithm in names],
+        )  # fmt: skip
+        caption = (
+            f"{_title(scene, name)} by {scene.section.by}; framed where the algorithm's name says it was trained there."
+        )
+        yield gallery.show(f"matrix-{name}", drawn, caption)
+
+
+def categories(scene: Scene, _: Gallery) -> Iterator[str]:
+    """The tree of case attributes, with the mean of every algorithm in every branch."""
+    table, path = scene.data.table, scene.section.path
+    names = list(scene.data.algorithms)
+    for name, metric in scene.prepared.metrics.items():
+        per_case = _case_values(metric)[scene.order[: len(names)]]
+        branches = list(tree(table, path))
+        at = {case: number for number, case in enumerate(scene.prepared.cases)}
+        means = np.stack([_means(per_case[:, [at[case] for case in cases]], axis=1) for _, _, cases in branches])
+        labels = [("\u2003" * depth + text, len(cases)) for depth, text, cases in branches]
+        yield page.heading(f"{_title(scene, name)} in every branch of {' › '.join(path)}")
+        yield heat_table(
+            [text for text, _ in labels], names, means, larger_is_better=metric.spec.larger_is_better,
+            counts=[count for _, count in labels], first="category",
+        )  # fmt: skip
+
+
+def curves(scene: Scene, gallery: Gallery) -> Iterator[str]:
+    """Each metric after each interaction, as the mean over cases and structures."""
+    for base, series in rounds_of(scene.data.table).items():
+        at = [scene.data.table.algorithms.index(name) for name in scene.data.algorithms]
+        means = np.stack(
+            [_means(_means(scene.data.table.metrics[name].values, axis=1), axis=1)[at] for name in series], axis=1
+        )
+        drawn = shapes.round_curves(means, list(scene.data.algorithms), label=_title(scene, base))
+        yield gallery.show(
+            f"curves-{base}", drawn, f"{_title(scene, base)} after each interaction; the first answer is 0."
+        )
+
+
+MAKERS: Mapping[str, Callable[[Scene, Gallery], Iterator[str]]] = {
+    "structures": structures,
+    "structure_ranks": structure_ranks,
+    "metric_ranks": metric_ranks,
+    "significance": significance,
+    "matrix": matrix,
+    "categories": categories,
+    "curves": curves,
+}
+TITLES = {
+    "structures": "Structures and cost",
+    "structure_ranks": "Ranks of every structure",
+    "metric_ranks": "Ranks by every metric",
+    "significance": "Who is better than whom",
+    "matrix": "From one data set to another",
+    "categories": "By category",
+    "curves": "Interaction by interaction",
+}
+
+
+def groups_by(table: ScoreTable, attribute: str) -> dict[str, list[str]]:
+    """The cases of each value of a case attribute, in natural order; cases that do not say it are in none."""
+    found: dict[str, list[str]] = {}
+    for case in table.cases:
+        value = table.attributes.get(case, {}).get(attribute, "")
+        if value:
+            found.setdefault(value, []).append(case)
+    return {value: found[value] for value in sorted(found, key=natural_key)}
+
+
+def tree(table: ScoreTable, path: Sequence[str]) -> Iterator[tuple[int, str, list[str]]]:
+    """Every branch as (depth, name, cases), the whole first and each branch before its own branches."""
+    yield 0, "all", list(table.cases)
+
+    def below(cases: list[str], depth: int) -> Iterator[tuple[int, str, list[str]]]:
+        if depth > len(path):
+            return
+        parts: dict[str, list[str]] = {}
+        for case in cases:
+            parts.setdefault(table.attributes.get(case, {}).get(path[depth - 1], "") or "not said", []).append(case)
+        for name in sorted(parts, key=natural_key):
+            yield depth, name, parts[name]
+            yield from below(parts[name], depth + 1)
+
+    yield from below(list(table.cases), 1)
+
+
+def rounds_of(table: ScoreTable) -> dict[str, list[str]]:
+    """Metric → its names round by round, the last one being the metric itself."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(table.metrics, key=natural_key):
+        base, mark, _ = name.partition(ROUND_MARK)
+        if mark and base in table.metrics:
+            found.setdefault(base, []).append(name)
+    return {base: [*names, base] for base, names in found.items()}
+
+
+def tie_groups(prepared: Prepared, order: Sequence[int]) -> list[str]:
+    """A, B, C …: a new letter where somebody is significantly worse than the first of the group."""
+    scores = evaluate(prepared.config.scheme, prepared)
+    shared = statistical_ties(rank_scores(scores, prepared)[0], prepared)[list(order)]
+    letters = {value: number for number, value in enumerate(sorted(set(shared.tolist())))}
+    return [_letter(letters[value]) for value in shared.tolist()]
+
+
+def _letter(number: int) -> str:
+    return chr(ord("A") + number) if number < 26 else f"{_letter(number // 26 - 1)}{_letter(number % 26)}"
+
+
+def heat_table(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Floats,
+    *,
+    larger_is_better: bool,
+    mean_column: bool = False,
+    counts: Sequence[int] | None = None,
+    first: str = "algorithm",
+) -> str:
+    """A table of values shaded from the worst to the best there is, the best of each structure bold."""
+    low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+    span = (high - low) or 1.0
+    shade = (values - low) / span if larger_is_better else (high - values) / span
+    per_column = counts is None
+    with np.errstate(invalid="ignore"):
+        extreme = np.nanmax(shade, axis=0 if per_column else 1, keepdims=True, initial=-1.0)
+    body = []
+    for at, name in enumerate(rows):
+        best = [
+            bool(shade[at, column] == np.broadcast_to(extreme, shade.shape)[at, column])
+            for column in range(len(columns))
+        ]
+        cells = [
+            page.shaded(values[at, column], shade[at, column], is_best=best[column]) for column in range(len(columns))
+        ]
+        mean = [page.Number(f"{_means(values[at], axis=0):.3f}")] if mean_column else []
+        body.append([name, *([counts[at]] if counts is not None else []), *mean, *cells])
+    header = [first, *(["cases"] if counts is not None else []), *(["mean"] if mean_column else []), *columns]
+    return page.table(header, body, kind="heat")
+
+
+def _metric_rank_table(scene: Scene, table: ScoreTable, caption: str) -> str:
+    config = scene.prepared.config
+    part = prepare(table, config)
+    ranks = rank_algorithms(table, config).ranks()
+    names = sorted(part.algorithms, key=lambda name: (ranks[name] is None, ranks[name] or 0.0, natural_key(name)))
+    at = [part.algorithms.index(name) for name in names]
+    columns: dict[str, list[object]] = {"rank": [ranks[name] for name in names], "algorithm": list(names)}
+    for metric in part.metrics:
+        aggregates, alone = _aggregates(part, metric, names), rank_by(part, metric)[at]
+        columns[_title(scene, metric)] = [
+            page.with_note(value, f"({place:g})") for value, place in zip(aggregates, alone, strict=True)
+        ]
+    return page.table(list(columns), zip(*columns.values(), strict=True), caption=caption)
+
+
+def rank_by(prepared: Prepared, metric: str) -> Floats:
+    """The ranks one metric alone gives, by the part of the scheme that uses it."""
+    leaves = [node for node in walk(prepared.config.scheme) if not node.children]
+    leaf = next((node for node in leaves if metric in metric_names(node, prepared)), leaves[0])
+    ranks: Floats = rank_scores(evaluate(replace(leaf, metrics=(metric,)), prepared), prepared)[0]
+    return ranks
+
+
+def _significance_maps(scene: Scene, gallery: Gallery, table: ScoreTable, group: str) -> Iterator[str]:
+    config = scene.prepared.config
+    part = prepare(table, config)
+    for name, metric in part.metrics.items():
+        aggregates = _aggregates(part, name, part.algorithms)
+        sign = -1.0 if metric.spec.larger_is_better else 1.0
+        order = sorted(range(len(part.algorithms)), key=lambda at: (np.isnan(aggregates[at]), sign * aggregates[at]))
+        order = order[: len(scene.data.algorithms)]
+        values = cluster_values(name, part)[order]
+        tests = compare_pairs(
+            values, larger_is_better=metric.spec.larger_is_better, rules=config.significance, seed=config.stability.seed
+        )
+        drawn = shapes.p_map(tests.adjusted, [part.algorithms[at] for at in order], alpha=config.significance.alpha)
+        rules = config.significance
+        caption = f"{_title(scene, name)}: p that the row is not better than the column ({rules.test.value}, {rules.adjust.value})."
+        yield gallery.show("-".join(filter(None, ("p", group, name))), drawn, caption)
+
+
+def _subgroup_panels(scene: Scene, gallery: Gallery, table: ScoreTable, group: str) -> Iterator[str]:
+    for subgroup in analyse_subgroups(table, scene.prepared.config):
+        if len(subgroup.boards) < 2 or subgroup.attribute == scene.section.by:
+            continue
+        for name in scene.prepared.metrics:
+            drawn = comparisons.subgroup_panel(scene.data, subgroup, name)
+            key = f"panel-{group}-{subgroup.attribute}-{name}"
+            yield gallery.show(key, drawn, f"{_title(scene, name)} by {subgroup.attribute} in {group}.")
+
+
+def _title(scene: Scene, metric: str) -> str:
+    spec = next((spec for spec in scene.protocol.metrics if spec.id == metric), None)
+    if spec is None:
+        return metric
+    return f"{spec.metric.title} ({spec.metric.unit})" if spec.metric.unit else spec.metric.title
+
+
+def _case_values(metric: Metric) -> Floats:
+    """Algorithm × case: the mean over structures."""
+    return _means(metric.values, axis=1)
+
+
+def _means(values: Floats, *, axis: int) -> Floats:
+    """Means of what is there; NaN where nothing is."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=axis)
+    total = np.where(known, values, 0.0).sum(axis=axis)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def _ranks(values: Floats, *, larger_is_better: bool) -> Floats:
+    """Algorithm × structure: rank within each structure; whoever has nothing comes last."""
+    keys = np.where(np.isnan(values), np.inf, -values if larger_is_better else values)
+    ranks: Floats = rank(keys.T).T
+    return ranks
+
+
+def _aggregates(prepared: Prepared, metric: str, names: Sequence[str]) -> Floats:
+    """One metric taken as the scheme aggregates it, for these algorithms; NaN for those that are out."""
+    values = evaluate(aggregation_node(prepared, metric), prepared).values[0]
+    known = {name: values[at] for at, name in enumerate(prepared.algorithms)}
+    return np.array([known.get(name, np.nan) for name in names])
+
+
+def _mean_and_sd(values: Floats) -> page.Markup:
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return page.Number("–")
+    spread = f" <small>± {page.short_number(float(known.std(ddof=1)))}</small>" if known.size > 1 else ""
+    return page.Number(f"{page.number(float(known.mean()))}{spread}")
+
+
+def _is_home(algorithm: str, group: str) -> bool:
+    return group.casefold() in algorithm.casefold()
