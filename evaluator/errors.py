@@ -30,7 +30,7 @@ class ProtocolError(EvaluatorError):
 
 
 class Reason(StrEnum):
-    """Why an untrusted volume was refused. The list is closed: these words are all a participant ever sees."""
+    """Why an untrusted volume or table was refused. The list is closed: these words are all a participant ever sees."""
 
     MISSING = "missing"
     NOT_A_REGULAR_FILE = "not_a_regular_file"
@@ -54,6 +54,8 @@ class Reason(StrEnum):
     AFFINE_MISMATCH = "affine_mismatch"
     TOO_FRAGMENTED = "too_fragmented"
     TABLE_INVALID = "table_invalid"
+    TABLE_COLUMNS = "table_columns"
+    TABLE_ROWS = "table_rows"
     READER_LIMIT = "reader_limit"
 
 

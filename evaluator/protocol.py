@@ -23,6 +23,7 @@ from evaluator.protocol_modes import Defect, Mode, in_settings, with_defects
 from evaluator.protocol_source import Marks, check_schema, locate, read_source
 from evaluator.ranking.errors import ConfigError
 from evaluator.ranking.parse import parse_ranking
+from evaluator.table_files import TableForm, delimiter_of, table_text
 from evaluator.volumes.geometry import GridTolerance
 
 PROTOCOLS_FOLDER = Path(__file__).with_name("protocols")
@@ -48,13 +49,29 @@ class LabelSpec:
     z_crop: str
 
 
+class InputKind(StrEnum):
+    """What an algorithm finds."""
+
+    IMAGE = "image"
+    """A volume, written in the format its file name says."""
+    FILE = "file"
+    """A file of the case as the organizer gave it: a picture, a list of points."""
+    TABLE = "table"
+    """Made by the platform: one row per case the container sees, from attributes of the case."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
     """One file an algorithm finds in its input folder; `file` may hold `{case}`."""
 
     name: str
+    kind: InputKind
     file: str
     required: bool
+    key: str
+    """Of a table: the column with what the case is called inside the container."""
+    columns: tuple[str, ...]
+    """Of a table: attributes of cases, each a column. Nothing else of a case is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,9 +193,38 @@ class Protocol:
         """GPU memory that costs nothing: it is taken off each sample before the area under the curve is (FLARE)."""
         return max((float(spec.options["free_mb"]) for spec in self.metrics if "free_mb" in spec.options), default=0.0)
 
+    @property
+    def table_form(self) -> TableForm | None:
+        """What the scored table has to look like; None where volumes are scored."""
+        if self.output.kind is not OutputKind.TABLE:
+            return None
+        return TableForm(columns=tuple(label.name for label in self.labels), delimiter=delimiter_of(self.output.file))
+
+    @property
+    def has_shared_table(self) -> bool:
+        """Whether one table answers for all cases."""
+        return self.table_form is not None and "{case}" not in self.output.file
+
     def input_files(self, case_id: str) -> dict[str, str]:
-        """Name → path below the input folder."""
-        return {item.name: item.file.replace("{case}", case_id) for item in self.inputs}
+        """Name → path below the input folder, of what comes from the case's own files."""
+        files = (item for item in self.inputs if item.kind is not InputKind.TABLE)
+        return {item.name: item.file.replace("{case}", case_id) for item in files}
+
+    def input_tables(self, attributes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+        """Path below the input folder → text, of the tables made from the attributes of the cases a container sees.
+
+        `attributes`: what each case is called inside the container → its attributes.
+        """
+        texts = {}
+        for item in self.inputs:
+            if item.kind is InputKind.TABLE:
+                rows = [
+                    (name, *(str(known.get(column, "")) for column in item.columns))
+                    for name, known in attributes.items()
+                ]
+                text = table_text(columns=(item.key, *item.columns), rows=rows, delimiter=delimiter_of(item.file))
+                texts[item.file] = text
+        return texts
 
     def output_files(self, case_id: str) -> dict[str, str]:
         """Name → path below the output folder; one entry per structure where each has its own file."""
@@ -279,7 +325,10 @@ def _protocol(document: dict[str, Any]) -> Protocol:
         labels=tuple(LabelSpec(**{**label, "values": tuple(label["values"])}) for label in document["labels"]),
         ignored_values=tuple(document["ignored_values"]),
         unknown_values=document["unknown_values"],
-        inputs=tuple(InputSpec(**item) for item in document["inputs"]),
+        inputs=tuple(
+            InputSpec(**{**item, "kind": InputKind(item["kind"]), "columns": tuple(item["columns"])})
+            for item in document["inputs"]
+        ),
         outputs=tuple(
             OutputSpec(**{**item, "kind": OutputKind(item["kind"]), "columns": tuple(item["columns"])})
             for item in document["outputs"]

@@ -129,10 +129,21 @@ class _Normaliser:
 
     def _inputs(self) -> list[dict[str, Any]]:
         inputs = [
-            {"name": item["name"], "file": item["file"], "required": item.get("required", True)}
+            {
+                "name": item["name"],
+                "kind": item.get("kind", "image"),
+                "file": item["file"],
+                "required": item.get("required", True),
+                "key": item.get("key", "case"),
+                "columns": list(item.get("columns", [])),
+            }
             for item in self.document.get("inputs", [])
         ]
         self._check_unique("inputs", inputs)
+        for index, item in enumerate(inputs):
+            if item["kind"] == "table" and "{case}" in item["file"]:
+                expected = "one table for all cases a container sees, so no `{case}`"
+                raise self.error(("inputs", index, "file"), found=repr(item["file"]), expected=expected)
         return inputs
 
     def _outputs(self, labels: list[dict[str, Any]]) -> list[dict[str, Any]]:

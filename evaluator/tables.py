@@ -1,84 +1,69 @@
 """Tables as predictions: classes, measurements, answers. One row per case, found by name, never by position.
 
-A table is a CSV file in UTF-8 with a header, a column `case` and one column per label of the protocol. The reference table may
-have more columns: the texts of the options A, B, C … of multiple-choice questions. Rows of the prediction that are no case are
-left out; a case without a row, or with a cell that cannot be read, gets the worst value and a reason, and the others stand.
+The columns are the labels of the protocol. The reference table may have more: the texts of the options A, B, C … of
+multiple-choice questions. Rows of the prediction that are no case are left out; a case without a row, or with a cell that cannot
+be read, gets the worst value and a reason, and the others stand. How tables are read is `table_files.py`.
 """
 
-import csv
-import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.choices import parse_choice
 from evaluator.conventions import Situation, resolve
-from evaluator.errors import InvalidReference, InvalidVolume, Reason
+from evaluator.errors import InvalidReference, InvalidVolume
 from evaluator.metrics import OverCases, Scope
 from evaluator.protocol import LabelSpec, MetricSpec, Protocol
 from evaluator.results import CaseResult, ScoreRow
-from evaluator.volumes.header import refuse
-from evaluator.volumes.strict import ReaderLimits, open_untrusted
+from evaluator.table_files import Row, read_table
 
-KEY = "case"
-MAX_TABLE_BYTES = 64 << 20
 ROW_MISSING = "row_missing"
 CELL_INVALID = "cell_invalid"
+OUTPUT_MISSING = "output_missing"
 CLASS_ABSENT = "class_absent"
 """The reason of a score over all rows where the row does not show the class: it has a say in the others' scores only."""
 _OPTION_LETTERS = "ABCDEFGHIJ"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table by column."""
-
-    cells: Mapping[str, str]
-
-    def options(self) -> dict[str, str]:
-        """The columns that hold options of a question."""
-        return {letter: self.cells[letter] for letter in _OPTION_LETTERS if self.cells.get(letter)}
-
-
-def read_table(path: Path) -> dict[str, Row]:
-    """The rows of an untrusted table by case; InvalidVolume with `table_invalid` when it is not a table."""
-    with open_untrusted(path, limits=ReaderLimits(file_bytes=MAX_TABLE_BYTES)) as source:
-        content = source.read()
-    try:
-        lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as problem:
-        raise refuse(Reason.TABLE_INVALID, found=problem, expected="comma-separated text in UTF-8") from None
-    header = lines[0] if lines else []
-    if KEY not in header or len(set(header)) != len(header):
-        raise refuse(Reason.TABLE_INVALID, found=f"columns {header}", expected=f"different columns, `{KEY}` among them")
-    rows: dict[str, Row] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        cells = dict(zip(header, line, strict=False))
-        if len(line) != len(header) or cells[KEY] in rows:
-            raise refuse(
-                Reason.TABLE_INVALID, found=f"line {number}", expected="as many cells as columns, each case once"
-            )
-        rows[cells[KEY]] = Row(cells)
-    return rows
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*", re.ASCII)
 
 
 def score_table(
     *, protocol: Protocol, reference: Path, prediction: Path | None, failure: str | None = None
 ) -> list[CaseResult]:
     """The scores of every row of the reference table."""
-    try:
-        references = read_table(reference)
-    except InvalidVolume as problem:
-        raise InvalidReference(f"the reference table cannot be used: {problem}") from problem
-    failure = failure or (None if prediction else "output_missing")
+    references = reference_rows(reference)
+    failure = failure or (None if prediction else OUTPUT_MISSING)
     predictions: Mapping[str, Row] = {}
     if failure is None and prediction:
         try:
             predictions = read_table(prediction)
         except InvalidVolume as problem:
             failure = f"output_invalid:{problem.reason}"
-    columns = _columns(protocol, references, predictions, failure=failure)
+    failures = dict.fromkeys(references, failure) if failure else {}
+    return score_rows(protocol=protocol, references=references, predictions=predictions, failures=failures)
+
+
+def reference_rows(path: Path) -> dict[str, Row]:
+    """The rows of a reference table. One that cannot be read is the organizer's fault."""
+    try:
+        return read_table(path)
+    except InvalidVolume as problem:
+        raise InvalidReference(f"the reference table cannot be used: {problem}") from problem
+
+
+def score_rows(
+    *,
+    protocol: Protocol,
+    references: Mapping[str, Row],
+    predictions: Mapping[str, Row],
+    failures: Mapping[str, str],
+) -> list[CaseResult]:
+    """The scores of every reference row, all cases together: some scores need the whole column.
+
+    `failures` says of a case why nothing of its prediction can be used.
+    """
+    columns = _columns(protocol, references, predictions, failures=failures)
     return [
         CaseResult(
             case_id=case_id,
@@ -87,7 +72,7 @@ def score_table(
                 for label in protocol.labels
                 for spec in _metrics_of(protocol, label)
             ),
-            failure=failure or ("" if case_id in predictions else ROW_MISSING),
+            failure=failures.get(case_id, "" if case_id in predictions else ROW_MISSING),
         )
         for position, case_id in enumerate(references)
     ]
@@ -102,12 +87,15 @@ def _metrics_of(protocol: Protocol, label: LabelSpec) -> list[MetricSpec]:
 
 
 def _columns(
-    protocol: Protocol, references: Mapping[str, Row], predictions: Mapping[str, Row], *, failure: str | None
+    protocol: Protocol, references: Mapping[str, Row], predictions: Mapping[str, Row], *, failures: Mapping[str, str]
 ) -> dict[tuple[str, str], list[ScoreRow]]:
     """Label and metric → one row per case, in the order of the reference table."""
     columns = {}
     for label in protocol.labels:
-        cells = [_cell_of(label, case_id, row, predictions, failure) for case_id, row in references.items()]
+        cells = [
+            _cell_of(label, row, predictions.get(case_id, Row({})), failure=failures.get(case_id, ""))
+            for case_id, row in references.items()
+        ]
         for spec in _metrics_of(protocol, label):
             columns[label.name, spec.id] = (
                 _scored_together(spec, label, cells, over_cases=spec.metric.over_cases)
@@ -137,10 +125,7 @@ class _Cell:
         return self.prediction_row.cells.get(self.label, "")
 
 
-def _cell_of(
-    label: LabelSpec, case_id: str, reference: Row, predictions: Mapping[str, Row], failure: str | None
-) -> _Cell:
-    prediction = predictions.get(case_id, Row({}))
+def _cell_of(label: LabelSpec, reference: Row, prediction: Row, *, failure: str) -> _Cell:
     reason = failure or ("" if label.name in prediction.cells else ROW_MISSING)
     return _Cell(label=label.name, reference_row=reference, prediction_row=prediction, reason=reason)
 
@@ -189,12 +174,17 @@ def _compare(protocol: Protocol, spec: MetricSpec, cell: _Cell) -> float | None:
     if spec.metric.name == "accuracy":
         return float(theirs.strip() == ours)
     if spec.metric.name == "choice_accuracy":
-        options = cell.reference_row.options() or dict.fromkeys(_OPTION_LETTERS[:4], "")
+        options = _options(cell.reference_row) or dict.fromkeys(_OPTION_LETTERS[:4], "")
         return float(parse_choice(theirs, options=options) == ours)
     truth, measured = _number(ours), _number(theirs)
     if not truth:
         raise InvalidReference(f"the reference table holds {ours!r}; expected a number other than 0")
     return None if measured is None else 100.0 * abs(measured - truth) / abs(truth)
+
+
+def _options(row: Row) -> dict[str, str]:
+    """The columns that hold options of a question."""
+    return {letter: row.cells[letter] for letter in _OPTION_LETTERS if row.cells.get(letter)}
 
 
 def _largest(protocol: Protocol, row: Row) -> str | None:
@@ -205,8 +195,6 @@ def _largest(protocol: Protocol, row: Row) -> str | None:
 
 
 def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
+    """A plain decimal number, and nothing else a programming language would take for one."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.inf
     return value if math.isfinite(value) else None

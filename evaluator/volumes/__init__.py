@@ -2,12 +2,15 @@
 
 from evaluator.volumes.canonical import CanonicalFile
 from evaluator.volumes.canonicalise import ChildLimits, canonicalise
+from evaluator.volumes.exports import CANONICAL_SUFFIX, write_as_named
 from evaluator.volumes.geometry import Grid, GridMismatch, GridTolerance, grids_match
 from evaluator.volumes.strict import LabelMap, ReaderLimits, read_grid, read_label_map
-from evaluator.volumes.trusted import Volume, read_image, write_canonical
+from evaluator.volumes.trusted import Channels, Volume, read_channels_of, read_image, write_canonical
 
 __all__ = [
+    "CANONICAL_SUFFIX",
     "CanonicalFile",
+    "Channels",
     "ChildLimits",
     "Grid",
     "GridMismatch",
@@ -17,8 +20,10 @@ __all__ = [
     "Volume",
     "canonicalise",
     "grids_match",
+    "read_channels_of",
     "read_grid",
     "read_image",
     "read_label_map",
+    "write_as_named",
     "write_canonical",
 ]

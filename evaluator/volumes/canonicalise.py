@@ -51,25 +51,34 @@ def canonicalise(
         "tolerance": asdict(tolerance or GridTolerance()),
         **asdict(limits),
     }
+    convert_in_child("evaluator.volumes.child", request=request, source=source, destination=destination, limits=limits)
+    return describe(destination)
+
+
+def convert_in_child(
+    module: str, *, request: dict[str, Any], source: Path, destination: Path, limits: ChildLimits
+) -> None:
+    """Let a limited process running `module` read the untrusted `source` and write `destination`, whole or not at all."""
     with open_untrusted(source, limits=ReaderLimits(file_bytes=limits.file_bytes)) as opened:
         if os.fstat(opened.fileno()).st_nlink != 1:
             raise refuse(Reason.NOT_A_REGULAR_FILE, found="a hard link", expected="a regular file with one name")
         is_written = False
         try:
             with destination.open("wb") as target:
-                _ask_child(request, source=opened, target=target, wall_seconds=limits.wall_seconds)
+                _ask_child(module, request, source=opened, target=target, wall_seconds=limits.wall_seconds)
             is_written = True
         finally:
             if not is_written:
                 destination.unlink(missing_ok=True)
-    return describe(destination)
 
 
-def _ask_child(request: dict[str, Any], *, source: BinaryIO, target: BinaryIO, wall_seconds: float) -> None:
+def _ask_child(
+    module: str, request: dict[str, Any], *, source: BinaryIO, target: BinaryIO, wall_seconds: float
+) -> None:
     """Let a child convert `source` into `target`; InvalidVolume when it refuses or does not survive."""
     descriptors = (source.fileno(), target.fileno())
     request |= {"source": descriptors[0], "target": descriptors[1]}
-    command = [sys.executable, "-I", "-m", "evaluator.volumes.child"]
+    command = [sys.executable, "-I", "-m", module]
     try:
         ended = subprocess.run(
             command,
@@ -83,10 +92,10 @@ def _ask_child(request: dict[str, Any], *, source: BinaryIO, target: BinaryIO, w
         )
     except subprocess.TimeoutExpired:
         raise refuse(
-            Reason.READER_LIMIT, found=f"a volume that takes over {wall_seconds:g} s to read", expected="a smaller one"
+            Reason.READER_LIMIT, found=f"a file that takes over {wall_seconds:g} s to read", expected="a smaller one"
         ) from None
     if ended.returncode < 0:
-        raise refuse(Reason.READER_LIMIT, found="a volume its reader did not survive", expected="a smaller one")
+        raise refuse(Reason.READER_LIMIT, found="a file its reader did not survive", expected="a smaller one")
     if ended.returncode > 0 or len(ended.stdout) > MAX_ANSWER_BYTES:
         raise EvaluatorError(f"the volume reader failed: {ended.stderr.decode(errors='replace')[-2000:]}")
     answer = json.loads(ended.stdout)

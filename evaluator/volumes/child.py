@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from evaluator.errors import InvalidVolume, Reason
@@ -64,6 +65,11 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    """One volume."""
+    serve(convert)
+
+
+def serve(convert: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """One request, one answer, the end."""
     request = json.load(sys.stdin)
     confine(request, keep={request["source"], request["target"]})
@@ -75,7 +81,7 @@ def main() -> None:
         answer = {
             "reason": Reason.READER_LIMIT,
             "found": "more memory needed than allowed",
-            "expected": "a smaller volume",
+            "expected": "a smaller file",
         }
     except OSError as problem:
         if problem.errno != errno.EFBIG:
@@ -83,7 +89,7 @@ def main() -> None:
         answer = {
             "reason": Reason.READER_LIMIT,
             "found": "more bytes to write than allowed",
-            "expected": "a smaller volume",
+            "expected": "a smaller file",
         }
     sys.stdout.write(json.dumps(answer))
 

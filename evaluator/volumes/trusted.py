@@ -3,6 +3,7 @@
 Never call this on anything a container wrote: SimpleITK follows what a header says to other files. `strict.py` is for those.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluator.errors import EvaluatorError, UnavailableBackend
-from evaluator.volumes.canonical import CanonicalFile, write_canonical_array
+from evaluator.volumes.canonical import CanonicalFile, describe, write_canonical_channels
 from evaluator.volumes.geometry import Grid
 
 
@@ -23,24 +24,46 @@ class Volume:
     grid: Grid
 
 
+@dataclass(frozen=True, kw_only=True)
+class Channels:
+    """One or more volumes on one grid, as a 4-D file holds them: arrays of shape (x, y, z)."""
+
+    arrays: Sequence[npt.NDArray[Any]]
+    grid: Grid
+
+
 def read_image(path: Path) -> Volume:
     """The image in `path`: a file SimpleITK reads, or a folder with one DICOM series."""
+    found = read_channels_of(path)
+    if len(found.arrays) != 1:
+        raise EvaluatorError(f"{path.name} has more than one channel; expected one 2-D or 3-D image per file")
+    return Volume(array=found.arrays[0], grid=found.grid)
+
+
+def read_channels_of(path: Path) -> Channels:
+    """The image in `path`, or each volume of a 4-D one; views of one array, nothing is copied."""
     sitk = _simpleitk()
     try:
         image = _read_series(sitk, path) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as problem:
         raise EvaluatorError(f"{path.name} cannot be read as an image: {str(problem).splitlines()[-1]}") from problem
-    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        image = image[:, :, :, 0]
-    if image.GetDimension() > 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise EvaluatorError(f"{path.name} has more than one channel; expected one 2-D or 3-D image per file")
-    array = np.transpose(sitk.GetArrayFromImage(image))
-    return Volume(array=array, grid=_grid(image))
+    if image.GetDimension() > 4 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise EvaluatorError(
+            f"{path.name} has vectors for voxels; expected one number per voxel, channels as a 4th axis"
+        )
+    array = np.transpose(sitk.GetArrayViewFromImage(image))
+    if image.GetDimension() < 4:
+        return Channels(arrays=[np.array(array)], grid=_grid(image))
+    whole = np.array(array)
+    return Channels(arrays=[whole[..., index] for index in range(whole.shape[3])], grid=_grid(image[:, :, :, 0]))
 
 
-def write_canonical(volume: Volume, path: Path) -> CanonicalFile:
-    """Write a trusted volume our way."""
-    return write_canonical_array(volume.array, grid=volume.grid, path=path)
+def write_canonical(volume: Volume | Channels, path: Path) -> CanonicalFile:
+    """Write a trusted volume, or the channels of one, our way."""
+    arrays = [volume.array] if isinstance(volume, Volume) else volume.arrays
+    with path.open("wb") as target:
+        write_canonical_channels(arrays, grid=volume.grid, count=len(arrays), target=target)
+    return describe(path)
 
 
 def _simpleitk() -> Any:

@@ -1,5 +1,7 @@
 """Tables, classes, multiple choice, and scores followed over interactions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -8,9 +10,10 @@ from sklearn import metrics as oracle
 from evaluator import cli
 from evaluator.choices import parse_choice
 from evaluator.classification import mean_over_rows, precisions_of_rows, wins_of_rows
-from evaluator.errors import EvaluatorError, InvalidReference, ProtocolError
+from evaluator.errors import EvaluatorError, InvalidReference, InvalidVolume, ProtocolError, Reason
 from evaluator.protocol import load_protocol
 from evaluator.scoring import area_over_rounds, score_case, summarise
+from evaluator.table_files import CHILD_LIMITS, TableForm, canonicalise_table
 from evaluator.tables import score_table
 from tests.evaluator.volume_files import box, save_nifti
 
@@ -131,20 +134,22 @@ def test_measurements_are_off_by_so_many_percent(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "prediction",
+    ("prediction", "reason"),
     [
-        b"\xff\xfe",
-        "grade\n1\n",
-        "case,case\na,1\n",
-        "case,grade\na,1\na,2\n",
-        "case,grade\na\n",
-        'case,grade\n"a,1\n',
-        "",
+        (b"\xff\xfe", "table_invalid"),
+        ('case,grade\n"a,1\n', "table_invalid"),
+        ("grade\n1\n", "table_columns"),
+        ("case,case\na,1\n", "table_columns"),
+        ("", "table_columns"),
+        ("case," + ",".join(map(str, range(600))) + "\n", "table_columns"),
+        ("case,grade\na,1\na,2\n", "table_rows"),
+        ("case,grade\na\n", "table_rows"),
+        ("case,grade\na," + "1" * 30_000 + "\n", "table_rows"),
     ],
 )
-def test_what_is_not_a_table_fails_every_row_with_a_reason(tmp_path, prediction):
+def test_what_is_not_a_table_fails_every_row_with_a_reason(tmp_path, prediction, reason):
     results = scored(tmp_path, table_protocol(["grade"], {"name": "accuracy"}), "case,grade\na,1\n", prediction)
-    assert values(results, "accuracy")["a", "grade"] == (0.0, "output_invalid:table_invalid")
+    assert values(results, "accuracy")["a", "grade"] == (0.0, f"output_invalid:{reason}")
 
 
 def test_a_failed_run_fails_every_row_and_a_bad_reference_is_ours(tmp_path):
@@ -256,3 +261,66 @@ def test_an_area_needs_the_metric_it_follows():
 def test_a_table_is_not_scored_case_by_case(tmp_path):
     with pytest.raises(EvaluatorError, match="score_table"):
         score_case(protocol=table_protocol(["grade"], {"name": "accuracy"}), case_id="a", references={}, predictions={})
+
+
+# Untrusted tables
+
+
+FORM = TableForm(columns=("grade",))
+
+
+def canonical(tmp_path, content, *, form=FORM, names=None):
+    source, target = tmp_path / "untrusted", tmp_path / "ours.csv"
+    source.write_bytes(content)
+    made = canonicalise_table(source=source, destination=target, form=form, names=names or {"x1": "a", "x2": "b"})
+    return made.path.read_text()
+
+
+def test_an_untrusted_table_keeps_only_what_was_asked_for_under_our_names(tmp_path):
+    content = b"\xef\xbb\xbfnotes,case,grade\nsecret,x2,2\nmore,x9,9\n=cmd(),x1, 1 \n"
+    assert canonical(tmp_path, content) == "case,grade\na, 1 \nb,2\n"
+
+
+def test_a_table_separated_by_tabs_may_hold_commas(tmp_path):
+    form = TableForm(columns=("grade",), delimiter="\t")
+    assert canonical(tmp_path, b"case\tgrade\nx1\tB, I think\n", form=form) == 'case,grade\na,"B, I think"\n'
+
+
+def test_a_case_without_a_row_and_a_column_that_is_not_there_stay_empty(tmp_path):
+    assert canonical(tmp_path, b"case,other\nx1,5\n") == "case,grade\na,\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"case,grade\nx1,1\nx1,2\n", Reason.TABLE_ROWS),
+        (b"\x00\xff", Reason.TABLE_INVALID),
+        (b"PK\x03\x04" + bytes(100), Reason.TABLE_COLUMNS),
+        (b"," * 40_000_000, Reason.READER_LIMIT),
+        (b"case,grade\n" + b"x,1\n" * 2, Reason.TABLE_ROWS),
+    ],
+)
+def test_an_untrusted_table_is_refused_by_a_process_of_its_own_with_a_reason(tmp_path, content, reason):
+    limits = replace(CHILD_LIMITS, memory_bytes=400 << 20)
+    (tmp_path / "untrusted").write_bytes(content)
+    with pytest.raises(InvalidVolume) as refusal:
+        canonicalise_table(
+            source=tmp_path / "untrusted", destination=tmp_path / "ours.csv", form=FORM, names={}, limits=limits
+        )
+    assert refusal.value.reason == reason
+    assert not (tmp_path / "ours.csv").exists()
+
+
+def test_a_table_that_is_a_link_is_never_opened(tmp_path):
+    (tmp_path / "hidden.csv").write_text("case,grade\nx1,1\n")
+    (tmp_path / "untrusted").symlink_to(tmp_path / "hidden.csv")
+    with pytest.raises(InvalidVolume) as refusal:
+        canonicalise_table(source=tmp_path / "untrusted", destination=tmp_path / "o.csv", form=FORM, names={})
+    assert refusal.value.reason == Reason.NOT_A_REGULAR_FILE
+
+
+@pytest.mark.parametrize("text", ["1_000", "0x10", "infinity", "nan", "1e999", "１", "", "1 2", "1,5"])
+def test_a_cell_that_is_no_plain_number_is_worth_nothing(tmp_path, text):
+    protocol = table_protocol(["LCC"], {"name": "mape"}, failed={"mape": 100})
+    (result,) = scored(tmp_path, protocol, "case,LCC\na,40\n", f'case,LCC\na,"{text}"\n')
+    assert values([result], "mape")["a", "LCC"] == (100.0, "cell_invalid")

@@ -1,8 +1,8 @@
 """Made-up data in a protocol's own form, for a starter kit: blocks of known structures in noise, or a few questions with answers."""
 
+import base64
 import csv
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.protocol import InputSpec, LabelSpec, OutputKind, Protocol
+from evaluator.protocol import LabelSpec, OutputKind, Protocol
 from evaluator.volumes.canonical import write_canonical_channels
 from evaluator.volumes.geometry import Grid
 
@@ -20,6 +20,8 @@ BLOCK = 5
 DEPTH = 8
 SPACING_MM = (1.5, 1.5, 2.0)
 OPTIONS = {"A": "the first", "B": "the second", "C": "the third", "D": "the fourth"}
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==")
+"""The smallest picture there is."""
 _MET = {"uint8": "MET_UCHAR", "int16": "MET_SHORT", "uint16": "MET_USHORT"}
 
 Array = npt.NDArray[Any]
@@ -36,13 +38,14 @@ def write_example(protocol: Protocol, *, folder: Path) -> None:
 def _write_volumes(protocol: Protocol, *, folder: Path) -> None:
     classes = reference_classes(protocol)
     random = np.random.default_rng(1)
-    for spec in protocol.inputs:
-        path = folder / "inputs" / spec.file.replace("{case}", EXAMPLE_CASE)
+    for name in protocol.input_files(EXAMPLE_CASE).values():
+        path = folder / "inputs" / name
         if path.name.endswith((".nii.gz", ".mha")):
             image = 100 + 10 * classes + random.normal(0, 3, classes.shape)
             write_volume([image.astype(np.int16)], path=path)
         else:
             write_rows(path, ["case"], [[EXAMPLE_CASE]])
+    _write_input_tables(protocol, cases=[EXAMPLE_CASE], folder=folder / "inputs")
     files = protocol.output_files(EXAMPLE_CASE)
     masks = {label.name: _mask(protocol, label, classes) for label in protocol.labels}
     if protocol.output.kind is OutputKind.MASK_PER_STRUCTURE:
@@ -106,8 +109,10 @@ def _metaimage_header(shape: Sequence[int], *, count: int, stored: np.dtype[Any]
 
 def _write_tables(protocol: Protocol, *, folder: Path) -> None:
     cases = [f"{EXAMPLE_CASE}{number}" for number in range(1, ROWS + 1)]
-    for spec in protocol.inputs:
-        _write_table_input(spec, cases=cases, folder=folder / "inputs")
+    for case in cases:
+        for name in protocol.input_files(case).values():
+            _write_input(folder / "inputs" / name)
+    _write_input_tables(protocol, cases=cases, folder=folder / "inputs")
     names = [label.name for label in protocol.labels]
     metrics = {spec.metric.name for spec in protocol.metrics}
     is_choice = "choice_accuracy" in metrics
@@ -119,21 +124,21 @@ def _write_tables(protocol: Protocol, *, folder: Path) -> None:
     write_rows(folder / "references" / "reference.csv", header, rows)
 
 
-def _write_table_input(spec: InputSpec, *, cases: Sequence[str], folder: Path) -> None:
-    if "{case}" in spec.file:
-        for case in cases:
-            block = np.full((6, 6, 6), 100, np.int16)
-            write_volume([block], path=folder / spec.file.replace("{case}", case))
-        return
-    path = folder / spec.file
-    if path.suffix == ".zip":
+def _write_input(path: Path) -> None:
+    """A small volume or picture, by the ending of its name."""
+    if path.name.endswith((".nii.gz", ".mha")):
+        write_volume([np.full((6, 6, 6), 100, np.int16)], path=path)
+    else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(path, "w") as archive:
-            for case in cases:
-                archive.writestr(zipfile.ZipInfo(f"{case}.pgm"), b"P5 4 4 255\n" + bytes(16))
-        return
-    question = {"question": "⟨Which one is it?⟩", **OPTIONS}
-    write_rows(path, ["case", *question], [[case, *question.values()] for case in cases])
+        path.write_bytes(PIXEL)
+
+
+def _write_input_tables(protocol: Protocol, *, cases: Sequence[str], folder: Path) -> None:
+    """What the platform would tell of these cases."""
+    attributes = {"question": "⟨Which one is it?⟩", **OPTIONS}
+    for name, text in protocol.input_tables(dict.fromkeys(cases, attributes)).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]] | Sequence[Mapping[str, str]]) -> None:

@@ -142,7 +142,7 @@ def contract(protocol: Protocol) -> dict[str, Any]:
         "structures": [label.name for label in protocol.labels],
         "values": sorted({value for label in protocol.labels for value in label.values}),
         "columns": columns if protocol.output.kind is OutputKind.TABLE else {},
-        "separator": ",",
+        "separator": protocol.table_form.delimiter if protocol.table_form else ",",
         "example_case": EXAMPLE_CASE,
         "command": None if resources.command is None else list(resources.command),
         "runs_as_root": resources.profile == "legacy",
@@ -166,7 +166,9 @@ def manifest_header(protocol: Protocol) -> list[str]:
     references = ["reference"]
     if protocol.output.kind is OutputKind.MASK_PER_STRUCTURE:
         references = [f"reference:{label.name}" for label in protocol.labels]
-    return ["case_id", *protocol.breakdowns, *(f"input:{item.name}" for item in protocol.inputs), *references]
+    told = [column for item in protocol.inputs for column in item.columns]
+    files = [f"input:{name}" for name in protocol.input_files("")]
+    return ["case_id", *dict.fromkeys([*protocol.breakdowns, *told]), *files, *references]
 
 
 def container_tree(protocol: Protocol) -> str:

@@ -11,14 +11,17 @@ from typing import Any
 
 from assay.evaluations.models import CaseScores
 from assay.runs.models import CaseRun
-from assay.runs.specs import output_key
+from assay.runs.specs import grid_of, opaque_name, output_key
 from assay.testsets import storage
 from assay.testsets.models import Case
 from containers.verdicts import Verdict
 from evaluator.errors import InvalidVolume
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult, ScoreRow
-from evaluator.volumes import Grid, canonicalise
+from evaluator.table_files import Row, TableForm, canonicalise_table, read_table
+from evaluator.tables import reference_rows
+from evaluator.telemetry import measured_of
+from evaluator.volumes import canonicalise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ def prepare_case(*, case: Case, case_run: CaseRun | None, protocol: Protocol, sc
             canonicalise(
                 source=storage.local_path(output["key"]),
                 destination=canonical,
-                grid=Grid.from_json(case.grid),
+                grid=grid_of(case),
                 allowed_values=protocol.allowed_values,
                 channels=protocol.channels,
                 tolerance=protocol.geometry,
@@ -53,6 +56,73 @@ def prepare_case(*, case: Case, case_run: CaseRun | None, protocol: Protocol, sc
             return PreparedCase(references=references, predictions=None, failure=failure)
         predictions[output["name"]] = canonical
     return PreparedCase(references=references, predictions=predictions, failure=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedRows:
+    """All cases of a protocol that scores tables: their reference rows, the rows predicted, and why a case has none."""
+
+    references: Mapping[str, Row]
+    predictions: Mapping[str, Row]
+    failures: Mapping[str, str]
+
+
+def prepare_rows(
+    *, cases: Sequence[Case], case_runs: Mapping[int | None, CaseRun], protocol: Protocol, scratch: Path
+) -> PreparedRows:
+    """Find every case's reference row, and its row in a canonical copy of the table that answers for it."""
+    references: dict[str, Row] = {}
+    predictions: dict[str, Row] = {}
+    failures: dict[str, str] = {}
+    tables: dict[str, Mapping[str, Row] | str] = {}
+    for case in cases:
+        (reference,) = (storage.local_path(file["key"]) for file in case.references)
+        references |= reference_rows(reference)
+        case_run = case_runs.get(case.pk) or case_runs.get(None)
+        failure = failure_of(case_run, case=case)
+        if failure is None and case_run is not None:
+            key = table_key(case_run, case=case, name=protocol.output.name)
+            if key and key not in tables:
+                tables[key] = read_stored_table(key, case_run=case_run, cases=cases, protocol=protocol, scratch=scratch)
+            rows = tables.get(key, {})
+            if isinstance(rows, str):
+                failure = rows
+            elif case.case_id in rows:
+                predictions[case.case_id] = rows[case.case_id]
+        if failure is not None:
+            failures[case.case_id] = failure
+    return PreparedRows(references=references, predictions=predictions, failures=failures)
+
+
+def table_key(case_run: CaseRun, *, case: Case, name: str) -> str:
+    """Where the table lies that answers for the case; empty when there is none."""
+    names = (name, output_key(case_run, case, name=name))
+    return next((output["key"] for output in case_run.outputs if output["name"] in names), "")
+
+
+def read_stored_table(
+    key: str, *, case_run: CaseRun, cases: Sequence[Case], protocol: Protocol, scratch: Path
+) -> Mapping[str, Row] | str:
+    """The rows of a stored table by case, read strictly; or why it cannot be used."""
+    form = TableForm(columns=tuple(label.name for label in protocol.labels))
+    try:
+        made = canonicalise_table(
+            source=storage.local_path(key),
+            destination=scratch / "table.csv",
+            form=form,
+            names=names_in_table(case_run, cases=cases),
+        )
+    except InvalidVolume as problem:
+        return with_reason(Verdict.OUTPUT_INVALID, problem.reason)
+    return read_table(made.path)
+
+
+def names_in_table(case_run: CaseRun, *, cases: Sequence[Case]) -> dict[str, str]:
+    """What cases are called in a stored table → their own names. Who hands in a table knows them; a container does not."""
+    if case_run.run.submission.image_id is None:
+        return {case.case_id: case.case_id for case in cases}
+    answered = cases if case_run.case is None else [case_run.case]
+    return {opaque_name(case_run, case): case.case_id for case in answered}
 
 
 def failure_of(case_run: CaseRun | None, *, case: Case) -> str | None:
@@ -71,24 +141,8 @@ def with_reason(verdict: str, reason: str = "") -> str:
 
 
 def telemetry_of(case_run: CaseRun | None) -> dict[str, float]:
-    """What the run of a case consumed, by the names metrics have; only what was measured without a gap."""
-    usage = case_run.usage if case_run is not None else {}
-    if not usage.get("is_valid", True):
-        usage = {"wall_seconds": usage.get("wall_seconds")}
-    area = usage.get("gpu_memory_area_over_tolerance_byte_seconds")
-    measured = {
-        "wall_seconds": usage.get("wall_seconds"),
-        "cpu_seconds": usage.get("cpu_seconds"),
-        "cpu_percent_seconds": usage.get("cpu_area_percent_seconds"),
-        "peak_memory_mb": _megabytes(usage.get("peak_memory_bytes")),
-        "gpu_memory_mb": _megabytes(usage.get("gpu_peak_memory_bytes")),
-        "gpu_memory_mb_seconds": _megabytes(area) if usage.get("gpu_is_valid", True) else None,
-    }
-    return {name: float(value) for name, value in measured.items() if value is not None}
-
-
-def _megabytes(count: float | None) -> float | None:
-    return None if count is None else count / 2**20
+    """What the run of a case consumed, by the names metrics have."""
+    return measured_of(case_run.usage) if case_run is not None else {}
 
 
 def outputs_of(case_run: CaseRun, *, case: Case) -> Sequence[Mapping[str, Any]]:

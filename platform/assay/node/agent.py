@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from assay.node.folder import made_place, write_input_table
 from assay.node.http import LeaseGone, NodeApi, NodeApiProblem
 from assay.node.lease import LeaseGuard
 from assay.node.orders import OrderInvalid, WorkOrder
@@ -31,6 +32,7 @@ from containers.image_cache import ImageCache
 from containers.runner import remove_strays, run
 from containers.spec import RunResult
 from containers.verdicts import Reason, Verdict
+from evaluator.volumes import write_as_named
 
 log = logging.getLogger(__name__)
 
@@ -325,10 +327,15 @@ def image_cache(folder: Path, *, limit_bytes: int = IMAGE_BYTES, reserve_bytes: 
 
 
 def fetch_inputs(order: WorkOrder, *, api: NodeApi, folder: Path) -> None:
-    """Put the case's input images where the container will see them, and nothing else."""
+    """Put the case's input files where the container will see them, and nothing else."""
     folder.mkdir(mode=0o755)
     for file in order.inputs:
-        destination = folder / file.path
-        destination.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        api.fetch(file, destination=destination)
+        destination = made_place(folder, file.path)
+        fetched = folder.with_name("fetched.nii.gz") if file.is_volume else destination
+        api.fetch(file, destination=fetched)
+        if file.is_volume:
+            write_as_named(source=fetched, destination=destination)
+            fetched.unlink()
         destination.chmod(0o444)
+    for path, text in order.tables.items():
+        write_input_table(text, destination=made_place(folder, path))

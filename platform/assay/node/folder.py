@@ -7,14 +7,25 @@ A01,A,images/A01.nii.gz,labels/A01.nii.gz
 """
 
 import csv
+import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.volumes import Grid, read_grid, read_image, write_canonical
+from evaluator.protocol import InputKind
+from evaluator.volumes import (
+    CANONICAL_SUFFIX,
+    Grid,
+    read_channels_of,
+    read_grid,
+    write_as_named,
+    write_canonical,
+)
 
 MANIFEST = "manifest.csv"
+NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_.-]")
 INPUT, REFERENCE = "input:", "reference"
 
 
@@ -73,18 +84,45 @@ def _inside(*, folder: Path, name: str, line: int) -> Path:
     return path
 
 
-def place_image(source: Path, *, destination: Path) -> None:
-    """Put an input image where the container will see it, as .nii.gz whatever it was before."""
-    destination.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    if source.name.endswith(".nii.gz") and source.is_file():
-        shutil.copyfile(source, destination)
+def case_name(case: FolderCase) -> str:
+    """What the case is called inside the container: on one's own machine, by its own name."""
+    return NOT_IN_A_NAME.sub("-", case.case_id)
+
+
+def made_place(folder: Path, path: str) -> Path:
+    """Where a file of the input goes, its folders made so that the container's user may look into them."""
+    destination = folder / path
+    for parent in reversed(destination.relative_to(folder).parents):
+        (folder / parent).mkdir(mode=0o755, exist_ok=True)
+    return destination
+
+
+def write_input_table(text: str, *, destination: Path) -> None:
+    """A table made for the container."""
+    destination.write_text(text, encoding="utf-8")
+    destination.chmod(0o444)
+
+
+def place_input(source: Path, *, destination: Path, kind: InputKind) -> None:
+    """Put an input where the container will see it: an image in the format of its name there, other files as they are."""
+    if kind is InputKind.IMAGE:
+        with tempfile.TemporaryDirectory() as scratch:
+            canonical = Path(scratch) / "image.nii.gz"
+            if source.name.endswith(CANONICAL_SUFFIX) and source.is_file():
+                canonical = source
+            else:
+                write_canonical(read_channels_of(source), canonical)
+            write_as_named(source=canonical, destination=destination)
     else:
-        write_canonical(read_image(source), destination)
+        shutil.copyfile(source, destination)
     destination.chmod(0o444)
 
 
 def grid_of(case: FolderCase) -> Grid | None:
-    """The grid the case's prediction must lie on: its reference's, else its first image's; None where neither tells."""
+    """The grid the case's prediction must lie on: its reference's, else its first image's; None where neither is a volume."""
     for path in [*case.references.values(), *case.inputs.values()]:
-        return read_grid(path) if path.name.endswith(".nii.gz") else read_image(path).grid
+        if path.name.endswith(CANONICAL_SUFFIX):
+            return read_grid(path)
+        if path.is_dir() or path.name.lower().endswith((".nii", ".mha", ".nrrd")):
+            return read_channels_of(path).grid
     return None

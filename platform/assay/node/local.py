@@ -3,7 +3,6 @@
 `assay run`, `assay check` and a site's agent all come here. Nothing is sent anywhere.
 """
 
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from assay.node.folder import FolderCase, grid_of, place_image
+from assay.node.folder import (
+    NOT_IN_A_NAME,
+    FolderCase,
+    case_name,
+    grid_of,
+    made_place,
+    place_input,
+    write_input_table,
+)
+from assay.node.local_scores import predictions_of, score_batch, verdict_of
 from assay.node.orders import ExpectedOutput, FileOrder, WorkOrder
 from assay.node.outputs import check_outputs
 from containers.engine import OWNER_LABEL, Engine
@@ -25,9 +33,6 @@ from containers.spec import Limits, OutputSpec
 from containers.verdicts import Verdict
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
-from evaluator.scoring import score_case
-
-NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_.-]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +109,7 @@ def local_order(cases: Sequence[FolderCase], *, image_id: str, protocol: Protoco
     """A work order for local cases, with nothing to fetch."""
     limits = Limits.from_resources(protocol.document["resources"])
     resources = protocol.resources
-    outputs = [
-        ExpectedOutput(
-            spec=OutputSpec(name=f"{place}/{output}", path=path, max_bytes=limits.output_bytes),
-            grid=grid_of(case),
-            case=str(place),
-        )
-        for place, case in enumerate(cases)
-        for output, path in protocol.output_files(case_name(case)).items()
-    ]
+    outputs = _shared_table(cases, protocol=protocol) if protocol.has_shared_table else _own_files(cases, protocol)
     return WorkOrder(
         case_run_id="",
         fence=0,
@@ -124,21 +121,48 @@ def local_order(cases: Sequence[FolderCase], *, image_id: str, protocol: Protoco
         inputs=(),
         limits=limits,
         command=resources.command,
-        environment=resources.environment,
+        environment=_environment(cases, protocol=protocol),
         input_mount=resources.input_mount,
         output_mount=resources.output_mount,
         profile=resources.profile,
         gpu_memory_tolerance_bytes=round(protocol.gpu_memory_tolerance_mb * 2**20),
-        outputs=tuple(outputs),
+        outputs=outputs,
         allowed_values=protocol.allowed_values,
         channels=protocol.channels,
         tolerance=protocol.geometry,
+        table_form=protocol.table_form,
+        tables=protocol.input_tables({case_name(case): case.attributes for case in cases}),
     )
 
 
-def case_name(case: FolderCase) -> str:
-    """What the case is called inside the container: on one's own machine, by its own name."""
-    return NOT_IN_A_NAME.sub("-", case.case_id)
+def _environment(cases: Sequence[FolderCase], *, protocol: Protocol) -> dict[str, str]:
+    """The phase's variables; `{case}` in one is the name of the only case."""
+    given = protocol.resources.environment
+    if protocol.resources.run_mode == "cohort":
+        return dict(given)
+    return {variable: value.replace("{case}", case_name(cases[0])) for variable, value in given.items()}
+
+
+def _own_files(cases: Sequence[FolderCase], protocol: Protocol) -> tuple[ExpectedOutput, ...]:
+    limits = Limits.from_resources(protocol.document["resources"])
+    return tuple(
+        ExpectedOutput(
+            spec=OutputSpec(name=f"{place}/{output}", path=path, max_bytes=limits.output_bytes),
+            grid=grid_of(case),
+            case=str(place),
+            rows={case_name(case): str(place)} if protocol.table_form else {},
+        )
+        for place, case in enumerate(cases)
+        for output, path in protocol.output_files(case_name(case)).items()
+    )
+
+
+def _shared_table(cases: Sequence[FolderCase], *, protocol: Protocol) -> tuple[ExpectedOutput, ...]:
+    limits = Limits.from_resources(protocol.document["resources"])
+    output = protocol.output
+    rows = {case_name(case): str(place) for place, case in enumerate(cases)}
+    spec = OutputSpec(name=output.name, path=output.file, max_bytes=limits.output_bytes)
+    return (ExpectedOutput(spec=spec, grid=None, rows=rows),)
 
 
 def _run_batch(
@@ -153,9 +177,12 @@ def _run_batch(
     inputs = folder / "inputs"
     inputs.mkdir(mode=0o755)
     for case in cases:
-        paths = protocol.input_files(case_name(case))
+        paths, kinds = protocol.input_files(case_name(case)), {item.name: item.kind for item in protocol.inputs}
         for name, source in case.inputs.items():
-            place_image(source, destination=inputs / paths[name])
+            if name in paths:
+                place_input(source, destination=made_place(inputs, paths[name]), kind=kinds[name])
+    for path, text in order.tables.items():
+        write_input_table(text, destination=made_place(inputs, path))
     result = run(
         order.run_spec(input_dir=inputs),
         engine=workbench.engine,
@@ -164,19 +191,11 @@ def _run_batch(
         labels={OWNER_LABEL: workbench.owner},
     )
     checked = check_outputs(order, result=result, folder=folder)
-    for place, case in enumerate(cases):
-        prefix = f"{place}/"
-        verdict, reason = checked.failed_cases.get(str(place), (checked.verdict, checked.reason))
-        predictions = {f.name.removeprefix(prefix): f.path for f in checked.files if f.name.startswith(prefix)}
+    scored = score_batch(cases, protocol=protocol, order=order, checked=checked, usage=result.usage)
+    for place, (case, scores) in enumerate(zip(cases, scored, strict=True)):
+        verdict, reason = verdict_of(checked, place=place)
         if keep is not None:
-            _keep(predictions, case=case, protocol=protocol, folder=keep)
-        scores = score_case(
-            protocol=protocol,
-            case_id=case.case_id,
-            references=case.references,
-            predictions=predictions or None,
-            failure=None if verdict == Verdict.OK else str(verdict),
-        )
+            _keep(predictions_of(checked, place=place), case=case, protocol=protocol, folder=keep)
         yield LocalResult(
             case_id=case.case_id,
             verdict=verdict,
@@ -187,6 +206,9 @@ def _run_batch(
             names_expected=tuple(protocol.output_files(case_name(case)).values()),
             names_found=result.names_found,
         )
+    if keep is not None and protocol.has_shared_table:
+        for file in checked.files:
+            shutil.copyfile(file.path, keep / protocol.output.file)
 
 
 def _keep(predictions: Mapping[str, Path], *, case: FolderCase, protocol: Protocol, folder: Path) -> None:

@@ -1,11 +1,12 @@
 """The node API's work order as this side reads it: frozen records, checked where a wrong value could do harm here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from containers.spec import Limits, OutputSpec, RunSpec
+from evaluator.table_files import TableForm
 from evaluator.volumes import Grid, GridTolerance
 
 
@@ -21,6 +22,8 @@ class FileOrder:
     sha256: str
     bytes: int
     url: str
+    is_volume: bool = False
+    """A canonical volume, which the container finds in the format of the path's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,14 @@ class ExpectedOutput:
     spec: OutputSpec
     grid: Grid | None
     case: str = ""
-    """Which case of a cohort it belongs to; one name for all where there is one case."""
+    """Which case of a cohort it belongs to; one name for all where there is one case, empty for a table of all cases."""
+    rows: Mapping[str, str] = field(default_factory=dict)
+    """Of a table: what a case is called in it → which case that is."""
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """The cases this file answers for."""
+        return tuple(self.rows.values()) or (self.case,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +66,10 @@ class WorkOrder:
     allowed_values: frozenset[int] | None
     channels: int
     tolerance: GridTolerance
+    table_form: TableForm | None = None
+    """Of protocols that score a table."""
+    tables: Mapping[str, str] = field(default_factory=dict)
+    """Path below the input mount → text, of tables made for this container."""
 
     def run_spec(self, *, input_dir: Path, gpu_uuids: tuple[str, ...] = (), cpu_ids: tuple[int, ...] = ()) -> RunSpec:
         """What the runner is given: the order, and the processors this node chose for it."""
@@ -94,7 +108,7 @@ def safe_relative(path: str) -> PurePosixPath:
 
 def _parse(document: Mapping[str, Any]) -> WorkOrder:
     spec, image = document["spec"], document["image"]
-    command, allowed = spec.get("command"), document.get("allowed_values")
+    command, allowed, form = spec.get("command"), document.get("allowed_values"), document.get("table_form")
     return WorkOrder(
         case_run_id=document["case_run_id"],
         fence=int(document["fence"]),
@@ -104,7 +118,13 @@ def _parse(document: Mapping[str, Any]) -> WorkOrder:
         image_id=image["image_id"],
         image=FileOrder(path="image.tar", sha256=image["sha256"], bytes=int(image["bytes"]), url=image["url"]),
         inputs=tuple(
-            FileOrder(path=str(safe_relative(f["path"])), sha256=f["sha256"], bytes=int(f["bytes"]), url=f["url"])
+            FileOrder(
+                path=str(safe_relative(f["path"])),
+                sha256=f["sha256"],
+                bytes=int(f["bytes"]),
+                url=f["url"],
+                is_volume=bool(f.get("is_volume", False)),
+            )
             for f in document["inputs"]
         ),
         limits=Limits(**spec["limits"]),
@@ -119,10 +139,13 @@ def _parse(document: Mapping[str, Any]) -> WorkOrder:
                 spec=OutputSpec(name=o["name"], path=str(safe_relative(o["path"])), max_bytes=int(o["max_bytes"])),
                 grid=Grid.from_json(o["grid"]) if o.get("grid") else None,
                 case=o.get("case", ""),
+                rows=dict(o.get("rows", {})),
             )
             for o in spec["outputs"]
         ),
         allowed_values=frozenset(allowed) if allowed is not None else None,
         channels=int(document["channels"]),
         tolerance=GridTolerance(**document["geometry"]),
+        table_form=TableForm(columns=tuple(form["columns"]), delimiter=form["delimiter"]) if form else None,
+        tables={str(safe_relative(path)): str(text) for path, text in document.get("tables", {}).items()},
     )

@@ -12,7 +12,9 @@ from assay.node.orders import ExpectedOutput, WorkOrder
 from containers.spec import RunResult
 from containers.verdicts import Verdict
 from evaluator.errors import InvalidVolume
-from evaluator.volumes import canonicalise
+from evaluator.table_files import canonicalise_table, read_table
+from evaluator.tables import ROW_MISSING
+from evaluator.volumes import CANONICAL_SUFFIX, CanonicalFile, canonicalise
 
 OF_SINGLE_FILES = (Verdict.OUTPUT_MISSING, Verdict.OUTPUT_INVALID, Verdict.OUTPUT_TOO_LARGE)
 """Verdicts that speak of one file and leave the others be."""
@@ -43,18 +45,21 @@ def check_outputs(order: WorkOrder, *, result: RunResult, folder: Path) -> Check
     if result.verdict != Verdict.OK and not is_about_files:
         return CheckedOutputs(verdict=result.verdict, reason=result.reason)
     failed: dict[str, tuple[Verdict, str]] = {}
-    files: dict[str, list[CheckedFile]] = {output.case: [] for output in order.outputs}
+    files: list[tuple[ExpectedOutput, CheckedFile]] = []
     for place, expected in enumerate(order.outputs):
-        checked = _check(order, expected=expected, result=result, target=folder / f"canonical-{place}.nii.gz")
+        checked = _check(order, expected=expected, result=result, target=folder / f"canonical-{place}")
         if isinstance(checked, CheckedFile):
-            files[expected.case].append(checked)
+            files.append((expected, checked))
+            lacking = _cases_without_row(expected, checked)
+            failed = dict.fromkeys(lacking, (Verdict.OUTPUT_MISSING, ROW_MISSING)) | failed
         else:
-            failed.setdefault(expected.case, checked)
-    if len(failed) == len(files):
+            failed = dict.fromkeys(expected.cases, checked) | failed
+    cases = {case for expected in order.outputs for case in expected.cases}
+    if cases <= failed.keys():
         verdict, reason = next(iter(failed.values()))
         return CheckedOutputs(verdict=verdict, reason=reason)
-    usable = [file for case, found in files.items() if case not in failed for file in found]
-    return CheckedOutputs(verdict=Verdict.OK, files=tuple(usable), failed_cases=failed)
+    usable = tuple(file for expected, file in files if not failed.keys() >= set(expected.cases))
+    return CheckedOutputs(verdict=Verdict.OK, files=usable, failed_cases=failed)
 
 
 def _check(
@@ -66,14 +71,31 @@ def _check(
         return problem.verdict, problem.reason
     source = next(output.path for output in result.outputs if output.name == name)
     try:
-        made = canonicalise(
-            source=source,
-            destination=target,
-            grid=expected.grid,
-            allowed_values=order.allowed_values,
-            channels=order.channels,
-            tolerance=order.tolerance,
-        )
+        made = _canonical(order, expected=expected, source=source, target=target)
     except InvalidVolume as refusal:
         return Verdict.OUTPUT_INVALID, str(refusal.reason)
-    return CheckedFile(name=name, path=target, sha256=made.sha256)
+    return CheckedFile(name=name, path=made.path, sha256=made.sha256)
+
+
+def _canonical(order: WorkOrder, *, expected: ExpectedOutput, source: Path, target: Path) -> CanonicalFile:
+    """The output in our own form: a table of the rows that were asked for, or a volume on the case's grid."""
+    if order.table_form is not None:
+        names = {name: name for name in expected.rows}
+        return canonicalise_table(
+            source=source, destination=target.with_suffix(".csv"), form=order.table_form, names=names
+        )
+    return canonicalise(
+        source=source,
+        destination=target.with_suffix(CANONICAL_SUFFIX),
+        grid=expected.grid,
+        allowed_values=order.allowed_values,
+        channels=order.channels,
+        tolerance=order.tolerance,
+    )
+
+
+def _cases_without_row(expected: ExpectedOutput, checked: CheckedFile) -> list[str]:
+    if not expected.rows:
+        return []
+    present = read_table(checked.path)
+    return [case for name, case in expected.rows.items() if name not in present]

@@ -13,6 +13,7 @@ from assay.submissions.models import Submission
 from assay.testsets.models import Case
 from containers.spec import Limits
 from evaluator.protocol import Protocol
+from evaluator.volumes import CANONICAL_SUFFIX, Grid
 
 
 def resources_of(submission: Submission) -> dict[str, Any]:
@@ -33,6 +34,11 @@ def opaque_name(case_run: CaseRun, case: Case) -> str:
 def output_key(case_run: CaseRun, case: Case, *, name: str) -> str:
     """What an output is called between server and node: a cohort's carry the case's position."""
     return name if case_run.case_id else f"{case.position}/{name}"
+
+
+def grid_of(case: Case) -> Grid | None:
+    """Where the case's voxels lie; None for a case that is no volume."""
+    return Grid.from_json(case.grid) if case.grid else None
 
 
 def container_name(run: Run, case_run: CaseRun) -> str:
@@ -68,42 +74,80 @@ def work_order(
             "url": sign(image.rewritten_key),
         },
         "inputs": [file for case in cases for file in input_orders(case_run, case, rules=rules, sign=sign)],
+        "tables": rules.input_tables({opaque_name(case_run, case): case.attributes for case in cases}),
         "spec": {
             "limits": asdict(limits),
             "command": resources["command"],
-            "environment": dict(resources["environment"]),
+            "environment": environment_of(resources, case_run=case_run),
             "input_mount": resources["input_mount"],
             "output_mount": resources["output_mount"],
             "profile": resources["profile"],
             "gpu_memory_tolerance_bytes": round(rules.gpu_memory_tolerance_mb * 2**20),
-            "outputs": [
-                output for case in cases for output in output_orders(case_run, case, rules=rules, limits=limits)
-            ],
+            "outputs": (
+                shared_table_order(case_run, cases, rules=rules, limits=limits)
+                if rules.has_shared_table
+                else [output for case in cases for output in output_orders(case_run, case, rules=rules, limits=limits)]
+            ),
         },
+        "table_form": asdict(rules.table_form) if rules.table_form else None,
         "allowed_values": None if rules.allowed_values is None else sorted(rules.allowed_values),
         "channels": rules.channels,
         "geometry": asdict(rules.geometry),
     }
 
 
+def environment_of(resources: Mapping[str, Any], *, case_run: CaseRun) -> dict[str, str]:
+    """The phase's variables; `{case}` in one is what the only case is called inside the container."""
+    given: Mapping[str, str] = resources["environment"]
+    if case_run.case is None:
+        return dict(given)
+    name = opaque_name(case_run, case_run.case)
+    return {variable: value.replace("{case}", name) for variable, value in given.items()}
+
+
 def input_orders(case_run: CaseRun, case: Case, *, rules: Protocol, sign: Callable[[str], str]) -> list[dict[str, Any]]:
-    """The case's input images: where each goes, what it must be, where to get it."""
+    """The case's files: where each goes, what it must be, where to get it. What the protocol does not name is not sent."""
     paths = rules.input_files(opaque_name(case_run, case))
     return [
-        {"path": paths[file["name"]], "sha256": file["sha256"], "bytes": file["bytes"], "url": sign(file["key"])}
+        {
+            "path": paths[file["name"]],
+            "sha256": file["sha256"],
+            "bytes": file["bytes"],
+            "url": sign(file["key"]),
+            "is_volume": file["key"].endswith(CANONICAL_SUFFIX),
+        }
         for file in case.inputs
+        if file["name"] in paths
     ]
 
 
 def output_orders(case_run: CaseRun, case: Case, *, rules: Protocol, limits: Limits) -> list[dict[str, Any]]:
-    """The files the case must produce, and the grid their voxels must lie on."""
+    """The files the case must produce: the grid their voxels must lie on, or the row a table must have."""
+    opaque = opaque_name(case_run, case)
     return [
         {
             "name": output_key(case_run, case, name=name),
             "path": path,
             "max_bytes": limits.output_bytes,
-            "grid": case.grid,
+            "grid": case.grid or None,
             "case": str(case.position),
+            "rows": {opaque: str(case.position)} if rules.table_form else {},
         }
-        for name, path in rules.output_files(opaque_name(case_run, case)).items()
+        for name, path in rules.output_files(opaque).items()
+    ]
+
+
+def shared_table_order(
+    case_run: CaseRun, cases: Sequence[Case], *, rules: Protocol, limits: Limits
+) -> list[dict[str, Any]]:
+    """The one table in which a container answers for all its cases."""
+    return [
+        {
+            "name": rules.output.name,
+            "path": rules.output.file,
+            "max_bytes": limits.output_bytes,
+            "grid": None,
+            "case": "",
+            "rows": {opaque_name(case_run, case): str(case.position) for case in cases},
+        }
     ]

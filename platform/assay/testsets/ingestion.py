@@ -5,29 +5,37 @@ headers are refused, and the folder is unpacked without links, outside paths or 
 open is never what was uploaded, only what we wrote.
 """
 
+import functools
 import re
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from assay.accounts.errors import InvalidError
 from assay.testsets.manifest import FILE_NAME, ManifestCase, parse_manifest
 from evaluator.errors import EvaluatorError
-from evaluator.volumes import Grid, Volume, grids_match, read_image, write_canonical
+from evaluator.table_files import KEY, Row, chosen_rows, read_table
+from evaluator.volumes import Channels, Grid, grids_match, read_channels_of, write_canonical
 
 MOST_MEMBERS = 1_000_000
 MOST_BYTES = 2 * 2**40
 HEAD_BYTES = 1 << 16
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd")
-TABLE_SUFFIXES = (".csv", ".json")
+TABLE_SUFFIXES = (".csv", ".tsv")
+FILE_SUFFIXES = (
+    *TABLE_SUFFIXES, ".json", ".txt", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz", ".zip"
+)  # fmt: skip
+"""Inputs that are handed to algorithms as they came."""
 NOTICE_NAMES = ("notice", "license", "licence")
 LONGEST_NOTICE = 20_000
+Tables = Callable[[Path], Mapping[str, Row]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +53,8 @@ class CanonicalCase:
     source: ManifestCase
     inputs: tuple[CanonicalPart, ...]
     references: tuple[CanonicalPart, ...]
-    grid: Grid
+    grid: Grid | None
+    """Where the case lies; None when nothing of it is a volume."""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -122,11 +131,12 @@ def read_notice(folder: Path) -> str:
 def ingest_cases(*, folder: Path, target: Path) -> list[CanonicalCase]:
     """Read, check and rewrite every case of `folder` into `target`. All problems are told at once."""
     cases, problems = [], []
+    tables = functools.cache(read_table)  # one table may serve every case
     for position, case in enumerate(read_folder(folder)):
         place = target / str(position)
         place.mkdir(parents=True)
         try:
-            cases.append(ingest_case(case=case, folder=folder, target=place))
+            cases.append(ingest_case(case=case, folder=folder, target=place, tables=tables))
         except CaseError as error:
             problems.append(f"{case.case_id}: {error}")
     if problems:
@@ -143,34 +153,77 @@ class CaseError(Exception):
     """What is wrong with one case, for its organizer."""
 
 
-def ingest_case(*, case: ManifestCase, folder: Path, target: Path) -> CanonicalCase:
-    """Read one case; its references must lie on the grid of its first image."""
-    inputs, grids = [], []
+def ingest_case(*, case: ManifestCase, folder: Path, target: Path, tables: Tables) -> CanonicalCase:
+    """Read one case; its references must lie on the grid of its first image, where it has one."""
+    inputs, grid = [], None
     for number, (name, path) in enumerate(case.inputs.items()):
+        if path.lower().endswith(FILE_SUFFIXES):
+            inputs.append(copy_part(existing(folder=folder, path=path), name=name, stem=target / f"input-{number}"))
+            continue
         volume = read_volume(folder=folder, path=path)
-        grids.append(volume.grid)
+        grid = grid or volume.grid
         inputs.append(write_part(volume, name=name, path=target / f"input-{number}.nii.gz"))
     references, labels = [], Counter[int]()
     for number, (name, path) in enumerate(case.references.items()):
         if path.lower().endswith(TABLE_SUFFIXES):
-            references.append(CanonicalPart(name=name, path=existing(folder=folder, path=path)))
+            table = existing(folder=folder, path=path)
+            row = row_of_case(case.case_id, table=table, name=path, tables=tables)
+            references.append(write_text(row, name=name, path=target / f"reference-{number}.csv"))
             continue
-        volume = as_label_map(read_volume(folder=folder, path=path), path=path)
-        mismatch = grids_match(grids[0], volume.grid)
-        if mismatch is not None:
-            raise CaseError(
-                f"{path} does not lie on the input image: found {mismatch.found}, expected {mismatch.expected}"
-            )
-        values, counts = np.unique(volume.array, return_counts=True)
-        labels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-        references.append(write_part(volume, name=name, path=target / f"reference-{number}.nii.gz"))
-    del labels[0]
+        masks = as_label_maps(read_volume(folder=folder, path=path), path=path)
+        grid = grid or masks.grid
+        refuse_mismatch(grid, masks.grid, path=path)
+        labels.update(count_voxels(masks))
+        references.append(write_part(masks, name=name, path=target / f"reference-{number}.nii.gz"))
     facts = {
-        "shape": list(grids[0].shape),
-        "spacing_mm": [round(spacing, 4) for spacing in grids[0].spacing_mm],
+        "shape": list(grid.shape) if grid else [],
+        "spacing_mm": [round(spacing, 4) for spacing in grid.spacing_mm] if grid else [],
         "voxels_per_label": {str(value): count for value, count in sorted(labels.items())},
     }
-    return CanonicalCase(source=case, inputs=tuple(inputs), references=tuple(references), grid=grids[0], facts=facts)
+    return CanonicalCase(source=case, inputs=tuple(inputs), references=tuple(references), grid=grid, facts=facts)
+
+
+def refuse_mismatch(image: Grid, reference: Grid, *, path: str) -> None:
+    """A reference elsewhere than its image would score everybody wrong."""
+    mismatch = grids_match(image, reference)
+    if mismatch is not None:
+        raise CaseError(f"{path} does not lie on the input image: found {mismatch.found}, expected {mismatch.expected}")
+
+
+def count_voxels(masks: Channels) -> Counter[int]:
+    """Voxels per value, or per channel (from 1) of a mask with several."""
+    totals = Counter[int]()
+    for number, array in enumerate(masks.arrays, start=1):
+        values, counts = np.unique(array, return_counts=True)
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            if value:
+                totals[value if len(masks.arrays) == 1 else number] += count
+    return totals
+
+
+def row_of_case(case_id: str, *, table: Path, name: str, tables: Tables) -> str:
+    """The case's row of a reference table, as a table of its own."""
+    try:
+        rows = tables(table)
+    except EvaluatorError as error:
+        raise CaseError(f"{name}: {error}") from error
+    if case_id not in rows:
+        raise CaseError(f"{name} has no row of this case; expected one with {case_id} in the column `case`")
+    columns = [column for column in rows[case_id].cells if column != KEY]
+    return chosen_rows(rows, columns=columns, names={case_id: case_id})
+
+
+def write_text(text: str, *, name: str, path: Path) -> CanonicalPart:
+    """Write one table."""
+    path.write_text(text, encoding="utf-8")
+    return CanonicalPart(name=name, path=path)
+
+
+def copy_part(source: Path, *, name: str, stem: Path) -> CanonicalPart:
+    """Keep one file as it is."""
+    path = stem.with_name(stem.name + "".join(source.suffixes[-1:]).lower())
+    shutil.copyfile(source, path)
+    return CanonicalPart(name=name, path=path)
 
 
 def existing(*, folder: Path, path: str) -> Path:
@@ -181,13 +234,13 @@ def existing(*, folder: Path, path: str) -> Path:
     return found
 
 
-def read_volume(*, folder: Path, path: str) -> Volume:
+def read_volume(*, folder: Path, path: str) -> Channels:
     """Read one image by a trusted reader, after making sure that its header stays at home."""
     found = existing(folder=folder, path=path)
     if found.is_file():
         refuse_detached(found, name=path)
     try:
-        return read_image(found)
+        return read_channels_of(found)
     except EvaluatorError as error:
         raise CaseError(str(error)) from error
 
@@ -208,9 +261,15 @@ def refuse_detached(found: Path, *, name: str) -> None:
         raise CaseError(f"{name} keeps its voxels in another file; expected one .nrrd with both")
 
 
-def as_label_map(volume: Volume, *, path: str) -> Volume:
+def as_label_maps(masks: Channels, *, path: str) -> Channels:
     """A reference as whole numbers in the smallest type that holds them."""
-    array = volume.array
+    arrays = [as_labels(array, path=path) for array in masks.arrays]
+    kind = np.result_type(*arrays)
+    return Channels(arrays=[array.astype(kind, copy=False) for array in arrays], grid=masks.grid)
+
+
+def as_labels(array: npt.NDArray[Any], *, path: str) -> npt.NDArray[Any]:
+    """One channel of a reference."""
     if not np.issubdtype(array.dtype, np.integer):
         whole = np.rint(array)
         if not np.array_equal(whole, array):
@@ -219,11 +278,11 @@ def as_label_map(volume: Volume, *, path: str) -> Volume:
     if array.size == 0 or array.min() < 0 or array.max() > np.iinfo(np.uint16).max:
         raise CaseError(f"{path} holds labels outside 0 to 65535")
     narrow = np.uint8 if array.max() <= np.iinfo(np.uint8).max else np.uint16
-    return Volume(array=array.astype(narrow), grid=volume.grid)
+    return array.astype(narrow)
 
 
-def write_part(volume: Volume, *, name: str, path: Path) -> CanonicalPart:
-    """Write one volume our way."""
+def write_part(volume: Channels, *, name: str, path: Path) -> CanonicalPart:
+    """Write one volume, with all its channels, our way."""
     write_canonical(volume, path)
     return CanonicalPart(name=name, path=path)
 

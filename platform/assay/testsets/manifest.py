@@ -5,9 +5,11 @@ case_id,site,input:t1,reference
 A01,A,images/A01.nii.gz,labels/A01.nii.gz
 ```
 
-`input:<name>` columns hold the input images; an empty cell is a modality this case does not have. `reference` is one label map;
-`reference:<structure>` columns hold one mask each. A path may be a folder with one DICOM series. Every other column is an
-attribute of the case (site, vendor, age band, …) that results can be broken down by.
+`input:<name>` columns hold the input images, or other files an algorithm is given; an empty cell is a modality this case does not
+have; without such columns the test set serves phases that take predictions. `reference` is one label map, one 4-D mask with a
+channel per structure, or a table (`.csv`, `.tsv`) with a row of the case, which all cases may share; `reference:<structure>` columns
+hold one mask each. A path may be a folder with one DICOM series. Every other column is an attribute of the case (site, vendor,
+age band, …) that results can be broken down by, and that the protocol's input tables tell.
 """
 
 import csv
@@ -59,12 +61,11 @@ def parse_manifest(text: str) -> tuple[ManifestCase, ...]:
 
 
 def check_columns(columns: Sequence[str]) -> None:
-    """There must be a case, an input and a reference, and no column twice."""
+    """There must be a case and a reference, and no column twice."""
     if len(set(columns)) != len(columns) or "" in columns:
         raise InvalidError(f"{FILE_NAME} has a column twice, or one without a name.", found=",".join(columns), line=1)
     kinds = {
         "case_id": "case_id" in columns,
-        "input:<name>": any(column.startswith(INPUT_PREFIX) for column in columns),
         "reference or reference:<structure>": any(column.startswith(REFERENCE) for column in columns),
     }
     missing = [kind for kind, is_there in kinds.items() if not is_there]
@@ -98,7 +99,8 @@ def read_row(row: Mapping[str | None, Any], *, line: int) -> ManifestCase:
     references = {
         name.removeprefix(REFERENCE_PREFIX): path for name, path in files.items() if name.startswith(REFERENCE)
     }
-    if not inputs or not references:
+    has_inputs = any(name.startswith(INPUT_PREFIX) for name in cells)
+    if not references or (has_inputs and not inputs):
         raise InvalidError(
             f"{FILE_NAME}: case {case_id} needs an input and a reference.", found="an empty cell", line=line
         )

@@ -96,7 +96,7 @@ def store_cases(*, cases: Sequence[CanonicalCase], prefix: str) -> list[dict[str
             "case_id": case.source.case_id,
             "inputs": [store_part(part, prefix=f"{prefix}/{position}") for part in case.inputs],
             "references": [store_part(part, prefix=f"{prefix}/{position}") for part in case.references],
-            "grid": case.grid.to_json(),
+            "grid": case.grid.to_json() if case.grid else {},
             "attributes": dict(case.source.attributes),
         }
         for position, case in enumerate(cases)

@@ -2,32 +2,39 @@
 
 The archive is read by Python's own zip reader with a cap on members and on bytes, one expected name at a time; what is not
 expected is never opened. Each file goes through the strict reader. What comes out is a run whose case runs have ended, so that
-scoring knows one shape only.
+scoring knows one shape only. Where a protocol scores one table for all cases, the table itself may be handed in without a zip; it is
+read and stored once, and every case finds its row in it.
 """
 
+import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
 from django.db import transaction
 
 from assay.challenges.protocols import rules_of
 from assay.evaluations import services as evaluations
 from assay.runs.models import CaseRun, Run
-from assay.runs.specs import limits_of, resources_of
+from assay.runs.specs import grid_of, limits_of, resources_of
 from assay.submissions.models import Submission
 from assay.submissions.services import change_status
 from assay.testsets import storage
 from assay.testsets.models import Case
+from assay.testsets.storage import StoredFile
 from assay.workflow import doorbells, flow
-from containers.spec import Limits
 from containers.verdicts import Fault, Verdict
 from evaluator.errors import InvalidVolume
 from evaluator.protocol import Protocol
-from evaluator.volumes import Grid, canonicalise
+from evaluator.table_files import TableForm, canonicalise_table, read_table
+from evaluator.tables import ROW_MISSING
+from evaluator.volumes import CANONICAL_SUFFIX, CanonicalFile, canonicalise
 
 MAX_MEMBERS = 100_000
 CHUNK_BYTES = 2**20
@@ -59,23 +66,21 @@ def check_predictions(*, submission: Submission, clock: Callable[[], datetime]) 
 
 def read_archive(*, submission: Submission, archive: Path) -> list[CaseRun]:
     """One ended case run per case of the test set, by what the archive holds for it. Raises ArchiveRefused."""
-    rules, limits = rules_of(submission.protocol), limits_of(resources_of(submission))
-    try:
-        opened = zipfile.ZipFile(archive)
-    except (zipfile.BadZipFile, OSError):
-        raise ArchiveRefused("the upload is not a zip archive; expected one zip with a file per case") from None
-    with opened:
-        members = {member.filename: member for member in opened.infolist()}
-        if len(members) > MAX_MEMBERS:
-            raise ArchiveRefused(f"the zip holds {len(members)} files; expected at most {MAX_MEMBERS}")
-        case_runs = []
-        for position, case in enumerate(submission.testset.cases.all()):
-            case_runs.append(
-                _read_case(case=case, position=position, opened=opened, members=members, rules=rules, limits=limits)
-            )
+    rules = rules_of(submission.protocol)
+    cases = list(submission.testset.cases.all())
+    with _opened(archive, rules=rules) as files:
+        reader = _Reader(
+            files=files,
+            rules=rules,
+            max_bytes=limits_of(resources_of(submission)).output_bytes,
+            cases=cases,
+            folder=f"runs/{uuid4()}",
+        )
+        case_runs = [reader.read_case(case, position=position) for position, case in enumerate(cases)]
     if all(case_run.reason == "missing" for case_run in case_runs):
         pattern = rules.output.file
-        raise ArchiveRefused(f"the zip holds none of the expected files; expected one {pattern} per case")
+        each = "" if rules.has_shared_table else " per case"
+        raise ArchiveRefused(f"the zip holds none of the expected files; expected one {pattern}{each}")
     return case_runs
 
 
@@ -113,41 +118,116 @@ def store_predictions(*, submission: Submission, case_runs: list[CaseRun], now: 
         doorbells.ring_scoring(evaluation.id)
 
 
-def _read_case(
-    *,
-    case: Case,
-    position: int,
-    opened: zipfile.ZipFile,
-    members: Mapping[str, zipfile.ZipInfo],
-    rules: Protocol,
-    limits: Limits,
-) -> CaseRun:
-    case_run = CaseRun(case=case, position=position, status=CaseRun.Status.DONE, verdict=Verdict.OK)
-    stored: list[dict[str, Any]] = []
-    with storage.scratch_folder() as folder:
-        for name, path in rules.output_files(case.case_id).items():
-            member = members.get(path)
-            if member is None:
-                return _failed(case_run, Verdict.OUTPUT_MISSING, "missing")
-            source, canonical = folder / "source.nii.gz", folder / "canonical.nii.gz"
-            if not _extract(opened, member, destination=source, max_bytes=limits.output_bytes):
-                return _failed(case_run, Verdict.OUTPUT_TOO_LARGE, "too_large")
+Extract = Callable[[Path, int], bool]
+"""Writes one file out, up to so many bytes; False when it is longer."""
+
+
+@contextmanager
+def _opened(archive: Path, *, rules: Protocol) -> Iterator[Mapping[str, Extract]]:
+    """What was handed in, by name: the members of a zip, or the one table that the protocol scores."""
+    if rules.has_shared_table and not zipfile.is_zipfile(archive):
+        yield {rules.output.file: partial(_copy, archive)}
+        return
+    try:
+        opened = zipfile.ZipFile(archive)
+    except (zipfile.BadZipFile, OSError):
+        raise ArchiveRefused("the upload is not a zip archive; expected one zip with a file per case") from None
+    with opened:
+        members = opened.infolist()
+        if len(members) > MAX_MEMBERS:
+            raise ArchiveRefused(f"the zip holds {len(members)} files; expected at most {MAX_MEMBERS}")
+        yield {member.filename: partial(_extract, opened, member) for member in members}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """One archive on its way to case runs."""
+
+    files: Mapping[str, Extract]
+    rules: Protocol
+    max_bytes: int
+    cases: Sequence[Case]
+    folder: str
+    tables: dict[str, "_Table"] = field(default_factory=dict)
+    """Path → what came of a table that was read before."""
+
+    def read_case(self, case: Case, *, position: int) -> CaseRun:
+        """The case run that stands for what the archive holds for the case."""
+        case_run = CaseRun(case=case, position=position, status=CaseRun.Status.DONE, verdict=Verdict.OK)
+        for name, path in self.rules.output_files(case.case_id).items():
+            made = self._table(path, case=case) if self.rules.table_form else self._volume(path, case=case)
+            if isinstance(made, _Refusal):
+                return _failed(case_run, made.verdict, made.reason)
+            case_run.outputs.append({"name": name, "key": made.key, "sha256": made.sha256, "bytes": made.bytes})
+        return case_run
+
+    def _volume(self, path: str, *, case: Case) -> "StoredFile | _Refusal":
+        def convert(source: Path, canonical: Path) -> CanonicalFile:
+            return canonicalise(
+                source=source,
+                destination=canonical,
+                grid=grid_of(case),
+                allowed_values=self.rules.allowed_values,
+                channels=self.rules.channels,
+                tolerance=self.rules.geometry,
+            )
+
+        return self._kept(path, suffix=CANONICAL_SUFFIX, convert=convert)
+
+    def _table(self, path: str, *, case: Case) -> "StoredFile | _Refusal":
+        """The table at `path`, unless it has no row of the case."""
+        if path not in self.tables:
+            self.tables[path] = self._read_table(path)
+        table = self.tables[path]
+        if isinstance(table.file, _Refusal) or case.case_id in table.cases:
+            return table.file
+        return _Refusal(verdict=Verdict.OUTPUT_MISSING, reason=ROW_MISSING)
+
+    def _read_table(self, path: str) -> "_Table":
+        form, names = self.rules.table_form, {case.case_id: case.case_id for case in self.cases}
+        present: set[str] = set()
+
+        def convert(source: Path, canonical: Path) -> CanonicalFile:
+            made = canonicalise_table(
+                source=source, destination=canonical, form=form or TableForm(columns=()), names=names
+            )
+            present.update(read_table(canonical))
+            return made
+
+        return _Table(file=self._kept(path, suffix=".csv", convert=convert), cases=present)
+
+    def _kept(
+        self, path: str, *, suffix: str, convert: Callable[[Path, Path], CanonicalFile]
+    ) -> "StoredFile | _Refusal":
+        """One expected file in our own form, in storage; or why there is none."""
+        extract = self.files.get(path)
+        if extract is None:
+            return _Refusal(verdict=Verdict.OUTPUT_MISSING, reason="missing")
+        with storage.scratch_folder() as folder:
+            source, canonical = folder / "source", folder / f"canonical{suffix}"
+            if not extract(source, self.max_bytes):
+                return _Refusal(verdict=Verdict.OUTPUT_TOO_LARGE, reason="too_large")
             try:
-                canonicalise(
-                    source=source,
-                    destination=canonical,
-                    grid=Grid.from_json(case.grid),
-                    allowed_values=rules.allowed_values,
-                    channels=rules.channels,
-                    tolerance=rules.geometry,
-                )
+                convert(source, canonical)
             except InvalidVolume as problem:
-                return _failed(case_run, Verdict.OUTPUT_INVALID, str(problem.reason))
-            key = f"runs/{case_run.id}/{len(stored)}.nii.gz"
-            kept = storage.keep_file(source=canonical, key=key, move=True)
-            stored.append({"name": name, "key": kept.key, "sha256": kept.sha256, "bytes": kept.bytes})
-    case_run.outputs = stored
-    return case_run
+                return _Refusal(verdict=Verdict.OUTPUT_INVALID, reason=str(problem.reason))
+            return storage.keep_file(source=canonical, key=f"{self.folder}/{uuid4().hex}{suffix}", move=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Refusal:
+    """Why an expected file is of no use."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """A table that was read, and the cases it has rows of."""
+
+    file: StoredFile | _Refusal
+    cases: Collection[str]
 
 
 def _failed(case_run: CaseRun, verdict: Verdict, reason: str) -> CaseRun:
@@ -156,7 +236,15 @@ def _failed(case_run: CaseRun, verdict: Verdict, reason: str) -> CaseRun:
     return case_run
 
 
-def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, *, destination: Path, max_bytes: int) -> bool:
+def _copy(source: Path, destination: Path, max_bytes: int) -> bool:
+    """Copy a file; False when it is larger than allowed."""
+    if source.stat().st_size > max_bytes:
+        return False
+    shutil.copyfile(source, destination)
+    return True
+
+
+def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, destination: Path, max_bytes: int) -> bool:
     """Write one member out; False when it is larger than allowed, whatever its header says."""
     written = 0
     try:

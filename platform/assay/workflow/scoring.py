@@ -7,7 +7,7 @@ worker that takes over after a crash scores only what is missing.
 import logging
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ from evaluator import __version__ as evaluator_version
 from evaluator.protocol import Protocol
 from evaluator.reference_cache import ReferenceCache
 from evaluator.scoring import score_case, summarise
+from evaluator.tables import score_rows
 
 log = logging.getLogger(__name__)
 
@@ -104,10 +105,14 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
 
 def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Callable[[], None]) -> None:
     """Score every case of the reference list that has no scores yet."""
-    case_runs = {row.case_id: row for row in CaseRun.objects.filter(run=evaluation.run)}
-    stored = set(evaluation.case_scores.values_list("case_id", flat=True))
+    ended = CaseRun.objects.filter(run=evaluation.run).select_related("run__submission", "case")
+    case_runs = {row.case_id: row for row in ended}
     scratch_root = Path(settings.SCRATCH_ROOT)
     scratch_root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if protocol.table_form is not None:
+        score_tables(evaluation=evaluation, protocol=protocol, case_runs=case_runs, scratch_root=scratch_root)
+        return
+    stored = set(evaluation.case_scores.values_list("case_id", flat=True))
     kept_references = ReferenceCache(scratch_root / "references")
     for case in evaluation.testset.cases.all():
         if case.pk in stored:
@@ -129,6 +134,26 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
         services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)
         if result.backend and result.backend != evaluation.backend:
             evaluation.backend = result.backend
+
+
+def score_tables(
+    *, evaluation: Evaluation, protocol: Protocol, case_runs: Mapping[int | None, CaseRun], scratch_root: Path
+) -> None:
+    """Score all cases together: some scores of tables need the whole column."""
+    cases = {case.case_id: case for case in evaluation.testset.cases.all()}
+    with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
+        prepared = specs.prepare_rows(
+            cases=list(cases.values()), case_runs=case_runs, protocol=protocol, scratch=Path(scratch)
+        )
+    results = score_rows(
+        protocol=protocol,
+        references=prepared.references,
+        predictions=prepared.predictions,
+        failures=prepared.failures,
+    )
+    for result in results:
+        scores = [row.to_json() for row in result.rows]
+        services.store_case_scores(evaluation_id=evaluation.id, case_pk=cases[result.case_id].pk, scores=scores)
 
 
 def collect_results(*, evaluation: Evaluation, protocol: Protocol, now: datetime) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ninja.security import HttpBearer
 
 from assay.accounts.errors import NotFoundError
 from assay.api.files import send_file
+from assay.challenges.protocols import rules_of
 from assay.evaluations.receipts import installation_name
 from assay.runs import leases, nodes, services
 from assay.runs.intervals import current_intervals
@@ -28,6 +29,7 @@ from assay.runs.specs import limits_of, resources_of, work_order
 from assay.testsets import storage
 from assay.workflow import flow
 from containers.verdicts import Verdict
+from evaluator.volumes import CANONICAL_SUFFIX
 
 SIGNING_SALT = "assay.node.files"
 LOG_NAME = "log"
@@ -187,8 +189,9 @@ def put_output(request: HttpRequest, case_run_id: UUID, name: str, fence: int) -
     case_run = leases.held(case_run_id=case_run_id, fence=fence, node_id=node.pk)
     limits = limits_of(resources_of(case_run.run.submission))
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    suffix = ".csv" if rules_of(case_run.run.submission.protocol).table_form else CANONICAL_SUFFIX
     stored = storage.save_file(
-        key=f"{attempt_folder(case_run)}/{digest}.nii.gz",
+        key=f"{attempt_folder(case_run)}/{digest}{suffix}",
         stream=cast("IO[bytes]", request),
         max_bytes=limits.output_bytes,
     )

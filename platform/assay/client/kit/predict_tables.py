@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,18 +29,19 @@ def main() -> None:
 
 
 def cases() -> Iterator[tuple[str, Path]]:
-    """The cases of every input: rows of a table, members of an archive, or files named after them."""
+    """The cases of the first input: rows of a table, or files named after them."""
     for template in CONTRACT["inputs"].values():
         before, _, after = template.partition("{case}")
-        for path in sorted(INPUTS.glob(template.replace("{case}", "*"))):
+        paths = sorted(INPUTS.glob(template.replace("{case}", "*")))
+        for path in paths:
             if path.suffix in (".tsv", ".csv"):
                 with path.open(newline="") as source:
                     rows = list(csv.DictReader(source, delimiter="\t" if path.suffix == ".tsv" else ","))
                 yield from ((row["case"], path) for row in rows)
-            elif path.suffix == ".zip":
-                yield from ((Path(name).stem, path) for name in sorted(zipfile.ZipFile(path).namelist()))
             else:
                 yield path.relative_to(INPUTS).as_posix()[len(before) : -len(after) or None], path
+        if paths:
+            return
 
 
 if __name__ == "__main__":
