@@ -324,6 +324,9 @@ _METRICS = (
     _usage("peak_memory_mb", "Peak memory", "MB", "largest memory of the container"),
     _usage("gpu_memory_mb", "Peak GPU memory", "MB", "largest GPU memory of the run"),
     _usage(
+        "gpu_stable_memory_mb", "Stable GPU memory", "MB", "largest GPU memory of the run that over 2 % of the samples reach"
+    ),
+    _usage(
         "gpu_memory_mb_seconds", "GPU memory–time area", "MB·s", "area under the GPU memory curve above free_mb",
         free_mb=Option(default=0.0, low=0.0),
     ),

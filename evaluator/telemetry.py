@@ -15,6 +15,7 @@ def measured_of(usage: Mapping[str, Any]) -> dict[str, float]:
         "cpu_percent_seconds": usage.get("cpu_area_percent_seconds"),
         "peak_memory_mb": _megabytes(usage.get("peak_memory_bytes")),
         "gpu_memory_mb": _megabytes(usage.get("gpu_peak_memory_bytes")),
+        "gpu_stable_memory_mb": _megabytes(usage.get("gpu_stable_memory_bytes")),
         "gpu_memory_mb_seconds": _megabytes(area) if usage.get("gpu_is_valid", True) else None,
     }
     return {name: float(value) for name, value in measured.items() if value is not None}

@@ -107,7 +107,9 @@ def test_the_contract_is_the_protocols(tmp_path):
 def test_what_nobody_confirmed_is_put_before_the_organizer(tmp_path):
     readme = (scaffold("touchstone", tmp_path / "bundle") / "README.md").read_text()
     assert "- NSD tolerance (2 mm is our choice" in readme
-    assert "case_id,test_set,age_band,sex,race,diagnosis,institute,manufacturer,scanner_model,input:ct,reference" in readme
+    assert (
+        "case_id,test_set,age_band,sex,race,diagnosis,institute,manufacturer,scanner_model,input:ct,reference" in readme
+    )
 
 
 def test_a_protocol_file_of_ones_own_will_do(tmp_path):

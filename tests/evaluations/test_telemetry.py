@@ -9,6 +9,7 @@ USAGE = {
     "cpu_area_percent_seconds": 1000.0,
     "peak_memory_bytes": 2 * 2**20,
     "gpu_peak_memory_bytes": 3 * 2**20,
+    "gpu_stable_memory_bytes": 2.5 * 2**20,
     "gpu_memory_area_over_tolerance_byte_seconds": 4 * 2**20,
     "is_valid": True,
 }
@@ -21,6 +22,7 @@ def test_usage_becomes_metrics_in_their_units():
         "cpu_percent_seconds": 1000.0,
         "peak_memory_mb": 2.0,
         "gpu_memory_mb": 3.0,
+        "gpu_stable_memory_mb": 2.5,
         "gpu_memory_mb_seconds": 4.0,
     }
 

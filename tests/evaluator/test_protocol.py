@@ -11,6 +11,7 @@ from evaluator import readme
 from evaluator.errors import ProtocolError
 from evaluator.protocol import hash_document, load_named_protocol, load_protocol, named_protocols
 from evaluator.protocol_diff import diff_documents
+from evaluator.protocol_modes import Mode
 from evaluator.protocol_source import read_source
 from evaluator.protocol_table import TESTS, read_checks
 
@@ -166,6 +167,50 @@ def test_segrap23_has_forty_five_channels_and_two_wider_tolerances():
     protocol = load_named_protocol("segrap23")
     assert protocol.channels == 45
     assert {label.name for label in protocol.labels if label.tolerance_mm != 1} == {"Larynx", "OralCavity"}
+
+
+A_EVAL_VALUES = {
+    "flare22": {1: 5, 2: 2, 3: 1, 4: 7, 7: 8, 8: 9, 9: 4, 10: 10, 11: 6, 13: 3},
+    "amos22": {1: 1, 2: 2, 3: 3, 4: 4, 5: 10, 6: 5, 7: 6, 10: 7, 11: 8, 12: 9},
+    "btcv": {1: 1, 2: 2, 3: 3, 4: 4, 5: 10, 6: 5, 7: 6, 11: 7, 12: 8, 13: 9},
+}
+"""Value in the source → value in A-Eval's shared system, as its authors list them."""
+
+
+@pytest.mark.checked(
+    "a-eval flare22 amos22 btcv",
+    what="values of the organs the four have in common",
+    source="uni-medical/A-Eval label_systems.py",
+)
+@pytest.mark.parametrize("name", A_EVAL_VALUES)
+def test_organs_of_one_name_have_the_values_a_eval_maps_onto_each_other(name):
+    shared = {label.name: label.values[0] for label in load_named_protocol("a-eval").labels}
+    found = {label.values[0]: shared[label.name] for label in load_named_protocol(name).labels if label.name in shared}
+    assert found == A_EVAL_VALUES[name]
+
+
+@pytest.mark.checked(
+    "a-eval@published",
+    what="tolerances and crops are FLARE's by number",
+    source="uni-medical/A-Eval calculate_dsc_nsd.py",
+)
+def test_a_evals_code_takes_flares_rules_by_number():
+    flare = {label.values: label for label in load_named_protocol("flare22@published").labels}
+    for label in load_named_protocol("a-eval@published").labels:
+        assert label.tolerance_mm == flare[label.values].tolerance_mm, label.name
+        assert label.z_crop == flare[label.values].z_crop, label.name
+
+
+@pytest.mark.checked(
+    "flare23 flare24-task2 flare24-task3",
+    what="organs, tolerances and crops are those of FLARE 2022",
+    source="JunMa11/FLARE FLARE23_DSC_NSD_Eval.py, T2andT3_FLARE24_DSC_NSD_Eval.py",
+)
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("name", ["flare23", "flare24-task2", "flare24-task3"])
+def test_later_flares_keep_the_organs_of_2022(name, mode):
+    organs = load_named_protocol(f"flare22@{mode}").labels
+    assert load_named_protocol(f"{name}@{mode}").labels[: len(organs)] == organs
 
 
 @pytest.mark.checked(
