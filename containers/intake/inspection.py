@@ -79,9 +79,11 @@ def _copy_layers(
     for entry in read_entries(stream):
         name = member_name(entry)
         if entry.kind is Kind.FILE and name in expected:
-            start = writer.begin_layer()
+            body = stream.limited(entry.size)
+            layer = uncompressed(body)
+            start = writer.begin_layer(diff_id=expected[name], size=entry.size if layer is body else None)
             copy = LayerCopy(account=account, writer=writer)
-            layer = uncompressed(stream.limited(entry.size)).watched(copy.add)
+            layer = layer.watched(copy.add)
             sightings[expected[name]] = walk_layer(stream=layer, account=account, watched=watched)
             _check_diff_id(name=name, found=copy.diff_id, expected=expected[name])
             writer.end_layer(start=start, diff_id=expected[name])

@@ -1,7 +1,8 @@
 """Write the archive that nodes load: our configuration, no tags, and exactly the layer bytes that were hashed.
 
-Layers are written uncompressed, in the order they are met. Their length is known only afterwards when they came compressed,
-so each header is written last; that is why the new archive's own hash takes another reading of it.
+Layers are written uncompressed, in the order they are met. The archive is hashed while it is written. Only where that cannot be, it
+is read once more at the end: a layer that came compressed has a length, and so a header, only afterwards, and one that we have
+already is taken back.
 """
 
 import hashlib
@@ -17,6 +18,8 @@ class ArchiveWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._digest = hashlib.sha256()
+        self._is_digest_whole = True
         self._written: set[str] = set()
 
     def write_description(self, config: VettedConfig) -> None:
@@ -28,10 +31,11 @@ class ArchiveWriter:
         for name, body in ((config_name, config.document), ("manifest.json", json.dumps(manifest).encode())):
             self._write(tar_header(name=name, size=len(body)) + body + bytes(-len(body) % BLOCK))
 
-    def begin_layer(self) -> int:
-        """Leave room for a header; returns where it goes."""
+    def begin_layer(self, *, diff_id: str, size: int | None) -> int:
+        """Write the header, or leave room for it where the layer's size is not known yet; returns where it is."""
         start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-        self._write(bytes(BLOCK))
+        self._is_digest_whole = self._is_digest_whole and size is not None
+        self._write(bytes(BLOCK) if size is None else tar_header(name=_layer_name(diff_id), size=size))
         return start
 
     def write_chunk(self, chunk: bytes | memoryview) -> None:
@@ -44,6 +48,7 @@ class ArchiveWriter:
         if diff_id in self._written:
             os.ftruncate(self._descriptor, start)
             os.lseek(self._descriptor, start, os.SEEK_SET)
+            self._is_digest_whole = False
             return
         self._written.add(diff_id)
         size = end - start - BLOCK
@@ -54,11 +59,15 @@ class ArchiveWriter:
         """End the archive; its sha256 and length in bytes."""
         self._write(bytes(2 * BLOCK))
         length = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        if self._is_digest_whole:
+            return self._digest.hexdigest(), length
         with open(self._descriptor, "rb", closefd=False) as archive:
             archive.seek(0)
             return hashlib.file_digest(archive, "sha256").hexdigest(), length
 
     def _write(self, data: bytes | memoryview) -> None:
+        if self._is_digest_whole:
+            self._digest.update(data)
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]

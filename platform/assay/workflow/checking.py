@@ -94,7 +94,8 @@ def inspect_image(image: AlgorithmImage) -> None:
             reject_image(image_id=image.pk, reason=str(problem.reason), message=str(problem))
             log.info("image.rejected", extra={"image": str(image.pk), "reason": str(problem.reason)})
             return
-        stored = storage.keep_file(source=rewritten, key=f"images/{image.pk}/{report.image_id[7:]}.tar", move=True)
+        key = f"images/{image.pk}/{report.image_id[7:]}.tar"
+        stored = storage.keep_file(source=rewritten, key=key, move=True, sha256=report.sha256)
     accept_image(
         image_id=image.pk, key=stored.key, sha256=stored.sha256, size_bytes=stored.bytes, report=report.to_json()
     )

@@ -49,7 +49,7 @@ def test_a_chosen_base_image_that_does_not_exist_is_refused(monkeypatch):
 @pytest.mark.slow
 def test_the_base_image_imports_its_packages_as_an_unknown_user_on_a_read_only_file_system(monkeypatch):
     monkeypatch.delenv("ASSAY_BASE_IMAGE", raising=False)
-    code = "import numpy, scipy.ndimage, sklearn.mixture, SimpleITK, nibabel, pwd, os; print(pwd.getpwuid(os.getuid()).pw_name)"
+    code = "import numpy, SimpleITK, pwd, os; print(pwd.getpwuid(os.getuid()).pw_name)"
     sandbox = ["--rm", "--network=none", "--read-only", "--user=65532:65532", "--cap-drop=ALL"]
     command = ["docker", "run", *sandbox, base_image(), "python3", "-c", code]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
