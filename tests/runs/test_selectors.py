@@ -75,7 +75,7 @@ def test_who_is_ahead_counts(scene):
         (None, "no node has joined pool default yet"),
         (
             {"last_seen_at": factories.NOW - timedelta(minutes=10)},
-            "no live node in pool default since 21 Nov 11:50 UTC",
+            "no live node in pool default since 21 Nov 2026 11:50 UTC",
         ),
         ({"status": "draining"}, "every node of pool default is draining"),
         ({}, ""),

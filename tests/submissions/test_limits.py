@@ -29,7 +29,7 @@ def test_two_of_three_left_this_week_and_when_the_next_comes_back():
         rules=rules(limit=3, window=timedelta(days=7)), charged_at=[NOW - timedelta(days=7) + timedelta(minutes=12)]
     )
     assert answer.can_submit
-    assert answer.text == "yes, 2 of 3 left this week, next at Tue 24 Nov 09:12 UTC"
+    assert answer.text == "yes, 2 of 3 left this week, next at Tue 24 Nov 2026 09:12 UTC"
     assert answer.remaining == 2
 
 
@@ -41,8 +41,8 @@ def test_without_a_limit_the_answer_is_a_plain_yes():
 def test_the_last_attempt_used_says_when_the_next_comes_back():
     answer = ask(rules=rules(limit=2), charged_at=[ago(hours=20), ago(hours=3)])
     assert not answer.can_submit
-    assert answer.text == "no: all 2 submissions today are used, next at Tue 24 Nov 13:00 UTC"
-    assert answer.failing.cure == "Submit again from Tue 24 Nov 13:00 UTC on."
+    assert answer.text == "no: all 2 submissions today are used, next at Tue 24 Nov 2026 13:00 UTC"
+    assert answer.failing.cure == "Submit again from Tue 24 Nov 2026 13:00 UTC on."
 
 
 def test_an_attempt_made_exactly_one_window_ago_no_longer_counts():
@@ -75,14 +75,14 @@ def test_the_total_limit_may_leave_less_than_the_window_does():
 
 def test_the_window_limit_counts_before_a_larger_total():
     answer = ask(rules=rules(limit=2, window=timedelta(days=3), total_limit=10), charged_at=[ago(days=2)])
-    assert answer.text == "yes, 1 of 2 left in 3 days, next at Wed 25 Nov 09:00 UTC"
+    assert answer.text == "yes, 1 of 2 left in 3 days, next at Wed 25 Nov 2026 09:00 UTC"
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"opens_at": NOW + timedelta(minutes=1)}, "no: the phase opens at Tue 24 Nov 09:01 UTC"),
-        ({"closes_at": NOW}, "no: the phase closed at Tue 24 Nov 09:00 UTC"),
+        ({"opens_at": NOW + timedelta(minutes=1)}, "no: the phase opens at Tue 24 Nov 2026 09:01 UTC"),
+        ({"closes_at": NOW}, "no: the phase closed at Tue 24 Nov 2026 09:00 UTC"),
         ({"is_paused": True}, "no: the organizers have paused submissions"),
         ({"is_ready": False}, "no: the phase has no test set yet"),
     ],

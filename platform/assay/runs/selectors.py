@@ -219,7 +219,7 @@ def why_waiting(*, phase: Phase, nodes: Collection[Node], now: datetime) -> str:
     if not nodes:
         return f"no node has joined pool {phase.pool} yet"
     seen = max((node.last_seen_at for node in nodes if node.last_seen_at is not None), default=None)
-    since = f" since {seen:%d %b %H:%M} UTC" if seen else ""
+    since = f" since {seen:%d %b %Y %H:%M} UTC" if seen else ""
     held = [node for node in nodes if node.status != Node.Status.ACTIVE]
     if len(held) == len(nodes):
         return f"every node of pool {phase.pool} is {held[0].get_status_display().lower()}"

@@ -167,7 +167,7 @@ def concurrency_condition(*, rules: PhaseRules, usage: TeamUsage) -> Condition:
 
 
 def attempts_left(*, rules: PhaseRules, remaining: int | None, next_at: datetime | None) -> str:
-    """`, 2 of 3 left this week, next at Tue 24 Nov 09:12 UTC`; empty where there is no limit."""
+    """`, 2 of 3 left this week, next at Tue 24 Nov 2026 09:12 UTC`; empty where there is no limit."""
     if remaining is None:
         return ""
     back = f", next at {moment(next_at)}" if next_at else ""
@@ -188,5 +188,5 @@ def window_words(rules: PhaseRules) -> str:
 
 
 def moment(at: datetime) -> str:
-    """A time as people read it: `Tue 24 Nov 09:12 UTC`."""
-    return f"{at:%a %d %b %H:%M} UTC"
+    """A time as people read it: `Tue 24 Nov 2026 09:12 UTC`. Phases run over new years, so the year is said."""
+    return f"{at:%a %d %b %Y %H:%M} UTC"
