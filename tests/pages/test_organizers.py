@@ -7,7 +7,7 @@ import factories
 import people
 from assay.accounts.models import AuditEvent
 from assay.challenges.models import Challenge
-from assay.organizers.telemetry import memory_chart
+from assay.organizers.telemetry import usage_charts
 from assay.runs.models import CaseRun, Run
 
 pytestmark = pytest.mark.django_db
@@ -134,9 +134,27 @@ def test_memory_curves_are_aligned_and_carry_their_limit(cast):
     for position, (seconds, values) in enumerate([([0.0, 1.0], [2**20, 3 * 2**20]), ([0.5], [5 * 2**20])]):
         usage = {"peak_memory_bytes": max(values), "memory_curve": {"seconds": seconds, "values": values}}
         CaseRun.objects.create(run=run, case=cases[position], position=position, usage=usage)
-    chart = memory_chart(submission)
+    (chart,) = usage_charts(submission)
     assert chart["series"] == ["a", "b", "limit"]
     assert chart["data"] == [[0.0, 0.5, 1.0], [1, None, 3], [None, 5, None], [512, 512, 512]]
+
+
+def test_what_the_gpu_did_is_drawn_beside_the_memory_where_it_was_measured(as_olga, cast):
+    submission = factories.submission(phase=cast.phase, team=cast.team, limits={"memory_mb": 512, "gpu_memory_mb": 16})
+    run = Run.objects.create(submission=submission, number=1, pool="default", created_at=factories.NOW)
+    usage = {
+        "memory_curve": {"seconds": [0.0], "values": [2**20]},
+        "gpu_memory_curve": {"seconds": [0.0, 0.1], "values": [2**21, 2**22]},
+        "gpu_utilisation_curve": {"seconds": [0.0, 0.1], "values": [5.0, 97.0]},
+    }
+    CaseRun.objects.create(run=run, case=submission.testset.cases.first(), position=0, usage=usage)
+    memory, gpu_memory, utilisation = usage_charts(submission)
+    assert (memory["title"], gpu_memory["title"]) == ("Memory while running", "GPU memory")
+    assert gpu_memory["data"] == [[0.0, 0.1], [2.0, 4.0], [16.0, 16.0]]
+    assert (utilisation["series"], utilisation["data"], utilisation["limits"]) == (["a"], [[0.0, 0.1], [5.0, 97.0]], [])
+    page = as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, submission.pk])).content.decode()
+    assert page.count("data-chart=") == 3
+    assert "GPU utilisation" in page
 
 
 def test_volumes_of_a_case_leave_for_organizers_only(client, cast, files):

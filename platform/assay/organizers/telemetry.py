@@ -1,5 +1,7 @@
-"""The memory curves of a submission's case runs as one chart: the hungriest cases over time, and the limit they ran under."""
+"""What a submission's case runs used, as charts: the hungriest cases over time, and the limit they ran under."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from assay.runs.models import CaseRun
@@ -9,25 +11,58 @@ MOST_CURVES = 5
 MIB = 2**20
 
 
-def memory_chart(submission: Submission) -> dict[str, Any] | None:
-    """What `data-chart` draws: aligned columns over the union of all moments; None when nothing was measured. One query."""
-    rows = CaseRun.objects.filter(run__submission=submission).select_related("case").order_by("-run__number")
-    measured = [row for row in rows if (row.usage.get("memory_curve") or {}).get("seconds")]
-    measured.sort(key=lambda row: -int(row.usage.get("peak_memory_bytes") or 0))
-    curves = {_name(row): row.usage["memory_curve"] for row in reversed(measured[:MOST_CURVES])}
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """One stored curve: its key in a case run's usage, and how it is shown."""
+
+    key: str
+    title: str
+    unit: str
+    divisor: int
+    limit: str
+    """The resource limit that bounds it, in the unit shown; empty where there is none."""
+
+
+QUANTITIES = (
+    Quantity(key="memory_curve", title="Memory while running", unit="MiB", divisor=MIB, limit="memory_mb"),
+    Quantity(key="gpu_memory_curve", title="GPU memory", unit="MiB", divisor=MIB, limit="gpu_memory_mb"),
+    Quantity(key="gpu_utilisation_curve", title="GPU utilisation", unit="%", divisor=1, limit=""),
+)
+
+
+def usage_charts(submission: Submission) -> list[dict[str, Any]]:
+    """What `data-chart` draws, one chart for each quantity that was measured. One query."""
+    rows = list(CaseRun.objects.filter(run__submission=submission).select_related("case").order_by("-run__number"))
+    charts = [_chart(quantity, rows, limits=submission.limits) for quantity in QUANTITIES]
+    return [chart for chart in charts if chart is not None]
+
+
+def _chart(quantity: Quantity, rows: Sequence[CaseRun], *, limits: dict[str, Any]) -> dict[str, Any] | None:
+    """Aligned columns over the union of all moments; None when nothing was measured."""
+    measured = [row for row in rows if (row.usage.get(quantity.key) or {}).get("seconds")]
+    measured.sort(key=lambda row: -max(row.usage[quantity.key]["values"]))
+    curves = {_name(row): row.usage[quantity.key] for row in reversed(measured[:MOST_CURVES])}
     if not curves:
         return None
     seconds = sorted({moment for curve in curves.values() for moment in curve["seconds"]})
     columns: list[list[float | None]] = [list(seconds)]
     for curve in curves.values():
         known = dict(zip(curve["seconds"], curve["values"], strict=True))
-        columns.append([known[at] / MIB if at in known else None for at in seconds])
+        columns.append([known[at] / quantity.divisor if at in known else None for at in seconds])
     names = list(curves)
-    if (limit_mb := submission.limits.get("memory_mb")) is not None:
+    limit = limits.get(quantity.limit)
+    if limit is not None:
         names.append("limit")
-        columns.append([float(limit_mb)] * len(seconds))
-    limits = [len(names) - 1] if names[-1] == "limit" else []
-    return {"x_label": "seconds", "y_label": "MiB", "series": names, "data": columns, "limits": limits}
+        columns.append([float(limit)] * len(seconds))
+    return {
+        "id": quantity.key.replace("_", "-"),
+        "title": quantity.title,
+        "x_label": "seconds",
+        "y_label": quantity.unit,
+        "series": names,
+        "data": columns,
+        "limits": [] if limit is None else [len(names) - 1],
+    }
 
 
 def _name(row: CaseRun) -> str:

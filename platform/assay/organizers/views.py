@@ -35,7 +35,7 @@ from assay.evaluation_sites.services import enrol_site
 from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness, site_rows, testset_rows
 from assay.organizers.forms import NewChallengeForm
 from assay.organizers.logs import logs_of
-from assay.organizers.telemetry import memory_chart
+from assay.organizers.telemetry import usage_charts
 from assay.portal.submission_pages import submission_page
 from assay.runs.selectors import progress
 from assay.submissions import uploads
@@ -250,7 +250,7 @@ def submission(request: HttpRequest, slug: str, submission_id: UUID) -> HttpResp
         return redirect("organizers:submission", slug, found.pk)
     view = submission_page(found, is_organizer=True, can_cancel=False, now=timezone.now())
     page = frame(challenge, tab="submissions", submission=found, view=view, logs=logs_of(found), case_links=True)
-    page["telemetry"] = memory_chart(found)
+    page["charts"] = usage_charts(found)
     return render(request, "organizers/submission.html", page)
 
 
