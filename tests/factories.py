@@ -12,6 +12,8 @@ from typing import Any
 
 from assay.accounts.models import Team, TeamMember, User
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
+from assay.evaluations.models import Evaluation
+from assay.leaderboards.models import LeaderboardEntry
 from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.testsets.models import Case, PhaseTestSet, TestSet
 
@@ -165,3 +167,23 @@ def submission(*, phase: Phase, team: Team, user: User | None = None, **fields: 
     if "image" not in values and "predictions" not in values:
         values["image"] = image(team=team)
     return Submission.objects.create(phase=phase, team=team, **values)
+
+
+def _lone_team() -> Team:
+    return team(members=[user()])
+
+
+def entry(*, phase: Phase, rank: float | None, team: Team | None = None, **fields: Any) -> LeaderboardEntry:
+    """A row of a leaderboard, with the submission and the evaluation it stands for."""
+    row = submission(phase=phase, team=team or _lone_team(), status="done")
+    evaluation = Evaluation.objects.create(
+        submission=row,
+        number=1,
+        protocol=phase.protocol,
+        testset=row.testset,
+        status="done",
+        is_active=True,
+        created_at=NOW,
+    )
+    values = {"metrics": {"dice": {"mean": 0.123456}}, "rebuilt_at": NOW} | fields
+    return LeaderboardEntry.objects.create(phase=phase, submission=row, evaluation=evaluation, rank=rank, **values)

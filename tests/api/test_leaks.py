@@ -111,6 +111,7 @@ class Story:
             reverse("portal:phase", args=here),
             reverse("portal:leaderboard", args=here),
             *(reverse("portal:leaderboard", args=here) + f"?format={form}" for form in ("csv", "json")),
+            reverse("portal:report", args=here),
         ]
         calls = [
             f"/submissions/{one}",
@@ -119,13 +120,18 @@ class Story:
             f"/submissions/{one}/receipt",
             f"/submissions/{one}/logs",
             f"/challenges/{here[0]}/phases/{here[1]}/leaderboard",
+            f"/challenges/{here[0]}/phases/{here[1]}/leaderboard/export?layout=kits",
         ]
         answers = [self.pia.get(url) for url in pages] + [self.api("GET", path) for path in calls]
         texts = [b"".join(answer.streaming_content) if answer.streaming else answer.content for answer in answers]
         codes = [answer.status_code for answer in answers]
         assert not [code for code in codes if code >= 500]
         text = "\n".join(
-            [repr(codes), *(text.decode() for text in texts), *(str(message.body) for message in mail.outbox)]
+            [
+                repr(codes),
+                *(text.decode(errors="replace") for text in texts),
+                *(str(message.body) for message in mail.outbox),
+            ]
         )
         return re.sub(r'csrfmiddlewaretoken" value="\w+"|X-CSRFToken": "\w+"|nonce="[^"]+"|nonce-[^\']+', "", text)
 

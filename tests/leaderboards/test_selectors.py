@@ -3,33 +3,7 @@
 import pytest
 
 import factories
-from assay.evaluations.models import Evaluation
-from assay.leaderboards.models import LeaderboardEntry
 from assay.leaderboards.selectors import leaderboard
-
-
-def enter(phase, *, rank, team=None, **fields) -> LeaderboardEntry:
-    submission = factories.submission(
-        phase=phase, team=team or factories.team(members=[factories.user()]), status="done"
-    )
-    evaluation = Evaluation.objects.create(
-        submission=submission,
-        number=1,
-        protocol=phase.protocol,
-        testset=submission.testset,
-        status="done",
-        is_active=True,
-        created_at=factories.NOW,
-    )
-    return LeaderboardEntry.objects.create(
-        phase=phase,
-        submission=submission,
-        evaluation=evaluation,
-        rank=rank,
-        metrics={"dice": {"mean": 0.123456}},
-        rebuilt_at=factories.NOW,
-        **fields,
-    )
 
 
 def board(scene, *, is_organizer=False):
@@ -39,19 +13,19 @@ def board(scene, *, is_organizer=False):
 @pytest.mark.parametrize("rows", [2, 20])
 def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(scene, rows, django_assert_num_queries):
     for place in range(rows):
-        enter(scene.phase, rank=place + 1)
+        factories.entry(phase=scene.phase, rank=place + 1)
     with django_assert_num_queries(1):
         assert len(board(scene).entries) == rows
 
 
 def test_unranked_rows_come_last_and_shared_ranks_stay_fractions(scene):
     for rank in (None, 2.5, 1, 2.5):
-        enter(scene.phase, rank=rank)
+        factories.entry(phase=scene.phase, rank=rank)
     assert [row.rank for row in board(scene).entries] == [1, 2.5, 2.5, None]
 
 
 def test_an_embargoed_leaderboard_is_for_organizers(scene):
-    enter(scene.phase, rank=1)
+    factories.entry(phase=scene.phase, rank=1)
     scene.phase.is_embargoed = True
     hidden = board(scene)
     assert (hidden.is_visible, hidden.entries) == (False, [])
@@ -60,7 +34,7 @@ def test_an_embargoed_leaderboard_is_for_organizers(scene):
 
 
 def test_a_phase_that_shows_verdicts_only_shows_no_leaderboard(scene):
-    enter(scene.phase, rank=1)
+    factories.entry(phase=scene.phase, rank=1)
     scene.phase.protocol = factories.protocol(
         challenge=scene.challenge, document={**factories.PROTOCOL, "release": "verdict_only"}
     )
@@ -69,7 +43,7 @@ def test_a_phase_that_shows_verdicts_only_shows_no_leaderboard(scene):
 
 
 def test_an_anonymous_phase_names_no_team_but_to_organizers(scene):
-    enter(scene.phase, rank=1, team=scene.team)
+    factories.entry(phase=scene.phase, rank=1, team=scene.team)
     scene.phase.is_anonymous = True
     assert board(scene).entries[0].team == "Team 1"
     assert board(scene, is_organizer=True).entries[0].team == "Pia and friends"

@@ -173,3 +173,18 @@ def test_the_report_of_an_empty_board_leads_back_to_the_board(client, cast):
     cast.phase.published_at = factories.NOW
     cast.phase.save()
     assert client.get(phase_url("report", cast))["Location"] == phase_url("leaderboard", cast)
+
+
+def test_the_report_of_closed_cases_is_the_organizers(client, cast):
+    cast.phase.protocol = factories.protocol(
+        challenge=cast.challenge, document={**factories.PROTOCOL, "release": "aggregate"}
+    )
+    cast.phase.published_at = factories.NOW
+    cast.phase.save()
+    factories.entry(phase=cast.phase, rank=1)
+    answers = {}
+    for person in ("pia", "olga"):
+        client.force_login(getattr(cast, person))
+        shown = "Statistics report" in client.get(phase_url("leaderboard", cast)).content.decode()
+        answers[person] = (client.get(phase_url("report", cast)).status_code, shown)
+    assert answers == {"pia": (302, False), "olga": (202, True)}

@@ -13,6 +13,7 @@ from assay.accounts.selectors import teams_of
 from assay.challenges.access import get_challenge, get_phase, is_organizer, membership_of, signed_in
 from assay.challenges.models import Challenge, Phase
 from assay.challenges.services import join_challenge
+from assay.evaluations.disclosure import is_closed_phase
 from assay.leaderboards.reports import report_key
 from assay.leaderboards.selectors import leaderboard
 from assay.portal.boards import board_page, board_table
@@ -145,16 +146,25 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
         header, rows = board_table(shown, found.metrics)
         return table_file(name=f"{slug}-{phase_slug}", header=header, rows=rows, as_format=as_format)
     page.update(board=shown, q=search, sort=sort, view=view, caveats=caveats_of(phase))
+    page["shows_cases"] = _shows_cases(phase, page)
     return render(request, "portal/leaderboard.html", page)
+
+
+def _shows_cases(phase: Phase, page: dict[str, Any]) -> bool:
+    """Whether this viewer may see single cases of everybody, once the ranking is shown."""
+    return bool(page["can_manage"]) or not is_closed_phase(phase)
 
 
 @require_GET
 def report(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponseBase:
-    """The statistics behind the ranking, one file to keep; a worker makes it when it is first asked for."""
+    """The statistics behind the ranking, one file to keep; a worker makes it when it is first asked for.
+
+    It shows every case, so that of a phase on closed cases is the organizers'.
+    """
     phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
     page = frame(request, phase.challenge, tab="leaderboard", phase=phase)
     found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now())
-    if not found.entries:
+    if not found.entries or not _shows_cases(phase, page):
         return redirect("portal:leaderboard", slug, phase_slug)
     key = report_key(phase)
     if not has_file(key):
