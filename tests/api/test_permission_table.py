@@ -62,6 +62,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("GET", "/submissions/{submission}/cases", None, 401, 404, 200, 200, 200),
     ("GET", "/submissions/{submission}/receipt", None, 401, 404, 404, 404, 404),
     ("GET", "/submissions/{submission}/logs", None, 401, 404, 403, 200, 200),
+    ("POST", "/submissions/cancel", {"submission_ids": ["{submission}"]}, 401, 404, 200, 200, 200),
     ("POST", "/submissions/{submission}/cancel", None, 401, 404, 200, 200, 200),
     ("POST", "/submissions/{submission}/disqualify", {"reason": "copied"}, 401, 404, 403, 200, 200),
     ("POST", "/submissions/{submission}/rejudge", None, 401, 404, 403, 409, 409),
@@ -110,11 +111,20 @@ def test_everybody_is_answered_as_the_table_says(person, row, scene, names, as_n
     method, address, body = row[:3]
     call = as_nobody if person == "nobody" else calling_as(getattr(scene, person))
     names["token_of_pia"] = str(scene.pia.api_tokens.last().pk) if person == "pia" else str(uuid.uuid4())
-    filled = {key: value.format(**names) if isinstance(value, str) else value for key, value in (body or {}).items()}
+    filled = fill(body or {}, names)
     answer = call(method, address.format(**names), filled if body is not None else None)
     assert answer.status_code == row[3 + PEOPLE.index(person)], answer.content.decode()
     if answer.status_code >= 400:
         assert set(answer.json()["error"]) >= {"code", "message", "found", "expected", "what_to_do", "whose_fault"}
+
+
+def fill(value: Any, names: dict[str, str]) -> Any:
+    """The body with every placeholder replaced, in lists too."""
+    if isinstance(value, dict):
+        return {key: fill(inner, names) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [fill(inner, names) for inner in value]
+    return value.format(**names) if isinstance(value, str) else value
 
 
 def test_every_operation_has_its_rows():

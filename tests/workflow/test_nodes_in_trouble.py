@@ -46,7 +46,7 @@ def test_an_image_that_does_not_fit_goes_back_uncounted(stage, queued, monkeypat
     verdict="the node stops claiming",
     guard="removal is verified",
 )
-def test_a_node_with_a_container_that_will_not_go_claims_no_more(stage, queued, monkeypatch):
+def test_f120_a_node_with_a_container_that_will_not_go_claims_no_more(stage, queued, monkeypatch):
     def refuse(self, container_id):
         raise ContainerStuck("still there after its removal was ordered")
 

@@ -137,13 +137,13 @@ def _list_submissions(*, connection: Connection, phase: str, everybody: bool) ->
 
 
 @click.command()
-@click.argument("submission")
+@click.argument("submissions", nargs=-1, required=True)
 @pass_session
-def cancel(session: Session, submission: str) -> None:
-    """Cancel SUBMISSION; a running container is stopped."""
+def cancel(session: Session, submissions: tuple[str, ...]) -> None:
+    """Cancel SUBMISSIONS; running containers are stopped."""
     with session.connect() as connection:
-        connection.post(f"submissions/{submission}/cancel")
-    click.echo("Cancelled.")
+        stopped = connection.post("submissions/cancel", {"submission_ids": list(submissions)})["cancelled"]
+    click.echo(f"{len(stopped)} of {len(set(submissions))} cancelled; the others had ended.")
 
 
 @click.command()

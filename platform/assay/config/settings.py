@@ -122,13 +122,14 @@ UPLOAD_KEEP_FREE_BYTES = env.number(name="ASSAY_UPLOAD_KEEP_FREE_BYTES", default
 
 KEY_FOLDER = VAR / "keys"
 SCRATCH_ROOT = VAR / "scratch"
+SCRATCH_KEEP_BYTES = env.number(name="ASSAY_SCRATCH_KEEP_MB", default=20 * 1024) * 2**20
 
 CELERY_BROKER_URL = env.text(name="BROKER_URL", default=EMBEDDED_HOME.broker_url)
 CELERY_TASK_ACKS_LATE = False  # a doorbell is answered or not; the reaper rings again for whatever still waits
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "workflow"
 CELERY_TASK_DEFAULT_QUEUE_TYPE = CELERY_TASK_CREATE_MISSING_QUEUE_TYPE = "quorum"  # RabbitMQ's; Redis knows no types
-CELERY_TASK_ROUTES = {"assay.workflow.tasks.score*": {"queue": "scoring"}}
+CELERY_TASK_ROUTES = {"assay.workflow.tasks.score": {"queue": "scoring"}}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -136,7 +137,10 @@ LEASE_SECONDS = env.number(name="ASSAY_LEASE_SECONDS", default=60)
 HEARTBEAT_SECONDS = env.number(name="ASSAY_HEARTBEAT_SECONDS", default=3)  # also how soon a cancel reaches a container
 METRICS_TOKEN = env.text(name="ASSAY_METRICS_TOKEN")
 REAPER_SECONDS = env.number(name="ASSAY_REAPER_SECONDS", default=15)
-CELERY_BEAT_SCHEDULE = {"reap": {"task": "assay.workflow.tasks.reap", "schedule": REAPER_SECONDS}}
+CELERY_BEAT_SCHEDULE = {
+    "reap": {"task": "assay.workflow.tasks.reap", "schedule": REAPER_SECONDS},
+    "tidy": {"task": "assay.workflow.tasks.tidy", "schedule": 3600},
+}
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "celerybeat-schedule")
 
 NINJA_NUM_PROXIES = env.number(name="ASSAY_PROXIES", default=0)

@@ -227,8 +227,8 @@ def _act_on(request: HttpRequest, challenge: Challenge, *, ids: list[UUID]) -> N
     mine = list(challenge.submissions.filter(pk__in=ids).values_list("pk", flat=True))
     match request.POST.get("action"):
         case "cancel":
-            stopped = sum(flow.cancel(submission_id=pk, by=user, now=now) for pk in mine)
-            messages.success(request, f"{stopped} of {len(mine)} will stop; the others had ended.")
+            stopped = flow.cancel_all(submission_ids=mine, by=user, now=now)
+            messages.success(request, f"{len(stopped)} of {len(mine)} will stop; the others had ended.")
         case "rejudge":
             evaluations = flow.rejudge(submission_ids=mine, by=user, now=now)
             messages.success(

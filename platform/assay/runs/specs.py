@@ -151,3 +151,8 @@ def shared_table_order(
             "rows": {opaque_name(case_run, case): str(case.position) for case in cases},
         }
     ]
+
+
+def attempt_folder(case_run: CaseRun, *, attempt: int) -> str:
+    """Where an attempt's artefacts lie: attempts never overwrite one another."""
+    return f"runs/{case_run.run_id}/{case_run.position}/a{attempt}"

@@ -1,5 +1,6 @@
 """The only door to submissions and uploads, for every role. What you may not see does not exist for you."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -31,6 +32,16 @@ def get_submission(*, person: Person, submission_id: UUID) -> Submission:
     if submission is None:
         raise NotFoundError("There is no such submission.", what_to_do="Look at your list of submissions.")
     return submission
+
+
+def get_submissions(*, person: Person, submission_ids: Collection[UUID]) -> list[Submission]:
+    """All these submissions, or none: one this person may not see does not exist."""
+    found = list(visible_submissions(person=person).filter(pk__in=submission_ids))
+    if unknown := set(submission_ids) - {submission.pk for submission in found}:
+        raise NotFoundError(
+            "There is no such submission.", found=str(min(unknown)), what_to_do="Look at your list of submissions."
+        )
+    return found
 
 
 def get_organized_submission(*, person: Person, submission_id: UUID) -> tuple[Submission, User]:

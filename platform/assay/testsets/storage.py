@@ -5,6 +5,7 @@ production. Keys are made by us and never from a participant's words. No address
 may read goes through the node API, scoped to the case run it holds.
 """
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -118,6 +119,20 @@ def delete_file(key: str) -> None:
     """Delete a stored file; one that is gone already is fine."""
     if key:
         default_storage.delete(key)
+
+
+def delete_folder(prefix: str) -> int:
+    """Delete every stored file directly below a prefix; answers how many there were."""
+    try:
+        folders, names = default_storage.listdir(prefix)
+    except FileNotFoundError:
+        return 0
+    for name in names:
+        default_storage.delete(f"{prefix}/{name}")
+    if is_local() and not folders:
+        with contextlib.suppress(OSError):  # somebody has just put something there
+            Path(cast("FileSystemStorage", default_storage).path(prefix)).rmdir()
+    return len(names)
 
 
 def is_local() -> bool:

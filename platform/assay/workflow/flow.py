@@ -253,6 +253,11 @@ def cancel(*, submission_id: UUID, by: User, now: datetime) -> bool:
     return True
 
 
+def cancel_all(*, submission_ids: Collection[UUID], by: User, now: datetime) -> list[UUID]:
+    """Stop these submissions; the ones that will stop, without those that had ended or are being cancelled already."""
+    return [submission_id for submission_id in submission_ids if cancel(submission_id=submission_id, by=by, now=now)]
+
+
 def settle_cancel(*, submission_id: UUID, now: datetime) -> None:
     """Carry out a requested cancel as far as it can be now; the reaper repeats it until the submission has ended."""
     for run in Run.objects.filter(submission_id=submission_id, finished_at=None).only("id"):

@@ -14,12 +14,16 @@
 | cancel requested | the node, or nobody | the lease | carried out again |
 | upload unfinished, unused, or checked | nobody | its expiry; none once checked | its space is given back |
 
-Two reapers at once are harmless (every step is a conditional update); an advisory lock keeps the second one idle.
+Two reapers at once are harmless (every step is a conditional update); an advisory lock keeps the second one idle. A row that
+cannot be dealt with is logged and keeps nothing else waiting.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
+from django.db import InterfaceError, OperationalError
 from django.db.models import Count, Exists, F, OuterRef
 
 from assay.evaluations import services as evaluations
@@ -42,14 +46,20 @@ def reap(*, now: datetime) -> None:
     with only_one(purpose="reap", subject="all") as is_mine:
         if not is_mine:
             return
-        reap_leases(now=now)
-        settle_cancels(now=now)
-        advance_idle_runs(now=now)
-        ring_pools()
-        ring_checks(now=now)
-        ring_evaluations(now=now)
-        ring_leaderboards()
-        tidy_uploads(now=now)
+        for step in STEPS:
+            with surviving(step.__name__):
+                step(now=now)
+
+
+@contextmanager
+def surviving(what: str) -> Iterator[None]:
+    """One thing that goes wrong must not stop the others; without a database nothing goes, and the next round comes soon."""
+    try:
+        yield
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("reaper.fault", extra={"at": what})
 
 
 def reap_leases(*, now: datetime) -> int:
@@ -57,7 +67,7 @@ def reap_leases(*, now: datetime) -> int:
     taken = 0
     for case_run in runs.expired_leases(now=database_now()):
         label = f"node {case_run.node.name} went silent" if case_run.node else "node was removed"
-        try:
+        with surviving(f"case run {case_run.id}"), suppress(LeaseLost):
             flow.release(
                 case_run_id=case_run.id,
                 fence=case_run.fence,
@@ -66,10 +76,8 @@ def reap_leases(*, now: datetime) -> int:
                 actor_label="reaper",
                 counts=True,
             )
-        except LeaseLost:
-            continue
-        taken += 1
-        log.warning("lease.expired", extra={"case_run": str(case_run.id), "why": label})
+            taken += 1
+            log.warning("lease.expired", extra={"case_run": str(case_run.id), "why": label})
     return taken
 
 
@@ -78,7 +86,8 @@ def settle_cancels(*, now: datetime) -> None:
     for submission_id in Submission.objects.filter(cancel_requested_at__isnull=False, finished_at=None).values_list(
         "pk", flat=True
     ):
-        flow.settle_cancel(submission_id=submission_id, now=now)
+        with surviving(f"submission {submission_id}"):
+            flow.settle_cancel(submission_id=submission_id, now=now)
 
 
 def advance_idle_runs(*, now: datetime) -> None:
@@ -86,10 +95,11 @@ def advance_idle_runs(*, now: datetime) -> None:
     active = CaseRun.objects.filter(run=OuterRef("pk"), status__in=[CaseRun.Status.QUEUED, CaseRun.Status.RUNNING])
     idle = Run.objects.filter(finished_at=None).exclude(Exists(active))
     for run_id in idle.values_list("id", flat=True):
-        flow.advance_run(run_id=run_id, now=now)
+        with surviving(f"run {run_id}"):
+            flow.advance_run(run_id=run_id, now=now)
 
 
-def ring_pools() -> None:
+def ring_pools(*, now: datetime) -> None:  # noqa: ARG001  a step's signature
     """Ring every pool that has something to claim."""
     queued = CaseRun.objects.filter(status=CaseRun.Status.QUEUED).values("pool").annotate(case_runs=Count("id"))
     for row in queued:
@@ -118,7 +128,8 @@ def ring_evaluations(*, now: datetime) -> None:
     """Ring for every evaluation nobody works on; give up on those whose attempts are used up."""
     for evaluation in evaluations.waiting_evaluations(now=database_now()):
         if evaluation.attempt >= evaluations.ATTEMPTS:
-            flow.give_up_scoring(evaluation_id=evaluation.id, now=now)
+            with surviving(f"evaluation {evaluation.id}"):
+                flow.give_up_scoring(evaluation_id=evaluation.id, now=now)
         else:
             doorbells.ring_scoring(evaluation.id)
     for run in Run.objects.filter(
@@ -127,7 +138,19 @@ def ring_evaluations(*, now: datetime) -> None:
         doorbells.ring_scoring(evaluations.ask_for_evaluation(submission=run.submission, run=run, now=now).id)
 
 
-def ring_leaderboards() -> None:
+def ring_leaderboards(*, now: datetime) -> None:  # noqa: ARG001  a step's signature
     """Ring for every ranking that is behind."""
     for phase_id in Leaderboard.objects.filter(asked__gt=F("answered")).values_list("phase_id", flat=True):
         doorbells.ring_leaderboard(phase_id)
+
+
+STEPS = (
+    reap_leases,
+    settle_cancels,
+    advance_idle_runs,
+    ring_pools,
+    ring_checks,
+    ring_evaluations,
+    ring_leaderboards,
+    tidy_uploads,
+)

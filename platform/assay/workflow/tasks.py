@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from assay.leaderboards.reports import make_report
 from assay.leaderboards.services import rebuild_leaderboard
-from assay.workflow import checking, reaper, scoring
+from assay.workflow import checking, reaper, scoring, tidying
 
 
 def worker_name() -> str:
@@ -20,32 +20,40 @@ def worker_name() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
-@shared_task(name="assay.workflow.tasks.check", queue="workflow", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+@shared_task(name="assay.workflow.tasks.check", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
 def check(submission_id: str) -> None:
     """A submission may want checking."""
     checking.check_submission(submission_id=UUID(submission_id), clock=timezone.now)
 
 
-@shared_task(name="assay.workflow.tasks.score", queue="scoring", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+@shared_task(name="assay.workflow.tasks.score", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
 def score(evaluation_id: str) -> None:
     """An evaluation may want scoring."""
     scoring.score_evaluation(evaluation_id=UUID(evaluation_id), worker=worker_name(), clock=timezone.now)
+    tidying.tidy_this_host()
 
 
-@shared_task(name="assay.workflow.tasks.rebuild", queue="workflow", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+@shared_task(name="assay.workflow.tasks.rebuild", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
 def rebuild(phase_id: int) -> None:
     """A leaderboard may want rebuilding; once more when it was asked for meanwhile."""
     while rebuild_leaderboard(phase_id=phase_id, now=timezone.now()):
         pass
 
 
-@shared_task(name="assay.workflow.tasks.report", queue="workflow", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+@shared_task(name="assay.workflow.tasks.report", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
 def report(phase_id: int) -> None:
     """Somebody wants to read the report of a ranking."""
     make_report(phase_id=phase_id)
 
 
-@shared_task(name="assay.workflow.tasks.reap", queue="workflow", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+@shared_task(name="assay.workflow.tasks.reap", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
 def reap() -> None:
     """Look after everything that has not ended."""
     reaper.reap(now=timezone.now())
+
+
+@shared_task(name="assay.workflow.tasks.tidy", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+def tidy() -> None:
+    """Give back space that nobody needs."""
+    tidying.tidy_this_host()
+    tidying.forget_abandoned_attempts(now=timezone.now())

@@ -25,7 +25,7 @@ from assay.runs import leases, nodes, services
 from assay.runs.intervals import current_intervals
 from assay.runs.models import CaseRun, Node
 from assay.runs.services import Ending
-from assay.runs.specs import limits_of, resources_of, work_order
+from assay.runs.specs import attempt_folder, limits_of, resources_of, work_order
 from assay.testsets import storage
 from assay.workflow import flow
 from containers.verdicts import Verdict
@@ -191,7 +191,7 @@ def put_output(request: HttpRequest, case_run_id: UUID, name: str, fence: int) -
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
     suffix = ".csv" if rules_of(case_run.run.submission.protocol).table_form else CANONICAL_SUFFIX
     stored = storage.save_file(
-        key=f"{attempt_folder(case_run)}/{digest}{suffix}",
+        key=f"{attempt_folder(case_run, attempt=case_run.attempt)}/{digest}{suffix}",
         stream=cast("IO[bytes]", request),
         max_bytes=limits.output_bytes,
     )
@@ -206,7 +206,9 @@ def put_log(request: HttpRequest, case_run_id: UUID, fence: int) -> dict[str, An
     case_run = leases.held(case_run_id=case_run_id, fence=fence, node_id=node.pk)
     limits = limits_of(resources_of(case_run.run.submission))
     stored = storage.save_file(
-        key=f"{attempt_folder(case_run)}/{LOG_NAME}", stream=cast("IO[bytes]", request), max_bytes=limits.log_bytes
+        key=f"{attempt_folder(case_run, attempt=case_run.attempt)}/{LOG_NAME}",
+        stream=cast("IO[bytes]", request),
+        max_bytes=limits.log_bytes,
     )
     services.set_log(case_run_id=case_run_id, fence=fence, node=node, key=stored.key)
     return {"bytes": stored.bytes}
@@ -233,8 +235,3 @@ def file_address(request: HttpRequest, *, case_run: CaseRun, key: str) -> str:
     ticket = {"case_run": str(case_run.id), "fence": case_run.fence, "key": key}
     path = request.path.removesuffix("/claim")
     return f"{path}/files/{signing.dumps(ticket, salt=SIGNING_SALT)}"
-
-
-def attempt_folder(case_run: CaseRun) -> str:
-    """Where an attempt's artefacts lie: attempts never overwrite one another."""
-    return f"runs/{case_run.run_id}/{case_run.position}/a{case_run.attempt}"

@@ -218,6 +218,14 @@ class PhaseOut(PhaseBrief):
     queue: QueueOut
 
 
+class SubmissionsIn(Schema):
+    submission_ids: list[UUID] = Field(min_length=1, max_length=1000)
+
+
+class CancelledOut(Schema):
+    cancelled: list[UUID]
+
+
 class EmbargoIn(Schema):
     until: datetime | None = None
 

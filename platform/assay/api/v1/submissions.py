@@ -17,7 +17,14 @@ from assay.evaluations import selectors as evaluations
 from assay.evaluations.disclosure import as_seen, is_closed
 from assay.runs import selectors as runs
 from assay.runs.selectors import CaseRow, Progress
-from assay.submissions.access import competing_team, get_organized_submission, get_submission, get_upload, may_see_log
+from assay.submissions.access import (
+    competing_team,
+    get_organized_submission,
+    get_submission,
+    get_submissions,
+    get_upload,
+    may_see_log,
+)
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.selectors import case_aliases, stepper, submission_list
 from assay.testsets import storage
@@ -76,6 +83,15 @@ def list_submissions(
     organized = organized_challenges(person=person)
     items = [brief(submission=row, progress=progress[row.pk], is_insider=row.challenge_id in organized) for row in page]
     return {"items": items, "count": rows.count()}
+
+
+@router.post("/cancel", response=schemas.CancelledOut)
+def cancel_all(request: HttpRequest, chosen: schemas.SubmissionsIn) -> dict[str, Any]:
+    """Stop many at once; running containers are killed. Those that had ended already are left out of `cancelled`."""
+    user = user_of(request)
+    known = get_submissions(person=user, submission_ids=chosen.submission_ids)
+    ids = [submission.pk for submission in known]
+    return {"cancelled": flow.cancel_all(submission_ids=ids, by=user, now=timezone.now())}
 
 
 @router.get("/{submission_id}", response=schemas.SubmissionOut)
