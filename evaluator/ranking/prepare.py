@@ -170,7 +170,8 @@ def _disqualified(
     for metric, mask in masks.items():
         for index in np.flatnonzero(mask):
             reasons.setdefault(
-                table.algorithms[index], f"a value of {metric} is missing, and the rules disqualify for that"
+                table.algorithms[index],
+                f"a value of {metric} is missing or stopped the scoring, and the rules disqualify for that",
             )
     if config.submissions.require_complete:
         for name in (part for spec in config.metrics for part in stored_names(spec)):

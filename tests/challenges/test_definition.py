@@ -70,6 +70,22 @@ def test_a_phase_may_have_a_protocol_of_its_own():
     assert warm_up.protocol.sha256 != final.protocol.sha256
 
 
+@pytest.mark.parametrize("use", ["{use: flare22@published}", "{use: flare22, mode: published}"])
+def test_a_phase_may_follow_the_published_code_and_mend_one_defect_of_it(use):
+    def protocol_of(text):
+        return (
+            parse_definition(GOOD.replace("    testset: hidden\n", f"    testset: hidden\n    protocol: {text}\n"))
+            .phases[1]
+            .protocol
+        )
+
+    assert (protocol_of(use).mode, protocol_of(use).document["conventions"]["failed"]["dice"]) == ("published", None)
+    mended = protocol_of("{use: flare22@published, conventions: {failed: {dice: 0}}}")
+    assert mended.document["conventions"]["failed"]["dice"] == 0.0
+    assert mended.document["conventions"]["failed"]["nsd"] is None
+    assert next(label.z_crop for label in mended.labels if label.name == "aorta") == "exclusive"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "line", "says"),
     [
