@@ -75,6 +75,26 @@ def test_an_output_that_is_no_image_is_named_as_such(stage):
     assert submission.verdict_text.startswith("an output file does not follow the format (")
 
 
+def test_the_stored_scores_of_a_case_say_what_was_wrong_with_its_output(stage):
+    calls = []
+
+    def junk_on_the_second(call):
+        calls.append(call)
+        for source in call.input_dir.iterdir():
+            content = b"not an image" if len(calls) == 2 else source.read_bytes()
+            (call.output_dir / source.name).write_bytes(content)
+        return FakeEnding()
+
+    stage.script = junk_on_the_second
+    submission = stage.submit()
+    stage.play()
+    stored = CaseScores.objects.filter(evaluation__submission=submission).order_by("case__position")
+    assert [{reason for _, _, _, reason in row.scores} for row in stored] == [
+        {""},
+        {"output_invalid:format_unsupported"},
+    ]
+
+
 def test_the_container_sees_no_case_name(stage):
     seen = []
 
