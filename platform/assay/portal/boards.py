@@ -43,6 +43,7 @@ class Cell:
 class BoardRow:
     """One submission."""
 
+    number: int
     rank: float | None
     interval: tuple[int, int] | None
     team: str
@@ -140,6 +141,7 @@ def _board_row(row: LeaderboardRow, *, board: Board, view: str, own_teams: set[s
         )
     interval = row.statistics.get("rank_interval")
     return BoardRow(
+        number=row.number,
         rank=row.rank,
         interval=(int(interval[0]), int(interval[1])) if interval else None,
         team=row.team,

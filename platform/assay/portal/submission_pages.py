@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from assay.challenges.protocols import rules_of
 from assay.evaluations.selectors import CaseScoreRow, case_scores, receipt, released_summary
 from assay.leaderboards.selectors import MetricColumn, metric_columns
 from assay.portal.cards import may_see_progress
@@ -17,6 +18,7 @@ from assay.portal.templatetags.assay import GLYPHS, TONES, verdict_words
 from assay.runs.selectors import CaseRow, Progress, case_progress, progress, waiting
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
+from evaluator.protocol import LabelSpec
 
 STEPS = (
     ("received", "Received"),
@@ -135,7 +137,7 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
         waits_because=line.why,
         cells=tuple(_cell(row) for row in rows),
         metrics=metrics,
-        score_rows=_score_rows(summary, metrics) if summary else (),
+        score_rows=_score_rows(summary, metrics, labels=rules_of(submission.protocol).labels) if summary else (),
         case_rows=_case_rows(rows, scores, metrics, is_organizer=is_organizer),
         intake=_intake(submission),
         intake_warnings=tuple(submission.image.report.get("warnings", ())) if submission.image else (),
@@ -188,18 +190,21 @@ def _cell(row: CaseRow) -> CaseCell:
     return CaseCell(glyph=GLYPHS.get(what, "✗" if row.status == "failed" else "•"), tone=tone, words=words)
 
 
-def _score_rows(summary: dict[str, Any], metrics: Sequence[MetricColumn]) -> tuple[ScoreRow, ...]:
+def _score_rows(
+    summary: dict[str, Any], metrics: Sequence[MetricColumn], *, labels: Sequence[LabelSpec]
+) -> tuple[ScoreRow, ...]:
+    """One row per structure in the protocol's order, which stored summaries do not keep."""
+
     def cell(values: dict[str, Any]) -> ScoreCell:
         return ScoreCell(mean=values.get("mean"), sd=values.get("sd"))
 
-    labels = list(
-        dict.fromkeys(label for metric in metrics for label in summary.get(metric.name, {}).get("per_label", {}))
-    )
+    there = {label for metric in metrics for label in summary.get(metric.name, {}).get("per_label", {})}
     rows = [
         ScoreRow(
             label=label, cells=tuple(cell(summary.get(m.name, {}).get("per_label", {}).get(label, {})) for m in metrics)
         )
-        for label in labels
+        for label in (spec.name for spec in labels)
+        if label in there
     ]
     overall = ScoreRow(label="All structures", cells=tuple(cell(summary.get(m.name, {})) for m in metrics))
     return (*rows, overall)

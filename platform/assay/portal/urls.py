@@ -25,6 +25,7 @@ urlpatterns = [
     path("c/<slug:slug>/p/<slug:phase_slug>/submit/", submission.submit, name="submit"),
     path("c/<slug:slug>/p/<slug:phase_slug>/leaderboard/", challenge.board, name="leaderboard"),
     path("c/<slug:slug>/p/<slug:phase_slug>/report/", challenge.report, name="report"),
+    path("c/<slug:slug>/p/<slug:phase_slug>/compare/", challenge.compare, name="compare"),
     path("s/<uuid:submission_id>/", submission.detail, name="submission"),
     path("s/<uuid:submission_id>/live/", submission.live, name="submission-live"),
     path("s/<uuid:submission_id>/cancel/", submission.cancel, name="cancel"),

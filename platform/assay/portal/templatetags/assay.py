@@ -1,5 +1,6 @@
 """How values look on our pages: moments with zone and relative time, durations, sizes, numbers, statuses."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django import template
@@ -137,6 +138,24 @@ def in_bytes(value: float | None) -> str:
 def score(value: float | None, digits: int = 3) -> str:
     """A metric value; an undefined one says so and is never shown as 0 or blank."""
     return "undefined" if value is None else f"{value:.{digits}f}"
+
+
+@register.filter
+def signed(value: float, digits: int = 3) -> str:
+    """A difference, with its sign; 0 has none."""
+    return f"{value:.{digits}f}" if round(value, digits) == 0 else f"{value:+.{digits}f}".replace("-", "−")
+
+
+@register.filter
+def p_value(value: float | None) -> str:
+    """A p-value as people read it; nothing to test is a dash."""
+    return "–" if value is None else "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+@register.filter
+def at(values: Sequence[object], place: int) -> object:
+    """`values[place]`: templates have no subscript."""
+    return values[place]
 
 
 @register.filter

@@ -14,10 +14,12 @@ from assay.challenges.access import get_challenge, get_phase, is_organizer, memb
 from assay.challenges.models import Challenge, Phase
 from assay.challenges.services import join_challenge
 from assay.evaluations.disclosure import is_closed_phase
+from assay.leaderboards.comparing import MOST_ROWS, compare_rows
 from assay.leaderboards.reports import report_key
 from assay.leaderboards.selectors import leaderboard
 from assay.portal.boards import board_page, board_table
 from assay.portal.cards import with_progress
+from assay.portal.comparisons import comparison_page, comparison_table
 from assay.portal.facts import caveats_of, fact_sheet, release_words
 from assay.portal.tables import table_file
 from assay.portal.windows import challenge_status, with_status
@@ -148,6 +150,25 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     page.update(board=shown, q=search, sort=sort, view=view, caveats=caveats_of(phase))
     page["shows_cases"] = _shows_cases(phase, page)
     return render(request, "portal/leaderboard.html", page)
+
+
+@require_GET
+def compare(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
+    """Two or three rows side by side, named by their numbers in the address; else a list to choose from."""
+    phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
+    page = frame(request, phase.challenge, tab="leaderboard", phase=phase)
+    found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now())
+    chosen = {int(text) for text in request.GET.getlist("s") if text.isdecimal() and len(text) < 10}
+    rows = [row for row in found.entries if row.number in chosen]
+    shows_cases = _shows_cases(phase, page)
+    page.update(rows=found.entries, chosen=chosen, embargo_words=found.why_hidden, shows_cases=shows_cases)
+    if 2 <= len(rows) <= MOST_ROWS:
+        comparison = compare_rows(rows, phase=phase, columns=found.metrics, shows_cases=shows_cases)
+        if (as_format := request.GET.get("format", "")) in ("csv", "json"):
+            header, lines = comparison_table(comparison)
+            return table_file(name=f"{slug}-{phase_slug}-compared", header=header, rows=lines, as_format=as_format)
+        page["comparison"] = comparison_page(comparison)
+    return render(request, "portal/compare.html", page)
 
 
 def _shows_cases(phase: Phase, page: dict[str, Any]) -> bool:
