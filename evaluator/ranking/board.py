@@ -5,8 +5,9 @@ again, and testing half a million pairs. So a board keeps the table, and what ea
 caches only: the result equals `rank_algorithms` on the same rows to the last digit, and a test holds that.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from evaluator.ranking.config import RankingConfig
 from evaluator.ranking.engine import Ranking, rank_prepared
@@ -23,15 +24,16 @@ class Board:
     table: ScoreTable
     memory: PairMemory = field(default_factory=PairMemory)
 
-    def put(self, rows: Iterable[Row]) -> None:
+    def put(self, rows: Iterable[Row], attributes: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Add the rows of new algorithms, or replace all rows of those already there. Raises `TableError`."""
-        added = ScoreTable.from_rows(rows)
-        kept = self.table.only_algorithms(set(self.table.algorithms) - set(added.algorithms))
+        added = ScoreTable.from_rows(rows, attributes=attributes)
+        kept = self.table.only_algorithms(set(self.table.algorithms) - set(added.algorithms)).trimmed()
         self.table = kept.joined(added)
 
-    def remove(self, algorithm: str) -> None:
-        """Take an algorithm off the board."""
-        self.table = self.table.only_algorithms(set(self.table.algorithms) - {algorithm})
+    def remove(self, *algorithms: str) -> None:
+        """Take algorithms off the board, and what only they had."""
+        if algorithms:
+            self.table = self.table.only_algorithms(set(self.table.algorithms) - set(algorithms)).trimmed()
 
     def rank(self) -> Ranking:
         """The ranking as it stands. Raises `RankingError`."""

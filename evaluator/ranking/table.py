@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +26,7 @@ Row = tuple[str, str, str, str, float | None, str]
 PRESENT = ""
 ABSENT = "absent"
 UNDEFINED = "undefined"
+ABSENT_CODE = 1
 _SEPARATOR = "\x1f"
 
 
@@ -159,6 +160,17 @@ class ScoreTable:
             for name, scores in self.metrics.items()
         }
         return self._replace(algorithms=tuple(self.algorithms[i] for i in index), metrics=metrics)
+
+    def trimmed(self) -> "ScoreTable":
+        """The table as its own algorithms' rows alone would give it: nothing is expected that none of them has a row for."""
+        metrics = {
+            name: replace(scores, is_expected=(scores.reasons != ABSENT_CODE).any(axis=0))
+            for name, scores in self.metrics.items()
+        }
+        there = {
+            self.cases[index] for scores in metrics.values() for index in np.flatnonzero(scores.is_expected.any(axis=0))
+        }
+        return self._replace(metrics=metrics).only_cases(there)
 
     def joined(self, other: "ScoreTable") -> "ScoreTable":
         """The algorithms of both, which must differ. What only one of them has rows for is absent in the other."""

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from assay.challenges.models import Phase
+from assay.challenges.protocols import rules_of
 from assay.evaluations.models import Evaluation
-from assay.leaderboards.services import active_evaluations, case_scores_of, rank_phase
-from evaluator.ranking import RankEntry
+from assay.leaderboards.scores import read_scores
+from assay.leaderboards.services import active_evaluations, rank_phase
+from evaluator.ranking import RankEntry, parse_ranking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,8 @@ def newest_rejudgements(*, phase: Phase) -> list[Evaluation]:
 
 def rank(phase: Phase, evaluations: Sequence[Evaluation]) -> dict[str, RankEntry]:
     """The phase's ranking if these evaluations counted."""
-    _, ranking = rank_phase(phase=phase, evaluations=evaluations, scores=case_scores_of(evaluations))
+    config = parse_ranking(rules_of(phase.protocol).ranking)
+    _, ranking = rank_phase(phase=phase, evaluations=evaluations, kept=read_scores(evaluations, config=config))
     return ranking
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.leaderboards.models import Leaderboard
-from assay.leaderboards.services import active_evaluations, case_scores_of, rank_phase, score_table
+from assay.leaderboards.scores import read_scores, score_table
+from assay.leaderboards.services import active_evaluations, rank_phase
 from assay.submissions.models import Submission
 from assay.testsets.storage import has_file, save_file
 from evaluator.ranking import parse_ranking
@@ -29,8 +30,9 @@ def make_report(*, phase_id: int) -> bool:
     evaluations = active_evaluations(phase=phase)
     if has_file(key) or not evaluations:
         return bool(evaluations)
-    scores = case_scores_of(evaluations)
-    chosen, _ = rank_phase(phase=phase, evaluations=evaluations, scores=scores)
+    protocol = rules_of(phase.protocol)
+    config = parse_ranking(protocol.ranking)
+    chosen, _ = rank_phase(phase=phase, evaluations=evaluations, kept=read_scores(evaluations, config=config))
 
     def name_of(submission: Submission) -> str:
         if phase.is_anonymous:
@@ -38,9 +40,8 @@ def make_report(*, phase_id: int) -> bool:
         team = submission.team.name
         return team if phase.leaderboard_shows != "all" else f"{team} #{submission.number}"
 
-    table = score_table(chosen, scores, name_of=name_of)
-    protocol = rules_of(phase.protocol)
-    analysis = analyse(table, parse_ranking(protocol.ranking))
+    table = score_table(chosen, name_of=name_of)
+    analysis = analyse(table, config)
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         title = f"{phase.challenge.title}, {phase.title}"

@@ -7,24 +7,26 @@ ranks, replaces all entries in one transaction, and sets `answered` to what it n
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import Count, F
 
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.receipts import canonical_json, sign, signing_key
 from assay.leaderboards.models import Leaderboard, LeaderboardEntry, Snapshot
+from assay.leaderboards.scores import Kept, kept_scores
 from assay.runs.models import CaseRun
 from assay.submissions.models import Submission
-from evaluator.ranking import RankEntry, ScoreTable, parse_ranking, rank_algorithms
+from evaluator.ranking import Board, RankEntry, parse_ranking
 from evaluator.ranking.analysis import analyse
 
 LOCK_NAMESPACE = 7002
@@ -65,10 +67,12 @@ def rebuild_leaderboard(*, phase_id: int, now: datetime) -> bool:
 def replace_entries(*, phase: Phase, now: datetime) -> None:
     """Write the phase's entries anew, each with the uncertainty of its rank."""
     evaluations = active_evaluations(phase=phase)
-    scores = case_scores_of(evaluations)
-    chosen, ranking = rank_phase(phase=phase, evaluations=evaluations, scores=scores)
-    statistics = statistics_of(phase=phase, evaluations=chosen, scores=scores)
+    config = parse_ranking(rules_of(phase.protocol).ranking)
+    kept = kept_scores(phase_id=phase.pk, evaluations=evaluations, config=config)
+    chosen, ranking = rank_phase(phase=phase, evaluations=evaluations, kept=kept)
+    statistics = statistics_of(kept, evaluations=chosen)
     usage = usage_of(evaluations)
+    cases = case_counts(evaluations)
     entries = [
         _entry(
             phase=phase,
@@ -77,7 +81,7 @@ def replace_entries(*, phase: Phase, now: datetime) -> None:
             statistics=statistics.get(str(evaluation.submission_id), {}),
             now=now,
             usage=usage[evaluation.id],
-            case_count=len(scores[evaluation.id]),
+            case_count=cases.get(evaluation.id, 0),
         )
         for evaluation in chosen
     ]
@@ -104,16 +108,14 @@ def active_evaluations(*, phase: Phase) -> list[Evaluation]:
     )
 
 
-def case_scores_of(evaluations: Sequence[Evaluation]) -> dict[Any, list[CaseScores]]:
-    """Every stored score of these evaluations, by evaluation."""
-    found: dict[Any, list[CaseScores]] = {evaluation.id: [] for evaluation in evaluations}
-    for row in CaseScores.objects.filter(evaluation__in=evaluations).select_related("case").order_by("case__position"):
-        found[row.evaluation_id].append(row)
-    return found
+def case_counts(evaluations: Sequence[Evaluation]) -> dict[UUID, int]:
+    """How many cases each evaluation has scores of, in one query."""
+    counted = CaseScores.objects.filter(evaluation__in=evaluations).values("evaluation_id").annotate(count=Count("id"))
+    return dict(counted.values_list("evaluation_id", "count"))
 
 
 def rank_phase(
-    *, phase: Phase, evaluations: Sequence[Evaluation], scores: Mapping[Any, Sequence[CaseScores]]
+    *, phase: Phase, evaluations: Sequence[Evaluation], kept: Kept
 ) -> tuple[list[Evaluation], dict[str, RankEntry]]:
     """Which evaluations the leaderboard shows, and their ranks by submission.
 
@@ -122,41 +124,28 @@ def rank_phase(
     """
     if phase.leaderboard_shows == "latest":
         evaluations = list({evaluation.submission.team_id: evaluation for evaluation in evaluations}.values())
-    ranking = _rank(phase=phase, evaluations=evaluations, scores=scores)
-    if phase.leaderboard_shows == "best":
+    elif phase.leaderboard_shows == "best":
+        ranking = _ranks(kept.board)
         best: dict[int, Evaluation] = {}
         for evaluation in sorted(evaluations, key=lambda e: _rank_key(ranking.get(str(e.submission_id)))):
             best.setdefault(evaluation.submission.team_id, evaluation)
         evaluations = list(best.values())
-        ranking = _rank(phase=phase, evaluations=evaluations, scores=scores)
-    return list(evaluations), ranking
+    return list(evaluations), _ranks(shown_board(kept, evaluations=evaluations))
 
 
-def score_table(
-    evaluations: Sequence[Evaluation],
-    scores: Mapping[Any, Sequence[CaseScores]],
-    *,
-    name_of: Callable[[Submission], str],
-) -> ScoreTable:
-    """The stored scores as the ranking engine takes them; `name_of` says what a submission is called there."""
-    rows = [
-        (name_of(evaluation.submission), stored.case.case_id, label, metric, value, reason)
-        for evaluation in evaluations
-        for stored in scores[evaluation.id]
-        for label, metric, value, reason in stored.scores
-    ]
-    attributes = {stored.case.case_id: stored.case.attributes for stored in scores[evaluations[0].id]}
-    return ScoreTable.from_rows(rows, attributes=attributes)
+def shown_board(kept: Kept, *, evaluations: Sequence[Evaluation]) -> Board:
+    """The board of these evaluations alone."""
+    names = {str(evaluation.submission_id) for evaluation in evaluations}
+    table = kept.board.table.only_algorithms(names).trimmed()
+    return Board(config=kept.board.config, table=table, memory=kept.memory_of_shown)
 
 
-def statistics_of(
-    *, phase: Phase, evaluations: Sequence[Evaluation], scores: Mapping[Any, Sequence[CaseScores]]
-) -> dict[str, dict[str, Any]]:
+def statistics_of(kept: Kept, *, evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:
     """How far each rank can be trusted, by submission; nothing for a board of one, or one too long to resample at every change."""
     if not 2 <= len(evaluations) <= LONGEST_ANALYSED_BOARD:
         return {}
-    table = score_table(evaluations, scores, name_of=lambda submission: str(submission.pk))
-    analysis = analyse(table, parse_ranking(rules_of(phase.protocol).ranking))
+    board = shown_board(kept, evaluations=evaluations)
+    analysis = analyse(board.table, board.config)
     return {name: analysis.statistics(name) for name in analysis.algorithms}
 
 
@@ -217,14 +206,8 @@ def _standing(entries: Iterable[LeaderboardEntry]) -> dict[Any, tuple[float | No
     return {entry.submission_id: (entry.rank, entry.score) for entry in entries}
 
 
-def _rank(
-    *, phase: Phase, evaluations: Sequence[Evaluation], scores: Mapping[Any, Sequence[CaseScores]]
-) -> dict[str, RankEntry]:
-    if not evaluations:
-        return {}
-    table = score_table(evaluations, scores, name_of=lambda submission: str(submission.pk))
-    ranking = rank_algorithms(table, parse_ranking(rules_of(phase.protocol).ranking))
-    return {entry.algorithm: entry for entry in ranking.entries}
+def _ranks(board: Board) -> dict[str, RankEntry]:
+    return {entry.algorithm: entry for entry in board.rank().entries} if board.table.algorithms else {}
 
 
 def _rank_key(entry: RankEntry | None) -> float:
