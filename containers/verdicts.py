@@ -25,6 +25,8 @@ class Verdict(StrEnum):
 
     CANCELLED = "cancelled"
     INFRASTRUCTURE = "infrastructure"
+    REFERENCE_INVALID = "reference_invalid"
+    """Given by the platform when scoring meets a reference that cannot be used; no container ends so."""
     IMAGE_INVALID = "image_invalid"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
@@ -38,9 +40,13 @@ class Verdict(StrEnum):
     @property
     def fault(self) -> Fault:
         """Whose fault this verdict is."""
-        if self in (Verdict.OK, Verdict.CANCELLED):
-            return Fault.NONE
-        return Fault.PLATFORM if self is Verdict.INFRASTRUCTURE else Fault.PARTICIPANT
+        others = {
+            Verdict.OK: Fault.NONE,
+            Verdict.CANCELLED: Fault.NONE,
+            Verdict.INFRASTRUCTURE: Fault.PLATFORM,
+            Verdict.REFERENCE_INVALID: Fault.ORGANIZER,
+        }
+        return others.get(self, Fault.PARTICIPANT)
 
     @property
     def is_retried(self) -> bool:

@@ -126,6 +126,15 @@ def release_evaluation(lease: EvaluationLease, *, error: str) -> bool:
     )
 
 
+def fail_at_once(lease: EvaluationLease, *, error: str, now: datetime) -> bool:
+    """End an evaluation that no further attempt could finish; False when somebody else did, or holds it."""
+    return bool(
+        Evaluation.objects.filter(id=lease.evaluation_id, fence=lease.fence, status=Evaluation.Status.RUNNING).update(
+            status=Evaluation.Status.FAILED, finished_at=now, lease_until=None, error=error[:300]
+        )
+    )
+
+
 def fail_exhausted(*, evaluation_id: UUID, now: datetime) -> bool:
     """End an evaluation whose attempts are used up; nothing is lost, it can be asked for again without another run."""
     stuck = Q(status=Evaluation.Status.QUEUED) | Q(status=Evaluation.Status.RUNNING, lease_until__lt=now)

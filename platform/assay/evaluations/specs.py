@@ -15,7 +15,7 @@ from assay.runs.specs import grid_of, opaque_name, output_key
 from assay.testsets import storage
 from assay.testsets.models import Case
 from containers.verdicts import Verdict
-from evaluator.errors import InvalidVolume
+from evaluator.errors import InvalidReference, InvalidVolume
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult, ScoreRow
 from evaluator.table_files import Row, TableForm, canonicalise_table, read_table
@@ -76,8 +76,7 @@ def prepare_rows(
     failures: dict[str, str] = {}
     tables: dict[str, Mapping[str, Row] | str] = {}
     for case in cases:
-        (reference,) = (storage.local_path(file["key"]) for file in case.references)
-        references |= reference_rows(reference)
+        references[case.case_id] = reference_row(case)
         case_run = case_runs.get(case.pk) or case_runs.get(None)
         failure = failure_of(case_run, case=case)
         if failure is None and case_run is not None:
@@ -92,6 +91,15 @@ def prepare_rows(
         if failure is not None:
             failures[case.case_id] = failure
     return PreparedRows(references=references, predictions=predictions, failures=failures)
+
+
+def reference_row(case: Case) -> Row:
+    """The case's row of its reference table. Raises InvalidReference."""
+    rows = [reference_rows(storage.local_path(file["key"])) for file in case.references]
+    found = [row[case.case_id] for row in rows if case.case_id in row]
+    if len(found) != 1:
+        raise InvalidReference(f"case {case.case_id} has {len(found)} reference rows; expected one, in a table")
+    return found[0]
 
 
 def table_key(case_run: CaseRun, *, case: Case, name: str) -> str:

@@ -9,13 +9,15 @@ from django.db.models import Count
 from django.urls import reverse
 
 from assay.challenges.models import Challenge, Membership, Phase
+from assay.challenges.protocols import rules_of
 from assay.evaluation_sites.models import Site, SiteEvaluation
 from assay.evaluations.models import Evaluation
 from assay.leaderboards.selectors import why_hidden_from_participants
 from assay.portal.windows import window_status
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
-from assay.testsets.models import TestSet
+from assay.testsets.fitness import misfits
+from assay.testsets.models import Case, TestSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +60,17 @@ def readiness(challenge: Challenge, phases: Sequence[Phase]) -> list[Check]:
     """What has to be true before participants come."""
     document = reverse("organizers:document", args=[challenge.slug])
     testsets = reverse("organizers:testsets", args=[challenge.slug])
+    unfit = unfit_testsets(phases)
     without = [phase.title for phase in phases if phase.testset is None]  # type: ignore[attr-defined]
     return [
         Check(ok=bool(phases), text="a phase is defined", cure="Add one in the challenge file.", url=document),
         Check(ok=not without, text="every phase has a test set", cure=f"Missing: {', '.join(without)}.", url=testsets),
+        Check(
+            ok=not unfit,
+            text="every test set has what its phase's protocol asks for",
+            cure=" ".join(unfit),
+            url=testsets,
+        ),
         Check(
             ok=bool(challenge.rules),
             text="the rules are written",
@@ -74,6 +83,25 @@ def readiness(challenge: Challenge, phases: Sequence[Phase]) -> list[Check]:
             text="the challenge is published",
             cure="Only organizers see a draft.",
         ),
+    ]
+
+
+def unfit_testsets(phases: Sequence[Phase]) -> list[str]:
+    """What cases lack, phase by phase. One query for all of them."""
+    chosen = {phase: phase.testset for phase in phases if phase.testset is not None}  # type: ignore[attr-defined]
+    by_testset: dict[int, list[Case]] = {}
+    for case in Case.objects.filter(testset__in=chosen.values()).only(
+        "testset", "case_id", "inputs", "references", "attributes"
+    ):
+        by_testset.setdefault(case.testset_id, []).append(case)
+    return [
+        f"{phase.title}: {text}."
+        for phase, testset in chosen.items()
+        for text in misfits(
+            protocol=rules_of(phase.protocol),
+            cases=by_testset.get(testset.pk, []),
+            runs_containers=phase.kind == Phase.Kind.CONTAINER,
+        )
     ]
 
 

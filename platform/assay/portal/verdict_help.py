@@ -32,6 +32,12 @@ VERDICT_HELP = (
         charged="no",
     ),
     VerdictHelp(
+        verdict="reference_invalid",
+        meaning="A reference of the test set cannot be used: the organizers' to mend, and they have been told.",
+        cure="Submit again once they have corrected the test set.",
+        charged="no",
+    ),
+    VerdictHelp(
         verdict="image_invalid",
         meaning="The archive is not a container image we can run; the reason stands beside it.",
         cure="Save the image again with `docker save NAME | gzip > image.tar.gz` for linux/amd64.",

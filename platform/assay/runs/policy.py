@@ -83,6 +83,7 @@ def describe_verdict(verdict: str, *, resources: dict[str, Any]) -> str:
     return {
         Verdict.CANCELLED: "cancelled",
         Verdict.INFRASTRUCTURE: "a fault of ours kept it from running; this attempt was not charged",
+        Verdict.REFERENCE_INVALID: "a reference of the test set cannot be used; this attempt was not charged",
         Verdict.IMAGE_INVALID: "the image could not be started",
         Verdict.TIMEOUT: f"time limit of {resources.get('wall_seconds', 0):g} s reached",
         Verdict.OUT_OF_MEMORY: f"memory limit of {memory} reached",

@@ -215,28 +215,51 @@ def finish_scoring(*, lease: EvaluationLease, results: dict[str, Any], now: date
     return True
 
 
+def blame_reference(*, lease: EvaluationLease, error: str, now: datetime) -> bool:
+    """A reference cannot be used: the organizers' to mend. Nobody is charged, and no further attempt is made."""
+    with transaction.atomic():
+        if not evaluations.fail_at_once(lease, error=error, now=now):
+            return False
+        evaluation = Evaluation.objects.get(id=lease.evaluation_id)
+        _end_unscored(
+            evaluation,
+            verdict=Verdict.REFERENCE_INVALID,
+            text="a reference of the test set cannot be used; the organizers are told, and this attempt was not charged",
+            now=now,
+        )
+    return True
+
+
 def give_up_scoring(*, evaluation_id: UUID, now: datetime) -> bool:
     """Scoring failed too often. Ours to mend: the attempt is not charged, and rejudging needs no new run."""
     with transaction.atomic():
         if not evaluations.fail_exhausted(evaluation_id=evaluation_id, now=now):
             return False
         evaluation = Evaluation.objects.get(id=evaluation_id)
-        if evaluation.activates_when_done:
-            submissions.change_status(
-                submission_id=evaluation.submission_id,
-                to=Status.FAILED,
-                sources=[Status.SCORING],
-                now=now,
-                actor_label="scorer",
-                verdict=Verdict.INFRASTRUCTURE,
-                verdict_text="scoring failed by a fault of ours; this attempt was not charged",
-                fault=Fault.PLATFORM,
-                is_charged=False,
-            )
-        record_event(
-            verb="evaluation.failed", subject=evaluation, now=now, actor_label="scorer", error=evaluation.error
+        _end_unscored(
+            evaluation,
+            verdict=Verdict.INFRASTRUCTURE,
+            text="scoring failed by a fault of ours; this attempt was not charged",
+            now=now,
         )
     return True
+
+
+def _end_unscored(evaluation: Evaluation, *, verdict: Verdict, text: str, now: datetime) -> None:
+    """An evaluation has failed: its submission ends with it, unless it was scored before."""
+    if evaluation.activates_when_done:
+        submissions.change_status(
+            submission_id=evaluation.submission_id,
+            to=Status.FAILED,
+            sources=[Status.SCORING],
+            now=now,
+            actor_label="scorer",
+            verdict=verdict,
+            verdict_text=text,
+            fault=verdict.fault,
+            is_charged=False,
+        )
+    record_event(verb="evaluation.failed", subject=evaluation, now=now, actor_label="scorer", error=evaluation.error)
 
 
 def cancel(*, submission_id: UUID, by: User, now: datetime) -> bool:

@@ -7,7 +7,8 @@ worker that takes over after a crash scores only what is missing.
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +24,10 @@ from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.services import EvaluationLease, EvaluationLost
 from assay.runs.intervals import current_intervals
 from assay.runs.models import CaseRun
+from assay.testsets.models import Case
 from assay.workflow import flow
 from evaluator import __version__ as evaluator_version
+from evaluator.errors import InvalidReference
 from evaluator.protocol import Protocol
 from evaluator.reference_cache import ReferenceCache
 from evaluator.scoring import score_case, summarise
@@ -95,6 +98,10 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
             results = collect_results(evaluation=evaluation, protocol=protocol, now=clock())
     except EvaluationLost:
         return False
+    except InvalidReference as problem:
+        log.warning("reference.invalid", extra={"evaluation": str(evaluation_id), "why": str(problem)})
+        flow.blame_reference(lease=lease, error=str(problem), now=clock())
+        return False
     except Exception as error:  # every fault of ours puts the evaluation back; the reaper counts the attempts
         log.exception("evaluation.failed", extra={"evaluation": str(evaluation_id)})
         services.release_evaluation(lease, error=f"{type(error).__name__}: {error}")
@@ -121,19 +128,29 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
         case_run = case_runs.get(case.pk) or case_runs.get(None)
         with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
             prepared = specs.prepare_case(case=case, case_run=case_run, protocol=protocol, scratch=Path(scratch))
-            result = score_case(
-                protocol=protocol,
-                case_id=case.case_id,
-                references=prepared.references,
-                predictions=prepared.predictions,
-                failure=prepared.failure,
-                telemetry=specs.telemetry_of(case_run),
-                kept_references=kept_references,
-            )
+            with blaming(case):
+                result = score_case(
+                    protocol=protocol,
+                    case_id=case.case_id,
+                    references=prepared.references,
+                    predictions=prepared.predictions,
+                    failure=prepared.failure,
+                    telemetry=specs.telemetry_of(case_run),
+                    kept_references=kept_references,
+                )
         scores = [row.to_json() for row in result.rows]
         services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)
         if result.backend and result.backend != evaluation.backend:
             evaluation.backend = result.backend
+
+
+@contextmanager
+def blaming(case: Case) -> Iterator[None]:
+    """A reference that cannot be used is told with its case: organizers, who alone read it, have to find it."""
+    try:
+        yield
+    except InvalidReference as problem:
+        raise InvalidReference(f"case {case.case_id}: {problem}") from problem
 
 
 def score_tables(

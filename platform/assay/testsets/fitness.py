@@ -1,0 +1,39 @@
+"""Whether a test set can serve a protocol: what an organizer should know before the first submission meets it. Pure."""
+
+from collections.abc import Sequence
+
+from assay.testsets.models import Case
+from evaluator.protocol import InputKind, Protocol
+
+SHOWN = 5
+
+
+def misfits(*, protocol: Protocol, cases: Sequence[Case], runs_containers: bool) -> list[str]:
+    """What is wrong, in sentences; empty when every case has what the protocol asks for."""
+    problems: dict[str, list[str]] = {}
+    for case in cases:
+        for text in _misfits_of(case, protocol=protocol, runs_containers=runs_containers):
+            problems.setdefault(text, []).append(case.case_id)
+    return [f"{text} ({_listed(names)})" for text, names in problems.items()]
+
+
+def _misfits_of(case: Case, *, protocol: Protocol, runs_containers: bool) -> list[str]:
+    given = {file["name"] for file in case.inputs}
+    texts = []
+    if runs_containers:
+        files = [item for item in protocol.inputs if item.kind is not InputKind.TABLE]
+        texts += [f"no input {item.name}" for item in files if item.required and item.name not in given]
+        told = [column for item in protocol.inputs for column in item.columns]
+        texts += [
+            f"no attribute {column}, which algorithms are told" for column in told if column not in case.attributes
+        ]
+    is_table = any(file["key"].endswith(".csv") for file in case.references)
+    if is_table != (protocol.table_form is not None):
+        expected = "a table" if protocol.table_form else "volumes"
+        texts.append(f"references of another form; expected {expected}")
+    return texts
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{'case' if len(names) == 1 else 'cases'} {', '.join(names[:SHOWN])}{more}"
