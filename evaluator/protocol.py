@@ -103,6 +103,7 @@ class Resources:
 
     run_mode: str
     wall_seconds: float
+    wall_seconds_per: str
     total_seconds: float | None
     memory_mb: int
     gpu_memory_mb: int | None
@@ -118,6 +119,22 @@ class Resources:
     input_mount: str
     output_mount: str
     profile: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    """How the platform prompts an algorithm, round by round; files lie in its input folder."""
+
+    box: bool
+    clicks: int
+    prompts_file: str
+    previous_file: str
+    """The algorithm's own answer of the round before."""
+
+    @property
+    def rounds(self) -> int:
+        """How many containers a case takes."""
+        return int(self.box) + self.clicks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +176,7 @@ class Protocol:
     conventions: Conventions
     geometry: GridTolerance
     resources: Resources
+    interaction: Interaction | None
     ranking: Mapping[str, Any]
     release: Release
     breakdowns: tuple[str, ...]
@@ -341,6 +359,7 @@ def _protocol(document: dict[str, Any]) -> Protocol:
             shape_only=geometry["compare"] == "shape",
         ),
         resources=Resources(**{**resources, "command": None if command is None else tuple(command)}),
+        interaction=Interaction(**document["interaction"]) if document["interaction"] else None,
         ranking=document["ranking"],
         release=Release(**document["release"]),
         breakdowns=tuple(document["breakdowns"]),

@@ -17,6 +17,7 @@ from evaluator.protocol_source import Marks, Pointer, locate
 _RESOURCES: dict[str, Any] = {
     "run_mode": "case",
     "wall_seconds": 600.0,
+    "wall_seconds_per": "run",
     "total_seconds": None,
     "memory_mb": 8192,
     "gpu_memory_mb": None,
@@ -34,6 +35,11 @@ _RESOURCES: dict[str, Any] = {
     "profile": "default",
 }
 _GEOMETRY: dict[str, Any] = {"compare": "grid", "corner_voxels": 0.1, "spacing_relative": 1e-3}
+_INTERACTION: dict[str, Any] = {
+    "box": True,
+    "prompts_file": "prompts.json",
+    "previous_file": "{case}_previous.nii.gz",
+}
 _RELEASE: dict[str, Any] = {"mode": "per_case", "rounding": None, "delta": 0.01}
 _METRIC_KEYS = frozenset({"name", "id", "rounding", "labels", "options"})
 
@@ -75,6 +81,7 @@ class _Normaliser:
             "conventions": self._conventions(preset, metrics),
             "geometry": {**_GEOMETRY, **preset.geometry, **given.get("geometry", {})},
             "resources": self._resources(),
+            "interaction": self._interaction(),
             "ranking": self._ranking(metrics),
             "breakdowns": list(given.get("breakdowns", [])),
             "report": [self._section(index, item) for index, item in enumerate(given.get("report", []))],
@@ -292,6 +299,21 @@ class _Normaliser:
         resources: dict[str, Any] = {**_RESOURCES, **self.document.get("resources", {})}
         resources["wall_seconds"] = float(resources["wall_seconds"])
         return resources
+
+    def _interaction(self) -> dict[str, Any] | None:
+        given = self.document.get("interaction")
+        is_interactive = self.document.get("resources", {}).get("run_mode") == "interactive"
+        if is_interactive != (given is not None):
+            found = "no `interaction`" if is_interactive else "`interaction` without run_mode interactive"
+            raise self.error(("resources", "run_mode"), found=found, expected="both, or neither")
+        if given is None:
+            return None
+        kind = self.document["outputs"][0]["kind"]
+        if kind != "label_map":
+            raise self.error(
+                ("outputs", 0, "kind"), found=kind, expected="label_map: rounds go from one map to the next"
+            )
+        return {**_INTERACTION, **given}
 
     def _release(self) -> dict[str, Any]:
         given = self.document.get("release", {})

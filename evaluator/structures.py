@@ -96,6 +96,12 @@ def label_masks(
     )
 
 
+def reference_masks(*, protocol: Protocol, references: Mapping[str, Path]) -> Iterator[tuple[LabelSpec, Mask]]:
+    """Every label with its reference mask."""
+    labels = sorted(protocol.labels, key=lambda label: label.channel or 0)
+    return zip(labels, _trusted_masks(_reference_files(protocol, references), labels), strict=True)
+
+
 def measure_maps(
     *, labels: Sequence[LabelSpec], reference: Labels, prediction: Labels, spacing_mm: tuple[float, ...], backend: str
 ) -> list[MeasuredLabel]:

@@ -1,5 +1,6 @@
 """Running on a folder of one's own cases: the sandbox's contract and the scorer, without a server."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,33 @@ def test_a_folder_that_cannot_be_used_says_why(cases, manifest, message):
     (cases / "manifest.csv").write_text(manifest)
     with pytest.raises(FolderInvalid, match=message):
         read_folder(cases)
+
+
+def test_a_case_is_played_in_rounds_at_home_as_on_a_server(cases, tmp_path):
+    """The box is the whole structure here: painting it is perfect at once, and no click follows."""
+    seen = []
+
+    def paint(call: FakeCall) -> FakeEnding:
+        told = json.loads((call.input_dir / "prompts.json").read_text())
+        seen.append([len(structure["clicks"]) for structure in told["structures"]])
+        low, high = told["structures"][0]["box"]
+        answer = np.zeros((4, 4, 4), dtype=np.uint8)
+        answer[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))] = 1
+        (image,) = [path for path in call.input_dir.glob("*.nii.gz") if "previous" not in path.name]
+        write_canonical(Volume(array=answer, grid=GRID), call.output_dir / image.name)
+        return FakeEnding(seconds=2.0)
+
+    results, engine = play(
+        cases,
+        tmp_path,
+        script=paint,
+        metrics=[{"name": "dice"}, {"name": "dice_auc", "rounds": 2}, {"name": "wall_seconds"}],
+        conventions={"failed": {"wall_seconds": 60}},
+        resources={"run_mode": "interactive"},
+        interaction={"clicks": 1},
+    )
+    assert [{row.metric: row.value for row in result.scores.rows} for result in results] == [
+        {"dice": 1.0, "dice_auc": 1.0, "wall_seconds": 4.0}
+    ] * 2
+    assert seen == [[0], [0], [0], [0]]
+    assert len(engine.bodies) == 4

@@ -19,12 +19,12 @@ from assay.leaderboards.models import Leaderboard
 from assay.leaderboards.services import rebuild_leaderboard
 from assay.node.agent import Agent, AgentOptions
 from assay.node.http import NodeApi
-from assay.runs.models import Node
+from assay.runs.models import Node, PromptRound
 from assay.runs.nodes import enrol_node
 from assay.submissions.models import Submission
 from assay.testsets import storage
 from assay.testsets.models import Case
-from assay.workflow import checking, scoring
+from assay.workflow import checking, prompting, scoring
 from containers.fake_engine import FakeCall, FakeEnding, FakeEngine
 from evaluator.volumes import Grid, Volume, write_canonical
 from wire import send_through
@@ -78,7 +78,7 @@ class Stage:
     def api(self) -> NodeApi:
         """The node's client."""
         return NodeApi(
-            url="http://testserver", token=self.token, transport=send_through(Client()), sleep=lambda _: None
+            url="http://testserver", token=self.token, transport=send_through(Client()), sleep=lambda _: self.prompt()
         )
 
     def agent(self) -> tuple[Agent, FakeEngine]:
@@ -98,6 +98,11 @@ class Stage:
             worked += 1
         assert not engine.containers, "a container was left"
         return worked
+
+    def prompt(self) -> None:
+        """What the scoring pool does while a node waits."""
+        for pk in PromptRound.objects.filter(made_at=None).values_list("pk", flat=True):
+            prompting.make_round(round_id=pk, clock=timezone.now)
 
     def score(self) -> None:
         for pk in Evaluation.objects.filter(status="queued").values_list("pk", flat=True):

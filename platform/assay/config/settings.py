@@ -129,7 +129,7 @@ CELERY_TASK_ACKS_LATE = False  # a doorbell is answered or not; the reaper rings
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "workflow"
 CELERY_TASK_DEFAULT_QUEUE_TYPE = CELERY_TASK_CREATE_MISSING_QUEUE_TYPE = "quorum"  # RabbitMQ's; Redis knows no types
-CELERY_TASK_ROUTES = {"assay.workflow.tasks.score": {"queue": "scoring"}}
+CELERY_TASK_ROUTES = {f"assay.workflow.tasks.{name}": {"queue": "scoring"} for name in ("score", "prompt")}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

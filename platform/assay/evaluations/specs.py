@@ -11,7 +11,7 @@ from typing import Any
 
 from assay.evaluations.models import CaseScores
 from assay.runs.models import CaseRun
-from assay.runs.specs import grid_of, opaque_name, output_key
+from assay.runs.specs import grid_of, opaque_name, output_key, round_key
 from assay.testsets import storage
 from assay.testsets.models import Case
 from containers.verdicts import Verdict
@@ -31,31 +31,71 @@ class PreparedCase:
     references: Mapping[str, Path]
     predictions: Mapping[str, Path] | None
     failure: str | None
+    earlier_rounds: Sequence[Mapping[str, Path] | None] = ()
+    """Of an interactive case: the answer of each round before the last, None where it left none."""
+
+
+def references_of(case: Case) -> dict[str, Path]:
+    """The case's reference files by name."""
+    return {file["name"]: storage.local_path(file["key"]) for file in case.references}
 
 
 def prepare_case(*, case: Case, case_run: CaseRun | None, protocol: Protocol, scratch: Path) -> PreparedCase:
     """Find the case's reference files and make canonical copies of its predictions below `scratch`."""
-    references = {file["name"]: storage.local_path(file["key"]) for file in case.references}
+    references = references_of(case)
     failure = failure_of(case_run, case=case)
     if failure is not None or case_run is None:
         return PreparedCase(references=references, predictions=None, failure=failure)
-    predictions: dict[str, Path] = {}
-    for output in outputs_of(case_run, case=case):
-        canonical = scratch / f"{len(predictions)}.nii.gz"
-        try:
-            canonicalise(
-                source=storage.local_path(output["key"]),
-                destination=canonical,
-                grid=grid_of(case),
-                allowed_values=protocol.allowed_values,
-                channels=protocol.channels,
-                tolerance=protocol.geometry,
-            )
-        except InvalidVolume as problem:
-            failure = with_reason(Verdict.OUTPUT_INVALID, problem.reason)
-            return PreparedCase(references=references, predictions=None, failure=failure)
-        predictions[output["name"]] = canonical
+    if protocol.interaction is not None and any(output["name"].startswith("round-") for output in case_run.outputs):
+        answers = answers_by_round(case_run, case=case, protocol=protocol, scratch=scratch)
+        rounds = [answers.get(number) for number in range(protocol.interaction.rounds)]
+        latest = next((answer for answer in reversed(rounds) if answer is not None), None)
+        failure = None if latest else str(Verdict.OUTPUT_INVALID)
+        return PreparedCase(references=references, predictions=latest, failure=failure, earlier_rounds=rounds[:-1])
+    try:
+        outputs = outputs_of(case_run, case=case)
+        predictions = canonical_copies(outputs, case=case, protocol=protocol, scratch=scratch)
+    except InvalidVolume as problem:
+        failure = with_reason(Verdict.OUTPUT_INVALID, problem.reason)
+        return PreparedCase(references=references, predictions=None, failure=failure)
     return PreparedCase(references=references, predictions=predictions, failure=None)
+
+
+def answers_by_round(
+    case_run: CaseRun, *, case: Case, protocol: Protocol, scratch: Path
+) -> dict[int, Mapping[str, Path]]:
+    """Canonical copies of what an interactive case answered, by round; a round whose answer cannot be read is left out."""
+    answers: dict[int, Mapping[str, Path]] = {}
+    for number in range(protocol.interaction.rounds if protocol.interaction else 0):
+        prefix = round_key(number, name="")
+        outputs = [
+            {**o, "name": o["name"].removeprefix(prefix)} for o in case_run.outputs if o["name"].startswith(prefix)
+        ]
+        place = scratch / str(number)
+        place.mkdir()
+        try:
+            if outputs:
+                answers[number] = canonical_copies(outputs, case=case, protocol=protocol, scratch=place)
+        except InvalidVolume:
+            continue
+    return answers
+
+
+def canonical_copies(
+    outputs: Sequence[Mapping[str, Any]], *, case: Case, protocol: Protocol, scratch: Path
+) -> dict[str, Path]:
+    """Stored volumes, read strictly and written again. Raises InvalidVolume."""
+    return {
+        output["name"]: canonicalise(
+            source=storage.local_path(output["key"]),
+            destination=scratch / f"{place}.nii.gz",
+            grid=grid_of(case),
+            allowed_values=protocol.allowed_values,
+            channels=protocol.channels,
+            tolerance=protocol.geometry,
+        ).path
+        for place, output in enumerate(outputs)
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,11 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -24,13 +26,14 @@ from assay.node.folder import made_place, write_input_table
 from assay.node.http import LeaseGone, NodeApi, NodeApiProblem
 from assay.node.lease import LeaseGuard
 from assay.node.orders import OrderInvalid, WorkOrder
-from assay.node.outputs import check_outputs
+from assay.node.outputs import CheckedOutputs, check_outputs
+from assay.node.rounds import RoundOrder, RoundsOutcome, RoundsStopped, run_rounds
 from containers.devices import CpuSlots, slots_of_this_host
 from containers.engine import OWNER_LABEL, Engine
 from containers.errors import DiskFull, EngineError
 from containers.image_cache import ImageCache
 from containers.runner import remove_strays, run
-from containers.spec import RunResult
+from containers.spec import RunResult, RunSpec
 from containers.verdicts import Reason, Verdict
 from evaluator.volumes import write_as_named
 
@@ -41,6 +44,8 @@ CANNOT_EXECUTE = (126, 127)
 """What our init, like a shell, exits with when it could not execute the program."""
 
 
+PROMPT_PATIENCE_SECONDS = 900.0
+PROMPT_LOOK_SECONDS = 0.5
 IMAGE_BYTES = 200 * 2**30
 DISK_RESERVE_BYTES = 2 * 2**30
 
@@ -234,13 +239,16 @@ class Agent:
             fetch_inputs(order, api=self._api, folder=inputs)
             gpu_uuids = held.enter_context(self._gpus.taken(order.limits.gpus))
             cpu_ids = held.enter_context(self._cpus.taken(order.limits.cpus))
-            result = run(
-                order.run_spec(input_dir=inputs, gpu_uuids=gpu_uuids, cpu_ids=cpu_ids),
+            spec = order.run_spec(input_dir=inputs, gpu_uuids=gpu_uuids, cpu_ids=cpu_ids)
+            start = partial(
+                run,
                 engine=engine,
                 scratch=folder,
-                should_cancel=lambda: guard.should_stop() or self._aborting.is_set(),
+                should_cancel=lambda: self._should_stop(guard),
                 labels={OWNER_LABEL: self._options.owner},
             )
+            played = self._play_rounds(order, spec=spec, start=start, guard=guard, folder=folder)
+            result = played.result if played else start(spec)
         if guard.is_lost:
             raise LeaseGone("the lease ran out while the container ran")
         if self._aborting.is_set() and result.verdict == Verdict.CANCELLED and not guard.is_cancelled:
@@ -258,7 +266,39 @@ class Agent:
                 log.critical("node.quarantined", extra={"container": order.container_name})
                 self.stop()
             return
-        self._send(order, result=result, folder=folder)
+        checked = played.checked if played else check_outputs(order, result=result, folder=folder)
+        self._send(order, result=result, checked=checked, is_uploaded=played is not None)
+
+    def _should_stop(self, guard: LeaseGuard) -> bool:
+        return guard.should_stop() or self._aborting.is_set()
+
+    def _play_rounds(
+        self, order: WorkOrder, *, spec: RunSpec, start: Callable[[RunSpec], RunResult], guard: LeaseGuard, folder: Path
+    ) -> RoundsOutcome | None:
+        """An interactive case, prompted by the server; None for any other."""
+        if order.interaction is None:
+            return None
+
+        def ask(number: int) -> RoundOrder:
+            give_up_at = time.monotonic() + PROMPT_PATIENCE_SECONDS
+            while not self._should_stop(guard):
+                answer = self._api.ask_round(order, number=number)
+                if answer is not None:
+                    return RoundOrder(prompts=answer["prompts"], wall_seconds=float(answer["wall_seconds"]))
+                if time.monotonic() > give_up_at:
+                    raise NodeApiProblem(f"no prompts for round {number} within {PROMPT_PATIENCE_SECONDS:.0f} s")
+                self._api.pause(PROMPT_LOOK_SECONDS)
+            raise RoundsStopped
+
+        return run_rounds(
+            order,
+            interaction=order.interaction,
+            spec=spec,
+            folder=folder,
+            ask=ask,
+            start=start,
+            keep=lambda file: self._api.put_output(order, name=file.name, path=file.path),
+        )
 
     def _image_of(self, order: WorkOrder, *, engine: Engine) -> AbstractContextManager[None]:
         """The order's image in the engine, fetched once, pinned while it runs."""
@@ -269,11 +309,10 @@ class Agent:
             fetch=lambda path: self._api.fetch(order.image, destination=path),
         )
 
-    def _send(self, order: WorkOrder, *, result: RunResult, folder: Path) -> None:
-        checked = check_outputs(order, result=result, folder=folder)
+    def _send(self, order: WorkOrder, *, result: RunResult, checked: CheckedOutputs, is_uploaded: bool) -> None:
         if result.log:
             self._api.put_log(order, log=result.log)
-        for file in checked.files:
+        for file in () if is_uploaded else checked.files:
             self._api.put_output(order, name=file.name, path=file.path)
         failed_cases = {case: [str(verdict), reason] for case, (verdict, reason) in checked.failed_cases.items()}
         self._api.record(

@@ -80,6 +80,10 @@ class NodeApi:
         )
         self._sleep = sleep
 
+    def pause(self, seconds: float) -> None:
+        """Wait before asking again."""
+        self._sleep(seconds)
+
     def close(self) -> None:
         """Give the connections back."""
         self._http.close()
@@ -114,6 +118,12 @@ class NodeApi:
         """Send one output file. Raises LeaseGone."""
         address = f"/api/v1/node/case-runs/{order.case_run_id}/outputs/{quote(name)}"
         self._put(address, order=order, content=path)
+
+    def ask_round(self, order: WorkOrder, *, number: int) -> Mapping[str, Any] | None:
+        """What a round is to be told; None while that is still being made. Raises LeaseGone."""
+        address = f"/api/v1/node/case-runs/{order.case_run_id}/rounds/{number}"
+        answer = self._json("POST", address, _lease(order))
+        return answer if answer["is_ready"] else None
 
     def put_log(self, order: WorkOrder, *, log: bytes) -> None:
         """Send the container's log. Raises LeaseGone."""

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,17 @@ from assay.node.folder import (
     write_input_table,
 )
 from assay.node.local_scores import predictions_of, score_batch, verdict_of
-from assay.node.orders import ExpectedOutput, FileOrder, WorkOrder
-from assay.node.outputs import check_outputs
+from assay.node.orders import ExpectedOutput, FileOrder, InteractionOrder, OrderInvalid, WorkOrder
+from assay.node.outputs import CheckedFile, check_outputs
+from assay.node.rounds import RoundOrder, RoundsOutcome, run_rounds
 from containers.engine import OWNER_LABEL, Engine
 from containers.errors import ImageAbsent
 from containers.image_cache import borrowed_image
 from containers.intake import inspect_archive, load_archive
 from containers.runner import run
-from containers.spec import Limits, OutputSpec
+from containers.spec import Limits, OutputSpec, RunResult, RunSpec
 from containers.verdicts import Verdict
+from evaluator.interaction import Prompts, make_prompts, wall_seconds_of
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
 
@@ -109,6 +111,8 @@ def local_order(cases: Sequence[FolderCase], *, image_id: str, protocol: Protoco
     """A work order for local cases, with nothing to fetch."""
     limits = Limits.from_resources(protocol.document["resources"])
     resources = protocol.resources
+    if resources.wall_seconds_per == "case":
+        limits = replace(limits, wall_seconds=limits.wall_seconds * len(cases))
     outputs = _shared_table(cases, protocol=protocol) if protocol.has_shared_table else _own_files(cases, protocol)
     return WorkOrder(
         case_run_id="",
@@ -131,7 +135,19 @@ def local_order(cases: Sequence[FolderCase], *, image_id: str, protocol: Protoco
         channels=protocol.channels,
         tolerance=protocol.geometry,
         table_form=protocol.table_form,
+        interaction=_interaction(cases, protocol=protocol),
         tables=protocol.input_tables({case_name(case): case.attributes for case in cases}),
+    )
+
+
+def _interaction(cases: Sequence[FolderCase], *, protocol: Protocol) -> InteractionOrder | None:
+    if protocol.interaction is None:
+        return None
+    name = case_name(cases[0])
+    return InteractionOrder(
+        rounds=protocol.interaction.rounds,
+        prompts_path=protocol.interaction.prompts_file.replace("{case}", name),
+        previous_path=protocol.interaction.previous_file.replace("{case}", name),
     )
 
 
@@ -183,14 +199,20 @@ def _run_batch(
                 place_input(source, destination=made_place(inputs, paths[name]), kind=kinds[name])
     for path, text in order.tables.items():
         write_input_table(text, destination=made_place(inputs, path))
-    result = run(
-        order.run_spec(input_dir=inputs),
+    start = partial(
+        run,
         engine=workbench.engine,
         scratch=folder,
         should_cancel=workbench.should_stop,
         labels={OWNER_LABEL: workbench.owner},
     )
-    checked = check_outputs(order, result=result, folder=folder)
+    spec = order.run_spec(input_dir=inputs)
+    if order.interaction is not None:
+        played = _play_rounds(cases[0], order=order, protocol=protocol, spec=spec, start=start, folder=folder)
+        result, checked = played.result, played.checked
+    else:
+        result = start(spec)
+        checked = check_outputs(order, result=result, folder=folder)
     scored = score_batch(cases, protocol=protocol, order=order, checked=checked, usage=result.usage)
     for place, (case, scores) in enumerate(zip(cases, scored, strict=True)):
         verdict, reason = verdict_of(checked, place=place)
@@ -209,6 +231,39 @@ def _run_batch(
     if keep is not None and protocol.has_shared_table:
         for file in checked.files:
             shutil.copyfile(file.path, keep / protocol.output.file)
+
+
+def _play_rounds(
+    case: FolderCase,
+    *,
+    order: WorkOrder,
+    protocol: Protocol,
+    spec: RunSpec,
+    start: Callable[[RunSpec], RunResult],
+    folder: Path,
+) -> RoundsOutcome:
+    """The prompts are made here, where the reference is: the container sees neither more nor less than on a server."""
+    answers: list[CheckedFile] = []
+    told: list[Prompts] = []
+
+    def ask(number: int) -> RoundOrder:
+        latest = {protocol.output.name: answers[-1].path} if answers else None
+        told.append(
+            make_prompts(
+                protocol=protocol,
+                number=number,
+                references=case.references,
+                predictions=latest,
+                earlier=told[-1] if told else None,
+            )
+        )
+        return RoundOrder(prompts=told[-1].to_json(), wall_seconds=wall_seconds_of(protocol, told[-1]))
+
+    if order.interaction is None:
+        raise OrderInvalid("found no `interaction` in the order; expected one, to play it in rounds")
+    return run_rounds(
+        order, interaction=order.interaction, spec=spec, folder=folder, ask=ask, start=start, keep=answers.append
+    )
 
 
 def _keep(predictions: Mapping[str, Path], *, case: FolderCase, protocol: Protocol, folder: Path) -> None:

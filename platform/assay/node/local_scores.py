@@ -8,6 +8,7 @@ from typing import Any
 from assay.node.folder import FolderCase, case_name
 from assay.node.orders import WorkOrder
 from assay.node.outputs import CheckedOutputs
+from assay.node.rounds import round_name
 from containers.verdicts import Verdict
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
@@ -28,6 +29,13 @@ def predictions_of(checked: CheckedOutputs, *, place: int) -> dict[str, Path]:
     return {file.name.removeprefix(prefix): file.path for file in checked.files if file.name.startswith(prefix)}
 
 
+def answer_of(checked: CheckedOutputs, *, place: int, number: int) -> dict[str, Path] | None:
+    """Output name → canonical file of one round of an interactive case; None where it left none."""
+    prefix = round_name(number, f"{place}/")
+    answer = {file.name.removeprefix(prefix): file.path for file in checked.files if file.name.startswith(prefix)}
+    return answer or None
+
+
 def score_batch(
     cases: Sequence[FolderCase],
     *,
@@ -40,13 +48,17 @@ def score_batch(
     if protocol.table_form is not None:
         yield from _score_rows(cases, protocol=protocol, order=order, checked=checked)
         return
+    rounds = protocol.interaction.rounds if protocol.interaction else 1
     for place, case in enumerate(cases):
         verdict, _ = verdict_of(checked, place=place)
+        answers = [answer_of(checked, place=place, number=number) for number in range(rounds)]
+        latest = next((answer for answer in reversed(answers) if answer), None)
         yield score_case(
             protocol=protocol,
             case_id=case.case_id,
             references=case.references,
-            predictions=predictions_of(checked, place=place) or None,
+            predictions=latest if protocol.interaction else predictions_of(checked, place=place) or None,
+            earlier_rounds=answers[:-1],
             failure=None if verdict == Verdict.OK else str(verdict),
             telemetry=measured_of(usage),
         )

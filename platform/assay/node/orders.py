@@ -44,6 +44,15 @@ class ExpectedOutput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InteractionOrder:
+    """A case played in rounds: how many, and where a container finds its prompts and its last answer."""
+
+    rounds: int
+    prompts_path: str
+    previous_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkOrder:
     """One case run under a lease."""
 
@@ -70,6 +79,7 @@ class WorkOrder:
     """Of protocols that score a table."""
     tables: Mapping[str, str] = field(default_factory=dict)
     """Path below the input mount → text, of tables made for this container."""
+    interaction: InteractionOrder | None = None
 
     def run_spec(self, *, input_dir: Path, gpu_uuids: tuple[str, ...] = (), cpu_ids: tuple[int, ...] = ()) -> RunSpec:
         """What the runner is given: the order, and the processors this node chose for it."""
@@ -109,6 +119,7 @@ def safe_relative(path: str) -> PurePosixPath:
 def _parse(document: Mapping[str, Any]) -> WorkOrder:
     spec, image = document["spec"], document["image"]
     command, allowed, form = spec.get("command"), document.get("allowed_values"), document.get("table_form")
+    interaction = document.get("interaction")
     return WorkOrder(
         case_run_id=document["case_run_id"],
         fence=int(document["fence"]),
@@ -147,5 +158,12 @@ def _parse(document: Mapping[str, Any]) -> WorkOrder:
         channels=int(document["channels"]),
         tolerance=GridTolerance(**document["geometry"]),
         table_form=TableForm(columns=tuple(form["columns"]), delimiter=form["delimiter"]) if form else None,
+        interaction=InteractionOrder(
+            rounds=int(interaction["rounds"]),
+            prompts_path=str(safe_relative(interaction["prompts_path"])),
+            previous_path=str(safe_relative(interaction["previous_path"])),
+        )
+        if interaction
+        else None,
         tables={str(safe_relative(path)): str(text) for path, text in document.get("tables", {}).items()},
     )

@@ -19,6 +19,8 @@ from assay.submissions.models import Submission
 from assay.testsets.fitness import misfits
 from assay.testsets.models import Case, TestSet
 
+WHOSE_FAULT = {"platform": "our fault", "organizer": "a reference that cannot be used"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
@@ -129,10 +131,10 @@ def needs_of(challenge: Challenge) -> list[Need]:
     for evaluation in broken.select_related("submission").order_by("-created_at")[:5]:
         url = reverse("organizers:submission", args=[challenge.slug, evaluation.submission_id])
         needs.append(Need(text=f"scoring of {evaluation.submission} failed: {evaluation.error}", url=url))
-    ours = challenge.submissions.filter(status=Submission.Status.FAILED, fault="platform").order_by("-created_at")[:5]
-    for submission in ours:
+    uncharged = challenge.submissions.filter(status=Submission.Status.FAILED, fault__in=WHOSE_FAULT)
+    for submission in uncharged.exclude(evaluations__in=broken).order_by("-created_at")[:5]:
         url = reverse("organizers:submission", args=[challenge.slug, submission.pk])
-        needs.append(Need(text=f"{submission} failed through our fault", url=url))
+        needs.append(Need(text=f"{submission} failed through {WHOSE_FAULT[submission.fault]}", url=url))
     return needs
 
 

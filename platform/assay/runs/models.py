@@ -122,6 +122,25 @@ class CaseRun(models.Model):
         return f"case run {self.position} of {self.run}"
 
 
+class PromptRound(models.Model):
+    """What one round of an interactive case run is told. Asked for by the node, made by the scoring pool, once."""
+
+    case_run = models.ForeignKey(CaseRun, on_delete=models.CASCADE, related_name="prompt_rounds")
+    fence = models.BigIntegerField(help_text="of the lease under which it was asked: another attempt plays anew")
+    number = models.PositiveIntegerField(help_text="from 0")
+    prompts = models.JSONField(null=True, help_text="see evaluator.interaction; empty until they are made")
+    wall_seconds = models.FloatField(null=True, help_text="for all rounds of the case together")
+    asked_at = models.DateTimeField()
+    made_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["case_run", "fence", "number"], name="runs_prompts_once")]
+        indexes = [models.Index(fields=["asked_at"], name="runs_unprompted", condition=models.Q(made_at=None))]
+
+    def __str__(self) -> str:
+        return f"round {self.number} of {self.case_run}"
+
+
 class Share(models.Model):
     """How far a team has come in a pool's virtual time (seconds): the finish tag of fair queueing."""
 

@@ -2,16 +2,18 @@
 
 Algorithm faults are final for their case. `continue`: the other cases still run; three time-outs in a row end it, because
 they would only burn the node's time. `stop`: the first failure ends it. When every case failed there is nothing to score.
-A fault of ours that outlived its retries ends the whole run, at no cost to the team.
+A fault of ours that outlived its retries, or a reference that cannot be used, ends the whole run, at no cost to the team.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from containers.verdicts import Fault, Verdict
+from containers.verdicts import Verdict
 
 TIMEOUTS_IN_A_ROW = 3
+NOT_THE_ALGORITHMS = (Verdict.INFRASTRUCTURE, Verdict.REFERENCE_INVALID)
+"""Verdicts that end a whole run at no cost to the team."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +55,9 @@ def decide(states: Sequence[CaseState], *, on_case_failure: str, resources: dict
     """The next step of a run. `resources` are the limits frozen on the submission; they appear in the sentence."""
     failed = _ended(states, "failed")
     open_states = [state for state in states if state.status in ("waiting", "queued")]
-    broken = next((state for state in failed if state.verdict == Verdict.INFRASTRUCTURE), None)
+    broken = next((state for state in failed if state.verdict in NOT_THE_ALGORITHMS), None)
     if open_states and broken is not None:
-        return Decision(unrun_reason=Verdict.INFRASTRUCTURE)
+        return Decision(unrun_reason=broken.verdict)
     if open_states and failed and on_case_failure == "stop":
         return Decision(unrun_reason=failed[0].verdict)
     if open_states and has_timeout_streak(states):
@@ -79,13 +81,14 @@ def has_timeout_streak(states: Sequence[CaseState]) -> bool:
 
 def describe_verdict(verdict: str, *, resources: dict[str, Any]) -> str:
     """One verdict as a clause for participants: closed vocabulary, nothing of the test set, no exit code."""
+    per = {"case": " per case", "label": " per structure"}.get(resources.get("wall_seconds_per", "run"), "")
     memory = f"{resources.get('memory_mb', 0) / 1024:g} GiB"
     return {
         Verdict.CANCELLED: "cancelled",
         Verdict.INFRASTRUCTURE: "a fault of ours kept it from running; this attempt was not charged",
         Verdict.REFERENCE_INVALID: "a reference of the test set cannot be used; this attempt was not charged",
         Verdict.IMAGE_INVALID: "the image could not be started",
-        Verdict.TIMEOUT: f"time limit of {resources.get('wall_seconds', 0):g} s reached",
+        Verdict.TIMEOUT: f"time limit of {resources.get('wall_seconds', 0):g} s{per} reached",
         Verdict.OUT_OF_MEMORY: f"memory limit of {memory} reached",
         Verdict.OUTPUT_TOO_LARGE: f"more than {resources.get('output_mb', 0):g} MiB written to /output",
         Verdict.NONZERO_EXIT: "the program ended with an error",
@@ -108,10 +111,10 @@ def _outcome(states: Sequence[CaseState], *, on_case_failure: str, resources: di
         return Outcome(status="cancelled", verdict=Verdict.CANCELLED, fault="", text="cancelled")
     if not not_done:
         return Outcome(status="done", verdict=Verdict.OK, fault="", text="")
-    broken = next((state for state in failed if state.verdict == Verdict.INFRASTRUCTURE), None)
+    broken = next((state for state in failed if state.verdict in NOT_THE_ALGORITHMS), None)
     if broken is not None:
-        text = describe_verdict(Verdict.INFRASTRUCTURE, resources=resources)
-        return Outcome(status="failed", verdict=Verdict.INFRASTRUCTURE, fault=Fault.PLATFORM, text=text)
+        text = describe_verdict(broken.verdict, resources=resources)
+        return Outcome(status="failed", verdict=broken.verdict, fault=Verdict(broken.verdict).fault, text=text)
     first = _first_failure(states, failed)
     cause = describe_verdict(first.verdict, resources=resources)
     if first.reason and first.verdict == Verdict.OUTPUT_INVALID:

@@ -179,6 +179,17 @@ def requeue(
     return case_run
 
 
+def end_held(*, case_run_id: UUID, fence: int, verdict: Verdict, now: datetime) -> bool:
+    """End a case run under somebody's lease, by no doing of its algorithm; False when that lease is gone."""
+    changed = CaseRun.objects.filter(id=case_run_id, fence=fence, status=CaseRun.Status.RUNNING).update(
+        status=CaseRun.Status.FAILED, verdict=verdict, fault=verdict.fault, lease_until=None, finished_at=now
+    )
+    if changed:
+        case_run = CaseRun.objects.get(id=case_run_id)
+        record_event(verb="case_run.failed", subject=case_run, now=now, actor_label="scorer", verdict=verdict)
+    return bool(changed)
+
+
 def add_output(*, case_run_id: UUID, fence: int, node: Node, output: dict[str, Any]) -> None:
     """Note an output file that has been stored, under the lease. Raises LeaseLost."""
     case_run = held(case_run_id=case_run_id, fence=fence, node_id=node.pk)

@@ -4,7 +4,7 @@ The algorithm never sees a case's real name: `{case}` in a file name becomes a n
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from assay.challenges.protocols import rules_of
@@ -60,6 +60,8 @@ def work_order(
     if image is None:
         raise LookupError(f"submission {submission.pk} has no image; only image submissions are run")
     limits = limits_of(resources)
+    if resources["wall_seconds_per"] == "case":
+        limits = replace(limits, wall_seconds=limits.wall_seconds * len(cases))
     return {
         "case_run_id": str(case_run.id),
         "run_id": str(case_run.run_id),
@@ -89,11 +91,29 @@ def work_order(
                 else [output for case in cases for output in output_orders(case_run, case, rules=rules, limits=limits)]
             ),
         },
+        "interaction": interaction_order(case_run, rules=rules),
         "table_form": asdict(rules.table_form) if rules.table_form else None,
         "allowed_values": None if rules.allowed_values is None else sorted(rules.allowed_values),
         "channels": rules.channels,
         "geometry": asdict(rules.geometry),
     }
+
+
+def interaction_order(case_run: CaseRun, *, rules: Protocol) -> dict[str, Any] | None:
+    """How many rounds the case is played in, and where its container finds prompts and its last answer."""
+    if rules.interaction is None or case_run.case is None:
+        return None
+    name = opaque_name(case_run, case_run.case)
+    return {
+        "rounds": rules.interaction.rounds,
+        "prompts_path": rules.interaction.prompts_file.replace("{case}", name),
+        "previous_path": rules.interaction.previous_file.replace("{case}", name),
+    }
+
+
+def round_key(number: int, *, name: str) -> str:
+    """What an output of a round is called between server and node."""
+    return f"round-{number}/{name}"
 
 
 def environment_of(resources: Mapping[str, Any], *, case_run: CaseRun) -> dict[str, str]:

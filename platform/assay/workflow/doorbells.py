@@ -41,6 +41,11 @@ def ring_scoring(evaluation_id: UUID) -> None:
     _ring_on_commit("assay.workflow.tasks.score", [str(evaluation_id)], queue="scoring")
 
 
+def ring_prompts(round_id: int) -> None:
+    """A container waits for what it is to be told."""
+    _ring_on_commit("assay.workflow.tasks.prompt", [round_id], queue="scoring")
+
+
 def ring_leaderboard(phase_id: int) -> None:
     """A leaderboard may want rebuilding."""
     _ring_on_commit("assay.workflow.tasks.rebuild", [phase_id], queue="workflow")

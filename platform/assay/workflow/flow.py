@@ -187,7 +187,7 @@ def end_run(*, run: Run, outcome: Outcome, now: datetime) -> None:
         verdict=outcome.verdict,
         verdict_text=outcome.text if has_run else "cancelled before it ran; this attempt was not charged",
         fault=outcome.fault,
-        is_charged=has_run and outcome.fault != Fault.PLATFORM,
+        is_charged=has_run and outcome.fault not in (Fault.PLATFORM, Fault.ORGANIZER),
     )
     if changed and target == Status.SCORING:
         submission = Submission.objects.select_related("protocol", "testset").get(pk=run.submission_id)
@@ -227,6 +227,16 @@ def blame_reference(*, lease: EvaluationLease, error: str, now: datetime) -> boo
             text="a reference of the test set cannot be used; the organizers are told, and this attempt was not charged",
             now=now,
         )
+    return True
+
+
+def blame_reference_of_case(*, case_run_id: UUID, fence: int, now: datetime) -> bool:
+    """The same, found while a case was being played: its node is told with the next thing it says that nobody waits."""
+    with transaction.atomic():
+        run = runs.lock_run(case_run_id=case_run_id)
+        if not runs.end_held(case_run_id=case_run_id, fence=fence, verdict=Verdict.REFERENCE_INVALID, now=now):
+            return False
+        advance_run(run_id=run.id, now=now)
     return True
 
 

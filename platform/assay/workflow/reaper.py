@@ -7,6 +7,7 @@
 | case run waiting | its run's canary | the canary's | the run is advanced again |
 | case run queued | the pool | none: it waits its turn | the pool is rung; the page says why it waits |
 | case run running | the node holding the lease | `lease_until` | requeued, at most three times; then failed as our fault |
+| round of prompts asked for | the scoring pool | the lease it was asked under | rung again; the node gives up after a quarter of an hour |
 | evaluation queued | the scoring pool | none | rung again |
 | evaluation running | the worker holding the lease | `lease_until` | rung again, at most three attempts; then failed as our fault |
 | submission scoring | its evaluation | its evaluation's | advanced, or failed with the evaluation |
@@ -31,7 +32,7 @@ from assay.leaderboards.models import Leaderboard
 from assay.runs import services as runs
 from assay.runs.intervals import current_intervals
 from assay.runs.leases import LeaseLost, database_now
-from assay.runs.models import CaseRun, Run
+from assay.runs.models import CaseRun, PromptRound, Run
 from assay.submissions.models import Submission
 from assay.submissions.uploads import tidy_uploads
 from assay.workflow import doorbells, flow
@@ -138,6 +139,15 @@ def ring_evaluations(*, now: datetime) -> None:
         doorbells.ring_scoring(evaluations.ask_for_evaluation(submission=run.submission, run=run, now=now).id)
 
 
+def ring_prompts(*, now: datetime) -> None:  # noqa: ARG001  a step's signature
+    """Ring for every container that waits for its prompts."""
+    awaited = PromptRound.objects.filter(
+        made_at=None, case_run__status=CaseRun.Status.RUNNING, case_run__fence=F("fence")
+    )
+    for round_id in awaited.values_list("pk", flat=True):
+        doorbells.ring_prompts(round_id)
+
+
 def ring_leaderboards(*, now: datetime) -> None:  # noqa: ARG001  a step's signature
     """Ring for every ranking that is behind."""
     for phase_id in Leaderboard.objects.filter(asked__gt=F("answered")).values_list("phase_id", flat=True):
@@ -151,6 +161,7 @@ STEPS = (
     ring_pools,
     ring_checks,
     ring_evaluations,
+    ring_prompts,
     ring_leaderboards,
     tidy_uploads,
 )

@@ -136,6 +136,7 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
                     predictions=prepared.predictions,
                     failure=prepared.failure,
                     telemetry=specs.telemetry_of(case_run),
+                    earlier_rounds=prepared.earlier_rounds,
                     kept_references=kept_references,
                 )
         scores = [row.to_json() for row in result.rows]

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from assay.leaderboards.reports import make_report
 from assay.leaderboards.services import rebuild_leaderboard
-from assay.workflow import checking, reaper, scoring, tidying
+from assay.workflow import checking, prompting, reaper, scoring, tidying
 
 
 def worker_name() -> str:
@@ -31,6 +31,12 @@ def score(evaluation_id: str) -> None:
     """An evaluation may want scoring."""
     scoring.score_evaluation(evaluation_id=UUID(evaluation_id), worker=worker_name(), clock=timezone.now)
     tidying.tidy_this_host()
+
+
+@shared_task(name="assay.workflow.tasks.prompt", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+def prompt(round_id: int) -> None:
+    """A container may be waiting for its prompts."""
+    prompting.make_round(round_id=round_id, clock=timezone.now)
 
 
 @shared_task(name="assay.workflow.tasks.rebuild", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped

@@ -27,7 +27,7 @@ from assay.runs.models import CaseRun, Node
 from assay.runs.services import Ending
 from assay.runs.specs import attempt_folder, limits_of, resources_of, work_order
 from assay.testsets import storage
-from assay.workflow import flow
+from assay.workflow import flow, prompting
 from containers.verdicts import Verdict
 from evaluator.volumes import CANONICAL_SUFFIX
 
@@ -198,6 +198,14 @@ def put_output(request: HttpRequest, case_run_id: UUID, name: str, fence: int) -
     output = {"name": name, "key": stored.key, "sha256": stored.sha256, "bytes": stored.bytes}
     services.add_output(case_run_id=case_run_id, fence=fence, node=node, output=output)
     return {"sha256": stored.sha256, "bytes": stored.bytes}
+
+
+@router.post("/case-runs/{case_run_id}/rounds/{int:number}", summary="What a round of an interactive case is told")
+def ask_round(request: HttpRequest, case_run_id: UUID, number: int, held: Held) -> dict[str, Any]:
+    leases.held(case_run_id=case_run_id, fence=held.fence, node_id=node_of(request).pk)
+    asked = prompting.ask_for_round(case_run_id=case_run_id, fence=held.fence, number=number, now=timezone.now())
+    is_ready = asked.made_at is not None
+    return {"is_ready": is_ready, "prompts": asked.prompts, "wall_seconds": asked.wall_seconds}
 
 
 @router.put("/case-runs/{case_run_id}/log", summary="Send the log")
