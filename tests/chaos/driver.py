@@ -161,7 +161,7 @@ def surroundings(victim: Victim) -> dict[str, str]:
             "DATABASE_URL": victim.database_url,
             "BROKER_URL": victim.broker_url,
             "DJANGO_SETTINGS_MODULE": "settings",
-            "PYTHONPATH": str(Path(__file__).resolve().parent),
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH", "")]),
         }
     )
     if victim.engine is not None:
@@ -299,7 +299,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--submissions", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit-seconds", type=float, default=3600)
-    parser.add_argument("--pauses", type=float, nargs=2, default=(1.0, 6.0), help="seconds between faults, from and to")
+    parser.add_argument("--pauses", type=float, nargs=2, default=(3.0, 9.0), help="seconds between faults, from and to")
     parser.add_argument("--write", action="store_true", help="keep the figures in tests/chaos/README.md")
     options = parser.parse_args(arguments)
     try:

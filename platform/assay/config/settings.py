@@ -134,7 +134,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 LEASE_SECONDS = env.number(name="ASSAY_LEASE_SECONDS", default=60)
-HEARTBEAT_SECONDS = env.number(name="ASSAY_HEARTBEAT_SECONDS", default=3)  # also how soon a cancel reaches a container
+HEARTBEAT_SECONDS = env.number(name="ASSAY_HEARTBEAT_SECONDS", default=2)  # also how soon a cancel reaches a container
 METRICS_TOKEN = env.text(name="ASSAY_METRICS_TOKEN")
 REAPER_SECONDS = env.number(name="ASSAY_REAPER_SECONDS", default=15)
 CELERY_BEAT_SCHEDULE = {

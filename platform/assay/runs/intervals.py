@@ -13,7 +13,7 @@ class Intervals:
     """Seconds. A lease must outlast several heartbeats, so that one lost request never costs a case."""
 
     lease_seconds: float = 60.0
-    heartbeat_seconds: float = 3.0
+    heartbeat_seconds: float = 2.0
     reaper_seconds: float = 15.0
     evaluation_lease_seconds: float = 120.0
     retry_seconds: float = 30.0
