@@ -5,7 +5,8 @@ archive is fetched: twice its size, once for the archive and once for the engine
 the answer is `DiskFull`, which means that the node stops claiming: it never becomes a participant's failure.
 
 An image whose program cannot be executed may have been damaged where it lies. Before that is held against anybody, the engine's
-copy is thrown away, once, and loaded afresh from the archive, which is checked by its hash (`distrust`).
+copy is thrown away and loaded afresh from the archive, which is checked by its hash (`distrust`). Only a fresh copy that does not
+start either is what its author made.
 """
 
 import contextlib
@@ -56,7 +57,8 @@ class ImageCache:
         self._free_bytes = free_bytes
         self._now = now
         self._pins: Counter[str] = Counter()
-        self._distrusted: set[str] = set()
+        self._thrown_away: Counter[str] = Counter()
+        self._proven: set[str] = set()
         self._lock = threading.Lock()
 
     def image_ids(self) -> list[str]:
@@ -71,16 +73,20 @@ class ImageCache:
     @contextlib.contextmanager
     def holding(
         self, engine: Engine, *, image_id: str, archive_bytes: int, fetch: Callable[[Path], None]
-    ) -> Iterator[None]:
-        """The image is in the engine, and stays, for as long as the context lasts. `fetch` writes its archive to a path."""
+    ) -> Iterator[int]:
+        """The image is in the engine, and stays, for as long as the context lasts. `fetch` writes its archive to a path.
+
+        Yields the number of the copy, for `distrust`.
+        """
         with self._lock:
             if not has_image(engine, image_id):
                 self._make_room(engine, needed_bytes=ARCHIVE_AND_COPY * archive_bytes)
                 self._load(engine, image_id=image_id, fetch=fetch)
             self._remember(image_id=image_id, size_bytes=archive_bytes)
             self._pins[image_id] += 1
+            copy = self._thrown_away[image_id]
         try:
-            yield
+            yield copy
         finally:
             with self._lock:
                 self._pins[image_id] -= 1
@@ -96,16 +102,24 @@ class ImageCache:
                 self._evict(engine, image)
         return len(images)
 
-    def distrust(self, engine: Engine, *, image_id: str) -> bool:
-        """Throw the engine's copy away, so that the image is loaded afresh; False when that has been done before."""
+    def distrust(self, engine: Engine, *, image_id: str, copy: int) -> bool:
+        """Throw a copy that does not start away, so that the image is loaded afresh; False when it was a fresh one already."""
         with self._lock:
-            if image_id in self._distrusted:
+            if copy < self._thrown_away[image_id]:  # another slot has thrown it away meanwhile
+                return True
+            if self._thrown_away[image_id] and image_id not in self._proven:
                 return False
             with contextlib.suppress(EngineRefused):  # another container runs on it: whoever asks next tries again
                 engine.remove_image(image_id)
-                self._distrusted.add(image_id)
+                self._thrown_away[image_id] += 1
+                self._proven.discard(image_id)
         log.warning("image.distrusted", extra={"image": image_id})
         return True
+
+    def trust(self, *, image_id: str) -> None:
+        """The image's program was executed: should it not be one day, its copy was damaged meanwhile."""
+        with self._lock:
+            self._proven.add(image_id)
 
     def clear_away(self) -> None:
         """Remove archives that an earlier life was fetching when it ended; call it before anything is held."""

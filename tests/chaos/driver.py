@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -267,6 +268,7 @@ def inspect(*, dsn: str, report: Report) -> None:
         "JOIN evaluations_evaluation e ON e.id = s.evaluation_id GROUP BY 1, 2 HAVING count(*) > 1) doubled",
     )
     report.most_attempts = ask(dsn, "SELECT max(attempt) FROM runs_caserun")
+    report.held_against_the_algorithm = ask(dsn, "SELECT count(*) FROM runs_caserun WHERE verdict <> 'ok'")
     report.charged_for_our_faults = ask(
         dsn, "SELECT count(*) FROM submissions_submission WHERE is_charged AND fault = 'platform'"
     )
@@ -302,6 +304,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--pauses", type=float, nargs=2, default=(3.0, 9.0), help="seconds between faults, from and to")
     parser.add_argument("--write", action="store_true", help="keep the figures in tests/chaos/README.md")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us leaves no server and no mount behind
     try:
         report = run(
             broker=options.broker,

@@ -71,6 +71,7 @@ class Faults:
             "kill -9 PostgreSQL": lambda: self.kill_server(victim.database, "/bin/postgres -D"),
             "broker away": lambda: self.away(victim.broker),
             "kill -9 broker": lambda: self.kill_server(victim.broker, self.broker_program),
+            "freeze broker": lambda: self.freeze(self.broker_program),
             "empty the broker": self.empty_broker,
             "doorbells ten times over, in any order": self.double_doorbells,
             "a second beat": self.second_beat,

@@ -61,6 +61,8 @@ class Report:
     scores: int = 0
     doubled: int = 0
     most_attempts: int = 0
+    held_against_the_algorithm: int = 0
+    """Case runs with any verdict but "ok": the algorithm is perfect."""
     charged_for_our_faults: int = 0
     containers_left: int = 0
     folders_left: int = 0
@@ -77,6 +79,8 @@ class Report:
             f"{self.scores} scores, {self.doubled} doubled; expected {expected} and none": self.scores != expected
             or self.doubled > 0,
             f"{self.charged_for_our_faults} attempts charged for our faults": self.charged_for_our_faults > 0,
+            f"{self.held_against_the_algorithm} cases held against a perfect algorithm": self.held_against_the_algorithm
+            > 0,
             f"{self.containers_left} containers left": self.containers_left > 0,
             f"{self.folders_left} folders left in the node's scratch": self.folders_left > 0,
         } | {
@@ -110,6 +114,7 @@ def table(report: Report) -> str:
         ("scores, doubled", f"{report.scores}, {report.doubled}"),
         ("most attempts one case needed", str(report.most_attempts)),
         ("charged for our faults", str(report.charged_for_our_faults)),
+        ("cases held against the algorithm", str(report.held_against_the_algorithm)),
         ("containers, scratch folders left", f"{report.containers_left}, {report.folders_left}"),
         ("until something moved again", recovery),
     ]

@@ -34,6 +34,7 @@ def test_a_run_in_which_all_went_well_has_no_problem():
         ({"scores": 3}, "3 scores"),
         ({"doubled": 1}, "1 doubled"),
         ({"charged_for_our_faults": 1}, "charged"),
+        ({"held_against_the_algorithm": 1}, "held against"),
         ({"containers_left": 1}, "containers"),
         ({"folders_left": 1}, "folders"),
     ],

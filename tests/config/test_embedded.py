@@ -6,13 +6,16 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import psycopg
 import pytest
+from celery import Celery
 
 from assay.config import embedded
 from assay.config.embedded import EmbeddedServiceError, home_under, running_broker, running_postgres, running_services
+from assay.workflow import doorbells
 
 OWNER_THAT_CRASHES = """
 import os, sys
@@ -125,3 +128,21 @@ def test_a_path_too_long_for_a_socket_moves_the_home(tmp_path):
 def test_a_parent_folder_closed_to_others_moves_the_home(tmp_path):
     tmp_path.chmod(0o700)
     assert tmp_path not in home_under(var=tmp_path / "var").path.parents
+
+
+def test_f103_a_broker_that_hangs_holds_nobody_up(var, settings, monkeypatch, caplog):
+    with running_broker(home=home_under(var=var)) as home:
+        app = Celery(broker=home.broker_url)
+        app.conf.broker_transport_options = settings.CELERY_BROKER_TRANSPORT_OPTIONS | {"socket_timeout": 0.2}
+        monkeypatch.setattr(doorbells, "current_app", app)
+        broker = embedded.recorded_pid(home.broker_pid_file)
+        doorbells.ring("assay.workflow.tasks.reap", [], queue="workflow")
+        assert "doorbell.lost" not in caplog.messages
+        os.kill(broker, signal.SIGSTOP)
+        began = time.monotonic()
+        doorbells.ring("assay.workflow.tasks.reap", [], queue="workflow")
+        seconds = time.monotonic() - began
+        os.kill(broker, signal.SIGCONT)
+        assert "doorbell.lost" in caplog.messages
+        assert seconds < 10
+        app.pool.force_close_all()

@@ -205,12 +205,22 @@ def test_a_ledger_that_a_crash_left_unreadable_is_begun_anew(make_cache, hold, t
         assert cache.image_ids() == ["sha256:b"]
 
 
-def test_a_distrusted_image_is_fetched_again_but_only_once(make_cache, hold, fetched, engine):
+def test_a_copy_that_does_not_start_is_fetched_afresh_and_a_fresh_one_is_not(make_cache, hold, fetched, engine):
     cache = make_cache()
-    with hold(cache, "a"):
+    with hold(cache, "a") as damaged:
         pass
-    assert cache.distrust(engine, image_id="sha256:a")
+    assert cache.distrust(engine, image_id="sha256:a", copy=damaged)
     assert "sha256:a" not in engine.image_ids()
-    with hold(cache, "a"):
-        assert not cache.distrust(engine, image_id="sha256:a")
+    with hold(cache, "a") as fresh:
+        assert cache.distrust(engine, image_id="sha256:a", copy=damaged), "another slot met the damaged copy, too"
+        assert not cache.distrust(engine, image_id="sha256:a", copy=fresh)
     assert fetched == ["a", "a"]
+
+
+def test_an_image_that_has_started_since_may_be_damaged_again(make_cache, hold, fetched, engine):
+    cache = make_cache()
+    for _ in range(3):
+        with hold(cache, "a") as copy:
+            cache.trust(image_id="sha256:a")
+        assert cache.distrust(engine, image_id="sha256:a", copy=copy)
+    assert fetched == ["a", "a", "a"]

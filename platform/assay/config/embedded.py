@@ -13,6 +13,7 @@ parent folder world-readable. We do the little there is to do ourselves:
 * **After a crash** of that owner the servers may still be running. The kernel has released the lock, so the next owner finds
   their process numbers in the home, checks that they really are our binaries, stops them and starts afresh. PostgreSQL
   recovers its own data; the broker keeps none (it is a doorbell: PostgreSQL holds the truth).
+* **A server that ends by itself** (killed for memory, say) is started again by whoever watches the processes: `KeptServer`.
 * **Sockets only.** No TCP port is opened, so nothing needs a password and nothing can clash.
 """
 
@@ -30,10 +31,11 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
 import psycopg
 
@@ -63,6 +65,14 @@ class Home:
     @property
     def sockets(self) -> Path:
         return self.path / "run"
+
+    @property
+    def database_pid_file(self) -> Path:
+        return self.path / "data" / "postmaster.pid"
+
+    @property
+    def broker_pid_file(self) -> Path:
+        return self.path / "valkey.pid"
 
     @property
     def database_url(self) -> str:
@@ -98,6 +108,31 @@ def is_reachable_by_others(path: Path) -> bool:
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents if folder.exists())
 
 
+class KeptServer:
+    """A server that is started again when it ends by itself: for as long as the object is entered, at every `mend`."""
+
+    def __init__(self, running: Callable[[], AbstractContextManager[Home]], *, pid_file: Path) -> None:
+        self._running = running
+        self._pid_file = pid_file
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._held.enter_context(self._running())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def mend(self) -> None:
+        """Start it again if it has ended. Raises EmbeddedServiceError when it cannot be."""
+        pid = recorded_pid(self._pid_file)
+        if pid is not None and program_of(pid) is not None:
+            return
+        logger.warning("embedded.server_ended", extra={"pid_file": str(self._pid_file), "pid": pid})
+        self._held.close()
+        self._held.enter_context(self._running())
+
+
 @contextmanager
 def running_services(*, home: Home, is_durable: bool = True) -> Iterator[Home]:
     """Both servers, running for as long as the block lasts. `is_durable=False` trades safety after a power cut for speed (tests)."""
@@ -113,7 +148,7 @@ def running_postgres(*, home: Home, is_durable: bool = True) -> Iterator[Home]:
         binaries = install_postgres(home)
         data = home.path / "data"
         initialise(home=home, binaries=binaries, data=data, is_durable=is_durable)
-        stop_leftover(home=home, pid_file=data / "postmaster.pid", stop_signal=signal.SIGINT)
+        stop_leftover(home=home, pid_file=home.database_pid_file, stop_signal=signal.SIGINT)
         command = [str(binaries / "postgres"), "-D", str(data), *postgres_options(home, is_durable=is_durable)]
         server = launch(home=home, command=command, log=home.path / "postgres.log")
         try:
@@ -131,7 +166,7 @@ def running_broker(*, home: Home) -> Iterator[Home]:
     """Valkey on a unix socket, for as long as the block lasts."""
     prepare(home)
     with owned(home.path / "broker.lock"):
-        pid_file, path = home.path / "valkey.pid", home.sockets / "valkey.sock"
+        pid_file, path = home.broker_pid_file, home.sockets / "valkey.sock"
         stop_leftover(home=home, pid_file=pid_file, stop_signal=signal.SIGTERM)
         path.unlink(missing_ok=True)
         options = [
@@ -164,7 +199,7 @@ def erase(home: Home) -> None:
         return
     with owned(home.path / "postgres.lock"):
         data = home.path / "data"
-        stop_leftover(home=home, pid_file=data / "postmaster.pid", stop_signal=signal.SIGINT)
+        stop_leftover(home=home, pid_file=home.database_pid_file, stop_signal=signal.SIGINT)
         if data.exists():
             shutil.rmtree(data)
 
@@ -322,12 +357,9 @@ def is_listening(path: Path) -> bool:
 
 def stop_leftover(*, home: Home, pid_file: Path, stop_signal: signal.Signals) -> None:
     """Stop the server a crashed owner left behind. A number that belongs to another program by now is left alone."""
-    try:
-        pid = int(pid_file.read_text(encoding="ascii").split()[0])
-    except (FileNotFoundError, ValueError, IndexError):
-        return
-    program = program_of(pid)
-    if program is None or home.path not in program.parents:
+    pid = recorded_pid(pid_file)
+    program = program_of(pid) if pid is not None else None
+    if pid is None or program is None or home.path not in program.parents:
         return
     logger.warning("embedded.leftover_stopped", extra={"program": program.name, "pid": pid})
     for attempt in (stop_signal, signal.SIGKILL):
@@ -335,6 +367,14 @@ def stop_leftover(*, home: Home, pid_file: Path, stop_signal: signal.Signals) ->
         if has_ended(pid):
             return
     raise EmbeddedServiceError(f"{program} of a previous run (process {pid}) does not stop. Stop it by hand.")
+
+
+def recorded_pid(pid_file: Path) -> int | None:
+    """The process number a server has left, if it has."""
+    try:
+        return int(pid_file.read_text(encoding="ascii").split()[0])
+    except (FileNotFoundError, ValueError, IndexError):
+        return None
 
 
 def program_of(pid: int) -> Path | None:

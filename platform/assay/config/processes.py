@@ -60,9 +60,11 @@ class Supervisor:
             )
         self.specs[spec.name] = spec
 
-    def watch(self, *, should_stop: Callable[[], bool]) -> None:
-        """Start again what ends, until `should_stop`. Raises when something ends again and again."""
+    def watch(self, *, should_stop: Callable[[], bool], chores: Sequence[Callable[[], None]] = ()) -> None:
+        """Start again what ends, and do the chores, until `should_stop`. Raises when something ends again and again."""
         while not should_stop():
+            for chore in chores:
+                chore()
             for name, process in list(self.running.items()):
                 if process.poll() is not None:
                     self.start_again(name=name, exit_code=process.returncode)

@@ -14,7 +14,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -25,7 +26,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from assay.config import env
-from assay.config.embedded import EmbeddedServiceError, erase, running_broker, running_postgres
+from assay.config.embedded import EmbeddedServiceError, KeptServer, erase, running_broker, running_postgres
 from assay.config.processes import CrashedTooOftenError, ProcessSpec, Supervisor, last_lines
 
 USUAL_PORT = 8000
@@ -71,7 +72,7 @@ def main(*, host: str, port: int, ready_file: Path | None, is_empty: bool) -> No
 def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event) -> None:
     """Start everything, watch it until `stop`, stop everything."""
     with ExitStack() as stack:
-        start_services(stack)
+        services = start_services(stack)
         with step("database is up to date"):
             django.setup()
             call_command("migrate", interactive=False, verbosity=0)
@@ -94,22 +95,23 @@ def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event)
                 supervisor.start(node_process(url=url, token=enrol_local_node()))
         click.echo(f"\nAssay serves {url}  (Ctrl-C stops it; logs are in {log_path('web').parent})")
         with written(ready_file, content=url):
-            supervisor.watch(should_stop=stop.is_set)
+            supervisor.watch(should_stop=stop.is_set, chores=[service.mend for service in services])
         click.echo("stopping …")
 
 
-def start_services(stack: ExitStack) -> None:
+def start_services(stack: ExitStack) -> list[KeptServer]:
     """The embedded servers, where the environment names no others."""
-    for name, variable, running in (
-        ("PostgreSQL", "DATABASE_URL", running_postgres),
-        ("broker", "BROKER_URL", running_broker),
+    home, services = settings.EMBEDDED_HOME, []
+    for name, variable, running, pid_file in (
+        ("PostgreSQL", "DATABASE_URL", running_postgres, home.database_pid_file),
+        ("broker", "BROKER_URL", running_broker, home.broker_pid_file),
     ):
         if not env.text(name=variable):
             with step(f"{name} runs"):
-                service: AbstractContextManager[object] = running(home=settings.EMBEDDED_HOME)
-                stack.enter_context(service)
+                services.append(stack.enter_context(KeptServer(partial(running, home=home), pid_file=pid_file)))
     if not settings.EMBEDDED_HOME.path.is_relative_to(settings.VAR):
         click.echo(f"  (their data is in {settings.EMBEDDED_HOME.path}: they could not run below {settings.VAR})")
+    return services
 
 
 @contextmanager

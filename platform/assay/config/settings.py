@@ -125,6 +125,10 @@ SCRATCH_ROOT = VAR / "scratch"
 SCRATCH_KEEP_BYTES = env.number(name="ASSAY_SCRATCH_KEEP_MB", default=20 * 1024) * 2**20
 
 CELERY_BROKER_URL = env.text(name="BROKER_URL", default=EMBEDDED_HOME.broker_url)
+if CELERY_BROKER_URL.startswith(
+    "redis"
+):  # one that hangs must not hold up whoever rings; RabbitMQ's client has its own limit
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 3.0, "socket_connect_timeout": 3.0}
 CELERY_TASK_ACKS_LATE = False  # a doorbell is answered or not; the reaper rings again for whatever still waits
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "workflow"

@@ -235,7 +235,7 @@ class Agent:
     def _run_and_record(self, order: WorkOrder, *, engine: Engine, guard: LeaseGuard, folder: Path) -> None:
         inputs = folder / "inputs"
         with ExitStack() as held:
-            held.enter_context(self._image_of(order, engine=engine))
+            copy = held.enter_context(self._image_of(order, engine=engine))
             fetch_inputs(order, api=self._api, folder=inputs)
             gpu_uuids = held.enter_context(self._gpus.taken(order.limits.gpus))
             cpu_ids = held.enter_context(self._cpus.taken(order.limits.cpus))
@@ -255,7 +255,9 @@ class Agent:
             self._release(order, reason="node_stopping", why="shutdown", counts=False)
             return
         has_started = result.verdict != Verdict.IMAGE_INVALID and result.exit_code not in CANNOT_EXECUTE
-        if not has_started and self._images.distrust(engine, image_id=order.image_id):
+        if has_started and result.verdict != Verdict.INFRASTRUCTURE:
+            self._images.trust(image_id=order.image_id)
+        elif not has_started and self._images.distrust(engine, image_id=order.image_id, copy=copy):
             self._release(order, reason="image_reloaded", why="its program could not be executed", counts=False)
             return
         if result.verdict == Verdict.INFRASTRUCTURE:
@@ -300,7 +302,7 @@ class Agent:
             keep=lambda file: self._api.put_output(order, name=file.name, path=file.path),
         )
 
-    def _image_of(self, order: WorkOrder, *, engine: Engine) -> AbstractContextManager[None]:
+    def _image_of(self, order: WorkOrder, *, engine: Engine) -> AbstractContextManager[int]:
         """The order's image in the engine, fetched once, pinned while it runs."""
         return self._images.holding(
             engine,
