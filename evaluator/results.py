@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 RESULT_FORMAT = 1
+ROUND_MARK = "@"
+"""`dice@3` is the Dice after the interactions 0 to 3; `dice` alone is the one after the last."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ from evaluator.errors import EvaluatorError, InvalidVolume
 from evaluator.metrics import Scope
 from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol
 from evaluator.reference_cache import ReferenceCache
-from evaluator.results import CaseResult, ScoreRow
+from evaluator.results import ROUND_MARK, CaseResult, ScoreRow
 from evaluator.structures import MeasuredLabel, measure_as_empty, measure_case, reference_grid
 from evaluator.summaries import summarise
 from evaluator.volumes.geometry import Grid
@@ -201,7 +201,10 @@ def _round_rows(
     earlier: Sequence[Mapping[str, Path] | None],
     backend: str,
 ) -> Iterator[ScoreRow]:
-    """The area under a metric over interactions. A round that wrote nothing usable counts with what stood before it."""
+    """The area under a metric over interactions, and its values after the earlier ones (`dice@0`, `dice@1`, …).
+
+    A round that wrote nothing usable counts with what stood before it.
+    """
     specs = [spec for spec in protocol.metrics if spec.metric.scope is Scope.ROUNDS]
     if not specs:
         return
@@ -210,8 +213,13 @@ def _round_rows(
         score_case(protocol=one_round, case_id="", references=references, predictions=predictions, backend=backend).rows
         for predictions in _carried_forward(earlier)
     ]
+    bases = {spec.id: next(m.id for m in protocol.metrics if m.metric.name == spec.metric.base) for spec in specs}
+    for number, rows in enumerate(rounds):
+        yield from (
+            replace(row, metric=f"{row.metric}{ROUND_MARK}{number}") for row in rows if row.metric in bases.values()
+        )
     for spec in specs:
-        base = next(other.id for other in protocol.metrics if other.metric.name == spec.metric.base)
+        base = bases[spec.id]
         for label in protocol.labels:
             series = [
                 next(row.value or 0.0 for row in rows if (row.label, row.metric) == (label.name, base))

@@ -23,6 +23,7 @@ from evaluator.ranking.missing import find_rule
 from evaluator.ranking.parse import with_metrics
 from evaluator.ranking.prepare import stored_names
 from evaluator.ranking.table import ABSENT, Row, ScoreTable
+from evaluator.results import ROUND_MARK
 
 _KEYS = ("algorithm", "case", "label", "metric", "value", "reason")
 _MISSING = frozenset({"", "na", "nan", "null", "none"})
@@ -149,7 +150,7 @@ def _read_attributes(reader: _Reader, record: Mapping[str, str], *, line: int) -
 def _check(reader: _Reader, table: ScoreTable, config: RankingConfig) -> None:
     wanted = _stored(config.metrics)
     for key, line in reader.lines.items():
-        if key[3] not in wanted and key[3] not in KNOWN_METRICS:
+        if key[3] not in wanted and key[3].partition(ROUND_MARK)[0] not in (*KNOWN_METRICS, *wanted):
             expected = ", ".join(wanted) or "a metric we know, or a configuration that declares it"
             raise reader.error(line, "metric", found=f"unknown metric {key[3]!r}", expected=expected)
     absent = [name for name in wanted if name not in table.metrics]

@@ -8,7 +8,7 @@
 | `significance` | p of every ordered pair as a map; `by` repeats it, with its subgroups, for each test set | Touchstone |
 | `matrix` | algorithms (by what they were trained on) by groups of cases (`by`) | A-Eval |
 | `categories` | the mean in every branch of a tree of case attributes (`path`) | GMAI-MMBench |
-| `curves` | a metric after each interaction | CVPR 2025 interactive |
+| `curves` | a metric after each interaction (scores of earlier ones are kept as `dice@0`, `dice@1`, …) | CVPR 2025 interactive |
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,9 +30,7 @@ from evaluator.ranking.ties import Floats, rank
 from evaluator.reports import comparisons, page, shapes
 from evaluator.reports.data import ReportData
 from evaluator.reports.figures import metric_label
-
-ROUND_MARK = "@"
-"""`dice@3` is the Dice after the third earlier interaction; `dice` the last one."""
+from evaluator.results import ROUND_MARK
 
 
 class Gallery(Interface):
@@ -235,16 +233,31 @@ def categories(scene: Scene, _: Gallery) -> Iterator[str]:
 
 
 def curves(scene: Scene, gallery: Gallery) -> Iterator[str]:
-    """Each metric after each interaction, as the mean over cases and structures."""
-    for base, series in rounds_of(scene.data.table).items():
-        at = [scene.data.table.algorithms.index(name) for name in scene.data.algorithms]
-        means = np.stack(
-            [_means(_means(scene.data.table.metrics[name].values, axis=1), axis=1)[at] for name in series], axis=1
-        )
+    """Each metric after each interaction, as the mean over cases and structures; a case that was never played counts its worst."""
+    table = scene.data.table
+    at = [table.algorithms.index(name) for name in scene.data.algorithms]
+    for base, series in rounds_of(table).items():
+        last = table.metrics[base].values[at]
+        rounds = [_aligned(table, name, like=base)[at] for name in series]
+        spec = next((spec for spec in scene.protocol.metrics if spec.id == base), None)
+        worst = spec.metric.worst if spec is not None else None
+        if isinstance(worst, float):
+            rounds = [np.where(np.isnan(values) & ~np.isnan(last), worst, values) for values in rounds]
+        means = np.stack([_means(_means(values, axis=1), axis=1) for values in rounds], axis=1)
         drawn = shapes.round_curves(means, list(scene.data.algorithms), label=_title(scene, base))
         yield gallery.show(
             f"curves-{base}", drawn, f"{_title(scene, base)} after each interaction; the first answer is 0."
         )
+
+
+def _aligned(table: ScoreTable, name: str, *, like: str) -> Floats:
+    """The values of a metric at the structures of another."""
+    scores = table.metrics[name]
+    result = np.full(table.metrics[like].values.shape, np.nan)
+    for place, structure in enumerate(table.metrics[like].structures):
+        if structure in scores.structures:
+            result[:, place] = scores.values[:, scores.structures.index(structure)]
+    return result
 
 
 MAKERS: Mapping[str, Callable[[Scene, Gallery], Iterator[str]]] = {

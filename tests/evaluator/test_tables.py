@@ -247,7 +247,8 @@ def test_a_case_is_followed_over_its_interactions(tmp_path):
         protocol=protocol, case_id="c", references=reference, predictions=final, earlier_rounds=[None, partial, None]
     )
     found = {row.metric: row.value for row in result.rows}
-    assert found == {"dice": 1.0, "dice_auc": pytest.approx(0.25 + 0.5 + 0.75)}
+    rounds = {"dice@0": 0.0, "dice@1": 0.5, "dice@2": 0.5}
+    assert found == {"dice": 1.0, "dice_auc": pytest.approx(0.25 + 0.5 + 0.75), **rounds}
 
 
 def test_an_area_needs_the_metric_it_follows():

@@ -12,7 +12,7 @@ from evaluator.protocol import load_named_protocol, load_protocol, named_protoco
 from evaluator.ranking import ScoreTable, parse_ranking
 from evaluator.ranking.analysis import analyse
 from evaluator.ranking.prepare import prepare
-from evaluator.reports import write_report
+from evaluator.reports import shapes, write_report
 from evaluator.reports.data import gather
 from evaluator.reports.sections import MAKERS, TITLES, groups_by, make_section, rank_by, rounds_of, tie_groups, tree
 from evaluator.reports.theme import png, style
@@ -168,6 +168,21 @@ def test_rounds_are_found_by_their_marks():
     text, pictures = section_of("curves")
     assert "Dice after each interaction" in text
     assert set(pictures) == {"curves-dice"}
+
+
+def test_a_case_that_was_never_played_pulls_its_curve_down(monkeypatch):
+    rows = [("a", "played", "spleen", "dice", 0.8, ""), ("a", "played", "spleen", "dice@0", 0.4, "")]
+    rows += [("a", "stuck", "spleen", "dice", 0.0, "timeout"), ("b", "played", "spleen", "dice", 0.6, "")]
+    rows += [("b", "played", "spleen", "dice@0", 0.2, ""), ("b", "stuck", "spleen", "dice", 0.6, "")]
+    rows += [("b", "stuck", "spleen", "dice@0", 0.6, "")]
+    rows += [(name, case, "spleen", "hd95", 1.0, "") for name in "ab" for case in ("played", "stuck")]
+    drawn = []
+    curves = shapes.round_curves
+    monkeypatch.setattr(
+        shapes, "round_curves", lambda values, *names, **more: drawn.append(values) or curves(values, *names, **more)
+    )
+    section_of("curves", scores=ScoreTable.from_rows(rows))
+    assert sorted(drawn[0].round(3).tolist()) == [[0.2, 0.4], [0.4, 0.6]]  # a: (0.4 + 0) / 2, then (0.8 + 0) / 2
 
 
 def test_significance_is_drawn_for_every_test_set():
