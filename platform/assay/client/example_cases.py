@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluator.protocol import LabelSpec, OutputKind, Protocol
+from evaluator.table_files import delimiter_of
 from evaluator.volumes.canonical import write_canonical_channels
 from evaluator.volumes.geometry import Grid
 
@@ -145,5 +146,5 @@ def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]] 
     """A table separated as its name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as target:
-        writer = csv.writer(target, delimiter="\t" if path.suffix == ".tsv" else ",", lineterminator="\n")
+        writer = csv.writer(target, delimiter=delimiter_of(path.name), lineterminator="\n")
         writer.writerows([header, *rows])

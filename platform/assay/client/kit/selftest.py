@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.errors import EvaluatorError
-from evaluator.protocol import OutputKind, Protocol, load_protocol
+from evaluator.protocol import Protocol, load_protocol
 from evaluator.results import CaseResult
 from evaluator.scoring import score_case
+from evaluator.table_files import canonicalise_table, read_table
 from evaluator.tables import score_table
 
 HERE = Path(__file__).resolve().parent
@@ -68,10 +69,12 @@ def run_container(image: str, outputs: Path) -> int:
 def score(protocol: Protocol, outputs: Path, *, seconds: float) -> list[CaseResult]:
     """What the platform's strict reader and scorer make of the outputs."""
     try:
-        if protocol.output.kind is OutputKind.TABLE:
-            table = outputs / protocol.output.file
-            prediction = table if table.is_file() else None
-            return score_table(protocol=protocol, reference=REFERENCES / "reference.csv", prediction=prediction)
+        if protocol.table_form is not None:
+            reference, table = REFERENCES / "reference.csv", outputs / protocol.output.file
+            read = outputs / "read.csv"
+            names = {case: case for case in read_table(reference)}
+            canonicalise_table(source=table, destination=read, form=protocol.table_form, names=names)
+            return score_table(protocol=protocol, reference=reference, prediction=read)
         case_id: str = CONTRACT["example_case"]
         expected = {name: outputs / path for name, path in protocol.output_files(case_id).items()}
         missing = [str(path.relative_to(outputs)) for path in expected.values() if not path.is_file()]
