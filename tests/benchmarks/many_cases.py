@@ -22,6 +22,16 @@ from assay.client.uploads import describe_file, upload_file
 
 README = Path(__file__).resolve().parents[2] / "containers" / "README.md"
 BEGIN, END = "<!-- many cases: written by tests/benchmarks/many_cases.py --write -->", "<!-- many cases end -->"
+WARMING_CASES = 20
+WARMING_PHASE = """
+  - slug: warming
+    title: Warming up
+    kind: container
+    opens_at: "2026-01-01T00:00:00Z"
+    closes_at: "2099-01-01T00:00:00Z"
+    submission_limit: 5
+    submission_window_days: 1
+"""
 PASSWORD = "correct horse battery"
 SETTLING_SECONDS = 3.0
 LOOK_SECONDS = 2.0
@@ -99,16 +109,28 @@ def what_grew(warm: Footprint, end: Footprint) -> list[str]:
 
 
 def enter(*, url: str, folder: Path, cases: int) -> tuple[Connection, str]:
-    """Olga opens her challenge with that many cases; Pia enters an image that copies its input. Pia, and her submission's id."""
+    """Olga opens a phase with that many cases; Pia enters an image that copies its input. Pia, and her submission's id.
+
+    A few cases in a phase of their own come first: every process has then done once what it loads and opens for good.
+    """
     olga, pia = person(url, "olga"), person(url, "pia")
-    olga.put("challenges/copycat", {"source": installation.CHALLENGE, "dry_run": False})
-    archive = installation.tar_folder(installation.write_testset(folder / "cases", cases=cases))
-    testset = {"name": "hidden", "upload_id": upload(olga, archive, "testset"), "is_public": False, "phases": ["main"]}
-    olga.post("challenges/copycat/testsets", testset)
+    olga.put("challenges/copycat", {"source": installation.CHALLENGE + WARMING_PHASE, "dry_run": False})
+    push(olga, folder=folder / "few", cases=WARMING_CASES, phase="warming")
+    push(olga, folder=folder / "many", cases=cases, phase="main")
     olga.post("challenges/copycat/publish")
     pia.post("challenges/copycat/join", {})
-    image = upload(pia, installation.copying_image(folder), "image")
-    return pia, pia.post("challenges/copycat/phases/main/submissions", {"upload_id": image, "name": "Copier"})["id"]
+    image = {"upload_id": upload(pia, installation.copying_image(folder), "image"), "name": "Copier"}
+    first = pia.post("challenges/copycat/phases/warming/submissions", image)["id"]
+    while not pia.get(f"submissions/{first}")["finished_at"]:
+        time.sleep(LOOK_SECONDS)
+    return pia, pia.post("challenges/copycat/phases/main/submissions", {**image, "allow_duplicate": True})["id"]
+
+
+def push(olga: Connection, *, folder: Path, cases: int, phase: str) -> None:
+    """A test set of that many cases, for a phase that names it as the phase is named."""
+    archive = installation.tar_folder(installation.write_testset(folder, cases=cases))
+    testset = {"name": phase, "upload_id": upload(olga, archive, "testset"), "is_public": False, "phases": [phase]}
+    olga.post("challenges/copycat/testsets", testset)
 
 
 def person(url: str, name: str) -> Connection:
