@@ -23,6 +23,7 @@ from evaluator.protocol_diff import diff_documents
 from evaluator.protocol_modes import Mode
 from evaluator.protocol_source import SCHEMA_PATH
 from evaluator.quick import quick_protocol
+from evaluator.relabelling import relabel_folder, value_map
 from evaluator.results import RESULT_FORMAT, CaseResult
 from evaluator.scoring import summarise
 from evaluator.structures import reference_grid
@@ -283,6 +284,25 @@ def _modes_of(found: Protocol) -> Iterator[Protocol]:
     yield found
     if any(defect.settings for defect in found.defects):
         yield _explained(lambda: load_protocol(found.document, mode=Mode.PUBLISHED))
+
+
+@protocol.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--from", "source", required=True, help="The protocol whose values the label maps have.")
+@click.option("--to", "target", required=True, help="The protocol whose values they shall have.")
+@click.option("-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="A folder.")
+def relabel(folder: Path, source: str, target: str, output: Path) -> None:
+    """Write the label maps of FOLDER in another protocol's values, by the names of the structures."""
+    old, new = _read_or_explain(source), _read_or_explain(target)
+    try:
+        values = value_map(old, new)
+        written = relabel_folder(folder, values=values, destination=output)
+    except EvaluatorError as problem:
+        raise click.ClickException(str(problem)) from problem
+    absent = [label.name for label in new.labels if not set(label.values) <= set(values.values())]
+    click.echo(f"{len(values)} structures in {len(written)} files")
+    if absent:
+        click.echo(f"{old.name} has no value for: {', '.join(absent)}", err=True)
 
 
 def _read_or_explain(name: str) -> Protocol:
