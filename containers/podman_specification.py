@@ -166,7 +166,10 @@ def _ulimits(ulimits: list[Mapping[str, Any]], *, ceilings: Mapping[str, int]) -
 
 
 def _mounts(options: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Host folders, and the engine's volumes. `bind`, not `rbind`: what is mounted below a folder stays outside."""
+    """Host folders, and the engine's volumes. `bind`, not `rbind`: what is mounted below a folder stays outside.
+
+    Filling a volume that is too small for what the image has there hangs Podman 4.3 for ever, with the container locked.
+    """
     folders, volumes = [], []
     for mount in options.get("Mounts", []):
         access = "ro" if mount["ReadOnly"] else "rw"
@@ -179,8 +182,12 @@ def _mounts(options: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict
                     "options": ["bind", "rprivate", access],
                 }
             )
+        elif mount["VolumeOptions"]["NoCopy"]:
+            volumes.append({"Name": mount["Source"], "Dest": mount["Target"], "Options": [access, "nocopy"]})
         else:
-            volumes.append({"Name": mount["Source"], "Dest": mount["Target"], "Options": [access]})
+            raise EngineRefused(
+                "Podman cannot fill a volume of limited size: the profile `legacy` needs Docker Engine."
+            )
     return folders, volumes
 
 

@@ -55,6 +55,7 @@ def hostile_image(base_image, tmp_path_factory, docker_engine):
     report = inspect_archive(source=saved, destination=checked)
     saved.unlink()
     load_archive(docker_engine, checked, report.image_id)
+    subprocess.run(["docker", "load", "-q", "-i", str(checked)], check=True)  # to build from, whichever engine runs it
     checked.unlink()
     tag = f"assay-tests/hostile:{os.getpid()}"  # keeps it alive when an image made from it is removed
     subprocess.run(["docker", "tag", report.image_id, tag], check=True)
@@ -64,7 +65,7 @@ def hostile_image(base_image, tmp_path_factory, docker_engine):
 
 
 @pytest.fixture
-def image_of(hostile_image, tmp_path, docker_engine):
+def image_of(hostile_image, tmp_path, docker_engine, into_engine):
     """The hostile image, or one made from it with the submission's own Dockerfile lines; those are removed again."""
     made = []
 
@@ -75,7 +76,7 @@ def image_of(hostile_image, tmp_path, docker_engine):
         context = tmp_path / "context"
         context.mkdir(exist_ok=True)
         made.append(build_image(context, [f"FROM {hostile_image}", "USER root", *lines]))
-        return made[-1]
+        return into_engine(made[-1])
 
     yield go
     for image in made:
@@ -96,7 +97,8 @@ def attack(image_of, spec_of, execute, docker_engine, monkeypatch):
             document = self._api.inspect_container(container_id)
             outcome.labels = document["Config"]["Labels"]
             outcome.volumes |= {mount["Name"] for mount in document["Mounts"] if mount["Type"] == "volume"}
-            folder = Path("/var/lib/docker/containers") / document["Id"]
+            log = document["HostConfig"]["LogConfig"].get("Path")  # Podman says where; Docker's is not to be read
+            folder = Path(log).parent if log else Path("/var/lib/docker/containers") / document["Id"]
             outcome.host_log_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             remove(self, container_id)
 
@@ -121,9 +123,9 @@ def attack(image_of, spec_of, execute, docker_engine, monkeypatch):
     return go
 
 
-def host_leftovers(scratch: Path, volumes: set[str]) -> set[str]:
+def host_leftovers(engine: DockerEngine, scratch: Path, volumes: set[str]) -> set[str]:
     """What this attack left on the host. Looked for by its own names: others use the same engine."""
-    listed = subprocess.run(["docker", "volume", "ls", "-q"], capture_output=True, text=True, check=True).stdout.split()
+    listed = [volume["Name"] for volume in engine._api.volumes()["Volumes"] or []]
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(scratch) in line]
     loops = subprocess.run(
         ["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True
@@ -179,7 +181,7 @@ def test_the_attack_is_held(name, attack, docker_engine, owner, scratch):
         assert outcome.seconds < expected["limits"]["wall_seconds"] + expected["within_seconds"]
     assert docker_engine.containers_of(owner) == []
     assert list((scratch / "runs").iterdir()) == []
-    assert host_leftovers(scratch, outcome.volumes) == set()
+    assert host_leftovers(docker_engine, scratch, outcome.volumes) == set()
 
 
 @pytest.mark.parametrize("name", GUARDED)
@@ -191,4 +193,4 @@ def test_without_its_guard_the_attack_succeeds(name, attack, docker_engine, monk
     GUARDS[expected["guard"]].take_away(monkeypatch, tmp_path)
     outcome = attack(name)
     check(outcome, {"verdict": expected["verdict"], **expected["without_guard"]})
-    assert host_leftovers(scratch, outcome.volumes) == set()
+    assert host_leftovers(docker_engine, scratch, outcome.volumes) == set()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from containers.arguments import Mount
 from containers.errors import EngineRefused
 from containers.podman_specification import ONLY, PLAIN, TRANSLATED, podman_specification, seccomp_text
 
@@ -85,6 +86,16 @@ def test_tmpfs_keeps_the_images_files_out():
         "destination": "/tmp",
         "options": ["rw", "size=4096", "notmpcopyup"],
     }
+
+
+def test_a_volume_stays_empty_and_one_that_is_to_be_filled_is_refused():
+    def volume(**options):
+        mount = Mount(kind="volume", source="v", target="/output", **options).to_json()
+        return {"Image": "sha256:a", "HostConfig": {"Mounts": [mount]}}
+
+    assert translated(volume())["volumes"] == [{"Name": "v", "Dest": "/output", "Options": ["rw", "nocopy"]}]
+    with pytest.raises(EngineRefused, match="legacy"):
+        translated(volume(is_filled_by_image=True))
 
 
 def test_the_filter_is_found_among_the_security_options():
