@@ -46,6 +46,7 @@ bench: setup ## the measurements the README quotes
 	@$(BIN)/python -m containers.intake.bench
 	@$(BIN)/python tests/benchmarks/claims.py
 	@$(BIN)/python tests/benchmarks/many_cases.py
+	@$(BIN)/python tests/benchmarks/pages.py
 
 evaluator-image: setup ## the evaluator as a container for grand-challenge, CodaBench and MedPerf
 	@$(BIN)/python -m evaluator.container.build $$($(BIN)/python -m containers.base.build)

@@ -4,50 +4,26 @@ Ten thousand case runs of fifty teams are queued in a PostgreSQL of their own, i
 claim over HTTP from a real web server, then eight threads by the SQL statement.
 """
 
-import os
 import random
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
-from socket import create_server
+from collections.abc import Callable
 
-import django
 import httpx
-from django.db import connection, connections
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "assay.config.settings")
-os.environ.setdefault("ASSAY_LOG_LEVEL", "WARNING")
+from django.db import connection
+from server import own_database, running_web
 
 TEAMS, SUBMISSIONS_PER_TEAM, CASES, WORKERS, API_CLAIMS = 50, 10, 20, 8, 1600
 
 
 def main() -> None:
     """Measure and print."""
-    from assay.config import env
-    from assay.config.embedded import home_under, running_postgres
-
-    with tempfile.TemporaryDirectory(prefix="assay-bench-") as folder:
-        Path(folder).chmod(0o711)
-        (Path(folder) / "static").mkdir()
-        with running_postgres(home=home_under(var=Path(folder)), is_durable=True) as home:
-            os.environ["DATABASE_URL"], os.environ["ASSAY_VAR"] = home.database_url, folder
-            django.setup()
-            connections.databases["default"].update(env.database(url=home.database_url))
-            from django.core.management import call_command
-
-            call_command("migrate", interactive=False, verbosity=0)
-            queued, tokens = seed()
-            with running_web() as url:
-                over_api = measure([lambda token=token: claim_over_api(url=url, token=token) for token in tokens])
-            fair = longest_wait_in_claims()
-            by_statement = measure([claim_by_statement] * WORKERS)
-            connections.close_all()
+    with own_database():
+        queued, tokens = seed()
+        with running_web() as url:
+            over_api = measure([lambda token=token: claim_over_api(url=url, token=token) for token in tokens])
+        fair = longest_wait_in_claims()
+        by_statement = measure([claim_by_statement] * WORKERS)
     print(f"case runs queued, of {TEAMS} teams                 {queued:>8}")
     print(f"claims through the node API, {WORKERS} agents      {over_api:>8.0f} /s")
     print(f"claims by the statement, {WORKERS} threads         {by_statement:>8.0f} /s")
@@ -76,26 +52,6 @@ def seed() -> tuple[int, list[str]]:
         for number in range(WORKERS)
     ]
     return CaseRun.objects.filter(status="queued").count(), tokens
-
-
-@contextmanager
-def running_web() -> Iterator[str]:
-    """A real web server on a free port."""
-    with closing(create_server(("127.0.0.1", 0))) as listener:
-        command = [sys.executable, "-m", "gunicorn", "assay.config.wsgi", "--bind", f"fd://{listener.fileno()}"]
-        command += ["--worker-class", "gthread", "--threads", "8", "--workers", "2", "--log-level", "error"]
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with subprocess.Popen(command, pass_fds=[listener.fileno()]) as web:
-            try:
-                while True:
-                    try:
-                        httpx.get(f"{url}/healthz", timeout=60)
-                        break
-                    except httpx.TransportError:
-                        time.sleep(0.1)
-                yield url
-            finally:
-                web.terminate()
 
 
 def claim_over_api(*, url: str, token: str) -> int:

@@ -171,7 +171,7 @@ def test_the_leaderboard_shows_units_directions_and_what_is_missing(assay, serve
     }  # fmt: skip
     unranked = {**entry, "rank": None, "team": "Mirror", "seconds_per_case": None, "peak_memory_bytes": None}
     metrics = [{"name": "dice", "unit": "", "direction": "max"}, {"name": "hd95", "unit": "mm", "direction": "min"}]
-    board = {"phase": "open", "metrics": metrics, "entries": [entry, unranked]}
+    board = {"phase": "open", "metrics": metrics, "entries": [entry, unranked], "count": 2}
     server.will_answer("GET", f"{PHASE_PATH}/leaderboard", board)
     lines = assay(*SIGN_IN, "leaderboard", "--phase", "mni-brain-tissue/open").output.splitlines()
     assert "dice ↑" in lines[2]

@@ -4,12 +4,14 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
 from assay.client.display import leaderboard_table
 from assay.client.errors import ClientError
+from assay.client.http import Connection
 from assay.client.participating import json_option, phase_option
 from assay.client.records import Leaderboard
 from assay.client.session import Session, pass_session, phase_path
@@ -30,10 +32,18 @@ def leaderboard(context: click.Context, phase: str, as_json: bool) -> None:
     session: Session = context.obj
     with session.connect() as connection:
         document = connection.get(f"{phase_path(phase)}/leaderboard")
+        while len(document["entries"]) < document["count"] and (more := _entries_after(connection, document, phase)):
+            document["entries"] += more
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:
         Console().print(leaderboard_table(Leaderboard.from_json(document)))
+
+
+def _entries_after(connection: Connection, document: dict[str, Any], phase: str) -> list[Any]:
+    have = len(document["entries"])
+    more: list[Any] = connection.get(f"{phase_path(phase)}/leaderboard", offset=have)["entries"]
+    return more
 
 
 @leaderboard.command("import")

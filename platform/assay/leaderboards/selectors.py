@@ -1,10 +1,17 @@
-"""The leaderboard as pages and the API show it: two queries, whatever its length."""
+"""The leaderboard as pages and the API show it: a constant number of queries, whatever its length.
 
-from collections.abc import Mapping, Sequence
+Theory of operation. Everybody who asks for a slice in the order of the ranks gets it straight from the database. A page may be
+searched and sorted by any column, so it needs every row: those are kept in the process, without what a page does not show, for as
+long as the board's version stands (`Leaderboard.answered`: entries never change without it).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+from django.db.models import QuerySet
 
 from assay.challenges.models import Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
@@ -16,7 +23,8 @@ from assay.evaluations.disclosure import (
     release_of,
     released_aggregates,
 )
-from assay.leaderboards.models import LeaderboardEntry
+from assay.leaderboards.kept_rows import KeptRows
+from assay.leaderboards.models import Leaderboard, LeaderboardEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +60,9 @@ class LeaderboardRow:
     created_at: datetime
 
 
+KEPT: KeptRows[LeaderboardRow] = KeptRows(most_rows=20_000)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Board:
     """A phase's leaderboard for one viewer; without entries, and saying why, when it may not be shown."""
@@ -59,27 +70,72 @@ class Board:
     phase: Phase
     metrics: list[MetricColumn]
     entries: list[LeaderboardRow]
+    count: int
+    """How many rows the whole board has."""
     is_visible: bool
     why_hidden: str
 
 
-def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime) -> Board:
-    """The phase's ranking, best first."""
+def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, offset: int = 0, limit: int | None = None) -> Board:
+    """The phase's ranking, best first: all of it, or `limit` rows from `offset` on. Two queries."""
     why_hidden = "" if is_organizer else why_hidden_from_participants(phase, now=now)
-    entries = (
-        []
-        if why_hidden
-        else [_row(entry, is_anonymous=phase.is_anonymous and not is_organizer) for entry in _entries(phase)]
-    )
-    if entries and not is_organizer and is_closed_phase(phase):
-        entries = closed_rows(entries, phase=phase)
+    rows, count = ([], 0) if why_hidden else _slice(phase, is_organizer=is_organizer, offset=offset, limit=limit)
+    return _board(phase, rows=rows, count=count, why_hidden=why_hidden)
+
+
+def whole_leaderboard(phase: Phase, *, is_organizer: bool, now: datetime) -> Board:
+    """Every row, for a page to search and sort: without single labels and cases. One query while the version stands."""
+    why_hidden = "" if is_organizer else why_hidden_from_participants(phase, now=now)
+    rows = [] if why_hidden else _kept_rows(phase, is_organizer=is_organizer)
+    return _board(phase, rows=rows, count=len(rows), why_hidden=why_hidden)
+
+
+def _board(phase: Phase, *, rows: list[LeaderboardRow], count: int, why_hidden: str) -> Board:
     return Board(
         phase=phase,
         metrics=metric_columns(phase.protocol),
-        entries=entries,
+        entries=rows,
+        count=count,
         is_visible=not why_hidden,
         why_hidden=why_hidden,
     )
+
+
+def _slice(phase: Phase, *, is_organizer: bool, offset: int, limit: int | None) -> tuple[list[LeaderboardRow], int]:
+    """Rows of a ladder follow what was told, so all of them are needed to find the first ones."""
+    needs_all = limit is None or (is_closed_phase(phase) and not is_organizer and release_of(phase.protocol) == LADDER)
+    end = None if limit is None else offset + limit
+    if needs_all:
+        rows = _rows(phase, entries=_entries(phase), is_organizer=is_organizer)
+        return rows[offset:end], len(rows)
+    rows = _rows(phase, entries=_entries(phase)[offset:end], is_organizer=is_organizer)
+    return rows, LeaderboardEntry.objects.filter(phase=phase).count()
+
+
+def _kept_rows(phase: Phase, *, is_organizer: bool) -> list[LeaderboardRow]:
+    version = Leaderboard.objects.filter(phase=phase, answered__gt=0).values_list("answered", "rebuilt_at").first()
+    viewer = (is_organizer, phase.is_anonymous, is_closed_phase(phase), phase.protocol_id)
+    return KEPT.get(
+        phase_id=phase.pk,
+        version=None if version is None else (version, viewer),
+        viewer=is_organizer,
+        make=lambda: [shown_on_pages(row) for row in _rows(phase, entries=_entries(phase), is_organizer=is_organizer)],
+    )
+
+
+def _rows(phase: Phase, *, entries: Iterable[LeaderboardEntry], is_organizer: bool) -> list[LeaderboardRow]:
+    rows = [_row(entry, is_anonymous=phase.is_anonymous and not is_organizer) for entry in entries]
+    return closed_rows(rows, phase=phase) if rows and not is_organizer and is_closed_phase(phase) else rows
+
+
+def shown_on_pages(row: LeaderboardRow) -> LeaderboardRow:
+    """Without what the page of a leaderboard does not show: of a long protocol most of the numbers are those of single labels."""
+    metrics = {
+        metric: {key: part for key, part in values.items() if key not in ("per_label", "per_case")}
+        for metric, values in row.metrics.items()
+        if isinstance(values, Mapping)
+    }
+    return replace(row, metrics=metrics)
 
 
 def closed_rows(rows: Sequence[LeaderboardRow], *, phase: Phase) -> list[LeaderboardRow]:
@@ -137,8 +193,8 @@ def metric_columns(version: ProtocolVersion) -> list[MetricColumn]:
     ]
 
 
-def _entries(phase: Phase) -> list[LeaderboardEntry]:
-    return list(
+def _entries(phase: Phase) -> QuerySet[LeaderboardEntry]:
+    return (
         LeaderboardEntry.objects.filter(phase=phase)
         .select_related("submission__team")
         .order_by("rank", "submission__number")

@@ -1,7 +1,7 @@
 """The leaderboard as a page shows it: columns that sort by their address, rows with cells, the best value of each column bold."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ FIXED_AFTER = (
     ("peak_memory_bytes", "Peak memory", ""),
     ("created_at", "Submitted", ""),
 )
+PAGE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,6 @@ class BoardRow:
     is_separable: bool | None = None
     """Whether a paired test separates this row from the next."""
     unranked_because: str = ""
-    raw: LeaderboardRow = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,27 +70,43 @@ class BoardPage:
     columns: tuple[Column, ...] = ()
     entries: tuple[BoardRow, ...] = ()
     unranked: tuple[BoardRow, ...] = ()
+    count: int = 0
+    """Rows that match, on this page and others."""
+    page: int = 1
+    pages: int = 1
     views: tuple[tuple[str, str], ...] = ()
     caption: str = ""
     embargo_words: str = ""
 
 
-def board_page(board: Board, *, own_teams: set[str], search: str, sort: str, view: str) -> BoardPage:
-    """The page of one board: `sort` is a column name, with a leading minus for descending; `view` is `pooled` or `site:A`."""
+def board_page(
+    board: Board, *, own_teams: set[str], search: str, sort: str, view: str, page: int = 1, length: int | None = PAGE
+) -> BoardPage:
+    """One page of a board: `sort` is a column name, with a leading minus for descending; `view` is `pooled` or `site:A`.
+
+    Only what is shown is made into rows; `length` None shows all.
+    """
     if not board.is_visible:
         return BoardPage(embargo_words=f"The ranking is not shown: {board.why_hidden}.")
-    rows = [_board_row(row, board=board, view=view, own_teams=own_teams) for row in board.entries]
     wanted = search.casefold()
-    found = [row for row in rows if wanted in row.team.casefold() or wanted in row.name.casefold()]
-    ranked = sorted((row for row in found if row.rank is not None), key=_by_rank)
-    if sort.lstrip("-") not in ("", "rank"):
-        ranked = _sorted_by(ranked, board=board, sort=sort)
-    elif sort == "-rank":
-        ranked.reverse()
+    found = [row for row in board.entries if wanted in row.team.casefold() or wanted in row.name.casefold()]
+    ranked = sorted_rows([row for row in found if row.rank is not None], metrics=board.metrics, sort=sort, view=view)
+    unranked = [row for row in found if row.rank is None]
+    best = {metric.name: _best(board, metric, view=view) for metric in board.metrics}
+
+    def shown(rows: Sequence[LeaderboardRow]) -> tuple[BoardRow, ...]:
+        return tuple(_board_row(row, metrics=board.metrics, best=best, view=view, own_teams=own_teams) for row in rows)
+
+    pages = 1 if length is None else max(1, -(-len(ranked) // length))
+    page = min(max(1, page), pages)
+    start, end = (0, None) if length is None else ((page - 1) * length, page * length)
     return BoardPage(
         columns=tuple(_columns(board.metrics, sort=sort, search=search, view=view)),
-        entries=tuple(ranked),
-        unranked=tuple(row for row in found if row.rank is None),
+        entries=shown(ranked[start:end]),
+        unranked=shown(unranked[:length]) if page == pages else (),
+        count=len(ranked),
+        page=page,
+        pages=pages,
         views=_views(board.entries),
         caption="Mean ± standard deviation over the hidden cases; failed cases count with the protocol's stated values. "
         "A small range beside a rank is its 95 % interval over 1000 resamplings of the cases; ≈ next marks a row that is not "
@@ -126,19 +142,27 @@ def values_of(row: LeaderboardRow, metric: str, *, view: str) -> Mapping[str, An
     return found
 
 
-def _board_row(row: LeaderboardRow, *, board: Board, view: str, own_teams: set[str]) -> BoardRow:
+def _best(board: Board, metric: MetricColumn, *, view: str) -> float | None:
+    """The best mean of all ranked rows."""
+    means = (values_of(row, metric.name, view=view).get("mean") for row in board.entries if row.rank is not None)
+    known = [mean for mean in means if mean is not None]
+    return (max(known) if metric.direction == "max" else min(known)) if known else None
+
+
+def _board_row(
+    row: LeaderboardRow,
+    *,
+    metrics: Sequence[MetricColumn],
+    best: Mapping[str, float | None],
+    view: str,
+    own_teams: set[str],
+) -> BoardRow:
     cells = []
-    for metric in board.metrics:
+    for metric in metrics:
         values = values_of(row, metric.name, view=view)
         mean = values.get("mean")
-        others = [
-            values_of(other, metric.name, view=view).get("mean") for other in board.entries if other.rank is not None
-        ]
-        known = [value for value in others if value is not None]
-        best = (max(known) if metric.direction == "max" else min(known)) if known else None
-        cells.append(
-            Cell(mean=mean, sd=values.get("sd"), is_best=mean is not None and mean == best and row.rank is not None)
-        )
+        is_best = mean is not None and mean == best[metric.name] and row.rank is not None
+        cells.append(Cell(mean=mean, sd=values.get("sd"), is_best=is_best))
     interval = row.statistics.get("rank_interval")
     return BoardRow(
         number=row.number,
@@ -157,26 +181,25 @@ def _board_row(row: LeaderboardRow, *, board: Board, view: str, own_teams: set[s
         imported_from=row.imported_from,
         is_separable=row.statistics.get("separable_from_next"),
         unranked_because=str(row.statistics.get("unranked_because", "")) or "no scored case",
-        raw=row,
     )
 
 
-def _by_rank(row: BoardRow) -> tuple[float, str]:
-    return (row.rank if row.rank is not None else float("inf"), row.team.casefold())
-
-
-def _sorted_by(rows: list[BoardRow], *, board: Board, sort: str) -> list[BoardRow]:
+def sorted_rows(
+    rows: Sequence[LeaderboardRow], *, metrics: Sequence[MetricColumn], sort: str, view: str
+) -> list[LeaderboardRow]:
+    """By a column, or by rank where there is no such column; rows without a value come last either way."""
     name, is_descending = sort.lstrip("-"), sort.startswith("-")
-    metric_names = [metric.name for metric in board.metrics]
+    is_metric = name in {metric.name for metric in metrics}
+    field = name if name in {"team", "name", *(column[0] for column in FIXED_AFTER)} else "rank"
 
-    def value(row: BoardRow) -> Any:
-        if name in metric_names:
-            return row.cells[metric_names.index(name)].mean
-        found = getattr(row, name if name in {"team", "name", *(column[0] for column in FIXED_AFTER)} else "rank")
+    def value(row: LeaderboardRow) -> Any:
+        found = values_of(row, name, view=view).get("mean") if is_metric else getattr(row, field)
         return found.casefold() if isinstance(found, str) else found
 
-    known = sorted((row for row in rows if value(row) is not None), key=value, reverse=is_descending)
-    return known + [row for row in rows if value(row) is None]
+    by_rank = sorted(rows, key=lambda row: (row.rank or 0, row.team.casefold()))
+    keyed = [(value(row), row) for row in by_rank]
+    known = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0], reverse=is_descending)
+    return [row for _, row in known] + [row for found, row in keyed if found is None]
 
 
 def _columns(metrics: Sequence[MetricColumn], *, sort: str, search: str, view: str) -> list[Column]:

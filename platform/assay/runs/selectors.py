@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Min, Q, QuerySet
 
 from assay.challenges.models import Phase
 from assay.runs.intervals import current_intervals
@@ -16,6 +16,8 @@ from assay.submissions.models import Submission
 
 RECENT_ENDINGS = 200
 """How many case runs a measured duration is taken from."""
+RECENT_SUBMISSIONS = 20
+"""Of how many submissions they are."""
 
 Status = CaseRun.Status
 
@@ -105,12 +107,13 @@ def case_progress(submission_id: UUID) -> list[CaseRow]:
 
 def queue_facts(phase: Phase, *, now: datetime) -> QueueFacts:
     """The state of the pool that serves the phase."""
-    counts = CaseRun.objects.filter(pool=phase.pool).aggregate(
+    waiting_or_running = CaseRun.objects.filter(pool=phase.pool, status__in=[Status.QUEUED, Status.RUNNING])
+    counts = waiting_or_running.aggregate(
         length=Count("id", filter=Q(status=Status.QUEUED)), running=Count("id", filter=Q(status=Status.RUNNING))
     )
-    recent = CaseRun.objects.filter(
-        pool=phase.pool, started_at__isnull=False, queued_at__isnull=False, run__submission__phase=phase
-    ).order_by("-started_at")[:RECENT_ENDINGS]
+    recent = (
+        recent_case_runs(phase).filter(started_at__isnull=False, queued_at__isnull=False).order_by("-started_at")
+    )[:RECENT_ENDINGS]
     waits, seconds = [], []
     for queued_at, started_at, usage in recent.values_list("queued_at", "started_at", "usage"):
         if queued_at is not None and started_at is not None:
@@ -192,9 +195,18 @@ def why_held_back(submission: Submission, *, now: datetime) -> str:
 
 def seconds_per_case(phase: Phase) -> float | None:
     """How long a case of the phase takes: the median of recent ones; None before there is any."""
-    recent = CaseRun.objects.filter(run__submission__phase=phase, status=Status.DONE).order_by("-finished_at")
+    recent = recent_case_runs(phase).filter(status=Status.DONE).order_by("-finished_at")
     usages = recent.values_list("usage", flat=True)[:RECENT_ENDINGS]
     return _median([float(usage["wall_seconds"]) for usage in usages if usage.get("wall_seconds") is not None])
+
+
+def recent_case_runs(phase: Phase) -> QuerySet[CaseRun]:
+    """Those of the phase's newest submissions that have got as far as running: a bounded number, however old the phase is."""
+    started = Submission.objects.filter(phase=phase).exclude(
+        status__in=[Submission.Status.RECEIVED, Submission.Status.CHECKING, Submission.Status.QUEUED]
+    )
+    newest = started.order_by("-number").values("pk")[:RECENT_SUBMISSIONS]
+    return CaseRun.objects.filter(run__submission__in=newest)
 
 
 def nodes_of(pool: str) -> list[Node]:

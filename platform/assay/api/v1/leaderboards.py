@@ -16,14 +16,17 @@ from assay.leaderboards.selectors import Board, leaderboard
 from assay.workflow import flow
 
 router = Router()
+PAGE_LIMIT = 1000
 
 
 @router.get("/{slug}/phases/{phase}/leaderboard", auth=EVERYBODY, response=schemas.LeaderboardOut)
-def show(request: HttpRequest, slug: str, phase: str) -> Board:
-    """A phase's ranking, best first; without entries, and saying why, where you may not see it."""
+def show(request: HttpRequest, slug: str, phase: str, limit: int = PAGE_LIMIT, offset: int = 0) -> Board:
+    """A phase's ranking, best first, at most 1000 rows at once; without entries, and saying why, where you may not see it."""
     person = person_of(request)
     row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
-    return leaderboard(row, is_organizer=is_organizer(person=person, challenge=row.challenge), now=timezone.now())
+    organizes = is_organizer(person=person, challenge=row.challenge)
+    wanted = {"offset": max(0, offset), "limit": min(max(1, limit), PAGE_LIMIT)}
+    return leaderboard(row, is_organizer=organizes, now=timezone.now(), **wanted)
 
 
 @router.post("/{slug}/phases/{phase}/leaderboard/imports", response={201: schemas.ImportOut})

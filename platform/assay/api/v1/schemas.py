@@ -342,6 +342,7 @@ class LeaderboardOut(Schema):
     phase: str
     metrics: list[MetricColumn]
     entries: list[LeaderboardRow]
+    count: int
     is_visible: bool
     why_hidden: str
 

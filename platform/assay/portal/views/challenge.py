@@ -1,5 +1,6 @@
 """A challenge's own pages: overview, rules, phase, leaderboard, joining."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -16,7 +17,7 @@ from assay.challenges.services import join_challenge
 from assay.evaluations.disclosure import is_closed_phase
 from assay.leaderboards.comparing import MOST_ROWS, compare_rows
 from assay.leaderboards.reports import report_key
-from assay.leaderboards.selectors import leaderboard
+from assay.leaderboards.selectors import leaderboard, whole_leaderboard
 from assay.portal.boards import board_page, board_table
 from assay.portal.cards import with_progress
 from assay.portal.comparisons import comparison_page, comparison_table
@@ -58,9 +59,11 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     """What it is about, its phases, who leads, and your next step."""
     challenge = get_challenge(person=request.user, slug=slug)
     page = frame(request, challenge, tab="overview")
-    boards = [leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now()) for phase in page["phases"]]
+    boards = [
+        leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), limit=TOP) for phase in page["phases"]
+    ]
     page["boards"] = [
-        {"phase": board.phase, "rows": [row for row in board.entries if row.rank is not None][:TOP]} for board in boards
+        {"phase": board.phase, "rows": [row for row in board.entries if row.rank is not None]} for board in boards
     ]
     caveats = [(phase, caveats_of(phase)) for phase in page["phases"]]
     page["caveats"] = [(phase, found) for phase, found in caveats if found]
@@ -140,13 +143,14 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     """The ranking; search, sorting and view live in the address."""
     phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
     page = frame(request, phase.challenge, tab="leaderboard", phase=phase)
-    found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now())
+    found = whole_leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now())
     own = {team.slug for team in teams_of(user=request.user)} if request.user.is_authenticated else set()
-    search, sort, view = (request.GET.get(key, "") for key in ("q", "sort", "view"))
-    shown = board_page(found, own_teams=own, search=search, sort=sort, view=view)
+    search, sort, view, number = (request.GET.get(key, "") for key in ("q", "sort", "view", "page"))
+    wanted = partial(board_page, found, own_teams=own, search=search, sort=sort, view=view)
     if (as_format := request.GET.get("format", "")) in ("csv", "json"):
-        header, rows = board_table(shown, found.metrics)
+        header, rows = board_table(wanted(length=None), found.metrics)
         return table_file(name=f"{slug}-{phase_slug}", header=header, rows=rows, as_format=as_format)
+    shown = wanted(page=int(number) if number.isdecimal() else 1)
     page.update(board=shown, q=search, sort=sort, view=view, caveats=caveats_of(phase))
     page["shows_cases"] = _shows_cases(phase, page)
     return render(request, "portal/leaderboard.html", page)
@@ -184,7 +188,7 @@ def report(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponseBase
     """
     phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
     page = frame(request, phase.challenge, tab="leaderboard", phase=phase)
-    found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now())
+    found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), limit=1)
     if not found.entries or not _shows_cases(phase, page):
         return redirect("portal:leaderboard", slug, phase_slug)
     key = report_key(phase)

@@ -1,0 +1,61 @@
+"""What the benchmarks of the server share: a database of their own, gone afterwards, and a real web server on a free port."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from socket import create_server
+
+import django
+import httpx
+from django.db import connections
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "assay.config.settings")
+os.environ.setdefault("ASSAY_LOG_LEVEL", "WARNING")
+
+
+@contextmanager
+def own_database() -> Iterator[Path]:
+    """An empty, migrated, durable PostgreSQL; gives the folder that is `ASSAY_VAR` meanwhile."""
+    from assay.config import env
+    from assay.config.embedded import home_under, running_postgres
+
+    with tempfile.TemporaryDirectory(prefix="assay-bench-") as folder:
+        Path(folder).chmod(0o711)
+        with running_postgres(home=home_under(var=Path(folder)), is_durable=True) as home:
+            os.environ["DATABASE_URL"], os.environ["ASSAY_VAR"] = home.database_url, folder
+            django.setup()
+            connections.databases["default"].update(env.database(url=home.database_url))
+            from django.core.management import call_command
+
+            call_command("migrate", interactive=False, verbosity=0)
+            call_command("collectstatic", interactive=False, verbosity=0)
+            try:
+                yield Path(folder)
+            finally:
+                connections.close_all()
+
+
+@contextmanager
+def running_web() -> Iterator[str]:
+    """A real web server on a free port."""
+    with closing(create_server(("127.0.0.1", 0))) as listener:
+        command = [sys.executable, "-m", "gunicorn", "assay.config.wsgi", "--bind", f"fd://{listener.fileno()}"]
+        command += ["--worker-class", "gthread", "--threads", "8", "--workers", "2", "--log-level", "error"]
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with subprocess.Popen(command, pass_fds=[listener.fileno()]) as web:
+            try:
+                while True:
+                    try:
+                        httpx.get(f"{url}/healthz", timeout=60)
+                        break
+                    except httpx.TransportError:
+                        time.sleep(0.1)
+                yield url
+            finally:
+                web.terminate()
