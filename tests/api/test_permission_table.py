@@ -72,6 +72,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("DELETE", "/uploads/{unfinished_of_pia}", None, 401, 404, 204, 404, 404),
     ("GET", "/nodes", None, 401, 403, 403, 403, 200),
     ("POST", "/nodes", {"name": "gpu-1"}, 401, 403, 403, 403, 201),
+    ("POST", "/nodes/gpu-0/status", {"status": "draining"}, 401, 403, 403, 403, 200),
     ("POST", "/challenges/brains/phases/final/sites", {"name": "h", "title": "H"}, 401, 403, 403, 201, 201),
     ("GET", "/challenges/brains/phases/final/sites/board", None, 200, 200, 200, 200, 200),
     ("POST", "/challenges/brains/phases/final/rejudge", None, 401, 403, 403, 202, 202),

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from assay.client import leaderboards, organizing, participating
+from assay.client import leaderboards, nodes, organizing, participating
 from assay.client.credentials import Credentials, config_path, write_credentials
 from assay.client.errors import ClientError
 from assay.client.http import Connection
@@ -151,5 +151,5 @@ def whoami(session: Session) -> None:
         click.echo(f"{me['username']} on {connection.url}")
 
 
-for command in (*participating.COMMANDS, *organizing.COMMANDS, *leaderboards.COMMANDS):
+for command in (*participating.COMMANDS, *organizing.COMMANDS, *leaderboards.COMMANDS, *nodes.COMMANDS):
     main.add_command(command)

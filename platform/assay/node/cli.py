@@ -1,10 +1,12 @@
-"""The node's commands of `assay`: `node run`, and the same machinery on one's own machine: `run`, `check`, `doctor`, `site`."""
+"""The node's commands of `assay`: `node join` and `node run`, and the same machinery on one's own machine: `run`, `check`, `doctor`, `site`."""
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -15,6 +17,17 @@ from assay.node.commands import check, run
 from assay.node.engine_option import engine_option
 from assay.node.http import NodeApi, NodeApiProblem, Registration, server_clock_ahead_seconds
 from assay.node.inventory import take_inventory
+from assay.node.joining import (
+    SERVICE,
+    SYSTEMD,
+    NodeConfig,
+    commands_by_hand,
+    install_service,
+    read_config,
+    usual_config,
+    usual_folder,
+    write_config,
+)
 from assay.node.logs import start_logging
 from assay.node.site_commands import site
 from containers.doctor import examine, report
@@ -24,7 +37,32 @@ from containers.errors import EngineError
 __all__ = ["check", "doctor", "node", "run", "site"]
 
 SECONDS_PER_DAY = 86_400
-DEFAULT_FOLDER = Path.home() / ".cache" / "assay" / "node"
+IS_ROOT = os.geteuid() == 0
+DEFAULT_FOLDER = usual_folder(is_root=False)
+folder_option = click.option(
+    "--folder",
+    envvar="ASSAY_NODE_FOLDER",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_FOLDER,
+    show_default=True,
+    help="Images, scratch space.",
+)
+
+
+def load_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:  # noqa: ARG001  click's signature
+    """Take what `assay node join` wrote down as the environment; what is set there already wins."""
+    for name, value in (read_config(path) if path else {}).items():
+        os.environ.setdefault(name, value)
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    callback=load_config,
+    is_eager=True,
+    expose_value=False,
+    help="What `assay node join` wrote.",
+)
 
 
 @click.group()
@@ -33,10 +71,13 @@ def node() -> None:
 
 
 @node.command(name="run")
+@config_option
 @click.option("--url", envvar="ASSAY_URL", required=True, help="The server, such as https://assay.example.org.")
 @click.option("--token", envvar="ASSAY_NODE_TOKEN", required=True, help="The node's token; better in ASSAY_NODE_TOKEN.")
-@click.option("--slots", type=int, help="Cases at once; what the server has on record when left out.")
-@click.option("--folder", type=click.Path(path_type=Path), default=DEFAULT_FOLDER, show_default=True)
+@click.option(
+    "--slots", envvar="ASSAY_NODE_SLOTS", type=int, help="Cases at once; what the server has on record when left out."
+)
+@folder_option
 @click.option("--broker", envvar="ASSAY_BROKER_URL", help="Be woken by this broker; the agent polls without it.")
 @click.option("--poll-seconds", default=5.0, show_default=True)
 @click.option("--grace-seconds", default=30.0, show_default=True, help="For running cases after SIGTERM.")
@@ -65,14 +106,7 @@ def run_node(
     """Claim, run and record until SIGTERM or Ctrl-C."""
     start_logging(level=log_level)
     api = NodeApi(url=url, token=token)
-    try:
-        registration = api.register(slots=slots, inventory=take_inventory(folder=folder, engine=engine))
-    except EngineError as error:
-        raise click.ClickException(f"{error}\n`assay doctor --engine {engine.kind}` says what to do.") from error
-    except NodeApiProblem as error:
-        raise click.ClickException(
-            f"{error}\nIs the address right, and the token one of `assay node` on that server?"
-        ) from error
+    registration = say_hello(api, slots=slots, folder=folder, engine=engine)
     options = AgentOptions(
         folder=folder.absolute(),
         owner=registration.owner,
@@ -89,7 +123,8 @@ def run_node(
 
 
 @node.command()
-@click.option("--folder", type=click.Path(path_type=Path), default=DEFAULT_FOLDER, show_default=True)
+@config_option
+@folder_option
 @click.option("--unused-days", type=float, default=0.0, show_default=True, help="Keep what was used since.")
 @engine_option
 def forget(*, folder: Path, unused_days: float, engine: EngineChoice) -> None:
@@ -97,6 +132,60 @@ def forget(*, folder: Path, unused_days: float, engine: EngineChoice) -> None:
     with engine.open() as opened:
         count = image_cache(folder).forget(opened, unused_since=time.time() - unused_days * SECONDS_PER_DAY)
     click.echo(f"{count} images removed")
+
+
+@node.command()
+@click.argument("url")
+@click.option("--token", envvar="ASSAY_NODE_TOKEN", required=True, help="What enrolling printed; better in ASSAY_NODE_TOKEN.")
+@click.option("--slots", type=int, help="Cases at once; what the server has on record when left out.")
+@click.option("--folder", type=click.Path(path_type=Path), default=usual_folder(is_root=IS_ROOT), show_default=True)
+@click.option("--broker", default="", help="Be woken by this broker; the agent polls without it.")
+@click.option("--config", type=click.Path(path_type=Path), default=usual_config(is_root=IS_ROOT), show_default=True)
+@click.option("--no-service", is_flag=True, help="Write the configuration only.")
+@engine_option
+def join(
+    *,
+    url: str,
+    token: str,
+    slots: int | None,
+    folder: Path,
+    broker: str,
+    config: Path,
+    no_service: bool,
+    engine: EngineChoice,
+) -> None:
+    """Make this machine a node of the server at URL: examine it, register, keep the token, start the service.
+
+    An operator enrols the node first (`assay nodes enrol NAME --pool POOL`) and gives you the token. Joining again replaces what
+    was written down.
+    """
+    findings = examine(choice=engine, scratch=None, server_clock_ahead_seconds=server_clock_ahead_seconds(url))
+    click.echo(report(findings))
+    if any(finding.level == "FAIL" for finding in findings):
+        raise click.ClickException("This machine is not ready: mend what FAILs and join again. Nothing was written.")
+    registration = say_hello(NodeApi(url=url, token=token), slots=slots, folder=folder, engine=engine)
+    settings = NodeConfig(
+        url=url, token=token, folder=folder.absolute(), engine=engine, slots=slots, broker=broker
+    )
+    write_config(config.absolute(), settings.text())
+    click.echo(f"\n{registration.name} is known to {url}, in pool {registration.pool}. Its token is in {config}.")
+    if IS_ROOT and SYSTEMD.exists() and not no_service:
+        install_service(config=config.absolute(), call=partial(subprocess.run, check=True))
+        click.echo(f"The service runs: journalctl -u {SERVICE} -f")
+    else:
+        click.echo(commands_by_hand(config=config.absolute(), is_root=IS_ROOT, has_systemd=SYSTEMD.exists()))
+
+
+def say_hello(api: NodeApi, *, slots: int | None, folder: Path, engine: EngineChoice) -> Registration:
+    """Register with an inventory; errors in the words of whoever typed the command."""
+    try:
+        return api.register(slots=slots, inventory=take_inventory(folder=folder, engine=engine))
+    except EngineError as error:
+        raise click.ClickException(f"{error}\n`assay doctor --engine {engine.kind}` says what to do.") from error
+    except NodeApiProblem as error:
+        raise click.ClickException(
+            f"{error}\nIs the address right, and the token the one `assay nodes enrol` printed?"
+        ) from error
 
 
 def open_doorbell(*, broker: str | None, registration: Registration, stopping: threading.Event) -> Doorbell:
@@ -138,3 +227,6 @@ def doctor(*, is_server: bool, url: str | None, engine: EngineChoice) -> None:
     findings = examine(choice=engine, is_server=is_server, server_clock_ahead_seconds=ahead_seconds)
     click.echo(report(findings))
     sys.exit(any(finding.level == "FAIL" for finding in findings))
+
+
+node.add_command(doctor)

@@ -116,6 +116,7 @@ class CaseRun(models.Model):
                 condition=models.Q(status="queued"),
             ),
             models.Index(fields=["lease_until"], name="runs_leased", condition=models.Q(status="running")),
+            models.Index(fields=["finished_at"], name="runs_failed_lately", condition=models.Q(status="failed")),
         ]
 
     def __str__(self) -> str:

@@ -131,7 +131,10 @@ class Submission(models.Model):
                 condition=models.Q(image__isnull=True) | models.Q(predictions__isnull=True), name="submissions_one_kind"
             ),
         ]
-        indexes = [models.Index(fields=["phase", "team", "created_at"], name="submissions_limit_window")]
+        indexes = [
+            models.Index(fields=["phase", "team", "created_at"], name="submissions_limit_window"),
+            models.Index(fields=["-created_at", "-number"], name="submissions_newest"),
+        ]
 
     def __str__(self) -> str:
         return f"#{self.number} {self.name}"

@@ -7,12 +7,13 @@ from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Router, Status
 
+from assay.accounts.errors import NotFoundError
 from assay.api.auth import person_of
 from assay.api.v1 import schemas
 from assay.challenges.access import require_staff
 from assay.evaluations.receipts import public_key_text, signing_key
 from assay.runs.models import Node
-from assay.runs.nodes import enrol_node
+from assay.runs.nodes import enrol_node, set_node_status
 
 router = Router()
 keys_router = Router()
@@ -31,6 +32,18 @@ def enrol(request: HttpRequest, body: schemas.NodeIn) -> Status[dict[str, Any]]:
     user = require_staff(person_of(request))
     node, token = enrol_node(name=body.name, pool=body.pool, slots=body.slots, by=user, now=timezone.now())
     return Status(201, {"name": node.name, "pool": node.pool, "token": token})
+
+
+@router.post("/{name}/status", response=schemas.NodeOut)
+def change_status(request: HttpRequest, name: str, body: schemas.NodeStatusIn) -> Node:
+    """Drain a node, quarantine it, take it back, or remove it for good: its token is void then, and its leases run out."""
+    user = require_staff(person_of(request))
+    node = Node.objects.filter(name=name).first()
+    if node is None:
+        raise NotFoundError("There is no such node.", found=name, what_to_do="Look at the list of nodes.")
+    set_node_status(node=node, status=Node.Status(body.status), reason=body.reason, by=user, now=timezone.now())
+    node.refresh_from_db()
+    return node
 
 
 @keys_router.get("/keys", auth=None, response=dict[str, str])

@@ -386,3 +386,8 @@ class NodeOut(Schema):
     slots: int
     last_seen_at: datetime | None
     inventory: dict[str, Any]
+
+
+class NodeStatusIn(Schema):
+    status: Literal["active", "draining", "quarantined", "removed"]
+    reason: str = Field(default="", max_length=200)
