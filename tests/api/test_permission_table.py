@@ -11,6 +11,7 @@ from django.test import Client
 
 import factories
 from assay.api.v1.router import api
+from assay.runs.nodes import enrol_node
 
 PEOPLE = ("nobody", "otto", "pia", "olga", "stan")
 PUSH = {"source": "slug: brains\ntitle: B\nphases: []"}
@@ -92,6 +93,7 @@ def names(scene, now) -> dict[str, str]:
     """What the addresses and bodies of the table stand for."""
     factories.challenge(slug="draft", organizer=scene.olga, status="draft")
     submission = factories.submission(phase=scene.phase, team=scene.team, status="queued")
+    enrol_node(name="gpu-0", pool="default", slots=1, by=None, now=now)
     scene.phase.concurrent_limit = 5
     scene.phase.opens_at = scene.phase.opens_at.replace(year=2000)
     scene.phase.closes_at = scene.phase.closes_at.replace(year=2100)

@@ -55,6 +55,25 @@ def seed(*, submissions: int, cases: int, teams: int) -> Crowd:
     return Crowd(organizer=organizer, participant=members[0], challenge=challenge, phase=phase)
 
 
+def pages_of(crowd: Crowd) -> list[tuple[str, str]]:
+    """Lists and leaderboards, and who asks for them."""
+    challenge, phase = crowd.challenge.slug, crowd.phase.slug
+    board = f"/c/{challenge}/p/{phase}/leaderboard/"
+    return [
+        ("participant", board),
+        ("participant", f"{board}?page=50"),
+        ("participant", f"{board}?sort=-dice"),
+        ("participant", f"{board}?q=Algorithm+99"),
+        ("participant", f"/api/v1/challenges/{challenge}/phases/{phase}/leaderboard?limit=100"),
+        ("participant", f"/c/{challenge}/"),
+        ("participant", f"/c/{challenge}/p/{phase}/"),
+        ("participant", "/submissions/"),
+        ("organizer", f"/c/{challenge}/manage/submissions/"),
+        ("organizer", "/api/v1/submissions?limit=50"),
+        ("organizer", "/api/v1/submissions?limit=50&offset=9000"),
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Template:
     """One finished submission with one row in every table."""

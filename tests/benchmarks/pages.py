@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=60)
     asked = parser.parse_args()
     with own_database():
-        from crowd import seed
+        from crowd import pages_of, seed
 
         began = time.perf_counter()
         crowd = seed(submissions=asked.submissions, cases=asked.cases, teams=asked.teams)
@@ -36,25 +36,6 @@ def main() -> None:
             print(f"{'milliseconds':<52}{'median':>8}{'p95':>8}")
             for who, address in pages_of(crowd):
                 measure(url=url, cookie=people[who], who=who, address=address, requests=asked.requests)
-
-
-def pages_of(crowd) -> list[tuple[str, str]]:
-    """Who asks for which page."""
-    challenge, phase = crowd.challenge.slug, crowd.phase.slug
-    board = f"/c/{challenge}/p/{phase}/leaderboard/"
-    return [
-        ("participant", board),
-        ("participant", f"{board}?page=50"),
-        ("participant", f"{board}?sort=-dice"),
-        ("participant", f"{board}?q=Algorithm+99"),
-        ("participant", f"/api/v1/challenges/{challenge}/phases/{phase}/leaderboard?limit=100"),
-        ("participant", f"/c/{challenge}/"),
-        ("participant", f"/c/{challenge}/p/{phase}/"),
-        ("participant", "/submissions/"),
-        ("organizer", f"/c/{challenge}/manage/submissions/"),
-        ("organizer", "/api/v1/submissions?limit=50"),
-        ("organizer", "/api/v1/submissions?limit=50&offset=9000"),
-    ]
 
 
 def session_of(user) -> str:

@@ -1,4 +1,4 @@
-"""The node's commands of `assay`: `node join` and `node run`, and the same machinery on one's own machine: `run`, `check`, `doctor`, `site`."""
+"""The node's commands of `assay`: `node join`, `node run`; the same machinery on one's own machine: `run`, `check`, `site`; `doctor`."""
 
 import os
 import signal
@@ -136,7 +136,9 @@ def forget(*, folder: Path, unused_days: float, engine: EngineChoice) -> None:
 
 @node.command()
 @click.argument("url")
-@click.option("--token", envvar="ASSAY_NODE_TOKEN", required=True, help="What enrolling printed; better in ASSAY_NODE_TOKEN.")
+@click.option(
+    "--token", envvar="ASSAY_NODE_TOKEN", required=True, help="What enrolling printed; better in ASSAY_NODE_TOKEN."
+)
 @click.option("--slots", type=int, help="Cases at once; what the server has on record when left out.")
 @click.option("--folder", type=click.Path(path_type=Path), default=usual_folder(is_root=IS_ROOT), show_default=True)
 @click.option("--broker", default="", help="Be woken by this broker; the agent polls without it.")
@@ -164,9 +166,7 @@ def join(
     if any(finding.level == "FAIL" for finding in findings):
         raise click.ClickException("This machine is not ready: mend what FAILs and join again. Nothing was written.")
     registration = say_hello(NodeApi(url=url, token=token), slots=slots, folder=folder, engine=engine)
-    settings = NodeConfig(
-        url=url, token=token, folder=folder.absolute(), engine=engine, slots=slots, broker=broker
-    )
+    settings = NodeConfig(url=url, token=token, folder=folder.absolute(), engine=engine, slots=slots, broker=broker)
     write_config(config.absolute(), settings.text())
     click.echo(f"\n{registration.name} is known to {url}, in pool {registration.pool}. Its token is in {config}.")
     if IS_ROOT and SYSTEMD.exists() and not no_service:
