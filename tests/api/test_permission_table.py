@@ -73,7 +73,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("DELETE", "/uploads/{unfinished_of_pia}", None, 401, 404, 204, 404, 404),
     ("GET", "/nodes", None, 401, 403, 403, 403, 200),
     ("POST", "/nodes", {"name": "gpu-1"}, 401, 403, 403, 403, 201),
-    ("POST", "/nodes/gpu-0/status", {"status": "draining"}, 401, 403, 403, 403, 200),
+    ("POST", "/nodes/{node}/status", {"status": "draining"}, 401, 403, 403, 403, 200),
     ("POST", "/challenges/brains/phases/final/sites", {"name": "h", "title": "H"}, 401, 403, 403, 201, 201),
     ("GET", "/challenges/brains/phases/final/sites/board", None, 200, 200, 200, 200, 200),
     ("POST", "/challenges/brains/phases/final/rejudge", None, 401, 403, 403, 202, 202),
@@ -93,12 +93,13 @@ def names(scene, now) -> dict[str, str]:
     """What the addresses and bodies of the table stand for."""
     factories.challenge(slug="draft", organizer=scene.olga, status="draft")
     submission = factories.submission(phase=scene.phase, team=scene.team, status="queued")
-    enrol_node(name="gpu-0", pool="default", slots=1, by=None, now=now)
+    node, _ = enrol_node(name="gpu-0", pool="default", slots=1, by=None, now=now)
     scene.phase.concurrent_limit = 5
     scene.phase.opens_at = scene.phase.opens_at.replace(year=2000)
     scene.phase.closes_at = scene.phase.closes_at.replace(year=2100)
     scene.phase.save()
     return {
+        "node": node.name,
         "team": scene.team.slug,
         "submission": str(submission.pk),
         "upload_of_pia": str(factories.complete_upload(user=scene.pia).pk),

@@ -23,7 +23,7 @@ from assay.runs.models import Node, PromptRound
 from assay.runs.nodes import enrol_node
 from assay.submissions.models import Submission
 from assay.testsets import storage
-from assay.testsets.models import Case
+from assay.testsets.models import Case, TestSet
 from assay.workflow import checking, prompting, scoring
 from containers.fake_engine import FakeCall, FakeEnding, FakeEngine
 from evaluator.volumes import Grid, Volume, write_canonical
@@ -74,6 +74,11 @@ class Stage:
         protocol = self.scene.phase.protocol
         protocol.document = {**protocol.document, "resources": {**protocol.document["resources"], **resources}}
         protocol.save()
+
+    def put_files(self, testset: TestSet) -> None:
+        """Real files behind the cases of a test set."""
+        for case in testset.cases.all():
+            put_files(case=case, folder=self.folder)
 
     def api(self) -> NodeApi:
         """The node's client."""
