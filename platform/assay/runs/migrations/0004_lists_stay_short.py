@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('runs', '0002_not_before'),
+        ('runs', '0003_prompt_rounds'),
         ('testsets', '0001_initial'),
     ]
 
