@@ -25,6 +25,7 @@ class FakeCall:
     name: str
     image_id: str
     input_dir: Path
+    read_only: tuple[Path, ...]
     output_dir: Path
     environment: tuple[str, ...]
     command: tuple[str, ...]
@@ -227,6 +228,7 @@ def _call(container: _Container) -> FakeCall:
         name=container.name,
         image_id=container.body["Image"],
         input_dir=inputs[0],
+        read_only=tuple(inputs[1:]),
         output_dir=outputs[0],
         environment=tuple(container.body["Env"]),
         command=tuple(container.body.get("Entrypoint") or ()),

@@ -94,6 +94,7 @@ def run(
             scratch=scratch,
             store=store or (OutputStore.DIRECTORY if facts.is_scripted else best_store()),
             input_dir=spec.input_dir,
+            read_only=[folder.source for folder in spec.read_only],
             output_bytes=spec.limits.output_bytes,
             output_inodes=spec.limits.output_inodes,
             working_dir_bytes=spec.limits.working_dir_bytes if spec.profile == LEGACY else 0,
@@ -290,6 +291,10 @@ class _Sandbox:
         if self.working_dir:
             volume = spec.name + WORK_SUFFIX
             mounts.append(Mount(kind="volume", source=volume, target=self.working_dir, is_filled_by_image=True))
+        mounts += [
+            Mount(kind="bind", source=str(staged), target=folder.mount, is_read_only=True)
+            for folder, staged in zip(spec.read_only, space.read_only, strict=True)
+        ]
         return tuple(mounts)
 
     def _fetch(self, keeper_id: str) -> bool:

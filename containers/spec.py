@@ -51,6 +51,14 @@ class OutputSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadOnlyFolder:
+    """A folder of ours that a container sees, staged like its input, at `mount`."""
+
+    source: Path
+    mount: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One container: an image by ID, a read-only input folder, a capped output, limits. Nothing about cases or
     challenges.
@@ -66,6 +74,8 @@ class RunSpec:
     environment: dict[str, str] = field(default_factory=dict)
     input_mount: str = "/input"
     output_mount: str = "/output"
+    read_only: tuple[ReadOnlyFolder, ...] = ()
+    """What a metric image sees besides its input: the references. A submitted algorithm sees nothing more."""
     working_dir: str | None = None
     profile: str = "default"
     """`default` or `legacy` (uid 0 without capabilities, writable copy of the working directory)."""

@@ -27,6 +27,8 @@ class Verdict(StrEnum):
     INFRASTRUCTURE = "infrastructure"
     REFERENCE_INVALID = "reference_invalid"
     """Given by the platform when scoring meets a reference that cannot be used; no container ends so."""
+    METRICS_FAILED = "metrics_failed"
+    """Given by the platform when the organizers' metric image fails; no submitted container ends so."""
     IMAGE_INVALID = "image_invalid"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
@@ -45,6 +47,7 @@ class Verdict(StrEnum):
             Verdict.CANCELLED: Fault.NONE,
             Verdict.INFRASTRUCTURE: Fault.PLATFORM,
             Verdict.REFERENCE_INVALID: Fault.ORGANIZER,
+            Verdict.METRICS_FAILED: Fault.ORGANIZER,
         }
         return others.get(self, Fault.PARTICIPANT)
 

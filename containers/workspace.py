@@ -24,7 +24,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -63,6 +63,7 @@ class Workspace:
     input_dir: Path
     output_dir: Path
     working_dir_copy: Path
+    read_only: tuple[Path, ...] = ()
     empty: Occupancy = Occupancy(bytes=0, inodes=0)
 
     def occupancy(self) -> Occupancy:
@@ -105,6 +106,7 @@ def workspace(
     output_inodes: int,
     uid: int,
     working_dir_bytes: int = 0,
+    read_only: Sequence[Path] = (),
 ) -> Iterator[Workspace]:
     """A workspace under `scratch/runs`, removed at the end whatever happens."""
     key = secrets.token_hex(8)
@@ -112,6 +114,10 @@ def workspace(
     with _locked_folder(root):
         try:
             staged = _stage_input(source=input_dir, destination=root / "input")
+            others = tuple(
+                _stage_input(source=folder, destination=root / f"read-only-{number}")
+                for number, folder in enumerate(read_only)
+            )
             output = root / "output"
             working_copy = root / "work"
             empty = Occupancy(bytes=0, inodes=0)
@@ -130,6 +136,7 @@ def workspace(
                 input_dir=staged,
                 output_dir=output,
                 working_dir_copy=working_copy,
+                read_only=others,
                 empty=empty,
             )
         finally:

@@ -27,6 +27,8 @@ class Scope(StrEnum):
     """Computed from columns of a table: classes, choices, measurements."""
     ROUNDS = "rounds"
     """Computed from the values another metric had after each interaction."""
+    EXTERNAL = "external"
+    """Computed by the organizers' own metric image; see `external.py`."""
 
 
 class Direction(StrEnum):
@@ -167,6 +169,15 @@ def _over_rounds(name: str, title: str, base: str) -> Metric:
         name=name, title=title, unit="", direction=Direction.MAX, lower=0.0, upper=None, scope=Scope.ROUNDS, base=base,
         definition=f"trapezoidal area under {base} over the last `rounds` interactions", source="CVPR 2025 interactive 3D",
         options={"rounds": Option(default=5, low=1, high=1000)},
+    )  # fmt: skip
+
+
+def _external(name: str, title: str, direction: Direction) -> Metric:
+    """What a metric image says. Its range is its organizers' business, so their protocol states what a failed case is worth."""
+    return Metric(
+        name=name, title=title, unit="", direction=direction, lower=None, upper=None, scope=Scope.EXTERNAL,
+        definition="what the organizers' metric image says of a case, or of each of its labels (per)",
+        source="the image named by the protocol's `evaluation`", options={"per": Option(default="case", choices=("case", "label"))},
     )  # fmt: skip
 
 
@@ -315,6 +326,8 @@ _METRICS = (
     ),
     _over_rounds("dice_auc", "Dice over interactions", "dice"),
     _over_rounds("nsd_auc", "NSD over interactions", "nsd"),
+    _external("external_score", "External score", Direction.MAX),
+    _external("external_error", "External error", Direction.MIN),
     _usage(
         "wall_seconds", "Time", "s",
         "from container start to end, by the engine's clock, beyond free_seconds or, if more, free_seconds_per_megavoxel",

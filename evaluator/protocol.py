@@ -138,6 +138,16 @@ class Interaction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetricImage:
+    """The organizers' own metric image, by the ID under which it runs, and what one run of it may consume."""
+
+    image: str
+    wall_seconds: float
+    memory_mb: int
+    cpus: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Release:
     """What participants see while a phase hides its results."""
 
@@ -180,6 +190,7 @@ class Protocol:
     ranking: Mapping[str, Any]
     release: Release
     breakdowns: tuple[str, ...]
+    evaluation: MetricImage | None
     report: tuple[ReportSection, ...]
 
     @property
@@ -363,6 +374,7 @@ def _protocol(document: dict[str, Any]) -> Protocol:
         ranking=document["ranking"],
         release=Release(**document["release"]),
         breakdowns=tuple(document["breakdowns"]),
+        evaluation=MetricImage(**document["evaluation"]) if document["evaluation"] else None,
         report=tuple(ReportSection(**{**item, "path": tuple(item["path"])}) for item in document["report"]),
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 from evaluator.conventions import Situation, default_value
 from evaluator.definitions import PRESETS, Preset
 from evaluator.errors import ProtocolError
-from evaluator.metrics import REGISTRY, Metric
+from evaluator.metrics import REGISTRY, Metric, Scope
 from evaluator.protocol_modes import Mode, normal_defects
 from evaluator.protocol_source import Marks, Pointer, locate
 
@@ -41,6 +41,7 @@ _INTERACTION: dict[str, Any] = {
     "previous_file": "{case}_previous.nii.gz",
 }
 _RELEASE: dict[str, Any] = {"mode": "per_case", "rounding": None, "delta": 0.01}
+_EVALUATION: dict[str, Any] = {"memory_mb": 8192, "cpus": 1}
 _METRIC_KEYS = frozenset({"name", "id", "rounding", "labels", "options"})
 
 
@@ -86,6 +87,7 @@ class _Normaliser:
             "breakdowns": list(given.get("breakdowns", [])),
             "report": [self._section(index, item) for index, item in enumerate(given.get("report", []))],
             "release": self._release(),
+            "evaluation": self._evaluation(metrics),
         }
 
     def error(self, path: Pointer, *, found: str, expected: str) -> ProtocolError:
@@ -314,6 +316,18 @@ class _Normaliser:
                 ("outputs", 0, "kind"), found=kind, expected="label_map: rounds go from one map to the next"
             )
         return {**_INTERACTION, **given}
+
+    def _evaluation(self, metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """The metric image, where metrics are left to one."""
+        given = self.document.get("evaluation")
+        external = [item["id"] for item in metrics if REGISTRY[item["name"]].scope is Scope.EXTERNAL]
+        if bool(external) != bool(given):
+            expected = "metrics named external_score or external_error" if given else "`evaluation: {image: sha256:…}`"
+            found = "an evaluation image without external metrics" if given else f"{external[0]} without an image"
+            raise self.error(("evaluation",) if given else ("metrics",), found=found, expected=expected)
+        if given and self.document["outputs"][0]["kind"] == "table":
+            raise self.error(("evaluation",), found="tables", expected="volumes: a metric image is given those")
+        return {**_EVALUATION, **given, "wall_seconds": float(given.get("wall_seconds", 3600))} if given else None
 
     def _release(self) -> dict[str, Any]:
         given = self.document.get("release", {})

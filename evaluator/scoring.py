@@ -19,6 +19,7 @@ from evaluator.conventions import (
     ABORTED,
     COMPUTE,
     NOT_DEFINED,
+    NOT_MEASURED,
     SPOIL,
     SPOILED,
     Situation,
@@ -27,6 +28,7 @@ from evaluator.conventions import (
     situation_of,
 )
 from evaluator.errors import EvaluatorError, InvalidVolume
+from evaluator.external import ExternalScores, external_rows
 from evaluator.metrics import Scope
 from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol
 from evaluator.reference_cache import ReferenceCache
@@ -39,7 +41,6 @@ __all__ = ["score_case", "summarise"]
 
 OUTPUT_MISSING = "output_missing"
 OUTPUT_INVALID = "output_invalid"
-NOT_MEASURED = "not_measured"
 LOW_DICE = "low_dice"
 CROP_EMPTY = "crop_empty"
 """The reason when an exclusive z-crop leaves no slice: the reference has one slice only. Scored as a missed structure."""
@@ -53,6 +54,7 @@ def score_case(
     predictions: Mapping[str, Path] | None,
     failure: str | None = None,
     telemetry: Mapping[str, float] | None = None,
+    external: ExternalScores | None = None,
     earlier_rounds: Sequence[Mapping[str, Path] | None] = (),
     backend: str = "auto",
     threads: int = 0,
@@ -61,7 +63,8 @@ def score_case(
     """All scores of one case, whatever became of its prediction.
 
     `references` and `predictions` map output or structure names to files; a single file may have any name. `failure` is why
-    there is no usable prediction: a verdict such as `timeout`, with or without a detail after a colon. `earlier_rounds` are the
+    there is no usable prediction: a verdict such as `timeout`, with or without a detail after a colon. `external` is what
+    the protocol's metric image said of the case, where it ran: empty if it said nothing. `earlier_rounds` are the
     predictions after each earlier interaction, where the protocol follows a metric over them. `threads` 0 takes what the
     machine has; `kept_references` spares reading references that were scored against before, and changes no number.
     """
@@ -83,6 +86,7 @@ def score_case(
     if failure is not None:
         rows = list(_failed_rows(protocol, references, failure=failure, grid=grid))
     rows.extend(_round_rows(protocol, rows, references=references, earlier=earlier_rounds, backend=backend))
+    rows.extend(external_rows(protocol, external, failure=failure, diagonal_mm=grid.diagonal_mm))
     rows.extend(_telemetry_rows(protocol, telemetry or {}, failure=failure, voxels=grid.voxels))
     return CaseResult(case_id=case_id, rows=tuple(rows), backend=served_by, failure=failure or "")
 

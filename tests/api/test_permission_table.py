@@ -55,6 +55,8 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/challenges/brains/organizers", {"username": "otto"}, 401, 403, 403, 201, 201),
     ("GET", "/challenges/brains/testsets", None, 401, 403, 403, 200, 200),
     ("POST", "/challenges/brains/testsets", {"name": "x", "upload_id": "{unknown}"}, 401, 403, 403, 404, 404),
+    ("GET", "/challenges/brains/metric-images", None, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/brains/metric-images", {"upload_id": "{unknown}"}, 401, 403, 403, 404, 404),
     ("POST", "/challenges/brains/phases/final/submissions", {"upload_id": "{upload_of_pia}"}, 401, 404, 201, 404, 404),
     ("GET", "/challenges/brains/testsets/{public}/1/archive", None, 200, 200, 200, 200, 200),
     ("GET", "/challenges/brains/testsets/{hidden}/1/archive", None, 404, 404, 404, 404, 404),

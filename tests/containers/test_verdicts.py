@@ -60,7 +60,8 @@ def test_only_our_own_fault_is_retried():
 
 def test_success_and_cancellation_are_nobodys_fault_and_the_rest_is_the_participants():
     assert Verdict.OK.fault is Verdict.CANCELLED.fault is Fault.NONE
-    participants = set(Verdict) - {Verdict.OK, Verdict.CANCELLED, Verdict.INFRASTRUCTURE, Verdict.REFERENCE_INVALID}
+    organizers = {Verdict.REFERENCE_INVALID, Verdict.METRICS_FAILED}
+    participants = set(Verdict) - {Verdict.OK, Verdict.CANCELLED, Verdict.INFRASTRUCTURE} - organizers
     assert {verdict.fault for verdict in participants} == {Fault.PARTICIPANT}
 
 

@@ -122,6 +122,29 @@ def push_testset(
     )
 
 
+@click.group("metric-image")
+def metric_image() -> None:
+    """Bring metrics of your own as a container image."""
+
+
+@metric_image.command("push")
+@click.argument("archive", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--challenge", "slug", required=True)
+@pass_session
+def push_metric_image(session: Session, archive: Path, slug: str) -> None:
+    """Push ARCHIVE, what `docker save` wrote of an image that fulfils grand-challenge's evaluation contract."""
+    with session.connect() as connection, choose_reporter("auto") as reporter:
+        file = describe_file(path=archive, on_progress=lambda done, total: reporter.transfer("hashing", done, total))
+        upload_id = upload_file(
+            connection=connection,
+            file=file,
+            purpose="image",
+            on_progress=lambda done, total: reporter.transfer("uploading", done, total),
+        )
+        answer = connection.post(f"challenges/{slug}/metric-images", {"upload_id": upload_id})
+    click.echo(f"Write this into the protocol:\nevaluation: {{image: {answer['image_id']}}}")
+
+
 @click.group()
 def phase() -> None:
     """Open, close and publish a phase."""
@@ -147,4 +170,4 @@ for _action, _words in (
 ):
     phase.add_command(_phase_command(_action, _words))
 
-COMMANDS = (challenge, testset, phase)
+COMMANDS = (challenge, testset, metric_image, phase)

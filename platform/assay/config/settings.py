@@ -123,6 +123,8 @@ UPLOAD_KEEP_FREE_BYTES = env.number(name="ASSAY_UPLOAD_KEEP_FREE_BYTES", default
 KEY_FOLDER = VAR / "keys"
 SCRATCH_ROOT = VAR / "scratch"
 SCRATCH_KEEP_BYTES = env.number(name="ASSAY_SCRATCH_KEEP_MB", default=20 * 1024) * 2**20
+METRIC_ENGINE = env.text(name="ASSAY_ENGINE", default="docker")
+METRIC_ENGINE_SOCKET = env.text(name="ASSAY_ENGINE_SOCKET")
 
 CELERY_BROKER_URL = env.text(name="BROKER_URL", default=EMBEDDED_HOME.broker_url)
 if CELERY_BROKER_URL.startswith(

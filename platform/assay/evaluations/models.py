@@ -1,13 +1,35 @@
-"""One scoring of a submission, and the scores it gave."""
+"""One scoring of a submission, the scores it gave, and the images that organizers bring for their own metrics."""
 
 import uuid
 
+from django.conf import settings
 from django.db import models
 
-from assay.challenges.models import ProtocolVersion
+from assay.challenges.models import Challenge, ProtocolVersion
 from assay.runs.models import Run
 from assay.submissions.models import Submission
 from assay.testsets.models import Case, TestSet
+
+
+class MetricImage(models.Model):
+    """The organizers' own metrics as a container image, taken in like an algorithm's; protocols name it by `image_id`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="metric_images")
+    archive_sha256 = models.CharField(max_length=64)
+    image_id = models.CharField(max_length=71, help_text="sha256:… as rewritten; the one that runs")
+    rewritten_key = models.CharField(max_length=200)
+    rewritten_bytes = models.BigIntegerField()
+    report = models.JSONField(default=dict, help_text="the intake report")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [models.UniqueConstraint(fields=["challenge", "image_id"], name="evaluations_metric_image_once")]
+
+    def __str__(self) -> str:
+        return self.image_id
 
 
 class Evaluation(models.Model):

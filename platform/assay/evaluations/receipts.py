@@ -91,6 +91,7 @@ def build_receipt(evaluation: Evaluation, *, scores: Iterable[CaseScores], now: 
         },
         "protocol": {"version": evaluation.protocol.version, "sha256": evaluation.protocol.sha256},
         "evaluator": {"version": evaluation.evaluator_version, "backend": evaluation.backend},
+        "metric_image_id": (evaluation.protocol.document.get("evaluation") or {}).get("image"),
         "limits": submission.limits,
         "nodes": nodes,
         "evaluation": evaluation.number,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from assay.challenges.models import Challenge
 from assay.evaluations.disclosure import (
     PER_CASE,
     VERDICT_ONLY,
@@ -13,7 +14,7 @@ from assay.evaluations.disclosure import (
     release_of,
     released_aggregates,
 )
-from assay.evaluations.models import CaseScores, Evaluation
+from assay.evaluations.models import CaseScores, Evaluation, MetricImage
 from assay.submissions.models import Submission
 
 
@@ -24,6 +25,11 @@ class CaseScoreRow:
     case_id: str
     attributes: Mapping[str, Any]
     scores: list[list[Any]]
+
+
+def metric_images_of(*, challenge: Challenge) -> list[MetricImage]:
+    """The images that organizers brought for their own metrics, newest first."""
+    return list(challenge.metric_images.order_by("-created_at"))
 
 
 def active_evaluation(submission: Submission) -> Evaluation | None:

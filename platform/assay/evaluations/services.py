@@ -16,8 +16,9 @@ from django.db.models import Max, Q
 from django.db.models.functions import Now
 
 from assay.accounts.audit import record_event
-from assay.challenges.models import ProtocolVersion
-from assay.evaluations.models import CaseScores, Evaluation
+from assay.accounts.models import User
+from assay.challenges.models import Challenge, ProtocolVersion
+from assay.evaluations.models import CaseScores, Evaluation, MetricImage
 from assay.runs.intervals import current_intervals
 from assay.runs.models import Run
 from assay.submissions.models import Submission
@@ -133,6 +134,41 @@ def fail_at_once(lease: EvaluationLease, *, error: str, now: datetime) -> bool:
             status=Evaluation.Status.FAILED, finished_at=now, lease_until=None, error=error[:300]
         )
     )
+
+
+def keep_metric_image(
+    *,
+    challenge: Challenge,
+    user: User,
+    archive_sha256: str,
+    key: str,
+    size_bytes: int,
+    report: dict[str, Any],
+    now: datetime,
+) -> MetricImage:
+    """Note a metric image under the ID that protocols name it by; the same image again is the same row."""
+    image, is_new = MetricImage.objects.get_or_create(
+        challenge=challenge,
+        image_id=report["image_id"],
+        defaults={
+            "archive_sha256": archive_sha256,
+            "rewritten_key": key,
+            "rewritten_bytes": size_bytes,
+            "report": report,
+            "created_by": user,
+            "created_at": now,
+        },
+    )
+    if is_new:
+        record_event(
+            actor=user,
+            verb="metric_image.taken",
+            subject=image,
+            challenge_slug=challenge.slug,
+            now=now,
+            image_id=image.image_id,
+        )
+    return image
 
 
 def fail_exhausted(*, evaluation_id: UUID, now: datetime) -> bool:

@@ -38,6 +38,12 @@ VERDICT_HELP = (
         charged="no",
     ),
     VerdictHelp(
+        verdict="metrics_failed",
+        meaning="The organizers' own metrics failed: theirs to mend, and they have been told.",
+        cure="Nothing: once they are mended, your submission can be scored without running again.",
+        charged="no",
+    ),
+    VerdictHelp(
         verdict="image_invalid",
         meaning="The archive is not a container image we can run; the reason stands beside it.",
         cure="Save the image again with `docker save NAME | gzip > image.tar.gz` for linux/amd64.",

@@ -12,7 +12,7 @@ from typing import Any
 from containers.verdicts import Verdict
 
 TIMEOUTS_IN_A_ROW = 3
-NOT_THE_ALGORITHMS = (Verdict.INFRASTRUCTURE, Verdict.REFERENCE_INVALID)
+NOT_THE_ALGORITHMS = (Verdict.INFRASTRUCTURE, Verdict.REFERENCE_INVALID, Verdict.METRICS_FAILED)
 """Verdicts that end a whole run at no cost to the team."""
 
 
@@ -87,6 +87,7 @@ def describe_verdict(verdict: str, *, resources: dict[str, Any]) -> str:
         Verdict.CANCELLED: "cancelled",
         Verdict.INFRASTRUCTURE: "a fault of ours kept it from running; this attempt was not charged",
         Verdict.REFERENCE_INVALID: "a reference of the test set cannot be used; this attempt was not charged",
+        Verdict.METRICS_FAILED: "the organizers' own metrics failed; this attempt was not charged",
         Verdict.IMAGE_INVALID: "the image could not be started",
         Verdict.TIMEOUT: f"time limit of {resources.get('wall_seconds', 0):g} s{per} reached",
         Verdict.OUT_OF_MEMORY: f"memory limit of {memory} reached",

@@ -230,6 +230,17 @@ def blame_reference(*, lease: EvaluationLease, error: str, now: datetime) -> boo
     return True
 
 
+def blame_metric_image(*, lease: EvaluationLease, error: str, now: datetime) -> bool:
+    """The organizers' metric image failed: theirs to mend, too, and rejudging needs no new run."""
+    with transaction.atomic():
+        if not evaluations.fail_at_once(lease, error=error, now=now):
+            return False
+        evaluation = Evaluation.objects.get(id=lease.evaluation_id)
+        text = "the organizers' own metrics failed; they are told, and this attempt was not charged"
+        _end_unscored(evaluation, verdict=Verdict.METRICS_FAILED, text=text, now=now)
+    return True
+
+
 def blame_reference_of_case(*, case_run_id: UUID, fence: int, now: datetime) -> bool:
     """The same, found while a case was being played: its node is told with the next thing it says that nobody waits."""
     with transaction.atomic():

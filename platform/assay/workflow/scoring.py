@@ -7,7 +7,7 @@ worker that takes over after a crash scores only what is missing.
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -26,8 +26,11 @@ from assay.runs.intervals import current_intervals
 from assay.runs.models import CaseRun
 from assay.testsets.models import Case
 from assay.workflow import flow
+from assay.workflow.metric_images import MetricImageFailed, run_metric_image
 from evaluator import __version__ as evaluator_version
 from evaluator.errors import InvalidReference
+from evaluator.external import ExternalScores
+from evaluator.protocol import MetricImage as WantedImage
 from evaluator.protocol import Protocol
 from evaluator.reference_cache import ReferenceCache
 from evaluator.scoring import score_case, summarise
@@ -102,6 +105,10 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
         log.warning("reference.invalid", extra={"evaluation": str(evaluation_id), "why": str(problem)})
         flow.blame_reference(lease=lease, error=str(problem), now=clock())
         return False
+    except MetricImageFailed as problem:
+        log.warning("evaluation.metric_image_failed", extra={"evaluation": str(evaluation_id)})
+        flow.blame_metric_image(lease=lease, error=str(problem), now=clock())
+        return False
     except Exception as error:  # every fault of ours puts the evaluation back; the reaper counts the attempts
         log.exception("evaluation.failed", extra={"evaluation": str(evaluation_id)})
         services.release_evaluation(lease, error=f"{type(error).__name__}: {error}")
@@ -121,7 +128,18 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
         return
     stored = set(evaluation.case_scores.values_list("case_id", flat=True))
     kept_references = ReferenceCache(scratch_root / "references")
-    for case in evaluation.testset.cases.all():
+    cases = list(evaluation.testset.cases.all())
+    external: Mapping[str, ExternalScores] = {}
+    if protocol.evaluation is not None and len(stored) < len(cases):
+        external = ask_metric_image(
+            evaluation=evaluation,
+            protocol=protocol,
+            wanted=protocol.evaluation,
+            cases=cases,
+            case_runs=case_runs,
+            check=check,
+        )
+    for case in cases:
         if case.pk in stored:
             continue
         check()
@@ -137,6 +155,7 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
                     failure=prepared.failure,
                     telemetry=specs.telemetry_of(case_run),
                     earlier_rounds=prepared.earlier_rounds,
+                    external=external.get(case.case_id, {}),
                     kept_references=kept_references,
                 )
         scores = [row.to_json() for row in result.rows]
@@ -152,6 +171,42 @@ def blaming(case: Case) -> Iterator[None]:
         yield
     except InvalidReference as problem:
         raise InvalidReference(f"case {case.case_id}: {problem}") from problem
+
+
+def ask_metric_image(
+    *,
+    evaluation: Evaluation,
+    protocol: Protocol,
+    wanted: WantedImage,
+    cases: Sequence[Case],
+    case_runs: Mapping[int | None, CaseRun],
+    check: Callable[[], None],
+) -> Mapping[str, ExternalScores]:
+    """What the organizers' metric image says, of all cases in one run. It is stopped when the lease is lost."""
+
+    def is_lost() -> bool:
+        try:
+            check()
+        except EvaluationLost:
+            return True
+        return False
+
+    with tempfile.TemporaryDirectory(dir=settings.SCRATCH_ROOT, prefix="metrics-") as folder:
+        scratch = Path(folder)
+        prepared = {}
+        for case in cases:
+            own = scratch / "canonical" / str(case.position)
+            own.mkdir(parents=True)
+            case_run = case_runs.get(case.pk) or case_runs.get(None)
+            prepared[case.case_id] = specs.prepare_case(case=case, case_run=case_run, protocol=protocol, scratch=own)
+        return run_metric_image(
+            evaluation=evaluation,
+            protocol=protocol,
+            wanted=wanted,
+            cases=prepared,
+            scratch=scratch,
+            should_cancel=is_lost,
+        )
 
 
 def score_tables(

@@ -9,6 +9,7 @@ from assay.api.v1 import (
     accounts,
     challenges,
     leaderboards,
+    metric_images,
     node,
     nodes,
     participants,
@@ -36,6 +37,7 @@ api.add_router("", accounts.router, tags=["people"])
 api.add_router("/challenges", challenges.router, tags=["challenges"])
 api.add_router("/challenges", participants.router, tags=["challenges"])
 api.add_router("/challenges", testsets.router, tags=["test sets"])
+api.add_router("/challenges", metric_images.router, tags=["test sets"])
 api.add_router("/uploads", uploads.router, tags=["uploads"])
 api.add_router("/node", node.router, tags=["node"])
 api.add_router("/site", site.router, tags=["sites"])

@@ -242,6 +242,18 @@ class UploadOut(Schema):
     is_complete: bool
 
 
+class MetricImageIn(Schema):
+    upload_id: UUID
+
+
+class MetricImageOut(Schema):
+    image_id: str
+    archive_sha256: str
+    rewritten_bytes: int
+    report: dict[str, Any]
+    created_at: datetime
+
+
 class TestSetIn(Schema):
     name: str = Field(pattern=r"^[a-z0-9-]{1,80}$")
     upload_id: UUID
