@@ -99,7 +99,7 @@ def test_where_no_image_ran_nothing_is_measured():
     ],
 )
 def test_anything_else_stops_the_scoring_in_words_for_the_organizers(raw, found):
-    with pytest.raises(MetricsInvalid, match="expected|JSON") as problem:
+    with pytest.raises(MetricsInvalid, match=r"expected|JSON") as problem:
         parse_metrics(raw, protocol=PROTOCOL, case_ids=CASES)
     assert found in str(problem.value)
     assert len(str(problem.value)) < 250
