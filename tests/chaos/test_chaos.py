@@ -13,7 +13,7 @@ RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 @pytest.mark.docker
 @pytest.mark.slow
-@pytest.mark.xdist_group("installation")
+@pytest.mark.xdist_group("chaos")
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here: the submitted image is compiled")
 @pytest.mark.parametrize(
     ("broker", "submissions"),

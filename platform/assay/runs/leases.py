@@ -10,7 +10,6 @@ Where a phase caps how many of its cases run at once (in all, or per team), a cl
 the same time would both find room. So as long as there is such a phase, claims pass one after the other, under a lock.
 """
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +18,6 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from assay.accounts.errors import ConflictError
-from assay.challenges.models import Phase
 from assay.runs.models import CaseRun
 
 
@@ -69,7 +67,10 @@ WHERE id = (
 )
 RETURNING id, run_id, fence, attempt
 """
-ANY_CLAIM = CLAIM.format(counted="", has_room="")
+IS_CAPPED = (
+    """EXISTS (SELECT 1 FROM challenges_phase WHERE running_limit IS NOT NULL OR running_limit_per_team IS NOT NULL)"""
+)
+ANY_CLAIM = CLAIM.format(counted="", has_room=f"AND NOT {IS_CAPPED}")
 CAPPED_CLAIM = CLAIM.format(
     counted="""
 WITH running AS MATERIALIZED (
@@ -103,12 +104,14 @@ RETURNING submission.cancel_requested_at IS NOT NULL
 def claim_case_run(*, node_id: int, pool: str, lease_seconds: float) -> Lease | None:
     """The next case run of the pool, in fair order, leased to the node; None when there is nothing to do."""
     wanted: dict[str, Any] = {"node": node_id, "pool": pool, "lease_seconds": lease_seconds}
-    is_capped = Phase.objects.exclude(running_limit=None, running_limit_per_team=None).exists()
-    with transaction.atomic() if is_capped else nullcontext(), connection.cursor() as cursor:
-        if is_capped:
-            cursor.execute(ONE_AT_A_TIME)
-        cursor.execute(CAPPED_CLAIM if is_capped else ANY_CLAIM, wanted)
+    with connection.cursor() as cursor:
+        cursor.execute(ANY_CLAIM, wanted)
         row = cursor.fetchone()
+        if row is None and _is_capped():
+            with transaction.atomic():
+                cursor.execute(ONE_AT_A_TIME)
+                cursor.execute(CAPPED_CLAIM, wanted)
+                row = cursor.fetchone()
     return Lease(case_run_id=row[0], run_id=row[1], fence=row[2], attempt=row[3]) if row else None
 
 
@@ -141,3 +144,10 @@ def database_now() -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         return cursor.fetchone()[0]  # type: ignore[no-any-return]  # the driver's row is untyped
+
+
+def _is_capped() -> bool:
+    """Whether some phase caps how many of its cases run at once."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {IS_CAPPED}")
+        return bool(cursor.fetchone()[0])
