@@ -11,7 +11,9 @@ from assay.client.scaffolding import plan_bundle, write_bundle
 pytestmark = pytest.mark.docker
 
 
-@pytest.mark.parametrize("name", ["flare22", "segrap23-gtv", "gmai-mmbench"])  # a fixed command as root, masks, a table
+@pytest.mark.parametrize(
+    "name", ["flare22", "segrap23-gtv", "gmai-mmbench", "cvpr25-interactive"]
+)  # a fixed command as root, masks, a table, rounds
 def test_the_check_script_of_a_starter_kit_passes_offline(name, base_image, docker_engine, tmp_path):
     bundle = plan_bundle(name, slug=f"kit-test-{os.getpid()}-{name}", title="", today=date(2027, 1, 1))
     write_bundle(bundle, folder=tmp_path / "bundle")

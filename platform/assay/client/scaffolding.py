@@ -110,7 +110,8 @@ def write_bundle(bundle: Bundle, *, folder: Path) -> list[Path]:
     }.items():
         _write(target, Template((KIT / template).read_text("utf-8")).substitute(words).rstrip() + "\n")
     _write(folder / "hidden-cases/manifest.csv", words["manifest"] + "\n")
-    program = "predict_tables.py" if bundle.is_table else "predict_volumes.py"
+    program = "predict_volumes.py" if bundle.protocol.interaction is None else "predict_prompts.py"
+    program = "predict_tables.py" if bundle.is_table else program
     _write(starter / "predict.py", (KIT / program).read_text("utf-8"))
     _write(starter / "selftest.py", (KIT / "selftest.py").read_text("utf-8"))
     _write(starter / "contract.json", json.dumps(contract(bundle.protocol), indent=1, ensure_ascii=False) + "\n")
@@ -144,6 +145,8 @@ def contract(protocol: Protocol) -> dict[str, Any]:
         "columns": columns if protocol.output.kind is OutputKind.TABLE else {},
         "separator": protocol.table_form.delimiter if protocol.table_form else ",",
         "example_case": EXAMPLE_CASE,
+        "prompts_file": protocol.interaction.prompts_file if protocol.interaction else None,
+        "previous_file": protocol.interaction.previous_file if protocol.interaction else None,
         "command": None if resources.command is None else list(resources.command),
         "runs_as_root": resources.profile == "legacy",
         "limits": {name: getattr(resources, name) for name in ("wall_seconds", "memory_mb", "pids", "shm_mb", "gpus")},
@@ -180,6 +183,9 @@ def container_tree(protocol: Protocol) -> str:
         f"  {file}{'  (may be missing)' if file in optional else ''}"
         for file in protocol.input_files(EXAMPLE_CASE).values()
     ]
+    if protocol.interaction is not None:
+        told = (protocol.interaction.prompts_file, protocol.interaction.previous_file)
+        lines += [f"  {file.replace('{case}', EXAMPLE_CASE)}  (of the round)" for file in told]
     lines.append(f"{resources.output_mount}/")
     return "\n".join([*lines, *(f"  {file}" for file in protocol.output_files(EXAMPLE_CASE).values())])
 
@@ -187,7 +193,7 @@ def container_tree(protocol: Protocol) -> str:
 def contract_words(protocol: Protocol) -> str:
     """Start, limits and form of the answer, in sentences."""
     resources = protocol.resources
-    per = "case" if resources.run_mode == "case" else "set of cases"
+    per = {"case": "case", "cohort": "set of cases", "interactive": "round of a case"}[resources.run_mode]
     start = (
         "The image's entry point is started"
         if resources.command is None
