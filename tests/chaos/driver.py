@@ -44,6 +44,11 @@ SPEEDS = {"ASSAY_WEB_PROCESSES": "1", "ASSAY_THROTTLE_USER": "100000/m", "ASSAY_
 DISK_MIB = 512
 RESERVES = {"ASSAY_NODE_DISK_RESERVE_MB": "64", "ASSAY_UPLOAD_KEEP_FREE_BYTES": str(64 * 2**20)}
 ROLES = {"web server": WEB, "workflow worker": WORKFLOW, "scoring worker": SCORING, "node agent": NODE}
+UNHAPPY = """
+SELECT s.number, s.status, s.verdict_text, e.attempt, e.error, array_agg(c.reason), array_agg(c.infrastructure_failures)
+FROM submissions_submission s LEFT JOIN runs_run r ON r.submission_id = s.id LEFT JOIN runs_caserun c ON c.run_id = r.id
+LEFT JOIN evaluations_evaluation e ON e.submission_id = s.id WHERE s.status <> 'done' GROUP BY 1, 2, 3, 4, 5
+"""
 SAMPLE_SECONDS = 3.0
 LAST_CONTAINERS_SECONDS = 30.0
 
@@ -257,6 +262,8 @@ def inspect(*, dsn: str, report: Report) -> None:
             "('submission.done', 'submission.failed', 'submission.cancelled') GROUP BY object_id) ended GROUP BY 1"
         )
         report.endings_per_submission = dict(endings.fetchall())
+        for row in database.execute(UNHAPPY).fetchall():
+            print("not done:", *row, file=sys.stderr)
     report.scores = ask(
         dsn,
         "SELECT count(*) FROM evaluations_casescores s JOIN evaluations_evaluation e ON e.id = s.evaluation_id "

@@ -9,6 +9,7 @@ from kombu.exceptions import OperationalError
 
 import factories
 from assay.evaluations.models import CaseScores, Evaluation
+from assay.evaluations.services import ATTEMPTS
 from assay.leaderboards.models import Leaderboard
 from assay.leaderboards.rejudging import rejudgement_of
 from assay.node.http import LeaseGone
@@ -245,7 +246,7 @@ def test_f116_an_evaluator_that_fails_is_tried_again_and_can_be_asked_again_with
 
     with monkeypatch.context() as broken:
         broken.setattr(scoring, "score_case", fail)
-        for attempt in range(1, 4):
+        for attempt in range(1, ATTEMPTS + 1):
             stage.score()
             stage.score()
             assert Evaluation.objects.get().attempt == attempt, "the second try comes after a pause"

@@ -24,7 +24,8 @@ from assay.runs.models import Run
 from assay.submissions.models import Submission
 from assay.testsets.models import TestSet
 
-ATTEMPTS = 3
+ATTEMPTS = 5
+"""More than a case run has: scoring is ours alone, an outage takes two of them, and giving up costs an organizer's hand."""
 
 CLAIM = """
 UPDATE evaluations_evaluation SET

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from django.conf import settings
 
-RETRY_GROWTH = 4
+RETRY_GROWTH, RETRY_MOST = 4, 10
+"""Each pause is four times the one before, and at most ten times the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Intervals:
 
     def retry_delay(self, *, failures: int) -> timedelta:
         """How long to wait after so many faults of ours: an outage must not use up the tries in a moment."""
-        return timedelta(seconds=self.retry_seconds * RETRY_GROWTH ** max(0, failures - 1))
+        return timedelta(seconds=self.retry_seconds * min(RETRY_MOST, RETRY_GROWTH ** max(0, failures - 1)))
 
 
 def current_intervals() -> Intervals:

@@ -9,7 +9,7 @@
 | case run running | the node holding the lease | `lease_until` | requeued, at most three times; then failed as our fault |
 | round of prompts asked for | the scoring pool | the lease it was asked under | rung again; the node gives up after a quarter of an hour |
 | evaluation queued | the scoring pool | none | rung again |
-| evaluation running | the worker holding the lease | `lease_until` | rung again, at most three attempts; then failed as our fault |
+| evaluation running | the worker holding the lease | `lease_until` | rung again, at most five attempts; then failed as our fault |
 | submission scoring | its evaluation | its evaluation's | advanced, or failed with the evaluation |
 | leaderboard asked for | the workflow queue | none | rung again |
 | cancel requested | the node, or nobody | the lease | carried out again |
