@@ -9,6 +9,8 @@ import tarfile
 import uuid
 from pathlib import Path
 
+import leftovers
+
 PAYLOAD = b"#!/bin/sh\necho hello\n"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
@@ -116,4 +118,6 @@ def build_image(context: Path, lines: list[str], *, files: Path | None = None) -
     command = ["docker", "build", "--network=none", "--force-rm", "-q", "-f", str(dockerfile), str(files or context)]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    return built.stdout.strip()
+    image_id = built.stdout.strip()
+    leftovers.IMAGES.add(image_id)
+    return image_id

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from containers.podman_engine import PodmanEngine
 from containers.runner import run
 from containers.spec import Limits, OutputSpec, RunResult, RunSpec
 from containers.workspace import OutputStore
+from leftovers import IMAGES, OWNERS, left_behind
 
 MIB = 2**20
 SMALL = Limits(
@@ -89,17 +90,26 @@ def podman_engine() -> Iterator[PodmanEngine]:
 
 
 @pytest.fixture(scope="session")
-def docker_engine(request) -> Iterator[DockerEngine]:
-    """The real engine of this test run: Docker, or Podman behind the same port with `--engine podman`."""
+def docker_engine(request, tmp_path_factory) -> Iterator[DockerEngine]:
+    """The real engine of this test run: Docker, or Podman behind the same port with `--engine podman`.
+
+    It goes last, and by then the tests have left nothing on the host.
+    """
+    with opened_engine(request) as engine:
+        yield engine
+        if isinstance(engine, PodmanEngine) and IMAGES:  # Docker has built them
+            subprocess.run(["docker", "rmi", "--force", *IMAGES], check=True, capture_output=True)
+        assert left_behind(engine=engine, folder=tmp_path_factory.getbasetemp()) == []
+
+
+def opened_engine(request) -> AbstractContextManager[DockerEngine]:
+    """Skips where there is none."""
     if request.config.getoption("--engine", default="docker") == "podman":
-        yield request.getfixturevalue("podman_engine")
-        return
+        return nullcontext(request.getfixturevalue("podman_engine"))
     try:
-        engine = DockerEngine()
+        return DockerEngine()
     except EngineUnreachable:
         pytest.skip("no Docker Engine answers here")
-    with engine:
-        yield engine
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +155,9 @@ def shell_image() -> Callable[[Engine], str]:
 @pytest.fixture
 def owner(request) -> str:
     """An owner of this test's own, so that tests can share one engine with everything else on the machine."""
-    return f"tests/{request.node.name[:40]}-{id(request):x}"
+    name = f"tests/{request.node.name[:40]}-{os.getpid()}-{id(request):x}"
+    OWNERS.add(name)
+    return name
 
 
 @pytest.fixture

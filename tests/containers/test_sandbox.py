@@ -3,6 +3,7 @@
 import contextlib
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -143,12 +144,10 @@ spec = RunSpec(name={"assay-killed-" + format(abs(hash(owner)), "x")!r}, image_i
 run(spec, engine=EngineChoice(kind={kind!r}, socket={socket!r}).open(), scratch=Path({str(scratch)!r}), labels={{"assay.owner": {owner!r}}},
     should_cancel=lambda: print("running", flush=True) or False)
 """
-    worker = subprocess.Popen(["python", "-c", program], stdout=subprocess.PIPE, text=True)
-    assert worker.stdout.readline() == "running\n"
-    assert sweep(scratch) == [], "its workspace is locked while it lives"
-    worker.kill()
-    worker.wait()
-    worker.stdout.close()
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout.readline() == "running\n"
+        assert sweep(scratch) == [], "its workspace is locked while it lives"
+        worker.kill()
     assert len(docker_engine.containers_of(owner)) == 1
     assert remove_strays(docker_engine, owner=owner, keep=set(), scratch=scratch) == 2
     assert docker_engine.containers_of(owner) == []
