@@ -13,6 +13,7 @@ from assay.node.http import NodeApiProblem, Registration
 from assay.node.joining import NodeConfig, install_service, read_config, unit_text, write_config
 from containers.doctor import Finding, Level
 from containers.engines import EngineChoice, EngineKind
+from containers.errors import EngineUnreachable
 
 TOKEN = "assaynode_secret"
 READY = [Finding(level=Level.PASS, title="container engine", detail="Docker Engine 28.1.0")]
@@ -146,9 +147,24 @@ def test_run_takes_the_configuration_and_the_environment_wins_over_it(tmp_path, 
         raise SystemExit(3)
 
     monkeypatch.setattr(cli, "NodeApi", lambda *, url, token: seen.update(url=url, token=token))
+    monkeypatch.setattr(cli, "wait_for_engine", lambda engine, *, pause_seconds: None)
     monkeypatch.setattr(cli, "say_hello", hello)
     assert CliRunner().invoke(cli.node, ["run", "--config", str(path)]).exit_code == 3
     assert seen == {"url": "https://set", "token": "t", "engine": EngineKind.PODMAN, "slots": None}
+
+
+def test_a_node_that_starts_before_its_engine_waits_for_it(monkeypatch):
+    answers, pauses = iter([EngineUnreachable("no socket"), EngineUnreachable("no socket"), "docker 20.10"]), []
+
+    def describe(engine):
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(cli, "describe_engine", describe)
+    cli.wait_for_engine(EngineChoice(), pause_seconds=5.0, sleep=pauses.append)
+    assert pauses == [5.0, 5.0]
 
 
 def test_the_unit_examines_the_machine_before_it_runs_the_agent():

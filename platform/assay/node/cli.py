@@ -1,11 +1,13 @@
 """The node's commands of `assay`: `node join`, `node run`; the same machinery on one's own machine: `run`, `check`, `site`; `doctor`."""
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -16,7 +18,7 @@ from assay.node.agent import Agent, AgentOptions, Doorbell, Polling, image_cache
 from assay.node.commands import check, run
 from assay.node.engine_option import engine_option
 from assay.node.http import NodeApi, NodeApiProblem, Registration, server_clock_ahead_seconds
-from assay.node.inventory import take_inventory
+from assay.node.inventory import describe_engine, take_inventory
 from assay.node.joining import (
     SERVICE,
     SYSTEMD,
@@ -32,10 +34,11 @@ from assay.node.logs import start_logging
 from assay.node.site_commands import site
 from containers.doctor import examine, report
 from containers.engines import EngineChoice
-from containers.errors import EngineError
+from containers.errors import EngineError, EngineUnreachable
 
 __all__ = ["check", "doctor", "node", "run", "site"]
 
+log = logging.getLogger(__name__)
 SECONDS_PER_DAY = 86_400
 IS_ROOT = os.geteuid() == 0
 DEFAULT_FOLDER = usual_folder(is_root=False)
@@ -106,6 +109,7 @@ def run_node(
     """Claim, run and record until SIGTERM or Ctrl-C."""
     start_logging(level=log_level)
     api = NodeApi(url=url, token=token)
+    wait_for_engine(engine, pause_seconds=poll_seconds)
     registration = say_hello(api, slots=slots, folder=folder, engine=engine)
     options = AgentOptions(
         folder=folder.absolute(),
@@ -174,6 +178,18 @@ def join(
         click.echo(f"The service runs: journalctl -u {SERVICE} -f")
     else:
         click.echo(commands_by_hand(config=config.absolute(), is_root=IS_ROOT, has_systemd=SYSTEMD.exists()))
+
+
+def wait_for_engine(engine: EngineChoice, *, pause_seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
+    """A node that starts before its engine (a host that boots) waits for it: whoever starts us would give up after a while."""
+    while True:
+        try:
+            describe_engine(engine)
+        except EngineUnreachable as error:
+            log.warning("engine.away", extra={"why": str(error), "help": f"assay doctor --engine {engine.kind}"})
+            sleep(pause_seconds)
+        else:
+            return
 
 
 def say_hello(api: NodeApi, *, slots: int | None, folder: Path, engine: EngineChoice) -> Registration:
