@@ -154,6 +154,7 @@ def test_what_the_gpu_did_is_drawn_beside_the_memory_where_it_was_measured(as_ol
     assert (utilisation["series"], utilisation["data"], utilisation["limits"]) == (["a"], [[0.0, 0.1], [5.0, 97.0]], [])
     page = as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, submission.pk])).content.decode()
     assert page.count("data-chart=") == 3
+    assert page.index("uPlot.iife") < page.index("portal/assay.js")  # deferred scripts run in order: ours needs the library
     assert "GPU utilisation" in page
 
 

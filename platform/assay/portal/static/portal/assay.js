@@ -24,11 +24,11 @@ function drawCharts(root = document) {
   each("[data-chart]", (box) => {
     if (box.childElementCount || !window.uPlot) return;
     const chart = JSON.parse(document.getElementById(box.dataset.chart).textContent);
-    const style = getComputedStyle(document.documentElement);
     const colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"]; // Okabe–Ito
-    const axis = { stroke: style.getPropertyValue("--quiet") || "#777", grid: { stroke: "rgba(128,128,128,.25)" } };
+    const faint = { stroke: "rgba(128,128,128,.25)" };
+    const axis = { stroke: getComputedStyle(box).color, grid: faint, ticks: faint }; // a canvas needs a colour, not a variable
     const series = [{ label: chart.x_label }].concat(
-      chart.series.map((name, i) => ({ label: name, stroke: colours[i % colours.length], width: 2, spanGaps: true, dash: chart.limits?.includes(i) ? [6, 4] : undefined })));
+      chart.series.map((name, i) => ({ label: name, stroke: colours[i % colours.length], width: 2, spanGaps: true, ...(chart.limits?.includes(i) ? { dash: [6, 4], points: { show: false } } : {}) })));
     new window.uPlot({ width: box.clientWidth, height: box.clientHeight - 40, scales: { x: { time: false } },
       axes: [{ ...axis, label: chart.x_label }, { ...axis, label: chart.y_label, size: 64 }], series }, chart.data, box);
   }, root);
