@@ -47,6 +47,7 @@ bench: setup ## the measurements the README quotes
 	@$(BIN)/python tests/benchmarks/claims.py
 	@$(BIN)/python tests/benchmarks/many_cases.py
 	@$(BIN)/python tests/benchmarks/pages.py
+	@$(BIN)/python tests/benchmarks/latency.py
 
 evaluator-image: setup ## the evaluator as a container for grand-challenge, CodaBench and MedPerf
 	@$(BIN)/python -m evaluator.container.build $$($(BIN)/python -m containers.base.build)

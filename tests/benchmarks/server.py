@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from socket import create_server
+from typing import TYPE_CHECKING
 
 import django
 import httpx
 from django.db import connections
+
+if TYPE_CHECKING:  # settings are read when it is imported
+    from assay.config.embedded import Home
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "assay.config.settings")
@@ -20,15 +24,15 @@ os.environ.setdefault("ASSAY_LOG_LEVEL", "WARNING")
 
 
 @contextmanager
-def own_database() -> Iterator[Path]:
-    """An empty, migrated, durable PostgreSQL; gives the folder that is `ASSAY_VAR` meanwhile."""
+def own_database() -> Iterator["Home"]:
+    """An empty, migrated, durable PostgreSQL, and the place of a broker; `ASSAY_VAR` is a folder of its own meanwhile."""
     from assay.config import env
     from assay.config.embedded import home_under, running_postgres
 
     with tempfile.TemporaryDirectory(prefix="assay-bench-") as folder:
         Path(folder).chmod(0o711)
         with running_postgres(home=home_under(var=Path(folder)), is_durable=True) as home:
-            os.environ["DATABASE_URL"], os.environ["ASSAY_VAR"] = home.database_url, folder
+            os.environ.update(DATABASE_URL=home.database_url, BROKER_URL=home.broker_url, ASSAY_VAR=folder)
             django.setup()
             connections.databases["default"].update(env.database(url=home.database_url))
             from django.core.management import call_command
@@ -36,7 +40,7 @@ def own_database() -> Iterator[Path]:
             call_command("migrate", interactive=False, verbosity=0)
             call_command("collectstatic", interactive=False, verbosity=0)
             try:
-                yield Path(folder)
+                yield home
             finally:
                 connections.close_all()
 
