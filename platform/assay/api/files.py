@@ -1,15 +1,32 @@
-"""Sending stored files: whole, or from where a broken download stopped."""
+"""Sending stored files by signed addresses: whole, or from where a broken download stopped."""
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
+from datetime import timedelta
+from typing import Any, BinaryIO
 
+from django.core import signing
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 
+from assay.accounts.errors import NotFoundError
 from assay.testsets import storage
 
 CHUNK_BYTES = 2**20
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+
+
+def read_ticket(signed: str, *, salt: str, good_for: timedelta) -> dict[str, Any]:
+    """What a signed address was made for. One that was changed or is too old names nothing."""
+    try:
+        ticket: dict[str, Any] = signing.loads(signed, salt=salt, max_age=good_for)
+    except signing.BadSignature:
+        raise no_such_file() from None
+    return ticket
+
+
+def no_such_file() -> NotFoundError:
+    """The same answer for everything that may not be had."""
+    return NotFoundError("There is no such file.", what_to_do="Claim again to get fresh addresses.")
 
 
 def send_file(*, key: str, wanted: str) -> HttpResponse | StreamingHttpResponse:

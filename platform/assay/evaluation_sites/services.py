@@ -193,6 +193,7 @@ def _end(
             challenge_slug=evaluation.submission.challenge.slug,
             submission=str(evaluation.submission_id),
         )
+    evaluation.status = status
 
 
 def _lost() -> SiteLeaseLost:

@@ -1,4 +1,4 @@
-"""The operators' page: is anything wrong, and which button mends it. Six queries, whatever the load."""
+"""The operators' page: is anything wrong, and which button mends it. A constant number of queries, whatever the load."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 
+from assay.accounts.errors import InvalidError
+from assay.accounts.models import AuditEvent
 from assay.challenges.access import require_staff
 from assay.evaluations.models import Evaluation
 from assay.portal.templatetags.assay import duration, in_bytes
@@ -18,7 +20,13 @@ from assay.runs.selectors import live_nodes
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
 
-ACTIONS = {"drain": Node.Status.DRAINING, "activate": Node.Status.ACTIVE, "quarantine": Node.Status.QUARANTINED}
+ACTIONS = {
+    "drain": Node.Status.DRAINING,
+    "activate": Node.Status.ACTIVE,
+    "quarantine": Node.Status.QUARANTINED,
+    "remove": Node.Status.REMOVED,
+}
+EVENTS = 30
 STUCK_AFTER = timedelta(minutes=10)
 
 
@@ -31,15 +39,18 @@ class Operations:
     nodes: tuple[Node, ...]
     stuck: tuple[str, ...]
     failures: tuple[dict[str, Any], ...]
+    events: tuple[AuditEvent, ...]
 
 
 def operations(request: HttpRequest) -> HttpResponse:
-    """Queue, nodes, what is stuck and why, failures of the last day."""
+    """Queue, nodes, what is stuck and why, failures of the last day, what operators and organizers did."""
     user = require_staff(person=request.user)
     now = timezone.now()
     if request.method == "POST":
         node = get_object_or_404(Node, name=request.POST.get("node", ""))
-        status = ACTIONS[request.POST.get("action", "")]
+        status = ACTIONS.get(request.POST.get("action", ""))
+        if status is None:
+            raise InvalidError("There is no such action.", expected=", ".join(ACTIONS), what_to_do="Use the buttons.")
         set_node_status(node=node, status=status, reason=request.POST.get("reason", ""), by=user, now=now)
         return redirect("organizers:operations")
     page = {"facts": operations_of(now=now), "origin": request.build_absolute_uri("/").rstrip("/")}
@@ -71,6 +82,7 @@ def operations_of(*, now: datetime) -> Operations:
         nodes=tuple(nodes),
         stuck=tuple(stuck),
         failures=tuple(dict(row) for row in failures),
+        events=tuple(AuditEvent.objects.filter(actor__isnull=False).order_by("-pk")[:EVENTS]),
     )
 
 
@@ -89,6 +101,8 @@ def _nodes(*, now: datetime) -> list[Node]:
 def _about(inventory: dict[str, Any]) -> str:
     parts = [str(inventory.get("engine", ""))]
     parts += [str(gpu.get("name", gpu)) if isinstance(gpu, dict) else str(gpu) for gpu in inventory.get("gpus", [])]
+    if images := inventory.get("cached_images"):
+        parts.append(f"{len(images)} images")
     if inventory.get("disk_free_bytes") is not None:
         parts.append(f"{in_bytes(inventory['disk_free_bytes'])} free")
     return ", ".join(part for part in parts if part)

@@ -17,8 +17,7 @@ from django.utils import timezone
 from ninja import Router, Schema
 from ninja.security import HttpBearer
 
-from assay.accounts.errors import NotFoundError
-from assay.api.files import send_file
+from assay.api.files import no_such_file, read_ticket, send_file
 from assay.challenges.protocols import rules_of
 from assay.evaluations.receipts import installation_name
 from assay.runs import leases, nodes, services
@@ -224,17 +223,13 @@ def put_log(request: HttpRequest, case_run_id: UUID, fence: int) -> dict[str, An
 
 @router.get("/files/{signed}", auth=None, url_name="node-file", summary="One file of the case run that is held")
 def get_file(request: HttpRequest, signed: str) -> Any:
-    try:
-        ticket = signing.loads(
-            signed, salt=SIGNING_SALT, max_age=timedelta(seconds=current_intervals().signed_url_seconds)
-        )
-    except signing.BadSignature:
-        raise NotFoundError("There is no such file.", what_to_do="Claim again to get fresh addresses.") from None
+    good_for = timedelta(seconds=current_intervals().signed_url_seconds)
+    ticket = read_ticket(signed, salt=SIGNING_SALT, good_for=good_for)
     is_held = CaseRun.objects.filter(
         id=ticket["case_run"], fence=ticket["fence"], status=CaseRun.Status.RUNNING
     ).exists()
     if not is_held:
-        raise NotFoundError("There is no such file.", what_to_do="Claim again to get fresh addresses.")
+        raise no_such_file()
     return send_file(key=ticket["key"], wanted=request.headers.get("Range", ""))
 
 

@@ -2,6 +2,7 @@
 reference and no prediction ever passes here: they stay at the site.
 """
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from ninja.security import HttpBearer
 
 from assay.accounts.errors import NotFoundError
 from assay.api.auth import EVERYBODY, person_of
-from assay.api.files import send_file
+from assay.api.files import no_such_file, read_ticket, send_file
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites import services
@@ -57,21 +58,26 @@ class Wish(Schema):
     root_sha256: str
 
 
-class Held(Schema):
-    """A lease. `is_in_review`: the result waits for a person at the site."""
+class Lease(Schema):
+    """What every word about an evaluation names."""
 
     evaluation_id: UUID
     fence: int
+
+
+class Held(Lease):
+    """It goes on. `is_in_review`: the result waits for a person at the site."""
+
     is_in_review: bool = False
 
 
-class Release(Held):
+class Release(Lease):
     """The approved numbers."""
 
     aggregates: dict[str, Any]
 
 
-class Decline(Held):
+class Decline(Lease):
     """No numbers, and why, in a few words."""
 
     reason: str
@@ -98,13 +104,7 @@ def about(request: HttpRequest) -> dict[str, Any]:
 
 @router.post("/datasets", summary="Register data by its hash")
 def register_dataset(request: HttpRequest, said: Dataset) -> dict[str, Any]:
-    dataset = services.register_dataset(
-        site=site_of(request),
-        root_sha256=said.root_sha256,
-        case_count=said.case_count,
-        summary=said.summary,
-        now=timezone.now(),
-    )
+    dataset = services.register_dataset(site=site_of(request), now=timezone.now(), **said.dict())
     return {"root_sha256": dataset.root_sha256, "case_count": dataset.case_count}
 
 
@@ -122,53 +122,35 @@ def claim(request: HttpRequest, wish: Wish) -> Any:
 
 @router.post("/heartbeat", summary="Keep the lease, or say that the result is under review")
 def heartbeat(request: HttpRequest, held: Held) -> dict[str, float]:
-    services.keep_evaluation(
-        site=site_of(request),
-        evaluation_id=held.evaluation_id,
-        fence=held.fence,
-        is_in_review=held.is_in_review,
-        now=timezone.now(),
-    )
+    services.keep_evaluation(site=site_of(request), now=timezone.now(), **held.dict())
     return {"lease_seconds": services.LEASE_SECONDS}
 
 
 @router.post("/release", summary="Release approved numbers")
 def release(request: HttpRequest, given: Release) -> dict[str, str]:
-    evaluation = services.release_evaluation(
-        site=site_of(request),
-        evaluation_id=given.evaluation_id,
-        fence=given.fence,
-        aggregates=given.aggregates,
-        now=timezone.now(),
-    )
-    return {"evaluation_id": str(evaluation.pk), "status": SiteEvaluation.Status.RELEASED.value}
+    return ended(services.release_evaluation(site=site_of(request), now=timezone.now(), **given.dict()))
 
 
 @router.post("/decline", summary="Release nothing, and say why")
 def decline(request: HttpRequest, given: Decline) -> dict[str, str]:
-    services.decline_evaluation(
-        site=site_of(request),
-        evaluation_id=given.evaluation_id,
-        fence=given.fence,
-        reason=given.reason,
-        now=timezone.now(),
-    )
-    return {"evaluation_id": str(given.evaluation_id), "status": SiteEvaluation.Status.DECLINED.value}
+    return ended(services.decline_evaluation(site=site_of(request), now=timezone.now(), **given.dict()))
+
+
+def ended(evaluation: SiteEvaluation) -> dict[str, str]:
+    """Where it is now."""
+    return {"evaluation_id": str(evaluation.pk), "status": evaluation.status}
 
 
 @router.get("/files/{signed}", auth=None, summary="The image of the evaluation that is held")
 def get_file(request: HttpRequest, signed: str) -> Any:
-    try:
-        ticket = signing.loads(signed, salt=SIGNING_SALT, max_age=ADDRESS_SECONDS)
-    except signing.BadSignature:
-        raise NotFoundError("There is no such file.", what_to_do="Claim again to get a fresh address.") from None
+    ticket = read_ticket(signed, salt=SIGNING_SALT, good_for=timedelta(seconds=ADDRESS_SECONDS))
     evaluation = (
         SiteEvaluation.objects.select_related("submission__image")
         .filter(id=ticket["evaluation"], fence=ticket["fence"], status=SiteEvaluation.Status.RUNNING)
         .first()
     )
     if evaluation is None or evaluation.submission.image is None:
-        raise NotFoundError("There is no such file.", what_to_do="Claim again to get a fresh address.")
+        raise no_such_file()
     return send_file(key=evaluation.submission.image.rewritten_key, wanted=request.headers.get("Range", ""))
 
 

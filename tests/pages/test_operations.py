@@ -1,0 +1,86 @@
+"""The operators' page: what there is, what was done, and buttons that do what they say."""
+
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from assay.runs.models import Node
+from assay.runs.nodes import enrol_node, find_node
+
+PAGE = reverse("organizers:operations")
+INVENTORY = {
+    "engine": "podman 4.3.1",
+    "gpus": [{"name": "A100"}],
+    "cached_images": ["sha256:a", "sha256:b"],
+    "disk_free_bytes": 300 * 2**30,
+}
+
+
+@pytest.fixture
+def as_stan(client, scene):
+    client.force_login(scene.stan)
+    return client
+
+
+@pytest.fixture
+def token(scene) -> str:
+    """Of a node that was heard of just now."""
+    node, token = enrol_node(name="gpu-1", pool="a100", slots=2, by=scene.stan, now=timezone.now())
+    Node.objects.filter(pk=node.pk).update(last_seen_at=timezone.now(), inventory=INVENTORY)
+    return token
+
+
+def test_a_node_shows_what_it_has(as_stan, token):
+    page = as_stan.get(PAGE).content.decode()
+    assert "podman 4.3.1, A100, 2 images, 300" in page
+    assert "silent" not in page
+    Node.objects.update(last_seen_at=timezone.now() - timedelta(hours=1))
+    assert "silent" in as_stan.get(PAGE).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("action", "status"),
+    [("drain", "draining"), ("quarantine", "quarantined"), ("remove", "removed"), ("activate", "active")],
+)
+def test_each_button_changes_the_node_and_is_written_down_with_its_reason(as_stan, token, action, status):
+    Node.objects.update(status="draining" if action == "activate" else "active")
+    assert as_stan.post(PAGE, {"node": "gpu-1", "action": action, "reason": "new disk"}).status_code == 302
+    assert Node.objects.get().status == status
+    assert (find_node(token) is None) == (action == "remove"), "only removing voids the token"
+    page = as_stan.get(PAGE).content.decode()
+    assert f"node.{status}" in page
+    assert "reason: new disk" in page
+    assert ("gpu-1</th>" in page) == (action != "remove")
+
+
+def test_an_action_there_is_not_is_said_and_nothing_changes(as_stan, token):
+    answer = as_stan.post(PAGE, {"node": "gpu-1", "action": "explode"})
+    assert answer.status_code == 400
+    assert Node.objects.get().status == "active"
+
+
+def test_olga_may_press_no_button(client, scene, token):
+    client.force_login(scene.olga)
+    assert client.post(PAGE, {"node": "gpu-1", "action": "drain"}).status_code == 403
+    assert Node.objects.get().status == "active"
+
+
+def test_without_nodes_the_page_says_how_to_get_one(as_stan):
+    assert "assay node join http://testserver --token" in as_stan.get(PAGE).content.decode()
+
+
+def test_what_people_did_is_there_and_what_assay_did_by_itself_is_not(as_stan, token, scene):
+    page = as_stan.get(PAGE).content.decode()
+    assert "node.enrolled" in page
+    enrol_node(name="gpu-2", pool="other", slots=1, by=None, now=timezone.now())
+    assert as_stan.get(PAGE).content.decode().count("node.enrolled") == 1
+
+
+def test_the_page_asks_as_often_for_many_nodes_as_for_one(as_stan, token, scene, django_assert_max_num_queries):
+    as_stan.get(PAGE)
+    for number in range(20):
+        enrol_node(name=f"more-{number}", pool="a100", slots=1, by=scene.stan, now=timezone.now())
+    with django_assert_max_num_queries(14):
+        as_stan.get(PAGE)
