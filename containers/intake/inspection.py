@@ -147,6 +147,13 @@ def _report(*, config: VettedConfig, account: Account, sightings: Sightings, sha
         warnings.append(f"{sightings.kinds[Kind.DEVICE]} device files in the image cannot be used in a run")
     if sightings.setuid_files:
         warnings.append(f"{sightings.setuid_files} set-uid or set-gid files have no effect in a run")
+    if sightings.root_only_files:
+        example = sightings.root_only_example[:80].decode(errors="replace")
+        readable = "".join(character for character in example if character.isprintable())
+        warnings.append(
+            f"{sightings.root_only_files} files (such as /{readable}) can be read by root only: phases with the default profile "
+            "run as uid 65532 and will fail on them. Open them with `RUN chmod -R a+rX …` in the Dockerfile"
+        )
     return IntakeReport(
         uploaded_image_id=config.uploaded_image_id,
         image_id=config.image_id,

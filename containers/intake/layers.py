@@ -13,6 +13,10 @@ from containers.intake.tar import Entry, Kind, read_entries
 OS_RELEASE_PATHS = (b"etc/os-release", b"usr/lib/os-release")
 MAX_OS_RELEASE_BYTES = 16 << 10
 SETUID_OR_SETGID = 0o6000
+OTHERS_MAY_READ = 0o004
+OTHERS_MAY_ENTER = 0o001
+SYSTEM_PLACES = (b"etc/", b"var/", b"run/", b"tmp/", b"boot/", b"proc/", b"sys/", b"dev/", b"root/.", b"usr/lib/", b"usr/share/")
+"""Where every base image keeps something from others; an algorithm's own files lie elsewhere."""
 
 PACKAGES = rb"torch|tensorflow|jax|monai|nnunetv2|nnunet|SimpleITK|simpleitk|numpy|cupy[^/-]*|onnxruntime[^/-]*|itk|paddlepaddle[^/-]*"
 WHEEL = re.compile(rb"(?:site|dist)-packages/(" + PACKAGES + rb")-([0-9][^/]{0,60})\.dist-info/METADATA$")
@@ -29,6 +33,9 @@ class Sightings:
     versions: dict[str, str] = field(default_factory=dict)
     kinds: Counter[Kind] = field(default_factory=Counter)
     setuid_files: int = 0
+    root_only_files: int = 0
+    """Files of the algorithm that only uid 0 can read: closed themselves, or in a folder that is."""
+    root_only_example: bytes = b""
     watched: dict[bytes, Kind] = field(default_factory=dict)
     """What the watched paths (the working directory and its parents) are."""
 
@@ -39,6 +46,8 @@ class Sightings:
         self.watched |= upper.watched
         self.kinds += upper.kinds
         self.setuid_files += upper.setuid_files
+        self.root_only_files += upper.root_only_files
+        self.root_only_example = self.root_only_example or upper.root_only_example
 
     @property
     def base_os(self) -> str:
@@ -63,6 +72,7 @@ def walk_layer(*, stream: Stream, account: Account, watched: frozenset[bytes]) -
     """Read one uncompressed layer to its end, bytes after the end mark included: they belong to its hash."""
     sightings = Sightings()
     links: set[bytes] = set()
+    closed: tuple[bytes, ...] = ()
     checked_parent = b""
     for entry in read_entries(stream):
         account.add_entry()
@@ -76,6 +86,12 @@ def walk_layer(*, stream: Stream, account: Account, watched: frozenset[bytes]) -
             checked_parent = b""
         elif entry.kind is Kind.HARD_LINK:
             _refuse_path_through_link(_parent(_relative(entry.link)), links)
+        if not name.startswith(SYSTEM_PLACES):
+            if entry.kind is Kind.FOLDER and not entry.mode & OTHERS_MAY_ENTER:
+                closed = (*closed, name + b"/")
+            elif entry.kind is Kind.FILE and (not entry.mode & OTHERS_MAY_READ or name.startswith(closed)):
+                sightings.root_only_files += 1
+                sightings.root_only_example = sightings.root_only_example or name
         _notice(entry=entry, name=name, stream=stream, sightings=sightings, watched=watched)
     stream.drain()
     return sightings

@@ -68,26 +68,28 @@ def test_a_growing_folder_is_stopped_by_the_watchdog(python_in_sandbox):
 
 @pytest.fixture
 def flare_image(base_image, docker_engine, tmp_path):
-    """An image as FLARE teams sent them: root, a script in /workspace, scratch files next to it."""
+    """An image as FLARE teams sent them: root, a script in /workspace, scratch files next to it, weights only root may read."""
     if isinstance(docker_engine, PodmanEngine):
         pytest.skip("Podman refuses the profile `legacy`: test_podman_specification.py")
     (tmp_path / "predict.sh").write_text(
-        "mkdir temp && cp weights.bin temp/ && cp inputs/scan.txt outputs/result.txt && id -u\n"
+        "mkdir /workspace/tmp && cp /root/model/weights.bin tmp/ && cp inputs/scan.txt outputs/result.txt && id -u\n"
     )
     (tmp_path / "weights.bin").write_bytes(bytes(3 * 2**20))
-    built = build_image(
-        tmp_path, [f"FROM {base_image}", "USER root", "WORKDIR /workspace", "COPY predict.sh weights.bin ./"]
-    )
+    lines = [
+        f"FROM {base_image}", "USER root", "WORKDIR /workspace", "COPY predict.sh weights.bin ./",
+        "COPY weights.bin /root/model/", "RUN chmod 700 /root",
+    ]  # fmt: skip
+    built = build_image(tmp_path, lines)
     yield built
     docker_engine.remove_image(built)
 
 
 @pytest.fixture
 def run_flare(flare_image, spec_of, execute, docker_engine):
-    def go(*, store, **limits):
+    def go(*, store, profile="legacy", **limits):
         spec = spec_of(
             image_id=flare_image,
-            profile="legacy",
+            profile=profile,
             command=("/bin/bash", "-c", "sh predict.sh"),
             input_mount="/workspace/inputs",
             output_mount="/workspace/outputs",
@@ -106,6 +108,13 @@ def test_a_flare_image_runs_unchanged(run_flare, docker_engine, owner, store):
     assert result.log == b"0\n"
     assert result.outputs[0].path.read_text() == "a scan"
     assert docker_engine.volumes_of(owner) == []
+
+
+@pytest.mark.docker
+def test_a_flare_image_fails_under_the_default_profile_on_what_intake_warns_about(run_flare):
+    result = run_flare(store=OutputStore.KEEPER, profile="default")
+    assert result.verdict is Verdict.NONZERO_EXIT
+    assert b"Read-only file system" in result.log
 
 
 @pytest.mark.docker

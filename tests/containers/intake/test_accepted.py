@@ -147,3 +147,23 @@ def test_the_engine_arrives_at_the_image_id_we_computed(tmp_path, intake, checke
     finally:
         docker_engine.remove_image(report.image_id)
     assert report.image_id not in docker_engine.image_ids()
+
+
+def test_files_that_only_root_can_read_are_warned_about(tmp_path, intake):
+    closed = tar_of(
+        entry("root", kind=tarfile.DIRTYPE, mode=0o700),
+        entry("root/.bashrc", b"#", mode=0o644),
+        entry("root/model", kind=tarfile.DIRTYPE, mode=0o755),
+        entry("root/model/weights.bin", b"\7" * 50, mode=0o644),
+        entry("etc/shadow", b"root:*", mode=0o600),
+        entry("workspace", kind=tarfile.DIRTYPE, mode=0o755),
+        entry("workspace/predict.sh", b"true", mode=0o600),
+        entry("workspace/open.txt", b"", mode=0o644),
+    )
+    (warning,) = intake(docker_save(tmp_path / "a.tar", LAYER, closed)).warnings
+    assert warning.startswith("2 files (such as /root/model/weights.bin) can be read by root only")
+    assert "65532" in warning
+
+
+def test_an_image_that_anybody_can_read_is_not_warned_about(tmp_path, intake):
+    assert intake(docker_save(tmp_path / "a.tar", LAYER, UPPER)).warnings == ()
