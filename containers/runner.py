@@ -283,7 +283,10 @@ class _Sandbox:
 
     def _mounts(self) -> tuple[Mount, ...]:
         spec, space = self.spec, self.space
-        mounts = [Mount(kind="bind", source=str(space.input_dir), target=spec.input_mount, is_read_only=True)]
+        mounts = [
+            Mount(kind="bind", source=str(space.input_dir), target=target, is_read_only=True)
+            for target in (spec.input_mount, *spec.input_aliases)
+        ]
         if space.store is OutputStore.KEEPER:
             mounts.append(Mount(kind="volume", source=spec.name + OUTPUT_SUFFIX, target=spec.output_mount))
         else:

@@ -73,6 +73,8 @@ class RunSpec:
     """Replaces the image's entry point and command when the phase fixes one, such as ("sh", "predict.sh")."""
     environment: dict[str, str] = field(default_factory=dict)
     input_mount: str = "/input"
+    input_aliases: tuple[str, ...] = ()
+    """Where the input is found too: images of challenges that had several mounts."""
     output_mount: str = "/output"
     read_only: tuple[ReadOnlyFolder, ...] = ()
     """What a metric image sees besides its input: the references. A submitted algorithm sees nothing more."""

@@ -117,6 +117,7 @@ class Resources:
     command: tuple[str, ...] | None
     environment: Mapping[str, str]
     input_mount: str
+    input_aliases: tuple[str, ...]
     output_mount: str
     profile: str
 
@@ -341,7 +342,7 @@ def _check_ranking(ranking: Mapping[str, Any], marks: Marks) -> None:
 
 def _protocol(document: dict[str, Any]) -> Protocol:
     geometry, resources = document["geometry"], document["resources"]
-    command = resources["command"]
+    command = None if resources["command"] is None else tuple(resources["command"])
     return Protocol(
         name=document["name"],
         title=document["title"],
@@ -369,7 +370,7 @@ def _protocol(document: dict[str, Any]) -> Protocol:
             spacing_relative=geometry["spacing_relative"],
             shape_only=geometry["compare"] == "shape",
         ),
-        resources=Resources(**{**resources, "command": None if command is None else tuple(command)}),
+        resources=Resources(**{**resources, "command": command, "input_aliases": tuple(resources["input_aliases"])}),
         interaction=Interaction(**document["interaction"]) if document["interaction"] else None,
         ranking=document["ranking"],
         release=Release(**document["release"]),

@@ -31,6 +31,7 @@ _RESOURCES: dict[str, Any] = {
     "command": None,
     "environment": {},
     "input_mount": "/input",
+    "input_aliases": [],
     "output_mount": "/output",
     "profile": "default",
 }

@@ -15,7 +15,19 @@ MAX_OS_RELEASE_BYTES = 16 << 10
 SETUID_OR_SETGID = 0o6000
 OTHERS_MAY_READ = 0o004
 OTHERS_MAY_ENTER = 0o001
-SYSTEM_PLACES = (b"etc/", b"var/", b"run/", b"tmp/", b"boot/", b"proc/", b"sys/", b"dev/", b"root/.", b"usr/lib/", b"usr/share/")
+SYSTEM_PLACES = (
+    b"etc/",
+    b"var/",
+    b"run/",
+    b"tmp/",
+    b"boot/",
+    b"proc/",
+    b"sys/",
+    b"dev/",
+    b"root/.",
+    b"usr/lib/",
+    b"usr/share/",
+)
 """Where every base image keeps something from others; an algorithm's own files lie elsewhere."""
 
 PACKAGES = rb"torch|tensorflow|jax|monai|nnunetv2|nnunet|SimpleITK|simpleitk|numpy|cupy[^/-]*|onnxruntime[^/-]*|itk|paddlepaddle[^/-]*"

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import shutil
-import subprocess
 import time
 
 import pytest
@@ -14,38 +12,11 @@ from containers.fake_engine import FakeEnding, FakeEngine
 from containers.gpu_monitor import GpuRecording, record_gpus
 from containers.nvml import GpuReading, NvmlUnavailable, open_nvml
 from containers.verdicts import Verdict
+from gpu_double import double, set_gpu
 
 A, B = "GPU-aaaa", "GPU-bbbb"
+__all__ = ["double", "set_gpu"]  # fixtures
 MIB = 2**20
-
-
-@pytest.fixture(scope="session")
-def double(tmp_path_factory):
-    """The compiled library."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler to build the double of the driver's library")
-    source = __file__.replace("test_devices.py", "nvml_double.c")
-    library = tmp_path_factory.mktemp("nvml") / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(library), source], check=True)
-    return str(library)
-
-
-@pytest.fixture
-def set_gpu(tmp_path, monkeypatch):
-    """Give a GPU its state: return code, used MiB, utilisation, process IDs."""
-    folder = tmp_path / "gpus"
-    folder.mkdir()
-    monkeypatch.setenv("NVML_DOUBLE", str(folder))
-
-    def go(uuid, *, code=0, used_mib=500, utilisation=0, processes=()):
-        text = " ".join(str(part) for part in (code, used_mib, utilisation, *processes))
-        (folder / f"{uuid}.new").write_text(text)
-        (folder / f"{uuid}.new").rename(folder / uuid)
-
-    go(A)
-    go(B)
-    return go
 
 
 @pytest.fixture

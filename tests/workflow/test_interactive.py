@@ -25,7 +25,7 @@ DOCUMENT = {
     "outputs": [{"name": "mask", "kind": "label_map", "file": "{case}.nii.gz"}],
     "metrics": [{"name": "dice"}, {"name": "dice_auc", "rounds": 2}, {"name": "wall_seconds", "id": "time"}],
     "conventions": {"failed": {"time": 99}},
-    "resources": {"run_mode": "interactive", "wall_seconds": 30, "wall_seconds_per": "label", "memory_mb": 256},
+    "resources": {"run_mode": "interactive", "wall_seconds": 4, "wall_seconds_per": "label", "memory_mb": 256},
     "interaction": {"box": True, "clicks": 2},
     "ranking": {"metrics": ["dice_auc", "dice"]},
 }
@@ -55,7 +55,7 @@ def clicks(stage, tmp_path):
 class Player:
     """An algorithm that fills the lower half of the box first, and paints a ball around every foreground click."""
 
-    def __init__(self, *, silent=(), crashing=(), seconds=1.0):
+    def __init__(self, *, silent=(), crashing=(), seconds=0.1):
         self.silent, self.crashing, self.seconds, self.seen = silent, crashing, seconds, []
 
     def __call__(self, call):
@@ -111,7 +111,7 @@ def test_a_case_is_played_to_its_end_and_scored_over_its_rounds(clicks):
     last = found["lesion", "dice"][0]
     assert last > dice[1]
     assert found["lesion", "dice_auc"][0] == pytest.approx((dice[1] + last) / 2)
-    assert found["", "time"] == (3.0, "")
+    assert found["", "time"] == (pytest.approx(0.3), "")
     assert submission.entry.rank == 1
 
 
@@ -142,11 +142,11 @@ def test_a_case_without_any_answer_has_failed_with_its_last_verdict(clicks):
 
 
 def test_the_rounds_of_a_case_share_one_time_limit(clicks):
-    """30 s for the one structure that is there: the third round may take what two of 14 s have left."""
-    submission = play(clicks, Player(seconds=14.0))
+    """4 s for the one structure that is there: the third round may take what two of 1.9 s have left."""
+    submission = play(clicks, Player(seconds=1.9))
     assert (submission.status, submission.verdict) == ("failed", "timeout")
-    assert submission.verdict_text == "time limit of 30 s per structure reached; 1 of 1 cases failed"
-    assert CaseRun.objects.get().usage["wall_seconds"] == pytest.approx(30.0, abs=0.5)
+    assert submission.verdict_text == "time limit of 4 s per structure reached; 1 of 1 cases failed"
+    assert CaseRun.objects.get().usage["wall_seconds"] == pytest.approx(4.0, abs=0.5)
 
 
 def test_a_node_cannot_ask_out_of_turn_nor_twice_for_another_answer(clicks):
@@ -162,7 +162,7 @@ def test_a_node_cannot_ask_out_of_turn_nor_twice_for_another_answer(clicks):
     made = prompting.ask_for_round(number=0, **ask)
     assert made.pk == asked.pk
     assert made.prompts[0]["box"] == [[3, 3, 3], [8, 8, 8]]
-    assert made.wall_seconds == 30.0
+    assert made.wall_seconds == 4.0
     with pytest.raises(InvalidError, match="cannot be asked for"):
         prompting.ask_for_round(number=3, **ask)
 

@@ -135,6 +135,7 @@ def local_order(cases: Sequence[FolderCase], *, image_id: str, protocol: Protoco
         channels=protocol.channels,
         tolerance=protocol.geometry,
         table_form=protocol.table_form,
+        input_aliases=resources.input_aliases,
         interaction=_interaction(cases, protocol=protocol),
         tables=protocol.input_tables({case_name(case): case.attributes for case in cases}),
     )

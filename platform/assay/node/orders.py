@@ -79,6 +79,7 @@ class WorkOrder:
     """Of protocols that score a table."""
     tables: Mapping[str, str] = field(default_factory=dict)
     """Path below the input mount → text, of tables made for this container."""
+    input_aliases: tuple[str, ...] = ()
     interaction: InteractionOrder | None = None
 
     def run_spec(self, *, input_dir: Path, gpu_uuids: tuple[str, ...] = (), cpu_ids: tuple[int, ...] = ()) -> RunSpec:
@@ -92,6 +93,7 @@ class WorkOrder:
             command=self.command,
             environment=dict(self.environment),
             input_mount=self.input_mount,
+            input_aliases=self.input_aliases,
             output_mount=self.output_mount,
             profile=self.profile,
             gpu_memory_tolerance_bytes=self.gpu_memory_tolerance_bytes,
@@ -158,6 +160,7 @@ def _parse(document: Mapping[str, Any]) -> WorkOrder:
         channels=int(document["channels"]),
         tolerance=GridTolerance(**document["geometry"]),
         table_form=TableForm(columns=tuple(form["columns"]), delimiter=form["delimiter"]) if form else None,
+        input_aliases=tuple(spec.get("input_aliases", ())),
         interaction=InteractionOrder(
             rounds=int(interaction["rounds"]),
             prompts_path=str(safe_relative(interaction["prompts_path"])),

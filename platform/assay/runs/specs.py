@@ -82,6 +82,7 @@ def work_order(
             "command": resources["command"],
             "environment": environment_of(resources, case_run=case_run),
             "input_mount": resources["input_mount"],
+            "input_aliases": resources["input_aliases"],
             "output_mount": resources["output_mount"],
             "profile": resources["profile"],
             "gpu_memory_tolerance_bytes": round(rules.gpu_memory_tolerance_mb * 2**20),
