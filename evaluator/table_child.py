@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from evaluator.table_files import MAX_TABLE_BYTES, chosen_rows, parse_table
-from evaluator.volumes.child import serve
+from evaluator.volumes.confinement import serve
 
 
 def convert(request: dict[str, Any]) -> dict[str, Any]:

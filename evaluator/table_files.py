@@ -15,7 +15,7 @@ from typing import Any
 
 from evaluator.errors import Reason
 from evaluator.volumes.canonical import CanonicalFile, describe
-from evaluator.volumes.canonicalise import ChildLimits, convert_in_child
+from evaluator.volumes.conversion import ChildLimits, convert_in_child
 from evaluator.volumes.header import refuse
 from evaluator.volumes.strict import ReaderLimits, open_untrusted
 

@@ -47,10 +47,10 @@ class StoredVolume:
         header = self.header
         if self.is_gzip:
             return gzip_source(
-                self.content, offset=header.data_offset, shape=self.shape, stored_type=header.stored_type
+                self.content, offset=header.data_offset, shape=self.shape, stored_type=np.dtype(header.stored_type)
             )
         voxels = np.ndarray(
-            self.shape[::-1], dtype=header.stored_type, buffer=self.content.data, offset=header.data_offset
+            self.shape[::-1], dtype=np.dtype(header.stored_type), buffer=self.content.data, offset=header.data_offset
         )
         return array_source(voxels)
 

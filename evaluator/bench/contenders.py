@@ -15,7 +15,7 @@ import numpy as np
 from evaluator import distance, overlap
 from evaluator.backends import PairMeasurements, measure_files, measure_pair
 from evaluator.reference_cache import ReferenceCache
-from evaluator.volumes.canonicalise import canonicalise
+from evaluator.volumes.conversion import canonicalise
 from evaluator.volumes.strict import read_grid, read_label_map
 
 TOLERANCE_MM = 2.0

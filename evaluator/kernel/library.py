@@ -110,6 +110,7 @@ _DOORS: dict[str, tuple[Any, Sequence[Any]]] = {
     "assay_interface": (c_int32, []),
     "assay_instructions": (c_char_p, []),
     "assay_inflate": (c_uint32, [c_char_p, c_uint64, c_void_p, c_uint64]),
+    "assay_holds_only": (c_int32, [c_void_p, c_uint64, c_char_p]),
     "assay_scan_volumes": (
         None,
         [POINTER(CSource), c_uint32, POINTER(CLabels), c_int32, c_uint32, POINTER(CScan), POINTER(c_uint32)],

@@ -38,7 +38,7 @@ def write_canonical_channels(channels: Iterable[npt.NDArray[Any]], *, grid: Grid
     header_written = False
     for channel in channels:
         if not header_written:
-            target.write(packer.compress(_header(grid, channels=count, stored=channel.dtype)))
+            target.write(packer.compress(canonical_header(grid, channels=count, stored=channel.dtype)))
             header_written = True
         target.write(packer.compress(channel.ravel(order="F").view(np.uint8).data))
     target.write(packer.flush())
@@ -58,7 +58,8 @@ def describe(path: Path) -> CanonicalFile:
     return CanonicalFile(path=path, sha256=digest.hexdigest(), bytes=path.stat().st_size)
 
 
-def _header(grid: Grid, *, channels: int, stored: np.dtype[Any]) -> bytes:
+def canonical_header(grid: Grid, *, channels: int, stored: np.dtype[Any]) -> bytes:
+    """The bytes before the voxels."""
     code, bits = _TYPE_CODES[stored.newbyteorder("=").str[1:]]
     axes = 4 if channels > 1 else len(grid.shape)
     lengths = [*grid.shape, 1, 1, 1, 1, 1, 1, 1][:7]

@@ -64,7 +64,7 @@ def _metaimage_header(header: VolumeHeader) -> str:
         "Offset": _words(offset),
         "ElementSpacing": _words(spacing),
         "DimSize": " ".join(map(str, lengths)),
-        "ElementType": _ELEMENT_TYPES[header.stored_type.str[1:]],
+        "ElementType": _ELEMENT_TYPES[header.stored_type[1:]],
         "ElementDataFile": "LOCAL",
     }
     return "".join(f"{key} = {value}\n" for key, value in fields.items())

@@ -1,8 +1,7 @@
 """What a volume file says about itself, once every statement has been checked."""
 
+import math
 from dataclasses import dataclass
-
-import numpy as np
 
 from evaluator.errors import InvalidVolume, Reason
 from evaluator.volumes.geometry import Grid
@@ -17,7 +16,8 @@ class VolumeHeader:
 
     grid: Grid
     channels: int
-    stored_type: np.dtype[np.generic]
+    stored_type: str
+    """As NumPy writes types: byte order, kind, bytes, such as `<i2`. A text, so that headers are read without NumPy."""
     data_offset: int
     """Where the voxels begin, in bytes of the (inflated) NIfTI stream or of the MHA file."""
     is_deflated: bool = False
@@ -26,7 +26,7 @@ class VolumeHeader:
     @property
     def data_bytes(self) -> int:
         """How many bytes of voxels the header announces."""
-        return self.grid.voxels * self.channels * self.stored_type.itemsize
+        return self.grid.voxels * self.channels * int(self.stored_type[2:])
 
 
 def refuse(reason: Reason, *, found: object, expected: str) -> InvalidVolume:
@@ -50,6 +50,6 @@ def checked_shape(lengths: list[int]) -> tuple[tuple[int, ...], int]:
 
 def checked_spacing(spacing_mm: list[float]) -> tuple[float, ...]:
     """Spacings that are finite and positive: other readers turn a bad one silently into 1 mm."""
-    if not all(np.isfinite(value) and 1e-6 <= value <= 1e6 for value in spacing_mm):
+    if not all(math.isfinite(value) and 1e-6 <= value <= 1e6 for value in spacing_mm):
         raise refuse(Reason.SPACING_INVALID, found=spacing_mm, expected="finite positive spacings in mm")
     return tuple(spacing_mm)

@@ -39,7 +39,7 @@ def parse_metaimage_header(raw: bytes) -> VolumeHeader:
     return VolumeHeader(
         grid=Grid(shape=shape, spacing_mm=tuple(spacing_mm[: len(shape)]), affine=affine),
         channels=channels,
-        stored_type=np.dtype(order + _TYPES[fields["ElementType"]]),
+        stored_type=order + _TYPES[fields["ElementType"]],
         data_offset=data_offset,
         is_deflated=_is_true(fields, "CompressedData"),
     )

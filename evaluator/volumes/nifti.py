@@ -7,8 +7,6 @@ the sform when its code is positive, else the qform, else spacings only: the ord
 import math
 import struct
 
-import numpy as np
-
 from evaluator.errors import Reason
 from evaluator.volumes.geometry import Affine, Grid
 from evaluator.volumes.header import VolumeHeader, checked_shape, checked_spacing, refuse
@@ -61,15 +59,15 @@ def _check_magic(magic: bytes) -> None:
         raise refuse(Reason.FORMAT_UNSUPPORTED, found=f"magic {magic!r}", expected="a NIfTI-1 file (.nii.gz or .nii)")
 
 
-def _stored_type(order: str, code: int, bits: int) -> np.dtype[np.generic]:
+def _stored_type(order: str, code: int, bits: int) -> str:
     if code not in _TYPES:
         raise refuse(
             Reason.DATA_TYPE_UNSUPPORTED, found=f"NIfTI type {code}", expected="whole numbers, or floats that are whole"
         )
-    stored = np.dtype(order + _TYPES[code])
-    if bits != 8 * stored.itemsize:
+    stored = order + _TYPES[code]
+    if bits != 8 * int(stored[2:]):
         raise refuse(
-            Reason.HEADER_INVALID, found=f"{bits} bits per voxel", expected=f"{8 * stored.itemsize} for this type"
+            Reason.HEADER_INVALID, found=f"{bits} bits per voxel", expected=f"{8 * int(stored[2:])} for this type"
         )
     return stored
 

@@ -147,7 +147,7 @@ def _check_expectation(header: VolumeHeader, *, expectation: Expectation, limits
 
 def _channels(header: VolumeHeader, stream: Stream, *, allowed: frozenset[int] | None) -> Iterator[Labels]:
     voxels = header.grid.voxels
-    stored = header.stored_type
+    stored: np.dtype[Any] = np.dtype(header.stored_type)
     target = _target_type(stored, allowed)
     for _ in range(header.channels):
         flat = np.empty(voxels, dtype=target)

@@ -463,7 +463,7 @@ def test_the_child_keeps_only_its_two_files_and_no_privilege():
     """`confine` runs in a process of its own here, with a descriptor open that it must not keep."""
     script = """
 import json, os, sys, tempfile
-from evaluator.volumes.child import confine
+from evaluator.volumes.confinement import confine
 hidden, source, target = (tempfile.TemporaryFile() for _ in range(3))
 limits = {"memory_bytes": 4 << 30, "cpu_seconds": 5, "output_bytes": 1 << 20}
 confine(limits, keep={source.fileno(), target.fileno()})

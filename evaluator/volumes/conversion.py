@@ -4,17 +4,23 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from evaluator.errors import EvaluatorError, InvalidVolume, Reason
-from evaluator.volumes.canonical import CanonicalFile, describe
+from evaluator.kernel.compiler import LIBRARY
+from evaluator.kernel.library import load_kernel
+from evaluator.volumes.canonical import CanonicalFile, canonical_header, describe
 from evaluator.volumes.geometry import Grid, GridTolerance
 from evaluator.volumes.header import refuse
 from evaluator.volumes.strict import ReaderLimits, open_untrusted
 
 MAX_ANSWER_BYTES = 1 << 16
+_SWIFT = "import sys; sys.path.append(sys.argv[1]); from evaluator.volumes.swift_child import main; main(sys.argv[2])"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,14 @@ def canonicalise(
         "tolerance": asdict(tolerance or GridTolerance()),
         **asdict(limits),
     }
-    convert_in_child("evaluator.volumes.child", request=request, source=source, destination=destination, limits=limits)
+    commands = [_python("-m", "evaluator.volumes.child")]
+    library = load_kernel()
+    if library and grid and channels == 1 and all(0 <= value <= 255 for value in allowed_values or ()):
+        allowed = bytes(allowed_values is None or value in allowed_values | {0} for value in range(256))
+        header = canonical_header(grid, channels=1, stored=np.dtype(np.uint8))
+        request |= {"allowed": allowed.hex(), "header": header.hex()}
+        commands.insert(0, _python("-S", "-c", _SWIFT, str(Path(__file__).parents[2]), str(LIBRARY)))
+    _convert(commands, request=request, source=source, destination=destination, limits=limits)
     return describe(destination)
 
 
@@ -59,13 +72,27 @@ def convert_in_child(
     module: str, *, request: dict[str, Any], source: Path, destination: Path, limits: ChildLimits
 ) -> None:
     """Let a limited process running `module` read the untrusted `source` and write `destination`, whole or not at all."""
+    _convert([_python("-m", module)], request=request, source=source, destination=destination, limits=limits)
+
+
+def _python(*arguments: str) -> list[str]:
+    return [sys.executable, "-I", *arguments]
+
+
+def _convert(
+    commands: Sequence[list[str]], *, request: dict[str, Any], source: Path, destination: Path, limits: ChildLimits
+) -> None:
+    """Ask one child after the other, until one does not leave the file to the next."""
     with open_untrusted(source, limits=ReaderLimits(file_bytes=limits.file_bytes)) as opened:
         if os.fstat(opened.fileno()).st_nlink != 1:
             raise refuse(Reason.NOT_A_REGULAR_FILE, found="a hard link", expected="a regular file with one name")
         is_written = False
         try:
             with destination.open("wb") as target:
-                _ask_child(module, request, source=opened, target=target, wall_seconds=limits.wall_seconds)
+                for command in commands:
+                    os.lseek(opened.fileno(), 0, os.SEEK_SET)  # children share our place in the file
+                    if _ask_child(command, request, source=opened, target=target, wall_seconds=limits.wall_seconds):
+                        break
             is_written = True
         finally:
             if not is_written:
@@ -73,12 +100,11 @@ def convert_in_child(
 
 
 def _ask_child(
-    module: str, request: dict[str, Any], *, source: BinaryIO, target: BinaryIO, wall_seconds: float
-) -> None:
-    """Let a child convert `source` into `target`; InvalidVolume when it refuses or does not survive."""
+    command: list[str], request: dict[str, Any], *, source: BinaryIO, target: BinaryIO, wall_seconds: float
+) -> bool:
+    """Let a child convert `source` into `target`: False if it leaves it to another. InvalidVolume when it refuses or does not survive."""
     descriptors = (source.fileno(), target.fileno())
     request |= {"source": descriptors[0], "target": descriptors[1]}
-    command = [sys.executable, "-I", "-m", module]
     try:
         ended = subprocess.run(
             command,
@@ -101,3 +127,4 @@ def _ask_child(
     answer = json.loads(ended.stdout)
     if "reason" in answer:
         raise InvalidVolume(reason=Reason(answer["reason"]), found=answer["found"], expected=answer["expected"])
+    return "unsupported" not in answer
