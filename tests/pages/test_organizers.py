@@ -9,6 +9,7 @@ from assay.accounts.models import AuditEvent
 from assay.challenges.models import Challenge
 from assay.organizers.telemetry import usage_charts
 from assay.runs.models import CaseRun, Run
+from assay.submissions.models import Submission
 
 pytestmark = pytest.mark.django_db
 PAGES = ["overview", "document", "testsets", "submissions", "people", "sites", "audit"]
@@ -154,7 +155,9 @@ def test_what_the_gpu_did_is_drawn_beside_the_memory_where_it_was_measured(as_ol
     assert (utilisation["series"], utilisation["data"], utilisation["limits"]) == (["a"], [[0.0, 0.1], [5.0, 97.0]], [])
     page = as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, submission.pk])).content.decode()
     assert page.count("data-chart=") == 3
-    assert page.index("uPlot.iife") < page.index("portal/assay.js")  # deferred scripts run in order: ours needs the library
+    assert page.index("uPlot.iife") < page.index(
+        "portal/assay.js"
+    )  # deferred scripts run in order: ours needs the library
     assert "GPU utilisation" in page
 
 
@@ -187,3 +190,24 @@ def test_only_organizers_may_rejudge(client, cast):
     client.force_login(cast.pia)
     url = reverse("organizers:rejudge", args=[cast.challenge.slug, cast.phase.slug])
     assert (client.get(url).status_code, client.post(url, {"action": "start"}).status_code) == (403, 403)
+
+
+def test_a_row_copied_from_a_published_table_has_its_pages(client, cast):
+    entry = factories.entry(phase=cast.phase, rank=1, statistics={})
+    Submission.objects.filter(pk=entry.submission_id).update(
+        imported_from="https://example.org/table",
+        image=None,
+        verdict_text="copied from a published table; nothing ran here",
+    )
+    cast.phase.published_at = factories.NOW
+    cast.phase.save()
+    client.force_login(cast.olga)
+    page = client.get(
+        reverse("organizers:submission", args=[cast.challenge.slug, entry.submission_id])
+    ).content.decode()
+    assert "nothing ran here" in page
+    board = client.get(reverse("portal:leaderboard", args=[cast.challenge.slug, cast.phase.slug])).content.decode()
+    assert 'href="https://example.org/table"' in board
+    assert "it wins no prize" in board
+    listed = client.get(reverse("organizers:submissions", args=[cast.challenge.slug]))
+    assert listed.status_code == 200
