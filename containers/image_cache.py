@@ -5,8 +5,9 @@ archive is fetched: twice its size, once for the archive and once for the engine
 the answer is `DiskFull`, which means that the node stops claiming: it never becomes a participant's failure.
 
 An image whose program cannot be executed may have been damaged where it lies. Before that is held against anybody, the engine's
-copy is thrown away and loaded afresh from the archive, which is checked by its hash (`distrust`). Only a fresh copy that does not
-start either is what its author made.
+copy is thrown away and loaded afresh from the archive, which is checked by its hash (`distrust`). That has to wait until no
+container runs on it: the engine keeps the layers of a running one and would build the fresh copy on them. Only a fresh copy that
+does not start either is what its author made. (Layers shared with another cached image are not replaced.)
 """
 
 import contextlib
@@ -28,6 +29,10 @@ ARCHIVE_AND_COPY = 2
 LEDGER = "images.json"
 ARCHIVES = "*.tar"
 log = logging.getLogger(__name__)
+
+
+class ImageBusy(Exception):
+    """A damaged copy has to go and cannot yet: try again soon."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,7 @@ class ImageCache:
         self._pins: Counter[str] = Counter()
         self._thrown_away: Counter[str] = Counter()
         self._proven: set[str] = set()
+        self._condemned: set[str] = set()
         self._lock = threading.Lock()
 
     def image_ids(self) -> list[str]:
@@ -76,9 +82,10 @@ class ImageCache:
     ) -> Iterator[int]:
         """The image is in the engine, and stays, for as long as the context lasts. `fetch` writes its archive to a path.
 
-        Yields the number of the copy, for `distrust`.
+        Yields the number of the copy, for `distrust`. Raises ImageBusy while a copy that is to be thrown away is in use.
         """
         with self._lock:
+            self._throw_away(engine, image_id=image_id)
             if not has_image(engine, image_id):
                 self._make_room(engine, needed_bytes=ARCHIVE_AND_COPY * archive_bytes)
                 self._load(engine, image_id=image_id, fetch=fetch)
@@ -102,17 +109,13 @@ class ImageCache:
                 self._evict(engine, image)
         return len(images)
 
-    def distrust(self, engine: Engine, *, image_id: str, copy: int) -> bool:
-        """Throw a copy that does not start away, so that the image is loaded afresh; False when it was a fresh one already."""
+    def distrust(self, *, image_id: str, copy: int) -> bool:
+        """Have a copy that does not start thrown away before it is used again; False when it was a fresh one already."""
         with self._lock:
-            if copy < self._thrown_away[image_id]:  # another slot has thrown it away meanwhile
-                return True
-            if self._thrown_away[image_id] and image_id not in self._proven:
-                return False
-            with contextlib.suppress(EngineRefused):  # another container runs on it: whoever asks next tries again
-                engine.remove_image(image_id)
-                self._thrown_away[image_id] += 1
-                self._proven.discard(image_id)
+            if copy == self._thrown_away[image_id]:  # else another slot has had it thrown away meanwhile
+                if copy and image_id not in self._proven:
+                    return False
+                self._condemned.add(image_id)
         log.warning("image.distrusted", extra={"image": image_id})
         return True
 
@@ -125,6 +128,17 @@ class ImageCache:
         """Remove archives that an earlier life was fetching when it ended; call it before anything is held."""
         for archive in self._folder.glob(ARCHIVES):
             archive.unlink()
+
+    def _throw_away(self, engine: Engine, *, image_id: str) -> None:
+        """Remove a condemned copy, once nothing runs on it."""
+        if image_id not in self._condemned:
+            return
+        if self._pins[image_id]:
+            raise ImageBusy("A copy that does not start is to be replaced, and a container still runs on it.")
+        engine.remove_image(image_id)
+        self._thrown_away[image_id] += 1
+        self._condemned.discard(image_id)
+        self._proven.discard(image_id)
 
     def _load(self, engine: Engine, *, image_id: str, fetch: Callable[[Path], None]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import pytest
 from containers.engine import ImageFacts
 from containers.errors import DiskFull, EngineRefused
 from containers.fake_engine import FakeEngine
-from containers.image_cache import ImageCache, borrowed_image
+from containers.image_cache import ImageBusy, ImageCache, borrowed_image
 
 GIB = 2**30
 FOREIGN = "sha256:foreign"
@@ -205,22 +205,33 @@ def test_a_ledger_that_a_crash_left_unreadable_is_begun_anew(make_cache, hold, t
         assert cache.image_ids() == ["sha256:b"]
 
 
-def test_a_copy_that_does_not_start_is_fetched_afresh_and_a_fresh_one_is_not(make_cache, hold, fetched, engine):
+def test_a_copy_that_does_not_start_is_fetched_afresh_and_a_fresh_one_is_not(make_cache, hold, fetched):
     cache = make_cache()
     with hold(cache, "a") as damaged:
         pass
-    assert cache.distrust(engine, image_id="sha256:a", copy=damaged)
-    assert "sha256:a" not in engine.image_ids()
+    assert cache.distrust(image_id="sha256:a", copy=damaged)
     with hold(cache, "a") as fresh:
-        assert cache.distrust(engine, image_id="sha256:a", copy=damaged), "another slot met the damaged copy, too"
-        assert not cache.distrust(engine, image_id="sha256:a", copy=fresh)
+        pass
+    assert cache.distrust(image_id="sha256:a", copy=damaged), "another slot met the damaged copy, too"
+    assert not cache.distrust(image_id="sha256:a", copy=fresh)
     assert fetched == ["a", "a"]
 
 
-def test_an_image_that_has_started_since_may_be_damaged_again(make_cache, hold, fetched, engine):
+def test_a_damaged_copy_is_not_replaced_while_something_runs_on_it_and_not_used_either(make_cache, hold, fetched):
+    cache = make_cache()
+    with hold(cache, "a") as running:
+        assert cache.distrust(image_id="sha256:a", copy=running)
+        with pytest.raises(ImageBusy), hold(cache, "a"):
+            pytest.fail("it was used")
+    with hold(cache, "a") as fresh:
+        assert fresh == running + 1
+    assert fetched == ["a", "a"]
+
+
+def test_an_image_that_has_started_since_may_be_damaged_again(make_cache, hold, fetched):
     cache = make_cache()
     for _ in range(3):
         with hold(cache, "a") as copy:
             cache.trust(image_id="sha256:a")
-        assert cache.distrust(engine, image_id="sha256:a", copy=copy)
+        assert cache.distrust(image_id="sha256:a", copy=copy)
     assert fetched == ["a", "a", "a"]

@@ -31,7 +31,7 @@ from assay.node.rounds import RoundOrder, RoundsOutcome, RoundsStopped, run_roun
 from containers.devices import CpuSlots, slots_of_this_host
 from containers.engine import OWNER_LABEL, Engine
 from containers.errors import DiskFull, EngineError
-from containers.image_cache import ImageCache
+from containers.image_cache import ImageBusy, ImageCache
 from containers.runner import remove_strays, run
 from containers.spec import RunResult, RunSpec
 from containers.verdicts import Reason, Verdict
@@ -191,6 +191,9 @@ class Agent:
             log.warning("result.discarded", extra={"container": order.container_name, "why": str(error)})
         except NodeApiProblem as error:
             self._release(order, reason="node_api", why=str(error), counts=True)
+        except ImageBusy as error:
+            self._release(order, reason="image_busy", why=str(error), counts=False)
+            return False
         except Exception as error:  # whatever broke here is ours: the case is tried again, and the agent lives on
             if self._is_disk_full(error):
                 self._release(order, reason=Reason.DISK_FULL, why=str(error), counts=False)
@@ -257,7 +260,7 @@ class Agent:
         has_started = result.verdict != Verdict.IMAGE_INVALID and result.exit_code not in CANNOT_EXECUTE
         if has_started and result.verdict != Verdict.INFRASTRUCTURE:
             self._images.trust(image_id=order.image_id)
-        elif not has_started and self._images.distrust(engine, image_id=order.image_id, copy=copy):
+        elif not has_started and self._images.distrust(image_id=order.image_id, copy=copy):
             self._release(order, reason="image_reloaded", why="its program could not be executed", counts=False)
             return
         if result.verdict == Verdict.INFRASTRUCTURE:
