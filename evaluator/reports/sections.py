@@ -12,25 +12,34 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol as Interface
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from evaluator.protocol import Protocol, ReportSection
-from evaluator.ranking.engine import aggregation_node, cluster_values, rank_algorithms, statistical_ties
-from evaluator.ranking.parse import walk
+from evaluator.ranking.engine import cluster_values, rank_algorithms
 from evaluator.ranking.prepare import Metric, Prepared, prepare
-from evaluator.ranking.schemes import evaluate, metric_names, rank_scores
 from evaluator.ranking.significance import compare_pairs
 from evaluator.ranking.subgroups import analyse_subgroups
 from evaluator.ranking.table import ScoreTable, natural_key
-from evaluator.ranking.ties import Floats, rank
+from evaluator.ranking.ties import Floats
 from evaluator.reports import comparisons, page, shapes
+from evaluator.reports.counting import (
+    aggregates_of,
+    aligned_like,
+    case_values,
+    groups_by,
+    mean_over,
+    rank_by,
+    ranks_within,
+    rounds_of,
+    tie_groups,
+    tree,
+)
 from evaluator.reports.data import ReportData
 from evaluator.reports.figures import metric_label
-from evaluator.results import ROUND_MARK
 
 
 class Gallery(Interface):
@@ -82,7 +91,7 @@ def structures(scene: Scene, _: Gallery) -> Iterator[str]:
     metrics = scene.prepared.metrics
     names = list(scene.data.analysis.algorithms)
     ranks = scene.data.analysis.ranking.ranks()
-    columns = {name: _case_values(metric) for name, metric in metrics.items()}
+    columns = {name: case_values(metric) for name, metric in metrics.items()}
     rows = [
         [ranks[name], name, *(_mean_and_sd(columns[metric][at]) for metric in metrics)]
         for name, at in zip(names, scene.order, strict=True)
@@ -95,7 +104,7 @@ def structures(scene: Scene, _: Gallery) -> Iterator[str]:
         labels = scene.labels_of(metric)
         if len(labels) < 2:
             continue
-        means = _means(metric.values, axis=2)[scene.order][:, [at for _, at in labels]]
+        means = mean_over(metric.values, axis=2)[scene.order][:, [at for _, at in labels]]
         yield page.heading(f"{_title(scene, name)} of each structure")
         yield heat_table(
             names,
@@ -108,55 +117,38 @@ def structures(scene: Scene, _: Gallery) -> Iterator[str]:
 
 def structure_ranks(scene: Scene, gallery: Gallery) -> Iterator[str]:
     """The rank of each structure's mean, metric by metric, the mean of those ranks, and who cannot be told apart."""
-    names, prepared = scene.data.analysis.algorithms, scene.prepared
-    blocks: list[tuple[str, Floats]] = []
-    for metric_name, metric in prepared.metrics.items():
+    blocks: dict[str, Floats] = {}
+    for name, metric in scene.prepared.metrics.items():
         labels = scene.labels_of(metric)
         if not labels:
             continue
-        means = _means(metric.values, axis=2)[scene.order][:, [at for _, at in labels]]
-        ranks = _ranks(means, larger_is_better=metric.spec.larger_is_better)
-        blocks.append((metric_name, ranks))
-        figure = shapes.rank_map(
-            ranks[: len(scene.data.algorithms)], list(scene.data.algorithms), [label for label, _ in labels]
-        )
-        yield gallery.show(
-            f"structure-ranks-{metric_name}",
-            figure,
-            f"Rank of each structure's mean {_title(scene, metric_name)}; 1 is best.",
-        )
-    if not blocks:
-        return
-    final = [scene.data.analysis.ranking.ranks()[name] for name in names]
-    groups = tie_groups(prepared, scene.order)
-    mean_ranks = [block.mean(axis=1) for _, block in blocks]
-    overall = np.concatenate([block for _, block in blocks], axis=1).mean(axis=1)
-    rows = [
-        [
-            final[at],
-            name,
-            *(float(mean[at]) for mean in mean_ranks),
-            float(overall[at]),
-            float(overall[at]) / len(names),
-            groups[at],
-        ]
-        for at, name in enumerate(names)
-    ]
-    header = [
-        "rank",
-        "algorithm",
-        *(f"mean rank, {name}" for name, _ in blocks),
-        "mean rank",
-        "÷ algorithms",
-        "tie group",
-    ]
-    rules = prepared.config.significance
-    yield page.table(
-        header,
-        rows,
-        caption=f"Algorithms of one tie group are not significantly worse than its first "
-        f"({rules.test.value}, {rules.adjust.value}, α = {rules.alpha:g}).",
+        means = mean_over(metric.values, axis=2)[scene.order][:, [at for _, at in labels]]
+        blocks[name] = ranks_within(means, larger_is_better=metric.spec.larger_is_better)
+        drawn = list(scene.data.algorithms)
+        figure = shapes.rank_map(blocks[name][: len(drawn)], drawn, [label for label, _ in labels])
+        caption = f"Rank of each structure's mean {_title(scene, name)}; 1 is best."
+        yield gallery.show(f"structure-ranks-{name}", figure, caption)
+    if blocks:
+        yield _mean_rank_table(scene, blocks)
+
+
+def _mean_rank_table(scene: Scene, blocks: Mapping[str, Floats]) -> str:
+    names, final = scene.data.analysis.algorithms, scene.data.analysis.ranking.ranks()
+    overall = np.concatenate(list(blocks.values()), axis=1).mean(axis=1)
+    columns: dict[str, list[object]] = {
+        "rank": [final[name] for name in names],
+        "algorithm": list(names),
+        **{f"mean rank, {name}": [float(row.mean()) for row in block] for name, block in blocks.items()},
+        "mean rank": [float(value) for value in overall],
+        "÷ algorithms": [float(value) / len(names) for value in overall],
+        "tie group": list(tie_groups(scene.prepared, scene.order)),
+    }
+    rules = scene.prepared.config.significance
+    caption = (
+        "Algorithms of one tie group are not significantly worse than its first "
+        f"({rules.test.value}, {rules.adjust.value}, α = {rules.alpha:g})."
     )
+    return page.table(list(columns), zip(*columns.values(), strict=True), caption=caption)
 
 
 def metric_ranks(scene: Scene, gallery: Gallery) -> Iterator[str]:
@@ -173,7 +165,7 @@ def metric_ranks(scene: Scene, gallery: Gallery) -> Iterator[str]:
         group: prepare(scene.data.table.only_cases(cases), scene.prepared.config) for group, cases in groups.items()
     }
     for name in scene.prepared.metrics:
-        values = {group: _aggregates(part, name, scene.data.algorithms) for group, part in tables.items()}
+        values = {group: aggregates_of(part, name, scene.data.algorithms) for group, part in tables.items()}
         drawn = shapes.dumbbells(list(scene.data.algorithms), values, label=metric_label(scene.data, name))
         yield gallery.show(f"split-{scene.section.by}-{name}", drawn, f"{_title(scene, name)} by {scene.section.by}.")
 
@@ -199,10 +191,10 @@ def matrix(scene: Scene, gallery: Gallery) -> Iterator[str]:
         return
     names = list(scene.data.algorithms)
     for name, metric in scene.prepared.metrics.items():
-        per_case = _case_values(metric)[scene.order[: len(names)]]
+        per_case = case_values(metric)[scene.order[: len(names)]]
         at = {case: number for number, case in enumerate(scene.prepared.cases)}
         means = np.stack(
-            [_means(per_case[:, [at[case] for case in cases]], axis=1) for cases in groups.values()], axis=1
+            [mean_over(per_case[:, [at[case] for case in cases]], axis=1) for cases in groups.values()], axis=1
         )
         drawn = shapes.value_matrix(
             means, names, [f"{group}\nn = {len(cases)}" for group, cases in groups.items()],
@@ -220,10 +212,10 @@ def categories(scene: Scene, _: Gallery) -> Iterator[str]:
     table, path = scene.data.table, scene.section.path
     names = list(scene.data.algorithms)
     for name, metric in scene.prepared.metrics.items():
-        per_case = _case_values(metric)[scene.order[: len(names)]]
+        per_case = case_values(metric)[scene.order[: len(names)]]
         branches = list(tree(table, path))
         at = {case: number for number, case in enumerate(scene.prepared.cases)}
-        means = np.stack([_means(per_case[:, [at[case] for case in cases]], axis=1) for _, _, cases in branches])
+        means = np.stack([mean_over(per_case[:, [at[case] for case in cases]], axis=1) for _, _, cases in branches])
         labels = [("\u2003" * depth + text, len(cases)) for depth, text, cases in branches]
         yield page.heading(f"{_title(scene, name)} in every branch of {' › '.join(path)}")
         yield heat_table(
@@ -238,26 +230,16 @@ def curves(scene: Scene, gallery: Gallery) -> Iterator[str]:
     at = [table.algorithms.index(name) for name in scene.data.algorithms]
     for base, series in rounds_of(table).items():
         last = table.metrics[base].values[at]
-        rounds = [_aligned(table, name, like=base)[at] for name in series]
+        rounds = [aligned_like(table, name, like=base)[at] for name in series]
         spec = next((spec for spec in scene.protocol.metrics if spec.id == base), None)
         worst = spec.metric.worst if spec is not None else None
         if isinstance(worst, float):
             rounds = [np.where(np.isnan(values) & ~np.isnan(last), worst, values) for values in rounds]
-        means = np.stack([_means(_means(values, axis=1), axis=1) for values in rounds], axis=1)
+        means = np.stack([mean_over(mean_over(values, axis=1), axis=1) for values in rounds], axis=1)
         drawn = shapes.round_curves(means, list(scene.data.algorithms), label=_title(scene, base))
         yield gallery.show(
             f"curves-{base}", drawn, f"{_title(scene, base)} after each interaction; the first answer is 0."
         )
-
-
-def _aligned(table: ScoreTable, name: str, *, like: str) -> Floats:
-    """The values of a metric at the structures of another."""
-    scores = table.metrics[name]
-    result = np.full(table.metrics[like].values.shape, np.nan)
-    for place, structure in enumerate(table.metrics[like].structures):
-        if structure in scores.structures:
-            result[:, place] = scores.values[:, scores.structures.index(structure)]
-    return result
 
 
 MAKERS: Mapping[str, Callable[[Scene, Gallery], Iterator[str]]] = {
@@ -278,55 +260,6 @@ TITLES = {
     "categories": "By category",
     "curves": "Interaction by interaction",
 }
-
-
-def groups_by(table: ScoreTable, attribute: str) -> dict[str, list[str]]:
-    """The cases of each value of a case attribute, in natural order; cases that do not say it are in none."""
-    found: dict[str, list[str]] = {}
-    for case in table.cases:
-        value = table.attributes.get(case, {}).get(attribute, "")
-        if value:
-            found.setdefault(value, []).append(case)
-    return {value: found[value] for value in sorted(found, key=natural_key)}
-
-
-def tree(table: ScoreTable, path: Sequence[str]) -> Iterator[tuple[int, str, list[str]]]:
-    """Every branch as (depth, name, cases), the whole first and each branch before its own branches."""
-    yield 0, "all", list(table.cases)
-
-    def below(cases: list[str], depth: int) -> Iterator[tuple[int, str, list[str]]]:
-        if depth > len(path):
-            return
-        parts: dict[str, list[str]] = {}
-        for case in cases:
-            parts.setdefault(table.attributes.get(case, {}).get(path[depth - 1], "") or "not said", []).append(case)
-        for name in sorted(parts, key=natural_key):
-            yield depth, name, parts[name]
-            yield from below(parts[name], depth + 1)
-
-    yield from below(list(table.cases), 1)
-
-
-def rounds_of(table: ScoreTable) -> dict[str, list[str]]:
-    """Metric → its names round by round, the last one being the metric itself."""
-    found: dict[str, list[str]] = {}
-    for name in sorted(table.metrics, key=natural_key):
-        base, mark, _ = name.partition(ROUND_MARK)
-        if mark and base in table.metrics:
-            found.setdefault(base, []).append(name)
-    return {base: [*names, base] for base, names in found.items()}
-
-
-def tie_groups(prepared: Prepared, order: Sequence[int]) -> list[str]:
-    """A, B, C …: a new letter where somebody is significantly worse than the first of the group."""
-    scores = evaluate(prepared.config.scheme, prepared)
-    shared = statistical_ties(rank_scores(scores, prepared)[0], prepared)[list(order)]
-    letters = {value: number for number, value in enumerate(sorted(set(shared.tolist())))}
-    return [_letter(letters[value]) for value in shared.tolist()]
-
-
-def _letter(number: int) -> str:
-    return chr(ord("A") + number) if number < 26 else f"{_letter(number // 26 - 1)}{_letter(number % 26)}"
 
 
 def heat_table(
@@ -355,7 +288,7 @@ def heat_table(
         cells = [
             page.shaded(values[at, column], shade[at, column], is_best=best[column]) for column in range(len(columns))
         ]
-        mean = [page.Number(f"{_means(values[at], axis=0):.3f}")] if mean_column else []
+        mean = [page.Number(f"{mean_over(values[at], axis=0):.3f}")] if mean_column else []
         body.append([name, *([counts[at]] if counts is not None else []), *mean, *cells])
     header = [first, *(["cases"] if counts is not None else []), *(["mean"] if mean_column else []), *columns]
     return page.table(header, body, kind="heat")
@@ -369,26 +302,18 @@ def _metric_rank_table(scene: Scene, table: ScoreTable, caption: str) -> str:
     at = [part.algorithms.index(name) for name in names]
     columns: dict[str, list[object]] = {"rank": [ranks[name] for name in names], "algorithm": list(names)}
     for metric in part.metrics:
-        aggregates, alone = _aggregates(part, metric, names), rank_by(part, metric)[at]
+        aggregates, alone = aggregates_of(part, metric, names), rank_by(part, metric)[at]
         columns[_title(scene, metric)] = [
             page.with_note(value, f"({place:g})") for value, place in zip(aggregates, alone, strict=True)
         ]
     return page.table(list(columns), zip(*columns.values(), strict=True), caption=caption)
 
 
-def rank_by(prepared: Prepared, metric: str) -> Floats:
-    """The ranks one metric alone gives, by the part of the scheme that uses it."""
-    leaves = [node for node in walk(prepared.config.scheme) if not node.children]
-    leaf = next((node for node in leaves if metric in metric_names(node, prepared)), leaves[0])
-    ranks: Floats = rank_scores(evaluate(replace(leaf, metrics=(metric,)), prepared), prepared)[0]
-    return ranks
-
-
 def _significance_maps(scene: Scene, gallery: Gallery, table: ScoreTable, group: str) -> Iterator[str]:
     config = scene.prepared.config
     part = prepare(table, config)
     for name, metric in part.metrics.items():
-        aggregates = _aggregates(part, name, part.algorithms)
+        aggregates = aggregates_of(part, name, part.algorithms)
         sign = -1.0 if metric.spec.larger_is_better else 1.0
         order = sorted(range(len(part.algorithms)), key=lambda at: (np.isnan(aggregates[at]), sign * aggregates[at]))
         order = order[: len(scene.data.algorithms)]
@@ -417,33 +342,6 @@ def _title(scene: Scene, metric: str) -> str:
     if spec is None:
         return metric
     return f"{spec.metric.title} ({spec.metric.unit})" if spec.metric.unit else spec.metric.title
-
-
-def _case_values(metric: Metric) -> Floats:
-    """Algorithm × case: the mean over structures."""
-    return _means(metric.values, axis=1)
-
-
-def _means(values: Floats, *, axis: int) -> Floats:
-    """Means of what is there; NaN where nothing is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=axis)
-    total = np.where(known, values, 0.0).sum(axis=axis)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
-
-
-def _ranks(values: Floats, *, larger_is_better: bool) -> Floats:
-    """Algorithm × structure: rank within each structure; whoever has nothing comes last."""
-    keys = np.where(np.isnan(values), np.inf, -values if larger_is_better else values)
-    ranks: Floats = rank(keys.T).T
-    return ranks
-
-
-def _aggregates(prepared: Prepared, metric: str, names: Sequence[str]) -> Floats:
-    """One metric taken as the scheme aggregates it, for these algorithms; NaN for those that are out."""
-    values = evaluate(aggregation_node(prepared, metric), prepared).values[0]
-    known = {name: values[at] for at, name in enumerate(prepared.algorithms)}
-    return np.array([known.get(name, np.nan) for name in names])
 
 
 def _mean_and_sd(values: Floats) -> page.Markup:

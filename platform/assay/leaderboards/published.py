@@ -61,22 +61,7 @@ def import_table(
         for earlier in phase.submissions.filter(name=name, is_withdrawn=False).exclude(imported_from=""):
             withdraw_submission(submission=earlier, user=user, now=now)
         submission = _submission(phase=phase, testset=testset, user=user, name=name, source_url=source_url, now=now)
-        evaluation = Evaluation.objects.create(
-            submission=submission,
-            number=1,
-            protocol=phase.protocol,
-            testset=testset,
-            status=Evaluation.Status.DONE,
-            is_active=True,
-            backend="published",
-            aggregates=summarise(protocol, results, {case_id: case.attributes for case_id, case in cases.items()}),
-            created_at=now,
-            finished_at=now,
-        )
-        CaseScores.objects.bulk_create(
-            CaseScores(evaluation=evaluation, case=cases[result.case_id], scores=[row.to_json() for row in result.rows])
-            for result in results
-        )
+        _store_scores(submission, results=results, cases=cases, now=now)
         record_event(
             actor=user,
             verb="submission.imported",
@@ -89,6 +74,29 @@ def import_table(
         )
         ask_for_rebuild(phase_id=phase.pk, now=now)
     return submission
+
+
+def _store_scores(
+    submission: Submission, *, results: Sequence[CaseResult], cases: Mapping[str, Case], now: datetime
+) -> None:
+    """A finished evaluation with these scores, the one that counts."""
+    attributes = {case_id: case.attributes for case_id, case in cases.items()}
+    evaluation = Evaluation.objects.create(
+        submission=submission,
+        number=1,
+        protocol=submission.protocol,
+        testset=submission.testset,
+        status=Evaluation.Status.DONE,
+        is_active=True,
+        backend="published",
+        aggregates=summarise(rules_of(submission.protocol), results, attributes),
+        created_at=now,
+        finished_at=now,
+    )
+    CaseScores.objects.bulk_create(
+        CaseScores(evaluation=evaluation, case=cases[result.case_id], scores=[row.to_json() for row in result.rows])
+        for result in results
+    )
 
 
 def export_tables(*, phase: Phase, layout: Layout, is_organizer: bool, now: datetime) -> dict[str, str]:

@@ -13,8 +13,9 @@ from evaluator.ranking import ScoreTable, parse_ranking
 from evaluator.ranking.analysis import analyse
 from evaluator.ranking.prepare import prepare
 from evaluator.reports import shapes, write_report
+from evaluator.reports.counting import groups_by, rank_by, rounds_of, tie_groups, tree
 from evaluator.reports.data import gather
-from evaluator.reports.sections import MAKERS, TITLES, groups_by, make_section, rank_by, rounds_of, tie_groups, tree
+from evaluator.reports.sections import MAKERS, TITLES, make_section
 from evaluator.reports.theme import png, style
 
 DOCUMENT = {
