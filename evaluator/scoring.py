@@ -37,7 +37,7 @@ from evaluator.structures import MeasuredLabel, measure_as_empty, measure_case, 
 from evaluator.summaries import summarise
 from evaluator.volumes.geometry import Grid
 
-__all__ = ["score_case", "summarise"]
+__all__ = ["score_case", "summarise", "telemetry_rows"]
 
 OUTPUT_MISSING = "output_missing"
 OUTPUT_INVALID = "output_invalid"
@@ -87,7 +87,7 @@ def score_case(
         rows = list(_failed_rows(protocol, references, failure=failure, grid=grid))
     rows.extend(_round_rows(protocol, rows, references=references, earlier=earlier_rounds, backend=backend))
     rows.extend(external_rows(protocol, external, failure=failure, diagonal_mm=grid.diagonal_mm))
-    rows.extend(_telemetry_rows(protocol, telemetry or {}, failure=failure, voxels=grid.voxels))
+    rows.extend(telemetry_rows(protocol, telemetry or {}, failure=failure, voxels=grid.voxels))
     return CaseResult(case_id=case_id, rows=tuple(rows), backend=served_by, failure=failure or "")
 
 
@@ -173,7 +173,7 @@ def _rows_as_empty(
             yield _row(spec, item.label.name, worth=worth, value=value, reason=failure)
 
 
-def _telemetry_rows(
+def telemetry_rows(
     protocol: Protocol, telemetry: Mapping[str, float], *, failure: str | None, voxels: int
 ) -> Iterator[ScoreRow]:
     """What the run of this case consumed, for protocols that score it; a failed case gets the stated worst, or what it took."""

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 import hosting
@@ -123,6 +124,13 @@ def test_the_reference_is_in_no_container_and_prompts_hold_nothing_else(clicks):
             ["case", "prompts"], ["case", "case", "prompts"],
         )  # fmt: skip
     assert list(PromptRound.objects.values_list("number", flat=True).order_by("number")) == [0, 1, 2]
+
+
+def test_organizers_see_the_answer_of_every_round(clicks, client):
+    submission = play(clicks, Player())
+    client.force_login(clicks.scene.olga)
+    page = client.get(reverse("organizers:case", args=["brains", submission.pk, "l1"])).content.decode()
+    assert [f"round-{number}/mask.nii.gz" in page for number in range(4)] == [True, True, True, False]
 
 
 def test_a_round_that_leaves_nothing_counts_with_what_stood_before(clicks):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from django.urls import reverse
 from django.utils import timezone
 
 import hosting
@@ -82,6 +83,43 @@ def test_questions_go_in_as_a_table_and_pictures_and_answers_come_out_as_a_table
     aggregates = submission.evaluations.get().aggregates["choice_accuracy"]
     assert aggregates["mean"] == pytest.approx(2 / 3)
     assert {name: group["mean"] for name, group in aggregates["per_task"].items()} == {"Bone": 1.0, "Counting": 0.0}
+
+
+def test_organizers_look_at_a_case_of_any_form(quiz, client):
+    def answer(call):
+        (call.output_dir / "answers.tsv").write_text("case\tanswer\n")
+        return FakeEnding()
+
+    submission = play(quiz, answer)
+    client.force_login(quiz.scene.olga)
+    page = client.get(reverse("organizers:case", args=["brains", submission.pk, "q1"])).content.decode()
+    assert "image.png" in page
+    assert "Show the volumes" not in page
+    address = reverse("organizers:case-file", args=["brains", submission.pk, "q1", "reference", "reference.csv"])
+    reply = client.get(address)
+    assert b"".join(reply.streaming_content) == b"case,answer,A,B\nq1,B,Liver,Spleen\n"
+    assert reply["Content-Disposition"] == 'attachment; filename="reference.csv"'
+
+
+def test_what_a_container_of_tables_consumed_is_scored_too(host, tmp_path):
+    protocol = load_protocol(
+        load_named_protocol("feta24-biometry").document
+        | {"metrics": [{"name": "mape"}, {"name": "wall_seconds", "id": "time"}], "ranking": {}}
+        | {"conventions": {"failed": {"mape": 100, "time": 60}}}
+    )
+    folder = hosting.reference_folder(protocol, tmp_path / "brains", ["s1"])
+    hosting.volume([np.ones((4, 5, 6), np.int16)], folder / "t2.nii.gz")
+    hosting.write_manifest(folder, [{"case_id": "s1", "input:t2w": "t2.nii.gz", "reference": "references.csv"}])
+
+    def measure(call):
+        (scan,) = call.input_dir.glob("*_T2w.nii.gz")
+        name = scan.name.removesuffix("_T2w.nii.gz")
+        (call.output_dir / "biometry.csv").write_text(f"case,LCC,HV,bBIP,sBIP,TCD\n{name},40,41,42,43,44\n")
+        return FakeEnding(seconds=0.2)
+
+    submission = play(host(protocol, folder), measure)
+    assert values(submission, "time") == {"s1": [(pytest.approx(0.2), "")]}
+    assert [value for value, _ in values(submission, "mape")["s1"]] == [0.0] * 5
 
 
 def test_a_question_without_an_answer_fails_alone_and_counts_as_wrong(quiz):

@@ -18,7 +18,7 @@ urlpatterns = [
     path("c/<slug:slug>/manage/submissions/<uuid:submission_id>/", views.submission, name="submission"),
     path("c/<slug:slug>/manage/submissions/<uuid:submission_id>/cases/<str:case_id>/", cases.case_page, name="case"),
     path(
-        "c/<slug:slug>/manage/submissions/<uuid:submission_id>/cases/<str:case_id>/<slug:kind>/<str:name>.nii.gz",
+        "c/<slug:slug>/manage/submissions/<uuid:submission_id>/cases/<str:case_id>/<slug:kind>/<path:file_name>",
         cases.case_file,
         name="case-file",
     ),

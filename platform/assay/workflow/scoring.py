@@ -33,7 +33,7 @@ from evaluator.external import ExternalScores
 from evaluator.protocol import MetricImage as WantedImage
 from evaluator.protocol import Protocol
 from evaluator.reference_cache import ReferenceCache
-from evaluator.scoring import score_case, summarise
+from evaluator.scoring import score_case, summarise, telemetry_rows
 from evaluator.tables import score_rows
 
 log = logging.getLogger(__name__)
@@ -225,8 +225,11 @@ def score_tables(
         failures=prepared.failures,
     )
     for result in results:
-        scores = [row.to_json() for row in result.rows]
-        services.store_case_scores(evaluation_id=evaluation.id, case_pk=cases[result.case_id].pk, scores=scores)
+        case = cases[result.case_id]
+        measured = specs.telemetry_of(case_runs.get(case.pk) or case_runs.get(None))
+        consumed = telemetry_rows(protocol, measured, failure=result.failure or None, voxels=0)
+        scores = [row.to_json() for row in (*result.rows, *consumed)]
+        services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)
 
 
 def collect_results(*, evaluation: Evaluation, protocol: Protocol, now: datetime) -> dict[str, Any]:
