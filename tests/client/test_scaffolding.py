@@ -128,6 +128,13 @@ def test_a_protocol_file_of_ones_own_will_do(tmp_path):
     assert phase.protocol.sha256 == load_protocol(document).sha256
 
 
+def test_a_published_mode_is_used_by_its_name(tmp_path):
+    folder = scaffold("flare22@published", tmp_path / "bundle")
+    assert "  use: flare22@published\n" in (folder / "challenge.yaml").read_text()
+    phase = parse_definition(bundle_source(folder)).phases[0]
+    assert phase.protocol.sha256 == load_named_protocol("flare22@published").sha256
+
+
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     folder = tmp_path / "bundle"
     folder.mkdir()

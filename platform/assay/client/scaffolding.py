@@ -74,8 +74,9 @@ class Bundle:
     def rules(self) -> str:
         """What stands under `protocol:`: the name of one that ships, or the whole document."""
         protocol = self.protocol
-        ships = protocol.name in named_protocols() and load_named_protocol(protocol.name).sha256 == protocol.sha256
-        text = f"use: {protocol.name}" if ships else as_yaml(protocol).rstrip()
+        name = protocol.full_name
+        ships = protocol.name in named_protocols() and load_named_protocol(name).sha256 == protocol.sha256
+        text = f"use: {name}" if ships else as_yaml(protocol).rstrip()
         return indent(text, "  ")
 
 
