@@ -51,6 +51,7 @@ class HostFacts:
 
 def observe(*, scratch: Path, choice: EngineChoice) -> HostFacts:
     """Ask the machine. Takes well under a second; changes nothing."""
+    asked_at = datetime.now(UTC)
     socket = choice.socket or (default_socket() if choice.kind is EngineKind.PODMAN else "/var/run/docker.sock")
     try:
         with choice.open() as engine:
@@ -58,7 +59,7 @@ def observe(*, scratch: Path, choice: EngineChoice) -> HostFacts:
         error = ""
     except EngineError as problem:
         info, version, error = {}, {}, str(problem)
-    now = datetime.now(UTC)
+    answered_at = datetime.now(UTC)
     runtime, runtime_version = _runtime(version)
     return HostFacts(
         engine=choice.kind,
@@ -74,7 +75,9 @@ def observe(*, scratch: Path, choice: EngineChoice) -> HostFacts:
         store=best_store(),
         missing_programs=_missing_programs(choice.kind),
         free_bytes=_free_bytes({"images": Path(info.get("DockerRootDir") or "/"), "runs": scratch}),
-        engine_clock_ahead_seconds=_clock_ahead_seconds(str(info.get("SystemTime", "")), now=now),
+        engine_clock_ahead_seconds=clock_ahead_seconds(
+            str(info.get("SystemTime", "")), asked_at=asked_at, answered_at=answered_at
+        ),
         is_clock_synchronised=_is_clock_synchronised(),
         has_swap=len(Path("/proc/swaps").read_text().splitlines()) > 1,
     )
@@ -115,11 +118,14 @@ def _free_bytes(folders: Mapping[str, Path]) -> dict[str, int]:
     return {what: shutil.disk_usage(folder).free for what, folder in folders.items() if folder.exists()}
 
 
-def _clock_ahead_seconds(text: str, *, now: datetime) -> float:
+def clock_ahead_seconds(text: str, *, asked_at: datetime, answered_at: datetime) -> float:
+    """How far a clock that was read between two moments is outside them: a slow answer makes no clock wrong."""
     match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,6})\d*(Z|[+-]\d\d:\d\d)$", text)
     if match is None:
         return 0.0
-    return (datetime.fromisoformat(match[1] + match[2].replace("Z", "+00:00")) - now).total_seconds()
+    read = datetime.fromisoformat(match[1] + match[2].replace("Z", "+00:00"))
+    nearest = min(max(read, asked_at), answered_at)
+    return (read - nearest).total_seconds()
 
 
 def _is_clock_synchronised() -> bool:

@@ -1,6 +1,7 @@
 """The doctor's judgement on machines we do not have, and its report on this one."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -16,7 +17,7 @@ from containers.doctor import (
     version_of,
 )
 from containers.engines import EngineChoice, EngineKind
-from containers.host_facts import HostFacts
+from containers.host_facts import HostFacts, clock_ahead_seconds
 from containers.workspace import OutputStore
 
 GIB = 2**30
@@ -166,6 +167,17 @@ def test_a_node_needs_no_time_service_and_is_told_who_does():
     assert finding.level is Level.PASS
     assert "agrees with the engine's and the server's; no time service runs" in finding.detail
     assert "assay doctor --server" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("read", "ahead_seconds"),
+    [("12:00:01.5", 0.0), ("12:00:04.000000123", 0.0), ("11:59:57.5", -2.5), ("12:00:07.25", 3.25)],
+)
+def test_an_engine_that_answers_slowly_has_no_wrong_clock(read, ahead_seconds):
+    asked_at = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
+    moments = {"asked_at": asked_at, "answered_at": asked_at + timedelta(seconds=4)}
+    assert clock_ahead_seconds(f"2026-11-21T{read}Z", **moments) == ahead_seconds
+    assert clock_ahead_seconds("", **moments) == 0.0
 
 
 def test_a_fix_carried_back_by_the_distribution_counts():
