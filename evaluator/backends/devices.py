@@ -4,6 +4,7 @@ A device is an array module and a way to launch a kernel by name. Nothing here i
 """
 
 import ctypes
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,17 @@ _THREADS_PER_BLOCK = 256
 _HOW_TO_GET_IT = "install assay[gpu] on a machine with a CUDA device, or choose one of auto, cpu, numpy"
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """An array on its way to a device."""
+
+    array: Any
+    is_there: Any = None
+    """What the device records behind the last byte; None when the array is there."""
+    source: Any = None
+    """Memory that has to live until then."""
+
+
 class Device(Protocol):
     """What the GPU backend needs of a device."""
 
@@ -33,6 +45,12 @@ class Device(Protocol):
 
     def to_device(self, array: Any) -> Any:
         """The array in the device's memory; shared, not copied, where it lies there already."""
+
+    def send(self, array: Any) -> Arrival:
+        """Begin to copy the array, beside whatever the device computes."""
+
+    def take(self, arrival: Arrival) -> Any:
+        """The array; what is launched from here on waits for it, this thread does not."""
 
     def to_host(self, array: Any) -> Any:
         """The array as NumPy's."""
@@ -52,6 +70,12 @@ class HostDevice:
     def to_device(self, array: Any) -> Any:
         return np.asarray(array)
 
+    def send(self, array: Any) -> Arrival:
+        return Arrival(self.to_device(array))
+
+    def take(self, arrival: Arrival) -> Any:
+        return arrival.array
+
     def to_host(self, array: Any) -> Any:
         return array
 
@@ -61,6 +85,7 @@ class CudaDevice:
 
     def __init__(self, cupy: ModuleType) -> None:
         self.arrays: Any = cupy
+        self._copies = cupy.cuda.Stream(non_blocking=True)
         properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
         self.name = f"gpu ({properties['name'].decode()})"
         self._module = cupy.RawModule(
@@ -78,6 +103,27 @@ class CudaDevice:
         if hasattr(array, "__cuda_array_interface__") or isinstance(array, np.ndarray):
             return self.arrays.asarray(array)
         return self.arrays.from_dlpack(array) if hasattr(array, "__dlpack__") else self.arrays.asarray(array)
+
+    def send(self, array: Any) -> Arrival:
+        """Through pinned memory, on a stream of its own, in the order the voxels lie in: the copy engine works beside kernels."""
+        if not isinstance(array, np.ndarray):
+            return Arrival(self.to_device(array))
+        slowest_first = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+        arranged = array.transpose(slowest_first)
+        memory = self.arrays.cuda.alloc_pinned_memory(array.nbytes)
+        pinned = np.frombuffer(memory, array.dtype, array.size).reshape(arranged.shape)
+        np.copyto(pinned, arranged)
+        with self._copies:
+            target = self.arrays.empty(arranged.shape, array.dtype)
+            target.set(pinned, stream=self._copies)
+            is_there = self._copies.record()
+        back = tuple(np.argsort(slowest_first).tolist())
+        return Arrival(target.transpose(back), is_there, source=memory)
+
+    def take(self, arrival: Arrival) -> Any:
+        if arrival.is_there is not None:
+            self.arrays.cuda.get_current_stream().wait_event(arrival.is_there)
+        return arrival.array
 
     def to_host(self, array: Any) -> Any:
         return self.arrays.asnumpy(array)

@@ -6,21 +6,24 @@ are. What comes back is what every backend answers: counts, and every element's 
 Theory of operation. Voxels become one-byte keys. One kernel counts the elements of every label, a second writes them, label
 after label; sorting them makes runs repeatable. Per label and direction the target surface is drawn as a grid of bits, each source
 searches it through windows (the very text the CPU kernel compiles, `nearest.h`), and the few that find nothing nearby look at all
-targets. Only the elements' bounding boxes and counts cross to the host in between.
+targets. Only the elements' bounding boxes and counts cross to the host in between. What depends on one volume alone (`prepare`) is made
+once of a reference and kept (`DeviceReferences`); `measure_many` copies the next case on a stream of its own meanwhile.
 
 It pays where predictions are on the card already: a file's gzip stream is inflated on the processor in the time the card would
 need to receive the voxels.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.backends.devices import Device, cuda_device
+from evaluator.backends.devices import Arrival, Device, cuda_device
 from evaluator.backends.records import LabelMeasurements, LabelValues, PairMeasurements
 from evaluator.kernel.labels import LabelTable, label_tables
 from evaluator.kernel.scans import AxisOrder
@@ -28,18 +31,10 @@ from evaluator.kernel.search import ROW_REACH, SearchPlan, plan_search
 from evaluator.overlap import Overlap
 from evaluator.surface import DirectedDistances, SurfaceDistances, element_areas
 
+DEFAULT_MEMORY_BYTES = 2 << 30
 _VOXELS_PER_THREAD = 256
 _ROW_MARGIN = 64
 _COORDINATE = (1 << 18) - 1
-
-
-@dataclass(frozen=True)
-class DeviceCase:
-    """One pair for `measure_many`: arrays on the host or on the card."""
-
-    reference: Any
-    prediction: Any
-    spacing_mm: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,70 @@ class _Surface:
         return self.elements[self.starts[label] : self.starts[label + 1]]
 
 
+@dataclass(frozen=True)
+class DeviceVolume:
+    """A volume on the card as measuring needs it: for each table of labels its keys and its surface elements."""
+
+    labels: tuple[LabelValues, ...]
+    axes: AxisOrder
+    keys: tuple[Any, ...]
+    surfaces: tuple[_Surface, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Memory held on the card."""
+        return sum(int(each.nbytes) for each in (*self.keys, *(surface.elements for surface in self.surfaces)))
+
+
+@dataclass(frozen=True)
+class DeviceCase:
+    """One pair for `measure_many`: arrays on the host or on the card. `case_id` names its reference where such are kept."""
+
+    reference: Any
+    prediction: Any
+    spacing_mm: tuple[float, ...]
+    case_id: str = ""
+
+
+class DeviceReferences:
+    """References kept on the card by case, the latest used of them up to a budget: later predictions travel alone."""
+
+    def __init__(self, *, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
+        self._memory_bytes = memory_bytes
+        self._kept: OrderedDict[str, DeviceVolume] = OrderedDict()
+        self._lock = Lock()
+
+    def find(self, case_id: str, labels: Sequence[LabelValues]) -> DeviceVolume | None:
+        """The case's reference for these very labels, if it is on the card: then nobody has to read it again."""
+        with self._lock:
+            volume = self._kept.get(case_id)
+            if volume is None or volume.labels != tuple(labels):
+                return None
+            self._kept.move_to_end(case_id)
+            return volume
+
+    def keep(self, case_id: str, volume: DeviceVolume) -> None:
+        """Keep a reference, and let go of those used longest ago where memory runs out."""
+        with self._lock:
+            self._kept[case_id] = volume
+            while len(self._kept) > 1 and sum(each.bytes for each in self._kept.values()) > self._memory_bytes:
+                self._kept.popitem(last=False)
+
+
+def prepare(
+    array: Any, *, labels: Sequence[LabelValues], device: Device | None = None, axes: AxisOrder | None = None
+) -> DeviceVolume:
+    """Everything of a volume that does not depend on what it is compared with; the other one of a pair follows its `axes`."""
+    device = device or cuda_device()
+    on_card = device.to_device(array)
+    axes = axes or AxisOrder.of(on_card)
+    arranged = on_card.transpose(axes.fastest_first[::-1])
+    tables = label_tables(labels)
+    keys = tuple(_keys(device, arranged, table) for table in tables)
+    surfaces = tuple(_find_elements(device, each, table=table) for each, table in zip(keys, tables, strict=True))
+    return DeviceVolume(labels=tuple(labels), axes=axes, keys=keys, surfaces=surfaces)
+
+
 def measure_pair(
     *,
     reference: Any,
@@ -61,36 +120,57 @@ def measure_pair(
     labels: Sequence[LabelValues],
     device: Device | None = None,
 ) -> PairMeasurements:
-    """Overlap and surface distances of every label, on the first CUDA device or the one given."""
+    """Overlap and surface distances of every label, on the first CUDA device or the one given.
+
+    The reference may be an array or what `prepare` made of one.
+    """
     device = device or cuda_device()
-    pair = [device.to_device(array) for array in (reference, prediction)]
-    axes = AxisOrder.of(pair[0])
-    arranged = [array.transpose(axes.fastest_first[::-1]) for array in pair]
+    if not isinstance(reference, DeviceVolume):
+        reference = prepare(reference, labels=labels, device=device)
+    other = prepare(prediction, labels=labels, device=device, axes=reference.axes)
     measured: list[LabelMeasurements] = []
-    for table in label_tables(labels):
-        keys = [_keys(device, array, table) for array in arranged]
-        measured += _measure_keys(device, keys, table=table, axes=axes, spacing_mm=spacing_mm)
+    for number, table in enumerate(label_tables(labels)):
+        measured += _measure_table(device, (reference, other), number, table=table, spacing_mm=spacing_mm)
     return PairMeasurements(labels=tuple(measured), backend=device.name)
 
 
 def measure_many(
-    cases: Iterable[DeviceCase], *, labels: Sequence[LabelValues], device: Device | None = None
+    cases: Iterable[DeviceCase],
+    *,
+    labels: Sequence[LabelValues],
+    device: Device | None = None,
+    references: DeviceReferences | None = None,
 ) -> Iterator[PairMeasurements]:
-    """Pair after pair, in order; while the card works on one, the next is made (read, inflated) by another thread.
+    """Pair after pair, in order; while the card works on one, the next is made (read, inflated) and copied by another thread.
 
-    `cases` may be a generator that reads files: it is advanced outside the calling thread, one case ahead.
+    `cases` may be a generator that reads files: it is advanced outside the calling thread, one case ahead. With `references`,
+    a case whose reference is on the card already may leave it out.
     """
+    card = device or cuda_device()
     waiting = iter(cases)
+
+    def send_next() -> tuple[DeviceCase, Arrival | DeviceVolume, Arrival] | None:
+        case = next(waiting, None)
+        if case is None:
+            return None
+        kept = references.find(case.case_id, labels) if references and case.case_id else None
+        return case, kept or card.send(case.reference), card.send(case.prediction)
+
     with ThreadPoolExecutor(max_workers=1) as reader:
-        upcoming = reader.submit(next, waiting, None)
-        while (case := upcoming.result()) is not None:
-            upcoming = reader.submit(next, waiting, None)
+        upcoming = reader.submit(send_next)
+        while (sent := upcoming.result()) is not None:
+            upcoming = reader.submit(send_next)
+            case, reference, prediction = sent
+            if isinstance(reference, Arrival):
+                reference = prepare(card.take(reference), labels=labels, device=card)
+                if references and case.case_id:
+                    references.keep(case.case_id, reference)
             yield measure_pair(
-                reference=case.reference,
-                prediction=case.prediction,
+                reference=reference,
+                prediction=card.take(prediction),
                 spacing_mm=case.spacing_mm,
                 labels=labels,
-                device=device,
+                device=card,
             )
 
 
@@ -107,12 +187,16 @@ def _keys(device: Device, array: Any, table: LabelTable) -> Any:
     return xp.where(values[place] == voxels, keys[place], np.uint8(table.other_key)).astype(np.uint8)
 
 
-def _measure_keys(
-    device: Device, keys: list[Any], *, table: LabelTable, axes: AxisOrder, spacing_mm: tuple[float, ...]
+def _measure_table(
+    device: Device,
+    pair: tuple[DeviceVolume, DeviceVolume],
+    number: int,
+    *,
+    table: LabelTable,
+    spacing_mm: tuple[float, ...],
 ) -> list[LabelMeasurements]:
-    shape = (*keys[0].shape[::-1], 1)[:3]
-    is_planar = keys[0].ndim == 2
-    surfaces = [_find_elements(device, each, table=table, shape=shape, is_planar=is_planar) for each in keys]
+    keys, surfaces = [volume.keys[number] for volume in pair], [volume.surfaces[number] for volume in pair]
+    axes, shape = pair[0].axes, (*keys[0].shape[::-1], 1)[:3]
     overlaps = _count_overlaps(device, keys, table)
     plan = plan_search(shape=shape, metric=axes.metric(spacing_mm))
     areas = element_areas(spacing_mm)
@@ -127,10 +211,9 @@ def _measure_keys(
     return measured
 
 
-def _find_elements(
-    device: Device, keys: Any, *, table: LabelTable, shape: tuple[int, ...], is_planar: bool
-) -> _Surface:
+def _find_elements(device: Device, keys: Any, *, table: LabelTable) -> _Surface:
     xp = device.arrays
+    shape, is_planar = (*keys.shape[::-1], 1)[:3], keys.ndim == 2
     corners = (shape[0] + 1) * (shape[1] + 1) * (1 if is_planar else shape[2] + 1)
     first, members = device.to_device(table.first), device.to_device(table.members)
     question = (keys, device.to_device(np.array(shape, np.int32)), int(is_planar), table.outside_key, first, members)

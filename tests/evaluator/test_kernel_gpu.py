@@ -83,6 +83,39 @@ def test_many_cases_come_back_in_order(device):
         assert_same(measured, alone)
 
 
+def test_a_kept_reference_gives_the_same_bits_and_is_not_read_again(device):
+    labels = [(1,), (2, 3)]
+    pairs = list(label_maps.pairs(seed=53, count=3))
+    references = gpu.DeviceReferences()
+    first = [gpu.DeviceCase(*pair, case_id=str(number)) for number, pair in enumerate(pairs)]
+    again = [gpu.DeviceCase(None, *pair[1:], case_id=str(number)) for number, pair in enumerate(pairs)]
+    without = list(gpu.measure_many(first, labels=labels, device=device))
+    for cases in (first, again):
+        found = list(gpu.measure_many(cases, labels=labels, device=device, references=references))
+        for one, other in zip(found, without, strict=True):
+            assert_same(one, other)
+    assert references.find("0", [(1,)]) is None, "other labels are another reference"
+
+
+def test_references_used_longest_ago_leave_the_card_first(device):
+    array, _, _ = next(label_maps.pairs(seed=55, count=1))
+    volume = gpu.prepare(array, labels=[(1,)], device=device)
+    assert volume.bytes >= array.size
+    references = gpu.DeviceReferences(memory_bytes=2 * volume.bytes)
+    for case_id in ("a", "b"):
+        references.keep(case_id, volume)
+    assert references.find("a", [(1,)]) is volume
+    references.keep("c", volume)
+    assert [references.find(case_id, [(1,)]) is not None for case_id in "abc"] == [True, False, True]
+
+
+def test_what_is_sent_arrives_in_the_order_it_lay_in(device):
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4).transpose(1, 2, 0)
+    arrived = device.take(device.send(array))
+    np.testing.assert_array_equal(device.to_host(arrived), array)
+    assert np.argsort(arrived.strides).tolist() == np.argsort(array.strides).tolist()
+
+
 def test_a_case_that_cannot_be_read_stops_the_stream_with_its_own_error(device):
     def cases():
         yield gpu.DeviceCase(*next(label_maps.pairs(seed=51, count=1)))
