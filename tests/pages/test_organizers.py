@@ -166,7 +166,9 @@ def test_volumes_of_a_case_leave_for_organizers_only(client, cast, files):
     key = submission.testset.cases.get(case_id="a").references[0]["key"]
     (files / key).parent.mkdir(parents=True)
     (files / key).write_bytes(b"the hidden reference")
-    url = reverse("organizers:case-file", args=[cast.challenge.slug, submission.pk, "a", "reference", "segmentation.nii.gz"])
+    url = reverse(
+        "organizers:case-file", args=[cast.challenge.slug, submission.pk, "a", "reference", "segmentation.nii.gz"]
+    )
     answers = {}
     for person in ("olga", "pia", "otto"):
         client.force_login(getattr(cast, person))
