@@ -213,9 +213,11 @@ class Faults:
             ballast.unlink(missing_ok=True)
 
     def damage_image(self) -> None:
-        """The program inside the image the engine keeps is cut to nothing."""
-        for program in self._victim.engine_folder.glob("data/overlay2/*/diff/copy"):
-            os.truncate(program, 0)
+        """The program inside the image the engine keeps is an empty file from now on; who runs already, runs on."""
+        for program in list(self._victim.engine_folder.glob("data/overlay2/*/diff/copy")):
+            damaged = program.with_name("copy.damaged")
+            damaged.touch(mode=0o755)
+            damaged.replace(program)
 
     def remove_images(self) -> None:
         """The engine keeps nothing that is not in use."""
