@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from faults import NODE, SCORING, WEB, WORKFLOW, Faults, Victim
 from report import Memory, Report, Struck, medians, table, write
-from servers import Server, ServerMissing, free_port, remove_engine, running_dockerd, running_rabbitmq
+from servers import Server, ServerMissing, free_port, remove_mounts, running_dockerd, running_rabbitmq
 
 import installation
 from assay.client.http import Connection
@@ -121,6 +121,7 @@ def stand_up(*, folder: Path, broker: str, stack: ExitStack) -> Victim:
     var = folder / "var"
     home, port = home_under(var=folder), free_port()
     stack.callback(subprocess.run, ["rm", "-rf", str(home.path)], check=True)
+    stack.callback(remove_mounts, folder)
     database = stack.enter_context(Server(lambda: running_postgres(home=home)))
     bell = Server(
         lambda: (
@@ -131,11 +132,10 @@ def stand_up(*, folder: Path, broker: str, stack: ExitStack) -> Victim:
     is_root = os.geteuid() == 0
     engine = Server(lambda: running_dockerd(folder=folder / "engine")) if is_root else None
     if engine is not None:
-        stack.callback(remove_engine, folder / "engine")
         stack.enter_context(engine)
     disks = (var / "node", var / "files") if is_root else ()
     for disk in disks:
-        stack.enter_context(small_disk(disk))
+        mount_small_disk(disk)
     return Victim(
         var=var,
         database_url=home.database_url,
@@ -148,15 +148,10 @@ def stand_up(*, folder: Path, broker: str, stack: ExitStack) -> Victim:
     )
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
+def mount_small_disk(folder: Path) -> None:
     """A file system of its own that can be filled without harm to anybody else."""
     folder.mkdir(mode=0o700, parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=700", "assay-chaos", str(folder)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def surroundings(victim: Victim) -> dict[str, str]:

@@ -137,8 +137,8 @@ def running_dockerd(*, folder: Path) -> Iterator[str]:
         yield address
 
 
-def remove_engine(folder: Path) -> None:
-    """What a killed engine leaves: its mounts, which would keep the folder from being deleted."""
+def remove_mounts(folder: Path) -> None:
+    """What killed processes leave mounted below a folder of ours, which would keep it from being deleted."""
     mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for path in sorted((path for path in mounted if path.startswith(f"{folder}/")), reverse=True):
         subprocess.run(["umount", "-l", path], check=True)
