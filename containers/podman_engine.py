@@ -4,6 +4,7 @@ Containers are created through Podman's own interface (`podman_specification` sa
 Docker's words, so `DockerEngine` does it. What differs is written down here, and the same contract tests hold for both.
 """
 
+import contextlib
 import os
 import resource
 import tempfile
@@ -56,16 +57,15 @@ class PodmanEngine(DockerEngine):
             raise kind(str(error)) from error
 
     def kill(self, container_id: str) -> None:
-        """As under Docker. A container that is frozen or has ended already is an internal error to Podman: we look ourselves."""
+        """As under Docker. To Podman a frozen container cannot be killed, and one that has ended already is an internal error."""
+        with contextlib.suppress(EngineRefused), translated():  # gone already
+            if self._api.inspect_container(container_id)["State"]["Paused"]:
+                self._api.unpause(container_id)
         try:
             super().kill(container_id)
         except EngineRefused:
-            with translated():
-                state = self._api.inspect_container(container_id)["State"]
-                if state["Paused"]:
-                    self._api.unpause(container_id)
-            if state["Running"] or state["Paused"]:
-                super().kill(container_id)
+            if self.state(container_id).is_running:
+                raise
 
     def documents(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """As under Docker, with the limits that Podman may really set: a user's service has the controllers it was given."""
