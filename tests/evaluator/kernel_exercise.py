@@ -25,6 +25,7 @@ def main() -> None:
     measure_arrays(generator)
     inflate_damaged_streams(generator)
     scan_damaged_volumes(generator)
+    look_for_other_bytes(generator)
     sys.stdout.write("done\n")
 
 
@@ -68,6 +69,15 @@ def inflate_damaged_streams(generator: np.random.Generator) -> None:
                     inflate_gzip(damaged(stream, generator), size=len(data) + int(generator.integers(-300, 300)))
                 except library.KernelError:
                     continue
+
+
+def look_for_other_bytes(generator: np.random.Generator) -> None:
+    allowed = bytes(value in (0, 3) for value in range(256))
+    for size in range(200):
+        voxels = generator.choice(np.array([0, 3, 7], np.uint8), size=size, p=[0.6, 0.39, 0.01])
+        found = library.kernel().assay_holds_only(library.address(voxels), size, allowed)
+        if bool(found) != bool(np.isin(voxels, (0, 3)).all()):
+            raise AssertionError(f"found {found} for {voxels.tolist()}")
 
 
 def scan_damaged_volumes(generator: np.random.Generator) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from evaluator.errors import InvalidVolume, Reason
 from evaluator.kernel.compiler import LIBRARY
-from evaluator.kernel.library import load_kernel
+from evaluator.kernel.library import address, kernel, load_kernel
 from evaluator.volumes import canonicalise, conversion, read_grid
 from evaluator.volumes.swift_child import copy_voxels
 from tests.evaluator.volume_files import save_nifti
@@ -70,6 +70,17 @@ def with_label(source: Path, value: int) -> bytes:
     array = np.asarray(nibabel.load(source).dataobj).copy()
     array[69, 8, 4] = value
     return save_nifti(source.with_name("other.nii.gz"), array, spacing_mm=(0.5, 1.0, 2.0)).read_bytes()
+
+
+def test_other_bytes_are_found_wherever_they_stand():
+    allowed = bytes(value in (0, 3) for value in range(256))
+    for size in (1, 63, 64, 65, 130, 300):
+        voxels = np.repeat(np.array([0, 3, 0], np.uint8), size)
+        assert kernel().assay_holds_only(address(voxels), voxels.size, allowed)
+        for place in {0, 1, size, voxels.size // 2, voxels.size - 1}:
+            spoilt = voxels.copy()
+            spoilt[place] = 7
+            assert not kernel().assay_holds_only(address(spoilt), spoilt.size, allowed)
 
 
 UNSOUND = {
