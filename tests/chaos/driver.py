@@ -51,7 +51,7 @@ FROM submissions_submission s LEFT JOIN runs_run r ON r.submission_id = s.id LEF
 LEFT JOIN evaluations_evaluation e ON e.submission_id = s.id WHERE s.status <> 'done' GROUP BY 1, 2, 3, 4, 5
 """
 SAMPLE_SECONDS = 3.0
-LAST_CONTAINERS_SECONDS = 30.0
+LAST_CONTAINERS_SECONDS = 90.0
 
 
 @dataclass(kw_only=True)

@@ -1,11 +1,13 @@
 """A node in trouble: without disk it takes no work, and after a container that would not die it takes no more."""
 
 import dataclasses
+import time
 
 import pytest
 
 from assay.node.agent import Agent
 from assay.runs.models import CaseRun
+from containers.engine import OWNER_LABEL
 from containers.errors import ContainerStuck, DiskFull, EngineUnreachable
 from containers.fake_engine import FakeEnding, FakeEngine
 from containers.image_cache import ImageCache
@@ -101,6 +103,16 @@ def test_what_a_fault_left_in_the_engine_is_removed_before_the_next_claim(stage,
         )
         agent.work_once(engine)
     assert len(engine.containers) == 1
+    agent.work_once(engine)
+    assert not engine.containers
+
+
+def test_a_container_nobody_knows_of_goes_within_a_minute(stage, monkeypatch):
+    agent, engine = stage.agent()
+    engine.create(name="assay-left", body={"Image": "i", "Labels": {OWNER_LABEL: agent._options.owner}})
+    agent.work_once(engine)
+    assert len(engine.containers) == 1
+    monkeypatch.setattr(agent, "_cleared_at", time.monotonic() - 61)
     agent.work_once(engine)
     assert not engine.containers
 

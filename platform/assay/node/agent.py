@@ -40,6 +40,8 @@ from evaluator.volumes import write_as_named
 log = logging.getLogger(__name__)
 
 CASE_PREFIX = "case-"
+STRAYS_EVERY_SECONDS = 60.0
+"""However a container came to be left: it goes within this time."""
 CANNOT_EXECUTE = (126, 127)
 """What our init, like a shell, exits with when it could not execute the program."""
 
@@ -104,6 +106,7 @@ class Agent:
         self._names: set[str] = set()
         self._names_lock = threading.Lock()
         self._may_have_strays = threading.Event()
+        self._cleared_at = time.monotonic()
 
     @property
     def stopping(self) -> threading.Event:
@@ -143,7 +146,8 @@ class Agent:
         if not self._images.accepts_work():
             log.warning("disk.full", extra={"free_bytes": shutil.disk_usage(self._scratch()).free})
             return False
-        if self._may_have_strays.is_set() and not self._has_recovered(engine):
+        is_due = time.monotonic() - self._cleared_at > STRAYS_EVERY_SECONDS
+        if (is_due or self._may_have_strays.is_set()) and not self._has_recovered(engine):
             return False
         try:
             order = self._api.claim(
@@ -216,6 +220,7 @@ class Agent:
     def _remove_strays(self, engine: Engine) -> int:
         with self._names_lock:  # nobody begins a case meanwhile: its container would look like a stray
             removed = remove_strays(engine, owner=self._options.owner, keep=set(self._names), scratch=self._scratch())
+        self._cleared_at = time.monotonic()
         log.info("agent.cleared", extra={"strays": removed})
         return removed
 
@@ -252,6 +257,8 @@ class Agent:
             )
             played = self._play_rounds(order, spec=spec, start=start, guard=guard, folder=folder)
             result = played.result if played else start(spec)
+        if result.verdict == Verdict.INFRASTRUCTURE:
+            self._may_have_strays.set()
         if guard.is_lost:
             raise LeaseGone("the lease ran out while the container ran")
         if self._aborting.is_set() and result.verdict == Verdict.CANCELLED and not guard.is_cancelled:
@@ -264,7 +271,6 @@ class Agent:
             self._release(order, reason="image_reloaded", why="its program could not be executed", counts=False)
             return
         if result.verdict == Verdict.INFRASTRUCTURE:
-            self._may_have_strays.set()
             is_counted = result.reason != Reason.DISK_FULL
             self._release(order, reason=result.reason, why="the runner could not run it", counts=is_counted)
             if result.reason == Reason.CONTAINER_STUCK:
