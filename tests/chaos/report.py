@@ -16,7 +16,7 @@ README, FIGURES = FOLDER / "README.md", FOLDER / "figures"
 BEGIN, END = "<!-- chaos: written by tests/chaos/driver.py --write -->", "<!-- chaos ends -->"
 MEMORY_GROWTH, MEMORY_SLACK_MIB = 1.2, 24
 """What a role may use at the end of a run, in terms of its beginning: allocators keep a little more than was ever needed."""
-FEWEST_SAMPLES = 20
+FEWEST_SAMPLES = 100
 """Below that a run was too short to say anything about memory."""
 
 
