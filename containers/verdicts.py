@@ -70,6 +70,7 @@ class Reason(StrEnum):
     CONTAINER_STUCK = "container_stuck"
     SCRATCH_FAILED = "scratch_failed"
     DISK_FULL = "disk_full"
+    MEASUREMENT_GAP = "measurement_gap"
     # image_invalid
     ENTRY_POINT_NOT_RUNNABLE = "entry_point_not_runnable"
     MOUNT_POINT_BLOCKED = "mount_point_blocked"

@@ -2,6 +2,7 @@
 
 from assay.evaluations.specs import telemetry_of
 from assay.runs.models import CaseRun
+from evaluator.telemetry import lost_to_gaps
 
 USAGE = {
     "wall_seconds": 12.5,
@@ -27,9 +28,25 @@ def test_usage_becomes_metrics_in_their_units():
     }
 
 
-def test_a_curve_with_a_gap_is_not_a_measurement_but_the_clock_still_is():
-    assert telemetry_of(CaseRun(usage=USAGE | {"is_valid": False})) == {"wall_seconds": 12.5}
-    assert "gpu_memory_mb_seconds" not in telemetry_of(CaseRun(usage=USAGE | {"gpu_is_valid": False}))
+def test_a_gap_spoils_what_was_sampled_and_not_what_was_counted():
+    late = USAGE | {"is_valid": False, "gpu_is_valid": False}
+    assert telemetry_of(CaseRun(usage=late)) == {
+        "wall_seconds": 12.5,
+        "cpu_seconds": 20.0,
+        "cpu_percent_seconds": 1000.0,
+    }
+    assert "peak_memory_mb" in telemetry_of(CaseRun(usage=USAGE | {"gpu_is_valid": False}))
+
+
+def test_only_what_would_have_been_measured_is_lost_to_a_gap():
+    assert lost_to_gaps(USAGE) == set()
+    assert lost_to_gaps({"wall_seconds": 1.0, "is_valid": False}) == set()
+    assert lost_to_gaps(USAGE | {"is_valid": False}) == {"peak_memory_mb"}
+    assert lost_to_gaps(USAGE | {"gpu_is_valid": False}) == {
+        "gpu_memory_mb",
+        "gpu_stable_memory_mb",
+        "gpu_memory_mb_seconds",
+    }
 
 
 def test_a_case_that_never_ran_consumed_nothing():

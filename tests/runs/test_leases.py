@@ -84,6 +84,35 @@ def test_a_write_under_an_old_fence_changes_nothing(scene):
         write(new.fence)
 
 
+def measured_late(*, scene: people.Scene, ranked: str) -> CaseRun:
+    """A case run that ended well on a node whose memory samples had a gap, under a protocol that scores this of its usage."""
+    node = enrol()
+    document = {
+        **factories.PROTOCOL,
+        "metrics": [{"name": "dice"}, {"name": ranked}],
+        "conventions": {"failed": {ranked: 512}},
+    }
+    scene.phase.protocol = factories.protocol(challenge=scene.challenge, document=document)
+    scene.phase.save()
+    queue(scene, team=scene.team, case_runs=1)
+    lease = leases.claim_case_run(node_id=node.pk, **LEASE)
+    usage = {"wall_seconds": 1.0, "peak_memory_bytes": 2**20, "is_valid": False}
+    ending = Ending(verdict=Verdict.OK, usage=usage, outputs=[])
+    return services.record_ending(
+        case_run_id=lease.case_run_id, fence=lease.fence, node=node, ending=ending, now=factories.NOW
+    )
+
+
+def test_a_case_whose_ranked_memory_was_sampled_late_is_run_again_at_our_cost(scene):
+    row = measured_late(scene=scene, ranked="peak_memory_mb")
+    assert (row.status, row.reason, row.infrastructure_failures) == ("queued", "measurement_gap", 1)
+
+
+def test_a_late_sample_of_what_nobody_ranks_changes_nothing(scene):
+    row = measured_late(scene=scene, ranked="cpu_seconds")
+    assert (row.status, row.reason, row.infrastructure_failures) == ("done", "", 0)
+
+
 def test_a_lease_is_its_nodes_alone(scene):
     queue(scene, team=scene.team, case_runs=1)
     lease = leases.claim_case_run(node_id=enrol("mine").pk, **LEASE)

@@ -12,13 +12,15 @@ from django.db.models.functions import Coalesce, Now
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import InvalidError
+from assay.challenges.protocols import rules_of
 from assay.runs import fairness, lifecycle, policy, specs
 from assay.runs.intervals import current_intervals
 from assay.runs.leases import LeaseLost, held
 from assay.runs.models import CaseRun, Node, Run
 from assay.submissions.models import Submission
 from assay.testsets.models import Case
-from containers.verdicts import Verdict
+from containers.verdicts import Reason, Verdict
+from evaluator.telemetry import lost_to_gaps
 
 RETRIES_OF_OUR_FAULTS = 3
 SEEN_EVERY = timedelta(seconds=5)
@@ -93,6 +95,8 @@ def record_ending(*, case_run_id: UUID, fence: int, node: Node, ending: Ending, 
     """
     if ending.verdict == Verdict.INFRASTRUCTURE:
         return requeue(case_run_id=case_run_id, fence=fence, reason=ending.reason, now=now, is_delayed=True)
+    if ending.verdict == Verdict.OK and ranks_what_was_lost(case_run_id=case_run_id, usage=ending.usage):
+        return requeue(case_run_id=case_run_id, fence=fence, reason=Reason.MEASUREMENT_GAP, now=now)
     is_done = ending.verdict == Verdict.OK
     status = CaseRun.Status.DONE if is_done else CaseRun.Status.FAILED
     if ending.verdict == Verdict.CANCELLED:
@@ -129,6 +133,15 @@ def record_ending(*, case_run_id: UUID, fence: int, node: Node, ending: Ending, 
             attempt=case_run.attempt,
         )
     return case_run
+
+
+def ranks_what_was_lost(*, case_run_id: UUID, usage: dict[str, Any]) -> bool:
+    """Whether our sampling had a gap in something that the submission's protocol scores: the case is run and measured again."""
+    lost = lost_to_gaps(usage)
+    if not lost:
+        return False
+    submission = Submission.objects.select_related("protocol").get(runs__case_runs=case_run_id)
+    return any(spec.metric.name in lost for spec in rules_of(submission.protocol).metrics)
 
 
 def held_or_ended(*, case_run_id: UUID, fence: int, node: Node) -> CaseRun:
