@@ -2,7 +2,9 @@
 
 import os
 import subprocess
+import sys
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +23,11 @@ def test_the_check_script_of_a_starter_kit_passes_offline(name, base_image, dock
     try:
         ended = subprocess.run(
             ["sh", tmp_path / "bundle/starter-kit/check.sh"],
-            env={**os.environ, "BASE_IMAGE": base_image},
+            env={
+                **os.environ,
+                "BASE_IMAGE": base_image,
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # as in an activated environment
+            },
             capture_output=True,
             text=True,
             check=False,
