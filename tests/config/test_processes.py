@@ -55,6 +55,23 @@ def test_who_does_not_stop_when_asked_is_made_to(tmp_path):
     assert process.returncode == -9
 
 
+def test_whoever_needs_the_others_stops_before_any_of_them(tmp_path):
+    supervisor = Supervisor()
+    alive_at_its_end = tmp_path / "alive"
+    supervisor.start(spec(tmp_path, "import time; time.sleep(60)", name="web"))
+    pid, ready = supervisor.running["web"].pid, tmp_path / "ready"
+    last_words = (
+        "import os, pathlib, signal, sys, time\n"
+        "def leave(*_):\n"
+        f"    time.sleep(0.3); os.kill({pid}, 0); pathlib.Path({str(alive_at_its_end)!r}).touch(); sys.exit(0)\n"
+        f"signal.signal(15, leave); pathlib.Path({str(ready)!r}).touch(); time.sleep(60)"
+    )
+    supervisor.start(spec(tmp_path, last_words, name="node", stops_first=True))
+    until(ready.exists)
+    supervisor.stop()
+    assert alive_at_its_end.exists()
+
+
 def test_a_child_dies_with_its_parent(tmp_path):
     mark = tmp_path / "pid"
     child = f"import os, pathlib, time; pathlib.Path({str(mark)!r}).write_text(str(os.getpid())); time.sleep(60)"

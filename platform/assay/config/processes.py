@@ -32,6 +32,8 @@ class ProcessSpec:
     environment: Mapping[str, str]
     stop_seconds: float = 20.0
     kept_descriptors: tuple[int, ...] = ()
+    stops_first: bool = False
+    """It hands its work back through the others, which wait for it."""
     is_essential: bool = True
     """Whether the rest is of no use without it; what is not is given up when it keeps ending."""
 
@@ -89,16 +91,26 @@ class Supervisor:
         logger.error("serve.process_given_up", extra={"program": name, "why": error})
 
     def stop(self) -> None:
-        """Stop everything, last started first."""
-        for name, process in reversed(self.running.items()):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(self.specs[name].stop_seconds)
-                except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+        """Stop everything: first what needs the others for it, then the rest at once."""
+        for stops_first in (True, False):
+            wave = [
+                name for name, spec in self.specs.items() if spec.stops_first is stops_first and name in self.running
+            ]
+            for name in wave:
+                if self.running[name].poll() is None:
+                    self.running[name].send_signal(signal.SIGTERM)
+            for name in wave:
+                end(self.running[name], within_seconds=self.specs[name].stop_seconds)
         self.running.clear()
+
+
+def end(process: subprocess.Popen[bytes], *, within_seconds: float) -> None:
+    """Wait for a process that was told to stop; kill it and its session when it does not."""
+    try:
+        process.wait(within_seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def die_with_parent() -> None:

@@ -187,6 +187,7 @@ def node_process(*, url: str, token: str) -> ProcessSpec:
         log=log_path("node"),
         environment=environment,
         stop_seconds=NODE_STOP_SECONDS,
+        stops_first=True,
         is_essential=False,
     )
 
