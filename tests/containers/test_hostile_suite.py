@@ -20,6 +20,7 @@ from containers.docker_engine import DockerEngine
 from containers.engine import OWNER_LABEL
 from containers.intake import inspect_archive, load_archive
 from image_archives import build_image
+from leftovers import loop_devices_on
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
 
@@ -127,10 +128,7 @@ def host_leftovers(engine: DockerEngine, scratch: Path, volumes: set[str]) -> se
     """What this attack left on the host. Looked for by its own names: others use the same engine."""
     listed = [volume["Name"] for volume in engine._api.volumes()["Volumes"] or []]
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(scratch) in line]
-    loops = subprocess.run(
-        ["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True
-    ).stdout
-    return (volumes & set(listed)) | set(mounts) | {line for line in loops.splitlines() if str(scratch) in line}
+    return (volumes & set(listed)) | set(mounts) | set(loop_devices_on(scratch))
 
 
 def require_cpus(name, docker_engine):

@@ -14,6 +14,7 @@ from containers.podman_engine import PodmanEngine
 from containers.runner import remove_strays
 from containers.verdicts import Verdict
 from containers.workspace import sweep
+from leftovers import loop_devices_on
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
 
@@ -90,10 +91,7 @@ def test_a_run_leaves_nothing_on_the_host(python_in_sandbox, docker_engine, owne
         python_in_sandbox(program)
     assert docker_engine.containers_of(owner) == []
     assert list((scratch / "runs").iterdir()) == []
-    loops = subprocess.run(
-        ["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True
-    ).stdout
-    assert str(scratch) not in loops
+    assert loop_devices_on(scratch) == []
     assert str(scratch) not in Path("/proc/mounts").read_text()
 
 
