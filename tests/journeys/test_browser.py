@@ -18,16 +18,6 @@ FLAGS = ["--no-sandbox", "--disable-background-networking", "--use-angle=swiftsh
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc here: the journey's image is compiled")
-    folder = tmp_path_factory.mktemp("installation")
-    folder.chmod(0o711)
-    with installation.running_installation(folder=folder) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
 def browser():
     if CHROMIUM is None:
         pytest.skip("no chromium here: apt-get install chromium")

@@ -3,7 +3,6 @@
 import json
 import os
 import pty
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,16 +59,6 @@ class Person:
         (found,) = Path(self.environment["XDG_CONFIG_HOME"]).rglob("*.json")
         text = json.dumps(json.loads(found.read_text("utf-8")))
         return next(word for word in text.replace('"', " ").split() if word.startswith("assay_"))
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc here: the journey's image is compiled")
-    folder = tmp_path_factory.mktemp("installation")
-    folder.chmod(0o711)
-    with installation.running_installation(folder=folder) as url:
-        yield url
 
 
 def test_from_a_challenge_file_to_the_board_of_a_site_whose_data_stayed_there(address, tmp_path):

@@ -97,8 +97,7 @@ class Supervisor:
                 name for name, spec in self.specs.items() if spec.stops_first is stops_first and name in self.running
             ]
             for name in wave:
-                if self.running[name].poll() is None:
-                    self.running[name].send_signal(signal.SIGTERM)
+                self.running[name].terminate()
             for name in wave:
                 end(self.running[name], within_seconds=self.specs[name].stop_seconds)
         self.running.clear()

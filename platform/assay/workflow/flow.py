@@ -44,6 +44,11 @@ from assay.workflow import doorbells
 from containers.verdicts import Fault, Verdict
 
 log = logging.getLogger(__name__)
+ORGANIZERS_TO_MEND = {
+    Verdict.REFERENCE_INVALID: "a reference of the test set cannot be used; the organizers are told, and this attempt was not charged",
+    Verdict.METRICS_FAILED: "the organizers' own metrics failed; they are told, and this attempt was not charged",
+}
+"""What a team is told when scoring fails by the organizers' fault."""
 
 Status = Submission.Status
 
@@ -215,34 +220,18 @@ def finish_scoring(*, lease: EvaluationLease, results: dict[str, Any], now: date
     return True
 
 
-def blame_reference(*, lease: EvaluationLease, error: str, now: datetime) -> bool:
-    """A reference cannot be used: the organizers' to mend. Nobody is charged, and no further attempt is made."""
+def blame_organizers(*, lease: EvaluationLease, verdict: Verdict, error: str, now: datetime) -> bool:
+    """A reference, or the organizers' metric image, cannot be used: theirs to mend. Nobody is charged, and no further attempt is made."""
     with transaction.atomic():
         if not evaluations.fail_at_once(lease, error=error, now=now):
             return False
         evaluation = Evaluation.objects.get(id=lease.evaluation_id)
-        _end_unscored(
-            evaluation,
-            verdict=Verdict.REFERENCE_INVALID,
-            text="a reference of the test set cannot be used; the organizers are told, and this attempt was not charged",
-            now=now,
-        )
-    return True
-
-
-def blame_metric_image(*, lease: EvaluationLease, error: str, now: datetime) -> bool:
-    """The organizers' metric image failed: theirs to mend, too, and rejudging needs no new run."""
-    with transaction.atomic():
-        if not evaluations.fail_at_once(lease, error=error, now=now):
-            return False
-        evaluation = Evaluation.objects.get(id=lease.evaluation_id)
-        text = "the organizers' own metrics failed; they are told, and this attempt was not charged"
-        _end_unscored(evaluation, verdict=Verdict.METRICS_FAILED, text=text, now=now)
+        _end_unscored(evaluation, verdict=verdict, text=ORGANIZERS_TO_MEND[verdict], now=now)
     return True
 
 
 def blame_reference_of_case(*, case_run_id: UUID, fence: int, now: datetime) -> bool:
-    """The same, found while a case was being played: its node is told with the next thing it says that nobody waits."""
+    """A reference cannot be used, found while a case was being played: its node is told with the next thing it says that nobody waits."""
     with transaction.atomic():
         run = runs.lock_run(case_run_id=case_run_id)
         if not runs.end_held(case_run_id=case_run_id, fence=fence, verdict=Verdict.REFERENCE_INVALID, now=now):

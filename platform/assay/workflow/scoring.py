@@ -27,6 +27,7 @@ from assay.runs.models import CaseRun
 from assay.testsets.models import Case
 from assay.workflow import flow
 from assay.workflow.metric_images import MetricImageFailed, run_metric_image
+from containers.verdicts import Verdict
 from evaluator import __version__ as evaluator_version
 from evaluator.errors import InvalidReference
 from evaluator.external import ExternalScores
@@ -103,11 +104,11 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
         return False
     except InvalidReference as problem:
         log.warning("reference.invalid", extra={"evaluation": str(evaluation_id), "why": str(problem)})
-        flow.blame_reference(lease=lease, error=str(problem), now=clock())
+        flow.blame_organizers(lease=lease, verdict=Verdict.REFERENCE_INVALID, error=str(problem), now=clock())
         return False
     except MetricImageFailed as problem:
         log.warning("evaluation.metric_image_failed", extra={"evaluation": str(evaluation_id)})
-        flow.blame_metric_image(lease=lease, error=str(problem), now=clock())
+        flow.blame_organizers(lease=lease, verdict=Verdict.METRICS_FAILED, error=str(problem), now=clock())
         return False
     except Exception as error:  # every fault of ours puts the evaluation back; the reaper counts the attempts
         log.exception("evaluation.failed", extra={"evaluation": str(evaluation_id)})
