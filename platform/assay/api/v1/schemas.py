@@ -350,6 +350,14 @@ class RejudgeOut(Schema):
     evaluations: list[UUID]
 
 
+class ResumedOut(Schema):
+    resumed: list[UUID]
+
+
+class RerunOut(Schema):
+    run: int
+
+
 class LeaderboardOut(Schema):
     phase: str
     metrics: list[MetricColumn]
