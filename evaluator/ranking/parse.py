@@ -411,6 +411,8 @@ def with_metrics(config: RankingConfig, names: Sequence[str]) -> RankingConfig:
     """The configuration with its metrics filled in from a table's, when it declares none. Raises `ConfigError`."""
     if config.metrics:
         return config
-    filled = replace(config, metrics=tuple(_metric(name, f"metric {name}") for name in names))
+    specs = [_metric(name, f"metric {name}") for name in names]
+    place = {name: index for index, name in enumerate(KNOWN_METRICS)}
+    filled = replace(config, metrics=tuple(sorted(specs, key=lambda spec: place[spec.id])))
     refuse_rewards(filled, "ranking")
     return filled

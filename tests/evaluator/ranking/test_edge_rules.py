@@ -102,7 +102,7 @@ def test_a_structure_that_is_not_there_may_count_as_perfect() -> None:
 
 def test_a_configuration_without_metrics_learns_them_from_the_scores_and_still_rewards_no_failure() -> None:
     table = ScoreTable.from_rows(rows({"a": [1.0, None], "b": [2.0, 3.0]}, metric="hd95"))
-    with pytest.raises(ConfigError, match="ranking.missing.any: found 0 for hd95; expected a value worse than 0"):
+    with pytest.raises(ConfigError, match=r"ranking.missing.any: found 0 for hd95; expected a value worse than 0"):
         rank_algorithms(table, parse_ranking({"missing": {"any": 0}}))
 
 
@@ -141,9 +141,7 @@ def test_dropping_a_pair_lets_the_others_close_up() -> None:
     config = {"scheme": {"type": "mean_of_ranks", "rank_at": ["case"]}, "missing": {"any": "drop_pair"}}
     found = rank({"a": [0.9, None], "b": [0.8, 0.5], "c": [0.7, 0.6]}, config)
     assert scores_of(found) == {"a": 1.0, "b": 2.0, "c": 2.0}
-    assert found.notes == (
-        "dice: missing values left out: 1; algorithms judged on fewer cases than the others: 1",
-    )
+    assert found.notes == ("dice: missing values left out: 1; algorithms judged on fewer cases than the others: 1",)
 
 
 def test_disqualified_algorithms_are_unranked_and_the_others_close_up() -> None:
