@@ -75,7 +75,7 @@ def test_the_board_is_printed_with_what_the_reader_must_know(folder: Path) -> No
     result = run(folder, WIDE, "--config", str(folder / "ranking.yaml"), "--bootstrap", "20")
     lines = result.output.splitlines()
     assert lines[0].split() == ["rank", "95", "%", "algorithm", "score", "dice", "hd95"]
-    assert any("only 2 independent units" in line for line in lines)
+    assert any("only 2 independent cases" in line for line in lines)
 
 
 def test_everything_can_be_written_as_json(folder: Path) -> None:
