@@ -6,9 +6,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 
+FORMATS = ("csv", "json")
 DANGEROUS_STARTS = ("=", "+", "-", "@", "\t")
+
+
+def page_number(request: HttpRequest) -> int:
+    """Which page of a long table the address asks for, from 1."""
+    text = request.GET.get("page", "")
+    return max(1, int(text)) if text.isdecimal() and len(text) < 10 else 1
 
 
 def table_file(*, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]], as_format: str) -> HttpResponse:
