@@ -65,7 +65,7 @@ def pages_of(crowd: Crowd) -> list[tuple[str, str]]:
         ("participant", board),
         ("participant", f"{board}?page={middle}"),
         ("participant", f"{board}?sort=-dice"),
-        ("participant", f"{board}?q=Algorithm+99"),
+        ("participant", f"{board}?q=Algorithm+5"),
         ("participant", f"/api/v1/challenges/{challenge}/phases/{phase}/leaderboard?limit=100"),
         ("participant", f"/c/{challenge}/"),
         ("participant", f"/c/{challenge}/p/{phase}/"),

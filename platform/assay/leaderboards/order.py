@@ -65,15 +65,18 @@ def matching(entries: QuerySet[LeaderboardEntry], *, wanted: Wanted, sight: Sigh
 
 
 def ordered(entries: QuerySet[LeaderboardEntry], *, wanted: Wanted, sight: Sight) -> QuerySet[LeaderboardEntry]:
-    """The ranked ones first, each part by the column; rows without a value last either way, equal ones by rank."""
+    """The ranked ones first, each part by the column; rows without a value last either way, equal ones by rank.
+
+    A rebuild writes entries in the order of their submissions' numbers, so the last word is theirs without a look at them.
+    """
     name, is_descending = wanted.sort.removeprefix("-"), wanted.sort.startswith("-")
     by_rank = F(sight.rank).asc(nulls_last=True)
     value = _column(name, view=wanted.view, sight=sight)
     if value is None:
         by_rank = F(sight.rank).desc(nulls_last=True) if is_descending else by_rank
-        return entries.order_by(by_rank, "submission__number")
+        return entries.order_by(by_rank, "pk")
     by_value = value.desc(nulls_last=True) if is_descending else value.asc(nulls_last=True)
-    return entries.order_by(IsNull(F(sight.rank), True).asc(), by_value, by_rank, "submission__number")
+    return entries.order_by(IsNull(F(sight.rank), True).asc(), by_value, by_rank, "pk")
 
 
 def _column(name: str, *, view: str, sight: Sight) -> Expression | F | None:
@@ -84,7 +87,7 @@ def _column(name: str, *, view: str, sight: Sight) -> Expression | F | None:
     if name in COSTS and not sight.is_closed:
         return F(name)
     if name == "team":
-        return F("submission__number") if sight.is_anonymous else Lower("submission__team__name")
+        return F("pk") if sight.is_anonymous else Lower("submission__team__name")
     if name == "name":
         return Lower("submission__name")
     return F("submission__created_at") if name == "created_at" else None

@@ -84,7 +84,7 @@ def replace_entries(*, phase: Phase, now: datetime) -> None:
             usage=usage[evaluation.id],
             case_count=cases.get(evaluation.id, 0),
         )
-        for evaluation in chosen
+        for evaluation in sorted(chosen, key=lambda evaluation: evaluation.submission.number)
     ]
     best = note_standing(entries, phase=phase)
     standing = _standing(LeaderboardEntry.objects.filter(phase=phase))

@@ -18,8 +18,6 @@ FIXED_AFTER = (
     ("peak_memory_bytes", "Peak memory", ""),
     ("created_at", "Submitted", ""),
 )
-PAGE = 100
-"""How many rows a page shows."""
 
 
 @dataclass(frozen=True, kw_only=True)

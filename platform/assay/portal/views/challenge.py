@@ -21,11 +21,11 @@ from assay.leaderboards.order import Wanted
 from assay.leaderboards.reports import report_key
 from assay.leaderboards.selectors import leaderboard
 from assay.leaderboards.standing import POOLED
-from assay.portal.boards import PAGE, board_page, board_table
+from assay.portal.boards import board_page, board_table
 from assay.portal.cards import with_progress
 from assay.portal.comparisons import comparison_page, comparison_table
 from assay.portal.facts import caveats_of, fact_sheet, release_words
-from assay.portal.tables import FORMATS, page_number, table_file
+from assay.portal.tables import FORMATS, PAGE, page_number, table_file
 from assay.portal.windows import challenge_status, with_status
 from assay.runs.selectors import queue_facts
 from assay.submissions.selectors import eligibility_of, submission_list
@@ -34,6 +34,8 @@ from assay.testsets.storage import has_file, open_file
 from assay.workflow import doorbells
 
 TOP = 5
+NEWEST = 20
+"""How many of one's submissions a phase's page shows; the list has all of them."""
 REPORT_POLICY = "sandbox allow-downloads; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -119,8 +121,8 @@ def phase_page(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse
     now, testset = timezone.now(), getattr(phase, "chosen_testset", None)
     page = frame(request, phase.challenge, tab="phase", phase=phase)
     page["eligibility"] = eligibility_of(person=request.user, phase=phase, now=now) if page["membership"] else None
-    mine = submission_list(person=request.user, challenge=slug, phase=phase_slug, is_mine=True)[:50]
-    page["submissions"] = with_progress(mine) if request.user.is_authenticated else []
+    mine = submission_list(person=request.user, challenge=slug, phase=phase_slug, is_mine=True)
+    page["submissions"] = with_progress(mine[:NEWEST])
     page["queue"] = queue_facts(phase, now=now)
     page["limit_words"] = _limit_words(phase)
     page["release_words"] = release_words(phase)
