@@ -15,6 +15,7 @@ from assay.runs.nodes import enrol_node
 
 PEOPLE = ("nobody", "otto", "pia", "olga", "stan")
 PUSH = {"source": "slug: brains\ntitle: B\nphases: []"}
+WAKE = {"kind": "check", "key": "{unknown}", "act": "wake"}
 TABLE_OF_CASES = {
     "name": "Published",
     "source_url": "https://example.org/table",
@@ -79,6 +80,8 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("GET", "/nodes", None, 401, 403, 403, 403, 200),
     ("POST", "/nodes", {"name": "gpu-1"}, 401, 403, 403, 403, 201),
     ("POST", "/nodes/{node}/status", {"status": "draining"}, 401, 403, 403, 403, 200),
+    ("GET", "/operations/stuck", None, 401, 403, 403, 403, 200),
+    ("POST", "/operations/stuck/act", WAKE, 401, 403, 403, 403, 409),
     ("POST", "/challenges/brains/phases/final/sites", {"name": "h", "title": "H"}, 401, 403, 403, 201, 201),
     ("GET", "/challenges/brains/phases/final/sites/board", None, 200, 200, 200, 200, 200),
     ("POST", "/challenges/brains/phases/final/rejudge", None, 401, 403, 403, 202, 202),

@@ -280,16 +280,24 @@ def _end_unscored(evaluation: Evaluation, *, verdict: Verdict, text: str, now: d
     record_event(verb="evaluation.failed", subject=evaluation, now=now, actor_label="scorer", error=evaluation.error)
 
 
-def cancel(*, submission_id: UUID, by: User, now: datetime) -> bool:
+def cancel(*, submission_id: UUID, by: User, now: datetime, refunds: bool = False) -> bool:
     """Stop a submission wherever it is. Running containers are killed at their node's next heartbeat.
 
-    The refund rule: an attempt of which no case was started is given back; one that ran is charged.
+    The refund rule: an attempt of which no case was started is given back; one that ran is charged, unless `refunds` (an operator
+    stops what is stuck: not its team's doing).
     """
+    refunded = {"is_refunded": True, "is_charged": False} if refunds else {}
     with transaction.atomic():
         wanted = unfinished_submissions().filter(pk=submission_id, cancel_requested_at=None)
-        if not wanted.update(cancel_requested_at=now):
+        if not wanted.update(cancel_requested_at=now, **refunded):
             return False
-        record_event(verb="submission.cancel_requested", subject=("submission", submission_id), now=now, actor=by)
+        record_event(
+            verb="submission.cancel_requested",
+            subject=("submission", submission_id),
+            now=now,
+            actor=by,
+            is_refunded=refunds,
+        )
     settle_cancel(submission_id=submission_id, now=now)
     return True
 

@@ -386,6 +386,20 @@ class ImportOut(Schema):
     caution: str
 
 
+class StuckOut(Schema):
+    kind: str
+    key: str
+    text: str
+    since: datetime
+    acts: list[str]
+
+
+class ActIn(Schema):
+    kind: str = Field(max_length=20)
+    key: str = Field(max_length=80)
+    act: str = Field(max_length=20)
+
+
 class NodeIn(Schema):
     name: str = Field(pattern=r"^[a-z0-9-]{1,60}$")
     pool: str = Field("default", pattern=r"^[a-z0-9-]{1,40}$")
