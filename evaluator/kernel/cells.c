@@ -2,8 +2,9 @@
  *
  * The grid of bits is divided into cells of 8 x 8 x 4 corners, and so are the far sources. Between two cells
  * there is a smallest and a largest possible distance; whichever target cell lies, at its nearest, beyond the smallest of
- * the largest distances cannot hold anyone's nearest element. The few cells left are visited nearest first, a byte of bits
- * for each of their rows. Bounds are sums of the same rounded squares as distances are, so they hold to the last bit.
+ * the largest distances (or beyond the element found last, where that is known) cannot hold anyone's nearest element. The few
+ * cells left are visited nearest first, a byte of bits for each of their rows. Bounds are sums of the same rounded squares as
+ * distances are, so they hold to the last bit.
  */
 #include "cells.h"
 
@@ -11,10 +12,6 @@
 #include <stdlib.h>
 
 static const int CELL_SHIFT[3] = {3, 3, 2}; /* sizes of a cell as powers of two; along x, one byte of the grid */
-
-typedef struct {
-    int32_t low[3], high[3]; /* the corners it holds, inclusive */
-} cell;
 
 typedef struct {
     cell *cells;
@@ -89,10 +86,25 @@ static assay_status find_target_cells(const bit_grid *grid, const assay_elements
     return list->cells ? ASSAY_OK : ASSAY_NO_MEMORY;
 }
 
+static void find_far_box(const assay_elements *sources, const uint32_t *far, uint32_t far_count, cell_frame *frame) {
+    for (int axis = 0; axis < 3; axis++) {
+        frame->low[axis] = INT32_MAX;
+        frame->high[axis] = INT32_MIN;
+    }
+    for (uint32_t i = 0; i < far_count; i++) {
+        const assay_element e = sources->data[far[i]];
+        const int32_t at[3] = {(int32_t)element_x(e), (int32_t)element_y(e), (int32_t)element_z(e)};
+        for (int axis = 0; axis < 3; axis++) {
+            frame->low[axis] = at[axis] < frame->low[axis] ? at[axis] : frame->low[axis];
+            frame->high[axis] = at[axis] > frame->high[axis] ? at[axis] : frame->high[axis];
+        }
+    }
+}
+
 /* The far sources, cell by cell (a counting sort). `far` is ascending, so the sources are ordered by z. */
 static assay_status gather_sources(const assay_elements *sources, const uint32_t *far, uint32_t far_count, cell_list *list) {
     cell_frame frame;
-    find_box(sources, frame.low, frame.high);
+    find_far_box(sources, far, far_count, &frame);
     if (frame_cells(&frame)) return ASSAY_TOO_LARGE;
     uint32_t *const slots = calloc((size_t)frame.count + 1, sizeof *slots);
     list->members = malloc((size_t)far_count * sizeof *list->members);
@@ -146,30 +158,43 @@ static double point_bound(const search_plan *plan, const int32_t at[3], const ce
                          gap(at[2], at[2], box->low[2], box->high[2]));
 }
 
-/* The target cells that may hold the nearest element of any point of `home`, nearest first. */
-static uint32_t choose_candidates(const search_plan *plan, const cell *home, const cell_list *targets, candidate *chosen) {
+static int are_near(const cell *one, const cell *other) {
+    enum { NEAR = 32 };
+    return abs(one->low[0] - other->low[0]) <= NEAR && abs(one->low[1] - other->low[1]) <= NEAR &&
+           abs(one->low[2] - other->low[2]) <= NEAR;
+}
+
+/* No further than this from every point of `home` is some target: the one found last, where that was nearby. */
+static double find_reach(const search_plan *plan, const cell *home, const cell_list *targets, const neighbour *last) {
+    if (last) {
+        const cell known = {{last->at[0], last->at[1], last->at[2]}, {last->at[0], last->at[1], last->at[2]}};
+        return cell_bound(plan, home, &known, span);
+    }
     double reach = INFINITY;
     for (uint32_t t = 0; t < targets->count; t++) {
         const double furthest = cell_bound(plan, home, &targets->cells[t], span);
         if (furthest < reach) reach = furthest;
     }
+    return reach;
+}
+
+/* The target cells that may hold the nearest element of any point of `home`, nearest first. */
+static uint32_t choose_candidates(const search_plan *plan, const cell *home, const cell_list *targets, double reach,
+                                  candidate *chosen) {
     uint32_t count = 0;
     for (uint32_t t = 0; t < targets->count; t++) {
-        const double nearest = cell_bound(plan, home, &targets->cells[t], gap);
+        const cell *const other = &targets->cells[t];
+        if (plan->squares[2][gap(home->low[2], home->high[2], other->low[2], other->high[2])] > reach) continue;
+        const double nearest = cell_bound(plan, home, other, gap);
         if (nearest <= reach) chosen[count++] = (candidate){nearest, t};
     }
     qsort(chosen, count, sizeof *chosen, by_bound);
     return count;
 }
 
-/* An element and how far it is. */
-typedef struct {
-    double squared;
-    int32_t at[3];
-} neighbour;
-
-/* The nearest element of one cell, if nearer than what was found. A row of a cell is one byte of the grid. */
-static void look_into_cell(const bit_grid *grid, const search_plan *plan, const int32_t from[3], const cell *box, neighbour *found) {
+/* A row of a cell is one byte of the grid. */
+void look_into_cell(const distance_plan *distance, const bit_grid *grid, const int32_t from[3], const cell *box, neighbour *found) {
+    const search_plan *const plan = &distance->search;
     const int64_t first_byte = (box->low[0] - grid->origin[0] + ROW_MARGIN) >> CELL_SHIFT[0];
     for (int32_t z = box->low[2]; z <= box->high[2]; z++)
         for (int32_t y = box->low[1]; y <= box->high[1]; y++) {
@@ -184,30 +209,34 @@ static void look_into_cell(const bit_grid *grid, const search_plan *plan, const 
 }
 
 /* `found` is some element or, at first, none: the nearest of the source before is a good bound to begin with. */
-static void look_into_cells(const bit_grid *grid, const search_plan *plan, const int32_t from[3], const cell_list *targets,
+static void look_into_cells(const distance_plan *distance, const bit_grid *grid, const int32_t from[3], const cell_list *targets,
                             const candidate *candidates, uint32_t count, neighbour *found) {
+    const search_plan *const plan = &distance->search;
     if (found->squared < INFINITY)
         found->squared = squared_steps(plan, abs(found->at[0] - from[0]), abs(found->at[1] - from[1]), abs(found->at[2] - from[2]));
     for (uint32_t c = 0; c < count && candidates[c].bound < found->squared; c++) {
         const cell *const box = &targets->cells[candidates[c].cell];
-        if (point_bound(plan, from, box) < found->squared) look_into_cell(grid, plan, from, box, found);
+        if (point_bound(plan, from, box) < found->squared) distance->look_into_cell(distance, grid, from, box, found);
     }
 }
 
-assay_status measure_by_cells(const search_plan *plan, const bit_grid *grid, const assay_elements *sources,
-                                const uint32_t *far, uint32_t far_count, const assay_elements *targets, double *distances_mm) {
+assay_status measure_by_cells(const distance_plan *plan, const bit_grid *grid, const assay_elements *sources, const uint32_t *far,
+                              uint32_t far_count, const assay_elements *targets, double *distances_mm) {
     cell_list homes = {0}, others = {0};
     assay_status status = gather_sources(sources, far, far_count, &homes);
     if (!status) status = find_target_cells(grid, targets, &others);
     candidate *const candidates = status ? NULL : malloc((size_t)others.count * sizeof *candidates);
     if (!status && !candidates) status = ASSAY_NO_MEMORY;
+    neighbour found = {.squared = INFINITY};
     for (uint32_t h = 0; !status && h < homes.count; h++) {
-        const uint32_t count = choose_candidates(plan, &homes.cells[h], &others, candidates);
-        neighbour found = {.squared = INFINITY};
+        const cell *const home = &homes.cells[h];
+        const neighbour *const last = h && are_near(home, home - 1) ? &found : NULL;
+        const double reach = find_reach(&plan->search, home, &others, last);
+        const uint32_t count = choose_candidates(&plan->search, home, &others, reach, candidates);
         for (uint32_t i = homes.first[h]; i < homes.first[h + 1]; i++) {
             const assay_element e = sources->data[homes.members[i]];
             const int32_t from[3] = {(int32_t)element_x(e), (int32_t)element_y(e), (int32_t)element_z(e)};
-            look_into_cells(grid, plan, from, &others, candidates, count, &found);
+            look_into_cells(plan, grid, from, &others, candidates, count, &found);
             distances_mm[homes.members[i]] = sqrt(found.squared);
         }
     }

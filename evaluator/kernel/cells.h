@@ -2,7 +2,7 @@
 #define ASSAY_CELLS_H
 
 #include "kernel.h"
-#include "nearest.h"
+#include "near.h"
 
 /* Elements come ordered by z; there is at least one. */
 static inline void find_box(const assay_elements *elements, int32_t low[3], int32_t high[3]) {
@@ -23,7 +23,7 @@ static inline void find_box(const assay_elements *elements, int32_t low[3], int3
 }
 
 /* Exact distances in mm of the sources listed in `far`, ascending; `grid` shows the targets. */
-assay_status measure_by_cells(const search_plan *plan, const bit_grid *grid, const assay_elements *sources, const uint32_t *far,
+assay_status measure_by_cells(const distance_plan *plan, const bit_grid *grid, const assay_elements *sources, const uint32_t *far,
                               uint32_t far_count, const assay_elements *targets, double *distances_mm);
 
 #endif

@@ -11,7 +11,18 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 LIBRARY = FOLDER / "_kernel.so"
-SOURCES = ("checksum.c", "inflate.c", "source.c", "scan.c", "distances.c", "cells.c", "device.c", "measure.c")
+SOURCES = (
+    "instructions.c",
+    "checksum.c",
+    "inflate.c",
+    "source.c",
+    "scan.c",
+    "lanes.c",
+    "cells.c",
+    "distances.c",
+    "device.c",
+    "measure.c",
+)
 # Without contraction: a fused multiply-add would round differently from every other backend.
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-fPIC", "-pthread", "-Wall")
 

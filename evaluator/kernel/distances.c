@@ -11,20 +11,8 @@
 #include <string.h>
 
 #include "cells.h"
-
-enum {
-    NEIGHBOUR_PATTERNS = 1 << 12, /* three corners of each of four joined rows */
-    NO_NEIGHBOUR = 8,             /* classes of neighbours below: one bit for a step along each of x, y, z */
-};
-
-struct distance_plan {
-    search_plan search;
-    double *squares[3];
-    double window[WINDOW_EMPTY + 1];
-    row_group *groups;
-    double neighbour_mm[NO_NEIGHBOUR + 1];
-    uint8_t nearest_class[NEIGHBOUR_PATTERNS];
-};
+#include "instructions.h"
+#include "near.h"
 
 static int by_row(const void *left, const void *right) {
     const row_group *a = left, *b = right;
@@ -41,7 +29,7 @@ static assay_status plan_groups(distance_plan *plan, const uint32_t shape[3], co
         while (steps < (int32_t)shape[axis] && plan->squares[axis][steps + 1] <= limit) steps++;
         reach[axis - 1] = steps;
     }
-    plan->groups = malloc((size_t)(reach[0] + 1) * (size_t)(reach[1] + 1) * sizeof *plan->groups);
+    plan->groups = malloc(((size_t)(reach[0] + 1) * (size_t)(reach[1] + 1) + BLOCK_GROUPS) * sizeof *plan->groups);
     if (!plan->groups) return ASSAY_NO_MEMORY;
     int32_t count = 0;
     for (int32_t dz = 0; dz <= reach[1]; dz++)
@@ -53,6 +41,8 @@ static assay_status plan_groups(distance_plan *plan, const uint32_t shape[3], co
     const double beyond_window = ((WINDOW_REACH + 1) * spacing_mm[0]) * ((WINDOW_REACH + 1) * spacing_mm[0]);
     plan->search.groups = plan->groups;
     plan->search.group_count = count;
+    for (; count % BLOCK_GROUPS; count++) plan->groups[count] = plan->groups[count - 1];
+    plan->padded_count = count;
     plan->search.settled = limit < beyond_window ? limit : beyond_window;
     return ASSAY_OK;
 }
@@ -64,7 +54,7 @@ static void plan_neighbours(distance_plan *plan, int is_planar) {
     for (int class = 0; class < NO_NEIGHBOUR; class++) {
         squared[class] = sum_of_squares(plan->squares[0][class & 1], plan->squares[1][class >> 1 & 1],
                                         plan->squares[2][class >> 2], plan->search.last_axis);
-        plan->neighbour_mm[class] = sqrt(squared[class]);
+        plan->neighbour_mm[class] = squared[class] > beyond ? INFINITY : sqrt(squared[class]);
     }
     for (int pattern = 0; pattern < NEIGHBOUR_PATTERNS; pattern++) {
         int nearest = NO_NEIGHBOUR;
@@ -77,11 +67,24 @@ static void plan_neighbours(distance_plan *plan, int is_planar) {
     }
 }
 
+static void choose_functions(distance_plan *plan) {
+    plan->draw = draw;
+    plan->search_nearby = search_nearby;
+    plan->look_into_cell = look_into_cell;
+#if defined(__x86_64__)
+    if (choose_instructions() != AVX512) return;
+    plan->draw = draw_in_lanes;
+    plan->search_nearby = search_nearby_in_lanes;
+    plan->look_into_cell = look_into_cell_in_lanes;
+#endif
+}
+
 assay_status plan_distances(const uint32_t shape[3], const assay_metric *metric, distance_plan **result) {
     distance_plan *const plan = *result = calloc(1, sizeof *plan);
     if (!plan) return ASSAY_NO_MEMORY;
     for (int axis = 0; axis < 3; axis++) {
         const uint32_t count = shape[axis] + 2;
+        plan->spacing_mm[axis] = metric->spacing_mm[axis];
         plan->squares[axis] = malloc(count * sizeof(double));
         if (!plan->squares[axis]) return ASSAY_NO_MEMORY;
         for (uint32_t k = 0; k < count; k++) {
@@ -96,6 +99,7 @@ assay_status plan_distances(const uint32_t shape[3], const assay_metric *metric,
     }
     plan->search.window = plan->window;
     plan->search.last_axis = metric->last_axis;
+    choose_functions(plan);
     plan_neighbours(plan, shape[2] == 1);
     return plan_groups(plan, shape, metric->spacing_mm);
 }
@@ -118,36 +122,49 @@ static uint64_t bit_of(const bit_grid *grid, assay_element e) {
     return (uint64_t)row_start(grid, y, z) * 8 + (uint64_t)(x + ROW_MARGIN);
 }
 
-static assay_status draw_grid(bit_grid *grid, const search_plan *plan, const assay_elements *targets,
+static uint64_t grid_bytes(const bit_grid *grid) {
+    return (uint64_t)row_start(grid, grid->size[1], grid->size[2] + ROW_REACH) + 2 * ROW_MARGIN / 8;
+}
+
+void draw(const bit_grid *grid, const assay_elements *targets, uint8_t *bits) {
+    for (uint64_t i = 0; i < targets->count; i++) {
+        const uint64_t bit = bit_of(grid, targets->data[i]);
+        bits[bit >> 3] |= (uint8_t)(1u << (bit & 7));
+    }
+}
+
+static assay_status draw_grid(bit_grid *grid, const distance_plan *plan, const assay_elements *targets,
                               distance_workspace *workspace) {
     int32_t high[3];
     find_box(targets, grid->origin, high);
     for (int axis = 0; axis < 3; axis++) grid->size[axis] = high[axis] - grid->origin[axis] + 1;
-    grid->row_bytes = (grid->size[0] + 2 * ROW_MARGIN + 7) / 8;
-    const uint64_t bytes = (uint64_t)row_start(grid, grid->size[1], grid->size[2] + ROW_REACH) + 8;
+    grid->row_bytes = (grid->size[0] + ROW_MARGIN + 7) / 8; /* a row's end margin is the next one's */
+    const uint64_t bytes = grid_bytes(grid);
     if (bytes > workspace->bits_bytes) {
         free(workspace->bits);
         workspace->bits = calloc(bytes, 1);
         workspace->bits_bytes = workspace->bits ? bytes : 0;
         if (!workspace->bits) return ASSAY_NO_MEMORY;
     }
-    if (!workspace->near_rows && !(workspace->near_rows = malloc((size_t)plan->group_count * 4 * sizeof(int64_t))))
+    if (!workspace->near_rows && !(workspace->near_rows = malloc((size_t)plan->padded_count * 4 * sizeof(int64_t))))
         return ASSAY_NO_MEMORY;
-    for (int32_t g = 0; g < plan->group_count; g++)
+    for (int32_t g = 0; g < plan->padded_count; g++)
         for (int32_t side = 0; side < 4; side++) {
             const int32_t dy = plan->groups[g].dy, dz = plan->groups[g].dz;
             workspace->near_rows[4 * g + side] = row_start(grid, side & 1 ? -dy : dy, side & 2 ? -dz : dz) - row_start(grid, 0, 0);
         }
     grid->bits = workspace->bits;
     grid->near_rows = workspace->near_rows;
-    for (uint64_t i = 0; i < targets->count; i++) {
-        const uint64_t bit = bit_of(grid, targets->data[i]);
-        workspace->bits[bit >> 3] |= (uint8_t)(1u << (bit & 7));
-    }
+    plan->draw(grid, targets, workspace->bits);
     return ASSAY_OK;
 }
 
 static void erase_grid(const bit_grid *grid, const assay_elements *targets, distance_workspace *workspace) {
+    enum { BYTES_AT_A_STROKE = 16 }; /* cleared in the time one element is looked up */
+    if (grid_bytes(grid) < BYTES_AT_A_STROKE * targets->count) {
+        memset(workspace->bits, 0, grid_bytes(grid));
+        return;
+    }
     for (uint64_t i = 0; i < targets->count; i++) workspace->bits[bit_of(grid, targets->data[i]) >> 3] = 0;
 }
 
@@ -187,6 +204,22 @@ static uint32_t settle_neighbours(const distance_plan *plan, const bit_grid *gri
     return count;
 }
 
+uint32_t search_nearby(const distance_plan *plan, const bit_grid *grid, const assay_elements *sources, double *distances_mm,
+                       uint32_t *far) {
+    const uint32_t left = settle_neighbours(plan, grid, sources, distances_mm, far);
+    uint32_t far_count = 0;
+    for (uint32_t i = 0; i < left; i++) {
+        const assay_element e = sources->data[far[i]];
+        const double squared =
+            nearest_through_windows(grid, &plan->search, (int32_t)element_x(e), (int32_t)element_y(e),
+                                    (int32_t)element_z(e), plan->search.last_axis, INFINITY);
+        distances_mm[far[i]] = sqrt(squared);
+        far[far_count] = far[i];
+        far_count += squared > plan->search.settled;
+    }
+    return far_count;
+}
+
 assay_status measure_distances(const distance_plan *plan, const assay_elements *sources, const assay_elements *targets,
                                distance_workspace *workspace, double *distances_mm) {
     if (!targets->count) {
@@ -196,23 +229,13 @@ assay_status measure_distances(const distance_plan *plan, const assay_elements *
     if (!sources->count) return ASSAY_OK;
     if (sources->count > UINT32_MAX || targets->count > UINT32_MAX) return ASSAY_TOO_LARGE;
     bit_grid grid;
-    assay_status status = draw_grid(&grid, &plan->search, targets, workspace);
+    assay_status status = draw_grid(&grid, plan, targets, workspace);
     if (status) return status;
-    uint32_t *const left = malloc((size_t)sources->count * sizeof *left);
-    if (!left) status = ASSAY_NO_MEMORY;
-    const uint32_t left_count = status ? 0 : settle_neighbours(plan, &grid, sources, distances_mm, left);
-    uint32_t far_count = 0;
-    for (uint32_t i = 0; i < left_count; i++) {
-        const assay_element e = sources->data[left[i]];
-        const double squared =
-            nearest_through_windows(&grid, &plan->search, (int32_t)element_x(e), (int32_t)element_y(e),
-                                    (int32_t)element_z(e), plan->search.last_axis, INFINITY);
-        distances_mm[left[i]] = sqrt(squared);
-        left[far_count] = left[i];
-        far_count += squared > plan->search.settled;
-    }
-    if (!status && far_count) status = measure_by_cells(&plan->search, &grid, sources, left, far_count, targets, distances_mm);
+    uint32_t *const far = malloc((size_t)sources->count * sizeof *far);
+    if (!far) status = ASSAY_NO_MEMORY;
+    const uint32_t far_count = status ? 0 : plan->search_nearby(plan, &grid, sources, distances_mm, far);
+    if (far_count) status = measure_by_cells(plan, &grid, sources, far, far_count, targets, distances_mm);
     erase_grid(&grid, targets, workspace);
-    free(left);
+    free(far);
     return status;
 }

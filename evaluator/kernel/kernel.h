@@ -9,9 +9,9 @@
  *    as runs of equal keys. Elements and runs are all that is kept of a volume, a few megabytes.
  * 3. Merging two run lists gives the joint histogram, hence every overlap count (measure.c).
  * 4. Per label the target surface becomes a grid of bits, one per corner. Three in four source elements coincide with a target
- *    or touch one: a table says so (distances.c). The others look at the rows of bits around them, nearest row first, and
- *    stop when the row itself is further than the best element (nearest.h). Sources that find nothing nearby compare cells of
- *    elements by their bounding boxes first (cells.c).
+ *    or touch one, which the nine rows of bits around them say. The others look at more rows, nearest row first, and
+ *    stop when the row itself is further than the best element (nearest.h). With AVX-512, up to eight sources of a row look at
+ *    once (lanes.c). Sources that find nothing nearby compare cells of elements by their bounding boxes first (cells.c).
  *
  * Exactness: a squared distance is `((d0*s0)^2 + (d1*s1)^2) + (d2*s2)^2` in float64, summed in the array's axis order and
  * without fused multiply-add (-ffp-contract=off). Rounding is monotone, so bounds computed the same way never exclude the

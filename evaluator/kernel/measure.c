@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "distances.h"
+#include "instructions.h"
 #include "scan.h"
 
 #define DOOR __attribute__((visibility("default")))
@@ -20,7 +21,7 @@ DOOR extern const char assay_sources[];
 const char assay_sources[] = ASSAY_SOURCES; /* the loader looks for it: is this library as new as its sources? */
 
 DOOR int32_t assay_interface(void) { return ASSAY_INTERFACE; }
-DOOR const char *assay_instructions(void) { return scan_instructions(); }
+DOOR const char *assay_instructions(void) { return name_instructions(choose_instructions()); }
 
 /* ---- threads ------------------------------------------------------------------------------------------------------- */
 

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "instructions.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -209,8 +211,8 @@ static inline uint64_t sse2_mixed(const uint8_t *const rows[4], uint32_t x) {
 static inline uint64_t sse2_changes(const uint8_t *row) { return sse2_block(row, row - 1); }
 DEFINE_SCAN_ROW(scan_row_sse2, , sse2_mixed, sse2_changes)
 
-#define AVX2 __attribute__((target("avx2,bmi,popcnt")))
-AVX2 static inline uint64_t avx2_mixed(const uint8_t *const rows[4], uint32_t x) {
+#define WITH_AVX2 __attribute__((target("avx2,bmi,popcnt")))
+WITH_AVX2 static inline uint64_t avx2_mixed(const uint8_t *const rows[4], uint32_t x) {
     uint64_t bits = 0;
     for (int part = 0; part < 2; part++) {
         const __m256i first = _mm256_loadu_si256((const __m256i *)(rows[0] + x + 32 * part));
@@ -223,7 +225,7 @@ AVX2 static inline uint64_t avx2_mixed(const uint8_t *const rows[4], uint32_t x)
     }
     return ~bits;
 }
-AVX2 static inline uint64_t avx2_changes(const uint8_t *row) {
+WITH_AVX2 static inline uint64_t avx2_changes(const uint8_t *row) {
     uint64_t bits = 0;
     for (int part = 0; part < 2; part++) {
         const __m256i here = _mm256_loadu_si256((const __m256i *)(row + 32 * part));
@@ -232,10 +234,10 @@ AVX2 static inline uint64_t avx2_changes(const uint8_t *row) {
     }
     return ~bits;
 }
-DEFINE_SCAN_ROW(scan_row_avx2, AVX2, avx2_mixed, avx2_changes)
+DEFINE_SCAN_ROW(scan_row_avx2, WITH_AVX2, avx2_mixed, avx2_changes)
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,bmi,popcnt")))
-AVX512 static inline uint64_t avx512_mixed(const uint8_t *const rows[4], uint32_t x) {
+#define WITH_AVX512 __attribute__((target("avx512f,avx512bw,bmi,popcnt")))
+WITH_AVX512 static inline uint64_t avx512_mixed(const uint8_t *const rows[4], uint32_t x) {
     enum { NOT_ALL_EQUAL = 0x7e, OR_DIFFERS = 0xf6 }; /* truth tables: a,b,c disagree; a or (b xor c) */
     const __m512i first = _mm512_loadu_si512(rows[0] + x), second = _mm512_loadu_si512(rows[1] + x);
     const __m512i third = _mm512_loadu_si512(rows[2] + x), fourth = _mm512_loadu_si512(rows[3] + x);
@@ -243,10 +245,10 @@ AVX512 static inline uint64_t avx512_mixed(const uint8_t *const rows[4], uint32_
     const __m512i all = _mm512_ternarylogic_epi64(three, first, fourth, OR_DIFFERS);
     return _mm512_test_epi8_mask(all, all);
 }
-AVX512 static inline uint64_t avx512_changes(const uint8_t *row) {
+WITH_AVX512 static inline uint64_t avx512_changes(const uint8_t *row) {
     return _mm512_cmpneq_epi8_mask(_mm512_loadu_si512(row), _mm512_loadu_si512(row - 1));
 }
-DEFINE_SCAN_ROW(scan_row_avx512, AVX512, avx512_mixed, avx512_changes)
+DEFINE_SCAN_ROW(scan_row_avx512, WITH_AVX512, avx512_mixed, avx512_changes)
 #elif defined(__aarch64__)
 static inline uint64_t neon_block(const uint8_t *first, const uint8_t *second) {
     uint64_t bits = 0;
@@ -266,35 +268,17 @@ static inline uint64_t neon_changes(const uint8_t *row) { return neon_block(row,
 DEFINE_SCAN_ROW(scan_row_neon, , neon_mixed, neon_changes)
 #endif
 
-static scan_row_function *choose_scan_row(const char **name) {
-    const char *const wish = getenv("ASSAY_KERNEL_INSTRUCTIONS"); /* tests run every path this machine has */
+static scan_row_function *choose_scan_row(void) {
+    switch (choose_instructions()) {
 #if defined(__x86_64__)
-    if ((!wish || !strcmp(wish, "avx512")) && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512f")) {
-        *name = "avx512";
-        return scan_row_avx512;
-    }
-    if ((!wish || !strcmp(wish, "avx2")) && __builtin_cpu_supports("avx2")) {
-        *name = "avx2";
-        return scan_row_avx2;
-    }
-    if (!wish || !strcmp(wish, "sse2")) {
-        *name = "sse2";
-        return scan_row_sse2;
-    }
+        case AVX512: return scan_row_avx512;
+        case AVX2: return scan_row_avx2;
+        case SSE2: return scan_row_sse2;
 #elif defined(__aarch64__)
-    if (!wish || !strcmp(wish, "neon")) {
-        *name = "neon";
-        return scan_row_neon;
-    }
+        case NEON: return scan_row_neon;
 #endif
-    *name = "plain";
-    return scan_row_plain;
-}
-
-const char *scan_instructions(void) {
-    const char *name;
-    choose_scan_row(&name);
-    return name;
+        default: return scan_row_plain;
+    }
 }
 
 static void scan_layer(scanner *self, scan_row_function *scan_row, const uint8_t *lower, const uint8_t *upper,
@@ -316,8 +300,7 @@ static void scan_layer(scanner *self, scan_row_function *scan_row, const uint8_t
 }
 
 static assay_status scan_slices(scanner *self, slice_reader *reader, const uint8_t *outside, int is_planar) {
-    const char *name;
-    scan_row_function *const scan_row = choose_scan_row(&name);
+    scan_row_function *const scan_row = choose_scan_row();
     const uint32_t depth = self->scan->shape[2];
     const uint8_t *previous = NULL, *current = NULL;
     for (uint32_t z = 0; z < depth; z++) {

@@ -8,7 +8,4 @@ assay_status scan_volume(const assay_source *source, const assay_labels *labels,
 
 void free_scan(assay_scan *scan);
 
-/* "avx512", "avx2", "sse2", "neon" or "plain": what this machine is scanned with. */
-const char *scan_instructions(void);
-
 #endif

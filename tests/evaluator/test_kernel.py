@@ -60,6 +60,25 @@ def test_every_instruction_set_finds_the_same(instructions, monkeypatch):
     assert_kernel_equals_oracle(reference, prediction, (0.5, 0.9, 2.0), [(value,) for value in range(1, 6)])
 
 
+@pytest.mark.skipif("avx512" not in describe(), reason="this processor has no AVX-512")
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (0, 2, 1), (1, 0, 2)])
+@pytest.mark.parametrize("spacing_mm", [(0.8, 0.8, 2.5), (0.5, 0.5, 0.5), (0.1, 3.0, 0.7), (5.0, 0.3, 0.4)])
+def test_many_sources_at_once_find_what_each_finds_alone(axes, spacing_mm, monkeypatch):
+    """Thin sheets, islands and rows that begin and end anywhere: every lane must stand for its own source."""
+    generator = np.random.default_rng(axes[0] * 7 + axes[1])
+    reference = label_maps.random_label_map(shape=(190, 60, 40), labels=4, density=0.3, generator=generator)
+    reference[60:, :, 12] = 0  # labels end at different places
+    reference[:, 30, :] *= generator.random(reference.shape[:1] + reference.shape[2:]) < 0.5
+    prediction = label_maps.disturb(reference, generator=generator)
+    prediction[100:] = np.where(prediction[100:] == 2, 0, prediction[100:])  # and some are far from the other's
+    arranged = [np.asfortranarray(each).transpose(axes) for each in (reference, prediction)]
+    question = {"reference": arranged[0], "prediction": arranged[1], "labels": [(1,), (2,), (3, 4), (4,)]}
+    together = measure_pair(**question, spacing_mm=spacing_mm, backend="cpu")
+    monkeypatch.setenv("ASSAY_KERNEL_INSTRUCTIONS", "plain")
+    assert "plain" in describe()
+    assert_same(together, measure_pair(**question, spacing_mm=spacing_mm, backend="cpu"))
+
+
 def two_balls(shape: tuple[int, ...], first: tuple[int, ...], second: tuple[int, ...], radius: int) -> np.ndarray:
     grid = np.indices(shape)
     label_map = np.zeros(shape, np.uint8)
