@@ -24,6 +24,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,6 +34,8 @@ from containers.arguments import capacity_bytes
 from containers.errors import DiskFull, WorkspaceError
 
 MOUNT_SECONDS = 30
+BUSY_SECONDS = 10.0
+"""How long a mount may stay busy: an engine that was told to stop while it started a container still holds its files for a moment."""
 INODE_SLACK = 16
 """ext4 keeps eleven inodes for itself; the rest tells "reached the limit" from "went over it"."""
 
@@ -156,7 +159,7 @@ def sweep(scratch: Path) -> list[str]:
 def remove_workspace(root: Path) -> None:
     """Unmount what is mounted below `root` and remove it. Names inside are hostile: only descriptors are followed."""
     for mounted in _mounts_below(root):
-        _call("umount", str(mounted))
+        _unmount(mounted)
     shutil.rmtree(root, onerror=_make_removable)
     if root.exists():
         raise WorkspaceError(f"{root} could not be removed: something in it is still in use.")
@@ -226,6 +229,17 @@ def _mount_loop(*, image: Path, at: Path, limit: int, inodes: int, uid: int) -> 
     _call("mkfs.ext4", "-q", "-F", "-b", "4096", *features, *count, str(image))
     _call("mount", "-o", "loop,nodev,nosuid,noexec,noatime", str(image), str(at))
     (at / "lost+found").rmdir()
+
+
+def _unmount(mounted: Path) -> None:
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return _call("umount", str(mounted))
+        except WorkspaceError as error:
+            if "busy" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def _reserve(file: Path, *, size_bytes: int) -> None:

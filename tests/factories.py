@@ -13,7 +13,8 @@ from typing import Any
 from assay.accounts.models import Team, TeamMember, User
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
 from assay.evaluations.models import Evaluation
-from assay.leaderboards.models import LeaderboardEntry
+from assay.leaderboards.models import Leaderboard, LeaderboardEntry
+from assay.leaderboards.standing import note_standing
 from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.testsets.models import Case, PhaseTestSet, TestSet
 
@@ -79,7 +80,7 @@ def protocol(*, challenge: Challenge, document: dict[str, Any] | None = None) ->
         challenge=challenge,
         version=number,
         document=document or PROTOCOL,
-        sha256=digest(f"{challenge.slug} {number}"),
+        sha256=digest(f"{challenge.slug} {number} {json.dumps(document or PROTOCOL, sort_keys=True)}"),
         created_at=NOW,
     )
 
@@ -186,4 +187,14 @@ def entry(*, phase: Phase, rank: float | None, team: Team | None = None, **field
         created_at=NOW,
     )
     values = {"metrics": {"dice": {"mean": 0.123456}}, "rebuilt_at": NOW} | fields
-    return LeaderboardEntry.objects.create(phase=phase, submission=row, evaluation=evaluation, rank=rank, **values)
+    made = LeaderboardEntry.objects.create(phase=phase, submission=row, evaluation=evaluation, rank=rank, **values)
+    settle_board(phase)
+    return made
+
+
+def settle_board(phase: Phase) -> None:
+    """Work out what the phase's board is sorted by, as a rebuild does for the entries it writes."""
+    entries = list(LeaderboardEntry.objects.filter(phase=phase))
+    best = note_standing(entries, phase=phase)
+    LeaderboardEntry.objects.bulk_update(entries, ["means", "told_rank"], batch_size=500)
+    Leaderboard.objects.update_or_create(phase=phase, defaults={"best": best, "asked_at": NOW})

@@ -66,7 +66,7 @@ class Neighbours:
     """Two algorithms next to each other. `p` is Holm-adjusted over all neighbouring pairs.
 
     `false_claim` is the probability, from the paired differences, that claiming `better` outperforms `worse` is wrong
-    (2505.04720: the t distribution of the mean difference).
+    (2505.04720: the t distribution of the mean difference); NaN when fewer than two pairs tell.
     """
 
     better: str
@@ -78,7 +78,9 @@ class Neighbours:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Analysis:
-    """A ranking and its uncertainty. Arrays run over `algorithms`, best first."""
+    """A ranking and its uncertainty. Arrays run over `algorithms`, best first. Without a bootstrap (`bootstrap` is 0) the one
+    sample of ranks is the ranking itself.
+    """
 
     ranking: Ranking
     algorithms: tuple[str, ...]
@@ -114,7 +116,7 @@ class Analysis:
         nearest = next((pair for pair in self.neighbours if pair.better == algorithm), None)
         return {
             "rank_interval": [float(end) for end in self.rank_intervals[index]],
-            "winner_share": float(self.winner_shares[index]),
+            "winner_share": float(self.winner_shares[index]) if self.bootstrap else None,
             "intervals": {
                 name: [_number(part.interval.low[index]), _number(part.interval.high[index])]
                 for name, part in self.metrics.items()
@@ -164,10 +166,14 @@ def _number(value: float) -> float | None:
 def analyse(
     table: ScoreTable, config: RankingConfig, *, bootstrap: int | None = None, seed: int | None = None
 ) -> Analysis:
-    """Rank and examine. `bootstrap` and `seed` override the configuration's; without replicates intervals are the ranks."""
+    """Rank and examine. `bootstrap` and `seed` override the configuration's; without replicates intervals are the ranks.
+
+    One independent unit is not resampled: every replicate would be the ranking itself, and look like certainty.
+    """
     prepared = prepare(table, config)
     ranking = rank_prepared(table, config, prepared)
     count = config.stability.bootstrap if bootstrap is None else bootstrap
+    count = count if prepared.unit_count(config.cluster) > 1 else 0
     seed = config.stability.seed if seed is None else seed
     best_first = tuple(entry.algorithm for entry in ranking.entries if entry.rank is not None)
     order = np.array([prepared.algorithms.index(name) for name in best_first], dtype=np.intp)
@@ -246,10 +252,14 @@ def neighbours(prepared: Prepared, order: Any) -> tuple[Neighbours, ...]:
             worse=names[place + 1],
             p=float(p),
             is_separable=bool(p <= rules.alpha),
-            false_claim=t_tail(gaps(values[place], values[place + 1])),
+            false_claim=_false_claim(gaps(values[place], values[place + 1])),
         )
         for place, p in enumerate(adjusted)
     )
+
+
+def _false_claim(differences: Floats) -> float:
+    return t_tail(differences) if np.count_nonzero(~np.isnan(differences)) > 1 else math.nan
 
 
 def _warnings(prepared: Prepared, bootstrap: int) -> tuple[str, ...]:
@@ -257,10 +267,11 @@ def _warnings(prepared: Prepared, bootstrap: int) -> tuple[str, ...]:
     size = prepared.unit_count(cluster)
     found = []
     if size < SMALL_SAMPLE:
-        found.append(
-            f"only {size} independent units ({cluster}): intervals from fewer than {SMALL_SAMPLE} are unreliable"
-        )
-    if not bootstrap:
+        units = cluster if size == 1 else f"{cluster}s"
+        found.append(f"only {size} independent {units}: intervals from fewer than {SMALL_SAMPLE} are unreliable")
+    if size < 2:
+        found.append(f"one {cluster} cannot be resampled: rank intervals are the ranks themselves")
+    elif not bootstrap:
         found.append("no bootstrap: rank intervals are the ranks themselves")
     if prepared.config.significance.ties_unless_significant:
         found.append(

@@ -1,6 +1,7 @@
 """`assay rank`: rank a file of scores, no server needed."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import yaml
 
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
-from evaluator.ranking.analysis import Analysis, analyse
+from evaluator.ranking.analysis import analyse
 from evaluator.ranking.config import RankingConfig
 from evaluator.ranking.errors import ConfigError, RankingError
-from evaluator.ranking.io import ranks_rows, read_scores, span, write_rows
+from evaluator.ranking.io import ranks_rows, read_scores, write_rows
 from evaluator.ranking.parse import parse_ranking
 from evaluator.ranking.presets import preset_document, preset_titles
+from evaluator.ranking.terminal import board_lines, preset_lines
 
 
 @click.command()
@@ -49,7 +51,8 @@ def rank(
     """Rank the algorithms of SCORES, a CSV (algorithm, case, metric, value; or one column per metric)."""
     try:
         if list_presets or show_preset:
-            click.echo(_presets() if list_presets else yaml.safe_dump(dict(preset_document(show_preset or ""))))
+            shown = yaml.safe_dump(dict(preset_document(show_preset or ""))) if show_preset else ""
+            click.echo(shown or preset_lines(preset_titles(), width=_terminal_width()))
             return
         if scores is None:
             raise click.UsageError("found no SCORES file; expected one (or --list-presets)")
@@ -67,7 +70,9 @@ def rank(
             write_report(table, analysis, html=report, folder=figures, title=scores.stem, protocol=chosen)
     except (RankingError, EvaluatorError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(_board(analysis))
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+    click.echo(board_lines(analysis, width=_terminal_width()))
 
 
 def _protocol(name: str) -> Protocol:
@@ -87,7 +92,7 @@ def _configuration(protocol: Protocol | None, config: Path | None, preset: str |
 def _document(path: Path) -> dict[str, Any]:
     """A ranking document; its content may stand under a key `ranking`, as in a protocol."""
     try:
-        document = yaml.safe_load(path.read_text("utf-8"))
+        document = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError as error:
         raise ConfigError(f"{path.name}: {error}") from error
     if not isinstance(document, dict):
@@ -96,26 +101,6 @@ def _document(path: Path) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else document
 
 
-def _presets() -> str:
-    titles = preset_titles()
-    width = max(len(name) for name in titles)
-    return "\n".join(f"{name:<{width}}  {title}" for name, title in titles.items())
-
-
-def _board(analysis: Analysis) -> str:
-    """The ranking as a few aligned lines, with whatever the reader must know."""
-    head = ["rank", f"{analysis.confidence * 100:g} %", "algorithm", "score", *analysis.metrics]
-    body = []
-    for row in ranks_rows(analysis):
-        interval = "" if row["rank"] is None else span(row["rank_low"], row["rank_high"])
-        values = [row["score"], *(row[name] for name in analysis.metrics)]
-        place = "–" if row["rank"] is None else f"{row['rank']:g}"
-        body.append([place, interval, row["algorithm"], *("" if v is None else f"{v:.4f}" for v in values)])
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in [head, *body]
-    ]
-    unranked = [f"unranked {entry.algorithm}: {entry.note}" for entry in analysis.ranking.entries if entry.note]
-    notes = [f"note: {text}" for text in (*analysis.ranking.notes, *analysis.warnings, *unranked)]
-    return "\n".join([*lines, *notes])
+def _terminal_width() -> int | None:
+    """How wide the terminal is; `None` when nobody looks (a pipe, a file)."""
+    return shutil.get_terminal_size(fallback=(0, 0)).columns or None

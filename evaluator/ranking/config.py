@@ -116,6 +116,11 @@ class MetricSpec:
         """The bound a bad value runs into; `None` when the metric is open on that side."""
         return self.bounds[0] if self.larger_is_better else self.bounds[1]
 
+    @property
+    def better_bound(self) -> float | None:
+        """The best a value can be; `None` when the metric is open on that side."""
+        return self.bounds[1] if self.larger_is_better else self.bounds[0]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:

@@ -5,13 +5,16 @@ A score file is a CSV with a header, long or wide:
     long    algorithm, case, metric, value [, label] [, reason] [, attributes of the case …]
     wide    algorithm, case [, label] [, reason], one column per metric [, attributes of the case …]
 
-An empty cell, NA or NaN is a missing value. Whatever is wrong is reported with line, column, what was found and expected.
+The file is UTF-8, its cells separated by commas, semicolons or tabs, whichever the header has most of. An empty cell, NA or NaN
+is a missing value. Whatever is wrong is reported with line, column, what was found and expected.
 """
 
 import csv
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,9 @@ from evaluator.results import ROUND_MARK
 
 _KEYS = ("algorithm", "case", "label", "metric", "value", "reason")
 _MISSING = frozenset({"", "na", "nan", "null", "none"})
+_SEPARATORS = ",;\t"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SLACK = 1e-9  # of a bound: a Dice of 1.0000000000000002 is one
 
 
 class ScoresError(TableError):
@@ -35,15 +41,17 @@ class ScoresError(TableError):
 
 @dataclass
 class _Reader:
-    """What has been seen so far, with the line it was seen on."""
+    """What has been seen so far, with the line it was seen on. `names` keeps one copy of each name, for a file has millions."""
 
     path: Path
     columns: tuple[str, ...]
     metrics: tuple[str, ...]
+    specs: Mapping[str, MetricSpec]
     rows: list[Row] = field(default_factory=list)
     lines: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
-    attribute_lines: dict[str, int] = field(default_factory=dict)
+    attribute_lines: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def is_long(self) -> bool:
@@ -55,19 +63,64 @@ class _Reader:
 
 def read_scores(path: Path, config: RankingConfig) -> tuple[ScoreTable, RankingConfig]:
     """The table of a score file, and the configuration with its metrics filled in. Raises `RankingError`."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file)
-        header = tuple(name.strip() for name in next(lines, ()))
-        reader = _Reader(path=path, columns=header, metrics=_metric_columns(path, header, config))
-        for cells in lines:
-            if cells:
-                _read_line(reader, cells, line=lines.line_num)
+    records = _records(path)
+    header = _header(path, next(records, (1, []))[1])
+    reader = _Reader(
+        path=path,
+        columns=header,
+        metrics=_metric_columns(path, header, config),
+        specs={spec.id: spec for spec in config.metrics if spec.pooled is None} if config.metrics else KNOWN_METRICS,
+    )
+    for line, cells in records:
+        if cells:
+            _read_line(reader, cells, line=line)
     if not reader.rows:
         raise ScoresError(f"{path.name}: found no scores; expected one row per algorithm and case")
     table = ScoreTable.from_rows(reader.rows, attributes=reader.attributes)
     config = with_metrics(config, [name for name in table.metrics if name in KNOWN_METRICS])
     _check(reader, table, config)
     return table, config
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Each record with the line it starts on."""
+    texts = _text_lines(path)
+    first = next(texts, "")
+    separator = max(_SEPARATORS, key=first.count)
+    cells = csv.reader(chain([first], texts), delimiter=separator, strict=True)
+    while True:
+        line = cells.line_num + 1
+        try:
+            yield line, next(cells)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ScoresError(
+                f"{path.name}, line {line}: found what is no CSV ({error}); expected cells separated by {separator!r}, and a "
+                "closing quote for every opening one"
+            ) from error
+
+
+def _text_lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        for line, raw in enumerate(file, 1):
+            try:
+                yield raw.decode("utf-8-sig" if line == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise ScoresError(
+                    f"{path.name}, line {line}: found the byte 0x{raw[error.start]:02x}; expected UTF-8 (a spreadsheet writes it "
+                    "as “CSV UTF-8”)"
+                ) from error
+
+
+def _header(path: Path, cells: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() if name.strip().lower() in _KEYS else name.strip() for name in cells)
+    if "" in names:
+        raise ScoresError(
+            f"{path.name}, line 1, column {names.index('') + 1}: found no name; expected a name for every column (pandas writes "
+            "its index without one: to_csv(index=False))"
+        )
+    return names
 
 
 def _metric_columns(path: Path, header: tuple[str, ...], config: RankingConfig) -> tuple[str, ...]:
@@ -104,47 +157,92 @@ def _read_line(reader: _Reader, cells: Sequence[str], *, line: int) -> None:
     for name in ("algorithm", "case", *(("metric",) if reader.is_long else ())):
         if not record[name]:
             raise reader.error(line, name, found="nothing", expected=f"the name of the {name}")
+    algorithm, case, label, reason = (
+        _name(reader, record.get(column, ""), line=line, column=column)
+        for column in ("algorithm", "case", "label", "reason")
+    )
     pairs = [(record["metric"], "value")] if reader.is_long else [(name, name) for name in reader.metrics]
     for metric, column in pairs:
-        key = (record["algorithm"], record["case"], record.get("label", ""), metric)
+        key = (algorithm, case, label, _name(reader, metric, line=line, column="metric"))
         if key in reader.lines:
             where = " / ".join(part for part in key if part)
             raise reader.error(
                 line, column, found=f"{where} again (first on line {reader.lines[key]})", expected="one row for it"
             )
         reader.lines[key] = line
-        value = _value(reader, record[column], line=line, column=column)
-        reader.rows.append((*key, value, record.get("reason", "") or ("" if value is not None else "missing")))
+        value = _value(reader, record[column], metric=metric, line=line, column=column)
+        reader.rows.append((*key, value, reason or ("" if value is not None else "missing")))
     _read_attributes(reader, record, line=line)
 
 
-def _value(reader: _Reader, text: str, *, line: int, column: str) -> float | None:
+def _name(reader: _Reader, text: str, *, line: int, column: str) -> str:
+    """A name that can be shown on a terminal and in a page."""
+    known = reader.names.get(text)
+    if known is None:
+        if _CONTROL.search(text):
+            raise reader.error(
+                line, column, found=repr(text), expected="a name without line breaks and control characters"
+            )
+        known = reader.names[text] = text
+    return known
+
+
+def _value(reader: _Reader, text: str, *, metric: str, line: int, column: str) -> float | None:
     if text.lower() in _MISSING:
         return None
     try:
-        value = float(text)
+        value = _number(text)
     except ValueError:
+        point = " with a decimal point" if "," in text else ""
         raise reader.error(
-            line, column, found=repr(text), expected="a number, or nothing where it is missing"
+            line, column, found=repr(text), expected=f"a number{point}, or nothing where it is missing"
         ) from None
     if math.isinf(value):
         raise reader.error(
             line, column, found=text, expected="a finite number, or nothing and a rule for missing values"
         )
+    spec = reader.specs.get(metric)
+    if spec is not None and not _is_within(value, spec.bounds):
+        raise reader.error(
+            line, column, found=text, expected=f"{_range(spec.bounds)}, or other bounds for {metric} in --config"
+        )
     return value
 
 
+def _number(text: str) -> float:
+    """What `float` reads, but for the underscores it allows and nobody means."""
+    if "_" in text:
+        raise ValueError(text)
+    return float(text)
+
+
+def _is_within(value: float, bounds: tuple[float | None, float | None]) -> bool:
+    low, high = bounds
+    return (low is None or value >= low - _SLACK) and (high is None or value <= high + _SLACK)
+
+
+def _range(bounds: tuple[float | None, float | None]) -> str:
+    low, high = bounds
+    if low is not None and high is not None:
+        return f"a number from {low:g} to {high:g}"
+    return f"at least {low:g}" if low is not None else f"at most {high:g}"
+
+
 def _read_attributes(reader: _Reader, record: Mapping[str, str], *, line: int) -> None:
+    """Columns that are neither keys nor metrics say something of the case, and the same on each of its rows."""
     case = record["case"]
     own = {name: text for name, text in record.items() if name not in _KEYS and name not in reader.metrics and text}
     known = reader.attributes.setdefault(case, {})
     for name, text in own.items():
+        first = reader.attribute_lines.setdefault((case, name), line)
         if known.setdefault(name, text) != text and name not in KNOWN_METRICS:
-            first = reader.attribute_lines[f"{case}\x1f{name}"]
             raise reader.error(
-                line, name, found=f"{text!r} for case {case}", expected=f"{known[name]!r} as on line {first}"
+                line,
+                name,
+                found=f"{text!r} for case {case}",
+                expected=f"{known[name]!r} as on line {first}, for {name} is no metric we know but an attribute of the case "
+                "(--config may declare it a metric)",
             )
-        reader.attribute_lines.setdefault(f"{case}\x1f{name}", line)
 
 
 def _check(reader: _Reader, table: ScoreTable, config: RankingConfig) -> None:
@@ -179,13 +277,13 @@ def _check_missing(reader: _Reader, table: ScoreTable, config: RankingConfig, na
         if reason == ABSENT:
             raise ScoresError(
                 f"{reader.path.name}: found no row for {where}, unequal case sets; expected the same cases for every "
-                f"algorithm, or a rule under missing (absent, failed_case or any) for {name}"
+                f"algorithm, or a rule under missing (absent, failed_case or any) for {name} in --config"
             )
         raise reader.error(
             reader.lines[key],
             "value" if reader.is_long else name,
             found=f"no value for {where}",
-            expected=f"a number, or a rule under missing ({reason} or any) for {name}",
+            expected=f"a number, or a rule under missing ({reason} or any) for {name} in --config",
         )
 
 

@@ -12,21 +12,26 @@ Failure classes, from the reason stored with the score (text before a colon), mo
 
 Without a rule a missing value ranks last. Inside the engine "ranks last" is the infinity on the bad side, so means
 and medians carry it without special cases; a dropped pair is NaN.
+
+How the promise is kept: a rule that would reward a failure is refused when it is read (0 mm for a missing distance); k times
+the worst of the others is never better than that worst; and where an honest-looking rule turns out to pay on the scores at
+hand (a constant better than some measured values, cases left out), the ranking says so in its notes.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from evaluator.conventions import ABORTED
-from evaluator.ranking.config import MetricSpec, MissingRules, Rule, RuleKind
-from evaluator.ranking.errors import TableError
+from evaluator.ranking.config import MetricSpec, MissingRules, RankingConfig, Rule, RuleKind
+from evaluator.ranking.errors import ConfigError, TableError
 from evaluator.ranking.table import ABSENT, MetricScores, ScoreTable
 
 Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 STRUCTURE_ABSENT = ("both_empty", "reference_empty", "class_absent")
 _INVALID = ("output_invalid", "invalid_output", "invalid_geometry", "wrong_shape", "wrong_grid")
@@ -60,13 +65,33 @@ def find_rule(rules: MissingRules, *, reason: str, metric: str) -> Rule | None:
     return Rule(kind=RuleKind.DROP_PAIR) if lookup_order(reason)[0] in STRUCTURE_ABSENT else None
 
 
+def refuse_rewards(config: RankingConfig, path: str) -> None:
+    """No failure may count as the best value there is. Raises `ConfigError`."""
+    for name, by_metric in config.missing.by_class.items():
+        if name in STRUCTURE_ABSENT:
+            continue
+        for spec in config.metrics:
+            rule = by_metric.get(spec.id, by_metric.get("*"))
+            best = spec.better_bound
+            if rule is None or rule.kind is not RuleKind.NUMBER or best is None or spec.pooled is not None:
+                continue
+            if not _is_worse(np.array(rule.number), best, spec):
+                raise ConfigError(
+                    f"{path}.missing.{name}: found {rule} for {spec.id}; expected a value worse than {best:g}, the best "
+                    f"it can be, for a missing value must never win: a rule for each metric, as in {{{spec.id}: rank_last}}"
+                )
+
+
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """One metric with every missing value decided. NaN: not ranked there; infinite: behind every number."""
+    """One metric with every missing value decided. NaN: not ranked there; infinite: behind every number.
+
+    `cautions` say where the rules were silent, or may have paid.
+    """
 
     values: Floats
-    is_disqualified: npt.NDArray[np.bool_]
-    unruled: tuple[str, ...] = ()
+    is_disqualified: Mask
+    cautions: tuple[str, ...] = ()
 
 
 def fill(table: ScoreTable, name: str, spec: MetricSpec, rules: MissingRules) -> Filled:
@@ -74,27 +99,53 @@ def fill(table: ScoreTable, name: str, spec: MetricSpec, rules: MissingRules) ->
     scores = table.metrics[name]
     values = np.where(scores.is_expected, scores.values, np.nan)
     is_disqualified = np.zeros(len(table.algorithms), dtype=bool)
-    unruled: list[str] = []
+    cautions: list[str] = []
+    failed: dict[Rule, Mask] = {}
     is_dropped = np.zeros(values.shape[1:], dtype=bool)
     for code in np.unique(scores.reasons[table.holes(name)]):
         reason = table.reason_names[code]
         holes = table.holes(name, code)
         rule = find_rule(rules, reason=reason, metric=name)
         if rule is None:
-            unruled.append(reason)
+            cautions.append(f"no missing rule for {reason}; counted behind every number")
             rule = Rule(kind=RuleKind.RANK_LAST)
         if rule.kind is RuleKind.DISQUALIFY:
             is_disqualified |= holes.any(axis=(1, 2))
         if rule.kind is RuleKind.DROP_CASE:
             is_dropped |= holes.any(axis=0)
+        if lookup_order(reason)[0] not in STRUCTURE_ABSENT:
+            failed[rule] = failed.get(rule, np.zeros_like(holes)) | holes
         _fill_holes(values, holes, rule, table=table, scores=scores, spec=spec)
     values[:, is_dropped] = np.nan
-    return Filled(values=values, is_disqualified=is_disqualified, unruled=tuple(unruled))
+    cautions += [text for rule, holes in failed.items() for text in _caution(rule, holes, scores=scores, spec=spec)]
+    return Filled(
+        values=values, is_disqualified=is_disqualified, cautions=tuple(f"{name}: {text}" for text in cautions)
+    )
+
+
+def _caution(rule: Rule, holes: Mask, *, scores: MetricScores, spec: MetricSpec) -> Iterator[str]:
+    """What a reader must know of a rule that left failures out, or let them beat measured values."""
+    count = np.count_nonzero(holes)
+    match rule.kind:
+        case RuleKind.DROP_CASE:
+            cases = np.count_nonzero(holes.any(axis=(0, 1)))
+            yield f"cases left out for everybody, because somebody has no value there: {cases}"
+        case RuleKind.DROP_PAIR:
+            algorithms = np.count_nonzero(holes.any(axis=(1, 2)))
+            yield f"missing values left out: {count}; algorithms judged on fewer cases than the others: {algorithms}"
+        case RuleKind.NUMBER if spec.pooled is None and rule.number is not None:
+            beaten = np.count_nonzero(_is_worse(scores.values, rule.number, spec))
+            if beaten:
+                yield f"missing values that count as {rule}: {count}; measured values worse than that: {beaten}"
+
+
+def _is_worse(values: npt.NDArray[np.floating], bar: float, spec: MetricSpec) -> Mask:
+    return np.asarray(values < bar if spec.larger_is_better else values > bar)
 
 
 def _fill_holes(
     values: Floats,
-    holes: npt.NDArray[np.bool_],
+    holes: Mask,
     rule: Rule,
     *,
     table: ScoreTable,
@@ -110,8 +161,9 @@ def _fill_holes(
         case RuleKind.DIAGONAL:
             values[:] = np.where(holes, _diagonals(table), values)
         case RuleKind.TIMES_WORST_OF_OTHERS:
-            worst = _worst_of_others(scores, larger_is_better=spec.larger_is_better) * constant
-            values[:] = np.where(holes, worst, values)
+            worst = _worst_of_others(scores, larger_is_better=spec.larger_is_better)
+            never_better = np.fmin if spec.larger_is_better else np.fmax
+            values[:] = np.where(holes, never_better(worst, worst * constant), values)
         case RuleKind.SAME_AS_OTHERS:
             values[:] = np.where(holes, _value_of_others(scores), values)
         case RuleKind.RANK_LAST | RuleKind.DISQUALIFY:

@@ -33,6 +33,7 @@ from evaluator.ranking.config import (
 )
 from evaluator.ranking.errors import ConfigError
 from evaluator.ranking.known import KNOWN_METRICS
+from evaluator.ranking.missing import refuse_rewards
 from evaluator.ranking.presets import preset_document
 from evaluator.ranking.section import Section, number, show
 
@@ -70,6 +71,7 @@ def parse_ranking(document: Mapping[str, Any], *, path: str = "ranking") -> Rank
     section.text("title")
     section.done()
     _check_names(config, path)
+    refuse_rewards(config, path)
     return config
 
 
@@ -112,6 +114,10 @@ def _metric(value: Any, path: str) -> MetricSpec:
         pooled=_pooled(section.get("pooled"), f"{path}.pooled"),
     )
     section.done()
+    if spec.tolerance is not None and spec.larger_is_better:
+        raise ConfigError(
+            f"{path}.tolerance: found {spec.tolerance:g} where larger is better; expected it on a cost only, max(0, x - tolerance)"
+        )
     return spec
 
 
@@ -405,4 +411,8 @@ def with_metrics(config: RankingConfig, names: Sequence[str]) -> RankingConfig:
     """The configuration with its metrics filled in from a table's, when it declares none. Raises `ConfigError`."""
     if config.metrics:
         return config
-    return replace(config, metrics=tuple(_metric(name, f"metric {name}") for name in names))
+    specs = [_metric(name, f"metric {name}") for name in names]
+    place = {name: index for index, name in enumerate(KNOWN_METRICS)}
+    filled = replace(config, metrics=tuple(sorted(specs, key=lambda spec: place[spec.id])))
+    refuse_rewards(filled, "ranking")
+    return filled

@@ -106,12 +106,8 @@ def _metric(
     return (
         Metric(spec=spec, structures=structures, values=values[:, chosen]),
         filled.is_disqualified,
-        _notes(spec.id, filled.unruled),
+        list(filled.cautions),
     )
-
-
-def _notes(name: str, unruled: Sequence[str]) -> list[str]:
-    return [f"{name}: no missing rule for {reason}; counted behind every number" for reason in unruled]
 
 
 def _pooled(
@@ -141,7 +137,7 @@ def _pooled(
         denominator=denominator,
     )
     is_disqualified = np.any([entry.is_disqualified for entry in filled.values()], axis=0)
-    return metric, is_disqualified, [note for name in names for note in _notes(name, filled[name].unruled)]
+    return metric, is_disqualified, [note for name in names for note in filled[name].cautions]
 
 
 def ratio(numerator: Floats, denominator: Floats) -> Floats:

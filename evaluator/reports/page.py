@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -90,14 +91,21 @@ def _summary(data: ReportData) -> str:
     if not entries:
         return "No algorithm could be ranked."
     leaders = [entry.algorithm for entry in entries if entry.rank == entries[0].rank]
-    share = data.analysis.winner_shares[: len(leaders)].max()
-    first = f"{' and '.join(leaders)} share first place" if len(leaders) > 1 else f"{leaders[0]} ranks first"
-    parts = [f"{first}; this holds in {share:.0%} of the bootstrap replicates."]
+    first = f"{_joined(leaders)} share first place" if len(leaders) > 1 else f"{leaders[0]} ranks first"
+    if len(leaders) == 1 and data.analysis.bootstrap:
+        first += f"; this holds in {data.analysis.winner_shares[0]:.0%} of the bootstrap replicates"
+    parts = [f"{first}."]
     nearest = next((pair for pair in data.analysis.neighbours if pair.better == leaders[-1]), None)
     if nearest is not None:
         word = "is" if nearest.is_separable else "is not"
         parts.append(f"The lead over {nearest.worse} {word} statistically significant ({p_words(nearest.p)}, Holm).")
     return " ".join(parts)
+
+
+def _joined(names: Sequence[str], *, most: int = 5) -> str:
+    """`a, b and c`; of many names the first few and how many more."""
+    named, rest = list(names[:most]), len(names) - most
+    return f"{', '.join(named)} and {rest} more" if rest > 0 else f"{', '.join(named[:-1])} and {named[-1]}"
 
 
 def section(anchor: str, title: str, *parts: str) -> str:
@@ -213,7 +221,7 @@ def board(data: ReportData) -> str:
         index = analysis.algorithms.index(entry.algorithm) if entry.rank is not None else None
         interval = "–" if index is None else span(*analysis.rank_intervals[index])
         aggregates = [_with_interval(data, entry, name, index) for name in analysis.metrics]
-        share = "–" if index is None else f"{analysis.winner_shares[index]:.0%}"
+        share = "–" if index is None or not analysis.bootstrap else f"{analysis.winner_shares[index]:.0%}"
         pair = separable.get(entry.algorithm)
         ahead = "–" if pair is None else _ahead(pair)
         missing = sum(count for reasons in entry.missing.values() for count in reasons.values())
@@ -256,9 +264,11 @@ def missing_table(data: ReportData) -> str:
 
 def checklist(data: ReportData) -> str:
     """The BIAS items the configuration answers, and those it leaves open."""
+    config = data.analysis.ranking.config
+    ran = replace(config.stability, bootstrap=data.analysis.bootstrap, seed=data.analysis.seed)
     rows = "".join(
         f'<tr><th scope="row">{escape(item.heading)}</th><td{"" if item.is_stated else " class=unstated"}>{escape(item.text)}</td></tr>'
-        for item in describe(data.analysis.ranking.config)
+        for item in describe(replace(config, stability=ran))
     )
     return f'<div class="table"><table><tbody>{rows}</tbody></table></div>'
 

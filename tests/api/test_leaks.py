@@ -97,6 +97,7 @@ class Story:
             peak_memory_bytes=ending.memory,
             statistics={"rank_interval": [1, 1 + ending.failed]},
         )
+        factories.settle_board(self.scene.phase)
 
     def surface(self) -> str:
         """Everything Pia can open that has to do with it, one after the other."""
@@ -322,6 +323,7 @@ def test_ranks_on_a_ladder_follow_what_was_told(story, scene):
         metrics=aggregates,
         rebuilt_at=timezone.now(),
     )
+    factories.settle_board(scene.phase)
     path = f"/challenges/{scene.challenge.slug}/phases/{scene.phase.slug}/leaderboard"
     assert [row["rank"] for row in told.api("GET", path).json()["entries"]] == [1, 1]
     told.end(Ending(mean=0.71))

@@ -15,6 +15,7 @@ from assay.runs.nodes import enrol_node
 
 PEOPLE = ("nobody", "otto", "pia", "olga", "stan")
 PUSH = {"source": "slug: brains\ntitle: B\nphases: []"}
+WAKE = {"kind": "check", "key": "{unknown}", "act": "wake"}
 TABLE_OF_CASES = {
     "name": "Published",
     "source_url": "https://example.org/table",
@@ -69,6 +70,9 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/submissions/{submission}/cancel", None, 401, 404, 200, 200, 200),
     ("POST", "/submissions/{submission}/disqualify", {"reason": "copied"}, 401, 404, 403, 200, 200),
     ("POST", "/submissions/{submission}/rejudge", None, 401, 404, 403, 409, 409),
+    ("POST", "/submissions/resume", {"submission_ids": ["{submission}"]}, 401, 404, 403, 200, 200),
+    ("POST", "/submissions/{submission}/resume", None, 401, 404, 403, 409, 409),
+    ("POST", "/submissions/{submission}/cases/{case}/rerun", None, 401, 404, 403, 409, 409),
     ("GET", "/uploads", None, 401, 200, 200, 200, 200),
     ("POST", "/uploads", None, 401, 422, 422, 422, 422),
     ("PATCH", "/uploads/{upload_of_pia}", {}, 401, 404, 422, 404, 404),
@@ -76,6 +80,8 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("GET", "/nodes", None, 401, 403, 403, 403, 200),
     ("POST", "/nodes", {"name": "gpu-1"}, 401, 403, 403, 403, 201),
     ("POST", "/nodes/{node}/status", {"status": "draining"}, 401, 403, 403, 403, 200),
+    ("GET", "/operations/stuck", None, 401, 403, 403, 403, 200),
+    ("POST", "/operations/stuck/act", WAKE, 401, 403, 403, 403, 409),
     ("POST", "/challenges/brains/phases/final/sites", {"name": "h", "title": "H"}, 401, 403, 403, 201, 201),
     ("GET", "/challenges/brains/phases/final/sites/board", None, 200, 200, 200, 200, 200),
     ("POST", "/challenges/brains/phases/final/rejudge", None, 401, 403, 403, 202, 202),
@@ -104,6 +110,7 @@ def names(scene, now) -> dict[str, str]:
         "node": node.name,
         "team": scene.team.slug,
         "submission": str(submission.pk),
+        "case": "a",
         "upload_of_pia": str(factories.complete_upload(user=scene.pia).pk),
         "unfinished_of_pia": str(factories.upload(user=scene.pia).pk),
         "public": factories.testset(challenge=scene.challenge, name="training", case_ids=[], is_public=True).name,

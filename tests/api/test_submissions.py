@@ -110,6 +110,25 @@ def test_rejudging_asks_for_an_evaluation_that_does_not_rank_yet(submission, as_
     assert not Evaluation.objects.get(pk=evaluation).is_active
 
 
+def test_what_failed_by_our_fault_is_taken_up_again_alone_or_with_others(scene, as_olga):
+    lost = [
+        factories.submission(phase=scene.phase, team=scene.team, status="failed", fault="platform", is_charged=False)
+        for _ in range(2)
+    ]
+    answer = as_olga("POST", f"/submissions/{lost[0].pk}/resume")
+    assert (answer.json()["status"], answer.json()["is_charged"]) == ("received", False)
+    assert as_olga("POST", f"/submissions/{lost[0].pk}/resume").status_code == 409
+    chosen = {"submission_ids": [str(row.pk) for row in lost]}
+    assert as_olga("POST", "/submissions/resume", chosen).json() == {"resumed": [str(lost[1].pk)]}
+
+
+def test_one_case_runs_again(scene, submission, as_olga):
+    Run.objects.update(finished_at=factories.NOW, status="done")
+    answer = as_olga("POST", f"/submissions/{submission.pk}/cases/a/rerun")
+    assert (answer.status_code, answer.json()) == (202, {"run": 2})
+    assert as_olga("POST", f"/submissions/{submission.pk}/cases/a/rerun").status_code == 409
+
+
 def test_pages_of_a_list_end_where_asked(scene, submission, as_pia):
     factories.submission(phase=scene.phase, team=scene.team, status="done")
     first = as_pia("GET", "/submissions?limit=1").json()
@@ -122,5 +141,5 @@ def test_pages_of_a_list_end_where_asked(scene, submission, as_pia):
 def test_a_list_takes_the_same_number_of_queries_at_any_size(scene, as_pia, size, django_assert_num_queries):
     for _ in range(size):
         factories.submission(phase=scene.phase, team=scene.team)
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(10):
         assert as_pia("GET", "/submissions").json()["count"] == size

@@ -48,6 +48,7 @@ def seed(*, submissions: int, cases: int, teams: int) -> Crowd:
     for member, team in zip(members, all_teams, strict=True):
         factories.membership(challenge=challenge, user=member, team=team)
     _copy_submissions(_template(phase=phase, team=all_teams[0]), teams=all_teams, submissions=submissions)
+    factories.settle_board(phase)
     ask_for_rebuild(phase_id=phase.pk, now=factories.NOW)
     Leaderboard.objects.filter(phase=phase).update(answered=F("asked"), rebuilt_at=factories.NOW)
     with connection.cursor() as cursor:
@@ -59,11 +60,12 @@ def pages_of(crowd: Crowd) -> list[tuple[str, str]]:
     """Lists and leaderboards, and who asks for them."""
     challenge, phase = crowd.challenge.slug, crowd.phase.slug
     board = f"/c/{challenge}/p/{phase}/leaderboard/"
+    middle = 1 + crowd.phase.submissions.count() // 200
     return [
         ("participant", board),
-        ("participant", f"{board}?page=50"),
+        ("participant", f"{board}?page={middle}"),
         ("participant", f"{board}?sort=-dice"),
-        ("participant", f"{board}?q=Algorithm+99"),
+        ("participant", f"{board}?q=Algorithm+5"),
         ("participant", f"/api/v1/challenges/{challenge}/phases/{phase}/leaderboard?limit=100"),
         ("participant", f"/c/{challenge}/"),
         ("participant", f"/c/{challenge}/p/{phase}/"),

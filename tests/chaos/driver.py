@@ -80,9 +80,9 @@ class Witness:
     def _watch(self) -> None:
         while not self._stopped.wait(SAMPLE_SECONDS):
             for role, words in ROLES.items():
-                resident = sum(resident_mib(pid) for pid in self.faults.processes(words))
-                if resident:
-                    self.samples[role].append(resident)
+                held = sum(held_mib(pid) for pid in self.faults.processes(words))
+                if held:
+                    self.samples[role].append(held)
 
 
 def run(
@@ -296,10 +296,11 @@ def containers_left(victim: Victim, *, owner: str) -> int:
         time.sleep(0.5)
 
 
-def resident_mib(pid: int) -> float:
-    """What a process holds in memory; 0 when it has gone."""
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+def held_mib(pid: int) -> float:
+    """What a process holds of the machine's memory: pages shared with others count in part; 0 when it has gone."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("Pss:"))) / 1024
     return 0.0
 
 
@@ -310,7 +311,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--submissions", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit-seconds", type=float, default=3600)
-    parser.add_argument("--pauses", type=float, nargs=2, default=(3.0, 9.0), help="seconds between faults, from and to")
+    parser.add_argument("--pauses", type=float, nargs=2, default=(2.0, 6.0), help="seconds between faults, from and to")
     parser.add_argument("--write", action="store_true", help="keep the figures in tests/chaos/README.md")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us leaves no server and no mount behind

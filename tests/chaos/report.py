@@ -30,7 +30,7 @@ class Struck:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Resident memory of one role's processes together, medians over the first and last fifth of the samples."""
+    """What one role's processes hold of the machine's memory, medians over the first and last fifth of the samples."""
 
     role: str
     samples: int

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import subprocess
 import tarfile
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -224,6 +225,18 @@ def test_an_abandoned_workspace_is_swept_and_a_living_one_is_not(scratch, input_
         assert sweep(scratch) == ["abandoned"]
         assert space.root.exists()
     assert sweep(scratch) == []
+
+
+@pytest.mark.skipif(best_store() is not OutputStore.LOOP, reason="needs root and loop devices")
+def test_a_workspace_that_somebody_still_holds_is_removed_once_they_let_go(scratch, input_dir):
+    with ExitStack() as holding:
+        with workspace(
+            scratch=scratch, store=OutputStore.LOOP, input_dir=input_dir, output_bytes=MIB, output_inodes=4, uid=0
+        ) as space:
+            holder = subprocess.Popen(["sleep", "0.5"], cwd=space.output_dir)
+            holding.callback(holder.wait)
+        assert not space.root.exists()
+        assert str(space.root) not in Path("/proc/mounts").read_text()
 
 
 def test_the_input_is_shared_not_copied_and_the_caller_keeps_it(scratch, input_dir):

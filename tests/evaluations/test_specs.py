@@ -2,7 +2,7 @@
 
 import pytest
 
-from assay.evaluations.specs import failure_of
+from assay.evaluations.specs import Answer, failure_of
 from assay.runs.models import CaseRun
 from assay.testsets.models import Case
 
@@ -23,4 +23,4 @@ from assay.testsets.models import Case
     ],
 )
 def test_a_failure_keeps_the_reason_of_its_verdict(case_run, failure):
-    assert failure_of(case_run, case=Case(position=1)) == failure
+    assert failure_of(case_run and Answer(case_run=case_run, played=Case(position=1))) == failure

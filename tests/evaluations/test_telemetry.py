@@ -1,7 +1,8 @@
 """What a run consumed, by the names metrics have."""
 
-from assay.evaluations.specs import telemetry_of
+from assay.evaluations.specs import Answer, telemetry_of
 from assay.runs.models import CaseRun
+from assay.testsets.models import Case
 from evaluator.telemetry import lost_to_gaps
 
 USAGE = {
@@ -16,8 +17,12 @@ USAGE = {
 }
 
 
+def answer(**fields) -> Answer:
+    return Answer(case_run=CaseRun(**fields), played=Case())
+
+
 def test_usage_becomes_metrics_in_their_units():
-    assert telemetry_of(CaseRun(usage=USAGE)) == {
+    assert telemetry_of(answer(usage=USAGE)) == {
         "wall_seconds": 12.5,
         "cpu_seconds": 20.0,
         "cpu_percent_seconds": 1000.0,
@@ -30,12 +35,12 @@ def test_usage_becomes_metrics_in_their_units():
 
 def test_a_gap_spoils_what_was_sampled_and_not_what_was_counted():
     late = USAGE | {"is_valid": False, "gpu_is_valid": False}
-    assert telemetry_of(CaseRun(usage=late)) == {
+    assert telemetry_of(answer(usage=late)) == {
         "wall_seconds": 12.5,
         "cpu_seconds": 20.0,
         "cpu_percent_seconds": 1000.0,
     }
-    assert "peak_memory_mb" in telemetry_of(CaseRun(usage=USAGE | {"gpu_is_valid": False}))
+    assert "peak_memory_mb" in telemetry_of(answer(usage=USAGE | {"gpu_is_valid": False}))
 
 
 def test_only_what_would_have_been_measured_is_lost_to_a_gap():

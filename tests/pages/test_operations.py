@@ -6,6 +6,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+import factories
 from assay.runs.models import Node
 from assay.runs.nodes import enrol_node, find_node
 
@@ -82,5 +83,45 @@ def test_the_page_asks_as_often_for_many_nodes_as_for_one(as_stan, token, scene,
     as_stan.get(PAGE)
     for number in range(20):
         enrol_node(name=f"more-{number}", pool="a100", slots=1, by=scene.stan, now=timezone.now())
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(24):
         as_stan.get(PAGE)
+
+
+@pytest.fixture
+def stuck(scene):
+    """A submission that nobody has checked for an hour."""
+    long_ago = timezone.now() - timedelta(hours=1)
+    return factories.submission(phase=scene.phase, team=scene.team, status_changed_at=long_ago)
+
+
+def test_a_stuck_line_has_its_buttons_and_a_second_press_changes_nothing(as_stan, stuck):
+    page = as_stan.get(PAGE).content.decode()
+    assert "Operations: look here" in page
+    assert f"{stuck} is received" in page
+    assert ">Cancel and refund</button>" in page
+    press = {"kind": "check", "key": str(stuck.pk), "name": "cancel"}
+    assert "Done: cancel and refund." in as_stan.post(PAGE, press, follow=True).content.decode()
+    stuck.refresh_from_db()
+    assert (stuck.status, stuck.is_charged) == ("cancelled", False)
+    page = as_stan.post(PAGE, press, follow=True).content.decode()
+    assert "It was not as you saw it any more" in page
+    assert page.count("submission.cancel_requested") == 1
+
+
+def test_who_is_no_operator_presses_nothing_on_a_stuck_line(client, scene, stuck):
+    for person in (scene.olga, scene.pia, scene.otto):
+        client.force_login(person)
+        answer = client.post(PAGE, {"kind": "check", "key": str(stuck.pk), "name": "cancel"})
+        assert answer.status_code == 403
+    stuck.refresh_from_db()
+    assert stuck.status == "received"
+
+
+def test_the_list_of_what_is_stuck_takes_as_many_queries_for_many_as_for_one(
+    as_stan, scene, stuck, django_assert_max_num_queries
+):
+    as_stan.get(PAGE)
+    for _ in range(15):
+        factories.submission(phase=scene.phase, team=scene.team, status_changed_at=stuck.status_changed_at)
+    with django_assert_max_num_queries(24):
+        assert as_stan.get(PAGE).content.decode().count("is received") == 16

@@ -1,5 +1,7 @@
 """The organizer console: Olga may, Pia and Otto may not, and every change leaves a line in the audit log."""
 
+import uuid
+
 import pytest
 from django.urls import reverse
 
@@ -7,6 +9,8 @@ import factories
 import people
 from assay.accounts.models import AuditEvent
 from assay.challenges.models import Challenge
+from assay.leaderboards.rejudging import RankMove
+from assay.organizers.rejudging import Row
 from assay.organizers.telemetry import usage_charts
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
@@ -186,6 +190,60 @@ def test_rejudging_says_what_waits_and_never_activates_nothing(as_olga, cast):
     assert "Nothing waits to be activated" in as_olga.get(url).content.decode()
     page = as_olga.post(url, {"action": "activate"}, follow=True).content.decode()
     assert "nothing complete to activate" in page
+
+
+def test_the_page_takes_up_what_failed_by_no_fault_of_its_team(as_olga, cast):
+    lost = factories.submission(phase=cast.phase, team=cast.team, status="failed", fault="organizer")
+    factories.submission(phase=cast.phase, team=cast.team, status="failed", fault="participant")
+    url = reverse("organizers:rejudge", args=[cast.challenge.slug, cast.phase.slug])
+    assert "1 submission failed by no fault of its team." in as_olga.get(url).content.decode()
+    assert "1 submission is going on" in as_olga.post(url, {"action": "resume"}, follow=True).content.decode()
+    lost.refresh_from_db()
+    assert lost.status == "received"
+    assert "no fault" not in as_olga.get(url).content.decode()
+
+
+def test_moves_say_how_far_and_the_farthest_come_first():
+    def row(number: int, before: float | None, after: float | None) -> Row:
+        scores = {"score_before": 0.5, "score_after": 0.75 if after else None}
+        ranks = {"rank_before": before, "rank_after": after}
+        return Row(move=RankMove(submission_id=uuid.uuid4(), number=number, team="t", name="n", **ranks, **scores))
+
+    rows = sorted([row(1, 1, 1), row(2, 2, 4), row(3, 3, 2.5), row(4, None, 3), row(5, 5, None)], key=Row.order)
+    assert [(r.move.number, r.by) for r in rows] == [
+        (5, "leaves the ranking"),
+        (4, "joins the ranking"),
+        (2, "down 2"),
+        (3, "up 0.5"),
+        (1, "stays"),
+    ]
+    assert [r.score_change for r in rows] == [None, 0.25, 0.25, 0.25, 0.25]
+
+
+def test_a_submission_that_failed_by_our_fault_is_taken_up_on_its_page(as_olga, cast):
+    lost = factories.submission(phase=cast.phase, team=cast.team, status="failed", fault="platform")
+    url = reverse("organizers:submission", args=[cast.challenge.slug, lost.pk])
+    assert "Take it up again" in as_olga.get(url).content.decode()
+    assert "1 of 1 go on" in as_olga.post(url, {"action": "resume"}, follow=True).content.decode()
+    assert "0 of 1 go on" in as_olga.post(url, {"action": "resume"}, follow=True).content.decode()
+
+
+def test_one_case_is_run_again_from_the_page_of_its_submission(as_olga, cast):
+    done = factories.submission(phase=cast.phase, team=cast.team, status="done", finished_at=factories.NOW)
+    run = Run.objects.create(
+        submission=done, number=1, status="done", created_at=factories.NOW, finished_at=factories.NOW
+    )
+    for position, case in enumerate(done.testset.cases.all()):
+        CaseRun.objects.create(run=run, case=case, position=position, status="done", verdict="ok")
+    url = reverse("organizers:submission", args=[cast.challenge.slug, done.pk])
+    assert "<option>a</option>" in as_olga.get(url).content.decode()
+    page = as_olga.post(url, {"action": "rerun", "case": "a"}, follow=True).content.decode()
+    assert "Case a runs again" in page
+    assert "being run already" in as_olga.post(url, {"action": "rerun", "case": "a"}, follow=True).content.decode()
+    assert list(CaseRun.objects.filter(run__number=2).values_list("case__case_id", "status")) == [
+        ("a", "queued"),
+        ("b", "done"),
+    ]
 
 
 def test_only_organizers_may_rejudge(client, cast):

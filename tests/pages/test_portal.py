@@ -7,6 +7,7 @@ from django.urls import reverse
 
 import factories
 import people
+from assay.portal.tables import PAGE
 from assay.submissions.models import Submission
 from evaluator.protocol import load_named_protocol
 
@@ -158,6 +159,32 @@ def test_the_submission_list_asks_a_constant_number_of_questions(as_pia, cast, c
         factories.submission(phase=cast.phase, team=cast.team)
     with django_assert_max_num_queries(8):
         as_pia.get(reverse("portal:my-submissions"))
+
+
+def test_older_submissions_are_a_page_away(as_pia, cast):
+    for number in range(1, PAGE + 3):
+        factories.submission(phase=cast.phase, team=cast.team, number=number, name=f"Try {number:03}")
+    mine = reverse("portal:my-submissions")
+    newest = as_pia.get(mine).content.decode()
+    older = re.search(r'rel="next" href="([^"]+)"', newest)[1]
+    assert ("Try 052" in newest, "Try 003" in newest, "Try 002" in newest) == (True, True, False)
+    oldest = as_pia.get(mine + older).content.decode()
+    assert ("Try 003" in oldest, "Try 002" in oldest, "Try 001" in oldest) == (False, True, True)
+    assert 'rel="next"' not in oldest
+    assert "Newest" in oldest
+    assert "Try 052" in as_pia.get(f"{mine}?before=nonsense").content.decode()
+
+
+def test_a_leaderboard_is_paged_and_a_page_that_is_not_there_leads_to_the_last(client, cast):
+    for rank in range(1, PAGE + 2):
+        factories.entry(phase=cast.phase, rank=rank)
+    url = phase_url("leaderboard", cast)
+    first, second = (client.get(url, {"page": page}).content.decode() for page in (1, 2))
+    assert f"page 1 of 2, {PAGE + 1} rows" in first
+    assert (first.count('name="s"'), second.count('name="s"')) == (PAGE, 1)
+    answer = client.get(url, {"page": 9, "sort": "-dice"})
+    assert (answer.status_code, answer["Location"]) == (302, "?page=2&sort=-dice")
+    assert client.get(url, {"format": "csv"}).content.decode().count("\n") == PAGE + 2
 
 
 def test_markdown_of_organizers_is_sanitised(client, cast):

@@ -289,9 +289,9 @@ def test_a_fault_that_a_living_node_reports_is_waited_out_four_times_as_long_eac
 
 def test_case_runs_are_in_random_order_and_one_is_the_canary(scene):
     testset = scene.phase.chosen_testset.testset
-    submission = factories.submission(phase=scene.phase, team=scene.team)
     orders = set()
     for seed in range(8):
+        submission = factories.submission(phase=scene.phase, team=scene.team)
         run = services.create_run(submission=submission, now=factories.NOW, shuffle=random.Random(seed))
         orders.add(tuple(run.case_runs.values_list("case__case_id", flat=True)))
         assert run.case_runs.filter(is_canary=True, status="queued").count() == 1

@@ -1,5 +1,7 @@
 """Who may see which submission, its log, its uploads; and under which names its cases appear."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import AnonymousUser
 
@@ -7,7 +9,7 @@ import factories
 from assay.accounts.errors import NotAllowedError, NotFoundError, NotSignedInError
 from assay.submissions import access
 from assay.submissions.models import AlgorithmImage, Submission
-from assay.submissions.selectors import case_aliases, eligibility_of, stepper, submission_list
+from assay.submissions.selectors import case_aliases, eligibility_of, newest_of, stepper, submission_list
 
 NOBODY = AnonymousUser()
 
@@ -91,6 +93,22 @@ def test_the_list_can_be_narrowed(scene, submission):
     assert count(challenge="kidneys") == 0
     assert count(is_mine=True) == 0
     assert submission_list(person=scene.pia, is_mine=True).count() == 2
+
+
+def test_a_list_is_paged_by_its_rows_so_that_new_ones_move_nothing(scene, submission):
+    """Two of the four were handed in at the same moment."""
+    for minutes in (3, 2, 2):
+        moment = factories.NOW - timedelta(minutes=minutes)
+        factories.submission(phase=scene.phase, team=scene.team, created_at=moment)
+    rows = submission_list(person=scene.pia, is_mine=True)
+
+    first, older = newest_of(rows, length=2)
+    assert [row.number for row in first] == [1, 4]
+    factories.submission(phase=scene.phase, team=scene.team, created_at=factories.NOW + timedelta(minutes=1))
+    second, oldest = newest_of(rows, length=2, before=older)
+    assert ([row.number for row in second], oldest) == ([3, 2], None)
+    foreign = factories.submission(phase=scene.phase, team=factories.team(members=[scene.otto]))
+    assert newest_of(rows, length=1, before=foreign.pk)[0][0].number == 5
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from assay.node.http import LeaseGone
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 from assay.workflow import checking, doorbells, flow, reaper, scoring
+from assay.workflow.resuming import resume
 from containers.fake_engine import FakeEnding
 
 
@@ -254,10 +255,11 @@ def test_f116_an_evaluator_that_fails_is_tried_again_and_can_be_asked_again_with
     assert final(submission) == ("failed", "infrastructure", False)
     evaluation = Evaluation.objects.get()
     assert (evaluation.status, evaluation.error) == ("failed", "RuntimeError: out of order")
-    (again,) = flow.rejudge(submission_ids=[submission.pk], by=stage.scene.olga, now=timezone.now())
+    assert flow.rejudge(submission_ids=[submission.pk], by=stage.scene.olga, now=timezone.now()) == []
+    assert resume(submission_id=submission.pk, by=stage.scene.olga, now=timezone.now())
     stage.score()
-    again.refresh_from_db()
-    assert again.status == "done"
+    assert final(submission) == ("done", "ok", False)
+    assert Run.objects.count() == 1
 
 
 def test_f117_rejudging_ranks_only_once_it_is_activated_and_old_scores_stay(stage):
@@ -277,7 +279,8 @@ def test_f117_rejudging_ranks_only_once_it_is_activated_and_old_scores_stay(stag
 
 
 def test_an_upload_nobody_could_check_in_time_is_our_fault(stage):
-    submission = stage.submit(created_at=timezone.now() - timedelta(hours=3))
+    long_ago = timezone.now() - timedelta(hours=3)
+    submission = stage.submit(created_at=long_ago, status_changed_at=long_ago)
     reaper.reap(now=timezone.now())
     assert final(submission) == ("failed", "infrastructure", False)
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from assay.node.agent import Agent
+from assay.node.agent import Agent, Polling
 from assay.runs.models import CaseRun
 from containers.engine import OWNER_LABEL
 from containers.errors import ContainerStuck, DiskFull, EngineUnreachable
@@ -95,7 +95,9 @@ def test_f106_an_engine_that_is_away_costs_one_try_and_no_more(stage, queued):
     assert queued.status == "done"
 
 
-def test_what_a_fault_left_in_the_engine_is_removed_before_the_next_claim(stage, queued, monkeypatch):
+@pytest.fixture
+def agent_with_a_leftover(stage, queued, monkeypatch):
+    """An agent whose engine went away before it could remove a container, and the engine, which is back."""
     agent, engine = stage.agent()
     with monkeypatch.context() as broken:
         broken.setattr(
@@ -103,7 +105,19 @@ def test_what_a_fault_left_in_the_engine_is_removed_before_the_next_claim(stage,
         )
         agent.work_once(engine)
     assert len(engine.containers) == 1
+    return agent, engine
+
+
+def test_what_a_fault_left_in_the_engine_is_removed_before_the_next_claim(agent_with_a_leftover):
+    agent, engine = agent_with_a_leftover
     agent.work_once(engine)
+    assert not engine.containers
+
+
+def test_what_a_fault_left_in_the_engine_is_removed_before_the_node_stops(agent_with_a_leftover):
+    agent, engine = agent_with_a_leftover
+    agent.stop()
+    agent.serve(Polling(agent.stopping))
     assert not engine.containers
 
 

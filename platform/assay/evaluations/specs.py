@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.evaluations.models import CaseScores
+from assay.evaluations.models import CaseScores, Evaluation
 from assay.runs.models import CaseRun
 from assay.runs.specs import grid_of, opaque_name, output_key, round_key
 from assay.testsets import storage
@@ -25,6 +25,14 @@ from evaluator.volumes import canonicalise
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a run has for a case: the case run, and the case as it was played (a cohort's outputs carry its position)."""
+
+    case_run: CaseRun
+    played: Case
+
+
+@dataclass(frozen=True, kw_only=True)
 class PreparedCase:
     """One case, ready for the evaluator: `predictions` is None exactly when `failure` says why."""
 
@@ -35,17 +43,31 @@ class PreparedCase:
     """Of an interactive case: the answer of each round before the last, None where it left none."""
 
 
+def answers_of(evaluation: Evaluation) -> dict[int, Answer]:
+    """What the run has for each case of the evaluation's test set, by the case's key. Three queries.
+
+    Cases are matched by name: a corrected test set is a version with rows, and perhaps an order, of its own.
+    """
+    case_runs = CaseRun.objects.filter(run=evaluation.run).select_related("run__submission", "case")
+    by_name = {row.case.case_id: Answer(case_run=row, played=row.case) for row in case_runs if row.case is not None}
+    for cohort in (row for row in case_runs if row.case is None):
+        played = evaluation.submission.testset.cases.all()
+        by_name |= {case.case_id: Answer(case_run=cohort, played=case) for case in played}
+    return {case.pk: by_name[case.case_id] for case in evaluation.testset.cases.all() if case.case_id in by_name}
+
+
 def references_of(case: Case) -> dict[str, Path]:
     """The case's reference files by name."""
     return {file["name"]: storage.local_path(file["key"]) for file in case.references}
 
 
-def prepare_case(*, case: Case, case_run: CaseRun | None, protocol: Protocol, scratch: Path) -> PreparedCase:
+def prepare_case(*, case: Case, answer: Answer | None, protocol: Protocol, scratch: Path) -> PreparedCase:
     """Find the case's reference files and make canonical copies of its predictions below `scratch`."""
     references = references_of(case)
-    failure = failure_of(case_run, case=case)
-    if failure is not None or case_run is None:
+    failure = failure_of(answer)
+    if failure is not None or answer is None:
         return PreparedCase(references=references, predictions=None, failure=failure)
+    case_run = answer.case_run
     if protocol.interaction is not None and any(output["name"].startswith("round-") for output in case_run.outputs):
         answers = answers_by_round(case_run, case=case, protocol=protocol, scratch=scratch)
         rounds = [answers.get(number) for number in range(protocol.interaction.rounds)]
@@ -53,7 +75,7 @@ def prepare_case(*, case: Case, case_run: CaseRun | None, protocol: Protocol, sc
         failure = None if latest else str(Verdict.OUTPUT_INVALID)
         return PreparedCase(references=references, predictions=latest, failure=failure, earlier_rounds=rounds[:-1])
     try:
-        outputs = outputs_of(case_run, case=case)
+        outputs = outputs_of(answer)
         predictions = canonical_copies(outputs, case=case, protocol=protocol, scratch=scratch)
     except InvalidVolume as problem:
         failure = with_reason(Verdict.OUTPUT_INVALID, problem.reason)
@@ -108,7 +130,7 @@ class PreparedRows:
 
 
 def prepare_rows(
-    *, cases: Sequence[Case], case_runs: Mapping[int | None, CaseRun], protocol: Protocol, scratch: Path
+    *, cases: Sequence[Case], answers: Mapping[int, Answer], protocol: Protocol, scratch: Path
 ) -> PreparedRows:
     """Find every case's reference row, and its row in a canonical copy of the table that answers for it."""
     references: dict[str, Row] = {}
@@ -117,12 +139,15 @@ def prepare_rows(
     tables: dict[str, Mapping[str, Row] | str] = {}
     for case in cases:
         references[case.case_id] = reference_row(case)
-        case_run = case_runs.get(case.pk) or case_runs.get(None)
-        failure = failure_of(case_run, case=case)
-        if failure is None and case_run is not None:
-            key = table_key(case_run, case=case, name=protocol.output.name)
+        answer = answers.get(case.pk)
+        failure = failure_of(answer)
+        if failure is None and answer is not None:
+            key = table_key(answer, name=protocol.output.name)
             if key and key not in tables:
-                tables[key] = read_stored_table(key, case_run=case_run, cases=cases, protocol=protocol, scratch=scratch)
+                played = [answers[other.pk].played for other in cases if other.pk in answers]
+                tables[key] = read_stored_table(
+                    key, case_run=answer.case_run, played=played, protocol=protocol, scratch=scratch
+                )
             rows = tables.get(key, {})
             if isinstance(rows, str):
                 failure = rows
@@ -142,14 +167,14 @@ def reference_row(case: Case) -> Row:
     return found[0]
 
 
-def table_key(case_run: CaseRun, *, case: Case, name: str) -> str:
+def table_key(answer: Answer, *, name: str) -> str:
     """Where the table lies that answers for the case; empty when there is none."""
-    names = (name, output_key(case_run, case, name=name))
-    return next((output["key"] for output in case_run.outputs if output["name"] in names), "")
+    names = (name, output_key(answer.case_run, answer.played, name=name))
+    return next((output["key"] for output in answer.case_run.outputs if output["name"] in names), "")
 
 
 def read_stored_table(
-    key: str, *, case_run: CaseRun, cases: Sequence[Case], protocol: Protocol, scratch: Path
+    key: str, *, case_run: CaseRun, played: Sequence[Case], protocol: Protocol, scratch: Path
 ) -> Mapping[str, Row] | str:
     """The rows of a stored table by case, read strictly; or why it cannot be used."""
     form = TableForm(columns=tuple(label.name for label in protocol.labels))
@@ -158,28 +183,28 @@ def read_stored_table(
             source=storage.local_path(key),
             destination=scratch / "table.csv",
             form=form,
-            names=names_in_table(case_run, cases=cases),
+            names=names_in_table(case_run, played=played),
         )
     except InvalidVolume as problem:
         return with_reason(Verdict.OUTPUT_INVALID, problem.reason)
     return read_table(made.path)
 
 
-def names_in_table(case_run: CaseRun, *, cases: Sequence[Case]) -> dict[str, str]:
+def names_in_table(case_run: CaseRun, *, played: Sequence[Case]) -> dict[str, str]:
     """What cases are called in a stored table → their own names. Who hands in a table knows them; a container does not."""
     if case_run.run.submission.image_id is None:
-        return {case.case_id: case.case_id for case in cases}
-    answered = cases if case_run.case is None else [case_run.case]
+        return {case.case_id: case.case_id for case in played}
+    answered = played if case_run.case is None else [case_run.case]
     return {opaque_name(case_run, case): case.case_id for case in answered}
 
 
-def failure_of(case_run: CaseRun | None, *, case: Case) -> str | None:
+def failure_of(answer: Answer | None) -> str | None:
     """Why there is no usable prediction, as `verdict:reason`; None when there is one. Some cases of a cohort may have failed."""
-    if case_run is None or case_run.verdict in ("", Verdict.UNRUN):
+    if answer is None or answer.case_run.verdict in ("", Verdict.UNRUN):
         return str(Verdict.UNRUN)
-    if case_run.verdict != Verdict.OK:
-        return with_reason(case_run.verdict, case_run.reason)
-    failed = case_run.usage.get("failed_cases", {}).get(str(case.position))
+    if answer.case_run.verdict != Verdict.OK:
+        return with_reason(answer.case_run.verdict, answer.case_run.reason)
+    failed = answer.case_run.usage.get("failed_cases", {}).get(str(answer.played.position))
     return with_reason(*failed) if failed else None
 
 
@@ -188,15 +213,15 @@ def with_reason(verdict: str, reason: str = "") -> str:
     return f"{verdict}:{reason}" if reason else str(verdict)
 
 
-def telemetry_of(case_run: CaseRun | None) -> dict[str, float]:
+def telemetry_of(answer: Answer | None) -> dict[str, float]:
     """What the run of a case consumed, by the names metrics have."""
-    return measured_of(case_run.usage) if case_run is not None else {}
+    return measured_of(answer.case_run.usage) if answer is not None else {}
 
 
-def outputs_of(case_run: CaseRun, *, case: Case) -> Sequence[Mapping[str, Any]]:
+def outputs_of(answer: Answer) -> Sequence[Mapping[str, Any]]:
     """The case's stored predictions, named as the protocol's outputs (a cohort's carry the case's position)."""
-    prefix = output_key(case_run, case, name="")
-    return [{**o, "name": o["name"].removeprefix(prefix)} for o in case_run.outputs if o["name"].startswith(prefix)]
+    prefix, outputs = output_key(answer.case_run, answer.played, name=""), answer.case_run.outputs
+    return [{**o, "name": o["name"].removeprefix(prefix)} for o in outputs if o["name"].startswith(prefix)]
 
 
 def stored_result(row: CaseScores, *, backend: str) -> CaseResult:

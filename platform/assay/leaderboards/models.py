@@ -17,6 +17,8 @@ class LeaderboardEntry(models.Model):
     score = models.FloatField(null=True, blank=True)
     metrics = models.JSONField(default=dict, help_text="{metric: {mean, sd, n, per_label: {…}, per_site: {…}}}")
     statistics = models.JSONField(default=dict, help_text="rank interval, separability from the next, …")
+    means = models.JSONField(default=dict, help_text="{view: {metric: mean}}, what pages sort by: see standing.py")
+    told_rank = models.FloatField(null=True, blank=True, help_text="the rank participants see where cases are closed")
     failed_cases = models.PositiveIntegerField(default=0)
     case_count = models.PositiveIntegerField(default=0)
     seconds_per_case = models.FloatField(null=True, blank=True)
@@ -25,7 +27,10 @@ class LeaderboardEntry(models.Model):
 
     class Meta:
         ordering = [models.F("rank").asc(nulls_last=True)]
-        indexes = [models.Index(fields=["phase", "rank"], name="leaderboards_phase_rank")]
+        indexes = [
+            models.Index(fields=["phase", "rank"], name="leaderboards_phase_rank"),
+            models.Index(fields=["phase", "told_rank"], name="leaderboards_phase_told_rank"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.rank or '–'} {self.submission}"
@@ -39,6 +44,7 @@ class Leaderboard(models.Model):
     answered = models.BigIntegerField(default=0)
     asked_at = models.DateTimeField()
     rebuilt_at = models.DateTimeField(null=True, blank=True)
+    best = models.JSONField(default=dict, help_text="{view: {metric: best mean}} of the ranked entries")
     error = models.CharField(max_length=300, blank=True, help_text="why the last rebuild failed; for organizers")
 
     def __str__(self) -> str:

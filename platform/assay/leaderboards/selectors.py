@@ -1,11 +1,6 @@
-"""The leaderboard as pages and the API show it: a constant number of queries, whatever its length.
+"""The leaderboard as pages and the API show it: a constant number of queries, and no row read that is not shown."""
 
-Theory of operation. Everybody who asks for a slice in the order of the ranks gets it straight from the database. A page may be
-searched and sorted by any column, so it needs every row: those are kept in the process, without what a page does not show, for as
-long as the board's version stands (`Leaderboard.answered`: entries never change without it).
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -15,16 +10,17 @@ from django.db.models import QuerySet
 
 from assay.challenges.models import Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
-from assay.evaluations.disclosure import (
-    LADDER,
-    VERDICT_ONLY,
-    is_closed_phase,
-    ladder_values,
-    release_of,
-    released_aggregates,
-)
-from assay.leaderboards.kept_rows import KeptRows
+from assay.evaluations.disclosure import VERDICT_ONLY, is_closed_phase, release_of, released_aggregates
 from assay.leaderboards.models import Leaderboard, LeaderboardEntry
+from assay.leaderboards.order import Sight, Wanted, matching, ordered
+from assay.leaderboards.standing import TOLD, Means
+
+SHOWN = (
+    *("phase_id", "rank", "told_rank", "score", "metrics", "statistics", "means", "failed_cases", "case_count"),
+    *("seconds_per_case", "peak_memory_bytes", "submission__number", "submission__name", "submission__url"),
+    *("submission__imported_from", "submission__created_at", "submission__team__name", "submission__team__slug"),
+)
+"""What rows are made of. Whole submissions and teams would be sixty columns a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +56,6 @@ class LeaderboardRow:
     created_at: datetime
 
 
-KEPT: KeptRows[LeaderboardRow] = KeptRows(most_rows=20_000)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Board:
     """A phase's leaderboard for one viewer; without entries, and saying why, when it may not be shown."""
@@ -71,107 +64,91 @@ class Board:
     metrics: list[MetricColumn]
     entries: list[LeaderboardRow]
     count: int
-    """How many rows the whole board has."""
+    """How many rows there are, here and on other pages."""
+    best: Mapping[str, float | None]
+    """Each metric's best mean of all ranked rows, in the view that is shown."""
+    views: tuple[str, ...]
+    """What the means may be taken over: all cases together, or one value of a breakdown."""
     is_visible: bool
     why_hidden: str
 
 
-def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, offset: int = 0, limit: int | None = None) -> Board:
-    """The phase's ranking, best first: all of it, or `limit` rows from `offset` on. Two queries."""
+WHOLE = Wanted()
+
+
+def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Wanted = WHOLE) -> Board:
+    """The phase's ranking, or a part of it. Four queries."""
     why_hidden = "" if is_organizer else why_hidden_from_participants(phase, now=now)
-    rows, count = ([], 0) if why_hidden else _slice(phase, is_organizer=is_organizer, offset=offset, limit=limit)
-    return _board(phase, rows=rows, count=count, why_hidden=why_hidden)
-
-
-def whole_leaderboard(phase: Phase, *, is_organizer: bool, now: datetime) -> Board:
-    """Every row, for a page to search and sort: without single labels and cases. One query while the version stands."""
-    why_hidden = "" if is_organizer else why_hidden_from_participants(phase, now=now)
-    rows = [] if why_hidden else _kept_rows(phase, is_organizer=is_organizer)
-    return _board(phase, rows=rows, count=len(rows), why_hidden=why_hidden)
-
-
-def _board(phase: Phase, *, rows: list[LeaderboardRow], count: int, why_hidden: str) -> Board:
+    columns = metric_columns(phase.protocol)
+    sight = Sight(
+        is_closed=not is_organizer and is_closed_phase(phase),
+        is_anonymous=not is_organizer and phase.is_anonymous,
+        metrics={column.name for column in columns},
+    )
+    entries = LeaderboardEntry.objects.none() if why_hidden else LeaderboardEntry.objects.filter(phase=phase)
+    found = matching(entries, wanted=wanted, sight=sight)
+    rows = [_row(entry, phase=phase, sight=sight) for entry in _part(found, wanted=wanted, sight=sight)]
+    best = {} if why_hidden else _best(phase)
     return Board(
         phase=phase,
-        metrics=metric_columns(phase.protocol),
+        metrics=columns,
         entries=rows,
-        count=count,
+        count=len(rows) if wanted.limit is None else found.count(),
+        best=best.get(TOLD if sight.is_closed else wanted.view, {}),
+        views=() if sight.is_closed else tuple(view for view in best if view != TOLD),
         is_visible=not why_hidden,
         why_hidden=why_hidden,
     )
 
 
-def _slice(phase: Phase, *, is_organizer: bool, offset: int, limit: int | None) -> tuple[list[LeaderboardRow], int]:
-    """Rows of a ladder follow what was told, so all of them are needed to find the first ones."""
-    needs_all = limit is None or (is_closed_phase(phase) and not is_organizer and release_of(phase.protocol) == LADDER)
-    end = None if limit is None else offset + limit
-    if needs_all:
-        rows = _rows(phase, entries=_entries(phase), is_organizer=is_organizer)
-        return rows[offset:end], len(rows)
-    rows = _rows(phase, entries=_entries(phase)[offset:end], is_organizer=is_organizer)
-    return rows, LeaderboardEntry.objects.filter(phase=phase).count()
+def _part(found: QuerySet[LeaderboardEntry], *, wanted: Wanted, sight: Sight) -> list[LeaderboardEntry]:
+    """The entries of one page. Their keys are sorted alone: whole rows of a long board take ten times as long."""
+    end = None if wanted.limit is None else wanted.offset + wanted.limit
+    keys = list(ordered(found, wanted=wanted, sight=sight).values_list("pk", flat=True)[wanted.offset : end])
+    rows = LeaderboardEntry.objects.select_related("submission__team").only(*SHOWN).in_bulk(keys)
+    return [rows[key] for key in keys]
 
 
-def _kept_rows(phase: Phase, *, is_organizer: bool) -> list[LeaderboardRow]:
-    version = Leaderboard.objects.filter(phase=phase, answered__gt=0).values_list("answered", "rebuilt_at").first()
-    viewer = (is_organizer, phase.is_anonymous, is_closed_phase(phase), phase.protocol_id)
-    return KEPT.get(
-        phase_id=phase.pk,
-        version=None if version is None else (version, viewer),
-        viewer=is_organizer,
-        make=lambda: [shown_on_pages(row) for row in _rows(phase, entries=_entries(phase), is_organizer=is_organizer)],
+def _best(phase: Phase) -> Means:
+    return Leaderboard.objects.filter(phase=phase).values_list("best", flat=True).first() or {}
+
+
+def _row(entry: LeaderboardEntry, *, phase: Phase, sight: Sight) -> LeaderboardRow:
+    submission, team = entry.submission, entry.submission.team
+    rank = getattr(entry, sight.rank)
+    row = LeaderboardRow(
+        rank=int(rank) if rank is not None and rank.is_integer() else rank,
+        team=f"Team {submission.number}" if sight.is_anonymous else team.name,
+        team_slug="" if sight.is_anonymous else team.slug,
+        name=submission.name,
+        score=entry.score,
+        metrics=entry.metrics,
+        statistics=entry.statistics,
+        failed_cases=entry.failed_cases,
+        case_count=entry.case_count,
+        seconds_per_case=entry.seconds_per_case,
+        peak_memory_bytes=entry.peak_memory_bytes,
+        submission_id=entry.submission_id,
+        number=submission.number,
+        url="" if sight.is_anonymous else submission.url,
+        imported_from=submission.imported_from,
+        created_at=submission.created_at,
     )
+    return closed_row(row, version=phase.protocol, told=entry.means.get(TOLD, {})) if sight.is_closed else row
 
 
-def _rows(phase: Phase, *, entries: Iterable[LeaderboardEntry], is_organizer: bool) -> list[LeaderboardRow]:
-    rows = [_row(entry, is_anonymous=phase.is_anonymous and not is_organizer) for entry in entries]
-    return closed_rows(rows, phase=phase) if rows and not is_organizer and is_closed_phase(phase) else rows
-
-
-def shown_on_pages(row: LeaderboardRow) -> LeaderboardRow:
-    """Without what the page of a leaderboard does not show: of a long protocol most of the numbers are those of single labels."""
-    metrics = {
-        metric: {key: part for key, part in values.items() if key not in ("per_label", "per_case")}
-        for metric, values in row.metrics.items()
-        if isinstance(values, Mapping)
-    }
-    return replace(row, metrics=metrics)
-
-
-def closed_rows(rows: Sequence[LeaderboardRow], *, phase: Phase) -> list[LeaderboardRow]:
-    """The board of a phase on hidden cases: means as coarse as the protocol says; no cost, no counts.
-
-    Ranks are the real ones, except on a ladder: there they follow what was told, or they would tell the rest.
-    """
-    told = ladder_values(phase, version=phase.protocol)
-    closed = [
-        replace(
-            row,
-            score=None,
-            metrics=released_aggregates(row.metrics, version=phase.protocol, ladder_value=told.get(row.submission_id)),
-            statistics={},
-            failed_cases=0,
-            seconds_per_case=None,
-            peak_memory_bytes=None,
-        )
-        for row in rows
-    ]
-    if release_of(phase.protocol) != LADDER:
-        return closed
-    is_max = rules_of(phase.protocol).metrics[0].metric.direction == "max"
-    ranked = [value for row in rows if row.rank is not None and (value := told.get(row.submission_id)) is not None]
-    return sorted(
-        (
-            replace(row, rank=_rank_among(told.get(row.submission_id), ranked, is_max=is_max)) if row.rank else row
-            for row in closed
-        ),
-        key=lambda row: (row.rank is None, row.rank or 0, row.number),
+def closed_row(row: LeaderboardRow, *, version: ProtocolVersion, told: Mapping[str, float | None]) -> LeaderboardRow:
+    """A row on hidden cases: means as coarse as the protocol says; no cost, no counts."""
+    first = rules_of(version).metrics[0].id
+    return replace(
+        row,
+        score=None,
+        metrics=released_aggregates(row.metrics, version=version, ladder_value=told.get(first)),
+        statistics={},
+        failed_cases=0,
+        seconds_per_case=None,
+        peak_memory_bytes=None,
     )
-
-
-def _rank_among(value: float | None, values: Sequence[float], *, is_max: bool) -> int | None:
-    """1 + how many are better; equals share the rank."""
-    return None if value is None else 1 + sum(other > value if is_max else other < value for other in values)
 
 
 def why_hidden_from_participants(phase: Phase, *, now: datetime) -> str:
@@ -191,34 +168,3 @@ def metric_columns(version: ProtocolVersion) -> list[MetricColumn]:
         MetricColumn(name=m.id, title=m.metric.title, unit=m.metric.unit, direction=m.metric.direction)
         for m in rules_of(version).metrics
     ]
-
-
-def _entries(phase: Phase) -> QuerySet[LeaderboardEntry]:
-    return (
-        LeaderboardEntry.objects.filter(phase=phase)
-        .select_related("submission__team")
-        .order_by("rank", "submission__number")
-    )
-
-
-def _row(entry: LeaderboardEntry, *, is_anonymous: bool) -> LeaderboardRow:
-    submission, team = entry.submission, entry.submission.team
-    rank = int(entry.rank) if entry.rank is not None and entry.rank.is_integer() else entry.rank
-    return LeaderboardRow(
-        rank=rank,
-        team=f"Team {submission.number}" if is_anonymous else team.name,
-        team_slug="" if is_anonymous else team.slug,
-        name=submission.name,
-        score=entry.score,
-        metrics=entry.metrics,
-        statistics=entry.statistics,
-        failed_cases=entry.failed_cases,
-        case_count=entry.case_count,
-        seconds_per_case=entry.seconds_per_case,
-        peak_memory_bytes=entry.peak_memory_bytes,
-        submission_id=entry.submission_id,
-        number=submission.number,
-        url="" if is_anonymous else submission.url,
-        imported_from=submission.imported_from,
-        created_at=submission.created_at,
-    )

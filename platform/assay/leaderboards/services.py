@@ -24,6 +24,7 @@ from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.receipts import canonical_json, sign, signing_key
 from assay.leaderboards.models import Leaderboard, LeaderboardEntry, Snapshot
 from assay.leaderboards.scores import Kept, kept_scores
+from assay.leaderboards.standing import note_standing
 from assay.runs.models import CaseRun
 from assay.submissions.models import Submission
 from evaluator.ranking import Board, RankEntry, parse_ranking
@@ -83,11 +84,13 @@ def replace_entries(*, phase: Phase, now: datetime) -> None:
             usage=usage[evaluation.id],
             case_count=cases.get(evaluation.id, 0),
         )
-        for evaluation in chosen
+        for evaluation in sorted(chosen, key=lambda evaluation: evaluation.submission.number)
     ]
+    best = note_standing(entries, phase=phase)
     standing = _standing(LeaderboardEntry.objects.filter(phase=phase))
     LeaderboardEntry.objects.filter(phase=phase).delete()
     LeaderboardEntry.objects.bulk_create(entries, batch_size=500)
+    Leaderboard.objects.filter(phase=phase).update(best=best)
     if _standing(entries) != standing:
         take_snapshot(phase=phase, cause="the ranking changed", now=now)
 

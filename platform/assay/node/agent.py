@@ -132,6 +132,9 @@ class Agent:
             slot.start()
         for slot in slots:
             slot.join()
+        if self._may_have_strays.is_set():
+            with self._living_on(), self._open_engine() as engine:
+                self._remove_strays(engine)
         log.info("agent.stopped")
 
     def stop(self) -> None:
@@ -360,9 +363,14 @@ class Agent:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _scratch(self) -> Path:
-        scratch = self._options.folder / "scratch"
-        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return scratch
+        return scratch_of(self._options.folder)
+
+
+def scratch_of(folder: Path) -> Path:
+    """Where the node that works in `folder` runs its cases."""
+    scratch = folder / "scratch"
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return scratch
 
 
 def image_cache(folder: Path, *, limit_bytes: int = IMAGE_BYTES, reserve_bytes: int = DISK_RESERVE_BYTES) -> ImageCache:

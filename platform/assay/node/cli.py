@@ -14,7 +14,7 @@ from types import FrameType
 
 import click
 
-from assay.node.agent import Agent, AgentOptions, Doorbell, Polling, image_cache
+from assay.node.agent import Agent, AgentOptions, Doorbell, Polling, image_cache, scratch_of
 from assay.node.commands import check, run
 from assay.node.engine_option import engine_option
 from assay.node.http import NodeApi, NodeApiProblem, Registration, server_clock_ahead_seconds
@@ -35,6 +35,7 @@ from assay.node.site_commands import site
 from containers.doctor import examine, report
 from containers.engines import EngineChoice
 from containers.errors import EngineError, EngineUnreachable
+from containers.workspace import sweep
 
 __all__ = ["check", "doctor", "node", "run", "site"]
 
@@ -132,7 +133,8 @@ def run_node(
 @click.option("--unused-days", type=float, default=0.0, show_default=True, help="Keep what was used since.")
 @engine_option
 def forget(*, folder: Path, unused_days: float, engine: EngineChoice) -> None:
-    """Remove the images that the node has loaded: all of them before the machine leaves or the node's folder is deleted."""
+    """Remove the images that the node has loaded and what a crash left in its scratch folder, before the machine leaves."""
+    sweep(scratch_of(folder))
     with engine.open() as opened:
         count = image_cache(folder).forget(opened, unused_since=time.time() - unused_days * SECONDS_PER_DAY)
     click.echo(f"{count} images removed")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib import messages
 from django.db.models import Count, Min, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -19,6 +20,8 @@ from assay.runs.nodes import set_node_status
 from assay.runs.selectors import live_nodes
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
+from assay.workflow import operating
+from assay.workflow.stuck import Stuck, find_stuck
 
 ACTIONS = {
     "drain": Node.Status.DRAINING,
@@ -27,7 +30,6 @@ ACTIONS = {
     "remove": Node.Status.REMOVED,
 }
 EVENTS = 30
-STUCK_AFTER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class Operations:
     word: str
     numbers: tuple[tuple[str, Any], ...]
     nodes: tuple[Node, ...]
-    stuck: tuple[str, ...]
+    stuck: tuple[Stuck, ...]
     failures: tuple[dict[str, Any], ...]
     events: tuple[AuditEvent, ...]
 
@@ -46,6 +48,13 @@ def operations(request: HttpRequest) -> HttpResponse:
     """Queue, nodes, what is stuck and why, failures of the last day, what operators and organizers did."""
     user = require_staff(person=request.user)
     now = timezone.now()
+    if request.method == "POST" and "kind" in request.POST:
+        wanted = {field: request.POST.get(field, "") for field in ("kind", "key", "name")}
+        if operating.act(**wanted, by=user, now=now):
+            messages.success(request, f"Done: {operating.WORDS[wanted['name']].lower()}.")
+        else:
+            messages.warning(request, "It was not as you saw it any more: nothing was done. Here is how it stands now.")
+        return redirect("organizers:operations")
     if request.method == "POST":
         node = get_object_or_404(Node, name=request.POST.get("node", ""))
         status = ACTIONS.get(request.POST.get("action", ""))
@@ -53,7 +62,12 @@ def operations(request: HttpRequest) -> HttpResponse:
             raise InvalidError("There is no such action.", expected=", ".join(ACTIONS), what_to_do="Use the buttons.")
         set_node_status(node=node, status=status, reason=request.POST.get("reason", ""), by=user, now=now)
         return redirect("organizers:operations")
-    page = {"facts": operations_of(now=now), "origin": request.build_absolute_uri("/").rstrip("/")}
+    facts = operations_of(now=now)
+    page = {
+        "facts": facts,
+        "stuck": [(line, [(name, operating.WORDS[name]) for name in line.acts]) for line in facts.stuck],
+        "origin": request.build_absolute_uri("/").rstrip("/"),
+    }
     return render(request, "organizers/operations.html", page)
 
 
@@ -63,8 +77,10 @@ def operations_of(*, now: datetime) -> Operations:
     queue = queued.aggregate(queued=Count("id"), oldest=Min("queued_at"))
     running = CaseRun.objects.filter(status=CaseRun.Status.RUNNING).count()
     nodes = _nodes(now=now)
-    stuck = _stuck(now=now)
-    recent = CaseRun.objects.filter(finished_at__gte=now - timedelta(hours=24), status=CaseRun.Status.FAILED)
+    stuck = find_stuck(now=now)
+    recent = CaseRun.objects.filter(
+        finished_at__gte=now - timedelta(hours=24), status=CaseRun.Status.FAILED, kept_from=None
+    )
     failures = recent.values("verdict", "fault").annotate(total=Count("id")).order_by("-total")
     live = sum(node.is_live for node in nodes)  # type: ignore[attr-defined]  # set in `_nodes`
     word = "look here" if stuck or (queue["queued"] and not live) else "all well"
@@ -106,20 +122,3 @@ def _about(inventory: dict[str, Any]) -> str:
     if inventory.get("disk_free_bytes") is not None:
         parts.append(f"{in_bytes(inventory['disk_free_bytes'])} free")
     return ", ".join(part for part in parts if part)
-
-
-def _stuck(*, now: datetime) -> list[str]:
-    """Whatever has been in a state longer than its owner should need: the reaper's next round mends most of it."""
-    lines = [
-        f"lease of {row} on {row.node} ended {duration(now - row.lease_until)} ago"
-        for row in CaseRun.objects.filter(status=CaseRun.Status.RUNNING, lease_until__lt=now).select_related(
-            "node", "run__submission"
-        )[:20]
-        if row.lease_until
-    ]
-    waiting = Submission.objects.filter(
-        status__in=[Submission.Status.RECEIVED, Submission.Status.CHECKING, Submission.Status.SCORING],
-        status_changed_at__lt=now - STUCK_AFTER,
-    )
-    lines += [f"{row} has been {row.status} for {duration(now - row.status_changed_at)}" for row in waiting[:20]]
-    return lines

@@ -1,15 +1,23 @@
-"""Rejudging a phase on one page: score again, see whose rank would move, then let it count, all at once."""
+"""Doing a phase's results again on one page: take up what failed by no fault of its team, score again, see whose rank would
+move and by how much, then let it count, all at once.
+"""
+
+from dataclasses import dataclass
+from typing import Any
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from assay.challenges.access import get_organized_phase
-from assay.leaderboards.rejudging import rejudgement_of
+from assay.challenges.models import Phase
+from assay.leaderboards.rejudging import RankMove, rejudgement_of
 from assay.organizers.views import frame
 from assay.submissions.models import Submission
-from assay.workflow import flow
+from assay.submissions.services import NOT_THE_TEAMS
+from assay.workflow import flow, resuming
 
 
 def rejudge(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
@@ -18,12 +26,23 @@ def rejudge(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     found = rejudgement_of(phase)
     if request.method == "POST":
         now = timezone.now()
-        if request.POST.get("action") == "start":
-            done = Submission.objects.filter(phase=phase, status=Submission.Status.DONE).values_list("pk", flat=True)
-            asked = flow.rejudge(submission_ids=list(done), by=user, now=now)
+        if request.POST.get("action") == "resume":
+            lost = failed_by_others(phase).values_list("pk", flat=True)
+            resumed = resuming.resume_all(submission_ids=list(lost), by=user, now=now)
+            messages.success(request, f"{count_of(len(resumed), 'submission')} going on where it stopped.")
+        elif request.POST.get("action") == "start":
+            done = Submission.objects.filter(phase=phase, status=Submission.Status.DONE, imported_from="")
+            ids = list(done.values_list("pk", flat=True))
+            asked = flow.rejudge(submission_ids=ids, by=user, now=now)
             messages.success(
                 request, f"{count_of(len(asked), 'submission')} being scored again. Nothing ranks until you say so."
             )
+            if len(asked) < len(ids):
+                messages.warning(
+                    request,
+                    f"{count_of(len(ids) - len(asked), 'submission')} left as it is: played on other scans than the "
+                    "test set has now.",
+                )
         elif found.waiting and not found.unfinished:
             count = flow.activate(evaluation_ids=found.waiting, by=user, now=now)
             messages.success(
@@ -33,8 +52,51 @@ def rejudge(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
             messages.error(request, "There is nothing complete to activate yet.")
         return redirect("organizers:rejudge", slug, phase_slug)
     page = frame(phase.challenge, tab="submissions", phase=phase, rejudgement=found)
-    page["moved"] = [move for move in found.moves if move.rank_before != move.rank_after]
+    page["rows"] = sorted((Row(move=move) for move in found.moves), key=Row.order)
+    page["moved"] = sum(row.has_moved for row in page["rows"])
+    page["failed"] = failed_by_others(phase).count()
+    testset = getattr(phase, "chosen_testset", None)
+    page["testset"] = testset.testset if testset else None
     return render(request, "organizers/rejudge.html", page)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One submission of the dry run, as the page shows it: those that move most come first."""
+
+    move: RankMove
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether its rank would change."""
+        return self.move.rank_before != self.move.rank_after
+
+    @property
+    def by(self) -> str:
+        """How far it would move, in words."""
+        before, after = self.move.rank_before, self.move.rank_after
+        if before == after:
+            return "stays"
+        if before is None or after is None:
+            return "joins the ranking" if before is None else "leaves the ranking"
+        return f"{'up' if after < before else 'down'} {abs(after - before):g}"
+
+    @property
+    def score_change(self) -> float | None:
+        """What its score would gain or lose."""
+        before, after = self.move.score_before, self.move.score_after
+        return None if before is None or after is None else after - before
+
+    def order(self) -> tuple[Any, ...]:
+        """The farthest first, then by rank."""
+        before, after = self.move.rank_before, self.move.rank_after
+        far = abs(after - before) if before is not None and after is not None else float(self.has_moved) * 1e9
+        return (-far, before is None, before or 0.0, self.move.number)
+
+
+def failed_by_others(phase: Phase) -> QuerySet[Submission]:
+    """Submissions that failed by the organizers' fault or ours, and wait for somebody to take them up again."""
+    return Submission.objects.filter(phase=phase, status=Submission.Status.FAILED, fault__in=NOT_THE_TEAMS)
 
 
 def count_of(number: int, noun: str) -> str:

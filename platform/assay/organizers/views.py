@@ -37,14 +37,16 @@ from assay.organizers.forms import NewChallengeForm
 from assay.organizers.logs import logs_of
 from assay.organizers.telemetry import usage_charts
 from assay.portal.submission_pages import submission_page
-from assay.runs.selectors import progress
+from assay.portal.tables import PAGE, before_row
+from assay.runs.selectors import case_progress, progress
 from assay.submissions import uploads
 from assay.submissions.access import get_organized_submission, get_upload
 from assay.submissions.models import Submission, Upload
+from assay.submissions.selectors import newest_of
 from assay.testsets.services import choose_testset, ingest_testset, push_challenge
-from assay.workflow import flow
+from assay.workflow import flow, resuming
+from assay.workflow.resuming import rerun_case
 
-PAGE = 200
 SLUG = re.compile(r"^slug:\s*[\"']?([\w-]+)", re.MULTILINE)
 EXAMPLE = "slug: my-challenge\ntitle: My challenge\nprotocol:\n  use: flare22\nphases:\n  - slug: main\n    title: Main phase\n"
 
@@ -206,19 +208,19 @@ def submissions(request: HttpRequest, slug: str) -> HttpResponse:
         _act_on(request, challenge, ids=[UUID(value) for value in request.POST.getlist("chosen")])
         return redirect(request.get_full_path())
     search, status, phase_slug = (request.GET.get(key, "") for key in ("q", "status", "phase"))
-    rows = challenge.submissions.select_related("team", "phase")
+    rows = challenge.submissions.select_related("team").prefetch_related("phase")
     if search:
         rows = rows.filter(Q(name__icontains=search) | Q(team__name__icontains=search))
     if status:
         rows = rows.filter(status=status)
     if phase_slug:
         rows = rows.filter(phase__slug=phase_slug)
-    listed = list(rows[:PAGE])
+    listed, older = newest_of(rows.order_by("-created_at", "-number"), length=PAGE, before=before_row(request))
     found = progress([row.pk for row in listed])
     for row in listed:
         row.progress = found[row.pk] if found[row.pk].total else None  # type: ignore[attr-defined]  # for the template only
     page = frame(challenge, tab="submissions", submissions=listed, q=search, status=status, phase_slug=phase_slug)
-    page.update(statuses=Submission.Status.values, phases=challenge.phases.all())
+    page.update(statuses=Submission.Status.values, phases=challenge.phases.all(), older=older)
     return render(request, "organizers/submissions.html", page)
 
 
@@ -235,10 +237,30 @@ def _act_on(request: HttpRequest, challenge: Challenge, *, ids: list[UUID]) -> N
                 request,
                 f"{len(evaluations)} are being scored again; the leaderboard does not change until you activate them.",
             )
+        case "resume":
+            resumed = resuming.resume_all(submission_ids=mine, by=user, now=now)
+            messages.success(
+                request, f"{len(resumed)} of {len(mine)} go on where they stopped. No attempt is charged for it."
+            )
+        case "rerun":
+            _rerun(request, mine[0])
         case "disqualify":
             for pk in mine:
                 flow.disqualify(submission_id=pk, reason=request.POST.get("reason", ""), by=user, now=now)
             messages.success(request, "Disqualified. The team sees your reason.")
+
+
+def _rerun(request: HttpRequest, submission_id: UUID) -> None:
+    case_id = request.POST.get("case", "")
+    try:
+        rerun_case(submission_id=submission_id, case_id=case_id, by=signed_in(request.user), now=timezone.now())
+    except AssayError as error:
+        messages.error(request, " ".join(part for part in (error.message, error.what_to_do) if part))
+    else:
+        messages.success(
+            request,
+            f"Case {case_id} runs again; the others are kept. A rank changes only once you let the scores count.",
+        )
 
 
 def submission(request: HttpRequest, slug: str, submission_id: UUID) -> HttpResponse:
@@ -251,6 +273,8 @@ def submission(request: HttpRequest, slug: str, submission_id: UUID) -> HttpResp
     view = submission_page(found, is_organizer=True, can_cancel=False, now=timezone.now())
     page = frame(challenge, tab="submissions", submission=found, view=view, logs=logs_of(found), case_links=True)
     page["charts"] = usage_charts(found)
+    page["can_resume"] = resuming.is_resumable(found)
+    page["rerunnable"] = [row.case_id for row in case_progress(found.pk) if row.case_id] if found.image_id else []
     return render(request, "organizers/submission.html", page)
 
 

@@ -6,8 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
+from django.utils.http import urlencode
 
+from assay.leaderboards.order import Wanted
 from assay.leaderboards.selectors import Board, LeaderboardRow, MetricColumn
+from assay.leaderboards.standing import POOLED
 
 FIXED_AFTER = (
     ("failed_cases", "Failed cases", ""),
@@ -15,7 +18,6 @@ FIXED_AFTER = (
     ("peak_memory_bytes", "Peak memory", ""),
     ("created_at", "Submitted", ""),
 )
-PAGE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,35 +81,19 @@ class BoardPage:
     embargo_words: str = ""
 
 
-def board_page(
-    board: Board, *, own_teams: set[str], search: str, sort: str, view: str, page: int = 1, length: int | None = PAGE
-) -> BoardPage:
-    """One page of a board: `sort` is a column name, with a leading minus for descending; `view` is `pooled` or `site:A`.
-
-    Only what is shown is made into rows; `length` None shows all.
-    """
+def board_page(board: Board, *, wanted: Wanted, own_teams: set[str], page: int = 1) -> BoardPage:
+    """One page of a board, which holds the wanted rows."""
     if not board.is_visible:
         return BoardPage(embargo_words=f"The ranking is not shown: {board.why_hidden}.")
-    wanted = search.casefold()
-    found = [row for row in board.entries if wanted in row.team.casefold() or wanted in row.name.casefold()]
-    ranked = sorted_rows([row for row in found if row.rank is not None], metrics=board.metrics, sort=sort, view=view)
-    unranked = [row for row in found if row.rank is None]
-    best = {metric.name: _best(board, metric, view=view) for metric in board.metrics}
-
-    def shown(rows: Sequence[LeaderboardRow]) -> tuple[BoardRow, ...]:
-        return tuple(_board_row(row, metrics=board.metrics, best=best, view=view, own_teams=own_teams) for row in rows)
-
-    pages = 1 if length is None else max(1, -(-len(ranked) // length))
-    page = min(max(1, page), pages)
-    start, end = (0, None) if length is None else ((page - 1) * length, page * length)
+    rows = [_board_row(row, board=board, view=wanted.view, own_teams=own_teams) for row in board.entries]
     return BoardPage(
-        columns=tuple(_columns(board.metrics, sort=sort, search=search, view=view)),
-        entries=shown(ranked[start:end]),
-        unranked=shown(unranked[:length]) if page == pages else (),
-        count=len(ranked),
+        columns=tuple(_columns(board.metrics, wanted=wanted)),
+        entries=tuple(row for row in rows if row.rank is not None),
+        unranked=tuple(row for row in rows if row.rank is None),
+        count=board.count,
         page=page,
-        pages=pages,
-        views=_views(board.entries[:PAGE]),
+        pages=1 if wanted.limit is None else max(1, -(-board.count // wanted.limit)),
+        views=_views(board.views),
         caption="Mean ± standard deviation over the hidden cases; failed cases count with the protocol's stated values. "
         "A small range beside a rank is its 95 % interval over 1000 resamplings of the cases; ≈ next marks a row that is not "
         "significantly better than the one below.",
@@ -142,26 +128,12 @@ def values_of(row: LeaderboardRow, metric: str, *, view: str) -> Mapping[str, An
     return found
 
 
-def _best(board: Board, metric: MetricColumn, *, view: str) -> float | None:
-    """The best mean of all ranked rows."""
-    means = (values_of(row, metric.name, view=view).get("mean") for row in board.entries if row.rank is not None)
-    known = [mean for mean in means if mean is not None]
-    return (max(known) if metric.direction == "max" else min(known)) if known else None
-
-
-def _board_row(
-    row: LeaderboardRow,
-    *,
-    metrics: Sequence[MetricColumn],
-    best: Mapping[str, float | None],
-    view: str,
-    own_teams: set[str],
-) -> BoardRow:
+def _board_row(row: LeaderboardRow, *, board: Board, view: str, own_teams: set[str]) -> BoardRow:
     cells = []
-    for metric in metrics:
+    for metric in board.metrics:
         values = values_of(row, metric.name, view=view)
         mean = values.get("mean")
-        is_best = mean is not None and mean == best[metric.name] and row.rank is not None
+        is_best = mean is not None and mean == board.best.get(metric.name) and row.rank is not None
         cells.append(Cell(mean=mean, sd=values.get("sd"), is_best=is_best))
     interval = row.statistics.get("rank_interval")
     return BoardRow(
@@ -184,31 +156,14 @@ def _board_row(
     )
 
 
-def sorted_rows(
-    rows: Sequence[LeaderboardRow], *, metrics: Sequence[MetricColumn], sort: str, view: str
-) -> list[LeaderboardRow]:
-    """By a column, or by rank where there is no such column; rows without a value come last either way."""
-    name, is_descending = sort.lstrip("-"), sort.startswith("-")
-    is_metric = name in {metric.name for metric in metrics}
-    field = name if name in {"team", "name", *(column[0] for column in FIXED_AFTER)} else "rank"
-
-    def value(row: LeaderboardRow) -> Any:
-        found = values_of(row, name, view=view).get("mean") if is_metric else getattr(row, field)
-        return found.casefold() if isinstance(found, str) else found
-
-    by_rank = sorted(rows, key=lambda row: (row.rank or 0, row.team.casefold()))
-    keyed = [(value(row), row) for row in by_rank]
-    known = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0], reverse=is_descending)
-    return [row for _, row in known] + [row for found, row in keyed if found is None]
-
-
-def _columns(metrics: Sequence[MetricColumn], *, sort: str, search: str, view: str) -> list[Column]:
+def _columns(metrics: Sequence[MetricColumn], *, wanted: Wanted) -> list[Column]:
     def column(name: str, title: str, *, best_first: str = "", **more: Any) -> Column:
-        is_current = sort.lstrip("-") == name or (not sort and name == "rank")
-        is_descending = sort.startswith("-")
+        is_current = wanted.sort.lstrip("-") == name or (not wanted.sort and name == "rank")
+        is_descending = wanted.sort.startswith("-")
         following = name if is_current and is_descending else f"-{name}" if is_current else f"{best_first}{name}"
         aria = ("descending" if is_descending else "ascending") if is_current else ""
-        return Column(title=title, url=f"?sort={following}&q={search}&view={view}", aria_sort=aria, **more)
+        address = urlencode({"sort": following, "q": wanted.search, "view": wanted.view})
+        return Column(title=title, url=f"?{address}", aria_sort=aria, **more)
 
     columns = [column("rank", "Rank"), column("team", "Team"), column("name", "Algorithm", folds=True)]
     for position, metric in enumerate(metrics):
@@ -228,13 +183,8 @@ def _columns(metrics: Sequence[MetricColumn], *, sort: str, search: str, view: s
     return columns
 
 
-def _views(rows: Sequence[LeaderboardRow]) -> tuple[tuple[str, str], ...]:
-    """Pooled, and every value of every breakdown that one of these rows has: a hundred rows on the same cases have them all."""
-    found = {}
-    for row in rows:
-        for values in row.metrics.values():
-            for key, parts in values.items():
-                if key.startswith("per_") and key not in ("per_label", "per_case") and isinstance(parts, Mapping):
-                    attribute = key.removeprefix("per_")
-                    found.update({f"{attribute}:{value}": f"{attribute} {value}" for value in parts})
-    return (("pooled", "all cases together"), *sorted(found.items())) if found else ()
+def _views(views: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Pooled, and every value of every breakdown; nothing where there is nothing to choose."""
+    breakdowns = sorted(view for view in views if view != POOLED)
+    named = tuple((view, view.replace(":", " ", 1)) for view in breakdowns)
+    return ((POOLED, "all cases together"), *named) if named else ()

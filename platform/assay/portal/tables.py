@@ -5,10 +5,28 @@ import io
 import json
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 
+PAGE = 50
+"""How many rows a page of a long table shows."""
+FORMATS = ("csv", "json")
 DANGEROUS_STARTS = ("=", "+", "-", "@", "\t")
+
+
+def page_number(request: HttpRequest) -> int:
+    """Which page of a long table the address asks for, from 1."""
+    text = request.GET.get("page", "")
+    return max(1, int(text)) if text.isdecimal() and len(text) < 10 else 1
+
+
+def before_row(request: HttpRequest) -> UUID | None:
+    """The row after which a page of a list begins, as the address names it; None for the first page."""
+    try:
+        return UUID(request.GET.get("before", ""))
+    except ValueError:
+        return None
 
 
 def table_file(*, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]], as_format: str) -> HttpResponse:

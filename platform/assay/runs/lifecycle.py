@@ -7,7 +7,8 @@ Theory of operation. A case run is the unit that is claimed, leased, fenced and 
                    └──────────┘   requeued: lease expired, or released by its node
 
 `waiting` means "the canary has not ended"; `failed` also holds the cases that were never run (`verdict = unrun`). A run's
-status is derived from its case runs. Nothing leaves a final status: running a case again means a new run.
+status is derived from its case runs. Nothing leaves a final status: running a case again means a new run, which
+keeps what the other cases came to.
 """
 
 from collections.abc import Mapping

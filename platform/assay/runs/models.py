@@ -52,7 +52,12 @@ class Run(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["submission", "number"], name="runs_number_in_submission")]
+        constraints = [
+            models.UniqueConstraint(fields=["submission", "number"], name="runs_number_in_submission"),
+            models.UniqueConstraint(
+                fields=["submission"], condition=models.Q(finished_at=None), name="runs_one_unfinished"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"run {self.number} of {self.submission}"
@@ -99,6 +104,14 @@ class CaseRun(models.Model):
     )
     outputs = models.JSONField(default=list, help_text="[{name, key, sha256, bytes}]: canonical predictions in storage")
     log_key = models.CharField(max_length=200, blank=True)
+    kept_from = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="the case run that really ran, of an earlier run whose good cases this one keeps",
+    )
 
     class Meta:
         ordering = ["position"]

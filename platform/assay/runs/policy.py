@@ -79,6 +79,11 @@ def has_timeout_streak(states: Sequence[CaseState]) -> bool:
     return longest >= TIMEOUTS_IN_A_ROW
 
 
+def is_kept(*, status: str, verdict: str) -> bool:
+    """Whether what a case run came to stands when its run is taken up again: what the algorithm did does, what others did does not."""
+    return status == "done" or (status == "failed" and verdict not in (*NOT_THE_ALGORITHMS, Verdict.UNRUN))
+
+
 def describe_verdict(verdict: str, *, resources: dict[str, Any]) -> str:
     """One verdict as a clause for participants: closed vocabulary, nothing of the test set, no exit code."""
     per = {"case": " per case", "label": " per structure"}.get(resources.get("wall_seconds_per", "run"), "")

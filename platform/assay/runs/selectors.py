@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, F, Min, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from assay.challenges.models import Phase
 from assay.runs.intervals import current_intervals
@@ -71,14 +72,10 @@ class Waiting:
 
 
 def progress(submission_ids: Collection[UUID]) -> dict[UUID, Progress]:
-    """Progress of each submission's newest run, in one query."""
-    newest = (
-        Run.objects.filter(submission_id__in=submission_ids)
-        .order_by("submission_id", "-number")
-        .distinct("submission_id")
-    )
+    """Progress of each submission's run that counts, in one query."""
+    counting = runs_that_count(Run.objects.filter(submission_id__in=submission_ids))
     counts = (
-        CaseRun.objects.filter(run__in=newest.values("id"))
+        CaseRun.objects.filter(run__in=counting.values("id"))
         .values("run__submission_id")
         .annotate(
             total=Count("id"),
@@ -97,9 +94,15 @@ def progress(submission_ids: Collection[UUID]) -> dict[UUID, Progress]:
     return {submission_id: found.get(submission_id, Progress()) for submission_id in submission_ids}
 
 
+def runs_that_count(runs: QuerySet[Run]) -> QuerySet[Run]:
+    """Of every submission the run whose scores rank, or else the newest: a case run again counts once its scores do."""
+    ranks = Coalesce(F("evaluations__is_active"), False)
+    return runs.order_by("submission_id", ranks.desc(), "-number").distinct("submission_id")
+
+
 def case_progress(submission_id: UUID) -> list[CaseRow]:
-    """The case runs of the submission's newest run, in the order they run."""
-    run = Run.objects.filter(submission_id=submission_id).order_by("-number").first()
+    """The case runs of the submission's run that counts, in the order they run."""
+    run = runs_that_count(Run.objects.filter(submission_id=submission_id)).first()
     if run is None:
         return []
     return [_case_row(row) for row in run.case_runs.select_related("case")]

@@ -1,7 +1,7 @@
 """What changes runs and case runs. Every change is one conditional update; "nothing updated" means somebody was there first."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +24,23 @@ from evaluator.telemetry import lost_to_gaps
 
 RETRIES_OF_OUR_FAULTS = 3
 SEEN_EVERY = timedelta(seconds=5)
+KEPT_FIELDS = (
+    "status",
+    "attempt",
+    "node_id",
+    "queued_at",
+    "started_at",
+    "finished_at",
+    "verdict",
+    "reason",
+    "fault",
+    "exit_code",
+    "infrastructure_failures",
+    "usage",
+    "outputs",
+    "log_key",
+)
+"""What a case run takes over from the one it stands for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +54,13 @@ class Ending:
     outputs: list[dict[str, Any]]
 
 
-def create_run(*, submission: Submission, now: datetime, shuffle: random.Random) -> Run:
-    """A run of the submission with its case runs in random order: the first is the canary and queued, the others wait."""
+def create_run(
+    *, submission: Submission, now: datetime, shuffle: random.Random, keeps: Mapping[str, CaseRun] | None = None
+) -> Run:
+    """A run of the submission with its case runs in random order: the first is the canary and queued, the others wait.
+
+    `keeps`: by case, what earlier case runs came to; those cases do not run again.
+    """
     number = (submission.runs.aggregate(last=Max("number"))["last"] or 0) + 1
     phase, resources = submission.phase, specs.resources_of(submission)
     run = Run.objects.create(submission=submission, number=number, pool=phase.pool, created_at=now)
@@ -46,6 +68,8 @@ def create_run(*, submission: Submission, now: datetime, shuffle: random.Random)
     if resources.get("run_mode", "case") == "cohort":
         cases = [None]
     shuffle.shuffle(cases)
+    kept = keeps or {}
+    cases.sort(key=lambda case: case is not None and case.case_id in kept)  # what has to run comes first
     wall_seconds = specs.limits_of(resources).wall_seconds
     CaseRun.objects.bulk_create(
         CaseRun(
@@ -56,11 +80,29 @@ def create_run(*, submission: Submission, now: datetime, shuffle: random.Random)
             pool=run.pool,
             priority=phase.priority,
             expected_seconds=wall_seconds,
+            **_kept_fields(kept.get(case.case_id) if case else None),
         )
         for position, case in enumerate(cases)
     )
-    queue_case_runs(run=run, case_runs=list(run.case_runs.filter(is_canary=True)), now=now)
+    queue_case_runs(run=run, case_runs=list(run.case_runs.filter(is_canary=True, kept_from=None)), now=now)
     return run
+
+
+def kept_case_runs(run: Run, *, without: str = "") -> dict[str, CaseRun]:
+    """By case, what stands of a run that is taken up again; `without` a case that is to run once more."""
+    ended = run.case_runs.exclude(case=None).exclude(case__case_id=without).select_related("case")
+    return {
+        row.case.case_id: row for row in ended if row.case and policy.is_kept(status=row.status, verdict=row.verdict)
+    }
+
+
+def _kept_fields(case_run: CaseRun | None) -> dict[str, Any]:
+    if case_run is None:
+        return {}
+    return {
+        "kept_from_id": case_run.kept_from_id or case_run.id,
+        **{name: getattr(case_run, name) for name in KEPT_FIELDS},
+    }
 
 
 def queue_case_runs(*, run: Run, case_runs: Iterable[CaseRun], now: datetime) -> int:

@@ -28,7 +28,8 @@ def limits_of(resources: Mapping[str, Any]) -> Limits:
 
 def opaque_name(case_run: CaseRun, case: Case) -> str:
     """What a case is called inside the container: says nothing about the case, and differs from run to run."""
-    return f"case_{case_run.id.hex[:8]}" if case_run.case_id else f"case_{case_run.id.hex[:6]}_{case.position:04d}"
+    own = (case_run.kept_from_id or case_run.id).hex
+    return f"case_{own[:8]}" if case_run.case_id else f"case_{own[:6]}_{case.position:04d}"
 
 
 def output_key(case_run: CaseRun, case: Case, *, name: str) -> str:

@@ -21,9 +21,18 @@ def visible_submissions(*, person: Person) -> QuerySet[Submission]:
         return everything.none()
     if person.is_staff:
         return everything
-    return everything.filter(
-        Q(team__in=Team.objects.filter(members=person)) | Q(challenge__in=organized_by(person).values("challenge"))
+    return everything.filter(Q(team__in=_teams_of(person)) | Q(challenge__in=organized_by(person).values("challenge")))
+
+
+def own_submissions(*, person: Person) -> QuerySet[Submission]:
+    """Submissions of your teams alone; somebody unknown has none."""
+    return (
+        Submission.objects.filter(team__in=_teams_of(person)) if isinstance(person, User) else Submission.objects.none()
     )
+
+
+def _teams_of(user: User) -> QuerySet[Team]:
+    return Team.objects.filter(members=user)
 
 
 def get_submission(*, person: Person, submission_id: UUID) -> Submission:

@@ -3,7 +3,8 @@
     received → checking → queued ⇄ running → scoring → done
     A predictions archive goes from `checking` straight to `scoring`. Everything unfinished may end `failed` or `cancelled`.
 
-Re-scoring makes a new evaluation and leaves the submission `done`.
+Re-scoring makes a new evaluation and leaves the submission `done`; so does running a case of it again. A submission that failed may
+be taken up again where it stopped, at an organizer's word and by one door only (`services.resume_submission`).
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.FAILED: frozenset(),
     Status.CANCELLED: frozenset(),
 }
+
+RESUMED: frozenset[Status] = frozenset({Status.RECEIVED, Status.QUEUED, Status.SCORING})
+"""Where a failed submission may be taken up again: unchecked, unrun, or unscored."""
 
 
 def sources_of(status: Status) -> frozenset[Status]:

@@ -115,6 +115,9 @@ class Submission(models.Model):
     testset = models.ForeignKey(TestSet, on_delete=models.PROTECT, related_name="submissions")
     limits = models.JSONField(default=dict, help_text="resource limits as frozen on acceptance")
     is_charged = models.BooleanField(default=True, help_text="counts against the submission limit")
+    is_refunded = models.BooleanField(
+        default=False, help_text="never charged, however it ends: taken up again after a fault of others"
+    )
     is_disqualified = models.BooleanField(default=False)
     disqualified_reason = models.CharField(max_length=300, blank=True)
     is_withdrawn = models.BooleanField(default=False)

@@ -11,13 +11,15 @@ from django.db.models import Max, Q
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError, NotAllowedError, TooLargeError
 from assay.accounts.models import Team, User
-from assay.challenges.models import Phase
-from assay.submissions.lifecycle import ENDINGS, FINAL, sources_of
+from assay.challenges.models import Phase, ProtocolVersion
+from assay.submissions.lifecycle import ENDINGS, FINAL, RESUMED, sources_of
 from assay.submissions.limits import Eligibility
 from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.submissions.selectors import eligibility_of
 from assay.testsets.models import TestSet
 
+NOT_THE_TEAMS = ("platform", "organizer")
+"""Faults that cost a team nothing."""
 PURPOSES = {Phase.Kind.CONTAINER: Upload.Purpose.IMAGE, Phase.Kind.PREDICTIONS: Upload.Purpose.PREDICTIONS}
 
 
@@ -174,11 +176,13 @@ def change_status(
 ) -> bool:
     """Move a submission to `to`, if that is legal from where it is now, in ONE conditional UPDATE with its line of history.
 
-    `sources` narrows from where; `fields` are written with it (verdict, verdict_text, fault, is_charged). `False`: somebody was
-    there first, which is normal.
+    `sources` narrows from where; `fields` are written with it (verdict, verdict_text, fault, is_charged). What was refunded once
+    is never charged. `False`: somebody was there first, which is normal.
     """
     allowed = sources_of(to) if sources is None else sources_of(to) & frozenset(sources)
     values: dict[str, Any] = {"status": to, "status_changed_at": now, **fields}
+    if fields.get("is_charged"):
+        values["is_charged"] = Q(is_refunded=False)
     if to in FINAL:
         values["finished_at"] = now
     with transaction.atomic():
@@ -195,6 +199,58 @@ def change_status(
             **{name: str(value) for name, value in fields.items()},
         )
     return True
+
+
+def resume_submission(
+    *,
+    submission_id: UUID,
+    to: Submission.Status,
+    protocol: ProtocolVersion,
+    testset: TestSet,
+    by: User,
+    now: datetime,
+    faults: Collection[str] = NOT_THE_TEAMS,
+    verdict: str = "",
+    verdict_text: str = "",
+    fault: str = "",
+) -> bool:
+    """Take up a failed submission again, in ONE conditional UPDATE with its line of history. What nobody's team was to blame for
+    stays uncharged.
+
+    `protocol` and `testset` count from now on, because what was wrong may have been the old ones; the resource limits stay.
+    `verdict`, `verdict_text`, `fault`: how its run ended, where only the scores are missing. `False`: it has not failed, or not
+    through one of these `faults`.
+    """
+    if to not in RESUMED:
+        raise ValueError(f"a submission is not taken up again as {to}; expected one of {sorted(RESUMED)}")
+    was_not_the_teams = Q(fault__in=NOT_THE_TEAMS)
+    with transaction.atomic():
+        failed = Submission.objects.filter(pk=submission_id, status=Submission.Status.FAILED, fault__in=faults)
+        changed = failed.update(
+            status=to,
+            status_changed_at=now,
+            finished_at=None,
+            cancel_requested_at=None,
+            verdict=verdict,
+            verdict_text=verdict_text,
+            fault=fault,
+            is_refunded=was_not_the_teams | Q(is_refunded=True),
+            protocol=protocol,
+            testset=testset,
+        )
+        if changed:
+            slug = Submission.objects.values_list("challenge__slug", flat=True).get(pk=submission_id)
+            record_event(
+                actor=by,
+                verb="submission.resumed",
+                subject=("submission", submission_id),
+                challenge_slug=slug,
+                now=now,
+                status=to.value,
+                protocol=protocol.sha256,
+                testset=testset.sha256,
+            )
+    return bool(changed)
 
 
 def disqualify_submission(*, submission_id: UUID, reason: str, user: User, now: datetime) -> bool:

@@ -1,6 +1,6 @@
 """Whether a test set can serve a protocol: what an organizer should know before the first submission meets it. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from assay.testsets.models import Case
 from evaluator.protocol import InputKind, Protocol
@@ -15,6 +15,16 @@ def misfits(*, protocol: Protocol, cases: Sequence[Case], runs_containers: bool)
         for text in _misfits_of(case, protocol=protocol, runs_containers=runs_containers):
             problems.setdefault(text, []).append(case.case_id)
     return [f"{text} ({_listed(names)})" for text, names in problems.items()]
+
+
+def never_played(*, played: Iterable[Case], wanted: Iterable[Case]) -> list[str]:
+    """The cases of another test set whose inputs are not those that were played: no earlier run has an answer to them."""
+    known = {case.case_id: _inputs_of(case) for case in played}
+    return [case.case_id for case in wanted if known.get(case.case_id) != _inputs_of(case)]
+
+
+def _inputs_of(case: Case) -> dict[str, str]:
+    return {file["name"]: file["sha256"] for file in case.inputs}
 
 
 def _misfits_of(case: Case, *, protocol: Protocol, runs_containers: bool) -> list[str]:

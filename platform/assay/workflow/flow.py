@@ -23,6 +23,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError
@@ -40,6 +41,8 @@ from assay.runs.policy import Outcome
 from assay.runs.services import Ending
 from assay.submissions import services as submissions
 from assay.submissions.models import Submission
+from assay.testsets.fitness import never_played
+from assay.testsets.models import TestSet
 from assay.workflow import doorbells
 from containers.verdicts import Fault, Verdict
 
@@ -50,6 +53,7 @@ ORGANIZERS_TO_MEND = {
 }
 """What a team is told when scoring fails by the organizers' fault."""
 
+PRESENT_RULES = ("protocol", "testset", "phase__protocol", "phase__chosen_testset__testset")
 Status = Submission.Status
 
 
@@ -194,10 +198,14 @@ def end_run(*, run: Run, outcome: Outcome, now: datetime) -> None:
         fault=outcome.fault,
         is_charged=has_run and outcome.fault not in (Fault.PLATFORM, Fault.ORGANIZER),
     )
+    submission = Submission.objects.select_related(*PRESENT_RULES).get(pk=run.submission_id)
     if changed and target == Status.SCORING:
-        submission = Submission.objects.select_related("protocol", "testset").get(pk=run.submission_id)
         evaluation = evaluations.ask_for_evaluation(submission=submission, run=run, now=now)
         doorbells.ring_scoring(evaluation.id)
+    elif (
+        target == Status.SCORING and submission.status == Status.DONE
+    ):  # a case was run again: nothing ranks until `activate`
+        score_again(submission=submission, run=run, now=now)
 
 
 def finish_scoring(*, lease: EvaluationLease, results: dict[str, Any], now: datetime) -> bool:
@@ -272,18 +280,33 @@ def _end_unscored(evaluation: Evaluation, *, verdict: Verdict, text: str, now: d
     record_event(verb="evaluation.failed", subject=evaluation, now=now, actor_label="scorer", error=evaluation.error)
 
 
-def cancel(*, submission_id: UUID, by: User, now: datetime) -> bool:
+def cancel(*, submission_id: UUID, by: User, now: datetime, refunds: bool = False) -> bool:
     """Stop a submission wherever it is. Running containers are killed at their node's next heartbeat.
 
-    The refund rule: an attempt of which no case was started is given back; one that ran is charged.
+    The refund rule: an attempt of which no case was started is given back; one that ran is charged, unless `refunds` (an operator
+    stops what is stuck: not its team's doing).
     """
+    refunded = {"is_refunded": True, "is_charged": False} if refunds else {}
     with transaction.atomic():
-        wanted = Submission.objects.filter(pk=submission_id, finished_at=None, cancel_requested_at=None)
-        if not wanted.update(cancel_requested_at=now):
+        wanted = unfinished_submissions().filter(pk=submission_id, cancel_requested_at=None)
+        if not wanted.update(cancel_requested_at=now, **refunded):
             return False
-        record_event(verb="submission.cancel_requested", subject=("submission", submission_id), now=now, actor=by)
+        record_event(
+            verb="submission.cancel_requested",
+            subject=("submission", submission_id),
+            now=now,
+            actor=by,
+            is_refunded=refunds,
+        )
     settle_cancel(submission_id=submission_id, now=now)
     return True
+
+
+def unfinished_submissions() -> QuerySet[Submission]:
+    """Those that have not ended, and those of which a case is being run again."""
+    return Submission.objects.filter(
+        Q(finished_at=None) | Exists(Run.objects.filter(submission=OuterRef("pk"), finished_at=None))
+    )
 
 
 def cancel_all(*, submission_ids: Collection[UUID], by: User, now: datetime) -> list[UUID]:
@@ -331,28 +354,41 @@ def import_table(**entry: Any) -> Submission:
 
 
 def rejudge(*, submission_ids: Collection[UUID], by: User, now: datetime) -> list[Evaluation]:
-    """Score again what earlier runs produced, by the phase's present protocol and test set. Nothing ranks until `activate`."""
+    """Score again what finished submissions' runs produced, by the phase's present protocol and test set. Nothing ranks until
+    `activate`. Left out is what never ended well, and what was played on other scans than the test set has now.
+    """
     asked = []
     with transaction.atomic():
-        chosen = Submission.objects.filter(pk__in=submission_ids).select_related(
-            "phase__protocol", "phase__chosen_testset__testset"
-        )
-        for submission in chosen:
+        chosen = Submission.objects.filter(pk__in=submission_ids, status=Status.DONE)
+        for submission in chosen.select_related(*PRESENT_RULES):
             run = submission.runs.filter(status=Run.Status.DONE).order_by("-number").first()
-            if run is None:
+            if run is None or not has_played(submission, testset=submission.phase.chosen_testset.testset):
                 continue
-            evaluation = evaluations.ask_for_evaluation(
-                submission=submission,
-                run=run,
-                now=now,
-                protocol=submission.phase.protocol,
-                testset=submission.phase.chosen_testset.testset,
-                activates_when_done=False,
-            )
+            evaluation = score_again(submission=submission, run=run, now=now)
             record_event(verb="submission.rejudged", subject=submission, now=now, actor=by, number=evaluation.number)
-            doorbells.ring_scoring(evaluation.id)
             asked.append(evaluation)
     return asked
+
+
+def score_again(*, submission: Submission, run: Run, now: datetime) -> Evaluation:
+    """A further evaluation of a submission that has one, by the phase's present rules."""
+    evaluation = evaluations.ask_for_evaluation(
+        submission=submission,
+        run=run,
+        now=now,
+        protocol=submission.phase.protocol,
+        testset=submission.phase.chosen_testset.testset,
+        activates_when_done=False,
+    )
+    doorbells.ring_scoring(evaluation.id)
+    return evaluation
+
+
+def has_played(submission: Submission, *, testset: TestSet) -> bool:
+    """Whether the submission's answers are answers to this test set: every case of it with the very inputs it was played on."""
+    if testset.pk == submission.testset_id:
+        return True
+    return not never_played(played=submission.testset.cases.all(), wanted=testset.cases.all())
 
 
 def activate(*, evaluation_ids: Collection[UUID], by: User, now: datetime) -> int:

@@ -84,9 +84,8 @@ def reap_leases(*, now: datetime) -> int:
 
 def settle_cancels(*, now: datetime) -> None:
     """Finish cancels whose process died half-way."""
-    for submission_id in Submission.objects.filter(cancel_requested_at__isnull=False, finished_at=None).values_list(
-        "pk", flat=True
-    ):
+    asked = flow.unfinished_submissions().filter(cancel_requested_at__isnull=False)
+    for submission_id in asked.values_list("pk", flat=True):
         with surviving(f"submission {submission_id}"):
             flow.settle_cancel(submission_id=submission_id, now=now)
 
@@ -112,7 +111,7 @@ def ring_checks(*, now: datetime) -> None:
     deadline = now - timedelta(seconds=current_intervals().check_deadline_seconds)
     unchecked = Submission.objects.filter(status__in=[Submission.Status.RECEIVED, Submission.Status.CHECKING])
     for submission in unchecked:
-        if submission.created_at < deadline:
+        if max(submission.created_at, submission.status_changed_at) < deadline:
             flow.refuse(
                 submission_id=submission.pk,
                 verdict=Verdict.INFRASTRUCTURE,

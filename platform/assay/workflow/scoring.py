@@ -23,7 +23,6 @@ from assay.evaluations import receipts, services, specs
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.services import EvaluationLease, EvaluationLost
 from assay.runs.intervals import current_intervals
-from assay.runs.models import CaseRun
 from assay.testsets.models import Case
 from assay.workflow import flow
 from assay.workflow.metric_images import MetricImageFailed, run_metric_image
@@ -91,6 +90,7 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
             evaluation = Evaluation.objects.select_related(
                 "protocol",
                 "testset",
+                "submission__testset",
                 "submission__challenge",
                 "submission__phase",
                 "submission__team",
@@ -120,12 +120,11 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
 
 def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Callable[[], None]) -> None:
     """Score every case of the reference list that has no scores yet."""
-    ended = CaseRun.objects.filter(run=evaluation.run).select_related("run__submission", "case")
-    case_runs = {row.case_id: row for row in ended}
+    answers = specs.answers_of(evaluation)
     scratch_root = Path(settings.SCRATCH_ROOT)
     scratch_root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if protocol.table_form is not None:
-        score_tables(evaluation=evaluation, protocol=protocol, case_runs=case_runs, scratch_root=scratch_root)
+        score_tables(evaluation=evaluation, protocol=protocol, answers=answers, scratch_root=scratch_root)
         return
     stored = set(evaluation.case_scores.values_list("case_id", flat=True))
     kept_references = ReferenceCache(scratch_root / "references")
@@ -137,16 +136,16 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
             protocol=protocol,
             wanted=protocol.evaluation,
             cases=cases,
-            case_runs=case_runs,
+            answers=answers,
             check=check,
         )
     for case in cases:
         if case.pk in stored:
             continue
         check()
-        case_run = case_runs.get(case.pk) or case_runs.get(None)
+        answer = answers.get(case.pk)
         with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
-            prepared = specs.prepare_case(case=case, case_run=case_run, protocol=protocol, scratch=Path(scratch))
+            prepared = specs.prepare_case(case=case, answer=answer, protocol=protocol, scratch=Path(scratch))
             with blaming(case):
                 result = score_case(
                     protocol=protocol,
@@ -154,7 +153,7 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
                     references=prepared.references,
                     predictions=prepared.predictions,
                     failure=prepared.failure,
-                    telemetry=specs.telemetry_of(case_run),
+                    telemetry=specs.telemetry_of(answer),
                     earlier_rounds=prepared.earlier_rounds,
                     external=external.get(case.case_id, {}),
                     kept_references=kept_references,
@@ -180,7 +179,7 @@ def ask_metric_image(
     protocol: Protocol,
     wanted: WantedImage,
     cases: Sequence[Case],
-    case_runs: Mapping[int | None, CaseRun],
+    answers: Mapping[int, specs.Answer],
     check: Callable[[], None],
 ) -> Mapping[str, ExternalScores]:
     """What the organizers' metric image says, of all cases in one run. It is stopped when the lease is lost."""
@@ -198,8 +197,9 @@ def ask_metric_image(
         for case in cases:
             own = scratch / "canonical" / str(case.position)
             own.mkdir(parents=True)
-            case_run = case_runs.get(case.pk) or case_runs.get(None)
-            prepared[case.case_id] = specs.prepare_case(case=case, case_run=case_run, protocol=protocol, scratch=own)
+            prepared[case.case_id] = specs.prepare_case(
+                case=case, answer=answers.get(case.pk), protocol=protocol, scratch=own
+            )
         return run_metric_image(
             evaluation=evaluation,
             protocol=protocol,
@@ -211,13 +211,13 @@ def ask_metric_image(
 
 
 def score_tables(
-    *, evaluation: Evaluation, protocol: Protocol, case_runs: Mapping[int | None, CaseRun], scratch_root: Path
+    *, evaluation: Evaluation, protocol: Protocol, answers: Mapping[int, specs.Answer], scratch_root: Path
 ) -> None:
     """Score all cases together: some scores of tables need the whole column."""
     cases = {case.case_id: case for case in evaluation.testset.cases.all()}
     with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
         prepared = specs.prepare_rows(
-            cases=list(cases.values()), case_runs=case_runs, protocol=protocol, scratch=Path(scratch)
+            cases=list(cases.values()), answers=answers, protocol=protocol, scratch=Path(scratch)
         )
     results = score_rows(
         protocol=protocol,
@@ -227,7 +227,7 @@ def score_tables(
     )
     for result in results:
         case = cases[result.case_id]
-        measured = specs.telemetry_of(case_runs.get(case.pk) or case_runs.get(None))
+        measured = specs.telemetry_of(answers.get(case.pk))
         consumed = telemetry_rows(protocol, measured, failure=result.failure or None, voxels=0)
         scores = [row.to_json() for row in (*result.rows, *consumed)]
         services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)

@@ -1,7 +1,10 @@
 """`assay rank`: files in, files out, and messages that say line, column, found and expected."""
 
 import csv
+import io
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,7 +47,10 @@ def run(folder: Path, text: str, *options: str):
 
 def test_wide_and_long_files_give_the_same_ranks(folder: Path) -> None:
     outputs = []
-    for text in (WIDE, LONG, WIDE.replace("\n", "\r\n"), "\ufeff" + WIDE):
+    for text in (
+        *(WIDE, LONG, WIDE.replace("\n", "\r\n"), "\ufeff" + WIDE, WIDE.replace("algorithm,case", "Algorithm,Case")),
+        *(WIDE.replace(",", ";"), LONG.replace(",", "\t"), WIDE.replace("\n", "\n\n"), WIDE.replace(",", " , ")),
+    ):
         result = run(folder, text, "--bootstrap", "50", "-o", str(folder / "ranks.csv"))
         assert result.exit_code == 0, result.output
         outputs.append((folder / "ranks.csv").read_text())
@@ -69,7 +75,7 @@ def test_the_board_is_printed_with_what_the_reader_must_know(folder: Path) -> No
     result = run(folder, WIDE, "--config", str(folder / "ranking.yaml"), "--bootstrap", "20")
     lines = result.output.splitlines()
     assert lines[0].split() == ["rank", "95", "%", "algorithm", "score", "dice", "hd95"]
-    assert any("only 2 independent units" in line for line in lines)
+    assert any("only 2 independent cases" in line for line in lines)
 
 
 def test_everything_can_be_written_as_json(folder: Path) -> None:
@@ -97,7 +103,8 @@ def test_presets_are_listed_with_a_line_each_and_shown(folder: Path) -> None:
     assert "half weight" in listed
     shown = CliRunner().invoke(rank, ["--show-preset", "kits23"]).output
     assert "dice.tumor" in shown
-    assert run(folder, WIDE.replace("hd95", "iou"), "--preset", "drac22", "--bootstrap", "0").exit_code == 0
+    shares = re.sub(r",(\d)$", r",0.\1", WIDE.replace("hd95", "iou"), flags=re.MULTILINE)
+    assert run(folder, shares, "--preset", "drac22", "--bootstrap", "0").exit_code == 0
 
 
 def test_a_protocol_ranks_as_it_says(folder: Path) -> None:
@@ -139,6 +146,36 @@ BROKEN = {
         WIDE.replace("b,c1,s0", "b,c1,s9"),
         "line 4, column site: found 's9' for case c1; expected 's0' as on line 2",
     ),
+    "a metric we do not know among those we do": (
+        WIDE.replace("hd95", "sharpness"),
+        "line 4, column sharpness: found '5' for case c1; expected '3' as on line 2, for sharpness is no metric we know",
+    ),
+    "a Dice in percent": (
+        WIDE.replace("0.7", "70"),
+        "line 4, column dice: found 70; expected a number from 0 to 1, or other bounds for dice in --config",
+    ),
+    "a negative distance": (WIDE.replace("0.7,5", "0.7,-5"), "line 4, column hd95: found -5; expected at least 0"),
+    "decimal commas": (
+        WIDE.replace(",", ";").replace("0.9", "0,9"),
+        "line 2, column dice: found '0,9'; expected a number with a decimal point",
+    ),
+    "a number with underscores": (WIDE.replace("0.7", "0_7"), "line 4, column dice: found '0_7'; expected a number"),
+    "a share with a sign": (WIDE.replace("0.7", "70%"), "line 4, column dice: found '70%'; expected a number"),
+    "an index without a name": (",algorithm,case,dice\n0,a,c1,1\n", "line 1, column 1: found no name; expected a name"),
+    "a quote that is never closed": (
+        'algorithm,case,dice\na,c1,0.5\n"b,c1,0.4\nb,c2,0.4\n',
+        "line 3: found what is no CSV (unexpected end of data); expected cells separated by ','",
+    ),
+    "a line break inside a name": (
+        'algorithm,case,dice\n"a\nx",c1,0.5\nb,c1,0.4\n',
+        "line 2, column algorithm: found 'a\\nx'; expected a name without line breaks and control characters",
+    ),
+    "a fault after a quoted line break": (
+        'algorithm,case,dice,remark\na,c1,0.5,"one\ntwo"\nb,c1,high,\n',
+        "line 4, column dice: found 'high'",
+    ),
+    "a name that paints the terminal": (WIDE.replace("b,c1", "\x1b[31mb,c1"), "found '\\x1b[31mb'; expected a name"),
+    "a cell without end": (WIDE + "c" * 200_000 + ",c1,s0,1,1\n", "line 6: found what is no CSV (field larger than"),
 }
 
 
@@ -148,6 +185,68 @@ def test_a_broken_file_is_refused_with_its_place(folder: Path, name: str) -> Non
     result = run(folder, text)
     assert result.exit_code == 1
     assert message in result.output
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [("latin-1", "line 4: found the byte 0xfc; expected UTF-8"), ("utf-16", "line 1: found the byte 0xff; expected")],
+)
+def test_a_file_in_another_encoding_is_refused_with_its_line(folder: Path, encoding: str, message: str) -> None:
+    (folder / "scores.csv").write_bytes(WIDE.replace("\nb,", "\nMüller,").encode(encoding))
+    result = CliRunner().invoke(rank, [str(folder / "scores.csv")], catch_exceptions=False)
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+def test_a_metric_with_stated_bounds_is_held_to_those(folder: Path) -> None:
+    (folder / "percent.yaml").write_text("metrics: [{id: dice, bounds: [0, 100]}]\n")
+    text = WIDE.replace("0.", "90.")
+    assert run(folder, text, "--config", str(folder / "percent.yaml"), "--bootstrap", "0").exit_code == 0
+    outside = run(folder, text.replace("90.7", "101"), "--config", str(folder / "percent.yaml"))
+    assert "line 4, column dice: found 101; expected a number from 0 to 100" in outside.output
+
+
+def test_a_place_that_cannot_be_written_is_named(folder: Path) -> None:
+    for option in ("-o", "--json", "--report"):
+        result = run(folder, WIDE, "--bootstrap", "0", option, str(folder / "nowhere" / "out"))
+        assert result.exit_code == 1
+        assert f"{folder}/nowhere/out: No such file or directory" in result.output
+
+
+METRICS = ("dice", "precision", "recall", "nsd", "hd95", "assd", "time")
+
+
+def crowded() -> str:
+    """Two algorithms whose long names differ in the middle, seven metrics."""
+    head = "algorithm,case," + ",".join(METRICS)
+    names = [f"institute-of-medical-image-computing-team-{number}-final-ensemble" for number in (1, 2)]
+    lines = [
+        ",".join((name, f"c{case}", *("0.5" if name == names[0] else "0.25" for _ in METRICS)))
+        for name in names
+        for case in range(2)
+    ]
+    return "\n".join((head, *lines)) + "\n"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_board_fits_the_terminal_and_names_what_it_leaves_out(folder: Path, monkeypatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = run(folder, crowded(), "--bootstrap", "0").output.splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[1].split()[2] != lines[2].split()[2], "the names are told apart"
+    shown = lines[0].split()[5:]
+    note = " ".join(lines)
+    assert [name for name in METRICS if name not in shown] == [
+        name for name in METRICS if f" {name}" in note.partition("not shown")[2]
+    ]
+
+
+def test_a_pipe_gets_everything_on_one_line_each(folder: Path, monkeypatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(sys, "__stdout__", io.StringIO())
+    lines = run(folder, crowded(), "--bootstrap", "0").output.splitlines()
+    assert lines[0].split()[4:] == ["score", *METRICS]
+    assert "institute-of-medical-image-computing-team-1-final-ensemble" in lines[1]
 
 
 def test_a_configured_metric_the_file_lacks_is_named(folder: Path) -> None:

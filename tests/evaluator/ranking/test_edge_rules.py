@@ -74,6 +74,38 @@ def test_twice_the_worst_of_the_others_leaves_the_own_values_out() -> None:
     assert scores_of(found)["a"] == (90 + 2 * 5) / 2
 
 
+@pytest.mark.parametrize(
+    ("metric", "factor", "measured"), [("hd95", 0.5, {"b": 4.0, "c": 5.0}), ("dice", 2, {"b": 0.4, "c": 0.3})]
+)
+def test_a_multiple_of_the_worst_is_never_better_than_the_worst(metric, factor, measured) -> None:
+    scores = {"a": [None], **{name: [value] for name, value in measured.items()}}
+    config = {"metrics": [metric], "scheme": "value", "missing": {"any": {"times_worst_of_others": factor}}}
+    found = rank(scores, config, metric=metric)
+    assert scores_of(found)["a"] == measured["c"], "the worst of the others is c's"
+    assert places(found) == {"b": 1, "a": 2, "c": 2}
+
+
+def test_a_constant_that_beats_measured_values_is_noted() -> None:
+    config = {"metrics": ["hd95"], "scheme": "value", "missing": {"any": 374}}
+    found = rank({"a": [None, 10.0], "b": [500.0, 400.0], "c": [2.0, 3.0]}, config, metric="hd95")
+    assert found.notes == ("hd95: missing values that count as 374: 1; measured values worse than that: 2",)
+    assert rank({"a": [None, 10.0], "b": [2.0, 3.0]}, config, metric="hd95").notes == ()
+
+
+def test_a_structure_that_is_not_there_may_count_as_perfect() -> None:
+    reasons = {("a", 1): "both_empty", ("b", 1): "both_empty"}
+    config = {"scheme": "value", "missing": {"both_empty": 1, "any": 0}}
+    found = rank({"a": [0.5, None], "b": [0.7, None]}, config, reasons=reasons)
+    assert scores_of(found) == {"b": 0.85, "a": 0.75}
+    assert found.notes == ()
+
+
+def test_a_configuration_without_metrics_learns_them_from_the_scores_and_still_rewards_no_failure() -> None:
+    table = ScoreTable.from_rows(rows({"a": [1.0, None], "b": [2.0, 3.0]}, metric="hd95"))
+    with pytest.raises(ConfigError, match=r"ranking.missing.any: found 0 for hd95; expected a value worse than 0"):
+        rank_algorithms(table, parse_ranking({"missing": {"any": 0}}))
+
+
 def test_ranking_last_carries_through_means_and_medians() -> None:
     scores = {"a": [1.0, 1.0, None], "b": [0.1, 0.1, 0.1]}
     assert places(rank(scores, {"scheme": "value", "missing": {"any": "rank_last"}})) == {"b": 1, "a": 2}
@@ -102,12 +134,14 @@ def test_average_ties_of_missing_values_are_counted_too() -> None:
 def test_dropping_a_case_drops_it_for_everyone() -> None:
     found = rank({"a": [0.9, None], "b": [0.8, 1.0]}, {"scheme": "value", "missing": {"any": "drop_case"}})
     assert scores_of(found) == {"a": 0.9, "b": 0.8}
+    assert found.notes == ("dice: cases left out for everybody, because somebody has no value there: 1",)
 
 
 def test_dropping_a_pair_lets_the_others_close_up() -> None:
     config = {"scheme": {"type": "mean_of_ranks", "rank_at": ["case"]}, "missing": {"any": "drop_pair"}}
     found = rank({"a": [0.9, None], "b": [0.8, 0.5], "c": [0.7, 0.6]}, config)
     assert scores_of(found) == {"a": 1.0, "b": 2.0, "c": 2.0}
+    assert found.notes == ("dice: missing values left out: 1; algorithms judged on fewer cases than the others: 1",)
 
 
 def test_disqualified_algorithms_are_unranked_and_the_others_close_up() -> None:

@@ -8,7 +8,7 @@ from evaluator.ranking.presets import preset_names, preset_titles
 from evaluator.ranking.words import describe
 
 NAMED_IN_THE_DESIGN = (
-    *("grand-challenge-abs", "grand-challenge-avg", "grand-challenge-med", "codabench-lex"),
+    *("grand-challenge-abs", "grand-challenge-avg", "grand-challenge-med", "grand-challenge-combined", "codabench-lex"),
     *("challengeR-aggregate", "challengeR-rank", "challengeR-test", "msd", "flare21", "flare22", "flare23"),
     *("kits19", "kits21", "kits23", "brats", "brats-lesion", "feta", "segrap", "segrap25", "amos", "hecktor22"),
     *("hecktor25", "touchstone", "toothfairy", "structseg", "mrbrains", "empire", "rnr-exm", "drac22"),
@@ -65,6 +65,18 @@ BROKEN = {
     ),
     "normalising a value": ({"scheme": {"type": "value", "normalise": "teams"}}, r"normalise: found teams on a value"),
     "an unknown missing rule": ({"missing": {"any": "forget"}}, r"missing.any: found 'forget'; expected a number"),
+    "a failure that counts as perfect": (
+        {"metrics": ["dice", "hd95"], "missing": {"any": 0}},
+        r"ranking.missing.any: found 0 for hd95; expected a value worse than 0, the best it can be",
+    ),
+    "a crash that counts as perfect for one metric": (
+        {"metrics": ["dice", "hd95"], "missing": {"any": "rank_last", "timeout": {"dice": 1, "hd95": 9}}},
+        r"ranking.missing.timeout: found 1 for dice",
+    ),
+    "a tolerance where larger is better": (
+        {"metrics": [{"id": "dice", "tolerance": 0.1}]},
+        r"metrics\[0\].tolerance: found 0.1 where larger is better; expected it on a cost",
+    ),
     "digits out of range": ({"ties": {"digits": 40}}, r"ties.digits: found 40; expected 1 to 15"),
     "another continuity": ({"significance": {"correction": "none"}}, r"correction: found 'none'; expected continuity"),
     "three sides": ({"significance": {"sides": "three"}}, r"sides: found 'three'; expected one or two"),
@@ -127,10 +139,10 @@ def test_every_published_rule_has_a_preset_with_a_title_and_words(name):
 
 def test_rules_may_stand_for_all_metrics_or_for_each():
     config = parse_ranking(
-        {"metrics": ["dice", "hd95"], "missing": {"any": 0, "timeout": {"hd95": {"times_max_of_others": 2}}}}
+        {"metrics": ["dice", "nsd"], "missing": {"any": 0, "timeout": {"nsd": {"times_max_of_others": 0.5}}}}
     )
     assert config.missing.by_class["any"]["*"].kind is RuleKind.NUMBER
-    assert str(config.missing.by_class["timeout"]["hd95"]) == "2 × the worst of the others"
+    assert str(config.missing.by_class["timeout"]["nsd"]) == "0.5 × the worst of the others"
 
 
 def test_what_organizers_do_not_say_is_shown_as_not_stated():

@@ -232,14 +232,14 @@ def test_a_median_over_cases_gets_the_order_statistic_interval():
 def test_an_analysis_warns_of_few_cases_and_of_no_bootstrap():
     table = table_of(scores(7, holes=False), range(CASES))
     analysis = analyse(table, config_of("mean"), bootstrap=0)
-    assert any("only 17 independent units (case)" in text for text in analysis.warnings)
+    assert any("only 17 independent cases" in text for text in analysis.warnings)
     assert any("no bootstrap" in text for text in analysis.warnings)
     ranks = [analysis.ranking.ranks()[name] for name in analysis.algorithms]
     assert analysis.rank_intervals.tolist() == [[rank, rank] for rank in ranks]
 
 
 def test_an_analysis_survives_boards_of_one_none_and_all_tied():
-    for values in ({"a": [0.5]}, {"a": [0.5], "b": [0.5]}, {"a": [None], "b": [None]}):
+    for values in ({"a": [0.5, 0.6]}, {"a": [0.5, 0.6], "b": [0.5, 0.6]}, {"a": [None, None], "b": [None, None]}):
         rows = [(name, f"c{i}", "", "dice", v, "") for name, cells in values.items() for i, v in enumerate(cells)]
         analysis = analyse(ScoreTable.from_rows(rows), parse_ranking({"metrics": ["dice"], "scheme": "value"}))
         assert analysis.tau.n_undefined == 1000
@@ -248,6 +248,19 @@ def test_an_analysis_survives_boards_of_one_none_and_all_tied():
     analysis = analyse(ScoreTable.from_rows([("a", "c", "", "dice", None, "")]), nothing)
     assert analysis.algorithms == ()
     assert analysis.to_json()["entries"][0]["rank"] is None
+
+
+def test_one_case_is_not_resampled_and_proves_nothing():
+    rows = [("a", "c1", "", "dice", 0.9, ""), ("b", "c1", "", "dice", 0.1, "")]
+    analysis = analyse(ScoreTable.from_rows(rows), parse_ranking({"metrics": ["dice"], "scheme": "value"}))
+    assert analysis.bootstrap == 0
+    assert analysis.warnings == (
+        "only 1 independent case: intervals from fewer than 50 are unreliable",
+        "one case cannot be resampled: rank intervals are the ranks themselves",
+    )
+    first = analysis.to_json()["entries"][0]
+    assert (first["rank"], first["rank_interval"], first["winner_share"]) == (1, [1.0, 1.0], None)
+    assert (first["separable_from_next"], first["false_claim"]) == (False, None)
 
 
 def test_neighbours_tell_how_likely_the_claim_of_being_better_is_false():

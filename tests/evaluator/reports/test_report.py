@@ -123,6 +123,21 @@ def test_a_long_board_draws_its_best_and_lists_all(tmp_path: Path) -> None:
     assert not re.search(r"<text[^>]*>a32</text>", text)
 
 
+def test_the_checklist_says_what_was_run_and_not_what_might_have_been(report: Path) -> None:
+    assert "60 bootstrap replicates over cases (seed 3)" in (report / "report.html").read_text()
+
+
+def test_a_board_of_one_case_claims_no_stability(tmp_path: Path) -> None:
+    scores = table(cases=1)
+    config = parse_ranking({"metrics": ["dice"], "missing": {"any": 0}, "scheme": "value"})
+    write_report(scores, analyse(scores, config), html=tmp_path / "r.html", title="one case")
+    text = (tmp_path / "r.html").read_text()
+    assert "one case cannot be resampled" in text
+    assert "bootstrap replicates." not in text
+    assert "claim false: 100" not in text
+    assert 'id="stability"' not in text
+
+
 def test_a_board_of_equal_algorithms_has_a_report(tmp_path: Path) -> None:
     rows = [(name, f"c{i}", "", "dice", 0.5, "") for name in "ab" for i in range(3)]
     scores = ScoreTable.from_rows(rows)

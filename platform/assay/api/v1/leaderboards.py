@@ -11,6 +11,7 @@ from ninja import Router, Status
 from assay.api.auth import EVERYBODY, person_of
 from assay.api.v1 import schemas
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
+from assay.leaderboards.order import Wanted
 from assay.leaderboards.published import export_tables, layout_named
 from assay.leaderboards.selectors import Board, leaderboard
 from assay.workflow import flow
@@ -25,8 +26,8 @@ def show(request: HttpRequest, slug: str, phase: str, limit: int = PAGE_LIMIT, o
     person = person_of(request)
     row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
     organizes = is_organizer(person=person, challenge=row.challenge)
-    wanted = {"offset": max(0, offset), "limit": min(max(1, limit), PAGE_LIMIT)}
-    return leaderboard(row, is_organizer=organizes, now=timezone.now(), **wanted)
+    wanted = Wanted(offset=max(0, offset), limit=min(max(1, limit), PAGE_LIMIT))
+    return leaderboard(row, is_organizer=organizes, now=timezone.now(), wanted=wanted)
 
 
 @router.post("/{slug}/phases/{phase}/leaderboard/imports", response={201: schemas.ImportOut})

@@ -12,6 +12,7 @@ from assay.api.v1 import (
     metric_images,
     node,
     nodes,
+    operations,
     participants,
     rejudging,
     site,
@@ -47,4 +48,5 @@ api.add_router("/submissions", submissions.router, tags=["submissions"])
 api.add_router("/challenges", leaderboards.router, tags=["leaderboards"])
 api.add_router("/challenges", rejudging.router, tags=["leaderboards"])
 api.add_router("/nodes", nodes.router, tags=["operators"])
+api.add_router("/operations", operations.router, tags=["operators"])
 api.add_router("", nodes.keys_router, tags=["receipts"])

@@ -350,6 +350,14 @@ class RejudgeOut(Schema):
     evaluations: list[UUID]
 
 
+class ResumedOut(Schema):
+    resumed: list[UUID]
+
+
+class RerunOut(Schema):
+    run: int
+
+
 class LeaderboardOut(Schema):
     phase: str
     metrics: list[MetricColumn]
@@ -376,6 +384,20 @@ class ImportOut(Schema):
     number: int
     cases: int
     caution: str
+
+
+class StuckOut(Schema):
+    kind: str
+    key: str
+    text: str
+    since: datetime
+    acts: list[str]
+
+
+class ActIn(Schema):
+    kind: str = Field(max_length=20)
+    key: str = Field(max_length=80)
+    act: str = Field(max_length=20)
 
 
 class NodeIn(Schema):

@@ -28,7 +28,7 @@ from assay.submissions.access import (
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.selectors import case_aliases, stepper, submission_list
 from assay.testsets import storage
-from assay.workflow import flow
+from assay.workflow import flow, resuming
 
 router = Router()
 phase_router = Router()
@@ -92,6 +92,15 @@ def cancel_all(request: HttpRequest, chosen: schemas.SubmissionsIn) -> dict[str,
     known = get_submissions(person=user, submission_ids=chosen.submission_ids)
     ids = [submission.pk for submission in known]
     return {"cancelled": flow.cancel_all(submission_ids=ids, by=user, now=timezone.now())}
+
+
+@router.post("/resume", response=schemas.ResumedOut)
+def resume_all(request: HttpRequest, chosen: schemas.SubmissionsIn) -> dict[str, Any]:
+    """Take up again what failed by no fault of its team, where it stopped; what has not is left out of `resumed`."""
+    person = person_of(request)
+    found = [get_organized_submission(person=person, submission_id=pk)[0] for pk in chosen.submission_ids]
+    ids = [submission.pk for submission in found]
+    return {"resumed": resuming.resume_all(submission_ids=ids, by=user_of(request), now=timezone.now())}
 
 
 @router.get("/{submission_id}", response=schemas.SubmissionOut)
@@ -178,6 +187,27 @@ def rejudge(request: HttpRequest, submission_id: UUID) -> Status[dict[str, Any]]
     if not asked:
         raise ConflictError("There is no finished run to score again.", found=submission.status)
     return Status(202, {"evaluations": [evaluation.pk for evaluation in asked]})
+
+
+@router.post("/{submission_id}/resume", response=schemas.SubmissionOut)
+def resume(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
+    """Take it up again where it stopped, by the phase's present rules: cases that ended well are kept, and nobody is charged."""
+    submission, user = get_organized_submission(person=person_of(request), submission_id=submission_id)
+    if not resuming.resume(submission_id=submission.pk, by=user, now=timezone.now()):
+        raise ConflictError(
+            "Only what failed by the organizers' fault or ours is taken up again.",
+            found=f"{submission.status} {submission.fault}".strip(),
+            what_to_do="Run a single case again, or ask the team to submit again.",
+        )
+    return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
+
+
+@router.post("/{submission_id}/cases/{case}/rerun", response={202: schemas.RerunOut})
+def rerun(request: HttpRequest, submission_id: UUID, case: str) -> Status[dict[str, Any]]:
+    """Run one case again and keep the others. A finished submission's rank waits until the new scores are activated."""
+    submission, user = get_organized_submission(person=person_of(request), submission_id=submission_id)
+    run = resuming.rerun_case(submission_id=submission.pk, case_id=case, by=user, now=timezone.now())
+    return Status(202, {"run": run.number})
 
 
 def detail(*, submission: Submission, person: Person) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """A challenge's own pages: overview, rules, phase, leaderboard, joining."""
 
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from django.contrib import messages
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_POST
 
 from assay.accounts.selectors import teams_of
@@ -16,13 +17,15 @@ from assay.challenges.models import Challenge, Phase
 from assay.challenges.services import join_challenge
 from assay.evaluations.disclosure import is_closed_phase
 from assay.leaderboards.comparing import MOST_ROWS, compare_rows
+from assay.leaderboards.order import Wanted
 from assay.leaderboards.reports import report_key
-from assay.leaderboards.selectors import leaderboard, whole_leaderboard
+from assay.leaderboards.selectors import leaderboard
+from assay.leaderboards.standing import POOLED
 from assay.portal.boards import board_page, board_table
 from assay.portal.cards import with_progress
 from assay.portal.comparisons import comparison_page, comparison_table
 from assay.portal.facts import caveats_of, fact_sheet, release_words
-from assay.portal.tables import table_file
+from assay.portal.tables import FORMATS, PAGE, page_number, table_file
 from assay.portal.windows import challenge_status, with_status
 from assay.runs.selectors import queue_facts
 from assay.submissions.selectors import eligibility_of, submission_list
@@ -31,6 +34,8 @@ from assay.testsets.storage import has_file, open_file
 from assay.workflow import doorbells
 
 TOP = 5
+NEWEST = 20
+"""How many of one's submissions a phase's page shows; the list has all of them."""
 REPORT_POLICY = "sandbox allow-downloads; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -60,7 +65,8 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     challenge = get_challenge(person=request.user, slug=slug)
     page = frame(request, challenge, tab="overview")
     boards = [
-        leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), limit=TOP) for phase in page["phases"]
+        leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), wanted=Wanted(limit=TOP))
+        for phase in page["phases"]
     ]
     page["boards"] = [
         {"phase": board.phase, "rows": [row for row in board.entries if row.rank is not None]} for board in boards
@@ -115,8 +121,8 @@ def phase_page(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse
     now, testset = timezone.now(), getattr(phase, "chosen_testset", None)
     page = frame(request, phase.challenge, tab="phase", phase=phase)
     page["eligibility"] = eligibility_of(person=request.user, phase=phase, now=now) if page["membership"] else None
-    mine = submission_list(person=request.user, challenge=slug, phase=phase_slug, is_mine=True)[:50]
-    page["submissions"] = with_progress(mine) if request.user.is_authenticated else []
+    mine = submission_list(person=request.user, challenge=slug, phase=phase_slug, is_mine=True)
+    page["submissions"] = with_progress(mine[:NEWEST])
     page["queue"] = queue_facts(phase, now=now)
     page["limit_words"] = _limit_words(phase)
     page["release_words"] = release_words(phase)
@@ -143,14 +149,19 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     """The ranking; search, sorting and view live in the address."""
     phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
     page = frame(request, phase.challenge, tab="leaderboard", phase=phase)
-    found = whole_leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now())
     own = {team.slug for team in teams_of(user=request.user)} if request.user.is_authenticated else set()
-    search, sort, view, number = (request.GET.get(key, "") for key in ("q", "sort", "view", "page"))
-    wanted = partial(board_page, found, own_teams=own, search=search, sort=sort, view=view)
-    if (as_format := request.GET.get("format", "")) in ("csv", "json"):
-        header, rows = board_table(wanted(length=None), found.metrics)
+    search, sort, view = (request.GET.get(key, "") for key in ("q", "sort", "view"))
+    as_format, number = request.GET.get("format", ""), page_number(request)
+    wanted = Wanted(search=search, sort=sort, view=view or POOLED)
+    if as_format not in FORMATS:
+        wanted = replace(wanted, offset=(number - 1) * PAGE, limit=PAGE)
+    found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), wanted=wanted)
+    shown = board_page(found, wanted=wanted, own_teams=own, page=number)
+    if number > shown.pages:
+        return HttpResponseRedirect(f"?{urlencode(request.GET.dict() | {'page': shown.pages})}")
+    if as_format in FORMATS:
+        header, rows = board_table(shown, found.metrics)
         return table_file(name=f"{slug}-{phase_slug}", header=header, rows=rows, as_format=as_format)
-    shown = wanted(page=int(number) if number.isdecimal() else 1)
     page.update(board=shown, q=search, sort=sort, view=view, caveats=caveats_of(phase))
     page["shows_cases"] = _shows_cases(phase, page)
     return render(request, "portal/leaderboard.html", page)
@@ -161,14 +172,16 @@ def compare(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     """Two or three rows side by side, named by their numbers in the address; else a list to choose from."""
     phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
     page = frame(request, phase.challenge, tab="leaderboard", phase=phase)
-    found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now())
     chosen = {int(text) for text in request.GET.getlist("s") if text.isdecimal() and len(text) < 10}
-    rows = [row for row in found.entries if row.number in chosen]
+    is_enough = 2 <= len(chosen) <= MOST_ROWS
+    wanted = Wanted(numbers=chosen) if is_enough else Wanted(limit=PAGE)
+    found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), wanted=wanted)
+    rows = found.entries
     shows_cases = _shows_cases(phase, page)
-    page.update(rows=found.entries, chosen=chosen, embargo_words=found.why_hidden, shows_cases=shows_cases)
-    if 2 <= len(rows) <= MOST_ROWS:
+    page.update(rows=rows, chosen=chosen, embargo_words=found.why_hidden, shows_cases=shows_cases)
+    if is_enough and len(rows) > 1:
         comparison = compare_rows(rows, phase=phase, columns=found.metrics, shows_cases=shows_cases)
-        if (as_format := request.GET.get("format", "")) in ("csv", "json"):
+        if (as_format := request.GET.get("format", "")) in FORMATS:
             header, lines = comparison_table(comparison)
             return table_file(name=f"{slug}-{phase_slug}-compared", header=header, rows=lines, as_format=as_format)
         page["comparison"] = comparison_page(comparison)
@@ -188,7 +201,7 @@ def report(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponseBase
     """
     phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
     page = frame(request, phase.challenge, tab="leaderboard", phase=phase)
-    found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), limit=1)
+    found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), wanted=Wanted(limit=1))
     if not found.entries or not _shows_cases(phase, page):
         return redirect("portal:leaderboard", slug, phase_slug)
     key = report_key(phase)

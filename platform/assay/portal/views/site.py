@@ -9,12 +9,12 @@ from django.views.decorators.http import require_GET, require_POST
 from assay.challenges.access import signed_in
 from assay.portal.cards import challenge_cards, with_progress
 from assay.portal.context import THEMES
+from assay.portal.tables import PAGE, before_row
 from assay.portal.verdict_help import VERDICT_HELP
 from assay.submissions.lifecycle import FINAL
-from assay.submissions.selectors import submission_list
+from assay.submissions.selectors import newest_of, submission_list
 
 STATUSES = ("open", "upcoming", "closed")
-PAGE = 100
 
 
 @require_GET
@@ -33,8 +33,9 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_GET
 def my_submissions(request: HttpRequest) -> HttpResponse:
     """Everything your teams handed in."""
-    submissions = submission_list(person=signed_in(request.user), is_mine=True)[:PAGE]
-    return render(request, "portal/my_submissions.html", {"submissions": with_progress(submissions)})
+    mine = submission_list(person=signed_in(request.user), is_mine=True)
+    listed, older = newest_of(mine, length=PAGE, before=before_row(request))
+    return render(request, "portal/my_submissions.html", {"submissions": with_progress(listed), "older": older})
 
 
 @require_GET

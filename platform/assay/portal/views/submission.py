@@ -15,7 +15,7 @@ from assay.challenges.models import Phase
 from assay.evaluations.disclosure import as_seen
 from assay.portal.forms import SubmitForm
 from assay.portal.submission_pages import page_version, submission_page
-from assay.portal.tables import table_file
+from assay.portal.tables import FORMATS, table_file
 from assay.portal.views.challenge import frame
 from assay.submissions import uploads
 from assay.submissions.access import competing_team, get_submission, get_upload
@@ -78,7 +78,7 @@ def detail(request: HttpRequest, submission_id: UUID) -> HttpResponse:
     """Everything about one submission."""
     submission, _, can_cancel = _see(request, submission_id)
     view = submission_page(submission, is_organizer=False, can_cancel=can_cancel, now=timezone.now())
-    if (as_format := request.GET.get("format", "")) in ("csv", "json"):
+    if (as_format := request.GET.get("format", "")) in FORMATS:
         header = ["case", "verdict", *(metric.name for metric in view.metrics), "seconds", "peak_memory_bytes"]
         rows = [[row.name, row.verdict, *row.values, row.seconds, row.peak_memory_bytes] for row in view.case_rows]
         return table_file(name=f"submission-{submission.number}", header=header, rows=rows, as_format=as_format)

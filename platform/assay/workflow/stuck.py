@@ -1,0 +1,177 @@
+"""What has been in one state for longer than its owner should need, and which acts are right for it.
+
+The reaper mends most of what goes wrong in its next round; what is listed here has outlasted that, or needs a person: a node that
+stays away, a pool nobody serves, a submission that failed by a fault of ours. `operating.py` carries the acts out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, F, Min
+
+from assay.evaluations.models import Evaluation
+from assay.leaderboards.models import Leaderboard
+from assay.runs.models import CaseRun, Node, PromptRound
+from assay.runs.selectors import live_nodes
+from assay.submissions.models import Submission
+from assay.submissions.services import NOT_THE_TEAMS
+from assay.workflow import flow
+
+AFTER = timedelta(minutes=10)
+"""How long a state may last before it is called stuck."""
+SOON = timedelta(minutes=1)
+"""The same of what should take seconds: a cancel, a round of prompts."""
+LIMITS_PASSED = 3.0
+"""A case that has run for so many times its time limit is not coming back, whatever its node says."""
+RECENT = timedelta(days=1)
+MOST = 20
+"""Lines of one kind; more of the same tell an operator nothing new."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stuck:
+    """One line. `kind` and `key` name what it is about as it was seen (a lease with its fence); `acts` what may be done."""
+
+    kind: str
+    key: str
+    text: str
+    since: datetime
+    acts: tuple[str, ...]
+
+
+def find_stuck(*, now: datetime) -> list[Stuck]:
+    """Everything that is stuck, in eleven queries whatever the load."""
+    return [line for find in FINDERS for line in find(now)]
+
+
+def lost_leases(now: datetime) -> Iterator[Stuck]:
+    """Case runs whose node is silent, or runs them far beyond their time limit."""
+    running = CaseRun.objects.filter(status=CaseRun.Status.RUNNING).select_related("node", "run__submission")
+    shown = 0
+    for row in running.order_by("lease_until").iterator():
+        since, what = None, ""
+        if row.lease_until is not None and row.lease_until < now:
+            since, what = row.lease_until, "its lease has ended"
+        elif row.started_at is not None and now - row.started_at > max(AFTER, longest(row)):
+            since, what = row.started_at, f"runs beyond {LIMITS_PASSED:g} times its limit of {row.expected_seconds:g} s"
+        if since is not None and shown < MOST:
+            shown += 1
+            node = ("drain", "quarantine") if row.node else ()
+            where = row.node.name if row.node else "a node that is gone"
+            yield Stuck(
+                kind="case run",
+                key=f"{row.id}/{row.fence}",
+                text=f"{row.run.submission}, case run {row.position} on {where}: {what}",
+                since=since,
+                acts=("requeue", "cancel", *node),
+            )
+
+
+def longest(case_run: CaseRun) -> timedelta:
+    """How long a case run may take at most; for ever, where its limit is not one for the whole of it."""
+    is_whole = case_run.case_id and case_run.run.submission.limits.get("wall_seconds_per", "run") == "run"
+    return timedelta(seconds=LIMITS_PASSED * case_run.expected_seconds) if is_whole else timedelta(days=365)
+
+
+def unserved_pools(now: datetime) -> Iterator[Stuck]:
+    """Pools with work that nobody takes: no live node, or nobody heard the doorbell although a slot is free."""
+    queued = (
+        CaseRun.objects.filter(status=CaseRun.Status.QUEUED, run__submission__phase__is_paused=False)
+        .exclude(not_before__gt=now)
+        .values("pool")
+        .annotate(case_runs=Count("id"), since=Min("queued_at"))
+    )
+    running = dict(
+        CaseRun.objects.filter(status=CaseRun.Status.RUNNING).values_list("pool").annotate(case_runs=Count("id"))
+    )
+    nodes = list(Node.objects.exclude(status=Node.Status.REMOVED))
+    for row in queued[:MOST]:
+        known = [node for node in nodes if node.pool == row["pool"]]
+        live = live_nodes(known, now=now)
+        since = row["since"] or now
+        waits = f"pool {row['pool']}: {row['case_runs']} case run{'s wait' if row['case_runs'] > 1 else ' waits'}"
+        if not live:
+            held = any(node.status != Node.Status.ACTIVE for node in known)
+            what = "every node is held back or silent" if held else "no node is live" if known else "it has no node"
+            acts = ("wake", "activate") if held else ("wake",)
+            yield Stuck(kind="pool", key=row["pool"], text=f"{waits}, {what}", since=since, acts=acts)
+        elif now - since > AFTER and running.get(row["pool"], 0) < sum(node.slots for node in live):
+            text = f"{waits} although slots are free"
+            yield Stuck(kind="pool", key=row["pool"], text=text, since=since, acts=("wake",))
+
+
+def unchecked(now: datetime) -> Iterator[Stuck]:
+    """Uploads that no checker has dealt with."""
+    rows = Submission.objects.filter(
+        status__in=[Submission.Status.RECEIVED, Submission.Status.CHECKING], status_changed_at__lt=now - AFTER
+    )
+    for row in rows.order_by("status_changed_at")[:MOST]:
+        text = f"{row} is {row.status}"
+        yield Stuck(kind="check", key=str(row.pk), text=text, since=row.status_changed_at, acts=("wake", "cancel"))
+
+
+def unscored(now: datetime) -> Iterator[Stuck]:
+    """Evaluations whose worker is silent, or that nobody has taken."""
+    rows = Evaluation.objects.filter(status__in=[Evaluation.Status.QUEUED, Evaluation.Status.RUNNING])
+    for row in rows.select_related("submission").order_by("created_at")[: 10 * MOST]:
+        cancel = ("cancel",) if row.submission.finished_at is None else ()
+        common = {"kind": "evaluation", "key": f"{row.id}/{row.fence}"}
+        if row.status == Evaluation.Status.RUNNING and row.lease_until is not None and row.lease_until < now:
+            text = f"{row}: the lease of {row.worker} has ended"
+            yield Stuck(**common, text=text, since=row.lease_until, acts=("release", *cancel))
+        elif (
+            row.status == Evaluation.Status.QUEUED
+            and max(row.created_at, row.not_before or row.created_at) < now - AFTER
+        ):
+            text = f"{row}: nobody scores it{f' (last error: {row.error})' if row.error else ''}"
+            yield Stuck(**common, text=text, since=row.created_at, acts=("wake", *cancel))
+
+
+def unprompted(now: datetime) -> Iterator[Stuck]:
+    """Containers that wait for prompts."""
+    rows = PromptRound.objects.filter(
+        made_at=None, asked_at__lt=now - SOON, case_run__status=CaseRun.Status.RUNNING, case_run__fence=F("fence")
+    )
+    for row in rows.select_related("case_run__run__submission").order_by("asked_at")[:MOST]:
+        text = f"{row.case_run.run.submission}: a container waits for the prompts of round {row.number}"
+        yield Stuck(kind="prompts", key=str(row.pk), text=text, since=row.asked_at, acts=("wake",))
+
+
+def unsettled_cancels(now: datetime) -> Iterator[Stuck]:
+    """Cancels that were asked for and have not been carried out."""
+    rows = flow.unfinished_submissions().filter(cancel_requested_at__lt=now - SOON)
+    for row in rows.order_by("cancel_requested_at")[:MOST]:
+        since = row.cancel_requested_at or now
+        yield Stuck(kind="cancel", key=str(row.pk), text=f"{row} is to be cancelled", since=since, acts=("settle",))
+
+
+def stale_leaderboards(now: datetime) -> Iterator[Stuck]:
+    """Rankings that are behind."""
+    rows = Leaderboard.objects.filter(asked__gt=F("answered"), asked_at__lt=now - AFTER)
+    for row in rows.select_related("phase__challenge").order_by("asked_at")[:MOST]:
+        text = f"the leaderboard of {row.phase.challenge.slug}/{row.phase.slug} is behind"
+        yield Stuck(kind="leaderboard", key=str(row.phase_id), text=text, since=row.asked_at, acts=("wake",))
+
+
+def failed_by_others(now: datetime) -> Iterator[Stuck]:
+    """What failed lately by a fault of ours or the organizers', and has not been taken up again."""
+    rows = Submission.objects.filter(
+        status=Submission.Status.FAILED, fault__in=NOT_THE_TEAMS, finished_at__gt=now - RECENT
+    )
+    for row in rows.order_by("finished_at")[:MOST]:
+        whose = "ours" if row.fault == "platform" else "the organizers'"
+        text = f"{row} failed by a fault of {whose}: {row.verdict_text}"
+        yield Stuck(kind="failure", key=str(row.pk), text=text, since=row.finished_at or now, acts=("resume",))
+
+
+FINDERS = (
+    lost_leases,
+    unserved_pools,
+    unchecked,
+    unscored,
+    unprompted,
+    unsettled_cancels,
+    stale_leaderboards,
+    failed_by_others,
+)
