@@ -1,10 +1,13 @@
 """What would go wrong later is said early, with what to do about it."""
 
+import json
 import logging
+import sys
+import uuid
 
 from assay.config import checks
-from assay.config.logging import EventFormatter
 from assay.config.secrets import secret_key
+from assay.node.logs import EventFormatter, JsonFormatter
 
 
 def test_the_settings_as_they_are_pass():
@@ -28,6 +31,26 @@ def test_an_event_is_logged_with_its_keys():
         {"name": "assay", "msg": "submission.queued", "submission": "17", "levelname": "INFO"}
     )
     assert EventFormatter("%(message)s").format(record) == "submission.queued submission=17"
+
+
+def test_a_value_with_blanks_is_quoted_so_that_a_line_can_be_cut_into_its_keys():
+    record = logging.makeLogRecord({"msg": "node.drained", "keys": {"name": "gpu-1", "reason": 'new "disk"', "by": ""}})
+    line = EventFormatter("%(message)s").format(record)
+    assert line == 'node.drained name=gpu-1 reason="new \\"disk\\"" by=""'
+
+
+def test_a_line_of_json_has_the_same_keys_and_a_traceback_in_one_line():
+    try:
+        {}["out of order"]
+    except KeyError:
+        record = logging.makeLogRecord({"msg": "evaluation.fault", "levelname": "ERROR", "exc_info": sys.exc_info()})
+    record.evaluation = uuid.UUID(int=7)
+    line = JsonFormatter().format(record)
+    document = json.loads(line)
+    assert "\n" not in line
+    assert (document["event"], document["level"]) == ("evaluation.fault", "ERROR")
+    assert document["evaluation"] == "00000000-0000-0000-0000-000000000007"
+    assert "KeyError: 'out of order'" in document["traceback"]
 
 
 def test_the_secret_key_is_made_once_and_for_nobody_elses_eyes(tmp_path):

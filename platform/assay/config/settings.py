@@ -177,4 +177,6 @@ SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 2**20
 
-LOGGING = logging_settings(level=env.text(name="ASSAY_LOG_LEVEL", default="INFO"))
+LOGGING = logging_settings(
+    level=env.text(name="ASSAY_LOG_LEVEL", default="INFO"), form=env.text(name="ASSAY_LOG_FORMAT", default="line")
+)

@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import Max, Q
 from django.db.models.functions import Now
 
-from assay.accounts.audit import record_event
+from assay.accounts.audit import log_event, record_event
 from assay.accounts.models import User
 from assay.challenges.models import Challenge, ProtocolVersion
 from assay.evaluations.models import CaseScores, Evaluation, MetricImage
@@ -67,7 +67,7 @@ def ask_for_evaluation(
 ) -> Evaluation:
     """A new evaluation of what the run produced, by the frozen protocol and test set unless others are given."""
     number = (submission.evaluations.aggregate(last=Max("number"))["last"] or 0) + 1
-    return Evaluation.objects.create(
+    evaluation = Evaluation.objects.create(
         submission=submission,
         run=run,
         number=number,
@@ -76,6 +76,8 @@ def ask_for_evaluation(
         activates_when_done=activates_when_done,
         created_at=now,
     )
+    log_event(verb="evaluation.queued", subject=evaluation, submission=submission.pk, number=number)
+    return evaluation
 
 
 def claim_evaluation(*, evaluation_id: UUID, worker: str, lease_seconds: float) -> EvaluationLease | None:
@@ -89,6 +91,8 @@ def claim_evaluation(*, evaluation_id: UUID, worker: str, lease_seconds: float) 
     with connection.cursor() as cursor:
         cursor.execute(CLAIM, parameters)
         row = cursor.fetchone()
+    if row is not None:
+        log_event(verb="evaluation.running", subject=("evaluation", evaluation_id), worker=worker, fence=row[0])
     return EvaluationLease(evaluation_id=evaluation_id, fence=row[0]) if row else None
 
 
@@ -108,11 +112,11 @@ def store_case_scores(*, evaluation_id: UUID, case_pk: int, scores: Sequence[Seq
 
 def finish_evaluation(lease: EvaluationLease, *, now: datetime, **results: Any) -> bool:
     """End the evaluation with its results; False when somebody else did, or holds it."""
-    return bool(
-        Evaluation.objects.filter(id=lease.evaluation_id, fence=lease.fence, status=Evaluation.Status.RUNNING).update(
-            status=Evaluation.Status.DONE, finished_at=now, lease_until=None, error="", **results
-        )
-    )
+    mine = Evaluation.objects.filter(id=lease.evaluation_id, fence=lease.fence, status=Evaluation.Status.RUNNING)
+    changed = mine.update(status=Evaluation.Status.DONE, finished_at=now, lease_until=None, error="", **results)
+    if changed:
+        log_event(verb="evaluation.done", subject=("evaluation", lease.evaluation_id))
+    return bool(changed)
 
 
 def release_evaluation(lease: EvaluationLease, *, error: str) -> bool:
@@ -123,9 +127,12 @@ def release_evaluation(lease: EvaluationLease, *, error: str) -> bool:
     mine = Evaluation.objects.filter(id=lease.evaluation_id, fence=lease.fence, status=Evaluation.Status.RUNNING)
     attempt = mine.values_list("attempt", flat=True).first() or 1
     delay = current_intervals().retry_delay(failures=attempt)
-    return bool(
-        mine.update(status=Evaluation.Status.QUEUED, lease_until=None, not_before=Now() + delay, error=error[:300])
+    changed = mine.update(
+        status=Evaluation.Status.QUEUED, lease_until=None, not_before=Now() + delay, error=error[:300]
     )
+    if changed:
+        log_event(verb="evaluation.requeued", subject=("evaluation", lease.evaluation_id), attempt=attempt)
+    return bool(changed)
 
 
 def fail_at_once(lease: EvaluationLease, *, error: str, now: datetime) -> bool:

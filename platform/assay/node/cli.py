@@ -30,7 +30,7 @@ from assay.node.joining import (
     usual_folder,
     write_config,
 )
-from assay.node.logs import start_logging
+from assay.node.logs import FORMATTERS, start_logging
 from assay.node.site_commands import site
 from containers.doctor import examine, report
 from containers.engines import EngineChoice
@@ -93,6 +93,7 @@ def node() -> None:
     help="Free disk below which nothing is claimed.",
 )
 @click.option("--log-level", envvar="ASSAY_LOG_LEVEL", default="INFO", show_default=True)
+@click.option("--log-format", envvar="ASSAY_LOG_FORMAT", default="line", type=click.Choice(list(FORMATTERS)))
 @engine_option
 def run_node(
     *,
@@ -105,10 +106,11 @@ def run_node(
     grace_seconds: float,
     disk_reserve_mb: int,
     log_level: str,
+    log_format: str,
     engine: EngineChoice,
 ) -> None:
     """Claim, run and record until SIGTERM or Ctrl-C."""
-    start_logging(level=log_level)
+    start_logging(level=log_level, form=log_format)
     api = NodeApi(url=url, token=token)
     wait_for_engine(engine, pause_seconds=poll_seconds)
     registration = say_hello(api, slots=slots, folder=folder, engine=engine)

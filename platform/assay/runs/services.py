@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import F, Max, Value
 from django.db.models.functions import Coalesce, Now
 
-from assay.accounts.audit import record_event
+from assay.accounts.audit import log_event, record_event
 from assay.accounts.errors import InvalidError
 from assay.challenges.protocols import rules_of
 from assay.runs import fairness, lifecycle, policy, specs
@@ -64,6 +64,7 @@ def create_run(
     number = (submission.runs.aggregate(last=Max("number"))["last"] or 0) + 1
     phase, resources = submission.phase, specs.resources_of(submission)
     run = Run.objects.create(submission=submission, number=number, pool=phase.pool, created_at=now)
+    log_event(verb="run.queued", subject=run, submission=submission.pk, number=number, kept=len(keeps or {}))
     cases: list[Case | None] = list(submission.testset.cases.all())
     if resources.get("run_mode", "case") == "cohort":
         cases = [None]
@@ -118,6 +119,8 @@ def queue_case_runs(*, run: Run, case_runs: Iterable[CaseRun], now: datetime) ->
     )
     for case_run, turn in zip(waiting, turns, strict=True):
         case_run.status, case_run.turn, case_run.queued_at = CaseRun.Status.QUEUED, turn, now
+    for case_run in waiting:
+        log_event(verb="case_run.queued", subject=case_run, run=run.id, pool=run.pool)
     still_waiting = CaseRun.objects.filter(status=CaseRun.Status.WAITING)
     return still_waiting.bulk_update(waiting, ["status", "turn", "queued_at"], batch_size=500)
 
@@ -214,7 +217,7 @@ def requeue(
     running = CaseRun.objects.filter(id=case_run_id, fence=fence, status=CaseRun.Status.RUNNING)
     failures = F("infrastructure_failures") + int(counts)
     common = {"infrastructure_failures": failures, "lease_until": None, "node": None}
-    case_run = CaseRun.objects.select_related("run__submission").filter(id=case_run_id).first()
+    case_run = CaseRun.objects.select_related("run__submission", "node").filter(id=case_run_id).first()
     if case_run is None:
         raise LeaseLost(case_run_id=case_run_id)
     is_last = counts and case_run.infrastructure_failures + 1 >= RETRIES_OF_OUR_FAULTS
@@ -229,7 +232,15 @@ def requeue(
     if not changed:
         raise LeaseLost(case_run_id=case_run_id, fence=fence)
     verb = "case_run.failed" if is_last else "case_run.requeued"
-    record_event(verb=verb, subject=case_run, now=now, actor_label=actor_label, reason=reason, attempt=case_run.attempt)
+    record_event(
+        verb=verb,
+        subject=case_run,
+        now=now,
+        actor_label=actor_label,
+        reason=reason,
+        attempt=case_run.attempt,
+        node=case_run.node.name if case_run.node else "",
+    )
     case_run.refresh_from_db()
     return case_run
 
@@ -304,12 +315,18 @@ def cancel_unstarted(*, run: Run, now: datetime) -> int:
 def finish_run(*, run: Run, status: str, now: datetime) -> bool:
     """End the run; False when it had ended before."""
     allowed = lifecycle.sources(lifecycle.RUN_TRANSITIONS, to=status)
-    return bool(Run.objects.filter(id=run.id, status__in=allowed).update(status=status, finished_at=now))
+    changed = Run.objects.filter(id=run.id, status__in=allowed).update(status=status, finished_at=now)
+    if changed:
+        log_event(verb=f"run.{status}", subject=run, submission=run.submission_id)
+    return bool(changed)
 
 
 def start_run(*, run_id: UUID) -> bool:
     """Note that the first case run was claimed; False when it had been noted before."""
-    return bool(Run.objects.filter(id=run_id, status=Run.Status.QUEUED).update(status=Run.Status.RUNNING))
+    changed = Run.objects.filter(id=run_id, status=Run.Status.QUEUED).update(status=Run.Status.RUNNING)
+    if changed:
+        log_event(verb="run.running", subject=("run", run_id))
+    return bool(changed)
 
 
 def expired_leases(*, now: datetime) -> list[CaseRun]:
@@ -346,6 +363,9 @@ def see_node(
 def _end_unstarted(*, run: Run, now: datetime, **changes: Any) -> int:
     unstarted = run.case_runs.filter(status__in=[CaseRun.Status.WAITING, CaseRun.Status.QUEUED])
     queued = list(unstarted.filter(status=CaseRun.Status.QUEUED).values_list("id", "expected_seconds"))
+    for case_run_id in unstarted.values_list("id", flat=True):
+        verb = f"case_run.{changes['status']}"
+        log_event(verb=verb, subject=("caserun", case_run_id), run=run.id, verdict=changes["verdict"])
     ended = unstarted.update(finished_at=Coalesce(F("finished_at"), Value(now)), **changes)
     if queued:
         fairness.give_back(pool=run.pool, team_id=run.submission.team_id, case_runs=queued)

@@ -135,6 +135,23 @@ def delete_folder(prefix: str) -> int:
     return len(names)
 
 
+def try_storage() -> None:
+    """Raise when storage does not take files (a full or missing disk) or does not answer."""
+    if is_local():
+        folder = Path(cast("FileSystemStorage", default_storage).location)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"?")
+    else:
+        default_storage.exists("readyz")
+
+
+def free_bytes() -> int | None:
+    """How much more storage takes; None where it does not say."""
+    folder = Path(cast("FileSystemStorage", default_storage).location) if is_local() else None
+    return shutil.disk_usage(folder).free if folder and folder.exists() else None
+
+
 def is_local() -> bool:
     """Whether storage is a folder of this machine."""
     return isinstance(default_storage, FileSystemStorage)

@@ -18,6 +18,7 @@ DOORBELL_LIFETIME_SECONDS = 60
 """A doorbell nobody answered for this long is stale; the reaper rings anew."""
 
 MAX_AGENTS_WOKEN = 16
+ANSWER_SECONDS = 3.0
 
 
 def pool_queue(pool: str) -> str:
@@ -54,6 +55,12 @@ def ring_leaderboard(phase_id: int) -> None:
 def ring_report(phase_id: int) -> None:
     """Somebody wants to read the report of a ranking."""
     _ring_on_commit("assay.workflow.tasks.report", [phase_id], queue="workflow")
+
+
+def try_broker() -> None:
+    """Raise when the broker does not answer."""
+    with current_app.connection_for_write(connect_timeout=ANSWER_SECONDS) as connection:
+        connection.connect()
 
 
 def _ring_on_commit(task: str, arguments: list[Any], *, queue: str) -> None:

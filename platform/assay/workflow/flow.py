@@ -15,7 +15,6 @@ Every step is one transaction of conditional updates; "nothing updated" means so
 ring when the transaction commits. All steps may be repeated, in any order, by any number of processes.
 """
 
-import logging
 import random
 from collections.abc import Collection
 from datetime import datetime
@@ -25,7 +24,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from assay.accounts.audit import record_event
+from assay.accounts.audit import log_event, record_event
 from assay.accounts.errors import ConflictError
 from assay.accounts.models import User
 from assay.evaluations import services as evaluations
@@ -46,7 +45,6 @@ from assay.testsets.models import TestSet
 from assay.workflow import doorbells
 from containers.verdicts import Fault, Verdict
 
-log = logging.getLogger(__name__)
 ORGANIZERS_TO_MEND = {
     Verdict.REFERENCE_INVALID: "a reference of the test set cannot be used; the organizers are told, and this attempt was not charged",
     Verdict.METRICS_FAILED: "the organizers' own metrics failed; they are told, and this attempt was not charged",
@@ -103,7 +101,7 @@ def claim(*, node: Node, now: datetime) -> CaseRun | None:
     ).get(id=lease.case_run_id)
     if case_run.run.status == Run.Status.QUEUED:
         mark_started(run=case_run.run, now=now, actor_label=f"node {node.name}")
-    log.info("case_run.claimed", extra={"case_run": str(case_run.id), "node": node.name, "fence": lease.fence})
+    log_event(verb="case_run.running", subject=case_run, run=case_run.run_id, node=node.name, fence=lease.fence)
     return case_run
 
 
@@ -127,7 +125,6 @@ def record(*, node: Node, case_run_id: UUID, fence: int, ending: Ending, now: da
         mark_started(run=run, now=now, actor_label=f"node {node.name}")
         case_run = runs.record_ending(case_run_id=case_run_id, fence=fence, node=node, ending=ending, now=now)
         advance_run(run_id=run.id, now=now)
-    log.info("case_run.recorded", extra={"case_run": str(case_run.id), "verdict": ending.verdict, "node": node.name})
     return case_run
 
 
@@ -156,7 +153,6 @@ def release(
         )
         advance_run(run_id=run.id, now=now)
         doorbells.ring_pool(case_run.pool)
-    log.info("case_run.released", extra={"case_run": str(case_run_id), "reason": reason, "by": actor_label})
     return case_run
 
 

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from django.db import transaction
 
+from assay.accounts.audit import log_event
 from assay.challenges.protocols import rules_of
 from assay.evaluations import services as evaluations
 from assay.runs.models import CaseRun, Run
@@ -111,6 +112,7 @@ def store_predictions(*, submission: Submission, case_runs: list[CaseRun], now: 
             created_at=now,
             finished_at=now,
         )
+        log_event(verb="run.done", subject=run, submission=submission.pk)
         for case_run in case_runs:
             case_run.run, case_run.finished_at = run, now
         CaseRun.objects.bulk_create(case_runs)

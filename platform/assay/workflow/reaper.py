@@ -67,7 +67,6 @@ def reap_leases(*, now: datetime) -> int:
     """Take back the case runs of nodes that went silent."""
     taken = 0
     for case_run in runs.expired_leases(now=database_now()):
-        label = f"node {case_run.node.name} went silent" if case_run.node else "node was removed"
         with surviving(f"case run {case_run.id}"), suppress(LeaseLost):
             flow.release(
                 case_run_id=case_run.id,
@@ -78,7 +77,6 @@ def reap_leases(*, now: datetime) -> int:
                 counts=True,
             )
             taken += 1
-            log.warning("lease.expired", extra={"case_run": str(case_run.id), "why": label})
     return taken
 
 

@@ -111,7 +111,7 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
         flow.blame_organizers(lease=lease, verdict=Verdict.METRICS_FAILED, error=str(problem), now=clock())
         return False
     except Exception as error:  # every fault of ours puts the evaluation back; the reaper counts the attempts
-        log.exception("evaluation.failed", extra={"evaluation": str(evaluation_id)})
+        log.exception("evaluation.fault", extra={"evaluation": str(evaluation_id)})
         services.release_evaluation(lease, error=f"{type(error).__name__}: {error}")
         flow.give_up_scoring(evaluation_id=evaluation_id, now=clock())
         return False
