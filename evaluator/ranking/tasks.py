@@ -4,7 +4,7 @@ The distance between two rankings is the symmetric difference of their "is at le
 algorithms in opposite order, 1 for each pair that only one of them ties.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,6 @@ from evaluator.ranking.consensus import Consensus, consensus
 from evaluator.ranking.engine import aggregation_node, final_ranks
 from evaluator.ranking.prepare import Prepared, prepare
 from evaluator.ranking.schemes import evaluate, rank_scores
-from evaluator.ranking.stability import bootstrap_ranks, draw_clusters, kendall_tau
 from evaluator.ranking.subgroups import split
 from evaluator.ranking.table import ScoreTable
 from evaluator.ranking.ties import Floats
@@ -121,15 +120,3 @@ def link(distances: Floats, *, complete: bool = False) -> tuple[Merge, ...]:
 def _gap(distances: Floats, first: list[int], second: list[int], *, complete: bool) -> float:
     between = distances[np.ix_(first, second)]
     return float(between.max() if complete else between.mean())
-
-
-def task_taus(table: ScoreTable, config: RankingConfig, *, count: int, seed: int) -> Mapping[str, Floats]:
-    """Task → Kendall's tau of each bootstrap ranking with the task's own; nothing when there is but one task."""
-    if config.multi_task is None or not count:
-        return {}
-    result = {}
-    for name, cases in split(table, Subgroup(attribute=config.multi_task.by)).items():
-        prepared = prepare(table.only_cases(cases), config)
-        samples = bootstrap_ranks(prepared, draw_clusters(prepared, count=count, seed=seed))
-        result[name] = kendall_tau(samples, final_ranks(prepared)[1])
-    return result

@@ -1,16 +1,30 @@
 """Figures that compare rankings: tasks, metrics and structures as a tree, and subgroups side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from evaluator.ranking.analysis import Analysis
 from evaluator.ranking.subgroups import SubgroupAnalysis
 from evaluator.ranking.tasks import Agreement, Merge, link
 from evaluator.ranking.ties import Floats
 from evaluator.reports.data import ReportData
-from evaluator.reports.figures import draw_violin, metric_label
-from evaluator.reports.theme import BLUE, colour, legend, new_figure, rank_axis, row_height, short
+from evaluator.reports.figures import draw_blobs, draw_violin, metric_label
+from evaluator.reports.theme import (
+    BLUE,
+    PANELS_IN_A_ROW,
+    columns_for,
+    legend,
+    new_figure,
+    rank_axis,
+    readable_on,
+    row_height,
+    short,
+    small_multiples,
+    stroke,
+)
 
 
 def dendrogram(agreement: Agreement, *, complete: bool = False) -> Figure | None:
@@ -26,7 +40,7 @@ def dendrogram(agreement: Agreement, *, complete: bool = False) -> Figure | None
         (x1, y1), (x2, y2) = places[merge.first], places[merge.second]
         axes.plot([x1, merge.height, merge.height, x2], [y1, y1, y2, y2], color=BLUE, linewidth=1.8)
         places[count + index] = (merge.height, (y1 + y2) / 2)
-    axes.set_yticks(range(count), [short(agreement.tasks[task]) for task in order])
+    axes.set_yticks(range(count), [short(agreement.tasks)[task] for task in order])
     axes.set_ylim(count - 0.4, -0.6)
     axes.set_xlim(0, 1.05 * max(1.0, merges[-1].height))
     axes.set_xlabel(f"distance of the rankings (symmetric difference, {'complete' if complete else 'average'} linkage)")
@@ -51,12 +65,12 @@ def task_ranks(agreement: Agreement) -> Figure:
     count, tasks = agreement.ranks.shape
     figure, axes = new_figure(height=row_height(count, least=2.6, each=0.3))
     image = axes.imshow(agreement.ranks, aspect="auto", cmap="cividis_r", vmin=1, vmax=max(count, 2))
-    axes.set_yticks(range(count), [short(name) for name in agreement.algorithms])
-    axes.set_xticks(range(tasks), [short(name, longest=18) for name in agreement.tasks], rotation=50, ha="right")
+    axes.set_yticks(range(count), short(agreement.algorithms))
+    axes.set_xticks(range(tasks), short(agreement.tasks, longest=18), rotation=50, ha="right")
     axes.grid(visible=False)
     if count * tasks <= 400:
         for (row, column), value in np.ndenumerate(agreement.ranks):
-            shade = "black" if value < count / 2 + 0.5 else "white"
+            shade = readable_on(image, value)
             axes.text(column, row, f"{value:g}", ha="center", va="center", color=shade, fontsize=8)
     figure.colorbar(image, ax=axes, label="rank", pad=0.02, fraction=0.04).outline.set_visible(False)
     return figure
@@ -70,7 +84,7 @@ def task_blob(agreement: Agreement) -> Figure:
         places, numbers = np.unique(ranks, return_counts=True)
         sizes = numbers / len(agreement.tasks) * min(420.0, 5200.0 / count)
         axes.scatter(np.full(len(places), index), places, s=sizes, color=BLUE, linewidths=0, zorder=3)
-    axes.set_xticks(range(count), [short(name, longest=16) for name in agreement.algorithms], rotation=50, ha="right")
+    axes.set_xticks(range(count), short(agreement.algorithms, longest=16), rotation=50, ha="right")
     rank_axis(axes, count)
     return figure
 
@@ -83,10 +97,62 @@ def task_taus(taus: Mapping[str, Floats]) -> Figure:
     figure, axes = new_figure(height=row_height(len(names), least=1.7, each=0.35))
     for place, name in enumerate(names):
         draw_violin(axes, known[name], place)
-    axes.set_yticks(range(len(names)), [short(name) for name in names])
+    axes.set_yticks(range(len(names)), short(names))
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel("Kendall's tau-b with the task's ranking of all its cases")
     return figure
+
+
+def blobs_by_algorithm(algorithms: Sequence[str], tasks: Mapping[str, Analysis]) -> Figure:
+    """A panel for each algorithm: its bootstrap ranks in each task."""
+    figure, panels = small_multiples(len(algorithms), height=1.9)
+    lowest = max(len(task.algorithms) for task in tasks.values())
+    for place, (algorithm, title, axes) in enumerate(zip(algorithms, short(algorithms), panels, strict=True)):
+        samples = _samples_of(algorithm, tasks)
+        draw_blobs(axes, np.stack(list(samples.values()), axis=1), confidence=_confidence(tasks), count=16)
+        axes.set_title(title, fontsize=9)
+        axes.set_xticks(range(len(samples)), short(list(samples), longest=12), rotation=50, ha="right", fontsize=8)
+        axes.set_xlim(-0.6, len(samples) - 0.4)
+        rank_axis(axes, lowest)
+        axes.set_ylabel("rank" if place % PANELS_IN_A_ROW == 0 else "")
+    return figure
+
+
+def frequencies_by_algorithm(algorithms: Sequence[str], tasks: Mapping[str, Analysis]) -> Figure:
+    """A panel for each algorithm: how often each task's bootstrap gave it each rank, the tasks one upon the other."""
+    figure, panels = small_multiples(len(algorithms), height=1.6)
+    longest = max(len(task.algorithms) for task in tasks.values())
+    for place, (algorithm, title, axes) in enumerate(zip(algorithms, short(algorithms), panels, strict=True)):
+        floor = np.zeros(longest)
+        for number, (task, samples) in enumerate(_samples_of(algorithm, tasks).items()):
+            shares = np.bincount(np.floor(samples).astype(np.intp) - 1, minlength=longest)[:longest] / len(samples)
+            look = stroke(number)
+            axes.bar(
+                range(1, longest + 1), shares, bottom=floor, width=0.85, color=look.colour, hatch=look.hatch,
+                edgecolor="white", linewidth=0, label=task,
+            )  # fmt: skip
+            floor += shares
+        axes.set_title(title, fontsize=9)
+        axes.grid(axis="x", visible=False)
+        axes.set_xlim(0.4, longest + 0.6)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        axes.set_ylabel("tasks" if place % PANELS_IN_A_ROW == 0 else "")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, short(labels), loc="outside upper center", ncols=columns_for(short(labels)), fontsize=8)
+    return figure
+
+
+def _samples_of(algorithm: str, tasks: Mapping[str, Analysis]) -> dict[str, Floats]:
+    """Task → the algorithm's bootstrap ranks in it; without the tasks that did not rank it."""
+    return {
+        name: task.rank_samples[:, task.algorithms.index(algorithm)]
+        for name, task in tasks.items()
+        if algorithm in task.algorithms
+    }
+
+
+def _confidence(tasks: Mapping[str, Analysis]) -> float:
+    return next(iter(tasks.values())).confidence
 
 
 def subgroup_panel(data: ReportData, subgroup: SubgroupAnalysis, metric: str) -> Figure:
@@ -95,8 +161,13 @@ def subgroup_panel(data: ReportData, subgroup: SubgroupAnalysis, metric: str) ->
     figure, axes = new_figure(height=3.4)
     for index, algorithm in enumerate(data.algorithms):
         values = [_aggregate(subgroup, group, algorithm, metric) for group in groups]
-        axes.plot(range(len(groups)), values, marker="o", markersize=4, linewidth=1.3, color=colour(index))
-    axes.set_xticks(range(len(groups)), [f"{short(name)}\nn = {len(subgroup.groups[name])}" for name in groups])
+        look = stroke(index)
+        axes.plot(
+            range(len(groups)), values, marker=look.marker, linestyle=look.line, markersize=4, linewidth=1.3,
+            color=look.colour,
+        )  # fmt: skip
+    names = [f"{text}\nn = {len(subgroup.groups[name])}" for name, text in zip(groups, short(groups), strict=True)]
+    axes.set_xticks(range(len(groups)), names)
     axes.margins(x=0.08)
     axes.set_ylabel(metric_label(data, metric).replace(", ", "\n"))
     legend(axes, data.algorithms)

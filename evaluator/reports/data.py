@@ -1,16 +1,17 @@
 """What every figure draws from: scores, ranks and analysis in one record, algorithms best first."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evaluator.ranking.analysis import Analysis
+from evaluator.ranking.analysis import Analysis, analyse
+from evaluator.ranking.config import Subgroup
 from evaluator.ranking.engine import cluster_values
 from evaluator.ranking.prepare import Prepared, prepare
-from evaluator.ranking.subgroups import SubgroupAnalysis, analyse_subgroups
+from evaluator.ranking.subgroups import SubgroupAnalysis, analyse_subgroups, split
 from evaluator.ranking.table import ScoreTable
-from evaluator.ranking.tasks import Agreement, compare_tasks, task_taus
+from evaluator.ranking.tasks import Agreement, compare_tasks
 from evaluator.ranking.ties import Floats, rank
 
 MOST_DRAWN = 30
@@ -21,7 +22,8 @@ class ReportData:
     """`values` and `case_ranks` map a metric to algorithm × unit; `table` holds the scores as they came, `prepared`
     the same with every missing value decided.
 
-    Figures show `top`, the best `MOST_DRAWN` algorithms of `analysis`; tables show all.
+    Figures show `top`, the best `MOST_DRAWN` algorithms of `analysis`; tables show all. `tasks` holds the same for each task of
+    a challenge that has several.
     """
 
     title: str
@@ -32,7 +34,7 @@ class ReportData:
     values: Mapping[str, Floats]
     case_ranks: Mapping[str, Floats]
     agreement: Agreement
-    task_taus: Mapping[str, Floats]
+    tasks: Mapping[str, "ReportData"]
     subgroups: tuple[SubgroupAnalysis, ...]
 
     @property
@@ -61,6 +63,22 @@ def gather(table: ScoreTable, analysis: Analysis, *, title: str) -> ReportData:
         values=values,
         case_ranks=case_ranks,
         agreement=compare_tasks(table, config).sorted_by(analysis.algorithms),
-        task_taus=task_taus(table, config, count=analysis.bootstrap, seed=analysis.seed),
+        tasks=_tasks(table, analysis),
         subgroups=analyse_subgroups(table, config),
     )
+
+
+def _tasks(table: ScoreTable, analysis: Analysis) -> dict[str, ReportData]:
+    """Each task ranked and examined on its own."""
+    config = analysis.ranking.config
+    if config.multi_task is None:
+        return {}
+    groups = split(table, Subgroup(attribute=config.multi_task.by))
+    if len(groups) < 2:
+        return {}
+    own = replace(config, multi_task=None, subgroups=())
+    parts = {name: table.only_cases(cases) for name, cases in groups.items()}
+    return {
+        name: gather(part, analyse(part, own, bootstrap=analysis.bootstrap, seed=analysis.seed), title=name)
+        for name, part in parts.items()
+    }

@@ -4,13 +4,13 @@ import math
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
-from evaluator.ranking.stability import rank_frequencies
+from evaluator.ranking.stability import rank_frequencies, rank_intervals
 from evaluator.ranking.ties import Floats, rank
 from evaluator.reports.data import ReportData
 from evaluator.reports.theme import (
@@ -22,13 +22,15 @@ from evaluator.reports.theme import (
     ORANGE,
     SEQUENTIAL,
     VERMILION,
-    colour,
     legend,
     new_figure,
     rank_axis,
+    readable_on,
     row_height,
     short,
+    spread,
     stacked_figure,
+    stroke,
 )
 
 _TIE_BREAK_SEED = 38
@@ -54,7 +56,7 @@ def dot_and_box(data: ReportData, metric: str) -> Figure:
         if finite.size:
             _draw_box(axes, finite, place, width=0.62)
     _name_rows(axes, data)
-    axes.set_xlabel(metric_label(data, metric))
+    axes.set_xlabel(", ".join(filter(None, (metric_label(data, metric), spread(axes, values)))))
     return figure
 
 
@@ -77,13 +79,25 @@ def podium(data: ReportData, metric: str) -> Figure:
     y = np.take_along_axis(values[:, shown], order, axis=0)
     paths = np.stack([x.T, y.T], axis=-1)
     axes.add_collection(LineCollection(list(paths), colors=GREY, alpha=0.25, linewidths=0.6, rasterized=True))
-    palette = np.array([colour(index) for index in range(count)])
-    axes.scatter(x, y, s=9, c=palette[order].ravel(), linewidths=0, zorder=3, rasterized=True)
+    looks = [stroke(index) for index in range(count)]
+    for index, look in enumerate(looks):
+        at = order == index
+        axes.scatter(x[at], y[at], s=11, color=look.colour, marker=look.marker, linewidths=0, zorder=3, rasterized=True)
     axes.tick_params(labelbottom=False)
-    axes.set_ylabel(metric_label(data, metric).replace(", ", "\n"))
+    label = (*metric_label(data, metric).split(", "), spread(axes, values, is_upright=True))
+    axes.set_ylabel("\n".join(filter(None, label)))
     for place in range(count):
         wins = (shuffled == place + 1).sum(axis=1)
-        bars.bar(step * place + np.arange(count), wins, width=0.9, color=[colour(a) for a in range(count)])
+        bars.bar(
+            step * place + np.arange(count),
+            wins,
+            width=0.9,
+            color=[look.colour for look in looks],
+            hatch=[look.hatch for look in looks],
+            edgecolor="white",
+            linewidth=0,
+        )
+    bars.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     named = range(0, count, 1 + (count - 1) // 25)
     bars.set_xticks([centres[place] for place in named], [str(place + 1) for place in named])
     bars.set_xlim(-1, step * (count - 1) + count)
@@ -112,16 +126,13 @@ def heatmap(data: ReportData, metric: str) -> Figure:
     axes.set_xlabel("rank in the case")
     axes.grid(visible=False)
     if count <= 12:
-        _numbers(axes, grid)
-    figure.colorbar(image, ax=axes, label="cases", pad=0.02, fraction=0.04).outline.set_visible(False)
+        for (row, column), number in np.ndenumerate(grid):
+            if number:
+                shade = readable_on(image, float(number))
+                axes.text(column, row, str(number), ha="center", va="center", color=shade)
+    bar = figure.colorbar(image, ax=axes, label="cases", pad=0.02, fraction=0.04, ticks=MaxNLocator(integer=True))
+    bar.outline.set_visible(False)
     return figure
-
-
-def _numbers(axes: Axes, grid: npt.NDArray[np.intp]) -> None:
-    middle = grid.max() / 2
-    for (row, column), number in np.ndenumerate(grid):
-        if number:
-            axes.text(column, row, str(number), ha="center", va="center", color="white" if number < middle else "black")
 
 
 def significance_map(data: ReportData, metric: str) -> Figure | None:
@@ -140,8 +151,8 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_ylim(count - 0.5, -0.5)
     axes.set_aspect("equal")
-    axes.set_yticks(range(count), [short(name) for name in data.algorithms])
-    axes.set_xticks(range(count), [short(name, longest=16) for name in data.algorithms], rotation=50, ha="right")
+    axes.set_yticks(range(count), short(data.algorithms))
+    axes.set_xticks(range(count), short(data.algorithms, longest=16), rotation=50, ha="right")
     axes.set_ylabel("better …")
     axes.set_xlabel("… than")
     axes.grid(visible=False)
@@ -149,23 +160,34 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
 
 
 def blob(data: ReportData) -> Figure:
-    """How often the bootstrap gave each algorithm each rank: area by frequency, cross at the median, line over 95 %."""
-    analysis, count = data.top, len(data.algorithms)
-    shares = rank_frequencies(analysis.rank_samples) / len(analysis.rank_samples)
+    """How often the bootstrap gave each algorithm each rank: area by frequency, cross at the median, line over the interval.
+
+    The rank in all cases stands before the name.
+    """
+    count, ranks = len(data.algorithms), data.analysis.ranking.ranks()
     figure, axes = new_figure(height=row_height(count, least=3.4, each=0.28))
     axes.plot([-0.5, count - 0.5], [0.5, count + 0.5], color=LINE, linewidth=1, zorder=1)
-    algorithm, place = np.nonzero(shares)
-    largest = min(420.0, 5200.0 / count)
-    axes.scatter(
-        algorithm, place + 1, s=shares[algorithm, place] * largest, color=BLUE, alpha=0.85, linewidths=0, zorder=3
-    )
-    low, high = analysis.rank_intervals.T
-    axes.vlines(range(count), low, high, color=INK, linewidth=1.2, zorder=4)
-    medians = np.median(analysis.rank_samples, axis=0)
-    axes.scatter(range(count), medians, marker="x", s=28, color=ORANGE, linewidths=1.8, zorder=5)
-    axes.set_xticks(range(count), [short(name, longest=16) for name in data.algorithms], rotation=50, ha="right")
-    rank_axis(axes, max(count, math.ceil(high.max())))
+    highest = draw_blobs(axes, data.top.rank_samples, confidence=data.top.confidence, count=count)
+    names = [
+        f"{ranks[name]:g}. {text}"
+        for name, text in zip(data.algorithms, short(data.algorithms, longest=16), strict=True)
+    ]
+    axes.set_xticks(range(count), names, rotation=50, ha="right")
+    rank_axis(axes, max(count, highest))
     return figure
+
+
+def draw_blobs(axes: Axes, samples: Floats, *, confidence: float, count: int) -> int:
+    """A column of blobs for each column of bootstrap ranks; returns the lowest place that must be on the axis."""
+    shares = rank_frequencies(samples) / len(samples)
+    column, place = np.nonzero(shares)
+    sizes = shares[column, place] * min(420.0, 5200.0 / count)
+    axes.scatter(column, place + 1, s=sizes, color=BLUE, alpha=0.85, linewidths=0, zorder=3)
+    low, high = rank_intervals(samples, confidence=confidence).T
+    axes.vlines(range(len(low)), low, high, color=INK, linewidth=1.2, zorder=4)
+    medians = np.median(samples, axis=0)
+    axes.scatter(range(len(low)), medians, marker="x", s=28, color=ORANGE, linewidths=1.8, zorder=5)
+    return math.ceil(float(high.max()))
 
 
 def tau_violin(data: ReportData) -> Figure:
@@ -211,11 +233,14 @@ def method_lines(data: ReportData, metric: str) -> Figure:
     count = len(data.algorithms)
     figure, axes = new_figure(height=row_height(count, least=3.0, each=0.24))
     methods = list(ranks)
-    for index, name in enumerate(data.algorithms):
-        line = [ranks[method][index] for method in methods]
-        axes.plot(range(len(methods)), line, color=colour(index), marker="o", markersize=4, linewidth=1.5, alpha=0.9)
+    for index, name in enumerate(short(data.algorithms, longest=18)):
+        line, look = [ranks[method][index] for method in methods], stroke(index)
+        axes.plot(
+            range(len(methods)), line, color=look.colour, linestyle=look.line, marker=look.marker, markersize=4,
+            linewidth=1.5, alpha=0.9,
+        )  # fmt: skip
         axes.annotate(
-            short(name, longest=18), (len(methods) - 1, line[-1] + _nudge(ranks[methods[-1]], index)), xytext=(8, 0),
+            name, (len(methods) - 1, line[-1] + _nudge(ranks[methods[-1]], index)), xytext=(8, 0),
             textcoords="offset points", va="center", fontsize=8, annotation_clip=False,
         )  # fmt: skip
     axes.set_xticks(range(len(methods)), methods)
@@ -250,7 +275,7 @@ def metric_label(data: ReportData, metric: str) -> str:
 
 def _name_rows(axes: Axes, data: ReportData, *, inverted: bool = True) -> None:
     count = len(data.algorithms)
-    axes.set_yticks(range(count), [short(name) for name in data.algorithms])
+    axes.set_yticks(range(count), short(data.algorithms))
     if inverted:
         axes.set_ylim(count - 0.4, -0.6)
     axes.grid(axis="y", visible=False)

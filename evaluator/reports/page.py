@@ -15,7 +15,7 @@ from evaluator.reports.data import ReportData
 
 STYLE = """
 :root { --ink: #1f2a37; --soft: #5b6775; --line: #d3d9e0; --paper: #ffffff; --card: #f6f8fa; --accent: #0072b2; --blue: #0072b2; }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root { --ink: #e4e9ee; --soft: #a3afbb; --line: #3a4551; --paper: #12181f; --card: #1a222b; --accent: #56b4e9; --blue: #3d9be0; }
 }
 * { box-sizing: border-box; }
@@ -31,9 +31,10 @@ a { color: var(--accent); }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
 dl div { background: var(--card); border-radius: 6px; padding: .6rem .8rem; }
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
-.table { overflow-x: auto; margin: 1rem 0; }
+.wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .4rem; caption-side: top; }
+caption span { display: block; position: sticky; left: 0; max-width: min(46rem, calc(100vw - 2.5rem)); }
 th, td { padding: .35rem .6rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 thead th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; }
@@ -42,11 +43,18 @@ table.heat tbody td:first-child { white-space: pre; }
 table.heat td span { display: block; margin: -.35rem -.6rem; padding: .35rem .6rem;
   background: color-mix(in srgb, var(--blue) calc(var(--share) * 38%), transparent); }
 small { color: var(--soft); white-space: nowrap; }
-figure { margin: 1.25rem 0; } figure svg { width: 100%; height: auto; max-width: 54rem; display: block; }
+figure { margin: 1.25rem 0; } figure .wide { margin: 0; }
+figure svg { width: 100%; height: auto; min-width: 42rem; max-width: 54rem; display: block; }
+details { margin: .75rem 0; border: 1px solid var(--line); border-radius: 6px; padding: .6rem .9rem; }
+summary { cursor: pointer; font-weight: 600; }
 .note { border-left: 3px solid #e69f00; background: var(--card); padding: .5rem .9rem; margin: .5rem 0; max-width: 46rem; }
 .unstated { color: var(--soft); font-style: italic; }
 code { font-size: .85em; overflow-wrap: anywhere; }
-@media print { body { max-width: none; padding: 0; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
+@media print {
+  :root, body { font-size: 10.5px; } body { max-width: none; padding: 0; } nav { display: none; } figure svg { min-width: 0; }
+  h2, h3, caption { break-after: avoid; } figure, tr { break-inside: avoid; } .wide { overflow: visible; }
+  details::details-content { content-visibility: visible; height: auto; }
+}
 """
 
 
@@ -118,6 +126,11 @@ def heading(text: str) -> str:
     return f"<h3>{escape(text)}</h3>"
 
 
+def folded(summary: str, *parts: str) -> str:
+    """Parts that open at a click."""
+    return f"<details><summary>{escape(summary)}</summary>" + "\n".join(part for part in parts if part) + "</details>"
+
+
 def paragraph(text: str) -> str:
     """A paragraph of plain text."""
     return f"<p>{escape(text)}</p>"
@@ -125,7 +138,7 @@ def paragraph(text: str) -> str:
 
 def figure(svg: str, caption: str) -> str:
     """A figure with its caption."""
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+    return f'<figure><div class="wide" tabindex="0">{svg}</div><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str = "", kind: str = "") -> str:
@@ -145,9 +158,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str 
         f'<th scope="col"{" class=number" if is_number else ""}>{escape(name)}</th>'
         for name, is_number in zip(header, numeric, strict=True)
     )
-    text = f"<caption>{escape(caption)}</caption>" if caption else ""
+    text = f"<caption><span>{escape(caption)}</span></caption>" if caption else ""
     named = f' class="{kind}"' if kind else ""
-    return f'<div class="table"><table{named}>{text}<thead><tr>{names}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    return f'<div class="wide" tabindex="0"><table{named}>{text}<thead><tr>{names}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
 def _cell(cell: Any, *, is_number: bool) -> str:
@@ -270,7 +283,7 @@ def checklist(data: ReportData) -> str:
         f'<tr><th scope="row">{escape(item.heading)}</th><td{"" if item.is_stated else " class=unstated"}>{escape(item.text)}</td></tr>'
         for item in describe(replace(config, stability=ran))
     )
-    return f'<div class="table"><table><tbody>{rows}</tbody></table></div>'
+    return f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'
 
 
 def downloads(data: ReportData) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from evaluator.reports.data import MOST_DRAWN, ReportData, gather
 from evaluator.reports.sections import TITLES, make_section
 from evaluator.reports.theme import inline_svg, png, style, svg
 
+MOST_PANELS = 12
 NOT_IN_A_NAME = re.compile(r"[^\w@.-]+")
 _SECTIONS = {
     "ranking": "Ranking",
@@ -29,6 +30,15 @@ _SECTIONS = {
     "checklist": "Reporting checklist",
     "data": "Data",
 }
+
+_PICTURES: Sequence[tuple[str, Callable[[ReportData, str], Figure | None], str]] = (
+    ("forest", figures.interval_forest, "Aggregates with their intervals."),
+    ("boxes", figures.dot_and_box, "Every case as a dot over quartiles, median and whiskers."),
+    ("podium", figures.podium, "Places in each case, joined case by case (at most 200 shown), and wins of each place."),
+    ("heatmap", figures.heatmap, "How many cases gave each rank."),
+    ("significance", figures.significance_map, "Filled: the row is significantly better than the column."),
+    ("methods", figures.method_lines, "The rank each usual method would give; crossing lines mean the method decides."),
+)
 
 
 @dataclass(frozen=True)
@@ -120,32 +130,16 @@ def _stability(data: ReportData, gallery: _Gallery) -> list[str]:
     ]
 
 
-def _metrics(data: ReportData, gallery: _Gallery) -> list[str]:
-    return [part for metric in data.analysis.metrics for part in _metric(data, gallery, metric)]
+def _metrics(data: ReportData, gallery: _Gallery, *, prefix: str = "") -> list[str]:
+    return [part for metric in data.analysis.metrics for part in _metric(data, gallery, metric, prefix=prefix)]
 
 
-def _metric(data: ReportData, gallery: _Gallery, metric: str) -> Iterator[str]:
+def _metric(data: ReportData, gallery: _Gallery, metric: str, *, prefix: str) -> Iterator[str]:
     if not data.algorithms:
         return
-    yield page.heading(metric)
-    pictures = (
-        ("forest", figures.interval_forest, "Aggregates with their intervals."),
-        ("boxes", figures.dot_and_box, "Every case as a dot over quartiles, median and whiskers."),
-        (
-            "podium",
-            figures.podium,
-            "Places in each case, joined case by case (at most 200 shown), and wins of each place.",
-        ),
-        ("heatmap", figures.heatmap, "How many cases gave each rank."),
-        ("significance", figures.significance_map, "Filled: the row is significantly better than the column."),
-        (
-            "methods",
-            figures.method_lines,
-            "The rank each usual method would give; crossing lines mean the method decides.",
-        ),
-    )
-    for name, draw, caption in pictures:
-        yield gallery.show(f"{metric}-{name}", draw(data, metric), f"{metric}: {caption}")
+    yield page.heading(f"{prefix}{metric}")
+    for name, draw, caption in _PICTURES:
+        yield gallery.show(f"{prefix}{metric}-{name}", draw(data, metric), f"{prefix}{metric}: {caption}")
 
 
 def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
@@ -175,10 +169,46 @@ def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
         ]
         how = "" if agreement.merged.is_exact else " (the best found, not proven optimal)"
         parts.insert(0, page.table(["rank", "algorithm", "score"], rows, caption=f"Consensus over the tasks{how}"))
-    if data.task_taus:
-        taus = comparisons.task_taus(data.task_taus)
-        parts.append(gallery.show("task-taus", taus, "How steady each task's ranking is under the bootstrap."))
-    return parts
+    return [*parts, *_task_stability(data, gallery), *_each_task(data, gallery)]
+
+
+def _task_stability(data: ReportData, gallery: _Gallery) -> Iterator[str]:
+    """How steady the tasks are, and in which of them an algorithm stands where."""
+    tasks = {name: task.analysis for name, task in data.tasks.items() if task.analysis.bootstrap}
+    shown = [name for name in data.algorithms if any(name in task.algorithms for task in tasks.values())]
+    shown = shown[:MOST_PANELS]
+    if not shown:
+        return
+    pictures = (
+        (
+            "task-taus",
+            comparisons.task_taus({name: task.tau_samples for name, task in tasks.items()}),
+            "How steady each task's ranking is under the bootstrap.",
+        ),
+        (
+            "task-blobs",
+            comparisons.blobs_by_algorithm(shown, tasks),
+            f"The bootstrap ranks of each algorithm (the best {MOST_PANELS} at most) in each task.",
+        ),
+        (
+            "task-frequencies",
+            comparisons.frequencies_by_algorithm(shown, tasks),
+            "How often each rank was given under the bootstrap; a task fills one unit of height.",
+        ),
+    )
+    for name, drawn, caption in pictures:
+        yield gallery.show(name, drawn, caption)
+
+
+def _each_task(data: ReportData, gallery: _Gallery) -> Iterator[str]:
+    """The whole picture of each task, folded away."""
+    for name, task in data.tasks.items():
+        parts = [page.board(task)]
+        if task.analysis.bootstrap and len(task.algorithms) > 1:
+            parts.append(gallery.show(f"{name}-blob", figures.blob(task), f"{name}: ranks under the bootstrap."))
+        yield page.folded(
+            f"{name}, {task.table.case_count} cases", *parts, *_metrics(task, gallery, prefix=f"{name}, ")
+        )
 
 
 def _subgroups(data: ReportData, gallery: _Gallery) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from evaluator.ranking.ties import Floats
@@ -12,13 +13,14 @@ from evaluator.reports.theme import (
     INK,
     LINE,
     SEQUENTIAL,
-    SERIES,
     VERMILION,
-    colour,
+    columns_for,
     legend,
     new_figure,
+    readable_on,
     row_height,
     short,
+    stroke,
 )
 
 MOST_NUMBERS = 400
@@ -35,7 +37,7 @@ def rank_map(ranks: Floats, algorithms: Sequence[str], columns: Sequence[str]) -
     _name_axes(axes, algorithms, columns)
     if ranks.size <= MOST_NUMBERS:
         for (row, column), value in np.ndenumerate(ranks):
-            _number(axes, column, row, f"{value:g}", is_dark=bool(value > (1 + count) / 2))
+            _number(axes, column, row, f"{value:g}", image=image, value=value)
     figure.colorbar(image, ax=axes, label="rank", pad=0.02, fraction=0.04).outline.set_visible(False)
     return figure
 
@@ -53,16 +55,9 @@ def value_matrix(
     with_means = np.column_stack([values, np.nanmean(values, axis=1)])
     figure, axes = new_figure(height=row_height(len(rows), least=2.8, each=0.36))
     image = axes.imshow(with_means, aspect="auto", cmap=SEQUENTIAL if larger_is_better else f"{SEQUENTIAL}_r")
-    middle = (np.nanmin(with_means) + np.nanmax(with_means)) / 2
     for (row, column), value in np.ndenumerate(with_means):
-        is_dark = bool((value < middle) == larger_is_better)
-        _number(
-            axes,
-            column,
-            row,
-            "–" if np.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}",
-            is_dark=is_dark,
-        )
+        text = "–" if np.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
+        _number(axes, column, row, text, image=image, value=value)
     for row, column in np.argwhere(np.asarray(framed, dtype=bool)):
         axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=VERMILION, linewidth=2))
     axes.axvline(len(columns) - 0.5, color="white", linewidth=5)
@@ -81,13 +76,12 @@ def p_map(p: Floats, algorithms: Sequence[str], *, alpha: float) -> Figure:
         for (row, column), value in np.ndenumerate(p):
             if value <= alpha:
                 text = f"{value:.1g}" if value >= SMALLEST_P else "<1e-4"
-                _number(
-                    axes, column, row, text.lstrip("0") if value >= 0.001 else text, is_dark=bool(value < 0.02), size=7
-                )
+                text = text.lstrip("0") if value >= 0.001 else text
+                _number(axes, column, row, text, image=image, value=float(shown[row, column]), size=7)
     for (row, column), value in np.ndenumerate(p):
         if value <= alpha:
             axes.add_patch(Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor=INK, linewidth=0.8))
-    _name_axes(axes, algorithms, [short(name, longest=16) for name in algorithms])
+    _name_axes(axes, algorithms, short(algorithms, longest=16))
     axes.set_ylabel("better …")
     axes.set_xlabel("… than")
     bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.04)
@@ -102,15 +96,14 @@ def dumbbells(algorithms: Sequence[str], values: Mapping[str, Floats], *, label:
     figure, axes = new_figure(height=row_height(len(algorithms), least=2.2, each=0.27))
     stacked = np.stack(list(values.values()))
     axes.hlines(range(len(algorithms)), np.nanmin(stacked, axis=0), np.nanmax(stacked, axis=0), color=LINE, linewidth=3)
-    for number, (group, row) in enumerate(values.items()):
-        axes.scatter(
-            row, range(len(algorithms)), s=40, color=SERIES[number % len(SERIES)], label=short(group), zorder=3
-        )
-    axes.set_yticks(range(len(algorithms)), [short(name) for name in algorithms])
+    for number, (group, row) in enumerate(zip(short(list(values)), values.values(), strict=True)):
+        look = stroke(number)
+        axes.scatter(row, range(len(algorithms)), s=40, color=look.colour, marker=look.marker, label=group, zorder=3)
+    axes.set_yticks(range(len(algorithms)), short(algorithms))
     axes.set_ylim(len(algorithms) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(label)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns_for(short(list(values))), fontsize=8)
     return figure
 
 
@@ -118,7 +111,16 @@ def round_curves(values: Floats, algorithms: Sequence[str], *, label: str) -> Fi
     """Algorithm × round: one curve each."""
     figure, axes = new_figure(height=3.6)
     for index, row in enumerate(values):
-        axes.plot(range(len(row)), row, marker="o", markersize=4, linewidth=1.6, color=colour(index))
+        look = stroke(index)
+        axes.plot(
+            range(len(row)),
+            row,
+            marker=look.marker,
+            linestyle=look.line,
+            markersize=4,
+            linewidth=1.6,
+            color=look.colour,
+        )
     axes.set_xticks(range(values.shape[1]))
     axes.set_xlabel("interactions")
     axes.set_ylabel(label)
@@ -127,8 +129,8 @@ def round_curves(values: Floats, algorithms: Sequence[str], *, label: str) -> Fi
 
 
 def _name_axes(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
-    axes.set_yticks(range(len(rows)), [short(name) for name in rows])
-    labels = [name if "\n" in name else short(name, longest=20) for name in columns]
+    axes.set_yticks(range(len(rows)), short(rows))
+    labels = list(columns) if any("\n" in name for name in columns) else list(short(columns, longest=20))
     axes.set_xticks(range(len(columns)), labels)
     if sum(len(label) for label in labels) > LONGEST_LINE:
         is_dense = len(labels) > 20
@@ -138,5 +140,6 @@ def _name_axes(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
     axes.grid(visible=False)
 
 
-def _number(axes: Axes, x: int, y: int, text: str, *, is_dark: bool, size: int = 8) -> None:
-    axes.text(x, y, text, ha="center", va="center", fontsize=size, color="white" if is_dark else "black")
+def _number(axes: Axes, x: int, y: int, text: str, *, image: AxesImage, value: float, size: int = 8) -> None:
+    shade = INK if np.isnan(value) else readable_on(image, value)
+    axes.text(x, y, text, ha="center", va="center", fontsize=size, color=shade)

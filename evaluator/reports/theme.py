@@ -8,12 +8,20 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from evaluator.ranking.short_names import shorten
 
 INK = "#1f2a37"
 LINE = "#d3d9e0"
@@ -24,6 +32,9 @@ GREY = "#8a94a0"
 DOT = "#3d8fc9"  # dots are drawn as pixels and cannot follow the page: a blue that holds on white and on black
 SERIES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 SEQUENTIAL = "cividis"
+PANELS_IN_A_ROW = 3
+_LEGEND_LETTERS = 96  # across a figure, the handles counted as six
+_FAR = 4.0  # times what nine of ten values stay under
 
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -79,6 +90,17 @@ def stacked_figure(*, height: float, ratios: tuple[int, int]) -> tuple[Figure, t
     return figure, (above, below)
 
 
+def small_multiples(count: int, *, height: float) -> tuple[Figure, list[Axes]]:
+    """Panels of the same kind, three in a row, each `height` inches high."""
+    rows = -(-count // PANELS_IN_A_ROW)
+    figure = Figure(figsize=(7.4, 0.5 + height * rows), layout="constrained")
+    figure.patch.set_alpha(0)
+    panels = [figure.add_subplot(rows, PANELS_IN_A_ROW, place + 1) for place in range(count)]
+    for axes in panels:
+        axes.patch.set_alpha(0)
+    return figure, panels
+
+
 def row_height(count: int, *, least: float = 2.4, each: float = 0.27) -> float:
     """Inches for a figure with one line per algorithm."""
     return max(least, 1.1 + each * count)
@@ -92,27 +114,83 @@ def rank_axis(axes: Axes, count: int) -> None:
     axes.set_ylabel("rank")
 
 
-def short(name: str, *, longest: int = 26) -> str:
-    """A name that fits beside an axis."""
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+def short(names: Sequence[str], *, longest: int = 26) -> tuple[str, ...]:
+    """Names that fit beside an axis, each told from the others."""
+    return shorten(names, longest=longest)
 
 
-def colour(index: int) -> str:
-    """Colours of the first algorithms; the others are grey and told apart by their labels."""
-    return SERIES[index] if index < len(SERIES) else GREY
+@dataclass(frozen=True)
+class Stroke:
+    """How one algorithm is drawn: in black and white its line, marker and hatch still tell it from the others."""
+
+    colour: str
+    line: Literal["-", "--", ":"] = "-"
+    marker: str = "o"
+    hatch: str = ""
+
+
+_ROUNDS: tuple[tuple[Literal["-", "--", ":"], str, str], ...] = (
+    ("-", "o", ""),
+    ("--", "s", "////"),
+    (":", "^", "...."),
+)
+MOST_NAMED = len(SERIES) * len(_ROUNDS)
+
+
+def stroke(index: int) -> Stroke:
+    """Six colours in three kinds of line; the algorithms after those are grey and told apart by their labels."""
+    if index >= MOST_NAMED:
+        return Stroke(GREY)
+    return Stroke(SERIES[index % len(SERIES)], *_ROUNDS[index // len(SERIES)])
 
 
 def legend(axes: Axes, algorithms: Sequence[str]) -> None:
-    """Names of the algorithms that have a colour of their own, and how many share grey."""
-    named = algorithms[: len(SERIES)]
+    """Names of the algorithms that have a stroke of their own, and how many share grey."""
+    entries = [(stroke(index), name) for index, name in enumerate(short(algorithms)[:MOST_NAMED])]
+    if len(algorithms) > MOST_NAMED:
+        entries.append((stroke(MOST_NAMED), f"{len(algorithms) - MOST_NAMED} more, in order"))
     handles = [
-        Line2D([], [], marker="o", linestyle="", color=colour(index), label=short(name))
-        for index, name in enumerate(named)
+        Line2D([], [], marker=look.marker, linestyle=look.line, color=look.colour, label=name) for look, name in entries
     ]
-    if len(algorithms) > len(named):
-        rest = f"{len(algorithms) - len(named)} more, in order"
-        handles.append(Line2D([], [], marker="o", linestyle="", color=GREY, label=rest))
-    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8, handletextpad=0.1)
+    columns = columns_for([name for _, name in entries])
+    axes.legend(
+        handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, fontsize=8, handletextpad=0.3
+    )
+
+
+def columns_for(names: Sequence[str]) -> int:
+    """In how many columns names stand in a legend without leaving the figure."""
+    return max(1, min(4, _LEGEND_LETTERS // (max(map(len, names)) + 6)))
+
+
+def readable_on(image: AxesImage, value: float) -> str:
+    """Black or white, whichever stands out more from what the image shows for a value: never less than 4.5 to 1."""
+    rgb = np.asarray(image.to_rgba(np.array([value])))[0, :3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return "black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white"
+
+
+def spread(axes: Axes, values: npt.NDArray[np.float64], *, is_upright: bool = False) -> str:
+    """Make room where penalties lie far beyond everything measured: linear up to a round number, logarithmic after it.
+
+    Returns what the label must add; nothing when the values fit on one scale.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size or finite.min() < 0:
+        return ""
+    typical, top = float(np.quantile(finite, 0.9)), float(finite.max())
+    if typical <= 0 or top < _FAR * typical:
+        return ""
+    steps = [factor * 10.0**power for power in range(-6, 12) for factor in (1, 2, 5)]
+    knee = next(step for step in steps if step >= typical)
+    axis: Axis = axes.yaxis if is_upright else axes.xaxis
+    set_scale = axes.set_yscale if is_upright else axes.set_xscale
+    set_scale("symlog", linthresh=knee, linscale=2.0)
+    ticks = [0, knee / 2, knee, *(step for step in steps if 1.5 * knee < step <= 1.3 * top)]
+    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_minor_locator(NullLocator())
+    return f"logarithmic beyond {knee:g}"
 
 
 def inline_svg(figure: Figure, *, label: str) -> str:

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
 from evaluator.ranking.config import ConsensusMethod
 from evaluator.ranking.consensus import consensus, disagreement
-from evaluator.ranking.tasks import compare_tasks, link, ranking_distances, task_taus
+from evaluator.ranking.tasks import compare_tasks, link, ranking_distances
 
 METHODS = list(ConsensusMethod)
 
@@ -135,9 +135,6 @@ def test_tasks_are_ranked_apart_and_merged():
     merged = compare_tasks(task_table(), heavy).merged
     assert merged is not None
     assert merged.ranks.tolist() == [1, 2, 3, 4]
-    taus = task_taus(task_table(), config, count=20, seed=1)
-    assert set(taus) == {"x", "y", "z"}
-    assert all(len(values) == 20 for values in taus.values())
 
 
 def test_without_tasks_metrics_and_structures_are_compared():
