@@ -15,7 +15,7 @@ from evaluator.conventions import Situation, Worth
 from evaluator.metrics import Direction
 from evaluator.protocol import MetricSpec, OutputKind, Protocol, load_named_protocol, named_protocols
 from evaluator.ranking.parse import parse_ranking
-from evaluator.ranking.words import sentence
+from evaluator.ranking.words import in_words
 
 TESTS = Path(__file__).parents[1] / "tests" / "evaluator"
 MARKER = "checked"
@@ -116,9 +116,7 @@ def _worth(worth: Worth) -> str:
 
 
 def _ranking(protocol: Protocol) -> str:
-    config = parse_ranking(protocol.ranking)
-    weights = ", ".join(f"{spec.id} {spec.weight:g}" for spec in config.metrics if spec.weight != 1)
-    return sentence(config.scheme, config) + (f" Weights: {weights}, the others 1." if weights else "")
+    return in_words(parse_ranking(protocol.ranking))
 
 
 def _resources(protocol: Protocol) -> str:

@@ -19,9 +19,11 @@ def describe(config: RankingConfig) -> tuple[Item, ...]:
     """The items of the BIAS checklist (Maier-Hein 2020) that a ranking configuration can answer."""
     why = config.justification
     return (
-        Item("Metrics", "; ".join(_metric(spec) for spec in config.metrics)),
+        Item(
+            "Metrics", "; ".join(_metric(spec) for spec in config.metrics) or "every metric of the scores that is known"
+        ),
         _reason("Why these metrics", why.get("metrics", "")),
-        Item("Ranking method", f"{sentence(config.scheme, config)} {_ties(config)}"),
+        Item("Ranking method", in_words(config)),
         _reason("Why this ranking", why.get("ranking", "")),
         Item("Missing values", _missing(config), is_stated=bool(config.missing.by_class)),
         _reason("Why this missing rule", why.get("missing", "")),
@@ -33,6 +35,11 @@ def describe(config: RankingConfig) -> tuple[Item, ...]:
     )
 
 
+def in_words(config: RankingConfig) -> str:
+    """How the ranking is made, ties included."""
+    return f"{sentence(config.scheme, config)} {_ties(config)}"
+
+
 def _reason(heading: str, text: str) -> Item:
     return Item(heading, text or "not stated by the organizers", is_stated=bool(text))
 
@@ -41,7 +48,7 @@ def sentence(node: Node, config: RankingConfig) -> str:
     """What a node of the scheme does."""
     if node.children:
         return _of_children(node, config)
-    metrics = _join(node.metrics or [spec.id for spec in config.metrics])
+    metrics = _named_metrics(node, config)
     match node.type:
         case SchemeType.VALUE:
             return f"Rank the {_aggregated(node)} of {metrics}."
@@ -61,6 +68,16 @@ def sentence(node: Node, config: RankingConfig) -> str:
     flat = " over all of them at once" if node.nesting == "flat" else ""
     teams = ", divide by the number of teams" if node.normalise else ""
     return f"For each {_join(places)} rank the {what} of {metrics}; {combined}{flat}{teams}; rank the result."
+
+
+def _named_metrics(node: Node, config: RankingConfig) -> str:
+    """`dice and time (weight 0.5) of GTVn`: what a node works on, with what is not as usual."""
+    specs = [spec for spec in config.metrics if not node.metrics or spec.id in node.metrics]
+    names = [
+        f"{spec.id}{' pooled over cases' if spec.pooled else ''}{f' (weight {spec.weight:g})' if spec.weight != 1 else ''}"
+        for spec in specs
+    ]
+    return f"{_join(names or ['every metric'])}{f' of {_join(node.structures)}' if node.structures else ''}"
 
 
 def _of_children(node: Node, config: RankingConfig) -> str:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from html import escape
 from typing import Any
 
+from evaluator.protocol import Protocol
 from evaluator.ranking.analysis import Neighbours
 from evaluator.ranking.engine import RankEntry
 from evaluator.ranking.io import ranks_rows, span
-from evaluator.ranking.words import describe
+from evaluator.reports.checklist import items
 from evaluator.reports.data import ReportData
 
 STYLE = """
@@ -275,13 +276,13 @@ def missing_table(data: ReportData) -> str:
     return table(["algorithm", "metric", "reason", "values"], rows)
 
 
-def checklist(data: ReportData) -> str:
-    """The BIAS items the configuration answers, and those it leaves open."""
+def checklist(data: ReportData, protocol: Protocol | None = None) -> str:
+    """What protocol and configuration answer, and what they leave open."""
     config = data.analysis.ranking.config
     ran = replace(config.stability, bootstrap=data.analysis.bootstrap, seed=data.analysis.seed)
     rows = "".join(
         f'<tr><th scope="row">{escape(item.heading)}</th><td{"" if item.is_stated else " class=unstated"}>{escape(item.text)}</td></tr>'
-        for item in describe(replace(config, stability=ran))
+        for item in items(replace(config, stability=ran), protocol)
     )
     return f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'
 

@@ -91,7 +91,7 @@ def render(data: ReportData, gallery: _Gallery, *, protocol: Protocol | None = N
         "tasks": _tasks,
         "subgroups": _subgroups,
         "missing": lambda d, _: [page.missing_table(d)],
-        "checklist": lambda d, _: [page.checklist(d)],
+        "checklist": lambda d, _: [page.checklist(d, protocol)],
         "data": lambda d, _: [page.downloads(d)],
     }
     made = {anchor: make(data, gallery) for anchor, make in makers.items()}

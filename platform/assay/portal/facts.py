@@ -5,38 +5,19 @@ from dataclasses import dataclass
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import release_of
-from evaluator.conventions import ABORT, COMPUTE, DIAGONAL, SPOIL, Situation
+from evaluator.conventions import Situation
 from evaluator.gains import gains_of_leaving_out
 from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol
 from evaluator.protocol_modes import Defect, Mode
+from evaluator.protocol_words import SITUATIONS, worth_words
+from evaluator.ranking import parse_ranking
+from evaluator.ranking.words import in_words
 
-SITUATIONS = {
-    Situation.BOTH_EMPTY: "Structure absent, and none predicted",
-    Situation.REFERENCE_EMPTY: "Structure absent, but something predicted",
-    Situation.PREDICTION_EMPTY: "Structure present, nothing predicted",
-    Situation.FAILED: "No usable prediction: time limit, crash, missing or unusable file",
-}
-WORTHS = {
-    None: "not counted",
-    DIAGONAL: "the image's diagonal",
-    COMPUTE: "as computed",
-    SPOIL: "the whole case is not counted",
-    ABORT: "the submission has no score",
-}
 RELEASES = {
     "verdict_only": "a verdict only; scores are never shown",
     "aggregate": "averages over the hidden cases",
     "per_case": "averages and every case's values",
     "ladder": "your best score, updated only when clearly better (the ladder)",
-}
-SCHEMES = {
-    "mean_of_ranks": "every team is ranked on each metric; the mean of its ranks decides, smallest first",
-    "median_of_ranks": "every team is ranked on each metric; the median of its ranks decides, smallest first",
-    "sum_of_ranks": "every team is ranked on each metric; the sum of its ranks decides, smallest first",
-    "value": "the aggregated value decides",
-    "significance": "a team ranks by how many others it beats significantly",
-    "borda": "teams collect Borda points on each metric",
-    "lexicographic": "metrics are compared in order; the next one breaks ties",
 }
 
 
@@ -134,11 +115,8 @@ def release_words(phase: Phase) -> str:
 
 
 def ranking_words(protocol: Protocol) -> str:
-    """The ranking in words."""
-    scheme = protocol.ranking.get("scheme", {})
-    kind = scheme.get("type", "mean_of_ranks") if isinstance(scheme, dict) else str(scheme)
-    words = SCHEMES.get(kind, kind.replace("_", " "))
-    return f"{words[0].upper()}{words[1:]}. Equal teams share a rank and the next rank is skipped."
+    """The ranking in words, from the configuration that ranks."""
+    return in_words(parse_ranking(protocol.ranking))
 
 
 def container_tree(protocol: Protocol) -> str:
@@ -171,8 +149,7 @@ def _metric_fact(spec: MetricSpec) -> MetricFact:
 
 def _convention_fact(protocol: Protocol, situation: Situation) -> ConventionFact:
     worths = [protocol.conventions.worth(situation, metric_id=spec.id) for spec in protocol.metrics]
-    values = tuple(f"{worth:g}" if isinstance(worth, float | int) else WORTHS[worth] for worth in worths)
-    return ConventionFact(words=SITUATIONS[situation], values=values)
+    return ConventionFact(words=SITUATIONS[situation], values=tuple(worth_words(worth) for worth in worths))
 
 
 def _limits(protocol: Protocol) -> tuple[tuple[str, str], ...]:

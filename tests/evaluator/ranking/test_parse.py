@@ -5,7 +5,7 @@ import pytest
 from evaluator.ranking import ConfigError, parse_ranking
 from evaluator.ranking.config import RuleKind, SchemeType
 from evaluator.ranking.presets import preset_names, preset_titles
-from evaluator.ranking.words import describe
+from evaluator.ranking.words import describe, in_words
 
 NAMED_IN_THE_DESIGN = (
     *("grand-challenge-abs", "grand-challenge-avg", "grand-challenge-med", "grand-challenge-combined", "codabench-lex"),
@@ -153,3 +153,12 @@ def test_what_organizers_do_not_say_is_shown_as_not_stated():
     words = {item.heading: item for item in describe(said)}
     assert words["Why these metrics"].text == "overlap matters"
     assert words["Missing values"].text == "any: 0"
+
+
+def test_the_words_of_a_ranking_say_what_is_not_as_usual():
+    assert "cpu_auc (weight 0.5)" in in_words(parse_ranking({"preset": "flare22"}))
+    nested = in_words(parse_ranking({"preset": "hecktor25"}))
+    assert "dice of GTVp" in nested
+    assert "pooled over cases of GTVn" in nested
+    assert "ties are broken by dice.tumor" in in_words(parse_ranking({"preset": "kits23"}))
+    assert "Rank" in in_words(parse_ranking({"scheme": "value"}))

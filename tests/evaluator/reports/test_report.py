@@ -15,9 +15,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
+from evaluator.protocol import load_named_protocol
 from evaluator.ranking import ScoreTable, parse_ranking
 from evaluator.ranking.analysis import analyse
 from evaluator.reports import write_report
+from evaluator.reports.checklist import items
 from evaluator.reports.theme import readable_on
 
 SKILL = {"alpha <b>&": 0.9, "beta": 0.85, "gamma": 0.8, "delta": 0.6}
@@ -131,6 +133,16 @@ def test_a_long_board_draws_its_best_and_lists_all(tmp_path: Path) -> None:
 
 def test_the_checklist_says_what_was_run_and_not_what_might_have_been(report: Path) -> None:
     assert "60 bootstrap replicates over cases (seed 3)" in (report / "report.html").read_text()
+
+
+def test_the_checklist_is_filled_from_the_protocol() -> None:
+    protocol = load_named_protocol("kits23")
+    texts = {item.heading: item.text for item in items(parse_ranking(protocol.ranking), protocol)}
+    assert protocol.sha256 in texts["Protocol"]
+    assert "tumor (surface tolerance 1.14982 mm)" in texts["Target structures"]
+    assert "Structure present, nothing predicted: dice 0, nsd 0" in texts["Empty and failed cases"]
+    assert texts["Limits of a run"].startswith("600 s per")
+    assert all(fact in texts["Unconfirmed"] for fact in protocol.document["unconfirmed"])
 
 
 def test_a_board_of_one_case_claims_no_stability(tmp_path: Path) -> None:
