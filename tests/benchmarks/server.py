@@ -47,12 +47,13 @@ def own_database() -> Iterator["Home"]:
 
 @contextmanager
 def running_web() -> Iterator[str]:
-    """A real web server on a free port."""
+    """The web server of an installation, on a free port."""
+    from assay.config.serve import web_command
+
     with closing(create_server(("127.0.0.1", 0))) as listener:
-        command = [sys.executable, "-m", "gunicorn", "assay.config.wsgi", "--bind", f"fd://{listener.fileno()}"]
-        command += ["--worker-class", "gthread", "--threads", "8", "--workers", "2", "--log-level", "error"]
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with subprocess.Popen(command, pass_fds=[listener.fileno()]) as web:
+        quiet = {**os.environ, "GUNICORN_CMD_ARGS": "--log-level error"}
+        with subprocess.Popen(web_command(listener), pass_fds=[listener.fileno()], env=quiet) as web:
             try:
                 while True:
                     try:

@@ -31,7 +31,7 @@ def test_a_database_address_becomes_djangos_form():
         "PASSWORD": "s@fe",
         "HOST": "db.example",
         "PORT": "6432",
-        "OPTIONS": {"sslmode": "require"},
+        "OPTIONS": {"sslmode": "require", "prepare_threshold": env.ONLY_WHERE_ASKED},
     }
 
 

@@ -30,6 +30,19 @@ def test_f119_however_an_engine_fails_to_answer_it_is_unreachable(monkeypatch, e
             engine.state("a container")
 
 
+def test_the_engine_is_asked_for_its_facts_once_a_minute(monkeypatch):
+    """It counts all it holds for the answer."""
+    asked, minute = [], [0.0]
+    document = {"ServerVersion": "20", "NCPU": 2, "MemTotal": 1, "CgroupDriver": "cgroupfs", "Architecture": "x86_64"}
+    monkeypatch.setattr("containers.docker_engine.time.monotonic", lambda: minute[0])
+    with DockerEngine(base_url="unix:///nowhere/docker.sock") as engine:
+        monkeypatch.setattr(engine._api, "info", lambda: asked.append("info") or document)
+        assert engine.facts() == engine.facts()
+        minute[0] = 61.0
+        assert engine.facts().cpu_count == 2
+    assert len(asked) == 2
+
+
 def test_the_engine_that_docker_host_names_is_asked(monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     with DockerEngine() as engine, pytest.raises(EngineUnreachable, match="refused"):

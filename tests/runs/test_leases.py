@@ -297,3 +297,15 @@ def test_case_runs_are_in_random_order_and_one_is_the_canary(scene):
         assert run.case_runs.filter(is_canary=True, status="queued").count() == 1
         assert run.case_runs.filter(status="waiting").count() == testset.cases.count() - 1
     assert len(orders) == 2
+
+
+def test_a_claim_is_planned_once_per_connection(scene):
+    queue(scene, team=scene.team, case_runs=3)
+    node = enrol()
+    for _ in range(3):
+        assert leases.claim_case_run(node_id=node.pk, **LEASE)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        planned = [statement for (statement,) in cursor.fetchall()]
+    assert len([statement for statement in planned if "UPDATE runs_caserun SET" in statement]) == 1
+    assert not [statement for statement in planned if "runs_node" in statement]

@@ -7,6 +7,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
+ONLY_WHERE_ASKED = 2**31
+"""psycopg plans a statement once per connection after so many times: never, but for those that ask for it (`runs/leases.py`)."""
 FALSE_WORDS = frozenset({"0", "false", "no", "off", ""})
 
 
@@ -53,7 +55,7 @@ def database(*, url: str) -> dict[str, Any]:
         raise EnvironmentValueError(
             f"DATABASE_URL starts with {parts.scheme!r}; Assay runs on PostgreSQL only (postgresql://user@host/name)."
         )
-    options = dict(parse_qsl(parts.query))
+    options: dict[str, Any] = dict(parse_qsl(parts.query))
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")) or "assay",
@@ -61,7 +63,7 @@ def database(*, url: str) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": options.pop("host", "") or parts.hostname or "",
         "PORT": str(parts.port or ""),
-        "OPTIONS": options,
+        "OPTIONS": {"prepare_threshold": ONLY_WHERE_ASKED, **options},
     }
 
 

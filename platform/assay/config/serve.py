@@ -33,6 +33,8 @@ USUAL_PORT = 8000
 READY_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.1
 WEB_THREADS = 16
+KEEP_ALIVE_SECONDS = 75
+"""How long a node that is between two cases keeps its connection."""
 LOCAL_NODE = "local"
 NODE_STOP_SECONDS = 60.0
 SECRETS = ("DATABASE_URL", "ASSAY_SECRET_KEY")
@@ -149,11 +151,16 @@ def address_of(listener: socket.socket) -> str:
 
 
 def web_process(*, listener: socket.socket, url: str) -> ProcessSpec:
+    """The web server on this socket."""
+    return process(name="web", command=web_command(listener), url=url, kept_descriptors=(listener.fileno(),))
+
+
+def web_command(listener: socket.socket) -> list[str]:
     """Gunicorn with threads: requests and answers of any size stream through it in constant memory."""
     options = ["--worker-class", "gthread", "--threads", str(WEB_THREADS), "--timeout", "0", "--graceful-timeout", "10"]
     options += ["--workers", str(env.number(name="ASSAY_WEB_PROCESSES", default=2)), "--no-control-socket"]
-    command = [sys.executable, "-m", "gunicorn", "assay.config.wsgi", "--bind", f"fd://{listener.fileno()}", *options]
-    return process(name="web", command=command, url=url, kept_descriptors=(listener.fileno(),))
+    options += ["--keep-alive", str(KEEP_ALIVE_SECONDS)]
+    return [sys.executable, "-m", "gunicorn", "assay.config.wsgi", "--bind", f"fd://{listener.fileno()}", *options]
 
 
 def worker_process(*, name: str, url: str, options: list[str]) -> ProcessSpec:

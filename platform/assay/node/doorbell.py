@@ -30,9 +30,18 @@ class BrokerDoorbell(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
         self._heard = threading.local()
         self._thread = threading.Thread(target=self._listen, name="doorbell", daemon=True)
 
+    @property
+    def should_stop(self) -> bool:
+        """Whether to listen no longer: asked by the mixin about once a second."""
+        return self._stopping.is_set()
+
     def start(self) -> None:
         """Begin to listen."""
         self._thread.start()
+
+    def join(self) -> None:
+        """Wait until it listens no longer, which is a second after the agent was stopped."""
+        self._thread.join()
 
     def wait(self, seconds: float) -> None:
         """Return when it rang since this thread waited last, or after `seconds`."""

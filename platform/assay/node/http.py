@@ -14,6 +14,8 @@ import httpx
 from assay.node.orders import FileOrder, WorkOrder, parse_order
 
 CHUNK_BYTES = 2**20
+IDLE_CONNECTION_SECONDS = 60.0
+"""A claim after a pause need not shake hands again; servers keep connections for 75 s."""
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -75,6 +77,7 @@ class NodeApi:
             base_url=url.rstrip("/"),
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(30.0, read=120.0),
+            limits=httpx.Limits(keepalive_expiry=IDLE_CONNECTION_SECONDS),
             transport=transport,
             follow_redirects=False,
         )

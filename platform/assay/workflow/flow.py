@@ -96,9 +96,8 @@ def claim(*, node: Node, now: datetime) -> CaseRun | None:
     lease = leases.claim_case_run(node_id=node.pk, pool=node.pool, lease_seconds=current_intervals().lease_seconds)
     if lease is None:
         return None
-    case_run = CaseRun.objects.select_related(
-        "case", "run__submission__image", "run__submission__protocol", "run__submission__testset"
-    ).get(id=lease.case_run_id)
+    needed = CaseRun.objects.select_related("case", "run__submission__image", "run__submission__protocol")
+    case_run = needed.get(id=lease.case_run_id)
     if case_run.run.status == Run.Status.QUEUED:
         mark_started(run=case_run.run, now=now, actor_label=f"node {node.name}")
     log_event(verb="case_run.running", subject=case_run, run=case_run.run_id, node=node.name, fence=lease.fence)

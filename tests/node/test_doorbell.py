@@ -1,0 +1,25 @@
+"""Being woken by the broker, and listening no longer than the agent takes work."""
+
+import threading
+import time
+
+from kombu import Connection
+
+from assay.node.doorbell import BrokerDoorbell
+
+MEMORY = "memory://"
+
+
+def test_a_message_wakes_and_a_stopped_agent_listens_no_longer():
+    stopping = threading.Event()
+    doorbell = BrokerDoorbell(url=MEMORY, pool="bell", stopping=stopping)
+    doorbell.start()
+    with Connection(MEMORY) as connection:
+        connection.Producer().publish({}, exchange="pool.bell", routing_key="pool.bell", declare=[doorbell._queue])
+    began = time.monotonic()
+    doorbell.wait(60.0)
+    assert time.monotonic() - began < 30
+
+    stopping.set()
+    doorbell.join()
+    assert not doorbell._thread.is_alive()
