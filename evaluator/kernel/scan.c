@@ -5,6 +5,9 @@
  * voxel to the next; a corner is mixed if its column disagrees, the column before it disagrees, or the row changes there.
  * In a label map one corner in fifty to a hundred is mixed. Only those are looked at one by one.
  *
+ * Most of a label map is zeros. Where zero belongs to no label, blocks of nothing else are noted as they come in, and only blocks
+ * that are filled in one of the four rows, or follow such a block, are compared at all.
+ *
  * Outside the image lies `outside_key`: a row of it stands in for rows beyond the edge.
  */
 #include "scan.h"
@@ -27,6 +30,11 @@ typedef struct {
     uint16_t label_of[256]; /* where nothing is shared: the label of a key, or NO_LABEL */
     uint16_t met[ASSAY_MOST_LABELS];
     uint8_t code_of[ASSAY_MOST_LABELS]; /* zero between corners */
+    int skips_zeros;        /* key 0 belongs to no label, nor does the outside: blocks of zeros hold no element */
+    uint32_t flag_words;    /* of a row: one bit for each of its blocks that holds anything but zeros */
+    uint64_t *flags[2];     /* of the rows of two slices, taken in turn */
+    uint64_t *no_flags;     /* of a row outside */
+    uint64_t *visited;      /* the blocks of the four rows that have to be looked at */
     uint8_t last_key;       /* of the run that is open */
     uint64_t row_start;     /* position of the newest row's first voxel */
     assay_status status;
@@ -35,6 +43,7 @@ typedef struct {
 enum { NO_LABEL = 0xffff, BLOCK = 64 };
 
 typedef void scan_row_function(scanner *self, const uint8_t *const rows[4], int has_runs, uint32_t y, uint32_t z);
+typedef void flag_row_function(const uint8_t *row, uint32_t size, uint64_t *flags);
 
 static void add_element(scanner *self, uint32_t label, assay_element element) {
     assay_elements *list = &self->scan->elements[label];
@@ -146,37 +155,52 @@ static void visit_end(scanner *self, const uint8_t *const rows[4], uint32_t x, u
     if (equal_bytes(bytes, (uint8_t)bytes) != 0xff) visit_corner(self, bytes, x, y, z);
 }
 
-/* The row loop, once per instruction set: `mixed` says where four rows disagree, `changes` where a row does. */
-#define DEFINE_SCAN_ROW(NAME, TARGET, MIXED, CHANGES)                                                               \
-    TARGET static void NAME(scanner *self, const uint8_t *const rows[4], int has_runs, uint32_t y, uint32_t z) {    \
+/* A row of voxels follows the one before: does a run end between them? */
+static void begin_row(scanner *self, uint8_t first_key) {
+    reserve_runs(self, 1);
+    if (self->status) return;
+    if (first_key != self->last_key && self->row_start) end_run(self, self->row_start, first_key);
+    self->last_key = first_key;
+}
+
+static void end_runs(scanner *self, const uint8_t *row, uint32_t start, uint64_t changes) {
+    reserve_runs(self, BLOCK);
+    if (self->status) return;
+    for (; changes; changes &= changes - 1) {
+        const uint32_t x = start + (uint32_t)__builtin_ctzll(changes);
+        end_run(self, self->row_start + x, row[x]);
+    }
+}
+
+/* The row loop, once per instruction set: `mixed` says where four rows disagree, `changes` where a row does. Only blocks marked
+ * as visited can hold a corner. */
+#define DEFINE_SCAN_ROW(NAME, TARGET)                                                                               \
+    TARGET static void scan_row_##NAME(scanner *self, const uint8_t *const rows[4], int has_runs, uint32_t y, uint32_t z) { \
         const uint32_t size = self->scan->shape[0];                                                                 \
         uint64_t carry = 0;                                                                                         \
         visit_end(self, rows, 0, y, z);                                                                             \
-        if (has_runs) {                                                                                             \
-            reserve_runs(self, 1);                                                                                  \
-            if (self->status) return;                                                                               \
-            if (rows[3][0] != self->last_key && self->row_start) end_run(self, self->row_start, rows[3][0]);        \
-            self->last_key = rows[3][0];                                                                            \
-        }                                                                                                           \
-        for (uint32_t start = 0; start < size; start += BLOCK) {                                                    \
-            const uint64_t valid = size - start < BLOCK ? (1ull << (size - start)) - 1 : ~0ull;                     \
-            const uint64_t mixed = MIXED(rows, start) & valid;                                                      \
-            const uint64_t changes = CHANGES(rows[3] + start) & valid & (start ? ~0ull : ~1ull);                    \
-            uint64_t corners = (mixed | mixed << 1 | carry | changes) & valid & (start ? ~0ull : ~1ull);            \
-            carry = mixed >> 63;                                                                                    \
-            if (!corners) continue;                                                                                 \
-            if (has_runs && changes) {                                                                              \
-                reserve_runs(self, BLOCK);                                                                          \
-                if (self->status) return;                                                                           \
-                for (uint64_t left = changes; left; left &= left - 1) {                                             \
-                    const uint32_t x = start + (uint32_t)__builtin_ctzll(left);                                     \
-                    end_run(self, self->row_start + x, rows[3][x]);                                                 \
-                }                                                                                                   \
+        for (uint32_t word = 0; word < self->flag_words && !self->status; word++) {                                \
+            for (uint64_t visited = self->visited[word]; visited; visited &= visited - 1) {                         \
+                const uint32_t start = (word * BLOCK + (uint32_t)__builtin_ctzll(visited)) * BLOCK;                 \
+                const uint64_t valid = size - start < BLOCK ? (1ull << (size - start)) - 1 : ~0ull;                 \
+                const uint64_t mixed = NAME##_mixed(rows, start) & valid;                                           \
+                const uint64_t changes = NAME##_changes(rows[3] + start) & valid & (start ? ~0ull : ~1ull);         \
+                uint64_t corners = (mixed | mixed << 1 | carry | changes) & valid & (start ? ~0ull : ~1ull);        \
+                carry = mixed >> 63;                                                                                \
+                if (has_runs && changes) end_runs(self, rows[3], start, changes);                                   \
+                for (; corners; corners &= corners - 1)                                                             \
+                    visit_inner(self, rows, start + (uint32_t)__builtin_ctzll(corners), y, z);                      \
             }                                                                                                       \
-            for (; corners; corners &= corners - 1)                                                                 \
-                visit_inner(self, rows, start + (uint32_t)__builtin_ctzll(corners), y, z);                          \
         }                                                                                                           \
         visit_end(self, rows, size, y, z);                                                                          \
+    }                                                                                                               \
+    TARGET static void flag_row_##NAME(const uint8_t *row, uint32_t size, uint64_t *flags) {                        \
+        for (uint32_t word = 0; word * BLOCK < size; word += BLOCK) {                                               \
+            uint64_t filled = 0;                                                                                    \
+            for (uint32_t block = word; block < word + BLOCK && block * BLOCK < size; block++)                      \
+                filled |= (uint64_t)NAME##_is_filled(row + block * BLOCK) << block % BLOCK;                         \
+            *flags++ = filled;                                                                                      \
+        }                                                                                                           \
     }
 
 static inline uint64_t plain_block(const uint8_t *first, const uint8_t *second) {
@@ -193,7 +217,16 @@ static inline uint64_t plain_mixed(const uint8_t *const rows[4], uint32_t x) {
     return plain_block(rows[0] + x, rows[1] + x) | plain_block(rows[0] + x, rows[2] + x) | plain_block(rows[0] + x, rows[3] + x);
 }
 static inline uint64_t plain_changes(const uint8_t *row) { return plain_block(row, row - 1); }
-DEFINE_SCAN_ROW(scan_row_plain, , plain_mixed, plain_changes)
+static inline int plain_is_filled(const uint8_t *block) {
+    uint64_t joined = 0;
+    for (int word = 0; word < BLOCK / 8; word++) {
+        uint64_t bytes;
+        memcpy(&bytes, block + 8 * word, 8);
+        joined |= bytes;
+    }
+    return joined != 0;
+}
+DEFINE_SCAN_ROW(plain, )
 
 #if defined(__x86_64__)
 static inline uint64_t sse2_block(const uint8_t *first, const uint8_t *second) {
@@ -209,7 +242,8 @@ static inline uint64_t sse2_mixed(const uint8_t *const rows[4], uint32_t x) {
     return sse2_block(rows[0] + x, rows[1] + x) | sse2_block(rows[0] + x, rows[2] + x) | sse2_block(rows[0] + x, rows[3] + x);
 }
 static inline uint64_t sse2_changes(const uint8_t *row) { return sse2_block(row, row - 1); }
-DEFINE_SCAN_ROW(scan_row_sse2, , sse2_mixed, sse2_changes)
+static inline int sse2_is_filled(const uint8_t *block) { return plain_is_filled(block); }
+DEFINE_SCAN_ROW(sse2, )
 
 #define WITH_AVX2 __attribute__((target("avx2,bmi,popcnt")))
 WITH_AVX2 static inline uint64_t avx2_mixed(const uint8_t *const rows[4], uint32_t x) {
@@ -234,7 +268,11 @@ WITH_AVX2 static inline uint64_t avx2_changes(const uint8_t *row) {
     }
     return ~bits;
 }
-DEFINE_SCAN_ROW(scan_row_avx2, WITH_AVX2, avx2_mixed, avx2_changes)
+WITH_AVX2 static inline int avx2_is_filled(const uint8_t *block) {
+    const __m256i joined = _mm256_or_si256(_mm256_loadu_si256((const __m256i *)block), _mm256_loadu_si256((const __m256i *)(block + 32)));
+    return !_mm256_testz_si256(joined, joined);
+}
+DEFINE_SCAN_ROW(avx2, WITH_AVX2)
 
 #define WITH_AVX512 __attribute__((target("avx512f,avx512bw,bmi,popcnt")))
 WITH_AVX512 static inline uint64_t avx512_mixed(const uint8_t *const rows[4], uint32_t x) {
@@ -248,7 +286,11 @@ WITH_AVX512 static inline uint64_t avx512_mixed(const uint8_t *const rows[4], ui
 WITH_AVX512 static inline uint64_t avx512_changes(const uint8_t *row) {
     return _mm512_cmpneq_epi8_mask(_mm512_loadu_si512(row), _mm512_loadu_si512(row - 1));
 }
-DEFINE_SCAN_ROW(scan_row_avx512, WITH_AVX512, avx512_mixed, avx512_changes)
+WITH_AVX512 static inline int avx512_is_filled(const uint8_t *block) {
+    const __m512i bytes = _mm512_loadu_si512(block);
+    return _mm512_test_epi64_mask(bytes, bytes) != 0;
+}
+DEFINE_SCAN_ROW(avx512, WITH_AVX512)
 #elif defined(__aarch64__)
 static inline uint64_t neon_block(const uint8_t *first, const uint8_t *second) {
     uint64_t bits = 0;
@@ -265,28 +307,50 @@ static inline uint64_t neon_mixed(const uint8_t *const rows[4], uint32_t x) {
     return neon_block(rows[0] + x, rows[1] + x) | neon_block(rows[0] + x, rows[2] + x) | neon_block(rows[0] + x, rows[3] + x);
 }
 static inline uint64_t neon_changes(const uint8_t *row) { return neon_block(row, row - 1); }
-DEFINE_SCAN_ROW(scan_row_neon, , neon_mixed, neon_changes)
+static inline int neon_is_filled(const uint8_t *block) { return plain_is_filled(block); }
+DEFINE_SCAN_ROW(neon, )
 #endif
 
-static scan_row_function *choose_scan_row(void) {
+/* The functions of one instruction set. */
+typedef struct {
+    scan_row_function *scan_row;
+    flag_row_function *flag_row;
+} row_functions;
+
+static row_functions choose_row_functions(void) {
     switch (choose_instructions()) {
 #if defined(__x86_64__)
-        case AVX512: return scan_row_avx512;
-        case AVX2: return scan_row_avx2;
-        case SSE2: return scan_row_sse2;
+        case AVX512: return (row_functions){scan_row_avx512, flag_row_avx512};
+        case AVX2: return (row_functions){scan_row_avx2, flag_row_avx2};
+        case SSE2: return (row_functions){scan_row_sse2, flag_row_sse2};
 #elif defined(__aarch64__)
-        case NEON: return scan_row_neon;
+        case NEON: return (row_functions){scan_row_neon, flag_row_neon};
 #endif
-        default: return scan_row_plain;
+        default: return (row_functions){scan_row_plain, flag_row_plain};
     }
 }
 
-static void scan_layer(scanner *self, scan_row_function *scan_row, const uint8_t *lower, const uint8_t *upper,
-                       const uint8_t *outside, uint32_t z) {
+/* Which blocks of four rows can hold a corner: those that are filled in any of them, and those that follow one. */
+static int choose_blocks(scanner *self, const uint64_t *const flags[4]) {
+    uint64_t carry = 0, any = 0;
+    for (uint32_t word = 0; word < self->flag_words; word++) {
+        const uint64_t filled = flags[0][word] | flags[1][word] | flags[2][word] | flags[3][word];
+        self->visited[word] = filled | filled << 1 | carry;
+        carry = filled >> 63;
+        any |= filled;
+    }
+    if (self->scan->shape[0] <= (self->flag_words * BLOCK - 1) * BLOCK) /* the last row of blocks is not full */
+        self->visited[self->flag_words - 1] &= (1ull << ((self->scan->shape[0] + BLOCK - 1) / BLOCK) % BLOCK) - 1;
+    return any != 0;
+}
+
+static void scan_layer(scanner *self, row_functions functions, const uint8_t *lower, const uint8_t *upper, const uint8_t *outside,
+                       uint32_t z) {
     const uint32_t *shape = self->scan->shape;
     const int has_runs = upper != NULL;
+    uint64_t *const new_flags = self->flags[z & 1], *const old_flags = lower == upper ? new_flags : self->flags[~z & 1];
     for (uint32_t y = 0; y <= shape[1] && !self->status; y++) {
-        const uint64_t row = (uint64_t)y * shape[0];
+        const uint64_t row = (uint64_t)y * shape[0], flag = (uint64_t)y * self->flag_words;
         const int has_below = y > 0, has_above = y < shape[1];
         const uint8_t *const rows[4] = {
             lower && has_below ? lower + row - shape[0] : outside,
@@ -294,27 +358,60 @@ static void scan_layer(scanner *self, scan_row_function *scan_row, const uint8_t
             upper && has_below ? upper + row - shape[0] : outside,
             upper && has_above ? upper + row : outside,
         };
+        const uint64_t *const flags[4] = {
+            lower && has_below ? old_flags + flag - self->flag_words : self->no_flags,
+            lower && has_above ? old_flags + flag : self->no_flags,
+            upper && has_below ? new_flags + flag - self->flag_words : self->no_flags,
+            upper && has_above ? new_flags + flag : self->no_flags,
+        };
         self->row_start = (uint64_t)z * shape[0] * shape[1] + row;
-        scan_row(self, rows, has_runs && has_above, y, z);
+        if (self->skips_zeros && has_runs && has_above) functions.flag_row(rows[3], shape[0], new_flags + flag);
+        if (has_runs && has_above) begin_row(self, rows[3][0]);
+        if (choose_blocks(self, flags) && !self->status) functions.scan_row(self, rows, has_runs && has_above, y, z);
     }
 }
 
 static assay_status scan_slices(scanner *self, slice_reader *reader, const uint8_t *outside, int is_planar) {
-    scan_row_function *const scan_row = choose_scan_row();
+    const row_functions functions = choose_row_functions();
     const uint32_t depth = self->scan->shape[2];
     const uint8_t *previous = NULL, *current = NULL;
     for (uint32_t z = 0; z < depth; z++) {
         const assay_status status = slices_next(reader, &previous, &current);
         if (status) return status;
-        scan_layer(self, scan_row, is_planar ? current : previous, current, outside, z);
+        scan_layer(self, functions, is_planar ? current : previous, current, outside, z);
         if (self->status) return self->status;
     }
-    if (!is_planar) scan_layer(self, scan_row, current, NULL, outside, depth);
+    if (!is_planar) scan_layer(self, functions, current, NULL, outside, depth);
     if (self->status) return self->status;
     reserve_runs(self, 1);
     if (self->status) return self->status;
     end_run(self, (uint64_t)self->scan->shape[0] * self->scan->shape[1] * depth, 0);
     return slices_finish(reader);
+}
+
+/* Room for flags. Where zeros may be part of a label, every block counts as filled once and for all. */
+static void prepare_flags(scanner *self) {
+    const assay_labels *const labels = self->labels;
+    const uint32_t *const shape = self->scan->shape;
+    self->flag_words = (shape[0] + BLOCK * BLOCK - 1) / (BLOCK * BLOCK);
+    const size_t slice_bytes = (size_t)self->flag_words * shape[1] * sizeof(uint64_t), row_bytes = self->flag_words * sizeof(uint64_t);
+    self->skips_zeros = labels->first[0] == labels->first[1];
+    const int filled = self->skips_zeros ? 0 : 0xff;
+    for (int slice = 0; slice < 2; slice++) {
+        self->flags[slice] = malloc(slice_bytes);
+        if (self->flags[slice]) memset(self->flags[slice], filled, slice_bytes);
+    }
+    self->no_flags = malloc(row_bytes);
+    if (self->no_flags) memset(self->no_flags, filled, row_bytes);
+    self->visited = malloc(row_bytes);
+    if (!self->flags[0] || !self->flags[1] || !self->no_flags || !self->visited) self->status = ASSAY_NO_MEMORY;
+}
+
+static void free_flags(scanner *self) {
+    free(self->flags[0]);
+    free(self->flags[1]);
+    free(self->no_flags);
+    free(self->visited);
 }
 
 static void note_labels(scanner *self) {
@@ -347,10 +444,15 @@ assay_status scan_volume(const assay_source *source, const assay_labels *labels,
         self->scan = scan;
         self->labels = labels;
         note_labels(self);
+        prepare_flags(self);
+        status = self->status;
+    }
+    if (!status) {
         memset(outside, labels->outside_key, (size_t)source->shape[0] + 2 * SLICE_SLACK);
         status = scan_slices(self, &reader, outside + SLICE_SLACK, is_planar);
     }
     slices_close(&reader);
+    if (self) free_flags(self);
     free(outside);
     free(self);
     return status;
