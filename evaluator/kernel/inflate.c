@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum { NEEDS_HEADER, IN_STORED, IN_CODES, HAS_ENDED };
-enum { LITERAL_BITS = 11, DISTANCE_BITS = 8, LONGEST_CODE = 15, LARGEST_LITERAL = 288, LARGEST_DISTANCE = 32 };
+enum { LITERAL_BITS = 11, DISTANCE_BITS = 8, LONGEST_CODE = 15, LARGEST_LITERAL = 288, LARGEST_DISTANCE = 32, LONGEST_MATCH = 258 };
 
 /* A table entry: bits to take (0..7), extra bits or bits of a subtable (8..11), kind (12..15), value (16..31). */
 #define KIND_LITERAL 0x8000u
@@ -248,6 +248,38 @@ static inline void copy_match(uint8_t *out, uint32_t distance, uint32_t length) 
     while (out < end) *out++ = *from++;
 }
 
+/* The bits of a match of length 258 at distance 1, over and over again. */
+typedef struct {
+    uint64_t bits;   /* as often as sixty-four bits hold it */
+    uint32_t length; /* of one of them, in bits; 0 before the first */
+} match_pattern;
+
+static void note_pattern(match_pattern *pattern, uint64_t bits, uint32_t length) {
+    const uint64_t once = bits & ((1ull << length) - 1);
+    if (pattern->length == length && (pattern->bits & ((1ull << length) - 1)) == once) return;
+    pattern->bits = once;
+    pattern->length = length;
+    for (uint32_t filled = length; filled < 64; filled *= 2) pattern->bits |= pattern->bits << filled;
+}
+
+/* How often the same match comes again, each beginning before `room` bytes are written; their bits are taken. Background is
+ * little else: a run of zeros is a thousand such matches in a row, of two or three bits each. */
+static uint64_t take_repeated(inflate_stream *stream, const match_pattern *pattern, int64_t room) {
+    uint64_t total = 0;
+    for (;;) {
+        refill(stream);
+        const uint64_t differs = stream->bits ^ pattern->bits;
+        const uint32_t alike = differs ? (uint32_t)__builtin_ctzll(differs) : 64;
+        const uint32_t known = alike < stream->bit_count ? alike : stream->bit_count;
+        if (known < pattern->length || room <= 0) return total;
+        const int64_t wanted = (room + LONGEST_MATCH - 1) / LONGEST_MATCH;
+        const uint32_t found = known / pattern->length, times = wanted < found ? (uint32_t)wanted : found;
+        take(stream, times * pattern->length);
+        total += times;
+        room -= (int64_t)times * LONGEST_MATCH;
+    }
+}
+
 static assay_status decode_stored(inflate_stream *stream, uint8_t **out, const uint8_t *limit) {
     uint64_t size = stream->stored_left;
     if (size > (uint64_t)(limit - *out)) size = (uint64_t)(limit - *out);
@@ -265,6 +297,7 @@ static assay_status decode_codes(inflate_stream *stream, uint8_t **cursor, const
     uint8_t *out = *cursor;
     const uint8_t *const start = out;
     const uint64_t produced = stream->produced;
+    match_pattern pattern = {0};
     assay_status status = ASSAY_OK;
     while (out < limit) {
         refill(stream);
@@ -280,6 +313,8 @@ static assay_status decode_codes(inflate_stream *stream, uint8_t **cursor, const
             }
             refill(stream);
         }
+        const uint64_t match_bits = stream->bits;
+        const uint32_t bits_before = stream->bit_count;
         if (entry & KIND_SUBTABLE) {
             take(stream, LITERAL_BITS);
             entry = stream->literals[ENTRY_VALUE(entry) + (stream->bits & ((1u << ENTRY_EXTRA(entry)) - 1))];
@@ -317,6 +352,12 @@ static assay_status decode_codes(inflate_stream *stream, uint8_t **cursor, const
         }
         copy_match(out, distance, length);
         out += length;
+        if (length == LONGEST_MATCH && distance == 1) {
+            note_pattern(&pattern, match_bits, bits_before - stream->bit_count);
+            const uint64_t more = take_repeated(stream, &pattern, limit - out) * LONGEST_MATCH;
+            memset(out, out[-1], more);
+            out += more;
+        }
     }
     if (has_overrun(stream)) status = ASSAY_TRUNCATED;
     stream->produced += (uint64_t)(out - start);

@@ -25,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ASSAY_INTERFACE 3 /* raised whenever a struct or a signature below changes; the loader compares */
+#define ASSAY_INTERFACE 4 /* raised whenever a struct or a signature below changes; the loader compares */
 
 typedef enum {
     ASSAY_OK = 0,

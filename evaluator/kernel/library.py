@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evaluator.kernel.compiler import LIBRARY, CompilerMissingError, compile_kernel, is_stale
 
-INTERFACE = 3
+INTERFACE = 4
 
 
 class Status(IntEnum):
@@ -109,6 +109,7 @@ class CMetric(ctypes.Structure):
 _DOORS: dict[str, tuple[Any, Sequence[Any]]] = {
     "assay_interface": (c_int32, []),
     "assay_instructions": (c_char_p, []),
+    "assay_keep_memory": (None, []),
     "assay_inflate": (c_uint32, [c_char_p, c_uint64, c_void_p, c_uint64]),
     "assay_holds_only": (c_int32, [c_void_p, c_uint64, c_char_p]),
     "assay_scan_volumes": (
@@ -169,6 +170,7 @@ def open_kernel() -> ctypes.CDLL:
         door = getattr(quick if name in _QUICK else library, name)
         door.restype, door.argtypes = result, arguments
         setattr(library, name, door)
+    library.assay_keep_memory()
     return library
 
 

@@ -82,12 +82,19 @@ static inline void end_run(scanner *self, uint64_t position, uint8_t next_key) {
 }
 
 /* Which of the eight bytes equal `key`, as eight bits. */
+#if defined(__x86_64__)
+static inline uint32_t equal_bytes(uint64_t bytes, uint8_t key) {
+    const __m128i keys = _mm_cvtsi64_si128((long long)(0x0101010101010101ull * key));
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_cvtsi64_si128((long long)bytes), keys)) & 0xff;
+}
+#else
 static inline uint32_t equal_bytes(uint64_t bytes, uint8_t key) {
     const uint64_t low = 0x7f7f7f7f7f7f7f7full;
     const uint64_t difference = bytes ^ 0x0101010101010101ull * key;
     const uint64_t differs = ((difference & low) + low) | difference;
     return (uint32_t)((~differs >> 7 & 0x0101010101010101ull) * 0x0102040810204080ull >> 56);
 }
+#endif
 
 /* Where labels share keys or have several, the code of every label met here is gathered over all its keys. */
 static void visit_shared(scanner *self, uint64_t bytes, assay_element corner) {
@@ -118,7 +125,7 @@ static inline void visit_corner(scanner *self, uint64_t bytes, uint32_t x, uint3
         visit_shared(self, bytes, corner);
         return;
     }
-    for (uint32_t remaining = 0xff; remaining;) {
+    for (uint32_t remaining = self->skips_zeros ? 0xff & ~equal_bytes(bytes, 0) : 0xff; remaining;) {
         const uint8_t key = (uint8_t)(bytes >> 8 * __builtin_ctz(remaining));
         const uint32_t equal = equal_bytes(bytes, key);
         const uint16_t label = self->label_of[key];
@@ -269,7 +276,8 @@ WITH_AVX2 static inline uint64_t avx2_changes(const uint8_t *row) {
     return ~bits;
 }
 WITH_AVX2 static inline int avx2_is_filled(const uint8_t *block) {
-    const __m256i joined = _mm256_or_si256(_mm256_loadu_si256((const __m256i *)block), _mm256_loadu_si256((const __m256i *)(block + 32)));
+    const __m256i first = _mm256_loadu_si256((const __m256i *)block), second = _mm256_loadu_si256((const __m256i *)(block + 32));
+    const __m256i joined = _mm256_or_si256(first, second);
     return !_mm256_testz_si256(joined, joined);
 }
 DEFINE_SCAN_ROW(avx2, WITH_AVX2)
@@ -394,7 +402,7 @@ static void prepare_flags(scanner *self) {
     const assay_labels *const labels = self->labels;
     const uint32_t *const shape = self->scan->shape;
     self->flag_words = (shape[0] + BLOCK * BLOCK - 1) / (BLOCK * BLOCK);
-    const size_t slice_bytes = (size_t)self->flag_words * shape[1] * sizeof(uint64_t), row_bytes = self->flag_words * sizeof(uint64_t);
+    const size_t row_bytes = self->flag_words * sizeof(uint64_t), slice_bytes = row_bytes * shape[1];
     self->skips_zeros = labels->first[0] == labels->first[1];
     const int filled = self->skips_zeros ? 0 : 0xff;
     for (int slice = 0; slice < 2; slice++) {

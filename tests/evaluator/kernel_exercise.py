@@ -61,7 +61,7 @@ def damaged(stream: bytes, generator: np.random.Generator) -> bytes:
 def inflate_damaged_streams(generator: np.random.Generator) -> None:
     runs = np.repeat(generator.integers(0, 5, 300), generator.integers(1, 90, 300)).astype(np.uint8).tobytes()
     noise = generator.integers(0, 256, 3000).astype(np.uint8).tobytes()
-    for data in (runs, noise, b"ab" * 2000):
+    for data in (runs, noise, b"ab" * 2000, bytes(9000) + runs + bytes(20_000)):
         for level in (0, 1, 9):
             stream = zlib.compress(data, level=level, wbits=31)
             for _ in range(150):

@@ -49,6 +49,23 @@ def test_rows_of_every_length_around_a_block_of_sixty_four(length):
         assert_kernel_equals_oracle(reference, prediction, (1.1, 0.7, 2.3)[: len(shape)], [(1,), (2, 3), (0,)])
 
 
+@pytest.mark.parametrize("instructions", [None, "avx2", "plain"])
+@pytest.mark.parametrize("shape", [(4097, 3, 4), (8200, 2, 2), (128, 9, 5), (63, 30, 4), (4160, 3)])
+def test_background_is_skipped_but_never_what_borders_on_it(shape, instructions, monkeypatch):
+    """Labels at the ends of blocks of sixty-four and of rows, with blocks of nothing between them; rows of over 64 blocks."""
+    if instructions:
+        monkeypatch.setenv("ASSAY_KERNEL_INSTRUCTIONS", instructions)
+    generator = np.random.default_rng(shape[0])
+    reference, prediction = np.zeros((2, *shape), np.uint8)
+    for label_map in (reference, prediction):
+        for place in (0, 1, 62, 63, 64, 127, 128, shape[0] // 2, shape[0] - 65, shape[0] - 2, shape[0] - 1):
+            if 0 <= place < shape[0] and generator.random() < 0.8:
+                label_map[(place, *(int(generator.integers(0, size)) for size in shape[1:]))] = generator.integers(1, 3)
+    arranged = [np.asfortranarray(each) for each in (reference, prediction)]
+    assert_kernel_equals_oracle(*arranged, (0.7, 1.0, 3.1)[: len(shape)], [(1,), (2,), (1, 2)])
+    assert_kernel_equals_oracle(*arranged, (0.7, 1.0, 3.1)[: len(shape)], [(0, 1), (2,)])
+
+
 @pytest.mark.parametrize("instructions", ["avx512", "avx2", "sse2", "neon", "plain"])
 def test_every_instruction_set_finds_the_same(instructions, monkeypatch):
     monkeypatch.setenv("ASSAY_KERNEL_INSTRUCTIONS", instructions)

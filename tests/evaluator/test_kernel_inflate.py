@@ -48,6 +48,18 @@ def test_every_level_and_strategy_comes_back_as_it_went_in(name):
             assert inflate(deflate(data, level=level, strategy=strategy), len(data)) == data
 
 
+@pytest.mark.parametrize("size", [0, 1, 257, 258, 259, 258 * 28, 258 * 29 + 1, 70_000])
+def test_runs_of_any_length_between_other_bytes_come_back(size):
+    """Repeated matches of 258 bytes are taken by the dozen: never one too many, whatever follows them."""
+    data = b"".join(bytes([value]) * (size + step) + b"xyz" for step, value in enumerate((0, 7, 0, 255)))
+    for strategy in STRATEGIES:
+        stream = deflate(data, strategy=strategy)
+        assert inflate(stream, len(data)) == data
+        for end in range(max(18, len(stream) - 30), len(stream)):
+            with pytest.raises(KernelError):
+                inflate(stream[:end], len(data))
+
+
 def test_a_stream_flushed_often_comes_back_as_it_went_in():
     data = samples()["runs"]
     packer = zlib.compressobj(wbits=31)
