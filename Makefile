@@ -41,7 +41,7 @@ format: setup ## mend what ruff can mend
 
 bench: setup ## the measurements the README quotes
 	@$(BIN)/python -m evaluator.bench $(ARGS)
-	@$(BIN)/python -m evaluator.ranking.bench
+	@$(BIN)/python -m evaluator.ranking.bench $(filter --write,$(ARGS))
 	@$(BIN)/python -m containers.bench $(ARGS)
 	@$(BIN)/python -m containers.intake.bench
 	@$(BIN)/python tests/benchmarks/claims.py
