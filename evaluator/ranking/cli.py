@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from evaluator.errors import EvaluatorError
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
 from evaluator.ranking.analysis import analyse
 from evaluator.ranking.config import RankingConfig
+from evaluator.ranking.engine import rank_algorithms
 from evaluator.ranking.errors import ConfigError, RankingError
-from evaluator.ranking.io import ranks_rows, read_scores, write_rows
+from evaluator.ranking.io import ScoreFile, ranks_rows, read_scores, write_rows
 from evaluator.ranking.parse import parse_ranking
 from evaluator.ranking.presets import preset_document, preset_titles
+from evaluator.ranking.table import ScoreTable
+from evaluator.ranking.teams import one_per_team
 from evaluator.ranking.terminal import board_lines, preset_lines
 
 
@@ -57,8 +61,10 @@ def rank(
         if scores is None:
             raise click.UsageError("found no SCORES file; expected one (or --list-presets)")
         chosen = None if protocol is None else _protocol(protocol)
-        table, rules = read_scores(scores, _configuration(chosen, config, preset))
-        analysis = analyse(table, rules, bootstrap=bootstrap, seed=seed)
+        found = read_scores(scores, _configuration(chosen, config, preset))
+        table, left_out = _of_each_team(found)
+        analysis = analyse(table, found.config, bootstrap=bootstrap, seed=seed)
+        analysis = replace(analysis, warnings=(*analysis.warnings, *left_out))
         if output is not None:
             write_rows(list(ranks_rows(analysis)), output)
         if json_output is not None:
@@ -73,6 +79,21 @@ def rank(
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from error
     click.echo(board_lines(analysis, width=_terminal_width()))
+
+
+def _of_each_team(found: ScoreFile) -> tuple[ScoreTable, tuple[str, ...]]:
+    """The scores of the submissions that count, and what to say of the others."""
+    rule = found.config.submissions.per_team
+    if rule == "all":
+        return found.table, ()
+    if not found.teams:
+        return found.table, (
+            f"each team's {rule} submission counts, but no column team says whose is whose: all are ranked",
+        )
+    kept = one_per_team(found.teams, rule=rule, ranks=lambda: rank_algorithms(found.table, found.config).ranks())
+    others = [name for name in found.teams if name not in kept]
+    told = (f"each team's {rule} submission counts; left out: {', '.join(others)}",) if others else ()
+    return found.table.only_algorithms(kept).trimmed(), told
 
 
 def _protocol(name: str) -> Protocol:

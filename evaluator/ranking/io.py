@@ -2,8 +2,11 @@
 
 A score file is a CSV with a header, long or wide:
 
-    long    algorithm, case, metric, value [, label] [, reason] [, attributes of the case …]
-    wide    algorithm, case [, label] [, reason], one column per metric [, attributes of the case …]
+    long    algorithm, case, metric, value [, label] [, reason] [, team] [, attributes of the case …]
+    wide    algorithm, case [, label] [, reason] [, team], one column per metric [, attributes of the case …]
+
+`team` says whose the algorithm is, where a ranking takes one of each team; the later an algorithm first appears, the later it was
+entered.
 
 The file is UTF-8, its cells separated by commas, semicolons or tabs, whichever the header has most of. An empty cell, NA or NaN
 is a missing value. Whatever is wrong is reported with line, column, what was found and expected.
@@ -28,7 +31,7 @@ from evaluator.ranking.prepare import stored_names
 from evaluator.ranking.table import ABSENT, Row, ScoreTable
 from evaluator.results import ROUND_MARK
 
-_KEYS = ("algorithm", "case", "label", "metric", "value", "reason")
+_KEYS = ("algorithm", "case", "label", "metric", "value", "reason", "team")
 _MISSING = frozenset({"", "na", "nan", "null", "none"})
 _SEPARATORS = ",;\t"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -50,6 +53,7 @@ class _Reader:
     rows: list[Row] = field(default_factory=list)
     lines: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    teams: dict[str, str] = field(default_factory=dict)
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
     attribute_lines: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -61,8 +65,20 @@ class _Reader:
         return ScoresError(f"{self.path.name}, line {line}, column {column}: found {found}; expected {expected}")
 
 
-def read_scores(path: Path, config: RankingConfig) -> tuple[ScoreTable, RankingConfig]:
-    """The table of a score file, and the configuration with its metrics filled in. Raises `RankingError`."""
+@dataclass(frozen=True)
+class ScoreFile:
+    """What a score file says, and the configuration with its metrics filled in.
+
+    `teams`: algorithm → team in the order of the file; empty where it has no such column.
+    """
+
+    table: ScoreTable
+    config: RankingConfig
+    teams: Mapping[str, str]
+
+
+def read_scores(path: Path, config: RankingConfig) -> ScoreFile:
+    """Read and check a score file. Raises `RankingError`."""
     records = _records(path)
     header = _header(path, next(records, (1, []))[1])
     reader = _Reader(
@@ -79,7 +95,7 @@ def read_scores(path: Path, config: RankingConfig) -> tuple[ScoreTable, RankingC
     table = ScoreTable.from_rows(reader.rows, attributes=reader.attributes)
     config = with_metrics(config, [name for name in table.metrics if name in KNOWN_METRICS])
     _check(reader, table, config)
-    return table, config
+    return ScoreFile(table=table, config=config, teams=reader.teams)
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -161,6 +177,7 @@ def _read_line(reader: _Reader, cells: Sequence[str], *, line: int) -> None:
         _name(reader, record.get(column, ""), line=line, column=column)
         for column in ("algorithm", "case", "label", "reason")
     )
+    _read_team(reader, algorithm, record.get("team"), line=line)
     pairs = [(record["metric"], "value")] if reader.is_long else [(name, name) for name in reader.metrics]
     for metric, column in pairs:
         key = (algorithm, case, label, _name(reader, metric, line=line, column="metric"))
@@ -185,6 +202,16 @@ def _name(reader: _Reader, text: str, *, line: int, column: str) -> str:
             )
         known = reader.names[text] = text
     return known
+
+
+def _read_team(reader: _Reader, algorithm: str, team: str | None, *, line: int) -> None:
+    if team is None:
+        return
+    if not team:
+        raise reader.error(line, "team", found="nothing", expected="the team of every algorithm, or no such column")
+    if reader.teams.setdefault(algorithm, team) != team:
+        known = reader.teams[algorithm]
+        raise reader.error(line, "team", found=f"{team!r} for {algorithm}", expected=f"{known!r} as before")
 
 
 def _value(reader: _Reader, text: str, *, metric: str, line: int, column: str) -> float | None:

@@ -1,6 +1,7 @@
 """The report of a phase's ranking: one self-contained HTML file, made by a worker when somebody asks, kept until the ranking changes."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from assay.challenges.models import Phase
@@ -41,7 +42,8 @@ def make_report(*, phase_id: int) -> bool:
         return team if phase.leaderboard_shows != "all" else f"{team} #{submission.number}"
 
     table = score_table(chosen, name_of=name_of)
-    analysis = analyse(table, config)
+    shown = replace(config.submissions, per_team=phase.leaderboard_shows)
+    analysis = analyse(table, replace(config, submissions=shown))
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         title = f"{phase.challenge.title}, {phase.title}"

@@ -29,6 +29,7 @@ from assay.runs.models import CaseRun
 from assay.submissions.models import Submission
 from evaluator.ranking import Board, RankEntry, parse_ranking
 from evaluator.ranking.analysis import analyse
+from evaluator.ranking.teams import one_per_team
 
 LOCK_NAMESPACE = 7002
 LONGEST_ANALYSED_BOARD = 200
@@ -120,20 +121,15 @@ def case_counts(evaluations: Sequence[Evaluation]) -> dict[UUID, int]:
 def rank_phase(
     *, phase: Phase, evaluations: Sequence[Evaluation], kept: Kept
 ) -> tuple[list[Evaluation], dict[str, RankEntry]]:
-    """Which evaluations the leaderboard shows, and their ranks by submission.
-
-    `best` needs two passes: all are ranked to find each team's best, then the chosen ones among themselves, because a rank
-    may depend on who else takes part.
-    """
-    if phase.leaderboard_shows == "latest":
-        evaluations = list({evaluation.submission.team_id: evaluation for evaluation in evaluations}.values())
-    elif phase.leaderboard_shows == "best":
-        ranking = _ranks(kept.board)
-        best: dict[int, Evaluation] = {}
-        for evaluation in sorted(evaluations, key=lambda e: _rank_key(ranking.get(str(e.submission_id)))):
-            best.setdefault(evaluation.submission.team_id, evaluation)
-        evaluations = list(best.values())
-    return list(evaluations), _ranks(shown_board(kept, evaluations=evaluations))
+    """Which evaluations the leaderboard shows, and their ranks by submission."""
+    by_name = {str(evaluation.submission_id): evaluation for evaluation in evaluations}
+    chosen = one_per_team(
+        {name: str(evaluation.submission.team_id) for name, evaluation in by_name.items()},
+        rule=phase.leaderboard_shows,
+        ranks=lambda: {name: entry.rank for name, entry in _ranks(kept.board).items()},
+    )
+    evaluations = [by_name[name] for name in chosen]
+    return evaluations, _ranks(shown_board(kept, evaluations=evaluations))
 
 
 def shown_board(kept: Kept, *, evaluations: Sequence[Evaluation]) -> Board:
@@ -211,10 +207,6 @@ def _standing(entries: Iterable[LeaderboardEntry]) -> dict[Any, tuple[float | No
 
 def _ranks(board: Board) -> dict[str, RankEntry]:
     return {entry.algorithm: entry for entry in board.rank().entries} if board.table.algorithms else {}
-
-
-def _rank_key(entry: RankEntry | None) -> float:
-    return float(entry.rank) if entry is not None and entry.rank is not None else float("inf")
 
 
 def _entry(

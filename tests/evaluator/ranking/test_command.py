@@ -89,8 +89,8 @@ def test_everything_can_be_written_as_json(folder: Path) -> None:
 
 def test_the_command_gives_what_the_engine_gives(folder: Path) -> None:
     run(folder, WIDE, "--config", str(folder / "ranking.yaml"), "-o", str(folder / "ranks.csv"))
-    table, config = read_scores(folder / "scores.csv", parse_ranking({"scheme": "mean_of_ranks"}))
-    ranking = rank_algorithms(table, config)
+    found = read_scores(folder / "scores.csv", parse_ranking({"scheme": "mean_of_ranks"}))
+    ranking = rank_algorithms(found.table, found.config)
     with (folder / "ranks.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["score"]) for row in rows] == [entry.score for entry in ranking.entries]
@@ -116,6 +116,39 @@ def test_a_protocol_ranks_as_it_says(folder: Path) -> None:
     result = run(folder, text, "--protocol", "kits23", "--bootstrap", "0")
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[1].split()[:2] == ["1", "1"]
+
+
+TEAMS = """algorithm,team,case,dice
+a1,A,c1,0.9
+a2,A,c1,0.5
+b1,B,c1,0.6
+b2,B,c1,0.7
+c1,C,c1,0.8
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected", "left_out"),
+    [
+        ("best", [("a1", "1"), ("c1", "2"), ("b2", "3")], "a2, b1"),
+        ("latest", [("c1", "1"), ("b2", "2"), ("a2", "3")], "a1, b1"),
+        ("all", [("a1", "1"), ("c1", "2"), ("b2", "3"), ("b1", "4"), ("a2", "5")], ""),
+    ],
+)
+def test_one_submission_of_each_team_is_ranked_and_the_others_are_named(folder, rule, expected, left_out) -> None:
+    (folder / "teams.yaml").write_text(f"{{metrics: [dice], scheme: value, submissions: {{per_team: {rule}}}}}")
+    result = run(folder, TEAMS, "--config", str(folder / "teams.yaml"), "-o", str(folder / "ranks.csv"))
+    assert result.exit_code == 0, result.output
+    with (folder / "ranks.csv").open() as file:
+        assert [(row["algorithm"], row["rank"]) for row in csv.DictReader(file)] == expected
+    assert (f"left out: {left_out}" in result.output) if left_out else ("left out" not in result.output)
+
+
+def test_a_file_without_teams_is_ranked_whole_and_says_so(folder: Path) -> None:
+    result = run(folder, TEAMS.replace("team", "group"), "--preset", "grand-challenge-abs")
+    assert result.exit_code == 1, "one case cannot be in two groups"
+    result = run(folder, WIDE, "--preset", "grand-challenge-abs", "--bootstrap", "0")
+    assert "each team's best submission counts, but no column team" in result.output
 
 
 BROKEN = {
@@ -146,6 +179,11 @@ BROKEN = {
         WIDE.replace("b,c1,s0", "b,c1,s9"),
         "line 4, column site: found 's9' for case c1; expected 's0' as on line 2",
     ),
+    "an algorithm of two teams": (
+        TEAMS + "a1,B,c2,0.5\n",
+        "line 7, column team: found 'B' for a1; expected 'A' as before",
+    ),
+    "an algorithm of no team": (TEAMS.replace("b1,B", "b1,"), "line 4, column team: found nothing; expected the team"),
     "a metric we do not know among those we do": (
         WIDE.replace("hd95", "sharpness"),
         "line 4, column sharpness: found '5' for case c1; expected '3' as on line 2, for sharpness is no metric we know",
