@@ -155,13 +155,15 @@ def _tests(config: RankingConfig) -> str:
         Test.PERMUTATION: f"sign-flip permutation test ({rules.repetitions} permutations)",
         Test.BOOTSTRAP: f"bootstrap of the mean difference ({rules.repetitions} samples)",
     }[rules.test]
+    family = "all k(k − 1) ordered pairs" if rules.is_one_sided else "all k(k − 1)/2 pairs"
     adjusted = {
-        Adjustment.NONE: "no adjustment for multiplicity in the ranking (maps are adjusted by Holm)",
-        Adjustment.HOLM: "Holm adjustment over all pairs",
-        Adjustment.BH: "Benjamini–Hochberg adjustment over all pairs",
-        Adjustment.BONFERRONI: "Bonferroni adjustment over all pairs",
+        Adjustment.NONE: f"no adjustment for multiplicity in the ranking (maps: Holm over {family} of a metric)",
+        Adjustment.HOLM: f"Holm adjustment over {family} of a metric",
+        Adjustment.BH: f"Benjamini–Hochberg adjustment over {family} of a metric",
+        Adjustment.BONFERRONI: f"Bonferroni adjustment over {family} of a metric",
     }[rules.adjust]
-    return f"{'one' if rules.is_one_sided else 'two'}-sided {test}, {adjusted}, α = {rules.alpha:g}"
+    neighbours = "neighbouring ranks: Holm over the k − 1 pairs"
+    return f"{'one' if rules.is_one_sided else 'two'}-sided {test}, {adjusted}, α = {rules.alpha:g}; {neighbours}"
 
 
 def _stability(config: RankingConfig) -> str:
