@@ -23,12 +23,17 @@ def loop_devices_on(folder: Path) -> list[str]:
     """
     deadline = time.monotonic() + LETTING_GO_SECONDS
     while True:
-        command = ["losetup", "--list", "--noheadings", "--output", "BACK-FILE"]
-        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        held = [line for line in listed.splitlines() if str(folder) in line]
+        held = loop_devices_now(folder)
         if not held or time.monotonic() > deadline:
             return held
         time.sleep(0.1)
+
+
+def loop_devices_now(folder: Path) -> list[str]:
+    """Files below `folder` that loop devices hold at this moment."""
+    command = ["losetup", "--list", "--noheadings", "--output", "BACK-FILE"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if str(folder) in line]
 
 
 def left_behind(*, engine: Engine, folder: Path) -> list[str]:

@@ -16,20 +16,32 @@ from assay.challenges.models import Challenge, Phase
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards.models import Leaderboard, LeaderboardEntry
 from assay.leaderboards.services import ask_for_rebuild
+from assay.portal.tables import PAGE
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 
 PROTOCOL = {**factories.PROTOCOL, "metrics": [{"name": "dice"}, {"name": "hd95"}]}
 USAGE = {"wall_seconds": 12.5, "peak_memory_bytes": 10**9, "startup_seconds": 0.2, "cpu_seconds": 10.0}
-OF_METRIC = "jsonb_build_object('mean', {scale} * random(), 'sd', 0.1, 'n', 200)"
+OF_CASES = "jsonb_build_object('mean', {scale} * random(), 'sd', 0.1, 'n', 200)"
+OF_METRIC = (
+    f"{OF_CASES} || jsonb_build_object('per_label', jsonb_build_object('core', {OF_CASES}, 'rim', {OF_CASES}), "
+    f"'per_site', jsonb_build_object('A', {OF_CASES}, 'B', {OF_CASES}))"
+)
 AGGREGATES = "jsonb_build_object('dice', {}, 'hd95', {})".format(*(OF_METRIC.format(scale=scale) for scale in (1, 20)))
-SCORES = "jsonb_build_array(jsonb_build_array('core', 'dice', random(), ''))"
+SCORES = "jsonb_build_array({})".format(
+    ", ".join(
+        f"jsonb_build_array('{label}', '{metric}', {scale} * random(), '')"
+        for metric, scale in (("dice", 1), ("hd95", 20))
+        for label in ("core", "rim")
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crowd:
     """Who takes part, and what in."""
 
+    operator: User
     organizer: User
     participant: User
     challenge: Challenge
@@ -53,26 +65,46 @@ def seed(*, submissions: int, cases: int, teams: int) -> Crowd:
     Leaderboard.objects.filter(phase=phase).update(answered=F("asked"), rebuilt_at=factories.NOW)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
-    return Crowd(organizer=organizer, participant=members[0], challenge=challenge, phase=phase)
+    operator = factories.user(is_staff=True)
+    return Crowd(operator=operator, organizer=organizer, participant=members[0], challenge=challenge, phase=phase)
 
 
-def pages_of(crowd: Crowd) -> list[tuple[str, str]]:
-    """Lists and leaderboards, and who asks for them."""
+def pages_of(crowd: Crowd) -> list[tuple[str, str, str]]:
+    """What is opened daily: what it is, who asks for it, and where."""
     challenge, phase = crowd.challenge.slug, crowd.phase.slug
-    board = f"/c/{challenge}/p/{phase}/leaderboard/"
+    of_challenge, of_phase = f"/c/{challenge}/", f"/c/{challenge}/p/{phase}/"
+    board, manage, api = (
+        f"{of_phase}leaderboard/",
+        f"{of_challenge}manage/",
+        f"/api/v1/challenges/{challenge}/phases/{phase}/",
+    )
     middle = 1 + crowd.phase.submissions.count() // 200
+    mine = crowd.phase.submissions.filter(team__members=crowd.participant)
+    one, old = mine.order_by("-number")[0].pk, crowd.phase.submissions.order_by("created_at")[PAGE + 5].pk
     return [
-        ("participant", board),
-        ("participant", f"{board}?page={middle}"),
-        ("participant", f"{board}?sort=-dice"),
-        ("participant", f"{board}?q=Algorithm+5"),
-        ("participant", f"/api/v1/challenges/{challenge}/phases/{phase}/leaderboard?limit=100"),
-        ("participant", f"/c/{challenge}/"),
-        ("participant", f"/c/{challenge}/p/{phase}/"),
-        ("participant", "/submissions/"),
-        ("organizer", f"/c/{challenge}/manage/submissions/"),
-        ("organizer", "/api/v1/submissions?limit=50"),
-        ("organizer", "/api/v1/submissions?limit=50&offset=9000"),
+        ("leaderboard", "nobody", board),
+        ("leaderboard", "participant", board),
+        ("leaderboard, from the middle", "participant", f"{board}?page={middle}"),
+        ("leaderboard, by a metric", "participant", f"{board}?sort=-dice"),
+        ("leaderboard, of one site by a metric", "participant", f"{board}?view=site:A&sort=-dice"),
+        ("leaderboard, searched", "participant", f"{board}?q=Algorithm+5"),
+        ("leaderboard, 100 rows of the API", "participant", f"{api}leaderboard?limit=100"),
+        ("challenges", "participant", "/"),
+        ("challenge", "participant", of_challenge),
+        ("phase", "participant", of_phase),
+        ("submissions, one's own", "participant", "/submissions/"),
+        ("submission", "participant", f"/s/{one}/"),
+        ("submission, its poll", "participant", f"/s/{one}/live/?v=unknown"),
+        ("console", "organizer", manage),
+        ("submissions, all", "organizer", f"{manage}submissions/"),
+        ("submissions, among the oldest", "organizer", f"{manage}submissions/?before={old}"),
+        ("submissions, searched", "organizer", f"{manage}submissions/?q=Algorithm+5"),
+        ("submission with logs and curves", "organizer", f"{manage}submissions/{one}/"),
+        ("people", "organizer", f"{manage}people/"),
+        ("audit", "organizer", f"{manage}audit/"),
+        ("submissions, of the API", "organizer", "/api/v1/submissions?limit=50"),
+        ("submissions, from row 9000 of the API", "organizer", "/api/v1/submissions?limit=50&offset=9000"),
+        ("operations", "operator", "/ops/"),
     ]
 
 

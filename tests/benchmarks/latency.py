@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from figures import beside_bar, host, keep
 from server import own_database, running_web
 
 from containers.base.build import base_image
@@ -48,38 +49,47 @@ class TimedEngine(DockerEngine):
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
-    rounds = parser.parse_args().rounds
-    with DockerEngine() as engine:
-        image_id = engine.image_facts(base_image()).image_id
-        with own_database() as home:
-            from assay.config.embedded import running_broker
-
-            with running_broker(home=home), running_web() as url:
-                node, threads = start_node(url=url, folder=home.path.parent / "node", broker=home.broker_url)
-                phase, team = make_phase()
-                bare, to_create, to_start = [], [], []
-                for number in range(rounds + 1):
-                    without, queued_at = bare_seconds(engine, image_id=image_id), queue_case(phase, team, image_id)
-                    if number:  # the first loads what every process loads once
-                        bare.append(without)
-                        to_create.append(TimedEngine.moments.created[-1] - queued_at)
-                        to_start.append(TimedEngine.moments.started[-1] - queued_at)
-                node.stop()
-                for thread in threads:
-                    thread.join()
-    print(f"{'milliseconds, median of ' + str(rounds):<52}{'found':>8}{'bar':>8}")
+    parser.add_argument("--write", action="store_true", help="keep the table in tests/benchmarks/README.md")
+    asked = parser.parse_args()
+    bare, to_create, to_start = measure(rounds=asked.rounds)
     above = 1000 * (statistics.median(to_start) - statistics.median(bare))
-    line("queued → the engine's create request", 1000 * statistics.median(to_create), bar="50")
-    line("bare create request → StartedAt", 1000 * statistics.median(bare))
-    line("queued → StartedAt", 1000 * statistics.median(to_start))
-    line("… above the bare one", above, bar="80")
+    lines = [
+        f"| milliseconds, median of {asked.rounds} | found | at most |",
+        "|---|---|---|",
+        f"| queued → the engine's create request | {beside_bar(1000 * statistics.median(to_create), bar=50)} | 50 |",
+        f"| bare create request → `StartedAt` | {1000 * statistics.median(bare):.0f} | |",
+        f"| queued → `StartedAt` | {1000 * statistics.median(to_start):.0f} | |",
+        f"| … above the bare one | {beside_bar(above, bar=80)} | 80 |",
+        "",
+        f"{host()}.",
+    ]
+    print(*lines, sep="\n")
+    if asked.write:
+        keep(lines, program="latency")
 
 
-def line(what: str, milliseconds: float, *, bar: str = "") -> None:
-    """One line of the table."""
-    print(f"{what:<52}{milliseconds:>8.0f}{bar:>8}")
+def measure(*, rounds: int) -> tuple[list[float], list[float], list[float]]:
+    """Seconds of every round: of a bare container to its start, of a queued case to its create request and to its start."""
+    bare, to_create, to_start = [], [], []
+    with DockerEngine() as engine, own_database() as home:
+        from assay.config.embedded import running_broker
+
+        image_id = engine.image_facts(base_image()).image_id
+        with running_broker(home=home), running_web() as url:
+            node, threads = start_node(url=url, folder=home.path.parent / "node", broker=home.broker_url)
+            phase, team = make_phase()
+            for number in range(rounds + 1):
+                without, queued_at = bare_seconds(engine, image_id=image_id), queue_case(phase, team, image_id)
+                if number:  # the first loads what every process loads once
+                    bare.append(without)
+                    to_create.append(TimedEngine.moments.created[-1] - queued_at)
+                    to_start.append(TimedEngine.moments.started[-1] - queued_at)
+            node.stop()
+            for thread in threads:
+                thread.join()
+    return bare, to_create, to_start
 
 
 def start_node(*, url, folder, broker):

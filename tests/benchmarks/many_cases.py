@@ -16,12 +16,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from figures import keep
+
 import installation
 from assay.client.http import Connection
 from assay.client.uploads import describe_file, upload_file
+from leftovers import loop_devices_now
 
 README = Path(__file__).resolve().parents[2] / "containers" / "README.md"
-BEGIN, END = "<!-- many cases: written by tests/benchmarks/many_cases.py --write -->", "<!-- many cases end -->"
 WARMING_CASES = 20
 WARMING_PHASE = """
   - slug: warming
@@ -67,7 +69,7 @@ def main() -> int:
     print(f"{cases} tiny cases through one submission, {cases / seconds:.1f} per second; it ended {submission['status']}, "
           f"{submission['progress']['failed']} cases failed", *lines, sep="\n")  # fmt: skip
     if options.write:
-        README.write_text(with_table(README.read_text("utf-8"), lines=lines), "utf-8")
+        keep(lines, program="many_cases", readme=README)
     grown = what_grew(looks[0], looks[-1])
     is_done = (submission["status"], submission["progress"]["failed"]) == ("done", 0)
     print(f"grew: {', '.join(grown) or 'nothing'}")
@@ -86,15 +88,6 @@ def table(looks: list[Footprint]) -> list[str]:
             cells = (str(getattr(look, kind)[key]) for look in looks)
             lines.append(f"| {words.format(key)} | {' | '.join(cells)} |")
     return lines
-
-
-def with_table(text: str, *, lines: list[str]) -> str:
-    """The README's text with these lines between their marks."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"found no place for the table in {README}, expected the lines {BEGIN!r} and {END!r}")
-    return "\n\n".join([before + begin, "\n".join(lines), end + after])
 
 
 def what_grew(warm: Footprint, end: Footprint) -> list[str]:
@@ -203,11 +196,10 @@ def on_host(folder: Path) -> dict[str, int]:
     """
     listed = subprocess.run(["docker", "ps", "-aq"], capture_output=True, text=True, check=True).stdout.split()
     inspected = subprocess.run(["docker", "inspect", *listed], capture_output=True, text=True, check=False).stdout
-    loops = subprocess.run(["losetup", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True).stdout
     documents = json.loads(inspected or "[]")
     return {
         "containers": sum(str(folder) in json.dumps(document["Mounts"]) for document in documents),
-        "loop devices": sum(str(folder) in line for line in loops.splitlines()),
+        "loop devices": len(loop_devices_now(folder)),
         "mounts": sum(str(folder) in line for line in Path("/proc/mounts").read_text().splitlines()),
         "scratch folders": len(list((folder / "var" / "node" / "scratch").glob("*"))),
     }

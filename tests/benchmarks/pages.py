@@ -1,16 +1,18 @@
-"""`python tests/benchmarks/pages.py` (part of `make bench`): how long lists and leaderboards take with ten thousand submissions.
+"""`python tests/benchmarks/pages.py` (part of `make bench`): how long pages take with ten thousand submissions.
 
 Seeds 10 000 submissions of 200 cases each (two million case runs, two million rows of case scores, one leaderboard that shows
-every submission) and asks a real web server for each page again and again, as a participant and as an organizer.
+every submission) and asks a real web server for each page again and again: one client alone, then several at once.
 """
 
 import argparse
 import secrets
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
 import httpx
+from figures import beside_bar, host, keep
 from server import own_database, running_web
 
 SLOWEST_MS = 100
@@ -18,11 +20,13 @@ SLOWEST_MS = 100
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--submissions", type=int, default=10_000)
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--teams", type=int, default=200)
     parser.add_argument("--requests", type=int, default=60)
+    parser.add_argument("--clients", type=int, default=4, help="how many ask at once, in the last columns")
+    parser.add_argument("--write", action="store_true", help="keep the table in tests/benchmarks/README.md")
     asked = parser.parse_args()
     with own_database():
         from crowd import pages_of, seed
@@ -31,14 +35,29 @@ def main() -> None:
         crowd = seed(submissions=asked.submissions, cases=asked.cases, teams=asked.teams)
         total = asked.submissions * asked.cases
         print(f"seeded {asked.submissions} submissions, {total} case scores in {time.perf_counter() - began:.0f} s\n")
+        people = {who: cookie_of(getattr(crowd, who)) for who in ("participant", "organizer", "operator")}
+        lines = [
+            f"| page | who | first | median | p95 | median, {asked.clients} clients at once | p95 |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        print(*lines, sep="\n")
         with running_web() as url:
-            people = {"participant": session_of(crowd.participant), "organizer": session_of(crowd.organizer)}
-            print(f"{'milliseconds':<52}{'median':>8}{'p95':>8}")
-            for who, address in pages_of(crowd):
-                measure(url=url, cookie=people[who], who=who, address=address, requests=asked.requests)
+            for what, who, address in pages_of(crowd):
+                cookie = people.get(who, "")
+                first, *alone = seconds_of(url=url, cookie=cookie, address=address, requests=asked.requests)
+                together = crowded(
+                    url=url, cookie=cookie, address=address, requests=asked.requests, clients=asked.clients
+                )
+                cells = [f"{1000 * first:.0f}", *figures(alone), *figures(together)]
+                lines.append(f"| {what} | {who} | {' | '.join(cells)} |")
+                print(lines[-1], flush=True)
+        lines += ["", f"{asked.submissions} submissions, {total} case scores; {host()}."]
+        print(*lines[-2:], sep="\n")
+    if asked.write:
+        keep(lines, program="pages")
 
 
-def session_of(user) -> str:
+def cookie_of(user) -> str:
     """A signed-in session's cookie."""
     from django.conf import settings
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -51,19 +70,33 @@ def session_of(user) -> str:
     return f"{settings.SESSION_COOKIE_NAME}={session.session_key}"
 
 
-def measure(*, url: str, cookie: str, who: str, address: str, requests: int) -> None:
-    """One line: median and 95th percentile of complete answers, one after the other."""
+def seconds_of(*, url: str, cookie: str, address: str, requests: int) -> list[float]:
+    """How long complete answers took, one after the other."""
     taken = []
     with httpx.Client(base_url=url, headers={"Cookie": cookie}, timeout=120) as http:
         for _ in range(requests):
             began = time.perf_counter()
             answer = http.get(address)
-            taken.append(1000 * (time.perf_counter() - began))
+            taken.append(time.perf_counter() - began)
             if answer.status_code != httpx.codes.OK:
                 raise SystemExit(f"{address} answered {answer.status_code}: {answer.text[:300]}")
-    p95 = statistics.quantiles(taken, n=20)[-1]
-    mark = "" if p95 < SLOWEST_MS else f"   over {SLOWEST_MS}"
-    print(f"{who + ' ' + address:<52.52}{statistics.median(taken):>8.0f}{p95:>8.0f}{mark}", flush=True)
+    return taken
+
+
+def crowded(*, url: str, cookie: str, address: str, requests: int, clients: int) -> list[float]:
+    """The same of several clients that ask at once."""
+    share = -(-requests // clients)
+    with ThreadPoolExecutor(clients) as pool:
+        asking = [
+            pool.submit(seconds_of, url=url, cookie=cookie, address=address, requests=share) for _ in range(clients)
+        ]
+        return [seconds for client in asking for seconds in client.result()]
+
+
+def figures(seconds: list[float]) -> tuple[str, str]:
+    """Median and 95th percentile in milliseconds, this beside its bar."""
+    p95 = 1000 * statistics.quantiles(seconds, n=20)[-1]
+    return f"{1000 * statistics.median(seconds):.0f}", beside_bar(p95, bar=SLOWEST_MS)
 
 
 if __name__ == "__main__":

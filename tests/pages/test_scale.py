@@ -5,13 +5,16 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+import factories
 from assay.leaderboards.models import LeaderboardEntry
+from assay.organizers.consoles import phases_of
 from benchmarks.crowd import pages_of, seed
 
 
 def queries_of(crowd, *, who, address) -> int:
     client = Client()
-    client.force_login(getattr(crowd, who))
+    if who != "nobody":
+        client.force_login(getattr(crowd, who))
     assert client.get(address).status_code == 200  # what a process looks up once
     with CaptureQueriesContext(
         connection,
@@ -37,16 +40,17 @@ def test_the_crowd_is_as_large_as_it_says(crowds):
         assert LeaderboardEntry.objects.get(submission=newest).rank == total
 
 
+def test_the_console_counts_submissions_and_cases_apart(crowds):
+    for crowd, total, cases in zip(crowds, (60, 240), (3, 12), strict=True):
+        (phase,) = phases_of(crowd.challenge, now=factories.NOW)
+        assert (phase.submission_total, phase.case_total) == (total, cases)
+
+
 def test_no_page_asks_more_often_when_there_is_more_to_show(crowds):
     small, large = (
-        {page: queries_of(crowd, who=page[0], address=address) for page, address in named(crowd)} for crowd in crowds
+        {(what, who): queries_of(crowd, who=who, address=address) for what, who, address in pages_of(crowd)}
+        for crowd in crowds
     )
-    assert len(small) == 11
+    assert len(small) == len(pages_of(crowds[0])) > 20
     assert large == small
-    assert max(small.values()) < 25
-
-
-def named(crowd):
-    """Each page under a name that both crowds share."""
-    for number, (who, address) in enumerate(pages_of(crowd)):
-        yield (who, number), address
+    assert max(small.values()) < 30

@@ -62,8 +62,9 @@ def case_scores(submission: Submission, *, is_organizer: bool, now: datetime) ->
         is_released = release_of(submission.protocol) == PER_CASE
         if not (is_released and submission.phase.shows_results(now)):
             return None
-    rows = CaseScores.objects.filter(evaluation=evaluation).select_related("case").order_by("case__position")
-    return [CaseScoreRow(case_id=r.case.case_id, attributes=r.case.attributes, scores=r.scores) for r in rows]
+    rows = CaseScores.objects.filter(evaluation=evaluation).order_by("case__position")
+    columns = rows.values_list("case__case_id", "case__attributes", "scores")
+    return [CaseScoreRow(case_id=case, attributes=attributes, scores=scores) for case, attributes, scores in columns]
 
 
 def receipt(submission: Submission, *, is_organizer: bool) -> dict[str, Any] | None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Func, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 
 from assay.challenges.models import Challenge, Membership, Phase
@@ -44,8 +45,8 @@ def phases_of(challenge: Challenge, *, now: datetime) -> list[Phase]:
     """The challenge's phases, each with what the console says about it."""
     phases: list[Phase] = list(
         challenge.phases.select_related("protocol", "chosen_testset__testset").annotate(
-            submission_total=Count("submissions", distinct=True),
-            case_total=Count("chosen_testset__testset__cases", distinct=True),
+            submission_total=_total(Submission.objects.filter(phase=OuterRef("pk"))),
+            case_total=_total(Case.objects.filter(testset=OuterRef("chosen_testset__testset"))),
         )
     )
     for phase in phases:
@@ -56,6 +57,12 @@ def phases_of(challenge: Challenge, *, now: datetime) -> list[Phase]:
         phase.window_status = window_status(phase, now=now)  # type: ignore[attr-defined]
         phase.is_released = not why_hidden_from_participants(phase, now=now)  # type: ignore[attr-defined]
     return phases
+
+
+def _total(rows: QuerySet[Any]) -> Coalesce:
+    """How many, counted by itself: counted together, every submission would be joined with every case."""
+    counted = rows.order_by().annotate(total=Func(function="COUNT", template="COUNT(*)", output_field=IntegerField()))
+    return Coalesce(Subquery(counted.values("total")), 0)
 
 
 def readiness(challenge: Challenge, phases: Sequence[Phase]) -> list[Check]:

@@ -32,7 +32,8 @@ QUANTITIES = (
 
 def usage_charts(submission: Submission) -> list[dict[str, Any]]:
     """What `data-chart` draws, one chart for each quantity that was measured. One query."""
-    rows = list(CaseRun.objects.filter(run__submission=submission).select_related("case").order_by("-run__number"))
+    found = CaseRun.objects.filter(run__submission=submission).select_related("case").order_by("-run__number")
+    rows = list(found.only("position", "usage", "case__case_id"))
     charts = [_chart(quantity, rows, limits=submission.limits) for quantity in QUANTITIES]
     return [chart for chart in charts if chart is not None]
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, F, Min, Q, QuerySet
@@ -105,7 +104,25 @@ def case_progress(submission_id: UUID) -> list[CaseRow]:
     run = runs_that_count(Run.objects.filter(submission_id=submission_id)).first()
     if run is None:
         return []
-    return [_case_row(row) for row in run.case_runs.select_related("case")]
+    rows = run.case_runs.values_list(
+        *("position", "status", "verdict", "reason", "attempt", "log_key", "id", "case__case_id"),
+        *("usage__wall_seconds", "usage__peak_memory_bytes"),  # alone: a usage holds curves of thousands of moments
+    )
+    return [
+        CaseRow(
+            position=position,
+            status=status,
+            verdict=verdict,
+            reason=reason,
+            seconds=seconds,
+            peak_memory_bytes=peak_memory_bytes,
+            attempt=attempt,
+            case_run_id=case_run_id,
+            case_id=case_id or "",
+            log_key=log_key,
+        )
+        for position, status, verdict, reason, attempt, log_key, case_run_id, case_id, seconds, peak_memory_bytes in rows
+    ]
 
 
 def queue_facts(phase: Phase, *, now: datetime) -> QueueFacts:
@@ -115,11 +132,11 @@ def queue_facts(phase: Phase, *, now: datetime) -> QueueFacts:
         recent_case_runs(phase).filter(started_at__isnull=False, queued_at__isnull=False).order_by("-started_at")
     )[:RECENT_ENDINGS]
     waits, seconds = [], []
-    for queued_at, started_at, usage in recent.values_list("queued_at", "started_at", "usage"):
+    for queued_at, started_at, wall_seconds in recent.values_list("queued_at", "started_at", "usage__wall_seconds"):
         if queued_at is not None and started_at is not None:
             waits.append((started_at - queued_at).total_seconds())
-        if usage.get("wall_seconds") is not None:
-            seconds.append(float(usage["wall_seconds"]))
+        if wall_seconds is not None:
+            seconds.append(float(wall_seconds))
     nodes = nodes_of(phase.pool)
     live = live_nodes(nodes, now=now)
     return QueueFacts(
@@ -196,8 +213,8 @@ def why_held_back(submission: Submission, *, now: datetime) -> str:
 def seconds_per_case(phase: Phase) -> float | None:
     """How long a case of the phase takes: the median of recent ones; None before there is any."""
     recent = recent_case_runs(phase).filter(status=Status.DONE).order_by("-finished_at")
-    usages = recent.values_list("usage", flat=True)[:RECENT_ENDINGS]
-    return _median([float(usage["wall_seconds"]) for usage in usages if usage.get("wall_seconds") is not None])
+    seconds = recent.values_list("usage__wall_seconds", flat=True)[:RECENT_ENDINGS]
+    return _median([float(value) for value in seconds if value is not None])
 
 
 def recent_case_runs(phase: Phase) -> QuerySet[CaseRun]:
@@ -236,22 +253,6 @@ def why_waiting(*, phase: Phase, nodes: Collection[Node], now: datetime) -> str:
     if len(held) == len(nodes):
         return f"every node of pool {phase.pool} is {held[0].get_status_display().lower()}"
     return f"no live node in pool {phase.pool}{since}"
-
-
-def _case_row(row: CaseRun) -> CaseRow:
-    usage: dict[str, Any] = row.usage
-    return CaseRow(
-        position=row.position,
-        status=row.status,
-        verdict=row.verdict,
-        reason=row.reason,
-        seconds=usage.get("wall_seconds"),
-        peak_memory_bytes=usage.get("peak_memory_bytes"),
-        attempt=row.attempt,
-        case_run_id=row.id,
-        case_id=row.case.case_id if row.case else "",
-        log_key=row.log_key,
-    )
 
 
 def roughly(seconds: float | None) -> float | None:
