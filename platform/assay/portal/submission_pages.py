@@ -15,9 +15,10 @@ from assay.evaluations.selectors import CaseScoreRow, case_scores, receipt, rele
 from assay.leaderboards.selectors import MetricColumn, metric_columns
 from assay.portal.cards import may_see_progress
 from assay.portal.templatetags.assay import GLYPHS, TONES, verdict_words
-from assay.runs.selectors import CaseRow, Progress, case_progress, progress, waiting
+from assay.runs.selectors import CaseRow, Progress, Waiting, case_progress, progress
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
+from assay.workflow.waiting import line_of
 from evaluator.protocol import LabelSpec
 
 STEPS = (
@@ -117,7 +118,7 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
     sees_cases = is_organizer or may_see_progress(submission)
     rows = case_progress(submission.pk) if sees_cases else []
     found = progress([submission.pk])[submission.pk] if sees_cases else Progress()
-    line = waiting(submission, now=now)
+    line = line_of(submission, now=now)
     summary = released_summary(submission, is_organizer=is_organizer, now=now)
     scores = case_scores(submission, is_organizer=is_organizer, now=now)
     metrics = tuple(metric_columns(submission.protocol)) if summary else ()
@@ -127,7 +128,7 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
         glyph=GLYPHS.get(submission.status, "•"),
         is_active=is_active,
         poll_seconds=2 if submission.status != Status.QUEUED else 5,
-        version=_version(submission, found),
+        version=_version(submission, found, line),
         banner=submission.verdict_text,
         banner_tone=_tone(submission),
         whose=WHOSE.get(submission.fault, ""),
@@ -153,14 +154,21 @@ def _tone(submission: Submission) -> str:
     return "bad" if submission.status == Status.FAILED else ""
 
 
-def page_version(submission: Submission, *, is_organizer: bool) -> str:
+def page_version(submission: Submission, *, is_organizer: bool, now: datetime) -> str:
     """Changes when the page would: what an unchanged poll is answered by (304-like, with 204)."""
     found = progress([submission.pk])[submission.pk] if is_organizer or may_see_progress(submission) else Progress()
-    return _version(submission, found)
+    return _version(submission, found, line_of(submission, now=now))
 
 
-def _version(submission: Submission, found: Progress) -> str:
-    seen = (submission.status, submission.verdict_text, found, submission.image and submission.image.status)
+def _version(submission: Submission, found: Progress, line: Waiting) -> str:
+    seen = (
+        submission.status,
+        submission.verdict_text,
+        found,
+        submission.image and submission.image.status,
+        line.position,
+        line.why,
+    )
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
 
 

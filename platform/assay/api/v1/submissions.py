@@ -29,6 +29,7 @@ from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.selectors import case_aliases, stepper, submission_list
 from assay.testsets import storage
 from assay.workflow import flow, resuming
+from assay.workflow.waiting import line_of
 
 router = Router()
 phase_router = Router()
@@ -214,7 +215,7 @@ def detail(*, submission: Submission, person: Person) -> dict[str, Any]:
     """One submission with everything this person may know of it."""
     now = timezone.now()
     is_insider = is_organizer(person=person, challenge=submission.challenge)
-    place = runs.waiting(submission, now=now)
+    place = line_of(submission, now=now)
     return {
         **brief(submission=submission, progress=runs.progress([submission.pk])[submission.pk], is_insider=is_insider),
         "queue": {

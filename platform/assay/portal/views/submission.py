@@ -90,7 +90,7 @@ def detail(request: HttpRequest, submission_id: UUID) -> HttpResponse:
 def live(request: HttpRequest, submission_id: UUID) -> HttpResponse:
     """The changing part alone; 204 while it is what the page shows already."""
     submission, _, can_cancel = _see(request, submission_id)
-    if request.GET.get("v") == page_version(submission, is_organizer=False):
+    if request.GET.get("v") == page_version(submission, is_organizer=False, now=timezone.now()):
         return HttpResponse(status=204)
     view = submission_page(submission, is_organizer=False, can_cancel=can_cancel, now=timezone.now())
     return render(request, "portal/_submission_live.html", {"submission": submission, "view": view})
