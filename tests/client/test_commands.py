@@ -308,6 +308,24 @@ def test_a_receipt_changed_after_signing_does_not_hold(assay, signed):
     assert "changed after signing" in result.output
 
 
+def test_a_snapshot_of_a_leaderboard_is_verified_offline_too(assay, server, tmp_path):
+    path, key = tmp_path / "snapshot.json", Ed25519PrivateKey.generate()
+    public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+    facts = {
+        "phase": "mni/open", "protocol_sha256": "aa", "taken_at": "2026-11-21T12:00:00+00:00", "public_key": public,
+        "entries": [{"rank": 1.0, "team": "mixture", "score": 0.25}],
+    }  # fmt: skip
+    message = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    path.write_text(json.dumps({**facts, "signature": base64.b64encode(key.sign(message)).decode()}))
+    result = assay("verify", str(path), "--key", public)
+    assert "The snapshot holds: mni/open as of 2026-11-21T12:00:00+00:00" in result.output
+    path.write_text(path.read_text().replace('"score": 0.25', '"score": 0.5'))
+    result = assay("verify", str(path), "--key", public)
+    assert result.exit_code == 1
+    assert "The snapshot does not hold" in result.output
+    assert server.requests == []
+
+
 @pytest.mark.parametrize("text", ["no json", "[]", "{}"])
 def test_what_is_no_receipt_is_said_to_be_none(assay, tmp_path, text):
     (tmp_path / "receipt.json").write_text(text)

@@ -37,6 +37,8 @@ def test_a_node_shows_what_it_has(as_stan, token):
     page = as_stan.get(PAGE).content.decode()
     assert "podman 4.3.1, A100, 2 images, 300" in page
     assert "silent" not in page
+    Node.objects.update(status="draining")
+    assert "silent" not in as_stan.get(PAGE).content.decode(), "a node that drains is heard all the same"
     Node.objects.update(last_seen_at=timezone.now() - timedelta(hours=1))
     assert "silent" in as_stan.get(PAGE).content.decode()
 
@@ -97,7 +99,7 @@ def stuck(scene):
 def test_a_stuck_line_has_its_buttons_and_a_second_press_changes_nothing(as_stan, stuck):
     page = as_stan.get(PAGE).content.decode()
     assert "Operations: look here" in page
-    assert f"{stuck} is received" in page
+    assert f"brains {stuck}</a> is received" in page
     assert ">Cancel and refund</button>" in page
     press = {"kind": "check", "key": str(stuck.pk), "name": "cancel"}
     assert "Done: cancel and refund." in as_stan.post(PAGE, press, follow=True).content.decode()

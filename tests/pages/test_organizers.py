@@ -1,5 +1,6 @@
 """The organizer console: Olga may, Pia and Otto may not, and every change leaves a line in the audit log."""
 
+import json
 import uuid
 
 import pytest
@@ -9,7 +10,10 @@ import factories
 import people
 from assay.accounts.models import AuditEvent
 from assay.challenges.models import Challenge
+from assay.client.receipts import ReceiptInvalid, verify_receipt
+from assay.evaluations.models import Evaluation
 from assay.leaderboards.rejudging import RankMove
+from assay.leaderboards.services import take_snapshot
 from assay.organizers.rejudging import Row
 from assay.organizers.telemetry import usage_charts
 from assay.runs.models import CaseRun, Run
@@ -226,6 +230,39 @@ def test_a_submission_that_failed_by_our_fault_is_taken_up_on_its_page(as_olga, 
     assert "Take it up again" in as_olga.get(url).content.decode()
     assert "1 of 1 go on" in as_olga.post(url, {"action": "resume"}, follow=True).content.decode()
     assert "0 of 1 go on" in as_olga.post(url, {"action": "resume"}, follow=True).content.decode()
+
+
+def test_every_scoring_of_a_submission_stays_readable_and_says_what_was_wrong(as_olga, cast):
+    done = factories.entry(phase=cast.phase, rank=1).submission
+    Evaluation.objects.create(
+        submission=done,
+        number=2,
+        protocol=cast.phase.protocol,
+        testset=done.testset,
+        status="failed",
+        error="case b: the reference cannot be used",
+        created_at=factories.NOW,
+    )
+    Evaluation.objects.filter(number=1).update(aggregates={"dice": {"mean": 0.25}})
+    page = as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, done.pk])).content.decode()
+    assert "case b: the reference cannot be used" in page
+    assert "<td>counts</td>" in page
+    assert "dice 0.250" in page
+
+
+def test_a_snapshot_is_downloaded_and_holds_on_another_machine(as_olga, cast, settings):
+    factories.entry(phase=cast.phase, rank=1, score=0.1 + 0.2)
+    snapshot = take_snapshot(phase=cast.phase, cause="the ranking changed", now=factories.NOW)
+    page = as_olga.get(reverse("organizers:rejudge", args=[cast.challenge.slug, cast.phase.slug])).content.decode()
+    assert "How the ranking stood before" in page
+    address = f"/api/v1/challenges/brains/phases/final/leaderboard/history/{snapshot.pk}"
+    assert f'href="{address}"' in page
+    document = json.loads(as_olga.get(address).content)
+    key = json.loads(as_olga.get("/api/v1/keys").content)["ed25519"]
+    verify_receipt(document, public_key=key)
+    document["entries"][0]["rank"] = 2
+    with pytest.raises(ReceiptInvalid):
+        verify_receipt(document, public_key=key)
 
 
 def test_one_case_is_run_again_from_the_page_of_its_submission(as_olga, cast):

@@ -100,8 +100,8 @@ def test_the_queue_facts_are_measured(scene):
 @pytest.mark.parametrize(
     ("limits", "why"),
     [
-        ({"running_limit": 1}, "1 cases of this phase are running, 1 may at once"),
-        ({"running_limit_per_team": 1}, "your team has 1 cases running, 1 may at once in this phase"),
+        ({"running_limit": 1}, "1 of this phase's cases may run at once, and so many do"),
+        ({"running_limit_per_team": 1}, "1 of a team's cases may run at once in this phase, and so many of yours do"),
         ({"running_limit": 2, "running_limit_per_team": 2}, ""),
     ],
 )

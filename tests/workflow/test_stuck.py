@@ -60,7 +60,7 @@ def claimed(live):
 
 def test_a_case_run_whose_lease_has_ended_is_requeued_once_and_uncounted(live, claimed, rung):
     line = only_line()
-    assert line.text.endswith("case run 0 on node-1: its lease has ended")
+    assert (line.submission, line.text) == (claimed, "case run 0 on node-1: its lease has ended")
     assert line.acts == ("requeue", "cancel", "drain", "quarantine")
     assert press(live, line, "requeue")
     case_run = CaseRun.objects.get(attempt=1)

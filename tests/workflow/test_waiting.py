@@ -59,6 +59,15 @@ def test_scores_wait_for_those_before_them_for_a_fault_of_ours_or_for_a_scorer(s
     assert {first.pk, second.pk} == {old.submission_id, new.submission_id}
 
 
+def test_a_case_whose_node_went_silent_says_so(stage):
+    submission = stage.submit()
+    stage.check()
+    assert stage.api().claim(slots=1, cached_images=[]) is not None
+    since = timezone.now() - timedelta(minutes=3)
+    CaseRun.objects.filter(status="running").update(lease_until=since)
+    assert why(submission) == f"its node has been silent since {since:%H:%M} UTC; its case starts anew on another"
+
+
 def test_a_cancel_under_way_says_so(stage):
     submission = stage.submit()
     stage.check()

@@ -175,8 +175,12 @@ def receipt(session: Session, submission: str, output: Path | None) -> None:
 @click.option("--key", default="", help="The installation's public key; asked of the server when not given.")
 @pass_session
 def verify(session: Session, file: Path, key: str) -> None:
-    """Check the receipt in FILE: who signed it, and that nothing in it was changed. With --key no server is asked."""
+    """Check the receipt or the snapshot of a leaderboard in FILE: who signed it, and that nothing in it was changed.
+
+    With --key no server is asked.
+    """
     document = _read_receipt(file)
+    kind = "snapshot" if "entries" in document else "receipt"
     if not key:
         with session.connect() as connection:
             key = connection.get("keys")["ed25519"]
@@ -184,7 +188,11 @@ def verify(session: Session, file: Path, key: str) -> None:
     try:
         verify_receipt(document, public_key=key)
     except ReceiptInvalid as error:
-        raise ClientError("The receipt does not hold", found=str(error), expected=f"a signature by {key}") from error
+        raise ClientError(f"The {kind} does not hold", found=str(error), expected=f"a signature by {key}") from error
+    if kind == "snapshot":
+        click.echo(f"The snapshot holds: {document['phase']} as of {document['taken_at']},")
+        click.echo(f"  {len(document['entries'])} rows, protocol {document['protocol_sha256']}.")
+        return
     click.echo(f"The receipt holds: #{document['number']} {document['algorithm']} of {document['team']},")
     click.echo(
         f"  {document['challenge']}/{document['phase']}, scored by evaluator {document['evaluator']['version']},"

@@ -23,13 +23,11 @@ def verify_receipt(receipt: Mapping[str, Any], *, public_key: str) -> None:
         raise ReceiptInvalid(f"found no readable signature or key ({error}); expected base64 Ed25519 values") from error
     signed = {name: value for name, value in receipt.items() if name != "signature"}
     if signed.get("public_key") != public_key:
-        raise ReceiptInvalid(
-            "the receipt names another key than the one given; get the key from the installation you trust"
-        )
+        raise ReceiptInvalid("it names another key than the one given; get the key from the installation you trust")
     message = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     try:
         key.verify(signature, message)
     except InvalidSignature:
         raise ReceiptInvalid(
-            "the signature does not fit: the receipt was changed after signing, or signed with another key"
+            "the signature does not fit: it was changed after signing, or signed with another key"
         ) from None

@@ -15,6 +15,7 @@ from assay.accounts.models import AuditEvent
 from assay.challenges.access import require_staff
 from assay.evaluations.models import Evaluation
 from assay.portal.templatetags.assay import duration, in_bytes
+from assay.runs.intervals import current_intervals
 from assay.runs.models import CaseRun, Node
 from assay.runs.nodes import set_node_status
 from assay.runs.selectors import live_nodes
@@ -82,7 +83,7 @@ def operations_of(*, now: datetime) -> Operations:
         finished_at__gte=now - timedelta(hours=24), status=CaseRun.Status.FAILED, kept_from=None
     )
     failures = recent.values("verdict", "fault").annotate(total=Count("id")).order_by("-total")
-    live = sum(node.is_live for node in nodes)  # type: ignore[attr-defined]  # set in `_nodes`
+    live = len(live_nodes(nodes, now=now))
     word = "look here" if stuck or (queue["queued"] and not live) else "all well"
     numbers = (
         ("Waiting case runs", queue["queued"]),
@@ -107,9 +108,9 @@ def _nodes(*, now: datetime) -> list[Node]:
     nodes: list[Node] = list(
         Node.objects.exclude(status=Node.Status.REMOVED).annotate(running_total=running).order_by("pool", "name")
     )
-    alive = {node.pk for node in live_nodes(nodes, now=now)}
+    oldest = now - timedelta(seconds=current_intervals().node_alive_seconds)
     for node in nodes:
-        node.is_live = node.pk in alive  # type: ignore[attr-defined]  # these two are for the template
+        node.is_heard = bool(node.last_seen_at and node.last_seen_at >= oldest)  # type: ignore[attr-defined]  # these two are for the template
         node.about = _about(node.inventory)  # type: ignore[attr-defined]
     return nodes
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from assay.challenges.access import get_organized_phase
 from assay.challenges.models import Phase
+from assay.leaderboards.history import history_of
 from assay.leaderboards.rejudging import RankMove, rejudgement_of
 from assay.organizers.views import frame
 from assay.submissions.models import Submission
@@ -55,6 +56,7 @@ def rejudge(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     page["rows"] = sorted((Row(move=move) for move in found.moves), key=Row.order)
     page["moved"] = sum(row.has_moved for row in page["rows"])
     page["failed"] = failed_by_others(phase).count()
+    page["history"] = history_of(phase)
     testset = getattr(phase, "chosen_testset", None)
     page["testset"] = testset.testset if testset else None
     return render(request, "organizers/rejudge.html", page)

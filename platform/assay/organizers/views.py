@@ -32,6 +32,7 @@ from assay.challenges.services import (
     resume_phase,
 )
 from assay.evaluation_sites.services import enrol_site
+from assay.evaluations.history import scorings_of
 from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness, site_rows, testset_rows
 from assay.organizers.forms import NewChallengeForm
 from assay.organizers.logs import logs_of
@@ -273,6 +274,7 @@ def submission(request: HttpRequest, slug: str, submission_id: UUID) -> HttpResp
     view = submission_page(found, is_organizer=True, can_cancel=False, now=timezone.now())
     page = frame(challenge, tab="submissions", submission=found, view=view, logs=logs_of(found), case_links=True)
     page["charts"] = usage_charts(found)
+    page["scorings"] = scorings_of(found)
     page["can_resume"] = resuming.is_resumable(found)
     page["rerunnable"] = [row.case_id for row in case_progress(found.pk) if row.case_id] if found.image_id else []
     return render(request, "organizers/submission.html", page)

@@ -202,10 +202,10 @@ def why_held_back(submission: Submission, *, now: datetime) -> str:
         phase=Count("id"), team=Count("id", filter=Q(run__submission__team=submission.team_id))
     )
     if phase.running_limit is not None and running["phase"] >= phase.running_limit:
-        return f"{running['phase']} cases of this phase are running, {phase.running_limit} may at once"
+        return f"{phase.running_limit} of this phase's cases may run at once, and so many do"
     if phase.running_limit_per_team is not None and running["team"] >= phase.running_limit_per_team:
         return (
-            f"your team has {running['team']} cases running, {phase.running_limit_per_team} may at once in this phase"
+            f"{phase.running_limit_per_team} of a team's cases may run at once in this phase, and so many of yours do"
         )
     return ""
 

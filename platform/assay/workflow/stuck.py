@@ -31,13 +31,16 @@ MOST = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Stuck:
-    """One line. `kind` and `key` name what it is about as it was seen (a lease with its fence); `acts` what may be done."""
+    """One line. `kind` and `key` name what it is about as it was seen (a lease with its fence); `acts` what may be done. Where a
+    submission is stuck, `text` goes on from its name.
+    """
 
     kind: str
     key: str
     text: str
     since: datetime
     acts: tuple[str, ...]
+    submission: Submission | None = None
 
 
 def find_stuck(*, now: datetime) -> list[Stuck]:
@@ -47,7 +50,7 @@ def find_stuck(*, now: datetime) -> list[Stuck]:
 
 def lost_leases(now: datetime) -> Iterator[Stuck]:
     """Case runs whose node is silent, or runs them far beyond their time limit."""
-    running = CaseRun.objects.filter(status=CaseRun.Status.RUNNING).select_related("node", "run__submission")
+    running = CaseRun.objects.filter(status=CaseRun.Status.RUNNING).select_related("node", "run__submission__challenge")
     shown = 0
     for row in running.order_by("lease_until").iterator():
         since, what = None, ""
@@ -62,7 +65,8 @@ def lost_leases(now: datetime) -> Iterator[Stuck]:
             yield Stuck(
                 kind="case run",
                 key=f"{row.id}/{row.fence}",
-                text=f"{row.run.submission}, case run {row.position} on {where}: {what}",
+                text=f"case run {row.position} on {where}: {what}",
+                submission=row.run.submission,
                 since=since,
                 acts=("requeue", "cancel", *node),
             )
@@ -106,26 +110,32 @@ def unchecked(now: datetime) -> Iterator[Stuck]:
     rows = Submission.objects.filter(
         status__in=[Submission.Status.RECEIVED, Submission.Status.CHECKING], status_changed_at__lt=now - AFTER
     )
-    for row in rows.order_by("status_changed_at")[:MOST]:
-        text = f"{row} is {row.status}"
-        yield Stuck(kind="check", key=str(row.pk), text=text, since=row.status_changed_at, acts=("wake", "cancel"))
+    for row in rows.select_related("challenge").order_by("status_changed_at")[:MOST]:
+        since, text = row.status_changed_at, f"is {row.status}"
+        yield Stuck(kind="check", key=str(row.pk), text=text, since=since, acts=("wake", "cancel"), submission=row)
 
 
 def unscored(now: datetime) -> Iterator[Stuck]:
     """Evaluations whose worker is silent, or that nobody has taken."""
     rows = Evaluation.objects.filter(status__in=[Evaluation.Status.QUEUED, Evaluation.Status.RUNNING])
-    for row in rows.select_related("submission").order_by("created_at")[: 10 * MOST]:
+    for row in rows.select_related("submission__challenge").order_by("created_at")[: 10 * MOST]:
         cancel = ("cancel",) if row.submission.finished_at is None else ()
-        common = {"kind": "evaluation", "key": f"{row.id}/{row.fence}"}
+        waits_since = max(row.created_at, row.not_before or row.created_at)
         if row.status == Evaluation.Status.RUNNING and row.lease_until is not None and row.lease_until < now:
-            text = f"{row}: the lease of {row.worker} has ended"
-            yield Stuck(**common, text=text, since=row.lease_until, acts=("release", *cancel))
-        elif (
-            row.status == Evaluation.Status.QUEUED
-            and max(row.created_at, row.not_before or row.created_at) < now - AFTER
-        ):
-            text = f"{row}: nobody scores it{f' (last error: {row.error})' if row.error else ''}"
-            yield Stuck(**common, text=text, since=row.created_at, acts=("wake", *cancel))
+            since, act, text = row.lease_until, "release", f"the lease of {row.worker} has ended"
+        elif row.status == Evaluation.Status.QUEUED and waits_since < now - AFTER:
+            error = f" (last error: {row.error})" if row.error else ""
+            since, act, text = row.created_at, "wake", f"nobody scores it{error}"
+        else:
+            continue
+        yield Stuck(
+            kind="evaluation",
+            key=f"{row.id}/{row.fence}",
+            text=f"evaluation {row.number}: {text}",
+            since=since,
+            acts=(act, *cancel),
+            submission=row.submission,
+        )
 
 
 def unprompted(now: datetime) -> Iterator[Stuck]:
@@ -133,17 +143,19 @@ def unprompted(now: datetime) -> Iterator[Stuck]:
     rows = PromptRound.objects.filter(
         made_at=None, asked_at__lt=now - SOON, case_run__status=CaseRun.Status.RUNNING, case_run__fence=F("fence")
     )
-    for row in rows.select_related("case_run__run__submission").order_by("asked_at")[:MOST]:
-        text = f"{row.case_run.run.submission}: a container waits for the prompts of round {row.number}"
-        yield Stuck(kind="prompts", key=str(row.pk), text=text, since=row.asked_at, acts=("wake",))
+    for row in rows.select_related("case_run__run__submission__challenge").order_by("asked_at")[:MOST]:
+        text, submission = f"a container waits for the prompts of round {row.number}", row.case_run.run.submission
+        yield Stuck(
+            kind="prompts", key=str(row.pk), text=text, since=row.asked_at, acts=("wake",), submission=submission
+        )
 
 
 def unsettled_cancels(now: datetime) -> Iterator[Stuck]:
     """Cancels that were asked for and have not been carried out."""
     rows = flow.unfinished_submissions().filter(cancel_requested_at__lt=now - SOON)
-    for row in rows.order_by("cancel_requested_at")[:MOST]:
-        since = row.cancel_requested_at or now
-        yield Stuck(kind="cancel", key=str(row.pk), text=f"{row} is to be cancelled", since=since, acts=("settle",))
+    for row in rows.select_related("challenge").order_by("cancel_requested_at")[:MOST]:
+        since, text = row.cancel_requested_at or now, "is to be cancelled"
+        yield Stuck(kind="cancel", key=str(row.pk), text=text, since=since, acts=("settle",), submission=row)
 
 
 def stale_leaderboards(now: datetime) -> Iterator[Stuck]:
@@ -159,10 +171,9 @@ def failed_by_others(now: datetime) -> Iterator[Stuck]:
     rows = Submission.objects.filter(
         status=Submission.Status.FAILED, fault__in=NOT_THE_TEAMS, finished_at__gt=now - RECENT
     )
-    for row in rows.order_by("finished_at")[:MOST]:
-        whose = "ours" if row.fault == "platform" else "the organizers'"
-        text = f"{row} failed by a fault of {whose}: {row.verdict_text}"
-        yield Stuck(kind="failure", key=str(row.pk), text=text, since=row.finished_at or now, acts=("resume",))
+    for row in rows.select_related("challenge").order_by("finished_at")[:MOST]:
+        since, text = row.finished_at or now, f"failed: {row.verdict_text}"
+        yield Stuck(kind="failure", key=str(row.pk), text=text, since=since, acts=("resume",), submission=row)
 
 
 FINDERS = (

@@ -2,9 +2,13 @@
 who looks after it. Every status that can last has an answer here.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from django.db.models import Min
+
 from assay.evaluations.models import Evaluation
+from assay.runs.models import CaseRun
 from assay.runs.selectors import Waiting, waiting
 from assay.submissions.models import Submission
 
@@ -22,7 +26,15 @@ def line_of(submission: Submission, *, now: datetime) -> Waiting:
             return Waiting(position=None, eta_seconds=None, why=why_unchecked(submission, now=now))
         case Status.SCORING:
             return Waiting(position=None, eta_seconds=None, why=why_unscored(submission, now=now))
-    return waiting(submission, now=now)
+    line = waiting(submission, now=now)
+    return replace(line, why=line.why or why_interrupted(submission, now=now)) if line.position is None else line
+
+
+def why_interrupted(submission: Submission, *, now: datetime) -> str:
+    """Why what ran does not get on, in words: its node went silent, and the case passes on to another."""
+    lost = CaseRun.objects.filter(run__submission=submission, status=CaseRun.Status.RUNNING, lease_until__lt=now)
+    since = lost.aggregate(at=Min("lease_until"))["at"]
+    return f"its node has been silent since {since:%H:%M} UTC; its case starts anew on another" if since else ""
 
 
 def why_unchecked(submission: Submission, *, now: datetime) -> str:

@@ -11,6 +11,7 @@ from ninja import Router, Status
 from assay.api.auth import EVERYBODY, person_of
 from assay.api.v1 import schemas
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
+from assay.leaderboards.history import PastRanking, history_of, signed_snapshot
 from assay.leaderboards.order import Wanted
 from assay.leaderboards.published import export_tables, layout_named
 from assay.leaderboards.selectors import Board, leaderboard
@@ -47,6 +48,20 @@ def take_in(request: HttpRequest, slug: str, phase: str, data: schemas.ImportIn)
     cases = submission.testset.cases.count()
     answer = {"submission_id": submission.pk, "number": submission.number, "cases": cases, "caution": layout.caution}
     return Status(201, answer)
+
+
+@router.get("/{slug}/phases/{phase}/leaderboard/history", response=list[schemas.PastRankingOut])
+def history(request: HttpRequest, slug: str, phase: str) -> list[PastRanking]:
+    """How the ranking stood before: its newest signed snapshots."""
+    row, _ = get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
+    return history_of(row)
+
+
+@router.get("/{slug}/phases/{phase}/leaderboard/history/{snapshot}", response=dict[str, Any])
+def snapshot(request: HttpRequest, slug: str, phase: str, snapshot: int) -> dict[str, Any]:
+    """One of them whole, with key and signature: `assay verify` checks it without us."""
+    row, _ = get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
+    return signed_snapshot(phase=row, snapshot_id=snapshot)
 
 
 @router.get("/{slug}/phases/{phase}/leaderboard/export", auth=EVERYBODY)

@@ -8,6 +8,7 @@ from ninja import Field, Schema
 from pydantic import HttpUrl
 
 from assay.leaderboards.selectors import Board, LeaderboardRow, MetricColumn
+from assay.workflow.stuck import Stuck
 
 
 class SignUp(Schema):
@@ -372,6 +373,15 @@ class LeaderboardOut(Schema):
         return board.phase.slug
 
 
+class PastRankingOut(Schema):
+    id: int
+    taken_at: datetime
+    cause: str
+    sha256: str
+    rows: int
+    first: str
+
+
 class ImportIn(Schema):
     name: str = Field(min_length=1, max_length=80)
     source_url: HttpUrl
@@ -392,6 +402,12 @@ class StuckOut(Schema):
     text: str
     since: datetime
     acts: list[str]
+    submission_id: UUID | None
+
+    @staticmethod
+    def resolve_submission_id(line: Stuck) -> UUID | None:
+        """Which submission is stuck, where one is."""
+        return line.submission.pk if line.submission else None
 
 
 class ActIn(Schema):
