@@ -22,6 +22,7 @@ SOURCES = (
     "distances.c",
     "device.c",
     "measure.c",
+    "reductions.c",
 )
 # Without contraction: a fused multiply-add would round differently from every other backend.
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-fPIC", "-pthread", "-Wall")

@@ -27,6 +27,8 @@
 
 #define ASSAY_INTERFACE 4 /* raised whenever a struct or a signature below changes; the loader compares */
 
+#define DOOR __attribute__((visibility("default"))) /* what Python calls */
+
 typedef enum {
     ASSAY_OK = 0,
     ASSAY_NO_MEMORY = 1,

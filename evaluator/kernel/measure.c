@@ -1,4 +1,5 @@
-/* The kernel's doors, called through ctypes: scan volumes, count overlaps, measure distances, read metrics off them.
+/* The kernel's doors, called through ctypes: scan volumes, count overlaps, measure distances; reductions.c has those that
+ * read metrics off distances.
  *
  * Threads live only as long as one call. Work is dealt out largest piece first from a shared counter; every piece writes to
  * its own place, so results do not depend on the number of threads.
@@ -13,8 +14,6 @@
 #include "distances.h"
 #include "instructions.h"
 #include "scan.h"
-
-#define DOOR __attribute__((visibility("default")))
 
 enum { MOST_THREADS = 64 };
 
@@ -245,157 +244,4 @@ DOOR assay_status assay_nearest(const assay_element *sources, uint64_t source_co
     free_workspace(&workspace);
     free_plan(plan);
     return status;
-}
-
-/* ---- reading metrics off distances --------------------------------------------------------------------------------- */
-
-/* Sums run in LANES chains side by side: an addition need not wait for the one before. */
-enum { SUM_BLOCK = 512, BINS = 256, FEW = 256, LANES = 4 };
-
-static double sum_of_lanes(const double lanes[LANES]) { return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]); }
-
-static inline void add_areas(int lanes, const double *distances_mm, const uint8_t *codes, const double *area_of_code,
-                             double tolerance_mm, double total[LANES], double within[LANES], double weighted[LANES]) {
-    for (int lane = 0; lane < lanes; lane++) {
-        const double area = area_of_code[codes[lane]];
-        total[lane] += area;
-        within[lane] += distances_mm[lane] <= tolerance_mm ? area : 0;
-        weighted[lane] += distances_mm[lane] * area;
-    }
-}
-
-/* Area of all elements, of those within the tolerance, and the sum of distance times area. */
-DOOR void assay_sum_areas(const double *distances_mm, const uint8_t *codes, uint64_t count, const double *area_of_code,
-                          double tolerance_mm, double sums[3]) {
-    sums[0] = sums[1] = sums[2] = 0;
-    /* Block by block: the rounding of half a million additions stays that of a thousand. */
-    for (uint64_t start = 0; start < count; start += SUM_BLOCK) {
-        const uint64_t end = start + SUM_BLOCK < count ? start + SUM_BLOCK : count;
-        double total[LANES] = {0}, within[LANES] = {0}, weighted[LANES] = {0};
-        for (uint64_t i = start; i < end; i += LANES) {
-            const int lanes = end - i < LANES ? (int)(end - i) : LANES;
-            if (lanes == LANES)
-                add_areas(LANES, distances_mm + i, codes + i, area_of_code, tolerance_mm, total, within, weighted);
-            else
-                add_areas(lanes, distances_mm + i, codes + i, area_of_code, tolerance_mm, total, within, weighted);
-        }
-        sums[0] += sum_of_lanes(total);
-        sums[1] += sum_of_lanes(within);
-        sums[2] += sum_of_lanes(weighted);
-    }
-}
-
-typedef struct {
-    double distance_mm, area;
-} weighted_distance;
-
-static int by_distance(const void *left, const void *right) {
-    const weighted_distance *a = left, *b = right;
-    return (a->distance_mm > b->distance_mm) - (a->distance_mm < b->distance_mm);
-}
-
-/* As thousands of equal distances are, for instance. */
-static int is_sorted(const weighted_distance *elements, uint64_t count) {
-    for (uint64_t i = 1; i < count; i++)
-        if (elements[i].distance_mm < elements[i - 1].distance_mm) return 0;
-    return 1;
-}
-
-/* Bins of equal width between the smallest and the largest distance. */
-typedef struct {
-    double low, scale;
-    double areas[BINS];
-} histogram;
-
-static inline int bin_of(const histogram *bins, double distance_mm) { return (int)((distance_mm - bins->low) * bins->scale); }
-
-static void span_bins(histogram *bins, double low, double high) {
-    memset(bins, 0, sizeof *bins);
-    bins->low = low;
-    bins->scale = high > low ? (BINS - 1) / (high - low) : 0;
-}
-
-static double find_largest(const double *distances_mm, uint64_t count) {
-    enum { MANY = 4 * LANES };
-    double largest[MANY] = {0};
-    uint64_t i = 0;
-    for (; i + MANY <= count; i += MANY)
-        for (int lane = 0; lane < MANY; lane++)
-            largest[lane] = distances_mm[i + lane] > largest[lane] ? distances_mm[i + lane] : largest[lane];
-    for (; i < count; i++) largest[0] = distances_mm[i] > largest[0] ? distances_mm[i] : largest[0];
-    for (int lane = 1; lane < MANY; lane++) largest[0] = largest[lane] > largest[0] ? largest[lane] : largest[0];
-    return largest[0];
-}
-
-/* Half of all distances are 0: with one set of bins each addition would wait for the last. */
-static void fill_bins(histogram *bins, const double *distances_mm, const uint8_t *codes, uint64_t count, const double *area_of_code) {
-    double areas[LANES][BINS] = {{0}};
-    for (uint64_t i = 0; i < count; i++) areas[i % LANES][bin_of(bins, distances_mm[i])] += area_of_code[codes[i]];
-    for (int bin = 0; bin < BINS; bin++)
-        bins->areas[bin] = (areas[0][bin] + areas[1][bin]) + (areas[2][bin] + areas[3][bin]);
-}
-
-/* The first bin whose end reaches the wanted area; `*below` is the area before it. */
-static int find_bin(const histogram *bins, double wanted, double *below) {
-    int bin = 0;
-    while (bin < BINS - 1 && *below + bins->areas[bin] < wanted) *below += bins->areas[bin++];
-    return bin;
-}
-
-/* Keep only the elements of the bin that matters, until they are few or all alike. */
-static uint64_t narrow(weighted_distance *elements, uint64_t count, double wanted, double *below) {
-    histogram bins;
-    while (count > FEW) {
-        double low = elements[0].distance_mm, high = low;
-        for (uint64_t i = 1; i < count; i++) {
-            low = elements[i].distance_mm < low ? elements[i].distance_mm : low;
-            high = elements[i].distance_mm > high ? elements[i].distance_mm : high;
-        }
-        if (low == high) break;
-        span_bins(&bins, low, high);
-        for (uint64_t i = 0; i < count; i++) bins.areas[bin_of(&bins, elements[i].distance_mm)] += elements[i].area;
-        const int bin = find_bin(&bins, wanted, below);
-        uint64_t kept = 0;
-        for (uint64_t i = 0; i < count; i++)
-            if (bin_of(&bins, elements[i].distance_mm) == bin) elements[kept++] = elements[i];
-        if (kept == count) break;
-        count = kept;
-    }
-    return count;
-}
-
-/* Area-weighted percentile without a full sort: bin by distance, sort only what is left of the bin that reaches the share.
- *
- * Returns 1 and the distance, or 0 where some cumulated share comes so close to the wanted one that the order of
- * summation would decide; the caller then sums in the reference's own order. Also 0 for infinite distances. */
-DOOR int32_t assay_percentile(const double *distances_mm, const uint8_t *codes, uint64_t count, const double *area_of_code,
-                              double share, double *result_mm) {
-    const double doubt = 1e-9;
-    histogram bins;
-    double total = 0, below = 0;
-    const double largest = find_largest(distances_mm, count);
-    if (!count || !isfinite(largest)) return 0;
-    span_bins(&bins, 0, largest);
-    fill_bins(&bins, distances_mm, codes, count, area_of_code);
-    for (int bin = 0; bin < BINS; bin++) total += bins.areas[bin];
-    const double low = share * total - doubt * total, high = share * total + doubt * total;
-    const int bin = find_bin(&bins, low, &below);
-    weighted_distance *const inside = malloc(count * sizeof *inside);
-    if (!inside) return 0;
-    uint64_t left = 0;
-    for (uint64_t i = 0; i < count; i++)
-        if (bin_of(&bins, distances_mm[i]) == bin) inside[left++] = (weighted_distance){distances_mm[i], area_of_code[codes[i]]};
-    left = narrow(inside, left, low, &below);
-    if (!is_sorted(inside, left)) qsort(inside, left, sizeof *inside, by_distance);
-    int32_t is_certain = 0;
-    for (uint64_t i = 0; i < left; i++) {
-        below += inside[i].area;
-        const int is_step = i + 1 == left || inside[i + 1].distance_mm > inside[i].distance_mm;
-        if (!is_step || below < low) continue;
-        is_certain = below > high;
-        *result_mm = inside[i].distance_mm;
-        break;
-    }
-    free(inside);
-    return is_certain;
 }

@@ -176,7 +176,10 @@ def percentile_by_definition(directed: DirectedDistances, percent: float) -> flo
     return float(directed.distances_mm[order[min(position, areas.size - 1)]])
 
 
-def test_percentiles_without_a_sort_are_those_of_the_definition():
+@pytest.mark.parametrize("instructions", [None, "plain"])
+def test_percentiles_without_a_sort_are_those_of_the_definition(instructions, monkeypatch):
+    if instructions:
+        monkeypatch.setenv("ASSAY_KERNEL_INSTRUCTIONS", instructions)
     generator = np.random.default_rng(12)
     for size in (1, 2, 20, 100, 3000, 40_000):
         for spread in (0.0, 1.0, 60.0):
@@ -191,6 +194,25 @@ def test_a_tie_at_the_percentile_falls_as_the_reference_implementation_lets_it_f
     directed = directed_of(np.arange(20.0), np.full(20, 1))
     assert reductions.percentile(directed, share=0.95) is None
     assert distance.directed_percentile(directed, percent=95) == percentile_by_definition(directed, 95)
+
+
+def test_a_sample_that_misleads_is_found_out():
+    distances_mm = np.ones(12_800)
+    distances_mm[::100] = 50.0  # all that the sample sees, and one part in a hundred of the whole
+    for each in (distances_mm, 51.0 - distances_mm):
+        directed = directed_of(each, np.full(each.size, 7))
+        for percent in (5.0, 50.0, 95.0):
+            assert reductions.percentile(directed, share=percent / 100) == percentile_by_definition(directed, percent)
+
+
+def test_sums_of_areas_are_the_same_with_and_without_lanes(monkeypatch):
+    generator = np.random.default_rng(6)
+    for size in (1, 7, 8, 500, 513, 10_003):
+        directed = directed_of(generator.exponential(2.0, size), generator.integers(1, 255, size))
+        sums = reductions.sum_areas(directed, tolerance_mm=1.5)
+        with monkeypatch.context() as patch:
+            patch.setenv("ASSAY_KERNEL_INSTRUCTIONS", "plain")
+            assert reductions.sum_areas(directed, tolerance_mm=1.5) == sums
 
 
 def test_sums_of_areas_are_those_of_numpy():
