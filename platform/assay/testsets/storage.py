@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -31,6 +32,15 @@ class StoredFile:
     key: str
     sha256: str
     bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A file as storage lists it."""
+
+    key: str
+    bytes: int
+    modified_at: datetime
 
 
 def hash_file(path: Path) -> str:
@@ -119,6 +129,20 @@ def delete_file(key: str) -> None:
     """Delete a stored file; one that is gone already is fine."""
     if key:
         default_storage.delete(key)
+
+
+def walk(prefix: str = "") -> Iterator[Listed]:
+    """Every stored file below a prefix. Files that go while we look are left out."""
+    try:
+        folders, names = default_storage.listdir(prefix)
+    except FileNotFoundError:
+        return
+    for name in names:
+        key = f"{prefix}/{name}" if prefix else name
+        with contextlib.suppress(FileNotFoundError):
+            yield Listed(key=key, bytes=default_storage.size(key), modified_at=default_storage.get_modified_time(key))
+    for folder in folders:
+        yield from walk(f"{prefix}/{folder}" if prefix else folder)
 
 
 def delete_folder(prefix: str) -> int:
