@@ -1,13 +1,15 @@
 """Published ranking rules, worked out by hand on boards small enough to check with a pencil."""
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from evaluator.ranking import ScoreTable, analyse, parse_ranking, rank_algorithms
-from evaluator.ranking.prepare import stored_names
+from evaluator.ranking.prepare import prepare, stored_names
 from evaluator.ranking.presets import preset_names
+from evaluator.ranking.stability import bootstrap_ranks, draw_clusters
 
 
 def table(scores, attributes=None) -> ScoreTable:
@@ -249,3 +251,34 @@ def test_every_preset_ranks_and_examines_a_board_and_never_rewards_a_failure(nam
     assert analysis.rank_samples.shape == (15, len(ranked))
     assert np.isfinite(analysis.rank_samples).all()
     json.dumps(analysis.to_json(), allow_nan=False)
+
+
+def resampled(board: ScoreTable, drawn: Sequence[int], *, algorithms: Sequence[str]) -> ScoreTable:
+    """The board with each case as often as it was drawn, every copy a case of its own."""
+    copies = [(case, f"{case} copy {copy}") for case, count in enumerate(drawn) for copy in range(count)]
+    rows = [
+        (name, copy, structure, metric, None if np.isnan(value) else float(value), reason)
+        for metric, scores in board.metrics.items()
+        for name in algorithms
+        for label, structure in enumerate(scores.structures)
+        for case, copy in copies
+        for value in [scores.values[board.algorithms.index(name), label, case]]
+        for reason in [board.reason_names[scores.reasons[board.algorithms.index(name), label, case]]]
+    ]
+    return ScoreTable.from_rows(rows, attributes={copy: board.attributes[board.cases[case]] for case, copy in copies})
+
+
+REPEATING = [name for name in preset_names() if not parse_ranking({"preset": name}).stability.follows_challenger]
+
+
+@pytest.mark.parametrize("name", REPEATING)
+def test_a_bootstrap_of_every_preset_equals_ranking_each_resampled_board(name):
+    config = parse_ranking({"preset": name, "significance": {"test": "wilcoxon"}})
+    board = random_board(config, cases=12)
+    prepared = prepare(board, config)
+    draws = draw_clusters(prepared, count=4, seed=2)
+    found = bootstrap_ranks(prepared, draws)
+    assert len(found) == 4
+    for ranks, drawn in zip(found, draws.multiplicities.astype(int), strict=True):
+        ranking = rank_algorithms(resampled(board, drawn, algorithms=prepared.algorithms), config).ranks()
+        assert [ranking[algorithm] for algorithm in prepared.algorithms] == ranks.tolist()
