@@ -12,7 +12,7 @@ import numpy as np
 from evaluator.ranking.climb import climb_to_cluster, climb_to_top, kept_level, start
 from evaluator.ranking.config import CHALLENGER, Node, RankingConfig, SchemeType, TieMethod
 from evaluator.ranking.missing import missing_counts
-from evaluator.ranking.parse import walk
+from evaluator.ranking.parse_scheme import walk
 from evaluator.ranking.prepare import Floats, Prepared, prepare
 from evaluator.ranking.schemes import NodeScores, break_ties, case_ranks, evaluate, metric_names, rank_scores
 from evaluator.ranking.significance import compare_pairs

@@ -12,33 +12,28 @@ from typing import Any
 from evaluator.ranking.config import (
     CHALLENGER,
     Adjustment,
-    Aggregate,
     ConsensusMethod,
     MetricSpec,
     MissingRules,
     MultiTask,
-    Node,
     Pooled,
     RankingConfig,
     Rule,
     RuleKind,
-    SchemeType,
     Significance,
     Stability,
     Subgroup,
     Submissions,
     Test,
-    TieMethod,
-    Ties,
 )
 from evaluator.ranking.errors import ConfigError
 from evaluator.ranking.known import KNOWN_METRICS
 from evaluator.ranking.missing import refuse_rewards
+from evaluator.ranking.parse_scheme import parse_node, parse_ties, walk
 from evaluator.ranking.presets import preset_document
 from evaluator.ranking.section import Section, number, show
 
 DEFAULT_LEVELS = ("structure", "case")
-_RANK_TYPES = (SchemeType.MEAN_OF_RANKS, SchemeType.MEDIAN_OF_RANKS, SchemeType.SUM_OF_RANKS)
 
 
 def parse_ranking(document: Mapping[str, Any], *, path: str = "ranking") -> RankingConfig:
@@ -51,7 +46,7 @@ def parse_ranking(document: Mapping[str, Any], *, path: str = "ranking") -> Rank
     unit.done()
     if sorted(set(levels)) != sorted(levels) or "case" not in levels:
         raise ConfigError(f"{path}.unit.levels: found {list(levels)}; expected each level once, `case` among them")
-    scheme = _node(section.get("scheme", "mean_of_ranks"), f"{path}.scheme", levels=levels)
+    scheme = parse_node(section.get("scheme", "mean_of_ranks"), f"{path}.scheme", levels=levels)
     config = RankingConfig(
         version=section.integer("version", 1, minimum=1),
         metrics=metrics,
@@ -59,7 +54,7 @@ def parse_ranking(document: Mapping[str, Any], *, path: str = "ranking") -> Rank
         cluster=cluster,
         missing=_missing(section.get("missing", {}), f"{path}.missing"),
         scheme=scheme,
-        ties=_ties(section.get("ties", {}), f"{path}.ties", levels=levels),
+        ties=parse_ties(section.get("ties", {}), f"{path}.ties", levels=levels),
         significance=_significance(section.get("significance", {}), f"{path}.significance"),
         stability=_stability(section.get("stability", {}), f"{path}.stability"),
         submissions=_submissions(section.get("submissions", {}), f"{path}.submissions"),
@@ -125,6 +120,8 @@ def _bounds(value: Any, path: str) -> tuple[float | None, float | None]:
     if not isinstance(value, Sequence) or len(value) != 2:
         raise ConfigError(f"{path}: found {show(value)}; expected [lower, upper], null where open")
     low, high = (None if end is None else number(end, path) for end in value)
+    if low is not None and high is not None and low >= high:
+        raise ConfigError(f"{path}: found {show(value)}; expected the lower end first")
     return low, high
 
 
@@ -135,7 +132,10 @@ def _weights(value: Any, path: str) -> Mapping[str, float] | None:
         value = dict.fromkeys(value, 1)
     if not isinstance(value, Mapping) or not value:
         raise ConfigError(f"{path}: found {show(value)}; expected structure: weight, or a list of structures")
-    return {str(name): number(weight, f"{path}.{name}", minimum=0) for name, weight in value.items()}
+    weights = {str(name): number(weight, f"{path}.{name}", minimum=0) for name, weight in value.items()}
+    if not any(weights.values()):
+        raise ConfigError(f"{path}: found weights of zero only; expected one that counts")
+    return weights
 
 
 def _pooled(value: Any, path: str) -> Pooled | None:
@@ -191,118 +191,6 @@ def _rule(value: Any, path: str) -> Rule:
     return Rule(kind=kind)
 
 
-def _aggregates(value: Any, path: str, *, levels: Sequence[str]) -> Mapping[str, Aggregate]:
-    if isinstance(value, str):
-        value = dict.fromkeys(levels, value)
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{path}: found {show(value)}; expected one aggregate, or level: aggregate")
-    for level in value:
-        if level not in levels:
-            raise ConfigError(f"{path}: found level {level!r}; expected one of {', '.join(levels)}")
-    return {level: aggregate(text, f"{path}.{level}") for level, text in value.items()}
-
-
-def aggregate(text: Any, path: str) -> Aggregate:
-    """`mean`, `median`, `std`, `sum` or `quantile:0.3`."""
-    if text in ("mean", "median", "std", "sum"):
-        return Aggregate(kind=text)
-    match = re.fullmatch(r"quantile:(0?\.\d+|0|1)", str(text))
-    if match is None:
-        raise ConfigError(
-            f"{path}: found {show(text)}; expected mean, median, std, sum or quantile:q with q between 0 and 1"
-        )
-    return Aggregate(kind="quantile", q=float(match[1]))
-
-
-def _node(value: Any, path: str, *, levels: tuple[str, ...]) -> Node:
-    if isinstance(value, str):
-        value = {"type": value}
-    section = Section(value, path)
-    kind = section.choice("type", SchemeType, SchemeType.MEAN_OF_RANKS)
-    own_levels = section.names("levels") or levels
-    children = section.each("children", lambda item, where: _node(item, where, levels=own_levels))
-    weights = section.each("weights", number) or tuple(1.0 for _ in children)
-    rank_at = frozenset(section.names("rank_at")) | {"metric"}
-    node = Node(
-        type=kind,
-        name=section.text("name"),
-        metrics=section.names("metrics"),
-        structures=section.names("structures"),
-        rank_at=rank_at,
-        of=section.text("of", "value"),
-        aggregate=_aggregates(section.get("aggregate", {}), f"{path}.aggregate", levels=own_levels),
-        levels=own_levels,
-        nesting=section.text("nesting", "nested"),
-        normalise=section.get("normalise", "none") == "teams",
-        consensus=section.choice("consensus", ConsensusMethod, ConsensusMethod.EUCLIDEAN),
-        weights=weights,
-        children=children,
-    )
-    section.done()
-    _check_node(node, section, path)
-    return node
-
-
-def _check_node(node: Node, section: Section, path: str) -> None:
-    for key, found, expected in (
-        ("of", node.of, ("value", "significance")),
-        ("nesting", node.nesting, ("nested", "flat")),
-        ("normalise", section.get("normalise", "none"), ("none", "teams")),
-    ):
-        if found not in expected:
-            raise ConfigError(f"{path}.{key}: found {show(found)}; expected {' or '.join(expected)}")
-    if len(node.weights) != len(node.children):
-        raise ConfigError(
-            f"{path}.weights: found {len(node.weights)}; expected one for each of {len(node.children)} children"
-        )
-    unknown = node.rank_at - set(node.levels) - {"metric"}
-    if unknown:
-        raise ConfigError(
-            f"{path}.rank_at: found {', '.join(sorted(unknown))}; expected {', '.join(node.levels)} or metric"
-        )
-    if len(node.rank_at - {"metric", "structure"}) > 1:
-        raise ConfigError(
-            f"{path}.rank_at: found {sorted(node.rank_at)}; expected at most one of case and the levels above it"
-        )
-    if node.children and (node.metrics or node.structures):
-        raise ConfigError(
-            f"{path}: found children beside metrics or structures; expected either: put them in the children"
-        )
-    if node.normalise and node.type not in _RANK_TYPES:
-        raise ConfigError(
-            f"{path}.normalise: found teams on a {node.type}; expected it on mean, median or sum of ranks"
-        )
-
-
-def _ties(value: Any, path: str, *, levels: tuple[str, ...]) -> Ties:
-    section = Section(value, path)
-    digits = section.get("digits", 12)
-    if digits is not None and (not isinstance(digits, int) or not 1 <= digits <= 15):
-        raise ConfigError(f"{path}.digits: found {show(digits)}; expected 1 to 15, or null for exact comparison")
-    ties = Ties(
-        method=section.choice("method", TieMethod, TieMethod.MIN),
-        tolerance=section.number("tolerance", 0.0, minimum=0),
-        digits=digits,
-        breakers=section.each("break", lambda item, where: _breaker(item, where, levels=levels)),
-    )
-    section.done()
-    return ties
-
-
-def _breaker(value: Any, path: str, *, levels: tuple[str, ...]) -> Node:
-    """`dice` or `dice.tumour` for an aggregated value, or a whole node."""
-    if not isinstance(value, str):
-        return _node(value, path, levels=levels)
-    metric, _, structure = value.partition(".")
-    return Node(
-        type=SchemeType.VALUE,
-        name=value,
-        metrics=(metric,),
-        structures=(structure,) if structure else (),
-        levels=levels,
-    )
-
-
 def _significance(value: Any, path: str) -> Significance:
     section = Section(value, path)
     for key, only in (("family", "all_ordered_pairs"), ("correction", "continuity"), ("zero", "drop")):
@@ -311,6 +199,8 @@ def _significance(value: Any, path: str) -> Significance:
     if section.get("sides", "one") not in ("one", "two"):
         raise ConfigError(f"{path}.sides: found {section.get('sides')!r}; expected one or two")
     alpha = number(section.get("alpha", 0.05), f"{path}.alpha", minimum=0)
+    if not 0 < alpha < 1:
+        raise ConfigError(f"{path}.alpha: found {alpha:g}; expected a level between 0 and 1, such as 0.05")
     result = Significance(
         test=section.choice("test", Test, Test.WILCOXON),
         is_one_sided=section.get("sides", "one") == "one",
@@ -393,6 +283,8 @@ def _check_names(config: RankingConfig, path: str) -> None:
     declared = {spec.id for spec in config.metrics}
     if len(declared) != len(config.metrics):
         raise ConfigError(f"{path}.metrics: found {[spec.id for spec in config.metrics]}; expected each metric once")
+    if config.metrics and not any(spec.weight for spec in config.metrics):
+        raise ConfigError(f"{path}.metrics: found weights of zero only; expected one that counts")
     for node in (*walk(config.scheme), *(inner for breaker in config.ties.breakers for inner in walk(breaker))):
         unknown = set(node.metrics) - declared
         if declared and unknown:
@@ -400,11 +292,6 @@ def _check_names(config: RankingConfig, path: str) -> None:
                 f"{path}.scheme: found metrics {', '.join(sorted(unknown))}; expected some of "
                 f"{', '.join(sorted(declared))}"
             )
-
-
-def walk(node: Node) -> tuple[Node, ...]:
-    """A node and everything below it."""
-    return (node, *(inner for child in node.children for inner in walk(child)))
 
 
 def with_metrics(config: RankingConfig, names: Sequence[str]) -> RankingConfig:

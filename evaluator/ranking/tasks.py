@@ -12,6 +12,7 @@ import numpy as np
 from evaluator.ranking.config import RankingConfig, Subgroup
 from evaluator.ranking.consensus import Consensus, consensus
 from evaluator.ranking.engine import aggregation_node, final_ranks
+from evaluator.ranking.errors import ConfigError
 from evaluator.ranking.prepare import Prepared, prepare
 from evaluator.ranking.schemes import evaluate, rank_scores
 from evaluator.ranking.subgroups import split
@@ -62,6 +63,12 @@ def compare_tasks(table: ScoreTable, config: RankingConfig) -> Agreement:
     if multi_task is None:
         return compare_targets(prepare(table, config))
     groups = split(table, Subgroup(attribute=multi_task.by))
+    unknown = sorted(set(multi_task.weights) - set(groups))
+    if unknown:
+        raise ConfigError(
+            f"ranking.multi_task.weights: found {', '.join(unknown)}; expected tasks that cases name under {multi_task.by}: "
+            f"{', '.join(groups) or 'none'}"
+        )
     # An algorithm that is disqualified in one task is out of the consensus.
     parts = {name: prepare(table.only_cases(cases), config) for name, cases in groups.items()}
     algorithms = tuple(name for name in table.algorithms if all(name in part.algorithms for part in parts.values()))

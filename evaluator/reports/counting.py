@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from evaluator.ranking.engine import aggregation_node, statistical_ties
-from evaluator.ranking.parse import walk
+from evaluator.ranking.parse_scheme import walk
 from evaluator.ranking.prepare import Metric, Prepared
 from evaluator.ranking.schemes import evaluate, metric_names, rank_scores
 from evaluator.ranking.table import ScoreTable, natural_key

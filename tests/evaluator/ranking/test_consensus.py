@@ -8,7 +8,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 
-from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
+from evaluator.ranking import ConfigError, ScoreTable, parse_ranking, rank_algorithms
 from evaluator.ranking.config import ConsensusMethod
 from evaluator.ranking.consensus import consensus, disagreement
 from evaluator.ranking.tasks import compare_tasks, link, ranking_distances
@@ -135,6 +135,12 @@ def test_tasks_are_ranked_apart_and_merged():
     merged = compare_tasks(task_table(), heavy).merged
     assert merged is not None
     assert merged.ranks.tolist() == [1, 2, 3, 4]
+
+
+def test_a_weight_for_a_task_nobody_knows_is_refused():
+    config = parse_ranking({"metrics": ["dice"], "scheme": "value", "multi_task": {"weights": {"x": 1, "lung": 2}}})
+    with pytest.raises(ConfigError, match=r"multi_task.weights: found lung; expected tasks .* task: x, y, z"):
+        compare_tasks(task_table(), config)
 
 
 def test_without_tasks_metrics_and_structures_are_compared():

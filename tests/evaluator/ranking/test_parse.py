@@ -29,6 +29,24 @@ BROKEN = {
         {"metrics": [{"id": "dice", "bounds": 1}]},
         r"bounds: found 1; expected \[lower, upper\]",
     ),
+    "bounds that fall": (
+        {"metrics": [{"id": "dice", "bounds": [1, 0]}]},
+        r"bounds: found \[1, 0\]; expected the lower end",
+    ),
+    "metrics that weigh nothing": ({"metrics": [{"id": "dice", "weight": 0}]}, r"metrics: found weights of zero only"),
+    "structures that weigh nothing": (
+        {"metrics": [{"id": "dice", "structures": {"liver": 0}}]},
+        r"structures: found weights of zero only; expected one that counts",
+    ),
+    "children that weigh nothing": (
+        {"scheme": {"children": ["value", "value"], "weights": [0, 0]}},
+        r"scheme.weights: found weights of zero only",
+    ),
+    "a child with a negative weight": (
+        {"scheme": {"children": ["value", "value"], "weights": [1, -1]}},
+        r"scheme.weights\[1\]: found -1; expected at least 0",
+    ),
+    "a level of certainty": ({"significance": {"alpha": 1}}, r"alpha: found 1; expected a level between 0 and 1"),
     "a negative weight": ({"metrics": [{"id": "dice", "weight": -1}]}, r"weight: found -1; expected at least 0"),
     "an infinite number": ({"ties": {"tolerance": float("inf")}}, r"ties.tolerance: found inf; expected a number"),
     "a boolean for a number": ({"ties": {"tolerance": True}}, r"ties.tolerance: found True; expected a number"),
