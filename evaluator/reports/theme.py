@@ -6,6 +6,7 @@ the page's own (`var(--ink)`, …), in a file of their own they stay as they are
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ _STYLE: dict[Any, Any] = {
     "grid.color": LINE,
     "grid.linewidth": 0.6,
     "text.color": INK,
+    "text.parse_math": False,  # teams may have dollars in their names
     "xtick.color": INK,
     "ytick.color": INK,
     "xtick.major.size": 0.0,
@@ -66,8 +68,12 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw inside this; the settings of the process stay as they were."""
-    with mpl.rc_context(_STYLE):
+    """Draw inside this; the settings of the process stay as they were.
+
+    Letters the drawing font lacks (Chinese, Japanese …) are written as text all the same, and the reader's browser has them.
+    """
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         yield
 
 

@@ -189,6 +189,16 @@ def test_long_names_that_begin_alike_are_told_apart_in_every_figure(tmp_path: Pa
         assert {str(index) for index in range(3)} <= set("".join(shown)), figure
 
 
+@pytest.mark.parametrize("name", ["$\\frac{1$ team", "_baseline", "日本語チーム", "a < b & c", "العربية"])
+def test_any_name_is_drawn_as_it_is(tmp_path: Path, name: str) -> None:
+    scores = table(algorithms={name: 0.9, "beta": 0.5})
+    config = parse_ranking({"metrics": ["dice"], "missing": {"any": 0}, "scheme": "value"})
+    write_report(scores, analyse(scores, config, bootstrap=10), folder=tmp_path, title="names")
+    for figure in ("dice-podium", "dice-forest", "dice-methods"):
+        shown = ET.parse(tmp_path / f"{figure}.svg").iter("{http://www.w3.org/2000/svg}text")
+        assert name in {text.text for text in shown}, figure
+
+
 def test_every_task_has_its_own_pictures_folded_away(report: Path) -> None:
     text = (report / "report.html").read_text()
     for task in "xyz":
