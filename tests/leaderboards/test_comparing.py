@@ -49,6 +49,9 @@ def test_a_pair_is_compared_on_the_cases_both_have(phase):
     assert (pair.cases, pair.wins, pair.ties, pair.losses) == (4, 2, 1, 1)
     assert pair.mean == pytest.approx(0.05)  # +0.1, 0, +0.2, −0.1
     assert pair.low <= pair.mean <= pair.high
+    # differences +0.1, 0, +0.2, −0.1: mean 0.05, squared deviations 0.0025 + 0.0025 + 0.0225 + 0.0225, divided by 3
+    reach = 1.96 * (0.05 / 3) ** 0.5
+    assert pair.limits == pytest.approx((0.05 - reach, 0.05 + reach))
     assert metric.structures == {"core": (0.5, 0.6), "rim": (0.6, 0.6)}
 
 

@@ -60,11 +60,14 @@ def test_the_leaderboard_offers_to_compare_its_rows(client, cast, phase):
 
 def test_three_rows_stand_side_by_side(client, cast, phase):
     page = client.get(address("compare", cast, phase, "?s=1&s=2&s=3")).content.decode()
-    assert page.count("<circle") == 3 * 24
+    assert page.count("<circle") == 2 * 3 * 24, "against each other, and their differences"
+    assert page.count('class="mean"') == 3
+    assert page.count('class="limit"') == 6
     assert "C − A" in page
     assert "A is better" in page
     assert "not separable" in page
-    assert page.count('class="scatter"') == 3
+    assert page.count('class="scatter"') == 2 * 3
+    assert 'aria-label="Bland–Altman plot of C minus A"' in page
     assert page.index('<th scope="row">core</th>') < page.index('<th scope="row">rim</th>')  # the protocol's order
     assert 'role="img" aria-label="B against A, case by case"' in page
 

@@ -26,6 +26,7 @@ MOST_ROWS = 3
 REPLICATES = 1000
 CONFIDENCE = 0.95
 SEED = 1
+AGREEMENT = 1.96  # standard deviations on either side of the mean
 TWO_SIDED = Significance(is_one_sided=False)
 
 
@@ -41,7 +42,10 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One pair in one metric, over the cases both have. `p` is None where nothing differs."""
+    """One pair in one metric, over the cases both have. `p` is None where nothing differs.
+
+    `limits` are Bland and Altman's limits of agreement, between which 95 % of the differences lie where they are normal.
+    """
 
     first: int
     second: int
@@ -49,6 +53,7 @@ class Difference:
     mean: float | None
     low: float | None
     high: float | None
+    limits: tuple[float, float] | None
     wins: int
     ties: int
     losses: int
@@ -177,6 +182,7 @@ def difference_of(
         mean=float(differences.mean()) if pairs else None,
         low=low,
         high=high,
+        limits=_limits(differences),
         wins=int((better > 0).sum()),
         ties=int((better == 0).sum()),
         losses=int((better < 0).sum()),
@@ -191,6 +197,13 @@ def _interval(differences: Floats) -> tuple[float | None, float | None]:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(differences[drawn].mean(axis=1), [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _limits(differences: Floats) -> tuple[float, float] | None:
+    if len(differences) < 2:
+        return None
+    mean, reach = float(differences.mean()), AGREEMENT * float(differences.std(ddof=1))
+    return mean - reach, mean + reach
 
 
 def _adjusted(metrics: Sequence[MetricComparison]) -> list[MetricComparison]:

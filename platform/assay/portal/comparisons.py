@@ -42,6 +42,28 @@ class Scatter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Level:
+    """A horizontal line: where it is, what it is worth, how it is drawn."""
+
+    y: float
+    value: float
+    tone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Bland and Altman: each case's difference (second row minus first) over the mean of both, and where differences lie."""
+
+    across: Side
+    upwards: Side
+    points: tuple[Point, ...]
+    levels: tuple[Level, ...]
+    limits: tuple[float, float]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class DotRow:
     """One structure: a dot per side on one scale."""
 
@@ -79,6 +101,7 @@ class MetricView:
     best: float | None
     pairs: tuple[PairRow, ...]
     scatters: tuple[Scatter, ...]
+    agreements: tuple[Agreement, ...]
     structures: tuple[DotRow, ...]
     cases: tuple[CaseLine, ...]
     case_count: int
@@ -122,6 +145,9 @@ def _metric_view(metric: MetricComparison, sides: Sequence[Side]) -> MetricView:
         best=(max(known) if metric.column.direction == "max" else min(known)) if known else None,
         pairs=tuple(_pair_row(difference, metric, sides) for difference in metric.differences),
         scatters=tuple(_scatter(difference, metric, sides) for difference in metric.differences if difference.cases),
+        agreements=tuple(
+            _agreement(difference, metric, sides) for difference in metric.differences if difference.limits
+        ),
         structures=_dot_rows(metric, sides),
         cases=tuple(lines[:MOST_CASES]),
         case_count=len(lines),
@@ -145,25 +171,61 @@ def _pair_row(difference: Difference, metric: MetricComparison, sides: Sequence[
     return PairRow(first=first, second=second, difference=difference, verdict=verdict)
 
 
-def _scatter(difference: Difference, metric: MetricComparison, sides: Sequence[Side]) -> Scatter:
-    pairs = {
+def _pairs(difference: Difference, metric: MetricComparison) -> dict[str, tuple[float, float]]:
+    """Case → both values, where both are there."""
+    return {
         case: (float(a), float(b))
         for case, values in metric.cases.items()
         if (a := values[difference.first]) is not None and (b := values[difference.second]) is not None
     }
-    low, high = _range([value for pair in pairs.values() for value in pair])
+
+
+def _tone(a: float, b: float, metric: MetricComparison, *, across: Side, upwards: Side) -> str:
+    """The colour of whoever is better."""
     sign = 1 if metric.column.direction == "max" else -1
+    return "even" if abs(b - a) < PLAIN else (upwards if sign * (b - a) > 0 else across).letter.lower()
+
+
+def _scatter(difference: Difference, metric: MetricComparison, sides: Sequence[Side]) -> Scatter:
+    pairs = _pairs(difference, metric)
+    low, high = _range([value for pair in pairs.values() for value in pair])
     across, upwards = sides[difference.first], sides[difference.second]
     points = tuple(
         Point(
             x=_percent(a, low, high),
             y=100 - _percent(b, low, high),
-            tone="even" if abs(b - a) < PLAIN else (upwards if sign * (b - a) > 0 else across).letter.lower(),
+            tone=_tone(a, b, metric, across=across, upwards=upwards),
             words=f"{case}: {a:.4g} and {b:.4g}",
         )
         for case, (a, b) in pairs.items()
     )
     return Scatter(across=across, upwards=upwards, points=points, low=low, high=high)
+
+
+def _agreement(difference: Difference, metric: MetricComparison, sides: Sequence[Side]) -> Agreement:
+    pairs = _pairs(difference, metric)
+    limits = difference.limits or (0.0, 0.0)
+    low, high = _range([(a + b) / 2 for a, b in pairs.values()])
+    gaps = [0.0, *limits, *(b - a for a, b in pairs.values())]
+    room = 0.04 * (max(gaps) - min(gaps)) or 0.5
+    bottom, top = min(gaps) - room, max(gaps) + room
+    across, upwards = sides[difference.first], sides[difference.second]
+    points = tuple(
+        Point(
+            x=_percent((a + b) / 2, low, high),
+            y=100 - _percent(b - a, bottom, top),
+            tone=_tone(a, b, metric, across=across, upwards=upwards),
+            words=f"{case}: {b - a:+.4g} around {(a + b) / 2:.4g}",
+        )
+        for case, (a, b) in pairs.items()
+    )
+    lines = {"even": (0.0,), "mean": (difference.mean or 0.0,), "limit": limits}
+    levels = tuple(
+        Level(y=100 - _percent(value, bottom, top), value=value, tone=tone)
+        for tone, values in lines.items()
+        for value in values
+    )
+    return Agreement(across=across, upwards=upwards, points=points, levels=levels, limits=limits, low=low, high=high)
 
 
 def _dot_rows(metric: MetricComparison, sides: Sequence[Side]) -> tuple[DotRow, ...]:

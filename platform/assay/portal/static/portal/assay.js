@@ -29,8 +29,10 @@ function drawCharts(root = document) {
     const axis = { stroke: getComputedStyle(box).color, grid: faint, ticks: faint }; // a canvas needs a colour, not a variable
     const series = [{ label: chart.x_label }].concat(
       chart.series.map((name, i) => ({ label: name, stroke: colours[i % colours.length], width: 2, spanGaps: true, ...(chart.limits?.includes(i) ? { dash: [6, 4], points: { show: false } } : {}) })));
-    new window.uPlot({ width: box.clientWidth, height: box.clientHeight - 40, scales: { x: { time: false } },
+    const height = box.clientHeight - 40;
+    const plot = new window.uPlot({ width: box.clientWidth, height, scales: { x: { time: false } },
       axes: [{ ...axis, label: chart.x_label }, { ...axis, label: chart.y_label, size: 64 }], series }, chart.data, box);
+    new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height })).observe(box);
   }, root);
 }
 

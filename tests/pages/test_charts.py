@@ -1,0 +1,36 @@
+"""Charts in a browser: drawn from the page's own data, as wide as the page is now."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+import assay.portal
+
+STATIC = Path(assay.portal.__file__).parent / "static"
+CHROMIUM = shutil.which("chromium")
+CHART = {"x_label": "seconds", "y_label": "MB", "series": ["memory"], "data": [[0, 1, 2], [10, 30, 20]]}
+PAGE = f"""<!doctype html><link rel="stylesheet" href="file://{STATIC}/portal/assay.css">
+<link rel="stylesheet" href="file://{STATIC}/vendor/uPlot.min.css"><script src="file://{STATIC}/vendor/uPlot.iife.min.js"></script>
+<body><script type="application/json" id="memory">{json.dumps(CHART)}</script><div class="chart" data-chart="memory"></div>
+<script src="file://{STATIC}/portal/assay.js"></script>"""
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+def test_a_chart_follows_the_width_of_the_window(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(PAGE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 800})
+        page.goto(f"file://{tmp_path}/page.html")
+        for width in (1200, 500, 900):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.wait_for_function(
+                "() => document.querySelector('.uplot').clientWidth === document.querySelector('.chart').clientWidth"
+            )
+            assert width - 100 < page.evaluate("document.querySelector('.uplot').clientWidth") <= width
+        assert page.evaluate("document.querySelectorAll('.uplot').length") == 1
+        browser.close()
