@@ -104,6 +104,7 @@ class DockerEngine:
             labels=tuple(sorted(config.get("Labels") or ())),
             variables=tuple(sorted(line.partition("=")[0] for line in config.get("Env") or ())),
             bytes=document.get("Size", 0),
+            layers=frozenset((document.get("RootFS") or {}).get("Layers") or ()),
         )
 
     def create(self, *, name: str, body: ContainerBody) -> str:

@@ -46,6 +46,8 @@ class ImageFacts:
     variables: tuple[str, ...] = ()
     """Names of the environment variables the image sets."""
     bytes: int = 0
+    layers: frozenset[str] = frozenset()
+    """What the engine keeps once for all images that have it, by the hash of its content."""
 
 
 @dataclass(frozen=True, kw_only=True)

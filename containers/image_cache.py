@@ -6,8 +6,10 @@ the answer is `DiskFull`, which means that the node stops claiming: it never bec
 
 An image whose program cannot be executed may have been damaged where it lies. Before that is held against anybody, the engine's
 copy is thrown away and loaded afresh from the archive, which is checked by its hash (`distrust`). That has to wait until no
-container runs on it: the engine keeps the layers of a running one and would build the fresh copy on them. Only a fresh copy that
-does not start either is what its author made. (Layers shared with another cached image are not replaced.)
+container runs on it: the engine keeps the layers of a running one and would build the fresh copy on them. It keeps those of other
+images, too, and many authors begin with the same base: so cached images that share a layer with the damaged one go with it, and are
+loaded afresh when they are wanted. Only a fresh copy that does not start either is what its author made. (A layer that belongs to
+an image which is not ours stays: nothing that somebody else put there is removed.)
 """
 
 import contextlib
@@ -133,8 +135,11 @@ class ImageCache:
         """Remove a condemned copy, once nothing runs on it."""
         if image_id not in self._condemned:
             return
-        if self._pins[image_id]:
-            raise ImageBusy("A copy that does not start is to be replaced, and a container still runs on it.")
+        sharing = [image for image in self._ledger() if has_shared_layers(engine, image.image_id, image_id)]
+        if self._pins[image_id] or any(self._pins[image.image_id] for image in sharing):
+            raise ImageBusy("A copy that does not start is to be replaced, and a container still runs on its layers.")
+        for image in sharing:
+            self._evict(engine, image)
         engine.remove_image(image_id)
         self._thrown_away[image_id] += 1
         self._condemned.discard(image_id)
@@ -205,6 +210,16 @@ def borrowed_image(engine: Engine, *, image_id: str, load: Callable[[], None]) -
         if not was_there:
             with contextlib.suppress(EngineRefused):  # somebody else runs it by now
                 engine.remove_image(image_id)
+
+
+def has_shared_layers(engine: Engine, image_id: str, other_id: str) -> bool:
+    """Whether two different images have a layer in common; an image the engine does not have shares nothing."""
+    if image_id == other_id:
+        return False
+    try:
+        return bool(engine.image_facts(image_id).layers & engine.image_facts(other_id).layers)
+    except ImageAbsent:
+        return False
 
 
 def has_image(engine: Engine, image_id: str) -> bool:

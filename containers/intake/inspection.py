@@ -142,7 +142,7 @@ def _refuse_links(config: VettedConfig, sightings: Sightings) -> None:
 
 
 def _report(*, config: VettedConfig, account: Account, sightings: Sightings, sha256: str, length: int) -> IntakeReport:
-    warnings = []
+    warnings, warnings_as_user = [], []
     if sightings.kinds[Kind.DEVICE]:
         warnings.append(f"{sightings.kinds[Kind.DEVICE]} device files in the image cannot be used in a run")
     if sightings.setuid_files:
@@ -150,9 +150,9 @@ def _report(*, config: VettedConfig, account: Account, sightings: Sightings, sha
     if sightings.root_only_files:
         example = sightings.root_only_example[:80].decode(errors="replace")
         readable = "".join(character for character in example if character.isprintable())
-        warnings.append(
-            f"{sightings.root_only_files} files (such as /{readable}) can be read by root only: phases with the default profile "
-            "run as uid 65532 and will fail on them. Open them with `RUN chmod -R a+rX …` in the Dockerfile"
+        warnings_as_user.append(
+            f"{sightings.root_only_files} files (such as /{readable}) can be read by root only: a run has uid 65532 and "
+            "will fail on them. Open them with `RUN chmod -R a+rX …` in the Dockerfile"
         )
     return IntakeReport(
         uploaded_image_id=config.uploaded_image_id,
@@ -168,5 +168,6 @@ def _report(*, config: VettedConfig, account: Account, sightings: Sightings, sha
         user=config.user,
         neutralised=config.neutralised,
         warnings=tuple(warnings),
+        warnings_as_user=tuple(warnings_as_user),
         **sightings.to_json(),
     )

@@ -32,6 +32,8 @@ class IntakeReport:
     neutralised: tuple[str, ...]
     """What the image asked for and does not get, a line each."""
     warnings: tuple[str, ...]
+    warnings_as_user: tuple[str, ...] = ()
+    """What matters where containers run as 65532: everywhere but with the profile `legacy`."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the database and the API."""

@@ -32,9 +32,20 @@ def build(base: str) -> str:
             ],
             check=True,
         )
+        before = image_id()
         command = ["docker", "build", "--build-arg", f"BASE={base}", "--tag", NAME, folder]
         subprocess.run(command, check=True, capture_output=True)
+    if before not in ("", image_id()):  # the tag has moved on; what it named before would stay for ever, without a name
+        subprocess.run(
+            ["docker", "rmi", before], check=False, capture_output=True
+        )  # refused while something runs on it
     return NAME
+
+
+def image_id() -> str:
+    """What the tag names now; empty when there is none."""
+    asked = ["docker", "image", "inspect", "--format", "{{.Id}}", NAME]
+    return subprocess.run(asked, check=False, capture_output=True, text=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ BALLAST_BYTES = 1 << 20
 STORAGE_SWITCH = "storage-fails"
 """While a file of this name lies in the installation's folder, its storage answers nothing: see `settings.py`."""
 QUEUES = ("workflow", "scoring", "pool.default")
-WORKFLOW, SCORING, NODE, WEB = "-Q workflow", "-Q scoring", "assay.node run", "gunicorn"
+WORKFLOW, SCORING, NODE, WEB = "-Q workflow", "-Q prompts,scoring", "assay.node run", "gunicorn"
 
 
 @dataclass(frozen=True, kw_only=True)

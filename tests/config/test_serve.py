@@ -13,7 +13,7 @@ from assay.config.embedded import home_under, is_listening, recorded_pid
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
 SECRET = "a key nobody else may see " * 3
-PROGRAMS = {"web": "gunicorn", "workflow": "-Q workflow", "scoring": "-Q scoring", "node": "assay.node"}
+PROGRAMS = {"web": "gunicorn", "workflow": "-Q workflow", "scoring": "-Q prompts,scoring", "node": "assay.node"}
 
 
 def processes_of(folder: Path) -> dict[str, bytes]:

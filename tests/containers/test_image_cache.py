@@ -1,5 +1,7 @@
 """The image cache on a scripted engine and a scripted disk."""
 
+import dataclasses
+
 import pytest
 
 from containers.engine import ImageFacts
@@ -235,3 +237,42 @@ def test_an_image_that_has_started_since_may_be_damaged_again(make_cache, hold, 
             cache.trust(image_id="sha256:a")
         assert cache.distrust(image_id="sha256:a", copy=copy)
     assert fetched == ["a", "a", "a"]
+
+
+@pytest.fixture
+def layered(engine, monkeypatch):
+    """a and b stand on one base, c on another; so does an image that is not ours."""
+    layers = {"a": {"base", "a"}, "b": {"base", "b"}, "c": {"other", "c"}, "foreign": {"base", "f"}}
+    facts = engine.image_facts
+
+    def with_layers(image_id):
+        found = facts(image_id)
+        return dataclasses.replace(found, layers=frozenset(layers[image_id.removeprefix("sha256:")]))
+
+    monkeypatch.setattr(engine, "image_facts", with_layers)
+    return engine
+
+
+def test_cached_images_that_share_a_layer_with_a_damaged_one_are_loaded_afresh_too(make_cache, hold, fetched, layered):
+    cache = make_cache()
+    for name in "bca":
+        with hold(cache, name) as copy:
+            pass
+    assert cache.distrust(image_id="sha256:a", copy=copy)
+    with hold(cache, "a"):
+        assert layered.image_ids() == {FOREIGN, "sha256:a", "sha256:c"}, "b went with it; c and what is not ours stay"
+    with hold(cache, "b"):
+        pass
+    assert "".join(fetched) == "bcaab"
+    assert set(cache.image_ids()) == {"sha256:a", "sha256:b", "sha256:c"}
+
+
+def test_a_shared_layer_is_not_replaced_while_another_image_runs_on_it(make_cache, hold, fetched, layered):
+    cache = make_cache()
+    with hold(cache, "a") as copy:
+        pass
+    assert cache.distrust(image_id="sha256:a", copy=copy)
+    with hold(cache, "b"), pytest.raises(ImageBusy), hold(cache, "a"):
+        pytest.fail("it was used")
+    with hold(cache, "a") as fresh:
+        assert fresh == copy + 1

@@ -215,3 +215,19 @@ def test_the_report_of_closed_cases_is_the_organizers(client, cast):
         shown = "Statistics report" in client.get(phase_url("leaderboard", cast)).content.decode()
         answers[person] = (client.get(phase_url("report", cast)).status_code, shown)
     assert answers == {"pia": (302, False), "olga": (202, True)}
+
+
+@pytest.mark.parametrize(("profile", "is_warned"), [("default", True), ("legacy", False)])
+def test_files_that_only_root_reads_are_warned_about_where_containers_are_not_root(client, profile, is_warned):
+    cast = people.scene(slug="warned")
+    protocol = cast.phase.protocol
+    protocol.document = {**protocol.document, "resources": {**protocol.document["resources"], "profile": profile}}
+    protocol.sha256 = f"{profile:0>64}"
+    protocol.save()
+    report = {"architecture": "amd64", "warnings": ["3 device files"], "warnings_as_user": ["2 files for root only"]}
+    image = factories.image(team=cast.team, report=report)
+    submission = factories.submission(phase=cast.phase, team=cast.team, image=image, status="queued")
+    client.force_login(cast.pia)
+    page = client.get(reverse("portal:submission", args=[submission.pk])).content.decode()
+    assert "3 device files" in page
+    assert ("2 files for root only" in page) == is_warned

@@ -1,6 +1,7 @@
 """Cases played in rounds: the scoring pool prompts, the node runs, and the reference never comes near a container."""
 
 import json
+import uuid
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from assay.accounts.errors import InvalidError
 from assay.evaluations.models import CaseScores
 from assay.runs.models import CaseRun, PromptRound
 from assay.testsets import storage
-from assay.workflow import flow, prompting, reaper
+from assay.workflow import doorbells, flow, prompting, reaper
 from containers.fake_engine import FakeEnding
 from evaluator.protocol import load_protocol
 from evaluator.volumes import read_label_map, write_canonical
@@ -205,3 +206,14 @@ def test_a_broken_reference_found_while_playing_is_the_organizers(clicks):
     submission = play(clicks, Player())
     assert (submission.status, submission.verdict, submission.fault) == ("failed", "reference_invalid", "organizer")
     assert not submission.is_charged
+
+
+@pytest.mark.django_db
+def test_prompts_do_not_stand_in_line_behind_evaluations(monkeypatch, settings, django_capture_on_commit_callbacks):
+    rung = []
+    monkeypatch.setattr(doorbells, "ring", lambda task, arguments, *, queue: rung.append(queue))
+    with django_capture_on_commit_callbacks(execute=True):
+        doorbells.ring_prompts(1)
+        doorbells.ring_scoring(uuid.uuid4())
+    assert rung == ["prompts", "scoring"]
+    assert settings.CELERY_TASK_ROUTES["assay.workflow.tasks.prompt"] == {"queue": "prompts"}

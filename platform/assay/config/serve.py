@@ -90,8 +90,11 @@ def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event)
             supervisor.start(web_process(listener=listener, url=url))
             wait_until_answering(url=url, log=log_path("web"), stop=stop)
         with step("workers run"):
-            supervisor.start(worker_process(name="workflow", url=url, options=["--beat", "--concurrency", "1"]))
-            supervisor.start(worker_process(name="scoring", url=url, options=["--concurrency", str(scoring_slots())]))
+            supervisor.start(
+                worker_process(name="workflow", queues="workflow", url=url, options=["--beat", "--concurrency", "1"])
+            )
+            slots = ["--concurrency", str(scoring_slots())]
+            supervisor.start(worker_process(name="scoring", queues="prompts,scoring", url=url, options=slots))
         if node_slots():
             with step("node runs"):
                 supervisor.start(node_process(url=url, token=enrol_local_node()))
@@ -163,9 +166,9 @@ def web_command(listener: socket.socket) -> list[str]:
     return [sys.executable, "-m", "gunicorn", "assay.config.wsgi", "--bind", f"fd://{listener.fileno()}", *options]
 
 
-def worker_process(*, name: str, url: str, options: list[str]) -> ProcessSpec:
-    """A Celery worker for one queue."""
-    command = [sys.executable, "-m", "celery", "-A", "assay.config.celery", "worker", "-Q", name, "-n", f"{name}@%h"]
+def worker_process(*, name: str, queues: str, url: str, options: list[str]) -> ProcessSpec:
+    """A Celery worker for some queues, the most urgent one first."""
+    command = [sys.executable, "-m", "celery", "-A", "assay.config.celery", "worker", "-Q", queues, "-n", f"{name}@%h"]
     return process(
         name=name, command=[*command, "--loglevel", "INFO", "--without-gossip", "--without-mingle", *options], url=url
     )

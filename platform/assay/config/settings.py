@@ -130,12 +130,19 @@ CELERY_BROKER_URL = env.text(name="BROKER_URL", default=EMBEDDED_HOME.broker_url
 if CELERY_BROKER_URL.startswith(
     "redis"
 ):  # one that hangs must not hold up whoever rings; RabbitMQ's client has its own limit
-    CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 3.0, "socket_connect_timeout": 3.0}
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "socket_timeout": 3.0,
+        "socket_connect_timeout": 3.0,
+        "queue_order_strategy": "priority",  # a worker of several queues takes from the first one named first
+    }
 CELERY_TASK_ACKS_LATE = False  # a doorbell is answered or not; the reaper rings again for whatever still waits
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "workflow"
 CELERY_TASK_DEFAULT_QUEUE_TYPE = CELERY_TASK_CREATE_MISSING_QUEUE_TYPE = "quorum"  # RabbitMQ's; Redis knows no types
-CELERY_TASK_ROUTES = {f"assay.workflow.tasks.{name}": {"queue": "scoring"} for name in ("score", "prompt")}
+CELERY_TASK_ROUTES = {
+    "assay.workflow.tasks.score": {"queue": "scoring"},
+    "assay.workflow.tasks.prompt": {"queue": "prompts"},  # a GPU waits for these
+}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

@@ -16,6 +16,7 @@ from assay.leaderboards.selectors import MetricColumn, metric_columns
 from assay.portal.cards import may_see_progress
 from assay.portal.templatetags.assay import GLYPHS, TONES, verdict_words
 from assay.runs.selectors import CaseRow, Progress, Waiting, case_progress, progress
+from assay.submissions.images import warnings_of
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
 from assay.workflow.waiting import line_of
@@ -141,7 +142,7 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
         score_rows=_score_rows(summary, metrics, labels=rules_of(submission.protocol).labels) if summary else (),
         case_rows=_case_rows(rows, scores, metrics, is_organizer=is_organizer),
         intake=_intake(submission),
-        intake_warnings=tuple(submission.image.report.get("warnings", ())) if submission.image else (),
+        intake_warnings=_warnings(submission),
         rank=entry.rank if entry is not None and summary else None,
         can_cancel=is_active and can_cancel,
         has_receipt=bool(scores is not None and receipt(submission, is_organizer=is_organizer)),
@@ -258,6 +259,12 @@ def _case_row(name: str, run: CaseRow | None, values: tuple[float | None, ...]) 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def _warnings(submission: Submission) -> tuple[str, ...]:
+    if submission.image is None:
+        return ()
+    return warnings_of(submission.image, profile=rules_of(submission.protocol).resources.profile)
 
 
 def _intake(submission: Submission) -> tuple[tuple[str, Any], ...]:

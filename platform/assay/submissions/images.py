@@ -5,6 +5,15 @@ from uuid import UUID
 
 from assay.submissions.models import AlgorithmImage
 
+LEGACY = "legacy"
+"""The profile that runs as root without capabilities: see `containers.spec`."""
+
+
+def warnings_of(image: AlgorithmImage, *, profile: str) -> tuple[str, ...]:
+    """What its author should know before a run with this profile: one image may be entered in phases that run it differently."""
+    found = image.report.get("warnings", ())
+    return (*found, *(() if profile == LEGACY else image.report.get("warnings_as_user", ())))
+
 
 def accept_image(*, image_id: UUID, key: str, sha256: str, size_bytes: int, report: dict[str, Any]) -> bool:
     """Note the rewritten archive and the identity under which it runs; False when another check was faster."""

@@ -44,7 +44,7 @@ def ring_scoring(evaluation_id: UUID) -> None:
 
 def ring_prompts(round_id: int) -> None:
     """A container waits for what it is to be told."""
-    _ring_on_commit("assay.workflow.tasks.prompt", [round_id], queue="scoring")
+    _ring_on_commit("assay.workflow.tasks.prompt", [round_id], queue="prompts")
 
 
 def ring_leaderboard(phase_id: int) -> None:

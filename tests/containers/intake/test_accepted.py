@@ -160,10 +160,13 @@ def test_files_that_only_root_can_read_are_warned_about(tmp_path, intake):
         entry("workspace/predict.sh", b"true", mode=0o600),
         entry("workspace/open.txt", b"", mode=0o644),
     )
-    (warning,) = intake(docker_save(tmp_path / "a.tar", LAYER, closed)).warnings
+    report = intake(docker_save(tmp_path / "a.tar", LAYER, closed))
+    assert report.warnings == (), "a phase that runs as root has no trouble with them"
+    (warning,) = report.warnings_as_user
     assert warning.startswith("2 files (such as /root/model/weights.bin) can be read by root only")
     assert "65532" in warning
 
 
 def test_an_image_that_anybody_can_read_is_not_warned_about(tmp_path, intake):
-    assert intake(docker_save(tmp_path / "a.tar", LAYER, UPPER)).warnings == ()
+    report = intake(docker_save(tmp_path / "a.tar", LAYER, UPPER))
+    assert (report.warnings, report.warnings_as_user) == ((), ())

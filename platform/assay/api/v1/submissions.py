@@ -13,6 +13,7 @@ from assay.accounts.errors import ConflictError, NotAllowedError, NotFoundError
 from assay.api.auth import person_of, user_of
 from assay.api.v1 import schemas
 from assay.challenges.access import Person, get_phase, is_organizer, organized_challenges
+from assay.challenges.protocols import rules_of
 from assay.evaluations import selectors as evaluations
 from assay.evaluations.disclosure import as_seen, is_closed
 from assay.runs import selectors as runs
@@ -25,6 +26,7 @@ from assay.submissions.access import (
     get_upload,
     may_see_log,
 )
+from assay.submissions.images import warnings_of
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.selectors import case_aliases, stepper, submission_list
 from assay.testsets import storage
@@ -42,7 +44,6 @@ INTAKE_FACTS = (
     "user",
     "base_os",
     "versions",
-    "warnings",
     "neutralised",
 )
 
@@ -243,7 +244,7 @@ def brief(*, submission: Submission, progress: Progress, is_insider: bool) -> di
         "team": submission.team.name,
         "repository_url": submission.url,
         "stepper": [{"name": step.name, "state": step.state} for step in stepper(submission, has_started=has_started)],
-        "image": image_document(submission.image) if submission.image else None,
+        "image": image_document(submission, submission.image) if submission.image else None,
         "protocol_sha256": submission.protocol.sha256,
         "testset_sha256": submission.testset.sha256,
         "progress": {
@@ -259,7 +260,7 @@ def brief(*, submission: Submission, progress: Progress, is_insider: bool) -> di
     }
 
 
-def image_document(image: AlgorithmImage) -> dict[str, Any]:
+def image_document(submission: Submission, image: AlgorithmImage) -> dict[str, Any]:
     """What intake found, in facts its team may read."""
     return {
         "status": image.status,
@@ -268,6 +269,7 @@ def image_document(image: AlgorithmImage) -> dict[str, Any]:
         "uploaded_image_id": image.uploaded_image_id,
         "image_id": image.image_id,
         **{name: image.report[name] for name in INTAKE_FACTS if name in image.report},
+        "warnings": warnings_of(image, profile=rules_of(submission.protocol).resources.profile),
     }
 
 
