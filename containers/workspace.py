@@ -227,7 +227,7 @@ def _mount_loop(*, image: Path, at: Path, limit: int, inodes: int, uid: int) -> 
     options = f"root_owner={uid}:{uid},lazy_itable_init=1,nodiscard"
     features = ["-O", "^has_journal,^resize_inode", "-m", "0", "-E", options]
     _call("mkfs.ext4", "-q", "-F", "-b", "4096", *features, *count, str(image))
-    _call("mount", "-o", "loop,nodev,nosuid,noexec,noatime", str(image), str(at))
+    _call("mount", "-t", "ext4", "-o", "loop,nodev,nosuid,noexec,noatime", str(image), str(at))  # named: nobody guesses
     (at / "lost+found").rmdir()
 
 

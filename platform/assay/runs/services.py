@@ -72,7 +72,7 @@ def create_run(
     kept = keeps or {}
     cases.sort(key=lambda case: case is not None and case.case_id in kept)  # what has to run comes first
     wall_seconds = specs.limits_of(resources).wall_seconds
-    CaseRun.objects.bulk_create(
+    made = CaseRun.objects.bulk_create(
         CaseRun(
             run=run,
             case=case,
@@ -85,7 +85,7 @@ def create_run(
         )
         for position, case in enumerate(cases)
     )
-    queue_case_runs(run=run, case_runs=list(run.case_runs.filter(is_canary=True, kept_from=None)), now=now)
+    queue_case_runs(run=run, case_runs=[row for row in made if row.is_canary and row.kept_from_id is None], now=now)
     return run
 
 

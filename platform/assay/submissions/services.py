@@ -185,7 +185,7 @@ def change_status(
         values["is_charged"] = Q(is_refunded=False)
     if to in FINAL:
         values["finished_at"] = now
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         if not Submission.objects.filter(pk=submission_id, status__in=allowed).update(**values):
             return False
         slug = Submission.objects.values_list("challenge__slug", flat=True).get(pk=submission_id)
