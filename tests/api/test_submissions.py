@@ -36,9 +36,7 @@ def submission(scene, now) -> Submission:
 
 
 def release(submission: Submission, policy: str) -> None:
-    submission.protocol.document = {**submission.protocol.document, "release": policy}
-    submission.protocol.sha256 = factories.digest(policy)
-    submission.protocol.save()
+    factories.rewrite_protocol(submission.protocol, {**submission.protocol.document, "release": policy})
 
 
 def test_where_single_cases_are_released_its_team_sees_them_by_number(submission, as_pia):

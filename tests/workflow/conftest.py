@@ -72,8 +72,8 @@ class Stage:
     def change_resources(self, **resources) -> None:
         """Other rules for submissions from here on."""
         protocol = self.scene.phase.protocol
-        protocol.document = {**protocol.document, "resources": {**protocol.document["resources"], **resources}}
-        protocol.save()
+        rules = {**protocol.document["resources"], **resources}
+        factories.rewrite_protocol(protocol, {**protocol.document, "resources": rules})
 
     def put_files(self, testset: TestSet) -> None:
         """Real files behind the cases of a test set."""

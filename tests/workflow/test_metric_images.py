@@ -76,7 +76,7 @@ def use_image(stage, image_id: str, *, wall_seconds: float = 60) -> None:
     protocol = stage.scene.phase.protocol
     metrics = [*protocol.document["metrics"], {"name": "external_score", "id": "agreement"}]
     conventions = {"failed": {"agreement": 0.0}}
-    protocol.document = load_protocol(
+    document = load_protocol(
         {
             **protocol.document,
             "metrics": metrics,
@@ -84,7 +84,7 @@ def use_image(stage, image_id: str, *, wall_seconds: float = 60) -> None:
             "evaluation": {"image": image_id, "memory_mb": 64, "wall_seconds": wall_seconds},
         }
     ).document
-    protocol.save()
+    factories.rewrite_protocol(protocol, document)
 
 
 @pytest.fixture
