@@ -7,11 +7,12 @@ import pytest
 from django.urls import reverse
 
 import factories
+import image_archives
 import people
 from assay.accounts.models import AuditEvent
 from assay.challenges.models import Challenge
 from assay.client.receipts import ReceiptInvalid, verify_receipt
-from assay.evaluations.models import Evaluation
+from assay.evaluations.models import Evaluation, MetricImage
 from assay.leaderboards.rejudging import RankMove
 from assay.leaderboards.services import take_snapshot
 from assay.organizers.rejudging import Row
@@ -20,7 +21,7 @@ from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 
 pytestmark = pytest.mark.django_db
-PAGES = ["overview", "document", "testsets", "submissions", "people", "sites", "audit"]
+PAGES = ["overview", "document", "testsets", "metric-images", "submissions", "people", "sites", "audit"]
 
 
 @pytest.fixture
@@ -308,3 +309,42 @@ def test_a_row_copied_from_a_published_table_has_its_pages(client, cast):
     assert "it wins no prize" in board
     listed = client.get(reverse("organizers:submissions", args=[cast.challenge.slug]))
     assert listed.status_code == 200
+
+
+def test_the_metrics_page_lists_images_and_says_which_is_missing(as_olga, cast):
+    url = reverse("organizers:metric-images", args=[cast.challenge.slug])
+    assert "No metric image" in as_olga.get(url).content.decode()
+    protocol = cast.phase.protocol
+    wanted, other = (f"sha256:{factories.digest(name)}" for name in ("rings", "arches"))
+    document = protocol.document | {
+        "metrics": [*protocol.document["metrics"], {"name": "external_score", "id": "agreement"}],
+        "conventions": {"failed": {"agreement": 0}},
+        "evaluation": {"image": wanted},
+    }
+    factories.rewrite_protocol(protocol, document)
+    MetricImage.objects.create(
+        challenge=cast.challenge, image_id=other, archive_sha256="0" * 64, rewritten_key="metric-images/1/image.tar",
+        rewritten_bytes=7, created_by=cast.olga, created_at=factories.NOW,
+    )  # fmt: skip
+    text = as_olga.get(url).content.decode()
+    assert wanted in text
+    assert "was not pushed" in text
+    assert "not in use" in text
+    assert (
+        "every metric image that a protocol names is here"
+        in as_olga.get(reverse("organizers:overview", args=[cast.challenge.slug])).content.decode()
+    )
+
+
+def test_a_metric_image_without_an_archive_is_refused_on_the_page(as_olga, cast):
+    url = reverse("organizers:metric-images", args=[cast.challenge.slug])
+    assert "No archive was chosen." in as_olga.post(url).content.decode()
+
+
+def test_a_pushed_metric_image_is_listed_with_what_a_protocol_writes(as_olga, cast, tmp_path):
+    url = reverse("organizers:metric-images", args=[cast.challenge.slug])
+    layer = image_archives.tar_of(image_archives.entry("metrics", b"#!"))
+    with image_archives.docker_save(tmp_path / "rings.tar", layer).open("rb") as archive:
+        answer = as_olga.post(url, {"archive": archive}, follow=True)
+    (image,) = cast.challenge.metric_images.all()
+    assert f'evaluation: {{image: "{image.image_id}"}}' in answer.content.decode()

@@ -13,6 +13,7 @@ from assay.challenges.models import Challenge, Membership, Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites.models import Site, SiteEvaluation
 from assay.evaluations.models import Evaluation
+from assay.evaluations.pushing import missing_metric_images
 from assay.leaderboards.selectors import why_hidden_from_participants
 from assay.portal.windows import window_status
 from assay.submissions.lifecycle import FINAL
@@ -69,7 +70,7 @@ def readiness(challenge: Challenge, phases: Sequence[Phase]) -> list[Check]:
     """What has to be true before participants come."""
     document = reverse("organizers:document", args=[challenge.slug])
     testsets = reverse("organizers:testsets", args=[challenge.slug])
-    unfit = unfit_testsets(phases)
+    unfit, missing = unfit_testsets(phases), missing_metric_images(challenge)
     without = [phase.title for phase in phases if phase.testset is None]  # type: ignore[attr-defined]
     return [
         Check(ok=bool(phases), text="a phase is defined", cure="Add one in the challenge file.", url=document),
@@ -79,6 +80,12 @@ def readiness(challenge: Challenge, phases: Sequence[Phase]) -> list[Check]:
             text="every test set has what its phase's protocol asks for",
             cure=" ".join(unfit),
             url=testsets,
+        ),
+        Check(
+            ok=not missing,
+            text="every metric image that a protocol names is here",
+            cure=" ".join(f"{change.text}." for change in missing),
+            url=reverse("organizers:metric-images", args=[challenge.slug]),
         ),
         Check(
             ok=bool(challenge.rules),

@@ -13,9 +13,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET, require_POST
 
-from assay.accounts.errors import AssayError, InvalidError, NotFoundError
+from assay.accounts.errors import AssayError, NotFoundError
 from assay.accounts.models import AuditEvent
-from assay.challenges import services as challenge_services
 from assay.challenges.access import (
     get_organized_challenge,
     get_organized_phase,
@@ -32,7 +31,9 @@ from assay.challenges.services import (
     resume_phase,
 )
 from assay.evaluation_sites.services import enrol_site
+from assay.evaluations import pushing
 from assay.evaluations.history import scorings_of
+from assay.organizers.archives import uploaded_archive
 from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness, site_rows, testset_rows
 from assay.organizers.forms import NewChallengeForm
 from assay.organizers.logs import logs_of
@@ -40,11 +41,10 @@ from assay.organizers.telemetry import usage_charts
 from assay.portal.submission_pages import submission_page
 from assay.portal.tables import PAGE, before_row
 from assay.runs.selectors import case_progress, progress
-from assay.submissions import uploads
-from assay.submissions.access import get_organized_submission, get_upload
+from assay.submissions.access import get_organized_submission
 from assay.submissions.models import Submission, Upload
 from assay.submissions.selectors import newest_of
-from assay.testsets.services import choose_testset, ingest_testset, push_challenge
+from assay.testsets.services import choose_testset, ingest_testset
 from assay.workflow import flow, resuming
 from assay.workflow.resuming import rerun_case
 
@@ -82,7 +82,7 @@ def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, An
     is_dry_run = "apply" not in request.POST
     slug = slug or ((named := SLUG.search(source)) and named[1]) or ""
     try:
-        changes, challenge = push_challenge(
+        changes, challenge = pushing.push_challenge(
             user=signed_in(request.user), slug=slug, source=source, is_dry_run=is_dry_run, now=timezone.now()
         )
     except AssayError as error:
@@ -108,7 +108,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
 def publish_challenge(request: HttpRequest, slug: str) -> HttpResponse:
     """Let everybody see it."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
-    challenge_services.publish_challenge(challenge=challenge, user=user, now=timezone.now())
+    pushing.publish_challenge(challenge=challenge, user=user, now=timezone.now())
     return redirect("organizers:overview", slug)
 
 
@@ -171,7 +171,7 @@ def _change_testsets(request: HttpRequest, challenge: Challenge) -> None:
             raise NotFoundError("There is no such test set.")
         choose_testset(phase=phase, testset=testset, user=user, now=now)
         return
-    upload = _uploaded(request)
+    upload = uploaded_archive(request, purpose=Upload.Purpose.TESTSET, expected="a .tar or .tar.gz with a manifest.csv")
     ingest_testset(
         challenge=challenge,
         user=user,
@@ -181,25 +181,6 @@ def _change_testsets(request: HttpRequest, challenge: Challenge) -> None:
         phase_slugs=[slug for slug in [request.POST.get("phase", "")] if slug],
         now=now,
     )
-
-
-def _uploaded(request: HttpRequest) -> Upload:
-    """The archive: sent before in pieces, or, without JavaScript, with this form."""
-    user, now, file = signed_in(request.user), timezone.now(), request.FILES.get("archive")
-    if request.POST.get("upload_id"):
-        return get_upload(person=user, upload_id=UUID(request.POST["upload_id"]))
-    if file is None:
-        raise InvalidError(
-            "No archive was chosen.", expected="a .tar or .tar.gz with a manifest.csv", what_to_do="Choose a file."
-        )
-    upload = uploads.start_upload(
-        user=user,
-        filename=file.name or "testset.tar",
-        purpose=Upload.Purpose.TESTSET,
-        total_bytes=file.size or 0,
-        now=now,
-    )
-    return uploads.append(upload=upload, offset_bytes=0, stream=file, now=now)
 
 
 def submissions(request: HttpRequest, slug: str) -> HttpResponse:

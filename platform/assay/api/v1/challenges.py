@@ -13,11 +13,11 @@ from assay.api.v1 import schemas
 from assay.challenges import access, selectors, services
 from assay.challenges.access import Person
 from assay.challenges.models import Challenge, Membership, Phase
+from assay.evaluations import pushing
 from assay.runs.selectors import queue_facts
 from assay.submissions.limits import Eligibility
 from assay.submissions.selectors import eligibility_of
 from assay.testsets.models import TestSet
-from assay.testsets.services import push_challenge
 
 router = Router()
 
@@ -42,7 +42,7 @@ def show_challenge(request: HttpRequest, slug: str) -> dict[str, Any]:
 def push(request: HttpRequest, slug: str, body: schemas.ChallengePush) -> dict[str, Any]:
     """Make the challenge what this `challenge.yaml` says. `dry_run` answers the plan and changes nothing."""
     user = user_of(request)
-    changes, challenge = push_challenge(
+    changes, challenge = pushing.push_challenge(
         user=user, slug=slug, source=body.source, is_dry_run=body.dry_run, now=timezone.now()
     )
     shown = challenge_document(challenge=challenge, person=user) if challenge else None
@@ -53,7 +53,7 @@ def push(request: HttpRequest, slug: str, body: schemas.ChallengePush) -> dict[s
 def publish_challenge(request: HttpRequest, slug: str) -> dict[str, Any]:
     """Let everybody see a draft."""
     challenge, user = access.get_organized_challenge(person=person_of(request), slug=slug)
-    published = services.publish_challenge(challenge=challenge, user=user, now=timezone.now())
+    published = pushing.publish_challenge(challenge=challenge, user=user, now=timezone.now())
     return challenge_document(challenge=published, person=user)
 
 

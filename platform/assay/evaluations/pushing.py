@@ -1,0 +1,70 @@
+"""Pushing and publishing a challenge, with a look at whether the metric images its protocols name are here.
+
+A first push comes before any image can: the challenge it makes is what an image is pushed to. So a draft is told what is missing, and
+is neither published without it nor, once published, given a protocol that cannot score.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from django.db import transaction
+
+from assay.accounts.errors import ConflictError
+from assay.accounts.models import User
+from assay.challenges import services as challenges
+from assay.challenges.definition import parse_definition
+from assay.challenges.models import Challenge
+from assay.challenges.protocols import rules_of
+from assay.challenges.services import Change
+from assay.evaluations.selectors import metric_images_of
+from assay.testsets import services as testsets
+
+
+def push_challenge(
+    *, user: User, slug: str, source: str, is_dry_run: bool, now: datetime
+) -> tuple[list[Change], Challenge | None]:
+    """Push a `challenge.yaml` (see `challenges.services.push_challenge`); the plan names metric images that are not here."""
+    with transaction.atomic():
+        changes, challenge = testsets.push_challenge(
+            user=user, slug=slug, source=source, is_dry_run=is_dry_run, now=now
+        )
+        wanted = {
+            phase.slug: phase.protocol.evaluation.image
+            for phase in parse_definition(source).phases
+            if phase.protocol.evaluation
+        }
+        missing = list(_missing(challenge, wanted=wanted))
+        if missing and challenge is not None and challenge.status == Challenge.Status.PUBLISHED:
+            raise _refusal(missing[0])
+    return [*changes, *missing], challenge
+
+
+def publish_challenge(*, challenge: Challenge, user: User, now: datetime) -> Challenge:
+    """Let everybody see a draft that can be scored."""
+    if missing := missing_metric_images(challenge):
+        raise _refusal(missing[0])
+    return challenges.publish_challenge(challenge=challenge, user=user, now=now)
+
+
+def missing_metric_images(challenge: Challenge) -> list[Change]:
+    """Phases whose protocol names a metric image that was not pushed, one line each."""
+    rules = {phase.slug: rules_of(phase.protocol) for phase in challenge.phases.select_related("protocol")}
+    wanted = {slug: protocol.evaluation.image for slug, protocol in rules.items() if protocol.evaluation}
+    return list(_missing(challenge, wanted=wanted)) if wanted else []
+
+
+def _missing(challenge: Challenge | None, *, wanted: Mapping[str, str]) -> Iterator[Change]:
+    """`wanted`: phase → the ID of its metric image."""
+    here = {image.image_id for image in metric_images_of(challenge=challenge)} if challenge and wanted else set()
+    for phase, image_id in wanted.items():
+        if image_id not in here:
+            yield Change(path=f"phases.{phase}.evaluation", before=None, after=image_id, note="not pushed yet")
+
+
+def _refusal(missing: Change) -> ConflictError:
+    return ConflictError(
+        "A protocol names a metric image that was not pushed.",
+        code="metric_image_missing",
+        found=missing.text,
+        what_to_do="Push it with `assay metric-image push ARCHIVE --challenge SLUG`, then try again.",
+    )
