@@ -263,19 +263,6 @@ def _with_interval(data: ReportData, entry: RankEntry, metric: str, index: int |
     return Markup(f"{number(entry.aggregates.get(metric))}<br><small>{low} – {high}</small>")
 
 
-def missing_table(data: ReportData) -> str:
-    """Which values were not measured, by algorithm, metric and reason."""
-    rows = [
-        [entry.algorithm, metric, reason, count]
-        for entry in data.analysis.ranking.entries
-        for metric, reasons in entry.missing.items()
-        for reason, count in reasons.items()
-    ]
-    if not rows:
-        return paragraph("Every value was measured.")
-    return table(["algorithm", "metric", "reason", "values"], rows)
-
-
 def checklist(data: ReportData, protocol: Protocol | None = None) -> str:
     """What protocol and configuration answer, and what they leave open."""
     config = data.analysis.ranking.config

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -59,6 +60,15 @@ class _Gallery:
             (self.folder / f"{name}.png").write_bytes(png(drawn))
         return shown
 
+    def tabulate(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str = "") -> str:
+        """The table for the page; as a file too."""
+        if self.folder is not None and rows:
+            plain = [
+                {name: None if cell != cell else cell for name, cell in zip(header, row, strict=True)} for row in rows
+            ]
+            write_rows(plain, self.folder / f"{NOT_IN_A_NAME.sub('-', name)}.csv")
+        return page.table(header, rows, caption=caption)
+
 
 def write_report(
     table: ScoreTable,
@@ -90,7 +100,7 @@ def render(data: ReportData, gallery: _Gallery, *, protocol: Protocol | None = N
         "metrics": _metrics,
         "tasks": _tasks,
         "subgroups": _subgroups,
-        "missing": lambda d, _: [page.missing_table(d)],
+        "missing": _missing,
         "checklist": lambda d, _: [page.checklist(d, protocol)],
         "data": lambda d, _: [page.downloads(d)],
     }
@@ -168,7 +178,8 @@ def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
             for i in order
         ]
         how = "" if agreement.merged.is_exact else " (the best found, not proven optimal)"
-        parts.insert(0, page.table(["rank", "algorithm", "score"], rows, caption=f"Consensus over the tasks{how}"))
+        caption = f"Consensus over the tasks{how}"
+        parts.insert(0, gallery.tabulate("consensus", ["rank", "algorithm", "score"], rows, caption=caption))
     return [*parts, *_task_stability(data, gallery), *_each_task(data, gallery)]
 
 
@@ -211,6 +222,19 @@ def _each_task(data: ReportData, gallery: _Gallery) -> Iterator[str]:
         )
 
 
+def _missing(data: ReportData, gallery: _Gallery) -> list[str]:
+    """Which values were not measured, by algorithm, metric and reason."""
+    rows = [
+        [entry.algorithm, metric, reason, count]
+        for entry in data.analysis.ranking.entries
+        for metric, reasons in entry.missing.items()
+        for reason, count in reasons.items()
+    ]
+    if not rows:
+        return [page.paragraph("Every value was measured.")]
+    return [gallery.tabulate("missing", ["algorithm", "metric", "reason", "values"], rows)]
+
+
 def _subgroups(data: ReportData, gallery: _Gallery) -> list[str]:
     return [part for subgroup in data.subgroups for part in _subgroup(data, gallery, subgroup)]
 
@@ -223,7 +247,8 @@ def _subgroup(data: ReportData, gallery: _Gallery, subgroup: SubgroupAnalysis) -
     if len(subgroup.boards) < 2:
         return
     ranks = {name: board.ranks() for name, board in subgroup.boards.items()}
-    yield page.table(
+    yield gallery.tabulate(
+        f"subgroup-{subgroup.attribute}-ranks",
         ["algorithm", *ranks],
         [[name, *(ranks[group].get(name) for group in ranks)] for name in data.analysis.algorithms],
         caption="Rank in each group",
@@ -232,11 +257,17 @@ def _subgroup(data: ReportData, gallery: _Gallery, subgroup: SubgroupAnalysis) -
         name = f"subgroup-{subgroup.attribute}-{metric}"
         yield gallery.show(name, comparisons.subgroup_panel(data, subgroup, metric), f"{metric} in each group.")
     rows = [[test.algorithm, test.metric, test.p_overall, *_smallest_pair(test.p_pairs)] for test in subgroup.tests]
-    yield page.table(
+    yield gallery.tabulate(
+        f"subgroup-{subgroup.attribute}-tests",
         ["algorithm", "metric", "Kruskal–Wallis p", "most different pair", "p (BH)"],
         rows,
         caption="Do the groups differ? Pairs by Mann–Whitney with Benjamini–Hochberg",
     )
+    pairs = [[test.algorithm, test.metric, *pair, p] for test in subgroup.tests for pair, p in test.p_pairs.items()]
+    folded = gallery.tabulate(
+        f"subgroup-{subgroup.attribute}-pairs", ["algorithm", "metric", "group", "other group", "p (BH)"], pairs
+    )
+    yield page.folded("Every pair of groups", folded)
 
 
 def _smallest_pair(pairs: Mapping[tuple[str, str], float]) -> tuple[str, float | None]:
