@@ -11,7 +11,7 @@ import yaml
 
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
-from evaluator.ranking.analysis import analyse
+from evaluator.ranking.analysis import Analysis, analyse
 from evaluator.ranking.config import RankingConfig
 from evaluator.ranking.engine import rank_algorithms
 from evaluator.ranking.errors import ConfigError, RankingError
@@ -70,15 +70,23 @@ def rank(
         if json_output is not None:
             json_output.write_text(json.dumps(analysis.to_json(), indent=1) + "\n", "utf-8")
         if report is not None or figures is not None:
-            # matplotlib is an extra: only those who ask for pictures need it.
-            from evaluator.reports import write_report
-
-            write_report(table, analysis, html=report, folder=figures, title=scores.stem, protocol=chosen)
+            _draw(table, analysis, html=report, folder=figures, title=scores.stem, protocol=chosen)
     except (RankingError, EvaluatorError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from error
     click.echo(board_lines(analysis, width=_terminal_width()))
+
+
+def _draw(table: ScoreTable, analysis: Analysis, **more: Any) -> None:
+    """Write the report. matplotlib is an extra: only those who ask for pictures need it."""
+    try:
+        from evaluator.reports import write_report
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"found no {error.name}; expected it for a report: pip install 'assay[reports]'"
+        ) from error
+    write_report(table, analysis, **more)
 
 
 def _of_each_team(found: ScoreFile) -> tuple[ScoreTable, tuple[str, ...]]:

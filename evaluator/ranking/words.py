@@ -28,8 +28,10 @@ def describe(config: RankingConfig) -> tuple[Item, ...]:
         Item("Missing values", _missing(config), is_stated=bool(config.missing.by_class)),
         _reason("Why this missing rule", why.get("missing", "")),
         Item("Units", _units(config)),
+        *_several_tasks(config),
         Item("Statistical method", _tests(config)),
         Item("Variability analysis", _stability(config)),
+        *_groups(config),
         Item("Submissions", _submissions(config)),
         Item("Unconfirmed", "; ".join(config.unconfirmed) or "nothing: every setting is the organizers' own"),
     )
@@ -38,6 +40,31 @@ def describe(config: RankingConfig) -> tuple[Item, ...]:
 def in_words(config: RankingConfig) -> str:
     """How the ranking is made, ties included."""
     return f"{sentence(config.scheme, config)} {_ties(config)}"
+
+
+def _several_tasks(config: RankingConfig) -> tuple[Item, ...]:
+    rules = config.multi_task
+    if rules is None:
+        return ()
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in rules.weights.items())
+    how = f"each {rules.by} is ranked apart; {rules.consensus.value.replace('_', ' ')} consensus of the rankings"
+    return (Item("Several tasks", f"{how}; weights {weights}, others 1" if weights else how),)
+
+
+def _groups(config: RankingConfig) -> tuple[Item, ...]:
+    if not config.subgroups:
+        return ()
+    named = [
+        f"{group.attribute}{_cuts(group.bands)}, groups of at least {group.minimum_cases} cases"
+        for group in config.subgroups
+    ]
+    return (
+        Item("Subgroups", f"{'; '.join(named)}. Kruskal–Wallis, then Mann–Whitney of every pair (Benjamini–Hochberg)"),
+    )
+
+
+def _cuts(bands: Sequence[float]) -> str:
+    return f" (cut at {_join([f'{cut:g}' for cut in bands])})" if bands else ""
 
 
 def _reason(heading: str, text: str) -> Item:

@@ -244,6 +244,14 @@ def test_a_metric_with_stated_bounds_is_held_to_those(folder: Path) -> None:
     assert "line 4, column dice: found 101; expected a number from 0 to 100" in outside.output
 
 
+def test_without_matplotlib_there_are_ranks_and_a_word_on_what_to_install(folder: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "evaluator.reports", None)
+    result = run(folder, WIDE, "-o", str(folder / "ranks.csv"), "--report", str(folder / "report.html"))
+    assert result.exit_code == 1
+    assert "expected it for a report: pip install 'assay[reports]'" in result.output
+    assert (folder / "ranks.csv").exists()
+
+
 def test_a_place_that_cannot_be_written_is_named(folder: Path) -> None:
     for option in ("-o", "--json", "--report"):
         result = run(folder, WIDE, "--bootstrap", "0", option, str(folder / "nowhere" / "out"))

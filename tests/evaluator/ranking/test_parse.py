@@ -180,3 +180,19 @@ def test_the_words_of_a_ranking_say_what_is_not_as_usual():
     assert "pooled over cases of GTVn" in nested
     assert "ties are broken by dice.tumor" in in_words(parse_ranking({"preset": "kits23"}))
     assert "Rank" in in_words(parse_ranking({"scheme": "value"}))
+
+
+def test_tasks_and_subgroups_are_said_in_words_where_there_are_any():
+    document = {
+        "metrics": ["dice"],
+        "subgroups": ["sex", {"attribute": "age", "bands": [18, 65], "minimum_cases": 5}],
+        "multi_task": {"by": "organ", "consensus": "kemeny_weak", "weights": {"liver": 2}},
+    }
+    words = {item.heading: item.text for item in describe(parse_ranking(document))}
+    assert words["Several tasks"] == (
+        "each organ is ranked apart; kemeny weak consensus of the rankings; weights liver 2, others 1"
+    )
+    assert words["Subgroups"].startswith(
+        "sex, groups of at least 10 cases; age (cut at 18 and 65), groups of at least 5 cases. Kruskal"
+    )
+    assert not {"Several tasks", "Subgroups"} & {item.heading for item in describe(parse_ranking({}))}
