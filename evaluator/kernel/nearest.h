@@ -4,7 +4,8 @@
  * backend; so the device code is tested wherever the CPU tests run. No fused multiply-add in either.
  *
  * The surface is a grid of bits, one per corner of its bounding box, x along the bits, with a margin of 64 bits at both
- * ends of every row so that a window of 57 bits around any corner near the box can be read in one go.
+ * ends of every row (the end of one may be the beginning of the next) so that a window of 57 bits around any corner near the
+ * box can be read in one go.
  */
 #ifndef ASSAY_NEAREST_H
 #define ASSAY_NEAREST_H
