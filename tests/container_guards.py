@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from containers import cgroups, collect, runner, watchdog, workspace
+from containers import cgroups, collect, podman_engine, runner, watchdog, workspace
 from containers.docker_engine import DockerEngine
+from containers.podman_specification import ONLY
 from containers.verdicts import Reason
 
 
@@ -40,14 +41,56 @@ def guard(says: str):
 
 def change_body(patch: pytest.MonkeyPatch, change: Callable[[dict], None]) -> None:
     """Let `change` weaken the container's options on their way to the engine."""
-    create = DockerEngine.create
+    create, specify = DockerEngine.create, podman_engine.podman_specification
 
     def weakened(self, *, name, body):
         body = {**body, "HostConfig": {**body["HostConfig"]}}
         change(body)
         return create(self, name=name, body=body)
 
+    def weakly_specified(*, name, body, seccomp_file, ceilings):
+        body = {**body, "HostConfig": {**body["HostConfig"]}}
+        change(body)
+        strong = without_what_podman_refuses(body)
+        return weaken(specify(name=name, body=strong, seccomp_file=seccomp_file, ceilings=ceilings), body)
+
     patch.setattr(DockerEngine, "create", weakened)
+    patch.setattr(podman_engine, "podman_specification", weakly_specified)
+
+
+def without_what_podman_refuses(body: dict) -> dict:
+    """The document as the strict translation takes it: a weakened option is as it always is, or left out."""
+    host = {key: ONLY.get(key, value) for key, value in body["HostConfig"].items() if key != "Binds"}
+    options = [option for option in host.get("SecurityOpt", []) if option != "seccomp=unconfined"]
+    return {key: ONLY.get(key, value) for key, value in body.items()} | {"HostConfig": host | {"SecurityOpt": options}}
+
+
+def weaken(specification: dict, body: dict) -> dict:
+    """What is weak in the document, in Podman's words: the translation itself never says such things."""
+    host = body["HostConfig"]
+    limits = specification["resource_limits"]
+    if not host.get("ReadonlyRootfs", True):
+        specification["read_only_filesystem"] = False
+    if not host.get("CapDrop", True):
+        specification |= {"cap_drop": [], "cap_add": ["CAP_MKNOD"]}  # which Docker gives everybody, and Podman does not
+    if host.get("NetworkMode") == "bridge":
+        specification["netns"] = {"nsmode": "bridge"}
+    if host.get("LogConfig", {}).get("Type") == "json-file":
+        specification["log_configuration"] = {"driver": "k8s-file", "size": -1}
+    if "no-new-privileges" not in host.get("SecurityOpt", []):
+        specification["no_new_privileges"] = False
+    if "seccomp=unconfined" in host.get("SecurityOpt", []):
+        specification["seccomp_profile_path"] = "unconfined"
+    if list(host.get("Tmpfs", {})) == ["/tmp"]:
+        specification["image_volume_mode"] = "anonymous"  # a second guard of Podman's: volumes of images are never made
+    if not host.get("Memory", 1):
+        del limits["memory"]
+    if host.get("PidsLimit") == -1:
+        limits["pids"] = {"limit": 0}
+    for source, target in (bind.split(":") for bind in host.get("Binds", ())):
+        folder = {"type": "bind", "source": source, "destination": target, "options": ["bind", "rw"]}
+        specification["mounts"].append(folder)
+    return specification
 
 
 def set_host(patch: pytest.MonkeyPatch, **options) -> None:
