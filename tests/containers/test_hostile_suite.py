@@ -17,9 +17,9 @@ import pytest
 from container_guards import GUARDS
 from containers import runner
 from containers.docker_engine import DockerEngine
-from containers.podman_engine import PodmanEngine
 from containers.engine import OWNER_LABEL
 from containers.intake import inspect_archive, load_archive
+from containers.podman_engine import PodmanEngine
 from image_archives import build_image
 from leftovers import loop_devices_on
 
