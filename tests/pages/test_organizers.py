@@ -248,6 +248,9 @@ def test_every_scoring_of_a_submission_stays_readable_and_says_what_was_wrong(as
     page = as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, done.pk])).content.decode()
     assert "case b: the reference cannot be used" in page
     assert "<td>counts</td>" in page
+    Evaluation.objects.filter(number=2).update(status="done", error="")
+    again = as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, done.pk])).content.decode()
+    assert "<td>does not count yet</td>" in again
     assert "dice 0.250" in page
 
 

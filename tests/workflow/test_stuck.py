@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from assay.accounts.errors import InvalidError
 from assay.accounts.models import AuditEvent
+from assay.challenges.models import Phase
 from assay.evaluations.models import Evaluation
 from assay.leaderboards.models import Leaderboard
 from assay.runs.models import CaseRun, Node, PromptRound
@@ -125,6 +126,9 @@ def test_a_queue_that_nobody_takes_from_although_slots_are_free_is_woken(live):
     live.check()
     CaseRun.objects.filter(status="queued").update(queued_at=timezone.now() - LONG_AGO)
     assert only_line().text == "pool default: 1 case run waits although slots are free"
+    Phase.objects.update(running_limit=1)
+    assert find_stuck(now=timezone.now()) == [], "a cap holds it back on purpose"
+    Phase.objects.update(running_limit=None)
     CaseRun.objects.filter(status="waiting").update(status="running", lease_until=timezone.now() + LONG_AGO)
     assert find_stuck(now=timezone.now()) == [], "a full node is no fault"
 

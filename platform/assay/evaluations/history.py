@@ -25,16 +25,17 @@ class Scoring:
 
 def scorings_of(submission: Submission) -> list[Scoring]:
     """Newest first. One query."""
-    rows = submission.evaluations.select_related("protocol", "testset").order_by("-number")
-    return [_scoring(row) for row in rows]
+    rows = list(submission.evaluations.select_related("protocol", "testset").order_by("-number"))
+    counting = next((row.number for row in rows if row.is_active), 0)
+    return [_scoring(row, counting=counting) for row in rows]
 
 
-def _scoring(row: Evaluation) -> Scoring:
+def _scoring(row: Evaluation, *, counting: int) -> Scoring:
     names = [spec.id for spec in rules_of(row.protocol).metrics]
     return Scoring(
         id=row.pk,
         number=row.number,
-        state=state_of(row),
+        state=state_of(row, counting=counting),
         at=row.finished_at or row.created_at,
         protocol_version=row.protocol.version,
         testset_version=row.testset.version,
@@ -43,8 +44,10 @@ def _scoring(row: Evaluation) -> Scoring:
     )
 
 
-def state_of(row: Evaluation) -> str:
-    """What an evaluation is to its submission, in a word or two."""
+def state_of(row: Evaluation, *, counting: int) -> str:
+    """What an evaluation is to its submission, in a word or two; `counting` is the number of the one that ranks."""
     if row.status != Evaluation.Status.DONE:
         return str(row.status)
-    return "counts" if row.is_active else "earlier"
+    if row.is_active:
+        return "counts"
+    return "does not count yet" if row.number > counting else "counted earlier"

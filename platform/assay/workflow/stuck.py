@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, F, Min
+from django.db.models import Count, F, Min, Q
 
 from assay.evaluations.models import Evaluation
 from assay.leaderboards.models import Leaderboard
@@ -25,6 +25,8 @@ SOON = timedelta(minutes=1)
 LIMITS_PASSED = 3.0
 """A case that has run for so many times its time limit is not coming back, whatever its node says."""
 RECENT = timedelta(days=1)
+UNCAPPED = Q(run__submission__phase__running_limit=None, run__submission__phase__running_limit_per_team=None)
+"""Case runs that no cap may hold back on purpose."""
 MOST = 20
 """Lines of one kind; more of the same tell an operator nothing new."""
 
@@ -84,7 +86,7 @@ def unserved_pools(now: datetime) -> Iterator[Stuck]:
         CaseRun.objects.filter(status=CaseRun.Status.QUEUED, run__submission__phase__is_paused=False)
         .exclude(not_before__gt=now)
         .values("pool")
-        .annotate(case_runs=Count("id"), since=Min("queued_at"))
+        .annotate(case_runs=Count("id"), since=Min("queued_at"), free_since=Min("queued_at", filter=UNCAPPED))
     )
     running = dict(
         CaseRun.objects.filter(status=CaseRun.Status.RUNNING).values_list("pool").annotate(case_runs=Count("id"))
@@ -100,9 +102,13 @@ def unserved_pools(now: datetime) -> Iterator[Stuck]:
             what = "every node is held back or silent" if held else "no node is live" if known else "it has no node"
             acts = ("wake", "activate") if held else ("wake",)
             yield Stuck(kind="pool", key=row["pool"], text=f"{waits}, {what}", since=since, acts=acts)
-        elif now - since > AFTER and running.get(row["pool"], 0) < sum(node.slots for node in live):
+        elif running.get(row["pool"], 0) < sum(node.slots for node in live) and _is_old(row["free_since"], now=now):
             text = f"{waits} although slots are free"
-            yield Stuck(kind="pool", key=row["pool"], text=text, since=since, acts=("wake",))
+            yield Stuck(kind="pool", key=row["pool"], text=text, since=row["free_since"], acts=("wake",))
+
+
+def _is_old(moment: datetime | None, *, now: datetime) -> bool:
+    return moment is not None and now - moment > AFTER
 
 
 def unchecked(now: datetime) -> Iterator[Stuck]:
