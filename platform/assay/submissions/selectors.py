@@ -13,6 +13,8 @@ from assay.submissions.access import own_submissions, visible_submissions
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.limits import Condition, Eligibility, PhaseRules, TeamUsage, judge
 from assay.submissions.models import AlgorithmImage, Submission, Upload
+from assay.testsets.fitness import never_played
+from assay.testsets.models import TestSet
 
 
 def eligibility_of(*, person: Person, phase: Phase, now: datetime, started_at: datetime | None = None) -> Eligibility:
@@ -155,3 +157,10 @@ def case_aliases(*, submission: Submission, is_insider: bool) -> dict[str, str]:
 def unfinished_uploads(*, user: User, now: datetime) -> QuerySet[Upload]:
     """What somebody may go on with, newest first."""
     return Upload.objects.filter(user=user, completed_at=None, expires_at__gt=now).order_by("-created_at")
+
+
+def has_played(submission: Submission, *, testset: TestSet) -> bool:
+    """Whether the submission's answers are answers to this test set: every case of it with the very inputs it was played on."""
+    if testset.pk == submission.testset_id:
+        return True
+    return not never_played(played=submission.testset.cases.all(), wanted=testset.cases.all())

@@ -40,8 +40,7 @@ from assay.runs.policy import Outcome
 from assay.runs.services import Ending
 from assay.submissions import services as submissions
 from assay.submissions.models import Submission
-from assay.testsets.fitness import never_played
-from assay.testsets.models import TestSet
+from assay.submissions.selectors import has_played
 from assay.workflow import doorbells
 from containers.verdicts import Fault, Verdict
 
@@ -377,13 +376,6 @@ def score_again(*, submission: Submission, run: Run, now: datetime) -> Evaluatio
     )
     doorbells.ring_scoring(evaluation.id)
     return evaluation
-
-
-def has_played(submission: Submission, *, testset: TestSet) -> bool:
-    """Whether the submission's answers are answers to this test set: every case of it with the very inputs it was played on."""
-    if testset.pk == submission.testset_id:
-        return True
-    return not never_played(played=submission.testset.cases.all(), wanted=testset.cases.all())
 
 
 def activate(*, evaluation_ids: Collection[UUID], by: User, now: datetime) -> int:

@@ -21,6 +21,7 @@ from assay.evaluations import services as evaluations
 from assay.runs import services as runs
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
+from assay.submissions.selectors import has_played
 from assay.submissions.services import NOT_THE_TEAMS, resume_submission
 from assay.testsets.models import TestSet
 from assay.workflow import doorbells, flow
@@ -137,7 +138,7 @@ def ending_of(run: Run | None) -> dict[str, str]:
 def rules_to_resume_by(submission: Submission) -> tuple[ProtocolVersion, TestSet]:
     """The phase's present protocol and test set; the submission's own where its scans were others."""
     testset = submission.phase.chosen_testset.testset
-    if flow.has_played(submission, testset=testset):
+    if has_played(submission, testset=testset):
         return submission.phase.protocol, testset
     return submission.protocol, submission.testset
 
