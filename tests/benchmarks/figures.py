@@ -14,9 +14,9 @@ def host() -> str:
 
 
 def beside_bar(value: float, *, bar: float, is_least: bool = False) -> str:
-    """A figure, and whether it misses its bar (by being over it; with `is_least`, under it)."""
+    """A figure, bold where it misses its bar by being over it (with `is_least`, under it)."""
     misses = value < bar if is_least else value > bar
-    return f"**{value:.0f}** (bar {bar:g})" if misses else f"{value:.0f}"
+    return f"**{value:.0f}**" if misses else f"{value:.0f}"
 
 
 def keep(lines: Sequence[str], *, program: str, readme: Path = README) -> None:

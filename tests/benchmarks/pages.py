@@ -37,7 +37,7 @@ def main() -> None:
         print(f"seeded {asked.submissions} submissions, {total} case scores in {time.perf_counter() - began:.0f} s\n")
         people = {who: cookie_of(getattr(crowd, who)) for who in ("participant", "organizer", "operator")}
         lines = [
-            f"| page | who | first | median | p95 | median, {asked.clients} clients at once | p95 |",
+            f"| page | who | first | median | p95, at most {SLOWEST_MS} | median of {asked.clients} clients at once | p95, at most {SLOWEST_MS} |",
             "|---|---|---|---|---|---|---|",
         ]
         print(*lines, sep="\n")
