@@ -17,6 +17,7 @@ from assay.leaderboards.rejudging import RankMove
 from assay.leaderboards.services import take_snapshot
 from assay.organizers.rejudging import Row
 from assay.organizers.telemetry import usage_charts
+from assay.portal.tables import PAGE
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 
@@ -351,3 +352,15 @@ def test_a_pushed_metric_image_is_listed_with_what_a_protocol_writes(as_olga, ca
         answer = as_olga.post(url, {"archive": archive}, follow=True)
     (image,) = cast.challenge.metric_images.all()
     assert f'evaluation: {{image: "{image.image_id}"}}' in answer.content.decode()
+
+
+def test_people_have_pages_and_who_waits_for_an_answer_comes_first(client, cast):
+    for number in range(PAGE):
+        status = "pending" if number == PAGE - 1 else "accepted"
+        factories.membership(challenge=cast.challenge, user=factories.user(username=f"reader{number}"), status=status)
+    client.force_login(cast.olga)
+    url = reverse("organizers:people", args=[cast.challenge.slug])
+    first, second = (client.get(url, {"page": page}).content.decode() for page in (1, 2))
+    assert f"page 1 of 2, {PAGE + 2} people" in first
+    assert f"reader{PAGE - 1}@" in first
+    assert (first.count("<tr>"), second.count("<tr>")) == (PAGE + 1, 3)

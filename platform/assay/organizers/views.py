@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -273,8 +274,9 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
             membership=membership, status=status, reason=request.POST.get("reason", ""), user=user, now=timezone.now()
         )
         return redirect("organizers:people", slug)
-    memberships = challenge.memberships.select_related("user", "team").order_by("-status", "created_at")
-    return render(request, "organizers/people.html", frame(challenge, tab="people", memberships=memberships))
+    memberships = challenge.memberships.select_related("user", "team").order_by("-status", "created_at", "pk")
+    page = Paginator(memberships, PAGE).get_page(request.GET.get("page"))
+    return render(request, "organizers/people.html", frame(challenge, tab="people", memberships=page))
 
 
 def sites(request: HttpRequest, slug: str) -> HttpResponse:
