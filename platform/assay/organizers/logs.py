@@ -1,9 +1,9 @@
 """Containers' logs for organizers: untrusted bytes, capped, with everything but text made visible."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from assay.runs.selectors import case_progress
-from assay.submissions.models import Submission
+from assay.runs.selectors import CaseRow
 from assay.testsets.storage import has_file, open_file
 from containers.log_text import readable
 
@@ -20,12 +20,11 @@ class Log:
     text: str
 
 
-def logs_of(submission: Submission) -> list[Log]:
+def logs_of(rows: Iterable[CaseRow]) -> list[Log]:
     """The tail of every case run's log. One file read per case run."""
-    rows = [row for row in case_progress(submission.pk) if row.log_key][:MOST_LOGS]
     return [
         Log(name=row.case_id or f"case run {row.position + 1}", verdict=row.verdict, text=_tail(row.log_key))
-        for row in rows
+        for row in [row for row in rows if row.log_key][:MOST_LOGS]
         if has_file(row.log_key)
     ]
 

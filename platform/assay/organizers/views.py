@@ -254,11 +254,12 @@ def submission(request: HttpRequest, slug: str, submission_id: UUID) -> HttpResp
         _act_on(request, challenge, ids=[found.pk])
         return redirect("organizers:submission", slug, found.pk)
     view = submission_page(found, is_organizer=True, can_cancel=False, now=timezone.now())
-    page = frame(challenge, tab="submissions", submission=found, view=view, logs=logs_of(found), case_links=True)
+    rows = case_progress(found.pk)
+    page = frame(challenge, tab="submissions", submission=found, view=view, logs=logs_of(rows), case_links=True)
     page["charts"] = usage_charts(found)
     page["scorings"] = scorings_of(found)
     page["can_resume"] = resuming.is_resumable(found)
-    page["rerunnable"] = [row.case_id for row in case_progress(found.pk) if row.case_id] if found.image_id else []
+    page["rerunnable"] = [row.case_id for row in rows if row.case_id] if found.image_id else []
     return render(request, "organizers/submission.html", page)
 
 
