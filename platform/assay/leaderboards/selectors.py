@@ -77,7 +77,7 @@ WHOLE = Wanted()
 
 
 def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Wanted = WHOLE) -> Board:
-    """The phase's ranking, or a part of it. Four queries."""
+    """The phase's ranking, or a part of it. Three queries."""
     why_hidden = "" if is_organizer else why_hidden_from_participants(phase, now=now)
     columns = metric_columns(phase.protocol)
     sight = Sight(
@@ -101,12 +101,15 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Want
     )
 
 
-def _part(found: QuerySet[LeaderboardEntry], *, wanted: Wanted, sight: Sight) -> list[LeaderboardEntry]:
-    """The entries of one page. Their keys are sorted alone: whole rows of a long board take ten times as long."""
+def _part(found: QuerySet[LeaderboardEntry], *, wanted: Wanted, sight: Sight) -> QuerySet[LeaderboardEntry]:
+    """The entries of one page, in one query, or a rebuild might fall between two.
+
+    Their keys are sorted alone: whole rows of a long board take ten times as long.
+    """
     end = None if wanted.limit is None else wanted.offset + wanted.limit
-    keys = list(ordered(found, wanted=wanted, sight=sight).values_list("pk", flat=True)[wanted.offset : end])
-    rows = LeaderboardEntry.objects.select_related("submission__team").only(*SHOWN).in_bulk(keys)
-    return [rows[key] for key in keys]
+    keys = ordered(found, wanted=wanted, sight=sight).values("pk")[wanted.offset : end]
+    shown = LeaderboardEntry.objects.filter(pk__in=keys).select_related("submission__team").only(*SHOWN)
+    return ordered(shown, wanted=wanted, sight=sight)
 
 
 def _best(phase: Phase) -> Means:
