@@ -1,5 +1,6 @@
 """The organizer console: Olga may, Pia and Otto may not, and every change leaves a line in the audit log."""
 
+import io
 import json
 import uuid
 
@@ -20,6 +21,7 @@ from assay.organizers.telemetry import usage_charts
 from assay.portal.tables import PAGE
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
+from assay.testsets.storage import save_file
 
 pytestmark = pytest.mark.django_db
 PAGES = ["overview", "document", "testsets", "metric-images", "submissions", "people", "sites", "audit"]
@@ -253,6 +255,33 @@ def test_every_scoring_of_a_submission_stays_readable_and_says_what_was_wrong(as
     again = as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, done.pk])).content.decode()
     assert "<td>does not count yet</td>" in again
     assert "dice 0.250" in page
+
+
+def test_logs_are_listed_with_failures_first_and_read_as_plain_text_by_organizers_alone(client, cast):
+    submission = factories.submission(phase=cast.phase, team=cast.team, status="done")
+    run = Run.objects.create(submission=submission, number=1, status="done", pool="default", created_at=factories.NOW)
+    rows = {}
+    for position, (case, verdict) in enumerate(zip(submission.testset.cases.all(), ("ok", "timeout"), strict=True)):
+        key = f"logs/{position}"
+        if verdict == "timeout":
+            save_file(key=key, stream=io.BytesIO(b"<b>hello</b>\x1b[2J"), max_bytes=100)
+        rows[verdict] = CaseRun.objects.create(
+            run=run, case=case, position=position, pool="default", status="done", verdict=verdict, log_key=key
+        )
+    address = {
+        verdict: reverse("organizers:log", args=[cast.challenge.slug, submission.pk, row.pk])
+        for verdict, row in rows.items()
+    }
+    client.force_login(cast.olga)
+    page = client.get(reverse("organizers:submission", args=[cast.challenge.slug, submission.pk])).content.decode()
+    assert 0 < page.index(address["timeout"]) < page.index(address["ok"])
+    answer = client.get(address["timeout"])
+    assert (answer["Content-Type"], answer["X-Content-Type-Options"]) == ("text/plain; charset=utf-8", "nosniff")
+    assert answer.content.decode().startswith("<b>hello</b>")
+    assert b"\x1b" not in answer.content
+    assert client.get(address["ok"]).status_code == 404
+    client.force_login(cast.pia)
+    assert client.get(address["timeout"]).status_code == 403
 
 
 def test_a_snapshot_is_downloaded_and_holds_on_another_machine(as_olga, cast, settings):

@@ -1,32 +1,39 @@
 """Containers' logs for organizers: untrusted bytes, capped, with everything but text made visible."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from uuid import UUID
 
-from assay.runs.selectors import CaseRow
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_GET
+
+from assay.accounts.errors import NotFoundError
+from assay.runs.selectors import CaseRow, case_progress
+from assay.submissions.access import get_organized_submission
 from assay.testsets.storage import has_file, open_file
 from containers.log_text import readable
+from containers.verdicts import Verdict
 
 TAIL_BYTES = 64 * 2**10
-MOST_LOGS = 200
 
 
-@dataclass(frozen=True, kw_only=True)
-class Log:
-    """One case run's output."""
-
-    name: str
-    verdict: str
-    text: str
+def with_logs(rows: Iterable[CaseRow]) -> list[CaseRow]:
+    """The case runs that have a log; those that went wrong come first."""
+    return sorted((row for row in rows if row.log_key), key=lambda row: row.verdict == Verdict.OK)
 
 
-def logs_of(rows: Iterable[CaseRow]) -> list[Log]:
-    """The tail of every case run's log. One file read per case run."""
-    return [
-        Log(name=row.case_id or f"case run {row.position + 1}", verdict=row.verdict, text=_tail(row.log_key))
-        for row in [row for row in rows if row.log_key][:MOST_LOGS]
-        if has_file(row.log_key)
-    ]
+@require_GET
+def log(
+    request: HttpRequest,
+    slug: str,  # noqa: ARG001 - the slug is part of the address
+    submission_id: UUID,
+    case_run_id: UUID,
+) -> HttpResponse:
+    """The tail of one case run's log, as plain text."""
+    submission, _ = get_organized_submission(person=request.user, submission_id=submission_id)
+    key = next((row.log_key for row in case_progress(submission.pk) if row.case_run_id == case_run_id), "")
+    if not key or not has_file(key):
+        raise NotFoundError("There is no log of this case run: it wrote none, or its time to be kept is over.")
+    return HttpResponse(_tail(key), content_type="text/plain; charset=utf-8")
 
 
 def _tail(key: str) -> str:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from assay.organizers import cases, metric_images, operations, rejudging, views
+from assay.organizers import cases, logs, metric_images, operations, rejudging, views
 
 app_name = "organizers"
 urlpatterns = [
@@ -23,6 +23,7 @@ urlpatterns = [
         cases.case_file,
         name="case-file",
     ),
+    path("c/<slug:slug>/manage/submissions/<uuid:submission_id>/logs/<uuid:case_run_id>", logs.log, name="log"),
     path("c/<slug:slug>/manage/people/", views.people, name="people"),
     path("c/<slug:slug>/manage/sites/", views.sites, name="sites"),
     path("c/<slug:slug>/manage/audit/", views.audit, name="audit"),

@@ -37,7 +37,7 @@ from assay.evaluations.history import scorings_of
 from assay.organizers.archives import uploaded_archive
 from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness, site_rows, testset_rows
 from assay.organizers.forms import NewChallengeForm
-from assay.organizers.logs import logs_of
+from assay.organizers.logs import with_logs
 from assay.organizers.telemetry import usage_charts
 from assay.portal.submission_pages import submission_page
 from assay.portal.tables import PAGE, before_row
@@ -255,7 +255,7 @@ def submission(request: HttpRequest, slug: str, submission_id: UUID) -> HttpResp
         return redirect("organizers:submission", slug, found.pk)
     view = submission_page(found, is_organizer=True, can_cancel=False, now=timezone.now())
     rows = case_progress(found.pk)
-    page = frame(challenge, tab="submissions", submission=found, view=view, logs=logs_of(rows), case_links=True)
+    page = frame(challenge, tab="submissions", submission=found, view=view, logs=with_logs(rows), case_links=True)
     page["charts"] = usage_charts(found)
     page["scorings"] = scorings_of(found)
     page["can_resume"] = resuming.is_resumable(found)
