@@ -6,9 +6,11 @@ all of them mean that the engine gave no answer.
 """
 
 import contextlib
+import json
 import os
 import re
 import resource
+import select
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from typing import Any, Self
 
 import docker
 import docker.errors
+import requests
 import requests.exceptions
 import urllib3.exceptions
 
@@ -30,6 +33,7 @@ from containers.errors import (
     StartRefused,
 )
 
+VERSION = "1.41"
 ANSWER_SECONDS = 60
 REMOVAL_SECONDS = 15
 NO_ANSWER = (
@@ -53,8 +57,10 @@ class DockerEngine:
     def __init__(self, *, base_url: str | None = None, answer_seconds: float = ANSWER_SECONDS) -> None:
         address = base_url or os.environ.get("DOCKER_HOST") or None
         with translated():
-            self._api = docker.APIClient(base_url=address, timeout=answer_seconds, version="1.41")
+            self._api = docker.APIClient(base_url=address, timeout=answer_seconds, version=VERSION)
         self._facts: tuple[float, EngineFacts] | None = None
+        self._life = 0
+        self._silence: requests.Response | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +70,27 @@ class DockerEngine:
 
     def close(self) -> None:
         """Give the sockets back."""
+        self._end_silence()
         self._api.close()
+
+    def life(self) -> int:
+        """Told by a stream of events that nothing is ever sent through: it ends when the engine does.
+
+        Requests do not tell. One that comes while the engine restarts may only have to wait, because the new one, or systemd for it,
+        listens before it answers.
+        """
+        if self._silence is None or _has_ended(self._silence):
+            self._end_silence()
+            with translated():
+                query = {"filters": json.dumps({"label": [f"{OWNER_LABEL}=nobody"]})}
+                self._silence = self._api._get(f"{self._api.base_url}/v{VERSION}/events", params=query, stream=True)
+            self._life += 1
+        return self._life
+
+    def _end_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.close()
+            self._silence = None
 
     def facts(self) -> EngineFacts:
         """From `GET /info`, a minute old at most: the engine counts all it holds for it, which takes it 6 ms."""
@@ -275,6 +301,13 @@ def translated(
         raise EngineUnreachable(
             f"No answer from the container engine: {error}. Is it running, and may you use it?"
         ) from error
+
+
+def _has_ended(silence: requests.Response) -> bool:
+    """Whether a stream through which nothing is sent can be read: then it has been closed at the other end."""
+    watched = select.poll()
+    watched.register(silence.raw.fileno(), select.POLLIN)
+    return bool(watched.poll(0))
 
 
 def _moment(text: str) -> datetime | None:

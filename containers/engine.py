@@ -92,6 +92,9 @@ class Engine(Protocol):
     def facts(self) -> EngineFacts:
         """About the engine itself; asked once per run, cheap."""
 
+    def life(self) -> int:
+        """Another number whenever the engine ended and came back since this was last asked, however quickly."""
+
     def image_facts(self, image_id: str) -> ImageFacts:
         """About one image; `ImageAbsent` when it is not here."""
 

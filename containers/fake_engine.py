@@ -74,6 +74,7 @@ class FakeEngine:
         self.containers: dict[str, _Container] = {}
         self.volumes: dict[str, Mapping[str, str]] = {}
         self.bodies: list[ContainerBody] = []
+        self.restarts = 0
         self._facts = facts or EngineFacts(
             version="fake",
             cpu_count=8,
@@ -91,6 +92,10 @@ class FakeEngine:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def life(self) -> int:
+        """As often as a test has had it restart."""
+        return self.restarts
 
     def facts(self) -> EngineFacts:
         """As given."""

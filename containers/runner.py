@@ -210,12 +210,14 @@ class _Sandbox:
     def _run_container(self, *, parent: Cgroup | None, gpus: GpuRecording | None) -> "_Seen":
         """Create, start, watch, remove."""
         cpu_ids = choose_cpus(spec=self.spec, cpu_count=self.facts.cpu_count)
+        life = self.engine.life()
         container_id = self._create(cpu_ids=cpu_ids, parent=parent)
         try:
             self.engine.start(container_id)
             watch = self._watch(container_id=container_id, parent=parent)
             started = time.monotonic()
             state = watch.run()
+            watch.engine_was_lost |= self.engine.life() != life
             gpu_usage = self._gpu_usage(gpus, start=started, end=time.monotonic())
             if parent is not None:
                 watch.meter.close(parent)

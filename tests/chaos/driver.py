@@ -50,6 +50,11 @@ SELECT s.number, s.status, s.verdict_text, e.attempt, e.error, array_agg(c.reaso
 FROM submissions_submission s LEFT JOIN runs_run r ON r.submission_id = s.id LEFT JOIN runs_caserun c ON c.run_id = r.id
 LEFT JOIN evaluations_evaluation e ON e.submission_id = s.id WHERE s.status <> 'done' GROUP BY 1, 2, 3, 4, 5
 """
+HELD_AGAINST = """
+SELECT s.number, c.position, c.attempt, c.verdict, c.reason, c.exit_code, c.started_at, c.finished_at, c.usage::text, c.log_key
+FROM runs_caserun c JOIN runs_run r ON r.id = c.run_id JOIN submissions_submission s ON s.id = r.submission_id
+WHERE c.verdict <> 'ok'
+"""
 SAMPLE_SECONDS = 3.0
 LAST_CONTAINERS_SECONDS = 90.0
 
@@ -223,7 +228,10 @@ def strike_until_finished(
             time.sleep(0.1)
         struck = Struck(name=name, recovery_seconds=round(time.monotonic() - mended, 2))
         report.struck.append(struck)
-        print(f"{struck.recovery_seconds:6.1f} s  {unfinished(dsn):4} left  {name}", file=sys.stderr, flush=True)
+        when = time.strftime("%H:%M:%S", time.gmtime())
+        print(
+            f"{when}  {struck.recovery_seconds:6.1f} s  {unfinished(dsn):4} left  {name}", file=sys.stderr, flush=True
+        )
         time.sleep(shuffle.uniform(*pauses))
 
 
@@ -260,6 +268,8 @@ def inspect(*, dsn: str, report: Report) -> None:
         report.endings_per_submission = dict(endings.fetchall())
         for row in database.execute(UNHAPPY).fetchall():
             print("not done:", *row, file=sys.stderr)
+        for row in database.execute(HELD_AGAINST).fetchall():
+            print("held against:", *row, file=sys.stderr)
     report.scores = ask(
         dsn,
         "SELECT count(*) FROM evaluations_casescores s JOIN evaluations_evaluation e ON e.id = s.evaluation_id "

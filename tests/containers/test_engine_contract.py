@@ -138,6 +138,15 @@ def test_the_log_has_both_streams(engine, create):
     assert sorted(engine.read_log(container_id, max_bytes=1000).split()) == [b"hello", b"world"]
 
 
+def test_an_engine_that_goes_on_has_one_life_whatever_happens_in_it(engine, create):
+    life = engine.life()
+    container_id = create("ok")
+    engine.start(container_id)
+    ended(engine, container_id)
+    engine.remove(container_id)
+    assert engine.life() == life
+
+
 def test_an_owner_sees_its_own_containers_only(engine, create, owner):
     container_id = create("ok")
     assert [container.container_id for container in engine.containers_of(owner)] == [container_id]

@@ -129,6 +129,23 @@ def test_a_container_that_outlives_a_silent_engine_is_watched_on_and_then_not_tr
     assert engine.containers == {}
 
 
+class Hasty(FakeEngine):
+    """Restarts while the container runs, so quickly that no request goes without an answer."""
+
+    def state(self, container_id):
+        state = super().state(container_id)
+        self.restarts += not state.is_running
+        return state
+
+
+def test_a_container_that_ended_with_an_engine_that_was_back_at_once_is_not_held_against_anybody(
+    execute, spec_of, clock
+):
+    engine = Hasty(lambda _: FakeEnding(exit_code=137), clock=clock)
+    result = execute(spec_of(), engine, clock=clock)
+    assert (result.verdict, result.reason) == (Verdict.INFRASTRUCTURE, "engine_restarted")
+
+
 def test_an_engine_that_stays_silent_is_infrastructure(execute, spec_of, clock):
     engine = Unreachable(writes(seconds=5), clock=clock)
     engine.silent_until = clock.now + 1000
