@@ -112,9 +112,14 @@ def gzipped(path: Path) -> Path:
 
 
 def build_image(context: Path, lines: list[str], *, files: Path | None = None) -> str:
-    """Build a Dockerfile of these lines and give the image's ID. Two test processes never get the same: each removes its own."""
+    """Build a Dockerfile of these lines and give the image's ID.
+
+    Two builds share nothing but what they start from: whoever removes an image takes its parents along, also from under a build
+    that has just found them in the cache.
+    """
     dockerfile = context / "Dockerfile"
-    dockerfile.write_text("\n".join([*lines, f"ENV TEST_PROCESS={uuid.uuid4().hex}"]))
+    start, *others = lines
+    dockerfile.write_text("\n".join([start, f"ENV TEST_BUILD={uuid.uuid4().hex}", *others]))
     command = ["docker", "build", "--network=none", "--force-rm", "-q", "-f", str(dockerfile), str(files or context)]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 import factories
 from assay.accounts.tokens import issue_token
+from assay.runs.models import CaseRun
 from containers.fake_engine import FakeEnding
 
 CLOSED = "what a team sees of a closed submission is decided in evaluations/disclosure.py"
@@ -50,5 +51,10 @@ def test_what_an_image_shouts_reaches_organizers_and_nobody_else(stage):
         assert text[:20] not in seen
     assert "of 2 cases" not in seen
     assert "exit" not in answers[0].json()["verdict_text"]
-    log = reverse("organizers:submission", args=[scene.challenge.slug, submission.pk])
-    assert shouted[0][:20] in as_olga.get(log).content.decode()
+    logs = [
+        reverse("organizers:log", args=[scene.challenge.slug, submission.pk, case_run.pk])
+        for case_run in CaseRun.objects.filter(run__submission=submission)
+    ]
+    read = [as_olga.get(log).content.decode()[:20] for log in logs]
+    assert sorted(read) == sorted(text[:20] for text in shouted)
+    assert [as_pia.get(log).status_code for log in logs] == [403, 403]
