@@ -110,7 +110,7 @@ def _keeper_body(*, image: str, labels: Mapping[str, str], volumes: tuple[str, .
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
-            "PidsLimit": 4,
+            "PidsLimit": 32,  # the runtime that starts it runs several threads of its own
             "Mounts": [Mount(kind="volume", source=volume, target=f"/{volume}").to_json() for volume in volumes],
         },
     }
