@@ -50,7 +50,7 @@ def take_in(request: HttpRequest, slug: str, phase: str, data: schemas.ImportIn)
     return Status(201, answer)
 
 
-@router.get("/{slug}/phases/{phase}/leaderboard/history", response=list[schemas.PastRankingOut])
+@router.get("/{slug}/phases/{phase}/leaderboard/history", response=list[PastRanking])
 def history(request: HttpRequest, slug: str, phase: str) -> list[PastRanking]:
     """How the ranking stood before: its newest signed snapshots."""
     row, _ = get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)

@@ -373,15 +373,6 @@ class LeaderboardOut(Schema):
         return board.phase.slug
 
 
-class PastRankingOut(Schema):
-    id: int
-    taken_at: datetime
-    cause: str
-    sha256: str
-    rows: int
-    first: str
-
-
 class ImportIn(Schema):
     name: str = Field(min_length=1, max_length=80)
     source_url: HttpUrl
