@@ -204,7 +204,7 @@ def _install_locked() -> str:
         _must([str(PYTHON), "-m", "ensurepip", "--upgrade"])
     # Python compiles what is imported when it is imported: compiling everything now would take half of the time.
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
-    _must([*pip, "--require-hashes", "--requirement", str(ROOT / "requirements.lock")])
+    _must([*pip, "--no-deps", "--require-hashes", "--requirement", str(ROOT / "requirements.lock")])
     _must([*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
     STAMP.write_text(wanted)
     return "installed from requirements.lock, hashes checked"
