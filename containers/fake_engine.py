@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+from containers.clock import Clock, SystemClock
 from containers.engine import OWNER_LABEL, ContainerBody, ContainerState, EngineFacts, ImageFacts, OwnedContainer
 from containers.errors import EngineRefused, ImageAbsent, NameTaken, StartRefused
-from containers.watchdog import Clock, SystemClock
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -7,12 +7,11 @@ alone. An engine that stops answering gets half a minute to come back: a contain
 watched on, one that ended meanwhile ended with the engine and not by its own doing.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from containers.cgroups import Cgroup
+from containers.clock import Clock
 from containers.engine import ContainerState, Engine
 from containers.errors import ContainerStuck, EngineUnreachable
 from containers.spec import Limits
@@ -26,29 +25,6 @@ CANCEL_LOOK_SECONDS = 0.5
 OUTPUT_LOOK_SECONDS = 1.0
 ENGINE_PATIENCE_SECONDS = 30.0
 DEATH_SECONDS = 10.0
-
-
-class Clock(Protocol):
-    """Time as the watcher sees it; tests bring their own."""
-
-    def monotonic(self) -> float:
-        """Seconds since some fixed moment."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
-@dataclass(frozen=True)
-class SystemClock:
-    """The machine's."""
-
-    def monotonic(self) -> float:
-        """As `time.monotonic`."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """As `time.sleep`."""
-        time.sleep(seconds)
 
 
 def excess(*, occupancy: Occupancy, limits: Limits) -> Reason:
