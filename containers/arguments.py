@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from posixpath import normpath
 from typing import Any
 
-from containers.engine import ImageFacts
+from containers.engines import ImageFacts
 from containers.seccomp import seccomp_profile
 from containers.spec import Limits, RunSpec
 

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from containers.base.build import base_image
-from containers.docker_engine import DockerEngine
-from containers.engine import OWNER_LABEL
+from containers.engines import OWNER_LABEL
+from containers.engines.docker import DockerEngine
 from containers.runner import remove_strays, run
 from containers.spec import Limits, OutputSpec, RunSpec
 from containers.verdicts import Verdict

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from containers.engine import EngineFacts
+from containers.engines import EngineFacts
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 NANOSECONDS = 1e9

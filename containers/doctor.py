@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from containers.engines import EngineChoice, EngineKind
+from containers.engines.choice import EngineChoice, EngineKind
 from containers.host_facts import HostFacts, observe
 from containers.workspace import OutputStore
 

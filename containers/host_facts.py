@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from containers.engines import EngineChoice, EngineKind
+from containers.engines.choice import EngineChoice, EngineKind
+from containers.engines.podman import default_socket
 from containers.errors import EngineError
-from containers.podman_engine import default_socket
 from containers.workspace import OutputStore, best_store
 
 STA_UNSYNC = 0x40

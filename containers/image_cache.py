@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from containers.engine import Engine
+from containers.engines import Engine
 from containers.errors import DiskFull, EngineRefused, ImageAbsent
 from containers.intake import load_archive
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from containers.arguments import Mount, capacity_bytes
-from containers.engine import Engine
+from containers.engines import Engine
 from containers.errors import EngineRefused, ImageAbsent
 
 KEEPER_SUFFIX = "-keeper"

@@ -30,7 +30,7 @@ from containers.arguments import LEGACY, OPEN_FILES, Mount, capacity_bytes, cont
 from containers.cgroups import Cgroup, cgroup_of_process, parent_cgroup, remove_parent_cgroup
 from containers.clock import Clock, SystemClock
 from containers.collect import collect_outputs, names_found
-from containers.engine import ContainerState, Engine, EngineFacts, ImageFacts
+from containers.engines import ContainerState, Engine, EngineFacts, ImageFacts
 from containers.errors import (
     ContainerStuck,
     DiskFull,

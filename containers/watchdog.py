@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from containers.cgroups import Cgroup
 from containers.clock import Clock
-from containers.engine import ContainerState, Engine
+from containers.engines import ContainerState, Engine
 from containers.errors import ContainerStuck, EngineUnreachable
 from containers.spec import Limits
 from containers.telemetry import Meter

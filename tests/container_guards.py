@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from containers import cgroups, collect, podman_engine, runner, watchdog, workspace
-from containers.docker_engine import DockerEngine
-from containers.podman_specification import ONLY
+from containers import cgroups, collect, runner, watchdog, workspace
+from containers.engines.choice import podman as podman_engine
+from containers.engines.docker import DockerEngine
+from containers.engines.podman_specification import ONLY
 from containers.verdicts import Reason
 
 

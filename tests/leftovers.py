@@ -4,7 +4,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from containers.engine import Engine
+from containers.engines import Engine
 
 OWNERS: set[str] = set()
 """Every owner that this session's tests have used."""

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from containers.engine import Engine
+from containers.engines import Engine
 from containers.errors import ContainersError, ImageAbsent
 from containers.intake.limits import IntakeLimits
 from containers.intake.reasons import ImageInvalid, Reason

@@ -53,7 +53,7 @@ def test_no_folder_of_tests_shadows_a_real_module():
 @pytest.mark.parametrize(
     ("module", "doors"),
     [
-        ("docker", {"containers/docker_engine.py"}),
+        ("docker", {"containers/engines/docker.py"}),
         ("django.core.files.storage", {"platform/assay/testsets/storage.py"}),
     ],
 )

@@ -18,8 +18,8 @@ from figures import beside_bar, host, keep
 from server import own_database, running_web
 
 from containers.base.build import base_image
-from containers.docker_engine import DockerEngine
-from containers.engine import OWNER_LABEL
+from containers.engines import OWNER_LABEL
+from containers.engines.docker import DockerEngine
 
 OWNER = "bench/latency"
 PATIENCE_SECONDS = 60

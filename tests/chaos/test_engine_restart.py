@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chaos.servers import Server, ServerMissing, remove_mounts, running_dockerd
-from containers.docker_engine import DockerEngine
+from containers.engines.docker import DockerEngine
 
 
 @pytest.fixture

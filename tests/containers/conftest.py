@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from containers.base.build import base_image as base_image_name
-from containers.docker_engine import DockerEngine
-from containers.engine import OWNER_LABEL, Engine
+from containers.engines import OWNER_LABEL, Engine
+from containers.engines.docker import DockerEngine
+from containers.engines.podman import PodmanEngine
 from containers.errors import EngineUnreachable
-from containers.podman_engine import PodmanEngine
 from containers.runner import run
 from containers.spec import Limits, OutputSpec, RunResult, RunSpec
 from containers.workspace import OutputStore

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from containers.arguments import Mount, capacity_bytes, container_body, environment, tmpfs_mounts, ulimits, user_of
-from containers.engine import ImageFacts
+from containers.engines import ImageFacts
 from containers.seccomp import denied_calls, seccomp_profile
 from containers.spec import Limits, RunSpec
 

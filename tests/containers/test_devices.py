@@ -8,7 +8,7 @@ import pytest
 
 from containers import runner
 from containers.devices import CpuSlots, GpuSlots, NoFreeGpu
-from containers.fake_engine import FakeEnding, FakeEngine
+from containers.engines.fake import FakeEnding, FakeEngine
 from containers.gpu_monitor import GpuRecording, record_gpus
 from containers.nvml import GpuReading, NvmlUnavailable, open_nvml
 from containers.verdicts import Verdict

@@ -16,7 +16,7 @@ from containers.doctor import (
     report,
     version_of,
 )
-from containers.engines import EngineChoice, EngineKind
+from containers.engines.choice import EngineChoice, EngineKind
 from containers.host_facts import HostFacts, clock_ahead_seconds
 from containers.workspace import OutputStore
 

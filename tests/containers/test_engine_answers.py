@@ -5,7 +5,7 @@ import pytest
 import requests.exceptions
 import urllib3.exceptions
 
-from containers.docker_engine import DockerEngine
+from containers.engines.docker import DockerEngine
 from containers.errors import EngineUnreachable
 
 
@@ -34,7 +34,7 @@ def test_the_engine_is_asked_for_its_facts_once_a_minute(monkeypatch):
     """It counts all it holds for the answer."""
     asked, minute = [], [0.0]
     document = {"ServerVersion": "20", "NCPU": 2, "MemTotal": 1, "CgroupDriver": "cgroupfs", "Architecture": "x86_64"}
-    monkeypatch.setattr("containers.docker_engine.time.monotonic", lambda: minute[0])
+    monkeypatch.setattr("containers.engines.docker.time.monotonic", lambda: minute[0])
     with DockerEngine(base_url="unix:///nowhere/docker.sock") as engine:
         monkeypatch.setattr(engine._api, "info", lambda: asked.append("info") or document)
         assert engine.facts() == engine.facts()

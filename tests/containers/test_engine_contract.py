@@ -2,9 +2,9 @@
 
 import pytest
 
-from containers.engine import OWNER_LABEL
+from containers.engines import OWNER_LABEL
+from containers.engines.fake import FakeEnding, FakeEngine
 from containers.errors import EngineRefused, ImageAbsent, NameTaken
-from containers.fake_engine import FakeEnding, FakeEngine
 
 PROGRAMS = {
     "ok": ("true", FakeEnding()),

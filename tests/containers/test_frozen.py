@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from containers.docker_engine import DockerEngine, translated
+from containers.engines.docker import DockerEngine, translated
 from containers.errors import EngineRefused
 from containers.spec import Limits
 from containers.verdicts import Verdict

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 
-from containers.engine import OWNER_LABEL
+from containers.engines import OWNER_LABEL
 from containers.runner import run
 from containers.spec import Limits, OutputSpec, RunSpec
 from containers.verdicts import Verdict

@@ -16,10 +16,10 @@ import pytest
 
 from container_guards import GUARDS
 from containers import runner
-from containers.docker_engine import DockerEngine
-from containers.engine import OWNER_LABEL
+from containers.engines import OWNER_LABEL
+from containers.engines.docker import DockerEngine
+from containers.engines.podman import PodmanEngine
 from containers.intake import inspect_archive, load_archive
-from containers.podman_engine import PodmanEngine
 from image_archives import build_image
 from leftovers import loop_devices_on
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from containers.engine import ImageFacts
+from containers.engines import ImageFacts
+from containers.engines.fake import FakeEngine
 from containers.errors import DiskFull, EngineRefused
-from containers.fake_engine import FakeEngine
 from containers.image_cache import ImageBusy, ImageCache, borrowed_image
 
 GIB = 2**30

@@ -14,7 +14,7 @@ import pytest
 
 from containers import runner
 from containers.arguments import Mount, is_kernel_place
-from containers.fake_engine import FakeEnding, FakeEngine
+from containers.engines.fake import FakeEnding, FakeEngine
 from containers.runner import run
 from containers.spec import RunResult
 from containers.verdicts import Fault, Verdict

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from containers.engines.fake import FakeEngine
+from containers.engines.podman import PodmanEngine
 from containers.errors import EngineRefused, WorkspaceError
-from containers.fake_engine import FakeEngine
 from containers.keeper import elf, fetch
-from containers.podman_engine import PodmanEngine
 from containers.verdicts import Verdict
 from containers.workspace import OutputStore, best_store, folder_occupancy, remove_workspace, sweep, workspace
 from image_archives import build_image

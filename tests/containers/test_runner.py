@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from containers.cgroups import Totals
-from containers.engine import ContainerState, ImageFacts
+from containers.engines import ContainerState, ImageFacts
+from containers.engines.fake import EPOCH, FakeEnding, FakeEngine
 from containers.errors import ContainerStuck, EngineRefused, EngineUnreachable
-from containers.fake_engine import EPOCH, FakeEnding, FakeEngine
 from containers.runner import choose_cpus, image_problem, ran_out_of_memory, remove_strays
 from containers.spec import OutputSpec
 from containers.telemetry import Meter

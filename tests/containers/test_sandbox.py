@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from containers import runner
-from containers.podman_engine import PodmanEngine
+from containers.engines.podman import PodmanEngine
 from containers.runner import remove_strays
 from containers.verdicts import Verdict
 from containers.workspace import sweep
@@ -134,7 +134,7 @@ def test_what_a_killed_worker_leaves_behind_is_swept(base_image, docker_engine, 
     program = f"""
 import sys
 from pathlib import Path
-from containers.engines import EngineChoice
+from containers.engines.choice import EngineChoice
 from containers.runner import run
 from containers.spec import RunSpec, OutputSpec
 spec = RunSpec(name={"assay-killed-" + format(abs(hash(owner)), "x")!r}, image_id={base_image!r},

@@ -3,7 +3,7 @@
 import pytest
 
 from containers.cgroups import CgroupV1, CgroupV2, cgroup_of_process, parent_cgroup
-from containers.engine import EngineFacts
+from containers.engines import EngineFacts
 from containers.telemetry import Meter, area, largest_gap, stable_maximum, thin_out
 
 

@@ -19,7 +19,7 @@ from assay.node.http import NodeApi
 from assay.node.registry import register_data
 from assay.node.review import TooFewCases, build_release, withhold_small
 from assay.node.site import SiteAgent, SiteProblem
-from containers.fake_engine import FakeEnding, FakeEngine
+from containers.engines.fake import FakeEnding, FakeEngine
 from evaluator.volumes import Grid, Volume, write_canonical
 from wire import send_through
 

@@ -25,7 +25,7 @@ from assay.runs.models import CaseRun, PromptRound
 from assay.runs.nodes import enrol_node
 from assay.workflow import checking, prompting, scoring
 from containers.base.build import base_image
-from containers.docker_engine import DockerEngine
+from containers.engines.docker import DockerEngine
 from containers.errors import EngineUnreachable
 from evaluator.protocol import load_named_protocol, load_protocol
 from image_archives import build_image

@@ -12,7 +12,7 @@ from assay.node import cli
 from assay.node.http import NodeApiProblem, Registration
 from assay.node.joining import NodeConfig, install_service, read_config, unit_text, write_config
 from containers.doctor import Finding, Level
-from containers.engines import EngineChoice, EngineKind
+from containers.engines.choice import EngineChoice, EngineKind
 from containers.errors import EngineUnreachable
 
 TOKEN = "assaynode_secret"

@@ -8,7 +8,7 @@ import pytest
 
 from assay.node.folder import FolderInvalid, read_folder
 from assay.node.local import Workbench, run_cases
-from containers.fake_engine import FakeCall, FakeEnding, FakeEngine
+from containers.engines.fake import FakeCall, FakeEnding, FakeEngine
 from evaluator.protocol import load_protocol
 from evaluator.volumes import Grid, Volume, write_canonical
 

@@ -11,7 +11,7 @@ from assay.leaderboards.models import LeaderboardEntry
 from assay.node import agent
 from containers import gpu_monitor, runner
 from containers.devices import GpuSlots
-from containers.fake_engine import FakeEnding
+from containers.engines.fake import FakeEnding
 from containers.gpu_monitor import record_gpus
 from containers.nvml import open_nvml
 from evaluator.protocol import load_named_protocol

@@ -17,7 +17,7 @@ from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 from assay.workflow import checking, doorbells, flow, reaper, scoring
 from assay.workflow.resuming import resume
-from containers.fake_engine import FakeEnding
+from containers.engines.fake import FakeEnding
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from assay.accounts.models import AuditEvent
 from assay.evaluations.models import CaseScores
 from assay.runs.models import CaseRun
-from containers.fake_engine import FakeEnding
+from containers.engines.fake import FakeEnding
 
 
 def test_a_perfect_algorithm_runs_every_case_is_scored_and_ranked_first(stage):

@@ -14,7 +14,7 @@ from assay.evaluations.models import CaseScores
 from assay.runs.models import CaseRun, PromptRound
 from assay.testsets import storage
 from assay.workflow import doorbells, flow, prompting, reaper
-from containers.fake_engine import FakeEnding
+from containers.engines.fake import FakeEnding
 from evaluator.protocol import load_protocol
 from evaluator.volumes import read_label_map, write_canonical
 from evaluator.volumes.trusted import Volume

@@ -10,7 +10,7 @@ from django.utils import timezone
 import factories
 from assay.accounts.tokens import issue_token
 from assay.runs.models import CaseRun
-from containers.fake_engine import FakeEnding
+from containers.engines.fake import FakeEnding
 
 CLOSED = "what a team sees of a closed submission is decided in evaluations/disclosure.py"
 

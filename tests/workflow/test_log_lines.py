@@ -18,7 +18,7 @@ from assay.submissions.lifecycle import RESUMED, TRANSITIONS
 from assay.submissions.models import Submission
 from assay.workflow import flow, reaper, scoring
 from assay.workflow.resuming import rerun_case, resume
-from containers.fake_engine import FakeEnding
+from containers.engines.fake import FakeEnding
 from containers.verdicts import Fault, Verdict
 
 EVALUATION_TRANSITIONS = {"queued": {"running", "failed"}, "running": {"queued", "done", "failed"}}

@@ -12,7 +12,7 @@ import factories
 from assay.runs.models import Node
 from assay.workflow.measurements import GAUGES, exposition, table_of_gauges
 from assay.workflow.resuming import rerun_case
-from containers.fake_engine import FakeEnding
+from containers.engines.fake import FakeEnding
 
 
 def test_the_numbers_say_what_waits_where_and_who_is_there(stage, client, settings):

@@ -14,9 +14,9 @@ from assay.evaluations.models import Evaluation, MetricImage
 from assay.evaluations.receipts import build_receipt
 from assay.testsets import storage
 from assay.workflow import metric_images
-from containers.docker_engine import DockerEngine
+from containers.engines.docker import DockerEngine
+from containers.engines.fake import FakeEnding, FakeEngine
 from containers.errors import EngineUnreachable
-from containers.fake_engine import FakeEnding, FakeEngine
 from evaluator.protocol import load_protocol
 
 PROGRAM = r"""

@@ -7,9 +7,9 @@ import pytest
 
 from assay.node.agent import Agent, Polling
 from assay.runs.models import CaseRun
-from containers.engine import OWNER_LABEL
+from containers.engines import OWNER_LABEL
+from containers.engines.fake import FakeEnding, FakeEngine
 from containers.errors import ContainerStuck, DiskFull, EngineUnreachable
-from containers.fake_engine import FakeEnding, FakeEngine
 from containers.image_cache import ImageCache
 
 

@@ -18,7 +18,7 @@ from assay.testsets import storage
 from assay.testsets.models import PhaseTestSet, TestSet
 from assay.workflow import flow, reaper
 from assay.workflow.resuming import rerun_case, resume, resume_all
-from containers.fake_engine import FakeEnding
+from containers.engines.fake import FakeEnding
 
 
 def final(submission: Submission) -> tuple[str, str, bool]:

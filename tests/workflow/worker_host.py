@@ -7,7 +7,7 @@ from pathlib import Path
 from assay.node.agent import Agent, AgentOptions, Polling
 from assay.node.http import NodeApi
 from assay.node.logs import start_logging
-from containers.fake_engine import FakeCall, FakeEnding, FakeEngine
+from containers.engines.fake import FakeCall, FakeEnding, FakeEngine
 
 
 def main(*, url: str, token: str, folder: str, seconds: str) -> None:

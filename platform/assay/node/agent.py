@@ -29,7 +29,7 @@ from assay.node.orders import OrderInvalid, WorkOrder
 from assay.node.outputs import CheckedOutputs, check_outputs
 from assay.node.rounds import RoundOrder, RoundsOutcome, RoundsStopped, run_rounds
 from containers.devices import CpuSlots, slots_of_this_host
-from containers.engine import OWNER_LABEL, Engine
+from containers.engines import OWNER_LABEL, Engine
 from containers.errors import DiskFull, EngineError
 from containers.image_cache import ImageBusy, ImageCache
 from containers.runner import remove_strays, run

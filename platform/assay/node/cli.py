@@ -33,7 +33,7 @@ from assay.node.joining import (
 from assay.node.logs import FORMATTERS, start_logging
 from assay.node.site_commands import site
 from containers.doctor import examine, report
-from containers.engines import EngineChoice
+from containers.engines.choice import EngineChoice
 from containers.errors import EngineError, EngineUnreachable
 from containers.workspace import sweep
 

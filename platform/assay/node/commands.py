@@ -12,7 +12,7 @@ from assay.client.session import Session, pass_session, phase_path
 from assay.node.engine_option import engine_option
 from assay.node.folder import FolderInvalid, read_folder
 from assay.node.local import LocalResult, Workbench, provided_image, run_cases
-from containers.engines import EngineChoice
+from containers.engines.choice import EngineChoice
 from containers.errors import EngineError
 from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
 from containers.log_text import readable

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from containers.engines import EngineChoice, EngineKind
+from containers.engines.choice import EngineChoice, EngineKind
 
 
 def engine_option(command: Callable[..., None]) -> Callable[..., None]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from containers.engines import EngineChoice
+from containers.engines.choice import EngineChoice
 from containers.nvml import NvmlUnavailable, open_nvml
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from containers.engines import EngineChoice
+from containers.engines.choice import EngineChoice
 
 SERVICE = "assay-node"
 SYSTEMD = Path("/run/systemd/system")

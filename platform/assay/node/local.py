@@ -25,7 +25,7 @@ from assay.node.local_scores import predictions_of, score_batch, verdict_of
 from assay.node.orders import ExpectedOutput, FileOrder, InteractionOrder, OrderInvalid, WorkOrder
 from assay.node.outputs import CheckedFile, check_outputs
 from assay.node.rounds import RoundOrder, RoundsOutcome, run_rounds
-from containers.engine import OWNER_LABEL, Engine
+from containers.engines import OWNER_LABEL, Engine
 from containers.errors import ImageAbsent
 from containers.image_cache import borrowed_image
 from containers.intake import inspect_archive, load_archive

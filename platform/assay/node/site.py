@@ -21,7 +21,7 @@ from assay.node.local import LocalResult, Workbench, run_cases
 from assay.node.orders import FileOrder
 from assay.node.registry import DataRegistration, register_data
 from assay.node.review import build_release
-from containers.engine import Engine
+from containers.engines import Engine
 from containers.image_cache import borrowed_image
 from containers.intake import load_archive
 from evaluator import __version__ as evaluator_version

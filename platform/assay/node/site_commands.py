@@ -17,8 +17,8 @@ from assay.node.local import LocalResult
 from assay.node.registry import DataRegistration
 from assay.node.review import SMALLEST_GROUP, TooFewCases, shown_bytes
 from assay.node.site import Draft, SiteAgent, SiteProblem
-from containers.engine import Engine
-from containers.engines import EngineChoice
+from containers.engines import Engine
+from containers.engines.choice import EngineChoice
 from containers.errors import EngineError
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import load_protocol

@@ -33,8 +33,8 @@ from assay.evaluations.services import keep_metric_image
 from assay.evaluations.specs import PreparedCase
 from assay.submissions.models import Upload
 from assay.testsets import storage
-from containers.engine import OWNER_LABEL, Engine
-from containers.engines import EngineChoice, EngineKind
+from containers.engines import OWNER_LABEL, Engine
+from containers.engines.choice import EngineChoice, EngineKind
 from containers.intake import ImageInvalid, inspect_archive, load_archive
 from containers.log_text import readable
 from containers.runner import remove_strays, run

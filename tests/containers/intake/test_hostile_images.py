@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import containers
-from containers.engine import OWNER_LABEL
+from containers.engines import OWNER_LABEL
 from containers.intake import inspect_archive, load_archive
 from containers.runner import remove_strays
 from containers.verdicts import Fault, Verdict

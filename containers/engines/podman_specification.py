@@ -16,7 +16,7 @@ So a container is created through Podman's own interface, where nothing is added
 from collections.abc import Mapping
 from typing import Any
 
-from containers.engine import ContainerBody
+from containers.engines import ContainerBody
 from containers.errors import EngineRefused
 
 SIGKILL = 9

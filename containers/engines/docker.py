@@ -23,7 +23,7 @@ import requests
 import requests.exceptions
 import urllib3.exceptions
 
-from containers.engine import OWNER_LABEL, ContainerBody, ContainerState, EngineFacts, ImageFacts, OwnedContainer
+from containers.engines import OWNER_LABEL, ContainerBody, ContainerState, EngineFacts, ImageFacts, OwnedContainer
 from containers.errors import (
     ContainerStuck,
     EngineRefused,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from containers.docker_engine import DockerEngine
-from containers.podman_engine import PodmanEngine
+from containers.engines.docker import DockerEngine
+from containers.engines.podman import PodmanEngine
 
 
 class EngineKind(StrEnum):

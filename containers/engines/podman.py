@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from containers.docker_engine import ANSWER_SECONDS, DockerEngine, translated
-from containers.engine import ContainerBody
+from containers.engines import ContainerBody
+from containers.engines.docker import ANSWER_SECONDS, DockerEngine, translated
+from containers.engines.podman_specification import podman_specification, seccomp_text
 from containers.errors import EngineRefused, ImageAbsent, NameTaken
-from containers.podman_specification import podman_specification, seccomp_text
 
 API = "v4.0.0/libpod"
 """The oldest of Podman's own interfaces that has every field we use."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from containers.clock import Clock, SystemClock
-from containers.engine import OWNER_LABEL, ContainerBody, ContainerState, EngineFacts, ImageFacts, OwnedContainer
+from containers.engines import OWNER_LABEL, ContainerBody, ContainerState, EngineFacts, ImageFacts, OwnedContainer
 from containers.errors import EngineRefused, ImageAbsent, NameTaken, StartRefused
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
