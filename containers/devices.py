@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from containers.errors import ContainersError
-from containers.nvml import GpuReading, Nvml, NvmlUnavailable, open_nvml
+from containers.usage.nvml import GpuReading, Nvml, NvmlUnavailable, open_nvml
 
 SETTLE_SECONDS = 10.0
 LOOK_SECONDS = 0.25

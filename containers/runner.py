@@ -27,7 +27,6 @@ from typing import Any
 from zlib import crc32
 
 from containers.arguments import LEGACY, OPEN_FILES, Mount, capacity_bytes, container_body, is_kernel_place, user_of
-from containers.cgroups import Cgroup, cgroup_of_process, parent_cgroup, remove_parent_cgroup
 from containers.clock import Clock, SystemClock
 from containers.collect import collect_outputs, names_found
 from containers.engines import ContainerState, Engine, EngineFacts, ImageFacts
@@ -41,9 +40,10 @@ from containers.errors import (
     NameTaken,
     WorkspaceError,
 )
-from containers.gpu_monitor import GpuRecording, record_gpus
 from containers.keeper import KEEPER_SUFFIX, OUTPUT_SUFFIX, WORK_SUFFIX, engine_volumes, fetch, tmpfs_options
 from containers.spec import RunResult, RunSpec
+from containers.usage.cgroups import Cgroup, cgroup_of_process, parent_cgroup, remove_parent_cgroup
+from containers.usage.gpu_monitor import GpuRecording, record_gpus
 from containers.verdicts import Ending, Reason, judge
 from containers.watchdog import Watch, excess
 from containers.workspace import INODE_SLACK, OutputStore, Workspace, best_store, sweep, workspace

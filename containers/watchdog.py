@@ -10,12 +10,12 @@ watched on, one that ended meanwhile ended with the engine and not by its own do
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from containers.cgroups import Cgroup
 from containers.clock import Clock
 from containers.engines import ContainerState, Engine
 from containers.errors import ContainerStuck, EngineUnreachable
 from containers.spec import Limits
-from containers.telemetry import Meter
+from containers.usage.cgroups import Cgroup
+from containers.usage.telemetry import Meter
 from containers.verdicts import Reason
 from containers.workspace import Occupancy, Workspace
 

@@ -9,8 +9,8 @@ import pytest
 from containers import runner
 from containers.devices import CpuSlots, GpuSlots, NoFreeGpu
 from containers.engines.fake import FakeEnding, FakeEngine
-from containers.gpu_monitor import GpuRecording, record_gpus
-from containers.nvml import GpuReading, NvmlUnavailable, open_nvml
+from containers.usage.gpu_monitor import GpuRecording, record_gpus
+from containers.usage.nvml import GpuReading, NvmlUnavailable, open_nvml
 from containers.verdicts import Verdict
 from gpu_double import double, set_gpu
 

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from containers.cgroups import Totals
 from containers.engines import ContainerState, ImageFacts
 from containers.engines.fake import EPOCH, FakeEnding, FakeEngine
 from containers.errors import ContainerStuck, EngineRefused, EngineUnreachable
 from containers.runner import choose_cpus, image_problem, ran_out_of_memory, remove_strays
 from containers.spec import OutputSpec
-from containers.telemetry import Meter
+from containers.usage.cgroups import Totals
+from containers.usage.telemetry import Meter
 from containers.verdicts import Reason, Verdict
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from containers.cgroups import CgroupV1, CgroupV2, cgroup_of_process, parent_cgroup
 from containers.engines import EngineFacts
-from containers.telemetry import Meter, area, largest_gap, stable_maximum, thin_out
+from containers.usage.cgroups import CgroupV1, CgroupV2, cgroup_of_process, parent_cgroup
+from containers.usage.telemetry import Meter, area, largest_gap, stable_maximum, thin_out
 
 
 def facts(version, driver="cgroupfs"):

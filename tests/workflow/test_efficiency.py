@@ -9,11 +9,12 @@ from django.utils import timezone
 import hosting
 from assay.leaderboards.models import LeaderboardEntry
 from assay.node import agent
-from containers import gpu_monitor, runner
+from containers import runner
 from containers.devices import GpuSlots
 from containers.engines.fake import FakeEnding
-from containers.gpu_monitor import record_gpus
-from containers.nvml import open_nvml
+from containers.usage import gpu_monitor
+from containers.usage.gpu_monitor import record_gpus
+from containers.usage.nvml import open_nvml
 from evaluator.protocol import load_named_protocol
 from evaluator.ranking import parse_ranking
 from gpu_double import GPUS, double, set_gpu

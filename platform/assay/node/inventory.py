@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from containers.engines.choice import EngineChoice
-from containers.nvml import NvmlUnavailable, open_nvml
+from containers.usage.nvml import NvmlUnavailable, open_nvml
 
 
 def take_inventory(*, folder: Path, engine: EngineChoice) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class CaseRun(models.Model):
     exit_code = models.IntegerField(null=True, blank=True)
     infrastructure_failures = models.PositiveIntegerField(default=0)
     usage = models.JSONField(
-        default=dict, help_text="wall_seconds, cpu_seconds, peak_memory_bytes, gpu…; see containers.telemetry"
+        default=dict, help_text="wall_seconds, cpu_seconds, peak_memory_bytes, gpu…; see containers.usage.telemetry"
     )
     outputs = models.JSONField(default=list, help_text="[{name, key, sha256, bytes}]: canonical predictions in storage")
     log_key = models.CharField(max_length=200, blank=True)

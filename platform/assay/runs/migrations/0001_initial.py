@@ -138,7 +138,7 @@ class Migration(migrations.Migration):
                     "usage",
                     models.JSONField(
                         default=dict,
-                        help_text="wall_seconds, cpu_seconds, peak_memory_bytes, gpu…; see containers.telemetry",
+                        help_text="wall_seconds, cpu_seconds, peak_memory_bytes, gpu…; see containers.usage.telemetry",
                     ),
                 ),
                 (

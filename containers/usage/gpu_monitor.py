@@ -1,6 +1,6 @@
 """Sample GPUs at 10 Hz in a process of its own, and turn the samples of one run into usage.
 
-    python -m containers.gpu_monitor GPU-uuid...     # one JSON line per sample, until standard input is closed
+    python -m containers.usage.gpu_monitor GPU-uuid...     # one JSON line per sample, until standard input is closed
 
 A process of its own because a sampler that shares an interpreter with a busy one drifts. Timestamps are the machine's monotonic
 clock, which parent and child share; nothing assumes that a tenth of a second passed. Memory is the device's use less its use
@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from containers.nvml import LIBRARY, open_nvml
-from containers.telemetry import LARGEST_GAP_SECONDS, area, largest_gap, stable_maximum, thin_out
+from containers.usage.nvml import LIBRARY, open_nvml
+from containers.usage.telemetry import LARGEST_GAP_SECONDS, area, largest_gap, stable_maximum, thin_out
 
 PERIOD_SECONDS = 0.1
 FIRST_SAMPLE_SECONDS = 10.0
@@ -78,7 +78,7 @@ class GpuRecording:
 @contextlib.contextmanager
 def record_gpus(uuids: Sequence[str], *, library: str = LIBRARY) -> Iterator[GpuRecording]:
     """A monitor process for as long as the context lasts; returns once it has taken its first sample."""
-    command = [sys.executable, "-m", "containers.gpu_monitor", "--library", library, *uuids]
+    command = [sys.executable, "-m", "containers.usage.gpu_monitor", "--library", library, *uuids]
     with tempfile.TemporaryFile() as file:
         monitor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file)
         try:

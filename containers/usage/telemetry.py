@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from containers.cgroups import Cgroup, Totals
+from containers.usage.cgroups import Cgroup, Totals
 
 LARGEST_GAP_SECONDS = 1.0
 STABLE_SHARE = 0.02
