@@ -20,7 +20,7 @@ from pathlib import Path
 from containers.base.build import base_image
 from containers.engines import OWNER_LABEL
 from containers.engines.docker import DockerEngine
-from containers.runner import remove_strays, run
+from containers.sandbox.runner import remove_strays, run
 from containers.spec import Limits, OutputSpec, RunSpec
 from containers.verdicts import Verdict
 

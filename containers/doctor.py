@@ -17,7 +17,7 @@ from pathlib import Path
 
 from containers.engines.choice import EngineChoice, EngineKind
 from containers.host_facts import HostFacts, observe
-from containers.workspace import OutputStore
+from containers.sandbox.workspace import OutputStore
 
 GIB = 2**30
 DISK_RESERVE_BYTES = 20 * GIB

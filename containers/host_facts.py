@@ -14,7 +14,7 @@ from typing import Any
 from containers.engines.choice import EngineChoice, EngineKind
 from containers.engines.podman import default_socket
 from containers.errors import EngineError
-from containers.workspace import OutputStore, best_store
+from containers.sandbox.workspace import OutputStore, best_store
 
 STA_UNSYNC = 0x40
 CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")

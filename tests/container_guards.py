@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from containers import collect, runner, watchdog, workspace
 from containers.engines.choice import podman as podman_engine
 from containers.engines.docker import DockerEngine
 from containers.engines.podman_specification import ONLY
+from containers.sandbox import collect, runner, watchdog, workspace
 from containers.usage import cgroups
 from containers.verdicts import Reason
 

@@ -16,9 +16,9 @@ from containers.engines import OWNER_LABEL, Engine
 from containers.engines.docker import DockerEngine
 from containers.engines.podman import PodmanEngine
 from containers.errors import EngineUnreachable
-from containers.runner import run
+from containers.sandbox.runner import run
+from containers.sandbox.workspace import OutputStore
 from containers.spec import Limits, OutputSpec, RunResult, RunSpec
-from containers.workspace import OutputStore
 from leftovers import IMAGES, OWNERS, left_behind
 
 MIB = 2**20

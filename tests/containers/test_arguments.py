@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from containers.arguments import Mount, capacity_bytes, container_body, environment, tmpfs_mounts, ulimits, user_of
 from containers.engines import ImageFacts
-from containers.seccomp import denied_calls, seccomp_profile
+from containers.sandbox.arguments import (
+    Mount,
+    capacity_bytes,
+    container_body,
+    environment,
+    tmpfs_mounts,
+    ulimits,
+    user_of,
+)
+from containers.sandbox.seccomp import denied_calls, seccomp_profile
 from containers.spec import Limits, RunSpec
 
 OPTIONS = Path(__file__).parent / "options"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from containers.collect import collect_outputs, names_found
+from containers.sandbox.collect import collect_outputs, names_found
 from containers.spec import OutputSpec
 from containers.verdicts import Reason, Verdict
 

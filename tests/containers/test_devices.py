@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from containers import runner
 from containers.devices import CpuSlots, GpuSlots, NoFreeGpu
 from containers.engines.fake import FakeEnding, FakeEngine
+from containers.sandbox import runner
 from containers.usage.gpu_monitor import GpuRecording, record_gpus
 from containers.usage.nvml import GpuReading, NvmlUnavailable, open_nvml
 from containers.verdicts import Verdict

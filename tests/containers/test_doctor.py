@@ -18,7 +18,7 @@ from containers.doctor import (
 )
 from containers.engines.choice import EngineChoice, EngineKind
 from containers.host_facts import HostFacts, clock_ahead_seconds
-from containers.workspace import OutputStore
+from containers.sandbox.workspace import OutputStore
 
 GIB = 2**30
 INFO = {

@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from containers.engines import OWNER_LABEL
-from containers.runner import run
+from containers.sandbox.runner import run
 from containers.spec import Limits, OutputSpec, RunSpec
 from containers.verdicts import Verdict
 from evaluator.errors import InvalidVolume

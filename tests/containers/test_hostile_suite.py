@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from container_guards import GUARDS
-from containers import runner
 from containers.engines import OWNER_LABEL
 from containers.engines.docker import DockerEngine
 from containers.engines.podman import PodmanEngine
 from containers.intake import inspect_archive, load_archive
+from containers.sandbox import runner
 from image_archives import build_image
 from leftovers import loop_devices_on
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from containers import runner
-from containers.arguments import Mount, is_kernel_place
 from containers.engines.fake import FakeEnding, FakeEngine
-from containers.runner import run
+from containers.sandbox import runner
+from containers.sandbox.arguments import Mount, is_kernel_place
+from containers.sandbox.runner import run
+from containers.sandbox.workspace import OutputStore
 from containers.spec import RunResult
 from containers.verdicts import Fault, Verdict
-from containers.workspace import OutputStore
 from image_archives import build_image
 
 pytestmark = pytest.mark.xdist_group("engine")

@@ -13,9 +13,9 @@ import pytest
 from containers.engines.fake import FakeEngine
 from containers.engines.podman import PodmanEngine
 from containers.errors import EngineRefused, WorkspaceError
-from containers.keeper import elf, fetch
+from containers.sandbox.keeper import elf, fetch
+from containers.sandbox.workspace import OutputStore, best_store, folder_occupancy, remove_workspace, sweep, workspace
 from containers.verdicts import Verdict
-from containers.workspace import OutputStore, best_store, folder_occupancy, remove_workspace, sweep, workspace
 from image_archives import build_image
 
 pytestmark = pytest.mark.xdist_group("engine")
@@ -269,7 +269,7 @@ def test_occupancy_counts_what_sparse_files_claim(tmp_path):
 
 
 def test_a_disk_that_is_full_is_our_trouble_before_anything_runs(execute, spec_of, monkeypatch):
-    monkeypatch.setattr("containers.workspace.shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+    monkeypatch.setattr("containers.sandbox.workspace.shutil.disk_usage", lambda path: SimpleNamespace(free=0))
     huge = dataclasses.replace(spec_of().limits, output_bytes=2**60)
     result = execute(spec_of(limits=huge), FakeEngine(), store=OutputStore.LOOP)
     assert (result.verdict, result.reason) == (Verdict.INFRASTRUCTURE, "disk_full")
@@ -284,9 +284,9 @@ def test_root_that_may_not_mount_falls_back_to_the_engines_store(monkeypatch):
         if command[0] == "mount":
             raise WorkspaceError("mount ended with 32: failed to setup loop device")
 
-    monkeypatch.setattr("containers.workspace.os.geteuid", lambda: 0)
-    monkeypatch.setattr("containers.workspace.Path.exists", lambda path: True)  # as if there were loop devices
-    monkeypatch.setattr("containers.workspace._call", refuse)
+    monkeypatch.setattr("containers.sandbox.workspace.os.geteuid", lambda: 0)
+    monkeypatch.setattr("containers.sandbox.workspace.Path.exists", lambda path: True)  # as if there were loop devices
+    monkeypatch.setattr("containers.sandbox.workspace._call", refuse)
     best_store.cache_clear()
     assert best_store() is OutputStore.KEEPER
     best_store.cache_clear()

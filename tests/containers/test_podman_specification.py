@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from containers.arguments import Mount
 from containers.engines.podman_specification import ONLY, PLAIN, TRANSLATED, podman_specification, seccomp_text
 from containers.errors import EngineRefused
+from containers.sandbox.arguments import Mount
 
 OPTIONS = Path(__file__).parent / "options"
 NAMES = ["cpu_default", "fixed_command", "hostile_image", "one_gpu"]

@@ -8,7 +8,7 @@ import pytest
 from containers.engines import ContainerState, ImageFacts
 from containers.engines.fake import EPOCH, FakeEnding, FakeEngine
 from containers.errors import ContainerStuck, EngineRefused, EngineUnreachable
-from containers.runner import choose_cpus, image_problem, ran_out_of_memory, remove_strays
+from containers.sandbox.runner import choose_cpus, image_problem, ran_out_of_memory, remove_strays
 from containers.spec import OutputSpec
 from containers.usage.cgroups import Totals
 from containers.usage.telemetry import Meter

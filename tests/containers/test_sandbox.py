@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from containers import runner
 from containers.engines.podman import PodmanEngine
-from containers.runner import remove_strays
+from containers.sandbox import runner
+from containers.sandbox.runner import remove_strays
+from containers.sandbox.workspace import sweep
 from containers.verdicts import Verdict
-from containers.workspace import sweep
 from leftovers import loop_devices_on
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
@@ -135,7 +135,7 @@ def test_what_a_killed_worker_leaves_behind_is_swept(base_image, docker_engine, 
 import sys
 from pathlib import Path
 from containers.engines.choice import EngineChoice
-from containers.runner import run
+from containers.sandbox.runner import run
 from containers.spec import RunSpec, OutputSpec
 spec = RunSpec(name={"assay-killed-" + format(abs(hash(owner)), "x")!r}, image_id={base_image!r},
     input_dir=Path({str(input_dir)!r}), outputs=(), command=("sleep", "600"))

@@ -9,9 +9,9 @@ from django.utils import timezone
 import hosting
 from assay.leaderboards.models import LeaderboardEntry
 from assay.node import agent
-from containers import runner
 from containers.devices import GpuSlots
 from containers.engines.fake import FakeEnding
+from containers.sandbox import runner
 from containers.usage import gpu_monitor
 from containers.usage.gpu_monitor import record_gpus
 from containers.usage.nvml import open_nvml

@@ -32,7 +32,7 @@ from containers.devices import CpuSlots, slots_of_this_host
 from containers.engines import OWNER_LABEL, Engine
 from containers.errors import DiskFull, EngineError
 from containers.image_cache import ImageBusy, ImageCache
-from containers.runner import remove_strays, run
+from containers.sandbox.runner import remove_strays, run
 from containers.spec import RunResult, RunSpec
 from containers.verdicts import Reason, Verdict
 from evaluator.volumes import write_as_named

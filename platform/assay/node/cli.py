@@ -35,7 +35,7 @@ from assay.node.site_commands import site
 from containers.doctor import examine, report
 from containers.engines.choice import EngineChoice
 from containers.errors import EngineError, EngineUnreachable
-from containers.workspace import sweep
+from containers.sandbox.workspace import sweep
 
 __all__ = ["check", "doctor", "node", "run", "site"]
 

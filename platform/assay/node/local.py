@@ -29,7 +29,7 @@ from containers.engines import OWNER_LABEL, Engine
 from containers.errors import ImageAbsent
 from containers.image_cache import borrowed_image
 from containers.intake import inspect_archive, load_archive
-from containers.runner import run
+from containers.sandbox.runner import run
 from containers.spec import Limits, OutputSpec, RunResult, RunSpec
 from containers.verdicts import Verdict
 from evaluator.interaction import Prompts, make_prompts, wall_seconds_of

@@ -12,7 +12,7 @@ import pytest
 import containers
 from containers.engines import OWNER_LABEL
 from containers.intake import inspect_archive, load_archive
-from containers.runner import remove_strays
+from containers.sandbox.runner import remove_strays
 from containers.verdicts import Fault, Verdict
 from image_archives import config_of, device, docker_save, entry, folder, sha256, tar_of
 

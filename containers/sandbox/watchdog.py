@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from containers.clock import Clock
 from containers.engines import ContainerState, Engine
 from containers.errors import ContainerStuck, EngineUnreachable
+from containers.sandbox.workspace import Occupancy, Workspace
 from containers.spec import Limits
 from containers.usage.cgroups import Cgroup
 from containers.usage.telemetry import Meter
 from containers.verdicts import Reason
-from containers.workspace import Occupancy, Workspace
 
 FIRST_TICK_SECONDS = 0.01
 TICK_SECONDS = 0.1

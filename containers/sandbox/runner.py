@@ -26,9 +26,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from containers.arguments import LEGACY, OPEN_FILES, Mount, capacity_bytes, container_body, is_kernel_place, user_of
 from containers.clock import Clock, SystemClock
-from containers.collect import collect_outputs, names_found
 from containers.engines import ContainerState, Engine, EngineFacts, ImageFacts
 from containers.errors import (
     ContainerStuck,
@@ -40,13 +38,23 @@ from containers.errors import (
     NameTaken,
     WorkspaceError,
 )
-from containers.keeper import KEEPER_SUFFIX, OUTPUT_SUFFIX, WORK_SUFFIX, engine_volumes, fetch, tmpfs_options
+from containers.sandbox.arguments import (
+    LEGACY,
+    OPEN_FILES,
+    Mount,
+    capacity_bytes,
+    container_body,
+    is_kernel_place,
+    user_of,
+)
+from containers.sandbox.collect import collect_outputs, names_found
+from containers.sandbox.keeper import KEEPER_SUFFIX, OUTPUT_SUFFIX, WORK_SUFFIX, engine_volumes, fetch, tmpfs_options
+from containers.sandbox.watchdog import Watch, excess
+from containers.sandbox.workspace import INODE_SLACK, OutputStore, Workspace, best_store, sweep, workspace
 from containers.spec import RunResult, RunSpec
 from containers.usage.cgroups import Cgroup, cgroup_of_process, parent_cgroup, remove_parent_cgroup
 from containers.usage.gpu_monitor import GpuRecording, record_gpus
 from containers.verdicts import Ending, Reason, judge
-from containers.watchdog import Watch, excess
-from containers.workspace import INODE_SLACK, OutputStore, Workspace, best_store, sweep, workspace
 
 KILLED = 137
 OUR_INIT = "docker-init"

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from containers.arguments import capacity_bytes
 from containers.errors import DiskFull, WorkspaceError
+from containers.sandbox.arguments import capacity_bytes
 
 MOUNT_SECONDS = 30
 BUSY_SECONDS = 10.0

@@ -45,7 +45,7 @@ def denied_calls() -> frozenset[str]:
 @cache
 def seccomp_profile() -> str:
     """The profile as the engine's API takes it: a JSON text."""
-    known = files("containers").joinpath("syscalls.txt").read_text(encoding="ascii").split()
+    known = files("containers.sandbox").joinpath("syscalls.txt").read_text(encoding="ascii").split()
     allowed = sorted(set(known) - denied_calls())
     allow = "SCMP_ACT_ALLOW"
     families = (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK)

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from containers.arguments import Mount, capacity_bytes
 from containers.engines import Engine
 from containers.errors import EngineRefused, ImageAbsent
+from containers.sandbox.arguments import Mount, capacity_bytes
 
 KEEPER_SUFFIX = "-keeper"
 OUTPUT_SUFFIX = "-output"

@@ -12,7 +12,7 @@ from posixpath import normpath
 from typing import Any
 
 from containers.engines import ImageFacts
-from containers.seccomp import seccomp_profile
+from containers.sandbox.seccomp import seccomp_profile
 from containers.spec import Limits, RunSpec
 
 ALGORITHM_UID = 65532
