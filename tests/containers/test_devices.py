@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from containers.devices import CpuSlots, GpuSlots, NoFreeGpu
 from containers.engines.fake import FakeEnding, FakeEngine
+from containers.machine.devices import CpuSlots, GpuSlots, NoFreeGpu
 from containers.sandbox import runner
 from containers.usage.gpu_monitor import GpuRecording, record_gpus
 from containers.usage.nvml import GpuReading, NvmlUnavailable, open_nvml

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from containers.doctor import (
+from containers.engines.choice import EngineChoice, EngineKind
+from containers.machine.doctor import (
     ASSUMED,
     RUNC_ADVISORIES,
     TOOLKIT_ADVISORIES,
@@ -16,8 +17,7 @@ from containers.doctor import (
     report,
     version_of,
 )
-from containers.engines.choice import EngineChoice, EngineKind
-from containers.host_facts import HostFacts, clock_ahead_seconds
+from containers.machine.host_facts import HostFacts, clock_ahead_seconds
 from containers.sandbox.workspace import OutputStore
 
 GIB = 2**30

@@ -7,7 +7,7 @@ import pytest
 from containers.engines import ImageFacts
 from containers.engines.fake import FakeEngine
 from containers.errors import DiskFull, EngineRefused
-from containers.image_cache import ImageBusy, ImageCache, borrowed_image
+from containers.machine.image_cache import ImageBusy, ImageCache, borrowed_image
 
 GIB = 2**30
 FOREIGN = "sha256:foreign"

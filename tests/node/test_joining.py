@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from assay.node import cli
 from assay.node.http import NodeApiProblem, Registration
 from assay.node.joining import NodeConfig, install_service, read_config, unit_text, write_config
-from containers.doctor import Finding, Level
 from containers.engines.choice import EngineChoice, EngineKind
 from containers.errors import EngineUnreachable
+from containers.machine.doctor import Finding, Level
 
 TOKEN = "assaynode_secret"
 READY = [Finding(level=Level.PASS, title="container engine", detail="Docker Engine 28.1.0")]

@@ -9,8 +9,8 @@ from django.utils import timezone
 import hosting
 from assay.leaderboards.models import LeaderboardEntry
 from assay.node import agent
-from containers.devices import GpuSlots
 from containers.engines.fake import FakeEnding
+from containers.machine.devices import GpuSlots
 from containers.sandbox import runner
 from containers.usage import gpu_monitor
 from containers.usage.gpu_monitor import record_gpus

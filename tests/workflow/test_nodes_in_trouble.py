@@ -10,7 +10,7 @@ from assay.runs.models import CaseRun
 from containers.engines import OWNER_LABEL
 from containers.engines.fake import FakeEnding, FakeEngine
 from containers.errors import ContainerStuck, DiskFull, EngineUnreachable
-from containers.image_cache import ImageCache
+from containers.machine.image_cache import ImageCache
 
 
 @pytest.fixture

@@ -28,10 +28,10 @@ from assay.node.lease import LeaseGuard
 from assay.node.orders import OrderInvalid, WorkOrder
 from assay.node.outputs import CheckedOutputs, check_outputs
 from assay.node.rounds import RoundOrder, RoundsOutcome, RoundsStopped, run_rounds
-from containers.devices import CpuSlots, slots_of_this_host
 from containers.engines import OWNER_LABEL, Engine
 from containers.errors import DiskFull, EngineError
-from containers.image_cache import ImageBusy, ImageCache
+from containers.machine.devices import CpuSlots, slots_of_this_host
+from containers.machine.image_cache import ImageBusy, ImageCache
 from containers.sandbox.runner import remove_strays, run
 from containers.spec import RunResult, RunSpec
 from containers.verdicts import Reason, Verdict

@@ -32,9 +32,9 @@ from assay.node.joining import (
 )
 from assay.node.logs import FORMATTERS, start_logging
 from assay.node.site_commands import site
-from containers.doctor import examine, report
 from containers.engines.choice import EngineChoice
 from containers.errors import EngineError, EngineUnreachable
+from containers.machine.doctor import examine, report
 from containers.sandbox.workspace import sweep
 
 __all__ = ["check", "doctor", "node", "run", "site"]

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from containers.engines.choice import EngineChoice, EngineKind
-from containers.host_facts import HostFacts, observe
+from containers.machine.host_facts import HostFacts, observe
 from containers.sandbox.workspace import OutputStore
 
 GIB = 2**30
