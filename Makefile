@@ -42,8 +42,8 @@ format: setup ## mend what ruff can mend
 bench: setup ## the measurements the README quotes
 	@$(BIN)/python -m evaluator.bench $(ARGS)
 	@$(BIN)/python -m evaluator.ranking.bench $(filter --write,$(ARGS))
-	@$(BIN)/python -m containers.bench $(ARGS)
-	@$(BIN)/python -m containers.intake.bench
+	@$(BIN)/python -m containers.bench.sandbox $(ARGS)
+	@$(BIN)/python -m containers.bench.intake
 	@$(BIN)/python tests/benchmarks/claims.py
 	@$(BIN)/python tests/benchmarks/many_cases.py
 	@$(BIN)/python tests/benchmarks/pages.py

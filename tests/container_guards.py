@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from containers.engines.choice import podman as podman_engine
+from containers.engines import podman as podman_engine
 from containers.engines.docker import DockerEngine
 from containers.engines.podman_specification import ONLY
 from containers.sandbox import collect, runner, watchdog, workspace

@@ -2,7 +2,7 @@
 
 import pytest
 
-from containers import bench
+from containers.bench import sandbox as bench
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("engine")]
 

@@ -8,7 +8,7 @@ import pytest
 
 
 def bench(*arguments: str) -> dict:
-    command = [sys.executable, "-m", "containers.intake.bench", "--json", *arguments]
+    command = [sys.executable, "-m", "containers.bench.intake", "--json", *arguments]
     return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
 
 

@@ -1,4 +1,4 @@
-"""What the sandbox costs: `python -m containers.bench` (part of `make bench`).
+"""What the sandbox costs: `python -m containers.bench.sandbox` (part of `make bench`).
 
 Two questions, with the base image on the real engine:
 

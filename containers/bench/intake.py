@@ -1,4 +1,4 @@
-"""How fast intake reads: `python -m containers.intake.bench` makes archives of random bytes and prints what each cost.
+"""How fast intake reads: `python -m containers.bench.intake` makes archives of random bytes and prints what each cost.
 
 `--huge` adds one of 20 GB: a sparse file, so that only the checked archive takes that much disk.
 """
