@@ -134,7 +134,7 @@ def queue_case(phase, team, image_id: str) -> float:
 
     import factories
     from assay.runs import services
-    from assay.workflow import doorbells
+    from assay.workflow.flow import doorbells
 
     image = factories.image(team=team, image_id=image_id)
     submission = factories.submission(phase=phase, team=team, image=image, status="queued")

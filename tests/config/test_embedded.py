@@ -15,7 +15,7 @@ from celery import Celery
 
 from assay.config import embedded
 from assay.config.embedded import EmbeddedServiceError, home_under, running_broker, running_postgres, running_services
-from assay.workflow import doorbells
+from assay.workflow.flow import doorbells
 
 OWNER_THAT_CRASHES = """
 import os, sys

@@ -15,8 +15,9 @@ from assay.leaderboards.rejudging import rejudgement_of
 from assay.node.http import LeaseGone
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
-from assay.workflow import checking, doorbells, flow, reaper, scoring
-from assay.workflow.resuming import resume
+from assay.workflow import checking, flow, reaper, scoring
+from assay.workflow.flow import doorbells
+from assay.workflow.flow.resuming import resume
 from containers.engines.fake import FakeEnding
 
 

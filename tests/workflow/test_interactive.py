@@ -13,7 +13,8 @@ from assay.accounts.errors import InvalidError
 from assay.evaluations.models import CaseScores
 from assay.runs.models import CaseRun, PromptRound
 from assay.testsets import storage
-from assay.workflow import doorbells, flow, prompting, reaper
+from assay.workflow import flow, prompting, reaper
+from assay.workflow.flow import doorbells
 from containers.engines.fake import FakeEnding
 from evaluator.protocol import load_protocol
 from evaluator.volumes import read_label_map, write_canonical
@@ -180,7 +181,9 @@ def test_prompts_are_rung_for_while_the_lease_lasts_and_not_made_when_it_is_gone
     clicks, monkeypatch, django_capture_on_commit_callbacks
 ):
     rung = []
-    monkeypatch.setattr("assay.workflow.doorbells.ring", lambda task, arguments, **_: rung.append((task, arguments)))
+    monkeypatch.setattr(
+        "assay.workflow.flow.doorbells.ring", lambda task, arguments, **_: rung.append((task, arguments))
+    )
     clicks.submit()
     clicks.check()
     order = clicks.api().claim(slots=1, cached_images=[])

@@ -17,7 +17,7 @@ from assay.runs.models import CaseRun, Run
 from assay.submissions.lifecycle import RESUMED, TRANSITIONS
 from assay.submissions.models import Submission
 from assay.workflow import flow, reaper, scoring
-from assay.workflow.resuming import rerun_case, resume
+from assay.workflow.flow.resuming import rerun_case, resume
 from containers.engines.fake import FakeEnding
 from containers.verdicts import Fault, Verdict
 

@@ -20,7 +20,8 @@ from assay.runs.models import CaseRun, Run
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
 from assay.testsets import storage
-from assay.workflow import checking, doorbells, flow, reaper, scoring, tasks
+from assay.workflow import checking, flow, reaper, scoring, tasks
+from assay.workflow.flow import doorbells
 from containers.verdicts import Verdict
 
 FIRST, LAST = 98, 122

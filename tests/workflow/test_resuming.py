@@ -17,7 +17,7 @@ from assay.submissions.models import Submission
 from assay.testsets import storage
 from assay.testsets.models import PhaseTestSet, TestSet
 from assay.workflow import flow, reaper
-from assay.workflow.resuming import rerun_case, resume, resume_all
+from assay.workflow.flow.resuming import rerun_case, resume, resume_all
 from containers.engines.fake import FakeEnding
 
 

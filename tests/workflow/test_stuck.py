@@ -12,7 +12,8 @@ from assay.evaluations.models import Evaluation
 from assay.leaderboards.models import Leaderboard
 from assay.runs.models import CaseRun, Node, PromptRound
 from assay.submissions.models import Submission
-from assay.workflow import doorbells, operating
+from assay.workflow import operating
+from assay.workflow.flow import doorbells
 from assay.workflow.stuck import Stuck, find_stuck
 
 LONG_AGO = timedelta(hours=1)

@@ -10,7 +10,7 @@ import factories
 from assay.evaluations.models import Evaluation
 from assay.runs.models import CaseRun, Node
 from assay.workflow import flow
-from assay.workflow.waiting import line_of
+from assay.workflow.flow.waiting import line_of
 
 
 def why(submission, **later) -> str:

@@ -13,7 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from assay.testsets.storage import try_storage
-from assay.workflow.doorbells import try_broker
+from assay.workflow.flow.doorbells import try_broker
 
 log = logging.getLogger(__name__)
 UP, DOWN = "up", "down"

@@ -18,7 +18,8 @@ from assay.leaderboards.rejudging import RankMove, rejudgement_of
 from assay.organizers.views import frame
 from assay.submissions.models import Submission
 from assay.submissions.services import NOT_THE_TEAMS
-from assay.workflow import flow, resuming
+from assay.workflow import flow
+from assay.workflow.flow import resuming
 
 
 def rejudge(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:

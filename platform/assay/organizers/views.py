@@ -46,8 +46,9 @@ from assay.submissions.access import get_organized_submission
 from assay.submissions.models import Submission, Upload
 from assay.submissions.selectors import newest_of
 from assay.testsets.services import choose_testset, ingest_testset
-from assay.workflow import flow, resuming
-from assay.workflow.resuming import rerun_case
+from assay.workflow import flow
+from assay.workflow.flow import resuming
+from assay.workflow.flow.resuming import rerun_case
 
 SLUG = re.compile(r"^slug:\s*[\"']?([\w-]+)", re.MULTILINE)
 EXAMPLE = "slug: my-challenge\ntitle: My challenge\nprotocol:\n  use: flare22\nphases:\n  - slug: main\n    title: Main phase\n"

@@ -19,7 +19,7 @@ from assay.runs.selectors import CaseRow, Progress, Waiting, case_progress, prog
 from assay.submissions.images import warnings_of
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
-from assay.workflow.waiting import line_of
+from assay.workflow.flow.waiting import line_of
 from evaluator.protocol import LabelSpec
 
 STEPS = (

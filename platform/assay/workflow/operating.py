@@ -22,7 +22,8 @@ from assay.runs.leases import LeaseLost
 from assay.runs.models import CaseRun, Node, PromptRound
 from assay.runs.nodes import set_node_status
 from assay.submissions.models import Submission
-from assay.workflow import doorbells, flow, resuming
+from assay.workflow import flow
+from assay.workflow.flow import doorbells, resuming
 
 Act = Callable[[str, User, datetime], bool]
 REASON = "by an operator, from the list of what is stuck"

@@ -29,7 +29,8 @@ from assay.submissions.services import change_status
 from assay.testsets import storage
 from assay.testsets.models import Case
 from assay.testsets.storage import StoredFile
-from assay.workflow import doorbells, flow
+from assay.workflow import flow
+from assay.workflow.flow import doorbells
 from containers.verdicts import Fault, Verdict
 from evaluator.errors import InvalidVolume
 from evaluator.protocol import Protocol

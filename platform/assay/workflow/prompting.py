@@ -23,7 +23,8 @@ from assay.challenges.protocols import rules_of
 from assay.evaluations import specs
 from assay.runs.models import CaseRun, PromptRound
 from assay.testsets.models import Case
-from assay.workflow import doorbells, flow
+from assay.workflow import flow
+from assay.workflow.flow import doorbells
 from assay.workflow.locks import only_one
 from evaluator.errors import InvalidReference
 from evaluator.interaction import Prompts, make_prompts, wall_seconds_of

@@ -35,7 +35,8 @@ from assay.runs.leases import LeaseLost, database_now
 from assay.runs.models import CaseRun, PromptRound, Run
 from assay.submissions.models import Submission
 from assay.submissions.uploads import tidy_uploads
-from assay.workflow import doorbells, flow
+from assay.workflow import flow
+from assay.workflow.flow import doorbells
 from assay.workflow.locks import only_one
 from containers.verdicts import Fault, Verdict
 

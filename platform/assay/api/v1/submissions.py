@@ -30,8 +30,9 @@ from assay.submissions.images import warnings_of
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.selectors import case_aliases, stepper, submission_list
 from assay.testsets import storage
-from assay.workflow import flow, resuming
-from assay.workflow.waiting import line_of
+from assay.workflow import flow
+from assay.workflow.flow import resuming
+from assay.workflow.flow.waiting import line_of
 
 router = Router()
 phase_router = Router()

@@ -31,7 +31,7 @@ from assay.runs.selectors import queue_facts
 from assay.submissions.selectors import eligibility_of, submission_list
 from assay.testsets.models import TestSet
 from assay.testsets.storage import has_file, open_file
-from assay.workflow import doorbells
+from assay.workflow.flow import doorbells
 
 TOP = 5
 NEWEST = 20

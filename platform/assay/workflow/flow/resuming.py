@@ -24,7 +24,8 @@ from assay.submissions.models import Submission
 from assay.submissions.selectors import has_played
 from assay.submissions.services import NOT_THE_TEAMS, resume_submission
 from assay.testsets.models import TestSet
-from assay.workflow import doorbells, flow
+from assay.workflow import flow
+from assay.workflow.flow import doorbells
 from containers.verdicts import Fault
 
 Status = Submission.Status

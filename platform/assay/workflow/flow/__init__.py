@@ -41,7 +41,7 @@ from assay.runs.services import Ending
 from assay.submissions import services as submissions
 from assay.submissions.models import Submission
 from assay.submissions.selectors import has_played
-from assay.workflow import doorbells
+from assay.workflow.flow import doorbells
 from containers.verdicts import Fault, Verdict
 
 ORGANIZERS_TO_MEND = {
