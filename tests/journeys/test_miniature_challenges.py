@@ -23,7 +23,7 @@ from assay.node.agent import Agent, AgentOptions
 from assay.node.http import NodeApi
 from assay.runs.models import CaseRun, PromptRound
 from assay.runs.nodes import enrol_node
-from assay.workflow import checking, prompting, scoring
+from assay.workflow.workers import checking, prompting, scoring
 from containers.base.build import base_image
 from containers.engines.docker import DockerEngine
 from containers.errors import EngineUnreachable

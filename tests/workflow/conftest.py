@@ -24,7 +24,7 @@ from assay.runs.nodes import enrol_node
 from assay.submissions.models import Submission
 from assay.testsets import storage
 from assay.testsets.models import Case, TestSet
-from assay.workflow import checking, prompting, scoring
+from assay.workflow.workers import checking, prompting, scoring
 from containers.engines.fake import FakeCall, FakeEnding, FakeEngine
 from evaluator.volumes import Grid, Volume, write_canonical
 from wire import send_through

@@ -11,7 +11,7 @@ import factories
 import image_archives
 from assay.submissions.models import AlgorithmImage, Upload
 from assay.testsets import storage
-from assay.workflow import checking
+from assay.workflow.workers import checking
 
 
 def stored_upload(stage, content: bytes, *, purpose: str) -> Upload:

@@ -6,8 +6,8 @@ from django.utils import timezone
 import hosting
 from assay.leaderboards.models import LeaderboardEntry
 from assay.leaderboards.services import rebuild_leaderboard
-from assay.workflow.checking import check_submission
-from assay.workflow.scoring import score_evaluation
+from assay.workflow.workers.checking import check_submission
+from assay.workflow.workers.scoring import score_evaluation
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol, named_protocols
 
 MASKS = {

@@ -15,9 +15,10 @@ from assay.leaderboards.rejudging import rejudgement_of
 from assay.node.http import LeaseGone
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
-from assay.workflow import checking, flow, reaper, scoring
+from assay.workflow import flow
 from assay.workflow.flow import doorbells
 from assay.workflow.flow.resuming import resume
+from assay.workflow.workers import checking, reaper, scoring
 from containers.engines.fake import FakeEnding
 
 

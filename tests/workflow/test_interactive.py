@@ -13,8 +13,9 @@ from assay.accounts.errors import InvalidError
 from assay.evaluations.models import CaseScores
 from assay.runs.models import CaseRun, PromptRound
 from assay.testsets import storage
-from assay.workflow import flow, prompting, reaper
+from assay.workflow import flow
 from assay.workflow.flow import doorbells
+from assay.workflow.workers import prompting, reaper
 from containers.engines.fake import FakeEnding
 from evaluator.protocol import load_protocol
 from evaluator.volumes import read_label_map, write_canonical

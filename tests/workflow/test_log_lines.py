@@ -16,8 +16,9 @@ from assay.runs.lifecycle import CASE_RUN_TRANSITIONS, RUN_TRANSITIONS
 from assay.runs.models import CaseRun, Run
 from assay.submissions.lifecycle import RESUMED, TRANSITIONS
 from assay.submissions.models import Submission
-from assay.workflow import flow, reaper, scoring
+from assay.workflow import flow
 from assay.workflow.flow.resuming import rerun_case, resume
+from assay.workflow.workers import reaper, scoring
 from containers.engines.fake import FakeEnding
 from containers.verdicts import Fault, Verdict
 

@@ -13,7 +13,7 @@ import image_archives
 from assay.evaluations.models import Evaluation, MetricImage
 from assay.evaluations.receipts import build_receipt
 from assay.testsets import storage
-from assay.workflow import metric_images
+from assay.workflow.workers import metric_images
 from containers.engines.docker import DockerEngine
 from containers.engines.fake import FakeEnding, FakeEngine
 from containers.errors import EngineUnreachable

@@ -30,7 +30,7 @@ from assay.node.http import LeaseGone, NodeApi
 from assay.runs.models import CaseRun
 from assay.runs.nodes import enrol_node
 from assay.submissions.models import Submission
-from assay.workflow import reaper
+from assay.workflow.workers import reaper
 from wire import send_through
 
 CLONE_NEWNET = 0x40000000

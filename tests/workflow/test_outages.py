@@ -20,8 +20,9 @@ from assay.runs.models import CaseRun, Run
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
 from assay.testsets import storage
-from assay.workflow import checking, flow, reaper, scoring, tasks
+from assay.workflow import flow, tasks
 from assay.workflow.flow import doorbells
+from assay.workflow.workers import checking, reaper, scoring
 from containers.verdicts import Verdict
 
 FIRST, LAST = 98, 122

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 import hosting
 from assay.evaluations.models import CaseScores
-from assay.workflow.checking import check_submission
+from assay.workflow.workers.checking import check_submission
 from containers.engines.fake import FakeEnding
 from evaluator.protocol import load_named_protocol, load_protocol
 

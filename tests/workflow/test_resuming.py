@@ -16,8 +16,9 @@ from assay.runs.selectors import case_progress, progress
 from assay.submissions.models import Submission
 from assay.testsets import storage
 from assay.testsets.models import PhaseTestSet, TestSet
-from assay.workflow import flow, reaper
+from assay.workflow import flow
 from assay.workflow.flow.resuming import rerun_case, resume, resume_all
+from assay.workflow.workers import reaper
 from containers.engines.fake import FakeEnding
 
 

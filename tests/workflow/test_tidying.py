@@ -10,7 +10,7 @@ from django.utils import timezone
 from assay.runs.models import CaseRun
 from assay.runs.specs import attempt_folder
 from assay.testsets import storage
-from assay.workflow import tidying
+from assay.workflow.workers import tidying
 
 NOW = 1_000_000_000.0
 DAY = 86_400

@@ -13,7 +13,7 @@ from assay.evaluations.selectors import metric_images_of
 from assay.organizers.archives import uploaded_archive
 from assay.organizers.views import frame
 from assay.submissions.models import Upload
-from assay.workflow.metric_images import take_metric_image
+from assay.workflow.workers.metric_images import take_metric_image
 
 
 def metric_images(request: HttpRequest, slug: str) -> HttpResponse:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from assay.leaderboards.reports import make_report
 from assay.leaderboards.services import rebuild_leaderboard
-from assay.workflow import checking, prompting, reaper, scoring, tidying
+from assay.workflow.workers import checking, prompting, reaper, scoring, tidying
 
 
 def worker_name() -> str:

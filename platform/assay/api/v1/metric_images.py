@@ -10,7 +10,7 @@ from assay.challenges.access import get_organized_challenge
 from assay.evaluations.models import MetricImage
 from assay.evaluations.selectors import metric_images_of
 from assay.submissions.access import get_upload
-from assay.workflow.metric_images import take_metric_image
+from assay.workflow.workers.metric_images import take_metric_image
 
 router = Router()
 

@@ -26,7 +26,8 @@ from assay.runs.models import CaseRun, Node
 from assay.runs.services import Ending
 from assay.runs.specs import attempt_folder, limits_of, resources_of, work_order
 from assay.testsets import storage
-from assay.workflow import flow, prompting
+from assay.workflow import flow
+from assay.workflow.workers import prompting
 from containers.verdicts import Verdict
 from evaluator.volumes import CANONICAL_SUFFIX
 

@@ -25,7 +25,7 @@ from assay.evaluations.services import EvaluationLease, EvaluationLost
 from assay.runs.intervals import current_intervals
 from assay.testsets.models import Case
 from assay.workflow import flow
-from assay.workflow.metric_images import MetricImageFailed, run_metric_image
+from assay.workflow.workers.metric_images import MetricImageFailed, run_metric_image
 from containers.verdicts import Verdict
 from evaluator import __version__ as evaluator_version
 from evaluator.errors import InvalidReference

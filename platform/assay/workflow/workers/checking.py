@@ -14,8 +14,9 @@ from assay.submissions.images import accept_image, reject_image
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.services import change_status
 from assay.testsets import storage
-from assay.workflow import flow, predictions
-from assay.workflow.locks import only_one
+from assay.workflow import flow
+from assay.workflow.workers import predictions
+from assay.workflow.workers.locks import only_one
 from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
 from containers.verdicts import Fault, Verdict
 

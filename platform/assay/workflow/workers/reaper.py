@@ -37,7 +37,7 @@ from assay.submissions.models import Submission
 from assay.submissions.uploads import tidy_uploads
 from assay.workflow import flow
 from assay.workflow.flow import doorbells
-from assay.workflow.locks import only_one
+from assay.workflow.workers.locks import only_one
 from containers.verdicts import Fault, Verdict
 
 log = logging.getLogger(__name__)

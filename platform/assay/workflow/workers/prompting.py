@@ -25,7 +25,7 @@ from assay.runs.models import CaseRun, PromptRound
 from assay.testsets.models import Case
 from assay.workflow import flow
 from assay.workflow.flow import doorbells
-from assay.workflow.locks import only_one
+from assay.workflow.workers.locks import only_one
 from evaluator.errors import InvalidReference
 from evaluator.interaction import Prompts, make_prompts, wall_seconds_of
 from evaluator.protocol import Protocol
