@@ -15,9 +15,9 @@ from assay.leaderboards.reports import make_report
 from assay.runs.models import CaseRun
 from assay.submissions.models import Submission
 from assay.testsets import storage
-from assay.workflow import garbage
 from assay.workflow.flow.resuming import rerun_case
-from assay.workflow.garbage import GRACE, delete_garbage, find_garbage, heaps_of
+from assay.workflow.operations import garbage
+from assay.workflow.operations.garbage import GRACE, delete_garbage, find_garbage, heaps_of
 
 LATER = GRACE + timedelta(hours=1)
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 import factories
 from assay.runs.models import Node
 from assay.workflow.flow.resuming import rerun_case
-from assay.workflow.measurements import GAUGES, exposition, table_of_gauges
+from assay.workflow.operations.measurements import GAUGES, exposition, table_of_gauges
 from containers.engines.fake import FakeEnding
 
 

@@ -12,9 +12,9 @@ from assay.evaluations.models import Evaluation
 from assay.leaderboards.models import Leaderboard
 from assay.runs.models import CaseRun, Node, PromptRound
 from assay.submissions.models import Submission
-from assay.workflow import operating
 from assay.workflow.flow import doorbells
-from assay.workflow.stuck import Stuck, find_stuck
+from assay.workflow.operations import operating
+from assay.workflow.operations.stuck import Stuck, find_stuck
 
 LONG_AGO = timedelta(hours=1)
 

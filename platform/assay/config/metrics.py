@@ -7,7 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from assay.workflow.measurements import exposition
+from assay.workflow.operations.measurements import exposition
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -21,8 +21,8 @@ from assay.runs.nodes import set_node_status
 from assay.runs.selectors import live_nodes
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
-from assay.workflow import operating
-from assay.workflow.stuck import Stuck, find_stuck
+from assay.workflow.operations import operating
+from assay.workflow.operations.stuck import Stuck, find_stuck
 
 ACTIONS = {
     "drain": Node.Status.DRAINING,

@@ -8,8 +8,8 @@ from assay.accounts.errors import ConflictError
 from assay.api.auth import person_of
 from assay.api.v1 import schemas
 from assay.challenges.access import require_staff
-from assay.workflow import operating
-from assay.workflow.stuck import Stuck, find_stuck
+from assay.workflow.operations import operating
+from assay.workflow.operations.stuck import Stuck, find_stuck
 
 router = Router()
 

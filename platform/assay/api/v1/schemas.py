@@ -8,7 +8,7 @@ from ninja import Field, Schema
 from pydantic import HttpUrl
 
 from assay.leaderboards.selectors import Board, LeaderboardRow, MetricColumn
-from assay.workflow.stuck import Stuck
+from assay.workflow.operations.stuck import Stuck
 
 
 class SignUp(Schema):

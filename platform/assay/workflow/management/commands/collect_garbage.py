@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.template.defaultfilters import pluralize
 from django.utils import timezone
 
-from assay.workflow.garbage import GRACE, delete_garbage, find_garbage, heaps_of
+from assay.workflow.operations.garbage import GRACE, delete_garbage, find_garbage, heaps_of
 
 
 class Command(BaseCommand):

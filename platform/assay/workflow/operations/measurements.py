@@ -20,7 +20,7 @@ from assay.runs.selectors import live_nodes
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
 from assay.testsets.storage import free_bytes
-from assay.workflow.stuck import find_stuck
+from assay.workflow.operations.stuck import find_stuck
 from evaluator import __version__
 
 LATELY = timedelta(hours=1)
