@@ -59,7 +59,7 @@ vendor: setup ## fetch the browser libraries again (needs npm; users never do)
 	@$(BIN)/python -m assay.portal.vendor.refresh
 
 catalogue: setup ## write the table of attacks into containers/README.md from the tests that carry them out
-	@$(BIN)/python -m containers.catalogue
+	@$(BIN)/python tests/catalogue.py
 
 chaos: setup ## two hundred submissions while everything is being killed (ARGS="--broker rabbitmq --seed 7")
 	@$(BIN)/python tests/chaos/driver.py $(ARGS)

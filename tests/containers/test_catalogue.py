@@ -2,7 +2,7 @@
 
 import pytest
 
-from containers.catalogue import (
+from catalogue import (
     BEGIN,
     END,
     GROUPS,
@@ -72,4 +72,4 @@ def test_every_item_has_a_row_and_the_table_is_the_one_the_tests_give():
     rows = read_rows(tests=REPOSITORY / "tests")
     text = README.read_text(encoding="utf-8")
     assert missing_items(rows) == []
-    assert with_table(text=text, rows=rows) == text, "run: python -m containers.catalogue"
+    assert with_table(text=text, rows=rows) == text, "run: make catalogue"

@@ -1,4 +1,4 @@
-"""The catalogue of attacks, as a table made from the tests that carry them out: `python -m containers.catalogue`.
+"""The catalogue of attacks, as a table made from the tests that carry them out: `make catalogue`.
 
 A row exists because a test does. Tests say what they show in a marker with literal arguments,
 
@@ -15,9 +15,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "containers" / "README.md"
-BEGIN, END = "<!-- catalogue: written by python -m containers.catalogue -->", "<!-- catalogue ends -->"
+BEGIN, END = "<!-- catalogue: written by make catalogue -->", "<!-- catalogue ends -->"
 MARKER = "catalogue"
 
 GROUPS = {
