@@ -124,4 +124,4 @@ class RunResult:
     log: bytes = b""
     """Interleaved stdout and stderr, capped at `limits.log_bytes`; untrusted bytes."""
     usage: dict[str, Any] = field(default_factory=dict)
-    """wall_seconds, startup_seconds, cpu_seconds, peak_memory_bytes, memory_curve, gpu…; see `telemetry.py`."""
+    """wall_seconds, startup_seconds, cpu_seconds, peak_memory_bytes, memory_curve, gpu…; see `usage.telemetry`."""

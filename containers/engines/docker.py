@@ -1,6 +1,6 @@
 """The real engine: Docker (or Podman's Docker API) over its socket. The only file that imports docker.
 
-It speaks the low-level API: what `arguments.py` wrote reaches the engine unchanged. Errors are translated here, once.
+It speaks the low-level API: what `sandbox.arguments` wrote reaches the engine unchanged. Errors are translated here, once.
 A read that times out surfaces in three different exception types (docker-py lets requests' and urllib3's through);
 all of them mean that the engine gave no answer.
 """
