@@ -20,12 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from containers import waiting  # noqa: E402  of the standard library only, like this program
+
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "assay-setup.sha256"
 LOGS = ROOT / "var" / "log"
 OLDEST_PYTHON = (3, 11)
-ENGINE_START_SECONDS = 40
 START_ENGINE_BY_HAND = "sudo systemctl start docker; sudo usermod -aG docker $USER; then log in again"
 
 
@@ -172,25 +175,25 @@ def _start_engine() -> str:
         return f"does not answer: nothing can be run. Do: {START_ENGINE_BY_HAND}"
     if not has_program("dockerd")():
         return "is not installed and could not be: install Docker 20.10 or newer, or set DOCKER_HOST"
-    if Path("/run/systemd/system").exists():
-        subprocess.run(["systemctl", "start", "docker"], check=False)
-    else:
-        _start_dockerd()
-    deadline = time.monotonic() + ENGINE_START_SECONDS
-    while time.monotonic() < deadline:
-        if engine_answers():
-            return "started"
-        time.sleep(0.5)
-    return f"does not answer after {ENGINE_START_SECONDS} s: nothing can be run. Its log: {LOGS / 'dockerd.log'}"
+    if has_systemd():
+        started = subprocess.run(["systemctl", "start", "docker"], check=False)  # it waits, and says why it gave up
+        return "started" if started.returncode == 0 and engine_answers() else "does not start: journalctl -u docker"
+    log = LOGS / "dockerd.log"
+    program = waiting.Program(name="dockerd", process=_start_dockerd(log), log=log)
+    try:
+        waiting.wait_until_ready(program, is_ready=engine_answers, patience=waiting.patience_from(os.environ))
+    except waiting.NotStartedError as error:
+        return f"nothing can be run: {error}"
+    return "started"
 
 
-def _start_dockerd() -> None:
+def _start_dockerd(log: Path) -> "subprocess.Popen[bytes]":
     """Without an init system: mount the cgroups if nobody did, then start the daemon in a session of its own."""
     if has_program("cgroupfs-mount")() and not Path("/sys/fs/cgroup/cgroup.controllers").exists():
         subprocess.run(["cgroupfs-mount"], capture_output=True, check=False)
     LOGS.mkdir(parents=True, exist_ok=True)
-    with (LOGS / "dockerd.log").open("ab") as log:
-        subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    with log.open("ab") as sink:
+        return subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True)
 
 
 def _install_locked() -> str:

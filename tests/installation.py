@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,9 @@ import nibabel as nib
 import numpy as np
 
 import image_archives
+from assay.config import env
 from assay.config.embedded import home_under
+from containers.waiting import Program, wait_until_ready
 
 COPY_SOURCE = r"""
 #include <fcntl.h>
@@ -64,7 +65,6 @@ phases:
     submission_window_days: 1
     testset: hidden
 """
-START_SECONDS = 90
 ASSAY = Path(sys.executable).with_name("assay")
 
 
@@ -78,15 +78,13 @@ def running_installation(*, folder: Path, **environment: str) -> Iterator[str]:
         command = [sys.executable, "-m", "assay.config.serve", "--ready-file", str(ready)]
         process = subprocess.Popen(command, env=values, stdout=out, stderr=out)
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not ready.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the installation did not start: {log.read_text()[-3000:]}")
-            time.sleep(0.1)
+        wait_until_ready(
+            Program(name="the installation", process=process, log=log), is_ready=ready.exists, patience=env.patience()
+        )
         yield ready.read_text().strip()
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+        process.wait()  # it ends what does not end; pytest's own time-out ends a hang
         forget = [ASSAY, "node", "forget", "--folder", folder / "var" / "node"]
         subprocess.run(forget, capture_output=True, check=True)
         shutil.rmtree(home_under(var=folder / "var").path, ignore_errors=True)

@@ -12,7 +12,7 @@ IMAGES: set[str] = set()
 """Every image that this session's tests have built."""
 
 
-LETTING_GO_SECONDS = 20.0
+LETTING_GO_SECONDS = 300.0
 
 
 def loop_devices_on(folder: Path) -> list[str]:

@@ -34,6 +34,7 @@ from servers import Server, ServerMissing, free_port, remove_mounts, running_doc
 import installation
 from assay.client.http import Connection
 from assay.client.uploads import describe_file, upload_file
+from assay.config import env
 from assay.config.embedded import home_under, running_broker, running_postgres
 
 CASES = 2
@@ -56,7 +57,7 @@ FROM runs_caserun c JOIN runs_run r ON r.id = c.run_id JOIN submissions_submissi
 WHERE c.verdict <> 'ok'
 """
 SAMPLE_SECONDS = 3.0
-LAST_CONTAINERS_SECONDS = 90.0
+LAST_CONTAINERS_SECONDS = 600.0
 
 
 @dataclass(kw_only=True)
@@ -237,7 +238,8 @@ def strike_until_finished(
 
 def ask(dsn: str, query: str) -> int:
     """One number; patient, for the connection may have been cut by ourselves."""
-    for _ in range(100):
+    give_up_at = time.monotonic() + env.patience().at_most_seconds
+    while time.monotonic() < give_up_at:
         with contextlib.suppress(psycopg.OperationalError), psycopg.connect(dsn) as database:
             row = database.execute(query).fetchone()
             return int(row[0] or 0) if row else 0

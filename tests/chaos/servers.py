@@ -16,13 +16,13 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Self
 
+from assay.config import env
 from assay.config.processes import end
+from containers.waiting import Program, wait_until_ready
 
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 RABBITMQ_PACKAGE = "rabbitmq-server"
-START_SECONDS = 90.0
 STOP_SECONDS = 40.0
-POLL_SECONDS = 0.1
 
 
 class ServerMissing(Exception):
@@ -159,11 +159,7 @@ def running_process(
     with log.open("ab") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not is_ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"{command[0]} did not start. The end of its log:\n{log.read_text()[-2000:]}")
-            time.sleep(POLL_SECONDS)
+        wait_until_ready(Program(name=command[0], process=process, log=log), is_ready=is_ready, patience=env.patience())
         yield
     finally:
         process.terminate()

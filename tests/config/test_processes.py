@@ -2,23 +2,16 @@
 
 import os
 import sys
-import time
 
 import pytest
 
 from assay.config.processes import CRASHES_TOLERATED, CrashedTooOftenError, ProcessSpec, Supervisor
+from waits import until
 
 
 def spec(tmp_path, code: str, **changes) -> ProcessSpec:
     values = {"name": "worker", "command": [sys.executable, "-c", code], "log": tmp_path / "worker.log"}
     return ProcessSpec(**(values | {"environment": dict(os.environ)} | changes))
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_what_ends_is_started_again(tmp_path):

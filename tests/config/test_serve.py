@@ -2,7 +2,9 @@
 
 import os
 import signal
-import time
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -10,6 +12,9 @@ import pytest
 
 import installation
 from assay.config.embedded import home_under, is_listening, recorded_pid
+from assay.config.serve import Health
+from containers.waiting import NotStartedError
+from waits import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
 SECRET = "a key nobody else may see " * 3
@@ -53,14 +58,74 @@ def test_a_database_or_broker_that_is_killed_is_started_again(tmp_path):
         for pid_file in (home.database_pid_file, home.broker_pid_file):
             killed = recorded_pid(pid_file)
             os.kill(killed, signal.SIGKILL)
-            wait_until(lambda pid_file=pid_file, killed=killed: recorded_pid(pid_file) not in (killed, None))
-        wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
-        wait_until(lambda: is_listening(home.sockets / "valkey.sock"))
+            until(lambda pid_file=pid_file, killed=killed: recorded_pid(pid_file) not in (killed, None))
+        until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        until(lambda: is_listening(home.sockets / "valkey.sock"))
     assert processes_of(tmp_path) == {}
 
 
-def wait_until(is_so):
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def test_a_web_server_that_dies_is_reported_at_once_in_its_own_words(tmp_path):
+    tmp_path.chmod(0o711)
+    broken = {"GUNICORN_CMD_ARGS": "--nonsense", "ASSAY_START_SECONDS": "1000000"}
+    with (
+        pytest.raises(NotStartedError, match="The web server ended with exit code 2") as caught,
+        installation.running_installation(folder=tmp_path, **broken),
+    ):
+        pass
+    assert "unrecognized arguments: --nonsense" in str(caught.value)
+    assert processes_of(tmp_path) == {}
+
+
+def test_a_web_server_is_asked_here_under_its_public_name(tmp_path):
+    """The proxy that has the public address may come later, or be another machine."""
+    tmp_path.chmod(0o711)
+    public = {"ASSAY_PUBLIC_URL": "https://assay.example.org", "ASSAY_HOSTS": "assay.example.org"}
+    with installation.running_installation(folder=tmp_path, ASSAY_NODE_SLOTS="0", **public) as url:
+        assert url == "https://assay.example.org"
+
+
+class Answers(BaseHTTPRequestHandler):
+    """`/readyz` as the test says; keeps the name it was asked under."""
+
+    status, body, asked_for = 200, b"", []
+
+    def do_GET(self):
+        self.asked_for.append(self.headers["Host"])
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def web():
+    handler = type("Handler", (Answers,), {"asked_for": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", handler
+        server.shutdown()
+        thread.join()
+
+
+def test_the_health_of_a_web_server_is_its_own_answer(web):
+    address, handler = web
+    health = Health(address, name="assay.example.org")
+    assert health.is_good()
+    assert handler.asked_for == ["assay.example.org"]
+    handler.status, handler.body = 503, b"storage down"
+    assert not health.is_good()
+    assert health.said() == "503 storage down"
+    handler.status = 400
+    with pytest.raises(NotStartedError, match=r"'assay\.example\.org'.*Add it to ASSAY_HOSTS"):
+        health.is_good()
+
+
+def test_a_port_where_nobody_listens_is_not_ready_and_says_nothing():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    health = Health(address, name="localhost")
+    assert not health.is_good()
+    assert health.said() is None

@@ -10,17 +10,21 @@ from containers.engines.docker import DockerEngine, translated
 from containers.errors import EngineRefused
 from containers.spec import Limits
 from containers.verdicts import Verdict
+from waits import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
 
 
 def freeze(engine: DockerEngine, name: str) -> None:
     """Pause the container as soon as it runs."""
-    for _ in range(100):
+
+    def is_paused() -> bool:
         with contextlib.suppress(EngineRefused), translated():
             engine._api.pause(name)
-            return
-        time.sleep(0.05)
+            return True
+        return False
+
+    until(is_paused)
 
 
 @pytest.mark.catalogue(

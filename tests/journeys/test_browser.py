@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 import installation
+from waits import HANGS_AFTER_SECONDS
 
 pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("installation")]
 PASSWORD = "correct horse battery"
@@ -32,7 +33,9 @@ def open_page(browser, address):
     contexts = []
 
     def open_as(name: str) -> Page:
+        expect.set_options(timeout=HANGS_AFTER_SECONDS * 1000)
         context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900})
+        context.set_default_timeout(HANGS_AFTER_SECONDS * 1000)
         contexts.append(context)
         page = context.new_page()
         faults: list[str] = []
@@ -65,7 +68,7 @@ def make_challenge(olga: Page, folder: Path) -> None:
     olga.get_by_label("Name", exact=True).fill("hidden")
     olga.get_by_label("Archive").set_input_files(archive)
     olga.get_by_role("button", name="Add and check").click()
-    expect(olga.get_by_text("hidden version 1")).to_be_visible(timeout=30_000)
+    expect(olga.get_by_text("hidden version 1")).to_be_visible()
     olga.get_by_role("link", name="Overview").click()
     olga.get_by_role("button", name="Publish the challenge").click()
     publish = olga.get_by_role("button", name="Publish the results")
@@ -91,9 +94,9 @@ def test_from_an_empty_installation_to_a_row_on_the_leaderboard(open_page, tmp_p
     pia.get_by_label("Algorithm name").fill("Copier")
     pia.get_by_label("Archive").set_input_files(installation.copying_image(tmp_path))
     pia.get_by_role("main").get_by_role("button", name="Submit", exact=True).click()
-    expect(pia.get_by_role("heading", name="#1 Copier")).to_be_visible(timeout=30_000)
-    expect(pia.get_by_text("3 of 3 cases done")).to_be_visible(timeout=90_000)
-    expect(pia.locator("#live .chip").first).to_contain_text("done", timeout=60_000)
+    expect(pia.get_by_role("heading", name="#1 Copier")).to_be_visible()
+    expect(pia.get_by_text("3 of 3 cases done")).to_be_visible()
+    expect(pia.locator("#live .chip").first).to_contain_text("done")
     expect(pia.get_by_role("row", name="All structures")).to_contain_text("1.000")
 
     pia.goto("/c/copycat/p/main/leaderboard/")
@@ -119,7 +122,7 @@ def test_from_an_empty_installation_to_a_row_on_the_leaderboard(open_page, tmp_p
     olga.get_by_role("link", name="#1 Copier").click()
     olga.get_by_role("link", name="case0").click()
     olga.get_by_role("button", name="Show the volumes").click()
-    olga.locator("canvas[data-ready]").wait_for(timeout=30_000)
+    olga.locator("canvas[data-ready]").wait_for()
     assert colours_in(olga.locator("#viewer").screenshot()) > 3, "the viewer shows nothing"
     olga.go_back()
     olga.get_by_label("Reason, shown to the team").fill("it only copies")

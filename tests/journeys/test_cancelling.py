@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,12 @@ import installation
 from assay.client.http import Connection
 from assay.client.uploads import describe_file, upload_file
 from assay.evaluations.receipts import installation_name
+from waits import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("installation")]
 PASSWORD = "correct horse battery"
 LONG_SECONDS = 300
 AT_MOST_SECONDS = 5.0
-PATIENCE_SECONDS = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +45,7 @@ def containers(owner: str) -> int:
 
 
 def seconds_until(owner: str, *, count: int) -> float:
-    began = time.monotonic()
-    while containers(owner) != count:
-        assert time.monotonic() - began < PATIENCE_SECONDS, f"{containers(owner)} containers; expected {count}"
-        time.sleep(0.05)
-    return time.monotonic() - began
+    return until(lambda: containers(owner) == count)
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here: the submitted image is compiled")

@@ -28,7 +28,7 @@ class Person:
 
     def run(self, *words: str | Path) -> str:
         done = subprocess.run(
-            [ASSAY, *words], env=self.environment, capture_output=True, encoding="utf-8", timeout=300, check=False
+            [ASSAY, *words], env=self.environment, capture_output=True, encoding="utf-8", timeout=3600, check=False
         )
         assert done.returncode == 0, f"assay {' '.join(map(str, words))}\n{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -44,7 +44,7 @@ class Person:
                 stdin=terminal,
                 stdout=terminal,
                 stderr=terminal,
-                timeout=300,
+                timeout=3600,
                 check=False,
             )
             os.set_blocking(leader, False)

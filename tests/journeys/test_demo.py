@@ -16,7 +16,7 @@ def test_the_demo_meets_every_expectation_and_leaves_nothing_running(tmp_path):
     tmp_path.chmod(0o711)
     tmp_path.parent.chmod(0o711)  # as root the database runs as an unprivileged user, who has to pass through
     command = [sys.executable, "-m", "containers.examples.demo.run", "--exit", "--home", str(tmp_path)]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=600, check=False)
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=7200, check=False)
     assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-4000:]
     assert "demo: every expectation is met" in finished.stdout
     assert "time limit of 8 s reached on 3 cases in a row; 8 of 8 cases failed" in finished.stdout

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -31,12 +30,12 @@ from assay.runs.models import CaseRun
 from assay.runs.nodes import enrol_node
 from assay.submissions.models import Submission
 from assay.workflow.workers import reaper
+from waits import until
 from wire import send_through
 
 CLONE_NEWNET = 0x40000000
 WORKER = Path(__file__).parent / "worker_host.py"
 CASES = [f"case-{number}" for number in range(8)]
-PATIENCE_SECONDS = 60.0
 
 
 def ip(*words: str) -> None:
@@ -187,14 +186,6 @@ def start(hosts, port, tmp_path) -> Iterator[Callable[[str, str], None]]:
             worker.wait(timeout=10)
         worker.kill()
         worker.wait()
-
-
-def until(claim: Callable[[], object], *, meanwhile: Callable[[], object] = lambda: None) -> None:
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
-    while not claim():
-        assert time.monotonic() < give_up_at, "this took too long"
-        meanwhile()
-        time.sleep(0.1)
 
 
 @pytest.fixture

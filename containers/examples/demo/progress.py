@@ -22,7 +22,7 @@ class Progressing:
         )
         self._bars = Progress(*columns, console=self._console, refresh_per_second=4)
         self._tasks = {team: self._bars.add_task(team, total=None, text="saving the image") for team in teams}
-        self._started = time.monotonic()
+        self._moved = time.monotonic()
         self._last: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -37,8 +37,14 @@ class Progressing:
         if self._console.is_terminal:
             self._bars.stop()
 
+    @property
+    def still_seconds(self) -> float:
+        """How long ago a team's command last said that something has changed."""
+        return time.monotonic() - self._moved
+
     def show(self, team: str, event: dict[str, Any]) -> None:
         """Show what a team's command just said."""
+        self._moved = time.monotonic()
         task = self._tasks[team]
         match event["event"]:
             case "submission":

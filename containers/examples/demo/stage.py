@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from containers.examples.demo import make_cases
+from containers.waiting import NotStartedError, Program, patience_from, wait_until_ready
 
 EXAMPLES = Path(__file__).resolve().parents[1]
 ROOT = EXAMPLES.parents[1]
 HOME = ROOT / "var" / "demo"
 ASSAY = Path(sys.executable).with_name("assay")
-START_SECONDS = 90
-STOP_SECONDS = 30
+STOP_SECONDS = 120
 COLUMNS = str(max(150, shutil.get_terminal_size().columns))
 """Room for the leaderboard, whose printer does not see our terminal."""
 
@@ -136,12 +136,12 @@ def _start_over(folder: Path, *, keep: str) -> None:
 
 def _wait_for_address(*, server: subprocess.Popen[bytes], ready_file: Path, log_path: Path) -> str:
     """The address the server announces once all of it runs."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        if ready_file.exists():
-            return ready_file.read_text().strip()
-        time.sleep(0.2)
-    raise DemoError(f"The server did not start; its last words, from {log_path}:\n{log_path.read_text()[-2000:]}")
+    program = Program(name="The server", process=server, log=log_path)
+    try:
+        wait_until_ready(program, is_ready=ready_file.exists, patience=patience_from(os.environ))
+    except NotStartedError as error:
+        raise DemoError(str(error)) from error
+    return ready_file.read_text().strip()
 
 
 @dataclass(frozen=True, kw_only=True)

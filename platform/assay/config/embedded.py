@@ -39,13 +39,15 @@ from typing import Self
 
 import psycopg
 
+from assay.config import env
+from containers.waiting import NotStartedError, Program, wait_until_ready
+
 logger = logging.getLogger("assay.embedded")
 
 DATABASE_NAME = "assay"
 DATABASE_PORT = 5432
 LONGEST_SOCKET_PATH = 100
-START_TIMEOUT_SECONDS = 60.0
-STOP_TIMEOUT_SECONDS = 20.0
+STOP_TIMEOUT_SECONDS = 120.0
 POLL_SECONDS = 0.03
 UNPRIVILEGED_USER = "nobody"
 
@@ -152,9 +154,7 @@ def running_postgres(*, home: Home, is_durable: bool = True) -> Iterator[Home]:
         command = [str(binaries / "postgres"), "-D", str(data), *postgres_options(home, is_durable=is_durable)]
         server = launch(home=home, command=command, log=home.path / "postgres.log")
         try:
-            wait_until_ready(
-                name="PostgreSQL", server=server, log=home.path / "postgres.log", probe=lambda: answers(home)
-            )
+            wait_for("PostgreSQL", server=server, log=home.path / "postgres.log", is_ready=lambda: answers(home))
             create_database(home)
             yield home
         finally:
@@ -185,9 +185,7 @@ def running_broker(*, home: Home) -> Iterator[Home]:
         server = launch(home=home, command=[str(install_valkey(home)), *options], log=home.path / "valkey.log")
         pid_file.write_text(f"{server.pid}\n", encoding="ascii")
         try:
-            wait_until_ready(
-                name="The broker", server=server, log=home.path / "valkey.log", probe=lambda: is_listening(path)
-            )
+            wait_for("The broker", server=server, log=home.path / "valkey.log", is_ready=lambda: is_listening(path))
             yield home
         finally:
             stop(server, stop_signal=signal.SIGTERM)
@@ -324,13 +322,12 @@ def launch(*, home: Home, command: Sequence[str], log: Path) -> subprocess.Popen
         )
 
 
-def wait_until_ready(*, name: str, server: subprocess.Popen[bytes], log: Path, probe: Callable[[], bool]) -> None:
-    """Wait until `probe()` is true; explain with the end of the log when the server gives up first."""
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while not probe():
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise EmbeddedServiceError(f"{name} did not start. The end of {log}:\n{tail(log)}")
-        time.sleep(POLL_SECONDS)
+def wait_for(name: str, *, server: subprocess.Popen[bytes], log: Path, is_ready: Callable[[], bool]) -> None:
+    """Wait until the server is ready. Raises EmbeddedServiceError with the end of its log when it will not be."""
+    try:
+        wait_until_ready(Program(name=name, process=server, log=log), is_ready=is_ready, patience=env.patience())
+    except NotStartedError as error:
+        raise EmbeddedServiceError(str(error)) from error
 
 
 def answers(home: Home) -> bool:

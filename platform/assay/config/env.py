@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from containers.waiting import NotStartedError, Patience, patience_from
+
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 ONLY_WHERE_ASKED = 2**31
 """psycopg plans a statement once per connection after so many times: never, but for those that ask for it (`runs/leases.py`)."""
@@ -36,6 +38,14 @@ def flag(*, name: str, default: bool) -> bool:
     if value in TRUE_WORDS | FALSE_WORDS:
         return value in TRUE_WORDS
     raise EnvironmentValueError(f"{name} is {value!r}; one of 1, 0, true, false, yes, no, on, off is expected.")
+
+
+def patience() -> Patience:
+    """How long a program that starts is waited for: `ASSAY_START_SECONDS`."""
+    try:
+        return patience_from(os.environ)
+    except NotStartedError as error:
+        raise EnvironmentValueError(str(error)) from None
 
 
 def words(*, name: str, default: str = "") -> list[str]:

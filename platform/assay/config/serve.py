@@ -16,8 +16,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 import click
 import django
@@ -27,11 +29,12 @@ from django.utils import timezone
 
 from assay.config import env
 from assay.config.embedded import EmbeddedServiceError, KeptServer, erase, running_broker, running_postgres
-from assay.config.processes import CrashedTooOftenError, ProcessSpec, Supervisor, last_lines
+from assay.config.processes import CrashedTooOftenError, ProcessSpec, Supervisor
+from containers.waiting import NotStartedError, Program, wait_until_ready
 
 USUAL_PORT = 8000
-READY_TIMEOUT_SECONDS = 60.0
-POLL_SECONDS = 0.1
+ANSWER_SECONDS = 10.0
+LONGEST_ANSWER = 2000
 WEB_THREADS = 16
 KEEP_ALIVE_SECONDS = 75
 """How long a node that is between two cases keeps its connection."""
@@ -41,8 +44,8 @@ SECRETS = ("DATABASE_URL", "ASSAY_SECRET_KEY")
 """What a node must never see."""
 
 
-class NotReadyError(Exception):
-    """The web server does not answer."""
+class PortError(Exception):
+    """The address cannot be listened on."""
 
 
 @click.command()
@@ -66,7 +69,7 @@ def main(*, host: str, port: int, ready_file: Path | None, is_empty: bool) -> No
         if is_empty:
             erase(settings.EMBEDDED_HOME)
         run(host=host, port=port, ready_file=ready_file, stop=stop)
-    except (EmbeddedServiceError, CrashedTooOftenError, NotReadyError) as error:
+    except (EmbeddedServiceError, CrashedTooOftenError, NotStartedError, PortError, env.EnvironmentValueError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
 
@@ -88,7 +91,13 @@ def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event)
         stack.callback(supervisor.stop)
         with step("web server answers"):
             supervisor.start(web_process(listener=listener, url=url))
-            wait_until_answering(url=url, log=log_path("web"), stop=stop)
+            web = Program(name="The web server", process=supervisor.running["web"], log=log_path("web"))
+            health = Health(local_address(listener), name=urlsplit(url).netloc)
+            wait_until_ready(
+                web, is_ready=health.is_good, state=health.said, patience=env.patience(), should_stop=stop.is_set
+            )
+        if stop.is_set():
+            return
         with step("workers run"):
             supervisor.start(
                 worker_process(name="workflow", queues="workflow", url=url, options=["--beat", "--concurrency", "1"])
@@ -138,7 +147,7 @@ def listening(*, host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((host, wanted or USUAL_PORT))
         except OSError as error:
             if wanted:
-                raise NotReadyError(
+                raise PortError(
                     f"Port {wanted} on {host} cannot be used ({error.strerror}). Choose another one."
                 ) from error
             listener.bind((host, 0))
@@ -148,9 +157,14 @@ def listening(*, host: str, port: int) -> Iterator[socket.socket]:
 
 def address_of(listener: socket.socket) -> str:
     """Where people reach us: `ASSAY_PUBLIC_URL`, or the address we listen on."""
+    return env.text(name="ASSAY_PUBLIC_URL", default=local_address(listener))
+
+
+def local_address(listener: socket.socket) -> str:
+    """The address we listen on, as this machine reaches it, with or without a proxy in front."""
     host, port = listener.getsockname()[:2]
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104  only compared
-    return env.text(name="ASSAY_PUBLIC_URL", default=f"http://{shown}:{port}")
+    return f"http://{shown}:{port}"
 
 
 def web_process(*, listener: socket.socket, url: str) -> ProcessSpec:
@@ -225,22 +239,32 @@ def scoring_slots() -> int:
     return env.number(name="ASSAY_SCORING_SLOTS", default=max(1, (os.cpu_count() or 1) // 2))
 
 
-def wait_until_answering(*, url: str, log: Path, stop: threading.Event) -> None:
-    """Wait for the web server."""
-    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-    while not answers(f"{url}/readyz") and not stop.is_set():
-        if time.monotonic() > deadline:
-            raise NotReadyError(f"{url} does not answer. The end of {log}:\n{last_lines(log)}")
-        time.sleep(POLL_SECONDS)
+class Health:
+    """What the web server at an address of this machine says of its own readiness, asked under its public `name`."""
 
+    def __init__(self, address: str, *, name: str) -> None:
+        self._question = urllib.request.Request(f"{address}/readyz", headers={"Host": name})  # noqa: S310  our own address
+        self._name = name
+        self._said: str | None = None
 
-def answers(url: str) -> bool:
-    """Whether somebody serves this address."""
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  our own address
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+    def is_good(self) -> bool:
+        """Ask it. Raises NotStartedError when it does not answer to its name."""
+        try:
+            with urllib.request.urlopen(self._question, timeout=ANSWER_SECONDS) as response:  # noqa: S310  our own address
+                return bool(response.status == HTTPStatus.OK)
+        except urllib.error.HTTPError as answer:
+            if answer.code == HTTPStatus.BAD_REQUEST:
+                raise NotStartedError(
+                    f"The web server does not answer to the name {self._name!r} of ASSAY_PUBLIC_URL. Add it to ASSAY_HOSTS."
+                ) from None
+            self._said = f"{answer.code} {answer.read(LONGEST_ANSWER).decode(errors='replace')}"
+        except OSError:  # nobody listens yet, or the answer takes long
+            self._said = None
         return False
+
+    def said(self) -> str | None:
+        """Its last answer, if it answered and is not ready."""
+        return self._said
 
 
 @contextmanager
