@@ -22,7 +22,7 @@ class Progressing:
         )
         self._bars = Progress(*columns, console=self._console, refresh_per_second=4)
         self._tasks = {team: self._bars.add_task(team, total=None, text="saving the image") for team in teams}
-        self._moved = time.monotonic()
+        self._started = self._moved = time.monotonic()
         self._last: dict[str, str] = {}
         self._lock = threading.Lock()
 
