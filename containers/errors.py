@@ -15,6 +15,19 @@
 None of them is a verdict on an algorithm: `runner.run` translates each once, into a `RunResult`.
 """
 
+__all__ = [
+    "ContainerStuck",
+    "ContainersError",
+    "DiskFull",
+    "EngineError",
+    "EngineRefused",
+    "EngineUnreachable",
+    "ImageAbsent",
+    "NameTaken",
+    "StartRefused",
+    "WorkspaceError",
+]
+
 
 class ContainersError(Exception):
     """Anything this room raises on purpose."""

@@ -7,6 +7,17 @@ from typing import Any
 
 from containers.verdicts import Verdict
 
+__all__ = [
+    "MEBIBYTE",
+    "CollectedOutput",
+    "Limits",
+    "OutputProblem",
+    "OutputSpec",
+    "ReadOnlyFolder",
+    "RunResult",
+    "RunSpec",
+]
+
 MEBIBYTE = 2**20
 
 

@@ -10,6 +10,8 @@ cancelled run that also ran out of time is `cancelled`; a run that was killed fo
 from dataclasses import dataclass
 from enum import StrEnum
 
+__all__ = ["Ending", "Fault", "Reason", "Verdict", "judge", "most_important"]
+
 
 class Fault(StrEnum):
     """Who has to act. Only `PLATFORM` is retried, and it never costs a participant an attempt."""

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+__all__ = ["NotStartedError", "Patience", "Program", "patience_from", "processor_seconds", "wait_until_ready"]
+
 SETTING = "ASSAY_START_SECONDS"
 AT_MOST_SECONDS = 1800.0
 SILENT_SECONDS = 180.0

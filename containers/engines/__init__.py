@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+__all__ = ["OWNER_LABEL", "ContainerBody", "ContainerState", "Engine", "EngineFacts", "ImageFacts", "OwnedContainer"]
+
 OWNER_LABEL = "assay.owner"
 """`<installation>/<node>`: which agent made this container. Several may share one engine; each touches only its own."""
 

@@ -6,6 +6,8 @@ from enum import StrEnum
 from containers.engines.docker import DockerEngine
 from containers.engines.podman import PodmanEngine
 
+__all__ = ["EngineChoice", "EngineKind"]
+
 
 class EngineKind(StrEnum):
     """A real engine behind the port."""

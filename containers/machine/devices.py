@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from containers.errors import ContainersError
-from containers.usage.nvml import GpuReading, Nvml, NvmlUnavailable, open_nvml
+from containers.usage.nvml import GpuFacts, GpuReading, Nvml, NvmlUnavailable, open_nvml
 
 SETTLE_SECONDS = 10.0
 LOOK_SECONDS = 0.25
@@ -154,10 +154,23 @@ class CpuSlots:
                 self._runs.subtract(chosen)
 
 
-def slots_of_this_host() -> GpuSlots:
-    """A slot per GPU the driver shows; none without a driver."""
+@dataclass(frozen=True, kw_only=True)
+class GpuInventory:
+    """The driver's version and the GPUs it shows; empty where there is no driver."""
+
+    driver: str = ""
+    gpus: tuple[GpuFacts, ...] = ()
+
+
+def gpu_inventory() -> GpuInventory:
+    """The driver and the GPUs of this host."""
     try:
         with open_nvml() as nvml:
-            return GpuSlots(uuids=tuple(gpu.uuid for gpu in nvml.gpus()))
+            return GpuInventory(driver=nvml.driver_version(), gpus=tuple(nvml.gpus()))
     except NvmlUnavailable:
-        return GpuSlots(uuids=())
+        return GpuInventory()
+
+
+def slots_of_this_host() -> GpuSlots:
+    """A slot per GPU the driver shows; none without a driver."""
+    return GpuSlots(uuids=tuple(gpu.uuid for gpu in gpu_inventory().gpus))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from containers.sandbox.log_text import readable
+from containers.log_text import readable
 from containers.spec import CollectedOutput, OutputProblem, OutputSpec
 from containers.verdicts import Reason, Verdict
 

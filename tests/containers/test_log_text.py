@@ -2,7 +2,7 @@
 
 import pytest
 
-from containers.sandbox.log_text import readable
+from containers.log_text import readable
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from assay.client.records import Submission
 from assay.client.session import Session, pass_session, phase_path, split_phase
 from assay.client.uploads import describe_file, upload_file
 from assay.client.watching import Reporter, choose_reporter, wait_until_finished
-from containers.sandbox.log_text import readable
+from containers.log_text import readable
 
 phase_option = click.option("--phase", required=True, metavar="CHALLENGE/PHASE", help="Such as mni-brain-tissue/open.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")

@@ -30,9 +30,8 @@ from assay.node.outputs import CheckedOutputs, check_outputs
 from assay.node.rounds import RoundOrder, RoundsOutcome, RoundsStopped, run_rounds
 from containers.engines import OWNER_LABEL, Engine
 from containers.errors import DiskFull, EngineError
-from containers.machine.devices import CpuSlots, slots_of_this_host
-from containers.machine.image_cache import ImageBusy, ImageCache
-from containers.sandbox.runner import remove_strays, run
+from containers.machine import CpuSlots, ImageBusy, ImageCache, slots_of_this_host
+from containers.sandbox import remove_strays, run
 from containers.spec import RunResult, RunSpec
 from containers.verdicts import Reason, Verdict
 from evaluator.volumes import write_as_named

@@ -34,8 +34,8 @@ from assay.node.logs import FORMATTERS, start_logging
 from assay.node.site_commands import site
 from containers.engines.choice import EngineChoice
 from containers.errors import EngineError, EngineUnreachable
-from containers.machine.doctor import examine, report
-from containers.sandbox.workspace import sweep
+from containers.machine import examine, report
+from containers.sandbox import sweep
 
 __all__ = ["check", "doctor", "node", "run", "site"]
 

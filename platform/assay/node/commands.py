@@ -15,7 +15,7 @@ from assay.node.local import LocalResult, Workbench, provided_image, run_cases
 from containers.engines.choice import EngineChoice
 from containers.errors import EngineError
 from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
-from containers.sandbox.log_text import readable
+from containers.log_text import readable
 from containers.verdicts import Verdict
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from containers.engines.choice import EngineChoice
-from containers.usage.nvml import NvmlUnavailable, open_nvml
+from containers.machine import gpu_inventory
 
 
 def take_inventory(*, folder: Path, engine: EngineChoice) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def take_inventory(*, folder: Path, engine: EngineChoice) -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "engine": describe_engine(engine),
-        **describe_gpus(),
+        **asdict(gpu_inventory()),
     }
 
 
@@ -32,15 +32,6 @@ def describe_engine(engine: EngineChoice) -> str:
     """Name and version, such as "docker 20.10.24"."""
     with engine.open() as opened:
         return f"{engine.kind} {opened.facts().version}"
-
-
-def describe_gpus() -> dict[str, Any]:
-    """The driver and its GPUs; none where there is no driver."""
-    try:
-        with open_nvml() as nvml:
-            return {"driver": nvml.driver_version(), "gpus": [asdict(gpu) for gpu in nvml.gpus()]}
-    except NvmlUnavailable:
-        return {"driver": "", "gpus": []}
 
 
 def cpu_model() -> str:

@@ -28,8 +28,8 @@ from assay.node.rounds import RoundOrder, RoundsOutcome, run_rounds
 from containers.engines import OWNER_LABEL, Engine
 from containers.errors import ImageAbsent
 from containers.intake import inspect_archive, load_archive
-from containers.machine.image_cache import borrowed_image
-from containers.sandbox.runner import run
+from containers.machine import borrowed_image
+from containers.sandbox import run
 from containers.spec import Limits, OutputSpec, RunResult, RunSpec
 from containers.verdicts import Verdict
 from evaluator.interaction import Prompts, make_prompts, wall_seconds_of

@@ -23,7 +23,7 @@ from assay.node.registry import DataRegistration, register_data
 from assay.node.review import build_release
 from containers.engines import Engine
 from containers.intake import load_archive
-from containers.machine.image_cache import borrowed_image
+from containers.machine import borrowed_image
 from evaluator import __version__ as evaluator_version
 from evaluator.protocol import load_protocol
 from evaluator.scoring import summarise

@@ -10,7 +10,7 @@ from assay.accounts.errors import NotFoundError
 from assay.runs.selectors import CaseRow, case_progress
 from assay.submissions.access import get_organized_submission
 from assay.testsets.storage import has_file, open_file
-from containers.sandbox.log_text import readable
+from containers.log_text import readable
 from containers.verdicts import Verdict
 
 TAIL_BYTES = 64 * 2**10

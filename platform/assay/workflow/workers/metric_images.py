@@ -36,8 +36,8 @@ from assay.testsets import storage
 from containers.engines import OWNER_LABEL, Engine
 from containers.engines.choice import EngineChoice, EngineKind
 from containers.intake import ImageInvalid, inspect_archive, load_archive
-from containers.sandbox.log_text import readable
-from containers.sandbox.runner import remove_strays, run
+from containers.log_text import readable
+from containers.sandbox import remove_strays, run
 from containers.spec import MEBIBYTE, Limits, OutputSpec, ReadOnlyFolder, RunResult, RunSpec
 from containers.verdicts import Verdict
 from evaluator.external import MAX_BYTES, ExternalScores, MetricsInvalid, parse_metrics

@@ -4,6 +4,8 @@ Control characters move cursors, ring bells and hide text in a terminal; NUL and
 become visible symbols. What is left is plain text: whoever puts it into HTML still has to escape it, as any text.
 """
 
+__all__ = ["readable"]
+
 CONTROL_PICTURES = 0x2400
 DELETE, DELETE_PICTURE = 0x7F, "\u2421"
 REPLACEMENT = "\ufffd"

@@ -1,0 +1,52 @@
+"""What `containers` offers to other rooms: a change here is a change of the room's contract."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OFFERED = {
+    "containers.spec": {
+        "MEBIBYTE", "CollectedOutput", "Limits", "OutputProblem", "OutputSpec", "ReadOnlyFolder", "RunResult", "RunSpec",
+    },
+    "containers.verdicts": {"Ending", "Fault", "Reason", "Verdict", "judge", "most_important"},
+    "containers.errors": {
+        "ContainerStuck", "ContainersError", "DiskFull", "EngineError", "EngineRefused", "EngineUnreachable", "ImageAbsent",
+        "NameTaken", "StartRefused", "WorkspaceError",
+    },
+    "containers.log_text": {"readable"},
+    "containers.waiting": {"NotStartedError", "Patience", "Program", "patience_from", "processor_seconds", "wait_until_ready"},
+    "containers.engines": {
+        "OWNER_LABEL", "ContainerBody", "ContainerState", "Engine", "EngineFacts", "ImageFacts", "OwnedContainer",
+    },
+    "containers.engines.choice": {"EngineChoice", "EngineKind"},
+    "containers.intake": {
+        "ImageInvalid", "IntakeLimits", "IntakeReport", "IntakeUnavailable", "Reason", "inspect_archive", "load_archive",
+    },
+    "containers.sandbox": {"remove_strays", "run", "sweep"},
+    "containers.machine": {
+        "CpuSlots", "GpuInventory", "GpuSlots", "ImageBusy", "ImageCache", "borrowed_image", "examine", "gpu_inventory", "report",
+        "slots_of_this_host",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", sorted(OFFERED))
+def test_a_public_module_offers_these_names(module):
+    imported = importlib.import_module(module)
+    assert set(imported.__all__) == OFFERED[module]
+    assert [name for name in imported.__all__ if not hasattr(imported, name)] == []
+
+
+def test_the_platform_takes_only_what_is_offered():
+    taken = [
+        (path.relative_to(ROOT).as_posix(), node.module, alias.name)
+        for path in (ROOT / "platform").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "containers"
+        for alias in node.names
+    ]
+    assert len(taken) > 50
+    assert [use for use in taken if use[2] not in OFFERED.get(use[1], set())] == []
