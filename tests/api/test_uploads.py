@@ -95,6 +95,7 @@ def test_otto_cannot_ask_about_pias_upload(start, as_otto):
     assert as_otto("HEAD", start()).status_code == 404
 
 
+@pytest.mark.django_db  # every operation opens a transaction
 def test_the_server_says_what_it_can_do():
     answer = Client().options("/api/v1/uploads")
     assert answer.status_code == 204

@@ -6,6 +6,8 @@ from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models.functions import Lower
 
+from assay.accounts.moments import moments_in_range
+
 
 class User(AbstractUser):
     """A person. `display_name` is what others see; the e-mail address is shown to organizers only."""
@@ -22,7 +24,8 @@ class User(AbstractUser):
                 Lower("email"),
                 name="accounts_user_email_unique",
                 violation_error_message="An account with this e-mail address exists already.",
-            )
+            ),
+            moments_in_range("accounts_user_times", "date_joined", "last_login"),
         ]
 
     def __str__(self) -> str:

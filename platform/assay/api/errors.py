@@ -25,6 +25,7 @@ from assay.accounts.errors import (
     OutOfSpaceError,
     TooLargeError,
 )
+from assay.api.transactions import undo_writes
 from assay.submissions.uploads import ChecksumMismatchError, UploadLockedError
 
 logger = logging.getLogger("assay.api")
@@ -77,6 +78,7 @@ def translate_errors(api: NinjaAPI) -> None:
 
     def answer(request: HttpRequest, error: Any) -> HttpResponse:
         refusal = error if isinstance(error, AssayError) else refusal_of(error)
+        undo_writes(request, refusal)
         response = api.create_response(request, envelope(refusal), status=status_of(refusal))
         if isinstance(error, Throttled) and error.wait:
             response["Retry-After"] = str(math.ceil(error.wait))
@@ -84,6 +86,7 @@ def translate_errors(api: NinjaAPI) -> None:
 
     def fail(request: HttpRequest, error: Any) -> HttpResponse:
         logger.error("api.failed", exc_info=error, extra={"path": request.path, "method": request.method})
+        undo_writes(request, OUR_FAULT)
         return api.create_response(request, envelope(OUR_FAULT), status=500)
 
     for kind in (AssayError, Throttled, ValidationError, AuthenticationError, HttpError, Http404):

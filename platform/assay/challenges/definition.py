@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from assay.accounts.errors import InvalidError
+from assay.accounts.moments import EXPECTED, is_in_range
 from evaluator.errors import ProtocolError
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
 
@@ -280,10 +281,13 @@ class Reader:
                 value = datetime.fromisoformat(value)
             except ValueError:
                 raise self.error(f"`{key}` is a time.", key=key, found=value, expected="2026-11-01 12:00") from None
+        if isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime.combine(value, time())
         if isinstance(value, datetime):
-            return value if value.tzinfo else value.replace(tzinfo=UTC)
-        if isinstance(value, date):
-            return datetime.combine(value, time(), tzinfo=UTC)
+            value = value if value.tzinfo else value.replace(tzinfo=UTC)
+            if not is_in_range(value):
+                raise self.error(f"`{key}` is out of range.", key=key, found=value.isoformat(), expected=EXPECTED)
+            return value
         raise self.error(f"`{key}` is a time.", key=key, found=value, expected="2026-11-01 12:00")
 
     def protocol(self, source: str) -> tuple[Protocol, str] | None:

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 
 from assay.accounts.models import Team
+from assay.accounts.moments import moments_in_range
 
 
 class Challenge(models.Model):
@@ -132,6 +133,7 @@ class Phase(models.Model):
             models.CheckConstraint(
                 condition=models.Q(opens_at__lt=models.F("closes_at")), name="challenges_phase_opens_before_closing"
             ),
+            moments_in_range("challenges_phase_times", "opens_at", "closes_at", "embargo_until", "published_at"),
         ]
 
     def __str__(self) -> str:

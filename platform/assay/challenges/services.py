@@ -11,6 +11,7 @@ from django.db.models import Max
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError
 from assay.accounts.models import Team, TeamMember, User
+from assay.accounts.moments import checked_moment
 from assay.accounts.services import solo_team
 from assay.challenges.access import is_organizer
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
@@ -274,7 +275,8 @@ def publish_results(*, phase: Phase, user: User, now: datetime) -> Phase:
 
 
 def embargo_results(*, phase: Phase, until: datetime | None, user: User, now: datetime) -> Phase:
-    """Let only organizers see results, until a time or until they are published."""
+    """Let only organizers see results, until a time or until they are published. A time without a zone is UTC."""
+    until = checked_moment(until, name="until")
     return change_phase(
         phase=phase, user=user, now=now, verb="embargoed", is_embargoed=True, embargo_until=until, published_at=None
     )

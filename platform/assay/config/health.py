@@ -8,7 +8,7 @@ it: 200, and `degraded`. What exactly is wrong stands in the log: the answer is 
 import logging
 from collections.abc import Callable, Mapping
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
@@ -23,11 +23,13 @@ class NotMigrated(Exception):
     """The code is newer than the tables."""
 
 
+@transaction.non_atomic_requests
 def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001  a view's signature
     """The process answers."""
     return JsonResponse({"status": "ok"})
 
 
+@transaction.non_atomic_requests
 def readyz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001  a view's signature
     """Every part, and whether requests can be served."""
     parts = {name: UP if works(name, probe) else DOWN for name, probe in PARTS.items()}

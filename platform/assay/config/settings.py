@@ -72,7 +72,7 @@ FORM_RENDERER = "django.forms.renderers.DjangoTemplates"
 DATABASES = {
     "default": {
         **env.database(url=env.text(name="DATABASE_URL", default=EMBEDDED_HOME.database_url)),
-        "ATOMIC_REQUESTS": False,
+        "ATOMIC_REQUESTS": True,  # an error never commits; see api/transactions.py for what is left out
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }

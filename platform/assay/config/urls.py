@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from assay.api.transactions import routes
 from assay.api.v1.router import api
 from assay.config.health import healthz, readyz
 from assay.config.metrics import metrics
@@ -11,7 +12,7 @@ urlpatterns = [
     path("healthz", healthz),
     path("readyz", readyz),
     path("metrics", metrics),
-    path("api/v1/", api.urls),
+    path("api/v1/", routes(api)),
     path("admin/", admin.site.urls),
     path("", include("assay.organizers.urls")),
     path("", include("assay.portal.urls")),

@@ -1,7 +1,6 @@
 """The organizers' doors: each asks access, calls one service, answers with a page."""
 
 import re
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +10,11 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET, require_POST
 
 from assay.accounts.errors import AssayError, NotFoundError
 from assay.accounts.models import AuditEvent
+from assay.accounts.moments import read_moment
 from assay.challenges.access import (
     get_organized_challenge,
     get_organized_phase,
@@ -137,16 +136,14 @@ def phase_action(request: HttpRequest, slug: str, phase_slug: str) -> HttpRespon
         case "publish":
             publish_results(phase=phase, user=user, now=now)
         case "embargo":
-            embargo_results(phase=phase, until=_moment(request.POST.get("until")), user=user, now=now)
+            embargo_results(
+                phase=phase, until=read_moment(request.POST.get("until", ""), name="until"), user=user, now=now
+            )
         case "pause":
             pause_phase(phase=phase, user=user, now=now)
         case "resume":
             resume_phase(phase=phase, user=user, now=now)
     return redirect("organizers:overview", slug)
-
-
-def _moment(text: str | None) -> datetime | None:
-    return parse_datetime(text) if text else None
 
 
 def testsets(request: HttpRequest, slug: str) -> HttpResponse:

@@ -1,5 +1,6 @@
 """Lists as pages show them: challenges with their numbers, submissions with their progress. Constant query counts."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,8 @@ from assay.evaluations.disclosure import as_seen, is_closed
 from assay.portal.windows import challenge_status, with_status
 from assay.runs.selectors import progress
 from assay.submissions.models import Submission
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ def challenge_cards(*, person: Person, search: str, status: str, only_mine: bool
         .values("challenge")
         .annotate(teams=Count("team", distinct=True), total=Count("id"))
     }
-    cards = [_card(challenge, numbers.get(challenge.pk, (0, 0)), now=now) for challenge in listed]
+    cards = [_readable_card(challenge, numbers.get(challenge.pk, (0, 0)), now=now) for challenge in listed]
     cards = [card for card in cards if not status or card.status == status]
     return sorted(cards, key=lambda card: (card.next_deadline is None, card.next_deadline or now, card.challenge.title))
 
@@ -57,6 +60,17 @@ def with_progress(submissions: Iterable[Submission], *, sees_all: bool = False) 
 def may_see_progress(submission: Submission) -> bool:
     """Per-case progress says how many hidden cases there are and how long each takes: a closed submission shows none."""
     return not is_closed(submission)
+
+
+def _readable_card(challenge: Challenge, numbers: tuple[int, int], *, now: datetime) -> ChallengeCard:
+    """The card; one row that cannot be read does not take the others with it."""
+    try:
+        return _card(challenge, numbers, now=now)
+    except Exception:
+        log.exception("row.unreadable", extra={"noun": "challenge", "row": challenge.slug})
+        return ChallengeCard(
+            challenge=challenge, status="cannot be read", phases=[], teams=0, submissions=0, next_deadline=None
+        )
 
 
 def _card(challenge: Challenge, numbers: tuple[int, int], *, now: datetime) -> ChallengeCard:

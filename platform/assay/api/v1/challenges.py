@@ -1,5 +1,6 @@
 """Challenges and phases."""
 
+import logging
 from typing import Any
 
 from django.conf import settings
@@ -20,15 +21,14 @@ from assay.submissions.selectors import eligibility_of
 from assay.testsets.models import TestSet
 
 router = Router()
+log = logging.getLogger(__name__)
 
 
 @router.get("", auth=EVERYBODY, response=list[schemas.ChallengeBrief])
-def list_challenges(request: HttpRequest, search: str = "") -> list[dict[str, Any]]:
+def list_challenges(request: HttpRequest, search: str = "") -> list[schemas.ChallengeBrief]:
     """Challenges you may know of."""
-    return [
-        {**texts_of(row, "slug title summary modality anatomy status participant_count"), "phases": phases_of(row)}
-        for row in selectors.challenge_list(person=person_of(request), search=search)
-    ]
+    rows = selectors.challenge_list(person=person_of(request), search=search)
+    return [found for row in rows if (found := brief_or_none(row)) is not None]
 
 
 @router.get("/{slug}", auth=EVERYBODY, response=schemas.ChallengeOut)
@@ -101,6 +101,16 @@ def resume(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
     """Take submissions again."""
     row, user = access.get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
     return phase_document(phase=services.resume_phase(phase=row, user=user, now=timezone.now()), person=user)
+
+
+def brief_or_none(challenge: Challenge) -> schemas.ChallengeBrief | None:
+    """A challenge in a list; nothing for one that cannot be read, so that it does not take the list with it."""
+    try:
+        names = "slug title summary modality anatomy status participant_count"
+        return schemas.ChallengeBrief.model_validate(texts_of(challenge, names) | {"phases": phases_of(challenge)})
+    except Exception:
+        log.exception("row.unreadable", extra={"noun": "challenge", "row": challenge.slug})
+        return None
 
 
 def texts_of(row: Any, names: str) -> dict[str, Any]:

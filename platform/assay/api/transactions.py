@@ -1,0 +1,45 @@
+"""One request, one transaction: an answer that says no, or that could not be built, leaves nothing behind.
+
+Django opens the transaction around each view (`ATOMIC_REQUESTS`) and rolls back when an exception leaves the view. Here none
+does: `api/errors.py` turns each into an answer, and calls `undo_writes`. Operations that read a long body as it arrives are left
+out, because a slow sender would hold a transaction open; they write in short transactions of their own.
+"""
+
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, transaction
+from django.http import HttpRequest
+from django.urls import URLPattern
+from ninja import NinjaAPI
+
+from assay.accounts.errors import AssayError, LimitReachedError, NotSignedInError
+
+STREAMED = frozenset(
+    {
+        "uploads/<upload_id>",
+        "node/case-runs/<case_run_id>/outputs/<path:name>",
+        "node/case-runs/<case_run_id>/log",
+    }
+)
+KEPT = (NotSignedInError, LimitReachedError)
+"""Refusals whose own note (a failed sign-in, a limit that was reached) stays written."""
+
+
+def routes(api: NinjaAPI) -> tuple[list[Any], str, str]:
+    """The API's addresses for `urlpatterns`, with the streamed ones outside of the request's transaction."""
+    patterns, app_name, namespace = api.urls
+    streamed = [p for p in patterns if isinstance(p, URLPattern) and str(p.pattern) in STREAMED]
+    if {str(p.pattern) for p in streamed} != STREAMED:
+        raise LookupError(f"STREAMED names addresses that do not exist: {STREAMED}")
+    for pattern in streamed:
+        pattern.callback = transaction.non_atomic_requests(pattern.callback)
+    return patterns, app_name, namespace
+
+
+def undo_writes(request: HttpRequest, refusal: AssayError) -> None:
+    """Roll the request's transaction back once its answer is sent."""
+    match = request.resolver_match
+    has_its_own = match is not None and DEFAULT_DB_ALIAS not in getattr(match.func, "_non_atomic_requests", ())
+    is_open = transaction.get_connection().in_atomic_block
+    if has_its_own and is_open and not isinstance(refusal, KEPT):
+        transaction.set_rollback(True)
