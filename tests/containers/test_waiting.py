@@ -114,7 +114,8 @@ def test_a_silent_program_that_uses_no_processor_is_given_up(start):
 
 
 def test_a_silent_program_whose_child_computes_is_waited_for(start):
-    program = start("import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])")
+    computing = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # it ends with its parent
+    program = start(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {computing!r}])")
     enough = 4.0
     wait_until_ready(
         program, is_ready=lambda: processor_seconds(program.process.pid) > enough, patience=Patience(silent_seconds=3.0)
