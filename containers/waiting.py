@@ -101,8 +101,8 @@ def wait_until_ready(
     `state` is what the program tells of itself while it is not ready. As long as it is not None, a change of it is the sign
     of work, and log and processor time are not: a server that keeps answering "not ready" uses the processor for that.
     """
-    began = changed = told = looked = time.monotonic()
-    seen = _Signs.of(program, state)
+    began = told = looked = time.monotonic()
+    seen, silent_seconds = _Signs.of(program, state), 0.0
     while True:
         ending = program.ending()  # looked at before the question: who ends right after a yes is the caller's concern
         if is_ready() or should_stop():
@@ -111,15 +111,16 @@ def wait_until_ready(
             raise NotStartedError(f"{program.name} {ending} before it was ready. {program.last_words()}")
         now = time.monotonic()
         if now - looked >= min(LOOK_SECONDS, patience.silent_seconds):
+            silent_seconds += min(now - looked, 2 * LOOK_SECONDS)  # who is held up itself has not seen the others rest
             looked, signs = now, _Signs.of(program, state)
             if signs.shows_work_since(seen):
-                seen, changed = signs, now
+                seen, silent_seconds = signs, 0.0
         if now - began > patience.at_most_seconds:
             raise NotStartedError(
                 f"{program.name} runs and is not ready after {patience.at_most_seconds:.0f} s. If it only needs longer "
                 f"here, set {SETTING} to more. {program.last_words()}"
             )
-        if now - changed > patience.silent_seconds:
+        if silent_seconds > patience.silent_seconds:
             said = f" It says: {seen.state}." if seen.state is not None else ""
             raise NotStartedError(
                 f"{program.name} runs, but there was no sign of work for {patience.silent_seconds:.0f} s.{said} "
