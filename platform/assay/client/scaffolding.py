@@ -80,12 +80,17 @@ class Bundle:
         return indent(text, "  ")
 
 
+def usable_protocol(name: str) -> Protocol:
+    """A shipped protocol by its name, or a protocol file. Raises `ClientError`."""
+    try:
+        return read_protocol(name)
+    except (EvaluatorError, OSError) as problem:
+        raise ClientError(f"{name} is no protocol we can use", found=str(problem)) from problem
+
+
 def plan_bundle(protocol_name: str, *, slug: str, title: str, today: date) -> Bundle:
     """The bundle for a named protocol or a protocol file."""
-    try:
-        protocol = read_protocol(protocol_name)
-    except (EvaluatorError, OSError) as problem:
-        raise ClientError(f"{protocol_name} is no protocol we can use", found=str(problem)) from problem
+    protocol = usable_protocol(protocol_name)
     return Bundle(
         protocol=protocol,
         slug=NOT_IN_A_SLUG.sub("-", slug.lower()).strip("-") or protocol.name,
