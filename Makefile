@@ -29,14 +29,16 @@ test-podman: setup ## the sandbox's tests on Podman (apt-get install podman crun
 
 check: setup ## format, lint, types, imports, migrations, deployment settings
 	@$(BIN)/ruff format --check --output-format concise .
+	@$(BIN)/djangofmt --check platform
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run  # no database need run for this
 	@ASSAY_PUBLIC_URL=https://assay.example.org $(BIN)/python manage.py check --deploy --fail-level WARNING
 
-format: setup ## mend what ruff can mend
+format: setup ## format code and page templates, mend what ruff can mend
 	@$(BIN)/ruff format .
+	@$(BIN)/djangofmt --quiet platform
 	@$(BIN)/ruff check --fix .
 
 bench: setup ## the measurements the README quotes

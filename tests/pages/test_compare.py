@@ -10,6 +10,7 @@ from django.urls import reverse
 import factories
 import people
 from assay.evaluations.models import CaseScores
+from markup import markup
 
 pytestmark = pytest.mark.django_db
 LABELS = ("core", "rim")
@@ -52,14 +53,14 @@ def address(name, cast, phase, query=""):
 
 
 def test_the_leaderboard_offers_to_compare_its_rows(client, cast, phase):
-    page = client.get(address("leaderboard", cast, phase)).content.decode()
+    page = markup(client.get(address("leaderboard", cast, phase)))
     assert page.count('form="compare" name="s"') == 3
     assert 'aria-label="Compare Algorithm of' in page
     assert f'action="{address("compare", cast, phase)}"' in page
 
 
 def test_three_rows_stand_side_by_side(client, cast, phase):
-    page = client.get(address("compare", cast, phase, "?s=1&s=2&s=3")).content.decode()
+    page = markup(client.get(address("compare", cast, phase, "?s=1&s=2&s=3")))
     assert page.count("<circle") == 2 * 3 * 24, "against each other, and their differences"
     assert page.count('class="mean"') == 3
     assert page.count('class="limit"') == 6
@@ -86,7 +87,7 @@ def test_without_two_or_three_rows_there_is_a_list_to_choose_from(client, cast, 
         factories.entry(phase=phase, rank=4)
     answer = client.get(address("compare", cast, phase, query))
     assert answer.status_code == 200
-    page = answer.content.decode()
+    page = markup(answer)
     assert "Choose two or three rows." in page
     assert 'name="s" value="1"' in page
     assert "<circle" not in page
@@ -98,20 +99,20 @@ def test_closed_cases_are_not_compared_one_by_one_but_for_organizers(client, cas
     )
     phase.save()
     client.force_login(cast.pia)
-    page = client.get(address("compare", cast, phase, "?s=1&s=2")).content.decode()
+    page = markup(client.get(address("compare", cast, phase, "?s=1&s=2")))
     assert "keeps single cases to itself" in page
     assert "case_01" not in page
     assert "<circle" not in page
     assert client.get(address("compare", cast, phase, "?s=1&s=2&format=csv")).content.decode().count("\n") == 1
     client.force_login(cast.olga)
-    assert "case_01" in client.get(address("compare", cast, phase, "?s=1&s=2")).content.decode()
+    assert "case_01" in markup(client.get(address("compare", cast, phase, "?s=1&s=2")))
 
 
 def test_an_embargoed_board_has_no_rows_to_compare(client, cast, phase):
     phase.is_embargoed, phase.published_at = True, None
     phase.save()
     client.force_login(cast.pia)
-    page = client.get(address("compare", cast, phase, "?s=1&s=2")).content.decode()
+    page = markup(client.get(address("compare", cast, phase, "?s=1&s=2")))
     assert "Algorithm of" not in page
 
 

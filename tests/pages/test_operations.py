@@ -9,6 +9,7 @@ from django.utils import timezone
 import factories
 from assay.runs.models import Node
 from assay.runs.nodes import enrol_node, find_node
+from markup import markup
 
 PAGE = reverse("organizers:operations")
 INVENTORY = {
@@ -34,13 +35,13 @@ def token(scene) -> str:
 
 
 def test_a_node_shows_what_it_has(as_stan, token):
-    page = as_stan.get(PAGE).content.decode()
+    page = markup(as_stan.get(PAGE))
     assert "podman 4.3.1, A100, 2 images, 300" in page
     assert "silent" not in page
     Node.objects.update(status="draining")
-    assert "silent" not in as_stan.get(PAGE).content.decode(), "a node that drains is heard all the same"
+    assert "silent" not in markup(as_stan.get(PAGE)), "a node that drains is heard all the same"
     Node.objects.update(last_seen_at=timezone.now() - timedelta(hours=1))
-    assert "silent" in as_stan.get(PAGE).content.decode()
+    assert "silent" in markup(as_stan.get(PAGE))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_each_button_changes_the_node_and_is_written_down_with_its_reason(as_sta
     assert as_stan.post(PAGE, {"node": "gpu-1", "action": action, "reason": "new disk"}).status_code == 302
     assert Node.objects.get().status == status
     assert (find_node(token) is None) == (action == "remove"), "only removing voids the token"
-    page = as_stan.get(PAGE).content.decode()
+    page = markup(as_stan.get(PAGE))
     assert f"node.{status}" in page
     assert "reason: new disk" in page
     assert ("gpu-1</th>" in page) == (action != "remove")
@@ -71,14 +72,14 @@ def test_olga_may_press_no_button(client, scene, token):
 
 
 def test_without_nodes_the_page_says_how_to_get_one(as_stan):
-    assert "assay node join http://testserver --token" in as_stan.get(PAGE).content.decode()
+    assert "assay node join http://testserver --token" in markup(as_stan.get(PAGE))
 
 
 def test_what_people_did_is_there_and_what_assay_did_by_itself_is_not(as_stan, token, scene):
-    page = as_stan.get(PAGE).content.decode()
+    page = markup(as_stan.get(PAGE))
     assert "node.enrolled" in page
     enrol_node(name="gpu-2", pool="other", slots=1, by=None, now=timezone.now())
-    assert as_stan.get(PAGE).content.decode().count("node.enrolled") == 1
+    assert markup(as_stan.get(PAGE)).count("node.enrolled") == 1
 
 
 def test_the_page_asks_as_often_for_many_nodes_as_for_one(as_stan, token, scene, django_assert_max_num_queries):
@@ -97,15 +98,15 @@ def stuck(scene):
 
 
 def test_a_stuck_line_has_its_buttons_and_a_second_press_changes_nothing(as_stan, stuck):
-    page = as_stan.get(PAGE).content.decode()
+    page = markup(as_stan.get(PAGE))
     assert "Operations: look here" in page
     assert f"brains {stuck}</a> is received" in page
     assert ">Cancel and refund</button>" in page
     press = {"kind": "check", "key": str(stuck.pk), "name": "cancel"}
-    assert "Done: cancel and refund." in as_stan.post(PAGE, press, follow=True).content.decode()
+    assert "Done: cancel and refund." in markup(as_stan.post(PAGE, press, follow=True))
     stuck.refresh_from_db()
     assert (stuck.status, stuck.is_charged) == ("cancelled", False)
-    page = as_stan.post(PAGE, press, follow=True).content.decode()
+    page = markup(as_stan.post(PAGE, press, follow=True))
     assert "It was not as you saw it any more" in page
     assert page.count("submission.cancel_requested") == 1
 
@@ -126,4 +127,4 @@ def test_the_list_of_what_is_stuck_takes_as_many_queries_for_many_as_for_one(
     for _ in range(15):
         factories.submission(phase=scene.phase, team=scene.team, status_changed_at=stuck.status_changed_at)
     with django_assert_max_num_queries(24):
-        assert as_stan.get(PAGE).content.decode().count("is received") == 16
+        assert markup(as_stan.get(PAGE)).count("is received") == 16

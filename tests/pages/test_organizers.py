@@ -22,6 +22,7 @@ from assay.portal.tables import PAGE
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 from assay.testsets.storage import save_file
+from markup import markup
 
 pytestmark = pytest.mark.django_db
 PAGES = ["overview", "document", "testsets", "metric-images", "submissions", "people", "sites", "audit"]
@@ -90,9 +91,7 @@ def test_a_challenge_made_from_the_form_can_be_pushed_as_it_stands(as_olga, cast
 
 
 def test_a_broken_file_names_the_line(as_olga, cast):
-    page = as_olga.post(
-        reverse("organizers:new"), {"source": "slug: x\ntitle: [unclosed\n", "dry_run": "1"}
-    ).content.decode()
+    page = markup(as_olga.post(reverse("organizers:new"), {"source": "slug: x\ntitle: [unclosed\n", "dry_run": "1"}))
     assert "Line" in page
 
 
@@ -134,8 +133,8 @@ def test_only_operators_open_the_operations_page(client, cast):
 def test_enrolling_a_site_shows_its_token_once(as_olga, cast):
     url = reverse("organizers:sites", args=[cast.challenge.slug])
     entry = {"name": "st-mary", "title": "St Mary's Hospital", "phase": cast.phase.slug}
-    assert "assaysite_" in as_olga.post(url, entry).content.decode()
-    page = as_olga.get(url).content.decode()
+    assert "assaysite_" in markup(as_olga.post(url, entry))
+    page = markup(as_olga.get(url))
     assert "St Mary&#x27;s Hospital" in page
     assert "assaysite_" not in page
 
@@ -165,7 +164,7 @@ def test_what_the_gpu_did_is_drawn_beside_the_memory_where_it_was_measured(as_ol
     assert (memory["title"], gpu_memory["title"]) == ("Memory while running", "GPU memory")
     assert gpu_memory["data"] == [[0.0, 0.1], [2.0, 4.0], [16.0, 16.0]]
     assert (utilisation["series"], utilisation["data"], utilisation["limits"]) == (["a"], [[0.0, 0.1], [5.0, 97.0]], [])
-    page = as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, submission.pk])).content.decode()
+    page = markup(as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, submission.pk])))
     assert page.count("data-chart=") == 3
     assert page.index("uPlot.iife") < page.index(
         "portal/assay.js"
@@ -195,8 +194,8 @@ def test_volumes_of_a_case_leave_for_organizers_only(client, cast, files):
 
 def test_rejudging_says_what_waits_and_never_activates_nothing(as_olga, cast):
     url = reverse("organizers:rejudge", args=[cast.challenge.slug, cast.phase.slug])
-    assert "Nothing waits to be activated" in as_olga.get(url).content.decode()
-    page = as_olga.post(url, {"action": "activate"}, follow=True).content.decode()
+    assert "Nothing waits to be activated" in markup(as_olga.get(url))
+    page = markup(as_olga.post(url, {"action": "activate"}, follow=True))
     assert "nothing complete to activate" in page
 
 
@@ -204,11 +203,11 @@ def test_the_page_takes_up_what_failed_by_no_fault_of_its_team(as_olga, cast):
     lost = factories.submission(phase=cast.phase, team=cast.team, status="failed", fault="organizer")
     factories.submission(phase=cast.phase, team=cast.team, status="failed", fault="participant")
     url = reverse("organizers:rejudge", args=[cast.challenge.slug, cast.phase.slug])
-    assert "1 submission failed by no fault of its team." in as_olga.get(url).content.decode()
-    assert "1 submission is going on" in as_olga.post(url, {"action": "resume"}, follow=True).content.decode()
+    assert "1 submission failed by no fault of its team." in markup(as_olga.get(url))
+    assert "1 submission is going on" in markup(as_olga.post(url, {"action": "resume"}, follow=True))
     lost.refresh_from_db()
     assert lost.status == "received"
-    assert "no fault" not in as_olga.get(url).content.decode()
+    assert "no fault" not in markup(as_olga.get(url))
 
 
 def test_moves_say_how_far_and_the_farthest_come_first():
@@ -231,9 +230,9 @@ def test_moves_say_how_far_and_the_farthest_come_first():
 def test_a_submission_that_failed_by_our_fault_is_taken_up_on_its_page(as_olga, cast):
     lost = factories.submission(phase=cast.phase, team=cast.team, status="failed", fault="platform")
     url = reverse("organizers:submission", args=[cast.challenge.slug, lost.pk])
-    assert "Take it up again" in as_olga.get(url).content.decode()
-    assert "1 of 1 go on" in as_olga.post(url, {"action": "resume"}, follow=True).content.decode()
-    assert "0 of 1 go on" in as_olga.post(url, {"action": "resume"}, follow=True).content.decode()
+    assert "Take it up again" in markup(as_olga.get(url))
+    assert "1 of 1 go on" in markup(as_olga.post(url, {"action": "resume"}, follow=True))
+    assert "0 of 1 go on" in markup(as_olga.post(url, {"action": "resume"}, follow=True))
 
 
 def test_every_scoring_of_a_submission_stays_readable_and_says_what_was_wrong(as_olga, cast):
@@ -248,11 +247,11 @@ def test_every_scoring_of_a_submission_stays_readable_and_says_what_was_wrong(as
         created_at=factories.NOW,
     )
     Evaluation.objects.filter(number=1).update(aggregates={"dice": {"mean": 0.25}})
-    page = as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, done.pk])).content.decode()
+    page = markup(as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, done.pk])))
     assert "case b: the reference cannot be used" in page
     assert "<td>counts</td>" in page
     Evaluation.objects.filter(number=2).update(status="done", error="")
-    again = as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, done.pk])).content.decode()
+    again = markup(as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, done.pk])))
     assert "<td>does not count yet</td>" in again
     assert "dice 0.250" in page
 
@@ -273,11 +272,11 @@ def test_logs_are_listed_with_failures_first_and_read_as_plain_text_by_organizer
         for verdict, row in rows.items()
     }
     client.force_login(cast.olga)
-    page = client.get(reverse("organizers:submission", args=[cast.challenge.slug, submission.pk])).content.decode()
+    page = markup(client.get(reverse("organizers:submission", args=[cast.challenge.slug, submission.pk])))
     assert 0 < page.index(address["timeout"]) < page.index(address["ok"])
     answer = client.get(address["timeout"])
     assert (answer["Content-Type"], answer["X-Content-Type-Options"]) == ("text/plain; charset=utf-8", "nosniff")
-    assert answer.content.decode().startswith("<b>hello</b>")
+    assert markup(answer).startswith("<b>hello</b>")
     assert b"\x1b" not in answer.content
     assert client.get(address["ok"]).status_code == 404
     client.force_login(cast.pia)
@@ -287,7 +286,7 @@ def test_logs_are_listed_with_failures_first_and_read_as_plain_text_by_organizer
 def test_a_snapshot_is_downloaded_and_holds_on_another_machine(as_olga, cast, settings):
     factories.entry(phase=cast.phase, rank=1, score=0.1 + 0.2)
     snapshot = take_snapshot(phase=cast.phase, cause="the ranking changed", now=factories.NOW)
-    page = as_olga.get(reverse("organizers:rejudge", args=[cast.challenge.slug, cast.phase.slug])).content.decode()
+    page = markup(as_olga.get(reverse("organizers:rejudge", args=[cast.challenge.slug, cast.phase.slug])))
     assert "How the ranking stood before" in page
     address = f"/api/v1/challenges/brains/phases/final/leaderboard/history/{snapshot.pk}"
     assert f'href="{address}"' in page
@@ -307,10 +306,10 @@ def test_one_case_is_run_again_from_the_page_of_its_submission(as_olga, cast):
     for position, case in enumerate(done.testset.cases.all()):
         CaseRun.objects.create(run=run, case=case, position=position, status="done", verdict="ok")
     url = reverse("organizers:submission", args=[cast.challenge.slug, done.pk])
-    assert "<option>a</option>" in as_olga.get(url).content.decode()
-    page = as_olga.post(url, {"action": "rerun", "case": "a"}, follow=True).content.decode()
+    assert "<option>a</option>" in markup(as_olga.get(url))
+    page = markup(as_olga.post(url, {"action": "rerun", "case": "a"}, follow=True))
     assert "Case a runs again" in page
-    assert "being run already" in as_olga.post(url, {"action": "rerun", "case": "a"}, follow=True).content.decode()
+    assert "being run already" in markup(as_olga.post(url, {"action": "rerun", "case": "a"}, follow=True))
     assert list(CaseRun.objects.filter(run__number=2).values_list("case__case_id", "status")) == [
         ("a", "queued"),
         ("b", "done"),
@@ -333,11 +332,9 @@ def test_a_row_copied_from_a_published_table_has_its_pages(client, cast):
     cast.phase.published_at = factories.NOW
     cast.phase.save()
     client.force_login(cast.olga)
-    page = client.get(
-        reverse("organizers:submission", args=[cast.challenge.slug, entry.submission_id])
-    ).content.decode()
+    page = markup(client.get(reverse("organizers:submission", args=[cast.challenge.slug, entry.submission_id])))
     assert "nothing ran here" in page
-    board = client.get(reverse("portal:leaderboard", args=[cast.challenge.slug, cast.phase.slug])).content.decode()
+    board = markup(client.get(reverse("portal:leaderboard", args=[cast.challenge.slug, cast.phase.slug])))
     assert 'href="https://example.org/table"' in board
     assert "it wins no prize" in board
     listed = client.get(reverse("organizers:submissions", args=[cast.challenge.slug]))
@@ -346,7 +343,7 @@ def test_a_row_copied_from_a_published_table_has_its_pages(client, cast):
 
 def test_the_metrics_page_lists_images_and_says_which_is_missing(as_olga, cast):
     url = reverse("organizers:metric-images", args=[cast.challenge.slug])
-    assert "No metric image" in as_olga.get(url).content.decode()
+    assert "No metric image" in markup(as_olga.get(url))
     protocol = cast.phase.protocol
     wanted, other = (f"sha256:{factories.digest(name)}" for name in ("rings", "arches"))
     document = protocol.document | {
@@ -359,19 +356,18 @@ def test_the_metrics_page_lists_images_and_says_which_is_missing(as_olga, cast):
         challenge=cast.challenge, image_id=other, archive_sha256="0" * 64, rewritten_key="metric-images/1/image.tar",
         rewritten_bytes=7, created_by=cast.olga, created_at=factories.NOW,
     )  # fmt: skip
-    text = as_olga.get(url).content.decode()
+    text = markup(as_olga.get(url))
     assert wanted in text
     assert "was not pushed" in text
     assert "not in use" in text
-    assert (
-        "every metric image that a protocol names is here"
-        in as_olga.get(reverse("organizers:overview", args=[cast.challenge.slug])).content.decode()
+    assert "every metric image that a protocol names is here" in markup(
+        as_olga.get(reverse("organizers:overview", args=[cast.challenge.slug]))
     )
 
 
 def test_a_metric_image_without_an_archive_is_refused_on_the_page(as_olga, cast):
     url = reverse("organizers:metric-images", args=[cast.challenge.slug])
-    assert "No archive was chosen." in as_olga.post(url).content.decode()
+    assert "No archive was chosen." in markup(as_olga.post(url))
 
 
 def test_a_pushed_metric_image_is_listed_with_what_a_protocol_writes(as_olga, cast, tmp_path):
@@ -380,7 +376,7 @@ def test_a_pushed_metric_image_is_listed_with_what_a_protocol_writes(as_olga, ca
     with image_archives.docker_save(tmp_path / "rings.tar", layer).open("rb") as archive:
         answer = as_olga.post(url, {"archive": archive}, follow=True)
     (image,) = cast.challenge.metric_images.all()
-    assert f'evaluation: {{image: "{image.image_id}"}}' in answer.content.decode()
+    assert f'evaluation: {{image: "{image.image_id}"}}' in markup(answer)
 
 
 def test_people_have_pages_and_who_waits_for_an_answer_comes_first(client, cast):
@@ -389,7 +385,7 @@ def test_people_have_pages_and_who_waits_for_an_answer_comes_first(client, cast)
         factories.membership(challenge=cast.challenge, user=factories.user(username=f"reader{number}"), status=status)
     client.force_login(cast.olga)
     url = reverse("organizers:people", args=[cast.challenge.slug])
-    first, second = (client.get(url, {"page": page}).content.decode() for page in (1, 2))
+    first, second = (markup(client.get(url, {"page": page})) for page in (1, 2))
     assert f"page 1 of 2, {PAGE + 2} people" in first
     assert f"reader{PAGE - 1}@" in first
     assert (first.count("<tr>"), second.count("<tr>")) == (PAGE + 1, 3)

@@ -10,6 +10,7 @@ import people
 from assay.portal.tables import PAGE
 from assay.submissions.models import Submission
 from evaluator.protocol import load_named_protocol
+from markup import markup
 
 pytestmark = pytest.mark.django_db
 
@@ -31,11 +32,11 @@ def phase_url(name, cast):
 
 def test_everybody_sees_published_challenges_and_nobody_else_sees_drafts(client, cast):
     factories.challenge(slug="secret-draft", status="draft", organizer=cast.olga)
-    page = client.get("/").content.decode()
+    page = markup(client.get("/"))
     assert "Brains" in page
     assert "Secret-Draft" not in page
     client.force_login(cast.olga)
-    assert "Secret-Draft" in client.get("/").content.decode()
+    assert "Secret-Draft" in markup(client.get("/"))
 
 
 def test_a_draft_and_a_slug_nobody_used_answer_the_same(client, cast):
@@ -43,7 +44,7 @@ def test_a_draft_and_a_slug_nobody_used_answer_the_same(client, cast):
     hidden = client.get(reverse("portal:challenge", args=["secret-draft"]))
     missing = client.get(reverse("portal:challenge", args=["never-was"]))
     assert (hidden.status_code, missing.status_code) == (404, 404)
-    words = [re.sub(r'value="\w{64}"', "", page.content.decode()) for page in (hidden, missing)]
+    words = [re.sub(r'value="\w{64}"', "", markup(page)) for page in (hidden, missing)]
     assert words[0].replace("secret-draft", "") == words[1].replace("never-was", "")
 
 
@@ -53,7 +54,7 @@ def test_the_challenge_pages_open_for_strangers(client, cast, name):
 
 
 def test_the_rules_state_what_the_protocol_says(client, cast):
-    page = client.get(reverse("portal:rules", args=[cast.challenge.slug])).content.decode()
+    page = markup(client.get(reverse("portal:rules", args=[cast.challenge.slug])))
     assert "core" in page
     assert "30 s" in page
     assert "512 MB" in page
@@ -66,7 +67,7 @@ def test_the_pages_warn_of_defects_in_force_and_of_unconfirmed_rules(client, cas
     cast.phase.protocol = factories.protocol(challenge=cast.challenge, document=document)
     cast.phase.save()
     slugs = [cast.challenge.slug] + ([cast.phase.slug] if name in ("phase", "leaderboard") else [])
-    page = client.get(reverse(f"portal:{name}", args=slugs)).content.decode()
+    page = markup(client.get(reverse(f"portal:{name}", args=slugs)))
     assert "as the organizers&#x27; published code does" in page or "as the organizers' published code does" in page
     assert "dice 0.5 → 1, a gain" in page
     assert "dice 0.5 corrected, 1 published (+0.5)" in page
@@ -78,21 +79,21 @@ def test_the_pages_do_not_warn_of_defects_that_are_not_in_force(client, cast, na
     document = load_named_protocol("flare22").document
     cast.phase.protocol = factories.protocol(challenge=cast.challenge, document=document)
     cast.phase.save()
-    page = client.get(reverse(f"portal:{name}", args=[cast.challenge.slug])).content.decode()
+    page = markup(client.get(reverse(f"portal:{name}", args=[cast.challenge.slug])))
     assert "published code" not in page
     assert "not confirmed" not in page
 
 
 def test_the_phase_page_says_whether_pia_may_submit(as_pia, cast, monkeypatch):
-    page = as_pia.get(phase_url("phase", cast)).content.decode()
+    page = markup(as_pia.get(phase_url("phase", cast)))
     assert "you compete as Pia and friends" in page
 
 
 def test_otto_is_offered_to_join_and_then_competes_alone(client, cast):
     client.force_login(cast.otto)
-    assert "Join this challenge" in client.get(reverse("portal:challenge", args=[cast.challenge.slug])).content.decode()
+    assert "Join this challenge" in markup(client.get(reverse("portal:challenge", args=[cast.challenge.slug])))
     client.post(reverse("portal:join", args=[cast.challenge.slug]))
-    assert "You compete as" in client.get(reverse("portal:challenge", args=[cast.challenge.slug])).content.decode()
+    assert "You compete as" in markup(client.get(reverse("portal:challenge", args=[cast.challenge.slug])))
 
 
 def test_a_stranger_who_wants_to_submit_is_asked_to_sign_in_first(client, cast):
@@ -105,15 +106,15 @@ def test_sign_up_signs_in_and_refuses_a_weak_password_in_words(client, db):
     entry = {"username": "nina", "display_name": "Nina", "email": "nina@example.org", "password": "short"}
     refused = client.post(reverse("portal:sign-up"), entry)
     assert refused.status_code == 400
-    assert "too short" in refused.content.decode()
+    assert "too short" in markup(refused)
     assert client.post(reverse("portal:sign-up"), entry | {"password": "a long enough secret"}).status_code == 302
-    assert "Nina" in client.get("/").content.decode()
+    assert "Nina" in markup(client.get("/"))
 
 
 def test_the_submission_page_is_open_to_its_team_and_hidden_from_otto(as_pia, cast, client):
     submission = factories.submission(phase=cast.phase, team=cast.team)
     url = reverse("portal:submission", args=[submission.pk])
-    assert "Algorithm of Pia and friends" in as_pia.get(url).content.decode()
+    assert "Algorithm of Pia and friends" in markup(as_pia.get(url))
     client.force_login(cast.otto)
     assert client.get(url).status_code == 404
 
@@ -132,21 +133,21 @@ def test_a_finished_submission_is_no_longer_polled(as_pia, cast):
     submission = factories.submission(
         phase=cast.phase, team=cast.team, status="failed", verdict_text="time limit of 5 s reached"
     )
-    page = as_pia.get(reverse("portal:submission", args=[submission.pk])).content.decode()
+    page = markup(as_pia.get(reverse("portal:submission", args=[submission.pk])))
     assert "time limit of 5 s reached" in page
     assert "hx-get" not in page
 
 
 def test_the_token_is_shown_once_and_stored_hashed(as_pia, cast):
-    page = as_pia.post(reverse("portal:account"), {"name": "laptop", "days": 7}).content.decode()
+    page = markup(as_pia.post(reverse("portal:account"), {"name": "laptop", "days": 7}))
     assert "assay_" in page
-    assert "assay_" not in as_pia.get(reverse("portal:account")).content.decode()
+    assert "assay_" not in markup(as_pia.get(reverse("portal:account")))
 
 
 def test_colours_are_kept_in_a_cookie_and_never_redirect_elsewhere(client, db):
     answer = client.post(reverse("portal:theme"), {"theme": "dark", "next": "https://evil.example/"})
     assert answer["Location"] == "/"
-    assert 'data-theme="dark"' in client.get("/").content.decode()
+    assert 'data-theme="dark"' in markup(client.get("/"))
 
 
 def test_every_page_forbids_foreign_scripts(client, db):
@@ -165,21 +166,21 @@ def test_older_submissions_are_a_page_away(as_pia, cast):
     for number in range(1, PAGE + 3):
         factories.submission(phase=cast.phase, team=cast.team, number=number, name=f"Try {number:03}")
     mine = reverse("portal:my-submissions")
-    newest = as_pia.get(mine).content.decode()
+    newest = markup(as_pia.get(mine))
     older = re.search(r'rel="next" href="([^"]+)"', newest)[1]
     assert ("Try 052" in newest, "Try 003" in newest, "Try 002" in newest) == (True, True, False)
-    oldest = as_pia.get(mine + older).content.decode()
+    oldest = markup(as_pia.get(mine + older))
     assert ("Try 003" in oldest, "Try 002" in oldest, "Try 001" in oldest) == (False, True, True)
     assert 'rel="next"' not in oldest
     assert "Newest" in oldest
-    assert "Try 052" in as_pia.get(f"{mine}?before=nonsense").content.decode()
+    assert "Try 052" in markup(as_pia.get(f"{mine}?before=nonsense"))
 
 
 def test_a_leaderboard_is_paged_and_a_page_that_is_not_there_leads_to_the_last(client, cast):
     for rank in range(1, PAGE + 2):
         factories.entry(phase=cast.phase, rank=rank)
     url = phase_url("leaderboard", cast)
-    first, second = (client.get(url, {"page": page}).content.decode() for page in (1, 2))
+    first, second = (markup(client.get(url, {"page": page})) for page in (1, 2))
     assert f"page 1 of 2, {PAGE + 1} rows" in first
     assert (first.count('name="s"'), second.count('name="s"')) == (PAGE, 1)
     answer = client.get(url, {"page": 9, "sort": "-dice"})
@@ -190,7 +191,7 @@ def test_a_leaderboard_is_paged_and_a_page_that_is_not_there_leads_to_the_last(c
 def test_markdown_of_organizers_is_sanitised(client, cast):
     cast.challenge.description = "**bold** <script>alert(1)</script> [x](javascript:alert(1))"
     cast.challenge.save()
-    page = client.get(reverse("portal:challenge", args=[cast.challenge.slug])).content.decode()
+    page = markup(client.get(reverse("portal:challenge", args=[cast.challenge.slug])))
     assert "<strong>bold</strong>" in page
     assert "alert(1)</script>" not in page
     assert "javascript:" not in page
@@ -212,7 +213,7 @@ def test_the_report_of_closed_cases_is_the_organizers(client, cast):
     answers = {}
     for person in ("pia", "olga"):
         client.force_login(getattr(cast, person))
-        shown = "Statistics report" in client.get(phase_url("leaderboard", cast)).content.decode()
+        shown = "Statistics report" in markup(client.get(phase_url("leaderboard", cast)))
         answers[person] = (client.get(phase_url("report", cast)).status_code, shown)
     assert answers == {"pia": (302, False), "olga": (202, True)}
 
@@ -228,6 +229,6 @@ def test_files_that_only_root_reads_are_warned_about_where_containers_are_not_ro
     image = factories.image(team=cast.team, report=report)
     submission = factories.submission(phase=cast.phase, team=cast.team, image=image, status="queued")
     client.force_login(cast.pia)
-    page = client.get(reverse("portal:submission", args=[submission.pk])).content.decode()
+    page = markup(client.get(reverse("portal:submission", args=[submission.pk])))
     assert "3 device files" in page
     assert ("2 files for root only" in page) == is_warned

@@ -1,0 +1,48 @@
+"""Templates and style sheets stay readable: formatted, short lines, one declaration each."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+APPS = ROOT / "platform" / "assay"
+LONGEST_LINE = 160  # the formatter aims at 120 and cannot break one attribute's value
+
+
+def templates() -> list[Path]:
+    found = [path for path in APPS.rglob("*.html") if "templates" in path.parts]
+    assert len(found) > 30
+    return found
+
+
+def style_sheets() -> list[Path]:
+    found = [path for path in APPS.rglob("*.css") if "vendor" not in path.parts]
+    assert found
+    return found
+
+
+def test_templates_are_formatted():
+    formatter = Path(sys.executable).with_name("djangofmt")
+    checked = subprocess.run([formatter, "--check", "platform"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, f"{checked.stdout}{checked.stderr}\nRun `make format`."
+
+
+def test_no_line_of_a_template_or_a_style_sheet_is_long():
+    long = [
+        f"{path.relative_to(ROOT)}:{number}: {len(line)} characters"
+        for path in (*templates(), *style_sheets())
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > LONGEST_LINE
+    ]
+    assert long == []
+
+
+def test_a_style_sheet_has_one_declaration_a_line():
+    crowded = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in style_sheets()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r";\s*[^\s/]", line) or re.search(r"\{\s*[^\s/]", line)
+    ]
+    assert crowded == []
