@@ -27,13 +27,6 @@ DIAGONAL = "diagonal"
 COMPUTE = "compute"
 SPOIL = "spoil"
 ABORT = "abort"
-SPOILED = "spoiled"
-ABORTED = "aborted"
-"""Reasons of values that are gone because of another value; what brought it about follows after a colon."""
-NOT_DEFINED = "not_defined"
-"""The reason of a value whose formula divides by zero or knows no distance, where the protocol says `compute`."""
-NOT_MEASURED = "not_measured"
-"""The reason of a value that nobody took: a run without telemetry, a metric image that did not run."""
 
 
 class Situation(StrEnum):

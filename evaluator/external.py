@@ -14,11 +14,11 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NoReturn, TypeAlias
 
-from evaluator.conventions import NOT_DEFINED, NOT_MEASURED, Situation, resolve
+from evaluator.conventions import Situation, resolve
 from evaluator.errors import EvaluatorError
 from evaluator.metrics import Scope
 from evaluator.protocol import MetricSpec, Protocol
-from evaluator.results import ScoreRow
+from evaluator.results import NOT_DEFINED, NOT_MEASURED, ScoreRow
 
 MAX_BYTES = 32 << 20
 LEFT_OUT = "metric_image:left_out"

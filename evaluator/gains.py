@@ -7,10 +7,10 @@ second. Under rules as they are meant the mean stays; where missing cases are le
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluator.conventions import ABORT, ABORTED, Situation, Worth, resolve
+from evaluator.conventions import ABORT, Situation, Worth, resolve
 from evaluator.metrics import Direction, Scope
 from evaluator.protocol import MetricSpec, Protocol
-from evaluator.results import CaseResult, ScoreRow
+from evaluator.results import ABORTED, CaseResult, ScoreRow
 from evaluator.summaries import summarise
 
 

@@ -7,6 +7,13 @@ from typing import Any
 RESULT_FORMAT = 1
 ROUND_MARK = "@"
 """`dice@3` is the Dice after the interactions 0 to 3; `dice` alone is the one after the last."""
+SPOILED = "spoiled"
+ABORTED = "aborted"
+"""Reasons of values that are gone because of another value; what brought it about follows after a colon."""
+NOT_DEFINED = "not_defined"
+"""The reason of a value whose formula divides by zero or knows no distance, where the protocol says `compute`."""
+NOT_MEASURED = "not_measured"
+"""The reason of a value that nobody took: a run without telemetry, a metric image that did not run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,12 +16,8 @@ from pathlib import Path
 from evaluator import formulas
 from evaluator.conventions import (
     ABORT,
-    ABORTED,
     COMPUTE,
-    NOT_DEFINED,
-    NOT_MEASURED,
     SPOIL,
-    SPOILED,
     Situation,
     Worth,
     resolve,
@@ -32,7 +28,7 @@ from evaluator.external import ExternalScores, external_rows
 from evaluator.metrics import Scope
 from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol
 from evaluator.reference_cache import ReferenceCache
-from evaluator.results import ROUND_MARK, CaseResult, ScoreRow
+from evaluator.results import ABORTED, NOT_DEFINED, NOT_MEASURED, ROUND_MARK, SPOILED, CaseResult, ScoreRow
 from evaluator.structures import MeasuredLabel, measure_as_empty, measure_case, reference_grid
 from evaluator.summaries import summarise
 from evaluator.volumes.geometry import Grid

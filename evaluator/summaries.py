@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from evaluator.conventions import ABORTED
 from evaluator.metrics import Pooled
 from evaluator.protocol import MetricSpec, Protocol
-from evaluator.results import CaseResult
+from evaluator.results import ABORTED, CaseResult
 
 Values = Mapping[str, Mapping[str, float | None]]
 """case → label → value, of one metric."""

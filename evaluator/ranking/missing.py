@@ -25,10 +25,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.conventions import ABORTED
 from evaluator.ranking.config import MetricSpec, MissingRules, RankingConfig, Rule, RuleKind
 from evaluator.ranking.errors import ConfigError, TableError
 from evaluator.ranking.table import ABSENT, MetricScores, ScoreTable
+from evaluator.results import ABORTED
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
