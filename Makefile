@@ -43,7 +43,7 @@ format: setup ## format code and page templates, mend what ruff can mend
 
 bench: setup ## the measurements the README quotes
 	@$(BIN)/python -m evaluator.bench $(ARGS)
-	@$(BIN)/python -m evaluator.ranking.bench $(filter --write,$(ARGS))
+	@$(BIN)/python -m evaluator.bench.ranking $(filter --write,$(ARGS))
 	@$(BIN)/python -m containers.bench.sandbox $(ARGS)
 	@$(BIN)/python -m containers.bench.intake
 	@$(BIN)/python tests/benchmarks/claims.py

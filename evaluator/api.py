@@ -20,11 +20,11 @@ from typing import Any
 
 from evaluator.backends.devices import has_cuda_device, host_array
 from evaluator.errors import EvaluatorError
-from evaluator.metrics import REGISTRY
+from evaluator.metrics.registry import REGISTRY
 from evaluator.protocol import Protocol, load_protocol
 from evaluator.results import ScoreRow
-from evaluator.scoring import score_labels
-from evaluator.structures import measure_maps
+from evaluator.scoring.case import score_labels
+from evaluator.scoring.structures import measure_maps
 from evaluator.volumes.geometry import Grid
 
 Labels = Mapping[str, int | Sequence[int]] | Sequence[int]

@@ -20,7 +20,7 @@ from assay.submissions.models import Submission, Upload
 from assay.testsets import storage
 from assay.testsets.services import ingest_testset
 from evaluator.protocol import OutputKind, Protocol
-from evaluator.table_files import delimiter_of, table_text
+from evaluator.volumes.tables import delimiter_of, table_text
 
 STEP = 8
 SIGNIFICANT = 6

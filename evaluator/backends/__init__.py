@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from evaluator.backends import cpu, gpu
 from evaluator.backends import reference as oracle
 from evaluator.backends.devices import cuda_device, has_cuda_device
-from evaluator.backends.records import Crop, LabelArray, LabelMeasurements, LabelValues, PairMeasurements
+from evaluator.backends.reference_cache import ReferenceCache
 from evaluator.backends.stored import StoredVolume, open_stored
 from evaluator.errors import InvalidReference, InvalidVolume, UnavailableBackend
 from evaluator.kernel.library import KernelError
-from evaluator.reference_cache import ReferenceCache
+from evaluator.measurements.records import Crop, LabelArray, LabelMeasurements, LabelValues, PairMeasurements
 from evaluator.volumes.geometry import GridTolerance, grids_match
 from evaluator.volumes.strict import Expectation, LabelMap, ReaderLimits, open_untrusted, read_channels, read_label_map
 

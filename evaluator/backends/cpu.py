@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.backends.records import Crop, LabelArray, LabelMeasurements, LabelValues, PairMeasurements
+from evaluator.backends.reference_cache import ReferenceCache
 from evaluator.backends.stored import StoredVolume
 from evaluator.kernel.labels import LabelTable, label_tables
 from evaluator.kernel.library import CScan, KernelError, Status, address, kernel, load_kernel, raise_unless_ok
@@ -23,9 +23,9 @@ from evaluator.kernel.scans import (
     slices_of_label,
     thread_count,
 )
-from evaluator.overlap import Overlap
-from evaluator.reference_cache import ReferenceCache
-from evaluator.surface import DirectedDistances, SurfaceDistances, element_areas
+from evaluator.measurements.overlap import Overlap
+from evaluator.measurements.records import Crop, LabelArray, LabelMeasurements, LabelValues, PairMeasurements
+from evaluator.measurements.surface import DirectedDistances, SurfaceDistances, element_areas
 
 COORDINATE_BITS = 18
 LARGEST_EXTENT = 2**COORDINATE_BITS - 2

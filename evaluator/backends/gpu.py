@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.backends.devices import Arrival, Device, cuda_device
-from evaluator.backends.records import LabelMeasurements, LabelValues, PairMeasurements
 from evaluator.kernel.labels import LabelTable, label_tables
 from evaluator.kernel.scans import AxisOrder
 from evaluator.kernel.search import ROW_REACH, SearchPlan, plan_search
-from evaluator.overlap import Overlap
-from evaluator.surface import DirectedDistances, SurfaceDistances, element_areas
+from evaluator.measurements.overlap import Overlap
+from evaluator.measurements.records import LabelMeasurements, LabelValues, PairMeasurements
+from evaluator.measurements.surface import DirectedDistances, SurfaceDistances, element_areas
 
 DEFAULT_MEMORY_BYTES = 2 << 30
 _VOXELS_PER_THREAD = 256

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.backends.records import LabelArray, LabelMeasurements, LabelValues, PairMeasurements
-from evaluator.overlap import Overlap
-from evaluator.surface import DirectedDistances, SurfaceDistances, element_areas
+from evaluator.measurements.overlap import Overlap
+from evaluator.measurements.records import LabelArray, LabelMeasurements, LabelValues, PairMeasurements
+from evaluator.measurements.surface import DirectedDistances, SurfaceDistances, element_areas
 
 _NO_ELEMENT_IN_ROW = -1
 

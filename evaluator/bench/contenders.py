@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from evaluator import distance, overlap
 from evaluator.backends import PairMeasurements, measure_files, measure_pair
-from evaluator.reference_cache import ReferenceCache
+from evaluator.backends.reference_cache import ReferenceCache
+from evaluator.measurements import overlap
+from evaluator.metrics import distance
 from evaluator.volumes.conversion import canonicalise
 from evaluator.volumes.strict import read_grid, read_label_map
 

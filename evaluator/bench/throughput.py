@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 from evaluator.bench.cases import Pair
-from evaluator.evaluation import Budget, score_cases
-from evaluator.pairing import CaseFiles
 from evaluator.protocol import Protocol
-from evaluator.quick import quick_protocol
-from evaluator.scoring import score_case
+from evaluator.protocol.quick import quick_protocol
+from evaluator.scoring.case import score_case
+from evaluator.scoring.many_cases import Budget, score_cases
+from evaluator.scoring.pairing import CaseFiles
 
 JOBS = 2
 

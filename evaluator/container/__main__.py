@@ -6,10 +6,10 @@ from pathlib import Path
 
 from evaluator.container.contracts import PROTOCOL_NAME, find_places, pair, result_document
 from evaluator.errors import EvaluatorError
-from evaluator.evaluation import Budget, score_cases
-from evaluator.files import write_json
 from evaluator.protocol import load_protocol
-from evaluator.scoring import summarise
+from evaluator.scoring.case import summarise
+from evaluator.scoring.many_cases import Budget, score_cases
+from evaluator.scoring.score_files import write_json
 
 BAKED_IN = Path("/opt/assay") / PROTOCOL_NAME
 

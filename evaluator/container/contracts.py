@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.errors import EvaluatorError
-from evaluator.pairing import VOLUME_EXTENSIONS, CaseFiles, Pairing, case_name, pair_folders
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
+from evaluator.scoring.pairing import VOLUME_EXTENSIONS, CaseFiles, Pairing, case_name, pair_folders
 
 PROTOCOL_NAME = "protocol.yaml"
 JOBS_NAME = "predictions.json"

@@ -4,7 +4,7 @@ import ctypes
 from dataclasses import dataclass
 
 from evaluator.kernel.library import address, load_kernel
-from evaluator.surface import DirectedDistances
+from evaluator.measurements.surface import DirectedDistances
 
 
 @dataclass(frozen=True)

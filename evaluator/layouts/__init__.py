@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from evaluator.errors import EvaluatorError
-from evaluator.metrics import Scope
+from evaluator.metrics.registry import Scope
 from evaluator.protocol import MetricSpec, Protocol
 from evaluator.ranking.parse import parse_ranking
 from evaluator.results import CaseResult, ScoreRow

@@ -6,7 +6,7 @@ Score files of other tools use other names; those in common use are added here. 
 
 from collections.abc import Mapping
 
-from evaluator.metrics import REGISTRY, Direction
+from evaluator.metrics.registry import REGISTRY, Direction
 from evaluator.ranking.config import MetricSpec
 
 _OTHER_NAMES = {

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from evaluator.conventions import Situation
 from evaluator.protocol import Protocol
-from evaluator.protocol_modes import Mode
-from evaluator.protocol_words import SITUATIONS, worth_words
+from evaluator.protocol.conventions import Situation
+from evaluator.protocol.modes import Mode
+from evaluator.protocol.words import SITUATIONS, worth_words
 from evaluator.ranking.config import RankingConfig
 from evaluator.ranking.words import Item, describe
 

@@ -3,7 +3,7 @@
 from assay.evaluations.specs import Answer, telemetry_of
 from assay.runs.models import CaseRun
 from assay.testsets.models import Case
-from evaluator.telemetry import lost_to_gaps
+from evaluator.scoring.telemetry import lost_to_gaps
 
 USAGE = {
     "wall_seconds": 12.5,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluator import distance
 from evaluator.backends import measure_pair
 from evaluator.kernel import library
 from evaluator.kernel.inflate import inflate_gzip
 from evaluator.kernel.labels import label_tables
 from evaluator.kernel.scans import gzip_source, scan_volumes
+from evaluator.metrics import distance
 from tests.evaluator import label_maps
 
 

@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from evaluator import distance, overlap
 from evaluator.backends import PairMeasurements, available_backends, measure_pair
-from evaluator.surface import SurfaceDistances
+from evaluator.measurements import overlap
+from evaluator.measurements.surface import SurfaceDistances
+from evaluator.metrics import distance
 from tests.evaluator import label_maps, oracle_surface_distance
 
 BACKENDS = available_backends()

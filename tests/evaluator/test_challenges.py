@@ -9,8 +9,8 @@ import SimpleITK as sitk
 
 from evaluator.protocol import load_named_protocol, load_protocol
 from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
-from evaluator.scoring import score_case
-from evaluator.tables import score_table
+from evaluator.scoring.case import score_case
+from evaluator.scoring.tables import score_table
 from tests.evaluator import oracle_surface_distance
 from tests.evaluator.volume_files import save_nifti
 

@@ -10,9 +10,9 @@ import math
 import numpy as np
 import pytest
 
-from evaluator.metrics import Scope
+from evaluator.metrics.registry import Scope
 from evaluator.protocol import OutputKind, load_named_protocol, named_protocols
-from evaluator.scoring import score_case
+from evaluator.scoring.case import score_case
 from tests.evaluator.volume_files import save_nifti
 
 SHAPE = (10, 6, 12)

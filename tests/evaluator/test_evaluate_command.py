@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from evaluator import cli
-from evaluator.evaluation import Budget, fragile_tolerances, score_cases
-from evaluator.pairing import pair_folders
+from evaluator.commands import evaluate as cli
 from evaluator.protocol import load_named_protocol
-from evaluator.quick import quick_protocol
+from evaluator.protocol.quick import quick_protocol
 from evaluator.results import CaseResult
+from evaluator.scoring.many_cases import Budget, fragile_tolerances, score_cases
+from evaluator.scoring.pairing import pair_folders
 from evaluator.volumes.geometry import Grid
 from tests.evaluator.volume_files import box, save_nifti
 
@@ -177,7 +177,7 @@ def test_a_broken_reference_is_named_and_blamed_on_nobody_else(folders, tmp_path
 
 
 @pytest.mark.parametrize(
-    "statement", ["import evaluator", "import evaluator; evaluator.evaluate", "import evaluator.scoring"]
+    "statement", ["import evaluator", "import evaluator; evaluator.evaluate", "import evaluator.scoring.case"]
 )
 def test_importing_the_evaluator_needs_numpy_and_nothing_else(statement):
     heavy = "{'yaml', 'jsonschema', 'scipy', 'SimpleITK', 'matplotlib', 'click', 'rich', 'nibabel', 'cupy', 'django'}"

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from evaluator.errors import ProtocolError
-from evaluator.external import LEFT_OUT, MAX_BYTES, MetricsInvalid, external_rows, parse_metrics
 from evaluator.protocol import load_protocol
+from evaluator.scoring.external import LEFT_OUT, MAX_BYTES, MetricsInvalid, external_rows, parse_metrics
 
 IMAGE = "sha256:" + "ab" * 32
 CASES = ("a", "b")

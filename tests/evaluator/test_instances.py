@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from evaluator.components import number_values
 from evaluator.errors import ProtocolError
+from evaluator.metrics.components import number_values
 from evaluator.protocol import load_named_protocol, load_protocol
-from evaluator.scoring import score_case, summarise
+from evaluator.scoring.case import score_case, summarise
 from tests.evaluator.volume_files import save_nifti
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from evaluator.errors import ProtocolError
-from evaluator.interaction import Click, LabelPrompts, Prompts, centre_of_largest, make_prompts, wall_seconds_of
 from evaluator.protocol import load_named_protocol, load_protocol
+from evaluator.scoring.interaction import Click, LabelPrompts, Prompts, centre_of_largest, make_prompts, wall_seconds_of
 from tests.evaluator.volume_files import save_nifti
 
 SHAPE = (20, 12, 9)

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from evaluator import distance
 from evaluator.backends import LabelValues, PairMeasurements, cpu, measure_pair
 from evaluator.backends import reference as oracle
 from evaluator.kernel import reductions
 from evaluator.kernel.library import describe, load_kernel
-from evaluator.surface import DirectedDistances, element_areas
+from evaluator.measurements.surface import DirectedDistances, element_areas
+from evaluator.metrics import distance
 from tests.evaluator import label_maps
 
 pytestmark = pytest.mark.skipif(load_kernel() is None, reason="the kernel was not built: no C compiler here")

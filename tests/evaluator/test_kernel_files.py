@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from evaluator.backends import Crop, PairMeasurements, measure_files, measure_pair
+from evaluator.backends.reference_cache import ReferenceCache
 from evaluator.errors import InvalidReference, InvalidVolume, Reason, UnavailableBackend
 from evaluator.kernel import compiler, library
 from evaluator.kernel.library import load_kernel
-from evaluator.reference_cache import ReferenceCache
 from tests.evaluator import label_maps
 from tests.evaluator.test_kernel import assert_same
 

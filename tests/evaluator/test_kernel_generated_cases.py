@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from evaluator import distance, overlap
 from evaluator.backends import measure_files
 from evaluator.bench.cases import CASES
+from evaluator.measurements import overlap
+from evaluator.metrics import distance
 from tests.evaluator import oracle_surface_distance
 
 pytestmark = pytest.mark.slow

@@ -10,13 +10,13 @@ import pytest
 
 import evaluator
 import evaluator.errors
-from evaluator.components import label_components
-from evaluator.definitions import PRESETS
-from evaluator.lesions import LesionRules, count_matches_by_overlap, match_lesions
-from evaluator.metrics import REGISTRY, Direction, Scope
+from evaluator.metrics.components import label_components
+from evaluator.metrics.lesions import LesionRules, count_matches_by_overlap, match_lesions
+from evaluator.metrics.registry import REGISTRY, Direction, Scope
 from evaluator.protocol import load_protocol
-from evaluator.scoring import score_case, score_labels
-from evaluator.structures import measure_maps
+from evaluator.protocol.definitions import PRESETS
+from evaluator.scoring.case import score_case, score_labels
+from evaluator.scoring.structures import measure_maps
 from evaluator.volumes import read_label_map
 from evaluator.volumes.geometry import Grid
 from tests.evaluator import oracle_surface_distance

@@ -7,13 +7,13 @@ from textwrap import dedent
 
 import pytest
 
-from evaluator import readme
+from evaluator.documentation import readme
+from evaluator.documentation.protocol_table import TESTS, read_checks
 from evaluator.errors import ProtocolError
 from evaluator.protocol import hash_document, load_named_protocol, load_protocol, named_protocols
-from evaluator.protocol_diff import diff_documents
-from evaluator.protocol_modes import Mode
-from evaluator.protocol_source import read_source
-from evaluator.protocol_table import TESTS, read_checks
+from evaluator.protocol.diff import diff_documents
+from evaluator.protocol.modes import Mode
+from evaluator.protocol.source import read_source
 
 LIVER = dedent("""\
     protocol: 1
@@ -272,7 +272,7 @@ def test_a_diff_names_the_setting_and_both_values():
 
 
 def test_the_published_schema_describes_every_key_that_has_a_default():
-    schema = json.loads((Path(__file__).parents[2] / "evaluator" / "protocol_schema.json").read_text())
+    schema = json.loads((Path(__file__).parents[2] / "evaluator" / "protocol" / "schema.json").read_text())
     assert set(load_protocol(LIVER).document) == set(schema["properties"])
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from evaluator.errors import ProtocolError
-from evaluator.gains import gains_of_leaving_out
 from evaluator.protocol import OutputKind, Protocol, load_named_protocol, load_protocol, named_protocols
-from evaluator.protocol_modes import Mode
+from evaluator.protocol.modes import Mode
 from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
-from evaluator.scoring import score_case, summarise
-from evaluator.tables import score_table
+from evaluator.scoring.case import score_case, summarise
+from evaluator.scoring.gains import gains_of_leaving_out
+from evaluator.scoring.tables import score_table
 from tests.evaluator.volume_files import save_nifti
 
 DEFECTS = [

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from evaluator.cli import protocol as command
+from evaluator.commands.evaluate import protocol as command
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import load_named_protocol
-from evaluator.relabelling import value_map, words_of
+from evaluator.scoring.relabelling import value_map, words_of
 from evaluator.volumes import read_label_map
 from tests.evaluator.volume_files import save_nifti
 

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from evaluator import components
 from evaluator.errors import InvalidReference
+from evaluator.metrics import components
 from evaluator.protocol import load_protocol
-from evaluator.scoring import score_case, summarise
+from evaluator.scoring.case import score_case, summarise
 from tests.evaluator.volume_files import save_nifti
 
 LIVER, SPLEEN = 1, 2

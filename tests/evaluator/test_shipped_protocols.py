@@ -7,12 +7,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from evaluator.metrics import Scope
+from evaluator.metrics.registry import Scope
 from evaluator.protocol import OutputKind, load_named_protocol, load_protocol
-from evaluator.protocol_modes import Mode
+from evaluator.protocol.modes import Mode
 from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
-from evaluator.scoring import score_case, summarise
-from evaluator.tables import score_table
+from evaluator.scoring.case import score_case, summarise
+from evaluator.scoring.tables import score_table
 
 FOLDER = Path(load_protocol.__code__.co_filename).parent / "protocols"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

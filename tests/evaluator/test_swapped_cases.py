@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluator.protocol import load_protocol
-from evaluator.scoring import score_case
+from evaluator.scoring.case import score_case
 from tests.evaluator.volume_files import save_nifti
 
 PROTOCOL = """

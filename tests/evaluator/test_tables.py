@@ -7,14 +7,14 @@ import pytest
 from click.testing import CliRunner
 from sklearn import metrics as oracle
 
-from evaluator import cli
-from evaluator.choices import parse_choice
-from evaluator.classification import mean_over_rows, precisions_of_rows, wins_of_rows
+from evaluator.commands import evaluate as cli
 from evaluator.errors import EvaluatorError, InvalidReference, InvalidVolume, ProtocolError, Reason
+from evaluator.metrics.choices import parse_choice
+from evaluator.metrics.classification import mean_over_rows, precisions_of_rows, wins_of_rows
 from evaluator.protocol import load_protocol
-from evaluator.scoring import area_over_rounds, score_case, summarise
-from evaluator.table_files import CHILD_LIMITS, TableForm, canonicalise_table
-from evaluator.tables import score_table
+from evaluator.scoring.case import area_over_rounds, score_case, summarise
+from evaluator.scoring.tables import score_table
+from evaluator.volumes.tables import CHILD_LIMITS, TableForm, canonicalise_table
 from tests.evaluator.volume_files import box, save_nifti
 
 OPTIONS = {"A": "Pneumonia", "B": "Normal", "C": "Oedema", "D": "Fracture"}

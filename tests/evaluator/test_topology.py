@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from evaluator.components import dilate, label_components
-from evaluator.topology import Betti, betti_numbers, euler_number
+from evaluator.metrics.components import dilate, label_components
+from evaluator.metrics.topology import Betti, betti_numbers, euler_number
 
 CONNECTIVITY = {6: 1, 18: 2, 26: 3}
 MASKS = [

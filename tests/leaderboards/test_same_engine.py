@@ -13,7 +13,7 @@ from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards import scores
 from assay.leaderboards.models import LeaderboardEntry
 from assay.leaderboards.services import ask_for_rebuild, rebuild_leaderboard
-from evaluator.ranking.cli import rank
+from evaluator.commands.rank import rank
 
 pytestmark = pytest.mark.django_db
 MISSING = {"any": {"dice": 0, "nsd": 0}}

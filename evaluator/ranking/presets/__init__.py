@@ -19,7 +19,7 @@ def preset_names() -> tuple[str, ...]:
 
 def preset_document(name: str, *, path: str = "preset") -> Mapping[str, Any]:
     """The ranking document of a preset."""
-    import yaml  # here, so that `import evaluator.scoring` needs NumPy and nothing else
+    import yaml  # here, so that `import evaluator.scoring.case` needs NumPy and nothing else
 
     if name not in preset_names():
         raise ConfigError(f"{path}: found {name!r}; expected one of {', '.join(preset_names())}")

@@ -67,7 +67,7 @@ class Membership(models.Model):
 
 
 class ProtocolVersion(models.Model):
-    """One immutable protocol document: everything that decides a number. See `evaluator/protocol.py`."""
+    """One immutable protocol document: everything that decides a number. See `evaluator/protocol/rules.py`."""
 
     challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="protocols")
     version = models.PositiveIntegerField()

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluator.protocol import LabelSpec, OutputKind, Protocol
-from evaluator.table_files import delimiter_of
 from evaluator.volumes.canonical import write_canonical_channels
 from evaluator.volumes.geometry import Grid
+from evaluator.volumes.tables import delimiter_of
 
 EXAMPLE_CASE = "example"
 ROWS = 4

@@ -18,7 +18,7 @@ import yaml
 
 from assay.client.errors import ClientError
 from assay.client.example_cases import EXAMPLE_CASE, write_example
-from evaluator.cli import read_protocol
+from evaluator.commands.evaluate import read_protocol
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import OutputKind, Protocol, load_named_protocol, named_protocols
 

@@ -18,10 +18,10 @@ from containers.verdicts import Verdict
 from evaluator.errors import InvalidReference, InvalidVolume
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult, ScoreRow
-from evaluator.table_files import Row, TableForm, canonicalise_table, read_table
-from evaluator.tables import reference_rows
-from evaluator.telemetry import measured_of
+from evaluator.scoring.tables import reference_rows
+from evaluator.scoring.telemetry import measured_of
 from evaluator.volumes import canonicalise
+from evaluator.volumes.tables import Row, TableForm, canonicalise_table, read_table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,9 +32,9 @@ from containers.machine import borrowed_image
 from containers.sandbox import run
 from containers.spec import Limits, OutputSpec, RunResult, RunSpec
 from containers.verdicts import Verdict
-from evaluator.interaction import Prompts, make_prompts, wall_seconds_of
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
+from evaluator.scoring.interaction import Prompts, make_prompts, wall_seconds_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ from assay.node.rounds import round_name
 from containers.verdicts import Verdict
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
-from evaluator.scoring import score_case
-from evaluator.table_files import Row, read_table
-from evaluator.tables import reference_rows, score_rows
-from evaluator.telemetry import measured_of
+from evaluator.scoring.case import score_case
+from evaluator.scoring.tables import reference_rows, score_rows
+from evaluator.scoring.telemetry import measured_of
+from evaluator.volumes.tables import Row, read_table
 
 
 def verdict_of(checked: CheckedOutputs, *, place: int) -> tuple[Verdict, str]:

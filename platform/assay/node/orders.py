@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from containers.spec import Limits, OutputSpec, RunSpec
-from evaluator.table_files import TableForm
 from evaluator.volumes import Grid, GridTolerance
+from evaluator.volumes.tables import TableForm
 
 
 class OrderInvalid(Exception):

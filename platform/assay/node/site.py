@@ -26,7 +26,7 @@ from containers.intake import load_archive
 from containers.machine import borrowed_image
 from evaluator import __version__ as evaluator_version
 from evaluator.protocol import load_protocol
-from evaluator.scoring import summarise
+from evaluator.scoring.case import summarise
 
 log = logging.getLogger(__name__)
 

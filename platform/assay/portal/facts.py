@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import release_of
-from evaluator.conventions import Situation
-from evaluator.gains import gains_of_leaving_out
 from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol
-from evaluator.protocol_modes import Defect, Mode
-from evaluator.protocol_words import SITUATIONS, worth_words
+from evaluator.protocol.conventions import Situation
+from evaluator.protocol.modes import Defect, Mode
+from evaluator.protocol.words import SITUATIONS, worth_words
 from evaluator.ranking import parse_ranking
 from evaluator.ranking.words import in_words
+from evaluator.scoring.gains import gains_of_leaving_out
 
 RELEASES = {
     "verdict_only": "a verdict only; scores are never shown",

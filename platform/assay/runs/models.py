@@ -142,7 +142,7 @@ class PromptRound(models.Model):
     case_run = models.ForeignKey(CaseRun, on_delete=models.CASCADE, related_name="prompt_rounds")
     fence = models.BigIntegerField(help_text="of the lease under which it was asked: another attempt plays anew")
     number = models.PositiveIntegerField(help_text="from 0")
-    prompts = models.JSONField(null=True, help_text="see evaluator.interaction; empty until they are made")
+    prompts = models.JSONField(null=True, help_text="see evaluator.scoring.interaction; empty until they are made")
     wall_seconds = models.FloatField(null=True, help_text="for all rounds of the case together")
     asked_at = models.DateTimeField()
     made_at = models.DateTimeField(null=True, blank=True)

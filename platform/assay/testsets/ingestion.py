@@ -21,8 +21,8 @@ import numpy.typing as npt
 from assay.accounts.errors import InvalidError
 from assay.testsets.manifest import FILE_NAME, ManifestCase, parse_manifest
 from evaluator.errors import EvaluatorError
-from evaluator.table_files import KEY, Row, chosen_rows, read_table
 from evaluator.volumes import Channels, Grid, grids_match, read_channels_of, write_canonical
+from evaluator.volumes.tables import KEY, Row, chosen_rows, read_table
 
 MOST_MEMBERS = 1_000_000
 MOST_BYTES = 2 * 2**40

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from evaluator.commands.rank import rank
 from evaluator.protocol import load_named_protocol
 from evaluator.ranking import parse_ranking, rank_algorithms
-from evaluator.ranking.cli import rank
 from evaluator.ranking.io import read_scores
 
 WIDE = """algorithm,case,site,dice,hd95

@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('fence', models.BigIntegerField(help_text='of the lease under which it was asked: another attempt plays anew')),
                 ('number', models.PositiveIntegerField(help_text='from 0')),
-                ('prompts', models.JSONField(help_text='see evaluator.interaction; empty until they are made', null=True)),
+                ('prompts', models.JSONField(help_text='see evaluator.scoring.interaction; empty until they are made', null=True)),
                 ('wall_seconds', models.FloatField(help_text='for all rounds of the case together', null=True)),
                 ('asked_at', models.DateTimeField()),
                 ('made_at', models.DateTimeField(blank=True, null=True)),

@@ -8,7 +8,7 @@ evaluation, under grand-challenge's contract for evaluation images:
     /input/predictions.json                        one job per case that has a usable prediction
     /input/<job>/output/images/<output>/<case>.nii.gz  canonical copies, written by us
     /opt/ml/input/data/ground_truth/               the references: <case>.nii.gz, or <case>/<structure>.nii.gz
-    /output/metrics.json                           what it has to write; `evaluator/external.py` has its form
+    /output/metrics.json                           what it has to write; `evaluator/scoring/external.py` has its form
 
 This is the only place where a container sees a reference. Both folders are staged copies, read-only; there is no network, and
 all of the sandbox's limits hold. The image is the organizers': whatever it does wrong raises `MetricImageFailed`, which ends the
@@ -40,9 +40,9 @@ from containers.log_text import readable
 from containers.sandbox import remove_strays, run
 from containers.spec import MEBIBYTE, Limits, OutputSpec, ReadOnlyFolder, RunResult, RunSpec
 from containers.verdicts import Verdict
-from evaluator.external import MAX_BYTES, ExternalScores, MetricsInvalid, parse_metrics
 from evaluator.protocol import MetricImage as WantedImage
 from evaluator.protocol import Protocol
+from evaluator.scoring.external import MAX_BYTES, ExternalScores, MetricsInvalid, parse_metrics
 
 INPUT_MOUNT, REFERENCE_MOUNT = "/input", "/opt/ml/input/data/ground_truth"
 METRICS = "metrics.json"

@@ -1,0 +1,135 @@
+"""`assay rank`: rank a file of scores, no server needed."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from evaluator.commands.board_on_terminal import board_lines, preset_lines
+from evaluator.errors import EvaluatorError
+from evaluator.protocol import Protocol, load_named_protocol, load_protocol
+from evaluator.ranking.analysis import Analysis, analyse
+from evaluator.ranking.config import RankingConfig
+from evaluator.ranking.engine import rank_algorithms
+from evaluator.ranking.errors import ConfigError, RankingError
+from evaluator.ranking.io import ScoreFile, ranks_rows, read_scores, write_rows
+from evaluator.ranking.parse import parse_ranking
+from evaluator.ranking.presets import preset_document, preset_titles
+from evaluator.ranking.table import ScoreTable
+from evaluator.ranking.teams import one_per_team
+
+
+@click.command()
+@click.argument("scores", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option("--protocol", help="Rank as this protocol says: a name or a YAML file.")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A ranking document.")
+@click.option("--preset", help="Rank as a known challenge or platform does.")
+@click.option("--list-presets", is_flag=True, help="List the presets and stop.")
+@click.option("--show-preset", metavar="NAME", help="Print a preset, to start a configuration from, and stop.")
+@click.option("--bootstrap", type=click.IntRange(min=0), help="Bootstrap replicates (default: as configured, 1000).")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the bootstrap (default: as configured, 1).")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the ranks as CSV.")
+@click.option(
+    "--json", "json_output", type=click.Path(dir_okay=False, path_type=Path), help="Write everything as JSON."
+)
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a self-contained HTML report.")
+@click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="Also write figures and tables here.")
+def rank(
+    scores: Path | None,
+    protocol: str | None,
+    config: Path | None,
+    preset: str | None,
+    list_presets: bool,
+    show_preset: str | None,
+    bootstrap: int | None,
+    seed: int | None,
+    output: Path | None,
+    json_output: Path | None,
+    report: Path | None,
+    figures: Path | None,
+) -> None:
+    """Rank the algorithms of SCORES, a CSV (algorithm, case, metric, value; or one column per metric)."""
+    try:
+        if list_presets or show_preset:
+            shown = yaml.safe_dump(dict(preset_document(show_preset or ""))) if show_preset else ""
+            click.echo(shown or preset_lines(preset_titles(), width=_terminal_width()))
+            return
+        if scores is None:
+            raise click.UsageError("found no SCORES file; expected one (or --list-presets)")
+        chosen = None if protocol is None else _protocol(protocol)
+        found = read_scores(scores, _configuration(chosen, config, preset))
+        table, left_out = _of_each_team(found)
+        analysis = analyse(table, found.config, bootstrap=bootstrap, seed=seed)
+        analysis = replace(analysis, warnings=(*analysis.warnings, *left_out))
+        if output is not None:
+            write_rows(list(ranks_rows(analysis)), output)
+        if json_output is not None:
+            json_output.write_text(json.dumps(analysis.to_json(), indent=1) + "\n", "utf-8")
+        if report is not None or figures is not None:
+            _draw(table, analysis, html=report, folder=figures, title=scores.stem, protocol=chosen)
+    except (RankingError, EvaluatorError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+    click.echo(board_lines(analysis, width=_terminal_width()))
+
+
+def _draw(table: ScoreTable, analysis: Analysis, **more: Any) -> None:
+    """Write the report. matplotlib is an extra: only those who ask for pictures need it."""
+    try:
+        from evaluator.reports import write_report
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"found no {error.name}; expected it for a report: pip install 'assay[reports]'"
+        ) from error
+    write_report(table, analysis, **more)
+
+
+def _of_each_team(found: ScoreFile) -> tuple[ScoreTable, tuple[str, ...]]:
+    """The scores of the submissions that count, and what to say of the others."""
+    rule = found.config.submissions.per_team
+    if rule == "all":
+        return found.table, ()
+    if not found.teams:
+        return found.table, (
+            f"each team's {rule} submission counts, but no column team says whose is whose: all are ranked",
+        )
+    kept = one_per_team(found.teams, rule=rule, ranks=lambda: rank_algorithms(found.table, found.config).ranks())
+    others = [name for name in found.teams if name not in kept]
+    told = (f"each team's {rule} submission counts; left out: {', '.join(others)}",) if others else ()
+    return found.table.only_algorithms(kept).trimmed(), told
+
+
+def _protocol(name: str) -> Protocol:
+    return load_protocol(Path(name)) if Path(name).exists() else load_named_protocol(name)
+
+
+def _configuration(protocol: Protocol | None, config: Path | None, preset: str | None) -> RankingConfig:
+    if sum(choice is not None for choice in (protocol, config, preset)) > 1:
+        raise click.UsageError("found several of --protocol, --config and --preset; expected one")
+    if protocol is not None:
+        return parse_ranking(protocol.ranking)
+    if preset is not None:
+        return parse_ranking({"preset": preset})
+    return parse_ranking({} if config is None else _document(config))
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """A ranking document; its content may stand under a key `ranking`, as in a protocol."""
+    try:
+        document = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path.name}: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path.name}: found no mapping; expected the sections of a ranking")
+    inner = document.get("ranking", document)
+    return inner if isinstance(inner, dict) else document
+
+
+def _terminal_width() -> int | None:
+    """How wide the terminal is; `None` when nobody looks (a pipe, a file)."""
+    return shutil.get_terminal_size(fallback=(0, 0)).columns or None

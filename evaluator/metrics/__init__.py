@@ -1,0 +1,1 @@
+"""The metrics: their registry, their formulas, and the geometry the formulas need."""

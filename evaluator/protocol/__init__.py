@@ -1,0 +1,41 @@
+"""The document that decides every number of a challenge: read, checked against its schema, and turned into records."""
+
+from evaluator.protocol.rules import (
+    PROTOCOLS_FOLDER,
+    InputKind,
+    InputSpec,
+    Interaction,
+    LabelSpec,
+    MetricImage,
+    MetricSpec,
+    OutputKind,
+    OutputSpec,
+    Protocol,
+    Release,
+    ReportSection,
+    Resources,
+    hash_document,
+    load_named_protocol,
+    load_protocol,
+    named_protocols,
+)
+
+__all__ = [
+    "PROTOCOLS_FOLDER",
+    "InputKind",
+    "InputSpec",
+    "Interaction",
+    "LabelSpec",
+    "MetricImage",
+    "MetricSpec",
+    "OutputKind",
+    "OutputSpec",
+    "Protocol",
+    "Release",
+    "ReportSection",
+    "Resources",
+    "hash_document",
+    "load_named_protocol",
+    "load_protocol",
+    "named_protocols",
+]

@@ -1,0 +1,200 @@
+"""Tables as predictions: classes, measurements, answers. One row per case, found by name, never by position.
+
+The columns are the labels of the protocol. The reference table may have more: the texts of the options A, B, C … of
+multiple-choice questions. Rows of the prediction that are no case are left out; a case without a row, or with a cell that cannot
+be read, gets the worst value and a reason, and the others stand. How tables are read is `volumes/tables.py`.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator.errors import InvalidReference, InvalidVolume
+from evaluator.metrics.choices import parse_choice
+from evaluator.metrics.registry import OverCases, Scope
+from evaluator.protocol import LabelSpec, MetricSpec, Protocol
+from evaluator.protocol.conventions import Situation, resolve
+from evaluator.results import CaseResult, ScoreRow
+from evaluator.volumes.tables import Row, read_table
+
+ROW_MISSING = "row_missing"
+CELL_INVALID = "cell_invalid"
+OUTPUT_MISSING = "output_missing"
+CLASS_ABSENT = "class_absent"
+"""The reason of a score over all rows where the row does not show the class: it has a say in the others' scores only."""
+_OPTION_LETTERS = "ABCDEFGHIJ"
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*", re.ASCII)
+
+
+def score_table(
+    *, protocol: Protocol, reference: Path, prediction: Path | None, failure: str | None = None
+) -> list[CaseResult]:
+    """The scores of every row of the reference table."""
+    references = reference_rows(reference)
+    failure = failure or (None if prediction else OUTPUT_MISSING)
+    predictions: Mapping[str, Row] = {}
+    if failure is None and prediction:
+        try:
+            predictions = read_table(prediction)
+        except InvalidVolume as problem:
+            failure = f"output_invalid:{problem.reason}"
+    failures = dict.fromkeys(references, failure) if failure else {}
+    return score_rows(protocol=protocol, references=references, predictions=predictions, failures=failures)
+
+
+def reference_rows(path: Path) -> dict[str, Row]:
+    """The rows of a reference table. One that cannot be read is the organizer's fault."""
+    try:
+        return read_table(path)
+    except InvalidVolume as problem:
+        raise InvalidReference(f"the reference table cannot be used: {problem}") from problem
+
+
+def score_rows(
+    *,
+    protocol: Protocol,
+    references: Mapping[str, Row],
+    predictions: Mapping[str, Row],
+    failures: Mapping[str, str],
+) -> list[CaseResult]:
+    """The scores of every reference row, all cases together: some scores need the whole column.
+
+    `failures` says of a case why nothing of its prediction can be used.
+    """
+    columns = _columns(protocol, references, predictions, failures=failures)
+    return [
+        CaseResult(
+            case_id=case_id,
+            rows=tuple(
+                columns[label.name, spec.id][position]
+                for label in protocol.labels
+                for spec in _metrics_of(protocol, label)
+            ),
+            failure=failures.get(case_id, "" if case_id in predictions else ROW_MISSING),
+        )
+        for position, case_id in enumerate(references)
+    ]
+
+
+def _metrics_of(protocol: Protocol, label: LabelSpec) -> list[MetricSpec]:
+    return [
+        spec
+        for spec in protocol.metrics
+        if spec.metric.scope is Scope.TABLE and (not spec.labels or label.name in spec.labels)
+    ]
+
+
+def _columns(
+    protocol: Protocol, references: Mapping[str, Row], predictions: Mapping[str, Row], *, failures: Mapping[str, str]
+) -> dict[tuple[str, str], list[ScoreRow]]:
+    """Label and metric → one row per case, in the order of the reference table."""
+    columns = {}
+    for label in protocol.labels:
+        cells = [
+            _cell_of(label, row, predictions.get(case_id, Row({})), failure=failures.get(case_id, ""))
+            for case_id, row in references.items()
+        ]
+        for spec in _metrics_of(protocol, label):
+            columns[label.name, spec.id] = (
+                _scored_together(spec, label, cells, over_cases=spec.metric.over_cases)
+                if spec.metric.over_cases
+                else [_score_cell(protocol, spec, label, cell) for cell in cells]
+            )
+    return columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cell:
+    """One cell of a column with its reference; `reason` says why there is nothing to compare."""
+
+    label: str
+    reference_row: Row
+    prediction_row: Row
+    reason: str
+
+    @property
+    def reference(self) -> str:
+        """The reference's text."""
+        return self.reference_row.cells.get(self.label, "").strip()
+
+    @property
+    def prediction(self) -> str:
+        """The prediction's text."""
+        return self.prediction_row.cells.get(self.label, "")
+
+
+def _cell_of(label: LabelSpec, reference: Row, prediction: Row, *, failure: str) -> _Cell:
+    reason = failure or ("" if label.name in prediction.cells else ROW_MISSING)
+    return _Cell(label=label.name, reference_row=reference, prediction_row=prediction, reason=reason)
+
+
+def _scored_together(
+    spec: MetricSpec, label: LabelSpec, cells: Sequence[_Cell], *, over_cases: OverCases
+) -> list[ScoreRow]:
+    """Scores that need the whole column. A cell that cannot be read counts as the most wrong; its row says so."""
+    truths = []
+    for cell in cells:
+        truth = _number(cell.reference)
+        if truth is None:
+            raise InvalidReference(
+                f"column {label.name} of the reference table holds {cell.reference!r}; expected 0 or 1"
+            )
+        truths.append(truth)
+    numbers = [None if cell.reason else _number(cell.prediction) for cell in cells]
+    rows = []
+    for cell, number, score in zip(cells, numbers, over_cases(truths, numbers), strict=True):
+        reason = cell.reason or (CELL_INVALID if number is None else "")
+        reason = CLASS_ABSENT if score is None else reason
+        rows.append(ScoreRow(label=label.name, metric=spec.id, value=score, reason=reason))
+    return rows
+
+
+def _score_cell(protocol: Protocol, spec: MetricSpec, label: LabelSpec, cell: _Cell) -> ScoreRow:
+    reason = cell.reason
+    value = None if reason else _compare(protocol, spec, cell)
+    if value is None:
+        reason = reason or CELL_INVALID
+        worth = protocol.conventions.worth(Situation.FAILED, metric_id=spec.id, failure=reason)
+        value = resolve(worth, computed=math.nan, diagonal_mm=0.0)
+    elif spec.rounding is not None:
+        value = round(value, spec.rounding)
+    return ScoreRow(label=label.name, metric=spec.id, value=value, reason=reason)
+
+
+def _compare(protocol: Protocol, spec: MetricSpec, cell: _Cell) -> float | None:
+    """One cell against its reference; None when the prediction says nothing that can be compared."""
+    ours, theirs = cell.reference, cell.prediction
+    if spec.options.get("decision") == "largest":
+        wanted, chosen = (_largest(protocol, row) for row in (cell.reference_row, cell.prediction_row))
+        if wanted is None:
+            raise InvalidReference(f"the reference table holds {ours!r}; expected a number in every column")
+        return None if chosen is None else float(chosen == wanted)
+    if spec.metric.name == "accuracy":
+        return float(theirs.strip() == ours)
+    if spec.metric.name == "choice_accuracy":
+        options = _options(cell.reference_row) or dict.fromkeys(_OPTION_LETTERS[:4], "")
+        return float(parse_choice(theirs, options=options) == ours)
+    truth, measured = _number(ours), _number(theirs)
+    if not truth:
+        raise InvalidReference(f"the reference table holds {ours!r}; expected a number other than 0")
+    return None if measured is None else 100.0 * abs(measured - truth) / abs(truth)
+
+
+def _options(row: Row) -> dict[str, str]:
+    """The columns that hold options of a question."""
+    return {letter: row.cells[letter] for letter in _OPTION_LETTERS if row.cells.get(letter)}
+
+
+def _largest(protocol: Protocol, row: Row) -> str | None:
+    """The label with the row's largest number, the first of equals; None when one cannot be read."""
+    scores = {label.name: _number(row.cells.get(label.name, "")) for label in protocol.labels}
+    known = {name: score for name, score in scores.items() if score is not None}
+    return max(known, key=lambda name: known[name]) if len(known) == len(scores) else None
+
+
+def _number(text: str) -> float | None:
+    """A plain decimal number, and nothing else a programming language would take for one."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return value if math.isfinite(value) else None

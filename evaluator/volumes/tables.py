@@ -1,0 +1,110 @@
+"""Tables as files: the strict, bounded reader for what a container or a stranger wrote, and our own way of writing one.
+
+A table is comma- or tab-separated text in UTF-8 (the file's name says which) with a header, a column `case` and one row per
+case. An untrusted table is read in the same limited process as volumes (`table_child`), which writes it again: only the columns
+the protocol names, only the cases that were asked for, each under the name we know it by, in our order. Nothing is evaluated
+or guessed: cells stay text until the scorer asks one of them for a number.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from evaluator.errors import Reason
+from evaluator.volumes.canonical import CanonicalFile, describe
+from evaluator.volumes.conversion import ChildLimits, convert_in_child
+from evaluator.volumes.header import refuse
+from evaluator.volumes.strict import ReaderLimits, open_untrusted
+
+KEY = "case"
+MAX_TABLE_BYTES = 64 << 20
+MAX_COLUMNS = 512
+MAX_CELL_CHARACTERS = 20_000
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+CHILD_LIMITS = ChildLimits(
+    wall_seconds=60, cpu_seconds=60, memory_bytes=2 << 30, output_bytes=MAX_TABLE_BYTES, file_bytes=MAX_TABLE_BYTES
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableForm:
+    """What a table has to look like: its columns besides `case`, and what separates them."""
+
+    columns: tuple[str, ...]
+    delimiter: str = ","
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table by column."""
+
+    cells: Mapping[str, str]
+
+
+def delimiter_of(file_name: str) -> str:
+    """A tab for `.tsv`, else a comma."""
+    return "\t" if PurePosixPath(file_name).suffix.lower() == ".tsv" else ","
+
+
+def parse_table(content: bytes, *, delimiter: str) -> dict[str, Row]:
+    """The rows of a table by case; InvalidVolume with `table_invalid`, `table_columns` or `table_rows` when it is none."""
+    try:
+        text = content.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except (UnicodeDecodeError, csv.Error) as problem:
+        expected = f"text in UTF-8, separated by {'tabs' if delimiter == chr(9) else 'commas'}"
+        raise refuse(Reason.TABLE_INVALID, found=problem, expected=expected) from None
+    header = lines[0] if lines else []
+    if KEY not in header or len(set(header)) != len(header) or len(header) > MAX_COLUMNS:
+        raise refuse(
+            Reason.TABLE_COLUMNS,
+            found=f"columns {', '.join(header[:20]) or 'without a name'}"[:200],
+            expected=f"a first line of at most {MAX_COLUMNS} different columns, `{KEY}` among them",
+        )
+    rows: dict[str, Row] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        cells = dict(zip(header, line, strict=False))
+        if len(line) != len(header) or cells[KEY] in rows or max(map(len, line)) > MAX_CELL_CHARACTERS:
+            expected = f"as many cells as columns, each case once, at most {MAX_CELL_CHARACTERS} characters in a cell"
+            raise refuse(Reason.TABLE_ROWS, found=f"line {number}", expected=expected)
+        rows[cells[KEY]] = Row(cells)
+    return rows
+
+
+def read_table(path: Path) -> dict[str, Row]:
+    """The rows of a table whose name says how it is separated."""
+    with open_untrusted(path, limits=ReaderLimits(file_bytes=MAX_TABLE_BYTES)) as source:
+        return parse_table(source.read(), delimiter=delimiter_of(path.name))
+
+
+def table_text(*, columns: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str = ",") -> str:
+    """A table our way: its columns, then its rows."""
+    target = io.StringIO(newline="")
+    writer = csv.writer(target, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return target.getvalue()
+
+
+def chosen_rows(rows: Mapping[str, Row], *, columns: Sequence[str], names: Mapping[str, str]) -> str:
+    """The rows of the named cases as our own table; a column the table lacks stays empty."""
+    present = ((ours, rows[theirs]) for theirs, ours in names.items() if theirs in rows)
+    lines = [[ours, *(row.cells.get(column, "") for column in columns)] for ours, row in present]
+    return table_text(columns=[KEY, *columns], rows=lines)
+
+
+def canonicalise_table(
+    *, source: Path, destination: Path, form: TableForm, names: Mapping[str, str], limits: ChildLimits = CHILD_LIMITS
+) -> CanonicalFile:
+    """Write the untrusted table `source` as our own `.csv` of the cases in `names`, or raise InvalidVolume.
+
+    `names` maps what a case is called in the table to what we call it; a case without a row is left out.
+    """
+    request: dict[str, Any] = {"names": dict(names), **asdict(form), **asdict(limits)}
+    convert_in_child(
+        "evaluator.volumes.table_child", request=request, source=source, destination=destination, limits=limits
+    )
+    return describe(destination)
