@@ -19,7 +19,7 @@ import click
 import numpy as np
 
 from evaluator.ranking import Board, RankingConfig, ScoreTable, analyse, parse_ranking, rank_algorithms
-from evaluator.ranking.prepare import prepare
+from evaluator.ranking.schemes.prepare import prepare
 from evaluator.ranking.stability import bootstrap_ranks, draw_clusters
 from evaluator.reports import write_report
 

@@ -13,12 +13,12 @@ from evaluator.commands.board_on_terminal import board_lines, preset_lines
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
 from evaluator.ranking.analysis import Analysis, analyse
-from evaluator.ranking.config import RankingConfig
+from evaluator.ranking.csv_files import ScoreFile, ranks_rows, read_scores, write_rows
+from evaluator.ranking.document.config import RankingConfig
+from evaluator.ranking.document.parse import parse_ranking
+from evaluator.ranking.document.presets import preset_document, preset_titles
 from evaluator.ranking.engine import rank_algorithms
 from evaluator.ranking.errors import ConfigError, RankingError
-from evaluator.ranking.io import ScoreFile, ranks_rows, read_scores, write_rows
-from evaluator.ranking.parse import parse_ranking
-from evaluator.ranking.presets import preset_document, preset_titles
 from evaluator.ranking.table import ScoreTable
 from evaluator.ranking.teams import one_per_team
 

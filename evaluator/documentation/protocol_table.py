@@ -14,8 +14,8 @@ from pathlib import Path
 from evaluator.metrics.registry import Direction
 from evaluator.protocol import MetricSpec, OutputKind, Protocol, load_named_protocol, named_protocols
 from evaluator.protocol.conventions import Situation, Worth
-from evaluator.ranking.parse import parse_ranking
-from evaluator.ranking.words import in_words
+from evaluator.ranking.document.parse import parse_ranking
+from evaluator.ranking.document.words import in_words
 
 TESTS = Path(__file__).parents[2] / "tests" / "evaluator"
 MARKER = "checked"

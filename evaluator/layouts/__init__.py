@@ -16,7 +16,7 @@ from pathlib import Path
 from evaluator.errors import EvaluatorError
 from evaluator.metrics.registry import Scope
 from evaluator.protocol import MetricSpec, Protocol
-from evaluator.ranking.parse import parse_ranking
+from evaluator.ranking.document.parse import parse_ranking
 from evaluator.results import CaseResult, ScoreRow
 
 FOLDER = Path(__file__).parent

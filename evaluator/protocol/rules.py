@@ -21,8 +21,8 @@ from evaluator.protocol.conventions import Conventions, Situation
 from evaluator.protocol.document import normalise
 from evaluator.protocol.modes import Defect, Mode, in_settings, with_defects
 from evaluator.protocol.source import Marks, check_schema, locate, read_source
+from evaluator.ranking.document.parse import parse_ranking
 from evaluator.ranking.errors import ConfigError
-from evaluator.ranking.parse import parse_ranking
 from evaluator.volumes.geometry import GridTolerance
 from evaluator.volumes.tables import TableForm, delimiter_of, table_text
 

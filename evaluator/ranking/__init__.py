@@ -2,10 +2,10 @@
 
 from evaluator.ranking.analysis import Analysis, analyse
 from evaluator.ranking.board import Board
-from evaluator.ranking.config import RankingConfig
+from evaluator.ranking.document.config import RankingConfig
+from evaluator.ranking.document.parse import parse_ranking
 from evaluator.ranking.engine import RankEntry, Ranking, rank_algorithms
 from evaluator.ranking.errors import ConfigError, RankingError, TableError
-from evaluator.ranking.parse import parse_ranking
 from evaluator.ranking.table import ScoreTable
 
 __all__ = [

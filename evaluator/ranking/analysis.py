@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from evaluator.ranking.climb import Draws
-from evaluator.ranking.config import Adjustment, Aggregate, Node, RankingConfig, SchemeType
+from evaluator.ranking.document.config import Adjustment, Aggregate, Node, RankingConfig, SchemeType
 from evaluator.ranking.engine import Ranking, aggregation_node, cluster_values, headline, rank_prepared
 from evaluator.ranking.intervals import Interval, metric_interval
-from evaluator.ranking.prepare import Prepared, prepare
-from evaluator.ranking.schemes import evaluate, rank_scores
-from evaluator.ranking.significance import PairTests, adjust_family, compare_pairs, gaps, neighbour_tails, t_tail
+from evaluator.ranking.schemes.climb import Draws
+from evaluator.ranking.schemes.prepare import Prepared, prepare
+from evaluator.ranking.schemes.tree import evaluate, rank_scores
 from evaluator.ranking.stability import (
     Summary,
     bootstrap_ranks,
@@ -24,8 +23,16 @@ from evaluator.ranking.stability import (
     summarise,
     winner_shares,
 )
+from evaluator.ranking.statistics.significance import (
+    PairTests,
+    adjust_family,
+    compare_pairs,
+    gaps,
+    neighbour_tails,
+    t_tail,
+)
+from evaluator.ranking.statistics.ties import Floats
 from evaluator.ranking.table import ScoreTable
-from evaluator.ranking.ties import Floats
 
 SMALL_SAMPLE = 50
 MOST_ALGORITHMS_FOR_PAIRS = 100

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluator.ranking.config import RankingConfig
+from evaluator.ranking.document.config import RankingConfig
 from evaluator.ranking.engine import Ranking, rank_prepared
-from evaluator.ranking.prepare import prepare
-from evaluator.ranking.significance import PairMemory
+from evaluator.ranking.schemes.prepare import prepare
+from evaluator.ranking.statistics.significance import PairMemory
 from evaluator.ranking.table import Row, ScoreTable
 
 

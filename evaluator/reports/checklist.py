@@ -6,8 +6,8 @@ from evaluator.protocol import Protocol
 from evaluator.protocol.conventions import Situation
 from evaluator.protocol.modes import Mode
 from evaluator.protocol.words import SITUATIONS, worth_words
-from evaluator.ranking.config import RankingConfig
-from evaluator.ranking.words import Item, describe
+from evaluator.ranking.document.config import RankingConfig
+from evaluator.ranking.document.words import Item, describe
 
 
 def items(config: RankingConfig, protocol: Protocol | None) -> tuple[Item, ...]:

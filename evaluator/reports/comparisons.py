@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from evaluator.ranking.analysis import Analysis
+from evaluator.ranking.statistics.ties import Floats
 from evaluator.ranking.subgroups import SubgroupAnalysis
 from evaluator.ranking.tasks import Agreement, Merge, link
-from evaluator.ranking.ties import Floats
 from evaluator.reports.data import ReportData
 from evaluator.reports.figures import draw_blobs, draw_violin, metric_label
 from evaluator.reports.theme import (

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evaluator.ranking.analysis import Analysis, analyse
-from evaluator.ranking.config import Subgroup
+from evaluator.ranking.document.config import Subgroup
 from evaluator.ranking.engine import cluster_values
-from evaluator.ranking.prepare import Prepared, prepare
+from evaluator.ranking.schemes.prepare import Prepared, prepare
+from evaluator.ranking.statistics.ties import Floats, rank
 from evaluator.ranking.subgroups import SubgroupAnalysis, analyse_subgroups, split
 from evaluator.ranking.table import ScoreTable
 from evaluator.ranking.tasks import Agreement, compare_tasks
-from evaluator.ranking.ties import Floats, rank
 
 MOST_DRAWN = 30
 

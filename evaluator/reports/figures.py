@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from evaluator.ranking.stability import rank_frequencies, rank_intervals
-from evaluator.ranking.ties import Floats, rank
+from evaluator.ranking.statistics.ties import Floats, rank
 from evaluator.reports.data import ReportData
 from evaluator.reports.theme import (
     BLUE,

@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 
 from evaluator.protocol import Protocol, ReportSection
 from evaluator.ranking.engine import cluster_values, rank_algorithms
-from evaluator.ranking.prepare import Metric, Prepared, prepare
-from evaluator.ranking.significance import compare_pairs
+from evaluator.ranking.schemes.prepare import Metric, Prepared, prepare
+from evaluator.ranking.statistics.significance import compare_pairs
+from evaluator.ranking.statistics.ties import Floats
 from evaluator.ranking.subgroups import analyse_subgroups
 from evaluator.ranking.table import ScoreTable, natural_key
-from evaluator.ranking.ties import Floats
 from evaluator.reports import comparisons, page, shapes
 from evaluator.reports.counting import (
     aggregates_of,

@@ -17,7 +17,7 @@ from assay.evaluations.models import CaseScores, Evaluation
 from assay.submissions.models import Submission
 from assay.testsets.models import Case
 from evaluator.ranking import Board, RankingConfig, ScoreTable
-from evaluator.ranking.significance import PairMemory
+from evaluator.ranking.statistics.significance import PairMemory
 from evaluator.ranking.table import Row
 
 MOST_KEPT = 4

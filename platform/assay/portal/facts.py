@@ -10,7 +10,7 @@ from evaluator.protocol.conventions import Situation
 from evaluator.protocol.modes import Defect, Mode
 from evaluator.protocol.words import SITUATIONS, worth_words
 from evaluator.ranking import parse_ranking
-from evaluator.ranking.words import in_words
+from evaluator.ranking.document.words import in_words
 from evaluator.scoring.gains import gains_of_leaving_out
 
 RELEASES = {

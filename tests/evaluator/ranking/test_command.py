@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from evaluator.commands.rank import rank
 from evaluator.protocol import load_named_protocol
 from evaluator.ranking import parse_ranking, rank_algorithms
-from evaluator.ranking.io import read_scores
+from evaluator.ranking.csv_files import read_scores
 
 WIDE = """algorithm,case,site,dice,hd95
 a,c1,s0,0.9,3

@@ -9,8 +9,8 @@ from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 
 from evaluator.ranking import ConfigError, ScoreTable, parse_ranking, rank_algorithms
-from evaluator.ranking.config import ConsensusMethod
-from evaluator.ranking.consensus import consensus, disagreement
+from evaluator.ranking.document.config import ConsensusMethod
+from evaluator.ranking.schemes.consensus import consensus, disagreement
 from evaluator.ranking.tasks import compare_tasks, link, ranking_distances
 
 METHODS = list(ConsensusMethod)

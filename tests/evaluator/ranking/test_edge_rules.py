@@ -8,7 +8,7 @@ import pytest
 
 from evaluator.ranking import ConfigError, Ranking, ScoreTable, TableError, parse_ranking, rank_algorithms
 from evaluator.ranking.engine import headline
-from evaluator.ranking.prepare import prepare
+from evaluator.ranking.schemes.prepare import prepare
 
 Scores = Mapping[str, Sequence[float | None]]
 

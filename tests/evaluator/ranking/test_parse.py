@@ -3,9 +3,9 @@
 import pytest
 
 from evaluator.ranking import ConfigError, parse_ranking
-from evaluator.ranking.config import RuleKind, SchemeType
-from evaluator.ranking.presets import preset_names, preset_titles
-from evaluator.ranking.words import describe, in_words
+from evaluator.ranking.document.config import RuleKind, SchemeType
+from evaluator.ranking.document.presets import preset_names, preset_titles
+from evaluator.ranking.document.words import describe, in_words
 
 NAMED_IN_THE_DESIGN = (
     *("grand-challenge-abs", "grand-challenge-avg", "grand-challenge-med", "grand-challenge-combined", "codabench-lex"),

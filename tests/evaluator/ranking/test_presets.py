@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from evaluator.ranking import ScoreTable, analyse, parse_ranking, rank_algorithms
-from evaluator.ranking.prepare import prepare, stored_names
-from evaluator.ranking.presets import preset_names
+from evaluator.ranking.document.presets import preset_names
+from evaluator.ranking.schemes.prepare import prepare, stored_names
 from evaluator.ranking.stability import bootstrap_ranks, draw_clusters
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from evaluator.ranking import RankingConfig, ScoreTable, parse_ranking, rank_algorithms
-from evaluator.ranking.config import Adjustment, Significance
+from evaluator.ranking.document.config import Adjustment, Significance
 from evaluator.ranking.engine import cluster_values
-from evaluator.ranking.prepare import prepare
-from evaluator.ranking.significance import PairTests, compare_pairs
+from evaluator.ranking.schemes.prepare import prepare
+from evaluator.ranking.statistics.significance import PairTests, compare_pairs
 
 REFERENCE = Path(__file__).parent / "reference"
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from evaluator.ranking.config import Adjustment, Significance, Test
-from evaluator.ranking.distributions import chi_squared_tail, incomplete_beta, normal_tail, student_tail
-from evaluator.ranking.signed_rank import Draws, drawn_signed_rank, running_sums, signed_ranks
-from evaluator.ranking.significance import (
+from evaluator.ranking.document.config import Adjustment, Significance, Test
+from evaluator.ranking.statistics.distributions import chi_squared_tail, incomplete_beta, normal_tail, student_tail
+from evaluator.ranking.statistics.signed_rank import Draws, drawn_signed_rank, running_sums, signed_ranks
+from evaluator.ranking.statistics.significance import (
     adjust_family,
     compare_pairs,
     largest_rejected,

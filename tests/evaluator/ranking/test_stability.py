@@ -6,9 +6,9 @@ from scipy import stats
 
 from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
 from evaluator.ranking.analysis import analyse
-from evaluator.ranking.climb import Draws
 from evaluator.ranking.intervals import median_interval, metric_interval
-from evaluator.ranking.prepare import prepare
+from evaluator.ranking.schemes.climb import Draws
+from evaluator.ranking.schemes.prepare import prepare
 from evaluator.ranking.stability import (
     bootstrap_ranks,
     draw_clusters,

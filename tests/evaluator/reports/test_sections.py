@@ -11,7 +11,7 @@ from evaluator.errors import ProtocolError
 from evaluator.protocol import load_named_protocol, load_protocol, named_protocols
 from evaluator.ranking import ScoreTable, parse_ranking
 from evaluator.ranking.analysis import analyse
-from evaluator.ranking.prepare import prepare
+from evaluator.ranking.schemes.prepare import prepare
 from evaluator.reports import shapes, write_report
 from evaluator.reports.counting import groups_by, rank_by, rounds_of, tie_groups, tree
 from evaluator.reports.data import gather

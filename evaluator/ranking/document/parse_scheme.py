@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluator.ranking.config import Aggregate, ConsensusMethod, Node, SchemeType, TieMethod, Ties
+from evaluator.ranking.document.config import Aggregate, ConsensusMethod, Node, SchemeType, TieMethod, Ties
+from evaluator.ranking.document.section import Section, number, show
 from evaluator.ranking.errors import ConfigError
-from evaluator.ranking.section import Section, number, show
 
 _RANK_TYPES = (SchemeType.MEAN_OF_RANKS, SchemeType.MEDIAN_OF_RANKS, SchemeType.SUM_OF_RANKS)
 

@@ -25,15 +25,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.ranking.config import MetricSpec, MissingRules, RankingConfig, Rule, RuleKind
-from evaluator.ranking.errors import ConfigError, TableError
+from evaluator.ranking.document.config import MetricSpec, MissingRules, Rule, RuleKind
+from evaluator.ranking.document.rewards import STRUCTURE_ABSENT, is_worse
+from evaluator.ranking.errors import TableError
 from evaluator.ranking.table import ABSENT, MetricScores, ScoreTable
 from evaluator.results import ABORTED
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-STRUCTURE_ABSENT = ("both_empty", "reference_empty", "class_absent")
 _INVALID = ("output_invalid", "invalid_output", "invalid_geometry", "wrong_shape", "wrong_grid")
 _FAILED = (
     *("missing", "failed", "failed_case", "cancelled", "infrastructure", "image_invalid", "timeout", "out_of_memory"),
@@ -63,23 +63,6 @@ def find_rule(rules: MissingRules, *, reason: str, metric: str) -> Rule | None:
         if rule is not None:
             return rule
     return Rule(kind=RuleKind.DROP_PAIR) if lookup_order(reason)[0] in STRUCTURE_ABSENT else None
-
-
-def refuse_rewards(config: RankingConfig, path: str) -> None:
-    """No failure may count as the best value there is. Raises `ConfigError`."""
-    for name, by_metric in config.missing.by_class.items():
-        if name in STRUCTURE_ABSENT:
-            continue
-        for spec in config.metrics:
-            rule = by_metric.get(spec.id, by_metric.get("*"))
-            best = spec.better_bound
-            if rule is None or rule.kind is not RuleKind.NUMBER or best is None or spec.pooled is not None:
-                continue
-            if not _is_worse(np.array(rule.number), best, spec):
-                raise ConfigError(
-                    f"{path}.missing.{name}: found {rule} for {spec.id}; expected a value worse than {best:g}, the best "
-                    f"it can be, for a missing value must never win: a rule for each metric, as in {{{spec.id}: rank_last}}"
-                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,13 +117,9 @@ def _caution(rule: Rule, holes: Mask, *, scores: MetricScores, spec: MetricSpec)
             algorithms = np.count_nonzero(holes.any(axis=(1, 2)))
             yield f"missing values left out: {count}; algorithms judged on fewer cases than the others: {algorithms}"
         case RuleKind.NUMBER if spec.pooled is None and rule.number is not None:
-            beaten = np.count_nonzero(_is_worse(scores.values, rule.number, spec))
+            beaten = np.count_nonzero(is_worse(scores.values, rule.number, spec))
             if beaten:
                 yield f"missing values that count as {rule}: {count}; measured values worse than that: {beaten}"
-
-
-def _is_worse(values: npt.NDArray[np.floating], bar: float, spec: MetricSpec) -> Mask:
-    return np.asarray(values < bar if spec.larger_is_better else values > bar)
 
 
 def _fill_holes(

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.ranking.analysis import Analysis
-from evaluator.ranking.config import MetricSpec, RankingConfig
+from evaluator.ranking.document.config import MetricSpec, RankingConfig
+from evaluator.ranking.document.known import KNOWN_METRICS
+from evaluator.ranking.document.parse import with_metrics
 from evaluator.ranking.errors import TableError
-from evaluator.ranking.known import KNOWN_METRICS
-from evaluator.ranking.missing import find_rule
-from evaluator.ranking.parse import with_metrics
-from evaluator.ranking.prepare import stored_names
+from evaluator.ranking.schemes.missing import find_rule
+from evaluator.ranking.schemes.prepare import stored_names
 from evaluator.ranking.table import ABSENT, Row, ScoreTable
 from evaluator.results import ROUND_MARK
 

@@ -1,6 +1,6 @@
 """What decides a ranking: frozen records, one per section of the `ranking` part of a protocol document.
 
-`parse.py` reads the document into these; `schemes.py` evaluates the tree. Nothing here computes.
+`parse.py` reads the document into these; `schemes/tree.py` evaluates the tree. Nothing here computes.
 
     RankingConfig
     ├── metrics        MetricSpec …      direction, bounds, weight, tolerance, rounding, pooled form
@@ -139,7 +139,7 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class MissingRules:
-    """`by_class`: failure class or exact reason → metric id or `*` → rule. `missing.py` defines the classes."""
+    """`by_class`: failure class or exact reason → metric id or `*` → rule. `schemes/missing.py` defines the classes."""
 
     by_class: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
 

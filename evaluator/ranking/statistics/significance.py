@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.ranking.config import Adjustment, Significance, Test
-from evaluator.ranking.distributions import normal_tail, student_tail
-from evaluator.ranking.signed_rank import Draws, drawn_signed_rank, signed_ranks
-from evaluator.ranking.ties import Floats
+from evaluator.ranking.document.config import Adjustment, Significance, Test
+from evaluator.ranking.statistics.distributions import normal_tail, student_tail
+from evaluator.ranking.statistics.signed_rank import Draws, drawn_signed_rank, signed_ranks
+from evaluator.ranking.statistics.ties import Floats
 
 Index = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]

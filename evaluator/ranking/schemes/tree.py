@@ -20,7 +20,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.ranking.climb import (
+from evaluator.ranking.document.config import MEDIAN, Node, SchemeType, TieMethod
+from evaluator.ranking.errors import ConfigError
+from evaluator.ranking.schemes.climb import (
     Block,
     Draws,
     climb_to_cluster,
@@ -31,13 +33,11 @@ from evaluator.ranking.climb import (
     start,
     unit_weights,
 )
-from evaluator.ranking.config import MEDIAN, Node, SchemeType, TieMethod
-from evaluator.ranking.consensus import consensus_scores
-from evaluator.ranking.errors import ConfigError
-from evaluator.ranking.prepare import Prepared
-from evaluator.ranking.reduction import reduce_units, weighted_mean
-from evaluator.ranking.significance import win_shares
-from evaluator.ranking.ties import rank, round_significant
+from evaluator.ranking.schemes.consensus import consensus_scores
+from evaluator.ranking.schemes.prepare import Prepared
+from evaluator.ranking.schemes.reduction import reduce_units, weighted_mean
+from evaluator.ranking.statistics.significance import win_shares
+from evaluator.ranking.statistics.ties import rank, round_significant
 
 Floats = npt.NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.ranking.config import TieMethod
-from evaluator.ranking.ties import Floats, rank
+from evaluator.ranking.document.config import TieMethod
+from evaluator.ranking.statistics.ties import Floats, rank
 
 Reals = npt.NDArray[np.floating]
 

@@ -7,7 +7,7 @@ Score files of other tools use other names; those in common use are added here. 
 from collections.abc import Mapping
 
 from evaluator.metrics.registry import REGISTRY, Direction
-from evaluator.ranking.config import MetricSpec
+from evaluator.ranking.document.config import MetricSpec
 
 _OTHER_NAMES = {
     "dice": ("dsc", "dice_score"),

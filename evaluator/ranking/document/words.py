@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluator.ranking.config import Adjustment, MetricSpec, Node, RankingConfig, SchemeType, Test, TieMethod
+from evaluator.ranking.document.config import Adjustment, MetricSpec, Node, RankingConfig, SchemeType, Test, TieMethod
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from evaluator.ranking.config import (
+from evaluator.ranking.document.config import (
     CHALLENGER,
     Adjustment,
     ConsensusMethod,
@@ -26,12 +26,12 @@ from evaluator.ranking.config import (
     Submissions,
     Test,
 )
+from evaluator.ranking.document.known import KNOWN_METRICS
+from evaluator.ranking.document.parse_scheme import parse_node, parse_ties, walk
+from evaluator.ranking.document.presets import preset_document
+from evaluator.ranking.document.rewards import refuse_rewards
+from evaluator.ranking.document.section import Section, number, show
 from evaluator.ranking.errors import ConfigError
-from evaluator.ranking.known import KNOWN_METRICS
-from evaluator.ranking.missing import refuse_rewards
-from evaluator.ranking.parse_scheme import parse_node, parse_ties, walk
-from evaluator.ranking.presets import preset_document
-from evaluator.ranking.section import Section, number, show
 
 DEFAULT_LEVELS = ("structure", "case")
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.ranking.config import ConsensusMethod, TieMethod
-from evaluator.ranking.ties import rank, round_significant
+from evaluator.ranking.document.config import ConsensusMethod, TieMethod
+from evaluator.ranking.statistics.ties import rank, round_significant
 
 Floats = npt.NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.ranking.config import Aggregate
+from evaluator.ranking.document.config import Aggregate
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]

@@ -9,11 +9,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.ranking.config import MetricSpec, Pooled, RankingConfig
+from evaluator.ranking.document.config import MetricSpec, Pooled, RankingConfig
+from evaluator.ranking.document.parse import with_metrics
+from evaluator.ranking.document.rewards import STRUCTURE_ABSENT
 from evaluator.ranking.errors import TableError
-from evaluator.ranking.missing import STRUCTURE_ABSENT, fill, lookup_order
-from evaluator.ranking.parse import with_metrics
-from evaluator.ranking.significance import PairMemory
+from evaluator.ranking.schemes.missing import fill, lookup_order
+from evaluator.ranking.statistics.significance import PairMemory
 from evaluator.ranking.table import ScoreTable, natural_key
 
 Floats = npt.NDArray[np.float64]
