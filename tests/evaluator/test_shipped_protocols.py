@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from evaluator.metrics.registry import Scope
-from evaluator.protocol import OutputKind, load_named_protocol, load_protocol
+from evaluator.protocol import PROTOCOLS_FOLDER, OutputKind, load_named_protocol
 from evaluator.protocol.modes import Mode
 from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
 from evaluator.scoring.case import score_case, summarise
 from evaluator.scoring.tables import score_table
 
-FOLDER = Path(load_protocol.__code__.co_filename).parent / "protocols"
+FOLDER = PROTOCOLS_FOLDER
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 MASKED = [
     name for name in NAMES if all(output.kind is OutputKind.LABEL_MAP for output in load_named_protocol(name).outputs)
