@@ -12,12 +12,11 @@ from rich.console import Console
 from assay.client.display import submissions_table
 from assay.client.errors import ClientError
 from assay.client.http import Connection
-from assay.client.images import archive_of, cache_folder
 from assay.client.receipts import ReceiptInvalid, verify_receipt
 from assay.client.records import Submission
-from assay.client.session import Session, pass_session, phase_path, split_phase
-from assay.client.uploads import describe_file, upload_file
-from assay.client.watching import Reporter, choose_reporter, wait_until_finished
+from assay.client.session import Session, pass_session, split_phase
+from assay.client.submitting import submit_file
+from assay.client.watching import choose_reporter, wait_until_finished
 from containers.log_text import readable
 
 phase_option = click.option("--phase", required=True, metavar="CHALLENGE/PHASE", help="Such as mni-brain-tissue/open.")
@@ -51,19 +50,15 @@ def submit(session: Session, /, image: str, phase: str, name: str, wait: bool, p
 
     An interrupted upload goes on where it stopped when the same command is given again.
     """
+    request = {
+        "name": name,
+        "description": more["description"],
+        "url": more["link"],
+        "team": more["team"],
+        "allow_duplicate": more["allow_duplicate"],
+    }
     with session.connect() as connection, choose_reporter(progress) as reporter:
-        _check_eligibility(connection=connection, phase=phase)
-        upload_id = _send(connection=connection, path=_archive(image), purpose=_purpose(image), reporter=reporter)
-        request = {
-            "upload_id": upload_id,
-            "name": name,
-            "description": more["description"],
-            "url": more["link"],
-            "team": more["team"],
-            "allow_duplicate": more["allow_duplicate"],
-        }
-        submission = Submission.from_json(connection.post(f"{phase_path(phase)}/submissions", request))
-        reporter.submission(submission)
+        submission = submit_file(connection=connection, image=image, phase=phase, request=request, reporter=reporter)
         if wait:
             submission = wait_until_finished(connection=connection, submission_id=submission.id, reporter=reporter)
     if progress != "json":
@@ -71,38 +66,6 @@ def submit(session: Session, /, image: str, phase: str, name: str, wait: bool, p
         click.echo(submission.url or submission.id)
     if submission.status in ("failed", "cancelled"):
         raise SystemExit(1)
-
-
-def _archive(image: str) -> Path:
-    return archive_of(image=image, cache=cache_folder())
-
-
-def _purpose(image: str) -> str:
-    """A zip holds predictions; anything else is an algorithm image."""
-    return "predictions" if image.endswith(".zip") and Path(image).is_file() else "image"
-
-
-def _check_eligibility(*, connection: Connection, phase: str) -> None:
-    """Ask before any byte is sent whether we may submit, and say each reason why not with its cure."""
-    eligibility = connection.get(phase_path(phase)).get("eligibility")
-    if eligibility is None or eligibility["can_submit"]:
-        return
-    failing = [condition for condition in eligibility["conditions"] if not condition["ok"]]
-    raise ClientError(
-        f"You cannot submit to {phase} now",
-        found="; ".join(condition["text"] for condition in failing),
-        what_to_do="; ".join(condition["cure"] for condition in failing if condition.get("cure")),
-    )
-
-
-def _send(*, connection: Connection, path: Path, purpose: str, reporter: Reporter) -> str:
-    file = describe_file(path=path, on_progress=lambda done, total: reporter.transfer("hashing", done, total))
-    return upload_file(
-        connection=connection,
-        file=file,
-        purpose=purpose,
-        on_progress=lambda done, total: reporter.transfer("uploading", done, total),
-    )
 
 
 @click.command()

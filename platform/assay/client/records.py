@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 
 FINISHED = frozenset({"done", "failed", "cancelled"})
@@ -68,6 +69,115 @@ class Submission:
         if self.queue_position:
             return f"position {self.queue_position} in the queue"
         return self.status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """The account that the token belongs to."""
+
+    username: str
+    display_name: str
+    email: str
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read the API's answer."""
+        return cls(username=document["username"], display_name=document["display_name"], email=document["email"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One phase. Times are aware; `closes_at` is when the last submission is taken."""
+
+    challenge: str
+    slug: str
+    title: str
+    kind: str
+    opens_at: datetime
+    closes_at: datetime
+    is_open: bool
+    is_paused: bool
+
+    @property
+    def path(self) -> str:
+        """CHALLENGE/PHASE, as every function here takes it."""
+        return f"{self.challenge}/{self.slug}"
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], *, challenge: str) -> Self:
+        """Read the API's answer."""
+        return cls(
+            challenge=challenge,
+            slug=document["slug"],
+            title=document["title"],
+            kind=document["kind"],
+            opens_at=datetime.fromisoformat(document["opens_at"]),
+            closes_at=datetime.fromisoformat(document["closes_at"]),
+            is_open=document["is_open"],
+            is_paused=document["is_paused"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Challenge:
+    """One challenge as you may see it."""
+
+    slug: str
+    title: str
+    summary: str
+    status: str
+    phases: tuple[Phase, ...]
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read the API's answer."""
+        slug = document["slug"]
+        return cls(
+            slug=slug,
+            title=document["title"],
+            summary=document["summary"],
+            status=document["status"],
+            phases=tuple(Phase.from_json(phase, challenge=slug) for phase in document["phases"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One metric of one label in one case. `value` is empty where it is undefined; `reason` says why."""
+
+    label: str
+    metric: str
+    value: float | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One case of a submission. `scores` is empty (`None`) where the phase does not release them."""
+
+    case: str
+    status: str
+    verdict: str
+    reason: str
+    seconds: float | None
+    peak_memory_bytes: int | None
+    scores: tuple[Score, ...] | None
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read the API's answer."""
+        rows = document["scores"]
+        return cls(
+            case=document["case"],
+            status=document["status"],
+            verdict=document["verdict"],
+            reason=document["reason"],
+            seconds=document["seconds"],
+            peak_memory_bytes=document["peak_memory_bytes"],
+            scores=None
+            if rows is None
+            else tuple(Score(label=r[0], metric=r[1], value=r[2], reason=r[3]) for r in rows),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
