@@ -2,9 +2,11 @@
 
 import threading
 
+import httpx
 import pytest
 
-from assay.node.http import Beat, LeaseGone, NodeApiProblem
+from assay.leases import LeaseLost, LeaseRenewal
+from assay.node.http import Beat, NodeApi, NodeApiProblem
 from assay.node.lease import LeaseGuard
 
 
@@ -12,6 +14,7 @@ class Order:
     """As much of a work order as a lease needs."""
 
     lease_seconds, heartbeat_seconds, container_name = 60.0, 0.001, "assay-test"
+    case_run_id, fence = "4ac0", 1
 
 
 class Server:
@@ -54,7 +57,7 @@ def test_a_cancel_arrives_with_the_heartbeat():
 
 
 def test_a_lease_that_was_given_away_stops_the_container():
-    server = Server(LeaseGone("somebody else has it"))
+    server = Server(LeaseLost("somebody else has it"))
     with guard_of(server) as guard:
         assert server.asked.wait(5)
     assert guard.is_lost
@@ -79,3 +82,33 @@ def test_a_process_that_was_frozen_notices_when_it_wakes_up(seconds):
     guard = guard_of(Server(GOOD), clock=lambda: elapsed[0])
     elapsed[0] = seconds
     assert guard.should_stop()
+
+
+def test_any_lease_says_once_that_it_is_lost_and_check_raises():
+    lost = []
+    answers = iter([60.0, OSError("the network is away"), LeaseLost("Evaluation 7 is not leased to you.")])
+
+    def renew() -> float:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with LeaseRenewal(
+        renew, lease_seconds=60.0, every=0.001, on_lost=lambda: lost.append(1), name="evaluation 7"
+    ) as renewal:
+        renewal._thread.join(5)
+        with pytest.raises(LeaseLost, match="evaluation 7"):
+            renewal.check()
+        assert renewal.is_lost
+    assert lost == [1]
+
+
+def test_a_node_knows_a_lost_lease_by_its_code_and_not_by_the_status():
+    """409 alone may be any conflict: only `lease_lost` means that somebody else has the case run."""
+    for code, expected in (("lease_lost", LeaseLost), ("conflict", NodeApiProblem)):
+        body = {"error": {"code": code, "message": "No."}}
+        transport = httpx.MockTransport(lambda request, body=body: httpx.Response(409, json=body))
+        api = NodeApi(url="http://assay.test", token="t", transport=transport)
+        with pytest.raises(expected):
+            api.heartbeat(Order())

@@ -12,8 +12,8 @@ from django.db import connection
 import factories
 import people
 from assay.accounts.models import Team
+from assay.leases import LeaseLost
 from assay.runs import leases, services
-from assay.runs.leases import LeaseLost
 from assay.runs.models import CaseRun, Node, Run
 from assay.runs.services import Ending
 from containers.verdicts import Verdict

@@ -151,6 +151,14 @@ def test_the_stepper_says_where_it_is_and_where_it_ended(scene, submission, stat
     assert [step.state for step in stepper(submission, has_started=has_started)] == states.split()
 
 
+def test_a_reference_that_cannot_be_used_shows_as_failed_scoring(scene, submission):
+    submission.status, submission.verdict = "failed", "reference_invalid"
+    submission.finished_at = submission.created_at + timedelta(hours=1)
+    steps = stepper(submission, has_started=True)
+    assert [step.state for step in steps] == ["done", "done", "done", "done", "failed", "ahead"]
+    assert [step.at for step in steps] == [submission.created_at, None, None, None, submission.finished_at, None]
+
+
 def test_predictions_are_neither_queued_nor_run(scene):
     upload = factories.complete_upload(user=scene.pia, purpose="predictions")
     submission = factories.submission(phase=scene.phase, team=scene.team, predictions=upload, status="scoring")

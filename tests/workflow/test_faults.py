@@ -12,7 +12,7 @@ from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.services import ATTEMPTS
 from assay.leaderboards.models import Leaderboard
 from assay.leaderboards.rejudging import rejudgement_of
-from assay.node.http import LeaseGone
+from assay.leases import LeaseLost
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 from assay.workflow import flow
@@ -136,11 +136,11 @@ def test_f105_a_node_that_comes_back_after_its_lease_is_refused(stage):
     order = sleeper.claim(slots=1, cached_images=[])
     expire_leases()
     reaper.reap(now=timezone.now())
-    with pytest.raises(LeaseGone):
+    with pytest.raises(LeaseLost):
         sleeper.heartbeat(order)
-    with pytest.raises(LeaseGone):
+    with pytest.raises(LeaseLost):
         sleeper.record(order, {"verdict": "timeout"})
-    with pytest.raises(LeaseGone):
+    with pytest.raises(LeaseLost):
         sleeper.put_log(order, log=b"late")
     assert CaseRun.objects.get(id=order.case_run_id).status == "queued"
 

@@ -25,7 +25,8 @@ from django.utils import timezone
 
 import factories
 from assay.evaluations.models import Evaluation
-from assay.node.http import LeaseGone, NodeApi
+from assay.leases import LeaseLost
+from assay.node.http import NodeApi
 from assay.runs.models import CaseRun
 from assay.runs.nodes import enrol_node
 from assay.submissions.models import Submission
@@ -224,7 +225,7 @@ def test_what_a_host_held_passes_on_when_it_is_cut_off_and_its_late_result_is_re
     hosts.mend("a")
     until(lambda: "result.discarded" in (tmp_path / "a.log").read_text())
     late = NodeApi(url="http://server", token=tokens["a"], transport=send_through(Client()))
-    with pytest.raises(LeaseGone, match="not leased to you"):
+    with pytest.raises(LeaseLost, match="not leased to you"):
         late.record(SimpleNamespace(case_run_id=str(held.pk), fence=held.fence), {"verdict": "ok", "outputs": []})
     after = CaseRun.objects.get(pk=held.pk)
     assert (after.node_id, after.fence, after.finished_at) == (

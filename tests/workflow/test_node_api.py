@@ -6,7 +6,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from assay.node.http import LeaseGone, NodeApiProblem
+from assay.leases import LeaseLost
+from assay.node.http import NodeApiProblem
 from assay.runs.models import CaseRun, Node
 from assay.runs.nodes import enrol_node, set_node_status
 from assay.testsets import storage
@@ -129,7 +130,7 @@ def test_one_node_cannot_write_under_anothers_lease(stage, order):
         lambda: stranger.record(order, {"verdict": "ok"}),
         lambda: stranger.release(order, reason="x", counts=True),
     ):
-        with pytest.raises(LeaseGone):
+        with pytest.raises(LeaseLost):
             write()
 
 

@@ -26,6 +26,7 @@ from assay.accounts.errors import (
     TooLargeError,
 )
 from assay.api.transactions import undo_writes
+from assay.leases import LeaseLost
 from assay.submissions.uploads import ChecksumMismatchError, UploadLockedError
 
 logger = logging.getLogger("assay.api")
@@ -89,7 +90,7 @@ def translate_errors(api: NinjaAPI) -> None:
         undo_writes(request, OUR_FAULT)
         return api.create_response(request, envelope(OUR_FAULT), status=500)
 
-    for kind in (AssayError, Throttled, ValidationError, AuthenticationError, HttpError, Http404):
+    for kind in (AssayError, LeaseLost, Throttled, ValidationError, AuthenticationError, HttpError, Http404):
         api.add_exception_handler(kind, answer)
     api.add_exception_handler(Exception, fail)
 
@@ -108,6 +109,14 @@ def refusal_of(error: Exception) -> AssayError:
         )
     if isinstance(error, Throttled):
         return LimitReachedError("Too many requests in a short time.", expected="a little patience")
+    if isinstance(error, LeaseLost):
+        return ConflictError(
+            str(error),
+            code=error.code,
+            expected="the fence of the newest claim",
+            what_to_do="Stop the work, discard its result, and claim again.",
+            fault="platform",
+        )
     if isinstance(error, Http404):
         return NotFoundError("There is nothing here.")
     if isinstance(error.__cause__, AssayError):  # the framework wraps what its parser raises

@@ -11,13 +11,14 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from assay.accounts.audit import record_event
-from assay.accounts.errors import ConflictError, InvalidError
+from assay.accounts.errors import InvalidError
 from assay.accounts.models import User
 from assay.accounts.tokens import hash_secret, new_secret
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites.models import Site, SiteDataset, SiteEvaluation
 from assay.evaluation_sites.releases import check_release
+from assay.leases import not_leased
 
 TOKEN_PREFIX = "assaysite_"  # noqa: S105  a prefix, not a secret
 LEASE_SECONDS = 900.0
@@ -54,13 +55,6 @@ UPDATE evaluation_sites_siteevaluation SET
     status = %(status)s, lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
 WHERE id = %(evaluation)s AND site_id = %(site)s AND fence = %(fence)s AND status IN ('running', 'review')
 """
-
-
-class SiteLeaseLost(ConflictError):
-    """Another agent of the site holds this evaluation, or it has ended."""
-
-    code = "lease_lost"
-    fault = "platform"
 
 
 def enrol_site(*, phase: Phase, name: str, title: str, by: User, now: datetime) -> tuple[Site, str]:
@@ -123,7 +117,7 @@ def claim_evaluation(*, site: Site, dataset: SiteDataset, now: datetime) -> Site
 
 
 def keep_evaluation(*, site: Site, evaluation_id: UUID, fence: int, is_in_review: bool, now: datetime) -> None:
-    """Renew the lease, or say that the result now waits for a person at the site. Raises SiteLeaseLost."""
+    """Renew the lease, or say that the result now waits for a person at the site. Raises LeaseLost."""
     status = SiteEvaluation.Status.REVIEW if is_in_review else SiteEvaluation.Status.RUNNING
     parameters: dict[str, str | int | float] = {
         "site": site.pk,
@@ -137,20 +131,20 @@ def keep_evaluation(*, site: Site, evaluation_id: UUID, fence: int, is_in_review
         is_held = cursor.rowcount > 0
     Site.objects.filter(pk=site.pk).update(last_seen_at=now)
     if not is_held:
-        raise _lost()
+        raise not_leased(f"Evaluation {evaluation_id}", fence=fence)
 
 
 def release_evaluation(
     *, site: Site, evaluation_id: UUID, fence: int, aggregates: dict[str, Any], now: datetime
 ) -> SiteEvaluation:
-    """Take the numbers a person at the site approved. Raises SiteLeaseLost, or InvalidError where they say too much."""
+    """Take the numbers a person at the site approved. Raises LeaseLost, or InvalidError where they say too much."""
     evaluation = (
         SiteEvaluation.objects.select_related("submission__protocol", "dataset", "submission__challenge")
         .filter(id=evaluation_id, site=site)
         .first()
     )
     if evaluation is None or evaluation.dataset is None:
-        raise _lost()
+        raise not_leased(f"Evaluation {evaluation_id}", fence=fence)
     protocol = rules_of(evaluation.submission.protocol)
     check_release(aggregates, protocol=protocol, case_count=evaluation.dataset.case_count)
     _end(
@@ -165,12 +159,12 @@ def release_evaluation(
 
 
 def decline_evaluation(*, site: Site, evaluation_id: UUID, fence: int, reason: str, now: datetime) -> SiteEvaluation:
-    """The site does not release a result, and says why in a few words. Raises SiteLeaseLost."""
+    """The site does not release a result, and says why in a few words. Raises LeaseLost."""
     evaluation = (
         SiteEvaluation.objects.select_related("submission__challenge").filter(id=evaluation_id, site=site).first()
     )
     if evaluation is None:
-        raise _lost()
+        raise not_leased(f"Evaluation {evaluation_id}", fence=fence)
     status = SiteEvaluation.Status.DECLINED
     _end(evaluation, fence=fence, now=now, status=status, reason=reason.strip()[:LONGEST_REASON])
     return evaluation
@@ -184,7 +178,7 @@ def _end(
         if not SiteEvaluation.objects.filter(pk=evaluation.pk, fence=fence, status__in=open_statuses).update(
             status=status, lease_until=None, **changes
         ):
-            raise _lost()
+            raise not_leased(f"Evaluation {evaluation.pk}", fence=fence)
         record_event(
             verb=f"site_evaluation.{status.value}",
             subject=evaluation,
@@ -194,11 +188,3 @@ def _end(
             submission=str(evaluation.submission_id),
         )
     evaluation.status = status
-
-
-def _lost() -> SiteLeaseLost:
-    return SiteLeaseLost(
-        "This evaluation is not leased to you.",
-        expected="the fence of the newest claim",
-        what_to_do="Discard the result and claim again.",
-    )

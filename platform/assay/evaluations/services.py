@@ -19,6 +19,7 @@ from assay.accounts.audit import log_event, record_event
 from assay.accounts.models import User
 from assay.challenges.models import Challenge, ProtocolVersion
 from assay.evaluations.models import CaseScores, Evaluation, MetricImage
+from assay.leases import not_leased
 from assay.runs.intervals import current_intervals
 from assay.runs.models import Run
 from assay.submissions.models import Submission
@@ -42,10 +43,6 @@ RENEW = """
 UPDATE evaluations_evaluation SET lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
 WHERE id = %(evaluation)s AND fence = %(fence)s AND status = 'running'
 """
-
-
-class EvaluationLost(Exception):
-    """Another worker holds (or has finished) this evaluation: stop, and discard what is not stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +94,11 @@ def claim_evaluation(*, evaluation_id: UUID, worker: str, lease_seconds: float) 
 
 
 def renew_evaluation(lease: EvaluationLease, *, lease_seconds: float) -> None:
-    """Keep the lease. Raises EvaluationLost."""
+    """Keep the lease. Raises LeaseLost."""
     with connection.cursor() as cursor:
         cursor.execute(RENEW, {"evaluation": lease.evaluation_id, "fence": lease.fence, "lease_seconds": lease_seconds})
         if cursor.rowcount == 0:
-            raise EvaluationLost(f"evaluation {lease.evaluation_id} is not leased under fence {lease.fence}")
+            raise not_leased(f"Evaluation {lease.evaluation_id}", fence=lease.fence)
 
 
 def store_case_scores(*, evaluation_id: UUID, case_pk: int, scores: Sequence[Sequence[Any]]) -> None:

@@ -22,8 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from assay.leases import LeaseLost
 from assay.node.folder import made_place, write_input_table
-from assay.node.http import LeaseGone, NodeApi, NodeApiProblem
+from assay.node.http import NodeApi, NodeApiProblem
 from assay.node.lease import LeaseGuard
 from assay.node.orders import OrderInvalid, WorkOrder
 from assay.node.outputs import CheckedOutputs, check_outputs
@@ -193,7 +194,7 @@ class Agent:
                 LeaseGuard(api=self._api, order=order) as guard,
             ):
                 self._run_and_record(order, engine=engine, guard=guard, folder=folder)
-        except LeaseGone as error:
+        except LeaseLost as error:
             log.warning("result.discarded", extra={"container": order.container_name, "why": str(error)})
         except NodeApiProblem as error:
             self._release(order, reason="node_api", why=str(error), counts=True)
@@ -262,7 +263,7 @@ class Agent:
         if result.verdict == Verdict.INFRASTRUCTURE:
             self._may_have_strays.set()
         if guard.is_lost:
-            raise LeaseGone("the lease ran out while the container ran")
+            raise LeaseLost("the lease ran out while the container ran")
         if self._aborting.is_set() and result.verdict == Verdict.CANCELLED and not guard.is_cancelled:
             self._release(order, reason="node_stopping", why="shutdown", counts=False)
             return
@@ -350,7 +351,7 @@ class Agent:
         log.warning("case_run.released", extra={"container": order.container_name, "reason": reason, "why": why})
         try:
             self._api.release(order, reason=reason, counts=counts)
-        except (LeaseGone, NodeApiProblem) as error:
+        except (LeaseLost, NodeApiProblem) as error:
             log.warning("release.failed", extra={"container": order.container_name, "why": str(error)})
 
     @contextlib.contextmanager

@@ -11,16 +11,13 @@ from urllib.parse import quote
 
 import httpx
 
+from assay.leases import LeaseLost
 from assay.node.orders import FileOrder, WorkOrder, parse_order
 
 CHUNK_BYTES = 2**20
 IDLE_CONNECTION_SECONDS = 60.0
 """A claim after a pause need not shake hands again; servers keep connections for 75 s."""
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-
-
-class LeaseGone(Exception):
-    """The server says that this lease is no longer ours: stop and discard."""
 
 
 class NodeApiProblem(Exception):
@@ -105,31 +102,31 @@ class NodeApi:
         return None if answer.status_code == httpx.codes.NO_CONTENT else parse_order(answer.json())
 
     def heartbeat(self, order: WorkOrder) -> Beat:
-        """Keep the lease. Raises LeaseGone."""
+        """Keep the lease. Raises LeaseLost."""
         answer = self._json("POST", "/api/v1/node/heartbeat", _lease(order), retries=0)
         return Beat(is_cancelled=bool(answer["cancel"]), lease_seconds=float(answer["lease_seconds"]))
 
     def record(self, order: WorkOrder, ending: Mapping[str, Any]) -> None:
-        """Say how it ended. Raises LeaseGone."""
+        """Say how it ended. Raises LeaseLost."""
         self._json("POST", "/api/v1/node/record", {**_lease(order), **ending})
 
     def release(self, order: WorkOrder, *, reason: str, counts: bool) -> None:
-        """Hand the lease back without a result. Raises LeaseGone."""
+        """Hand the lease back without a result. Raises LeaseLost."""
         self._json("POST", "/api/v1/node/release", {**_lease(order), "reason": reason, "counts": counts})
 
     def put_output(self, order: WorkOrder, *, name: str, path: Path) -> None:
-        """Send one output file. Raises LeaseGone."""
+        """Send one output file. Raises LeaseLost."""
         address = f"/api/v1/node/case-runs/{order.case_run_id}/outputs/{quote(name)}"
         self._put(address, order=order, content=path)
 
     def ask_round(self, order: WorkOrder, *, number: int) -> Mapping[str, Any] | None:
-        """What a round is to be told; None while that is still being made. Raises LeaseGone."""
+        """What a round is to be told; None while that is still being made. Raises LeaseLost."""
         address = f"/api/v1/node/case-runs/{order.case_run_id}/rounds/{number}"
         answer = self._json("POST", address, _lease(order))
         return answer if answer["is_ready"] else None
 
     def put_log(self, order: WorkOrder, *, log: bytes) -> None:
-        """Send the container's log. Raises LeaseGone."""
+        """Send the container's log. Raises LeaseLost."""
         self._put(f"/api/v1/node/case-runs/{order.case_run_id}/log", order=order, content=log)
 
     def fetch(self, file: FileOrder, *, destination: Path) -> None:
@@ -206,14 +203,16 @@ def _is_refusal(error: Exception) -> bool:
 def _check(answer: httpx.Response) -> None:
     if answer.is_success:
         return
-    text = _message(answer)
-    if answer.status_code == httpx.codes.CONFLICT:
-        raise LeaseGone(text)
+    code, text = _refusal(answer)
+    if code == LeaseLost.code:
+        raise LeaseLost(text)
     raise NodeApiProblem(f"{answer.request.method} {answer.request.url.path}: {answer.status_code}: {text}")
 
 
-def _message(answer: httpx.Response) -> str:
+def _refusal(answer: httpx.Response) -> tuple[str, str]:
+    """The server's name for a refusal, and its sentence."""
     try:
-        return str(answer.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return answer.text[:300]
+        error = answer.json()["error"]
+        return str(error.get("code", "")), str(error["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "", answer.text[:300]

@@ -5,16 +5,15 @@ first written to a file, so that it can be approved later (`assay site release`)
 """
 
 import json
-import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from assay.client.errors import ClientError, RefusedError
+from assay.client.errors import RefusedError
 from assay.client.http import Connection
+from assay.leases import LeaseLost, LeaseRenewal
 from assay.node.folder import FolderCase, read_folder
 from assay.node.http import NodeApi
 from assay.node.local import LocalResult, Workbench, run_cases
@@ -27,10 +26,6 @@ from containers.machine import borrowed_image
 from evaluator import __version__ as evaluator_version
 from evaluator.protocol import load_protocol
 from evaluator.scoring.case import summarise
-
-log = logging.getLogger(__name__)
-
-HEARTBEATS_PER_LEASE = 4
 
 
 class SiteProblem(Exception):
@@ -111,10 +106,10 @@ class SiteAgent:
         cases = read_folder(self._data)
         if self._examine(cases).root_sha256 != order.root_sha256:
             raise SiteProblem("the data has changed since it was registered; start again to register it anew")
-        with Keeper(connection=self._connection, order=order) as keeper:
+        with self._renewal(order) as renewal:
             protocol = load_protocol(order.protocol)
             workbench = Workbench(
-                engine=self._engine, folder=self._scratch(), owner=self._owner, should_stop=lambda: keeper.is_lost
+                engine=self._engine, folder=self._scratch(), owner=self._owner, should_stop=lambda: renewal.is_lost
             )
             results = []
             load = partial(self._load_image, order)
@@ -155,6 +150,18 @@ class SiteAgent:
         self._connection.post("site/decline", body)
         draft.path.rename(draft.path.with_suffix(".declined"))
 
+    def _renewal(self, order: SiteOrder) -> LeaseRenewal:
+        def renew() -> float:
+            try:
+                self._connection.post("site/heartbeat", _lease(order))
+            except RefusedError as refusal:
+                if refusal.code == LeaseLost.code:
+                    raise LeaseLost(str(refusal)) from refusal
+                raise
+            return order.lease_seconds
+
+        return LeaseRenewal(renew, lease_seconds=order.lease_seconds, name=f"evaluation {order.evaluation_id}")
+
     def _examine(self, cases: Sequence[FolderCase] | None = None) -> DataRegistration:
         return register_data(cases if cases is not None else read_folder(self._data), folder=self._data)
 
@@ -169,40 +176,6 @@ class SiteAgent:
 
     def _drafts(self) -> Path:
         return _made(self._folder / "releases")
-
-
-class Keeper:
-    """Renews a site's lease while cases run."""
-
-    def __init__(self, *, connection: Connection, order: SiteOrder) -> None:
-        self._connection = connection
-        self._order = order
-        self._stopped = threading.Event()
-        self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="site-lease", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether somebody else has taken the evaluation over."""
-        return self._lost.is_set()
-
-    def _keep(self) -> None:
-        while not self._stopped.wait(self._order.lease_seconds / HEARTBEATS_PER_LEASE):
-            try:
-                self._connection.post("site/heartbeat", _lease(self._order))
-            except RefusedError:
-                self._lost.set()
-                return
-            except ClientError as problem:
-                log.warning("heartbeat.failed", extra={"why": str(problem)})
 
 
 def read_draft(path: Path) -> Draft:

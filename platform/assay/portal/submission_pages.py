@@ -19,18 +19,11 @@ from assay.runs.selectors import CaseRow, Progress, Waiting, case_progress, prog
 from assay.submissions.images import warnings_of
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
+from assay.submissions.selectors import stepper
 from assay.workflow.flow.waiting import line_of
 from evaluator.protocol import LabelSpec
 
-STEPS = (
-    ("received", "Received"),
-    ("checking", "Checked"),
-    ("queued", "Queued"),
-    ("running", "Run"),
-    ("scoring", "Scored"),
-    ("done", "Ranked"),
-)
-PREDICTION_STEPS = tuple(step for step in STEPS if step[0] not in ("queued", "running"))
+STEP_TONES = {"done": "past", "current": "now", "failed": "broken", "ahead": ""}
 WHOSE = {
     "participant": "",
     "organizer": "The organizers have to act.",
@@ -40,12 +33,13 @@ Status = Submission.Status
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """One of the stepper's steps: `tone` is past, now, broken or empty."""
+class StepMark:
+    """One of the stepper's steps: `tone` is past, now, broken or empty; `ending` says how it ended where it failed."""
 
-    words: str
+    name: str
     tone: str
     at: datetime | None = None
+    ending: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +84,7 @@ class CaseTableRow:
 class SubmissionPage:
     """What the template needs."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[StepMark, ...]
     glyph: str
     is_active: bool
     poll_seconds: int
@@ -118,14 +112,15 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
     is_active = submission.status not in FINAL
     sees_cases = is_organizer or may_see_progress(submission)
     rows = case_progress(submission.pk) if sees_cases else []
-    found = progress([submission.pk])[submission.pk] if sees_cases else Progress()
+    known = progress([submission.pk])[submission.pk]
+    found = known if sees_cases else Progress()
     line = line_of(submission, now=now)
     summary = released_summary(submission, is_organizer=is_organizer, now=now)
     scores = case_scores(submission, is_organizer=is_organizer, now=now)
     metrics = tuple(metric_columns(submission.protocol)) if summary else ()
     entry = getattr(submission, "entry", None)
     return SubmissionPage(
-        steps=_steps(submission),
+        steps=_steps(submission, known),
         glyph=GLYPHS.get(submission.status, "•"),
         is_active=is_active,
         poll_seconds=2 if submission.status != Status.QUEUED else 5,
@@ -173,22 +168,16 @@ def _version(submission: Submission, found: Progress, line: Waiting) -> str:
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
 
 
-def _steps(submission: Submission) -> tuple[Step, ...]:
-    steps = STEPS if submission.predictions_id is None else PREDICTION_STEPS
-    names = [name for name, _ in steps]
-    if submission.status in FINAL and submission.status != Status.DONE:
-        word = "Cancelled" if submission.status == Status.CANCELLED else "Failed"
-        return (
-            Step(words="Received", tone="past", at=submission.created_at),
-            Step(words=word, tone="broken", at=submission.finished_at),
-        )
-    current = names.index(submission.status) if submission.status in names else 0
-    if submission.status == Status.DONE:
-        current = len(names)
-    tones = ["past" if i < current else "now" if i == current else "" for i in range(len(names))]
-    moments = {"received": submission.created_at, "done": submission.finished_at}
+def _steps(submission: Submission, known: Progress) -> tuple[StepMark, ...]:
+    ending = "cancelled" if submission.status == Status.CANCELLED else "failed"
     return tuple(
-        Step(words=words, tone=tone, at=moments.get(name)) for (name, words), tone in zip(steps, tones, strict=True)
+        StepMark(
+            name=step.name,
+            tone=STEP_TONES[step.state],
+            at=step.at,
+            ending=ending if step.state == "failed" else "",
+        )
+        for step in stepper(submission, has_started=known.has_started)
     )
 
 

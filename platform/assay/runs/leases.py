@@ -19,7 +19,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from psycopg import Cursor
 
-from assay.accounts.errors import ConflictError
+from assay.leases import not_leased
 from assay.runs.models import CaseRun
 
 
@@ -31,21 +31,6 @@ class Lease:
     run_id: UUID
     fence: int
     attempt: int
-
-
-class LeaseLost(ConflictError):
-    """Somebody else holds (or has finished) this case run: stop the container and discard its result."""
-
-    code = "lease_lost"
-    fault = "platform"
-
-    def __init__(self, *, case_run_id: UUID, fence: int | None = None) -> None:
-        under = f" under fence {fence}" if fence is not None else ""
-        super().__init__(
-            f"Case run {case_run_id} is not leased to you{under}.",
-            expected="the fence of the newest claim",
-            what_to_do="Stop the container, discard its result, and claim again.",
-        )
 
 
 CLAIM = """
@@ -119,7 +104,7 @@ def renew_lease(*, case_run_id: UUID, fence: int, node_id: int, lease_seconds: f
     kept = {"case_run": case_run_id, "fence": fence, "node": node_id, "lease_seconds": lease_seconds}
     row = _fetch_prepared(RENEW, kept)
     if row is None:
-        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+        raise not_leased(f"Case run {case_run_id}", fence=fence)
     return bool(row[0])
 
 
@@ -131,7 +116,7 @@ def held(*, case_run_id: UUID, fence: int, node_id: int) -> CaseRun:
         .first()
     )
     if case_run is None:
-        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+        raise not_leased(f"Case run {case_run_id}", fence=fence)
     return case_run
 
 

@@ -32,6 +32,11 @@ class Progress:
     running: int = 0
     waiting: int = 0
 
+    @property
+    def has_started(self) -> bool:
+        """Whether one of its cases has started."""
+        return self.running + self.done + self.failed > 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaseRow:

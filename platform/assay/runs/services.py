@@ -13,9 +13,10 @@ from django.db.models.functions import Coalesce, Now
 from assay.accounts.audit import log_event, record_event
 from assay.accounts.errors import InvalidError
 from assay.challenges.protocols import rules_of
+from assay.leases import not_leased
 from assay.runs import fairness, lifecycle, policy, specs
 from assay.runs.intervals import current_intervals
-from assay.runs.leases import LeaseLost, held
+from assay.runs.leases import held
 from assay.runs.models import CaseRun, Node, Run
 from assay.submissions.models import Submission
 from assay.testsets.models import Case
@@ -129,7 +130,7 @@ def lock_run(*, case_run_id: UUID) -> Run:
     """The case run's run, its row locked until the transaction ends. Raises LeaseLost when there is none."""
     run = Run.objects.select_for_update(of=("self",)).filter(case_runs__id=case_run_id).first()
     if run is None:
-        raise LeaseLost(case_run_id=case_run_id)
+        raise not_leased(f"Case run {case_run_id}")
     return run
 
 
@@ -195,7 +196,7 @@ def held_or_ended(*, case_run_id: UUID, fence: int, node: Node) -> CaseRun:
         CaseRun.objects.filter(id=case_run_id, fence=fence, node=node).exclude(status=CaseRun.Status.QUEUED).first()
     )
     if case_run is None:
-        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+        raise not_leased(f"Case run {case_run_id}", fence=fence)
     return case_run
 
 
@@ -219,7 +220,7 @@ def requeue(
     common = {"infrastructure_failures": failures, "lease_until": None, "node": None}
     case_run = CaseRun.objects.select_related("run__submission", "node").filter(id=case_run_id).first()
     if case_run is None:
-        raise LeaseLost(case_run_id=case_run_id)
+        raise not_leased(f"Case run {case_run_id}")
     is_last = counts and case_run.infrastructure_failures + 1 >= RETRIES_OF_OUR_FAULTS
     if is_last:
         verdict = Verdict.INFRASTRUCTURE
@@ -230,7 +231,7 @@ def requeue(
         not_before = Now() + delay if counts and is_delayed else None
         changed = running.update(**common, status=CaseRun.Status.QUEUED, reason=reason[:60], not_before=not_before)
     if not changed:
-        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+        raise not_leased(f"Case run {case_run_id}", fence=fence)
     verb = "case_run.failed" if is_last else "case_run.requeued"
     record_event(
         verb=verb,
@@ -264,7 +265,7 @@ def add_output(*, case_run_id: UUID, fence: int, node: Node, output: dict[str, A
         outputs=outputs
     )
     if not changed:
-        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+        raise not_leased(f"Case run {case_run_id}", fence=fence)
 
 
 def set_log(*, case_run_id: UUID, fence: int, node: Node, key: str) -> None:
@@ -273,7 +274,7 @@ def set_log(*, case_run_id: UUID, fence: int, node: Node, key: str) -> None:
         log_key=key
     )
     if not changed:
-        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+        raise not_leased(f"Case run {case_run_id}", fence=fence)
 
 
 def decide_run(*, run: Run) -> policy.Decision:

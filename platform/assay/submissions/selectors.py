@@ -1,5 +1,6 @@
 """Questions about submissions and attempts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,6 +16,7 @@ from assay.submissions.limits import Condition, Eligibility, PhaseRules, TeamUsa
 from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.testsets.fitness import never_played
 from assay.testsets.models import TestSet
+from containers.verdicts import Verdict
 
 
 def eligibility_of(*, person: Person, phase: Phase, now: datetime, started_at: datetime | None = None) -> Eligibility:
@@ -105,6 +107,7 @@ def newest_of(
     return listed[:length], listed[length - 1].pk if len(listed) > length else None
 
 
+FAILED_IN_SCORING = (Verdict.REFERENCE_INVALID, Verdict.METRICS_FAILED)
 STEPS = (
     ("Received", Submission.Status.RECEIVED),
     ("Verified", Submission.Status.CHECKING),
@@ -117,31 +120,46 @@ STEPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of a submission's life as pages show it."""
+    """One step of a submission's life as the API and the pages show it: `state` is done, current, failed or ahead."""
 
     name: str
     state: str
+    at: datetime | None = None
 
 
 def stepper(submission: Submission, *, has_started: bool) -> list[Step]:
     """Received → Verified → Queued → Running → Scoring → Ranked, each done, current, ahead or failed.
 
-    Predictions are neither queued nor run. One that ended without success failed at its check unless its image was accepted,
-    in the queue unless one of its cases has started, and in its run otherwise.
+    Predictions are neither queued nor run. One that ended without success failed in its scoring if the verdict says so, at its
+    check unless its image was accepted, in the queue unless one of its cases has started, and in its run otherwise.
     """
     steps = [step for step in STEPS if submission.image is not None or step[0] not in ("Queued", "Running")]
     names = [name for name, _ in steps]
     status = Submission.Status(submission.status)
     if status == Submission.Status.DONE:
-        return [Step(name=name, state="done") for name in names]
-    if status in FINAL:
+        return _steps(submission, names=names, states=["done"] * len(names))
+    if submission.verdict in FAILED_IN_SCORING:
+        reached = names.index("Scoring")
+    elif status in FINAL:
         is_accepted = submission.image is not None and submission.image.status == AlgorithmImage.Status.ACCEPTED
         reached = names.index("Verified") if not is_accepted else names.index("Running" if has_started else "Queued")
     else:
         reached = [value for _, value in steps].index(status)
     at = "failed" if status in FINAL else "current"
     states = ["done"] * reached + [at] + ["ahead"] * (len(names) - reached - 1)
-    return [Step(name=name, state=state) for name, state in zip(names, states, strict=True)]
+    return _steps(submission, names=names, states=states)
+
+
+def _steps(submission: Submission, *, names: Sequence[str], states: Sequence[str]) -> list[Step]:
+    """The steps with the two moments that are known: the beginning, and the end at the step where it ended."""
+    last = max((place for place, state in enumerate(states) if state in ("done", "failed")), default=None)
+    moments = {0: submission.created_at}
+    if submission.finished_at is not None and last:
+        moments[last] = submission.finished_at
+    return [
+        Step(name=name, state=state, at=moments.get(place))
+        for place, (name, state) in enumerate(zip(names, states, strict=True))
+    ]
 
 
 def case_aliases(*, submission: Submission, is_insider: bool) -> dict[str, str]:

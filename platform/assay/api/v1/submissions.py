@@ -231,7 +231,7 @@ def detail(*, submission: Submission, person: Person) -> dict[str, Any]:
 
 def brief(*, submission: Submission, progress: Progress, is_insider: bool) -> dict[str, Any]:
     """A submission as it stands in a list; needs no further query."""
-    has_started = progress.running + progress.done + progress.failed > 0
+    has_started = progress.has_started
     if not is_insider and is_closed(submission):
         submission, progress = as_seen(submission, is_insider=False), Progress()
     names = (

@@ -18,7 +18,7 @@ from assay.accounts.models import User
 from assay.evaluations.models import Evaluation
 from assay.evaluations.services import EvaluationLease, release_evaluation
 from assay.leaderboards.models import Leaderboard
-from assay.runs.leases import LeaseLost
+from assay.leases import LeaseLost, not_leased
 from assay.runs.models import CaseRun, Node, PromptRound
 from assay.runs.nodes import set_node_status
 from assay.submissions.models import Submission
@@ -158,7 +158,7 @@ def held(key: str) -> CaseRun:
     found = CaseRun.objects.filter(id=case_run_id, fence=fence, status=CaseRun.Status.RUNNING)
     case_run = found.select_related("node", "run").first()
     if case_run is None:
-        raise LeaseLost(case_run_id=case_run_id, fence=fence)
+        raise not_leased(f"Case run {case_run_id}", fence=fence)
     return case_run
 
 

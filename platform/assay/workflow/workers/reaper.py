@@ -29,9 +29,10 @@ from django.db.models import Count, Exists, F, OuterRef
 
 from assay.evaluations import services as evaluations
 from assay.leaderboards.models import Leaderboard
+from assay.leases import LeaseLost
 from assay.runs import services as runs
 from assay.runs.intervals import current_intervals
-from assay.runs.leases import LeaseLost, database_now
+from assay.runs.leases import database_now
 from assay.runs.models import CaseRun, PromptRound, Run
 from assay.submissions.models import Submission
 from assay.submissions.uploads import tidy_uploads

@@ -6,22 +6,21 @@ worker that takes over after a crash scores only what is missing.
 
 import logging
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 
 from assay.challenges.protocols import rules_of
 from assay.evaluations import receipts, services, specs
 from assay.evaluations.models import CaseScores, Evaluation
-from assay.evaluations.services import EvaluationLease, EvaluationLost
+from assay.evaluations.services import EvaluationLease
+from assay.leases import LeaseLost, LeaseRenewal
 from assay.runs.intervals import current_intervals
 from assay.testsets.models import Case
 from assay.workflow import flow
@@ -39,44 +38,17 @@ from evaluator.scoring.tables import score_rows
 log = logging.getLogger(__name__)
 
 
-class LeaseKeeper:
-    """Renews an evaluation's lease from a thread of its own while a case is being scored."""
+def renewal_of(lease: EvaluationLease, *, lease_seconds: float) -> LeaseRenewal:
+    """Keeps the evaluation's lease while cases are scored. Each renewal has a database connection of its own and closes it."""
 
-    def __init__(self, lease: EvaluationLease, *, lease_seconds: float) -> None:
-        self._lease = lease
-        self._lease_seconds = lease_seconds
-        self._stopped = threading.Event()
-        self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease-keeper", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def check(self) -> None:
-        """Raise EvaluationLost when somebody else has taken over."""
-        if self._lost.is_set():
-            raise EvaluationLost(f"evaluation {self._lease.evaluation_id} was taken over")
-
-    def _keep(self) -> None:
+    def renew() -> float:
         try:
-            while not self._stopped.wait(self._lease_seconds / 4):
-                try:
-                    services.renew_evaluation(self._lease, lease_seconds=self._lease_seconds)
-                except EvaluationLost:
-                    self._lost.set()
-                    return
-                except DatabaseError:
-                    log.warning("evaluation.renewal_failed", extra={"evaluation": str(self._lease.evaluation_id)})
-                    connection.close()
+            services.renew_evaluation(lease, lease_seconds=lease_seconds)
         finally:
             connection.close()
+        return lease_seconds
+
+    return LeaseRenewal(renew, lease_seconds=lease_seconds, name=f"evaluation {lease.evaluation_id}")
 
 
 def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], datetime]) -> bool:
@@ -86,7 +58,7 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
     if lease is None:
         return False
     try:
-        with LeaseKeeper(lease, lease_seconds=lease_seconds) as keeper:
+        with renewal_of(lease, lease_seconds=lease_seconds) as renewal:
             evaluation = Evaluation.objects.select_related(
                 "protocol",
                 "testset",
@@ -98,9 +70,9 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
                 "submission__predictions",
             ).get(id=evaluation_id)
             protocol = rules_of(evaluation.protocol)
-            score_missing_cases(evaluation=evaluation, protocol=protocol, check=keeper.check)
+            score_missing_cases(evaluation=evaluation, protocol=protocol, check=renewal.check)
             results = collect_results(evaluation=evaluation, protocol=protocol, now=clock())
-    except EvaluationLost:
+    except LeaseLost:
         return False
     except InvalidReference as problem:
         log.warning("reference.invalid", extra={"evaluation": str(evaluation_id), "why": str(problem)})
@@ -187,7 +159,7 @@ def ask_metric_image(
     def is_lost() -> bool:
         try:
             check()
-        except EvaluationLost:
+        except LeaseLost:
             return True
         return False
 
