@@ -1,6 +1,6 @@
-"""The NVIDIA management library, as much of it as this room needs, straight through ctypes.
+"""The NVIDIA management library, as much of it as this room needs: seven calls through ctypes.
 
-No package is installed for it: the library comes with the driver, and a GPU node must not depend on a wheel that has to match it.
+Why not the package `nvidia-ml-py`: see the decisions in `containers/README.md`.
 """
 
 import ctypes
