@@ -64,7 +64,8 @@ def files(settings, tmp_path) -> Path:
     }
     settings.STATIC_ROOT = tmp_path / "static"
     settings.STATIC_ROOT.mkdir()
-    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}  # nobody is throttled
+    nobody_is_throttled = {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
+    settings.CACHES = {"default": nobody_is_throttled, "process": nobody_is_throttled}
     settings.UPLOAD_ROOT = tmp_path / "uploads"
     settings.KEY_FOLDER = tmp_path / "keys"
     settings.SCRATCH_ROOT = tmp_path / "scratch"

@@ -46,7 +46,8 @@ def digest(text: str) -> str:
 
 def user(*, username: str = "", is_staff: bool = False, password: str | None = None, **fields: Any) -> User:
     name = username or f"person{next(NUMBERS)}"
-    row = User(username=name, email=f"{name}@example.org", display_name=name.title(), is_staff=is_staff, **fields)
+    fields = {"email": f"{name}@example.org", "display_name": name.title()} | fields
+    row = User(username=name, is_staff=is_staff, **fields)
     row.set_password(password)
     row.save()
     return row

@@ -9,6 +9,8 @@ from assay.accounts import errors
 from assay.api.errors import OUR_FAULT, STATUSES, envelope, status_of
 from assay.api.throttling import AddressThrottle
 
+LOCAL = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+
 
 def every_kind(root: type[errors.AssayError]) -> list[type[errors.AssayError]]:
     return [root, *[kind for child in root.__subclasses__() for kind in every_kind(child)]]
@@ -68,7 +70,7 @@ def test_a_bug_of_ours_says_nothing_of_what_it_was(as_nobody, db, monkeypatch):
 
 
 def test_too_many_requests_are_told_when_to_come_back(db, settings, monkeypatch):
-    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "throttle"}}
+    settings.CACHES = {name: LOCAL | {"LOCATION": "throttle"} for name in ("default", "process")}
     monkeypatch.setattr(AddressThrottle, "allow_request", lambda self, request: False)
     monkeypatch.setattr(AddressThrottle, "wait", lambda self: 7)
     answer = Client().get("/api/v1/challenges")
@@ -78,7 +80,7 @@ def test_too_many_requests_are_told_when_to_come_back(db, settings, monkeypatch)
 
 
 def test_requests_are_counted_by_address(settings):
-    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "counting"}}
+    settings.CACHES = {name: LOCAL | {"LOCATION": "counting"} for name in ("default", "process")}
     settings.API_THROTTLE = {**settings.API_THROTTLE, "anonymous": "2/m"}
     throttle = AddressThrottle()
     requests = [

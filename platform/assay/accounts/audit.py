@@ -12,6 +12,7 @@ from assay.accounts.models import AuditEvent, User
 log = logging.getLogger("assay.events")
 NOT_LOGGED = frozenset({"error"})
 """Details that may hold words of a test set: rows are for organizers and operators, logs travel."""
+LONGEST_LABEL = 120
 
 
 def record_event(
@@ -31,7 +32,7 @@ def record_event(
     return AuditEvent.objects.create(
         at=now,
         actor=actor,
-        actor_label=label,
+        actor_label=label[:LONGEST_LABEL],
         verb=verb,
         object_type=object_type,
         object_id=str(object_id),

@@ -1,17 +1,21 @@
 """Who somebody is: users, the teams they compete in, their API tokens, and the log of what they did."""
 
 import uuid
+from collections.abc import Collection
+from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models.functions import Lower
 
 from assay.accounts.moments import moments_in_range
+from assay.accounts.names import LONGEST_KEY, name_key
 
 
 class User(AbstractUser):
     """A person. `display_name` is what others see; the e-mail address is shown to organizers only."""
 
+    username_key = models.CharField(max_length=LONGEST_KEY, editable=False, help_text="see `names.name_key`")
     email = models.EmailField()
     display_name = models.CharField(max_length=80, blank=True)
     institution = models.CharField(max_length=120, blank=True)
@@ -26,23 +30,61 @@ class User(AbstractUser):
                 violation_error_message="An account with this e-mail address exists already.",
             ),
             moments_in_range("accounts_user_times", "date_joined", "last_login"),
+            models.UniqueConstraint(
+                fields=["username_key"],
+                name="accounts_username_key_unique",
+                violation_error_message="An account with this user name, or one that looks like it, exists already.",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.display_name or self.username
+
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """Keep the key with the name, so that Django's own forms meet the constraint."""
+        self.username_key = self._key()
+        super().clean_fields(exclude=exclude)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Keep the key with the name."""
+        self.username_key = self._key()
+        super().save(*args, **with_key("username", "username_key", kwargs))
+
+    def _key(self) -> str:
+        """Accounts that were alike before keys existed keep theirs, which ends in `#` and a number."""
+        key = name_key(self.username)
+        return self.username_key if self.username_key.partition("#")[0] == key else key
+
+
+def with_key(field: str, key: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `save`, where writing a name writes its key as well."""
+    names = kwargs.get("update_fields")
+    return kwargs if names is None or field not in names else kwargs | {"update_fields": {*names, key}}
 
 
 class Team(models.Model):
     """Participants sharing one submission limit. Everyone competes in a team, alone if they like."""
 
     name = models.CharField(max_length=80)
+    name_key = models.CharField(max_length=LONGEST_KEY, editable=False, help_text="see `names.name_key`")
     slug = models.SlugField(max_length=80, unique=True)
     institution = models.CharField(max_length=120, blank=True)
     members = models.ManyToManyField(User, through="TeamMember", related_name="teams")
     created_at = models.DateTimeField()
 
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["name_key"], name="accounts_team_name_key_unique"),
+            models.CheckConstraint(condition=~models.Q(name_key=""), name="accounts_team_name_visible"),
+        ]
+
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Keep the key with the name."""
+        self.name_key = name_key(self.name)
+        super().save(*args, **with_key("name", "name_key", kwargs))
 
 
 class TeamMember(models.Model):
@@ -107,3 +149,14 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verb} {self.object_type} {self.object_id}"
+
+
+class SignInCount(models.Model):
+    """How often signing in failed for one name, address or pair of both until a time; see `sign_in.py`."""
+
+    counted = models.CharField(max_length=80, unique=True, help_text="what is counted and a hash of whose it is")
+    attempts = models.PositiveIntegerField(default=0)
+    until = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.counted}: {self.attempts}"

@@ -1,25 +1,37 @@
 """Changes to people and teams."""
 
+import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError, NotFoundError
 from assay.accounts.models import Team, TeamInvite, TeamMember, User
+from assay.accounts.names import clean_line, clean_name, name_key
 from assay.accounts.tokens import hash_secret, new_secret
 
 INVITE_PREFIX = "assayinvite_"
 INVITE_LIFETIME = timedelta(days=14)
+SOLO_TRIES = 5
+"""How often a free name is looked for while others take the one that was found."""
 
 
 def create_user(*, username: str, email: str, password: str, display_name: str, now: datetime) -> User:
     """Sign somebody up."""
-    user = User(username=username.strip(), email=email.strip(), display_name=display_name.strip(), date_joined=now)
+    shown = clean_line(display_name, what="The name others see", longest=80)
+    chosen = clean_name(username, what="The user name", longest=60)
+    if "@" in chosen:
+        raise InvalidError(
+            "username: It looks like an e-mail address.", found=chosen, expected="letters, digits and . + - _"
+        )
+    user = User(username=chosen, email=email.strip(), display_name=shown, date_joined=now)
     try:
         validate_password(password, user)
         user.set_password(password)
@@ -45,35 +57,53 @@ def sentence_of(error: ValidationError) -> str:
 
 def create_team(*, user: User, name: str, institution: str = "", now: datetime) -> Team:
     """Found a team; its founder is its captain."""
-    title = name.strip()
-    slug = slugify(title)[:70]
-    if not slug:
-        raise InvalidError(
-            "A team needs a name with letters or digits.", found=repr(name), expected="such as 'Blue Lab'"
-        )
+    title = clean_name(name, what="The team's name", longest=80)
+    place = clean_line(institution, what="The institution", longest=120)
     try:
         with transaction.atomic():
-            team = Team.objects.create(name=title[:80], slug=slug, institution=institution, created_at=now)
+            team = Team.objects.create(name=title, slug=team_slug(title), institution=place, created_at=now)
             TeamMember.objects.create(team=team, user=user, is_captain=True, joined_at=now)
             record_event(actor=user, verb="team.founded", subject=team, now=now)
     except IntegrityError as error:
         raise ConflictError(
-            f"There is a team named {title!r} already.", code="name_taken", what_to_do="Choose another name."
+            f"There is a team named {title!r} already, or one that looks like it.",
+            code="name_taken",
+            what_to_do="Choose another name.",
         ) from error
     return team
 
 
+def team_slug(title: str) -> str:
+    """The team's name for addresses. One without Latin letters gets a name made of its key."""
+    return slugify(title)[:70] or f"team-{hashlib.sha256(name_key(title).encode()).hexdigest()[:12]}"
+
+
+def free_team_name(wanted: str, *, owner: str) -> str:
+    """`wanted` if no other team is called that, else `wanted (owner)`, else with a number. The constraint has the last word."""
+    tries = (
+        wanted[:80],
+        f"{wanted[: 77 - len(owner[:40])]} ({owner[:40]})",
+        *(f"{wanted[:70]} ({n})" for n in range(2, 1000)),
+    )
+    return next(name for name in tries if name_key(name) and not Team.objects.filter(name_key=name_key(name)).exists())
+
+
 def solo_team(*, user: User, now: datetime) -> Team:
     """The team somebody competes in alone: made at the first need, named after them."""
-    with transaction.atomic():
-        team, is_new = Team.objects.get_or_create(
-            slug=solo_slug(user),
-            defaults={"name": str(user)[:80], "institution": user.institution, "created_at": now},
-        )
-        if is_new:
+    for _ in range(SOLO_TRIES):
+        team = Team.objects.filter(slug=solo_slug(user)).first()
+        if team is not None:
+            return team
+        with suppress(IntegrityError), transaction.atomic():  # taken since we looked: look again
+            team = Team.objects.create(
+                slug=solo_slug(user),
+                name=free_team_name(str(user), owner=user.username),
+                institution=user.institution,
+                created_at=now,
+            )
             TeamMember.objects.create(team=team, user=user, is_captain=True, joined_at=now)
             record_event(actor=user, verb="team.founded", subject=team, now=now, solo=True)
-    return team
+    raise ConflictError("Your team of one could not be named.", code="name_taken", what_to_do="Try again.")
 
 
 def solo_slug(user: User) -> str:
@@ -87,6 +117,12 @@ def invite_to_team(*, user: User, team: Team, email: str, now: datetime) -> tupl
         raise NotAllowedError("Only the team's captain invites.", what_to_do="Ask your captain.")
     if team.slug.startswith("_solo-"):
         raise ConflictError("This team is for one person.", what_to_do="Found a team with a name first.")
+    try:
+        validate_email(email)
+    except ValidationError as error:
+        raise InvalidError(
+            "This is no e-mail address.", found=ascii(email[:80]), expected="such as ada@example.org"
+        ) from error
     secret = new_secret(prefix=INVITE_PREFIX)
     with transaction.atomic():
         invite = TeamInvite.objects.create(

@@ -10,6 +10,7 @@ from django.db.models import Q
 from assay.accounts.audit import record_event
 from assay.accounts.errors import InvalidError, NotFoundError
 from assay.accounts.models import ApiToken, User
+from assay.accounts.names import clean_line
 
 USER_PREFIX = "assay_"
 LONGEST_DAYS = 366
@@ -35,7 +36,7 @@ def issue_token(*, user: User, name: str, days: int, now: datetime) -> tuple[Api
     secret = new_secret(prefix=USER_PREFIX)
     token = ApiToken.objects.create(
         user=user,
-        name=name.strip()[:80] or "unnamed",
+        name=clean_line(name, what="The token's name", longest=80) or "unnamed",
         token_hash=hash_secret(secret),
         created_at=now,
         expires_at=now + timedelta(days=days),

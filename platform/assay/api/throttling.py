@@ -1,18 +1,26 @@
 """How many requests one person or one address may send. The submission limit is something else: see `submissions/limits.py`."""
 
+from typing import cast
+
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
+from django.core.cache import BaseCache, caches
 from django.http import HttpRequest
+from django.utils.connection import ConnectionProxy
 from ninja.throttling import SimpleRateThrottle
 
 from assay.accounts.models import User
 from assay.api.auth import person_of
+
+PROCESS = cast("BaseCache", ConnectionProxy(caches, "process"))
+SHARED = cast("BaseCache", ConnectionProxy(caches, "default"))
 
 
 class PersonThrottle(SimpleRateThrottle):
     """Counts the requests of everybody we know by who they are."""
 
     scope = "person"
+    cache = PROCESS
 
     def __init__(self) -> None:
         super().__init__(settings.API_THROTTLE["user"])
@@ -26,6 +34,7 @@ class AddressThrottle(SimpleRateThrottle):
     """Counts the requests of everybody else by where they come from."""
 
     scope = "address"
+    cache = PROCESS
     rate_name = "anonymous"
 
     def __init__(self) -> None:
@@ -38,7 +47,8 @@ class AddressThrottle(SimpleRateThrottle):
 
 
 class SignInThrottle(AddressThrottle):
-    """Guessing passwords takes longer."""
+    """Guessing passwords takes longer. All processes count together; failures are counted apart, see `accounts/sign_in.py`."""
 
     scope = "sign-in"
+    cache = SHARED
     rate_name = "sign_in"

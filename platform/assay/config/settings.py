@@ -78,9 +78,19 @@ DATABASES = {
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+CACHES = {
+    "default": {  # shared by all processes: counters of doors that take secrets
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "assay_cache",
+        "OPTIONS": {"MAX_ENTRIES": 200_000},
+    },
+    "process": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},  # counters of ordinary requests
+}
 
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["assay.accounts.sign_in.GuardedBackend"]
+SIGN_IN_LIMITS = {"pair": (5, 5), "name": (30, 60), "address": (60, 15)}
+"""By name and address together, by name, by address: how many failures within how many minutes."""
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},

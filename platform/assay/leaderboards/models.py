@@ -46,6 +46,10 @@ class Leaderboard(models.Model):
     rebuilt_at = models.DateTimeField(null=True, blank=True)
     best = models.JSONField(default=dict, help_text="{view: {metric: best mean}} of the ranked entries")
     error = models.CharField(max_length=300, blank=True, help_text="why the last rebuild failed; for organizers")
+    report_failed = models.BigIntegerField(
+        null=True, blank=True, help_text="`answered` of the ranking whose report failed"
+    )
+    report_error = models.CharField(max_length=300, blank=True, help_text="why that report failed; for organizers")
 
     def __str__(self) -> str:
         return f"leaderboard of {self.phase}"

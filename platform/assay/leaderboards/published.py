@@ -16,6 +16,7 @@ from django.utils.text import slugify
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError
 from assay.accounts.models import Team, User
+from assay.accounts.services import free_team_name
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import PER_CASE, release_of
@@ -162,7 +163,10 @@ def _refuse_other_cases(results: Sequence[CaseResult], *, cases: Mapping[str, Ca
 
 def _submission(*, phase: Phase, testset: TestSet, user: User, name: str, source_url: str, now: datetime) -> Submission:
     slug = f"_published-{phase.pk}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"  # nobody can take such a name
-    team, _ = Team.objects.get_or_create(slug=slug, defaults={"name": name[:LONGEST_NAME], "created_at": now})
+    existing = Team.objects.filter(slug=slug).first()
+    team = existing or Team.objects.create(
+        slug=slug, name=free_team_name(name[:LONGEST_NAME], owner="published"), created_at=now
+    )
     return Submission.objects.create(
         phase=phase,
         challenge=phase.challenge,

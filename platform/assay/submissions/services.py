@@ -11,6 +11,7 @@ from django.db.models import Max, Q
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError, NotAllowedError, TooLargeError
 from assay.accounts.models import Team, User
+from assay.accounts.names import clean_line
 from assay.challenges.models import Phase, ProtocolVersion
 from assay.submissions.lifecycle import ENDINGS, FINAL, RESUMED, sources_of
 from assay.submissions.limits import Eligibility
@@ -40,6 +41,7 @@ def create_submission(
     The phase's row is locked while we count and insert, so two requests at once cannot both take the last attempt.
     """
     refuse_unfit_upload(upload=upload, phase=phase)
+    shown = clean_line(name, what="The algorithm's name", longest=120)
     with transaction.atomic():
         phase = Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=phase.pk)
         eligibility = eligibility_of(person=user, phase=phase, now=now, started_at=upload.created_at)
@@ -56,7 +58,7 @@ def create_submission(
             submitted_by=user,
             image=image_of(upload=upload, team=team, now=now) if is_image else None,
             predictions=None if is_image else upload,
-            name=name.strip()[:120] or upload.filename,
+            name=shown or upload.filename[:120],
             description=description,
             url=url,
             number=(phase.submissions.aggregate(last=Max("number"))["last"] or 0) + 1,

@@ -27,6 +27,7 @@ from django.db.models import F, Sum
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, OutOfSpaceError, TooLargeError
 from assay.accounts.models import User
+from assay.accounts.names import refused
 from assay.submissions.models import AlgorithmImage, Upload
 from assay.testsets import storage
 
@@ -83,7 +84,7 @@ def start_upload(
             id=upload_id,
             user=user,
             purpose=purpose,
-            filename=Path(filename).name[:LONGEST_NAME] or "unnamed",
+            filename=shown_filename(filename),
             total_bytes=total_bytes,
             expected_sha256=expected_sha256.lower(),
             key=f"uploads/{upload_id}",
@@ -92,6 +93,15 @@ def start_upload(
         )
         record_event(actor=user, verb="upload.started", subject=upload, now=now, purpose=purpose, bytes=total_bytes)
     return upload
+
+
+def shown_filename(filename: str) -> str:
+    """The last part of a path, with a sign in place of what would change how the text beside it is read."""
+    name = filename.replace("\\", "/").rsplit("/", 1)[-1]
+    return (
+        "".join("\N{REPLACEMENT CHARACTER}" if refused(character) else character for character in name)[:LONGEST_NAME]
+        or "unnamed"
+    )
 
 
 def is_sha256(text: str) -> bool:

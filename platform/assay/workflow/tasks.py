@@ -10,6 +10,7 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
+from assay.accounts.sign_in import forget_old_counts
 from assay.leaderboards.reports import make_report
 from assay.leaderboards.services import rebuild_leaderboard
 from assay.workflow.workers import checking, prompting, reaper, scoring, tidying
@@ -63,3 +64,4 @@ def tidy() -> None:
     """Give back space that nobody needs."""
     tidying.tidy_this_host()
     tidying.forget_abandoned_attempts(now=timezone.now())
+    forget_old_counts(now=timezone.now())

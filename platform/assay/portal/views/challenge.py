@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.http import urlencode
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from assay.accounts.selectors import teams_of
 from assay.challenges.access import get_challenge, get_phase, is_organizer, membership_of, signed_in
@@ -18,7 +18,7 @@ from assay.challenges.services import join_challenge
 from assay.evaluations.disclosure import is_closed_phase
 from assay.leaderboards.comparing import MOST_ROWS, compare_rows
 from assay.leaderboards.order import Wanted
-from assay.leaderboards.reports import report_key
+from assay.leaderboards.reports import forget_report_failure, report_failure, report_key
 from assay.leaderboards.selectors import leaderboard
 from assay.leaderboards.standing import POOLED
 from assay.portal.boards import board_page, board_table
@@ -193,7 +193,7 @@ def _shows_cases(phase: Phase, page: dict[str, Any]) -> bool:
     return bool(page["can_manage"]) or not is_closed_phase(phase)
 
 
-@require_GET
+@require_http_methods(["GET", "HEAD", "POST"])
 def report(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponseBase:
     """The statistics behind the ranking, one file to keep; a worker makes it when it is first asked for.
 
@@ -205,7 +205,12 @@ def report(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponseBase
     if not found.entries or not _shows_cases(phase, page):
         return redirect("portal:leaderboard", slug, phase_slug)
     key = report_key(phase)
+    if request.method == "POST":
+        forget_report_failure(phase)
     if not has_file(key):
+        if (why := report_failure(phase)) is not None:
+            page["why"] = why if page["can_manage"] else ""
+            return render(request, "portal/report_failed.html", page, status=500)
         doorbells.ring_report(phase.pk)
         return render(request, "portal/report_wait.html", page, status=202)
     answer = FileResponse(open_file(key), content_type="text/html; charset=utf-8")

@@ -1,0 +1,85 @@
+"""Names that people choose: what may be written in one, and when two look the same. Pure.
+
+Two names are the same when their keys are: compatibility forms folded (NFKC), case folded, invisible characters removed, spaces
+collapsed. `Quin`, `ＱＵＩＮ` and `Q\\u200duin` are one name. The database holds the key in a column of its own, with a unique
+constraint. Letters of different scripts that look alike (Latin a, Cyrillic а) stay different: folding them would merge names that
+people of those scripts use.
+"""
+
+import re
+import unicodedata
+
+from assay.accounts.errors import InvalidError
+
+LONGEST_KEY = 200
+MOST_MARKS = 4
+BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""Unicode's Default_Ignorable_Code_Point, and the blank Braille pattern."""
+REFUSED_CATEGORIES = {
+    "Cc": "a control character",
+    "Cs": "half of a surrogate pair",
+    "Co": "a character for private use",
+    "Cn": "a character that is not assigned",
+    "Zl": "a line separator",
+    "Zp": "a paragraph separator",
+}
+
+
+def name_key(name: str) -> str:
+    """What of a name tells it from others. The same key for every spelling that looks the same."""
+    folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", name)).casefold()
+    return " ".join(INVISIBLE.sub("", unicodedata.normalize("NFKC", folded)).split())
+
+
+def clean_name(text: str, *, what: str, longest: int) -> str:
+    """A name as we keep it. Raises InvalidError for one that is empty, too long, or written to deceive."""
+    name = clean_line(text, what=what, longest=longest)
+    key = name_key(name)
+    if not any(unicodedata.category(character)[0] in "LN" for character in key):
+        raise InvalidError(f"{what} needs letters or digits.", found=ascii(text[:80]), expected="such as 'Blue Lab'")
+    if len(key) > LONGEST_KEY:
+        raise InvalidError(
+            f"{what} is too long.", found=f"{len(key)} characters", expected=f"at most {LONGEST_KEY} characters"
+        )
+    return name
+
+
+def clean_line(text: str, *, what: str, longest: int) -> str:
+    """One line of text, possibly empty, without characters that change how what stands beside it is read."""
+    for character in text.strip():
+        refusal = refused(character)
+        if refusal:
+            raise InvalidError(
+                f"{what} contains {refusal}.",
+                found=f"U+{ord(character):04X}",
+                expected="one line of letters, digits and signs",
+                what_to_do="Type it again without that character.",
+            )
+    line = " ".join(unicodedata.normalize("NFC", text).split())
+    if marks_in_a_row(line) > MOST_MARKS:
+        raise InvalidError(f"{what} has more than {MOST_MARKS} accents on one letter.", expected="fewer accents")
+    if len(line) > longest:
+        raise InvalidError(
+            f"{what} is too long.", found=f"{len(line)} characters", expected=f"at most {longest} characters"
+        )
+    return line
+
+
+def refused(character: str) -> str:
+    """Why a character may stand in no name; empty where it may."""
+    if BIDI.match(character):
+        return "a character that changes the direction of the text"
+    return REFUSED_CATEGORIES.get(unicodedata.category(character), "")
+
+
+def marks_in_a_row(text: str) -> int:
+    """The most combining marks that follow one letter."""
+    longest = current = 0
+    for character in text:
+        current = current + 1 if unicodedata.combining(character) else 0
+        longest = max(longest, current)
+    return longest
