@@ -22,7 +22,11 @@ def at_page(name: str, password: str, address: str) -> Client:
 
 
 def at_admin(name: str, password: str, address: str) -> Client:
-    return Client().post("/admin/login/", {"username": name, "password": password}, REMOTE_ADDR=address)
+    """The admin sends whoever knocks to the page."""
+    client = Client(REMOTE_ADDR=address)
+    there = client.post("/admin/login/?next=/admin/", {"username": name, "password": password})
+    assert there.status_code == 302
+    return client.post(there["Location"], {"username": name, "password": password})
 
 
 def at_api(name: str, password: str, address: str) -> Client:

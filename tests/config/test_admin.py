@@ -34,4 +34,4 @@ def test_a_window_shows_a_row_without_its_secrets(scene, client, now):
 
 def test_an_organizer_is_no_operator(scene, client):
     client.force_login(scene.olga)
-    assert client.get(reverse("admin:index")).status_code == 302
+    assert client.get(reverse("admin:index"), follow=True).status_code == 403

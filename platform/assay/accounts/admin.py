@@ -7,12 +7,28 @@ hand (accounts) is the exception.
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.db import models
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import resolve_url
+from django.urls import reverse
+from django.utils.http import urlencode
 
+from assay.accounts.errors import NotAllowedError
 from assay.accounts.models import User
+
+
+def sign_in_at_the_portal(request: HttpRequest, extra_context: Any = None) -> HttpResponse:  # noqa: ARG001  Django's signature
+    """The admin has no door of its own: one page takes passwords, with its limits and its second factor."""
+    wanted = request.GET.get("next", reverse("admin:index"))
+    if request.user.is_authenticated:
+        raise NotAllowedError("Only operators of this installation may see this.", what_to_do="Ask one of them.")
+    return HttpResponseRedirect(f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': wanted})}")
+
+
+admin.site.login = sign_in_at_the_portal  # type: ignore[method-assign]  # Django's own way to replace it
 
 SECRET_FIELDS = frozenset({"token_hash", "password"})
 LONG_FIELDS = (models.JSONField, models.TextField)

@@ -5,6 +5,7 @@ import secrets
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Q
 
 from assay.accounts.audit import record_event
@@ -34,14 +35,16 @@ def issue_token(*, user: User, name: str, days: int, now: datetime) -> tuple[Api
             "A token lives between one day and one year.", found=f"{days} days", expected=f"1 to {LONGEST_DAYS} days"
         )
     secret = new_secret(prefix=USER_PREFIX)
-    token = ApiToken.objects.create(
-        user=user,
-        name=clean_line(name, what="The token's name", longest=80) or "unnamed",
-        token_hash=hash_secret(secret),
-        created_at=now,
-        expires_at=now + timedelta(days=days),
-    )
-    record_event(actor=user, verb="token.issued", subject=token, now=now, name=token.name, days=days)
+    shown = clean_line(name, what="The token's name", longest=80) or "unnamed"
+    with transaction.atomic():
+        token = ApiToken.objects.create(
+            user=user,
+            name=shown,
+            token_hash=hash_secret(secret),
+            created_at=now,
+            expires_at=now + timedelta(days=days),
+        )
+        record_event(actor=user, verb="token.issued", subject=token, now=now, name=token.name, days=days)
     return token, secret
 
 

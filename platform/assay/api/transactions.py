@@ -2,7 +2,8 @@
 
 Django opens the transaction around each view (`ATOMIC_REQUESTS`) and rolls back when an exception leaves the view. Here none
 does: `api/errors.py` turns each into an answer, and calls `undo_writes`. Operations that read a long body as it arrives are left
-out, because a slow sender would hold a transaction open; they write in short transactions of their own.
+out, because a slow sender would hold a transaction open; they write in short transactions of their own. So do those that take a
+password.
 """
 
 from typing import Any
@@ -21,17 +22,19 @@ STREAMED = frozenset(
         "node/case-runs/<case_run_id>/log",
     }
 )
+SIGN_IN = frozenset({"tokens"})
+"""Where a password is looked at. Failures are counted in short transactions, or tries that arrive together would wait for each other."""
 KEPT = (NotSignedInError, LimitReachedError)
 """Refusals whose own note (a failed sign-in, a limit that was reached) stays written."""
 
 
 def routes(api: NinjaAPI) -> tuple[list[Any], str, str]:
-    """The API's addresses for `urlpatterns`, with the streamed ones outside of the request's transaction."""
+    """The API's addresses for `urlpatterns`, with some outside of the request's transaction."""
     patterns, app_name, namespace = api.urls
-    streamed = [p for p in patterns if isinstance(p, URLPattern) and str(p.pattern) in STREAMED]
-    if {str(p.pattern) for p in streamed} != STREAMED:
-        raise LookupError(f"STREAMED names addresses that do not exist: {STREAMED}")
-    for pattern in streamed:
+    outside = [p for p in patterns if isinstance(p, URLPattern) and str(p.pattern) in STREAMED | SIGN_IN]
+    if {str(p.pattern) for p in outside} != STREAMED | SIGN_IN:
+        raise LookupError(f"These name addresses that do not exist: {STREAMED | SIGN_IN}")
+    for pattern in outside:
         pattern.callback = transaction.non_atomic_requests(pattern.callback)
     return patterns, app_name, namespace
 

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth import login, logout
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -43,6 +44,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
     return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
 
 
+@transaction.non_atomic_requests  # failures are counted even where the answer is an error
 @sensitive_post_parameters("password")
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Sign in with user name and password."""
