@@ -108,7 +108,7 @@ def predictions_zip(protocol: Protocol, folder: Path, case_ids: Sequence[str], *
     with zipfile.ZipFile(content, "w") as archive:
         for case_id in case_ids:
             arrays = [] if protocol.table_form else blocks(protocol, share=share)
-            for place, (_, name) in enumerate(protocol.output_files(case_id).items()):
+            for place, (_, name) in enumerate(protocol.archive_files(case_id).items()):
                 if name in archive.namelist():
                     continue
                 if protocol.table_form:

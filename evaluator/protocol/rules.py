@@ -258,14 +258,25 @@ class Protocol:
 
     def output_files(self, case_id: str) -> dict[str, str]:
         """Name → path below the output folder; one entry per structure where each has its own file."""
+        return {name: path for item in self.outputs for name, path in self._paths(item, case_id).items()}
+
+    def archive_files(self, case_id: str) -> dict[str, str]:
+        """Name → path in an archive that holds the predictions of every case.
+
+        A path without `{case}` would be one file for all cases, so it lies in a folder named after the case. A table without
+        `{case}` has a row per case and stands at its own path.
+        """
         files: dict[str, str] = {}
         for item in self.outputs:
-            path = item.file.replace("{case}", case_id)
-            if item.kind is OutputKind.MASK_PER_STRUCTURE:
-                files |= {label.name: path.replace("{structure}", label.name) for label in self.labels}
-            else:
-                files[item.name] = path
+            folder = "" if "{case}" in item.file or item.kind is OutputKind.TABLE else f"{case_id}/"
+            files |= {name: folder + path for name, path in self._paths(item, case_id).items()}
         return files
+
+    def _paths(self, item: OutputSpec, case_id: str) -> dict[str, str]:
+        path = item.file.replace("{case}", case_id)
+        if item.kind is OutputKind.MASK_PER_STRUCTURE:
+            return {label.name: path.replace("{structure}", label.name) for label in self.labels}
+        return {item.name: path}
 
 
 def load_protocol(

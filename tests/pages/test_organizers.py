@@ -11,6 +11,7 @@ import factories
 import image_archives
 import people
 from assay.accounts.models import AuditEvent
+from assay.challenges.definition import parse_definition
 from assay.challenges.models import Challenge
 from assay.client.receipts import ReceiptInvalid, verify_receipt
 from assay.evaluations.models import Evaluation, MetricImage
@@ -88,6 +89,21 @@ def test_a_challenge_made_from_the_form_can_be_pushed_as_it_stands(as_olga, cast
     made = Challenge.objects.get(slug="livers")
     label = made.phases.get().protocol.document["labels"][0]
     assert (label["name"], label["tolerance_mm"]) == ("liver", 5)
+
+
+def test_the_form_names_predictions_after_their_case(as_olga):
+    answers = {
+        "form": "1",
+        "title": "Livers",
+        "slug": "livers",
+        "labels": "liver = 1",
+        "kind": "predictions",
+        "days": 30,
+    }
+    source = as_olga.post(reverse("organizers:new"), answers | {"wall_seconds": 60, "memory_mb": 1024}).context[
+        "source"
+    ]
+    assert parse_definition(source).phases[0].protocol.output_files("c1") == {"segmentation": "c1.nii.gz"}
 
 
 def test_a_broken_file_names_the_line(as_olga, cast):

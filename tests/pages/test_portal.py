@@ -1,9 +1,11 @@
 """The participants' pages: who sees what, in which words, and at a constant number of queries."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 import factories
 import people
@@ -232,3 +234,20 @@ def test_files_that_only_root_reads_are_warned_about_where_containers_are_not_ro
     page = markup(client.get(reverse("portal:submission", args=[submission.pk])))
     assert "3 device files" in page
     assert ("2 files for root only" in page) == is_warned
+
+
+def test_the_submit_page_shows_the_exact_names_a_zip_holds(as_pia, cast):
+    document = {**factories.PROTOCOL, "outputs": [{"name": "s", "kind": "label_map", "file": "images/s.mha"}]}
+    cast.phase.protocol = factories.protocol(challenge=cast.challenge, document=document)
+    cast.phase.kind, cast.phase.closes_at = "predictions", timezone.now() + timedelta(days=1)
+    cast.phase.save()
+    assert "<pre>a/images/s.mha b/images/s.mha</pre>" in markup(as_pia.get(phase_url("submit", cast)))
+    rules = markup(as_pia.get(reverse("portal:rules", args=[cast.challenge.slug])))
+    assert "<pre>CASE/images/s.mha</pre>" in rules
+
+
+def test_who_may_not_submit_does_not_learn_the_names_of_hidden_cases(client, cast):
+    cast.phase.kind, cast.phase.closes_at = "predictions", timezone.now() + timedelta(days=1)
+    cast.phase.save()
+    client.force_login(cast.otto)
+    assert "a.nii.gz" not in markup(client.get(phase_url("submit", cast)))

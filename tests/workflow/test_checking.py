@@ -171,3 +171,27 @@ def test_checking_a_submission_that_ended_changes_nothing(stage):
     checking.check_submission(submission_id=submission.pk, clock=timezone.now)
     submission.refresh_from_db()
     assert submission.status == "done"
+
+
+def one_name_for_every_case(stage) -> None:
+    """The phase's protocol names its output without `{case}`, as a container that sees one case does."""
+    version = stage.scene.phase.protocol
+    outputs = [{"name": "segmentation", "kind": "label_map", "file": "out/seg.nii.gz"}]
+    factories.rewrite_protocol(version, {**version.document, "outputs": outputs})
+
+
+def test_one_file_is_never_scored_for_every_case(stage, truths):
+    one_name_for_every_case(stage)
+    submission = submit_zip(stage, prediction_zip({"out/seg.nii.gz": truths["a.nii.gz"]}))
+    assert (submission.status, submission.is_charged) == ("failed", False)
+    assert submission.verdict_text == (
+        "the zip holds none of the expected files; expected a/out/seg.nii.gz, b/out/seg.nii.gz, found out/seg.nii.gz"
+    )
+
+
+def test_an_output_without_a_case_in_its_name_lies_in_a_folder_of_the_case(stage, truths):
+    one_name_for_every_case(stage)
+    files = {f"{name.removesuffix('.nii.gz')}/out/seg.nii.gz": content for name, content in truths.items()}
+    submission = submit_zip(stage, prediction_zip(files))
+    assert (submission.status, submission.verdict_text) == ("done", "")
+    assert submission.entry.metrics["dice"] == submission.entry.metrics["dice"] | {"mean": 1.0, "n": 2}

@@ -233,7 +233,7 @@ class Reader:
     def text(self, key: str, *, is_required: bool = False) -> str:
         """A text; empty when missing."""
         value = self.values.get(key)
-        if value is None and not is_required:
+        if value in (None, "") and not is_required:
             return ""
         if not isinstance(value, str | int | float) or isinstance(value, bool) or not str(value).strip():
             raise self.error(f"`{key}` is a text.", key=key, found=value, expected=f"{key}: …")

@@ -43,13 +43,14 @@ class NewChallengeForm(forms.Form):
     def challenge_file(self) -> str:
         """The YAML text of the challenge these answers describe."""
         data, opens = self.cleaned_data, timezone.now().replace(microsecond=0)
+        written = "segmentation.nii.gz" if data["kind"] == "container" else "{case}.nii.gz"
         protocol = {
             "protocol": 1,
             "name": data["slug"],
             "title": data["title"],
             "labels": data["labels"],
             "inputs": [{"name": "image", "file": "image.nii.gz"}],
-            "outputs": [{"name": "segmentation", "kind": "label_map", "file": "segmentation.nii.gz"}],
+            "outputs": [{"name": "segmentation", "kind": "label_map", "file": written}],
             "metrics": [{"name": "dice"}, {"name": "nsd"}],
             "resources": {"wall_seconds": data["wall_seconds"], "memory_mb": data["memory_mb"]},
             "release": "aggregate",

@@ -1,5 +1,6 @@
 """The facts table of a phase's rules, filled in from the protocol document that runs: never typed by hand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assay.challenges.models import Phase
@@ -13,6 +14,8 @@ from evaluator.ranking import parse_ranking
 from evaluator.ranking.document.words import in_words
 from evaluator.scoring.gains import gains_of_leaving_out
 
+MOST_PATHS = 1000
+ANY_CASE = "CASE"
 RELEASES = {
     "verdict_only": "a verdict only; scores are never shown",
     "aggregate": "averages over the hidden cases",
@@ -79,6 +82,7 @@ class FactSheet:
 def fact_sheet(phase: Phase) -> FactSheet:
     """The sheet of one phase, from its protocol version."""
     protocol = rules_of(phase.protocol)
+    takes_containers = phase.kind == Phase.Kind.CONTAINER
     return FactSheet(
         phase=phase,
         protocol_version=phase.protocol.version,
@@ -89,7 +93,7 @@ def fact_sheet(phase: Phase) -> FactSheet:
         conventions=tuple(_convention_fact(protocol, situation) for situation in Situation),
         ranking_words=ranking_words(protocol),
         limits=_limits(protocol),
-        tree=container_tree(protocol),
+        tree=container_tree(protocol) if takes_containers else archive_tree(protocol, [ANY_CASE]),
     )
 
 
@@ -130,6 +134,13 @@ def container_tree(protocol: Protocol) -> str:
         names = structures if wanted.kind is OutputKind.MASK_PER_STRUCTURE else structures[:1]
         lines.extend(f"  {wanted.file.format(case='case', structure=name)}" for name in names)
     return "\n".join(dict.fromkeys(lines))
+
+
+def archive_tree(protocol: Protocol, case_ids: Sequence[str]) -> str:
+    """What an archive of predictions has to hold for these cases, one path a line; long lists end with how many are left out."""
+    paths = list(dict.fromkeys(path for case_id in case_ids for path in protocol.archive_files(case_id).values()))
+    left_out = [f"… and {len(paths) - MOST_PATHS} more"] if len(paths) > MOST_PATHS else []
+    return "\n".join([*paths[:MOST_PATHS], *left_out])
 
 
 def _label_fact(label: LabelSpec) -> LabelFact:

@@ -3,8 +3,8 @@
 from django.db.models import Count, QuerySet
 
 from assay.accounts.errors import NotFoundError
-from assay.challenges.models import Challenge
-from assay.testsets.models import TestSet
+from assay.challenges.models import Challenge, Phase
+from assay.testsets.models import Case, TestSet
 
 
 def testsets_of(*, challenge: Challenge) -> QuerySet[TestSet]:
@@ -22,3 +22,10 @@ def get_public_testset(*, challenge: Challenge, name: str, version: int) -> Test
     if testset is None:
         raise NotFoundError("There is no such public test set.", found=f"{name} v{version}")
     return testset
+
+
+def case_names(phase: Phase) -> list[str]:
+    """The names of the cases a phase uses, in their order: for those who hand in predictions, which are named after them."""
+    return list(
+        Case.objects.filter(testset__phases__phase=phase).order_by("position").values_list("case_id", flat=True)
+    )

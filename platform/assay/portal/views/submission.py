@@ -12,7 +12,9 @@ from assay.accounts.errors import AssayError
 from assay.accounts.models import User
 from assay.challenges.access import get_phase, is_organizer, signed_in
 from assay.challenges.models import Phase
+from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import as_seen
+from assay.portal.facts import archive_tree
 from assay.portal.forms import SubmitForm
 from assay.portal.submission_pages import page_version, submission_page
 from assay.portal.tables import FORMATS, table_file
@@ -21,6 +23,7 @@ from assay.submissions import uploads
 from assay.submissions.access import competing_team, get_submission, get_upload
 from assay.submissions.models import Submission, Upload
 from assay.submissions.selectors import eligibility_of
+from assay.testsets.selectors import case_names
 from assay.workflow import flow
 
 
@@ -39,6 +42,8 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     page = frame(request, phase.challenge, tab="phase", phase=phase)
     page["form"] = form
     page["eligibility"] = eligibility_of(person=user, phase=phase, now=timezone.now())
+    if phase.kind == Phase.Kind.PREDICTIONS:
+        page["archive_tree"] = archive_tree(rules_of(phase.protocol), case_names(phase))
     page["origin"] = request.build_absolute_uri("/").rstrip("/")
     return render(request, "portal/submit.html", page, status=400 if form.errors else 200)
 

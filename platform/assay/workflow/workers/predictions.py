@@ -1,4 +1,4 @@
-"""Phases that take predictions instead of containers: a zip of files, named as an algorithm would have written them.
+"""Phases that take predictions instead of containers: a zip of files, named by `Protocol.archive_files`.
 
 The archive is read by Python's own zip reader with a cap on members and on bytes, one expected name at a time; what is not
 expected is never opened. Each file goes through the strict reader. What comes out is a run whose case runs have ended, so that
@@ -9,7 +9,7 @@ read and stored once, and every case finds its row in it.
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,6 +40,8 @@ from evaluator.volumes.tables import TableForm, canonicalise_table, read_table
 
 MAX_MEMBERS = 100_000
 CHUNK_BYTES = 2**20
+SHOWN_PATHS = 3
+LONGEST_PATH = 80
 
 
 class ArchiveRefused(Exception):
@@ -80,9 +82,10 @@ def read_archive(*, submission: Submission, archive: Path) -> list[CaseRun]:
         )
         case_runs = [reader.read_case(case, position=position) for position, case in enumerate(cases)]
     if all(case_run.reason == "missing" for case_run in case_runs):
-        pattern = rules.output.file
-        each = "" if rules.has_shared_table else " per case"
-        raise ArchiveRefused(f"the zip holds none of the expected files; expected one {pattern}{each}")
+        wanted = dict.fromkeys(path for case in cases for path in rules.archive_files(case.case_id).values())
+        raise ArchiveRefused(
+            f"the zip holds none of the expected files; expected {_listed(wanted)}, found {_listed(files)}"
+        )
     return case_runs
 
 
@@ -121,6 +124,13 @@ def store_predictions(*, submission: Submission, case_runs: list[CaseRun], now: 
         doorbells.ring_scoring(evaluation.id)
 
 
+def _listed(paths: Iterable[str]) -> str:
+    """The first few paths and how many there are: all of them may be thousands."""
+    listed = list(paths)
+    more = f" and {len(listed) - SHOWN_PATHS} more" if len(listed) > SHOWN_PATHS else ""
+    return f"{', '.join(path[:LONGEST_PATH] for path in listed[:SHOWN_PATHS])}{more}" if listed else "no file"
+
+
 Extract = Callable[[Path, int], bool]
 """Writes one file out, up to so many bytes; False when it is longer."""
 
@@ -157,7 +167,7 @@ class _Reader:
     def read_case(self, case: Case, *, position: int) -> CaseRun:
         """The case run that stands for what the archive holds for the case."""
         case_run = CaseRun(case=case, position=position, status=CaseRun.Status.DONE, verdict=Verdict.OK)
-        for name, path in self.rules.output_files(case.case_id).items():
+        for name, path in self.rules.archive_files(case.case_id).items():
             made = self._table(path, case=case) if self.rules.table_form else self._volume(path, case=case)
             if isinstance(made, _Refusal):
                 return _failed(case_run, made.verdict, made.reason)
