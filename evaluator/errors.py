@@ -11,6 +11,8 @@ Texts never hold a path or a host name: they travel to participants.
 
 from enum import StrEnum
 
+__all__ = ["EvaluatorError", "InvalidReference", "InvalidVolume", "ProtocolError", "Reason", "UnavailableBackend"]
+
 
 class EvaluatorError(Exception):
     """Anything this library refuses to do, with a text fit for the person who asked."""

@@ -4,6 +4,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+__all__ = [
+    "ABORTED",
+    "NOT_DEFINED",
+    "NOT_MEASURED",
+    "RESULT_FORMAT",
+    "ROUND_MARK",
+    "SPOILED",
+    "CaseResult",
+    "ScoreRow",
+]
+
 RESULT_FORMAT = 1
 ROUND_MARK = "@"
 """`dice@3` is the Dice after the interactions 0 to 3; `dice` alone is the one after the last."""

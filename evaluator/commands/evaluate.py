@@ -14,7 +14,7 @@ from rich.table import Table
 import evaluator
 from evaluator.backends import BACKENDS
 from evaluator.errors import EvaluatorError, ProtocolError
-from evaluator.protocol import OutputKind, Protocol, load_named_protocol, load_protocol, named_protocols
+from evaluator.protocol import OutputKind, Protocol, load_named_protocol, load_protocol, named_protocols, read_protocol
 from evaluator.protocol.diff import diff_documents
 from evaluator.protocol.modes import Mode
 from evaluator.protocol.quick import quick_protocol
@@ -132,11 +132,6 @@ def _chosen_protocol(name: str | None, labels: str | None, metrics: str) -> Prot
     if labels is not None:
         return quick_protocol(labels=labels, metrics=metrics)
     return read_protocol(str(name))
-
-
-def read_protocol(name: str) -> Protocol:
-    """A YAML file when the text looks like one, else a published protocol."""
-    return load_protocol(Path(name)) if Path(name).suffix in (".yaml", ".yml", ".json") else load_named_protocol(name)
 
 
 def _score_all(protocol: Protocol, pairing: Pairing, budget: Budget, backend: str) -> tuple[CaseResult, ...]:

@@ -19,6 +19,17 @@ from evaluator.protocol import MetricSpec, Protocol
 from evaluator.ranking.document.parse import parse_ranking
 from evaluator.results import CaseResult, ScoreRow
 
+__all__ = [
+    "Column",
+    "Layout",
+    "LayoutError",
+    "columns_of",
+    "load_layout",
+    "named_layouts",
+    "read_tables",
+    "write_tables",
+]
+
 FOLDER = Path(__file__).parent
 NOTHING = frozenset({"", "nan", "na", "none"})
 

@@ -10,10 +10,10 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.arrays import Mask
 from evaluator.backends import nearest_distances
 from evaluator.errors import too_fragmented
 from evaluator.measurements.surface import DirectedDistances, SurfaceDistances
-from evaluator.metrics.components import Mask
 
 MAX_BOUNDARY_VOXELS = 1 << 23
 _EQUAL_WEIGHT = np.ones(1)

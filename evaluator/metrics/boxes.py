@@ -1,9 +1,9 @@
 """Bounding boxes: most structures fill a small part of their scan, and work outside that part is wasted."""
 
 import numpy as np
-import numpy.typing as npt
 
-Mask = npt.NDArray[np.bool_]
+from evaluator.arrays import Mask
+
 Box = tuple[slice, ...]
 
 

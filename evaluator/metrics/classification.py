@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from evaluator.arrays import Floats
 
 
 def wins_of_rows(references: Sequence[float], predictions: Sequence[float | None]) -> list[float | None]:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.arrays import Mask
 from evaluator.errors import too_fragmented
 
-Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
 NEIGHBOURHOODS = (6, 18, 26)
 MAX_RUNS = 1 << 22

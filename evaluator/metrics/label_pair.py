@@ -7,11 +7,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from evaluator.arrays import Mask
 from evaluator.measurements.overlap import Overlap
 from evaluator.measurements.surface import SurfaceDistances
 from evaluator.metrics.boundaries import measure_boundaries
 from evaluator.metrics.boxes import bounding_box, grown, joined
-from evaluator.metrics.components import Components, Mask, label_components
+from evaluator.metrics.components import Components, label_components
 from evaluator.metrics.lesions import LesionMatch, LesionRules, count_matches_by_overlap, match_lesions
 
 Kept = TypeVar("Kept")

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluator.arrays import Mask
 from evaluator.metrics.boxes import bounding_box, joined
-from evaluator.metrics.components import Components, Mask, dilate, label_components, overlapping_pairs
+from evaluator.metrics.components import Components, dilate, label_components, overlapping_pairs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluator.arrays import Mask
 from evaluator.metrics.boxes import bounding_box
-from evaluator.metrics.components import Mask, label_components
+from evaluator.metrics.components import label_components
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The document that decides every number of a challenge: read, checked against its schema, and turned into records."""
 
+from evaluator.protocol.conventions import Situation
+from evaluator.protocol.modes import Defect, Mode
 from evaluator.protocol.rules import (
     PROTOCOLS_FOLDER,
     InputKind,
@@ -18,24 +20,32 @@ from evaluator.protocol.rules import (
     load_named_protocol,
     load_protocol,
     named_protocols,
+    read_protocol,
 )
+from evaluator.protocol.words import SITUATIONS, worth_words
 
 __all__ = [
     "PROTOCOLS_FOLDER",
+    "SITUATIONS",
+    "Defect",
     "InputKind",
     "InputSpec",
     "Interaction",
     "LabelSpec",
     "MetricImage",
     "MetricSpec",
+    "Mode",
     "OutputKind",
     "OutputSpec",
     "Protocol",
     "Release",
     "ReportSection",
     "Resources",
+    "Situation",
     "hash_document",
     "load_named_protocol",
     "load_protocol",
     "named_protocols",
+    "read_protocol",
+    "worth_words",
 ]

@@ -317,6 +317,11 @@ def load_named_protocol(name: str) -> Protocol:
     return load_protocol(path, mode=Mode(mode) if mode else None)
 
 
+def read_protocol(name: str) -> Protocol:
+    """A YAML file when the text looks like one, else a published protocol."""
+    return load_protocol(Path(name)) if Path(name).suffix in (".yaml", ".yml", ".json") else load_named_protocol(name)
+
+
 def named_protocols() -> tuple[str, ...]:
     """The names `load_named_protocol` knows, in alphabetical order."""
     return tuple(sorted(path.stem for path in PROTOCOLS_FOLDER.glob("*.yaml")))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluator.arrays import Floats
 from evaluator.ranking.document.config import Adjustment, Aggregate, Node, RankingConfig, SchemeType
 from evaluator.ranking.engine import Ranking, aggregation_node, cluster_values, headline, rank_prepared
 from evaluator.ranking.intervals import Interval, metric_interval
@@ -31,7 +32,6 @@ from evaluator.ranking.statistics.significance import (
     neighbour_tails,
     t_tail,
 )
-from evaluator.ranking.statistics.ties import Floats
 from evaluator.ranking.table import ScoreTable
 
 SMALL_SAMPLE = 50

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from evaluator.arrays import Floats
 from evaluator.ranking.document.config import CHALLENGER, Node, RankingConfig, SchemeType, TieMethod
 from evaluator.ranking.document.parse_scheme import walk
 from evaluator.ranking.schemes.climb import climb_to_cluster, climb_to_top, kept_level, start
 from evaluator.ranking.schemes.missing import missing_counts
-from evaluator.ranking.schemes.prepare import Floats, Prepared, prepare
+from evaluator.ranking.schemes.prepare import Prepared, prepare
 from evaluator.ranking.schemes.tree import NodeScores, break_ties, case_ranks, evaluate, metric_names, rank_scores
 from evaluator.ranking.statistics.significance import compare_pairs
 from evaluator.ranking.statistics.ties import rank

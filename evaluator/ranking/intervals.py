@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from evaluator.arrays import Floats
 from evaluator.ranking.document.config import MEAN, Node
 from evaluator.ranking.engine import aggregation_node, cluster_values
 from evaluator.ranking.schemes.climb import Draws, climb_to_top, ladder, start
@@ -16,7 +17,6 @@ from evaluator.ranking.schemes.prepare import Prepared
 from evaluator.ranking.schemes.reduction import quantile
 from evaluator.ranking.stability import batches
 from evaluator.ranking.statistics.distributions import normal_quantile, normal_tail
-from evaluator.ranking.statistics.ties import Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.arrays import Floats
 from evaluator.ranking.schemes.climb import Draws
 from evaluator.ranking.schemes.prepare import Prepared
 from evaluator.ranking.schemes.tree import break_ties, evaluate, rank_scores
-from evaluator.ranking.statistics.ties import Floats
 
 _CELLS_AT_ONCE = 20_000_000  # doubles in the largest array of a pass: 160 MB
 

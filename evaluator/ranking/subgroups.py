@@ -13,13 +13,14 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
+from evaluator.arrays import Floats
 from evaluator.ranking.document.config import MEAN, Adjustment, RankingConfig, Subgroup, TieMethod
 from evaluator.ranking.engine import Ranking, aggregation_node, rank_algorithms
 from evaluator.ranking.schemes.climb import merge_structures, start
 from evaluator.ranking.schemes.prepare import prepare
 from evaluator.ranking.statistics.distributions import chi_squared_tail, normal_tail
 from evaluator.ranking.statistics.significance import adjust_family
-from evaluator.ranking.statistics.ties import Floats, rank
+from evaluator.ranking.statistics.ties import rank
 from evaluator.ranking.table import ScoreTable, natural_key
 
 

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.arrays import Floats, Index
 from evaluator.ranking.errors import TableError
 
-Floats = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 Row = tuple[str, str, str, str, float | None, str]
 
 PRESENT = ""

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from evaluator.arrays import Floats
 from evaluator.ranking.document.config import RankingConfig, Subgroup
 from evaluator.ranking.engine import aggregation_node, final_ranks
 from evaluator.ranking.errors import ConfigError
 from evaluator.ranking.schemes.consensus import Consensus, consensus
 from evaluator.ranking.schemes.prepare import Prepared, prepare
 from evaluator.ranking.schemes.tree import evaluate, rank_scores
-from evaluator.ranking.statistics.ties import Floats
 from evaluator.ranking.subgroups import split
 from evaluator.ranking.table import ScoreTable
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.arrays import Mask
 from evaluator.backends import nearest_distances
 from evaluator.backends.reference import surface_elements
 from evaluator.errors import UnavailableBackend
@@ -25,7 +26,6 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _AGREE, _MISSED, _INVENTED = "#DDDDDD", "#0072B2", "#D55E00"
 _AXES = "xyz"
 MAX_TABLE_ROWS = 16
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from evaluator.arrays import Floats
 from evaluator.ranking.analysis import Analysis
-from evaluator.ranking.statistics.ties import Floats
 from evaluator.ranking.subgroups import SubgroupAnalysis
 from evaluator.ranking.tasks import Agreement, Merge, link
 from evaluator.reports.data import ReportData

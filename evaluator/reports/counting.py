@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from evaluator.arrays import Floats
 from evaluator.ranking.document.parse_scheme import walk
 from evaluator.ranking.engine import aggregation_node, statistical_ties
 from evaluator.ranking.schemes.prepare import Metric, Prepared
 from evaluator.ranking.schemes.tree import evaluate, metric_names, rank_scores
-from evaluator.ranking.statistics.ties import Floats, rank
+from evaluator.ranking.statistics.ties import rank
 from evaluator.ranking.table import ScoreTable, natural_key
 from evaluator.results import ROUND_MARK
 

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from evaluator.arrays import Floats
 from evaluator.ranking.stability import rank_frequencies, rank_intervals
-from evaluator.ranking.statistics.ties import Floats, rank
+from evaluator.ranking.statistics.ties import rank
 from evaluator.reports.data import ReportData
 from evaluator.reports.theme import (
     BLUE,

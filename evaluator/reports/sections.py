@@ -18,11 +18,11 @@ from typing import Protocol as Interface
 import numpy as np
 from matplotlib.figure import Figure
 
+from evaluator.arrays import Floats
 from evaluator.protocol import Protocol, ReportSection
 from evaluator.ranking.engine import cluster_values, rank_algorithms
 from evaluator.ranking.schemes.prepare import Metric, Prepared, prepare
 from evaluator.ranking.statistics.significance import compare_pairs
-from evaluator.ranking.statistics.ties import Floats
 from evaluator.ranking.subgroups import analyse_subgroups
 from evaluator.ranking.table import ScoreTable, natural_key
 from evaluator.reports import comparisons, page, shapes

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from evaluator.ranking.statistics.ties import Floats
+from evaluator.arrays import Floats
 from evaluator.reports.theme import (
     INK,
     LINE,

@@ -20,7 +20,7 @@ from evaluator.protocol import MetricSpec, Protocol
 from evaluator.protocol.conventions import Situation, resolve
 from evaluator.results import NOT_DEFINED, NOT_MEASURED, ScoreRow
 
-MAX_BYTES = 32 << 20
+MAX_METRICS_BYTES = 32 << 20
 LEFT_OUT = "metric_image:left_out"
 """The reason of a value that the metric image did not give."""
 
@@ -34,8 +34,8 @@ class MetricsInvalid(EvaluatorError):
 
 def parse_metrics(raw: bytes, *, protocol: Protocol, case_ids: Collection[str]) -> dict[str, ExternalScores]:
     """Case → what was said of it. MetricsInvalid for anything but declared metrics of known cases as finite numbers."""
-    if len(raw) > MAX_BYTES:
-        raise MetricsInvalid(f"found {len(raw)} bytes of metrics, expected at most {MAX_BYTES}")
+    if len(raw) > MAX_METRICS_BYTES:
+        raise MetricsInvalid(f"found {len(raw)} bytes of metrics, expected at most {MAX_METRICS_BYTES}")
     document = _parse_json(raw)
     entries = document.get("results") if isinstance(document, dict) else None
     if not isinstance(entries, list):

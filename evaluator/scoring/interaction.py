@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from evaluator.arrays import Mask
 from evaluator.backends import nearest_distances
 from evaluator.errors import EvaluatorError
 from evaluator.metrics.boxes import bounding_box
@@ -25,7 +25,6 @@ from evaluator.metrics.components import dilate, label_components
 from evaluator.protocol import LabelSpec, Protocol
 from evaluator.scoring.structures import label_masks, reference_masks
 
-Mask = npt.NDArray[np.bool_]
 Voxel = tuple[int, ...]
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from evaluator.arrays import Mask
 from evaluator.backends import Crop, LabelMeasurements, PairMeasurements, measure_files, measure_pair
 from evaluator.backends.devices import host_array
 from evaluator.backends.reference_cache import ReferenceCache
@@ -33,7 +33,6 @@ from evaluator.volumes.header import refuse
 from evaluator.volumes.strict import Expectation, Labels, ReaderLimits, open_untrusted, read_channels, read_grid
 
 READER_LIMITS = ReaderLimits(voxels=1 << 32)
-Mask = npt.NDArray[np.bool_]
 Answer = TypeVar("Answer")
 
 

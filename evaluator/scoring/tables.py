@@ -17,7 +17,7 @@ from evaluator.metrics.registry import OverCases, Scope
 from evaluator.protocol import LabelSpec, MetricSpec, Protocol
 from evaluator.protocol.conventions import Situation, resolve
 from evaluator.results import CaseResult, ScoreRow
-from evaluator.volumes.tables import Row, read_table
+from evaluator.volumes.tables import TableRow, read_table
 
 ROW_MISSING = "row_missing"
 CELL_INVALID = "cell_invalid"
@@ -34,7 +34,7 @@ def score_table(
     """The scores of every row of the reference table."""
     references = reference_rows(reference)
     failure = failure or (None if prediction else OUTPUT_MISSING)
-    predictions: Mapping[str, Row] = {}
+    predictions: Mapping[str, TableRow] = {}
     if failure is None and prediction:
         try:
             predictions = read_table(prediction)
@@ -44,7 +44,7 @@ def score_table(
     return score_rows(protocol=protocol, references=references, predictions=predictions, failures=failures)
 
 
-def reference_rows(path: Path) -> dict[str, Row]:
+def reference_rows(path: Path) -> dict[str, TableRow]:
     """The rows of a reference table. One that cannot be read is the organizer's fault."""
     try:
         return read_table(path)
@@ -55,8 +55,8 @@ def reference_rows(path: Path) -> dict[str, Row]:
 def score_rows(
     *,
     protocol: Protocol,
-    references: Mapping[str, Row],
-    predictions: Mapping[str, Row],
+    references: Mapping[str, TableRow],
+    predictions: Mapping[str, TableRow],
     failures: Mapping[str, str],
 ) -> list[CaseResult]:
     """The scores of every reference row, all cases together: some scores need the whole column.
@@ -87,13 +87,17 @@ def _metrics_of(protocol: Protocol, label: LabelSpec) -> list[MetricSpec]:
 
 
 def _columns(
-    protocol: Protocol, references: Mapping[str, Row], predictions: Mapping[str, Row], *, failures: Mapping[str, str]
+    protocol: Protocol,
+    references: Mapping[str, TableRow],
+    predictions: Mapping[str, TableRow],
+    *,
+    failures: Mapping[str, str],
 ) -> dict[tuple[str, str], list[ScoreRow]]:
     """Label and metric → one row per case, in the order of the reference table."""
     columns = {}
     for label in protocol.labels:
         cells = [
-            _cell_of(label, row, predictions.get(case_id, Row({})), failure=failures.get(case_id, ""))
+            _cell_of(label, row, predictions.get(case_id, TableRow({})), failure=failures.get(case_id, ""))
             for case_id, row in references.items()
         ]
         for spec in _metrics_of(protocol, label):
@@ -110,8 +114,8 @@ class _Cell:
     """One cell of a column with its reference; `reason` says why there is nothing to compare."""
 
     label: str
-    reference_row: Row
-    prediction_row: Row
+    reference_row: TableRow
+    prediction_row: TableRow
     reason: str
 
     @property
@@ -125,7 +129,7 @@ class _Cell:
         return self.prediction_row.cells.get(self.label, "")
 
 
-def _cell_of(label: LabelSpec, reference: Row, prediction: Row, *, failure: str) -> _Cell:
+def _cell_of(label: LabelSpec, reference: TableRow, prediction: TableRow, *, failure: str) -> _Cell:
     reason = failure or ("" if label.name in prediction.cells else ROW_MISSING)
     return _Cell(label=label.name, reference_row=reference, prediction_row=prediction, reason=reason)
 
@@ -182,12 +186,12 @@ def _compare(protocol: Protocol, spec: MetricSpec, cell: _Cell) -> float | None:
     return None if measured is None else 100.0 * abs(measured - truth) / abs(truth)
 
 
-def _options(row: Row) -> dict[str, str]:
+def _options(row: TableRow) -> dict[str, str]:
     """The columns that hold options of a question."""
     return {letter: row.cells[letter] for letter in _OPTION_LETTERS if row.cells.get(letter)}
 
 
-def _largest(protocol: Protocol, row: Row) -> str | None:
+def _largest(protocol: Protocol, row: TableRow) -> str | None:
     """The label with the row's largest number, the first of equals; None when one cannot be read."""
     scores = {label.name: _number(row.cells.get(label.name, "")) for label in protocol.labels}
     known = {name: score for name, score in scores.items() if score is not None}

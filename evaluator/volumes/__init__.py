@@ -1,18 +1,28 @@
-"""Volumes: where they lie, how untrusted ones are read, how our own are written."""
+"""Volumes and tables: how untrusted files are read, how our own are written."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evaluator.volumes.canonical import CanonicalFile
+    from evaluator.volumes.canonical import CanonicalFile, write_canonical_channels
     from evaluator.volumes.conversion import ChildLimits, canonicalise
     from evaluator.volumes.exports import CANONICAL_SUFFIX, write_as_named
     from evaluator.volumes.geometry import Grid, GridMismatch, GridTolerance, grids_match
     from evaluator.volumes.strict import LabelMap, ReaderLimits, read_grid, read_label_map
+    from evaluator.volumes.tables import (
+        CASE_COLUMN,
+        TableForm,
+        TableRow,
+        canonicalise_table,
+        chosen_rows,
+        delimiter_of,
+        read_table,
+    )
     from evaluator.volumes.trusted import Channels, Volume, read_channels_of, read_image, write_canonical
 
 __all__ = [
     "CANONICAL_SUFFIX",
+    "CASE_COLUMN",
     "CanonicalFile",
     "Channels",
     "ChildLimits",
@@ -21,41 +31,56 @@ __all__ = [
     "GridTolerance",
     "LabelMap",
     "ReaderLimits",
+    "TableForm",
+    "TableRow",
     "Volume",
     "canonicalise",
+    "canonicalise_table",
+    "chosen_rows",
+    "delimiter_of",
     "grids_match",
     "read_channels_of",
     "read_grid",
     "read_image",
     "read_label_map",
+    "read_table",
     "write_as_named",
     "write_canonical",
+    "write_canonical_channels",
 ]
 
 _HOMES = {
-    "CanonicalFile": "canonical",
-    "ChildLimits": "conversion",
-    "canonicalise": "conversion",
-    "CANONICAL_SUFFIX": "exports",
-    "write_as_named": "exports",
-    "Grid": "geometry",
-    "GridMismatch": "geometry",
-    "GridTolerance": "geometry",
-    "grids_match": "geometry",
-    "LabelMap": "strict",
-    "ReaderLimits": "strict",
-    "read_grid": "strict",
-    "read_label_map": "strict",
-    "Channels": "trusted",
-    "Volume": "trusted",
-    "read_channels_of": "trusted",
-    "read_image": "trusted",
-    "write_canonical": "trusted",
+    "CanonicalFile": "evaluator.volumes.canonical",
+    "write_canonical_channels": "evaluator.volumes.canonical",
+    "ChildLimits": "evaluator.volumes.conversion",
+    "canonicalise": "evaluator.volumes.conversion",
+    "CANONICAL_SUFFIX": "evaluator.volumes.exports",
+    "write_as_named": "evaluator.volumes.exports",
+    "Grid": "evaluator.volumes.geometry",
+    "GridMismatch": "evaluator.volumes.geometry",
+    "GridTolerance": "evaluator.volumes.geometry",
+    "grids_match": "evaluator.volumes.geometry",
+    "LabelMap": "evaluator.volumes.strict",
+    "ReaderLimits": "evaluator.volumes.strict",
+    "read_grid": "evaluator.volumes.strict",
+    "read_label_map": "evaluator.volumes.strict",
+    "CASE_COLUMN": "evaluator.volumes.tables",
+    "TableForm": "evaluator.volumes.tables",
+    "TableRow": "evaluator.volumes.tables",
+    "canonicalise_table": "evaluator.volumes.tables",
+    "chosen_rows": "evaluator.volumes.tables",
+    "delimiter_of": "evaluator.volumes.tables",
+    "read_table": "evaluator.volumes.tables",
+    "Channels": "evaluator.volumes.trusted",
+    "Volume": "evaluator.volumes.trusted",
+    "read_channels_of": "evaluator.volumes.trusted",
+    "read_image": "evaluator.volumes.trusted",
+    "write_canonical": "evaluator.volumes.trusted",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Imported when first asked for: the process that looks at an untrusted file must start in milliseconds."""
     if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,7 +19,7 @@ from evaluator.volumes.conversion import ChildLimits, convert_in_child
 from evaluator.volumes.header import refuse
 from evaluator.volumes.strict import ReaderLimits, open_untrusted
 
-KEY = "case"
+CASE_COLUMN = "case"
 MAX_TABLE_BYTES = 64 << 20
 MAX_COLUMNS = 512
 MAX_CELL_CHARACTERS = 20_000
@@ -38,7 +38,7 @@ class TableForm:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One line of a table by column."""
 
     cells: Mapping[str, str]
@@ -49,7 +49,7 @@ def delimiter_of(file_name: str) -> str:
     return "\t" if PurePosixPath(file_name).suffix.lower() == ".tsv" else ","
 
 
-def parse_table(content: bytes, *, delimiter: str) -> dict[str, Row]:
+def parse_table(content: bytes, *, delimiter: str) -> dict[str, TableRow]:
     """The rows of a table by case; InvalidVolume with `table_invalid`, `table_columns` or `table_rows` when it is none."""
     try:
         text = content.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
@@ -58,23 +58,23 @@ def parse_table(content: bytes, *, delimiter: str) -> dict[str, Row]:
         expected = f"text in UTF-8, separated by {'tabs' if delimiter == chr(9) else 'commas'}"
         raise refuse(Reason.TABLE_INVALID, found=problem, expected=expected) from None
     header = lines[0] if lines else []
-    if KEY not in header or len(set(header)) != len(header) or len(header) > MAX_COLUMNS:
+    if CASE_COLUMN not in header or len(set(header)) != len(header) or len(header) > MAX_COLUMNS:
         raise refuse(
             Reason.TABLE_COLUMNS,
             found=f"columns {', '.join(header[:20]) or 'without a name'}"[:200],
-            expected=f"a first line of at most {MAX_COLUMNS} different columns, `{KEY}` among them",
+            expected=f"a first line of at most {MAX_COLUMNS} different columns, `{CASE_COLUMN}` among them",
         )
-    rows: dict[str, Row] = {}
+    rows: dict[str, TableRow] = {}
     for number, line in enumerate(lines[1:], start=2):
         cells = dict(zip(header, line, strict=False))
-        if len(line) != len(header) or cells[KEY] in rows or max(map(len, line)) > MAX_CELL_CHARACTERS:
+        if len(line) != len(header) or cells[CASE_COLUMN] in rows or max(map(len, line)) > MAX_CELL_CHARACTERS:
             expected = f"as many cells as columns, each case once, at most {MAX_CELL_CHARACTERS} characters in a cell"
             raise refuse(Reason.TABLE_ROWS, found=f"line {number}", expected=expected)
-        rows[cells[KEY]] = Row(cells)
+        rows[cells[CASE_COLUMN]] = TableRow(cells)
     return rows
 
 
-def read_table(path: Path) -> dict[str, Row]:
+def read_table(path: Path) -> dict[str, TableRow]:
     """The rows of a table whose name says how it is separated."""
     with open_untrusted(path, limits=ReaderLimits(file_bytes=MAX_TABLE_BYTES)) as source:
         return parse_table(source.read(), delimiter=delimiter_of(path.name))
@@ -89,11 +89,11 @@ def table_text(*, columns: Sequence[str], rows: Iterable[Sequence[str]], delimit
     return target.getvalue()
 
 
-def chosen_rows(rows: Mapping[str, Row], *, columns: Sequence[str], names: Mapping[str, str]) -> str:
+def chosen_rows(rows: Mapping[str, TableRow], *, columns: Sequence[str], names: Mapping[str, str]) -> str:
     """The rows of the named cases as our own table; a column the table lacks stays empty."""
     present = ((ours, rows[theirs]) for theirs, ours in names.items() if theirs in rows)
     lines = [[ours, *(row.cells.get(column, "") for column in columns)] for ours, row in present]
-    return table_text(columns=[KEY, *columns], rows=lines)
+    return table_text(columns=[CASE_COLUMN, *columns], rows=lines)
 
 
 def canonicalise_table(

@@ -6,7 +6,7 @@ import pytest
 
 from evaluator.errors import ProtocolError
 from evaluator.protocol import load_protocol
-from evaluator.scoring.external import LEFT_OUT, MAX_BYTES, MetricsInvalid, external_rows, parse_metrics
+from evaluator.scoring.external import LEFT_OUT, MAX_METRICS_BYTES, MetricsInvalid, external_rows, parse_metrics
 
 IMAGE = "sha256:" + "ab" * 32
 CASES = ("a", "b")
@@ -95,7 +95,7 @@ def test_where_no_image_ran_nothing_is_measured():
         (b'{"results": [{"case": "a", "metrics": {"agreement": 1' + b"0" * 9000 + b"}}]}", "not JSON"),
         (said({"case": "a", "metrics": {"topology": 3}}), "3 for topology"),
         (said({"case": "a", "metrics": {"topology": {"liver": 3}}}), "{'liver': 3} for topology"),
-        (b" " * (MAX_BYTES + 1), "bytes of metrics"),
+        (b" " * (MAX_METRICS_BYTES + 1), "bytes of metrics"),
     ],
 )
 def test_anything_else_stops_the_scoring_in_words_for_the_organizers(raw, found):

@@ -7,15 +7,12 @@ when scores are averaged over cases alone) is resampled by weighting its cases.
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
+from evaluator.arrays import Floats
 from evaluator.ranking.document.config import MEAN, Aggregate, Node
 from evaluator.ranking.errors import ConfigError
 from evaluator.ranking.schemes.prepare import Metric, Prepared, ratio
 from evaluator.ranking.schemes.reduction import reduce_structures, reduce_units
 
-Floats = npt.NDArray[np.float64]
 _SUM = Aggregate(kind="sum")
 
 

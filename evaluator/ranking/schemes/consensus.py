@@ -18,10 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.arrays import Floats
 from evaluator.ranking.document.config import ConsensusMethod, TieMethod
 from evaluator.ranking.statistics.ties import rank, round_significant
-
-Floats = npt.NDArray[np.float64]
 
 EXACT_LINEAR = 16
 EXACT_WEAK = 10

@@ -23,16 +23,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from evaluator.arrays import Floats, Mask
 from evaluator.ranking.document.config import MetricSpec, MissingRules, Rule, RuleKind
 from evaluator.ranking.document.rewards import STRUCTURE_ABSENT, is_worse
 from evaluator.ranking.errors import TableError
 from evaluator.ranking.table import ABSENT, MetricScores, ScoreTable
 from evaluator.results import ABORTED
-
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 _INVALID = ("output_invalid", "invalid_output", "invalid_geometry", "wrong_shape", "wrong_grid")
 _FAILED = (

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.arrays import Floats, Index
 from evaluator.ranking.document.config import MetricSpec, Pooled, RankingConfig
 from evaluator.ranking.document.parse import with_metrics
 from evaluator.ranking.document.rewards import STRUCTURE_ABSENT
@@ -16,9 +17,6 @@ from evaluator.ranking.errors import TableError
 from evaluator.ranking.schemes.missing import fill, lookup_order
 from evaluator.ranking.statistics.significance import PairMemory
 from evaluator.ranking.table import ScoreTable, natural_key
-
-Floats = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)

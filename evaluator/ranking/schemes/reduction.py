@@ -13,10 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.arrays import Floats, Index
 from evaluator.ranking.document.config import Aggregate
-
-Floats = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 
 def reduce_units(values: Floats, *, parents: Index | None, how: Aggregate, weights: Floats | None = None) -> Floats:

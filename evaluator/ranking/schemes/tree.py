@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.arrays import Floats
 from evaluator.ranking.document.config import MEDIAN, Node, SchemeType, TieMethod
 from evaluator.ranking.errors import ConfigError
 from evaluator.ranking.schemes.climb import (
@@ -38,8 +39,6 @@ from evaluator.ranking.schemes.prepare import Prepared
 from evaluator.ranking.schemes.reduction import reduce_units, weighted_mean
 from evaluator.ranking.statistics.significance import win_shares
 from evaluator.ranking.statistics.ties import rank, round_significant
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,8 @@ from itertools import count as counted
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from evaluator.arrays import Floats
 
 _PRECISION = 1e-15
 _TINY = 1e-300

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.arrays import Floats
 from evaluator.ranking.document.config import TieMethod
-from evaluator.ranking.statistics.ties import Floats, rank
+from evaluator.ranking.statistics.ties import rank
 
 Reals = npt.NDArray[np.floating]
 

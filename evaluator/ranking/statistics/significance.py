@@ -19,13 +19,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.arrays import Floats, Index, Mask
 from evaluator.ranking.document.config import Adjustment, Significance, Test
 from evaluator.ranking.statistics.distributions import normal_tail, student_tail
 from evaluator.ranking.statistics.signed_rank import Draws, drawn_signed_rank, signed_ranks
-from evaluator.ranking.statistics.ties import Floats
-
-Index = npt.NDArray[np.intp]
-Mask = npt.NDArray[np.bool_]
 
 _CELLS_AT_ONCE = 2_000_000
 _BATCH = 256  # replicates per pass: 256 × 500 running sums stay inside the second-level cache

@@ -8,9 +8,8 @@ behind are counted: (1, 2, 2, missing) is 1, 2, 2, 4. challengeR continues from 
 import numpy as np
 import numpy.typing as npt
 
+from evaluator.arrays import Floats
 from evaluator.ranking.document.config import TieMethod
-
-Floats = npt.NDArray[np.float64]
 
 
 def rank(

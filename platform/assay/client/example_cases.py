@@ -11,9 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluator.protocol import LabelSpec, OutputKind, Protocol
-from evaluator.volumes.canonical import write_canonical_channels
-from evaluator.volumes.geometry import Grid
-from evaluator.volumes.tables import delimiter_of
+from evaluator.volumes import Grid, delimiter_of, write_canonical_channels
 
 EXAMPLE_CASE = "example"
 ROWS = 4

@@ -18,9 +18,8 @@ import yaml
 
 from assay.client.errors import ClientError
 from assay.client.example_cases import EXAMPLE_CASE, write_example
-from evaluator.commands.evaluate import read_protocol
 from evaluator.errors import EvaluatorError
-from evaluator.protocol import OutputKind, Protocol, load_named_protocol, named_protocols
+from evaluator.protocol import OutputKind, Protocol, load_named_protocol, named_protocols, read_protocol
 
 KIT = Path(__file__).with_name("kit")
 SCRIPT = re.compile(r"[\w./-]+\.(?:sh|py)")

@@ -7,7 +7,7 @@ from uuid import UUID
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites.models import Site, SiteEvaluation
-from evaluator.metrics.registry import Direction
+from evaluator.metrics import Direction
 
 
 @dataclass(frozen=True, kw_only=True)

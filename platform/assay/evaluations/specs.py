@@ -18,10 +18,8 @@ from containers.verdicts import Verdict
 from evaluator.errors import InvalidReference, InvalidVolume
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult, ScoreRow
-from evaluator.scoring.tables import reference_rows
-from evaluator.scoring.telemetry import measured_of
-from evaluator.volumes import canonicalise
-from evaluator.volumes.tables import Row, TableForm, canonicalise_table, read_table
+from evaluator.scoring import measured_of, reference_rows
+from evaluator.volumes import TableForm, TableRow, canonicalise, canonicalise_table, read_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +122,8 @@ def canonical_copies(
 class PreparedRows:
     """All cases of a protocol that scores tables: their reference rows, the rows predicted, and why a case has none."""
 
-    references: Mapping[str, Row]
-    predictions: Mapping[str, Row]
+    references: Mapping[str, TableRow]
+    predictions: Mapping[str, TableRow]
     failures: Mapping[str, str]
 
 
@@ -133,10 +131,10 @@ def prepare_rows(
     *, cases: Sequence[Case], answers: Mapping[int, Answer], protocol: Protocol, scratch: Path
 ) -> PreparedRows:
     """Find every case's reference row, and its row in a canonical copy of the table that answers for it."""
-    references: dict[str, Row] = {}
-    predictions: dict[str, Row] = {}
+    references: dict[str, TableRow] = {}
+    predictions: dict[str, TableRow] = {}
     failures: dict[str, str] = {}
-    tables: dict[str, Mapping[str, Row] | str] = {}
+    tables: dict[str, Mapping[str, TableRow] | str] = {}
     for case in cases:
         references[case.case_id] = reference_row(case)
         answer = answers.get(case.pk)
@@ -158,7 +156,7 @@ def prepare_rows(
     return PreparedRows(references=references, predictions=predictions, failures=failures)
 
 
-def reference_row(case: Case) -> Row:
+def reference_row(case: Case) -> TableRow:
     """The case's row of its reference table. Raises InvalidReference."""
     rows = [reference_rows(storage.local_path(file["key"])) for file in case.references]
     found = [row[case.case_id] for row in rows if case.case_id in row]
@@ -175,7 +173,7 @@ def table_key(answer: Answer, *, name: str) -> str:
 
 def read_stored_table(
     key: str, *, case_run: CaseRun, played: Sequence[Case], protocol: Protocol, scratch: Path
-) -> Mapping[str, Row] | str:
+) -> Mapping[str, TableRow] | str:
     """The rows of a stored table by case, read strictly; or why it cannot be used."""
     form = TableForm(columns=tuple(label.name for label in protocol.labels))
     try:

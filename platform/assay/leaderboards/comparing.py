@@ -18,9 +18,8 @@ from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards.selectors import LeaderboardRow, MetricColumn
-from evaluator.ranking.document.config import Adjustment, Significance
-from evaluator.ranking.statistics.significance import adjust_family, compare_pairs
-from evaluator.ranking.statistics.ties import Floats
+from evaluator.arrays import Floats
+from evaluator.ranking import Adjustment, Significance, adjust_family, compare_pairs
 
 MOST_ROWS = 3
 REPLICATES = 1000

@@ -29,7 +29,7 @@ from assay.submissions.services import withdraw_submission
 from assay.testsets.models import Case, PhaseTestSet, TestSet
 from evaluator.layouts import Layout, LayoutError, load_layout, read_tables, write_tables
 from evaluator.results import CaseResult
-from evaluator.scoring.summaries import summarise
+from evaluator.scoring import summarise
 
 TESTSET_NAME = "published-cases"
 LONGEST_NAME = 80

@@ -14,9 +14,8 @@ from assay.leaderboards.scores import read_scores, score_table
 from assay.leaderboards.services import active_evaluations, rank_phase
 from assay.submissions.models import Submission
 from assay.testsets.storage import has_file, save_file
-from evaluator.ranking import parse_ranking
-from evaluator.ranking.analysis import analyse
-from evaluator.reports.report import write_report
+from evaluator.ranking import analyse, parse_ranking
+from evaluator.reports import write_report
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,7 @@ from uuid import UUID
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.submissions.models import Submission
 from assay.testsets.models import Case
-from evaluator.ranking import Board, RankingConfig, ScoreTable
-from evaluator.ranking.statistics.significance import PairMemory
-from evaluator.ranking.table import Row
+from evaluator.ranking import Board, PairMemory, RankingConfig, Row, ScoreTable
 
 MOST_KEPT = 4
 MOST_KEPT_VALUES = 20_000_000

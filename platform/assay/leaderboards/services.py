@@ -27,9 +27,7 @@ from assay.leaderboards.scores import Kept, kept_scores
 from assay.leaderboards.standing import note_standing
 from assay.runs.models import CaseRun
 from assay.submissions.models import Submission
-from evaluator.ranking import Board, RankEntry, parse_ranking
-from evaluator.ranking.analysis import analyse
-from evaluator.ranking.teams import one_per_team
+from evaluator.ranking import Board, RankEntry, analyse, one_per_team, parse_ranking
 
 LOCK_NAMESPACE = 7002
 LONGEST_ANALYSED_BOARD = 200

@@ -34,7 +34,7 @@ from containers.spec import Limits, OutputSpec, RunResult, RunSpec
 from containers.verdicts import Verdict
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
-from evaluator.scoring.interaction import Prompts, make_prompts, wall_seconds_of
+from evaluator.scoring import Prompts, make_prompts, wall_seconds_of
 
 
 @dataclass(frozen=True, kw_only=True)

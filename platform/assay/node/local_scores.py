@@ -12,10 +12,8 @@ from assay.node.rounds import round_name
 from containers.verdicts import Verdict
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
-from evaluator.scoring.case import score_case
-from evaluator.scoring.tables import reference_rows, score_rows
-from evaluator.scoring.telemetry import measured_of
-from evaluator.volumes.tables import Row, read_table
+from evaluator.scoring import measured_of, reference_rows, score_case, score_rows
+from evaluator.volumes import TableRow, read_table
 
 
 def verdict_of(checked: CheckedOutputs, *, place: int) -> tuple[Verdict, str]:
@@ -67,13 +65,13 @@ def score_batch(
 def _score_rows(
     cases: Sequence[FolderCase], *, protocol: Protocol, order: WorkOrder, checked: CheckedOutputs
 ) -> list[CaseResult]:
-    references: dict[str, Row] = {}
-    predictions: dict[str, Row] = {}
+    references: dict[str, TableRow] = {}
+    predictions: dict[str, TableRow] = {}
     failures: dict[str, str] = {}
     answered, read = _tables(order, checked), cache(reference_rows)
     for place, case in enumerate(cases):
         (path,) = case.references.values()
-        references[case.case_id] = read(path).get(case.case_id, Row({}))
+        references[case.case_id] = read(path).get(case.case_id, TableRow({}))
         verdict, _ = verdict_of(checked, place=place)
         if verdict != Verdict.OK:
             failures[case.case_id] = str(verdict)
@@ -82,7 +80,7 @@ def _score_rows(
     return score_rows(protocol=protocol, references=references, predictions=predictions, failures=failures)
 
 
-def _tables(order: WorkOrder, checked: CheckedOutputs) -> dict[str, Mapping[str, Row]]:
+def _tables(order: WorkOrder, checked: CheckedOutputs) -> dict[str, Mapping[str, TableRow]]:
     """Case → the rows of the table that answers for it; a shared one is read once."""
     paths, read = {file.name: file.path for file in checked.files}, cache(read_table)
     return {

@@ -6,8 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from containers.spec import Limits, OutputSpec, RunSpec
-from evaluator.volumes import Grid, GridTolerance
-from evaluator.volumes.tables import TableForm
+from evaluator.volumes import Grid, GridTolerance, TableForm
 
 
 class OrderInvalid(Exception):

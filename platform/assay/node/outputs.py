@@ -12,9 +12,8 @@ from assay.node.orders import ExpectedOutput, WorkOrder
 from containers.spec import RunResult
 from containers.verdicts import Verdict
 from evaluator.errors import InvalidVolume
-from evaluator.scoring.tables import ROW_MISSING
-from evaluator.volumes import CANONICAL_SUFFIX, CanonicalFile, canonicalise
-from evaluator.volumes.tables import canonicalise_table, read_table
+from evaluator.scoring import ROW_MISSING
+from evaluator.volumes import CANONICAL_SUFFIX, CanonicalFile, canonicalise, canonicalise_table, read_table
 
 OF_SINGLE_FILES = (Verdict.OUTPUT_MISSING, Verdict.OUTPUT_INVALID, Verdict.OUTPUT_TOO_LARGE)
 """Verdicts that speak of one file and leave the others be."""

@@ -25,7 +25,7 @@ from containers.intake import load_archive
 from containers.machine import borrowed_image
 from evaluator import __version__ as evaluator_version
 from evaluator.protocol import load_protocol
-from evaluator.scoring.case import summarise
+from evaluator.scoring import summarise
 
 
 class SiteProblem(Exception):

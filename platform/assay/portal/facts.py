@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import release_of
-from evaluator.protocol import LabelSpec, MetricSpec, OutputKind, Protocol
-from evaluator.protocol.conventions import Situation
-from evaluator.protocol.modes import Defect, Mode
-from evaluator.protocol.words import SITUATIONS, worth_words
-from evaluator.ranking import parse_ranking
-from evaluator.ranking.document.words import in_words
-from evaluator.scoring.gains import gains_of_leaving_out
+from evaluator.protocol import (
+    SITUATIONS,
+    Defect,
+    LabelSpec,
+    MetricSpec,
+    Mode,
+    OutputKind,
+    Protocol,
+    Situation,
+    worth_words,
+)
+from evaluator.ranking import in_words, parse_ranking
+from evaluator.scoring import gains_of_leaving_out
 
 MOST_PATHS = 1000
 ANY_CASE = "CASE"

@@ -21,7 +21,7 @@ from assay.runs.models import CaseRun, Node, Run
 from assay.submissions.models import Submission
 from assay.testsets.models import Case
 from containers.verdicts import Reason, Verdict
-from evaluator.scoring.telemetry import lost_to_gaps
+from evaluator.scoring import lost_to_gaps
 
 RETRIES_OF_OUR_FAULTS = 3
 SEEN_EVERY = timedelta(seconds=5)

@@ -21,8 +21,17 @@ import numpy.typing as npt
 from assay.accounts.errors import InvalidError
 from assay.testsets.manifest import FILE_NAME, ManifestCase, parse_manifest
 from evaluator.errors import EvaluatorError
-from evaluator.volumes import Channels, Grid, grids_match, read_channels_of, write_canonical
-from evaluator.volumes.tables import KEY, Row, chosen_rows, read_table
+from evaluator.volumes import (
+    CASE_COLUMN,
+    Channels,
+    Grid,
+    TableRow,
+    chosen_rows,
+    grids_match,
+    read_channels_of,
+    read_table,
+    write_canonical,
+)
 
 MOST_MEMBERS = 1_000_000
 MOST_BYTES = 2 * 2**40
@@ -35,7 +44,7 @@ FILE_SUFFIXES = (
 """Inputs that are handed to algorithms as they came."""
 NOTICE_NAMES = ("notice", "license", "licence")
 LONGEST_NOTICE = 20_000
-Tables = Callable[[Path], Mapping[str, Row]]
+Tables = Callable[[Path], Mapping[str, TableRow]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +218,7 @@ def row_of_case(case_id: str, *, table: Path, name: str, tables: Tables) -> str:
         raise CaseError(f"{name}: {error}") from error
     if case_id not in rows:
         raise CaseError(f"{name} has no row of this case; expected one with {case_id} in the column `case`")
-    columns = [column for column in rows[case_id].cells if column != KEY]
+    columns = [column for column in rows[case_id].cells if column != CASE_COLUMN]
     return chosen_rows(rows, columns=columns, names={case_id: case_id})
 
 

@@ -21,11 +21,8 @@ from typing import Any
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import Protocol, load_protocol
 from evaluator.results import CaseResult
-from evaluator.scoring.case import score_case
-from evaluator.scoring.interaction import make_prompts
-from evaluator.scoring.tables import score_table
-from evaluator.volumes import canonicalise, read_grid
-from evaluator.volumes.tables import canonicalise_table, read_table
+from evaluator.scoring import make_prompts, score_case, score_table
+from evaluator.volumes import canonicalise, canonicalise_table, read_grid, read_table
 
 HERE = Path(__file__).resolve().parent
 CONTRACT: dict[str, Any] = json.loads((HERE / "contract.json").read_text())

@@ -42,7 +42,7 @@ from containers.spec import MEBIBYTE, Limits, OutputSpec, ReadOnlyFolder, RunRes
 from containers.verdicts import Verdict
 from evaluator.protocol import MetricImage as WantedImage
 from evaluator.protocol import Protocol
-from evaluator.scoring.external import MAX_BYTES, ExternalScores, MetricsInvalid, parse_metrics
+from evaluator.scoring import MAX_METRICS_BYTES, ExternalScores, MetricsInvalid, parse_metrics
 
 INPUT_MOUNT, REFERENCE_MOUNT = "/input", "/opt/ml/input/data/ground_truth"
 METRICS = "metrics.json"
@@ -120,12 +120,12 @@ def spec_of(evaluation: Evaluation, *, wanted: WantedImage, scratch: Path) -> Ru
         input_dir=scratch / "input",
         input_mount=INPUT_MOUNT,
         read_only=(ReadOnlyFolder(source=scratch / "references", mount=REFERENCE_MOUNT),),
-        outputs=(OutputSpec(name="metrics", path=METRICS, max_bytes=MAX_BYTES),),
+        outputs=(OutputSpec(name="metrics", path=METRICS, max_bytes=MAX_METRICS_BYTES),),
         limits=Limits(
             wall_seconds=wanted.wall_seconds,
             memory_bytes=wanted.memory_mb * MEBIBYTE,
             cpus=wanted.cpus,
-            output_bytes=2 * MAX_BYTES,
+            output_bytes=2 * MAX_METRICS_BYTES,
         ),
     )
 

@@ -34,9 +34,8 @@ from assay.workflow.flow import doorbells
 from containers.verdicts import Fault, Verdict
 from evaluator.errors import InvalidVolume
 from evaluator.protocol import Protocol
-from evaluator.scoring.tables import ROW_MISSING
-from evaluator.volumes import CANONICAL_SUFFIX, CanonicalFile, canonicalise
-from evaluator.volumes.tables import TableForm, canonicalise_table, read_table
+from evaluator.scoring import ROW_MISSING
+from evaluator.volumes import CANONICAL_SUFFIX, CanonicalFile, TableForm, canonicalise, canonicalise_table, read_table
 
 MAX_MEMBERS = 100_000
 CHUNK_BYTES = 2**20

@@ -28,7 +28,7 @@ from assay.workflow.flow import doorbells
 from assay.workflow.workers.locks import only_one
 from evaluator.errors import InvalidReference
 from evaluator.protocol import Protocol
-from evaluator.scoring.interaction import Prompts, make_prompts, wall_seconds_of
+from evaluator.scoring import Prompts, make_prompts, wall_seconds_of
 
 log = logging.getLogger(__name__)
 

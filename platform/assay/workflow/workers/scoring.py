@@ -27,13 +27,10 @@ from assay.workflow import flow
 from assay.workflow.workers.metric_images import MetricImageFailed, run_metric_image
 from containers.verdicts import Verdict
 from evaluator import __version__ as evaluator_version
-from evaluator.backends.reference_cache import ReferenceCache
 from evaluator.errors import InvalidReference
 from evaluator.protocol import MetricImage as WantedImage
 from evaluator.protocol import Protocol
-from evaluator.scoring.case import score_case, summarise, telemetry_rows
-from evaluator.scoring.external import ExternalScores
-from evaluator.scoring.tables import score_rows
+from evaluator.scoring import ExternalScores, ReferenceCache, score_case, score_rows, summarise, telemetry_rows
 
 log = logging.getLogger(__name__)
 
