@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-gpu test-podman check format bench evaluator-image openapi vendor catalogue guards chaos
+.PHONY: help setup demo run wheel test test-gpu test-podman check format bench evaluator-image openapi vendor catalogue guards chaos
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,7 +16,10 @@ demo: setup ## run a real challenge, print its leaderboard, serve the portal unt
 	@$(BIN)/python -m containers.examples.demo.run $(ARGS)
 
 run: setup ## serve Assay on this machine: database, broker, portal, workers, one node
-	@$(BIN)/python -m assay.config.serve $(ARGS)
+	@$(BIN)/assay serve $(ARGS)
+
+wheel: setup ## build dist/assay-….tar.gz, and the wheel from it
+	@rm -rf dist && $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist . && ls -1 dist
 
 test: setup ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)

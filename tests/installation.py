@@ -75,7 +75,7 @@ def running_installation(*, folder: Path, **environment: str) -> Iterator[str]:
     values = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     values |= {"ASSAY_VAR": str(folder / "var"), "ASSAY_PORT": "0"} | environment
     with log.open("wb") as out:
-        command = [sys.executable, "-m", "assay.config.serve", "--ready-file", str(ready)]
+        command = [str(ASSAY), "serve", "--ready-file", str(ready)]
         process = subprocess.Popen(command, env=values, stdout=out, stderr=out)
     try:
         wait_until_ready(

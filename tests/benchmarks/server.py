@@ -48,12 +48,12 @@ def own_database() -> Iterator["Home"]:
 @contextmanager
 def running_web() -> Iterator[str]:
     """The web server of an installation, on a free port."""
-    from assay.config.serve import web_command
+    from assay.config.parts import web_command
 
     with closing(create_server(("127.0.0.1", 0))) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         quiet = {**os.environ, "GUNICORN_CMD_ARGS": "--log-level error"}
-        with subprocess.Popen(web_command(listener), pass_fds=[listener.fileno()], env=quiet) as web:
+        with subprocess.Popen(web_command(f"fd://{listener.fileno()}"), pass_fds=[listener.fileno()], env=quiet) as web:
             try:
                 while True:
                     try:

@@ -105,7 +105,7 @@ def running_server(*, home: Path) -> Iterator[str]:
     _start_over(var, keep="node/images")
     log_path, ready_file = home / "server.log", var / "address"
     environment = {**os.environ, "ASSAY_VAR": str(var)}
-    command = [sys.executable, "-m", "assay.config.serve", "--empty", "--ready-file", str(ready_file)]
+    command = [str(ASSAY), "serve", "--empty", "--ready-file", str(ready_file)]
     with log_path.open("wb") as log:
         server = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

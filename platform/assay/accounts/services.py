@@ -47,6 +47,30 @@ def create_user(*, username: str, email: str, password: str, display_name: str, 
     return user
 
 
+def create_administrator(*, username: str, email: str, password: str, now: datetime) -> User:
+    """Somebody new who may do everything on this server."""
+    with transaction.atomic():
+        create_user(username=username, email=email, password=password, display_name="", now=now)
+        return promote_to_administrator(username=username, now=now)
+
+
+def promote_to_administrator(*, username: str, now: datetime) -> User:
+    """Let somebody who has an account do everything on this server."""
+    with transaction.atomic():
+        if not User.objects.filter(username=username.strip()).update(is_staff=True, is_superuser=True):
+            raise NotFoundError(
+                f"Nobody here is called {username!r}.", what_to_do="Look at the spelling, or create them."
+            )
+        user = User.objects.get(username=username.strip())
+        record_event(actor=user, actor_label="command line", verb="user.promoted", subject=user, now=now)
+    return user
+
+
+def has_administrator() -> bool:
+    """Whether anybody may do everything here."""
+    return User.objects.filter(is_superuser=True, is_active=True).exists()
+
+
 def sentence_of(error: ValidationError) -> str:
     """Django's findings as one sentence per field: `password: too short. email: …`."""
     if not hasattr(error, "error_dict"):

@@ -18,6 +18,7 @@ from assay.client.http import Connection
 from assay.client.session import Session, pass_session
 
 TOKEN_DAYS = 90
+WHAT_IS_MISSING = "in a checkout run `make setup`; where a wheel is installed: pip install 'FILE.whl[server]'"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -68,9 +69,7 @@ def _load(entry: EntryPoint) -> click.Command:
         )
         @click.argument("arguments", nargs=-1)
         def unavailable(arguments: tuple[str, ...]) -> None:  # noqa: ARG001 - takes whatever the real one would
-            raise ClientError(
-                f"`assay {entry.name}` is not available here", found=reason, what_to_do="run `make setup`"
-            )
+            raise ClientError(f"`assay {entry.name}` is not available here", found=reason, what_to_do=WHAT_IS_MISSING)
 
         return unavailable
     return command

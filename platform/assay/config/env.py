@@ -48,6 +48,20 @@ def patience() -> Patience:
         raise EnvironmentValueError(str(error)) from None
 
 
+def state_folder() -> Path:
+    """Where an installation writes: `ASSAY_VAR`, else `var/` of a checkout, else the user's own data folder."""
+    checkout = Path(__file__).resolve().parents[3]
+    if (checkout / "pyproject.toml").is_file() and (checkout / "platform").is_dir():
+        return folder(name="ASSAY_VAR", default=checkout / "var")
+    data = folder(name="XDG_DATA_HOME", default=Path.home() / ".local" / "share")
+    return folder(name="ASSAY_VAR", default=data / "assay")
+
+
+def put(**values: str) -> None:
+    """Set variables for this process and those it starts, before the settings are read."""
+    os.environ.update(values)
+
+
 def words(*, name: str, default: str = "") -> list[str]:
     """The variable as a list, separated by commas."""
     return [word.strip() for word in text(name=name, default=default).split(",") if word.strip()]

@@ -1,4 +1,4 @@
-"""`python -m assay.config.serve`: one whole installation on this machine, until Ctrl-C.
+"""What `assay serve` does: one whole installation on this machine, until Ctrl-C.
 
 In order: the embedded database and broker (unless `DATABASE_URL` and `BROKER_URL` name others), migrations, static files, the
 web server, the Celery workers (`workflow` with beat, `scoring`), one local node. Everything is stopped in the opposite order.
@@ -29,15 +29,13 @@ from django.utils import timezone
 
 from assay.config import env
 from assay.config.embedded import EmbeddedServiceError, KeptServer, erase, running_broker, running_postgres
+from assay.config.parts import WORKFLOW_OPTIONS, scoring_options, web_command, worker_command
 from assay.config.processes import CrashedTooOftenError, ProcessSpec, Supervisor
 from containers.waiting import NotStartedError, Program, wait_until_ready
 
 USUAL_PORT = 8000
 ANSWER_SECONDS = 10.0
 LONGEST_ANSWER = 2000
-WEB_THREADS = 16
-KEEP_ALIVE_SECONDS = 75
-"""How long a node that is between two cases keeps its connection."""
 LOCAL_NODE = "local"
 NODE_STOP_SECONDS = 60.0
 SECRETS = ("DATABASE_URL", "ASSAY_SECRET_KEY")
@@ -48,13 +46,8 @@ class PortError(Exception):
     """The address cannot be listened on."""
 
 
-@click.command()
-@click.option("--host", default="", help="Address to listen on; ASSAY_BIND, or 127.0.0.1.")
-@click.option("--port", default=0, help="ASSAY_PORT, or 8000, or a free one.")
-@click.option("--ready-file", type=click.Path(path_type=Path), help="Written with the address once everything runs.")
-@click.option("--empty", "is_empty", is_flag=True, help="Begin with an empty embedded database: its rows are deleted.")
-def main(*, host: str, port: int, ready_file: Path | None, is_empty: bool) -> None:
-    """Run a whole Assay on this machine."""
+def serve(*, host: str, port: int, ready_file: Path | None, is_empty: bool) -> None:
+    """Run a whole installation until somebody asks for its end. Raises click.ClickException when it cannot be."""
     stop = threading.Event()
 
     def ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  a signal handler's signature
@@ -62,7 +55,6 @@ def main(*, host: str, port: int, ready_file: Path | None, is_empty: bool) -> No
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask_to_stop)
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "assay.config.settings")
     if is_empty and env.text(name="DATABASE_URL"):
         raise click.UsageError("--empty deletes the embedded database only; DATABASE_URL names one of yours.")
     try:
@@ -70,8 +62,7 @@ def main(*, host: str, port: int, ready_file: Path | None, is_empty: bool) -> No
             erase(settings.EMBEDDED_HOME)
         run(host=host, port=port, ready_file=ready_file, stop=stop)
     except (EmbeddedServiceError, CrashedTooOftenError, NotStartedError, PortError, env.EnvironmentValueError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        raise click.ClickException(str(error)) from error
 
 
 def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event) -> None:
@@ -100,10 +91,11 @@ def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event)
             return
         with step("workers run"):
             supervisor.start(
-                worker_process(name="workflow", queues="workflow", url=url, options=["--beat", "--concurrency", "1"])
+                worker_process(name="workflow", queues="workflow", url=url, options=["--beat", *WORKFLOW_OPTIONS])
             )
-            slots = ["--concurrency", str(scoring_slots())]
-            supervisor.start(worker_process(name="scoring", queues="prompts,scoring", url=url, options=slots))
+            supervisor.start(
+                worker_process(name="scoring", queues="prompts,scoring", url=url, options=scoring_options())
+            )
         if node_slots():
             with step("node runs"):
                 supervisor.start(node_process(url=url, token=enrol_local_node()))
@@ -169,23 +161,14 @@ def local_address(listener: socket.socket) -> str:
 
 def web_process(*, listener: socket.socket, url: str) -> ProcessSpec:
     """The web server on this socket."""
-    return process(name="web", command=web_command(listener), url=url, kept_descriptors=(listener.fileno(),))
-
-
-def web_command(listener: socket.socket) -> list[str]:
-    """Gunicorn with threads: requests and answers of any size stream through it in constant memory."""
-    options = ["--worker-class", "gthread", "--threads", str(WEB_THREADS), "--timeout", "0", "--graceful-timeout", "10"]
-    options += ["--workers", str(env.number(name="ASSAY_WEB_PROCESSES", default=2)), "--no-control-socket"]
-    options += ["--keep-alive", str(KEEP_ALIVE_SECONDS)]
-    return [sys.executable, "-m", "gunicorn", "assay.config.wsgi", "--bind", f"fd://{listener.fileno()}", *options]
+    return process(
+        name="web", command=web_command(f"fd://{listener.fileno()}"), url=url, kept_descriptors=(listener.fileno(),)
+    )
 
 
 def worker_process(*, name: str, queues: str, url: str, options: list[str]) -> ProcessSpec:
     """A Celery worker for some queues, the most urgent one first."""
-    command = [sys.executable, "-m", "celery", "-A", "assay.config.celery", "worker", "-Q", queues, "-n", f"{name}@%h"]
-    return process(
-        name=name, command=[*command, "--loglevel", "INFO", "--without-gossip", "--without-mingle", *options], url=url
-    )
+    return process(name=name, command=worker_command(name=name, queues=queues, options=options), url=url)
 
 
 def enrol_local_node() -> str:
@@ -234,11 +217,6 @@ def log_path(name: str) -> Path:
     return Path(settings.VAR) / "log" / f"{name}.log"
 
 
-def scoring_slots() -> int:
-    """How many cases are scored at once: half the processors, at least one."""
-    return env.number(name="ASSAY_SCORING_SLOTS", default=max(1, (os.cpu_count() or 1) // 2))
-
-
 class Health:
     """What the web server at an address of this machine says of its own readiness, asked under its public `name`."""
 
@@ -282,5 +260,7 @@ def written(path: Path | None, *, content: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # as services were written before there was `assay serve`
+    from assay.config.cli import serve as command
+
+    command()

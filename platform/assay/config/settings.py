@@ -1,14 +1,11 @@
 """Django's settings. Every value that may differ between machines comes through `env.py`; the rest is the same everywhere."""
 
-from pathlib import Path
-
 from assay.config import env
 from assay.config.embedded import home_under
 from assay.config.logging import logging_settings
 from assay.config.secrets import secret_key
 
-ROOT = Path(__file__).resolve().parents[3]
-VAR = env.folder(name="ASSAY_VAR", default=ROOT / "var")
+VAR = env.state_folder()
 EMBEDDED_HOME = home_under(var=VAR)
 
 DEBUG = env.flag(name="ASSAY_DEBUG", default=False)
