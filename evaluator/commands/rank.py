@@ -84,7 +84,7 @@ def _draw(table: ScoreTable, analysis: Analysis, **more: Any) -> None:
         from evaluator.reports import write_report
     except ModuleNotFoundError as error:
         raise click.ClickException(
-            f"found no {error.name}; expected it for a report: pip install 'assay[reports]'"
+            f"found no {error.name}; expected it for a report: pip install matplotlib"
         ) from error
     write_report(table, analysis, **more)
 

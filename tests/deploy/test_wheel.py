@@ -137,7 +137,16 @@ def test_two_folders_of_masks_are_scored_and_ranked(assay, tmp_path):
     table = tmp_path / "table.csv"
     rows = [f"{name},{case},dice,{value}" for name, value in (("good", 0.9), ("poor", 0.5)) for case in "abcd"]
     table.write_text("\n".join(["algorithm,case,metric,value", *rows]) + "\n")
-    assay("rank", table, "--preset", "challengeR-rank", "--output", tmp_path / "ranks.csv", "--report", tmp_path / "r.html")
+    assay(
+        "rank",
+        table,
+        "--preset",
+        "challengeR-rank",
+        "--output",
+        tmp_path / "ranks.csv",
+        "--report",
+        tmp_path / "r.html",
+    )
     assert "good" in (tmp_path / "ranks.csv").read_text().splitlines()[1]
     assert "good" in (tmp_path / "r.html").read_text()
 
@@ -160,7 +169,9 @@ def test_it_serves_from_a_folder_of_the_user(assay):
     ready, log = assay.home / "ready", assay.home / "serve.log"
     command = [assay.program, "serve", "--data-dir", assay.home / "data", "--port", "0", "--ready-file", ready]
     for folder in [assay.home, *assay.home.parents[:3]]:
-        folder.chmod(folder.stat().st_mode | 0o011)  # as root the database runs as somebody unprivileged, who passes through
+        folder.chmod(
+            folder.stat().st_mode | 0o011
+        )  # as root the database runs as somebody unprivileged, who passes through
     with log.open("wb") as out:
         server = subprocess.Popen(command, env=assay.surroundings, cwd=assay.home, stdout=out, stderr=out)
     try:
@@ -221,5 +232,7 @@ def test_the_metadata_says_what_it_is(wheel):
 
 
 def test_no_text_names_an_index_where_assay_is_not():
-    listed = subprocess.run(["git", "grep", "-lE", r"pip install assay(\[|$|[^-])"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "grep", "-lE", r"pip install assay(\[|$|[^-])"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert set(listed.stdout.split()) <= {Path(__file__).relative_to(ROOT).as_posix()}

@@ -169,7 +169,8 @@ def database_name() -> str:
 
 def files_root() -> Path:
     """Where local storage keeps its files."""
-    return Path(settings.STORAGES["default"]["OPTIONS"]["location"])
+    storages: dict[str, Any] = settings.STORAGES
+    return Path(storages["default"]["OPTIONS"]["location"])
 
 
 def copy(source: Path, target: Path) -> None:

@@ -3,7 +3,8 @@
     python3 selftest.py                # predict.py as it is, without Docker
     python3 selftest.py --image NAME   # in its container, without network and within the limits of the challenge
 
-Needs `pip install assay[ingest]`; sends nothing anywhere. The example is made up: its scores say nothing about your algorithm.
+Needs Assay with its `ingest` part (README.md says how to get it); sends nothing anywhere.
+The example is made up: its scores say nothing about your algorithm.
 """
 
 import argparse
