@@ -12,6 +12,8 @@ from typing import Any
 
 from assay.accounts.models import Team, TeamMember, User
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
+from assay.challenges.services import MARKDOWN_TEXTS
+from assay.challenges.texts import render_markdown
 from assay.evaluations.models import Evaluation
 from assay.leaderboards.models import Leaderboard, LeaderboardEntry
 from assay.leaderboards.standing import note_standing
@@ -65,7 +67,8 @@ def challenge(*, slug: str = "", organizer: User | None = None, **fields: Any) -
     name = slug or f"challenge-{next(NUMBERS)}"
     creator = organizer or user()
     fields = {"title": name.title(), "status": Challenge.Status.PUBLISHED, "created_at": NOW} | fields
-    row = Challenge.objects.create(slug=name, created_by=creator, **fields)
+    rendered = {f"{name}_html": render_markdown(fields.get(name, "")) for name in MARKDOWN_TEXTS}
+    row = Challenge.objects.create(slug=name, created_by=creator, **fields | rendered)
     membership(challenge=row, user=creator, role=Membership.Role.ORGANIZER)
     return row
 

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import InvalidError, NotFoundError
@@ -57,9 +56,16 @@ def user_of_token(*, secret: str, now: datetime) -> User | None:
     )
     if token is None:
         return None
-    stale = Q(last_used_at=None) | Q(last_used_at__lt=now - TOUCH_AFTER)
-    ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+    if token.last_used_at is None or token.last_used_at < now - TOUCH_AFTER:
+        touch(token, now=now)
     return token.user
+
+
+def touch(token: ApiToken, *, now: datetime) -> None:
+    """Note that the token was used. Whoever finds the row locked leaves it: another request is noting the same."""
+    with transaction.atomic():
+        free = ApiToken.objects.select_for_update(skip_locked=True).filter(pk=token.pk)
+        ApiToken.objects.filter(pk__in=free.values("pk")).update(last_used_at=now)
 
 
 def revoke_token(*, user: User, token_id: UUID, now: datetime) -> None:

@@ -1,9 +1,9 @@
 """One request, one transaction: an answer that says no, or that could not be built, leaves nothing behind.
 
 Django opens the transaction around each view (`ATOMIC_REQUESTS`) and rolls back when an exception leaves the view. Here none
-does: `api/errors.py` turns each into an answer, and calls `undo_writes`. Operations that read a long body as it arrives are left
-out, because a slow sender would hold a transaction open; they write in short transactions of their own. So do those that take a
-password.
+does: `api/errors.py` turns each into an answer, and calls `undo_writes`. Operations that read a long body as it arrives, or check
+a whole archive, are left out, because they would hold a transaction open; they write in short transactions of their own. So do
+those that take a password.
 """
 
 from typing import Any
@@ -15,15 +15,19 @@ from ninja import NinjaAPI
 
 from assay.accounts.errors import AssayError, LimitReachedError, NotSignedInError
 
-STREAMED = frozenset(
+LONG = frozenset(
     {
         "uploads/<upload_id>",
         "node/case-runs/<case_run_id>/outputs/<path:name>",
         "node/case-runs/<case_run_id>/log",
+        "challenges/<slug>/testsets",
+        "challenges/<slug>/metric-images",
     }
 )
 SIGN_IN = frozenset({"tokens"})
 """Where a password is looked at. Failures are counted in short transactions, or tries that arrive together would wait for each other."""
+TAKES_LONG = "assay.takes_long"
+"""Set in a request's environment: `config/deadlines.py` lets it compute for as long as it needs."""
 KEPT = (NotSignedInError, LimitReachedError)
 """Refusals whose own note (a failed sign-in, a limit that was reached) stays written."""
 
@@ -31,9 +35,9 @@ KEPT = (NotSignedInError, LimitReachedError)
 def routes(api: NinjaAPI) -> tuple[list[Any], str, str]:
     """The API's addresses for `urlpatterns`, with some outside of the request's transaction."""
     patterns, app_name, namespace = api.urls
-    outside = [p for p in patterns if isinstance(p, URLPattern) and str(p.pattern) in STREAMED | SIGN_IN]
-    if {str(p.pattern) for p in outside} != STREAMED | SIGN_IN:
-        raise LookupError(f"These name addresses that do not exist: {STREAMED | SIGN_IN}")
+    outside = [p for p in patterns if isinstance(p, URLPattern) and str(p.pattern) in LONG | SIGN_IN]
+    if {str(p.pattern) for p in outside} != LONG | SIGN_IN:
+        raise LookupError(f"These name addresses that do not exist: {LONG | SIGN_IN}")
     for pattern in outside:
         pattern.callback = transaction.non_atomic_requests(pattern.callback)
     return patterns, app_name, namespace

@@ -15,6 +15,7 @@ A phase may carry a `protocol` of its own. Times without a zone are UTC. The pro
 very characters of the file, padded so that its line numbers are the file's.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time
@@ -25,12 +26,30 @@ import yaml
 
 from assay.accounts.errors import InvalidError
 from assay.accounts.moments import EXPECTED, is_in_range
+from assay.challenges.texts import LONGEST_TEXT
 from evaluator.errors import ProtocolError
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
 
 LONGEST_BYTES = 1 << 20
 SLUG_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+LONGEST_TITLE = 160
+LONGEST_TEXTS = {
+    "summary": 300,
+    "description": LONGEST_TEXT,
+    "rules": LONGEST_TEXT,
+    "licence": 160,
+    "modality": 80,
+    "anatomy": 80,
+    "citation": 4000,
+    "contact": 254,
+}
+"""Characters; the columns of `Challenge` hold as much."""
 KINDS = ("container", "predictions")
+LONGEST_FOUND = 200
+LONGEST_NUMBER_BITS = 128
+LARGEST_NUMBER = 1_000_000
+LONGEST_WINDOW_DAYS = 3660
+UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 SHOWS = ("best", "latest", "all")
 
 
@@ -99,15 +118,11 @@ def parse_definition(source: str) -> ChallengeDefinition:
             raise root.error(
                 "Two phases have one slug.", key="phases", found=phase.slug, expected="a slug of its own for each"
             )
-    texts = {
-        name: root.text(name)
-        for name in ("summary", "description", "rules", "licence", "modality", "anatomy", "citation")
-    }
+    texts = {name: root.text(name, longest=longest) for name, longest in LONGEST_TEXTS.items()}
     return ChallengeDefinition(
         slug=root.slug("slug"),
-        title=root.text("title", is_required=True),
+        title=root.text("title", is_required=True, longest=LONGEST_TITLE),
         phases=phases,
-        contact=root.text("contact"),
         requires_approval=root.flag("requires_approval"),
         **texts,
     )
@@ -128,24 +143,33 @@ def read_phase(reader: "Reader", *, source: str, common: tuple[Protocol, str] | 
     slug = reader.slug("slug")
     return PhaseDefinition(
         slug=slug,
-        title=reader.text("title") or slug.replace("-", " ").capitalize(),
+        title=reader.text("title", longest=LONGEST_TITLE) or slug.replace("-", " ").capitalize(),
         opens_at=opens_at,
         closes_at=closes_at,
         protocol=chosen[0],
         protocol_source=chosen[1],
         kind=reader.choice("kind", choices=KINDS),
         submission_limit=reader.number("submission_limit", least=0),
-        submission_window_days=reader.number("submission_window_days", least=1) or 1,
+        submission_window_days=reader.number("submission_window_days", least=1, most=LONGEST_WINDOW_DAYS) or 1,
         submission_limit_total=reader.number("submission_limit_total", least=0),
         concurrent_limit=reader.number("concurrent_limit", least=1) or 1,
         running_limit=reader.number("running_limit", least=1),
         running_limit_per_team=reader.number("running_limit_per_team", least=1),
-        pool=reader.text("pool") or "default",
+        pool=reader.text("pool", longest=40) or "default",
         testset=reader.slug("testset") if reader.has("testset") else "",
         leaderboard_shows=reader.choice("leaderboard_shows", choices=SHOWS),
         embargo_until=embargo_until,
         is_embargoed=reader.flag("is_embargoed") or embargo_until is not None,
     )
+
+
+def in_words(found: object) -> str:
+    """What was found, short: the message goes to a page, and Python refuses to write endless numbers."""
+    try:
+        text = str(found)
+    except ValueError:
+        return "an endless number"
+    return text if len(text) <= LONGEST_FOUND else f"{text[:LONGEST_FOUND]}…"
 
 
 class SafeLoaderWithStrictKeys(yaml.SafeLoader):
@@ -204,7 +228,9 @@ class Reader:
     def error(self, message: str, *, key: str = "", found: object = "", expected: str = "") -> InvalidError:
         """An error at this key's line."""
         mark = self.place(key).start_mark
-        return InvalidError(message, found=str(found), expected=expected, line=mark.line + 1, column=mark.column + 1)
+        return InvalidError(
+            message, found=in_words(found), expected=expected, line=mark.line + 1, column=mark.column + 1
+        )
 
     def refuse_unknown(self, known: frozenset[str]) -> None:
         """A misspelt key is an error: its value would be ignored silently."""
@@ -230,14 +256,25 @@ class Reader:
                 raise self.error(f"Item {number + 1} of `{key}` is not a mapping.", key=key, expected="{slug: …}")
         return [Reader(node=child, values=value) for child, value in zip(node.value, self.values[key], strict=True)]
 
-    def text(self, key: str, *, is_required: bool = False) -> str:
-        """A text; empty when missing."""
+    def text(self, key: str, *, is_required: bool = False, longest: int = LONGEST_TEXT) -> str:
+        """A text; empty when missing. No control characters but tabs and line ends: PostgreSQL stores no NUL, pages show none."""
         value = self.values.get(key)
         if value in (None, "") and not is_required:
             return ""
         if not isinstance(value, str | int | float) or isinstance(value, bool) or not str(value).strip():
             raise self.error(f"`{key}` is a text.", key=key, found=value, expected=f"{key}: …")
-        return str(value).strip()
+        if (
+            isinstance(value, int) and value.bit_length() > LONGEST_NUMBER_BITS
+        ):  # longer ones Python refuses to write out
+            raise self.error(
+                f"`{key}` is a text.", key=key, found="an endless number", expected=f'{key}: "…" in quotes'
+            )
+        text = str(value).strip()
+        if len(text) > longest:
+            raise self.error(f"`{key}` is too long.", key=key, found=f"{len(text)} characters", expected=f"{longest}")
+        if (odd := UNSTORABLE.search(text)) is not None:
+            raise self.error(f"`{key}` has a character that cannot be stored.", key=key, found=repr(odd[0]))
+        return text
 
     def slug(self, key: str) -> str:
         """A name as it appears in addresses."""
@@ -248,13 +285,13 @@ class Reader:
             )
         return value
 
-    def number(self, key: str, *, least: int) -> int | None:
-        """A whole number."""
+    def number(self, key: str, *, least: int, most: int = LARGEST_NUMBER) -> int | None:
+        """A whole number that its column can hold."""
         value = self.values.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise self.error(f"`{key}` is a whole number.", key=key, found=value, expected=f"{least} or more")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise self.error(f"`{key}` is a whole number.", key=key, found=value, expected=f"{least} to {most}")
         return value
 
     def flag(self, key: str) -> bool:

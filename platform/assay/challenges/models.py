@@ -22,6 +22,8 @@ class Challenge(models.Model):
     summary = models.CharField(max_length=300, blank=True)
     description = models.TextField(blank=True, help_text="Markdown")
     rules = models.TextField(blank=True, help_text="Markdown")
+    description_html = models.TextField(blank=True, editable=False, help_text="rendered by challenges/texts.py")
+    rules_html = models.TextField(blank=True, editable=False, help_text="rendered by challenges/texts.py")
     citation = models.TextField(blank=True)
     licence = models.CharField(max_length=160, blank=True)
     contact = models.EmailField(blank=True)

@@ -16,11 +16,13 @@ from assay.accounts.services import solo_team
 from assay.challenges.access import is_organizer
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
+from assay.challenges.texts import render_markdown
 
 CHALLENGE_VALUES = (
     *("title", "summary", "description", "rules", "licence", "modality", "anatomy", "citation", "contact"),
     "requires_approval",
 )
+MARKDOWN_TEXTS = ("description", "rules")
 PHASE_VALUES = (
     *("title", "kind", "opens_at", "closes_at", "submission_limit", "submission_window_days", "submission_limit_total"),
     *("concurrent_limit", "running_limit", "running_limit_per_team"),
@@ -128,6 +130,9 @@ def plan_phase(*, phase: Phase | None, wanted: PhaseDefinition) -> Iterator[Chan
 def apply(*, challenge: Challenge | None, definition: ChallengeDefinition, user: User, now: datetime) -> Challenge:
     """Write the definition into the rows."""
     texts = {name: getattr(definition, name) for name in CHALLENGE_VALUES}
+    for name in MARKDOWN_TEXTS:
+        if challenge is None or getattr(challenge, name) != texts[name]:
+            texts[f"{name}_html"] = render_markdown(texts[name])
     if challenge is None:
         try:
             with transaction.atomic():

@@ -74,6 +74,7 @@ DATABASES = {
         "CONN_HEALTH_CHECKS": True,
     }
 }
+REQUEST_SECONDS = env.number(name="ASSAY_REQUEST_SECONDS", default=20)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {
     "default": {  # shared by all processes: counters of doors that take secrets

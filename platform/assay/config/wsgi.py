@@ -6,5 +6,12 @@ from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "assay.config.settings")
-application = get_wsgi_application()
+pages = get_wsgi_application()
 get_resolver().url_patterns  # noqa: B018  looking at it imports every view
+
+from django.conf import settings  # noqa: E402  settings are chosen above
+
+from assay.config.deadlines import Deadlines  # noqa: E402
+
+settings.DATABASES["default"]["OPTIONS"]["options"] = f"-c statement_timeout={settings.REQUEST_SECONDS}s"
+application = Deadlines(pages, limit_seconds=settings.REQUEST_SECONDS)

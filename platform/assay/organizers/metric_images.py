@@ -1,5 +1,6 @@
 """The organizers' own metrics: the images that were pushed, which phases score with them, and a way to push one."""
 
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -16,6 +17,7 @@ from assay.submissions.models import Upload
 from assay.workflow.workers.metric_images import take_metric_image
 
 
+@transaction.non_atomic_requests  # an archive is checked for minutes; the service has a transaction of its own
 def metric_images(request: HttpRequest, slug: str) -> HttpResponse:
     """List them, say what is missing, take one in."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
@@ -23,6 +25,7 @@ def metric_images(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST":
         try:
             upload = uploaded_archive(request, purpose=Upload.Purpose.IMAGE, expected="what `docker save` wrote")
+            request.META["assay.takes_long"] = True  # see config/deadlines.py
             take_metric_image(challenge=challenge, user=user, upload=upload, now=timezone.now())
         except AssayError as error:
             page["error"] = " ".join(part for part in (error.message, error.what_to_do) if part)

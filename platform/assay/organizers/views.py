@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -146,6 +147,7 @@ def phase_action(request: HttpRequest, slug: str, phase_slug: str) -> HttpRespon
     return redirect("organizers:overview", slug)
 
 
+@transaction.non_atomic_requests  # files are checked for minutes; the service has a transaction of its own
 def testsets(request: HttpRequest, slug: str) -> HttpResponse:
     """Test sets: what they hold, what was checked, and a way to add one."""
     challenge, _ = get_organized_challenge(person=request.user, slug=slug)
@@ -171,6 +173,7 @@ def _change_testsets(request: HttpRequest, challenge: Challenge) -> None:
         choose_testset(phase=phase, testset=testset, user=user, now=now)
         return
     upload = uploaded_archive(request, purpose=Upload.Purpose.TESTSET, expected="a .tar or .tar.gz with a manifest.csv")
+    request.META["assay.takes_long"] = True  # see config/deadlines.py
     ingest_testset(
         challenge=challenge,
         user=user,

@@ -5,6 +5,7 @@ from django.utils import timezone
 from ninja import Router, Status
 
 from assay.api.auth import person_of
+from assay.api.transactions import TAKES_LONG
 from assay.api.v1 import schemas
 from assay.challenges.access import get_organized_challenge
 from assay.evaluations.models import MetricImage
@@ -27,4 +28,5 @@ def push(request: HttpRequest, slug: str, body: schemas.MetricImageIn) -> Status
     """Take in an uploaded archive; the answer's `image_id` is what a protocol writes under `evaluation: {image: …}`."""
     challenge, user = get_organized_challenge(person=person_of(request), slug=slug)
     upload = get_upload(person=user, upload_id=body.upload_id)
+    request.META[TAKES_LONG] = True
     return Status(201, take_metric_image(challenge=challenge, user=user, upload=upload, now=timezone.now()))

@@ -8,6 +8,7 @@ from ninja import Router, Status
 
 from assay.accounts.errors import ConflictError, InvalidError
 from assay.api.auth import EVERYBODY, person_of
+from assay.api.transactions import TAKES_LONG
 from assay.api.v1 import schemas
 from assay.challenges.access import get_challenge, get_organized_challenge
 from assay.submissions.access import get_upload
@@ -36,6 +37,7 @@ def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> Status[dic
         raise InvalidError("This upload is for something else.", found=str(upload.purpose), expected="testset")
     if upload.completed_at is None:
         raise ConflictError("The upload is not complete.", code="upload_incomplete", what_to_do="Continue it first.")
+    request.META[TAKES_LONG] = True
     testset = ingest_testset(
         challenge=challenge,
         user=user,

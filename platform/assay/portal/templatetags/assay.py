@@ -6,9 +6,7 @@ from datetime import datetime, timedelta
 from django import template
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
-from markdown import markdown as render_markdown
-from nh3 import clean as clean_html
+from django.utils.safestring import SafeString
 
 register = template.Library()
 
@@ -177,13 +175,6 @@ def middle(name: str, length: int = 40) -> str:
 def item(mapping: dict[str, object], key: str) -> object:
     """`mapping[key]`, or None: templates have no subscript."""
     return mapping.get(key) if isinstance(mapping, dict) else None
-
-
-@register.filter
-def markdown(text: str) -> SafeString:
-    """Organizers' Markdown, sanitised: no script, no style, links without referrer."""
-    html = render_markdown(text or "", extensions=["tables", "fenced_code"])
-    return mark_safe(clean_html(html, link_rel="noopener noreferrer nofollow"))  # noqa: S308 - sanitised on this line
 
 
 @register.simple_tag(takes_context=True)

@@ -1,0 +1,55 @@
+"""Organizers' Markdown as safe HTML: rendered once, when it is pushed. A page that shows it computes nothing.
+
+The renderer is `markdown-it-py`, whose time grows in proportion to the text on everything hostile we could think of
+(`tests/availability/test_markdown.py` has the list). What still grows faster is the answer: a reference that is defined once may be used
+a thousand times, so the length of the result is counted before it is made. HTML in the text is shown as text: a browser's rules
+for repairing misnested tags can multiply them.
+"""
+
+from collections.abc import Iterable
+from html import escape
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from nh3 import clean
+
+from assay.accounts.errors import InvalidError
+
+LONGEST_TEXT = 32_768
+"""Characters of one Markdown text."""
+LONGEST_HTML = 8 * LONGEST_TEXT
+DEEPEST_NESTING = 20
+
+
+def render_markdown(text: str) -> str:
+    """HTML without scripts, styles or frames; links carry no referrer. Raises `InvalidError` when the result would be too long."""
+    renderer = MarkdownIt("commonmark", {"html": False, "maxNesting": DEEPEST_NESTING}).enable("table")
+    tokens = renderer.parse(text)
+    if (length := length_of(tokens)) > LONGEST_HTML:
+        raise InvalidError(
+            "The text is too long once it is rendered.",
+            found=f"{length} characters",
+            expected=f"at most {LONGEST_HTML}: shorter links, smaller tables",
+        )
+    return clean(renderer.renderer.render(tokens, renderer.options, {}), link_rel="noopener noreferrer nofollow")
+
+
+def render_old_text(text: str) -> str:
+    """A text that was pushed before there were limits: rendered, or shown as it was written where it breaks them."""
+    try:
+        if len(text) <= LONGEST_TEXT:
+            return render_markdown(text)
+    except InvalidError:
+        pass
+    return f"<pre>{escape(text)}</pre>"
+
+
+def length_of(tokens: Iterable[Token]) -> int:
+    """About how many characters these become: their own text, their attributes, and two tags."""
+    return sum(
+        len(token.content if not token.children else "")
+        + sum(len(str(value)) for value in token.attrs.values())
+        + 2 * len(token.tag)
+        + length_of(token.children or ())
+        for token in tokens
+    )
