@@ -38,6 +38,8 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("GET", "/challenges/brains", None, 200, 200, 200, 200, 200),
     ("GET", "/challenges/draft", None, 404, 404, 404, 200, 200),
     ("PUT", "/challenges/brains", PUSH, 401, 422, 422, 422, 422),
+    ("GET", "/challenges/brains/file", None, 401, 403, 403, 200, 200),
+    ("GET", "/challenges/draft/file", None, 401, 404, 404, 200, 200),
     ("POST", "/challenges/brains/publish", None, 401, 403, 403, 200, 200),
     ("POST", "/challenges/draft/publish", None, 401, 404, 404, 409, 409),
     ("POST", "/challenges/brains/join", {}, 401, 200, 200, 200, 200),

@@ -138,3 +138,28 @@ def test_a_file_of_a_million_characters_is_refused_unread():
 
 def test_changes_are_laid_over_mapping_by_mapping():
     assert merged({"a": {"b": 1, "c": 2}, "d": [1, 2]}, {"a": {"b": 3}, "d": [9]}) == {"a": {"b": 3, "c": 2}, "d": [9]}
+
+
+@pytest.mark.parametrize(
+    ("zone", "written", "closes_at"),
+    [
+        ("", "2027-03-28", datetime(2027, 3, 29, tzinfo=UTC)),
+        ("", '"2027-03-28"', datetime(2027, 3, 29, tzinfo=UTC)),
+        ("", "2027-03-28 12:00", datetime(2027, 3, 28, 12, tzinfo=UTC)),
+        ("AoE", "2027-03-28", datetime(2027, 3, 29, 12, tzinfo=UTC)),
+        ("Europe/Berlin", "2027-03-28", datetime(2027, 3, 28, 22, tzinfo=UTC)),
+        ("Europe/Berlin", "2027-03-28 12:00", datetime(2027, 3, 28, 10, tzinfo=UTC)),
+        ("Europe/Berlin", "2027-03-28T12:00:00Z", datetime(2027, 3, 28, 12, tzinfo=UTC)),
+        ("AoE", "2027-03-28 12:00:00+09:00", datetime(2027, 3, 28, 3, tzinfo=UTC)),
+    ],
+)
+def test_a_day_closes_at_its_end_in_the_zone_of_the_challenge(zone, written, closes_at):
+    text = GOOD.replace("closes_at: 2026-02-01 12:30", f"closes_at: {written}")
+    text = text.replace("title: Brains", f"title: Brains\ntimezone: {zone}") if zone else text
+    assert parse_definition(text).phases[0].closes_at == closes_at
+
+
+def test_a_zone_that_is_none_is_refused_at_its_line():
+    refusal = refusal_of(GOOD.replace("title: Brains", "title: Brains\ntimezone: Berlin/Europe"))
+    assert (refusal.line, refusal.found) == (4, "Berlin/Europe")
+    assert "AoE" in refusal.expected

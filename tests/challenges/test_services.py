@@ -21,6 +21,9 @@ phases:
 """
 
 
+NEW_PHASE = "phases.final: new (opens 2026-01-01 00:00 UTC, closes 2027-01-01 24:00 UTC)"
+
+
 @pytest.fixture
 def push(scene, now):
     def push(source: str = SOURCE, *, user=None, slug="lungs", is_dry_run=False):
@@ -37,7 +40,7 @@ def texts(changes) -> list[str]:
 
 def test_a_first_push_makes_a_draft_with_its_pusher_as_organizer(push, scene):
     changes, challenge = push()
-    assert texts(changes) == ["challenge: new: lungs", "phases.final: new"]
+    assert texts(changes) == ["challenge: new: lungs", NEW_PHASE]
     assert challenge.status == Challenge.Status.DRAFT
     assert challenge.memberships.get().user == scene.olga
     assert challenge.phases.get().protocol.version == 1
@@ -46,7 +49,7 @@ def test_a_first_push_makes_a_draft_with_its_pusher_as_organizer(push, scene):
 
 def test_a_dry_run_plans_and_changes_nothing(push):
     changes, challenge = push(is_dry_run=True)
-    assert texts(changes) == ["challenge: new: lungs", "phases.final: new"]
+    assert texts(changes) == ["challenge: new: lungs", NEW_PHASE]
     assert challenge is None
     assert not Challenge.objects.filter(slug="lungs").exists()
     assert not AuditEvent.objects.filter(verb="challenge.pushed").exists()
@@ -200,3 +203,18 @@ def test_a_second_organizer_organizes_and_keeps_their_team(scene, now):
     assert is_organizer(person=scene.otto, challenge=scene.challenge)
     assert scene.challenge.memberships.get(user=scene.pia).team == scene.team
     assert AuditEvent.objects.filter(verb="challenge.organizer_added", actor=scene.olga).count() == 2
+
+
+def test_every_time_in_a_plan_says_its_zone(push):
+    push()
+    moved = SOURCE.replace("title: Lungs", "title: Lungs\ntimezone: Europe/Berlin").replace(
+        "closes_at: 2027-01-01", "closes_at: 2026-07-01 12:00, embargo_until: 2026-08-01"
+    )
+    changes, _ = push(moved, is_dry_run=True)
+    assert texts(changes) == [
+        "timezone: UTC → Europe/Berlin",
+        "phases.final.opens_at: 2026-01-01 01:00 CET → 2026-01-01 00:00 CET",
+        "phases.final.closes_at: 2027-01-02 01:00 CET → 2026-07-01 12:00 CEST",
+        "phases.final.embargo_until: 2026-08-01 24:00 CEST",
+        "phases.final.is_embargoed: False → True",
+    ]

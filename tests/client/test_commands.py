@@ -16,7 +16,7 @@ SUBMISSION = {
     "status": "queued", "verdict": "", "verdict_text": "", "progress": {"done": 0, "total": 8, "failed": 0},
     "queue": {"position": 2, "eta_seconds": 30}, "metrics": {}, "url": "http://server/s/s-1",
 }  # fmt: skip
-CHANGE = {"path": "phases.open", "text": "added", "note": "re-ranks nothing"}
+CHANGE = {"path": "phases.open", "text": "phases.open: new (re-ranks nothing)", "note": "re-ranks nothing"}
 PHASE = {"eligibility": {"can_submit": True, "conditions": []}}
 PHASE_PATH = "challenges/mni-brain-tissue/phases/open"
 SIGN_IN = ("--url", "http://server", "--token", "assay_x")
@@ -228,9 +228,17 @@ def test_a_challenge_is_pushed_under_the_slug_it_names(assay, server, tmp_path):
     (tmp_path / "challenge.yaml").write_text(source)
     server.will_answer("PUT", "challenges/mni-brain-tissue", {"changes": [CHANGE], "challenge": {}})
     result = assay(*SIGN_IN, "challenge", "push", str(tmp_path / "challenge.yaml"), "--dry-run")
-    assert "phases.open: added (re-ranks nothing)" in result.output
-    assert "Nothing was changed." in result.output
+    assert "  phases.open: new (re-ranks nothing)\n" in result.output
+    assert "Nothing was changed: this was a dry run." in result.output
     assert server.requests == [("PUT", "challenges/mni-brain-tissue", {"source": source, "dry_run": True})]
+
+
+def test_a_challenge_file_is_pulled_to_the_letter(assay, server, tmp_path):
+    source = "# a comment\nslug: brains\ntitle: Gehirne – ä\n"
+    server.will_answer("GET", "challenges/brains/file", {"source": source})
+    assert assay(*SIGN_IN, "challenge", "pull", "brains").stdout == source
+    assay(*SIGN_IN, "challenge", "pull", "brains", "--output", str(tmp_path / "challenge.yaml"))
+    assert (tmp_path / "challenge.yaml").read_text("utf-8") == source
 
 
 def test_a_server_that_is_not_assay_is_recognised(assay, server, monkeypatch):

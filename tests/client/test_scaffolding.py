@@ -157,11 +157,11 @@ def test_new_and_push_from_the_command_line(assay, server, tmp_path):
     made = assay("challenge", "new", str(folder), "--from", "kits23")
     assert made.exit_code == 0, made.output
     assert "starter-kit/predict.py" in made.output
-    change = {"path": "phases.final", "text": "added", "note": ""}
+    change = {"path": "phases.final", "text": "phases.final: new", "note": ""}
     server.will_answer("PUT", "challenges/my-challenge-2027", {"changes": [change]})
     pushed = assay(*SIGN_IN, "challenge", "push", str(folder), "--dry-run")
     assert pushed.exit_code == 0, pushed.output
-    assert "phases.final: added" in pushed.output
+    assert "phases.final: new" in pushed.output
     (_, path, body) = server.requests[-1]
     assert path == "challenges/my-challenge-2027"
     assert parse_definition(body["source"]).title.startswith("KiTS 2023")

@@ -405,3 +405,23 @@ def test_people_have_pages_and_who_waits_for_an_answer_comes_first(client, cast)
     assert f"page 1 of 2, {PAGE + 2} people" in first
     assert f"reader{PAGE - 1}@" in first
     assert (first.count("<tr>"), second.count("<tr>")) == (PAGE + 1, 3)
+
+
+def test_the_challenge_file_tab_checks_its_own_text_and_would_change_nothing(as_olga, cast):
+    url = reverse("organizers:document", args=[cast.challenge.slug])
+    source = file_of_the_scene(cast)
+    as_olga.post(url, {"source": source, "apply": "1"})
+    shown = as_olga.get(url).context["source"]
+    assert shown == source
+    answer = as_olga.post(url, {"source": shown, "dry_run": "1"})
+    assert answer.context["plan"] == []
+    assert "Nothing would change." in markup(answer)
+
+
+def file_of_the_scene(cast) -> str:
+    """The challenge of the scene as a file with a comment."""
+    times = "opens_at: 2026-11-14T12:00:00Z, closes_at: 2026-11-28T12:00:00Z"
+    return (
+        f"slug: brains  # kept\ntitle: Brains\nprotocol: {factories.PROTOCOL_TEXT}\n"
+        f"phases: [{{slug: final, {times}, testset: hidden}}]\n"
+    )

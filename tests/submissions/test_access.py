@@ -164,3 +164,13 @@ def test_predictions_are_neither_queued_nor_run(scene):
     submission = factories.submission(phase=scene.phase, team=scene.team, predictions=upload, status="scoring")
     steps = [(step.name, step.state) for step in stepper(submission, has_started=False)]
     assert steps == [("Received", "done"), ("Verified", "done"), ("Scoring", "current"), ("Ranked", "ahead")]
+
+
+@pytest.mark.parametrize("scope", ["phase", "challenge"])
+def test_what_is_archived_takes_no_submissions(scene, now, scope):
+    if scope == "phase":
+        scene.phase.is_archived = True
+    else:
+        scene.phase.challenge.status = "archived"
+    answer = eligibility_of(person=scene.pia, phase=scene.phase, now=now)
+    assert (answer.can_submit, answer.text) == (False, "no: the phase is archived")

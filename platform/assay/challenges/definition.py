@@ -3,7 +3,9 @@
 ```yaml
 slug: brains
 title: MNI brain tissue
-summary: …           # also: description, rules, licence, modality, anatomy, citation, contact, requires_approval
+summary: …           # also: description, rules, licence, modality, anatomy, citation, contact, requires_approval, is_archived
+timezone: AoE        # what a time without a zone means: UTC when not given, AoE, or a name such as Europe/Berlin
+organizers: [olga]   # user names; when not given, whoever organizes it goes on
 protocol:            # the whole document inline, or {use: NAME} and whatever differs from that shipped protocol
   use: flare22
 phases:
@@ -11,14 +13,14 @@ phases:
      testset: hidden}
 ```
 
-A phase may carry a `protocol` of its own. Times without a zone are UTC. The protocol is parsed by `evaluator.protocol` from the
-very characters of the file, padded so that its line numbers are the file's.
+A phase may carry a `protocol` of its own. A day without a time opens at its start and closes, or ends an embargo, at its end.
+The protocol is parsed by `evaluator.protocol` from the very characters of the file, padded so that its line numbers are the file's.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from textwrap import dedent
 from typing import Any
 
@@ -27,6 +29,8 @@ import yaml
 from assay.accounts.errors import InvalidError
 from assay.accounts.moments import EXPECTED, is_in_range
 from assay.challenges.texts import LONGEST_TEXT
+from assay.challenges.zones import EXPECTED as EXPECTED_ZONE
+from assay.challenges.zones import moment_words, zone_of
 from evaluator.errors import ProtocolError
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
 
@@ -50,6 +54,10 @@ LONGEST_NUMBER_BITS = 128
 LARGEST_NUMBER = 1_000_000
 LONGEST_WINDOW_DAYS = 3660
 UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+DAY_LENGTH = len("2026-11-01")
+EXPECTED_TIME = "a day such as 2026-11-01, or a time such as 2026-11-01 12:00 or 2026-11-01T12:00+01:00"
+LARGEST_PRIORITY = 100
+LARGEST_IMAGE_BYTES = 2**45
 SHOWS = ("best", "latest", "all")
 
 
@@ -73,6 +81,11 @@ class PhaseDefinition:
     pool: str = "default"
     testset: str = ""
     leaderboard_shows: str = "best"
+    is_anonymous: bool = False
+    is_paused: bool = False
+    is_archived: bool = False
+    priority: int = 0
+    max_image_bytes: int = 20 * 2**30
     embargo_until: datetime | None = None
     is_embargoed: bool = False
 
@@ -92,7 +105,10 @@ class ChallengeDefinition:
     anatomy: str = ""
     citation: str = ""
     contact: str = ""
+    timezone: str = "UTC"
     requires_approval: bool = False
+    is_archived: bool = False
+    organizers: tuple[str, ...] = ()
 
 
 CHALLENGE_KEYS = frozenset(field.name for field in fields(ChallengeDefinition)) | {"protocol"}
@@ -108,7 +124,8 @@ def parse_definition(source: str) -> ChallengeDefinition:
     root = Reader.of_text(source)
     root.refuse_unknown(CHALLENGE_KEYS)
     common = root.protocol(source)
-    phases = tuple(read_phase(phase, source=source, common=common) for phase in root.items("phases"))
+    zone = root.zone("timezone")
+    phases = tuple(read_phase(phase, source=source, common=common, zone=zone) for phase in root.items("phases"))
     if not phases:
         raise root.error(
             "A challenge needs at least one phase.", expected="phases: [{slug: …, opens_at: …, closes_at: …}]"
@@ -123,23 +140,30 @@ def parse_definition(source: str) -> ChallengeDefinition:
         slug=root.slug("slug"),
         title=root.text("title", is_required=True, longest=LONGEST_TITLE),
         phases=phases,
+        timezone=root.text("timezone") or "UTC",
         requires_approval=root.flag("requires_approval"),
+        is_archived=root.flag("is_archived"),
+        organizers=root.names("organizers"),
         **texts,
     )
 
 
-def read_phase(reader: "Reader", *, source: str, common: tuple[Protocol, str] | None) -> PhaseDefinition:
+def read_phase(
+    reader: "Reader", *, source: str, common: tuple[Protocol, str] | None, zone: tzinfo = UTC
+) -> PhaseDefinition:
     """Read one item of `phases`."""
     reader.refuse_unknown(PHASE_KEYS)
     chosen = reader.protocol(source) or common
     if chosen is None:
         raise reader.error("The phase has no protocol.", expected="`protocol:` in the phase or at the top of the file")
-    opens_at, closes_at = reader.moment("opens_at"), reader.moment("closes_at")
+    opens_at, closes_at = reader.moment("opens_at", zone=zone), reader.moment("closes_at", zone=zone, ends=True)
     if opens_at is None or closes_at is None:
         raise reader.error("A phase needs `opens_at` and `closes_at`.", expected="times such as 2026-11-01 12:00")
     if opens_at >= closes_at:
-        raise reader.error("The phase closes before it opens.", key="closes_at", found=f"{closes_at:%Y-%m-%d %H:%M}")
-    embargo_until = reader.moment("embargo_until")
+        raise reader.error(
+            "The phase closes before it opens.", key="closes_at", found=moment_words(closes_at, zone=zone)
+        )
+    embargo_until = reader.moment("embargo_until", zone=zone, ends=True)
     slug = reader.slug("slug")
     return PhaseDefinition(
         slug=slug,
@@ -158,6 +182,12 @@ def read_phase(reader: "Reader", *, source: str, common: tuple[Protocol, str] | 
         pool=reader.text("pool", longest=40) or "default",
         testset=reader.slug("testset") if reader.has("testset") else "",
         leaderboard_shows=reader.choice("leaderboard_shows", choices=SHOWS),
+        is_anonymous=reader.flag("is_anonymous"),
+        is_paused=reader.flag("is_paused"),
+        is_archived=reader.flag("is_archived"),
+        priority=reader.number("priority", least=-LARGEST_PRIORITY, most=LARGEST_PRIORITY) or 0,
+        max_image_bytes=reader.number("max_image_bytes", least=1, most=LARGEST_IMAGE_BYTES)
+        or PhaseDefinition.max_image_bytes,
         embargo_until=embargo_until,
         is_embargoed=reader.flag("is_embargoed") or embargo_until is not None,
     )
@@ -308,24 +338,44 @@ class Reader:
             raise self.error(f"`{key}` is not one of the choices.", key=key, found=value, expected=" or ".join(choices))
         return str(value)
 
-    def moment(self, key: str) -> datetime | None:
-        """A time; without a zone it is UTC, without a clock time midnight."""
+    def names(self, key: str) -> tuple[str, ...]:
+        """A list of names; empty when missing."""
+        value = self.values.get(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not value or not all(isinstance(name, str) and name for name in value):
+            raise self.error(f"`{key}` is a list of names.", key=key, found=value, expected=f"{key}: [name, name]")
+        return tuple(dict.fromkeys(value))
+
+    def zone(self, key: str) -> tzinfo:
+        """A time zone; UTC when missing."""
+        zone = zone_of(self.text(key) or "UTC")
+        if zone is None:
+            raise self.error("There is no such time zone.", key=key, found=self.text(key), expected=EXPECTED_ZONE)
+        return zone
+
+    def moment(self, key: str, *, zone: tzinfo = UTC, ends: bool = False) -> datetime | None:
+        """A time. Without a zone it is in `zone`; a day without a time is its first moment, or (`ends`) its last."""
         value = self.values.get(key)
         if value is None:
             return None
         if isinstance(value, str):
-            try:
-                value = datetime.fromisoformat(value)
-            except ValueError:
-                raise self.error(f"`{key}` is a time.", key=key, found=value, expected="2026-11-01 12:00") from None
+            value = self._parsed(key, value)
         if isinstance(value, date) and not isinstance(value, datetime):
-            value = datetime.combine(value, time())
+            value = datetime.combine(value, time()) + timedelta(days=1 if ends else 0)
         if isinstance(value, datetime):
-            value = value if value.tzinfo else value.replace(tzinfo=UTC)
+            value = value if value.tzinfo else value.replace(tzinfo=zone)
             if not is_in_range(value):
                 raise self.error(f"`{key}` is out of range.", key=key, found=value.isoformat(), expected=EXPECTED)
-            return value
-        raise self.error(f"`{key}` is a time.", key=key, found=value, expected="2026-11-01 12:00")
+            return value.astimezone(UTC)
+        raise self.error(f"`{key}` is a time.", key=key, found=value, expected=EXPECTED_TIME)
+
+    def _parsed(self, key: str, text: str) -> date:
+        """A day (`2026-11-01`) or a time."""
+        try:
+            return date.fromisoformat(text) if len(text) == DAY_LENGTH else datetime.fromisoformat(text)
+        except ValueError:
+            raise self.error(f"`{key}` is a time.", key=key, found=text, expected=EXPECTED_TIME) from None
 
     def protocol(self, source: str) -> tuple[Protocol, str] | None:
         """The protocol under this key and its text; `None` when there is none."""

@@ -31,6 +31,8 @@ class Challenge(models.Model):
     anatomy = models.CharField(max_length=80, blank=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
     requires_approval = models.BooleanField(default=False)
+    timezone = models.CharField(max_length=60, default="UTC", help_text="of times written without a zone")
+    source = models.TextField(blank=True, help_text="challenge.yaml as it was applied last, comments included")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
 
@@ -123,6 +125,7 @@ class Phase(models.Model):
         max_length=80, blank=True, help_text="which test set it uses; see testsets.PhaseTestSet"
     )
     is_paused = models.BooleanField(default=False)
+    is_archived = models.BooleanField(default=False, help_text="over for good: shown, but takes no submissions")
     is_embargoed = models.BooleanField(default=False, help_text="results exist, only organizers see them")
     embargo_until = models.DateTimeField(null=True, blank=True, help_text="the embargo lifts by itself at this time")
     published_at = models.DateTimeField(null=True, blank=True, help_text="when an organizer lifted the embargo by hand")

@@ -1,8 +1,8 @@
 """Changes to challenges and phases: pushing `challenge.yaml`, publishing, joining, embargo, pause."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -17,16 +17,18 @@ from assay.challenges.access import is_organizer
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
 from assay.challenges.texts import render_markdown
+from assay.challenges.zones import moment_words, zone_of
 
 CHALLENGE_VALUES = (
     *("title", "summary", "description", "rules", "licence", "modality", "anatomy", "citation", "contact"),
-    "requires_approval",
+    *("timezone", "requires_approval"),
 )
 MARKDOWN_TEXTS = ("description", "rules")
 PHASE_VALUES = (
     *("title", "kind", "opens_at", "closes_at", "submission_limit", "submission_window_days", "submission_limit_total"),
     *("concurrent_limit", "running_limit", "running_limit_per_team"),
-    *("pool", "leaderboard_shows", "embargo_until", "is_embargoed"),
+    *("pool", "priority", "max_image_bytes", "leaderboard_shows", "is_anonymous", "is_paused", "is_archived"),
+    *("embargo_until", "is_embargoed"),
 )
 
 
@@ -48,7 +50,7 @@ class Change:
 
 def shortened(value: Any) -> str:
     """A value as a plan shows it."""
-    text = f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value if value not in (None, "") else "–")
+    text = str(value if value not in (None, "") else "–")
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
@@ -74,6 +76,7 @@ def push_challenge(
                 what_to_do="Choose another slug, or ask its organizers to add you.",
             )
         changes = list(plan(challenge=challenge, definition=definition))
+        check_people(challenge=challenge, definition=definition, user=user)
         if not is_dry_run and (changes or challenge is None):
             challenge = apply(challenge=challenge, definition=definition, user=user, now=now)
             record_event(
@@ -84,37 +87,87 @@ def push_challenge(
                 now=now,
                 changes=[change.text for change in changes],
             )
+        if not is_dry_run and challenge is not None:
+            Challenge.objects.filter(pk=challenge.pk).update(source=source)
+            challenge.source = source
     return changes, challenge
 
 
+def check_people(*, challenge: Challenge | None, definition: ChallengeDefinition, user: User) -> None:
+    """Refuse a list of organizers that names nobody we know, and a priority that only operators may give."""
+    known = set(User.objects.filter(username__in=definition.organizers).values_list("username", flat=True))
+    if unknown := [name for name in definition.organizers if name not in known]:
+        raise InvalidError(
+            "`organizers` names somebody who has no account.",
+            found=", ".join(unknown),
+            expected="user names of people who have signed up",
+        )
+    before = {phase.slug: phase.priority for phase in challenge.phases.all()} if challenge else {}
+    raised = [phase for phase in definition.phases if phase.priority > max(0, before.get(phase.slug, 0))]
+    if raised and not user.is_staff:
+        raise NotAllowedError(
+            "Only operators of this installation may put a phase before those of others.",
+            what_to_do=f"Leave out `priority` of {raised[0].slug}, or ask an operator.",
+        )
+
+
 def plan(*, challenge: Challenge | None, definition: ChallengeDefinition) -> Iterator[Change]:
-    """What a push would change, one line each."""
+    """What a push would change, one line each. Times carry their zone."""
+    zone = zone_of(definition.timezone) or UTC
     if challenge is None:
         yield Change(path="challenge", before=None, after=f"new: {definition.slug}")
         for phase in definition.phases:
-            yield Change(path=f"phases.{phase.slug}", before=None, after="new")
+            yield new_phase(phase, zone=zone)
         return
     for name in CHALLENGE_VALUES:
         before, after = getattr(challenge, name), getattr(definition, name)
         if before != after:
             yield Change(path=name, before=before, after=after)
+    is_archived = challenge.status == Challenge.Status.ARCHIVED
+    if is_archived != definition.is_archived:
+        yield Change(path="is_archived", before=is_archived, after=definition.is_archived)
+    organizers = organizer_names(challenge)
+    if definition.organizers and set(definition.organizers) != set(organizers):
+        yield Change(path="organizers", before=", ".join(organizers), after=", ".join(definition.organizers))
     existing = {phase.slug: phase for phase in challenge.phases.select_related("protocol")}
     for wanted in definition.phases:
-        yield from plan_phase(phase=existing.pop(wanted.slug, None), wanted=wanted)
+        yield from plan_phase(phase=existing.pop(wanted.slug, None), wanted=wanted, zone=zone)
     for slug in existing:
         yield Change(path=f"phases.{slug}", before=None, after="not in the file", note="it stays as it is")
 
 
-def plan_phase(*, phase: Phase | None, wanted: PhaseDefinition) -> Iterator[Change]:
+def organizer_names(challenge: Challenge) -> list[str]:
+    """The user names of those who organize it, those who came first at the front."""
+    organizers = challenge.memberships.filter(role=Membership.Role.ORGANIZER, status=Membership.Status.ACCEPTED)
+    return list(organizers.order_by("created_at", "pk").values_list("user__username", flat=True))
+
+
+def new_phase(wanted: PhaseDefinition, *, zone: tzinfo) -> Change:
+    """The line of a phase that is not there yet: with its times, which a mistake of zone would shift."""
+    opens, closes = shown(wanted.opens_at, zone=zone), shown(wanted.closes_at, zone=zone, ends=True)
+    return Change(path=f"phases.{wanted.slug}", before=None, after="new", note=f"opens {opens}, closes {closes}")
+
+
+def shown(value: Any, *, zone: tzinfo, ends: bool = False) -> Any:
+    """A value as a plan says it; a time in the challenge's zone."""
+    return moment_words(value, zone=zone, ends=ends) if isinstance(value, datetime) else value
+
+
+def plan_phase(*, phase: Phase | None, wanted: PhaseDefinition, zone: tzinfo) -> Iterator[Change]:
     """What a push would change in one phase."""
     path = f"phases.{wanted.slug}"
     if phase is None:
-        yield Change(path=path, before=None, after="new")
+        yield new_phase(wanted, zone=zone)
         return
     for name in PHASE_VALUES:
         before, after = getattr(phase, name), getattr(wanted, name)
         if before != after:
-            yield Change(path=f"{path}.{name}", before=before, after=after)
+            ends = name != "opens_at"
+            yield Change(
+                path=f"{path}.{name}",
+                before=shown(before, zone=zone, ends=ends),
+                after=shown(after, zone=zone, ends=ends),
+            )
     if phase.testset_name != wanted.testset:
         yield Change(path=f"{path}.testset", before=phase.testset_name, after=wanted.testset)
     if phase.protocol.sha256 != wanted.protocol.sha256:
@@ -143,14 +196,43 @@ def apply(*, challenge: Challenge | None, definition: ChallengeDefinition, user:
             ) from error
         Membership.objects.create(challenge=challenge, user=user, role=Membership.Role.ORGANIZER, created_at=now)
     else:
+        if (challenge.status == Challenge.Status.ARCHIVED) != definition.is_archived:
+            texts["status"] = archived_status(challenge, is_archived=definition.is_archived)
         Challenge.objects.filter(pk=challenge.pk).update(**texts)
         challenge.refresh_from_db()
+    set_organizers(challenge=challenge, names=definition.organizers, now=now)
     for position, wanted in enumerate(definition.phases):
         values = {name: getattr(wanted, name) for name in PHASE_VALUES}
         values |= {"position": position, "testset_name": wanted.testset}
         values["protocol"] = protocol_version(challenge=challenge, wanted=wanted, now=now)
         Phase.objects.update_or_create(challenge=challenge, slug=wanted.slug, defaults=values)
     return challenge
+
+
+def archived_status(challenge: Challenge, *, is_archived: bool) -> Challenge.Status:
+    """The status of a challenge that is put away, or taken up again. A draft was never public, so it cannot be put away."""
+    if is_archived and challenge.status == Challenge.Status.DRAFT:
+        raise ConflictError(
+            "A draft cannot be archived: an archived challenge is public.", what_to_do="Publish it first, or remove it."
+        )
+    return Challenge.Status.ARCHIVED if is_archived else Challenge.Status.PUBLISHED
+
+
+def set_organizers(*, challenge: Challenge, names: Sequence[str], now: datetime) -> None:
+    """Let exactly these people organize the challenge; nobody is changed where the list is empty.
+
+    Who no longer organizes stays as the participant they were, or leaves.
+    """
+    if not names:
+        return
+    former = challenge.memberships.filter(role=Membership.Role.ORGANIZER).exclude(user__username__in=names)
+    former.filter(team=None).delete()
+    former.update(role=Membership.Role.PARTICIPANT)
+    values = {"role": Membership.Role.ORGANIZER, "status": Membership.Status.ACCEPTED}
+    for person in User.objects.filter(username__in=names):
+        Membership.objects.update_or_create(
+            challenge=challenge, user=person, defaults=values, create_defaults={**values, "created_at": now}
+        )
 
 
 def protocol_version(*, challenge: Challenge, wanted: PhaseDefinition, now: datetime) -> ProtocolVersion:

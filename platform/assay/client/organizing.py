@@ -48,8 +48,25 @@ def push_challenge(session: Session, path: Path, slug: str, dry_run: bool) -> No
     with session.connect() as connection:
         answer = connection.put(f"challenges/{slug or slug_in(source)}", {"source": source, "dry_run": dry_run})
     for change in answer["changes"]:
-        click.echo(f"  {change['path']}: {change['text']}" + (f" ({change['note']})" if change["note"] else ""))
-    click.echo("Nothing was changed." if dry_run or not answer["changes"] else "Done.")
+        click.echo(f"  {change['text']}")
+    if not answer["changes"]:
+        click.echo("Nothing would change." if dry_run else "Nothing changed.")
+    else:
+        click.echo("Nothing was changed: this was a dry run." if dry_run else "Done.")
+
+
+@challenge.command("pull")
+@click.argument("slug")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of the terminal.")
+@pass_session
+def pull_challenge(session: Session, slug: str, output: Path | None) -> None:
+    """Write the challenge file of SLUG as it stands now, comments included; pushed as it is, it changes nothing."""
+    with session.connect() as connection:
+        source = connection.get(f"challenges/{slug}/file")["source"]
+    if output is None:
+        click.echo(source, nl=False)
+    else:
+        output.write_text(source, "utf-8")
 
 
 def slug_in(source: str) -> str:

@@ -31,6 +31,7 @@ from assay.challenges.services import (
     publish_results,
     resume_phase,
 )
+from assay.challenges.writing import current_file
 from assay.evaluation_sites.services import enrol_site
 from assay.evaluations import pushing
 from assay.evaluations.history import scorings_of
@@ -51,7 +52,6 @@ from assay.workflow.flow import resuming
 from assay.workflow.flow.resuming import rerun_case
 
 SLUG = re.compile(r"^slug:\s*[\"']?([\w-]+)", re.MULTILINE)
-EXAMPLE = "slug: my-challenge\ntitle: My challenge\nprotocol:\n  use: flare22\nphases:\n  - slug: main\n    title: Main phase\n"
 
 
 def frame(challenge: Challenge, *, tab: str, **page: Any) -> dict[str, Any]:
@@ -117,8 +117,7 @@ def publish_challenge(request: HttpRequest, slug: str) -> HttpResponse:
 def document(request: HttpRequest, slug: str) -> HttpResponse:
     """The challenge file: check, then apply."""
     challenge, _ = get_organized_challenge(person=request.user, slug=slug)
-    newest = challenge.protocols.order_by("-version").first()
-    page = frame(challenge, tab="document", source=newest.source if newest else EXAMPLE)
+    page = frame(challenge, tab="document", source=current_file(challenge))
     if request.method == "POST":
         outcome = _push(request, slug=slug)
         if isinstance(outcome, Challenge):

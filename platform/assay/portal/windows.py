@@ -7,7 +7,9 @@ from assay.challenges.models import Challenge, Phase
 
 
 def window_status(phase: Phase, *, now: datetime) -> str:
-    """`upcoming`, `open`, `paused` or `closed`."""
+    """`upcoming`, `open`, `paused`, `closed` or `archived`."""
+    if phase.is_archived:
+        return "archived"
     if now < phase.opens_at:
         return "upcoming"
     if now >= phase.closes_at:

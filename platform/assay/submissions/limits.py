@@ -20,6 +20,7 @@ class PhaseRules:
     opens_at: datetime
     closes_at: datetime
     is_paused: bool = False
+    is_archived: bool = False
     is_ready: bool = True
     limit: int | None = None
     window: timedelta = timedelta(days=1)
@@ -129,7 +130,9 @@ def window_condition(*, rules: PhaseRules, now: datetime, started_at: datetime |
 
 
 def pause_condition(rules: PhaseRules) -> Condition:
-    """Organizers may pause a phase."""
+    """Organizers may pause a phase, or put it away for good."""
+    if rules.is_archived:
+        return Condition(ok=False, text="the phase is archived", cure="Look for another phase that is open.")
     if not rules.is_paused:
         return Condition(ok=True, text="submissions are being taken")
     return Condition(

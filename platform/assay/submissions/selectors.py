@@ -9,7 +9,7 @@ from django.db.models import Q, QuerySet
 
 from assay.accounts.models import Team, User
 from assay.challenges.access import Person, membership_of
-from assay.challenges.models import Membership, Phase
+from assay.challenges.models import Challenge, Membership, Phase
 from assay.submissions.access import own_submissions, visible_submissions
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.limits import Condition, Eligibility, PhaseRules, TeamUsage, judge
@@ -38,6 +38,7 @@ def rules_of(phase: Phase) -> PhaseRules:
         opens_at=phase.opens_at,
         closes_at=phase.closes_at,
         is_paused=phase.is_paused,
+        is_archived=phase.is_archived or phase.challenge.status == Challenge.Status.ARCHIVED,
         is_ready=hasattr(phase, "chosen_testset"),
         limit=phase.submission_limit,
         window=timedelta(days=phase.submission_window_days),

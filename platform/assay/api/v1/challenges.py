@@ -14,6 +14,7 @@ from assay.api.v1 import schemas
 from assay.challenges import access, selectors, services
 from assay.challenges.access import Person
 from assay.challenges.models import Challenge, Membership, Phase
+from assay.challenges.writing import current_file
 from assay.evaluations import pushing
 from assay.runs.selectors import queue_facts
 from assay.submissions.limits import Eligibility
@@ -47,6 +48,13 @@ def push(request: HttpRequest, slug: str, body: schemas.ChallengePush) -> dict[s
     )
     shown = challenge_document(challenge=challenge, person=user) if challenge else None
     return {"changes": [{"path": c.path, "text": c.text, "note": c.note} for c in changes], "challenge": shown}
+
+
+@router.get("/{slug}/file", response=schemas.ChallengeFile)
+def show_file(request: HttpRequest, slug: str) -> dict[str, Any]:
+    """The challenge file as it stands now: what was applied last, comments included, with what was changed since."""
+    challenge, _ = access.get_organized_challenge(person=person_of(request), slug=slug)
+    return {"source": current_file(challenge)}
 
 
 @router.post("/{slug}/publish", response=schemas.ChallengeOut)

@@ -122,6 +122,10 @@ class ChallengeOut(Schema):
     url: str
 
 
+class ChallengeFile(Schema):
+    source: str
+
+
 class ChallengePush(Schema):
     source: str
     dry_run: bool = False

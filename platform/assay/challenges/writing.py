@@ -1,0 +1,123 @@
+"""A challenge's file as it stands now: the text that was applied last, with what was changed by buttons since.
+
+Theory of operation. The text is kept whole, comments included. Each value that the rows hold and the text does not say is written into
+the text at its own place: over the old value, or as a new line below the mapping's first key. Everything else stays to the letter.
+The result is read again; where it does not say exactly what the rows hold (a phase was added elsewhere, there is no text yet), the
+file is written anew from the rows, without comments.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+
+from assay.accounts.errors import AssayError
+from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, Reader, parse_definition
+from assay.challenges.models import Challenge, Phase
+from assay.challenges.services import CHALLENGE_VALUES, PHASE_VALUES, organizer_names, plan
+
+
+def current_file(challenge: Challenge) -> str:
+    """The challenge file that, pushed as it is, would change nothing."""
+    phases = list(challenge.phases.select_related("protocol"))
+    if challenge.source:
+        text = _edited(challenge, phases)
+        if text is not None and _says_what_is(text, challenge):
+            return text
+    return _written(challenge, phases)
+
+
+def _says_what_is(text: str, challenge: Challenge) -> bool:
+    try:
+        return not list(plan(challenge=challenge, definition=parse_definition(text)))
+    except AssayError:
+        return False
+
+
+def _edited(challenge: Challenge, phases: list[Phase]) -> str | None:
+    """The text with what changed since; None where it cannot be read any more."""
+    text = challenge.source
+    try:
+        definition = parse_definition(text)
+    except AssayError:
+        return None
+    root = Reader.of_text(text)
+    edits = _edits(root, text, _of_challenge(challenge, definition))
+    rows = {phase.slug: phase for phase in phases}
+    for reader, wanted in zip(root.items("phases"), definition.phases, strict=True):
+        if wanted.slug in rows:
+            edits += _edits(reader, text, _of_phase(rows[wanted.slug], wanted))
+    for start, end, new in sorted(edits, reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
+
+
+def _of_challenge(challenge: Challenge, definition: ChallengeDefinition) -> Mapping[str, Any]:
+    """Key → value, of what the text does not say as the rows do."""
+    now = {name: getattr(challenge, name) for name in CHALLENGE_VALUES}
+    now["slug"] = challenge.slug
+    now["is_archived"] = challenge.status == Challenge.Status.ARCHIVED
+    organizers = organizer_names(challenge)
+    changed = {name: value for name, value in now.items() if value != getattr(definition, name)}
+    listed = definition.organizers or (challenge.created_by.username,)
+    return changed if set(organizers) == set(listed) else changed | {"organizers": organizers}
+
+
+def _of_phase(phase: Phase, wanted: PhaseDefinition) -> Mapping[str, Any]:
+    changed = {name: getattr(phase, name) for name in PHASE_VALUES if getattr(phase, name) != getattr(wanted, name)}
+    return changed if phase.testset_name == wanted.testset else changed | {"testset": phase.testset_name}
+
+
+def _edits(reader: Reader, text: str, values: Mapping[str, Any]) -> list[tuple[int, int, str]]:
+    """Start, end and new text of each value. `reader`'s marks are places in `text`."""
+    edits = []
+    for name, value in values.items():
+        place = next((node for key, node in reader.node.value if key.value == name), None)
+        if place is not None:
+            edits.append((place.start_mark.index, place.end_mark.index, _scalar(value)))
+            continue
+        key, below = reader.node.value[0]
+        end = below.end_mark.index
+        if reader.node.flow_style:
+            edits.append((end, end, f", {name}: {_scalar(value)}"))
+        else:
+            line_end = text.find("\n", end)
+            end = len(text) if line_end < 0 else line_end
+            edits.append((end, end, f"\n{' ' * key.start_mark.column}{name}: {_scalar(value)}"))
+    return edits
+
+
+def _scalar(value: Any) -> str:
+    """A value in one line of YAML. A time keeps its zone; no value is `null`."""
+    if isinstance(value, datetime):
+        return f'"{value.astimezone(UTC).isoformat()}"'
+    if value is None or value == "":
+        return "null"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_scalar(item) for item in value)}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _written(challenge: Challenge, phases: list[Phase]) -> str:
+    """The file made from the rows alone."""
+    empty = ChallengeDefinition(slug=challenge.slug, title="", phases=())
+    document: dict[str, Any] = {"slug": challenge.slug} | dict(_of_challenge(challenge, empty))
+    document |= {"organizers": organizer_names(challenge)}
+    versions = {phase.protocol_id for phase in phases}
+    if len(versions) == 1:
+        document["protocol"] = phases[0].protocol.document
+    document["phases"] = [_written_phase(phase, has_own=len(versions) > 1) for phase in phases]
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _written_phase(phase: Phase, *, has_own: bool) -> dict[str, Any]:
+    values = {name: getattr(phase, name) for name in PHASE_VALUES}
+    said = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in values.items()
+        if value is not None and value != getattr(PhaseDefinition, name, None)
+    }
+    said |= {"testset": phase.testset_name} if phase.testset_name else {}
+    return {"slug": phase.slug} | said | ({"protocol": phase.protocol.document} if has_own else {})
