@@ -91,7 +91,8 @@ class RunSpec:
     """What a metric image sees besides its input: the references. A submitted algorithm sees nothing more."""
     working_dir: str | None = None
     profile: str = "default"
-    """`default` or `legacy` (uid 0 without capabilities, writable copy of the working directory)."""
+    """`default`, `legacy` (uid 0 without capabilities, writable copy of the working directory), or `loopback` (may open network
+    sockets to itself)."""
     gpu_uuids: tuple[str, ...] = ()
     gpu_memory_tolerance_bytes: int = 0
     """GPU memory up to here costs nothing in the area under the memory-time curve (FLARE22: 2048 MiB)."""

@@ -14,7 +14,8 @@ import pytest
 from containers.engines import podman as podman_engine
 from containers.engines.docker import DockerEngine
 from containers.engines.podman_specification import ONLY
-from containers.sandbox import collect, runner, watchdog, workspace
+from containers.sandbox import arguments, collect, runner, watchdog, workspace
+from containers.sandbox.seccomp import seccomp_profile
 from containers.usage import cgroups
 from containers.verdicts import Reason
 
@@ -182,6 +183,16 @@ def read_only_root(patch, tmp_path):
 @guard("system call filter")
 def system_call_filter(patch, tmp_path):
     set_host(patch, SecurityOpt=["no-new-privileges", "seccomp=unconfined"])
+
+
+@guard("sockets are AF_UNIX only; the profile loopback opens the others")
+def unix_sockets_only(patch, tmp_path):
+    patch.setattr(arguments, "seccomp_profile", lambda *, has_loopback=False: seccomp_profile(has_loopback=True))
+
+
+@guard("the kernel's files that describe the host are masked")
+def masked_host_facts(patch, tmp_path):
+    patch.setattr(arguments, "HOST_FACTS", ())
 
 
 @guard("uid 65532 and no capabilities, whatever the image says")

@@ -91,6 +91,7 @@ TRANSLATED = {
     "Tmpfs",
     "Mounts",
     "DeviceRequests",
+    "MaskedPaths",
 }
 
 
@@ -114,6 +115,7 @@ def podman_specification(
         "mounts": [*mounts, *_tmpfs(options.get("Tmpfs", {}))],
         "volumes": volumes,
         "devices": _gpus(options.get("DeviceRequests", [])),
+        "mask": list(options.get("MaskedPaths", [])),
     }
 
 

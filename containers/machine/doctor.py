@@ -217,7 +217,28 @@ def judge_confinement(facts: HostFacts) -> list[Finding]:
             detail="the engine runs containers without seccomp",
             fix="use a kernel with CONFIG_SECCOMP and an engine built with it",
         )
-    return [limits, confined]
+    return [limits, confined, judge_socket_memory(facts)]
+
+
+def judge_socket_memory(facts: HostFacts) -> Finding:
+    """Whether the memory limit holds for phases whose profile is `loopback`. All others open no such sockets."""
+    title = "socket memory"
+    if str(facts.info.get("CgroupVersion", "1")) != "2":
+        detail = (
+            "cgroup v1 does not count it: with the profile `loopback` an algorithm can hold more memory than its limit"
+        )
+        return Finding(
+            level=Level.CAUTION,
+            title=title,
+            detail=f"{detail}; other profiles open no network sockets",
+            fix="run `loopback` phases on a host with cgroup v2 (boot with systemd.unified_cgroup_hierarchy=1)",
+        )
+    if facts.ignores_sockets:
+        detail = "this kernel was told not to count it (cgroup.memory=nosocket): the memory limit does not hold for `loopback`"
+        return Finding(level=Level.CAUTION, title=title, detail=detail, fix="boot without cgroup.memory=nosocket")
+    return Finding(
+        level=Level.PASS, title=title, detail="cgroup v2 counts it in the memory limit; netlink is never counted"
+    )
 
 
 def judge_runtime(facts: HostFacts) -> Finding:

@@ -47,6 +47,8 @@ class HostFacts:
     is_server: bool = False
     """Serves the portal too: its time of day closes phases and dates receipts."""
     has_swap: bool = False
+    ignores_sockets: bool = False
+    """Whether the kernel's command line switches off the accounting of socket memory."""
 
 
 def observe(*, scratch: Path, choice: EngineChoice) -> HostFacts:
@@ -80,6 +82,7 @@ def observe(*, scratch: Path, choice: EngineChoice) -> HostFacts:
         ),
         is_clock_synchronised=_is_clock_synchronised(),
         has_swap=len(Path("/proc/swaps").read_text().splitlines()) > 1,
+        ignores_sockets="cgroup.memory=nosocket" in Path("/proc/cmdline").read_text(errors="replace"),
     )
 
 

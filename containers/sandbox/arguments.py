@@ -17,6 +17,7 @@ from containers.spec import Limits, RunSpec
 
 ALGORITHM_UID = 65532
 LEGACY = "legacy"
+LOOPBACK = "loopback"
 OPEN_FILES = 65536
 COVERED_VOLUME_BYTES = 16 * 2**20
 IMAGE_VARIABLES_REMOVED = ("LD_PRELOAD", "LD_AUDIT", "LD_DEBUG", "LD_PROFILE")
@@ -35,6 +36,17 @@ WRITABLE_PLACES = (
 )
 KERNEL_PLACES = ("/dev", "/proc", "/sys")
 """Made by the runtime, never mounted on: it masks the kernel's files with the /dev/null it finds (CVE-2025-31133)."""
+MASKED_BY_RUNTIMES = (
+    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+    "/proc/timer_list", "/proc/timer_stats", "/sys/firmware",
+)  # fmt: skip
+"""What Docker masks by itself. A list of our own replaces its list, so these are repeated."""
+HOST_FACTS = (
+    "/proc/buddyinfo", "/proc/cmdline", "/proc/config.gz", "/proc/diskstats", "/proc/interrupts", "/proc/ioports", "/proc/key-users",
+    "/proc/locks", "/proc/mdstat", "/proc/pagetypeinfo", "/proc/partitions", "/proc/pressure", "/proc/schedstat", "/proc/softirqs",
+    "/proc/swaps", "/proc/sys/kernel/random/boot_id", "/proc/vmstat", "/proc/zoneinfo", "/sys/devices/virtual/dmi",
+)  # fmt: skip
+"""They say which host this is, or what its other tenants do. No library we know of reads them. A path that a kernel lacks is skipped."""
 TMP = "/tmp"  # noqa: S108 - the path inside the container, a tmpfs of its own
 
 
@@ -137,7 +149,8 @@ def host_config(
         "ReadonlyRootfs": True,
         "Privileged": False,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile(has_loopback=spec.profile == LOOPBACK)}"],
+        "MaskedPaths": [*MASKED_BY_RUNTIMES, *HOST_FACTS],
         "IpcMode": "private",
         "CgroupnsMode": "private",
         "PidsLimit": limits.pids,

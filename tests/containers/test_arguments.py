@@ -4,6 +4,7 @@ To write them anew after a deliberate change: `python tests/containers/test_argu
 """
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,28 @@ def test_every_denied_call_is_one_the_kernel_has_or_had():
     known = set((Path(__file__).parents[2] / "containers" / "sandbox" / "syscalls.txt").read_text().split())
     never_in_headers = {"umount", "quotactl_fd"}  # 32-bit name of umount2; new in 5.14
     assert denied_calls() - known <= never_in_headers
+
+
+def test_sockets_are_unix_only_unless_the_phase_needs_loopback():
+    """Everything else is the same: the profile `loopback` opens AF_INET, AF_INET6 and the list of interfaces, and nothing more."""
+    plain, loopback = (json.loads(seccomp_profile(has_loopback=has))["syscalls"] for has in (False, True))
+    assert [rule for rule in plain if rule["names"] != ["socket"]] == [r for r in loopback if r["names"] != ["socket"]]
+
+    def opened(rules):
+        rules = [rule for rule in rules if rule["names"] == ["socket"] and rule["action"] == "SCMP_ACT_ALLOW"]
+        return [[(argument["index"], argument["value"]) for argument in rule["args"]] for rule in rules]
+
+    assert opened(plain) == [[(0, socket.AF_UNIX)]]
+    assert opened(loopback) == [
+        [(0, socket.AF_UNIX)], [(0, socket.AF_INET)], [(0, socket.AF_INET6)], [(0, socket.AF_NETLINK), (2, 0)],
+    ]  # fmt: skip
+
+
+def test_the_phase_chooses_loopback_by_its_profile():
+    for profile, allows in (("default", False), ("legacy", False), ("loopback", True)):
+        spec = RunSpec(name="n", image_id="i", input_dir=Path("/n"), outputs=(), profile=profile)
+        body = container_body(spec=spec, image=HOSTILE, mounts=(), labels={}, cpu_ids=(0,), user="65532:65532")
+        assert f"seccomp={seccomp_profile(has_loopback=allows)}" in body["HostConfig"]["SecurityOpt"], profile
 
 
 @pytest.mark.parametrize("call", ["read", "futex", "rseq", "membarrier", "sched_setaffinity", "statx", "getrandom"])

@@ -43,7 +43,7 @@ def test_a_healthy_machine_passes_everything_and_has_nothing_to_mend():
     found = judge(HEALTHY)
     assert {finding.level for finding in found} == {Level.PASS}
     assert {finding.fix for finding in found} == {""}
-    assert len(found) == 9
+    assert len(found) == 10
 
 
 SICK = {
@@ -103,6 +103,11 @@ SICK = {
         {"engine": EngineKind.PODMAN, "has_gpu": True, "toolkit_version": "1.17.8"},
         ("GPU", Level.FAIL, "nvidia-ctk cdi generate"),
     ),
+    "socket memory is not counted": (
+        {"info": INFO | {"CgroupVersion": "1"}},
+        ("socket memory", Level.CAUTION, "cgroup v2"),
+    ),
+    "socket memory is switched off": ({"ignores_sockets": True}, ("socket memory", Level.CAUTION, "nosocket")),
     "clocks apart": ({"engine_clock_ahead_seconds": -3.0}, ("clock", Level.FAIL, "chrony")),
     "server's clock elsewhere": ({"server_clock_ahead_seconds": 2.5}, ("clock", Level.CAUTION, "chrony")),
     "a server without a time service": (

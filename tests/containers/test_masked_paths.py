@@ -14,7 +14,7 @@ import pytest
 
 from containers.engines.fake import FakeEnding, FakeEngine
 from containers.sandbox import runner
-from containers.sandbox.arguments import Mount, is_kernel_place
+from containers.sandbox.arguments import MASKED_BY_RUNTIMES, Mount, is_kernel_place
 from containers.sandbox.runner import run
 from containers.sandbox.workspace import OutputStore
 from containers.spec import RunResult
@@ -39,7 +39,8 @@ def test_no_container_has_a_terminal_a_health_check_or_a_second_start(name):
 @pytest.mark.parametrize("name", BODIES)
 def test_no_container_shares_or_changes_what_the_runtime_sets_up(name):
     host = BODIES[name]["HostConfig"]
-    assert not host.keys() & {"Sysctls", "MaskedPaths", "ReadonlyPaths", "Devices", "PidMode", "UTSMode", "VolumesFrom"}
+    assert not host.keys() & {"Sysctls", "ReadonlyPaths", "Devices", "PidMode", "UTSMode", "VolumesFrom"}
+    assert set(host["MaskedPaths"]) >= set(MASKED_BY_RUNTIMES), "a list of ours replaces the engine's"
     assert (host["IpcMode"], host["NetworkMode"], host["Privileged"]) == ("private", "none", False)
     assert {mount["BindOptions"]["Propagation"] for mount in host["Mounts"]} == {"rprivate"}
 

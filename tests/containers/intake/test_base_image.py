@@ -54,3 +54,24 @@ def test_the_base_image_imports_its_packages_as_an_unknown_user_on_a_read_only_f
     command = ["docker", "run", *sandbox, base_image(), "python3", "-c", code]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "algorithm\n", "")
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("engine")
+def test_the_base_image_has_no_set_uid_or_set_gid_file(base_image):
+    """Looked for with every capability and in every folder: a sandbox would hide what it may not enter."""
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--network=none",
+        base_image,
+        "find",
+        "/",
+        "-xdev",
+        "-type",
+        "f",
+        "-perm",
+        "/6000",
+    ]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
