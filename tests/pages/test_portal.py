@@ -253,3 +253,34 @@ def test_who_may_not_submit_does_not_learn_the_names_of_hidden_cases(client, cas
     cast.phase.save()
     client.force_login(cast.otto)
     assert "a.nii.gz" not in markup(client.get(phase_url("submit", cast)))
+
+
+def test_joining_asks_for_the_team_and_it_changes_until_the_first_submission(client, cast):
+    team = factories.team(name="Otto and co", members=[cast.otto])
+    client.force_login(cast.otto)
+    overview, join = (reverse(f"portal:{name}", args=[cast.challenge.slug]) for name in ("challenge", "join"))
+    page = markup(client.get(overview))
+    assert '<option value="otto-and-co">Otto and co</option>' in page
+    client.post(join, {"team": team.slug})
+    membership = cast.challenge.memberships.get(user=cast.otto)
+    assert membership.team == team
+    assert "Change the team" in markup(client.get(overview))
+    client.post(join, {"team": ""})
+    membership.refresh_from_db()
+    assert membership.team.name == "Otto"
+    client.post(join, {"team": team.slug})
+    factories.submission(phase=cast.phase, team=team, submitted_by=cast.otto)
+    assert "Change the team" not in markup(client.get(overview))
+    assert client.post(join, {"team": ""}).status_code == 409
+
+
+def test_nobody_joins_in_a_team_of_others(client, cast):
+    client.force_login(cast.otto)
+    assert client.post(reverse("portal:join", args=["brains"]), {"team": cast.team.slug}).status_code == 404
+
+
+def test_the_overview_numbers_rows_by_their_rank(client, cast):
+    for rank in (1, 1, 3):
+        factories.entry(phase=cast.phase, rank=rank)
+    page = markup(client.get(reverse("portal:challenge", args=["brains"])))
+    assert re.findall(r'<span class="rank">(\d+)</span>', page) == ["1", "1", "3"]

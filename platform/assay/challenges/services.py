@@ -293,10 +293,16 @@ def join_challenge(*, challenge: Challenge, user: User, team: Team | None, now: 
     return membership
 
 
+def may_change_team(membership: Membership) -> bool:
+    """Whether this person has submitted nothing for their team yet."""
+    mine = membership.challenge.submissions.filter(team=membership.team, submitted_by=membership.user)
+    return not mine.exists()
+
+
 def move_to_team(*, membership: Membership, team: Team, user: User, now: datetime) -> None:
     """Change the team somebody competes in. A second team would be a second set of attempts, so only before the first one."""
     challenge = membership.challenge
-    if membership.team is not None and challenge.submissions.filter(team=membership.team, submitted_by=user).exists():
+    if membership.team is not None and not may_change_team(membership):
         raise ConflictError(
             f"You have submitted for {membership.team.name} already, so you stay in that team in this challenge.",
             code="team_is_fixed",

@@ -11,10 +11,12 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from assay.accounts.selectors import teams_of
-from assay.challenges.access import get_challenge, get_phase, is_organizer, membership_of, signed_in
+from assay.accounts.models import Team, User
+from assay.accounts.selectors import get_team, teams_of
+from assay.accounts.services import solo_slug, solo_team
+from assay.challenges.access import Person, get_challenge, get_phase, is_organizer, membership_of, signed_in
 from assay.challenges.models import Challenge, Phase
-from assay.challenges.services import join_challenge
+from assay.challenges.services import join_challenge, may_change_team
 from assay.evaluations.disclosure import is_closed_phase
 from assay.leaderboards.comparing import MOST_ROWS, compare_rows
 from assay.leaderboards.order import Wanted
@@ -47,16 +49,25 @@ def frame(
     phases = with_status(challenge.phases.select_related("protocol"), now=now)
     if phase is not None:
         phase = next((p for p in phases if p.pk == phase.pk), phase)
+    membership = membership_of(person=request.user, challenge=challenge)
+    is_in = request.user.is_authenticated and tab in ("overview", "phase")
     return {
         "challenge": challenge,
+        "my_teams": teams_to_join(request.user) if is_in else (),
+        "may_change_team": bool(is_in and membership and may_change_team(membership)),
         "phases": phases,
         "phase": phase,
         "tab": tab,
         "challenge_status": challenge_status(challenge, phases, now=now),
-        "membership": membership_of(person=request.user, challenge=challenge),
+        "membership": membership,
         "can_manage": is_organizer(person=request.user, challenge=challenge),
         **page,
     }
+
+
+def teams_to_join(person: Person) -> list[Team]:
+    """The teams this person may compete in; alone is always possible."""
+    return list(teams_of(user=person).exclude(slug=solo_slug(person))) if isinstance(person, User) else []
 
 
 @require_GET
@@ -106,7 +117,10 @@ def _dataset(testset: TestSet) -> dict[str, Any]:
 def join(request: HttpRequest, slug: str) -> HttpResponse:
     """Take part."""
     challenge = get_challenge(person=request.user, slug=slug)
-    membership = join_challenge(challenge=challenge, user=signed_in(request.user), team=None, now=timezone.now())
+    user = signed_in(request.user)
+    slug_of_team = request.POST.get("team", "")
+    team = get_team(user=user, slug=slug_of_team) if slug_of_team else solo_team(user=user, now=timezone.now())
+    membership = join_challenge(challenge=challenge, user=user, team=team, now=timezone.now())
     if membership.status == membership.Status.ACCEPTED:
         messages.success(request, f"You take part as {membership.team}.")
     else:
