@@ -425,3 +425,32 @@ def file_of_the_scene(cast) -> str:
         f"slug: brains  # kept\ntitle: Brains\nprotocol: {factories.PROTOCOL_TEXT}\n"
         f"phases: [{{slug: final, {times}, testset: hidden}}]\n"
     )
+
+
+def test_what_is_not_ready_is_published_only_by_its_name(as_olga, cast):
+    draft = factories.challenge(slug="early", status="draft", organizer=cast.olga)
+    factories.phase(challenge=draft)
+    overview, url = (reverse(f"organizers:{name}", args=["early"]) for name in ("overview", "publish-challenge"))
+    said = markup(as_olga.post(url, follow=True))
+    assert "Not published. Not ready: every phase has a test set" in said
+    assert "the rules are written" in said
+    draft.refresh_from_db()
+    assert draft.status == "draft"
+    assert "To publish anyway, type early" in markup(as_olga.get(overview))
+    as_olga.post(url, {"confirm": "early"})
+    draft.refresh_from_db()
+    assert draft.status == "published"
+
+
+def test_a_disqualified_row_stays_below_the_ranking_with_its_reason_and_can_come_back(as_olga, cast):
+    entry = factories.entry(phase=cast.phase, team=cast.team, rank=1)
+    url = reverse("organizers:submission", args=["brains", entry.submission.pk])
+    board = reverse("portal:leaderboard", args=["brains", "final"])
+    as_olga.post(url, {"action": "disqualify", "reason": "trained on the test set"})
+    said = markup(as_olga.get(board))
+    assert "disqualified by the organizers: trained on the test set" in said
+    as_olga.post(url, {"action": "reinstate"})
+    entry.submission.refresh_from_db()
+    assert (entry.submission.is_disqualified, entry.submission.disqualified_reason) == (False, "")
+    assert "disqualified by the organizers" not in markup(as_olga.get(board))
+    assert AuditEvent.objects.filter(verb="submission.reinstated").count() == 1

@@ -57,6 +57,15 @@ class LeaderboardRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Disqualified:
+    """A submission that the organizers took out of the ranking, and why."""
+
+    team: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Board:
     """A phase's leaderboard for one viewer; without entries, and saying why, when it may not be shown."""
 
@@ -71,13 +80,14 @@ class Board:
     """What the means may be taken over: all cases together, or one value of a breakdown."""
     is_visible: bool
     why_hidden: str
+    disqualified: tuple[Disqualified, ...] = ()
 
 
 WHOLE = Wanted()
 
 
 def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Wanted = WHOLE) -> Board:
-    """The phase's ranking, or a part of it. Three queries."""
+    """The phase's ranking, or a part of it. Four queries."""
     why_hidden = "" if is_organizer else why_hidden_from_participants(phase, now=now)
     columns = metric_columns(phase.protocol)
     sight = Sight(
@@ -98,6 +108,19 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Want
         views=() if sight.is_closed else tuple(view for view in best if view != TOLD),
         is_visible=not why_hidden,
         why_hidden=why_hidden,
+        disqualified=() if why_hidden else _disqualified(phase, sight=sight),
+    )
+
+
+def _disqualified(phase: Phase, *, sight: Sight) -> tuple[Disqualified, ...]:
+    out = phase.submissions.filter(is_disqualified=True, status="done").select_related("team").order_by("number")
+    return tuple(
+        Disqualified(
+            team=f"Team {row.number}" if sight.is_anonymous else row.team.name,
+            name=row.name,
+            reason=row.disqualified_reason,
+        )
+        for row in out
     )
 
 

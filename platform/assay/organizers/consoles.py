@@ -102,6 +102,12 @@ def readiness(challenge: Challenge, phases: Sequence[Phase]) -> list[Check]:
     ]
 
 
+def unready(challenge: Challenge, *, now: datetime) -> list[str]:
+    """What is not as it should be before a challenge is published, in words; empty when everything is."""
+    checks = readiness(challenge, phases_of(challenge, now=now))
+    return [f"{check.text} ({check.cure})" for check in checks[:-1] if not check.ok]
+
+
 def unfit_testsets(phases: Sequence[Phase]) -> list[str]:
     """What cases lack, phase by phase. One query for all of them."""
     chosen = {phase: phase.testset for phase in phases if phase.testset is not None}  # type: ignore[attr-defined]

@@ -36,7 +36,7 @@ from assay.evaluation_sites.services import enrol_site
 from assay.evaluations import pushing
 from assay.evaluations.history import scorings_of
 from assay.organizers.archives import uploaded_archive
-from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness, site_rows, testset_rows
+from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness, site_rows, testset_rows, unready
 from assay.organizers.forms import NewChallengeForm
 from assay.organizers.logs import with_logs
 from assay.organizers.telemetry import usage_charts
@@ -102,14 +102,22 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     now = timezone.now()
     phases = phases_of(challenge, now=now)
     page = frame(challenge, tab="overview", phases=phases, checks=readiness(challenge, phases))
+    page["is_ready"] = all(check.ok for check in page["checks"][:-1])  # the last one is that it is published
     page.update(numbers=numbers_of(challenge, now=now), needs=needs_of(challenge))
     return render(request, "organizers/overview.html", page)
 
 
 @require_POST
 def publish_challenge(request: HttpRequest, slug: str) -> HttpResponse:
-    """Let everybody see it."""
+    """Let everybody see it. What is not ready is listed first, and published only by whoever types the challenge's name."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    missing = unready(challenge, now=timezone.now())
+    if missing and request.POST.get("confirm", "").strip() != slug:
+        messages.error(
+            request,
+            f"Not published. Not ready: {'; '.join(missing)}. Mend it, or type {slug} beside the button to publish anyway.",
+        )
+        return redirect("organizers:overview", slug)
     pushing.publish_challenge(challenge=challenge, user=user, now=timezone.now())
     return redirect("organizers:overview", slug)
 
@@ -230,7 +238,11 @@ def _act_on(request: HttpRequest, challenge: Challenge, *, ids: list[UUID]) -> N
         case "disqualify":
             for pk in mine:
                 flow.disqualify(submission_id=pk, reason=request.POST.get("reason", ""), by=user, now=now)
-            messages.success(request, "Disqualified. The team sees your reason.")
+            messages.success(request, "Disqualified. Everybody sees your reason below the ranking.")
+        case "reinstate":
+            for pk in mine:
+                flow.reinstate(submission_id=pk, by=user, now=now)
+            messages.success(request, "Reinstated. The ranking counts it again.")
 
 
 def _rerun(request: HttpRequest, submission_id: UUID) -> None:

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from assay.leaderboards.order import Wanted
-from assay.leaderboards.selectors import Board, LeaderboardRow, MetricColumn
+from assay.leaderboards.selectors import Board, Disqualified, LeaderboardRow, MetricColumn
 from assay.leaderboards.standing import POOLED
 
 FIXED_AFTER = (
@@ -77,6 +77,7 @@ class BoardPage:
     page: int = 1
     pages: int = 1
     views: tuple[tuple[str, str], ...] = ()
+    disqualified: tuple[Disqualified, ...] = ()
     caption: str = ""
     embargo_words: str = ""
 
@@ -94,6 +95,7 @@ def board_page(board: Board, *, wanted: Wanted, own_teams: set[str], page: int =
         page=page,
         pages=1 if wanted.limit is None else max(1, -(-board.count // wanted.limit)),
         views=_views(board.views),
+        disqualified=board.disqualified,
         caption="Mean ± standard deviation over the hidden cases; failed cases count with the protocol's stated values. "
         "A small range beside a rank is its 95 % interval over 1000 resamplings of the cases; ≈ next marks a row that is not "
         "significantly better than the one below.",

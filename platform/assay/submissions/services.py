@@ -274,6 +274,24 @@ def disqualify_submission(*, submission_id: UUID, reason: str, user: User, now: 
     return bool(changed)
 
 
+def reinstate_submission(*, submission_id: UUID, user: User, now: datetime) -> bool:
+    """Undo a disqualification; `False` when there was none. The reason that was given stays in the audit log."""
+    with transaction.atomic():
+        changed = Submission.objects.filter(pk=submission_id, is_disqualified=True).update(
+            is_disqualified=False, disqualified_reason=""
+        )
+        if changed:
+            slug = Submission.objects.values_list("challenge__slug", flat=True).get(pk=submission_id)
+            record_event(
+                actor=user,
+                verb="submission.reinstated",
+                subject=("submission", submission_id),
+                challenge_slug=slug,
+                now=now,
+            )
+    return bool(changed)
+
+
 def withdraw_submission(*, submission: Submission, user: User, now: datetime) -> None:
     """Take a submission off the leaderboard at its own team's wish; it stays charged."""
     with transaction.atomic():

@@ -16,6 +16,7 @@ from assay.accounts.selectors import get_team, teams_of
 from assay.accounts.services import solo_slug, solo_team
 from assay.challenges.access import Person, get_challenge, get_phase, is_organizer, membership_of, signed_in
 from assay.challenges.models import Challenge, Phase
+from assay.challenges.protocols import rules_of
 from assay.challenges.services import join_challenge, may_change_team
 from assay.evaluations.disclosure import is_closed_phase
 from assay.leaderboards.comparing import MOST_ROWS, compare_rows
@@ -26,7 +27,7 @@ from assay.leaderboards.standing import POOLED
 from assay.portal.boards import board_page, board_table
 from assay.portal.cards import with_progress
 from assay.portal.comparisons import comparison_page, comparison_table
-from assay.portal.facts import caveats_of, fact_sheet, release_words
+from assay.portal.facts import caveats_of, fact_sheet, ranking_words, release_words
 from assay.portal.tables import FORMATS, PAGE, page_number, table_file
 from assay.portal.windows import challenge_status, with_status
 from assay.runs.selectors import queue_facts
@@ -177,6 +178,7 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
         header, rows = board_table(shown, found.metrics)
         return table_file(name=f"{slug}-{phase_slug}", header=header, rows=rows, as_format=as_format)
     page.update(board=shown, q=search, sort=sort, view=view, caveats=caveats_of(phase))
+    page["ranking_words"] = ranking_words(rules_of(phase.protocol))
     page["shows_cases"] = _shows_cases(phase, page)
     return render(request, "portal/leaderboard.html", page)
 

@@ -339,6 +339,17 @@ def disqualify(*, submission_id: UUID, reason: str, by: User, now: datetime) -> 
     return True
 
 
+def reinstate(*, submission_id: UUID, by: User, now: datetime) -> bool:
+    """Undo a disqualification: the submission ranks again by the scores it has."""
+    with transaction.atomic():
+        if not submissions.reinstate_submission(submission_id=submission_id, user=by, now=now):
+            return False
+        phase_id = Submission.objects.values_list("phase_id", flat=True).get(pk=submission_id)
+        ask_for_rebuild(phase_id=phase_id, now=now)
+        doorbells.ring_leaderboard(phase_id)
+    return True
+
+
 def import_table(**entry: Any) -> Submission:
     """Take a published table onto a leaderboard (see `leaderboards.published.import_table`)."""
     with transaction.atomic():
