@@ -12,6 +12,14 @@ from evaluator.results import CaseResult
 COLUMNS = ("case", "label", "metric", "value", "reason")
 
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def harmless(text: str) -> str:
+    """Text that a spreadsheet would take for a formula, with a leading apostrophe."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
 def write_scores(path: Path, results: Iterable[CaseResult]) -> None:
     """One line per case, label and metric; an undefined value is an empty cell."""
     with _whole(path) as target:
@@ -20,7 +28,9 @@ def write_scores(path: Path, results: Iterable[CaseResult]) -> None:
         for result in results:
             for row in result.rows:
                 value = "" if row.value is None else repr(row.value)
-                writer.writerow((result.case_id, row.label, row.metric, value, row.reason))
+                writer.writerow(
+                    (harmless(result.case_id), harmless(row.label), row.metric, value, harmless(row.reason))
+                )
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

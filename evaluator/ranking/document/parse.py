@@ -33,6 +33,9 @@ from evaluator.ranking.document.rewards import refuse_rewards
 from evaluator.ranking.document.section import Section, number, show
 from evaluator.ranking.errors import ConfigError
 
+MOST_REPLICATES = 10_000
+MOST_REPETITIONS = 200_000
+"""What a document may ask for: the usual is 1 000 and 10 000, the most that a published challenge used 100 000."""
 DEFAULT_LEVELS = ("structure", "case")
 
 
@@ -207,7 +210,7 @@ def _significance(value: Any, path: str) -> Significance:
         adjust=section.choice("adjust", Adjustment, Adjustment.NONE),
         alpha=alpha,
         ties_unless_significant=section.flag("tie_if_not_significant", default=False),
-        repetitions=section.integer("repetitions", 10_000, minimum=1),
+        repetitions=section.integer("repetitions", 10_000, minimum=1, maximum=MOST_REPETITIONS),
     )
     section.done()
     return result
@@ -225,7 +228,7 @@ def _stability(value: Any, path: str) -> Stability:
     if not 0.5 <= confidence < 1:
         raise ConfigError(f"{path}.ci: found {confidence:g}; expected a share such as 0.95")
     result = Stability(
-        bootstrap=section.integer("bootstrap", 1000),
+        bootstrap=section.integer("bootstrap", 1000, maximum=MOST_REPLICATES),
         seed=section.integer("seed", 1),
         confidence=confidence,
         interval=interval,

@@ -9,6 +9,8 @@ from evaluator.ranking.errors import ConfigError
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=StrEnum)
 
+LARGEST = 2**31 - 1
+
 
 class Section:
     """A mapping of the document that knows its path and refuses keys nobody asked for."""
@@ -36,11 +38,13 @@ class Section:
             return default
         return number(self.get(key), f"{self.path}.{key}", minimum=minimum)
 
-    def integer(self, key: str, default: int, *, minimum: int = 0) -> int:
-        """A whole number."""
+    def integer(self, key: str, default: int, *, minimum: int = 0, maximum: int = LARGEST) -> int:
+        """A whole number within bounds: what is written here decides how much work a ranking is."""
         value = self.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             raise ConfigError(f"{self.path}.{key}: found {show(value)}; expected a whole number of at least {minimum}")
+        if value > maximum:
+            raise ConfigError(f"{self.path}.{key}: found more than {maximum}; expected at most {maximum}")
         return value
 
     def flag(self, key: str, *, default: bool) -> bool:

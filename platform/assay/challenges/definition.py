@@ -156,6 +156,13 @@ def read_phase(
     chosen = reader.protocol(source) or common
     if chosen is None:
         raise reader.error("The phase has no protocol.", expected="`protocol:` in the phase or at the top of the file")
+    release = chosen[0].release
+    if release.rounding is not None and release.mode != "aggregate":
+        raise reader.error(
+            "`release.rounding` is applied where means alone are released.",
+            found=f"rounding: {release.rounding} with mode: {release.mode}",
+            expected="mode: aggregate, or no rounding",
+        )
     opens_at, closes_at = reader.moment("opens_at", zone=zone), reader.moment("closes_at", zone=zone, ends=True)
     if opens_at is None or closes_at is None:
         raise reader.error("A phase needs `opens_at` and `closes_at`.", expected="times such as 2026-11-01 12:00")

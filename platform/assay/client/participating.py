@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from assay.client.display import submissions_table
+from assay.client.display import harmless, submissions_table
 from assay.client.errors import ClientError
 from assay.client.http import Connection
 from assay.client.receipts import ReceiptInvalid, verify_receipt
@@ -116,7 +116,7 @@ def logs(session: Session, submission: str) -> None:
     """Print what SUBMISSION's containers wrote: organizers always, participants on public cases."""
     with session.connect() as connection:
         text = connection.get_bytes(f"submissions/{submission}/logs")
-    click.echo(readable(text) if sys.stdout.isatty() else text, nl=False)  # no terminal obeys a stranger's log
+    click.echo(readable(text), nl=False)  # no terminal obeys a stranger's log, behind a pager or a pipe either
 
 
 @click.command()
@@ -193,7 +193,11 @@ def export(session: Session, submission: str, kind: str) -> None:
         )
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(("case", "label", "metric", "value", "reason"))
-    table.writerows([case["case"], *row] for case in cases for row in case["scores"] or ())
+    table.writerows(
+        [harmless(v) if isinstance(v, str) else v for v in (case["case"], *row)]
+        for case in cases
+        for row in case["scores"] or ()
+    )
 
 
 @click.group()

@@ -1,7 +1,7 @@
 """What `assay serve` does: one whole installation on this machine, until Ctrl-C.
 
 In order: the embedded database and broker (unless `DATABASE_URL` and `BROKER_URL` name others), migrations, static files, the
-web server, the Celery workers (`workflow` with beat, `scoring`), one local node. Everything is stopped in the opposite order.
+web server, the Celery workers (`workflow`, `scoring`), beat apart from them, one local node. Everything is stopped in the opposite order.
 With `--ready-file` the address is written there once all of it runs.
 """
 
@@ -29,7 +29,7 @@ from django.utils import timezone
 
 from assay.config import env
 from assay.config.embedded import EmbeddedServiceError, KeptServer, erase, running_broker, running_postgres
-from assay.config.parts import WORKFLOW_OPTIONS, scoring_options, web_command, worker_command
+from assay.config.parts import WORKFLOW_OPTIONS, beat_command, scoring_options, web_command, worker_command
 from assay.config.processes import CrashedTooOftenError, ProcessSpec, Supervisor
 from containers.waiting import NotStartedError, Program, wait_until_ready
 
@@ -91,8 +91,9 @@ def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event)
             return
         with step("workers run"):
             supervisor.start(
-                worker_process(name="workflow", queues="workflow", url=url, options=["--beat", *WORKFLOW_OPTIONS])
+                worker_process(name="workflow", queues="workflow", url=url, options=list(WORKFLOW_OPTIONS))
             )
+            supervisor.start(process(name="beat", command=beat_command(), url=url))
             supervisor.start(
                 worker_process(name="scoring", queues="prompts,scoring", url=url, options=scoring_options())
             )

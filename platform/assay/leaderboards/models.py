@@ -2,9 +2,12 @@
 
 from django.db import models
 
-from assay.challenges.models import Phase
+from assay.challenges.models import Phase, ProtocolVersion
 from assay.evaluations.models import Evaluation
 from assay.submissions.models import Submission
+
+MOST_TRIES = 2
+"""A rebuild that has not ended so often is set aside, until its protocol changes or an operator lets it go on."""
 
 
 class LeaderboardEntry(models.Model):
@@ -46,6 +49,15 @@ class Leaderboard(models.Model):
     rebuilt_at = models.DateTimeField(null=True, blank=True)
     best = models.JSONField(default=dict, help_text="{view: {metric: best mean}} of the ranked entries")
     error = models.CharField(max_length=300, blank=True, help_text="why the last rebuild failed; for organizers")
+    tries = models.PositiveIntegerField(default=0, help_text="rebuilds begun since the last one that ended well")
+    tried_protocol = models.ForeignKey(
+        ProtocolVersion,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="what they ranked by",
+    )
     report_failed = models.BigIntegerField(
         null=True, blank=True, help_text="`answered` of the ranking whose report failed"
     )
@@ -53,6 +65,11 @@ class Leaderboard(models.Model):
 
     def __str__(self) -> str:
         return f"leaderboard of {self.phase}"
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether its rebuild ended its worker, or failed, too often under the protocol the phase still has."""
+        return self.tries >= MOST_TRIES and self.tried_protocol_id == self.phase.protocol_id
 
 
 class Snapshot(models.Model):

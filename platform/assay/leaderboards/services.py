@@ -15,14 +15,14 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Count, F
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import Count, F, Q, QuerySet
 
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.receipts import canonical_json, sign, signing_key
-from assay.leaderboards.models import Leaderboard, LeaderboardEntry, Snapshot
+from assay.leaderboards.models import MOST_TRIES, Leaderboard, LeaderboardEntry, Snapshot
 from assay.leaderboards.scores import Kept, kept_scores
 from assay.leaderboards.standing import note_standing
 from assay.runs.models import CaseRun
@@ -30,6 +30,7 @@ from assay.submissions.models import Submission
 from evaluator.ranking import Board, RankEntry, analyse, one_per_team, parse_ranking
 
 LOCK_NAMESPACE = 7002
+UNFINISHED = "its rebuild began and did not end: too much time or memory for its protocol"
 LONGEST_ANALYSED_BOARD = 200
 
 
@@ -48,19 +49,60 @@ def ask_for_rebuild(*, phase_id: int, now: datetime) -> None:
     Leaderboard.objects.filter(phase_id=phase_id).update(asked=F("asked") + 1, asked_at=now)
 
 
+def behind() -> QuerySet[Leaderboard]:
+    """Rankings with a reason to be rebuilt that are not set aside."""
+    is_set_aside = Q(tries__gte=MOST_TRIES, tried_protocol=F("phase__protocol"))
+    return Leaderboard.objects.filter(asked__gt=F("answered")).exclude(is_set_aside)
+
+
+def let_go_on(*, phase_id: int) -> bool:
+    """Let a ranking that was set aside be rebuilt again."""
+    return bool(Leaderboard.objects.filter(phase_id=phase_id, tries__gte=MOST_TRIES).update(tries=0, error=""))
+
+
+def note_try(*, phase_id: int) -> bool:
+    """Write down that a rebuild begins, before it does: one that ends its worker cannot say so itself. False when there is nothing
+    to do.
+    """
+    protocol_id = Phase.objects.values_list("protocol_id", flat=True).get(pk=phase_id)
+    known = F("tries") + 1
+    same = behind().filter(phase_id=phase_id, tried_protocol=protocol_id)
+    if same.update(tries=known, error=UNFINISHED):
+        return True
+    return bool(behind().filter(phase_id=phase_id).update(tries=1, tried_protocol=protocol_id, error=UNFINISHED))
+
+
 def rebuild_leaderboard(*, phase_id: int, now: datetime) -> bool:
-    """Rank the phase again; False when nothing asked for it, or somebody is at it."""
+    """Rank the phase again; False when nothing asked for it, somebody is at it, or it was set aside."""
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [LOCK_NAMESPACE, phase_id])
-            if not cursor.fetchone()[0]:
-                return False
+        if is_taken(phase_id) or not note_try(phase_id=phase_id):
+            return False
+    try:
+        return _rebuild(phase_id=phase_id, now=now)
+    except (OperationalError, InterfaceError):  # the database is away: no fault of the ranking
+        raise
+    except Exception as error:
+        Leaderboard.objects.filter(phase_id=phase_id).update(error=f"{type(error).__name__}: {error}"[:300])
+        raise
+
+
+def is_taken(phase_id: int) -> bool:
+    """Whether somebody else rebuilds it now."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [LOCK_NAMESPACE, phase_id])
+        return not cursor.fetchone()[0]
+
+
+def _rebuild(*, phase_id: int, now: datetime) -> bool:
+    with transaction.atomic():
+        if is_taken(phase_id):
+            return False
         board = Leaderboard.objects.filter(phase_id=phase_id, asked__gt=F("answered")).first()
         if board is None:
             return False
         phase = Phase.objects.select_related("protocol", "challenge").get(pk=phase_id)
         replace_entries(phase=phase, now=now)
-        Leaderboard.objects.filter(pk=board.pk).update(answered=board.asked, rebuilt_at=now, error="")
+        Leaderboard.objects.filter(pk=board.pk).update(answered=board.asked, rebuilt_at=now, error="", tries=0)
     return True
 
 

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 PAGE = 50
 """How many rows a page of a long table shows."""
 FORMATS = ("csv", "json")
-DANGEROUS_STARTS = ("=", "+", "-", "@", "\t")
+DANGEROUS_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def page_number(request: HttpRequest) -> int:

@@ -4,7 +4,11 @@ Messages are acknowledged when they arrive: nothing is lost with one, because th
 """
 
 import os
+import resource
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from uuid import UUID
 
 from celery import shared_task
@@ -40,17 +44,38 @@ def prompt(round_id: int) -> None:
     prompting.make_round(round_id=round_id, clock=timezone.now)
 
 
-@shared_task(name="assay.workflow.tasks.rebuild", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+RANKING_SECONDS = 600
+RANKING_BYTES = 8 * 2**30
+"""What ranking a phase or writing its report may take; Celery ends the child process that goes on for longer."""
+
+
+@contextmanager
+def limited_memory() -> Iterator[None]:
+    """No more address space than RANKING_BYTES on top of what is used; beyond it Python raises MemoryError."""
+    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = used + RANKING_BYTES
+    hard = before[1]
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@shared_task(name="assay.workflow.tasks.rebuild", acks_late=False, time_limit=RANKING_SECONDS)  # type: ignore[untyped-decorator]  # Celery is untyped
 def rebuild(phase_id: int) -> None:
     """A leaderboard may want rebuilding; once more when it was asked for meanwhile."""
-    while rebuild_leaderboard(phase_id=phase_id, now=timezone.now()):
-        pass
+    with limited_memory():
+        while rebuild_leaderboard(phase_id=phase_id, now=timezone.now()):
+            pass
 
 
-@shared_task(name="assay.workflow.tasks.report", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+@shared_task(name="assay.workflow.tasks.report", acks_late=False, time_limit=RANKING_SECONDS)  # type: ignore[untyped-decorator]  # Celery is untyped
 def report(phase_id: int) -> None:
     """Somebody wants to read the report of a ranking."""
-    make_report(phase_id=phase_id)
+    with limited_memory():
+        make_report(phase_id=phase_id)
 
 
 @shared_task(name="assay.workflow.tasks.reap", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped

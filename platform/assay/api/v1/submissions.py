@@ -33,6 +33,7 @@ from assay.testsets import storage
 from assay.workflow import flow
 from assay.workflow.flow import resuming
 from assay.workflow.flow.waiting import line_of
+from containers.log_text import readable
 
 router = Router()
 phase_router = Router()
@@ -281,10 +282,11 @@ def case_document(row: CaseRow, *, alias: str, scores: list[list[Any]] | None) -
 
 
 def log_lines(rows: list[CaseRow], *, aliases: dict[str, str]) -> Iterator[bytes]:
-    """The logs one after the other, each under its case's name."""
+    """The logs one after the other, each under its case's name, control characters as visible symbols."""
     for row in rows:
         if row.log_key and storage.has_file(row.log_key):
             yield f"==> {aliases.get(row.case_id, f'run {row.position + 1}')}\n".encode()
             with storage.open_file(row.log_key) as file:
-                yield from iter(lambda file=file: file.read(storage.CHUNK_BYTES), b"")  # type: ignore[misc]  # bound now
+                while piece := file.readline(storage.CHUNK_BYTES):
+                    yield readable(piece).encode()
             yield b"\n"

@@ -18,6 +18,7 @@ from assay.accounts.models import User
 from assay.evaluations.models import Evaluation
 from assay.evaluations.services import EvaluationLease, release_evaluation
 from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.services import let_go_on
 from assay.leases import LeaseLost, not_leased
 from assay.runs.models import CaseRun, Node, PromptRound
 from assay.runs.nodes import set_node_status
@@ -133,7 +134,8 @@ def wake_prompts(key: str, by: User, now: datetime) -> bool:  # noqa: ARG001  an
 
 
 def wake_leaderboard(key: str, by: User, now: datetime) -> bool:  # noqa: ARG001  an act's signature
-    """Ring for a ranking."""
+    """Ring for a ranking, also for one that was set aside."""
+    let_go_on(phase_id=int(key))
     behind = Leaderboard.objects.filter(phase_id=int(key), asked__gt=F("answered"))
     return ring_if(behind, doorbells.ring_leaderboard, int(key))
 

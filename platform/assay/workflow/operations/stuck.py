@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from django.db.models import Count, F, Min, Q
 
 from assay.evaluations.models import Evaluation
-from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.models import MOST_TRIES, Leaderboard
+from assay.leaderboards.services import behind
 from assay.runs.models import CaseRun, Node, PromptRound
 from assay.runs.selectors import live_nodes
 from assay.submissions.models import Submission
@@ -46,7 +47,7 @@ class Stuck:
 
 
 def find_stuck(*, now: datetime) -> list[Stuck]:
-    """Everything that is stuck, in eleven queries whatever the load."""
+    """Everything that is stuck, in twelve queries whatever the load."""
     return [line for find in FINDERS for line in find(now)]
 
 
@@ -166,9 +167,17 @@ def unsettled_cancels(now: datetime) -> Iterator[Stuck]:
 
 def stale_leaderboards(now: datetime) -> Iterator[Stuck]:
     """Rankings that are behind."""
-    rows = Leaderboard.objects.filter(asked__gt=F("answered"), asked_at__lt=now - AFTER)
+    rows = behind().filter(asked_at__lt=now - AFTER)
     for row in rows.select_related("phase__challenge").order_by("asked_at")[:MOST]:
         text = f"the leaderboard of {row.phase.challenge.slug}/{row.phase.slug} is behind"
+        yield Stuck(kind="leaderboard", key=str(row.phase_id), text=text, since=row.asked_at, acts=("wake",))
+
+
+def set_aside_leaderboards(now: datetime) -> Iterator[Stuck]:  # noqa: ARG001  a finder's signature
+    """Rankings whose rebuild did not end twice: their protocol asks for too much, or we have a fault."""
+    rows = Leaderboard.objects.filter(tries__gte=MOST_TRIES, tried_protocol=F("phase__protocol"))
+    for row in rows.select_related("phase__challenge").order_by("asked_at")[:MOST]:
+        text = f"the leaderboard of {row.phase.challenge.slug}/{row.phase.slug} is set aside: {row.error}"
         yield Stuck(kind="leaderboard", key=str(row.phase_id), text=text, since=row.asked_at, acts=("wake",))
 
 
@@ -190,5 +199,6 @@ FINDERS = (
     unprompted,
     unsettled_cancels,
     stale_leaderboards,
+    set_aside_leaderboards,
     failed_by_others,
 )

@@ -11,7 +11,7 @@
 | evaluation queued | the scoring pool | none | rung again |
 | evaluation running | the worker holding the lease | `lease_until` | rung again, at most five attempts; then failed as our fault |
 | submission scoring | its evaluation | its evaluation's | advanced, or failed with the evaluation |
-| leaderboard asked for | the workflow queue | none | rung again |
+| leaderboard asked for | the workflow queue | two tries | rung again; then set aside: see `leaderboards.services.behind` |
 | cancel requested | the node, or nobody | the lease | carried out again |
 | upload unfinished, unused, or checked | nobody | its expiry; none once checked | its space is given back |
 
@@ -28,7 +28,7 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Count, Exists, F, OuterRef
 
 from assay.evaluations import services as evaluations
-from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.services import behind
 from assay.leases import LeaseLost
 from assay.runs import services as runs
 from assay.runs.intervals import current_intervals
@@ -148,8 +148,8 @@ def ring_prompts(*, now: datetime) -> None:  # noqa: ARG001  a step's signature
 
 
 def ring_leaderboards(*, now: datetime) -> None:  # noqa: ARG001  a step's signature
-    """Ring for every ranking that is behind."""
-    for phase_id in Leaderboard.objects.filter(asked__gt=F("answered")).values_list("phase_id", flat=True):
+    """Ring for every ranking that is behind and not set aside."""
+    for phase_id in behind().values_list("phase_id", flat=True):
         doorbells.ring_leaderboard(phase_id)
 
 

@@ -1,0 +1,133 @@
+"""Work that a document can ask for is bounded, and a ranking that ends its worker twice is set aside."""
+
+from unittest import mock
+
+import pytest
+
+import factories
+from assay.accounts.errors import InvalidError
+from assay.challenges.definition import parse_definition
+from assay.client.display import harmless
+from assay.config.parts import WORKFLOW_OPTIONS
+from assay.leaderboards import services
+from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.services import ask_for_rebuild, behind, let_go_on, rebuild_leaderboard
+from assay.workflow.operations.stuck import find_stuck
+from assay.workflow.tasks import limited_memory
+from evaluator.errors import ProtocolError
+from evaluator.protocol import load_protocol
+from evaluator.ranking.document.parse import MOST_REPETITIONS, MOST_REPLICATES
+from evaluator.scoring.score_files import harmless as harmless_score
+
+
+class WorkerKilled(BaseException):
+    """The process is gone: no code of ours runs after it."""
+
+
+@pytest.mark.parametrize(
+    "ranking",
+    [
+        {"stability": {"bootstrap": MOST_REPLICATES + 1}},
+        {"stability": {"bootstrap": 2_000_000_000}},
+        {"significance": {"test": "permutation", "repetitions": MOST_REPETITIONS + 1}},
+        {"stability": {"seed": 2**80}},
+    ],
+)
+def test_a_ranking_that_asks_for_too_much_is_refused(ranking):
+    with pytest.raises(ProtocolError):
+        load_protocol(factories.PROTOCOL | {"ranking": ranking})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": {f"label{n}": {"values": n, "tolerance_mm": 1} for n in range(1, 1002)}},
+        {"metrics": [{"name": "dice", "id": f"d{n}"} for n in range(101)]},
+        {"resources": {"wall_seconds": 1e12}},
+        {"resources": {"memory_mb": 2**60}},
+        {"breakdowns": [f"a{n}" for n in range(21)]},
+    ],
+)
+def test_a_protocol_that_asks_for_too_much_is_refused(changes):
+    with pytest.raises(ProtocolError):
+        load_protocol(factories.PROTOCOL | changes)
+
+
+@pytest.fixture
+def board(scene):
+    ask_for_rebuild(phase_id=scene.phase.pk, now=factories.NOW)
+    return Leaderboard.objects.get(phase=scene.phase)
+
+
+def killed(board):
+    """One rebuild that takes its worker with it."""
+    with mock.patch.object(services, "_rebuild", side_effect=WorkerKilled), pytest.raises(WorkerKilled):
+        rebuild_leaderboard(phase_id=board.phase_id, now=factories.NOW)
+
+
+def test_a_ranking_that_ended_its_worker_twice_is_never_rung_again(board):
+    killed(board)
+    assert behind().exists()
+    killed(board)
+    assert not behind().exists()
+    ask_for_rebuild(phase_id=board.phase_id, now=factories.NOW)
+    assert not behind().exists()
+    assert rebuild_leaderboard(phase_id=board.phase_id, now=factories.NOW) is False
+
+
+def test_one_that_ends_well_starts_counting_anew(board):
+    killed(board)
+    assert rebuild_leaderboard(phase_id=board.phase_id, now=factories.NOW)
+    board.refresh_from_db()
+    assert (board.tries, board.error, board.answered) == (0, "", board.asked)
+
+
+def test_operators_see_it_and_let_it_go_on(board):
+    killed(board)
+    killed(board)
+    lines = [line for line in find_stuck(now=factories.NOW) if line.kind == "leaderboard"]
+    assert [(line.acts, "set aside" in line.text) for line in lines] == [(("wake",), True)]
+    assert let_go_on(phase_id=board.phase_id)
+    assert rebuild_leaderboard(phase_id=board.phase_id, now=factories.NOW)
+
+
+def test_another_protocol_is_tried(board, scene):
+    killed(board)
+    killed(board)
+    scene.phase.protocol = factories.protocol(challenge=scene.challenge)
+    scene.phase.save()
+    assert behind().exists()
+    assert rebuild_leaderboard(phase_id=board.phase_id, now=factories.NOW)
+
+
+def test_an_error_is_kept_for_the_organizers(board):
+    with mock.patch.object(services, "_rebuild", side_effect=MemoryError("too large")), pytest.raises(MemoryError):
+        rebuild_leaderboard(phase_id=board.phase_id, now=factories.NOW)
+    board.refresh_from_db()
+    assert (board.tries, board.error) == (1, "MemoryError: too large")
+
+
+def test_a_ranking_has_a_memory_limit_that_ends_with_it():
+    with pytest.raises(MemoryError), limited_memory():
+        bytearray(2**40)
+    assert len(bytearray(2**20)) == 2**20
+
+
+def test_the_clock_does_not_live_in_a_worker():
+    assert "--beat" not in WORKFLOW_OPTIONS
+
+
+@pytest.mark.parametrize("mode", ["per_case", "verdict_only", "ladder"])
+def test_a_rounding_that_would_not_be_applied_is_refused(mode):
+    text = "slug: a\ntitle: A\nprotocol: {{use: flare22, release: {{mode: {}, rounding: 2}}}}\n".format
+    phases = "phases: [{slug: final, opens_at: 2026-11-01, closes_at: 2027-01-01}]"
+    assert parse_definition(text("aggregate") + phases).phases[0].protocol.release.rounding == 2
+    with pytest.raises(InvalidError):
+        parse_definition(text(mode) + phases)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@pytest.mark.parametrize("door", [harmless, harmless_score], ids=["client", "evaluator"])
+def test_no_cell_is_a_formula(door, start):
+    assert door(f"{start}1+1") == f"'{start}1+1"
+    assert door("case 1") == "case 1"
