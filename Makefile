@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run wheel test test-gpu test-podman check format bench evaluator-image openapi vendor catalogue guards chaos
+.PHONY: help setup demo run wheel test test-gpu test-podman check format bench evaluator-image openapi vendor catalogue guards chaos docs screenshots
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ bench: setup ## the measurements the README quotes
 
 evaluator-image: setup ## the evaluator as a container for grand-challenge, CodaBench and MedPerf
 	@$(BIN)/python -m evaluator.container.build $$($(BIN)/python -m containers.base.build)
+
+docs: setup ## build the documentation into var/docs, offline; the portal serves it at /docs/
+	@$(BIN)/python docs/site/build.py $(ARGS)
 
 openapi: setup ## write the API's description, which a test compares
 	@$(BIN)/python -m assay.api.openapi > tests/api/openapi.json

@@ -2,12 +2,14 @@
 
 from django.urls import path
 
-from assay.portal.views import challenge, people, site, submission
+from assay.portal.views import challenge, documentation, people, site, submission
 
 app_name = "portal"
 urlpatterns = [
     path("", site.home, name="home"),
     path("help/", site.help_page, name="help"),
+    path("docs/", documentation.documentation, name="docs"),
+    path("docs/<path:page>", documentation.documentation, name="docs-page"),
     path("theme/", site.theme, name="theme"),
     path("submissions/", site.my_submissions, name="my-submissions"),
     path("signup/", people.sign_up, name="sign-up"),

@@ -1,0 +1,93 @@
+"""The documentation builds without a warning, fetches nothing from elsewhere, and names what the product has."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = ROOT / "docs" / "site"
+FETCHED = re.compile(
+    r"""<(?:script|img|iframe|source)[^>]+src=["'](?:https?:)?//|<link[^>]+rel=["'](?:stylesheet|preconnect|preload)[^>]+href=["'](?:https?:)?//"""
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built as `make docs` builds it; the build fails on any warning, broken links among them."""
+    target = tmp_path_factory.mktemp("docs") / "site"
+    command = [sys.executable, str(SITE / "build.py"), "--target", str(target)]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return target
+
+
+@pytest.fixture
+def generators(monkeypatch):
+    """The modules that write pages can be imported by their names."""
+    monkeypatch.syspath_prepend(str(SITE))
+
+
+@pytest.mark.slow
+def test_no_page_fetches_anything_from_another_host(site):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 100
+    assert [page.name for page in pages if FETCHED.search(page.read_text())] == []
+    assert [
+        sheet.name
+        for sheet in site.rglob("*.css")
+        if re.search(r"@import|url\((?:[\"'])?(?:https?:)?//", sheet.read_text())
+    ] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page",
+    [
+        "index", "participants/verdicts", "reference/metrics/nsd", "reference/protocols/flare22", "reference/commands", "reference/api",
+        "operators/environment", "developers/decisions/index",
+    ],
+)  # fmt: skip
+def test_each_kind_of_page_is_there(site, page):
+    assert (site / f"{page}.html").is_file()
+
+
+def test_every_variable_the_product_reads_is_explained_and_no_other(generators):
+    import environment_page
+
+    explained = {name for group in environment_page.meanings().values() for name in group}
+    assert explained == set(environment_page.read_variables())
+
+
+def test_every_reason_of_a_verdict_is_explained_under_one_verdict(generators):
+    import verdicts_page
+
+    from containers.verdicts import Reason, Verdict
+
+    listed = [reason for reasons in verdicts_page.BELONGS.values() for reason in reasons]
+    assert sorted(listed) == sorted(set(Reason) - {Reason.NONE})
+    assert set(verdicts_page.REASONS) == set(listed)
+    assert {row.verdict for row in verdicts_page.VERDICT_HELP} == set(Verdict)
+
+
+def test_every_metric_has_words_and_a_page(generators):
+    import metric_pages
+
+    from evaluator.metrics.registry import REGISTRY
+
+    pages = dict(metric_pages.pages())
+    assert set(pages) == {f"reference/metrics/{name}.md" for name in [*REGISTRY, "index"]}
+    assert [name for name, metric in REGISTRY.items() if not metric_pages._note(metric).get("words")] == []
+
+
+def test_every_operation_of_the_api_is_on_its_page(generators):
+    import json
+
+    import api_page
+
+    text = dict(api_page.pages())[api_page.PLACE]
+    described = json.loads(api_page.DESCRIPTION.read_text())["paths"]
+    headings = set(re.findall(r"^### ([A-Z]+ \S+)$", text, re.MULTILINE))
+    assert headings == {f"{method.upper()} {path}" for path, operations in described.items() for method in operations}
