@@ -27,11 +27,21 @@ import commands_page  # noqa: E402
 import decisions_page  # noqa: E402
 import environment_page  # noqa: E402
 import metric_pages  # noqa: E402
+import protocol_keys_page  # noqa: E402
 import protocol_pages  # noqa: E402
 import verdicts_page  # noqa: E402
 from sphinx.cmd.build import build_main  # noqa: E402
 
-GENERATORS = (metric_pages, protocol_pages, verdicts_page, commands_page, api_page, environment_page, decisions_page)
+GENERATORS = (
+    metric_pages,
+    protocol_pages,
+    protocol_keys_page,
+    verdicts_page,
+    commands_page,
+    api_page,
+    environment_page,
+    decisions_page,
+)
 NOT_PAGES = {"site", "README.md"}
 
 
