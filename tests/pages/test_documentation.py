@@ -50,6 +50,7 @@ def test_nothing_but_files_of_the_site_is_found(built, page):
         find(built, page)
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("page", ["%2e%2e/secret.txt", "..%2fsecret.txt", "out.txt", "_static/", "absent.html"])
 def test_a_request_for_anything_else_is_not_found(client, built, page):
     assert client.get(f"/docs/{page}").status_code == 404
