@@ -5,6 +5,8 @@ from django.http import Http404
 
 from assay.portal.views.documentation import find
 
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture
 def built(tmp_path, settings):
@@ -50,13 +52,11 @@ def test_nothing_but_files_of_the_site_is_found(built, page):
         find(built, page)
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("page", ["%2e%2e/secret.txt", "..%2fsecret.txt", "out.txt", "_static/", "absent.html"])
 def test_a_request_for_anything_else_is_not_found(client, built, page):
     assert client.get(f"/docs/{page}").status_code == 404
 
 
-@pytest.mark.django_db
 def test_where_the_site_is_not_built_the_page_says_how(client, settings, tmp_path):
     settings.DOCS_FOLDER = tmp_path / "nothing"
     answer = client.get("/docs/")
