@@ -23,6 +23,7 @@ import plain_django  # noqa: E402  the paths above come first
 plain_django.configure()
 
 import api_page  # noqa: E402
+import catalogue_page  # noqa: E402
 import commands_page  # noqa: E402
 import decisions_page  # noqa: E402
 import environment_page  # noqa: E402
@@ -37,6 +38,7 @@ GENERATORS = (
     protocol_pages,
     protocol_keys_page,
     verdicts_page,
+    catalogue_page,
     commands_page,
     api_page,
     environment_page,

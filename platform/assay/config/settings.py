@@ -108,7 +108,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(VAR / "files")}},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
-DOCS_FOLDER = env.folder(name="ASSAY_DOCS_FOLDER", default=ROOT / "var" / "docs")
+DOCS_FOLDER = env.folder(name="ASSAY_DOCS_FOLDER", default=VAR / "docs")
 S3_BUCKET = env.text(name="ASSAY_S3_BUCKET")
 if S3_BUCKET:
     STORAGES["default"] = {
