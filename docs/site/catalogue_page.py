@@ -8,8 +8,8 @@ README = Path(__file__).resolve().parents[2] / "containers" / "README.md"
 BEGIN, END = "<!-- catalogue: written by make catalogue -->", "<!-- catalogue ends -->"
 OPENING = """# Catalogue of attacks
 
-Each row is an attack that a test carries out, what comes of it, and what stops it. `make guards` takes guards away, one by one, and sees the
-attacks succeed. So the tests can fail.
+Each row is an attack that a test carries out, what comes of it, and what stops it. `make guards` takes guards away,
+one by one, and sees the attacks succeed. So the tests can fail.
 
 The table is written from the tests by `make catalogue`.
 """
