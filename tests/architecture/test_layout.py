@@ -131,10 +131,23 @@ def test_every_make_target_the_readme_names_exists():
     assert named <= targets
 
 
-def test_every_room_readme_ends_with_its_decisions():
+def test_every_room_readme_ends_with_a_link_to_its_decisions():
+    """Decisions are files of their own, so that each can be linked to and replaced: `docs/developers/decisions/NNNN-title.md`."""
     rooms = ("evaluator", "containers", "deploy", "platform/assay/*")
-    headings = {
-        path: re.findall(r"^## (.+)$", path.read_text(), re.MULTILINE)
-        for path in tracked(*(f"{r}/README.md" for r in rooms))
-    }
-    assert [path.relative_to(ROOT).as_posix() for path, found in headings.items() if found[-1:] != ["Decisions"]] == []
+    for path in tracked(*(f"{room}/README.md" for room in rooms)):
+        last = path.read_text().split("\n## ")[-1]
+        assert last.startswith("Decisions\n"), path
+        assert "docs/developers/decisions/" in last, path
+        assert not re.search(r"\d{4}-\d\d", last), (
+            f"{path}: move this decision into a file of docs/developers/decisions"
+        )
+
+
+def test_every_decision_has_a_number_of_its_own_a_date_and_a_room():
+    head = re.compile(r"# .+\n\n\*\d{4}-\d\d(-\d\d)? · (?P<room>[\w/.-]+)( · [^*]+)?\*\n\n\S")
+    files = sorted((ROOT / "docs" / "developers" / "decisions").glob("*.md"))
+    heads = {path.name: head.match(path.read_text()) for path in files}
+    assert len(files) > 150
+    assert [name for name, found in heads.items() if not found] == []
+    numbers = [name[:4] for name in heads]
+    assert [number for number in numbers if not number.isdigit() or numbers.count(number) > 1] == []
