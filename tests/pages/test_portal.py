@@ -11,6 +11,8 @@ import factories
 import people
 from assay.challenges.models import Challenge
 from assay.challenges.texts import render_markdown
+from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.standing import note_standing
 from assay.portal.tables import PAGE
 from assay.submissions.models import Submission
 from evaluator.protocol import load_named_protocol
@@ -284,3 +286,46 @@ def test_the_overview_numbers_rows_by_their_rank(client, cast):
         factories.entry(phase=cast.phase, rank=rank)
     page = markup(client.get(reverse("portal:challenge", args=["brains"])))
     assert re.findall(r'<span class="rank">(\d+)</span>', page) == ["1", "1", "3"]
+
+
+@pytest.mark.parametrize(("count", "shown"), [(4, "withheld"), (5, "0.900")])
+def test_a_view_shows_how_many_cases_and_withholds_means_of_few(client, cast, count, shown):
+    metrics = {"dice": {"mean": 0.5, "sd": 0.1, "n": 9, "per_site": {"A": {"mean": 0.9, "sd": 0.0, "n": count}}}}
+    for rank in (1, 2):
+        factories.entry(
+            phase=cast.phase, rank=rank, metrics=metrics, statistics={"rank_interval": [1, 2]}, failed_cases=7
+        )
+    note_standing_of(cast.phase)
+    board = phase_url("leaderboard", cast)
+    page = markup(client.get(board, {"view": "site:A", "sort": "-dice"}))
+    assert shown in page
+    assert ('<span class="quiet">n 5</span>' in page) == (count == 5)
+    assert "Rank over all cases" in page
+    assert "7 of" not in page
+    assert "1–2" not in page
+    client.force_login(cast.olga)
+    assert "0.900" in markup(client.get(board, {"view": "site:A"}))
+
+
+def test_the_board_says_by_what_it_ranks(client, cast):
+    factories.entry(phase=cast.phase, rank=1)
+    assert "Ranked by:" in markup(client.get(phase_url("leaderboard", cast)))
+
+
+def test_failed_cases_of_closed_cases_are_withheld_and_never_0(client, cast):
+    document = {**factories.PROTOCOL, "release": "aggregate"}
+    cast.phase.protocol = factories.protocol(challenge=cast.challenge, document=document)
+    cast.phase.save()
+    factories.entry(phase=cast.phase, rank=1, failed_cases=5, case_count=6)
+    assert '<td class="number fold"> <span class="quiet">withheld</span> </td>' in markup(
+        client.get(phase_url("leaderboard", cast))
+    )
+
+
+def note_standing_of(phase) -> None:
+    """What a rebuild notes of the entries, and the board that offers their views."""
+    entries = list(phase.entries.all())
+    best = note_standing(entries, phase=phase)
+    for entry in entries:
+        entry.save()
+    Leaderboard.objects.update_or_create(phase=phase, defaults={"best": best, "asked_at": factories.NOW})

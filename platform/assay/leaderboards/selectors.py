@@ -44,7 +44,8 @@ class LeaderboardRow:
     score: float | None
     metrics: Mapping[str, Any]
     statistics: Mapping[str, Any]
-    failed_cases: int
+    failed_cases: int | None
+    """None where the protocol keeps it to the organizers."""
     case_count: int
     seconds_per_case: float | None
     peak_memory_bytes: int | None
@@ -171,7 +172,7 @@ def closed_row(row: LeaderboardRow, *, version: ProtocolVersion, told: Mapping[s
         score=None,
         metrics=released_aggregates(row.metrics, version=version, ladder_value=told.get(first)),
         statistics={},
-        failed_cases=0,
+        failed_cases=None,
         seconds_per_case=None,
         peak_memory_bytes=None,
     )

@@ -8,6 +8,7 @@ from typing import Any
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from assay.evaluation_sites.releases import SMALLEST_GROUP
 from assay.leaderboards.order import Wanted
 from assay.leaderboards.selectors import Board, Disqualified, LeaderboardRow, MetricColumn
 from assay.leaderboards.standing import POOLED
@@ -40,6 +41,10 @@ class Cell:
     mean: float | None
     sd: float | None
     is_best: bool
+    n: int | None = None
+    """How many cases the mean is of, in a view of a part of them."""
+    is_withheld: bool = False
+    """Of too few cases to be shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,7 @@ class BoardRow:
     url: str
     is_own: bool
     cells: tuple[Cell, ...]
-    failed_cases: int
+    failed_cases: int | None
     case_count: int
     seconds_per_case: float | None
     peak_memory_bytes: int | None
@@ -78,15 +83,25 @@ class BoardPage:
     pages: int = 1
     views: tuple[tuple[str, str], ...] = ()
     disqualified: tuple[Disqualified, ...] = ()
+    withholds: bool = False
+    """Whether a mean of too few cases is not shown."""
     caption: str = ""
     embargo_words: str = ""
 
 
-def board_page(board: Board, *, wanted: Wanted, own_teams: set[str], page: int = 1) -> BoardPage:
+def _withholds(rows: Sequence[BoardRow]) -> bool:
+    return any(cell.is_withheld for row in rows for cell in row.cells)
+
+
+def board_page(
+    board: Board, *, wanted: Wanted, own_teams: set[str], page: int = 1, sees_all: bool = False
+) -> BoardPage:
     """One page of a board, which holds the wanted rows."""
     if not board.is_visible:
         return BoardPage(embargo_words=f"The ranking is not shown: {board.why_hidden}.")
-    rows = [_board_row(row, board=board, view=wanted.view, own_teams=own_teams) for row in board.entries]
+    rows = [
+        _board_row(row, board=board, view=wanted.view, own_teams=own_teams, sees_all=sees_all) for row in board.entries
+    ]
     return BoardPage(
         columns=tuple(_columns(board.metrics, wanted=wanted)),
         entries=tuple(row for row in rows if row.rank is not None),
@@ -96,9 +111,13 @@ def board_page(board: Board, *, wanted: Wanted, own_teams: set[str], page: int =
         pages=1 if wanted.limit is None else max(1, -(-board.count // wanted.limit)),
         views=_views(board.views),
         disqualified=board.disqualified,
+        withholds=_withholds(rows),
         caption="Mean ± standard deviation over the hidden cases; failed cases count with the protocol's stated values. "
         "A small range beside a rank is its 95 % interval over 1000 resamplings of the cases; ≈ next marks a row that is not "
-        "significantly better than the one below.",
+        "significantly better than the one below."
+        if ":" not in wanted.view
+        else "Mean ± standard deviation over the cases of this view, n of them. The rank is that over all cases. A mean of fewer than "
+        f"{SMALLEST_GROUP} cases is withheld; organizers see it.",
     )
 
 
@@ -130,14 +149,19 @@ def values_of(row: LeaderboardRow, metric: str, *, view: str) -> Mapping[str, An
     return found
 
 
-def _board_row(row: LeaderboardRow, *, board: Board, view: str, own_teams: set[str]) -> BoardRow:
+def _board_row(row: LeaderboardRow, *, board: Board, view: str, own_teams: set[str], sees_all: bool) -> BoardRow:
+    is_part = ":" in view
     cells = []
     for metric in board.metrics:
         values = values_of(row, metric.name, view=view)
+        count = values.get("n") if is_part else None
+        if is_part and not sees_all and (count is None or count < SMALLEST_GROUP):
+            cells.append(Cell(mean=None, sd=None, is_best=False, is_withheld=True))
+            continue
         mean = values.get("mean")
         is_best = mean is not None and mean == board.best.get(metric.name) and row.rank is not None
-        cells.append(Cell(mean=mean, sd=values.get("sd"), is_best=is_best))
-    interval = row.statistics.get("rank_interval")
+        cells.append(Cell(mean=mean, sd=values.get("sd"), is_best=is_best, n=count))
+    interval = None if is_part else row.statistics.get("rank_interval")
     return BoardRow(
         number=row.number,
         rank=row.rank,
@@ -147,13 +171,13 @@ def _board_row(row: LeaderboardRow, *, board: Board, view: str, own_teams: set[s
         url=reverse("portal:submission", args=[row.submission_id]) if row.team_slug in own_teams else row.url,
         is_own=row.team_slug in own_teams,
         cells=tuple(cells),
-        failed_cases=row.failed_cases,
+        failed_cases=None if is_part else row.failed_cases,
         case_count=row.case_count,
         seconds_per_case=row.seconds_per_case,
         peak_memory_bytes=row.peak_memory_bytes,
         created_at=row.created_at,
         imported_from=row.imported_from,
-        is_separable=row.statistics.get("separable_from_next"),
+        is_separable=None if is_part else row.statistics.get("separable_from_next"),
         unranked_because=str(row.statistics.get("unranked_because", "")) or "no scored case",
     )
 
@@ -167,7 +191,11 @@ def _columns(metrics: Sequence[MetricColumn], *, wanted: Wanted) -> list[Column]
         address = urlencode({"sort": following, "q": wanted.search, "view": wanted.view})
         return Column(title=title, url=f"?{address}", aria_sort=aria, **more)
 
-    columns = [column("rank", "Rank"), column("team", "Team"), column("name", "Algorithm", folds=True)]
+    columns = [
+        column("rank", "Rank" if ":" not in wanted.view else "Rank over all cases"),
+        column("team", "Team"),
+        column("name", "Algorithm", folds=True),
+    ]
     for position, metric in enumerate(metrics):
         columns.append(
             column(

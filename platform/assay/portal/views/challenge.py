@@ -171,7 +171,11 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     if as_format not in FORMATS:
         wanted = replace(wanted, offset=(number - 1) * PAGE, limit=PAGE)
     found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), wanted=wanted)
-    shown = board_page(found, wanted=wanted, own_teams=own, page=number)
+    shown = board_page(found, wanted=wanted, own_teams=own, page=number, sees_all=page["can_manage"])
+    if sort and shown.withholds:  # an order by means that are withheld would tell them
+        wanted = replace(wanted, sort="")
+        found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), wanted=wanted)
+        shown = board_page(found, wanted=wanted, own_teams=own, page=number, sees_all=page["can_manage"])
     if number > shown.pages:
         return HttpResponseRedirect(f"?{urlencode(request.GET.dict() | {'page': shown.pages})}")
     if as_format in FORMATS:
