@@ -149,7 +149,7 @@ def test_only_operators_open_the_operations_page(client, cast):
 def test_enrolling_a_site_shows_its_token_once(as_olga, cast):
     url = reverse("organizers:sites", args=[cast.challenge.slug])
     entry = {"name": "st-mary", "title": "St Mary's Hospital", "phase": cast.phase.slug}
-    assert "assaysite_" in markup(as_olga.post(url, entry))
+    assert "assaysite_" in markup(as_olga.post(url, entry, follow=True))
     page = markup(as_olga.get(url))
     assert "St Mary&#x27;s Hospital" in page
     assert "assaysite_" not in page
@@ -454,3 +454,12 @@ def test_a_disqualified_row_stays_below_the_ranking_with_its_reason_and_can_come
     assert (entry.submission.is_disqualified, entry.submission.disqualified_reason) == (False, "")
     assert "disqualified by the organizers" not in markup(as_olga.get(board))
     assert AuditEvent.objects.filter(verb="submission.reinstated").count() == 1
+
+
+def test_a_site_token_is_shown_once_and_a_reload_enrols_no_second_site(as_olga, cast):
+    url = reverse("organizers:sites", args=["brains"])
+    answer = as_olga.post(url, {"phase": "final", "name": "st-mary", "title": "St Mary"})
+    assert (answer.status_code, answer["Location"]) == (302, url)
+    assert "shown this once" in markup(as_olga.get(url))
+    assert "shown this once" not in markup(as_olga.get(url))
+    assert cast.phase.evaluation_sites.count() == 1

@@ -51,6 +51,8 @@ from assay.workflow import flow
 from assay.workflow.flow import resuming
 from assay.workflow.flow.resuming import rerun_case
 
+SITE_JUST_ENROLLED = "site-token"
+"""Where a new site's token waits to be shown once, after the redirect."""
 SLUG = re.compile(r"^slug:\s*[\"']?([\w-]+)", re.MULTILINE)
 
 
@@ -301,7 +303,11 @@ def sites(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST":
         phase, _ = get_organized_phase(person=user, challenge_slug=slug, phase_slug=request.POST.get("phase", ""))
         name, title = request.POST.get("name", ""), request.POST.get("title", "")
-        _, page["new_token"] = enrol_site(phase=phase, name=name, title=title, by=user, now=timezone.now())
+        _, request.session[SITE_JUST_ENROLLED] = enrol_site(
+            phase=phase, name=name, title=title, by=user, now=timezone.now()
+        )
+        return redirect("organizers:sites", slug)  # a reload enrols no second site
+    page["new_token"] = request.session.pop(SITE_JUST_ENROLLED, "")
     page["sites"], page["boards"] = site_rows(challenge)
     return render(request, "organizers/sites.html", page)
 
