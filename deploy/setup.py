@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -74,11 +73,6 @@ def has_venv() -> bool:
         subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode
         == 0
     )
-
-
-def has_python_headers() -> bool:
-    """Whether a C extension can be compiled for this Python."""
-    return Path(sysconfig.get_paths()["include"], "Python.h").exists()
 
 
 VENV_TOOL = Tool(package="python3-venv", purpose="everything", is_present=has_venv)

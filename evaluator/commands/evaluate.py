@@ -228,7 +228,7 @@ def print_schema() -> None:
 @protocol.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """A protocol in its normal form, every default written out; NAME@published is what the organisers' code does."""
+    """A protocol in its normal form, every default written out; NAME@published is what the organizers' code does."""
     import yaml  # only this command writes YAML
 
     found = _read_or_explain(name)
@@ -251,7 +251,7 @@ def _heading(found: Protocol) -> Iterator[str]:
     if gains := gains_of_leaving_out(found):
         yield f"leaving out the worthless one of two cases, the other perfect: {'; '.join(map(str, gains))}"
     for fact in found.document["unconfirmed"]:
-        yield f"not confirmed by the organisers: {fact}"
+        yield f"not confirmed by the organizers: {fact}"
 
 
 @protocol.command()

@@ -31,13 +31,13 @@ def presets_table() -> str:
 
 
 def protocols_table() -> str:
-    """Every protocol that ships, with what its organisers have not confirmed."""
+    """Every protocol that ships, with what its organizers have not confirmed."""
     rows = []
     for name in named_protocols():
         protocol = load_named_protocol(name)
         unconfirmed = "; ".join(protocol.document["unconfirmed"]) or "–"
         rows.append(f"| `{name}` | {protocol.title} | {len(protocol.labels)} | {unconfirmed} |")
-    return _table("| protocol | challenge | labels | not confirmed by its organisers |", rows)
+    return _table("| protocol | challenge | labels | not confirmed by its organizers |", rows)
 
 
 def reasons_list() -> str:

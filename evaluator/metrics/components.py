@@ -19,7 +19,6 @@ from evaluator.arrays import Mask
 from evaluator.errors import too_fragmented
 
 Indices = npt.NDArray[np.int64]
-NEIGHBOURHOODS = (6, 18, 26)
 MAX_RUNS = 1 << 22
 """A brain's grey matter has some hundred thousand runs; beyond four million (half a gigabyte of work) a mask is noise."""
 _LARGEST_TABLE = 1 << 22

@@ -20,15 +20,6 @@ def normalised_surface_dice(surface: SurfaceDistances, *, tolerance_mm: float) -
     return sum(each.within for each in sums) / total if total else math.nan
 
 
-def surface_overlap(surface: SurfaceDistances, *, tolerance_mm: float) -> tuple[float, float]:
-    """The share of the reference surface near the prediction, and the other way round; NaN for an empty surface."""
-    there, back = (_sums(directed, tolerance_mm) for directed in _directions(surface))
-    return (
-        there.within / there.total if there.total else math.nan,
-        back.within / back.total if back.total else math.nan,
-    )
-
-
 def percentile_distance(surface: SurfaceDistances, *, percent: float) -> float:
     """The larger of the two directed, area-weighted percentiles (HD95 at 95); infinite when a surface is empty."""
     return max(

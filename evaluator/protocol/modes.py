@@ -1,4 +1,4 @@
-"""The two modes of a protocol: what the organisers meant, and what their published code does.
+"""The two modes of a protocol: what the organizers meant, and what their published code does.
 
 Theory of operation. A document states the rules as they were meant: its mode is `corrected`, the default. Where the published
 code does something else, the document names each such defect with its source, an example in numbers, and the settings that
@@ -42,7 +42,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Defect:
-    """One thing the organisers' code does that their rules do not say."""
+    """One thing the organizers' code does that their rules do not say."""
 
     id: str
     what: str

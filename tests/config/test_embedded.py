@@ -130,7 +130,7 @@ def test_a_parent_folder_closed_to_others_moves_the_home(tmp_path):
     assert tmp_path not in home_under(var=tmp_path / "var").path.parents
 
 
-def test_f103_a_broker_that_hangs_holds_nobody_up(var, settings, monkeypatch, caplog):
+def test_a_broker_that_hangs_holds_nobody_up(var, settings, monkeypatch, caplog):
     with running_broker(home=home_under(var=var)) as home:
         app = Celery(broker=home.broker_url)
         app.conf.broker_transport_options = settings.CELERY_BROKER_TRANSPORT_OPTIONS | {"socket_timeout": 0.2}

@@ -20,7 +20,7 @@ from containers.errors import EngineUnreachable
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_f119_however_an_engine_fails_to_answer_it_is_unreachable(monkeypatch, error):
+def test_however_an_engine_fails_to_answer_it_is_unreachable(monkeypatch, error):
     def fail(container_id):
         raise error
 

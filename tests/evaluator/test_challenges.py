@@ -1,6 +1,6 @@
 """Published challenges, rule by rule: each scorer's steps are written out here once more, over surface-distance, and compared.
 
-The steps are those of challenges.md §1.2, §2.3 and §9; the masks are random, small and of every kind of emptiness.
+The steps are those of the published scripts. The masks are random, small and of every kind of emptiness.
 """
 
 import numpy as np
@@ -61,7 +61,7 @@ def nsd(reference, prediction, tolerance_mm):
 
 
 def flare22_steps(reference, prediction, *, tolerance_mm, is_cropped):
-    """FLARE22 §1.2, steps 1 to 7."""
+    """The steps of FLARE22_DSC_NSD_Eval.py, in its order."""
     if not reference.any() and not prediction.any():
         return 1.0, 1.0
     if not reference.any() or not prediction.any():
@@ -137,11 +137,11 @@ def test_touchstone_leaves_an_absent_organ_undefined_and_a_missed_one_at_zero(tm
 
 @pytest.mark.checked(
     "segrap23 segrap23-gtv",
-    what="Dice and NSD of overlapping channels over surface-distance, files as the organisers write them",
+    what="Dice and NSD of overlapping channels over surface-distance, files as the organizers write them",
     source="HiLab-git/SegRap2023 stacked_results_to_4d_mha.py, SegRap_Task001_DSC_NSD_Eval.py",
 )
 def test_segrap_masks_come_as_four_dimensional_metaimages(tmp_path):
-    """`JoinSeries` of one mask per structure, written compressed, as the organisers' own example does it; structures overlap."""
+    """`JoinSeries` of one mask per structure, written compressed, as the organizers' own example does it; structures overlap."""
     generator = np.random.default_rng(3)
     masks = {side: (generator.random((3, 7, 8, 9)) < 0.4).astype(np.uint8) for side in ("reference", "prediction")}
     paths = {}

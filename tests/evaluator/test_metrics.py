@@ -70,14 +70,14 @@ def box(shape, *ranges):
 
 
 def test_two_single_voxels_two_millimetres_apart_share_half_their_surface_within_one():
-    """challenges.md §10: spacing (3, 2, 1), voxels 2 mm apart along z: NSD at 1 mm = 0.5, Dice 0."""
+    """Spacing (3, 2, 1), voxels 2 mm apart along z: NSD at 1 mm = 0.5, Dice 0."""
     reference, prediction = box((8, 8, 8), (3, 4), (3, 4), (3, 4)), box((8, 8, 8), (3, 4), (3, 4), (5, 6))
     assert value_of(reference, prediction, "nsd", spacing_mm=(3, 2, 1)) == 0.5
     assert value_of(reference, prediction, "dice", spacing_mm=(3, 2, 1)) == 0.0
 
 
 def test_a_slab_one_layer_thicker_has_the_published_surface_dice():
-    """challenges.md §10: slabs 0:50 and 0:51 of 100³, spacing (2, 1, 1)."""
+    """Slabs 0:50 and 0:51 of 100³, spacing (2, 1, 1)."""
     reference, prediction = box((100, 100, 100), (0, 50)), box((100, 100, 100), (0, 51))
     found = values_of(
         reference, prediction, {"name": "nsd"}, {"name": "dice"}, {"name": "hd95"},

@@ -140,7 +140,7 @@ def test_an_unknown_protocol_name_lists_the_known_ones():
     what="tolerances, crop, rounding, worst values",
     source="JunMa11/FLARE FLARE22_DSC_NSD_Eval.py, flare22.grand-challenge.org/Evaluation",
 )
-def test_flare22_is_what_its_organisers_published():
+def test_flare22_is_what_its_organizers_published():
     protocol = load_named_protocol("flare22")
     tolerances = {label.name: label.tolerance_mm for label in protocol.labels}
     assert tolerances["liver"] == 5

@@ -1,4 +1,4 @@
-"""What the organisers' code does where their rules say something else: each defect by its own example, worked out by hand."""
+"""What the organizers' code does where their rules say something else: each defect by its own example, worked out by hand."""
 
 import numpy as np
 import pytest
@@ -275,7 +275,7 @@ defects:
 """
 
 
-def test_an_organiser_may_change_a_published_protocol_further():
+def test_an_organizer_may_change_a_published_protocol_further():
     published = load_protocol(DOCUMENT)
     assert published.labels[0].z_crop == "exclusive"
     changed = {**published.document, "labels": [{**published.document["labels"][0], "z_crop": "none"}]}

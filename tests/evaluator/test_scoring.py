@@ -138,7 +138,7 @@ def test_unlisted_values_count_as_background_where_the_protocol_says_so(case, tm
 
 
 def test_flares_exclusive_crop_throws_the_last_reference_slice_away(tmp_path):
-    """challenges.md §1.2: reference on z = 3..6, prediction without slice 6: exclusive 1.0, inclusive 0.857."""
+    """Reference on z = 3..6, prediction without slice 6: exclusive 1.0, inclusive 0.857."""
     reference, prediction = np.zeros((6, 6, 10), np.uint8), np.zeros((6, 6, 10), np.uint8)
     reference[1:3, 1:3, 3:7] = LIVER
     prediction[1:3, 1:3, 3:6] = LIVER

@@ -141,7 +141,7 @@ def test_a_trusted_reader_names_what_it_cannot_read(tmp_path):
         read_image(tmp_path / "scan.nrrd")
 
 
-# What is not (security.md §6 D)
+# What is not
 
 
 def test_a_missing_file_and_a_folder_are_named_as_such(tmp_path):

@@ -160,7 +160,7 @@ def test_a_paused_phase_is_passed_over(scene):
     assert leases.claim_case_run(node_id=node.pk, **LEASE) is not None
 
 
-def test_f112_a_team_that_queues_much_does_not_keep_another_waiting(scene):
+def test_a_team_that_queues_much_does_not_keep_another_waiting(scene):
     other = factories.team(name="Quick", members=[scene.otto])
     queue(scene, team=scene.team, case_runs=6)
     queue(scene, team=other, case_runs=2)

@@ -1,4 +1,4 @@
-"""Group F of the catalogue: whatever dies, doubles, comes late or comes back, everything ends once and nobody pays for it."""
+"""Whatever dies, is doubled, comes late or comes back: every submission ends once, and no team pays for it."""
 
 import uuid
 from datetime import timedelta
@@ -48,7 +48,7 @@ def final(submission: Submission) -> tuple[str, str, bool]:
     return submission.status, submission.verdict, submission.is_charged
 
 
-def test_f99_the_same_doorbell_ten_times_makes_one_run_and_one_evaluation(stage):
+def test_the_same_doorbell_ten_times_makes_one_run_and_one_evaluation(stage):
     submission = stage.submit()
     for _ in range(10):
         checking.check_submission(submission_id=submission.pk, clock=timezone.now)
@@ -61,7 +61,7 @@ def test_f99_the_same_doorbell_ten_times_makes_one_run_and_one_evaluation(stage)
     assert final(submission) == ("done", "ok", True)
 
 
-def test_f100_a_killed_node_loses_its_case_to_another_and_nothing_is_scored_twice(stage):
+def test_a_killed_node_loses_its_case_to_another_and_nothing_is_scored_twice(stage):
     submission = stage.submit()
     stage.check()
     order = stage.api().claim(slots=1, cached_images=[])
@@ -75,7 +75,7 @@ def test_f100_a_killed_node_loses_its_case_to_another_and_nothing_is_scored_twic
     assert CaseScores.objects.count() == 2
 
 
-def test_f101_a_killed_scoring_worker_is_replaced_and_only_missing_cases_are_scored(stage, monkeypatch):
+def test_a_killed_scoring_worker_is_replaced_and_only_missing_cases_are_scored(stage, monkeypatch):
     submission = stage.submit()
     stage.check()
     stage.run_cases()
@@ -99,7 +99,7 @@ def test_f101_a_killed_scoring_worker_is_replaced_and_only_missing_cases_are_sco
     assert final(submission) == ("done", "ok", True)
 
 
-def test_f103_a_broker_that_is_down_costs_nobody_anything(stage, monkeypatch, django_capture_on_commit_callbacks):
+def test_a_broker_that_is_down_costs_nobody_anything(stage, monkeypatch, django_capture_on_commit_callbacks):
     def refuse(*args, **kwargs):
         raise OperationalError("connection refused")
 
@@ -110,7 +110,7 @@ def test_f103_a_broker_that_is_down_costs_nobody_anything(stage, monkeypatch, dj
     assert final(submission) == ("done", "ok", True)
 
 
-def test_f103_the_reaper_rings_for_everything_that_waits(stage, rung, django_capture_on_commit_callbacks):
+def test_the_reaper_rings_for_everything_that_waits(stage, rung, django_capture_on_commit_callbacks):
     def reap() -> list[tuple[str, str]]:
         rung.clear()
         with django_capture_on_commit_callbacks(execute=True):
@@ -129,7 +129,7 @@ def test_f103_the_reaper_rings_for_everything_that_waits(stage, rung, django_cap
     assert reap() == []
 
 
-def test_f105_a_node_that_comes_back_after_its_lease_is_refused(stage):
+def test_a_node_that_comes_back_after_its_lease_is_refused(stage):
     stage.submit()
     stage.check()
     sleeper = stage.api()
@@ -145,7 +145,7 @@ def test_f105_a_node_that_comes_back_after_its_lease_is_refused(stage):
     assert CaseRun.objects.get(id=order.case_run_id).status == "queued"
 
 
-def test_f107_a_node_that_restarts_gives_its_cases_back_at_once(stage):
+def test_a_node_that_restarts_gives_its_cases_back_at_once(stage):
     stage.submit()
     stage.check()
     api = stage.api()
@@ -154,7 +154,7 @@ def test_f107_a_node_that_restarts_gives_its_cases_back_at_once(stage):
     assert CaseRun.objects.get(id=order.case_run_id).status == "queued"
 
 
-def test_f108_a_second_reaper_changes_nothing(stage):
+def test_a_second_reaper_changes_nothing(stage):
     stage.submit()
     stage.check()
     stage.api().claim(slots=1, cached_images=[])
@@ -164,12 +164,12 @@ def test_f108_a_second_reaper_changes_nothing(stage):
     assert CaseRun.objects.get(is_canary=True).infrastructure_failures == 1
 
 
-def test_f110_a_doorbell_for_a_row_that_is_not_there_is_no_error(db):
+def test_a_doorbell_for_a_row_that_is_not_there_is_no_error(db):
     checking.check_submission(submission_id=uuid.uuid4(), clock=timezone.now)
     assert not scoring.score_evaluation(evaluation_id=uuid.uuid4(), worker="test", clock=timezone.now)
 
 
-def test_f113_a_node_that_is_shut_down_hands_its_case_back_uncounted(stage):
+def test_a_node_that_is_shut_down_hands_its_case_back_uncounted(stage):
     stage.submit()
     stage.check()
     api = stage.api()
@@ -205,7 +205,7 @@ def test_a_faulty_engine_is_ours_and_not_the_algorithms(stage):
 
 
 @pytest.mark.parametrize("stops_at", ["received", "queued"])
-def test_f114_what_is_cancelled_before_it_ran_is_not_charged(stage, stops_at):
+def test_what_is_cancelled_before_it_ran_is_not_charged(stage, stops_at):
     submission = stage.submit()
     if stops_at == "queued":
         stage.check()
@@ -215,7 +215,7 @@ def test_f114_what_is_cancelled_before_it_ran_is_not_charged(stage, stops_at):
     assert final(submission) == ("cancelled", "cancelled", False)
 
 
-def test_f114_a_running_case_is_told_at_its_heartbeat_and_the_submission_ends_once(stage):
+def test_a_running_case_is_told_at_its_heartbeat_and_the_submission_ends_once(stage):
     submission = stage.submit()
     stage.check()
     api = stage.api()
@@ -228,7 +228,7 @@ def test_f114_a_running_case_is_told_at_its_heartbeat_and_the_submission_ends_on
     assert api.claim(slots=1, cached_images=[]) is None
 
 
-def test_f114_a_cancelled_submission_is_not_finished_by_its_late_scores(stage):
+def test_a_cancelled_submission_is_not_finished_by_its_late_scores(stage):
     submission = stage.submit()
     stage.check()
     stage.run_cases()
@@ -239,7 +239,7 @@ def test_f114_a_cancelled_submission_is_not_finished_by_its_late_scores(stage):
     assert not stage.scene.phase.entries.exists()
 
 
-def test_f116_an_evaluator_that_fails_is_tried_again_and_can_be_asked_again_without_a_run(stage, monkeypatch):
+def test_an_evaluator_that_fails_is_tried_again_and_can_be_asked_again_without_a_run(stage, monkeypatch):
     submission = stage.submit()
     stage.check()
     stage.run_cases()
@@ -264,7 +264,7 @@ def test_f116_an_evaluator_that_fails_is_tried_again_and_can_be_asked_again_with
     assert Run.objects.count() == 1
 
 
-def test_f117_rejudging_ranks_only_once_it_is_activated_and_old_scores_stay(stage):
+def test_rejudging_ranks_only_once_it_is_activated_and_old_scores_stay(stage):
     submission = stage.submit()
     stage.play()
     old = Evaluation.objects.get()
@@ -336,7 +336,7 @@ def test_three_timeouts_in_a_row_leave_the_rest_unrun(stage):
     assert CaseRun.objects.filter(verdict="unrun").count() == 3
 
 
-def test_f117_a_dry_run_says_whose_rank_would_move(stage, monkeypatch):
+def test_a_dry_run_says_whose_rank_would_move(stage, monkeypatch):
     scene = stage.scene
     other = factories.team(name="Quick", members=[scene.otto])
     mine = stage.submit()

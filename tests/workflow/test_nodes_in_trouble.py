@@ -48,7 +48,7 @@ def test_an_image_that_does_not_fit_goes_back_uncounted(stage, queued, monkeypat
     verdict="the node stops claiming",
     guard="removal is verified",
 )
-def test_f120_a_node_with_a_container_that_will_not_go_claims_no_more(stage, queued, monkeypatch):
+def test_a_node_with_a_container_that_will_not_go_claims_no_more(stage, queued, monkeypatch):
     def refuse(self, container_id):
         raise ContainerStuck("still there after its removal was ordered")
 
@@ -78,7 +78,7 @@ class AbsentEngine(FakeEngine):
             raise EngineUnreachable("No answer from the container engine")
 
 
-def test_f106_an_engine_that_is_away_costs_one_try_and_no_more(stage, queued):
+def test_an_engine_that_is_away_costs_one_try_and_no_more(stage, queued):
     engine = AbsentEngine(stage.script)
     options = stage.agent()[0]._options
     agent = Agent(api=stage.api(), options=options, open_engine=lambda: engine)

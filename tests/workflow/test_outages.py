@@ -45,7 +45,7 @@ def test_every_item_of_group_f_has_a_test_of_its_number():
     assert set(range(FIRST, LAST + 1)) - {int(number) for number in named} == set()
 
 
-def test_f98_a_message_that_is_delivered_again_during_the_work_starts_nothing(stage, monkeypatch):
+def test_a_message_that_is_delivered_again_during_the_work_starts_nothing(stage, monkeypatch):
     submission = stage.submit()
     stage.check()
     stage.run_cases()
@@ -62,7 +62,7 @@ def test_f98_a_message_that_is_delivered_again_during_the_work_starts_nothing(st
     assert Evaluation.objects.get().attempt == 1
 
 
-def test_f102_a_broker_that_forgot_everything_costs_a_round_of_the_reaper(
+def test_a_broker_that_forgot_everything_costs_a_round_of_the_reaper(
     stage, monkeypatch, django_capture_on_commit_callbacks
 ):
     """Every first message is lost; only what the reaper rings arrives."""
@@ -87,9 +87,7 @@ def test_f102_a_broker_that_forgot_everything_costs_a_round_of_the_reaper(
 
 
 @pytest.mark.parametrize(("seconds_away", "is_kept"), [(59, True), (61, False)])
-def test_f104_a_node_outlives_a_database_that_is_away_for_less_than_its_lease(
-    stage, monkeypatch, seconds_away, is_kept
-):
+def test_a_node_outlives_a_database_that_is_away_for_less_than_its_lease(stage, monkeypatch, seconds_away, is_kept):
     stage.submit()
     stage.check()
     order = stage.api().claim(slots=1, cached_images=[])
@@ -100,7 +98,7 @@ def test_f104_a_node_outlives_a_database_that_is_away_for_less_than_its_lease(
     assert guard.should_stop() is not is_kept
 
 
-def test_f104_a_result_that_was_recorded_while_the_answer_got_lost_counts_once(stage, monkeypatch):
+def test_a_result_that_was_recorded_while_the_answer_got_lost_counts_once(stage, monkeypatch):
     submission = stage.submit()
     real, answers = NodeApi.record, []
 
@@ -117,7 +115,7 @@ def test_f104_a_result_that_was_recorded_while_the_answer_got_lost_counts_once(s
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_f104_a_round_of_the_reaper_without_a_database_ends_and_the_next_one_works(stage, monkeypatch, error):
+def test_a_round_of_the_reaper_without_a_database_ends_and_the_next_one_works(stage, monkeypatch, error):
     submission = stage.submit()
 
     def fail(**_):
@@ -131,7 +129,7 @@ def test_f104_a_round_of_the_reaper_without_a_database_ends_and_the_next_one_wor
     assert final(submission) == ("done", "ok", True)
 
 
-def test_f109_a_clock_that_is_wrong_by_a_year_takes_no_lease_away(stage):
+def test_a_clock_that_is_wrong_by_a_year_takes_no_lease_away(stage):
     stage.submit()
     stage.check()
     order = stage.api().claim(slots=1, cached_images=[])
@@ -141,7 +139,7 @@ def test_f109_a_clock_that_is_wrong_by_a_year_takes_no_lease_away(stage):
     assert CaseRun.objects.get(id=order.case_run_id).status == "running"
 
 
-def test_f111_what_was_rolled_back_rings_nowhere(stage, monkeypatch, django_capture_on_commit_callbacks):
+def test_what_was_rolled_back_rings_nowhere(stage, monkeypatch, django_capture_on_commit_callbacks):
     rung = []
     monkeypatch.setattr(doorbells, "ring", lambda *message, **options: rung.append(message))
     with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
@@ -152,7 +150,7 @@ def test_f111_what_was_rolled_back_rings_nowhere(stage, monkeypatch, django_capt
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_f115_everything_said_ten_times_in_any_order_counts_once(stage, seed):
+def test_everything_said_ten_times_in_any_order_counts_once(stage, seed):
     submission = stage.submit()
     order = list(range(40))
     random.Random(seed).shuffle(order)
@@ -182,7 +180,7 @@ def failing_storage(monkeypatch):
     return switch
 
 
-def test_f118_storage_that_fails_while_scoring_costs_one_attempt_and_a_pause(stage, failing_storage):
+def test_storage_that_fails_while_scoring_costs_one_attempt_and_a_pause(stage, failing_storage):
     failing_storage.clear()
     submission = stage.submit()
     stage.check()
@@ -197,7 +195,7 @@ def test_f118_storage_that_fails_while_scoring_costs_one_attempt_and_a_pause(sta
     assert final(submission) == ("done", "ok", True)
 
 
-def test_f118_half_a_file_is_never_taken_for_the_whole(stage):
+def test_half_a_file_is_never_taken_for_the_whole(stage):
     submission = stage.submit()
     stage.check()
     cases = submission.testset.cases.all()
@@ -215,7 +213,7 @@ def test_f118_half_a_file_is_never_taken_for_the_whole(stage):
     assert final(submission) == ("done", "ok", True)
 
 
-def test_f122_a_submission_that_waits_while_its_phase_closes_counts(stage):
+def test_a_submission_that_waits_while_its_phase_closes_counts(stage):
     submission = stage.submit()
     stage.check()
     stage.scene.phase.closes_at = timezone.now() - timedelta(seconds=1)

@@ -64,16 +64,6 @@ def submissions_table(submissions: list[Submission]) -> Table:
     return table
 
 
-def bytes_text(count: int) -> str:
-    """A size for people."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
 def harmless(value: object) -> object:
     """A cell of a CSV file; text that a spreadsheet would take for a formula gets a leading apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
