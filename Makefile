@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run wheel test test-gpu test-podman check format bench evaluator-image openapi vendor catalogue guards chaos docs screenshots
+.PHONY: help setup demo run wheel test test-gpu test-podman check format bench evaluator-image openapi vendor catalogue guards chaos docs
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
