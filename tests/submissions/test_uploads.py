@@ -9,7 +9,7 @@ import pytest
 
 import factories
 from assay.accounts.errors import ConflictError, InvalidError, OutOfSpaceError, TooLargeError
-from assay.submissions import uploads
+from assay.submissions import space, uploads
 from assay.submissions.models import Upload
 from assay.testsets import storage
 
@@ -127,7 +127,7 @@ def test_what_could_not_end_well_is_refused_before_the_first_byte(start, changes
 def test_space_promised_to_others_counts_as_used(start, settings, monkeypatch):
     settings.UPLOAD_KEEP_FREE_BYTES = 0
     usage = type("Usage", (), {"free": 15_000})
-    monkeypatch.setattr(uploads.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda path: usage)
     start()
     with pytest.raises(OutOfSpaceError) as refusal:
         start()
@@ -135,7 +135,7 @@ def test_space_promised_to_others_counts_as_used(start, settings, monkeypatch):
 
 
 def test_unfinished_uploads_expire_and_leave_nothing(start, now):
-    upload = start()
+    upload = uploads.append(upload=start(), offset_bytes=0, stream=io.BytesIO(b"x"), length_bytes=1, now=now)
     path = uploads.part_path(upload.pk)
     assert uploads.expire_uploads(now=now + timedelta(hours=71)) == 0
     assert uploads.expire_uploads(now=now + timedelta(hours=73)) == 1

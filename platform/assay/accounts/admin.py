@@ -88,6 +88,7 @@ class PersonAdmin(UserAdmin):  # type: ignore[type-arg]  # not generic at run ti
     fieldsets = (
         *(UserAdmin.fieldsets or ()),
         ("Shown to others", {"fields": ("display_name", "institution", "country", "orcid")}),
+        ("Quotas", {"fields": ("quota_storage_gib",)}),
     )
 
 

@@ -128,6 +128,7 @@ UPLOAD_ROOT = VAR / "uploads"
 UPLOAD_LIFETIME_HOURS = env.number(name="ASSAY_UPLOAD_LIFETIME_HOURS", default=72)
 UPLOAD_MAX_BYTES = env.number(name="ASSAY_UPLOAD_MAX_BYTES", default=60 * 2**30)
 UPLOAD_KEEP_FREE_BYTES = env.number(name="ASSAY_UPLOAD_KEEP_FREE_BYTES", default=2 * 2**30)
+QUOTA_STORAGE_GIB = env.number(name="ASSAY_QUOTA_STORAGE_GIB", default=100)
 
 KEY_FOLDER = VAR / "keys"
 SCRATCH_ROOT = VAR / "scratch"

@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,18 +21,20 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Sum
 
 from assay.accounts.audit import record_event
-from assay.accounts.errors import ConflictError, InvalidError, OutOfSpaceError, TooLargeError
+from assay.accounts.errors import ConflictError, InvalidError, TooLargeError
 from assay.accounts.models import User
 from assay.accounts.names import refused
 from assay.submissions.models import AlgorithmImage, Upload
+from assay.submissions.space import refuse_over_quota, refuse_without_space
 from assay.testsets import storage
 
 PIECE_BYTES = 1 << 20
 LONGEST_NAME = 255
 UNFINISHED_PER_USER = 20
+EMPTY_LIFETIME = timedelta(hours=1)
+"""How long an upload waits for its first byte."""
 
 
 class ChecksumMismatchError(InvalidError):
@@ -70,16 +71,14 @@ def start_upload(
             found=f"{total_bytes} bytes",
             expected=f"at most {settings.UPLOAD_MAX_BYTES} bytes",
         )
-    if Upload.objects.filter(user=user, completed_at=None, expires_at__gt=now).count() >= UNFINISHED_PER_USER:
-        raise ConflictError(
-            f"You have {UNFINISHED_PER_USER} unfinished uploads.", what_to_do="Finish or delete some of them first."
-        )
-    reserve_space(total_bytes=total_bytes, now=now)
     upload_id = uuid4()
-    path = part_path(upload_id)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
     with transaction.atomic():
+        refuse_over_quota(user=user, total_bytes=total_bytes, now=now)
+        if Upload.objects.filter(user=user, completed_at=None, expires_at__gt=now).count() >= UNFINISHED_PER_USER:
+            raise ConflictError(
+                f"You have {UNFINISHED_PER_USER} unfinished uploads.", what_to_do="Finish or delete some of them first."
+            )
+        refuse_without_space(wanted_bytes=total_bytes, now=now)
         upload = Upload.objects.create(
             id=upload_id,
             user=user,
@@ -89,8 +88,11 @@ def start_upload(
             expected_sha256=expected_sha256.lower(),
             key=f"uploads/{upload_id}",
             created_at=now,
-            expires_at=now + timedelta(hours=settings.UPLOAD_LIFETIME_HOURS),
+            expires_at=now + EMPTY_LIFETIME,
         )
+        path = part_path(upload_id)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
         record_event(actor=user, verb="upload.started", subject=upload, now=now, purpose=purpose, bytes=total_bytes)
     return upload
 
@@ -107,23 +109,6 @@ def shown_filename(filename: str) -> str:
 def is_sha256(text: str) -> bool:
     """Whether this is 64 hexadecimal digits."""
     return len(text) == 64 and set(text.lower()) <= set("0123456789abcdef")
-
-
-def reserve_space(*, total_bytes: int, now: datetime) -> None:
-    """Refuse before the first byte what the disk could not take, counting what others were promised."""
-    root = Path(settings.UPLOAD_ROOT)
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    promised = Upload.objects.filter(completed_at=None, expires_at__gt=now).aggregate(
-        bytes=Sum(F("total_bytes") - F("offset_bytes"))
-    )["bytes"]
-    free = shutil.disk_usage(root).free - (promised or 0) - settings.UPLOAD_KEEP_FREE_BYTES
-    if total_bytes > free:
-        raise OutOfSpaceError(
-            "There is not enough space for this file at the moment.",
-            found=f"{max(0, free)} bytes free",
-            expected=f"{total_bytes} bytes",
-            what_to_do="Nothing is wrong with your file. Try again later; the operators can see this.",
-        )
 
 
 def append(
@@ -149,11 +134,12 @@ def append(
                 expected=f"offset {upload.offset_bytes}",
                 what_to_do="Ask for the offset (HEAD) and send from there.",
             )
+        room = upload.total_bytes - offset_bytes
+        wanted = room if length_bytes is None else min(room, length_bytes)
+        refuse_without_space(wanted_bytes=wanted, now=now, upload_id=upload.pk)
         file.truncate(offset_bytes)
         file.seek(offset_bytes)
         digest = hashlib.sha256()
-        room = upload.total_bytes - offset_bytes
-        wanted = room if length_bytes is None else min(room, length_bytes)
         arrived = copy(stream=stream, file=file, wanted_bytes=wanted, digest=digest)
         if sha256 is not None and digest.digest() != sha256:
             file.truncate(offset_bytes)
@@ -163,8 +149,10 @@ def append(
         if offset_bytes + arrived == upload.total_bytes:
             complete(upload=upload, now=now)
         else:
-            Upload.objects.filter(pk=upload.pk, offset_bytes=offset_bytes).update(offset_bytes=offset_bytes + arrived)
             upload.offset_bytes = offset_bytes + arrived
+            upload.expires_at = lifetime_end(upload)
+            values = {"offset_bytes": upload.offset_bytes, "expires_at": upload.expires_at}
+            Upload.objects.filter(pk=upload.pk, offset_bytes=offset_bytes).update(**values)
     return upload
 
 
@@ -225,9 +213,21 @@ def complete(*, upload: Upload, now: datetime) -> None:
     storage.keep_file(source=path, key=upload.key, move=True, sha256=found)
     with transaction.atomic():
         values = {"completed_at": now, "sha256": found, "offset_bytes": upload.total_bytes}
+        values["expires_at"] = full_lifetime_end(upload)
         Upload.objects.filter(pk=upload.pk, completed_at=None).update(**values)
         record_event(actor=upload.user, verb="upload.completed", subject=upload, now=now, sha256=found)
-    upload.completed_at, upload.sha256, upload.offset_bytes = now, found, upload.total_bytes
+    for name, value in values.items():
+        setattr(upload, name, value)
+
+
+def lifetime_end(upload: Upload) -> datetime:
+    """When an unfinished upload is thrown away: soon while it is empty, so that announcing files keeps no space from others."""
+    return full_lifetime_end(upload) if upload.offset_bytes else upload.expires_at
+
+
+def full_lifetime_end(upload: Upload) -> datetime:
+    """When what has begun to arrive is thrown away, unless it was submitted."""
+    return upload.created_at + timedelta(hours=settings.UPLOAD_LIFETIME_HOURS)
 
 
 def cancel_upload(*, upload: Upload, user: User, now: datetime) -> None:
