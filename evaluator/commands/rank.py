@@ -10,6 +10,7 @@ import click
 import yaml
 
 from evaluator.commands.board_on_terminal import board_lines, preset_lines
+from evaluator.documents import DocumentError, read_document
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
 from evaluator.ranking.analysis import Analysis, analyse
@@ -121,11 +122,9 @@ def _configuration(protocol: Protocol | None, config: Path | None, preset: str |
 def _document(path: Path) -> dict[str, Any]:
     """A ranking document; its content may stand under a key `ranking`, as in a protocol."""
     try:
-        document = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
+        document = read_document(path.read_bytes()).value
+    except DocumentError as error:
         raise ConfigError(f"{path.name}: {error}") from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path.name}: found no mapping; expected the sections of a ranking")
     inner = document.get("ranking", document)
     return inner if isinstance(inner, dict) else document
 

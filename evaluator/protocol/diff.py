@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from evaluator.protocol.source import Pointer, walk
+from evaluator.documents import Pointer
+from evaluator.protocol.source import walk
 
 _NAMED = ("id", "name")
 

@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from evaluator.documents import Pointer
 from evaluator.errors import ProtocolError
 from evaluator.metrics.registry import REGISTRY, Metric, Scope
 from evaluator.protocol.conventions import Situation, default_value
 from evaluator.protocol.definitions import PRESETS, Preset
 from evaluator.protocol.modes import Mode, normal_defects
-from evaluator.protocol.source import Marks, Pointer, locate
+from evaluator.protocol.source import Marks, locate
 
 _RESOURCES: dict[str, Any] = {
     "run_mode": "case",

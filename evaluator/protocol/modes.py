@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from evaluator.documents import Pointer
 from evaluator.errors import ProtocolError
-from evaluator.protocol.source import Marks, Pointer, locate
+from evaluator.protocol.source import Marks, locate
 
 
 class Mode(StrEnum):

@@ -16,6 +16,7 @@ OFFERED = {
     "evaluator.arrays": {
         "Floats", "Index", "Mask",
     },
+    "evaluator.documents": {"SHOWN_CHARACTERS", "Document", "DocumentError", "Place", "Pointer", "read_document", "shown"},
     "evaluator.errors": {
         "EvaluatorError", "InvalidReference", "InvalidVolume", "ProtocolError", "Reason", "UnavailableBackend",
     },

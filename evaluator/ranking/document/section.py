@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from reprlib import Repr
 from typing import Any, TypeVar
 
 from evaluator.ranking.errors import ConfigError
@@ -87,10 +88,10 @@ class Section:
 
     def done(self) -> None:
         """Refuse what was never asked for: a misspelt key must not silently change a ranking."""
-        unknown = sorted(str(key) for key in self._document if key not in self._asked)
+        unknown = sorted(str(key)[:80] for key in self._document if key not in self._asked)
         if unknown:
             raise ConfigError(
-                f"{self.path}: found {', '.join(unknown)}; expected only {', '.join(sorted(self._asked))}"
+                f"{self.path}: found {', '.join(unknown)[:500]}; expected only {', '.join(sorted(self._asked))}"
             )
 
 
@@ -103,6 +104,11 @@ def number(value: Any, path: str, *, minimum: float | None = None) -> float:
     return float(value)
 
 
+_SHORT = Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 3, 6, 6, 6
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
 def show(value: Any) -> str:
-    """A value as a message shows it."""
-    return "nothing" if value is None else repr(value)
+    """A value as a message shows it, cut before it is written out."""
+    return "nothing" if value is None else _SHORT.repr(value)[:500]

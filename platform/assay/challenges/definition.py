@@ -24,13 +24,12 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from textwrap import dedent
 from typing import Any
 
-import yaml
-
 from assay.accounts.errors import InvalidError
 from assay.accounts.moments import EXPECTED, is_in_range
 from assay.challenges.texts import LONGEST_TEXT
 from assay.challenges.zones import EXPECTED as EXPECTED_ZONE
 from assay.challenges.zones import moment_words, zone_of
+from evaluator.documents import SHOWN_CHARACTERS, Document, DocumentError, Place, Pointer, read_document, shown
 from evaluator.errors import ProtocolError
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
 
@@ -54,6 +53,10 @@ LONGEST_NUMBER_BITS = 128
 LARGEST_NUMBER = 1_000_000
 LONGEST_WINDOW_DAYS = 3660
 UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+LOOSE_TIME = re.compile(
+    r"(\d{4})-(\d\d?)-(\d\d?)(?:[Tt]|\s+)(\d\d?):(\d\d)(?::(\d\d))?\s*(Z|[+-]\d\d(?::?\d\d)?)?", re.ASCII
+)
+"""Also what YAML calls a time: one digit where ISO 8601 wants two, blanks before the zone."""
 DAY_LENGTH = len("2026-11-01")
 EXPECTED_TIME = "a day such as 2026-11-01, or a time such as 2026-11-01 12:00 or 2026-11-01T12:00+01:00"
 LARGEST_PRIORITY = 100
@@ -117,10 +120,9 @@ PHASE_KEYS = frozenset(field.name for field in fields(PhaseDefinition)) - {"prot
 
 def parse_definition(source: str) -> ChallengeDefinition:
     """Read a `challenge.yaml`. Raises `InvalidError` with line and column."""
-    if len(source.encode()) > LONGEST_BYTES:
-        raise InvalidError(
-            "The file is too long.", found=f"{len(source.encode())} bytes", expected=f"at most {LONGEST_BYTES}"
-        )
+    size = len(source.encode(errors="surrogatepass"))
+    if size > LONGEST_BYTES:
+        raise InvalidError("The file is too long.", found=f"{size} bytes", expected=f"at most {LONGEST_BYTES}")
     root = Reader.of_text(source)
     root.refuse_unknown(CHALLENGE_KEYS)
     common = root.protocol(source)
@@ -130,11 +132,13 @@ def parse_definition(source: str) -> ChallengeDefinition:
         raise root.error(
             "A challenge needs at least one phase.", expected="phases: [{slug: …, opens_at: …, closes_at: …}]"
         )
-    for number, phase in enumerate(phases):
-        if phase.slug in {earlier.slug for earlier in phases[:number]}:
+    slugs: set[str] = set()
+    for phase in phases:
+        if phase.slug in slugs:
             raise root.error(
                 "Two phases have one slug.", key="phases", found=phase.slug, expected="a slug of its own for each"
             )
+        slugs.add(phase.slug)
     texts = {name: root.text(name, longest=longest) for name, longest in LONGEST_TEXTS.items()}
     return ChallengeDefinition(
         slug=root.slug("slug"),
@@ -201,97 +205,80 @@ def read_phase(
 
 
 def in_words(found: object) -> str:
-    """What was found, short: the message goes to a page, and Python refuses to write endless numbers."""
-    try:
-        text = str(found)
-    except ValueError:
-        return "an endless number"
+    """What was found, cut before it is written out: the message goes to a page."""
+    text = found if isinstance(found, str) else shown(found)
     return text if len(text) <= LONGEST_FOUND else f"{text[:LONGEST_FOUND]}…"
-
-
-class SafeLoaderWithStrictKeys(yaml.SafeLoader):
-    """YAML without surprises: a key given twice is an error, not a silent choice of the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} is given twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """A YAML mapping together with where each of its keys stands."""
+    """A mapping of the document: its values, and where each of its keys stands."""
 
-    node: yaml.MappingNode
-    values: Mapping[str, Any]
+    document: Document
+    path: Pointer = ()
 
     @classmethod
     def of_text(cls, source: str) -> "Reader":
         """The document's top mapping."""
-        loader = SafeLoaderWithStrictKeys(source)
         try:
-            node = loader.get_single_node()
-            if not isinstance(node, yaml.MappingNode):
-                raise InvalidError(
-                    "The file is not a list of `key: value`.", expected="slug: …, title: …, phases: …", line=1
-                )
-            return cls(node=node, values=loader.construct_document(node))
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark
+            return cls(document=read_document(source))
+        except DocumentError as error:
             raise InvalidError(
-                f"This is not YAML: {error.problem}.",
+                f"The file cannot be read: {error.found}.",
                 code="invalid_yaml",
-                line=mark.line + 1 if mark else None,
-                column=mark.column + 1 if mark else None,
+                found=error.found,
+                expected=error.expected,
+                line=error.line or None,
+                column=error.column or None,
             ) from error
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise InvalidError(f"This is not YAML: {error}.", code="invalid_yaml") from error
-        finally:
-            loader.dispose()
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        value: Any = self.document.value
+        for step in self.path:
+            value = value[step]
+        mapping: Mapping[str, Any] = value
+        return mapping
 
     def has(self, key: str) -> bool:
         """Whether the key is there with a value."""
         return self.values.get(key) is not None
 
-    def place(self, key: str) -> yaml.Node:
+    def place(self, key: str) -> Place:
         """Where a key's value stands; the mapping itself when the key is missing."""
-        return next((value for name, value in self.node.value if name.value == key), self.node)
+        return self.document.place((*self.path, key) if key else self.path)
+
+    def key_place(self, key: str) -> Place:
+        """Where a key itself stands."""
+        return self.document.keys[(*self.path, key)]
 
     def error(self, message: str, *, key: str = "", found: object = "", expected: str = "") -> InvalidError:
         """An error at this key's line."""
-        mark = self.place(key).start_mark
-        return InvalidError(
-            message, found=in_words(found), expected=expected, line=mark.line + 1, column=mark.column + 1
-        )
+        place = self.place(key)
+        return InvalidError(message, found=in_words(found), expected=expected, line=place.line, column=place.column)
 
     def refuse_unknown(self, known: frozenset[str]) -> None:
         """A misspelt key is an error: its value would be ignored silently."""
-        for name, _ in self.node.value:
-            if name.value not in known:
+        for name in self.values:
+            if name not in known:
+                place = self.key_place(name)
                 raise InvalidError(
-                    f"The key {name.value!r} is not known here.",
-                    found=name.value,
+                    f"The key {name[:SHOWN_CHARACTERS]!r} is not known here.",
+                    found=name[:SHOWN_CHARACTERS],
                     expected="one of " + ", ".join(sorted(known)),
-                    line=name.start_mark.line + 1,
-                    column=name.start_mark.column + 1,
+                    line=place.line,
+                    column=place.column,
                 )
 
     def items(self, key: str) -> list["Reader"]:
         """A list of mappings."""
-        node = self.place(key)
-        if not isinstance(node, yaml.SequenceNode) or not isinstance(self.values[key], list):
-            raise self.error(
-                f"`{key}` is a list.", key=key, found=self.values.get(key), expected=f"{key}: [{{…}}, {{…}}]"
-            )
-        for number, child in enumerate(node.value):
-            if not isinstance(child, yaml.MappingNode):
+        items = self.values.get(key)
+        if not isinstance(items, list):
+            raise self.error(f"`{key}` is a list.", key=key, found=items, expected=f"{key}: [{{…}}, {{…}}]")
+        for number, item in enumerate(items):
+            if not isinstance(item, dict):
                 raise self.error(f"Item {number + 1} of `{key}` is not a mapping.", key=key, expected="{slug: …}")
-        return [Reader(node=child, values=value) for child, value in zip(node.value, self.values[key], strict=True)]
+        return [Reader(document=self.document, path=(*self.path, key, number)) for number in range(len(items))]
 
     def text(self, key: str, *, is_required: bool = False, longest: int = LONGEST_TEXT) -> str:
         """A text; empty when missing. No control characters but tabs and line ends: PostgreSQL stores no NUL, pages show none."""
@@ -380,7 +367,7 @@ class Reader:
     def _parsed(self, key: str, text: str) -> date:
         """A day (`2026-11-01`) or a time."""
         try:
-            return date.fromisoformat(text) if len(text) == DAY_LENGTH else datetime.fromisoformat(text)
+            return date.fromisoformat(text) if len(text) == DAY_LENGTH else _time_of(text)
         except ValueError:
             raise self.error(f"`{key}` is a time.", key=key, found=text, expected=EXPECTED_TIME) from None
 
@@ -388,18 +375,18 @@ class Reader:
         """The protocol under this key and its text; `None` when there is none."""
         if not self.has("protocol"):
             return None
-        node, value = self.place("protocol"), self.values["protocol"]
+        place, value = self.place("protocol"), self.values["protocol"]
         if not isinstance(value, Mapping):
             raise self.error(
                 "`protocol` is a mapping.", key="protocol", found=value, expected="the document, or {use: NAME}"
             )
-        indented = " " * node.start_mark.column + source[node.start_mark.index : node.end_mark.index]
+        indented = " " * (place.column - 1) + source[place.start : place.end]
         text = dedent(indented)
         try:
             if "use" in value:
                 changes = {name: change for name, change in value.items() if name != "use"}
                 return load_protocol(merged(load_named_protocol(str(value["use"])).document, changes)), text
-            return load_protocol("\n" * node.start_mark.line + indented), text
+            return load_protocol("\n" * (place.line - 1) + indented), text
         except ProtocolError as error:
             line, column = (error.line, error.column) if error.line and "use" not in value else (0, 0)
             raise InvalidError(
@@ -407,9 +394,18 @@ class Reader:
                 code="invalid_protocol",
                 found=error.found,
                 expected=error.expected,
-                line=line or node.start_mark.line + 1,
-                column=column or node.start_mark.column + 1,
+                line=line or place.line,
+                column=column or place.column,
             ) from error
+
+
+def _time_of(text: str) -> datetime:
+    """A time as ISO 8601 or YAML writes it. Raises `ValueError`."""
+    loose = LOOSE_TIME.fullmatch(text)
+    if loose is None:
+        return datetime.fromisoformat(text)
+    year, month, day, hour, minute, second, zone = loose.groups(default="")
+    return datetime.fromisoformat(f"{year}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute}:{second or '00'}{zone}")
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

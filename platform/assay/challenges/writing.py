@@ -71,21 +71,22 @@ def _of_phase(phase: Phase, wanted: PhaseDefinition) -> Mapping[str, Any]:
 
 
 def _edits(reader: Reader, text: str, values: Mapping[str, Any]) -> list[tuple[int, int, str]]:
-    """Start, end and new text of each value. `reader`'s marks are places in `text`."""
+    """Start, end and new text of each value. `reader`'s places are in `text`."""
     edits = []
     for name, value in values.items():
-        place = next((node for key, node in reader.node.value if key.value == name), None)
-        if place is not None:
-            edits.append((place.start_mark.index, place.end_mark.index, _scalar(value)))
+        if name in reader.values:
+            place = reader.place(name)
+            edits.append((place.start, place.end, _scalar(value)))
             continue
-        key, below = reader.node.value[0]
-        end = below.end_mark.index
-        if reader.node.flow_style:
+        first = next(iter(reader.values))
+        end = reader.place(first).end
+        if text[reader.place("").start] == "{":
             edits.append((end, end, f", {name}: {_scalar(value)}"))
         else:
             line_end = text.find("\n", end)
             end = len(text) if line_end < 0 else line_end
-            edits.append((end, end, f"\n{' ' * key.start_mark.column}{name}: {_scalar(value)}"))
+            indent = " " * (reader.key_place(first).column - 1)
+            edits.append((end, end, f"\n{indent}{name}: {_scalar(value)}"))
     return edits
 
 
