@@ -30,6 +30,10 @@ test-gpu: setup ## the tests that need a CUDA device
 test-podman: setup ## the sandbox's tests on Podman (apt-get install podman crun catatonit)
 	@$(BIN)/python -m pytest -m docker tests/containers --engine podman $(ARGS)
 
+test-pips: setup ## that the lock installs with the pip of each Python from 3.11 to 3.14 (fetches those pips)
+	@for pip in 23.2.1 24.0 24.2 24.3.1 25.2 25.3; do $(BIN)/python -m pip download --quiet --no-deps --dest var/pips pip==$$pip; done
+	@ASSAY_TEST_PIPS=var/pips $(BIN)/python -m pytest tests/deploy/test_setup.py $(ARGS)
+
 check: setup ## format, lint, types, imports, migrations, deployment settings
 	@$(BIN)/ruff format --check --output-format concise .
 	@$(BIN)/djangofmt --check platform
@@ -59,6 +63,9 @@ evaluator-image: setup ## the evaluator as a container for grand-challenge, Coda
 
 docs: setup ## build the documentation into var/docs, offline; the portal serves it at /docs/
 	@$(BIN)/python docs/site/build.py $(ARGS)
+
+lock: setup ## make requirements.lock and check that it is complete (ARGS=--upgrade for newer releases, ARGS=--check)
+	@$(BIN)/python deploy/lock.py $(ARGS)
 
 openapi: setup ## write the API's description, which a test compares
 	@$(BIN)/python -m assay.api.openapi > tests/api/openapi.json

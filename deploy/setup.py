@@ -199,12 +199,21 @@ def _install_locked() -> str:
         _must([sys.executable, "-m", "venv", str(VENV)])
     if not (VENV / "bin" / "pip").exists():
         _must([str(PYTHON), "-m", "ensurepip", "--upgrade"])
-    # Python compiles what is imported when it is imported: compiling everything now would take half of the time.
-    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
-    _must([*pip, "--no-deps", "--require-hashes", "--requirement", str(ROOT / "requirements.lock")])
-    _must([*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
+    install_locked(python=PYTHON, project=ROOT)
     STAMP.write_text(wanted)
     return "installed from requirements.lock, hashes checked"
+
+
+def install_locked(*, python: Path, project: Path) -> None:
+    """Install a project and its lock into the environment of `python`, whatever its pip, and whatever is newest today.
+
+    `--no-deps`: the lock is complete (`make lock` checks it), so nothing is resolved; a pip that resolves it again stops when
+    an index holds something newer. `--only-binary` and `--no-build-isolation`: building would fetch the newest build tools.
+    """
+    # Python compiles what is imported when it is imported: compiling everything now would take half of the time.
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile", "--no-deps"]
+    _must([*pip, "--only-binary=:all:", "--require-hashes", "--requirement", str(project / "requirements.lock")])
+    _must([*pip, "--no-build-isolation", "--editable", str(project)])
 
 
 def _fingerprint() -> str:
@@ -254,11 +263,33 @@ def _base_image() -> Iterator[Callable[[], None]]:
 
 
 def _must(command: list[str]) -> None:
-    """Run a command nothing works without; its own words when it fails."""
+    """Run a command nothing works without; its error first when it fails, and all it said in a file."""
     finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if finished.returncode != 0:
-        tail = "\n".join((finished.stdout + finished.stderr).strip().splitlines()[-12:])
-        raise SetupError(f"{' '.join(command)} ended with {finished.returncode}:\n{tail}")
+        said = finished.stdout + finished.stderr
+        LOGS.mkdir(parents=True, exist_ok=True)
+        log = LOGS / "setup.log"
+        log.write_text(f"{' '.join(command)}\n{said}")
+        raise SetupError(f"{error_of(said)}\nThat was: {' '.join(command)}\nAll it said: {log}")
+
+
+def error_of(said: str) -> str:
+    """What went wrong, from all that a program wrote: its error lines and what belongs to them, without warnings.
+
+    pip writes `ERROR: …` once for the cause, indents what belongs to it, and adds warnings and notices before and after. A
+    failing build writes `error: …`. Where nothing is marked as an error (a traceback, say), the last lines have to do.
+    """
+    lines = [line.rstrip() for line in said.splitlines() if line.strip()]
+    errors: list[str] = []
+    is_error = False
+    for line in lines:
+        if line.lower().startswith("error"):
+            is_error = True
+        elif not line.startswith(" "):
+            is_error = False
+        if is_error:
+            errors.append(line)
+    return "\n".join((errors or lines[-12:])[:12])
 
 
 if __name__ == "__main__":

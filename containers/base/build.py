@@ -149,7 +149,15 @@ def _fetch_wheels(*, python: str, work: Path) -> None:
     platforms = [f"--platform=manylinux{version}_{machine}" for version in ("_2_28", "_2_27", "_2_17", "2014")]
     # The host may have another Python, or one without pip: a throw-away environment always has it.
     _run(["python3", "-m", "venv", str(work / "pip")])
-    download = [str(work / "pip/bin/pip"), "download", "--quiet", "--require-hashes", "--only-binary=:all:", *platforms]
+    download = [
+        str(work / "pip/bin/pip"),
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary=:all:",
+    ]
+    download += platforms  # the list is complete: nothing is resolved, so a newer release cannot stop us
     download += [f"--python-version={python}", "--implementation=cp", "--dest", str(folder / "wheels")]
     _run([*download, "-r", str(folder / "requirements.txt")])
 

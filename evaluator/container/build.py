@@ -27,7 +27,7 @@ def build(base: str) -> str:
         subprocess.run(
             [
                 *(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target", str(context / "site")),
-                *("--python-version", version, "--only-binary", ":all:", "--require-hashes"),
+                *("--python-version", version, "--only-binary", ":all:", "--no-deps", "--require-hashes"),
                 *("-r", str(HERE / "requirements.txt")),
             ],
             check=True,
