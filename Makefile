@@ -6,6 +6,8 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run wheel test test-gpu test-podman check format bench evaluator-image openapi vendor catalogue guards chaos docs
 
+.PHONY: lock test-pips test-future
+
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -29,6 +31,9 @@ test-gpu: setup ## the tests that need a CUDA device
 
 test-podman: setup ## the sandbox's tests on Podman (apt-get install podman crun catatonit)
 	@$(BIN)/python -m pytest -m docker tests/containers --engine podman $(ARGS)
+
+test-future: setup ## the suite in two days, a year and ten years (apt-get install faketime; ARGS="--by +1y tests/workflow")
+	@$(BIN)/python tests/future/run.py $(ARGS)
 
 test-pips: setup ## that the lock installs with the pip of each Python from 3.11 to 3.14 (fetches those pips)
 	@for pip in 23.2.1 24.0 24.2 24.3.1 25.2 25.3; do $(BIN)/python -m pip download --quiet --no-deps --dest var/pips pip==$$pip; done

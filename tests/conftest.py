@@ -7,18 +7,17 @@ a task to run calls it.
 import locale
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from django.db import connections
 
+import factories
 import people
 from assay.config import env
 from assay.config.celery import app as celery_app
 from assay.config.embedded import home_under, running_postgres
-
-NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session")
@@ -75,8 +74,8 @@ def files(settings, tmp_path) -> Path:
 
 @pytest.fixture
 def now() -> datetime:
-    """The moment a test plays at."""
-    return NOW
+    """The moment a test plays at: when this process began."""
+    return factories.NOW
 
 
 @pytest.fixture

@@ -20,7 +20,9 @@ from assay.leaderboards.standing import note_standing
 from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.testsets.models import Case, PhaseTestSet, TestSet
 
-NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)
+"""When this process began. Rows play on the machine's clock, like the services, pages and workers that read them: a fixed date
+here would be years ago one day. Pure functions are asked about fixed dates, in modules that never read the clock."""
 NUMBERS = count(1)
 PROTOCOL: dict[str, Any] = {
     "protocol": 1,

@@ -17,7 +17,7 @@ slug: lungs
 title: Lungs
 protocol: {factories.PROTOCOL_TEXT}
 phases:
-  - {{slug: final, opens_at: 2026-01-01, closes_at: 2027-01-01, submission_limit: 3}}
+  - {{slug: final, opens_at: 2026-01-01, closes_at: 2199-01-01, submission_limit: 3}}
 """
 
 

@@ -83,7 +83,7 @@ def test_a_phase_defined_after_its_test_set_uses_it(push, scene, now):
 slug: brains
 title: Brains
 protocol: {factories.PROTOCOL_TEXT}
-phases: [{{slug: late, opens_at: 2026-01-01, closes_at: 2027-01-01, testset: cases}}]
+phases: [{{slug: late, opens_at: 2026-01-01, closes_at: 2199-01-01, testset: cases}}]
 """
     push_challenge(user=scene.olga, slug="brains", source=source, is_dry_run=False, now=now)
     assert scene.challenge.phases.get(slug="late").chosen_testset.testset == testset

@@ -305,6 +305,12 @@ def postgres_options(home: Home, *, is_durable: bool) -> list[str]:
     return [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
 
 
+def moved_clock() -> dict[str, str]:
+    """The variables of libfaketime, where it moves the clock of this process: the database shall live in the same year."""
+    names = ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC", "FAKETIME_DONT_RESET", "NO_FAKE_STAT")
+    return {name: value for name in names if (value := env.text(name=name))}
+
+
 def launch(*, home: Home, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """Start a program as the home's owner, in a session of its own so that Ctrl-C reaches it only through us."""
     with log.open("ab") as sink:
@@ -314,7 +320,7 @@ def launch(*, home: Home, command: Sequence[str], log: Path) -> subprocess.Popen
             stdout=sink,
             stderr=subprocess.STDOUT,
             cwd=home.path,
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"} | moved_clock(),
             start_new_session=True,
             user=home.uid,
             group=home.gid,
