@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 PYPROJECT = ROOT / "pyproject.toml"
 METADATA = ROOT / "tests" / "deploy" / "locked_metadata.json"
-EXTRAS, GROUPS = ("server",), ("dev",)
+EXTRA = "server"
 OLDEST_PYTHON = "3.11"
 PYTHONS = ("3.11.0", "3.11.9", "3.12.0", "3.13.0", "3.14.0")
 SYSTEMS: Mapping[str, Mapping[str, str]] = {
@@ -97,14 +97,9 @@ def environments() -> Iterator[tuple[str, Environment]]:
 
 
 def own_requirements(pyproject: Mapping[str, Any]) -> list[str]:
-    """What `make setup` wants: the dependencies, the extra `server`, the group `dev`."""
-    project = pyproject["project"]
-    extras = [line for extra in EXTRAS for line in _extra(project, extra)]
-    return [
-        *project["dependencies"],
-        *extras,
-        *(line for group in GROUPS for line in pyproject["dependency-groups"][group]),
-    ]
+    """What `make setup` wants: the dependencies, the extra `server`, every dependency group."""
+    project, groups = pyproject["project"], pyproject["dependency-groups"]
+    return [*project["dependencies"], *_extra(project, EXTRA), *(line for group in groups.values() for line in group)]
 
 
 def _extra(project: Mapping[str, Any], extra: str) -> Iterator[str]:
@@ -195,7 +190,8 @@ def compile_lock(arguments: Sequence[str]) -> None:
     """Resolve for every platform; releases already locked stay unless `--upgrade` is among the arguments."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
     command += ["--no-header", "--no-emit-index-url", "--no-emit-find-links", f"--python-version={OLDEST_PYTHON}"]
-    command += [f"--extra={extra}" for extra in EXTRAS] + [f"--group={group}" for group in GROUPS]
+    groups = tomllib.loads(PYPROJECT.read_text())["dependency-groups"]
+    command += [f"--extra={EXTRA}", *(f"--group={group}" for group in groups)]
     _must([*command, *arguments, "--output-file", LOCK.name, PYPROJECT.name])
 
 
