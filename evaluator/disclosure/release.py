@@ -1,0 +1,165 @@
+"""Building what may leave a site about one metric, from the values of its cases. The theory is in the package's docstring."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+from evaluator.disclosure.cuts import fewest_patients
+
+SMALLEST_GROUP = 5
+SPREAD_GROUP = 20
+DECIMALS = 3
+MOST_CLASSES = 40
+"""With more classes of patients by their labels than this, label means are withheld without searching."""
+HIDDEN = object()
+"""The block that all withheld groups of a partition form together."""
+
+
+class TooFewCases(Exception):
+    """Nothing may be released about so few cases."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRelease:
+    """What may leave about one metric, and what is withheld and why, for the people of the site."""
+
+    numbers: Mapping[str, Any]
+    """`{mean, n, sd?, per_label?, per_<attribute>?}`."""
+    withheld: tuple[str, ...] = field(default=())
+
+
+def release_metric(
+    values: Mapping[str, Mapping[str, float | None]],
+    *,
+    attributes: Mapping[str, Mapping[str, str]],
+    breakdowns: Sequence[str],
+    smallest: int = SMALLEST_GROUP,
+) -> MetricRelease:
+    """The release of one metric. `values`: case → label → value, `None` where undefined; `attributes`: case → name → value.
+
+    Raises `TooFewCases` where even the headline is about fewer than `smallest` patients.
+    """
+    defined = {
+        case: {label: value for label, value in row.items() if value is not None} for case, row in values.items()
+    }
+    means = {case: math.fsum(row.values()) / len(row) for case, row in defined.items() if row}
+    if len(means) < smallest:
+        raise TooFewCases(f"{len(means)} cases have a value; numbers about fewer than {smallest} do not leave")
+    numbers = summary(list(means.values()), of=len(values), smallest=smallest)
+    withheld: list[str] = []
+    cases = list(means)
+    partitions: list[list[Hashable]] = []
+    labels, classes = label_means(defined, cases=cases, total=len(values), smallest=smallest, withheld=withheld)
+    if labels:
+        numbers["per_label"] = labels
+        if len(set(classes)) > 1:
+            partitions.append(classes)
+    for name in breakdowns:
+        groups = [attributes.get(case, {}).get(name, "") for case in cases]
+        shown = shown_groups(Counter(groups), smallest=smallest)
+        blocks: list[Hashable] = [group if group in shown else HIDDEN for group in groups]
+        if not shown or not holds(partitions, blocks, smallest=smallest):
+            withheld.append(f"per_{name}")
+            continue
+        partitions.append(blocks)
+        withheld += [f"per_{name}.{group}" for group in sorted(set(groups) - shown)]
+        sizes = Counter(attributes.get(case, {}).get(name, "") for case in values)
+        numbers[f"per_{name}"] = {
+            group: summary(
+                [means[case] for case, of in zip(cases, groups, strict=True) if of == group],
+                of=sizes[group],
+                smallest=smallest,
+            )
+            for group in sorted(shown)
+        }
+    return MetricRelease(numbers=numbers, withheld=tuple(withheld))
+
+
+def summary(values: Sequence[float], *, of: int, smallest: int) -> dict[str, Any]:
+    """Mean and count of one group of `of` cases. The count is withheld where 1 to `smallest - 1` of them are undefined."""
+    undefined = of - len(values)
+    numbers: dict[str, Any] = {
+        "mean": rounded(math.fsum(values) / len(values)),
+        "n": None if 0 < undefined < smallest else len(values),
+    }
+    if len(values) >= SPREAD_GROUP:
+        numbers["sd"] = rounded(statistics.stdev(values))
+    return numbers
+
+
+def rounded(value: float) -> float | None:
+    """To the released decimals; infinite values have no mean that can be released."""
+    return round(value, DECIMALS) if math.isfinite(value) else None
+
+
+def shown_groups(sizes: Mapping[str, int], *, smallest: int) -> set[str]:
+    """The groups of a partition that may be shown: the hidden ones together hold no patient or at least `smallest`."""
+    shown = {group for group, size in sizes.items() if size >= smallest}
+    while shown and 0 < sum(sizes[group] for group in sizes.keys() - shown) < smallest:
+        shown.remove(min(shown, key=lambda group: (sizes[group], group)))
+    return shown
+
+
+def holds(partitions: Sequence[Sequence[Hashable]], further: Sequence[Hashable], *, smallest: int) -> bool:
+    """Whether sums by one further partition still let no combination depend on fewer than `smallest` patients."""
+    if not partitions:
+        return True
+    if len(partitions) == 1 and fewest_patients(partitions[0], further) >= smallest:
+        return True
+    return min(Counter(zip(*partitions, further, strict=True)).values()) >= smallest
+
+
+def label_means(
+    defined: Mapping[str, Mapping[str, float]], *, cases: Sequence[str], total: int, smallest: int, withheld: list[str]
+) -> tuple[dict[str, Any], list[Hashable]]:
+    """The label means that may be shown beside the headline, and each case's class by the labels it has."""
+    names = list(dict.fromkeys(label for case in cases for label in defined[case] if label))
+    having = {name: {case for case in cases if name in defined[case]} for name in names}
+    shown = {name for name in names if len(having[name]) >= smallest}
+    while shown and 0 < len(set[str]().union(*(having[name] for name in having.keys() - shown))) < smallest:
+        shown.remove(min(shown, key=lambda name: (len(having[name]), name)))
+    classes: list[Hashable] = [
+        (len(defined[case]), frozenset(defined[case]) & shown, bool(frozenset(defined[case]) - shown)) for case in cases
+    ]
+    if shown and leaks(Counter(classes), smallest=smallest):
+        shown = set()
+    withheld += (
+        [f"per_label.{name}" for name in names if name not in shown] if shown else ["per_label"] if names else []
+    )
+    numbers = {
+        name: summary([defined[case][name] for case in cases if case in having[name]], of=total, smallest=smallest)
+        for name in names
+        if name in shown
+    }
+    return numbers, classes
+
+
+def leaks(classes: Mapping[Any, int], *, smallest: int) -> bool:
+    """Whether headline and label means can be combined so that only 1 to `smallest - 1` patients remain."""
+    if cancel(classes):
+        return False
+    if len(classes) > MOST_CLASSES:
+        return True
+    small = [name for name, size in classes.items() if size < smallest]
+    for count in range(1, smallest):
+        for left in combinations(small, count):
+            if sum(classes[name] for name in left) < smallest and cancel(set(classes) - set(left)):
+                return True
+    return False
+
+
+def cancel(classes: Iterable[Any]) -> bool:
+    """Whether one weight per label makes every patient of these classes vanish from the headline.
+
+    A class is (number of labels, shown labels, whether it has a hidden one). Its patients vanish where each of its shown labels weighs
+    1 / number; classes with other numbers must then share no label. A patient with a hidden label never vanishes.
+    """
+    weights: dict[str, int] = {}
+    for count, labels, has_hidden in classes:
+        if has_hidden or any(weights.setdefault(label, count) != count for label in labels):
+            return False
+    return True
