@@ -20,7 +20,14 @@ numbers about patients too: where 1 to `k - 1` cases of a group are undefined, t
 """
 
 from evaluator.disclosure.counts import CountProblem, check_counts
-from evaluator.disclosure.release import SMALLEST_GROUP, SPREAD_GROUP, MetricRelease, TooFewCases, release_metric
+from evaluator.disclosure.release import (
+    SMALLEST_GROUP,
+    SPREAD_GROUP,
+    MetricRelease,
+    TooFewCases,
+    release_metric,
+    release_pooled,
+)
 
 __all__ = [
     "SMALLEST_GROUP",
@@ -30,4 +37,5 @@ __all__ = [
     "TooFewCases",
     "check_counts",
     "release_metric",
+    "release_pooled",
 ]

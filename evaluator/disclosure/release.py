@@ -79,6 +79,25 @@ def release_metric(
     return MetricRelease(numbers=numbers, withheld=tuple(withheld))
 
 
+def release_pooled(
+    summary_over_cases: Mapping[str, Any], *, patients: Mapping[str, int], smallest: int = SMALLEST_GROUP
+) -> MetricRelease:
+    """The release of a metric that divides sums over all cases. `patients`: label → how many patients its value depends on.
+
+    Raises `TooFewCases` where a label depends on fewer than `smallest`, because the headline is a mean that contains it.
+    """
+    few = [label for label, count in patients.items() if count < smallest]
+    if few or not patients:
+        raise TooFewCases(f"{', '.join(few) or 'every label'}: values of fewer than {smallest} cases do not leave")
+    count = summary_over_cases["n"]
+    labels = {
+        label: {"mean": rounded(cell["mean"]), "n": count}
+        for label, cell in summary_over_cases["per_label"].items()
+        if cell["mean"] is not None
+    }
+    return MetricRelease(numbers={"mean": rounded(summary_over_cases["mean"]), "n": count, "per_label": labels})
+
+
 def summary(values: Sequence[float], *, of: int, smallest: int) -> dict[str, Any]:
     """Mean and count of one group of `of` cases. The count is withheld where 1 to `smallest - 1` of them are undefined."""
     undefined = of - len(values)

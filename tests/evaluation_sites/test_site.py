@@ -17,9 +17,11 @@ from assay.evaluation_sites.services import enrol_site
 from assay.node.folder import read_folder
 from assay.node.http import NodeApi
 from assay.node.registry import register_data
-from assay.node.review import TooFewCases, build_release, withhold_small
+from assay.node.review import TooFewCases, build_release
 from assay.node.site import SiteAgent, SiteProblem
 from containers.engines.fake import FakeEnding, FakeEngine
+from evaluator.protocol import load_protocol
+from evaluator.results import CaseResult, ScoreRow
 from evaluator.volumes import Grid, Volume, write_canonical
 from wire import send_through
 
@@ -147,6 +149,13 @@ def test_a_lease_that_ran_out_goes_to_the_next_agent_and_the_old_one_is_refused(
 @pytest.mark.parametrize(
     "change",
     [
+        {"dice": {"mean": 5.0, "n": 5}},
+        {"dice": {"mean": -0.1, "n": 5}},
+        {"dice": {"mean": 10**400, "n": 5}},
+        {"dice": {"mean": 0.9, "n": 10_000}},
+        {"dice": {"mean": 0.9, "n": 5, "sd": 0.1}},
+        {"dice": {"n": 5}},
+        {"dice": None},
         {"dice": {"mean": 0.9, "n": 5, "note": "patient 7"}},
         {"dice": {"mean": "0.9", "n": 5}},
         {"dice": {"mean": 0.91234567, "n": 5}},
@@ -184,21 +193,38 @@ def test_only_organizers_enrol_sites(scene, client):
     assert answers == [403, 403, 201]
 
 
+def scored(*, sizes):
+    """A protocol that reports by site, and made-up results: so many cases of each site, both structures alike."""
+    protocol = load_protocol({**factories.PROTOCOL, "breakdowns": ["site"]})
+    sites = [site for site, size in sizes.items() for _ in range(size)]
+    results = [
+        CaseResult(
+            case_id=f"p{number}",
+            rows=tuple(
+                ScoreRow(label=label.name, metric=spec.id, value=0.123456)
+                for spec in protocol.metrics
+                for label in protocol.labels
+            ),
+        )
+        for number in range(len(sites))
+    ]
+    return protocol, results, {f"p{number}": {"site": site} for number, site in enumerate(sites)}
+
+
 def test_small_groups_are_withheld_and_cannot_be_found_by_subtraction():
-    groups = {"A": {"mean": 1.0, "n": 9}, "B": {"mean": 0.5, "n": 6}, "C": {"mean": 0.1, "n": 2}}
-    assert set(withhold_small(groups)) == {"A"}
-    assert set(withhold_small({"A": groups["A"], "B": groups["B"]})) == {"A", "B"}
+    release = build_release(*scored(sizes={"A": 8, "B": 1, "C": 1}))
+    assert "per_site" not in release.metrics["dice"]
+    assert "dice.per_site" in release.withheld
+    release = build_release(*scored(sizes={"A": 8, "B": 6}))
+    assert set(release.metrics["dice"]["per_site"]) == {"A", "B"}
 
 
 def test_a_release_is_rounded_and_needs_five_cases():
-    summary = {
-        "dice": {"mean": 0.123456, "sd": None, "median": 0.1, "n": 5, "per_label": {"core": {"mean": 0.5, "n": 5}}}
-    }
-    assert build_release(summary, case_count=5) == {
-        "dice": {"mean": 0.123, "sd": None, "n": 5, "per_label": {"core": {"mean": 0.5, "n": 5}}}
-    }
+    release = build_release(*scored(sizes={"A": 5}))
+    assert (release.metrics["dice"]["mean"], release.metrics["dice"]["n"]) == (0.123, 5)
+    assert "sd" not in release.metrics["dice"]
     with pytest.raises(TooFewCases):
-        build_release(summary, case_count=4)
+        build_release(*scored(sizes={"A": 4}))
 
 
 def test_every_site_counts_the_same_and_rows_that_miss_a_site_are_not_ranked():

@@ -17,6 +17,10 @@ OFFERED = {
         "Floats", "Index", "Mask",
     },
     "evaluator.documents": {"SHOWN_CHARACTERS", "Document", "DocumentError", "Place", "Pointer", "read_document", "shown"},
+    "evaluator.disclosure": {
+        "SMALLEST_GROUP", "SPREAD_GROUP", "CountProblem", "MetricRelease", "TooFewCases", "check_counts", "release_metric",
+        "release_pooled",
+    },
     "evaluator.errors": {
         "EvaluatorError", "InvalidReference", "InvalidVolume", "ProtocolError", "Reason", "UnavailableBackend",
     },

@@ -1,8 +1,8 @@
 """What may leave a site: numbers about groups of cases, and nothing else. Pure; the server checks what the site's agent built.
 
-A release is `{metric: {mean, sd, n, per_label: {label: {mean, sd, n}}, per_<attribute>: {value: {mean, n}}}}` with the
-protocol's metric and label names. No text, no single case: a number about fewer than `SMALLEST_GROUP` cases is not
-released, and values are rounded.
+A release is `{metric: {mean, n, sd?, per_label?: {label: {mean, n, sd?}}, per_<attribute>?: {value: {mean, n, sd?}}}}` with every
+metric of the protocol; a metric that is withheld as a whole is null. No text, no single case: `evaluator.disclosure` says which
+counts may stand in it. Means lie in the metric's range and are rounded.
 """
 
 import math
@@ -10,61 +10,84 @@ from collections.abc import Mapping
 from typing import Any
 
 from assay.accounts.errors import InvalidError
-from evaluator.protocol import Protocol
+from evaluator.disclosure import SMALLEST_GROUP, CountProblem, check_counts
+from evaluator.protocol import MetricSpec, Protocol
 
-SMALLEST_GROUP = 5
 DECIMALS = 3
-NUMBERS = frozenset({"mean", "sd", "median", "n", "n_undefined"})
+NUMBERS = frozenset({"mean", "sd", "n"})
+LARGEST = 1e9
 MOST_GROUPS = 200
 LONGEST_NAME = 80
 
 
 def check_release(document: Mapping[str, Any], *, protocol: Protocol, case_count: int) -> None:
     """Return quietly when the document holds nothing but permitted numbers; raise InvalidError naming the first that is not."""
-    metrics = {spec.id for spec in protocol.metrics}
-    if not document or not set(document) <= metrics:
-        raise _refused("metrics", found=_names(document), expected=_names(metrics))
+    metrics = {spec.id: spec for spec in protocol.metrics}
+    if set(document) != set(metrics) or all(numbers is None for numbers in document.values()):
+        raise _refused("metrics", found=_names(document), expected=f"{_names(metrics)}, null where withheld")
     if case_count < SMALLEST_GROUP:
         raise _refused(
             "cases", found=str(case_count), expected=f"at least {SMALLEST_GROUP}, so that no patient stands out"
         )
+    for name, numbers in document.items():
+        if numbers is not None:
+            _check_metric(numbers, spec=metrics[name], protocol=protocol, case_count=case_count)
+
+
+def _check_metric(summary: Any, *, spec: MetricSpec, protocol: Protocol, case_count: int) -> None:
+    partitions = {"per_label"} | {f"per_{attribute}" for attribute in protocol.breakdowns}
+    if not isinstance(summary, Mapping) or not set(summary) <= NUMBERS | partitions:
+        raise _refused(spec.id, found=_names(summary), expected=_names(NUMBERS | partitions))
+    _check_numbers(summary, where=spec.id, spec=spec, case_count=case_count)
     labels = {label.name for label in protocol.labels}
-    breakdowns = {f"per_{attribute}" for attribute in protocol.breakdowns}
-    for metric, summary in document.items():
-        if not isinstance(summary, Mapping) or not set(summary) <= NUMBERS | {"per_label"} | breakdowns:
-            raise _refused(metric, found=_names(summary), expected=_names(NUMBERS | {"per_label"} | breakdowns))
-        _check_numbers(summary, where=metric)
-        for group in ({"per_label"} | breakdowns) & set(summary):
-            _check_group(summary[group], where=f"{metric}.{group}", names=labels if group == "per_label" else None)
+    for partition in partitions & set(summary):
+        groups = summary[partition]
+        where = f"{spec.id}.{partition}"
+        if not isinstance(groups, Mapping) or not 0 < len(groups) <= MOST_GROUPS:
+            raise _refused(where, found=type(groups).__name__, expected=f"1 to {MOST_GROUPS} groups by name")
+        for name, numbers in groups.items():
+            is_known = name in labels if partition == "per_label" else 0 < len(name) <= LONGEST_NAME
+            if not is_known or not isinstance(numbers, Mapping) or not set(numbers) <= NUMBERS:
+                raise _refused(f"{where}.{str(name)[:LONGEST_NAME]}", found=_names(numbers), expected=_names(NUMBERS))
+            _check_numbers(numbers, where=f"{where}.{name}", spec=spec, case_count=case_count)
+    try:
+        check_counts(summary, where=spec.id)
+    except CountProblem as problem:
+        raise _refused(problem.where, found=problem.found, expected=problem.expected) from problem
 
 
-def _check_group(group: Any, *, where: str, names: set[str] | None) -> None:
-    if not isinstance(group, Mapping) or len(group) > MOST_GROUPS:
-        raise _refused(where, found=type(group).__name__, expected=f"at most {MOST_GROUPS} groups by name")
-    for name, numbers in group.items():
-        is_known = name in names if names is not None else 0 < len(name) <= LONGEST_NAME
-        if not is_known or not isinstance(numbers, Mapping) or not set(numbers) <= NUMBERS:
-            raise _refused(f"{where}.{str(name)[:LONGEST_NAME]}", found=_names(numbers), expected=_names(NUMBERS))
-        _check_numbers(numbers, where=f"{where}.{name}")
-
-
-def _check_numbers(summary: Mapping[str, Any], *, where: str) -> None:
-    count = summary.get("n")
-    if not isinstance(count, int) or isinstance(count, bool) or count < SMALLEST_GROUP:
-        raise _refused(f"{where}.n", found=str(count), expected=f"a count of at least {SMALLEST_GROUP}")
+def _check_numbers(summary: Mapping[str, Any], *, where: str, spec: MetricSpec, case_count: int) -> None:
+    if "mean" not in summary or "n" not in summary:
+        raise _refused(where, found=_names(summary), expected="mean and n")
     for name in NUMBERS & set(summary):
         value = summary[name]
-        if value is None:
+        if value is None and name == "n":
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise _refused(f"{where}.{name}", found=str(value)[:LONGEST_NAME], expected="a finite number or null")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_small(value):
+            raise _refused(
+                f"{where}.{name}", found=type(value).__name__, expected=f"a number between {-LARGEST:g} and {LARGEST:g}"
+            )
         if round(value, DECIMALS) != value:
             raise _refused(f"{where}.{name}", found=str(value), expected=f"at most {DECIMALS} decimals")
+    lower, upper, mean = spec.metric.lower, spec.metric.upper, summary["mean"]
+    if (lower is not None and mean < lower) or (upper is not None and mean > upper):
+        raise _refused(
+            f"{where}.mean", found=str(mean), expected=f"{lower} to {upper}, the range of {spec.metric.name}"
+        )
+    if summary.get("sd") is not None and summary["sd"] < 0:
+        raise _refused(f"{where}.sd", found=str(summary["sd"]), expected="0 or more")
+    if summary["n"] is not None and summary["n"] > case_count:
+        raise _refused(f"{where}.n", found=str(summary["n"]), expected=f"at most the {case_count} cases of the data")
+
+
+def _is_small(value: float) -> bool:
+    """Compared before anything is computed: an integer of 400 digits has no float."""
+    return -LARGEST <= value <= LARGEST and math.isfinite(value)
 
 
 def _names(names: Any) -> str:
     return (
-        ", ".join(sorted(str(name)[:LONGEST_NAME] for name in names))
+        ", ".join(sorted(str(name)[:LONGEST_NAME] for name in names))[:300]
         if isinstance(names, Mapping | set | frozenset)
         else str(type(names).__name__)
     )

@@ -66,7 +66,7 @@ def site_board(phase: Phase) -> SiteBoard:
             ),
         )
         row.sites[evaluation.site.name] = {
-            metric: numbers["mean"] for metric, numbers in evaluation.release["metrics"].items()
+            metric: numbers["mean"] for metric, numbers in evaluation.release["metrics"].items() if numbers
         }
     rank_rows(list(rows.values()), metric=leading.id, site_count=len(sites), is_higher_better=is_higher_better)
     return SiteBoard(
@@ -79,7 +79,7 @@ def site_board(phase: Phase) -> SiteBoard:
 def rank_rows(rows: list[SiteRow], *, metric: str, site_count: int, is_higher_better: bool) -> None:
     """Fill in the mean over sites (every site counts the same), the worst site, and ranks of rows that all sites released."""
     for row in rows:
-        values = [numbers[metric] for numbers in row.sites.values()]
+        values = [numbers.get(metric) for numbers in row.sites.values()]
         known = [value for value in values if value is not None]
         if known:
             row.mean = sum(known) / len(known)

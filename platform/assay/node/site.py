@@ -25,7 +25,6 @@ from containers.intake import load_archive
 from containers.machine import borrowed_image
 from evaluator import __version__ as evaluator_version
 from evaluator.protocol import load_protocol
-from evaluator.scoring import summarise
 
 
 class SiteProblem(Exception):
@@ -55,6 +54,7 @@ class Draft:
     fence: int
     submission: str
     aggregates: dict[str, Any]
+    withheld: tuple[str, ...] = ()
     results: tuple[LocalResult, ...] = ()
 
 
@@ -118,19 +118,19 @@ class SiteAgent:
                     on_case(result)
                     results.append(result)
         attributes = {case.case_id: dict(case.attributes) for case in cases}
-        aggregates = summarise(protocol, [result.scores for result in results], attributes)
-        release = build_release(aggregates, case_count=len(cases))
+        release = build_release(protocol, [result.scores for result in results], attributes)
         self._connection.post("site/heartbeat", {**_lease(order), "is_in_review": True})
         draft = Draft(
             path=self._drafts() / f"{order.evaluation_id}.json",
             evaluation_id=order.evaluation_id,
             fence=order.fence,
             submission=order.submission,
-            aggregates=release,
+            aggregates=dict(release.metrics),
+            withheld=release.withheld,
             results=tuple(results),
         )
         draft.path.write_text(
-            json.dumps({**_lease(order), "submission": order.submission, "aggregates": release}, indent=2)
+            json.dumps({**_lease(order), "submission": order.submission, "aggregates": release.metrics}, indent=2)
         )
         return draft
 

@@ -114,6 +114,8 @@ def decide(agent: SiteAgent, draft: Draft, *, console: Console, approve_all: boo
     """Show exactly what would leave; release, decline, or leave it for later."""
     console.print(f"Submission {draft.submission}. Exactly this would be sent (no group under {SMALLEST_GROUP} cases):")
     click.echo(shown_bytes(draft.aggregates))
+    if draft.withheld:
+        console.print(f"Withheld, because too few patients could be told from it: {', '.join(draft.withheld)}")
     if approve_all:
         agent.release(draft)
         console.print("released (--approve-all)")
