@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assay.node import local
 from assay.node.folder import FolderInvalid, read_folder
-from assay.node.local import Workbench, run_cases
+from assay.node.local import NotRun, Workbench, run_cases
 from containers.engines.fake import FakeCall, FakeEnding, FakeEngine
 from evaluator.protocol import load_protocol
 from evaluator.volumes import Grid, Volume, write_canonical
@@ -133,3 +134,47 @@ def test_a_case_is_played_in_rounds_at_home_as_on_a_server(cases, tmp_path):
     ] * 2
     assert seen == [[0], [0], [0], [0]]
     assert len(engine.bodies) == 4
+
+
+class Flaky:
+    """Breaks the first starts of one case, as an engine that is being restarted does."""
+
+    def __init__(self, *, case: str, times: int) -> None:
+        self.case, self.left = case, times
+
+    def __call__(self, call: FakeCall) -> FakeEnding:
+        if self.left and any(source.name.startswith(self.case) for source in call.input_dir.iterdir()):
+            self.left -= 1
+            return FakeEnding(start_error="Cannot connect to the Docker daemon")
+        return copy(call)
+
+
+@pytest.fixture
+def _without_pauses(monkeypatch):
+    monkeypatch.setattr(local.time, "sleep", lambda seconds: None)
+
+
+@pytest.mark.usefixtures("_without_pauses")
+def test_what_this_machine_broke_is_tried_again(cases, tmp_path):
+    results, engine = play(cases, tmp_path, script=Flaky(case="A1", times=2))
+    assert [(r.verdict, r.scores.rows[0].value) for r in results] == [("ok", 1.0), ("ok", 1.0)]
+    assert len(engine.bodies) == 4
+
+
+@pytest.mark.usefixtures("_without_pauses")
+def test_what_stays_broken_is_no_score(cases, tmp_path):
+    with pytest.raises(NotRun, match="case B1 has no result") as problem:
+        play(cases, tmp_path, script=Flaky(case="B1", times=3))
+    assert problem.value.verdict == "infrastructure"
+    assert "no fault of the algorithm" in str(problem.value)
+
+
+def test_a_cancelled_run_is_no_score(cases, tmp_path):
+    engine = FakeEngine(lambda _: FakeEnding(seconds=3600))
+    workbench = Workbench(engine=engine, folder=tmp_path, owner="test/local", should_stop=lambda: True)
+    with pytest.raises(NotRun, match="cancelled"):
+        list(
+            run_cases(
+                cases=read_folder(cases), image_id="sha256:1", protocol=load_protocol(PROTOCOL), workbench=workbench
+            )
+        )

@@ -11,7 +11,7 @@ from rich.table import Table
 from assay.client.session import Session, pass_session, phase_path
 from assay.node.engine_option import engine_option
 from assay.node.folder import FolderInvalid, read_folder
-from assay.node.local import LocalResult, Workbench, provided_image, run_cases
+from assay.node.local import LocalResult, NotRun, Workbench, provided_image, run_cases
 from containers.engines.choice import EngineChoice
 from containers.errors import EngineError
 from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
@@ -86,7 +86,7 @@ def _run_and_show(*, image: str, protocol: Protocol, cases: Path, output: Path |
                 ):
                     results.append(result)
                     status.update(f"{len(results)} of {len(found)} cases")
-    except (FolderInvalid, EngineError, EvaluatorError, ImageInvalid, IntakeUnavailable) as problem:
+    except (FolderInvalid, EngineError, EvaluatorError, ImageInvalid, IntakeUnavailable, NotRun) as problem:
         raise click.ClickException(str(problem)) from problem
     console.print(result_table(results, protocol=protocol))
     failed = [result for result in results if result.verdict != Verdict.OK]

@@ -5,6 +5,7 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -35,6 +36,28 @@ from containers.verdicts import Verdict
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
 from evaluator.scoring import Prompts, make_prompts, wall_seconds_of
+
+RETRY_SECONDS = (2.0, 15.0)
+"""Pauses before a case that this machine broke is tried again."""
+NO_ANSWERS = frozenset({Verdict.CANCELLED, Verdict.INFRASTRUCTURE})
+"""Endings that say nothing about the algorithm."""
+
+
+class NotRun(Exception):
+    """A case could not be run to its end, by no fault of the algorithm. There is no score of it."""
+
+    def __init__(self, *, case_id: str, verdict: Verdict, reason: str) -> None:
+        self.case_id = case_id
+        self.verdict = verdict
+        ended = (
+            "the run was cancelled, or its lease was lost"
+            if verdict is Verdict.CANCELLED
+            else f"{len(RETRY_SECONDS) + 1} tries failed on this machine ({reason})"
+        )
+        super().__init__(
+            f"case {case_id} has no result: {ended}. This is no fault of the algorithm, so nothing was scored. "
+            "`assay doctor` says what is wrong here; then run it again."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,20 +114,46 @@ def run_cases(
     workbench: Workbench,
     keep: Path | None = None,
 ) -> Iterator[LocalResult]:
-    """Run and score every case, one container per case (one for all in cohort mode); predictions are copied to `keep`."""
+    """Run and score every case, one container per case (one for all in cohort mode); predictions are copied to `keep`.
+
+    What this machine broke is tried again and is never a score. Raises `NotRun` where it stays broken, or on a cancellation.
+    """
     batches = [list(cases)] if protocol.resources.run_mode == "cohort" else [[case] for case in cases]
     for number, batch in enumerate(batches):
+        yield from _tried_again(
+            batch, number=number, image_id=image_id, protocol=protocol, workbench=workbench, keep=keep
+        )
+
+
+def _tried_again(
+    batch: list[FolderCase],
+    *,
+    number: int,
+    image_id: str,
+    protocol: Protocol,
+    workbench: Workbench,
+    keep: Path | None,
+) -> list[LocalResult]:
+    for pause in (*RETRY_SECONDS, None):
         with tempfile.TemporaryDirectory(dir=workbench.folder, prefix="case-") as folder:
-            yield from _run_batch(
-                batch,
-                order=local_order(
-                    batch, image_id=image_id, protocol=protocol, name=f"assay-local-{Path(folder).name}-{number}"
-                ),
-                protocol=protocol,
-                workbench=workbench,
-                folder=Path(folder),
-                keep=keep,
+            name = f"assay-local-{Path(folder).name}-{number}"
+            results = list(
+                _run_batch(
+                    batch,
+                    order=local_order(batch, image_id=image_id, protocol=protocol, name=name),
+                    protocol=protocol,
+                    workbench=workbench,
+                    folder=Path(folder),
+                    keep=keep,
+                )
             )
+        broken = next((result for result in results if result.verdict in NO_ANSWERS), None)
+        if broken is None:
+            return results
+        if broken.verdict is Verdict.CANCELLED or pause is None:
+            break
+        time.sleep(pause)
+    raise NotRun(case_id=broken.case_id, verdict=broken.verdict, reason=broken.reason)
 
 
 def local_order(cases: Sequence[FolderCase], *, image_id: str, protocol: Protocol, name: str) -> WorkOrder:

@@ -13,7 +13,7 @@ from assay.node.commands import result_table
 from assay.node.engine_option import engine_option
 from assay.node.folder import FolderInvalid
 from assay.node.http import NodeApi, NodeApiProblem
-from assay.node.local import LocalResult
+from assay.node.local import LocalResult, NotRun
 from assay.node.registry import DataRegistration
 from assay.node.review import SMALLEST_GROUP, TooFewCases, shown_bytes
 from assay.node.site import Draft, SiteAgent, SiteProblem
@@ -24,7 +24,7 @@ from evaluator.errors import EvaluatorError
 from evaluator.protocol import load_protocol
 
 DEFAULT_FOLDER = Path.home() / ".cache" / "assay" / "site"
-TROUBLE = (ClientError, NodeApiProblem, SiteProblem, FolderInvalid, TooFewCases, EngineError, EvaluatorError)
+TROUBLE = (NotRun, ClientError, NodeApiProblem, SiteProblem, FolderInvalid, TooFewCases, EngineError, EvaluatorError)
 
 url_option = click.option(
     "--url", envvar="ASSAY_URL", required=True, help="The server; the only address ever contacted."
@@ -70,7 +70,12 @@ def run_site(
                 "were sent, nothing else"
             )
             while True:
-                _work(agent, registration=registration, console=console, approve_all=approve_all)
+                try:
+                    _work(agent, registration=registration, console=console, approve_all=approve_all)
+                except NotRun as problem:
+                    if poll_seconds is None:
+                        raise
+                    console.print(f"{problem} It is claimed again once its lease has ended.", markup=False)
                 if poll_seconds is None:
                     return
                 time.sleep(poll_seconds)

@@ -8,10 +8,10 @@ from typing import Any
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from assay.evaluation_sites.releases import SMALLEST_GROUP
 from assay.leaderboards.order import Wanted
 from assay.leaderboards.selectors import Board, Disqualified, LeaderboardRow, MetricColumn
 from assay.leaderboards.standing import POOLED
+from evaluator.disclosure import SMALLEST_GROUP
 
 FIXED_AFTER = (
     ("failed_cases", "Failed cases", ""),
