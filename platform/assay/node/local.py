@@ -134,7 +134,8 @@ def _tried_again(
     workbench: Workbench,
     keep: Path | None,
 ) -> list[LocalResult]:
-    for pause in (*RETRY_SECONDS, None):
+    pauses = list(RETRY_SECONDS)
+    while True:
         with tempfile.TemporaryDirectory(dir=workbench.folder, prefix="case-") as folder:
             name = f"assay-local-{Path(folder).name}-{number}"
             results = list(
@@ -150,10 +151,9 @@ def _tried_again(
         broken = next((result for result in results if result.verdict in NO_ANSWERS), None)
         if broken is None:
             return results
-        if broken.verdict is Verdict.CANCELLED or pause is None:
-            break
-        time.sleep(pause)
-    raise NotRun(case_id=broken.case_id, verdict=broken.verdict, reason=broken.reason)
+        if broken.verdict is Verdict.CANCELLED or not pauses:
+            raise NotRun(case_id=broken.case_id, verdict=broken.verdict, reason=broken.reason)
+        time.sleep(pauses.pop(0))
 
 
 def local_order(cases: Sequence[FolderCase], *, image_id: str, protocol: Protocol, name: str) -> WorkOrder:
