@@ -98,3 +98,10 @@ class OutOfSpaceError(AssayError):
 
     code = "out_of_space"
     fault = "platform"
+
+
+class MailNotSentError(AssayError):
+    """The mail server did not take a mail; nobody but us can help."""
+
+    code = "mail_not_sent"
+    fault = "platform"

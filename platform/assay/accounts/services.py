@@ -11,6 +11,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 
+from assay.accounts.addresses import note_address, note_verified
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError, NotFoundError
 from assay.accounts.models import Team, TeamInvite, TeamMember, User
@@ -41,6 +42,7 @@ def create_user(*, username: str, email: str, password: str, display_name: str, 
     try:
         with transaction.atomic():
             user.save()
+            note_address(user)
             record_event(actor=user, verb="user.signed_up", subject=user, now=now)
     except IntegrityError as error:  # somebody else signed up with it between the check and now
         raise ConflictError("This user name or e-mail address was just taken.", code="name_taken") from error
@@ -50,7 +52,7 @@ def create_user(*, username: str, email: str, password: str, display_name: str, 
 def create_administrator(*, username: str, email: str, password: str, now: datetime) -> User:
     """Somebody new who may do everything on this server."""
     with transaction.atomic():
-        create_user(username=username, email=email, password=password, display_name="", now=now)
+        note_verified(create_user(username=username, email=email, password=password, display_name="", now=now))
         return promote_to_administrator(username=username, now=now)
 
 

@@ -19,6 +19,7 @@ from assay.accounts.errors import (
     ConflictError,
     InvalidError,
     LimitReachedError,
+    MailNotSentError,
     NotAllowedError,
     NotFoundError,
     NotSignedInError,
@@ -42,6 +43,7 @@ STATUSES: Mapping[type[AssayError], int] = {
     LimitReachedError: 429,
     TooLargeError: 413,
     OutOfSpaceError: 507,
+    MailNotSentError: 503,
     AssayError: 400,
 }
 """Most special first: the first class an error is an instance of decides."""

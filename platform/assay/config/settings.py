@@ -35,6 +35,8 @@ INSTALLED_APPS = [
     "assay.portal",
     "assay.organizers",
     "assay.api",
+    "allauth",  # after our apps: our templates come first
+    "allauth.account",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -44,6 +46,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "assay.portal.middleware.ContentSecurityPolicy",
     "assay.portal.errors.RefusalsAsPages",
@@ -173,14 +176,29 @@ API_THROTTLE = {
     "sign_in": env.text(name="ASSAY_THROTTLE_SIGN_IN", default="20/m"),
 }
 
-EMAIL_BACKEND = (
-    "django.core.mail.backends.smtp.EmailBackend"
-    if env.text(name="ASSAY_EMAIL_HOST")
-    else ("django.core.mail.backends.console.EmailBackend")
-)
 EMAIL_HOST = env.text(name="ASSAY_EMAIL_HOST")
+EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend" if EMAIL_HOST else "assay.accounts.mail.FolderBackend"
+EMAIL_FILE_PATH = VAR / "mail"
 EMAIL_PORT = env.number(name="ASSAY_EMAIL_PORT", default=25)
+EMAIL_HOST_USER = env.text(name="ASSAY_EMAIL_USER")
+EMAIL_HOST_PASSWORD = env.text(name="ASSAY_EMAIL_PASSWORD")
+EMAIL_USE_TLS = env.flag(name="ASSAY_EMAIL_STARTTLS", default=False)
+EMAIL_USE_SSL = env.flag(name="ASSAY_EMAIL_TLS", default=False)
+EMAIL_TIMEOUT = 10  # a mail server that hangs must not hold a web process
 DEFAULT_FROM_EMAIL = env.text(name="ASSAY_EMAIL_FROM", default="assay@localhost")
+SHOWS_MAIL = env.flag(name="ASSAY_MAIL_PAGE", default=DEBUG) and not EMAIL_HOST
+"""Whether `/dev/mail/` shows everybody the mails in `EMAIL_FILE_PATH`, with their links: for development only."""
+
+ACCOUNT_ADAPTER = "assay.accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_EMAIL_VERIFICATION = (
+    "mandatory" if env.flag(name="ASSAY_VERIFY_ADDRESSES", default=bool(EMAIL_HOST)) else "none"
+)
+ACCOUNT_CHANGE_EMAIL = True  # one address; a new one replaces it once it is verified
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "Assay: "
+ACCOUNT_EMAIL_NOTIFICATIONS = True  # the owner hears of every change of password or address
+ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # GuardedBackend limits these, at every door
+ACCOUNT_SESSION_REMEMBER = True
 
 SECURE_SSL_REDIRECT = False  # the proxy in front of us redirects
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # which asks for the redirect

@@ -16,6 +16,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("assay.organizers.urls")),
     path("", include("assay.portal.urls")),
+    path("", include("assay.portal.account_urls")),
 ]
 handler404 = "assay.portal.errors.not_found"
 handler500 = "assay.portal.errors.server_error"

@@ -13,6 +13,7 @@ from assay.accounts.errors import (
     AssayError,
     ConflictError,
     LimitReachedError,
+    MailNotSentError,
     NotAllowedError,
     NotFoundError,
     NotSignedInError,
@@ -20,7 +21,13 @@ from assay.accounts.errors import (
 
 log = logging.getLogger(__name__)
 
-STATUS = {NotFoundError: 404, NotAllowedError: 403, ConflictError: 409, LimitReachedError: 429}
+STATUS = {
+    NotFoundError: 404,
+    NotAllowedError: 403,
+    ConflictError: 409,
+    LimitReachedError: 429,
+    MailNotSentError: 503,
+}
 WHOSE = {
     "participant": "",
     "organizer": "This is for the organizers to mend.",

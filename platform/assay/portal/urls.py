@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from assay.portal.views import challenge, documentation, people, site, submission
+from assay.portal.views import challenge, documentation, mail, people, site, submission
 
 app_name = "portal"
 urlpatterns = [
@@ -10,6 +10,7 @@ urlpatterns = [
     path("help/", site.help_page, name="help"),
     path("docs/", documentation.documentation, name="docs"),
     path("docs/<path:page>", documentation.documentation, name="docs-page"),
+    path("dev/mail/", mail.mails, name="mails"),
     path("theme/", site.theme, name="theme"),
     path("submissions/", site.my_submissions, name="my-submissions"),
     path("signup/", people.sign_up, name="sign-up"),

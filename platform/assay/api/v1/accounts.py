@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Router, Status
 
-from assay.accounts import selectors, services, tokens
+from assay.accounts import addresses, selectors, services, tokens
 from assay.accounts.errors import NotSignedInError
 from assay.accounts.models import Team, User
 from assay.api.auth import user_of
@@ -21,7 +21,10 @@ router = Router()
 @router.post("/users", auth=None, throttle=[SignInThrottle()], response={201: schemas.PersonOut})
 def sign_up(request: HttpRequest, body: schemas.SignUp) -> Status[User]:
     """Make an account."""
-    return Status(201, services.create_user(**body.dict(), now=timezone.now()))
+    user = services.create_user(**body.dict(), now=timezone.now())
+    if addresses.must_verify():
+        addresses.send_link(user, request=request)
+    return Status(201, user)
 
 
 @router.post("/tokens", auth=None, throttle=[SignInThrottle()], response={201: schemas.TokenIssued})
@@ -30,6 +33,7 @@ def issue_token(request: HttpRequest, body: schemas.TokenRequest) -> Status[dict
     user = authenticate(request, username=body.username, password=body.password)
     if not isinstance(user, User):
         raise NotSignedInError("The user name or the password is wrong.", code="wrong_password")
+    addresses.check_verified(user)
     token, secret = tokens.issue_token(user=user, name=body.name, days=body.days, now=timezone.now())
     return Status(201, {"token": secret, "expires_at": token.expires_at})
 

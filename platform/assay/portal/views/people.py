@@ -1,18 +1,24 @@
 """Accounts, tokens and teams."""
 
+from typing import cast
 from uuid import UUID
 
+from allauth.account.internal.flows.login import perform_login, perform_password_login
+from allauth.account.internal.flows.signup import prevent_enumeration
+from allauth.account.models import Login
 from django.contrib import messages
-from django.contrib.auth import login, logout
+from django.contrib.auth import logout
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
+from assay.accounts.addresses import is_taken, must_verify
 from assay.accounts.errors import AssayError
 from assay.accounts.selectors import get_team, teams_of, tokens_of
 from assay.accounts.services import accept_invite, create_team, create_user, invite_to_team
@@ -21,25 +27,29 @@ from assay.challenges.access import signed_in
 from assay.portal.forms import SignInForm, SignUpForm, TeamForm, TokenForm
 
 
-def _next(request: HttpRequest) -> HttpResponseRedirect:
+def _next(request: HttpRequest) -> str:
     wanted = request.POST.get("next") or request.GET.get("next") or ""
     is_ours = url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
-    return HttpResponseRedirect(wanted if is_ours else reverse("portal:home"))
+    return wanted if is_ours else reverse("portal:home")
 
 
+@transaction.non_atomic_requests  # an account that was made stays, even where the mail about it fails
 @sensitive_post_parameters("password")
 def sign_up(request: HttpRequest) -> HttpResponse:
-    """Make an account and be signed in."""
+    """Make an account and be signed in, or be sent a mail first where addresses are verified."""
     form = SignUpForm(request.POST or None, initial={"next": request.GET.get("next", "")})
     if request.method == "POST" and form.is_valid():
         data = {key: value for key, value in form.cleaned_data.items() if key != "next"}
+        if must_verify() and is_taken(data["email"]):  # the answer is the same; only the owner's mail says so
+            return cast("HttpResponse", prevent_enumeration(request, email=data["email"]))
         try:
             user = create_user(**data, now=timezone.now())
         except AssayError as error:
             form.add_error(None, f"{error.message} {error.what_to_do}".strip())
         else:
-            login(request, user)
-            return _next(request)
+            return cast(
+                "HttpResponse", perform_login(request, Login(user=user, redirect_url=_next(request), signup=True))
+            )
     page = {"form": form, "heading": "Sign up", "button": "Sign up"}
     return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
 
@@ -50,9 +60,11 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     """Sign in with user name and password."""
     form = SignInForm(request, request.POST or None, initial={"next": request.GET.get("next", "")})
     if request.method == "POST" and form.is_valid():
-        login(request, form.get_user())
-        return _next(request)
-    page = {"form": form, "heading": "Sign in", "button": "Sign in"}
+        user = form.get_user()
+        login = Login(user=user, redirect_url=_next(request))
+        return cast("HttpResponse", perform_password_login(request, {"username": user.get_username()}, login))
+    foot = format_html('<a href="{}">Forgot your password?</a>', reverse("account_reset_password"))
+    page = {"form": form, "heading": "Sign in", "button": "Sign in", "foot": foot}
     return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
 
 

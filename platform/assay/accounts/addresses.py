@@ -1,0 +1,53 @@
+"""Mail addresses that people have shown to be theirs. django-allauth keeps them and sends the mails."""
+
+from allauth.account.models import EmailAddress
+from django.conf import settings
+from django.http import HttpRequest
+
+from assay.accounts.errors import NotAllowedError
+from assay.accounts.models import User
+
+
+def must_verify() -> bool:
+    """Whether people have to verify their address before they sign in."""
+    return bool(settings.ACCOUNT_EMAIL_VERIFICATION == "mandatory")
+
+
+def is_verified(user: User) -> bool:
+    """Whether this person has opened a link that we sent to them."""
+    return bool(EmailAddress.objects.filter(user=user, verified=True).exists())
+
+
+def is_taken(address: str) -> bool:
+    """Whether somebody has this address, verified or not."""
+    typed = address.strip()
+    return User.objects.filter(email__iexact=typed).exists() or bool(
+        EmailAddress.objects.filter(email__iexact=typed, verified=True).exists()
+    )
+
+
+def note_address(user: User) -> None:
+    """Keep the address of somebody new, which is not verified yet."""
+    EmailAddress.objects.create(user=user, email=user.email.lower(), primary=True)
+
+
+def send_link(user: User, *, request: HttpRequest) -> None:
+    """Send somebody new the link that verifies their address. Raises MailNotSentError."""
+    EmailAddress.objects.get(user=user, primary=True).send_confirmation(request, signup=True)
+
+
+def note_verified(user: User) -> None:
+    """Take the address as verified without a mail: an operator vouches for it."""
+    EmailAddress.objects.update_or_create(
+        user=user, email=user.email.lower(), defaults={"verified": True, "primary": True}
+    )
+
+
+def check_verified(user: User) -> None:
+    """Raises NotAllowedError when this person still has to verify their address."""
+    if must_verify() and not is_verified(user):
+        raise NotAllowedError(
+            "The mail address of this account is not verified yet.",
+            code="address_not_verified",
+            what_to_do="Sign in on the website once. It sends you a mail with a link.",
+        )
