@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run wheel test test-gpu test-podman check format bench evaluator-image openapi vendor catalogue guards chaos docs
+.PHONY: help setup demo run wheel image test test-gpu test-podman check format bench evaluator-image openapi vendor catalogue guards chaos docs
 
 .PHONY: lock test-pips test-future
 
@@ -22,6 +22,9 @@ run: setup ## serve Assay on this machine: database, broker, portal, workers, on
 
 wheel: setup ## build dist/assay-….tar.gz, and the wheel from it
 	@rm -rf dist && $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist . && ls -1 dist
+
+image: setup ## build assay/server for deploy/compose.yaml (ARGS="--services debian" also builds PostgreSQL, broker and Caddy)
+	@$(BIN)/python deploy/image.py $(ARGS)
 
 test: setup ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)

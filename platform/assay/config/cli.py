@@ -145,6 +145,19 @@ def promote(*, name: str) -> None:
     click.echo(f"{name} is an administrator.")
 
 
+@admin.command(name="node")
+@click.argument("name")
+@click.option("--pool", default="default", show_default=True, help="Which submissions it runs.")
+@click.option("--slots", type=click.IntRange(min=1), default=1, show_default=True, help="Cases at once.")
+def enrol(*, name: str, pool: str, slots: int) -> None:
+    """Enrol the machine NAME as a node and print its token, once."""
+    database_answers()
+    from assay.runs.nodes import enrol_node
+
+    _, token = enrol_node(name=name, pool=pool, slots=slots, by=None, now=datetime.now(tz=UTC))
+    click.echo(token)
+
+
 def first_administrator() -> None:
     """Make the one that the environment names, unless there is one; say how, where it names none."""
     from assay.accounts.services import create_administrator, has_administrator
