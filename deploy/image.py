@@ -40,9 +40,7 @@ def target(python: str) -> dict[str, str]:
     return {"python_version": ".".join(python.split(".")[:2]), "python_full_version": python}
 
 
-def needed(
-    requirement: Requirement, *, python: str, found: set[str], seen: set[tuple[str, frozenset[str]]]
-) -> None:
+def needed(requirement: Requirement, *, python: str, found: set[str], seen: set[tuple[str, frozenset[str]]]) -> None:
     """The names of the distributions that this requirement asks for on this Python, its extras included."""
     key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
     if key in seen:
@@ -145,10 +143,14 @@ def main() -> int:
     """Build what is asked for and print the names."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--base", default="", help="the image to build on: Debian with python3; the locally made one")
-    parser.add_argument("--services", choices=["debian"], help="also build PostgreSQL, a broker and Caddy from packages")
+    parser.add_argument(
+        "--services", choices=["debian"], help="also build PostgreSQL, a broker and Caddy from packages"
+    )
     wanted = parser.parse_args()
     try:
-        local = run([sys.executable, "-m", "containers.base.build"]).strip() if wanted.services or not wanted.base else ""
+        local = (
+            run([sys.executable, "-m", "containers.base.build"]).strip() if wanted.services or not wanted.base else ""
+        )
         names = [build_server(base=wanted.base or local)]
         names += build_services(base=local) if wanted.services else []
     except ImageError as error:
