@@ -11,6 +11,7 @@ from ninja.throttling import SimpleRateThrottle
 
 from assay.accounts.models import User
 from assay.api.auth import person_of
+from assay.runs.models import Node
 
 PROCESS = cast("BaseCache", ConnectionProxy(caches, "process"))
 SHARED = cast("BaseCache", ConnectionProxy(caches, "default"))
@@ -44,6 +45,20 @@ class AddressThrottle(SimpleRateThrottle):
         if getattr(request, "auth", None) and not isinstance(person_of(request), AnonymousUser):
             return None
         return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request)}
+
+
+class NodeThrottle(SimpleRateThrottle):
+    """Counts a node's requests by its name: a stolen token does not keep the server busy."""
+
+    scope = "node"
+    cache = PROCESS
+
+    def __init__(self) -> None:
+        super().__init__(settings.API_THROTTLE["node"])
+
+    def get_cache_key(self, request: HttpRequest) -> str | None:
+        node = getattr(request, "auth", None)
+        return self.cache_format % {"scope": self.scope, "ident": node.pk} if isinstance(node, Node) else None
 
 
 class SignInThrottle(AddressThrottle):

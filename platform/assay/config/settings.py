@@ -50,6 +50,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "assay.portal.middleware.ContentSecurityPolicy",
     "assay.portal.errors.RefusalsAsPages",
+    "assay.config.nul.RefuseNul",
 ]
 ROOT_URLCONF = "assay.config.urls"
 WSGI_APPLICATION = "assay.config.wsgi.application"
@@ -174,6 +175,7 @@ API_THROTTLE = {
     "anonymous": env.text(name="ASSAY_THROTTLE_ANONYMOUS", default="120/m"),
     "user": env.text(name="ASSAY_THROTTLE_USER", default="1200/m"),
     "sign_in": env.text(name="ASSAY_THROTTLE_SIGN_IN", default="20/m"),
+    "node": env.text(name="ASSAY_THROTTLE_NODE", default="6000/m"),
 }
 
 EMAIL_HOST = env.text(name="ASSAY_EMAIL_HOST")

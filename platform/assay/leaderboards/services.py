@@ -26,6 +26,7 @@ from assay.leaderboards.models import MOST_TRIES, Leaderboard, LeaderboardEntry,
 from assay.leaderboards.scores import Kept, kept_scores
 from assay.leaderboards.standing import note_standing
 from assay.runs.models import CaseRun
+from assay.runs.usage import failed_cases_in, number_in
 from assay.submissions.models import Submission
 from evaluator.ranking import Board, RankEntry, analyse, one_per_team, parse_ranking
 
@@ -230,12 +231,10 @@ def usage_of(evaluations: Sequence[Evaluation]) -> dict[Any, Usage]:
 
 def summarise_usage(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Usage:
     """Failed cases, mean seconds of the cases that ran, and the largest peak."""
-    seconds = [float(usage["wall_seconds"]) for _, usage in rows if usage.get("wall_seconds") is not None]
-    peaks = [int(usage["peak_memory_bytes"]) for _, usage in rows if usage.get("peak_memory_bytes") is not None]
+    seconds = [number for _, usage in rows if (number := number_in(usage, "wall_seconds")) is not None]
+    peaks = [int(number) for _, usage in rows if (number := number_in(usage, "peak_memory_bytes")) is not None]
     return Usage(
-        failed_cases=sum(
-            len(usage.get("failed_cases", {})) if status == CaseRun.Status.DONE else 1 for status, usage in rows
-        ),
+        failed_cases=sum(len(failed_cases_in(usage)) if status == CaseRun.Status.DONE else 1 for status, usage in rows),
         seconds_per_case=sum(seconds) / len(seconds) if seconds else None,
         peak_memory_bytes=max(peaks, default=None),
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.runs.models import CaseRun
+from assay.runs.usage import curve_in
 from assay.submissions.models import Submission
 
 MOST_CURVES = 5
@@ -40,9 +41,9 @@ def usage_charts(submission: Submission) -> list[dict[str, Any]]:
 
 def _chart(quantity: Quantity, rows: Sequence[CaseRun], *, limits: dict[str, Any]) -> dict[str, Any] | None:
     """Aligned columns over the union of all moments; None when nothing was measured."""
-    measured = [row for row in rows if (row.usage.get(quantity.key) or {}).get("seconds")]
-    measured.sort(key=lambda row: -max(row.usage[quantity.key]["values"]))
-    curves = {_name(row): row.usage[quantity.key] for row in reversed(measured[:MOST_CURVES])}
+    measured = [(_name(row), curve) for row in rows if (curve := curve_in(row.usage, quantity.key)) is not None]
+    measured.sort(key=lambda named: -max(named[1]["values"]))
+    curves = dict(reversed(measured[:MOST_CURVES]))
     if not curves:
         return None
     seconds = sorted({moment for curve in curves.values() for moment in curve["seconds"]})

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_GET, require_POST
 from assay.accounts.errors import AssayError, NotFoundError
 from assay.accounts.models import AuditEvent
 from assay.accounts.moments import read_moment
+from assay.accounts.numbers import whole_number
 from assay.challenges.access import (
     get_organized_challenge,
     get_organized_phase,
@@ -317,8 +318,8 @@ def audit(request: HttpRequest, slug: str) -> HttpResponse:
     """Who did what, newest first."""
     challenge, _ = get_organized_challenge(person=request.user, slug=slug)
     events = AuditEvent.objects.filter(challenge_slug=challenge.slug).order_by("-pk")
-    if (before := request.GET.get("before", "")).isdigit():
-        events = events.filter(pk__lt=int(before))
+    if (before := whole_number(request.GET.get("before", ""))) is not None:
+        events = events.filter(pk__lt=before)
     listed = list(events[: PAGE + 1])
     page = frame(
         challenge, tab="audit", events=listed[:PAGE], next_page=listed[PAGE - 1].pk if len(listed) > PAGE else None

@@ -20,7 +20,7 @@ from django.db import connection, transaction
 from psycopg import Cursor
 
 from assay.leases import not_leased
-from assay.runs.models import CaseRun
+from assay.runs.models import CaseRun, Node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,14 @@ def claim_case_run(*, node_id: int, pool: str, lease_seconds: float) -> Lease | 
             _fetch_prepared(ONE_AT_A_TIME, {})
             row = _fetch_prepared(CAPPED_CLAIM, wanted)
     return Lease(case_run_id=row[0], run_id=row[1], fence=row[2], attempt=row[3]) if row else None
+
+
+def has_free_slot(*, node_id: int) -> bool:
+    """Whether the node holds fewer leases than it has slots. Its row stays locked until the transaction ends, so that claims
+    of one node that arrive together are counted one after the other.
+    """
+    node = Node.objects.select_for_update().only("slots").get(pk=node_id)
+    return CaseRun.objects.filter(node_id=node_id, status=CaseRun.Status.RUNNING).count() < node.slots
 
 
 def renew_lease(*, case_run_id: UUID, fence: int, node_id: int, lease_seconds: float) -> bool:

@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce
 from assay.challenges.models import Phase
 from assay.runs.intervals import current_intervals
 from assay.runs.models import CaseRun, Node, Run
+from assay.runs.usage import usable_number
 from assay.submissions.models import Submission
 
 RECENT_ENDINGS = 200
@@ -119,8 +120,8 @@ def case_progress(submission_id: UUID) -> list[CaseRow]:
             status=status,
             verdict=verdict,
             reason=reason,
-            seconds=seconds,
-            peak_memory_bytes=peak_memory_bytes,
+            seconds=usable_number(seconds),
+            peak_memory_bytes=whole(usable_number(peak_memory_bytes)),
             attempt=attempt,
             case_run_id=case_run_id,
             case_id=case_id or "",
@@ -128,6 +129,11 @@ def case_progress(submission_id: UUID) -> list[CaseRow]:
         )
         for position, status, verdict, reason, attempt, log_key, case_run_id, case_id, seconds, peak_memory_bytes in rows
     ]
+
+
+def whole(number: float | None) -> int | None:
+    """A count that was read as a number."""
+    return None if number is None else int(number)
 
 
 def queue_facts(phase: Phase, *, now: datetime) -> QueueFacts:
@@ -140,8 +146,8 @@ def queue_facts(phase: Phase, *, now: datetime) -> QueueFacts:
     for queued_at, started_at, wall_seconds in recent.values_list("queued_at", "started_at", "usage__wall_seconds"):
         if queued_at is not None and started_at is not None:
             waits.append((started_at - queued_at).total_seconds())
-        if wall_seconds is not None:
-            seconds.append(float(wall_seconds))
+        if (number := usable_number(wall_seconds)) is not None:
+            seconds.append(number)
     nodes = nodes_of(phase.pool)
     live = live_nodes(nodes, now=now)
     return QueueFacts(
@@ -219,7 +225,7 @@ def seconds_per_case(phase: Phase) -> float | None:
     """How long a case of the phase takes: the median of recent ones; None before there is any."""
     recent = recent_case_runs(phase).filter(status=Status.DONE).order_by("-finished_at")
     seconds = recent.values_list("usage__wall_seconds", flat=True)[:RECENT_ENDINGS]
-    return _median([float(value) for value in seconds if value is not None])
+    return _median([number for value in seconds if (number := usable_number(value)) is not None])
 
 
 def recent_case_runs(phase: Phase) -> QuerySet[CaseRun]:

@@ -16,14 +16,16 @@ from assay.challenges.protocols import rules_of
 from assay.leases import not_leased
 from assay.runs import fairness, lifecycle, policy, specs
 from assay.runs.intervals import current_intervals
-from assay.runs.leases import held
+from assay.runs.leases import database_now, held
 from assay.runs.models import CaseRun, Node, Run
+from assay.runs.usage import failed_cases_in, number_in
 from assay.submissions.models import Submission
 from assay.testsets.models import Case
 from containers.verdicts import Reason, Verdict
 from evaluator.scoring import lost_to_gaps
 
 RETRIES_OF_OUR_FAULTS = 3
+SLACK_SECONDS = 60.0
 SEEN_EVERY = timedelta(seconds=5)
 KEPT_FIELDS = (
     "status",
@@ -167,7 +169,7 @@ def record_ending(*, case_run_id: UUID, fence: int, node: Node, ending: Ending, 
             pool=case_run.pool,
             team_id=case_run.run.submission.team_id,
             expected_seconds=case_run.expected_seconds,
-            used_seconds=float(ending.usage.get("wall_seconds") or 0.0),
+            used_seconds=believable_seconds(case_run, said=number_in(ending.usage, "wall_seconds") or 0.0),
         )
         record_event(
             verb=f"case_run.{status}",
@@ -179,6 +181,15 @@ def record_ending(*, case_run_id: UUID, fence: int, node: Node, ending: Ending, 
             attempt=case_run.attempt,
         )
     return case_run
+
+
+def believable_seconds(case_run: CaseRun, *, said: float) -> float:
+    """What is charged to the team's share: what the node says, but no more than the lease lasted by the database's clock.
+
+    What was expected is always believed, and a minute more: a container is stopped a little after its limit.
+    """
+    lasted = (database_now() - case_run.started_at).total_seconds() if case_run.started_at else 0.0
+    return min(said, max(lasted, case_run.expected_seconds) + SLACK_SECONDS)
 
 
 def ranks_what_was_lost(*, case_run_id: UUID, usage: dict[str, Any]) -> bool:
@@ -293,7 +304,7 @@ def decide_run(*, run: Run) -> policy.Decision:
             is_canary=row.is_canary,
             finished_order=order.get(row.id),
             cases=1 if row.case_id else run.submission.testset.cases.count(),
-            failed_in_cohort=tuple((v, r) for v, r in row.usage.get("failed_cases", {}).values()),
+            failed_in_cohort=tuple(failed_cases_in(row.usage).values()),
         )
         for row in rows
     ]

@@ -101,6 +101,24 @@ def work_order(
     }
 
 
+def output_names(case_run: CaseRun) -> frozenset[str]:
+    """Every name under which the order of this case run lets an output be sent. One query for a cohort."""
+    submission = case_run.run.submission
+    rules = rules_of(submission.protocol)
+    if rules.has_shared_table:
+        return frozenset({rules.output.name})
+    cases = [case_run.case] if case_run.case else list(submission.testset.cases.all())
+    names = [
+        output_key(case_run, case, name=name)
+        for case in cases
+        for name in rules.output_files(opaque_name(case_run, case))
+    ]
+    order = interaction_order(case_run, rules=rules)
+    if order is not None:
+        names += [round_key(number, name=name) for number in range(order["rounds"]) for name in tuple(names)]
+    return frozenset(names)
+
+
 def interaction_order(case_run: CaseRun, *, rules: Protocol) -> dict[str, Any] | None:
     """How many rounds the case is played in, and where its container finds prompts and its last answer."""
     if rules.interaction is None or case_run.case is None:

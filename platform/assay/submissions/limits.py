@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+ATTEMPTS_USED = "attempts_used"
+"""Code of the condition that fails when the submission limit is reached."""
 CLOSING_GRACE = timedelta(hours=1)
 """An upload that began before closing counts if it is finished within this time."""
 
@@ -43,6 +45,8 @@ class Condition:
     ok: bool
     text: str
     cure: str = ""
+    code: str = ""
+    """For programs, where a failure is told apart from others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,12 +152,16 @@ def attempts_condition(*, rules: PhaseRules, remaining: int | None, next_at: dat
         return Condition(ok=True, text=f"{remaining} of {tightest(rules)} left {window_words(rules)}")
     if next_at is None:
         return Condition(
-            ok=False, text=f"all {tightest(rules)} submissions are used", cure="No more can be made in this phase."
+            ok=False,
+            text=f"all {tightest(rules)} submissions are used",
+            cure="No more can be made in this phase.",
+            code=ATTEMPTS_USED,
         )
     return Condition(
         ok=False,
         text=f"all {tightest(rules)} submissions {window_words(rules)} are used, next at {moment(next_at)}",
         cure=f"Submit again from {moment(next_at)} on.",
+        code=ATTEMPTS_USED,
     )
 
 

@@ -14,7 +14,7 @@ from assay.accounts.models import Team, User
 from assay.accounts.names import clean_line
 from assay.challenges.models import Phase, ProtocolVersion
 from assay.submissions.lifecycle import ENDINGS, FINAL, RESUMED, sources_of
-from assay.submissions.limits import Eligibility
+from assay.submissions.limits import ATTEMPTS_USED, Eligibility
 from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.submissions.selectors import eligibility_of
 from assay.testsets.models import TestSet
@@ -109,7 +109,7 @@ def refuse_ineligible(eligibility: Eligibility) -> None:
     if failing is None:
         return
     message = failing.text[:1].upper() + failing.text[1:] + "."
-    if eligibility.remaining == 0 and "used" in failing.text:
+    if failing.code == ATTEMPTS_USED:
         raise LimitReachedError(message, found="0 left", expected=failing.cure, retry_at=eligibility.next_at)
     raise ConflictError(message, code="cannot_submit", what_to_do=failing.cure)
 

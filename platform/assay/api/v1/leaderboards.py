@@ -22,7 +22,7 @@ PAGE_LIMIT = 1000
 
 
 @router.get("/{slug}/phases/{phase}/leaderboard", auth=EVERYBODY, response=schemas.LeaderboardOut)
-def show(request: HttpRequest, slug: str, phase: str, limit: int = PAGE_LIMIT, offset: int = 0) -> Board:
+def show(request: HttpRequest, slug: str, phase: str, limit: int = PAGE_LIMIT, offset: schemas.Offset = 0) -> Board:
     """A phase's ranking, best first, at most 1000 rows at once; without entries, and saying why, where you may not see it."""
     person = person_of(request)
     row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)

@@ -5,26 +5,32 @@ of the case run it holds, for as long as it holds it.
 """
 
 import hashlib
+import json
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Annotated, Any, cast
 from uuid import UUID
 
 from django.conf import settings
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Router, Schema
+from ninja import Field, Router, Schema
 from ninja.security import HttpBearer
+from pydantic import AfterValidator
 
+from assay.accounts.errors import InvalidError
 from assay.api.files import no_such_file, read_ticket, send_file
+from assay.api.throttling import NodeThrottle
+from assay.api.v1.schemas import LARGEST_COLUMN, Fence, Slots
 from assay.challenges.protocols import rules_of
 from assay.evaluations.receipts import installation_name
 from assay.runs import leases, nodes, services
 from assay.runs.intervals import current_intervals
 from assay.runs.models import CaseRun, Node
 from assay.runs.services import Ending
-from assay.runs.specs import attempt_folder, limits_of, resources_of, work_order
+from assay.runs.specs import attempt_folder, limits_of, output_names, resources_of, work_order
+from assay.runs.usage import Usage
 from assay.testsets import storage
 from assay.workflow import flow
 from assay.workflow.workers import prompting
@@ -33,6 +39,19 @@ from evaluator.volumes import CANONICAL_SUFFIX
 
 SIGNING_SALT = "assay.node.files"
 LOG_NAME = "log"
+MOST_OUTPUTS = 100_000
+LONGEST_INVENTORY = 256 * 2**10
+ShortText = Annotated[str, Field(max_length=300)]
+
+
+def _small(inventory: dict[str, Any]) -> dict[str, Any]:
+    length = len(json.dumps(inventory))
+    if length > LONGEST_INVENTORY:
+        raise ValueError(f"{length} characters of JSON; at most {LONGEST_INVENTORY} are kept")
+    return inventory
+
+
+Inventory = Annotated[dict[str, Any], AfterValidator(_small)]
 
 
 class NodeToken(HttpBearer):
@@ -42,54 +61,55 @@ class NodeToken(HttpBearer):
         return nodes.find_node(token)
 
 
-router = Router(tags=["node"], auth=NodeToken(), throttle=[])
+THROTTLE = NodeThrottle()
+router = Router(tags=["node"], auth=NodeToken(), throttle=[THROTTLE])
 
 
 class Hello(Schema):
     """What a node says of itself when it starts."""
 
-    slots: int | None = None
-    inventory: dict[str, Any] = {}
+    slots: Slots | None = None
+    inventory: Inventory = {}
 
 
 class Claim(Schema):
     """A node with a free slot."""
 
-    slots: int = 1
-    cached_images: list[str] = []
-    disk_free_bytes: int | None = None
+    slots: Slots = 1
+    cached_images: list[ShortText] = Field([], max_length=5000)
+    disk_free_bytes: int | None = Field(None, ge=0, le=LARGEST_COLUMN)
 
 
 class Held(Schema):
     """A lease, as every write names it."""
 
     case_run_id: UUID
-    fence: int
+    fence: Fence
 
 
 class Release(Held):
     """A lease handed back without a result. `counts`: it was a fault (of ours), not an orderly shutdown."""
 
-    reason: str = ""
+    reason: str = Field("", max_length=2000)
     counts: bool = True
 
 
 class RecordedOutput(Schema):
     """An output file that was sent before."""
 
-    name: str
-    sha256: str
-    bytes: int
+    name: ShortText
+    sha256: str = Field(max_length=64)
+    bytes: int = Field(ge=0, le=LARGEST_COLUMN)
 
 
 class Record(Held):
     """How a case run ended."""
 
     verdict: Verdict
-    reason: str = ""
-    exit_code: int | None = None
-    usage: dict[str, Any] = {}
-    outputs: list[RecordedOutput] = []
+    reason: str = Field("", max_length=2000)
+    exit_code: int | None = Field(None, ge=-(2**31), le=2**31 - 1)
+    usage: Usage = Usage()
+    outputs: list[RecordedOutput] = Field([], max_length=MOST_OUTPUTS)
 
 
 def node_of(request: HttpRequest) -> Node:
@@ -126,7 +146,8 @@ def claim(request: HttpRequest, wish: Claim) -> Any:
     node, now, intervals = node_of(request), timezone.now(), current_intervals()
     news = {"cached_images": wish.cached_images, "disk_free_bytes": wish.disk_free_bytes}
     services.see_node(node=node, now=now, inventory={**node.inventory, **news}, is_urgent=False)
-    case_run = flow.claim(node=node, now=now) if node.status == Node.Status.ACTIVE else None
+    may_have_more = node.status == Node.Status.ACTIVE and leases.has_free_slot(node_id=node.pk)
+    case_run = flow.claim(node=node, now=now) if may_have_more else None
     if case_run is None:
         return HttpResponse(status=204)
     cases = [case_run.case] if case_run.case else list(case_run.run.submission.testset.cases.all())
@@ -159,7 +180,7 @@ def record(request: HttpRequest, said: Record) -> dict[str, str]:
             verdict=said.verdict,
             reason=said.reason[:60],
             exit_code=said.exit_code,
-            usage=said.usage,
+            usage=said.usage.document(),
             outputs=[output.dict() for output in said.outputs],
         ),
         now=timezone.now(),
@@ -184,9 +205,16 @@ def release(request: HttpRequest, given: Release) -> dict[str, str]:
 
 
 @router.put("/case-runs/{case_run_id}/outputs/{path:name}", summary="Send one output file")
-def put_output(request: HttpRequest, case_run_id: UUID, name: str, fence: int) -> dict[str, Any]:
+def put_output(request: HttpRequest, case_run_id: UUID, name: str, fence: Fence) -> dict[str, Any]:
     node = node_of(request)
     case_run = leases.held(case_run_id=case_run_id, fence=fence, node_id=node.pk)
+    if name not in output_names(case_run):
+        raise InvalidError(
+            "The order names no such output.",
+            found=name[:80],
+            expected="a name of an output in the work order",
+            what_to_do="Send only the outputs that the order names, under its names.",
+        )
     limits = limits_of(resources_of(case_run.run.submission))
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
     suffix = ".csv" if rules_of(case_run.run.submission.protocol).table_form else CANONICAL_SUFFIX
@@ -209,7 +237,7 @@ def ask_round(request: HttpRequest, case_run_id: UUID, number: int, held: Held) 
 
 
 @router.put("/case-runs/{case_run_id}/log", summary="Send the log")
-def put_log(request: HttpRequest, case_run_id: UUID, fence: int) -> dict[str, Any]:
+def put_log(request: HttpRequest, case_run_id: UUID, fence: Fence) -> dict[str, Any]:
     node = node_of(request)
     case_run = leases.held(case_run_id=case_run_id, fence=fence, node_id=node.pk)
     limits = limits_of(resources_of(case_run.run.submission))

@@ -1,7 +1,7 @@
 """What goes over the wire, one class per document. Field names are the words of the project; units are in the names."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Field, Schema
@@ -9,6 +9,14 @@ from pydantic import HttpUrl
 
 from assay.leaderboards.selectors import Board, LeaderboardRow, MetricColumn
 from assay.workflow.operations.stuck import Stuck
+
+LARGEST_COLUMN = 2**63 - 1
+Offset = Annotated[int, Field(le=2**31 - 1)]
+"""Where a page begins; below 0 is 0."""
+Fence = Annotated[int, Field(ge=0, le=LARGEST_COLUMN)]
+"""Of a lease; grows with every claim."""
+Slots = Annotated[int, Field(ge=1, le=64)]
+"""How many cases a node runs at once."""
 
 
 class SignUp(Schema):
@@ -414,7 +422,7 @@ class ActIn(Schema):
 class NodeIn(Schema):
     name: str = Field(pattern=r"^[a-z0-9-]{1,60}$")
     pool: str = Field("default", pattern=r"^[a-z0-9-]{1,40}$")
-    slots: int = Field(1, ge=1, le=64)
+    slots: Slots = 1
 
 
 class NodeEnrolled(Schema):

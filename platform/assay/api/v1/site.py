@@ -9,12 +9,13 @@ from uuid import UUID
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Router, Schema, Status
+from ninja import Field, Router, Schema, Status
 from ninja.security import HttpBearer
 
 from assay.accounts.errors import NotFoundError
 from assay.api.auth import EVERYBODY, person_of
 from assay.api.files import no_such_file, read_ticket, send_file
+from assay.api.v1.schemas import Fence
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites import services
@@ -40,16 +41,16 @@ phase_router = Router(tags=["sites"])
 class SiteIn(Schema):
     """A site as its organizer names it."""
 
-    name: str
-    title: str
+    name: str = Field(pattern=r"^[a-z0-9-]{1,60}$")
+    title: str = Field(min_length=1, max_length=120)
 
 
 class Dataset(Schema):
     """What a site says of its data: the root of a hash tree, and counts."""
 
     root_sha256: str
-    case_count: int
-    summary: dict[str, Any] = {}
+    case_count: int = Field(ge=0, le=10_000_000)
+    summary: dict[str, Any] = Field({}, max_length=100)
 
 
 class Wish(Schema):
@@ -62,7 +63,7 @@ class Lease(Schema):
     """What every word about an evaluation names."""
 
     evaluation_id: UUID
-    fence: int
+    fence: Fence
 
 
 class Held(Lease):
@@ -80,7 +81,7 @@ class Release(Lease):
 class Decline(Lease):
     """No numbers, and why, in a few words."""
 
-    reason: str
+    reason: str = Field(max_length=2000)
 
 
 def site_of(request: HttpRequest) -> Site:

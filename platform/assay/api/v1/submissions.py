@@ -77,7 +77,7 @@ def list_submissions(
     status: str = "",
     mine: bool = False,
     limit: int = 50,
-    offset: int = 0,
+    offset: schemas.Offset = 0,
 ) -> dict[str, Any]:
     """Submissions you may see, newest first. Positions in the queue and metrics are in the single submission."""
     person = person_of(request)

@@ -17,6 +17,7 @@ from django.utils.http import http_date
 from ninja import Router
 
 from assay.accounts.errors import InvalidError
+from assay.accounts.numbers import whole_number
 from assay.api.auth import user_of
 from assay.api.v1 import schemas
 from assay.submissions import uploads
@@ -57,7 +58,7 @@ def start(request: HttpRequest) -> HttpResponse:
         filename=metadata.get("filename", ""),
         purpose=metadata.get("purpose", ""),
         expected_sha256=metadata.get("sha256", ""),
-        total_bytes=whole_number(request, name="Upload-Length"),
+        total_bytes=byte_count(request, name="Upload-Length"),
         now=timezone.now(),
     )
     return tus_response(status=201, upload=upload, headers={"Location": f"{request.path.rstrip('/')}/{upload.pk}"})
@@ -76,12 +77,11 @@ def append(request: HttpRequest, upload_id: UUID) -> HttpResponse:
     upload = get_upload(person=user_of(request), upload_id=upload_id)
     if request.content_type != CONTENT_TYPE:
         raise InvalidError("The piece has the wrong type.", found=str(request.content_type), expected=CONTENT_TYPE)
-    length = request.headers.get("Content-Length")
     upload = uploads.append(
         upload=upload,
-        offset_bytes=whole_number(request, name="Upload-Offset"),
+        offset_bytes=byte_count(request, name="Upload-Offset"),
         stream=request,  # type: ignore[arg-type]  # a request reads like a file
-        length_bytes=int(length) if length and length.isdigit() else None,
+        length_bytes=whole_number(request.headers.get("Content-Length", "")),
         sha256=parse_checksum(request.headers.get("Upload-Checksum", "")),
         now=timezone.now(),
     )
@@ -106,12 +106,13 @@ def tus_response(*, status: int, upload: Upload | None = None, headers: dict[str
     return HttpResponse(status=status, headers=fields)
 
 
-def whole_number(request: HttpRequest, *, name: str) -> int:
+def byte_count(request: HttpRequest, *, name: str) -> int:
     """A header that counts bytes."""
     value = request.headers.get(name, "")
-    if not value.isdigit() or len(value) > 18:
+    count = whole_number(value)
+    if count is None:
         raise InvalidError(f"The header {name} is missing or no number.", found=value[:40], expected="a count of bytes")
-    return int(value)
+    return count
 
 
 def parse_metadata(header: str) -> dict[str, str]:
