@@ -6,6 +6,7 @@ hand (accounts) is the exception.
 
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
@@ -90,6 +91,23 @@ class PersonAdmin(UserAdmin):  # type: ignore[type-arg]  # not generic at run ti
         ("Shown to others", {"fields": ("display_name", "institution", "country", "orcid")}),
         ("Quotas", {"fields": ("quota_storage_gib",)}),
     )
+
+
+class SecondFactorAdmin(Window):
+    """Operators may remove the second factor of somebody who lost it. Nobody may read its secret."""
+
+    def shown(self) -> list["models.Field[Any, Any]"]:
+        return [field for field in super().shown() if field.name != "data"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+
+def hide_second_factors() -> None:
+    """Replace allauth's window on second factors, which shows their secrets."""
+    if not isinstance(admin.site._registry.get(Authenticator), SecondFactorAdmin):
+        admin.site.unregister(Authenticator)
+        admin.site.register(Authenticator, SecondFactorAdmin)
 
 
 open_windows("accounts")

@@ -13,7 +13,7 @@ import click
 
 from assay.client import leaderboards, nodes, organizing, participating
 from assay.client.credentials import Credentials, config_path, write_credentials
-from assay.client.errors import ClientError
+from assay.client.errors import ClientError, RefusedError
 from assay.client.http import Connection
 from assay.client.session import Session, pass_session
 
@@ -123,7 +123,13 @@ def _sign_in(*, session: Session, url: str, username: str, password: str, days: 
     url = url if "://" in url else f"https://{url}"
     with Connection(url=url) as connection:
         request = {"username": username, "password": password, "name": f"assay on {_host()}", "days": days}
-        answer = connection.post("tokens", request)
+        try:
+            answer = connection.post("tokens", request)
+        except RefusedError as refusal:
+            if refusal.code != "code_needed":
+                raise
+            code = click.prompt("Code of your second factor", err=True)
+            answer = connection.post("tokens", request | {"code": code})
     credentials = Credentials(url=url.rstrip("/"), token=answer["token"], username=username)
     write_credentials(path=session.path, credentials=credentials)
     click.echo(f"Signed in to {credentials.url} as {username} until {answer['expires_at'][:10]}.")

@@ -8,4 +8,7 @@ class Config(AppConfig):
     label = "config"
 
     def ready(self) -> None:
+        from assay.accounts.admin import hide_second_factors  # after allauth has registered its own
         from assay.config import celery, checks  # noqa: F401  Django's registry is ready only now
+
+        hide_second_factors()

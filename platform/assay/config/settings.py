@@ -37,6 +37,7 @@ INSTALLED_APPS = [
     "assay.api",
     "allauth",  # after our apps: our templates come first
     "allauth.account",
+    "allauth.mfa",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -49,6 +50,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "assay.portal.middleware.ContentSecurityPolicy",
+    "assay.portal.middleware.SecondFactorOfOperators",
     "assay.portal.errors.RefusalsAsPages",
     "assay.config.nul.RefuseNul",
 ]
@@ -201,6 +203,16 @@ ACCOUNT_EMAIL_SUBJECT_PREFIX = "Assay: "
 ACCOUNT_EMAIL_NOTIFICATIONS = True  # the owner hears of every change of password or address
 ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # GuardedBackend limits these, at every door
 ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]  # a mail alone removes no second factor
+
+OPERATORS_NEED_SECOND_FACTOR = env.flag(name="ASSAY_OPERATORS_NEED_SECOND_FACTOR", default=IS_BEHIND_TLS)
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_ALLOW_UNVERIFIED_EMAIL = ACCOUNT_EMAIL_VERIFICATION == "none"
+MFA_TOTP_ISSUER = "Assay"
+MFA_FORMS = {
+    "authenticate": "assay.accounts.code_forms.SignInCodeForm",
+    "reauthenticate": "assay.accounts.code_forms.ConfirmCodeForm",
+}
 
 SECURE_SSL_REDIRECT = False  # the proxy in front of us redirects
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # which asks for the redirect

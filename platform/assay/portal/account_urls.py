@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from allauth.account import views
+from allauth.mfa.base import views as factor
+from allauth.mfa.recovery_codes import views as recovery
+from allauth.mfa.totp import views as totp
 from django.db import transaction
 from django.urls import path, re_path
 
@@ -28,6 +31,14 @@ urlpatterns = [
     page("account/address/", views.email, "account_email"),
     page("account/address/verify/", views.email_verification_sent, "account_email_verification_sent"),
     page("account/address/verify/<str:key>/", views.confirm_email, "account_confirm_email"),
+    page("login/code/", factor.authenticate, "mfa_authenticate"),
+    page("account/confirm/code/", factor.reauthenticate, "mfa_reauthenticate"),
+    page("account/second-factor/", factor.index, "mfa_index"),
+    page("account/second-factor/app/", totp.activate_totp, "mfa_activate_totp"),
+    page("account/second-factor/app/remove/", totp.deactivate_totp, "mfa_deactivate_totp"),
+    page("account/second-factor/codes/", recovery.view_recovery_codes, "mfa_view_recovery_codes"),
+    page("account/second-factor/codes/new/", recovery.generate_recovery_codes, "mfa_generate_recovery_codes"),
+    page("account/second-factor/codes/file/", recovery.download_recovery_codes, "mfa_download_recovery_codes"),
     page("account/password/", views.password_change, "account_change_password"),
     page("account/password/set/", views.password_set, "account_set_password"),
     page("password/reset/", views.password_reset, "account_reset_password"),

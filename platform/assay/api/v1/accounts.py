@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Router, Status
 
-from assay.accounts import addresses, selectors, services, tokens
+from assay.accounts import addresses, second_factor, selectors, services, tokens
 from assay.accounts.errors import NotSignedInError
 from assay.accounts.models import Team, User
 from assay.api.auth import user_of
@@ -29,11 +29,12 @@ def sign_up(request: HttpRequest, body: schemas.SignUp) -> Status[User]:
 
 @router.post("/tokens", auth=None, throttle=[SignInThrottle()], response={201: schemas.TokenIssued})
 def issue_token(request: HttpRequest, body: schemas.TokenRequest) -> Status[dict[str, Any]]:
-    """Trade a user name and password for a token. It is shown this once."""
+    """Trade a user name and password (and the code of a second factor) for a token. It is shown this once."""
     user = authenticate(request, username=body.username, password=body.password)
     if not isinstance(user, User):
         raise NotSignedInError("The user name or the password is wrong.", code="wrong_password")
     addresses.check_verified(user)
+    second_factor.check(user, code=body.code, now=timezone.now())
     token, secret = tokens.issue_token(user=user, name=body.name, days=body.days, now=timezone.now())
     return Status(201, {"token": secret, "expires_at": token.expires_at})
 

@@ -29,6 +29,7 @@ class SignUp(Schema):
 class TokenRequest(Schema):
     username: str
     password: str
+    code: str = Field("", max_length=40, description="Of the second factor, where the account has one.")
     name: str = Field("assay", max_length=80)
     days: int = 30
 
