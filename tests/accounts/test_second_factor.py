@@ -1,5 +1,6 @@
 """The second factor is asked for at every door, its codes cannot be guessed, and operators may be made to have one."""
 
+import re
 import time
 
 import pytest
@@ -47,7 +48,8 @@ def test_anybody_sets_up_an_app_and_is_given_recovery_codes(client, ada):
     client.post("/login/", ENTRY)
     asked = client.get("/account/second-factor/app/")["Location"]
     assert "password" in markup(client.get(asked))
-    assert "data:image/svg" in markup(client.post(asked, {"password": RIGHT}, follow=True))
+    page = markup(client.post(asked, {"password": RIGHT}, follow=True))
+    assert re.search(r"<img src=.data:image/svg[^>]* class=.qr.", page), "black on white, in dark colours too"
     secret = client.session["mfa.totp.secret"]
     done = client.post("/account/second-factor/app/", {"code": code_of(secret)}, follow=True)
     assert RecoveryCodes.activate(ada).get_unused_codes()[0] in markup(done)
