@@ -21,7 +21,7 @@ phases:
 """
 
 
-NEW_PHASE = "phases.final: new (opens 2026-01-01 00:00 UTC, closes 2027-01-01 24:00 UTC)"
+NEW_PHASE = "phases.final: new (opens 2026-01-01 00:00 UTC, closes 2199-01-01 24:00 UTC)"
 
 
 @pytest.fixture
@@ -208,13 +208,13 @@ def test_a_second_organizer_organizes_and_keeps_their_team(scene, now):
 def test_every_time_in_a_plan_says_its_zone(push):
     push()
     moved = SOURCE.replace("title: Lungs", "title: Lungs\ntimezone: Europe/Berlin").replace(
-        "closes_at: 2027-01-01", "closes_at: 2026-07-01 12:00, embargo_until: 2026-08-01"
+        "closes_at: 2199-01-01", "closes_at: 2026-07-01 12:00, embargo_until: 2026-08-01"
     )
     changes, _ = push(moved, is_dry_run=True)
     assert texts(changes) == [
         "timezone: UTC → Europe/Berlin",
         "phases.final.opens_at: 2026-01-01 01:00 CET → 2026-01-01 00:00 CET",
-        "phases.final.closes_at: 2027-01-02 01:00 CET → 2026-07-01 12:00 CEST",
+        "phases.final.closes_at: 2199-01-02 01:00 CET → 2026-07-01 12:00 CEST",
         "phases.final.embargo_until: 2026-08-01 24:00 CEST",
         "phases.final.is_embargoed: False → True",
     ]
