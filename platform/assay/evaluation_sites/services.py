@@ -4,6 +4,7 @@ A claim is a lease with a fence, as for case runs: an agent that died leaves its
 review has no deadline: it waits for a person at the site, and the board says so.
 """
 
+import re
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,8 @@ from assay.leases import not_leased
 TOKEN_PREFIX = "assaysite_"  # noqa: S105  a prefix, not a secret
 LEASE_SECONDS = 900.0
 LONGEST_REASON = 200
+LONGEST_TITLE = 120
+NAME = re.compile(r"[a-z0-9-]{1,60}")
 
 NEXT_SUBMISSION = """
 INSERT INTO evaluation_sites_siteevaluation (id, site_id, submission_id, status, fence, reason, created_at)
@@ -59,6 +62,20 @@ WHERE id = %(evaluation)s AND site_id = %(site)s AND fence = %(fence)s AND statu
 
 def enrol_site(*, phase: Phase, name: str, title: str, by: User, now: datetime) -> tuple[Site, str]:
     """A site for one phase and its token, shown this once; a known name gets a new token."""
+    if not NAME.fullmatch(name):
+        raise InvalidError(
+            "The site's name cannot be used.",
+            found=name[:80],
+            expected="1 to 60 characters of a to z, 0 to 9 and hyphens",
+            what_to_do="Choose a short name for addresses; the title may say more.",
+        )
+    if not 0 < len(title) <= LONGEST_TITLE:
+        raise InvalidError(
+            "The site's title cannot be used.",
+            found=f"{len(title)} characters",
+            expected=f"1 to {LONGEST_TITLE} characters",
+            what_to_do="Give a title of that length.",
+        )
     token = new_secret(prefix=TOKEN_PREFIX)
     values = {"title": title, "token_hash": hash_secret(token), "revoked_at": None}
     site, _ = Site.objects.update_or_create(

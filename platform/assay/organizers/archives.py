@@ -1,11 +1,10 @@
 """The archive that came with a form."""
 
-from uuid import UUID
-
 from django.http import HttpRequest
 from django.utils import timezone
 
 from assay.accounts.errors import InvalidError
+from assay.accounts.identifiers import identifier
 from assay.challenges.access import signed_in
 from assay.submissions import uploads
 from assay.submissions.access import get_upload
@@ -16,7 +15,7 @@ def uploaded_archive(request: HttpRequest, *, purpose: Upload.Purpose, expected:
     """Sent before in pieces, or, without JavaScript, with this form."""
     user, now, file = signed_in(request.user), timezone.now(), request.FILES.get("archive")
     if request.POST.get("upload_id"):
-        return get_upload(person=user, upload_id=UUID(request.POST["upload_id"]))
+        return get_upload(person=user, upload_id=identifier(request.POST["upload_id"]))
     if file is None:
         raise InvalidError("No archive was chosen.", expected=expected, what_to_do="Choose a file.")
     upload = uploads.start_upload(

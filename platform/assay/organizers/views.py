@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from assay.accounts.errors import AssayError, NotFoundError
+from assay.accounts.identifiers import identifier
 from assay.accounts.models import AuditEvent
 from assay.accounts.moments import read_moment
 from assay.accounts.numbers import whole_number
@@ -199,7 +200,7 @@ def submissions(request: HttpRequest, slug: str) -> HttpResponse:
     """Every submission, and bulk actions."""
     challenge, _ = get_organized_challenge(person=request.user, slug=slug)
     if request.method == "POST":
-        _act_on(request, challenge, ids=[UUID(value) for value in request.POST.getlist("chosen")])
+        _act_on(request, challenge, ids=[identifier(value) for value in request.POST.getlist("chosen")])
         return redirect(request.get_full_path())
     search, status, phase_slug = (request.GET.get(key, "") for key in ("q", "status", "phase"))
     rows = challenge.submissions.select_related("team").prefetch_related("phase")
