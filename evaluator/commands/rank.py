@@ -39,6 +39,7 @@ from evaluator.ranking.teams import one_per_team
 )
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a self-contained HTML report.")
 @click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="Also write figures and tables here.")
+@click.option("--explain", is_flag=True, help="Also print how each column of SCORES was understood.")
 def rank(
     scores: Path | None,
     protocol: str | None,
@@ -52,6 +53,7 @@ def rank(
     json_output: Path | None,
     report: Path | None,
     figures: Path | None,
+    explain: bool,
 ) -> None:
     """Rank the algorithms of SCORES, a CSV (algorithm, case, metric, value; or one column per metric)."""
     try:
@@ -63,6 +65,8 @@ def rank(
             raise click.UsageError("found no SCORES file; expected one (or --list-presets)")
         chosen = None if protocol is None else _protocol(protocol)
         found = read_scores(scores, _configuration(chosen, config, preset))
+        if explain:
+            click.echo("".join(f"column {name}: {meaning}\n" for name, meaning in found.columns.items()))
         table, left_out = _of_each_team(found)
         analysis = analyse(table, found.config, bootstrap=bootstrap, seed=seed)
         analysis = replace(analysis, warnings=(*analysis.warnings, *left_out))

@@ -8,8 +8,10 @@ A score file is a CSV with a header, long or wide:
 `team` says whose the algorithm is, where a ranking takes one of each team; the later an algorithm first appears, the later it was
 entered.
 
-The file is UTF-8, its cells separated by commas, semicolons or tabs, whichever the header has most of. An empty cell, NA or NaN
-is a missing value. Whatever is wrong is reported with line, column, what was found and expected.
+Columns and metrics may be spelled as people write them (`Model`, `case_id`, `HD95 (mm)`): `document/spellings.py` lists how. The
+file is UTF-8, its cells separated by commas, semicolons or tabs, whichever the header has most of. Between semicolons and tabs
+a number may have a decimal comma. An empty cell, NA, N/A, NaN or a dash is a missing value; a blank line is nothing.
+Whatever is wrong is reported with line, column, what was found and expected.
 """
 
 import csv
@@ -25,6 +27,7 @@ from evaluator.ranking.analysis import Analysis
 from evaluator.ranking.document.config import MetricSpec, RankingConfig
 from evaluator.ranking.document.known import KNOWN_METRICS
 from evaluator.ranking.document.parse import with_metrics
+from evaluator.ranking.document.spellings import did_you_mean, find_keys, find_metric, is_missing, is_same_metric
 from evaluator.ranking.errors import TableError
 from evaluator.ranking.schemes.missing import find_rule
 from evaluator.ranking.schemes.prepare import stored_names
@@ -32,9 +35,9 @@ from evaluator.ranking.table import ABSENT, Row, ScoreTable
 from evaluator.results import ROUND_MARK
 
 _KEYS = ("algorithm", "case", "label", "metric", "value", "reason", "team")
-_MISSING = frozenset({"", "na", "nan", "null", "none"})
 _SEPARATORS = ",;\t"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 _SLACK = 1e-9  # of a bound: a Dice of 1.0000000000000002 is one
 
 
@@ -50,9 +53,12 @@ class _Reader:
     columns: tuple[str, ...]
     metrics: tuple[str, ...]
     specs: Mapping[str, MetricSpec]
+    separator: str
+    decimals: dict[str, int] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     lines: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    spellings: dict[str, str] = field(default_factory=dict)
     teams: dict[str, str] = field(default_factory=dict)
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
     attribute_lines: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -69,41 +75,62 @@ class _Reader:
 class ScoreFile:
     """What a score file says, and the configuration with its metrics filled in.
 
-    `teams`: algorithm → team in the order of the file; empty where it has no such column.
+    `teams`: algorithm → team in the order of the file; empty where it has no such column. `columns`: each column of the
+    file → what it was understood as.
     """
 
     table: ScoreTable
     config: RankingConfig
     teams: Mapping[str, str]
+    columns: Mapping[str, str]
 
 
 def read_scores(path: Path, config: RankingConfig) -> ScoreFile:
     """Read and check a score file. Raises `RankingError`."""
-    records = _records(path)
-    header = _header(path, next(records, (1, []))[1])
+    separator, records = _records(path)
+    written = [name.strip() for name in next(records, (1, []))[1]]
+    header = _header(path, written, config)
     reader = _Reader(
         path=path,
         columns=header,
         metrics=_metric_columns(path, header, config),
         specs={spec.id: spec for spec in config.metrics if spec.pooled is None} if config.metrics else KNOWN_METRICS,
+        separator=separator,
     )
     for line, cells in records:
-        if cells:
+        if any(cell.strip() for cell in cells):
             _read_line(reader, cells, line=line)
     if not reader.rows:
         raise ScoresError(f"{path.name}: found no scores; expected one row per algorithm and case")
     table = ScoreTable.from_rows(reader.rows, attributes=reader.attributes)
     config = with_metrics(config, [name for name in table.metrics if name in KNOWN_METRICS])
     _check(reader, table, config)
-    return ScoreFile(table=table, config=config, teams=reader.teams)
+    columns = {name: _understood(reader, column) for name, column in zip(written, header, strict=True)}
+    return ScoreFile(table=table, config=config, teams=reader.teams, columns=columns)
 
 
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Each record with the line it starts on."""
+def _understood(reader: _Reader, column: str) -> str:
+    if column in _KEYS:
+        return f"the {column}"
+    if column not in reader.metrics:
+        return f"attribute {column} of the case"
+    spec = reader.specs.get(column)
+    if spec is None:
+        return f"statistic {column}"
+    unit = f", in {spec.unit}" if spec.unit else ""
+    return f"metric {column}, {'larger' if spec.larger_is_better else 'smaller'} is better{unit}"
+
+
+def _records(path: Path) -> tuple[str, Iterator[tuple[int, list[str]]]]:
+    """The separator, and each record with the line it starts on."""
     texts = _text_lines(path)
     first = next(texts, "")
     separator = max(_SEPARATORS, key=first.count)
-    cells = csv.reader(chain([first], texts), delimiter=separator, strict=True)
+    return separator, _split(path, chain([first], texts), separator)
+
+
+def _split(path: Path, texts: Iterator[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    cells = csv.reader(texts, delimiter=separator, strict=True)
     while True:
         line = cells.line_num + 1
         try:
@@ -129,14 +156,31 @@ def _text_lines(path: Path) -> Iterator[str]:
                 ) from error
 
 
-def _header(path: Path, cells: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(name.strip().lower() if name.strip().lower() in _KEYS else name.strip() for name in cells)
+def _header(path: Path, names: Sequence[str], config: RankingConfig) -> tuple[str, ...]:
+    """What each column is, by the names that the code uses."""
     if "" in names:
         raise ScoresError(
             f"{path.name}, line 1, column {names.index('') + 1}: found no name; expected a name for every column (pandas writes "
             "its index without one: to_csv(index=False))"
         )
-    return names
+    wanted = _stored(config.metrics) if config.metrics else tuple(KNOWN_METRICS)
+    try:
+        keys = find_keys([name for name in names if name not in wanted])
+        found = tuple(keys.get(name) or find_metric(name, wanted) or name for name in names)
+    except TableError as error:
+        raise ScoresError(f"{path.name}, line 1: {error}") from error
+    for index, name in enumerate(found):
+        twin = next((names[other] for other in range(index) if _is_twin(found[other], name, config)), None)
+        if twin is not None and twin != names[index]:
+            raise ScoresError(
+                f"{path.name}, line 1: found columns {twin} and {names[index]}, which are both {name}; expected one of them"
+            )
+    return found
+
+
+def _is_twin(one: str, other: str, config: RankingConfig) -> bool:
+    """Whether two columns hold one thing; a configuration may tell dice from dsc."""
+    return one == other or (not config.metrics and is_same_metric(one, other))
 
 
 def _metric_columns(path: Path, header: tuple[str, ...], config: RankingConfig) -> tuple[str, ...]:
@@ -155,7 +199,12 @@ def _metric_columns(path: Path, header: tuple[str, ...], config: RankingConfig) 
     names = _stored(config.metrics) if config.metrics else tuple(name for name in header if name in KNOWN_METRICS)
     absent = [name for name in names if name not in header]
     if absent or not names:
-        wanted = ", ".join(absent) or f"a metric we know ({', '.join(sorted(KNOWN_METRICS))}), or a configuration"
+        others = [name for name in header if name not in (*_KEYS, *names)]
+        wanted = ", ".join(absent) or (
+            f"a metric we know ({', '.join(list(KNOWN_METRICS)[:8])} …), or a configuration that declares it (--config)"
+        )
+        guesses = (did_you_mean(name, absent or KNOWN_METRICS) for name in others)
+        wanted += next((guess for guess in guesses if guess), "")
         raise ScoresError(f"{path.name}, line 1: found columns {', '.join(header)}; expected a column for {wanted}")
     return names
 
@@ -178,7 +227,11 @@ def _read_line(reader: _Reader, cells: Sequence[str], *, line: int) -> None:
         for column in ("algorithm", "case", "label", "reason")
     )
     _read_team(reader, algorithm, record.get("team"), line=line)
-    pairs = [(record["metric"], "value")] if reader.is_long else [(name, name) for name in reader.metrics]
+    pairs = (
+        [(_long_metric(reader, record["metric"], line=line), "value")]
+        if reader.is_long
+        else [(name, name) for name in reader.metrics]
+    )
     for metric, column in pairs:
         key = (algorithm, case, label, _name(reader, metric, line=line, column="metric"))
         if key in reader.lines:
@@ -204,6 +257,18 @@ def _name(reader: _Reader, text: str, *, line: int, column: str) -> str:
     return known
 
 
+def _long_metric(reader: _Reader, text: str, *, line: int) -> str:
+    """The name of a metric in the long form, in the spelling of the configuration or of the metrics we know."""
+    known = reader.spellings.get(text)
+    if known is None:
+        try:
+            known = find_metric(text, reader.specs) or text
+        except TableError as error:
+            raise ScoresError(f"{reader.path.name}, line {line}, column metric: {error}") from error
+        reader.spellings[text] = known
+    return known
+
+
 def _read_team(reader: _Reader, algorithm: str, team: str | None, *, line: int) -> None:
     if team is None:
         return
@@ -215,10 +280,11 @@ def _read_team(reader: _Reader, algorithm: str, team: str | None, *, line: int) 
 
 
 def _value(reader: _Reader, text: str, *, metric: str, line: int, column: str) -> float | None:
-    if text.lower() in _MISSING:
+    if is_missing(text):
         return None
+    with_point = _with_point(reader, text, line=line, column=column)
     try:
-        value = _number(text)
+        value = _number(with_point)
     except ValueError:
         point = " with a decimal point" if "," in text else ""
         raise reader.error(
@@ -234,6 +300,21 @@ def _value(reader: _Reader, text: str, *, metric: str, line: int, column: str) -
             line, column, found=text, expected=f"{_range(spec.bounds)}, or other bounds for {metric} in --config"
         )
     return value
+
+
+def _with_point(reader: _Reader, text: str, *, line: int, column: str) -> str:
+    """A number with a decimal point. A file has points or commas: 1,234 beside 0.5 may be a thousand."""
+    has_comma = reader.separator != "," and _DECIMAL_COMMA.fullmatch(text) is not None
+    if not has_comma and "." not in text:
+        return text
+    mark, other = (",", ".") if has_comma else (".", ",")
+    reader.decimals.setdefault(mark, line)
+    if other in reader.decimals:
+        wanted = "point" if has_comma else "comma"
+        raise reader.error(
+            line, column, found=repr(text), expected=f"a decimal {wanted} as on line {reader.decimals[other]}"
+        )
+    return text.replace(",", ".") if has_comma else text
 
 
 def _number(text: str) -> float:
@@ -277,6 +358,7 @@ def _check(reader: _Reader, table: ScoreTable, config: RankingConfig) -> None:
     for key, line in reader.lines.items():
         if key[3] not in wanted and key[3].partition(ROUND_MARK)[0] not in (*KNOWN_METRICS, *wanted):
             expected = ", ".join(wanted) or "a metric we know, or a configuration that declares it"
+            expected += did_you_mean(key[3], wanted or KNOWN_METRICS)
             raise reader.error(line, "metric", found=f"unknown metric {key[3]!r}", expected=expected)
     absent = [name for name in wanted if name not in table.metrics]
     if absent or not wanted:

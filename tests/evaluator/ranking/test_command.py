@@ -193,9 +193,9 @@ BROKEN = {
         "line 4, column dice: found 70; expected a number from 0 to 1, or other bounds for dice in --config",
     ),
     "a negative distance": (WIDE.replace("0.7,5", "0.7,-5"), "line 4, column hd95: found -5; expected at least 0"),
-    "decimal commas": (
+    "decimal commas beside points": (
         WIDE.replace(",", ";").replace("0.9", "0,9"),
-        "line 2, column dice: found '0,9'; expected a number with a decimal point",
+        "line 3, column dice: found '0.8'; expected a decimal comma as on line 2",
     ),
     "a number with underscores": (WIDE.replace("0.7", "0_7"), "line 4, column dice: found '0_7'; expected a number"),
     "a share with a sign": (WIDE.replace("0.7", "70%"), "line 4, column dice: found '70%'; expected a number"),
