@@ -68,7 +68,8 @@ class InvalidVolume(EvaluatorError):
         self.reason = reason
         self.found = found
         self.expected = expected
-        super().__init__(f"{reason}: found {found}; expected {expected}")
+        self.detail = f"found {found}; expected {expected}"
+        super().__init__(f"{reason}: {self.detail}")
 
 
 def too_fragmented(*, found: int, allowed: int, what: str) -> InvalidVolume:

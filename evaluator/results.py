@@ -56,6 +56,12 @@ class CaseResult:
     backend: str = ""
     failure: str = ""
     """Why there was no usable prediction; empty when there was one."""
+    detail: str = ""
+    """What was found wrong with the prediction and what was expected, in words; empty where nothing was."""
+    notes: tuple[str, ...] = ()
+    """What the prediction holds that is not scored. Speaks of the prediction only, so a participant may read it."""
+    reference_notes: tuple[str, ...] = ()
+    """The same of the reference: for the organizer, never for a participant of a hidden phase."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -63,6 +69,9 @@ class CaseResult:
             "case": self.case_id,
             "backend": self.backend,
             "failure": self.failure,
+            "detail": self.detail,
+            "notes": list(self.notes),
+            "reference_notes": list(self.reference_notes),
             "scores": [row.to_json() for row in self.rows],
         }
 
@@ -73,5 +82,8 @@ class CaseResult:
             case_id=document["case"],
             backend=document["backend"],
             failure=document["failure"],
+            detail=document.get("detail", ""),
+            notes=tuple(document.get("notes", ())),
+            reference_notes=tuple(document.get("reference_notes", ())),
             rows=tuple(ScoreRow.from_json(row) for row in document["scores"]),
         )

@@ -12,6 +12,7 @@ distances to the last bit.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +28,15 @@ from evaluator.errors import InvalidReference, InvalidVolume, UnavailableBackend
 from evaluator.kernel.library import KernelError
 from evaluator.measurements.records import Crop, LabelArray, LabelMeasurements, LabelValues, PairMeasurements
 from evaluator.volumes.geometry import GridTolerance, grids_match
-from evaluator.volumes.strict import Expectation, LabelMap, ReaderLimits, open_untrusted, read_channels, read_label_map
+from evaluator.volumes.strict import (
+    Expectation,
+    LabelMap,
+    ReaderLimits,
+    open_untrusted,
+    present_values,
+    read_channels,
+    read_label_map,
+)
 
 __all__ = [
     "Crop",
@@ -126,14 +135,18 @@ def measure_files(
             return measured
     trusted = _trusted(lambda: read_label_map(reference, limits=_LIMITS))
     expectation = Expectation(grid=trusted.grid, tolerance=tolerance, allowed_values=allowed_values)
-    return measure_pair(
+    predicted = _read_prediction(prediction, expectation)
+    measured_pair = measure_pair(
         reference=trusted.array,
-        prediction=_read_prediction(prediction, expectation).array,
+        prediction=predicted.array,
         spacing_mm=trusted.grid.spacing_mm,
         labels=labels,
         backend=backend,
         threads=threads,
     )
+    named = frozenset({0}).union(*labels, allowed_values or ())
+    sides = [not named.issuperset(present_values(each.array)) for each in (trusted, predicted)]
+    return replace(measured_pair, has_unnamed=(sides[0], sides[1]))
 
 
 def nearest_distances(

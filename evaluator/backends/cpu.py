@@ -71,7 +71,8 @@ def measure_stored(
     With a cache, only the prediction is read; the numbers are the same to the last bit.
     """
     axes = AxisOrder.as_in_nifti(len(reference.shape))
-    known_values = allowed_values | {0} if allowed_values is not None else frozenset()
+    known_values = frozenset({0}).union(*labels, allowed_values or ())
+    has_unnamed = (False, False)
     measured: list[LabelMeasurements] = []
     for table in label_tables(labels, known_values):
         kept = references.find(reference, table=table) if references else None
@@ -82,13 +83,14 @@ def measure_stored(
             if references and not kept:
                 references.keep(reference, table=table, scanned=ScannedVolume.copy(scans[1]))
             pair = kept.pointers if kept else scans[1], scans[0]
+            has_unnamed = (not table.knows_all(pair[0]), not table.knows_all(pair[1]))
             how = Setting(axes=axes, spacing_mm=reference.header.grid.spacing_mm, threads=threads)
             found = measure_scans(*pair, table=table, how=how)
             for label, crop in enumerate(crops[len(measured) : len(measured) + len(found)]):
                 if crop is not Crop.NONE and len(reference.shape) == 3:
                     found[label] = _measure_crop(*pair, found[label], table=table, label=label, crop=crop, how=how)
             measured += found
-    return PairMeasurements(labels=tuple(measured), backend="cpu")
+    return PairMeasurements(labels=tuple(measured), backend="cpu", has_unnamed=has_unnamed)
 
 
 def nearest_distances(

@@ -1,7 +1,7 @@
 """`assay evaluate` and `assay protocol`: thin doors around pairing, scoring and the protocol reader."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,7 +165,20 @@ def _report(answer: Answer, console: Console) -> None:
     )
     _list(console, "Failed, scored as the protocol says", answer.failed)
     _list(console, "Predictions without a reference, not scored", answer.pairing.leftover)
+    _list(
+        console, "References hold more than is scored", _noted((r.case_id, r.reference_notes) for r in answer.results)
+    )
+    _list(console, "Predictions hold more than is scored", _noted((r.case_id, r.notes) for r in answer.results))
     _list(console, "Tolerance ties with the voxel size, so NSD depends on the reader", _fragile(answer))
+
+
+def _noted(found: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """One line for each thing that was found, with the cases it was found in."""
+    cases: dict[str, list[str]] = {}
+    for case_id, notes in found:
+        for note in notes:
+            cases.setdefault(note, []).append(case_id)
+    return [f"{note} (in {len(names)} cases, first {names[0]})" for note, names in cases.items()]
 
 
 def _summary_table(answer: Answer) -> Table:
@@ -175,7 +188,8 @@ def _summary_table(answer: Answer) -> Table:
     titles = {spec.id: f"{spec.id} {spec.metric.unit}".strip() for spec in answer.protocol.metrics}
     for metric_id in summary:
         table.add_column(titles[metric_id], justify="right")
-    for label in [label.name for label in answer.protocol.labels]:
+    fixed = [label.name for label in answer.protocol.labels if answer.protocol.labels_from_reference is None]
+    for label in fixed or list(dict.fromkeys(name for row in summary.values() for name in row["per_label"])):
         cells = [_mean_and_sd(row["per_label"].get(label)) for row in summary.values()]
         table.add_row(label, *cells)
     table.add_row("mean", *(_mean_and_sd(row) for row in summary.values()), style="bold")

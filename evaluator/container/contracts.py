@@ -13,7 +13,7 @@ prediction is the one volume in the job's output folder.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -126,5 +126,6 @@ def result_document(
         }
         return {key: value for key, value in (means | per_label).items() if value is not None}
     provenance = {"name": protocol.name, "sha256": protocol.sha256, "preset": protocol.preset}
-    cases = [result.to_json() for result in results]
+    # These platforms show the document to participants: what is said of references stays with the organizer.
+    cases = [replace(result, reference_notes=()).to_json() for result in results]
     return {"aggregates": dict(summary), "results": cases, "protocol": provenance}

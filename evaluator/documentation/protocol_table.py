@@ -14,6 +14,7 @@ from pathlib import Path
 from evaluator.metrics.registry import Direction
 from evaluator.protocol import MetricSpec, OutputKind, Protocol, load_named_protocol, named_protocols
 from evaluator.protocol.conventions import Situation, Worth
+from evaluator.protocol.rules import LabelRule
 from evaluator.ranking.document.parse import parse_ranking
 from evaluator.ranking.document.words import in_words
 
@@ -79,6 +80,12 @@ def _labels(protocol: Protocol) -> str:
         OutputKind.MULTICHANNEL: "in channels",
         OutputKind.TABLE: "in a table",
     }
+    if protocol.labels_from_reference is not None:
+        rules = {
+            LabelRule.PRESENT: "values the reference has",
+            LabelRule.TO_MAXIMUM: "values 1 to the reference's largest",
+        }
+        return rules[protocol.labels_from_reference]
     count = len(protocol.labels)
     return kinds[protocol.output.kind] if count == 1 else f"{count} {kinds[protocol.output.kind]}"
 

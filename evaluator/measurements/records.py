@@ -39,3 +39,5 @@ class PairMeasurements:
 
     labels: tuple[LabelMeasurements, ...]
     backend: str
+    has_unnamed: tuple[bool, bool] = (False, False)
+    """Of two files, reference and prediction: whether one holds a value that is neither 0, nor allowed, nor of a label."""

@@ -64,7 +64,7 @@ class _Normaliser:
         preset = self._preset()
         labels = self._labels()
         metrics = self._metrics(preset, labels)
-        return {
+        return self._label_rule(labels, metrics) | {
             "protocol": 1,
             "name": given["name"],
             "title": given.get("title", given["name"]),
@@ -134,6 +134,20 @@ class _Normaliser:
             "tolerance_mm": None if tolerance_mm is None else float(tolerance_mm),
             "z_crop": given.get("z_crop", "none"),
         }
+
+    def _label_rule(self, labels: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> dict[str, Any]:
+        """How labels follow from the reference. Written out only where they do: no other protocol's hash changes by it."""
+        rule = self.document.get("labels_from_reference")
+        if rule is None:
+            return {}
+        path: Pointer = ("labels_from_reference",)
+        output = self.document["outputs"][0]
+        if output["kind"] != "label_map" or output.get("instances") or len(labels) != 1:
+            expected = "one label map, and one label that gives name and tolerance"
+            raise self.error(path, found=f"{len(labels)} labels in a {output['kind']}", expected=expected)
+        if any(item["labels"] for item in metrics):
+            raise self.error(path, found="a metric of some labels only", expected="every metric for every value")
+        return {"labels_from_reference": rule}
 
     def _needs_values(self) -> bool:
         return self.document["outputs"][0]["kind"] in ("label_map", "multichannel")

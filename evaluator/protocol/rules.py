@@ -8,14 +8,14 @@ platform stores (`document`) reads back to the same protocol, because nothing in
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from evaluator.errors import ProtocolError
+from evaluator.errors import EvaluatorError, ProtocolError
 from evaluator.metrics.registry import REGISTRY, Metric
 from evaluator.protocol.conventions import Conventions, Situation
 from evaluator.protocol.document import normalise
@@ -27,6 +27,18 @@ from evaluator.volumes.geometry import GridTolerance
 from evaluator.volumes.tables import TableForm, delimiter_of, table_text
 
 PROTOCOLS_FOLDER = Path(__file__).parents[1] / "protocols"
+
+
+MOST_LABELS = 1000
+LABEL_DIGITS = 5
+"""Of a value in a label's name: references that a test set takes in hold at most 65535."""
+
+
+class LabelRule(StrEnum):
+    """Which values of a reference are labels, where the reference decides it."""
+
+    PRESENT = "present"
+    TO_MAXIMUM = "to_maximum"
 
 
 class OutputKind(StrEnum):
@@ -179,6 +191,8 @@ class Protocol:
     mode: Mode
     defects: tuple[Defect, ...]
     labels: tuple[LabelSpec, ...]
+    labels_from_reference: LabelRule | None
+    """Where set, `labels` holds one label that gives name and tolerance; `with_values_of` makes the labels of a case."""
     ignored_values: tuple[int, ...]
     unknown_values: str
     inputs: tuple[InputSpec, ...]
@@ -210,6 +224,31 @@ class Protocol:
         if self.unknown_values == "background" or self.output.instances or self.output.kind is not OutputKind.LABEL_MAP:
             return None
         return frozenset({0, *self.ignored_values, *(value for label in self.labels for value in label.values)})
+
+    def with_values_of(self, present: Sequence[int]) -> "Protocol":
+        """The protocol for a case whose reference holds these values; unchanged where the labels are fixed.
+
+        Every value is a label of its own, `target 1`, `target 2`, …. A reference without any has one label: whatever is not
+        background. EvaluatorError where there would be too many labels.
+        """
+        if self.labels_from_reference is None:
+            return self
+        values = [value for value in present if value != 0]
+        if values and self.labels_from_reference is LabelRule.TO_MAXIMUM:
+            values = list(range(1, max(values) + 1))
+        if len(values) > MOST_LABELS:
+            raise EvaluatorError(f"found {len(values)} values in the reference; expected at most {MOST_LABELS} labels")
+        (template,) = self.labels
+        labels = tuple(replace(template, name=f"{template.name} {value}", values=(value,)) for value in values)
+        return replace(self, labels=labels or (replace(template, values=()),), labels_from_reference=None)
+
+    def names_label(self, name: str) -> bool:
+        """Whether a row of scores may have this label."""
+        if self.labels_from_reference is not None:
+            stem, _, value = name.rpartition(" ")
+            if stem == self.labels[0].name and value.isdecimal() and len(value) <= LABEL_DIGITS:
+                return str(int(value)) == value
+        return any(label.name == name for label in self.labels)
 
     @property
     def channels(self) -> int:
@@ -369,6 +408,9 @@ def _protocol(document: dict[str, Any]) -> Protocol:
         mode=Mode(document["mode"]),
         defects=tuple(Defect.from_document(item) for item in document["defects"]),
         labels=tuple(LabelSpec(**{**label, "values": tuple(label["values"])}) for label in document["labels"]),
+        labels_from_reference=LabelRule(document["labels_from_reference"])
+        if document.get("labels_from_reference")
+        else None,
         ignored_values=tuple(document["ignored_values"]),
         unknown_values=document["unknown_values"],
         inputs=tuple(

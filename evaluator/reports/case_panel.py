@@ -19,7 +19,7 @@ from evaluator.errors import UnavailableBackend
 from evaluator.protocol import LabelSpec, Protocol
 from evaluator.results import CaseResult
 from evaluator.scoring.pairing import CaseFiles
-from evaluator.scoring.structures import label_masks, reference_grid
+from evaluator.scoring.structures import for_reference, label_masks, reference_grid
 from evaluator.volumes.geometry import Grid
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -49,6 +49,7 @@ class LabelMasks:
 def draw_case(*, protocol: Protocol, case: CaseFiles, result: CaseResult, path: Path) -> None:
     """Write the PNG panel of one case that has a usable prediction."""
     grid = reference_grid(case.references)
+    protocol = for_reference(protocol, case.references)
     masks = [
         LabelMasks(label, reference, prediction)
         for label, reference, prediction in label_masks(

@@ -29,7 +29,14 @@ from evaluator.protocol.conventions import (
 )
 from evaluator.results import ABORTED, NOT_DEFINED, NOT_MEASURED, ROUND_MARK, SPOILED, CaseResult, ScoreRow
 from evaluator.scoring.external import ExternalScores, external_rows
-from evaluator.scoring.structures import MeasuredLabel, measure_as_empty, measure_case, reference_grid
+from evaluator.scoring.structures import (
+    MeasuredLabel,
+    for_reference,
+    measure_as_empty,
+    measure_case,
+    reference_grid,
+    unnamed_values,
+)
 from evaluator.scoring.summaries import summarise
 from evaluator.volumes.geometry import Grid
 
@@ -68,23 +75,43 @@ def score_case(
         raise EvaluatorError("this protocol scores a table; use `score_table`, which scores all its rows at once")
     references = {name: path.resolve() for name, path in references.items()}  # ours may be links: nnU-Net's folders are
     grid = reference_grid(references)
+    protocol = for_reference(protocol, references)
     failure = failure or (None if predictions else OUTPUT_MISSING)
     rows: list[ScoreRow] = []
-    served_by = ""
+    served_by = detail = ""
+    reference_note = prediction_note = ""
     if failure is None:
         try:
             measure = partial(measure_case, backend=backend, threads=threads, kept_references=kept_references)
             measured = measure(protocol=protocol, references=references, predictions=predictions or {})
-            apart = list(score_labels(protocol=protocol, measured=measured, grid=grid))
-            rows, served_by = zero_where_dice_is_low(protocol, spread_spoiled(apart)), measured[0].backend
+            apart = list(score_labels(protocol=protocol, measured=measured.labels, grid=grid))
+            rows, served_by = zero_where_dice_is_low(protocol, spread_spoiled(apart)), measured.labels[0].backend
+            reference_note, prediction_note = measured.reference_note, measured.prediction_note
         except InvalidVolume as problem:
-            failure = f"{OUTPUT_INVALID}:{problem.reason}"
+            failure, detail = f"{OUTPUT_INVALID}:{problem.reason}", problem.detail
     if failure is not None:
+        reference_note = _note_of(protocol, references)
         rows = list(_failed_rows(protocol, references, failure=failure, grid=grid))
     rows.extend(_round_rows(protocol, rows, references=references, earlier=earlier_rounds, backend=backend))
     rows.extend(external_rows(protocol, external, failure=failure, diagonal_mm=grid.diagonal_mm))
     rows.extend(telemetry_rows(protocol, telemetry or {}, failure=failure, voxels=grid.voxels))
-    return CaseResult(case_id=case_id, rows=tuple(rows), backend=served_by, failure=failure or "")
+    return CaseResult(
+        case_id=case_id,
+        rows=tuple(rows),
+        backend=served_by,
+        failure=failure or "",
+        detail=detail,
+        notes=(prediction_note,) if prediction_note else (),
+        reference_notes=(reference_note,) if reference_note else (),
+    )
+
+
+def _note_of(protocol: Protocol, references: Mapping[str, Path]) -> str:
+    """Values of the reference that no label names; nothing is said of one that nobody had to read whole and nobody can."""
+    try:
+        return unnamed_values(protocol, references, of_reference=True)
+    except InvalidVolume:
+        return ""
 
 
 def score_labels(*, protocol: Protocol, measured: Sequence[MeasuredLabel], grid: Grid) -> Iterator[ScoreRow]:

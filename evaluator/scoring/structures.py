@@ -22,7 +22,7 @@ from evaluator.arrays import Mask
 from evaluator.backends import Crop, LabelMeasurements, PairMeasurements, measure_files, measure_pair
 from evaluator.backends.devices import host_array
 from evaluator.backends.reference_cache import ReferenceCache
-from evaluator.errors import InvalidReference, InvalidVolume, Reason
+from evaluator.errors import EvaluatorError, InvalidReference, InvalidVolume, Reason
 from evaluator.measurements.overlap import Overlap
 from evaluator.metrics.boxes import bounding_box, joined
 from evaluator.metrics.components import number_values
@@ -30,9 +30,18 @@ from evaluator.metrics.label_pair import LabelPair
 from evaluator.protocol import LabelSpec, OutputKind, Protocol
 from evaluator.volumes.geometry import Grid
 from evaluator.volumes.header import refuse
-from evaluator.volumes.strict import Expectation, Labels, ReaderLimits, open_untrusted, read_channels, read_grid
+from evaluator.volumes.strict import (
+    Expectation,
+    Labels,
+    ReaderLimits,
+    open_untrusted,
+    present_values,
+    read_channels,
+    read_grid,
+)
 
 READER_LIMITS = ReaderLimits(voxels=1 << 32)
+MOST_SHOWN_VALUES = 20
 Answer = TypeVar("Answer")
 
 
@@ -46,6 +55,15 @@ class MeasuredLabel:
     backend: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeasuredCase:
+    """Every label of a case, and what else its two files hold, in words: values that no label names."""
+
+    labels: tuple[MeasuredLabel, ...]
+    reference_note: str = ""
+    prediction_note: str = ""
+
+
 def measure_case(
     *,
     protocol: Protocol,
@@ -54,11 +72,12 @@ def measure_case(
     backend: str,
     threads: int = 0,
     kept_references: ReferenceCache | None = None,
-) -> list[MeasuredLabel]:
+) -> MeasuredCase:
     """Every label of the case, measured. InvalidVolume speaks of the prediction, InvalidReference of the reference."""
     grid = reference_grid(references)
     ours, theirs = _reference_files(protocol, references), _prediction_files(protocol, predictions, grid=grid)
-    if ours.layout is theirs.layout is OutputKind.LABEL_MAP and not protocol.output.instances:
+    are_maps = ours.layout is theirs.layout is OutputKind.LABEL_MAP and not protocol.output.instances
+    if are_maps and all(label.values for label in protocol.labels):
         pair = measure_files(
             reference=ours.only_file,
             prediction=theirs.only_file,
@@ -71,24 +90,32 @@ def measure_case(
             references=kept_references,
         )
         maps = _read_once(ours, theirs)
-        return _measured_maps(protocol.labels, pair, maps, spacing_mm=grid.spacing_mm, backend=backend)
-    if protocol.output.instances:
-        return [
-            _measure_instances(
-                protocol.labels[0], _read_once(ours, theirs)(), spacing_mm=grid.spacing_mm, backend=backend
-            )
+        measured = _measured_maps(protocol.labels, pair, maps, spacing_mm=grid.spacing_mm, backend=backend)
+        notes = [
+            unnamed_values(protocol, files, of_reference=files is references) if has_unnamed else ""
+            for files, has_unnamed in zip((references, predictions), pair.has_unnamed, strict=True)
         ]
+        return MeasuredCase(labels=tuple(measured), reference_note=notes[0], prediction_note=notes[1])
+    if protocol.output.instances:
+        maps_now = _read_once(ours, theirs)()
+        return MeasuredCase(
+            labels=(_measure_instances(protocol.labels[0], maps_now, spacing_mm=grid.spacing_mm, backend=backend),)
+        )
     by_name = {
         label.name: _measure_masks(label, reference, prediction, spacing_mm=grid.spacing_mm, backend=backend)
         for label, reference, prediction in _paired_masks(protocol, ours, theirs)
     }
-    return [by_name[label.name] for label in protocol.labels]
+    return MeasuredCase(
+        labels=tuple(by_name[label.name] for label in protocol.labels),
+        reference_note=unnamed_values(protocol, references, of_reference=True),
+    )
 
 
 def label_masks(
     *, protocol: Protocol, references: Mapping[str, Path], predictions: Mapping[str, Path]
 ) -> Iterator[tuple[LabelSpec, Mask, Mask]]:
     """Every label with its two masks, for those who want to look at them."""
+    protocol = for_reference(protocol, references)
     grid = reference_grid(references)
     return _paired_masks(
         protocol, _reference_files(protocol, references), _prediction_files(protocol, predictions, grid=grid)
@@ -97,6 +124,7 @@ def label_masks(
 
 def reference_masks(*, protocol: Protocol, references: Mapping[str, Path]) -> Iterator[tuple[LabelSpec, Mask]]:
     """Every label with its reference mask."""
+    protocol = for_reference(protocol, references)
     labels = sorted(protocol.labels, key=lambda label: label.channel or 0)
     return zip(labels, _trusted_masks(_reference_files(protocol, references), labels), strict=True)
 
@@ -234,8 +262,11 @@ def _read_once(ours: "_Files", theirs: "_Files") -> Callable[[], tuple[Labels, L
 
 
 def _mask(array: Labels, values: Sequence[int]) -> Mask:
-    """Where one of the values is. A comparison per value: 10 ms for 52 million bytes, against 300 ms with `isin`."""
-    mask: Mask = array == values[0]
+    """Where one of the values is; without values, all but background.
+
+    A comparison per value: 10 ms for 52 million bytes, against 300 ms with `isin`.
+    """
+    mask: Mask = array == values[0] if values else array != 0
     for value in values[1:]:
         mask |= array == value
     return mask
@@ -257,6 +288,36 @@ def _measured(
         masks=masks,
     )
     return MeasuredLabel(label=label, whole=measurements.overlap, pair=pair, backend=backend)
+
+
+def for_reference(protocol: Protocol, references: Mapping[str, Path]) -> Protocol:
+    """The protocol with the labels of this case, where its labels follow from the reference. Raises InvalidReference."""
+    if protocol.labels_from_reference is None:
+        return protocol
+    present = present_values(_trusted(_reference_files(protocol, references).map))
+    try:
+        return protocol.with_values_of(present)
+    except EvaluatorError as problem:
+        raise InvalidReference(f"the reference cannot be used: {problem}") from problem
+
+
+def unnamed_values(protocol: Protocol, files: Mapping[str, Path], *, of_reference: bool) -> str:
+    """Values of a label map that no label names, in words; empty where there are none or the file is no label map."""
+    side = _reference_files(protocol, files)
+    if side.layout is not OutputKind.LABEL_MAP or protocol.output.instances:
+        return ""
+    named = {0, *protocol.ignored_values}.union(*(label.values for label in protocol.labels))
+    if not all(label.values for label in protocol.labels):
+        return ""
+    unnamed = [value for value in present_values(side.map()) if value not in named]
+    if not unnamed:
+        return ""
+    shown = ", ".join(map(str, unnamed[:MOST_SHOWN_VALUES])) + (", …" if len(unnamed) > MOST_SHOWN_VALUES else "")
+    return (
+        f"values that no label names, not scored: {shown}"
+        if of_reference
+        else f"values found that stand for nothing: {shown}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -189,15 +189,23 @@ def _checked_piece(
     return narrow
 
 
-def _check_allowed(narrow: npt.NDArray[Any], *, allowed: frozenset[int]) -> None:
-    """Whether only allowed labels occur. Values are looked up where they change: a label map is runs, so that is a few percent.
+def present_values(array: npt.NDArray[Any]) -> list[int]:
+    """The values of a label map in ascending order, 0 included where it occurs.
 
-    0.05 s for 52 million bytes; a look-up per voxel took 0.3 s.
+    Values are looked up where they change: a label map is runs, so that is a few percent. 0.05 s for 52 million bytes; a
+    look-up per voxel took 0.3 s.
     """
-    ends = np.flatnonzero(narrow[1:] != narrow[:-1])
-    ordered = np.sort(np.append(narrow[ends], narrow[-1]))
+    flat = array.ravel(order="K")
+    if not flat.size:
+        return []
+    ends = np.flatnonzero(flat[1:] != flat[:-1])
+    ordered = np.sort(np.append(flat[ends], flat[-1]))
     present = ordered[np.append(True, ordered[1:] != ordered[:-1])]  # not np.unique: it imports, and the child cannot
-    for value in present.tolist():
+    return [int(value) for value in present.tolist()]
+
+
+def _check_allowed(narrow: npt.NDArray[Any], *, allowed: frozenset[int]) -> None:
+    for value in present_values(narrow):
         if value != 0 and value not in allowed:
             expected = _allowed_text(allowed, np.iinfo(narrow.dtype))
             raise refuse(Reason.LABEL_UNKNOWN, found=f"label {value}", expected=expected)

@@ -39,14 +39,13 @@ def _check_metric(summary: Any, *, spec: MetricSpec, protocol: Protocol, case_co
     if not isinstance(summary, Mapping) or not set(summary) <= NUMBERS | partitions:
         raise _refused(spec.id, found=_names(summary), expected=_names(NUMBERS | partitions))
     _check_numbers(summary, where=spec.id, spec=spec, case_count=case_count)
-    labels = {label.name for label in protocol.labels}
     for partition in partitions & set(summary):
         groups = summary[partition]
         where = f"{spec.id}.{partition}"
         if not isinstance(groups, Mapping) or not 0 < len(groups) <= MOST_GROUPS:
             raise _refused(where, found=type(groups).__name__, expected=f"1 to {MOST_GROUPS} groups by name")
         for name, numbers in groups.items():
-            is_known = name in labels if partition == "per_label" else 0 < len(name) <= LONGEST_NAME
+            is_known = protocol.names_label(name) if partition == "per_label" else 0 < len(name) <= LONGEST_NAME
             if not is_known or not isinstance(numbers, Mapping) or not set(numbers) <= NUMBERS:
                 raise _refused(f"{where}.{str(name)[:LONGEST_NAME]}", found=_names(numbers), expected=_names(NUMBERS))
             _check_numbers(numbers, where=f"{where}.{name}", spec=spec, case_count=case_count)
