@@ -18,6 +18,7 @@ from evaluator.metrics.registry import Scope
 from evaluator.protocol import MetricSpec, Protocol
 from evaluator.ranking.document.parse import parse_ranking
 from evaluator.results import CaseResult, ScoreRow
+from evaluator.spreadsheets import as_written, harmless, harmless_row
 
 __all__ = [
     "Column",
@@ -114,10 +115,12 @@ def write_tables(layout: Layout, protocol: Protocol, results: Iterable[CaseResul
     for name, columns in columns_of(layout, protocol).items():
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow([layout.case_column, *(column.header for column in columns)])
+        writer.writerow(harmless_row([layout.case_column, *(column.header for column in columns)]))
         for case_id, values in cases.items():
             cells = [values.get((column.label, column.spec.id)) for column in columns]
-            writer.writerow([f"{case_id}{layout.case_ending}", *("" if cell is None else repr(cell) for cell in cells)])
+            writer.writerow(
+                [harmless(f"{case_id}{layout.case_ending}"), *("" if cell is None else repr(cell) for cell in cells)]
+            )
         texts[name] = buffer.getvalue()
     return texts
 
@@ -166,7 +169,7 @@ def _check_complete(placed: Mapping[str, tuple[Sequence[Column], str]], protocol
 
 def _read(layout: Layout, columns: Sequence[Column], text: str, *, name: str) -> dict[str, list[ScoreRow]]:
     lines = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"))))
-    header = [cell.strip() for cell in lines[0]] if lines else []
+    header = [as_written(cell.strip()) for cell in lines[0]] if lines else []
     wanted = [layout.case_column, *(column.header for column in columns)]
     missing = [column for column in wanted if column not in header]
     if missing or len(set(header)) != len(header):
@@ -180,7 +183,7 @@ def _read(layout: Layout, columns: Sequence[Column], text: str, *, name: str) ->
             continue
         if len(line) != len(header):
             raise LayoutError(f"{name}, line {number}: found {len(line)} cells; expected {len(header)}")
-        case_id = line[at[layout.case_column]].strip().removesuffix(layout.case_ending or "\0")
+        case_id = as_written(line[at[layout.case_column]].strip()).removesuffix(layout.case_ending or "\0")
         if not case_id or case_id in cases:
             raise LayoutError(f"{name}, line {number}: found the case {case_id!r}; expected a name, each once")
         cases[case_id] = [

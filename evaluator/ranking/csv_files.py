@@ -33,6 +33,7 @@ from evaluator.ranking.schemes.missing import find_rule
 from evaluator.ranking.schemes.prepare import stored_names
 from evaluator.ranking.table import ABSENT, Row, ScoreTable
 from evaluator.results import ROUND_MARK
+from evaluator.spreadsheets import harmless_row
 
 _KEYS = ("algorithm", "case", "label", "metric", "value", "reason", "team")
 _SEPARATORS = ",;\t"
@@ -416,11 +417,12 @@ def span(low: float, high: float) -> str:
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write a CSV; numbers with all their digits, nothing where there is none."""
+    """Write a CSV; numbers with all their digits, nothing where there is none, and no cell a formula."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+        writer = csv.writer(file)
+        columns = list(rows[0])
+        writer.writerow(harmless_row(columns))
+        writer.writerows(harmless_row(row[column] for column in columns) for row in rows)
 
 
 def _finite(value: float) -> float | None:

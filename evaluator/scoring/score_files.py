@@ -8,16 +8,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from evaluator.results import CaseResult
+from evaluator.spreadsheets import as_written, harmless_row
 
 COLUMNS = ("case", "label", "metric", "value", "reason")
-
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-
-
-def harmless(text: str) -> str:
-    """Text that a spreadsheet would take for a formula, with a leading apostrophe."""
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def write_scores(path: Path, results: Iterable[CaseResult]) -> None:
@@ -28,9 +21,7 @@ def write_scores(path: Path, results: Iterable[CaseResult]) -> None:
         for result in results:
             for row in result.rows:
                 value = "" if row.value is None else repr(row.value)
-                writer.writerow(
-                    (harmless(result.case_id), harmless(row.label), row.metric, value, harmless(row.reason))
-                )
+                writer.writerow(harmless_row((result.case_id, row.label, row.metric, value, row.reason)))
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
@@ -44,7 +35,13 @@ def read_scores(path: Path) -> list[tuple[str, str, str, float | None, str]]:
     """The rows of `write_scores`."""
     with path.open(newline="", encoding="utf-8") as source:
         return [
-            (row["case"], row["label"], row["metric"], _number(row["value"]), row["reason"])
+            (
+                as_written(row["case"]),
+                as_written(row["label"]),
+                row["metric"],
+                _number(row["value"]),
+                as_written(row["reason"]),
+            )
             for row in csv.DictReader(source)
         ]
 

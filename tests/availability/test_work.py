@@ -1,23 +1,27 @@
 """Work that a document can ask for is bounded, and a ranking that ends its worker twice is set aside."""
 
+import inspect
+import re
 from unittest import mock
+from uuid import uuid4
 
 import pytest
+from django.urls import reverse
 
 import factories
 from assay.accounts.errors import InvalidError
 from assay.challenges.definition import parse_definition
-from assay.client.display import harmless
+from assay.config import serve
 from assay.config.parts import WORKFLOW_OPTIONS
 from assay.leaderboards import services
 from assay.leaderboards.models import Leaderboard
 from assay.leaderboards.services import ask_for_rebuild, behind, let_go_on, rebuild_leaderboard
+from assay.workflow.flow import doorbells
 from assay.workflow.operations.stuck import find_stuck
 from assay.workflow.tasks import limited_memory
 from evaluator.errors import ProtocolError
 from evaluator.protocol import load_protocol
 from evaluator.ranking.document.parse import MOST_REPETITIONS, MOST_REPLICATES
-from evaluator.scoring.score_files import harmless as harmless_score
 
 
 class WorkerKilled(BaseException):
@@ -107,6 +111,35 @@ def test_an_error_is_kept_for_the_organizers(board):
     assert (board.tries, board.error) == (1, "MemoryError: too large")
 
 
+@pytest.mark.parametrize(("times", "words"), [(1, "It is tried once more"), (2, "is set aside")])
+def test_organizers_see_it_on_their_page(board, scene, client, times, words):
+    for _ in range(times):
+        killed(board)
+    client.force_login(scene.olga)
+    page = client.get(reverse("organizers:overview", args=[scene.challenge.slug])).text
+    assert words in page
+    assert services.UNFINISHED in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("ring", [doorbells.ring_leaderboard, doorbells.ring_report])
+def test_nobodys_upload_waits_behind_a_ranking_or_a_report(ring, django_capture_on_commit_callbacks):
+    with (
+        mock.patch.object(doorbells.current_app, "send_task") as sent,
+        django_capture_on_commit_callbacks(execute=True),
+    ):
+        ring(1)
+        doorbells.ring_check(uuid4())
+    queues = [call.kwargs["queue"] for call in sent.call_args_list]
+    assert queues == ["ranking", "workflow"]
+
+
+def test_every_queue_that_is_rung_is_served():
+    words = inspect.getsource(serve)
+    for queue in re.findall(r'queue="(\w+)"', inspect.getsource(doorbells)):
+        assert re.search(rf'queues="[\w,]*\b{queue}\b', words), queue
+
+
 def test_a_ranking_has_a_memory_limit_that_ends_with_it():
     with pytest.raises(MemoryError), limited_memory():
         bytearray(2**40)
@@ -124,10 +157,3 @@ def test_a_rounding_that_would_not_be_applied_is_refused(mode):
     assert parse_definition(text("aggregate") + phases).phases[0].protocol.release.rounding == 2
     with pytest.raises(InvalidError):
         parse_definition(text(mode) + phases)
-
-
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
-@pytest.mark.parametrize("door", [harmless, harmless_score], ids=["client", "evaluator"])
-def test_no_cell_is_a_formula(door, start):
-    assert door(f"{start}1+1") == f"'{start}1+1"
-    assert door("case 1") == "case 1"

@@ -27,6 +27,9 @@ OFFERED = {
     "evaluator.results": {
         "ABORTED", "NOT_DEFINED", "NOT_MEASURED", "RESULT_FORMAT", "ROUND_MARK", "SPOILED", "CaseResult", "ScoreRow",
     },
+    "evaluator.spreadsheets": {
+        "as_written", "harmless", "harmless_row",
+    },
     "evaluator.layouts": {
         "Column", "Layout", "LayoutError", "columns_of", "load_layout", "named_layouts", "read_tables", "write_tables",
     },

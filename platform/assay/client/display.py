@@ -62,8 +62,3 @@ def submissions_table(submissions: list[Submission]) -> Table:
             submission.outcome,
         )
     return table
-
-
-def harmless(value: object) -> object:
-    """A cell of a CSV file; text that a spreadsheet would take for a formula gets a leading apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value

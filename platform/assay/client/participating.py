@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from assay.client.display import harmless, submissions_table
+from assay.client.display import submissions_table
 from assay.client.errors import ClientError
 from assay.client.http import Connection
 from assay.client.receipts import ReceiptInvalid, verify_receipt
@@ -18,6 +18,7 @@ from assay.client.session import Session, pass_session, split_phase
 from assay.client.submitting import submit_file
 from assay.client.watching import choose_reporter, wait_until_finished
 from containers.log_text import readable
+from evaluator.spreadsheets import harmless_row
 
 phase_option = click.option("--phase", required=True, metavar="CHALLENGE/PHASE", help="Such as mni-brain-tissue/open.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
@@ -193,11 +194,7 @@ def export(session: Session, submission: str, kind: str) -> None:
         )
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(("case", "label", "metric", "value", "reason"))
-    table.writerows(
-        [harmless(v) if isinstance(v, str) else v for v in (case["case"], *row)]
-        for case in cases
-        for row in case["scores"] or ()
-    )
+    table.writerows(harmless_row((case["case"], *row)) for case in cases for row in case["scores"] or ())
 
 
 @click.group()

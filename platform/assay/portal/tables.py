@@ -9,10 +9,11 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 
+from evaluator.spreadsheets import harmless_row
+
 PAGE = 50
 """How many rows a page of a long table shows."""
 FORMATS = ("csv", "json")
-DANGEROUS_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def page_number(request: HttpRequest) -> int:
@@ -36,15 +37,9 @@ def table_file(*, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]
     else:
         buffer = io.StringIO()
         writer = csv.writer(buffer)
-        writer.writerow(header)
-        writer.writerows([_harmless(value) for value in row] for row in rows)
+        writer.writerow(harmless_row(header))
+        writer.writerows(harmless_row(row) for row in rows)
         text, kind = buffer.getvalue(), "text/csv; charset=utf-8"
     response = HttpResponse(text, content_type=kind)
     response["Content-Disposition"] = f'attachment; filename="{name}.{as_format}"'
     return response
-
-
-def _harmless(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(DANGEROUS_STARTS):
-        return f"'{value}"
-    return "" if value is None else value

@@ -15,6 +15,7 @@ from typing import Any
 from assay.testsets import storage
 from assay.testsets.manifest import FILE_NAME, INPUT_PREFIX, REFERENCE, REFERENCE_PREFIX
 from assay.testsets.models import Case, TestSet
+from evaluator.spreadsheets import harmless_row
 
 BLOCK_BYTES = 512
 END = bytes(2 * BLOCK_BYTES)
@@ -62,12 +63,15 @@ def path_of(case: Case, *, kind: str, file: dict[str, Any]) -> str:
 
 
 def manifest_text(rows: list[dict[str, str]]) -> str:
-    """`manifest.csv`; a case without a modality has an empty cell."""
+    """`manifest.csv`; a case without a modality has an empty cell.
+
+    No cell is a formula for a spreadsheet; `parse_manifest` reads what was meant.
+    """
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(harmless_row(columns))
+    writer.writerows(harmless_row(row.get(name) for name in columns) for row in rows)
     return text.getvalue()
 
 

@@ -22,6 +22,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from assay.accounts.errors import InvalidError
+from evaluator.spreadsheets import as_written
 
 FILE_NAME = "manifest.csv"
 INPUT_PREFIX = "input:"
@@ -46,7 +47,7 @@ def parse_manifest(text: str) -> tuple[ManifestCase, ...]:
     """Read a manifest. Raises `InvalidError` with the line."""
     rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
-        columns = [column.strip() for column in rows.fieldnames or []]
+        columns = [as_written(column.strip()) for column in rows.fieldnames or []]
         check_columns(columns)
         rows.fieldnames = columns
         cases = tuple(read_row(row, line=rows.line_num) for row in rows)
@@ -85,7 +86,7 @@ def read_row(row: Mapping[str | None, Any], *, line: int) -> ManifestCase:
     """One case."""
     if None in row or None in row.values():
         raise InvalidError(f"{FILE_NAME}: this row has not as many fields as the first line.", line=line)
-    cells = {str(name): str(value).strip() for name, value in row.items()}
+    cells = {str(name): as_written(str(value).strip()) for name, value in row.items()}
     case_id = cells.pop("case_id")
     if not case_id or len(case_id) > LONGEST_CASE_ID or not set(case_id) <= CASE_ID_LETTERS or case_id.startswith("."):
         raise InvalidError(

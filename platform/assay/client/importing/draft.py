@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from assay.client.errors import ClientError
+from evaluator.spreadsheets import harmless_row
 
 NOT_IN_A_SLUG = re.compile(r"[^a-z0-9]+")
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.+-]+")
@@ -328,7 +329,7 @@ def write_cases(cases: Sequence[DraftCase], *, folder: Path) -> None:
     columns = {name: f"reference:{name}" if name else "reference" for name in structures}
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["case_id", *attributes, *(f"input:{name}" for name in inputs), *columns.values()])
+    rows.writerow(harmless_row(["case_id", *attributes, *(f"input:{name}" for name in inputs), *columns.values()]))
     for case in cases:
         row = [case.case_id, *(case.attributes.get(name, "") for name in attributes)]
         row += [_place(case.inputs.get(name), f"inputs/{name}", case.case_id, folder) for name in inputs]
@@ -336,7 +337,7 @@ def write_cases(cases: Sequence[DraftCase], *, folder: Path) -> None:
             _place(case.references.get(name), f"references/{name}".rstrip("/"), case.case_id, folder)
             for name in structures
         ]
-        rows.writerow(row)
+        rows.writerow(harmless_row(row))
     _write(folder / "manifest.csv", text.getvalue())
 
 
