@@ -28,8 +28,9 @@ OUTAGE_SECONDS = 6.0
 BALLAST_BYTES = 1 << 20
 STORAGE_SWITCH = "storage-fails"
 """While a file of this name lies in the installation's folder, its storage answers nothing: see `settings.py`."""
-QUEUES = ("workflow", "scoring", "pool.default")
+QUEUES = ("workflow", "ranking", "scoring", "pool.default")
 WORKFLOW, SCORING, NODE, WEB = "-Q workflow", "-Q prompts,scoring", "assay.node run", "gunicorn"
+RANKING = "-Q ranking"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,7 @@ class Faults:
             "kill -9 scoring worker": lambda: self.signal(signal.SIGKILL, SCORING),
             "kill -9 child of the scoring worker": lambda: self.kill_child(SCORING),
             "kill -9 workflow worker": lambda: self.signal(signal.SIGKILL, WORKFLOW),
+            "kill -9 ranking worker": lambda: self.signal(signal.SIGKILL, RANKING),
             "SIGTERM node agent": lambda: self.signal(signal.SIGTERM, NODE),
             "deploy: SIGTERM web server, workers and node": self.deploy,
             "freeze node agent longer than its lease": lambda: self.freeze(NODE),

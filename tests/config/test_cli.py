@@ -58,6 +58,7 @@ def test_a_folder_of_somebody_else_is_refused(call, tmp_path, monkeypatch):
         (["web", "--host", "0.0.0.0", "--port", "9000"], ["gunicorn", "assay.config.wsgi", "--bind", "0.0.0.0:9000"]),
         (["web"], ["gunicorn", "--bind", "127.0.0.1:8000"]),
         (["workflow"], ["celery", "worker", "-Q", "workflow", "workflow@%h"]),
+        (["ranking"], ["celery", "worker", "-Q", "ranking", "ranking@%h"]),
         (["scoring"], ["celery", "worker", "-Q", "prompts,scoring", "scoring@%h"]),
         (["beat"], ["celery", "beat"]),
     ],

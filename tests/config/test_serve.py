@@ -18,7 +18,13 @@ from waits import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
 SECRET = "a key nobody else may see " * 3
-PROGRAMS = {"web": "gunicorn", "workflow": "-Q workflow", "scoring": "-Q prompts,scoring", "node": "assay.node"}
+PROGRAMS = {
+    "web": "gunicorn",
+    "workflow": "-Q workflow",
+    "ranking": "-Q ranking",
+    "scoring": "-Q prompts,scoring",
+    "node": "assay.node",
+}
 
 
 def processes_of(folder: Path) -> dict[str, bytes]:

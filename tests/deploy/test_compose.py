@@ -14,7 +14,7 @@ from assay.config.cli import serve
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-PARTS = {"prepare", "web", "workflow", "scoring", "beat"}
+PARTS = {"prepare", "web", "workflow", "ranking", "scoring", "beat"}
 SECRETS = {"DATABASE_URL", "ASSAY_SECRET_KEY", "POSTGRES_PASSWORD"}
 
 

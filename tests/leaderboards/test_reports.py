@@ -1,6 +1,7 @@
 """The report of a ranking holds one row per submission, whatever teams are called, and says so when it could not be made."""
 
 import random
+from unittest import mock
 
 import pytest
 from django.urls import reverse
@@ -90,6 +91,47 @@ def test_the_next_ranking_is_tried_again(phase, monkeypatch):
     assert reports.make_report(phase_id=phase.pk)
     assert has_file(reports.report_key(phase))
     assert Leaderboard.objects.get(phase=phase).report_error
+
+
+class WorkerKilled(BaseException):
+    """The process is gone: no code of ours runs after it."""
+
+
+def killed(phase, monkeypatch):
+    """One report that takes its worker with it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(reports, "analyse", mock.Mock(side_effect=WorkerKilled))
+        with pytest.raises(WorkerKilled):
+            reports.make_report(phase_id=phase.pk)
+
+
+def test_a_report_that_ended_its_worker_twice_is_set_aside_and_organizers_see_why(phase, client, scene, monkeypatch):
+    for _ in range(2):
+        killed(phase, monkeypatch)
+        assert reports.report_failure(phase) is None, "it is tried twice"
+    never = mock.Mock(side_effect=WorkerKilled)
+    monkeypatch.setattr(reports, "analyse", never)
+    assert not reports.make_report(phase_id=phase.pk)
+    assert not reports.make_report(phase_id=phase.pk)
+    assert not never.called
+    client.force_login(scene.olga)
+    assert reports.UNFINISHED in client.get(reverse("organizers:overview", args=[phase.challenge.slug])).text
+    assert client.get(reverse("portal:report", args=[phase.challenge.slug, phase.slug])).status_code == 500
+
+
+def test_an_organizer_lets_a_report_that_was_set_aside_be_tried_again(phase, client, scene, monkeypatch):
+    for _ in range(2):
+        killed(phase, monkeypatch)
+    assert not reports.make_report(phase_id=phase.pk)
+    client.force_login(scene.olga)
+    assert client.post(reverse("portal:report", args=[phase.challenge.slug, phase.slug])).status_code == 202
+    assert reports.make_report(phase_id=phase.pk)
+
+
+def test_a_report_that_ends_well_starts_counting_anew(phase, monkeypatch):
+    killed(phase, monkeypatch)
+    assert reports.make_report(phase_id=phase.pk)
+    assert Leaderboard.objects.get(phase=phase).report_tries == 0
 
 
 def explode(*_: object, **__: object) -> None:

@@ -84,9 +84,15 @@ def web(*, host: str, port: int) -> None:
 @serve.command()
 @click.option("--beat", is_flag=True, help="With the clock; otherwise `assay serve beat` has to run somewhere.")
 def workflow(*, beat: bool) -> None:
-    """The worker that checks, ranks and looks after everything, alone."""
+    """The worker that checks and looks after everything, alone."""
     options = [*parts.WORKFLOW_OPTIONS, *(["--beat"] if beat else [])]
     become(parts.worker_command(name="workflow", queues="workflow", options=options))
+
+
+@serve.command()
+def ranking() -> None:
+    """The worker that ranks and writes reports, alone."""
+    become(parts.worker_command(name="ranking", queues="ranking", options=list(parts.RANKING_OPTIONS)))
 
 
 @serve.command()

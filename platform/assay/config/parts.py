@@ -9,6 +9,8 @@ WEB_THREADS = 16
 KEEP_ALIVE_SECONDS = 75
 """How long a node that is between two cases keeps its connection."""
 WORKFLOW_OPTIONS = ("--concurrency", "1")
+RANKING_OPTIONS = ("--concurrency", "1")
+"""Rankings and reports may take minutes each: they have a worker of their own, and nobody's upload waits behind them."""
 APPLICATION = ("-A", "assay.config.celery")
 
 

@@ -1,8 +1,8 @@
 """What `assay serve` does: one whole installation on this machine, until Ctrl-C.
 
 In order: the embedded database and broker (unless `DATABASE_URL` and `BROKER_URL` name others), migrations, static files, the
-web server, the Celery workers (`workflow`, `scoring`), beat apart from them, one local node. Everything is stopped in the opposite order.
-With `--ready-file` the address is written there once all of it runs.
+web server, the Celery workers (`workflow`, `ranking`, `scoring`), beat apart from them, one local node. Everything is stopped in the
+opposite order. With `--ready-file` the address is written there once all of it runs.
 """
 
 import os
@@ -29,7 +29,14 @@ from django.utils import timezone
 
 from assay.config import env
 from assay.config.embedded import EmbeddedServiceError, KeptServer, erase, running_broker, running_postgres
-from assay.config.parts import WORKFLOW_OPTIONS, beat_command, scoring_options, web_command, worker_command
+from assay.config.parts import (
+    RANKING_OPTIONS,
+    WORKFLOW_OPTIONS,
+    beat_command,
+    scoring_options,
+    web_command,
+    worker_command,
+)
 from assay.config.processes import CrashedTooOftenError, ProcessSpec, Supervisor
 from containers.waiting import NotStartedError, Program, wait_until_ready
 
@@ -93,6 +100,7 @@ def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event)
             supervisor.start(
                 worker_process(name="workflow", queues="workflow", url=url, options=list(WORKFLOW_OPTIONS))
             )
+            supervisor.start(worker_process(name="ranking", queues="ranking", url=url, options=list(RANKING_OPTIONS)))
             supervisor.start(process(name="beat", command=beat_command(), url=url))
             supervisor.start(
                 worker_process(name="scoring", queues="prompts,scoring", url=url, options=scoring_options())

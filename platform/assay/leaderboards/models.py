@@ -63,6 +63,11 @@ class Leaderboard(models.Model):
     )
     report_error = models.CharField(max_length=300, blank=True, help_text="why that report failed; for organizers")
 
+    report_tried = models.BigIntegerField(
+        null=True, blank=True, help_text="`answered` of the ranking whose report was begun last"
+    )
+    report_tries = models.PositiveIntegerField(default=0, help_text="how often it was begun and did not end")
+
     def __str__(self) -> str:
         return f"leaderboard of {self.phase}"
 

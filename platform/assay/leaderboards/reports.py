@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
+from django.db import connection, transaction
+from django.db.models import F
+
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
-from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.models import MOST_TRIES, Leaderboard
 from assay.leaderboards.scores import read_scores, score_table
 from assay.leaderboards.services import active_evaluations, rank_phase
 from assay.submissions.models import Submission
@@ -20,6 +23,8 @@ from evaluator.reports import write_report
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 64 * 2**20
+LOCK_NAMESPACE = 7003
+UNFINISHED = "it was begun twice and did not end: too much time or memory for its protocol"
 
 
 def report_key(phase: Phase) -> str:
@@ -36,25 +41,57 @@ def report_failure(phase: Phase) -> str | None:
 
 def forget_report_failure(phase: Phase) -> None:
     """Let a report that failed be made again."""
-    Leaderboard.objects.filter(phase=phase).update(report_failed=None, report_error="")
+    Leaderboard.objects.filter(phase=phase).update(report_failed=None, report_error="", report_tries=0)
 
 
 def make_report(*, phase_id: int) -> bool:
     """Write the report unless it is there already or failed before; False when there is none.
 
-    A failure is kept with the ranking it is about: whoever waits is told, and the next ranking is tried again.
+    A failure is kept with the ranking it is about: whoever waits is told, and the next ranking is tried again. A report that has
+    ended its worker twice counts as failed, too.
     """
     phase = Phase.objects.select_related("protocol", "challenge").get(pk=phase_id)
-    if report_failure(phase) is not None:
-        return False
-    answered = Leaderboard.objects.filter(phase=phase).values_list("answered", flat=True).first()
+    if has_file(report_key(phase)):
+        return True
+    with transaction.atomic():
+        answered = Leaderboard.objects.filter(phase=phase).values_list("answered", flat=True).first()
+        if is_being_written(phase_id) or report_failure(phase) is not None or not note_try(phase, answered=answered):
+            return False
     try:
-        return write_report_of(phase)
+        with transaction.atomic():
+            if is_being_written(phase_id):
+                return False
+            was_made = write_report_of(phase)
     except Exception as error:
         log.exception("report.failed", extra={"keys": {"phase": phase_id}})
         why = f"{type(error).__name__}: {error}"[:300]
-        Leaderboard.objects.filter(phase=phase).update(report_failed=answered, report_error=why)
+        Leaderboard.objects.filter(phase=phase).update(report_failed=answered, report_error=why, report_tries=0)
         return False
+    Leaderboard.objects.filter(phase=phase).update(report_tries=0)
+    return was_made
+
+
+def is_being_written(phase_id: int) -> bool:
+    """Whether another process writes this phase's report now. Holds the right to write it until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [LOCK_NAMESPACE, phase_id])
+        return not cursor.fetchone()[0]
+
+
+def note_try(phase: Phase, *, answered: int | None) -> bool:
+    """Write down that a report begins, before it does: one that ends its worker cannot say so itself.
+
+    False when it has ended its worker too often: then it counts as failed.
+    """
+    board = Leaderboard.objects.filter(phase=phase)
+    if board.filter(report_tried=answered, report_tries__gte=MOST_TRIES).update(
+        report_failed=answered, report_error=UNFINISHED, report_tries=0
+    ):
+        log.error("report.set_aside", extra={"keys": {"phase": phase.pk}})
+        return False
+    if not board.filter(report_tried=answered).update(report_tries=F("report_tries") + 1):
+        board.update(report_tried=answered, report_tries=1)
+    return True
 
 
 def write_report_of(phase: Phase) -> bool:

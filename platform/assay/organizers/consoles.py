@@ -14,6 +14,7 @@ from assay.challenges.protocols import rules_of
 from assay.evaluation_sites.models import Site, SiteEvaluation
 from assay.evaluations.models import Evaluation
 from assay.evaluations.pushing import missing_metric_images
+from assay.leaderboards.models import Leaderboard
 from assay.leaderboards.selectors import why_hidden_from_participants
 from assay.portal.windows import window_status
 from assay.submissions.lifecycle import FINAL
@@ -155,7 +156,25 @@ def needs_of(challenge: Challenge) -> list[Need]:
     for submission in uncharged.exclude(evaluations__in=broken).order_by("-created_at")[:5]:
         url = reverse("organizers:submission", args=[challenge.slug, submission.pk])
         needs.append(Need(text=f"{submission} failed through {WHOSE_FAULT[submission.fault]}", url=url))
+    boards = Leaderboard.objects.filter(phase__challenge=challenge).select_related("phase")
+    for board in boards.exclude(error="", report_error=""):
+        url = reverse("portal:leaderboard", args=[challenge.slug, board.phase.slug])
+        if board.error:
+            needs.append(Need(text=ranking_trouble(board), url=url))
+        if board.report_error and board.report_failed == board.answered:
+            text = f"the report of {board.phase.title} could not be made: {board.report_error}"
+            needs.append(Need(text=text, url=reverse("portal:report", args=[challenge.slug, board.phase.slug])))
     return needs
+
+
+def ranking_trouble(board: Leaderboard) -> str:
+    """What is wrong with a ranking, and what the organizers can do about it."""
+    if board.is_set_aside:
+        return (
+            f"the ranking of {board.phase.title} is set aside: {board.error}. "
+            "Push a protocol that asks for less, or ask the operators to let it go on"
+        )
+    return f"the ranking of {board.phase.title} could not be made: {board.error}. It is tried once more"
 
 
 def testset_rows(challenge: Challenge) -> list[TestSet]:

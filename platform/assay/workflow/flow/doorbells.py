@@ -49,12 +49,12 @@ def ring_prompts(round_id: int) -> None:
 
 def ring_leaderboard(phase_id: int) -> None:
     """A leaderboard may want rebuilding."""
-    _ring_on_commit("assay.workflow.tasks.rebuild", [phase_id], queue="workflow")
+    _ring_on_commit("assay.workflow.tasks.rebuild", [phase_id], queue="ranking")
 
 
 def ring_report(phase_id: int) -> None:
     """Somebody wants to read the report of a ranking."""
-    _ring_on_commit("assay.workflow.tasks.report", [phase_id], queue="workflow")
+    _ring_on_commit("assay.workflow.tasks.report", [phase_id], queue="ranking")
 
 
 def try_broker() -> None:

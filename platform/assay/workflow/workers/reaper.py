@@ -11,7 +11,7 @@
 | evaluation queued | the scoring pool | none | rung again |
 | evaluation running | the worker holding the lease | `lease_until` | rung again, at most five attempts; then failed as our fault |
 | submission scoring | its evaluation | its evaluation's | advanced, or failed with the evaluation |
-| leaderboard asked for | the workflow queue | two tries | rung again; then set aside: see `leaderboards.services.behind` |
+| leaderboard asked for | the ranking queue | two tries | rung again; then set aside: see `leaderboards.services.behind` |
 | cancel requested | the node, or nobody | the lease | carried out again |
 | upload unfinished, unused, or checked | nobody | its expiry; none once checked | its space is given back |
 
