@@ -72,7 +72,9 @@ def test_p_is_adjusted_for_every_pair_on_the_page(phase):
 
 @pytest.mark.django_db
 def test_single_cases_stay_out_where_the_viewer_may_not_see_them(phase, django_assert_num_queries):
-    with django_assert_num_queries(3):  # the rows, the best means and the evaluations: no case is read
+    with django_assert_num_queries(
+        4
+    ):  # the rows, the disqualified ones, the best means and the evaluations: no case is read
         (metric,) = compared(phase, 1, 2, shows_cases=False).metrics
     assert metric.means == pytest.approx((0.65, 0.7))
     assert (metric.cases, metric.differences) == ({}, ())

@@ -124,7 +124,7 @@ def test_the_reaper_rings_for_everything_that_waits(stage, rung, django_capture_
     stage.run_cases()
     assert reap() == [("score", "scoring")]
     stage.score()
-    assert reap() == [("rebuild", "workflow")]
+    assert reap() == [("rebuild", "ranking")]
     stage.rank()
     assert reap() == []
 
