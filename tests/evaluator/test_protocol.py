@@ -273,7 +273,8 @@ def test_a_diff_names_the_setting_and_both_values():
 
 def test_the_published_schema_describes_every_key_that_has_a_default():
     schema = json.loads((Path(__file__).parents[2] / "evaluator" / "protocol" / "schema.json").read_text())
-    assert set(load_protocol(LIVER).document) == set(schema["properties"])
+    only_where_set = {"labels_from_reference"}  # younger than stored hashes, so the normal form leaves it out
+    assert set(load_protocol(LIVER).document) == set(schema["properties"]) - only_where_set
 
 
 def test_the_hash_is_that_of_the_canonical_json():
