@@ -125,7 +125,7 @@ def test_from_an_empty_installation_to_a_row_on_the_leaderboard(open_page, tmp_p
     olga.locator("canvas[data-ready]").wait_for()
     assert colours_in(olga.locator("#viewer").screenshot()) > 3, "the viewer shows nothing"
     olga.go_back()
-    olga.get_by_label("Reason, shown to the team").fill("it only copies")
+    olga.get_by_label("Reason, shown to everybody below the ranking").fill("it only copies")
     olga.get_by_role("button", name="Disqualify").click()
     expect(olga.get_by_text("it only copies").first).to_be_visible()
     board_page = "/c/copycat/p/main/leaderboard/"
