@@ -8,6 +8,7 @@ from assay.client.errors import ClientError
 from assay.client.importing.draft import (
     DEFAULT_SCORING,
     NOT_IN_A_CASE_ID,
+    VOLUME_ENDINGS,
     Draft,
     DraftCase,
     DraftPhase,
@@ -19,7 +20,6 @@ from assay.client.importing.draft import (
 from assay.client.importing.options import Options
 from assay.client.importing.sources import visible_files
 
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 HIDDEN = "hidden"
 
 
@@ -27,7 +27,7 @@ def volumes_in(folder: Path) -> dict[str, Path]:
     """The volumes directly in `folder` by their name without the ending. Two endings of one name are an error."""
     found: dict[str, Path] = {}
     for path in visible_files(folder):
-        ending = next((e for e in IMAGE_ENDINGS if path.name.lower().endswith(e)), None)
+        ending = next((e for e in VOLUME_ENDINGS if path.name.lower().endswith(e)), None)
         if ending is None:
             continue
         name = path.name[: -len(ending)]

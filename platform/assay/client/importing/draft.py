@@ -62,7 +62,6 @@ class Channel:
 class AnswerTable:
     """A table of true values that all cases share; it is written with the column `case` first, as the scorer reads it."""
 
-    path: Path
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 

@@ -11,7 +11,17 @@ from typing import Any
 
 from assay.client.errors import ClientError
 from assay.client.importing.datasets import case_id_of, challenge_around, refuse_unpaired, volumes_in
-from assay.client.importing.draft import Channel, Draft, DraftCase, File, Notes, ending_of, name_of, without_ending
+from assay.client.importing.draft import (
+    VOLUME_ENDINGS,
+    Channel,
+    Draft,
+    DraftCase,
+    File,
+    Notes,
+    ending_of,
+    name_of,
+    without_ending,
+)
 from assay.client.importing.options import Options
 from assay.client.importing.sources import Place, inside, read_document
 
@@ -40,7 +50,7 @@ def _nnunet(source: Path, root: Place, options: Options) -> Draft:
     notes = Notes()
     channels = _channel_names(root.need("channel_names", expected='{"0": "CT"}'))
     ending = root.need("file_ending", expected='".nii.gz"').text()
-    if ending not in (".nii.gz", ".nii", ".mha", ".nrrd"):
+    if ending not in VOLUME_ENDINGS:
         raise root.need("file_ending", expected="").error(
             "is no volume format that Assay reads", expected=".nii.gz, .nii, .mha or .nrrd",
             what_to_do="convert the images; 2-D pictures are not taken",

@@ -131,7 +131,7 @@ def usage_column(table: Table) -> str:
 def table_cases(table: Table, targets: Sequence[str], *, notes: Notes) -> tuple[DraftCase, ...]:
     """One case per row; all share the table as their reference."""
     rows = tuple((row[table.key], *(row[target] for target in targets)) for row in table.rows)
-    answers = AnswerTable(path=table.path, columns=tuple(targets), rows=rows)
+    answers = AnswerTable(columns=tuple(targets), rows=rows)
     if table.key != "case":
         notes.changed(
             table.path.name, f"the column {table.key} is called `case`, here and in the answers of participants"
