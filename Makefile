@@ -79,7 +79,7 @@ openapi: setup ## write the API's description, which a test compares
 	@$(BIN)/python -m assay.api.openapi > tests/api/openapi.json
 
 vendor: setup ## fetch the browser libraries again (needs npm; users never do)
-	@$(BIN)/python -m assay.portal.vendor.refresh
+	@$(BIN)/python -m assay.pages.vendor.refresh
 
 catalogue: setup ## write the table of attacks into containers/README.md from the tests that carry them out
 	@$(BIN)/python tests/catalogue.py

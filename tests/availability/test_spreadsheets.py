@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from assay.client.importing.draft import DraftCase, write_cases
-from assay.portal.tables import table_file
+from assay.pages.tables import table_file
 from assay.testsets.export import manifest_text
 from assay.testsets.manifest import parse_manifest
 from evaluator.layouts import load_layout, read_tables, write_tables

@@ -141,7 +141,7 @@ def test_a_row_that_cannot_be_rendered_is_named_and_the_others_are_shown(scene, 
     for number in range(2):
         factories.submission(phase=scene.phase, team=scene.team, name=f"Entry {number}")
     client.force_login(scene.pia)
-    with mock.patch("assay.portal.templatetags.assay.relative", side_effect=[OverflowError("date"), *["now"] * 40]):
+    with mock.patch("assay.pages.templatetags.assay.relative", side_effect=[OverflowError("date"), *["now"] * 40]):
         page = client.get(reverse("portal:my-submissions")).content.decode()
     assert page.count("cannot be read") == 1
     assert "Entry 0" in page

@@ -16,7 +16,7 @@ from assay.challenges.models import Challenge, Phase
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards.models import Leaderboard, LeaderboardEntry
 from assay.leaderboards.services import ask_for_rebuild
-from assay.portal.tables import PAGE
+from assay.pages.tables import PAGE
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 

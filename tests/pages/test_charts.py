@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-import assay.portal
+import assay.pages
 
-STATIC = Path(assay.portal.__file__).parent / "static"
+STATIC = Path(assay.pages.__file__).parent / "static"
 CHROMIUM = shutil.which("chromium")
 CHART = {"x_label": "seconds", "y_label": "MB", "series": ["memory"], "data": [[0, 1, 2], [10, 30, 20]]}
-PAGE = f"""<!doctype html><link rel="stylesheet" href="file://{STATIC}/portal/assay.css">
+PAGE = f"""<!doctype html><link rel="stylesheet" href="file://{STATIC}/pages/assay.css">
 <link rel="stylesheet" href="file://{STATIC}/vendor/uPlot.min.css"><script src="file://{STATIC}/vendor/uPlot.iife.min.js"></script>
 <body><script type="application/json" id="memory">{json.dumps(CHART)}</script><div class="chart" data-chart="memory"></div>
-<script src="file://{STATIC}/portal/assay.js"></script>"""
+<script src="file://{STATIC}/pages/assay.js"></script>"""
 
 
 @pytest.mark.browser

@@ -19,7 +19,7 @@ from assay.leaderboards.rejudging import RankMove
 from assay.leaderboards.services import take_snapshot
 from assay.organizers.rejudging import Row
 from assay.organizers.telemetry import usage_charts
-from assay.portal.tables import PAGE
+from assay.pages.tables import PAGE
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 from assay.testsets.storage import save_file
@@ -183,7 +183,7 @@ def test_what_the_gpu_did_is_drawn_beside_the_memory_where_it_was_measured(as_ol
     page = markup(as_olga.get(reverse("organizers:submission", args=[cast.challenge.slug, submission.pk])))
     assert page.count("data-chart=") == 3
     assert page.index("uPlot.iife") < page.index(
-        "portal/assay.js"
+        "pages/assay.js"
     )  # deferred scripts run in order: ours needs the library
     assert "GPU utilisation" in page
 

@@ -13,7 +13,7 @@ from assay.challenges.models import Challenge
 from assay.challenges.texts import render_markdown
 from assay.leaderboards.models import Leaderboard
 from assay.leaderboards.standing import note_standing
-from assay.portal.tables import PAGE
+from assay.pages.tables import PAGE
 from assay.submissions.models import Submission
 from evaluator.protocol import load_named_protocol
 from markup import markup

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from assay.accounts.errors import InvalidError
 from assay.api.errors import envelope, status_of
-from assay.portal.errors import error_page
+from assay.pages.errors import error_page
 
 API = "/api/"
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")

@@ -32,6 +32,7 @@ INSTALLED_APPS = [
     "assay.leaderboards",
     "assay.workflow",
     "assay.evaluation_sites",
+    "assay.pages",
     "assay.portal",
     "assay.organizers",
     "assay.api",
@@ -49,9 +50,9 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "assay.portal.middleware.ContentSecurityPolicy",
-    "assay.portal.middleware.SecondFactorOfOperators",
-    "assay.portal.errors.RefusalsAsPages",
+    "assay.pages.middleware.ContentSecurityPolicy",
+    "assay.pages.middleware.SecondFactorOfOperators",
+    "assay.pages.errors.RefusalsAsPages",
     "assay.config.nul.RefuseNul",
 ]
 ROOT_URLCONF = "assay.config.urls"
@@ -65,7 +66,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "assay.portal.context.theme",
+                "assay.pages.context.theme",
             ]
         },
     }

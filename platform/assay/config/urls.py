@@ -18,5 +18,5 @@ urlpatterns = [
     path("", include("assay.portal.urls")),
     path("", include("assay.portal.account_urls")),
 ]
-handler404 = "assay.portal.errors.not_found"
-handler500 = "assay.portal.errors.server_error"
+handler404 = "assay.pages.errors.not_found"
+handler500 = "assay.pages.errors.server_error"

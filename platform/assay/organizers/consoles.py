@@ -16,7 +16,7 @@ from assay.evaluations.models import Evaluation
 from assay.evaluations.pushing import missing_metric_images
 from assay.leaderboards.models import Leaderboard
 from assay.leaderboards.selectors import why_hidden_from_participants
-from assay.portal.windows import window_status
+from assay.pages.windows import window_status
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
 from assay.testsets.fitness import misfits

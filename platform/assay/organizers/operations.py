@@ -14,7 +14,7 @@ from assay.accounts.errors import InvalidError
 from assay.accounts.models import AuditEvent
 from assay.challenges.access import require_staff
 from assay.evaluations.models import Evaluation
-from assay.portal.templatetags.assay import duration, in_bytes
+from assay.pages.templatetags.assay import duration, in_bytes
 from assay.runs.intervals import current_intervals
 from assay.runs.models import CaseRun, Node
 from assay.runs.nodes import set_node_status

@@ -42,8 +42,8 @@ from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness
 from assay.organizers.forms import NewChallengeForm
 from assay.organizers.logs import with_logs
 from assay.organizers.telemetry import usage_charts
-from assay.portal.submission_pages import submission_page
-from assay.portal.tables import PAGE, before_row
+from assay.pages.submissions import submission_page
+from assay.pages.tables import PAGE, before_row
 from assay.runs.selectors import case_progress, progress
 from assay.submissions.access import get_organized_submission
 from assay.submissions.models import Submission, Upload

@@ -1,7 +1,6 @@
-"""Lists as pages show them: challenges with their numbers, submissions with their progress. Constant query counts."""
+"""The list of challenges with their numbers, as the home page shows it. A constant number of queries."""
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,9 +9,7 @@ from django.db.models import Count
 from assay.challenges.access import Person
 from assay.challenges.models import Challenge, Membership, Phase
 from assay.challenges.selectors import challenge_list
-from assay.evaluations.disclosure import as_seen, is_closed
-from assay.portal.windows import challenge_status, with_status
-from assay.runs.selectors import progress
+from assay.pages.windows import challenge_status, with_status
 from assay.submissions.models import Submission
 
 log = logging.getLogger(__name__)
@@ -45,21 +42,6 @@ def challenge_cards(*, person: Person, search: str, status: str, only_mine: bool
     cards = [_readable_card(challenge, numbers.get(challenge.pk, (0, 0)), now=now) for challenge in listed]
     cards = [card for card in cards if not status or card.status == status]
     return sorted(cards, key=lambda card: (card.next_deadline is None, card.next_deadline or now, card.challenge.title))
-
-
-def with_progress(submissions: Iterable[Submission], *, sees_all: bool = False) -> list[Submission]:
-    """The submissions, each carrying `progress` where its viewer may see it."""
-    listed = [as_seen(submission, is_insider=sees_all) for submission in submissions]
-    found = progress([submission.pk for submission in listed])
-    for submission in listed:
-        is_shown = sees_all or may_see_progress(submission)
-        submission.progress = found[submission.pk] if is_shown and found[submission.pk].total else None  # type: ignore[attr-defined]  # for templates only
-    return listed
-
-
-def may_see_progress(submission: Submission) -> bool:
-    """Per-case progress says how many hidden cases there are and how long each takes: a closed submission shows none."""
-    return not is_closed(submission)
 
 
 def _readable_card(challenge: Challenge, numbers: tuple[int, int], *, now: datetime) -> ChallengeCard:

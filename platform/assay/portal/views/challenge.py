@@ -24,12 +24,12 @@ from assay.leaderboards.order import Wanted
 from assay.leaderboards.reports import forget_report_failure, report_failure, report_key
 from assay.leaderboards.selectors import leaderboard
 from assay.leaderboards.standing import POOLED
+from assay.pages.submissions import with_progress
+from assay.pages.tables import FORMATS, PAGE, page_number, table_file
+from assay.pages.windows import challenge_status, with_status
 from assay.portal.boards import board_page, board_table
-from assay.portal.cards import with_progress
 from assay.portal.comparisons import comparison_page, comparison_table
 from assay.portal.facts import caveats_of, fact_sheet, ranking_words, release_words
-from assay.portal.tables import FORMATS, PAGE, page_number, table_file
-from assay.portal.windows import challenge_status, with_status
 from assay.runs.selectors import queue_facts
 from assay.submissions.selectors import eligibility_of, submission_list
 from assay.testsets.models import TestSet

@@ -7,9 +7,10 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from assay.challenges.access import signed_in
-from assay.portal.cards import challenge_cards, with_progress
-from assay.portal.context import THEMES
-from assay.portal.tables import PAGE, before_row
+from assay.pages.context import THEMES
+from assay.pages.submissions import with_progress
+from assay.pages.tables import PAGE, before_row
+from assay.portal.cards import challenge_cards
 from assay.portal.verdict_help import VERDICT_HELP
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.selectors import newest_of, submission_list

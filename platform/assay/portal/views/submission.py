@@ -14,10 +14,10 @@ from assay.challenges.access import get_phase, is_organizer, signed_in
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import as_seen
+from assay.pages.submissions import page_version, submission_page
+from assay.pages.tables import FORMATS, table_file
 from assay.portal.facts import archive_tree
 from assay.portal.forms import SubmitForm
-from assay.portal.submission_pages import page_version, submission_page
-from assay.portal.tables import FORMATS, table_file
 from assay.portal.views.challenge import frame
 from assay.submissions import uploads
 from assay.submissions.access import competing_team, get_submission, get_upload
@@ -98,7 +98,7 @@ def live(request: HttpRequest, submission_id: UUID) -> HttpResponse:
     if request.GET.get("v") == page_version(submission, is_organizer=False, now=timezone.now()):
         return HttpResponse(status=204)
     view = submission_page(submission, is_organizer=False, can_cancel=can_cancel, now=timezone.now())
-    return render(request, "portal/_submission_live.html", {"submission": submission, "view": view})
+    return render(request, "pages/_submission_live.html", {"submission": submission, "view": view})
 
 
 @require_POST

@@ -1,20 +1,20 @@
-"""One submission as its page shows it, for its team and for organizers: steps, cases, scores, telemetry, logs.
+"""Submissions as pages show them: lists with their progress, and one in full for its team and for organizers.
 
 What a participant may see before the phase is published follows the protocol's `release`: a closed phase shows the verdict
 only, without cases, counts, durations or exit codes.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from assay.challenges.protocols import rules_of
+from assay.evaluations.disclosure import as_seen, is_closed
 from assay.evaluations.selectors import CaseScoreRow, case_scores, receipt, released_summary
 from assay.leaderboards.selectors import MetricColumn, metric_columns
-from assay.portal.cards import may_see_progress
-from assay.portal.templatetags.assay import GLYPHS, TONES, verdict_words
+from assay.pages.templatetags.assay import GLYPHS, TONES, verdict_words
 from assay.runs.selectors import CaseRow, Progress, Waiting, case_progress, progress
 from assay.submissions.images import warnings_of
 from assay.submissions.lifecycle import FINAL
@@ -105,6 +105,21 @@ class SubmissionPage:
     rank: float | None
     can_cancel: bool
     has_receipt: bool
+
+
+def with_progress(submissions: Iterable[Submission], *, sees_all: bool = False) -> list[Submission]:
+    """The submissions, each carrying `progress` where its viewer may see it."""
+    listed = [as_seen(submission, is_insider=sees_all) for submission in submissions]
+    found = progress([submission.pk for submission in listed])
+    for submission in listed:
+        is_shown = sees_all or may_see_progress(submission)
+        submission.progress = found[submission.pk] if is_shown and found[submission.pk].total else None  # type: ignore[attr-defined]  # for templates only
+    return listed
+
+
+def may_see_progress(submission: Submission) -> bool:
+    """Per-case progress says how many hidden cases there are and how long each takes: a closed submission shows none."""
+    return not is_closed(submission)
 
 
 def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: bool, now: datetime) -> SubmissionPage:

@@ -72,7 +72,7 @@ def error_page(
 ) -> HttpResponse:
     """The one page for everything that went wrong."""
     words = {"heading": heading, "message": message, "what_to_do": what_to_do, "whose": whose, "error_id": error_id}
-    return render(request, "portal/error.html", words, status=status)
+    return render(request, "pages/error.html", words, status=status)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
