@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = ROOT / "platform" / "assay"
-LONGEST_LINE = 160  # the formatter aims at 120 and cannot break one attribute's value
+LONGEST_LINE = 120
 
 
 def templates() -> list[Path]:
@@ -46,3 +46,14 @@ def test_a_style_sheet_has_one_declaration_a_line():
         if re.search(r";\s*[^\s/]", line) or re.search(r"\{\s*[^\s/]", line)
     ]
     assert crowded == []
+
+
+def test_pictures_are_made_in_python():
+    """`pages/svg.py` escapes what they hold; a template only says where a picture goes."""
+    drawn = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in templates()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r"<(svg|path|circle|rect|line|polyline|polygon)\b", line)
+    ]
+    assert drawn == []

@@ -61,7 +61,7 @@ def test_the_leaderboard_offers_to_compare_its_rows(client, cast, phase):
 
 def test_three_rows_stand_side_by_side(client, cast, phase):
     page = markup(client.get(address("compare", cast, phase, "?s=1&s=2&s=3")))
-    assert page.count("<circle") == 2 * 3 * 24, "against each other, and their differences"
+    assert page.count("<circle") == 2 * 3 * 24 + 2 * 3, "against each other, and their differences; structures"
     assert page.count('class="mean"') == 3
     assert page.count('class="limit"') == 6
     assert "C − A" in page
@@ -90,7 +90,7 @@ def test_without_two_or_three_rows_there_is_a_list_to_choose_from(client, cast, 
     page = markup(answer)
     assert "Choose two or three rows." in page
     assert 'name="s" value="1"' in page
-    assert "<circle" not in page
+    assert 'class="scatter"' not in page
 
 
 def test_closed_cases_are_not_compared_one_by_one_but_for_organizers(client, cast, phase):
@@ -102,7 +102,7 @@ def test_closed_cases_are_not_compared_one_by_one_but_for_organizers(client, cas
     page = markup(client.get(address("compare", cast, phase, "?s=1&s=2")))
     assert "keeps single cases to itself" in page
     assert "case_01" not in page
-    assert "<circle" not in page
+    assert 'class="scatter"' not in page
     assert client.get(address("compare", cast, phase, "?s=1&s=2&format=csv")).content.decode().count("\n") == 1
     client.force_login(cast.olga)
     assert "case_01" in markup(client.get(address("compare", cast, phase, "?s=1&s=2")))

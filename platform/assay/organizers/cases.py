@@ -12,11 +12,13 @@ from django.db.models import Q
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
 from assay.accounts.errors import NotFoundError
 from assay.challenges.protocols import rules_of
 from assay.organizers.views import frame
+from assay.pages import svg
 from assay.runs.models import CaseRun
 from assay.submissions.access import get_organized_submission
 from assay.submissions.models import Submission
@@ -48,7 +50,7 @@ def case_page(request: HttpRequest, slug: str, submission_id: UUID, case_id: str
         for file in found
     ]
     page["colours"] = [
-        {"name": label.name, "rgb": _rgb(i)} for i, label in enumerate(rules_of(submission.protocol).labels)
+        {"name": label.name, "swatch": _swatch(_rgb(i))} for i, label in enumerate(rules_of(submission.protocol).labels)
     ]
     return render(request, "organizers/case.html", page)
 
@@ -120,6 +122,10 @@ def _colours(submission: Submission) -> dict[str, list[Any]]:
             table["I"].append(value)
             table["labels"].append(label.name)
     return table
+
+
+def _swatch(rgb: str) -> SafeString:
+    return svg.decoration(svg.element("rect", width=12, height=12, fill=rgb), width=12, height=12)
 
 
 def _rgb(number: int) -> str:

@@ -58,6 +58,7 @@ def rejudge(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     page["moved"] = sum(row.has_moved for row in page["rows"])
     page["failed"] = failed_by_others(phase).count()
     page["history"] = history_of(phase)
+    page["snapshots"] = f"/api/v1/challenges/{slug}/phases/{phase_slug}/leaderboard/history/"
     testset = getattr(phase, "chosen_testset", None)
     page["testset"] = testset.testset if testset else None
     return render(request, "organizers/rejudge.html", page)

@@ -1,13 +1,19 @@
-"""The comparison page: differences as sentences and tables, and pictures made of a few points (SVG, no library)."""
+"""The comparison page: differences as sentences and tables, and pictures of a few points (`plots.py`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
 from assay.leaderboards.comparing import Comparison, Difference, MetricComparison, Origin
 from assay.leaderboards.selectors import LeaderboardRow
+from assay.pages.templatetags.assay import middle
+from assay.portal.plots import Level, Point, agreement_plot, scatter_plot, track
 
 MOST_CASES = 30
+LONGEST_NAME = 24
 PLAIN = 1e-12
 
 
@@ -21,46 +27,14 @@ class Side:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """One mark; coordinates are percent of the picture, y downwards."""
-
-    x: float
-    y: float
-    tone: str
-    words: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scatter:
-    """Case by case: the first row across, the second upwards."""
+class Plot:
+    """A picture of one pair of rows, case by case."""
 
     across: Side
     upwards: Side
-    points: tuple[Point, ...]
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """A horizontal line: where it is, what it is worth, how it is drawn."""
-
-    y: float
-    value: float
-    tone: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """Bland and Altman: each case's difference (second row minus first) over the mean of both, and where differences lie."""
-
-    across: Side
-    upwards: Side
-    points: tuple[Point, ...]
-    levels: tuple[Level, ...]
-    limits: tuple[float, float]
-    low: float
-    high: float
+    picture: SafeString
+    limits: tuple[float, float] = (0.0, 0.0)
+    """The limits of agreement, where the picture shows them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +43,7 @@ class DotRow:
 
     label: str
     values: tuple[float | None, ...]
-    dots: tuple[Point, ...]
-    start: float
-    width: float
+    track: SafeString
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +72,8 @@ class MetricView:
     metric: MetricComparison
     best: float | None
     pairs: tuple[PairRow, ...]
-    scatters: tuple[Scatter, ...]
-    agreements: tuple[Agreement, ...]
+    scatters: tuple[Plot, ...]
+    agreements: tuple[Plot, ...]
     structures: tuple[DotRow, ...]
     cases: tuple[CaseLine, ...]
     case_count: int
@@ -162,12 +134,12 @@ def _case_line(case: str, values: tuple[float | None, ...]) -> CaseLine:
 def _pair_row(difference: Difference, metric: MetricComparison, sides: Sequence[Side]) -> PairRow:
     first, second = sides[difference.first], sides[difference.second]
     if difference.mean is None:
-        verdict = "no case in common"
+        verdict = _("no case in common")
     elif difference.p is None or difference.p > 0.05:
-        verdict = "not separable"
+        verdict = _("not separable")
     else:
         is_second = (difference.mean > 0) == (metric.column.direction == "max")
-        verdict = f"{(second if is_second else first).letter} is better"
+        verdict = _("%(letter)s is better") % {"letter": (second if is_second else first).letter}
     return PairRow(first=first, second=second, difference=difference, verdict=verdict)
 
 
@@ -186,7 +158,7 @@ def _tone(a: float, b: float, metric: MetricComparison, *, across: Side, upwards
     return "even" if abs(b - a) < PLAIN else (upwards if sign * (b - a) > 0 else across).letter.lower()
 
 
-def _scatter(difference: Difference, metric: MetricComparison, sides: Sequence[Side]) -> Scatter:
+def _scatter(difference: Difference, metric: MetricComparison, sides: Sequence[Side]) -> Plot:
     pairs = _pairs(difference, metric)
     low, high = _range([value for pair in pairs.values() for value in pair])
     across, upwards = sides[difference.first], sides[difference.second]
@@ -195,14 +167,24 @@ def _scatter(difference: Difference, metric: MetricComparison, sides: Sequence[S
             x=_percent(a, low, high),
             y=100 - _percent(b, low, high),
             tone=_tone(a, b, metric, across=across, upwards=upwards),
-            words=f"{case}: {a:.4g} and {b:.4g}",
+            words=_("%(case)s: %(first)s and %(second)s") % {"case": case, "first": f"{a:.4g}", "second": f"{b:.4g}"},
         )
         for case, (a, b) in pairs.items()
     )
-    return Scatter(across=across, upwards=upwards, points=points, low=low, high=high)
+    picture = scatter_plot(
+        words=_("%(upwards)s against %(across)s, case by case") % {"upwards": upwards.letter, "across": across.letter},
+        points=points,
+        ends=(low, high),
+        axes=(_axis(across), _axis(upwards)),
+    )
+    return Plot(across=across, upwards=upwards, picture=picture)
 
 
-def _agreement(difference: Difference, metric: MetricComparison, sides: Sequence[Side]) -> Agreement:
+def _axis(side: Side) -> str:
+    return f"{side.letter} {middle(side.row.name, LONGEST_NAME)}"
+
+
+def _agreement(difference: Difference, metric: MetricComparison, sides: Sequence[Side]) -> Plot:
     pairs = _pairs(difference, metric)
     limits = difference.limits or (0.0, 0.0)
     low, high = _range([(a + b) / 2 for a, b in pairs.values()])
@@ -215,7 +197,8 @@ def _agreement(difference: Difference, metric: MetricComparison, sides: Sequence
             x=_percent((a + b) / 2, low, high),
             y=100 - _percent(b - a, bottom, top),
             tone=_tone(a, b, metric, across=across, upwards=upwards),
-            words=f"{case}: {b - a:+.4g} around {(a + b) / 2:.4g}",
+            words=_("%(case)s: %(difference)s around %(mean)s")
+            % {"case": case, "difference": f"{b - a:+.4g}", "mean": f"{(a + b) / 2:.4g}"},
         )
         for case, (a, b) in pairs.items()
     )
@@ -225,7 +208,15 @@ def _agreement(difference: Difference, metric: MetricComparison, sides: Sequence
         for tone, values in lines.items()
         for value in values
     )
-    return Agreement(across=across, upwards=upwards, points=points, levels=levels, limits=limits, low=low, high=high)
+    letters = {"upwards": upwards.letter, "across": across.letter}
+    picture = agreement_plot(
+        words=_("Bland–Altman plot of %(upwards)s minus %(across)s") % letters,
+        points=points,
+        levels=levels,
+        ends=(low, high),
+        axes=(_("mean of both"), f"{upwards.letter} − {across.letter}"),
+    )
+    return Plot(across=across, upwards=upwards, picture=picture, limits=limits)
 
 
 def _dot_rows(metric: MetricComparison, sides: Sequence[Side]) -> tuple[DotRow, ...]:
@@ -237,9 +228,7 @@ def _dot_rows(metric: MetricComparison, sides: Sequence[Side]) -> tuple[DotRow, 
             for side, value in zip(sides, values, strict=True)
             if value is not None
         )
-        start = min((dot.x for dot in dots), default=0.0)
-        width = max((dot.x for dot in dots), default=0.0) - start
-        rows.append(DotRow(label=label, values=values, dots=dots, start=start, width=width))
+        rows.append(DotRow(label=label, values=values, track=track(dots)))
     return tuple(rows)
 
 

@@ -1,0 +1,91 @@
+"""The pictures of the comparison page. Co-ordinates are percent of the picture, y downwards, so that no picture knows its size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.utils.safestring import SafeString
+
+from assay.pages import svg
+from assay.pages.templatetags.assay import score, signed
+
+ROOM = "-14 -4 122 118"
+"""The frame from (0, 0) to (100, 100), with room for the numbers below and the words at the left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One mark, the colour of whoever is better (`a`, `b`, `c` or `even`), and what it says when it is pointed at."""
+
+    x: float
+    y: float
+    tone: str
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """A horizontal line: where it is, what it is worth, how it is drawn (`even`, `mean` or `limit`)."""
+
+    y: float
+    value: float
+    tone: str
+
+
+def scatter_plot(
+    *, words: str, points: Sequence[Point], ends: tuple[float, float], axes: tuple[str, str]
+) -> SafeString:
+    """A dot per case on two equal axes, with the line on which both are equal."""
+    equal = svg.element("line", x1=0, y1=100, x2=100, y2=0, class_="even")
+    return _framed(equal, *_dots(points), words=words, ends=ends, axes=axes)
+
+
+def agreement_plot(
+    *, words: str, points: Sequence[Point], levels: Sequence[Level], ends: tuple[float, float], axes: tuple[str, str]
+) -> SafeString:
+    """Bland and Altman: a dot per case, and a line per level with its value."""
+    lines = [svg.element("line", x1=0, y1=level.y, x2=100, y2=level.y, class_=level.tone) for level in levels]
+    values = [
+        svg.element("text", signed(level.value), x=99, y=level.y, dy=-1.2, text_anchor="end")
+        for level in levels
+        if level.tone != "even"
+    ]
+    return _framed(*lines, *values, *_dots(points), words=words, ends=ends, axes=axes)
+
+
+def track(points: Sequence[Point]) -> SafeString:
+    """One dot per row on one line, and a bar from the least to the largest. The values stand beside it as numbers."""
+    places = [point.x for point in points]
+    bar = svg.element(
+        "line",
+        x1=f"{min(places, default=0):g}%",
+        x2=f"{max(places, default=0):g}%",
+        y1="50%",
+        y2="50%",
+        class_="bar",
+    )
+    dots = [
+        svg.named("circle", words=point.words, cx=f"{point.x:g}%", cy=f"{point.y:g}%", r=5, class_=point.tone)
+        for point in points
+    ]
+    return svg.decoration(bar, *dots, class_="track")
+
+
+def _dots(points: Sequence[Point]) -> list[SafeString]:
+    return [
+        svg.named("circle", words=point.words, cx=point.x, cy=point.y, r=1.5, class_=point.tone) for point in points
+    ]
+
+
+def _framed(*parts: SafeString, words: str, ends: tuple[float, float], axes: tuple[str, str]) -> SafeString:
+    """The parts in a frame: the ends of the horizontal axis, and what both axes show."""
+    (low, high), (across, upwards) = ends, axes
+    return svg.picture(
+        svg.element("rect", x=0, y=0, width=100, height=100, class_="frame"),
+        *parts,
+        svg.element("text", score(low), x=0, y=106),
+        svg.element("text", score(high), x=100, y=106, text_anchor="end"),
+        svg.element("text", across, x=50, y=112, text_anchor="middle"),
+        svg.element("text", upwards, x=-4, y=50, text_anchor="middle", transform="rotate(-90 -4 50)"),
+        words=words,
+        viewBox=ROOM,
+    )
