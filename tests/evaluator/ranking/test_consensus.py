@@ -10,6 +10,7 @@ from scipy.stats import rankdata
 
 from evaluator.ranking import ConfigError, ScoreTable, parse_ranking, rank_algorithms
 from evaluator.ranking.document.config import ConsensusMethod
+from evaluator.ranking.schemes import consensus as module
 from evaluator.ranking.schemes.consensus import consensus, disagreement
 from evaluator.ranking.tasks import compare_tasks, link, ranking_distances
 
@@ -66,6 +67,24 @@ def test_kemeny_says_when_it_is_not_proven_and_is_still_good():
     weak = consensus(ranks, method=ConsensusMethod.KEMENY_WEAK)
     assert not weak.is_exact
     assert disagreement(weak.ranks, average(ranks), np.ones(9)) <= disagreement(found.ranks, average(ranks), np.ones(9))
+
+
+@pytest.mark.parametrize("method", [ConsensusMethod.KEMENY_LINEAR, ConsensusMethod.KEMENY_WEAK])
+def test_a_local_search_ends_after_so_many_passes(method, monkeypatch):
+    tangle = np.random.default_rng(0).permuted(np.tile(np.arange(40.0)[:, None], (1, 5)), axis=0)
+    monkeypatch.setattr(module, "MOST_PASSES", 1)
+    once = consensus(tangle, method=method)
+    monkeypatch.undo()
+    often = consensus(tangle, method=method)
+    assert not once.is_exact
+    costs = [disagreement(result.scores, tangle, np.ones(5)) for result in (often, once)]
+    assert costs[0] < costs[1]
+
+
+def test_equal_costs_share_a_bucket_only_where_that_is_cheaper():
+    turned = np.array([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0]])
+    assert consensus(turned, method=ConsensusMethod.KEMENY_LINEAR).scores.tolist() == [1, 2, 3]
+    assert consensus(turned, method=ConsensusMethod.KEMENY_WEAK).ranks.tolist() == [1, 1, 3]
 
 
 def test_kemeny_stays_exact_for_many_algorithms_that_the_majority_orders():
