@@ -57,3 +57,22 @@ def test_pictures_are_made_in_python():
         if re.search(r"<(svg|path|circle|rect|line|polyline|polygon)\b", line)
     ]
     assert drawn == []
+
+
+def test_what_repeats_is_an_include_or_a_tag():
+    """Each of these was written out on many pages. It stands in one place of `pages` now."""
+    once = {
+        'class="scroll"': "{% table %}",
+        'class="checks"': "pages/_checks.html",
+        "data-upload-panel": "pages/_upload_panel.html",
+        "non_field_errors": "pages/_form_errors.html",
+        "field.errors": "pages/_field.html",
+        'rel="next" href="{% query page': "pages/_pages.html",
+    }
+    again = [
+        f"{path.relative_to(ROOT)}: {markup}, use {place}"
+        for path in templates()
+        for markup, place in once.items()
+        if markup in path.read_text() and not path.as_posix().endswith(place)
+    ]
+    assert again == []

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django import template
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
 
@@ -50,6 +51,37 @@ def chip(status: str, words: str = "") -> SafeString:
     return format_html(
         '<span class="chip {}"><span aria-hidden="true">{}</span> {}</span>', tone, GLYPHS.get(status, "•"), label
     )
+
+
+@register.simple_block_tag
+def table(content: str, label: str, kind: str = "") -> SafeString:
+    """`{% table "Nodes" %}<thead>…</tbody>{% endtable %}`: scrolls by itself where it is too wide, also by keyboard."""
+    return format_html(
+        '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table{}>{}</table></div>',
+        label,
+        format_html(' class="{}"', kind) if kind else "",
+        content,
+    )
+
+
+@register.simple_tag(takes_context=True)
+def tab(context: dict[str, object], words: str, name: str, address: str, *arguments: str) -> SafeString:
+    """A link of a page's tabs, marked where the page says `tab` is this one."""
+    current = mark_safe(' aria-current="page"') if context.get("tab") == name else ""
+    return format_html('<a href="{}"{}>{}</a>', reverse(address, args=arguments), current, words)
+
+
+@register.simple_tag
+def side(letter: str) -> SafeString:
+    """The coloured dot and the letter of one side of a comparison."""
+    return format_html('<span class="dot {}" aria-hidden="true">●</span> {}', letter.lower(), letter)
+
+
+@register.simple_tag
+def mean(value: float | None, sd: float | None, *, is_best: bool = False) -> SafeString:
+    """A mean, and its standard deviation where there is one."""
+    shown = format_html("<strong>{}</strong>" if is_best else "{}", score(value))
+    return shown if sd is None else format_html('{} <span class="quiet">± {}</span>', shown, score(sd))
 
 
 @register.filter
