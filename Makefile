@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run wheel image test test-gpu test-podman check format bench evaluator-image openapi vendor catalogue guards chaos docs
+.PHONY: help setup demo run wheel image test test-gpu test-podman check format messages bench evaluator-image openapi vendor catalogue guards chaos docs
 
 .PHONY: lock test-pips test-future
 
@@ -55,6 +55,9 @@ format: setup ## format code and page templates, mend what ruff can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/djangofmt --quiet platform
 	@$(BIN)/ruff check --fix .
+
+messages: setup ## collect the sentences marked for translation, and compile the catalogues (apt-get install gettext)
+	@$(BIN)/python manage.py makemessages
 
 bench: setup ## the measurements the README quotes
 	@$(BIN)/python -m evaluator.bench $(ARGS)

@@ -5,6 +5,12 @@ out of a service is a bug of ours.
 """
 
 from datetime import datetime
+from typing import TypeAlias
+
+from django.utils.functional import Promise
+
+Text: TypeAlias = str | Promise
+"""A sentence for people. A promise is translated when it becomes a string: here, into the language of the request."""
 
 
 class AssayError(Exception):
@@ -15,20 +21,20 @@ class AssayError(Exception):
 
     def __init__(
         self,
-        message: str,
+        message: Text,
         *,
         code: str = "",
-        found: str = "",
-        expected: str = "",
-        what_to_do: str = "",
+        found: Text = "",
+        expected: Text = "",
+        what_to_do: Text = "",
         fault: str = "",
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = str(message)
+        super().__init__(self.message)
         self.code = code or type(self).code
-        self.found = found
-        self.expected = expected
-        self.what_to_do = what_to_do
+        self.found = str(found)
+        self.expected = str(expected)
+        self.what_to_do = str(what_to_do)
         self.fault = fault or type(self).fault
 
 
@@ -57,12 +63,12 @@ class InvalidError(AssayError):
 
     def __init__(
         self,
-        message: str,
+        message: Text,
         *,
         code: str = "",
-        found: str = "",
-        expected: str = "",
-        what_to_do: str = "",
+        found: Text = "",
+        expected: Text = "",
+        what_to_do: Text = "",
         line: int | None = None,
         column: int | None = None,
     ) -> None:
@@ -82,7 +88,9 @@ class LimitReachedError(AssayError):
 
     code = "limit_reached"
 
-    def __init__(self, message: str, *, found: str = "", expected: str = "", retry_at: datetime | None = None) -> None:
+    def __init__(
+        self, message: Text, *, found: Text = "", expected: Text = "", retry_at: datetime | None = None
+    ) -> None:
         super().__init__(message, found=found, expected=expected)
         self.retry_at = retry_at
 

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
 from assay.accounts.errors import (
     AssayError,
@@ -17,6 +18,7 @@ from assay.accounts.errors import (
     NotAllowedError,
     NotFoundError,
     NotSignedInError,
+    Text,
 )
 
 log = logging.getLogger(__name__)
@@ -28,10 +30,10 @@ STATUS = {
     LimitReachedError: 429,
     MailNotSentError: 503,
 }
-WHOSE = {
+WHOSE: dict[str, Text] = {
     "participant": "",
-    "organizer": "This is for the organizers to mend.",
-    "platform": "This is our fault, not yours.",
+    "organizer": _("This is for the organizers to mend."),
+    "platform": _("This is our fault, not yours."),
 }
 
 
@@ -64,10 +66,10 @@ def error_page(
     request: HttpRequest,
     *,
     status: int,
-    heading: str,
-    message: str = "",
-    what_to_do: str = "",
-    whose: str = "",
+    heading: Text,
+    message: Text = "",
+    what_to_do: Text = "",
+    whose: Text = "",
     error_id: str = "",
 ) -> HttpResponse:
     """The one page for everything that went wrong."""
@@ -78,7 +80,7 @@ def error_page(
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
     """No such address."""
     return error_page(
-        request, status=404, heading="There is no such page.", what_to_do="Look at the list of challenges."
+        request, status=404, heading=_("There is no such page."), what_to_do=_("Look at the list of challenges.")
     )
 
 
@@ -86,4 +88,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """A bug of ours; the id finds it in the log."""
     error_id = uuid.uuid4().hex[:8]
     log.error("page.failed", extra={"error_id": error_id, "path": request.path})
-    return error_page(request, status=500, heading="Something broke here.", whose=WHOSE["platform"], error_id=error_id)
+    return error_page(
+        request, status=500, heading=_("Something broke here."), whose=WHOSE["platform"], error_id=error_id
+    )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext_lazy as _
 
 from assay.accounts.models import User
 from assay.accounts.second_factor import is_missing
@@ -28,9 +29,9 @@ class ContentSecurityPolicy:
         return response
 
 
-OPEN_WITHOUT = ("/account/", "/login/", "/logout/", "/theme/", "/static/", "/password/")
+OPEN_WITHOUT = ("/account/", "/login/", "/logout/", "/theme/", "/language/", "/static/", "/password/")
 """Where an operator without a second factor may go: to set one up, or to leave."""
-WHY = "Operators need a second factor. Set it up before you go on."
+WHY = _("Operators need a second factor. Set it up before you go on.")
 
 
 class SecondFactorOfOperators:
@@ -48,7 +49,7 @@ class SecondFactorOfOperators:
         if not isinstance(user, User) or not is_missing(user):
             return self.get_response(request)
         if request.path.startswith("/api/"):
-            refusal = {"code": "second_factor_needed", "message": WHY, "whose_fault": "participant"}
+            refusal = {"code": "second_factor_needed", "message": str(WHY), "whose_fault": "participant"}
             return JsonResponse({"error": refusal}, status=403)
         messages.warning(request, WHY)
         return redirect("mfa_index")

@@ -1,6 +1,7 @@
 """Where the participants' pages live."""
 
 from django.urls import path
+from django.views.i18n import set_language
 
 from assay.portal.views import challenge, documentation, mail, people, site, submission
 
@@ -12,6 +13,7 @@ urlpatterns = [
     path("docs/<path:page>", documentation.documentation, name="docs-page"),
     path("dev/mail/", mail.mails, name="mails"),
     path("theme/", site.theme, name="theme"),
+    path("language/", set_language, name="language"),
     path("submissions/", site.my_submissions, name="my-submissions"),
     path("signup/", people.sign_up, name="sign-up"),
     path("login/", people.sign_in, name="sign-in"),
