@@ -6,6 +6,7 @@ rendered. Ends that look the same carry nothing; the number of different looks i
 """
 
 import itertools
+import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -329,3 +330,14 @@ def test_ranks_on_a_ladder_follow_what_was_told(story, scene):
     told.end(Ending(mean=0.71))
     ranks = {row["team"]: row["rank"] for row in told.api("GET", path).json()["entries"]}
     assert ranks == {"Rivals": 1, "Pia and friends": 2}
+
+
+def test_a_push_answers_what_the_phases_of_the_file_can_give_away(scene, calling_as):
+    document = json.dumps(factories.PROTOCOL | {"release": "aggregate"})
+    phase = "{slug: final, opens_at: 2026-01-01, closes_at: 2026-01-30, submission_limit: 3, submission_window_days: 7}"
+    source = f"slug: brains\ntitle: Brains\nprotocol: {document}\nphases: [{phase}]"
+    answer = calling_as(scene.olga)("PUT", "/challenges/brains", {"source": source, "dry_run": True}).json()
+    (told,) = answer["leaks"]
+    assert (told["phase"], told["release"], told["attempts_per_team"], told["teams"]) == ("final", "aggregate", 15, 1)
+    assert round(told["bits_per_submission"]) == 37
+    assert "ladder" in told["advice"]

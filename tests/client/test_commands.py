@@ -233,6 +233,22 @@ def test_a_challenge_is_pushed_under_the_slug_it_names(assay, server, tmp_path):
     assert server.requests == [("PUT", "challenges/mni-brain-tissue", {"source": source, "dry_run": True})]
 
 
+def test_a_check_says_what_results_can_give_away_and_changes_nothing(assay, server, tmp_path):
+    source = "slug: mni\n"
+    (tmp_path / "challenge.yaml").write_text(source)
+    leak = {
+        "phase": "open",
+        "release": "aggregate",
+        "text": "One submission can carry out about 705 bits.",
+        "advice": "Take `ladder`.",
+    }
+    server.will_answer("PUT", "challenges/mni", {"changes": [], "leaks": [leak], "challenge": {}})
+    output = assay(*SIGN_IN, "challenge", "check", str(tmp_path / "challenge.yaml")).output
+    assert "Nothing would change.\n" in output
+    assert "  open (release: aggregate): One submission can carry out about 705 bits.\n    Take `ladder`.\n" in output
+    assert server.requests == [("PUT", "challenges/mni", {"source": source, "dry_run": True})]
+
+
 def test_a_challenge_file_is_pulled_to_the_letter(assay, server, tmp_path):
     source = "# a comment\nslug: brains\ntitle: Gehirne – ä\n"
     server.will_answer("GET", "challenges/brains/file", {"source": source})

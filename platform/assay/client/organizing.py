@@ -4,6 +4,7 @@ import json
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -53,6 +54,26 @@ def push_challenge(session: Session, path: Path, slug: str, dry_run: bool) -> No
         click.echo("Nothing would change." if dry_run else "Nothing changed.")
     else:
         click.echo("Nothing was changed: this was a dry run." if dry_run else "Done.")
+    for line in leak_lines(answer.get("leaks", [])):  # a server older than this command says nothing of it
+        click.echo(line)
+
+
+def leak_lines(leaks: list[dict[str, Any]]) -> list[str]:
+    """What the phases can give away, as a push shows it."""
+    lines = ["", "What results can give away of hidden cases:"] if leaks else []
+    for leak in leaks:
+        lines.append(f"  {leak['phase']} (release: {leak['release']}): {leak['text']}")
+        lines += [f"    {leak['advice']}"] if leak["advice"] else []
+    return lines
+
+
+@challenge.command("check")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--slug", default="", help="Which challenge; the one the file names when not given.")
+@click.pass_context
+def check_challenge(context: click.Context, path: Path, slug: str) -> None:
+    """Say what pushing PATH would change, where it is wrong, and what its phases can give away. Changes nothing."""
+    context.invoke(push_challenge, path=path, slug=slug, dry_run=True)
 
 
 @challenge.command("pull")

@@ -25,6 +25,7 @@ from assay.evaluations.models import Evaluation
 from assay.runs.policy import describe_verdict
 from assay.submissions.models import AlgorithmImage, Submission
 from containers.verdicts import Verdict
+from evaluator.protocol import Protocol
 
 VERDICT_ONLY, AGGREGATE, PER_CASE, LADDER = "verdict_only", "aggregate", "per_case", "ladder"
 DEFAULT_DECIMALS = 3
@@ -132,7 +133,11 @@ def ladder_values(phase: Phase, *, version: ProtocolVersion) -> dict[Any, float 
 
 def capacity_bits(version: ProtocolVersion) -> float:
     """The most one submission can carry out of hidden cases through what its team is shown, for metrics between 0 and 1."""
-    rules = rules_of(version)
+    return capacity_of(rules_of(version))
+
+
+def capacity_of(rules: Protocol) -> float:
+    """The same, of rules that need not be stored yet. `leaks.py` says it to organizers."""
     bits = math.log2(OUTCOMES) + math.log2(len(BUCKET_MINUTES))
     if rules.release.mode == LADDER:
         return bits + math.log2(1 / rules.release.delta + 1)

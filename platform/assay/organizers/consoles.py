@@ -12,6 +12,7 @@ from django.urls import reverse
 from assay.challenges.models import Challenge, Membership, Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites.models import Site, SiteEvaluation
+from assay.evaluations.leaks import leaks_of
 from assay.evaluations.models import Evaluation
 from assay.evaluations.pushing import missing_metric_images
 from assay.leaderboards.models import Leaderboard
@@ -46,19 +47,25 @@ class Need:
 def phases_of(challenge: Challenge, *, now: datetime) -> list[Phase]:
     """The challenge's phases, each with what the console says about it."""
     phases: list[Phase] = list(
-        challenge.phases.select_related("protocol", "chosen_testset__testset").annotate(
+        phases_with_testsets(challenge).annotate(
             submission_total=_total(Submission.objects.filter(phase=OuterRef("pk"))),
             case_total=_total(Case.objects.filter(testset=OuterRef("chosen_testset__testset"))),
         )
     )
-    for phase in phases:
+    for phase, leak in zip(phases, leaks_of(challenge, phases=phases), strict=True):
         chosen = getattr(phase, "chosen_testset", None)
-        phase.testset = chosen.testset if chosen else None  # type: ignore[attr-defined]  # these four are for templates only
+        phase.testset = chosen.testset if chosen else None  # type: ignore[attr-defined]  # these five are for templates only
         if phase.testset:  # type: ignore[attr-defined]
             phase.testset.case_total = phase.case_total  # type: ignore[attr-defined]
+        phase.leak = leak  # type: ignore[attr-defined]
         phase.window_status = window_status(phase, now=now)  # type: ignore[attr-defined]
         phase.is_released = not why_hidden_from_participants(phase, now=now)  # type: ignore[attr-defined]
     return phases
+
+
+def phases_with_testsets(challenge: Challenge) -> QuerySet[Phase]:
+    """The challenge's phases with what decides how much they show."""
+    return challenge.phases.select_related("protocol", "chosen_testset__testset")
 
 
 def _total(rows: QuerySet[Any]) -> Coalesce:

@@ -37,8 +37,18 @@ from assay.challenges.writing import current_file
 from assay.evaluation_sites.services import enrol_site
 from assay.evaluations import pushing
 from assay.evaluations.history import scorings_of
+from assay.evaluations.leaks import leaks_of, leaks_of_source
 from assay.organizers.archives import uploaded_archive
-from assay.organizers.consoles import needs_of, numbers_of, phases_of, readiness, site_rows, testset_rows, unready
+from assay.organizers.consoles import (
+    needs_of,
+    numbers_of,
+    phases_of,
+    phases_with_testsets,
+    readiness,
+    site_rows,
+    testset_rows,
+    unready,
+)
 from assay.organizers.forms import NewChallengeForm
 from assay.organizers.logs import with_logs
 from assay.organizers.telemetry import usage_charts
@@ -96,7 +106,12 @@ def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, An
     if challenge is not None and not is_dry_run:
         messages.success(request, f"Applied: {len(changes)} change{'s' if len(changes) != 1 else ''}.")
         return challenge
-    return {"source": source, "plan": [change.text for change in changes]}
+    known = challenge or visible_challenges(person=request.user).filter(slug=slug).first()
+    return {
+        "source": source,
+        "plan": [change.text for change in changes],
+        "leaks": leaks_of_source(source, challenge=known),
+    }
 
 
 @require_GET
@@ -135,6 +150,7 @@ def document(request: HttpRequest, slug: str) -> HttpResponse:
         if isinstance(outcome, Challenge):
             return redirect("organizers:document", slug)
         page.update(outcome)
+    page.setdefault("leaks", leaks_of(challenge, phases=phases_with_testsets(challenge)))
     page["versions"] = challenge.protocols.order_by("-version")
     return render(request, "organizers/document.html", page)
 

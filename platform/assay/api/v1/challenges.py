@@ -16,6 +16,7 @@ from assay.challenges.access import Person
 from assay.challenges.models import Challenge, Membership, Phase
 from assay.challenges.writing import current_file
 from assay.evaluations import pushing
+from assay.evaluations.leaks import Leak, leaks_of_source
 from assay.runs.selectors import queue_facts
 from assay.submissions.limits import Eligibility
 from assay.submissions.selectors import eligibility_of
@@ -47,7 +48,12 @@ def push(request: HttpRequest, slug: str, body: schemas.ChallengePush) -> dict[s
         user=user, slug=slug, source=body.source, is_dry_run=body.dry_run, now=timezone.now()
     )
     shown = challenge_document(challenge=challenge, person=user) if challenge else None
-    return {"changes": [{"path": c.path, "text": c.text, "note": c.note} for c in changes], "challenge": shown}
+    listed = access.visible_challenges(person=user).filter(slug=slug).first()
+    return {
+        "changes": [{"path": c.path, "text": c.text, "note": c.note} for c in changes],
+        "leaks": [leak_document(leak) for leak in leaks_of_source(body.source, challenge=challenge or listed)],
+        "challenge": shown,
+    }
 
 
 @router.get("/{slug}/file", response=schemas.ChallengeFile)
@@ -109,6 +115,16 @@ def resume(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
     """Take submissions again."""
     row, user = access.get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
     return phase_document(phase=services.resume_phase(phase=row, user=user, now=timezone.now()), person=user)
+
+
+def leak_document(leak: Leak) -> dict[str, Any]:
+    """What a phase can give away, beside the setting that decides it."""
+    return {
+        **texts_of(leak, "phase bits_per_team teams text advice"),
+        "release": leak.mode,
+        "bits_per_submission": leak.bits,
+        "attempts_per_team": leak.attempts,
+    }
 
 
 def brief_or_none(challenge: Challenge) -> schemas.ChallengeBrief | None:

@@ -146,8 +146,22 @@ class ChangeOut(Schema):
     note: str
 
 
+class LeakOut(Schema):
+    """What one phase can give away of its hidden cases, in bits. `null`: there is no limit."""
+
+    phase: str
+    release: str
+    bits_per_submission: float | None
+    attempts_per_team: int | None
+    bits_per_team: float | None
+    teams: int
+    text: str
+    advice: str
+
+
 class PushOut(Schema):
     changes: list[ChangeOut]
+    leaks: list[LeakOut]
     challenge: ChallengeOut | None
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from django import template
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
@@ -162,6 +162,19 @@ def in_bytes(value: float | None) -> str:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+@register.filter
+def quantity(value: float) -> str:
+    """An amount: one decimal while it is small, groups of three digits when it is large."""
+    return f"{value:.1f}" if value < 100 and value != round(value) else f"{value:,.0f}"
+
+
+@register.filter
+def code_spans(text: str) -> SafeString:
+    """A sentence of ours whose parts between backticks are code."""
+    parts = enumerate(text.split("`"))
+    return format_html_join("", "{}", ((format_html("<code>{}</code>", part) if n % 2 else part,) for n, part in parts))
 
 
 @register.filter
