@@ -64,6 +64,7 @@ bench: setup ## the measurements the README quotes
 	@$(BIN)/python -m evaluator.bench.ranking $(filter --write,$(ARGS))
 	@$(BIN)/python -m containers.bench.sandbox $(ARGS)
 	@$(BIN)/python -m containers.bench.intake
+	@$(BIN)/python tests/benchmarks/startup.py
 	@$(BIN)/python tests/benchmarks/claims.py
 	@$(BIN)/python tests/benchmarks/many_cases.py
 	@$(BIN)/python tests/benchmarks/pages.py

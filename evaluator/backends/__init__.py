@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.backends import cpu, gpu
+from evaluator.backends import cpu
 from evaluator.backends import reference as oracle
 from evaluator.backends.devices import cuda_device, has_cuda_device
 from evaluator.backends.reference_cache import ReferenceCache
@@ -83,6 +83,8 @@ def measure_pair(
         reference, prediction = (cuda_device().to_device(array) for array in (reference, prediction))
     spacing = _checked_spacing(reference, prediction, spacing_mm)
     if chosen == "gpu":
+        from evaluator.backends import gpu  # imported where a card serves
+
         return gpu.measure_pair(reference=reference, prediction=prediction, spacing_mm=spacing, labels=labels)
     if chosen == "cpu":
         try:

@@ -7,7 +7,6 @@ reference that changes, or another protocol, is another entry, and nothing ever 
 
 import json
 import os
-import zipfile
 from collections import OrderedDict
 from hashlib import sha256
 from pathlib import Path
@@ -62,6 +61,8 @@ class ReferenceCache:
     def _read(self, key: str) -> ScannedVolume | None:
         if self._folder is None:
             return None
+        import zipfile  # with all its compressors: only where scans are kept on disk
+
         try:
             with (self._folder / f"{key}.npz").open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 arrays = {name: kept[name] for name in _ARRAYS}

@@ -2,10 +2,6 @@
 
 import hashlib
 import os
-import shlex
-import shutil
-import subprocess
-import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +30,10 @@ class CompilerMissingError(Exception):
 
 def find_compiler() -> str | None:
     """The compiler named by CC, else the one Python was built with, else cc, gcc or clang: the first that exists."""
+    import shlex  # these four only where something is built: whoever scores imports this page too
+    import shutil
+    import sysconfig
+
     named = (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc", "clang")
     for candidate in named:
         program = shlex.split(candidate)[0] if candidate else ""
@@ -73,6 +73,8 @@ def compile_kernel(*, destination: Path = LIBRARY, extra_flags: Sequence[str] = 
         str(unfinished),
     ]
     command += [str(FOLDER / source) for source in SOURCES] + ["-lm"]
+    import subprocess
+
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         unfinished.unlink(missing_ok=True)

@@ -1,15 +1,19 @@
 """Rankings and their statistics: pure functions of scores and a configuration; NumPy only."""
 
-from evaluator.ranking.analysis import Analysis, analyse
-from evaluator.ranking.board import Board
-from evaluator.ranking.document.config import Adjustment, RankingConfig, Significance
-from evaluator.ranking.document.parse import parse_ranking
-from evaluator.ranking.document.words import in_words
-from evaluator.ranking.engine import RankEntry, Ranking, rank_algorithms
-from evaluator.ranking.errors import ConfigError, RankingError, TableError
-from evaluator.ranking.statistics.significance import PairMemory, adjust_family, compare_pairs
-from evaluator.ranking.table import Row, ScoreTable
-from evaluator.ranking.teams import one_per_team
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evaluator.ranking.analysis import Analysis, analyse
+    from evaluator.ranking.board import Board
+    from evaluator.ranking.document.config import Adjustment, RankingConfig, Significance
+    from evaluator.ranking.document.parse import parse_ranking
+    from evaluator.ranking.document.words import in_words
+    from evaluator.ranking.engine import RankEntry, Ranking, rank_algorithms
+    from evaluator.ranking.errors import ConfigError, RankingError, TableError
+    from evaluator.ranking.statistics.significance import PairMemory, adjust_family, compare_pairs
+    from evaluator.ranking.table import Row, ScoreTable
+    from evaluator.ranking.teams import one_per_team
 
 __all__ = [
     "Adjustment",
@@ -33,3 +37,33 @@ __all__ = [
     "parse_ranking",
     "rank_algorithms",
 ]
+
+_HOMES = {
+    "Adjustment": "evaluator.ranking.document.config",
+    "Analysis": "evaluator.ranking.analysis",
+    "Board": "evaluator.ranking.board",
+    "ConfigError": "evaluator.ranking.errors",
+    "PairMemory": "evaluator.ranking.statistics.significance",
+    "RankEntry": "evaluator.ranking.engine",
+    "Ranking": "evaluator.ranking.engine",
+    "RankingConfig": "evaluator.ranking.document.config",
+    "RankingError": "evaluator.ranking.errors",
+    "Row": "evaluator.ranking.table",
+    "ScoreTable": "evaluator.ranking.table",
+    "Significance": "evaluator.ranking.document.config",
+    "TableError": "evaluator.ranking.errors",
+    "adjust_family": "evaluator.ranking.statistics.significance",
+    "analyse": "evaluator.ranking.analysis",
+    "compare_pairs": "evaluator.ranking.statistics.significance",
+    "in_words": "evaluator.ranking.document.words",
+    "one_per_team": "evaluator.ranking.teams",
+    "parse_ranking": "evaluator.ranking.document.parse",
+    "rank_algorithms": "evaluator.ranking.engine",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when first asked for: whoever scores reads the document of a ranking and ranks nothing."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

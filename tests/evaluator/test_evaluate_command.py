@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from evaluator.commands import evaluate as cli
+from evaluator.commands.protocol import protocol as command
 from evaluator.protocol import load_named_protocol
 from evaluator.protocol.quick import quick_protocol
 from evaluator.results import CaseResult
@@ -205,48 +206,48 @@ def test_every_case_is_scored_even_when_none_fits_the_budget(folders):
 
 def test_protocols_can_be_listed_shown_validated_and_compared(tmp_path):
     runner = CliRunner()
-    assert "flare22" in runner.invoke(cli.protocol, ["list"]).output
-    shown = runner.invoke(cli.protocol, ["show", "kits23"]).output
+    assert "flare22" in runner.invoke(command, ["list"]).output
+    shown = runner.invoke(command, ["show", "kits23"]).output
     (tmp_path / "mine.yaml").write_text(shown.replace("1.1498198361434828", "2.0"))
-    assert "3 labels, 2 metrics" in runner.invoke(cli.protocol, ["validate", str(tmp_path / "mine.yaml")]).output
-    compared = runner.invoke(cli.protocol, ["diff", "kits23", str(tmp_path / "mine.yaml")])
+    assert "3 labels, 2 metrics" in runner.invoke(command, ["validate", str(tmp_path / "mine.yaml")]).output
+    compared = runner.invoke(command, ["diff", "kits23", str(tmp_path / "mine.yaml")])
     assert compared.output == "~ labels.tumor.tolerance_mm: 1.1498198361434828 → 2.0\n"
     assert compared.exit_code == 1
-    assert runner.invoke(cli.protocol, ["diff", "kits23", "kits23"]).exit_code == 0
+    assert runner.invoke(command, ["diff", "kits23", "kits23"]).exit_code == 0
 
 
 def test_a_protocol_with_a_mistake_is_explained_with_its_line(tmp_path):
     (tmp_path / "bad.yaml").write_text(
         "protocol: 1\nname: x\nlabels: {a: 0}\noutputs: [{name: s, kind: label_map, file: s}]\nmetrics: [{name: dice}]\n"
     )
-    ended = CliRunner().invoke(cli.protocol, ["validate", str(tmp_path / "bad.yaml")])
+    ended = CliRunner().invoke(command, ["validate", str(tmp_path / "bad.yaml")])
     assert ended.exit_code == 1
     assert "line 3" in ended.output
     assert "    3 | labels: {a: 0}\n" + " " * 20 + "^" in ended.output
 
 
 def test_a_protocol_file_that_is_not_there_is_said_in_words(tmp_path):
-    ended = CliRunner().invoke(cli.protocol, ["validate", str(tmp_path / "none.yaml")])
+    ended = CliRunner().invoke(command, ["validate", str(tmp_path / "none.yaml")])
     assert ended.exit_code == 1
     assert "none.yaml: No such file or directory" in ended.output
 
 
 def test_both_modes_of_a_protocol_are_listed_shown_and_validated():
     runner = CliRunner()
-    listed = runner.invoke(cli.protocol, ["list"]).output.splitlines()
+    listed = runner.invoke(command, ["list"]).output.splitlines()
     assert [line.split()[:2] for line in listed if line.startswith("flare22 ")] == [["flare22", "@published"]]
     assert [line.split()[1] for line in listed if line.startswith("btcv ")] == ["BTCV:"]
-    heading = runner.invoke(cli.protocol, ["show", "flare22@published"]).output.partition("\nprotocol: 1\n")[0]
+    heading = runner.invoke(command, ["show", "flare22@published"]).output.partition("\nprotocol: 1\n")[0]
     assert "# mode published: what the code does, defects included\n" in heading
     assert "aorta on slices 3 to 6, predicted on 3 to 5: dice 0.8571 corrected, 1 published (+0.1429)" in heading
     assert "dice 0.5 → 1, a gain; nsd 0.5 → 1, a gain" in heading
-    corrected = runner.invoke(cli.protocol, ["show", "flare22"]).output
+    corrected = runner.invoke(command, ["show", "flare22"]).output
     assert "not in force (see flare22@published)" in corrected
     assert "a gain" not in corrected
-    both = runner.invoke(cli.protocol, ["validate", "flare22"]).output.splitlines()
+    both = runner.invoke(command, ["validate", "flare22"]).output.splitlines()
     assert [line.partition(":")[0] for line in both] == ["flare22", "flare22@published"]
 
 
 def test_the_schema_can_be_printed_for_other_tools():
-    schema = json.loads(CliRunner().invoke(cli.protocol, ["schema"]).output)
+    schema = json.loads(CliRunner().invoke(command, ["schema"]).output)
     assert schema["required"] == ["protocol", "name", "labels", "outputs", "metrics"]

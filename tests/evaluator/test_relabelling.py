@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from evaluator.commands.evaluate import protocol as command
+from evaluator.commands.protocol import protocol as command
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import load_named_protocol
 from evaluator.scoring.relabelling import value_map, words_of

@@ -1,25 +1,23 @@
-"""The `assay` command: signing in, and the one group that collects every room's commands.
+"""The `assay` command: one group for the commands of every room.
 
-Rooms bring their commands through the entry-point group `assay.commands`; a room is imported when its command is used or
-listed, so `assay submit` never loads the evaluator.
+It knows them by the table in `commands.py` and imports a room when its command runs. Therefore nothing but click and this room's
+smallest modules may be imported here: `assay evaluate` pays for what stands on this page.
 """
 
-from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from typing import Any, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from assay.client import leaderboards, nodes, organizing, participating
-from assay.client.credentials import Credentials, config_path, write_credentials
-from assay.client.errors import ClientError, RefusedError
-from assay.client.http import Connection
-from assay.client.session import Session, pass_session
+from assay.client.commands import COMMANDS
+from assay.client.credentials import config_path
+from assay.client.errors import ClientError
+from assay.client.session import Session
 
-TOKEN_DAYS = 90
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 WHAT_IS_MISSING = "in a checkout run `make setup`; where a wheel is installed: pip install 'FILE.whl[server]'"
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Shown(click.ClickException):
@@ -31,19 +29,36 @@ class Shown(click.ClickException):
 
 
 class Rooms(click.Group):
-    """Our own commands and those of the other rooms."""
+    """The commands of the table."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Every command there is."""
-        return sorted({*super().list_commands(ctx), *_room_commands()})
+        return sorted(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Ours, else the room's."""
-        own = super().get_command(ctx, cmd_name)
-        if own is not None:
-            return own
-        entry = _room_commands().get(cmd_name)
-        return None if entry is None else _load(entry)
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """The command itself, its room imported."""
+        return _load(cmd_name) if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; a name that nobody has is answered with those that come near it."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {name!r}.{_meant(name)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of `assay --help`, from the table."""
+        click.Group(commands=_described()).format_commands(ctx, formatter)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """What the shell offers after `assay`, from the table."""
+        from click.shell_completion import CompletionItem
+
+        fitting = [command for command in _described() if command.name and command.name.startswith(incomplete)]
+        offered = [CompletionItem(command.name, help=command.get_short_help_str()) for command in fitting]
+        return [*offered, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and show what the person can act on instead of a traceback."""
@@ -53,23 +68,30 @@ class Rooms(click.Group):
             raise Shown(error) from error
 
 
-def _room_commands() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group="assay.commands")}
+def _described() -> list[click.Command]:
+    """Stand-ins that know their name and their line of help."""
+    return [click.Command(name, help=COMMANDS[name].help) for name in sorted(COMMANDS)]
 
 
-def _load(entry: EntryPoint) -> click.Command:
+def _meant(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = [repr(known) for known in get_close_matches(name, COMMANDS)]
+    return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def _load(name: str) -> click.Command:
     """The room's command, or one that says why it is not there: a broken room must not take the others down."""
+    module, _, attribute = COMMANDS[name].home.partition(":")
     try:
-        command: click.Command = entry.load()
+        command: click.Command = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         reason = str(error)
 
-        @click.command(
-            entry.name, help=f"Not available here: {reason}", context_settings={"ignore_unknown_options": True}
-        )
+        @click.command(name, help=f"Not available here: {reason}", context_settings={"ignore_unknown_options": True})
         @click.argument("arguments", nargs=-1)
         def unavailable(arguments: tuple[str, ...]) -> None:  # noqa: ARG001 - takes whatever the real one would
-            raise ClientError(f"`assay {entry.name}` is not available here", found=reason, what_to_do=WHAT_IS_MISSING)
+            raise ClientError(f"`assay {name}` is not available here", found=reason, what_to_do=WHAT_IS_MISSING)
 
         return unavailable
     return command
@@ -85,76 +107,3 @@ def _load(entry: EntryPoint) -> click.Command:
 def main(ctx: click.Context, url: str, token: str) -> None:
     """Take part in, organize and run medical-image challenges."""
     ctx.obj = Session(url=url, token=token, path=config_path())
-
-
-def _password_option(*, confirm: bool) -> Callable[[Function], Function]:
-    return click.option("--password", envvar="ASSAY_PASSWORD", prompt=True, hide_input=True, confirmation_prompt=confirm,
-                        help="Asked for when not given; ASSAY_PASSWORD keeps it off the command line.")  # fmt: skip
-
-
-@main.command()
-@click.argument("server", required=False)
-@click.option("--username", prompt=True)
-@_password_option(confirm=False)
-@click.option("--days", default=TOKEN_DAYS, show_default=True, help="How long the token is good for.")
-@pass_session
-def login(session: Session, server: str | None, username: str, password: str, days: int) -> None:
-    """Sign in to SERVER and keep a token for it in ~/.config/assay/config.json."""
-    _sign_in(session=session, url=server or session.address(), username=username, password=password, days=days)
-
-
-@main.command()
-@click.argument("server", required=False)
-@click.option("--username", prompt=True)
-@click.option("--email", prompt=True)
-@click.option("--display-name", default="", help="What others see; the user name when empty.")
-@_password_option(confirm=True)
-@pass_session
-def signup(session: Session, server: str | None, username: str, email: str, display_name: str, password: str) -> None:
-    """Make an account on SERVER and sign in."""
-    url = server or session.address()
-    with Connection(url=url) as connection:
-        account = {"username": username, "email": email, "password": password, "display_name": display_name or username}
-        connection.post("users", account)
-    _sign_in(session=session, url=url, username=username, password=password, days=TOKEN_DAYS)
-
-
-def _sign_in(*, session: Session, url: str, username: str, password: str, days: int) -> None:
-    url = url if "://" in url else f"https://{url}"
-    with Connection(url=url) as connection:
-        request = {"username": username, "password": password, "name": f"assay on {_host()}", "days": days}
-        try:
-            answer = connection.post("tokens", request)
-        except RefusedError as refusal:
-            if refusal.code != "code_needed":
-                raise
-            code = click.prompt("Code of your second factor", err=True)
-            answer = connection.post("tokens", request | {"code": code})
-    credentials = Credentials(url=url.rstrip("/"), token=answer["token"], username=username)
-    write_credentials(path=session.path, credentials=credentials)
-    click.echo(f"Signed in to {credentials.url} as {username} until {answer['expires_at'][:10]}.")
-
-
-def _host() -> str:
-    return Path("/etc/hostname").read_text().strip() if Path("/etc/hostname").exists() else "this computer"
-
-
-@main.command()
-@pass_session
-def logout(session: Session) -> None:
-    """Forget the token on this computer."""
-    session.path.unlink(missing_ok=True)
-    click.echo("Signed out. The token itself stays valid until it expires or is deleted in your account.")
-
-
-@main.command()
-@pass_session
-def whoami(session: Session) -> None:
-    """Say which server we talk to, and as whom."""
-    with session.connect() as connection:
-        me = connection.get("me")
-        click.echo(f"{me['username']} on {connection.url}")
-
-
-for command in (*participating.COMMANDS, *organizing.COMMANDS, *leaderboards.COMMANDS, *nodes.COMMANDS):
-    main.add_command(command)

@@ -102,6 +102,3 @@ def export_tables(session: Session, phase: str, layout: str, output: Path) -> No
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(archive.read(name))
             click.echo(f"  {name}")
-
-
-COMMANDS = (leaderboard,)

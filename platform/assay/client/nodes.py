@@ -74,5 +74,3 @@ _change("draining", "drain", "Take no new work; what runs may end.")
 _change("quarantined", "quarantine", "Take no new work: something is wrong with the machine.")
 _change("active", "activate", "Take work again.")
 _change("removed", "remove", "Gone for good: its token is void, and what it runs passes on when its lease ends.")
-
-COMMANDS = (nodes,)

@@ -207,5 +207,3 @@ for _action, _words in (
     ("resume", "Take submissions again."),
 ):
     phase.add_command(_phase_command(_action, _words))
-
-COMMANDS = (challenge, testset, metric_image, phase)

@@ -231,6 +231,3 @@ def accept(session: Session, token: str) -> None:
     with session.connect() as connection:
         answer = connection.post("invites/accept", {"token": token})
     click.echo(f"You are in team {answer['name']}.")
-
-
-COMMANDS = (join, submit, status, cancel, logs, receipt, verify, export, team)

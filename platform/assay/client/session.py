@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from assay.client.credentials import choose_credentials
 from assay.client.errors import ClientError
-from assay.client.http import Connection
+
+if TYPE_CHECKING:
+    from assay.client.http import Connection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +21,10 @@ class Session:
     token: str
     path: Path
 
-    def connect(self) -> Connection:
+    def connect(self) -> "Connection":
         """A connection to the chosen server as the chosen person."""
+        from assay.client.http import Connection  # httpx: only where a server is asked
+
         credentials = choose_credentials(url=self.url, token=self.token, path=self.path)
         return Connection(url=credentials.url, token=credentials.token)
 

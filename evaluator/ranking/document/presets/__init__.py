@@ -5,16 +5,17 @@ and `unconfirmed` lists what nobody has confirmed with the organizers.
 """
 
 from collections.abc import Mapping
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from evaluator.ranking.errors import ConfigError
 
+FOLDER = Path(__file__).parent
+
 
 def preset_names() -> tuple[str, ...]:
     """Every preset, in alphabetical order."""
-    found = (entry.name for entry in files(__name__).iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
 def preset_document(name: str, *, path: str = "preset") -> Mapping[str, Any]:
@@ -23,7 +24,7 @@ def preset_document(name: str, *, path: str = "preset") -> Mapping[str, Any]:
 
     if name not in preset_names():
         raise ConfigError(f"{path}: found {name!r}; expected one of {', '.join(preset_names())}")
-    document: Mapping[str, Any] = yaml.safe_load((files(__name__) / f"{name}.yaml").read_text("utf-8"))
+    document: Mapping[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text("utf-8"))
     return document
 
 

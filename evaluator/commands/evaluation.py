@@ -1,0 +1,201 @@
+"""What `assay evaluate` does: pair two folders, score every case, write the files, and say what a person should know."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+import evaluator
+from evaluator.errors import EvaluatorError
+from evaluator.protocol import OutputKind, Protocol, read_protocol
+from evaluator.protocol.quick import quick_protocol
+from evaluator.ranking.short_names import display_width
+from evaluator.results import RESULT_FORMAT, CaseResult
+from evaluator.scoring import score_files
+from evaluator.scoring.case import summarise
+from evaluator.scoring.many_cases import Budget, fragile_tolerances, score_cases
+from evaluator.scoring.pairing import Pairing, pair_folders
+from evaluator.scoring.structures import reference_grid
+from evaluator.scoring.tables import score_table
+
+SHOWN_NAMES = 5
+_GAP = "  "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Everything one `assay evaluate` found out."""
+
+    protocol: Protocol
+    pairing: Pairing
+    results: tuple[CaseResult, ...]
+
+    @property
+    def failed(self) -> list[str]:
+        """Cases without a usable prediction, with the reason."""
+        reasons = {result.case_id: result.failure for result in self.results}
+        return [f"{case_id} ({reason})" for case_id, reason in reasons.items() if reason]
+
+    def to_json(self) -> dict[str, Any]:
+        """The evaluation as one document."""
+        return {
+            "format": RESULT_FORMAT,
+            "evaluator": evaluator.__version__,
+            "protocol": {key: self.protocol.document[key] for key in ("name", "mode", "title", "version", "preset")}
+            | {"sha256": self.protocol.sha256},
+            "backends": sorted({result.backend for result in self.results if result.backend}),
+            "summary": summarise(self.protocol, self.results),
+            "cases": [result.to_json() for result in self.results],
+            "unpaired": {"without_prediction": list(self.pairing.missing), "leftover": list(self.pairing.leftover)},
+        }
+
+
+def evaluate_folders(
+    *,
+    protocol_name: str | None,
+    labels: str | None,
+    metrics: str,
+    references: Path,
+    predictions: Path,
+    output: Path,
+    json_path: Path | None,
+    figures: Path | None,
+    jobs: int,
+    max_memory: int,
+    backend: str,
+    strict: bool,
+) -> None:
+    """The command's options in, its files and its words out; exits with 1 where `strict` and not everything was scored."""
+    try:
+        protocol = _chosen_protocol(protocol_name, labels, metrics)
+        if protocol.output.kind is OutputKind.TABLE:
+            results = score_table(protocol=protocol, reference=references, prediction=predictions)
+            answer = Answer(protocol=protocol, pairing=Pairing(cases=(), leftover=()), results=tuple(results))
+        else:
+            pairing = pair_folders(
+                protocol=protocol, references=references, predictions=predictions, follows_links=True
+            )
+            budget = Budget(jobs=jobs, memory_bytes=max_memory)
+            answer = Answer(protocol=protocol, pairing=pairing, results=_score_all(protocol, pairing, budget, backend))
+        score_files.write_scores(output, answer.results)
+        if json_path:
+            score_files.write_json(json_path, answer.to_json())
+        if figures:
+            _draw(answer, figures)
+    except EvaluatorError as problem:
+        raise click.ClickException(str(problem)) from problem
+    _report(answer)
+    if strict and (answer.failed or answer.pairing.leftover):
+        sys.exit(1)
+
+
+def _chosen_protocol(name: str | None, labels: str | None, metrics: str) -> Protocol:
+    if (name is None) == (labels is None):
+        raise click.UsageError("Give either --protocol or --labels.")
+    if labels is not None:
+        return quick_protocol(labels=labels, metrics=metrics)
+    return read_protocol(str(name))
+
+
+def _score_all(protocol: Protocol, pairing: Pairing, budget: Budget, backend: str) -> tuple[CaseResult, ...]:
+    found: dict[str, CaseResult] = {}
+    with _progress(len(pairing.cases)) as advance:
+        for result in score_cases(protocol=protocol, cases=pairing.cases, budget=budget, backend=backend):
+            found[result.case_id] = result
+            advance()
+    return tuple(found[case.case_id] for case in pairing.cases)
+
+
+@contextmanager
+def _progress(cases: int) -> Iterator[Callable[[], None]]:
+    """How many cases are scored, on standard error, while somebody looks at it; nothing in a pipe or a file."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    with click.progressbar(length=cases, label="Scoring", show_pos=True, file=sys.stderr) as bar:
+        yield lambda: bar.update(1)
+
+
+def _draw(answer: Answer, folder: Path) -> None:
+    from evaluator.reports.case_panel import draw_case  # matplotlib: only when pictures are asked for
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for case, result in zip(answer.pairing.cases, answer.results, strict=True):
+        if not result.failure:
+            draw_case(protocol=answer.protocol, case=case, result=result, path=folder / f"{case.case_id}.png")
+
+
+def _report(answer: Answer) -> None:
+    """The summary table, and everything a person should know before believing it."""
+    for line in _summary_lines(answer):
+        click.echo(line)
+    protocol = answer.protocol
+    click.echo(
+        f"protocol {protocol.full_name} {protocol.sha256[:12]}, preset {protocol.preset}, "
+        f"evaluator {evaluator.__version__}, {len(answer.results)} cases"
+    )
+    _list("Failed, scored as the protocol says", answer.failed)
+    _list("Predictions without a reference, not scored", answer.pairing.leftover)
+    _list("References hold more than is scored", _noted((r.case_id, r.reference_notes) for r in answer.results))
+    _list("Predictions hold more than is scored", _noted((r.case_id, r.notes) for r in answer.results))
+    _list("Tolerance ties with the voxel size, so NSD depends on the reader", _fragile(answer))
+
+
+def _noted(found: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """One line for each thing that was found, with the cases it was found in."""
+    cases: dict[str, list[str]] = {}
+    for case_id, notes in found:
+        for note in notes:
+            cases.setdefault(note, []).append(case_id)
+    return [f"{note} (in {len(names)} cases, first {names[0]})" for note, names in cases.items()]
+
+
+def _summary_lines(answer: Answer) -> list[str]:
+    """A row per label and one for the mean, a column per metric, aligned; heading and mean in bold."""
+    summary = summarise(answer.protocol, answer.results)
+    titles = {spec.id: f"{spec.id} {spec.metric.unit}".strip() for spec in answer.protocol.metrics}
+    fixed = [label.name for label in answer.protocol.labels if answer.protocol.labels_from_reference is None]
+    labels = fixed or list(dict.fromkeys(name for row in summary.values() for name in row["per_label"]))
+    rows = [
+        ["label", *(titles[metric_id] for metric_id in summary)],
+        *([label, *(_mean_and_sd(row["per_label"].get(label)) for row in summary.values())] for label in labels),
+        ["mean", *(_mean_and_sd(row) for row in summary.values())],
+    ]
+    first, *others = (max(map(display_width, column)) for column in zip(*rows, strict=True))
+    lines = [
+        _GAP.join(
+            [
+                name + " " * (first - display_width(name)),
+                *(cell.rjust(width) for cell, width in zip(cells, others, strict=True)),
+            ]
+        ).rstrip()
+        for name, *cells in rows
+    ]
+    return [click.style(lines[0], bold=True), *lines[1:-1], click.style(lines[-1], bold=True)]
+
+
+def _mean_and_sd(row: dict[str, Any] | None) -> str:
+    if row is None or row["mean"] is None:
+        return "–"
+    return f"{row['mean']:.4f}" + (f" ± {row['sd']:.4f}" if row.get("sd") is not None else "")
+
+
+def _list(title: str, names: Sequence[str]) -> None:
+    if names:
+        more = f", and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+        click.secho(f"{title}: {', '.join(names[:SHOWN_NAMES])}{more}", fg="yellow")
+
+
+def _fragile(answer: Answer) -> list[str]:
+    if not any(spec.metric.needs_tolerance for spec in answer.protocol.metrics):
+        return []
+    found: dict[str, str] = {}
+    for case in answer.pairing.cases:
+        found |= fragile_tolerances(
+            answer.protocol, reference_grid({name: path.resolve() for name, path in case.references.items()})
+        )
+    return [f"{label}: {text}" for label, text in found.items()]

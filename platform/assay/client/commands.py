@@ -1,0 +1,93 @@
+"""Every command of `assay`: its name, where it lives, and the line that `assay --help` says of it.
+
+The help and the shell's completion are made from this table, so that no room has to be imported for them; a room is imported when
+its command runs. `tests/client/test_start.py` compares each line with what the command says of itself.
+"""
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """`home` is `module:attribute`; `help` the first sentence of the command's own help."""
+
+    home: str
+    help: str
+
+
+COMMANDS = {
+    "admin": Entry("assay.config.cli:admin", "Administrators: people who may do everything on this server."),
+    "backup": Entry(
+        "assay.config.cli:backup", "Copy everything that an installation cannot make again, and put it back."
+    ),
+    "cancel": Entry("assay.client.participating:cancel", "Cancel SUBMISSIONS; running containers are stopped."),
+    "challenge": Entry("assay.client.organizing:challenge", "Push, publish and list challenges."),
+    "check": Entry(
+        "assay.node.cli:check",
+        "Say what the platform would say of ARCHIVE: the same inspection, sandbox, limits and scorer, before you submit.",
+    ),
+    "doctor": Entry(
+        "assay.node.cli:doctor",
+        "Say whether this machine can run submissions safely, and what to do where it cannot.",
+    ),
+    "evaluate": Entry(
+        "evaluator.commands.evaluate:evaluate", "Score a folder of predictions against a folder of references."
+    ),
+    "export": Entry(
+        "assay.client.participating:export",
+        "Write the case scores of SUBMISSION, as far as its phase releases them, to standard output.",
+    ),
+    "import": Entry(
+        "assay.client.importing.cli:import_bundle",
+        "Make a challenge bundle in FOLDER out of what another platform or data set gives at SOURCE.",
+    ),
+    "join": Entry("assay.client.participating:join", "Take part in CHALLENGE."),
+    "leaderboard": Entry(
+        "assay.client.leaderboards:leaderboard",
+        "Print the ranking of a phase; import a published table; export the scores.",
+    ),
+    "login": Entry(
+        "assay.client.signing_in:login", "Sign in to SERVER and keep a token for it in ~/.config/assay/config.json."
+    ),
+    "logout": Entry("assay.client.signing_in:logout", "Forget the token on this computer."),
+    "logs": Entry(
+        "assay.client.participating:logs",
+        "Print what SUBMISSION's containers wrote: organizers always, participants on public cases.",
+    ),
+    "manage": Entry(
+        "assay.config.cli:manage", "Django's own commands for this server, such as `assay manage check --deploy`."
+    ),
+    "metric-image": Entry("assay.client.organizing:metric_image", "Bring metrics of your own as a container image."),
+    "node": Entry("assay.node.cli:node", "Run submissions on this machine for an Assay server."),
+    "nodes": Entry(
+        "assay.client.nodes:nodes", "The machines that run submissions: who they are, and which of them take work."
+    ),
+    "phase": Entry("assay.client.organizing:phase", "Open, close and publish a phase."),
+    "protocol": Entry("evaluator.commands.protocol:protocol", "Look at scoring protocols."),
+    "rank": Entry(
+        "evaluator.commands.rank:rank",
+        "Rank the algorithms of SCORES, a CSV (algorithm, case, metric, value; or one column per metric).",
+    ),
+    "receipt": Entry(
+        "assay.client.participating:receipt",
+        "Fetch the signed receipt of SUBMISSION; `assay verify` checks it without us.",
+    ),
+    "run": Entry(
+        "assay.node.cli:run",
+        "Run IMAGE (a local image or an archive) on the cases of a folder in the platform's sandbox, and score it.",
+    ),
+    "serve": Entry("assay.config.cli:serve", "Run a whole Assay on this machine, or one part of it."),
+    "signup": Entry("assay.client.signing_in:signup", "Make an account on SERVER and sign in."),
+    "site": Entry("assay.node.cli:site", "Evaluate submissions on data that stays here; only approved numbers leave."),
+    "status": Entry("assay.client.participating:status", "Say where SUBMISSION stands, or list yours."),
+    "submit": Entry(
+        "assay.client.participating:submit",
+        "Submit IMAGE: an archive (docker save or OCI, plain, .gz or .zst) or the name of a local Docker image.",
+    ),
+    "team": Entry("assay.client.participating:team", "Make a team, invite to it, join one."),
+    "testset": Entry("assay.client.organizing:testset", "Push test sets: hidden cases and public ones."),
+    "verify": Entry(
+        "assay.client.participating:verify",
+        "Check the receipt or the snapshot of a leaderboard in FILE: who signed it, and that nothing in it was changed.",
+    ),
+    "whoami": Entry("assay.client.signing_in:whoami", "Say which server we talk to, and as whom."),
+}
