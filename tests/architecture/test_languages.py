@@ -8,6 +8,7 @@ import gettext
 import re
 import string
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ CALLS = {
     "pgettext": 2, "pgettext_lazy": 2, "npgettext": 3, "npgettext_lazy": 3,
 }  # fmt: skip
 PRINTF = re.compile(r"%\(\w+\)[a-z]|%%")
+PROGRAMS = {"pre", "code", "script", "style"}
+SPOKEN = {"aria-label", "title", "placeholder", "alt"}
+LETTERS = re.compile(r"[A-Za-z]{2}")
+TEMPLATE_TAGS = re.compile(r"\{% blocktranslate.*?endblocktranslate %\}|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
+SAME_IN_EVERY_LANGUAGE = re.compile(
+    r"Assay|API|CSV|JSON|mm|sha256|challenge\.yaml|tar, \.tar\.gz|manifest\.csv|my laptop|st-mary|St Mary's Hospital"
+)
 CATALOGUES = sorted(settings.LOCALE_PATHS[0].glob("*/LC_MESSAGES/django.po"))
 
 
@@ -74,6 +82,43 @@ def test_the_readers_find_every_way_of_marking():
         "{% blocktranslate count n=n %}d{% plural %}e{% endblocktranslate %}{{ _('f')|upper }}</p>"
     )
     assert set(sentences_of_template(template)) == {("a",), ("b %(x)s (c)",), ("d", "e"), ("f",)}
+
+
+class UnmarkedText(HTMLParser):
+    """Words of a template that no tag marks, outside of programs. Template tags were blotted out before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.programs = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.programs += tag in PROGRAMS
+        self.found += [value for name, value in attrs if name in SPOKEN and value and LETTERS.search(value)]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.programs -= tag in PROGRAMS
+
+    def handle_data(self, data: str) -> None:
+        if not self.programs and LETTERS.search(data):
+            self.found.append(" ".join(data.split()))
+
+
+def unmarked(source: str) -> list[str]:
+    reader = UnmarkedText()
+    reader.feed(TEMPLATE_TAGS.sub(" ", source))
+    reader.close()
+    return [text for text in reader.found if not SAME_IN_EVERY_LANGUAGE.fullmatch(text.strip(" ·:().,#<>–"))]
+
+
+def test_every_sentence_of_a_template_is_marked():
+    assert unmarked('<p title="Two">{% translate "a" %} One <code>no</code><b>{{ x }}</b>{# none #}</p>') == [
+        "Two",
+        "One",
+    ]
+    pages = [path for path in PLATFORM.rglob("*.html") if path.name != "reference.html"]  # the API's, in English
+    assert len(pages) > 50
+    assert {path.name: found for path in pages if (found := unmarked(path.read_text()))} == {}
 
 
 def test_every_language_offered_has_a_catalogue():

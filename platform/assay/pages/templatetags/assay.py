@@ -6,8 +6,11 @@ from datetime import datetime, timedelta
 from django import template
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext, ngettext, pgettext
+from django.utils.translation import gettext_lazy as _
 
 register = template.Library()
 
@@ -23,31 +26,55 @@ TONES = {
     "running": "live", "scoring": "live", "checking": "live",
 }  # fmt: skip
 VERDICTS = {
-    "ok": "OK",
-    "cancelled": "Cancelled",
-    "infrastructure": "Platform fault",
-    "image_invalid": "Image refused",
-    "timeout": "Time limit",
-    "out_of_memory": "Memory limit",
-    "output_too_large": "Output too big",
-    "nonzero_exit": "Crashed",
-    "output_missing": "No output",
-    "output_invalid": "Unusable output",
-    "unrun": "Not run",
+    "ok": _("OK"),
+    "cancelled": _("Cancelled"),
+    "infrastructure": _("Platform fault"),
+    "image_invalid": _("Image refused"),
+    "timeout": _("Time limit"),
+    "out_of_memory": _("Memory limit"),
+    "output_too_large": _("Output too big"),
+    "nonzero_exit": _("Crashed"),
+    "output_missing": _("No output"),
+    "output_invalid": _("Unusable output"),
+    "reference_invalid": _("Reference invalid"),
+    "metrics_failed": _("Metrics failed"),
+    "unrun": _("Not run"),
 }
+STATUSES = {
+    "received": _("received"), "checking": _("checking"), "queued": _("queued"), "waiting": _("waiting"),
+    "running": _("running"), "scoring": _("scoring"), "review": _("review"), "done": _("done"), "failed": _("failed"),
+    "cancelled": _("cancelled"), "draft": _("draft"), "published": _("published"), "archived": _("archived"),
+    "upcoming": _("upcoming"), "open": _("open"), "paused": _("paused"), "closed": _("closed"), "pending": _("pending"),
+    "accepted": _("accepted"), "rejected": _("rejected"), "banned": _("banned"), "organizer": _("organizer"),
+    "participant": _("participant"), "active": _("active"), "draining": _("draining"), "removed": _("removed"),
+    "quarantined": _("quarantined"), "released": _("released"), "declined": _("declined"),
+    "cannot be read": _("cannot be read"),
+}  # fmt: skip
 
 
 @register.filter
 def verdict_words(verdict: str) -> str:
     """A verdict as people read it."""
-    return VERDICTS.get(verdict, verdict.replace("_", " ").capitalize() if verdict else "")
+    return str(VERDICTS.get(verdict, verdict.replace("_", " ").capitalize() if verdict else ""))
+
+
+@register.filter
+def status_words(status: str) -> str:
+    """A status or a role as people read it."""
+    return str(STATUSES.get(status, status.replace("_", " ")))
+
+
+@register.filter
+def kind_words(kind: str) -> str:
+    """What a phase takes, as people read it."""
+    return str({"container": _("Container"), "predictions": _("Predictions")}.get(kind, kind))
 
 
 @register.simple_tag
 def chip(status: str, words: str = "") -> SafeString:
     """A status as text, glyph and colour together, so that none of the three is needed alone."""
     tone = TONES.get(status, "calm" if status in GLYPHS else "bad")
-    label = words or VERDICTS.get(status) or status.replace("_", " ")
+    label = words or (STATUSES if status in STATUSES else VERDICTS).get(status) or status.replace("_", " ")
     return format_html(
         '<span class="chip {}"><span aria-hidden="true">{}</span> {}</span>', tone, GLYPHS.get(status, "•"), label
     )
@@ -103,23 +130,31 @@ def duration(value: float | timedelta | None) -> str:
     if hours < 48:
         return f"{hours} h" + (f" {minutes} min" if minutes else "")
     days, hours = divmod(hours, 24)
-    return f"{days} days" + (f" {hours} h" if hours and days < 7 else "")
+    return _days(days) + (f" {hours} h" if hours and days < 7 else "")
+
+
+def _days(count: int) -> str:
+    return ngettext("%(count)d day", "%(count)d days", count) % {"count": count}
 
 
 def relative(moment: datetime, now: datetime) -> str:
     """`in 3 h` or `12 min ago`."""
     gap = (moment - now).total_seconds()
     if abs(gap) < 5:
-        return "now"
-    return f"in {roughly(gap)}" if gap > 0 else f"{roughly(-gap)} ago"
+        return gettext("now")
+    days = int(abs(gap) // 86400)
+    if days and gap > 0:
+        return ngettext("in %(count)d day", "in %(count)d days", days) % {"count": days}
+    if days:
+        return ngettext("%(count)d day ago", "%(count)d days ago", days) % {"count": days}
+    return (gettext("in %(time)s") if gap > 0 else gettext("%(time)s ago")) % {"time": _roughly(abs(gap))}
 
 
-def roughly(seconds: float) -> str:
-    """One unit, rounded down: what a person needs of a distance in time."""
-    for size, unit in ((86400, "day"), (3600, "h"), (60, "min")):
+def _roughly(seconds: float) -> str:
+    """Less than a day in one unit, rounded down: what a person needs of a distance in time."""
+    for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+            return f"{int(seconds // size)} {unit}"
     return f"{seconds:.0f} s"
 
 
@@ -129,10 +164,11 @@ def moment(value: datetime | None, missing: str = "–") -> SafeString | str:
     if value is None:
         return missing
     here = timezone.localtime(value)
+    written = pgettext("how a moment is written, in Django's letters", "D j M Y, H:i")
     return format_html(
         '<time datetime="{}">{} <span class="quiet">({})</span></time>',
         value.isoformat(),
-        f"{here:%a %-d %b %Y, %H:%M} {here.tzname()}",
+        f"{date_format(here, written)} {here.tzname()}",
         relative(value, timezone.now()),
     )
 
@@ -180,7 +216,7 @@ def code_spans(text: str) -> SafeString:
 @register.filter
 def score(value: float | None, digits: int = 3) -> str:
     """A metric value; an undefined one says so and is never shown as 0 or blank."""
-    return "undefined" if value is None else f"{value:.{digits}f}"
+    return gettext("undefined") if value is None else f"{value:.{digits}f}"
 
 
 @register.filter

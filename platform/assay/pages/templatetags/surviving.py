@@ -10,8 +10,17 @@ from django.template.base import FilterExpression, Node, NodeList, Parser, Token
 from django.template.context import Context
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 log = logging.getLogger(__name__)
+NOUNS = {
+    "challenge": _("challenge"),
+    "submission": _("submission"),
+    "person": _("person"),
+    "node": _("node"),
+    "event": _("event"),
+}
 register = template.Library()
 
 
@@ -28,7 +37,11 @@ class Survive(Node):
                 return self.nodelist.render(context)
         except Exception:
             log.exception("row.unreadable", extra={"noun": str(noun), "row": str(name)})
-            note = format_html('<p class="notice bad" role="note">This {} cannot be read: {}</p>', noun, name)
+            words = gettext("This %(noun)s cannot be read: %(name)s") % {
+                "noun": NOUNS.get(str(noun), noun),
+                "name": name,
+            }
+            note = format_html('<p class="notice bad" role="note">{}</p>', words)
             return format_html('<tr><td colspan="{}">{}</td></tr>', columns[0], note) if columns else note
 
 
