@@ -5,17 +5,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from containers.usage_record import Curve, FailedCase, RoundUsage, Usage, UsageInvalid
 from containers.verdicts import Verdict
 
 __all__ = [
     "MEBIBYTE",
     "CollectedOutput",
+    "Curve",
+    "FailedCase",
     "Limits",
     "OutputProblem",
     "OutputSpec",
     "ReadOnlyFolder",
+    "RoundUsage",
     "RunResult",
     "RunSpec",
+    "Usage",
+    "UsageInvalid",
 ]
 
 MEBIBYTE = 2**20
@@ -135,5 +141,4 @@ class RunResult:
     by the algorithm and would carry hidden images out."""
     log: bytes = b""
     """Interleaved stdout and stderr, capped at `limits.log_bytes`; untrusted bytes."""
-    usage: dict[str, Any] = field(default_factory=dict)
-    """wall_seconds, startup_seconds, cpu_seconds, peak_memory_bytes, memory_curve, gpu…; see `usage.telemetry`."""
+    usage: Usage = field(default_factory=Usage)

@@ -21,9 +21,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 from containers.clock import Clock, SystemClock
@@ -51,7 +50,7 @@ from containers.sandbox.collect import collect_outputs, names_found
 from containers.sandbox.keeper import KEEPER_SUFFIX, OUTPUT_SUFFIX, WORK_SUFFIX, engine_volumes, fetch, tmpfs_options
 from containers.sandbox.watchdog import Watch, excess
 from containers.sandbox.workspace import INODE_SLACK, OutputStore, Workspace, best_store, sweep, workspace
-from containers.spec import RunResult, RunSpec
+from containers.spec import RunResult, RunSpec, Usage
 from containers.usage.cgroups import Cgroup, cgroup_of_process, parent_cgroup, remove_parent_cgroup
 from containers.usage.gpu_monitor import GpuRecording, record_gpus
 from containers.verdicts import Ending, Reason, judge
@@ -285,12 +284,12 @@ class _Sandbox:
         )
         return self.engine.create(name=self.spec.name, body=body)
 
-    def _gpu_usage(self, gpus: GpuRecording | None, *, start: float, end: float) -> dict[str, Any]:
+    def _gpu_usage(self, gpus: GpuRecording | None, *, start: float, end: float) -> Usage:
         if gpus is None:
-            return {}
+            return Usage()
         tolerance = self.spec.gpu_memory_tolerance_bytes
         measured = gpus.usage(start=start, end=end, tolerance_bytes=tolerance)
-        return {"gpu_uuids": list(self.spec.gpu_uuids), **measured}
+        return replace(measured, gpu_uuids=self.spec.gpu_uuids)
 
     def _mounts(self) -> tuple[Mount, ...]:
         spec, space = self.spec, self.space
@@ -354,6 +353,9 @@ class _Sandbox:
             output_problem=collection.first_problem,
         )
         verdict, reason = judge(ending)
+        measured = watch.meter.usage(
+            wall_seconds=state.wall_seconds, startup_seconds=state.startup_seconds, cpus=seen.cpus
+        )
         return RunResult(
             verdict=verdict,
             reason=reason,
@@ -362,15 +364,12 @@ class _Sandbox:
             problems=collection.problems,
             names_found=names_found(self.space.output_dir),
             log=seen.log,
-            usage={
-                **watch.meter.usage(
-                    wall_seconds=state.wall_seconds, startup_seconds=state.startup_seconds, cpus=seen.cpus
-                ),
-                **seen.gpu_usage,
-                "output_bytes": occupancy.bytes,
-                "output_files": occupancy.inodes,
-                "store": self.space.store,
-            },
+            usage=replace(
+                measured.beside(seen.gpu_usage),
+                output_bytes=occupancy.bytes,
+                output_files=occupancy.inodes,
+                store=str(self.space.store),
+            ),
         )
 
 
@@ -382,4 +381,4 @@ class _Seen:
     state: ContainerState
     log: bytes
     cpus: int
-    gpu_usage: dict[str, Any]
+    gpu_usage: Usage

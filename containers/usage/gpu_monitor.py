@@ -17,10 +17,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 from containers.usage.nvml import LIBRARY, open_nvml
 from containers.usage.telemetry import LARGEST_GAP_SECONDS, area, largest_gap, stable_maximum, thin_out
+from containers.usage_record import Usage
 
 PERIOD_SECONDS = 0.1
 FIRST_SAMPLE_SECONDS = 10.0
@@ -48,7 +49,7 @@ class GpuRecording:
         lines = [line for line in self._file.read().split(b"\n")[:-1] if line]
         return [GpuSample(**json.loads(line)) for line in lines]
 
-    def usage(self, *, start: float, end: float, tolerance_bytes: int = 0) -> dict[str, Any]:
+    def usage(self, *, start: float, end: float, tolerance_bytes: int = 0) -> Usage:
         """The GPU half of a run's usage between two moments of the monotonic clock."""
         samples = self.samples()
         before = [sample.used_bytes for sample in samples if sample.at_seconds <= start]
@@ -58,21 +59,21 @@ class GpuRecording:
         memory = [float(max(0, sample.used_bytes - baseline)) for sample in during]
         utilisation = [sample.utilisation_percent for sample in during]
         gap = largest_gap(seconds, start=0.0, end=end - start)
-        return {
-            "gpu_baseline_bytes": baseline,
-            "gpu_peak_memory_bytes": int(max(memory, default=0)),
-            "gpu_stable_memory_bytes": int(stable_maximum(memory)),
-            "gpu_memory_area_byte_seconds": round(area(seconds=seconds, values=memory)),
-            "gpu_memory_area_over_tolerance_byte_seconds": round(
+        return Usage(
+            gpu_baseline_bytes=baseline,
+            gpu_peak_memory_bytes=int(max(memory, default=0)),
+            gpu_stable_memory_bytes=int(stable_maximum(memory)),
+            gpu_memory_area_byte_seconds=round(area(seconds=seconds, values=memory)),
+            gpu_memory_area_over_tolerance_byte_seconds=round(
                 area(seconds=seconds, values=memory, tolerance=tolerance_bytes)
             ),
-            "gpu_utilisation_area_percent_seconds": round(area(seconds=seconds, values=utilisation), 3),
-            "gpu_memory_curve": thin_out(seconds=seconds, values=memory),
-            "gpu_utilisation_curve": thin_out(seconds=seconds, values=utilisation),
-            "gpu_sample_count": len(during),
-            "gpu_largest_gap_seconds": round(gap, 3),
-            "gpu_is_valid": bool(before) and gap <= LARGEST_GAP_SECONDS,
-        }
+            gpu_utilisation_area_percent_seconds=round(area(seconds=seconds, values=utilisation), 3),
+            gpu_memory_curve=thin_out(seconds=seconds, values=memory),
+            gpu_utilisation_curve=thin_out(seconds=seconds, values=utilisation),
+            gpu_sample_count=len(during),
+            gpu_largest_gap_seconds=round(gap, 3),
+            gpu_is_valid=bool(before) and gap <= LARGEST_GAP_SECONDS,
+        )
 
 
 @contextlib.contextmanager

@@ -8,9 +8,9 @@ invalid. Peak memory and CPU seconds are the kernel's own counters, read through
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 from containers.usage.cgroups import Cgroup, Totals
+from containers.usage_record import Curve, Usage
 
 LARGEST_GAP_SECONDS = 1.0
 STABLE_SHARE = 0.02
@@ -55,15 +55,13 @@ def largest_gap(seconds: Sequence[float], *, start: float, end: float) -> float:
     return max((later - earlier for earlier, later in pairwise(marks)), default=0.0)
 
 
-def thin_out(
-    *, seconds: Sequence[float], values: Sequence[float], points: int = CURVE_POINTS
-) -> dict[str, list[float]]:
+def thin_out(*, seconds: Sequence[float], values: Sequence[float], points: int = CURVE_POINTS) -> Curve:
     """At most `points` samples for storage and plotting, keeping the largest of each bucket: peaks survive, areas do
     not.
     """
     size = max(1, -(-len(values) // points))
     keep = [max(range(at, min(at + size, len(values))), key=values.__getitem__) for at in range(0, len(values), size)]
-    return {"seconds": [round(seconds[at], 3) for at in keep], "values": [round(values[at], 3) for at in keep]}
+    return Curve(seconds=tuple(round(seconds[at], 3) for at in keep), values=tuple(round(values[at], 3) for at in keep))
 
 
 # ---- one run's measurement -----------------------------------------------------------------------------------------
@@ -91,24 +89,24 @@ class Meter:
         totals = cgroup.totals()
         self.totals = totals if totals.cpu_seconds is not None else self.totals
 
-    def usage(self, *, wall_seconds: float, startup_seconds: float, cpus: int) -> dict[str, Any]:
-        """The JSON record stored with the case run."""
+    def usage(self, *, wall_seconds: float, startup_seconds: float, cpus: int) -> Usage:
+        """What is known without a GPU."""
         seconds = [sample.at_seconds for sample in self.samples]
         memory = [float(sample.memory_bytes) for sample in self.samples]
         gap = largest_gap(seconds, start=0.0, end=wall_seconds)
         cpu_seconds = self.totals.cpu_seconds or 0.0
-        return {
-            "wall_seconds": round(wall_seconds, 3),
-            "startup_seconds": round(startup_seconds, 3),
-            "cpu_seconds": round(cpu_seconds, 3),
-            "cpu_area_percent_seconds": round(100.0 * cpu_seconds / max(1, cpus), 3),
-            "cpus": cpus,
-            "peak_memory_bytes": self.totals.peak_memory_bytes or int(max(memory, default=0)),
-            "stable_memory_bytes": int(stable_maximum(memory)),
-            "memory_area_byte_seconds": round(area(seconds=seconds, values=memory)),
-            "memory_curve": thin_out(seconds=seconds, values=memory),
-            "cpu_curve": thin_out(seconds=seconds, values=[sample.cpu_seconds for sample in self.samples]),
-            "sample_count": len(self.samples),
-            "largest_gap_seconds": round(gap, 3),
-            "is_valid": gap <= LARGEST_GAP_SECONDS,
-        }
+        return Usage(
+            wall_seconds=round(wall_seconds, 3),
+            startup_seconds=round(startup_seconds, 3),
+            cpu_seconds=round(cpu_seconds, 3),
+            cpu_area_percent_seconds=round(100.0 * cpu_seconds / max(1, cpus), 3),
+            cpus=cpus,
+            peak_memory_bytes=self.totals.peak_memory_bytes or int(max(memory, default=0)),
+            stable_memory_bytes=int(stable_maximum(memory)),
+            memory_area_byte_seconds=round(area(seconds=seconds, values=memory)),
+            memory_curve=thin_out(seconds=seconds, values=memory),
+            cpu_curve=thin_out(seconds=seconds, values=[sample.cpu_seconds for sample in self.samples]),
+            sample_count=len(self.samples),
+            largest_gap_seconds=round(gap, 3),
+            is_valid=gap <= LARGEST_GAP_SECONDS,
+        )

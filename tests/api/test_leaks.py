@@ -32,6 +32,7 @@ from assay.leaderboards.models import LeaderboardEntry
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 from assay.testsets.models import TestSet
+from containers.spec import Usage
 
 pytestmark = pytest.mark.django_db
 CLOSED = "what a team sees of a closed submission is decided in evaluations/disclosure.py"
@@ -80,7 +81,7 @@ class Story:
             has_failed = row.position < ending.failed
             row.status, row.verdict = ("failed", ending.verdict) if has_failed else ("done", "ok")
             row.exit_code, row.reason, row.attempt = ending.exit_code, ending.reason, ending.attempt
-            row.usage = {"wall_seconds": ending.seconds, "peak_memory_bytes": ending.memory}
+            row.usage = Usage(wall_seconds=ending.seconds, peak_memory_bytes=ending.memory)
             row.outputs, row.log_key = ending.outputs, f"logs/{ending.exit_code}"
             row.started_at = created_at
             row.finished_at = created_at + timedelta(seconds=ending.seconds)

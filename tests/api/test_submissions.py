@@ -9,6 +9,7 @@ from assay.evaluations.models import CaseScores, Evaluation
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 from assay.testsets import storage
+from containers.spec import Usage
 
 MIB = 2**20
 
@@ -24,7 +25,7 @@ def submission(scene, now) -> Submission:
         CaseRun.objects.create(
             run=run, case=case, position=position, pool="default", status="done" if position == 0 else "failed",
             verdict="ok" if position == 0 else "timeout", log_key=key,
-            usage={"wall_seconds": 7.3, "peak_memory_bytes": 300 * MIB},
+            usage=Usage(wall_seconds=7.3, peak_memory_bytes=300 * MIB),
         )  # fmt: skip
     evaluation = Evaluation.objects.create(
         submission=row, run=run, number=1, protocol=row.protocol, testset=row.testset, status="done", is_active=True,

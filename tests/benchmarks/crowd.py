@@ -19,9 +19,10 @@ from assay.leaderboards.services import ask_for_rebuild
 from assay.pages.tables import PAGE
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
+from containers.spec import Usage
 
 PROTOCOL = {**factories.PROTOCOL, "metrics": [{"name": "dice"}, {"name": "hd95"}]}
-USAGE = {"wall_seconds": 12.5, "peak_memory_bytes": 10**9, "startup_seconds": 0.2, "cpu_seconds": 10.0}
+USAGE = Usage(wall_seconds=12.5, peak_memory_bytes=10**9, startup_seconds=0.2, cpu_seconds=10.0)
 OF_CASES = "jsonb_build_object('mean', {scale} * random(), 'sd', 0.1, 'n', 200)"
 OF_METRIC = (
     f"{OF_CASES} || jsonb_build_object('per_label', jsonb_build_object('core', {OF_CASES}, 'rim', {OF_CASES}), "

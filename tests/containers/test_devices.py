@@ -158,21 +158,21 @@ def test_gpu_usage_by_hand(tmp_path):
     record = recording(tmp_path, samples)
     usage = record.usage(start=9.95, end=12.1, tolerance_bytes=2048 * MIB)
     record._file.close()
-    assert usage["gpu_baseline_bytes"] == 500 * MIB
-    assert usage["gpu_peak_memory_bytes"] == 3000 * MIB
-    assert usage["gpu_memory_area_byte_seconds"] == (1000 + 2000) * MIB
-    assert usage["gpu_memory_area_over_tolerance_byte_seconds"] == 476 * MIB  # (3000 − 2048) / 2 over one second
-    assert usage["gpu_utilisation_area_percent_seconds"] == 25 + 75
-    assert usage["gpu_largest_gap_seconds"] == 1.0
-    assert usage["gpu_is_valid"]
+    assert usage.gpu_baseline_bytes == 500 * MIB
+    assert usage.gpu_peak_memory_bytes == 3000 * MIB
+    assert usage.gpu_memory_area_byte_seconds == (1000 + 2000) * MIB
+    assert usage.gpu_memory_area_over_tolerance_byte_seconds == 476 * MIB  # (3000 − 2048) / 2 over one second
+    assert usage.gpu_utilisation_area_percent_seconds == 25 + 75
+    assert usage.gpu_largest_gap_seconds == 1.0
+    assert usage.gpu_is_valid
 
 
 def test_gpu_usage_without_a_baseline_or_with_a_gap_is_invalid(tmp_path):
     late = recording(tmp_path, [(10.5, 500, 0)])
-    assert not late.usage(start=10.0, end=11.0)["gpu_is_valid"]
+    assert not late.usage(start=10.0, end=11.0).gpu_is_valid
     late._file.close()
     sparse = recording(tmp_path, [(9.0, 500, 0), (12.0, 500, 0)])
-    assert not sparse.usage(start=9.5, end=12.0)["gpu_is_valid"]
+    assert not sparse.usage(start=9.5, end=12.0).gpu_is_valid
     sparse._file.close()
 
 
@@ -183,10 +183,10 @@ def test_the_monitor_samples_at_ten_hertz_in_a_process_of_its_own(double, set_gp
         while time.monotonic() < start + 1.0:
             time.sleep(0.05)
         usage = record.usage(start=start, end=time.monotonic())
-    assert 3 <= usage["gpu_sample_count"] <= 12
-    assert usage["gpu_peak_memory_bytes"] == 1000 * MIB
-    assert max(usage["gpu_utilisation_curve"]["values"]) == 50.0  # of two GPUs, one is busy
-    assert usage["gpu_is_valid"]
+    assert 3 <= usage.gpu_sample_count <= 12
+    assert usage.gpu_peak_memory_bytes == 1000 * MIB
+    assert max(usage.gpu_utilisation_curve.values) == 50.0  # of two GPUs, one is busy
+    assert usage.gpu_is_valid
 
 
 def test_a_run_on_a_gpu_reports_its_gpu(double, set_gpu, execute, spec_of, monkeypatch):
@@ -200,8 +200,8 @@ def test_a_run_on_a_gpu_reports_its_gpu(double, set_gpu, execute, spec_of, monke
 
     result = execute(spec_of(gpu_uuids=(A,)), FakeEngine(script))
     assert result.verdict is Verdict.OK
-    assert result.usage["gpu_peak_memory_bytes"] == 4000 * MIB
-    assert result.usage["gpu_uuids"] == [A]
+    assert result.usage.gpu_peak_memory_bytes == 4000 * MIB
+    assert result.usage.gpu_uuids == (A,)
 
 
 def test_a_monitor_that_cannot_start_leaves_an_invalid_measurement_not_a_failed_run(
@@ -215,7 +215,7 @@ def test_a_monitor_that_cannot_start_leaves_an_invalid_measurement_not_a_failed_
 
     result = execute(spec_of(gpu_uuids=(A,)), FakeEngine(script))
     assert result.verdict is Verdict.OK
-    assert not result.usage["gpu_is_valid"]
+    assert not result.usage.gpu_is_valid
     assert "No NVIDIA driver" in capfd.readouterr().err
 
 
@@ -262,8 +262,8 @@ def test_the_real_monitor_sees_memory_being_taken(real_gpu):
         time.sleep(1.0)
         usage = record.usage(start=start, end=time.monotonic())
         del block
-    assert 256 * MIB <= usage["gpu_peak_memory_bytes"] < 320 * MIB
-    assert usage["gpu_is_valid"]
+    assert 256 * MIB <= usage.gpu_peak_memory_bytes < 320 * MIB
+    assert usage.gpu_is_valid
 
 
 @pytest.mark.gpu

@@ -152,7 +152,7 @@ def check(outcome: Attack, expected: dict) -> None:
     if "host_log_bytes_over" in expected:
         assert outcome.host_log_bytes > expected["host_log_bytes_over"]
     if "result_bytes_over" in expected:
-        assert result.usage["output_bytes"] > expected["result_bytes_over"]
+        assert result.usage.output_bytes > expected["result_bytes_over"]
     if "foreign_labels" in expected:
         foreign = {name for name, value in outcome.labels.items() if value and name != OWNER_LABEL}
         is_spoofed = outcome.labels.get(OWNER_LABEL, "").startswith("somebody")

@@ -64,7 +64,7 @@ def test_a_growing_folder_is_stopped_by_the_watchdog(python_in_sandbox):
     )
     result = python_in_sandbox(program, store=OutputStore.DIRECTORY)
     assert (result.verdict, result.reason) == (Verdict.OUTPUT_TOO_LARGE, "bytes_limit")
-    assert result.usage["wall_seconds"] < 10.0
+    assert result.usage.wall_seconds < 10.0
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OFFERED = {
     "containers.spec": {
-        "MEBIBYTE", "CollectedOutput", "Limits", "OutputProblem", "OutputSpec", "ReadOnlyFolder", "RunResult", "RunSpec",
+        "MEBIBYTE", "CollectedOutput", "Curve", "FailedCase", "Limits", "OutputProblem", "OutputSpec", "ReadOnlyFolder", "RoundUsage",
+        "RunResult", "RunSpec", "Usage", "UsageInvalid",
     },
     "containers.verdicts": {"Ending", "Fault", "Reason", "Verdict", "judge", "most_important"},
     "containers.errors": {

@@ -46,12 +46,12 @@ def test_the_algorithm_sees_its_input_under_an_opaque_path(execute, spec_of):
 def test_time_is_measured_by_the_engine_and_over_the_limit_is_a_timeout(execute, spec_of, clock):
     result = execute(spec_of(), FakeEngine(writes(seconds=3600), clock=clock), clock=clock)
     assert (result.verdict, result.reason, result.exit_code) == (Verdict.TIMEOUT, "time_limit", 137)
-    assert 20.0 < result.usage["wall_seconds"] < 20.2
+    assert 20.0 < result.usage.wall_seconds < 20.2
 
 
 def test_a_run_just_within_its_time_is_ok(execute, spec_of, clock):
     result = execute(spec_of(), FakeEngine(writes(seconds=19.9), clock=clock), clock=clock)
-    assert (result.verdict, result.usage["wall_seconds"]) == (Verdict.OK, 19.9)
+    assert (result.verdict, result.usage.wall_seconds) == (Verdict.OK, 19.9)
 
 
 def test_cancellation_kills_within_five_seconds(execute, spec_of, clock):
@@ -61,7 +61,7 @@ def test_cancellation_kills_within_five_seconds(execute, spec_of, clock):
     engine = FakeEngine(writes(seconds=3600), clock=clock)
     result = execute(spec_of(), engine, clock=clock, should_cancel=should_cancel)
     assert result.verdict is Verdict.CANCELLED
-    assert 7.0 < result.usage["wall_seconds"] < 8.0
+    assert 7.0 < result.usage.wall_seconds < 8.0
 
 
 def test_an_exit_code_is_reported_as_it_is(execute, spec_of):

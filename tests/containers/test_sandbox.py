@@ -75,15 +75,15 @@ def test_usage_of_a_known_load(python_in_sandbox):
         "time.sleep(0.5); open('/output/result.txt', 'w').write('x' * 5000)"
     )
     usage = python_in_sandbox(program).usage
-    assert 1.0 < usage["wall_seconds"] < 15.0
-    assert 0.5 <= usage["cpu_seconds"] < 1.5
-    assert 60 * 2**20 < usage["peak_memory_bytes"] < 128 * 2**20
-    assert 60 * 2**20 < usage["stable_memory_bytes"] < 90 * 2**20
-    assert usage["is_valid"] == (usage["largest_gap_seconds"] <= 1.0)
-    assert 0.0 < usage["startup_seconds"] < 10.0
-    assert (usage["output_bytes"], usage["output_files"]) == (8192, 1)
-    curve = usage["memory_curve"]
-    assert len(curve["seconds"]) == len(curve["values"]) == usage["sample_count"] > 5
+    assert 1.0 < usage.wall_seconds < 15.0
+    assert 0.5 <= usage.cpu_seconds < 1.5
+    assert 60 * 2**20 < usage.peak_memory_bytes < 128 * 2**20
+    assert 60 * 2**20 < usage.stable_memory_bytes < 90 * 2**20
+    assert usage.is_valid == (usage.largest_gap_seconds <= 1.0)
+    assert 0.0 < usage.startup_seconds < 10.0
+    assert (usage.output_bytes, usage.output_files) == (8192, 1)
+    curve = usage.memory_curve
+    assert len(curve.seconds) == len(curve.values) == usage.sample_count > 5
 
 
 def test_a_run_leaves_nothing_on_the_host(python_in_sandbox, docker_engine, owner, scratch):

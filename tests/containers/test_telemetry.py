@@ -3,6 +3,7 @@
 import pytest
 
 from containers.engines import EngineFacts
+from containers.spec import Curve
 from containers.usage.cgroups import CgroupV1, CgroupV2, cgroup_of_process, parent_cgroup
 from containers.usage.telemetry import Meter, area, largest_gap, stable_maximum, thin_out
 
@@ -58,13 +59,13 @@ def test_thinning_keeps_the_peaks():
     values = [1.0] * 1000
     values[333] = 7.0
     curve = thin_out(seconds=[float(at) for at in range(1000)], values=values, points=100)
-    assert len(curve["values"]) == len(curve["seconds"]) == 100
-    assert max(curve["values"]) == 7.0
-    assert curve["seconds"][curve["values"].index(7.0)] == 333.0
+    assert len(curve.values) == len(curve.seconds) == 100
+    assert max(curve.values) == 7.0
+    assert curve.seconds[curve.values.index(7.0)] == 333.0
 
 
 def test_a_short_curve_is_kept_whole():
-    assert thin_out(seconds=SECONDS, values=MEGABYTES) == {"seconds": SECONDS, "values": MEGABYTES}
+    assert thin_out(seconds=SECONDS, values=MEGABYTES) == Curve(seconds=tuple(SECONDS), values=tuple(MEGABYTES))
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_a_kernel_without_memory_peak_falls_back_to_the_curve(v2):
     (v2.root / v2.name / "memory.peak").unlink()
     meter = Meter()
     meter.look(v2, at_seconds=0.1)
-    assert meter.usage(wall_seconds=0.2, startup_seconds=0.0, cpus=1)["peak_memory_bytes"] == 4500
+    assert meter.usage(wall_seconds=0.2, startup_seconds=0.0, cpus=1).peak_memory_bytes == 4500
 
 
 def test_a_cgroup_that_has_gone_leaves_the_last_reading(v2):
@@ -130,16 +131,16 @@ def test_a_gap_of_more_than_a_second_makes_the_measurement_invalid(v2):
     meter = Meter()
     for at in (0.1, 0.9, 2.0):
         meter.look(v2, at_seconds=at)
-    assert not meter.usage(wall_seconds=2.1, startup_seconds=0.0, cpus=1)["is_valid"]
+    assert not meter.usage(wall_seconds=2.1, startup_seconds=0.0, cpus=1).is_valid
     meter.look(v2, at_seconds=2.1)
     meter.samples.insert(2, meter.samples[1].__class__(at_seconds=1.5, memory_bytes=0, cpu_seconds=0.0))
-    assert meter.usage(wall_seconds=2.1, startup_seconds=0.0, cpus=1)["is_valid"]
+    assert meter.usage(wall_seconds=2.1, startup_seconds=0.0, cpus=1).is_valid
 
 
 def test_cpu_area_is_percent_of_the_granted_cpus_times_seconds(v2):
     meter = Meter()
     meter.look(v2, at_seconds=0.1)
-    assert meter.usage(wall_seconds=1.0, startup_seconds=0.0, cpus=2)["cpu_area_percent_seconds"] == 75.0
+    assert meter.usage(wall_seconds=1.0, startup_seconds=0.0, cpus=2).cpu_area_percent_seconds == 75.0
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import pytest
 from assay.evaluations.specs import Answer, failure_of
 from assay.runs.models import CaseRun
 from assay.testsets.models import Case
+from containers.spec import FailedCase, Usage
 
 
 @pytest.mark.parametrize(
@@ -15,9 +16,9 @@ from assay.testsets.models import Case
         (CaseRun(verdict="ok"), None),
         (CaseRun(verdict="timeout", reason="time_limit"), "timeout:time_limit"),
         (CaseRun(verdict="nonzero_exit"), "nonzero_exit"),
-        (CaseRun(verdict="ok", usage={"failed_cases": {"2": ["output_invalid", "not_integral"]}}), None),
+        (CaseRun(verdict="ok", usage=Usage(failed_cases={"2": FailedCase("output_invalid", "not_integral")})), None),
         (
-            CaseRun(verdict="ok", usage={"failed_cases": {"1": ["output_invalid", "not_integral"]}}),
+            CaseRun(verdict="ok", usage=Usage(failed_cases={"1": FailedCase("output_invalid", "not_integral")})),
             "output_invalid:not_integral",
         ),
     ],

@@ -23,6 +23,7 @@ from assay.pages.tables import PAGE
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 from assay.testsets.storage import save_file
+from containers.spec import Curve, Usage
 from markup import markup
 
 pytestmark = pytest.mark.django_db
@@ -160,7 +161,7 @@ def test_memory_curves_are_aligned_and_carry_their_limit(cast):
     run = Run.objects.create(submission=submission, number=1, pool="default", created_at=factories.NOW)
     cases = list(submission.testset.cases.all())
     for position, (seconds, values) in enumerate([([0.0, 1.0], [2**20, 3 * 2**20]), ([0.5], [5 * 2**20])]):
-        usage = {"peak_memory_bytes": max(values), "memory_curve": {"seconds": seconds, "values": values}}
+        usage = Usage(peak_memory_bytes=max(values), memory_curve=Curve(seconds=tuple(seconds), values=tuple(values)))
         CaseRun.objects.create(run=run, case=cases[position], position=position, usage=usage)
     (chart,) = usage_charts(submission)
     assert chart["series"] == ["a", "b", "limit"]
@@ -170,11 +171,11 @@ def test_memory_curves_are_aligned_and_carry_their_limit(cast):
 def test_what_the_gpu_did_is_drawn_beside_the_memory_where_it_was_measured(as_olga, cast):
     submission = factories.submission(phase=cast.phase, team=cast.team, limits={"memory_mb": 512, "gpu_memory_mb": 16})
     run = Run.objects.create(submission=submission, number=1, pool="default", created_at=factories.NOW)
-    usage = {
-        "memory_curve": {"seconds": [0.0], "values": [2**20]},
-        "gpu_memory_curve": {"seconds": [0.0, 0.1], "values": [2**21, 2**22]},
-        "gpu_utilisation_curve": {"seconds": [0.0, 0.1], "values": [5.0, 97.0]},
-    }
+    usage = Usage(
+        memory_curve=Curve(seconds=(0.0,), values=(2**20,)),
+        gpu_memory_curve=Curve(seconds=(0.0, 0.1), values=(2**21, 2**22)),
+        gpu_utilisation_curve=Curve(seconds=(0.0, 0.1), values=(5.0, 97.0)),
+    )
     CaseRun.objects.create(run=run, case=submission.testset.cases.first(), position=0, usage=usage)
     memory, gpu_memory, utilisation = usage_charts(submission)
     assert (memory["title"], gpu_memory["title"]) == ("Memory while running", "GPU memory")

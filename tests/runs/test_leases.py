@@ -16,6 +16,7 @@ from assay.leases import LeaseLost
 from assay.runs import leases, services
 from assay.runs.models import CaseRun, Node, Run
 from assay.runs.services import Ending
+from containers.spec import Usage
 from containers.verdicts import Verdict
 
 LEASE = {"pool": "default", "lease_seconds": 60}
@@ -49,7 +50,7 @@ def claim_all(node: Node) -> list[CaseRun]:
 
 
 def ended(verdict: Verdict = Verdict.OK) -> Ending:
-    return Ending(verdict=verdict, usage={"wall_seconds": 1.0}, outputs=[])
+    return Ending(verdict=verdict, usage=Usage(wall_seconds=1.0), outputs=[])
 
 
 def test_an_empty_pool_has_nothing_to_claim(scene):
@@ -96,7 +97,7 @@ def measured_late(*, scene: people.Scene, ranked: str) -> CaseRun:
     scene.phase.save()
     queue(scene, team=scene.team, case_runs=1)
     lease = leases.claim_case_run(node_id=node.pk, **LEASE)
-    usage = {"wall_seconds": 1.0, "peak_memory_bytes": 2**20, "is_valid": False}
+    usage = Usage(wall_seconds=1.0, peak_memory_bytes=2**20, is_valid=False)
     ending = Ending(verdict=Verdict.OK, usage=usage, outputs=[])
     return services.record_ending(
         case_run_id=lease.case_run_id, fence=lease.fence, node=node, ending=ending, now=factories.NOW

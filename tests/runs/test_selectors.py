@@ -7,6 +7,7 @@ import pytest
 import factories
 from assay.runs import selectors
 from assay.runs.models import CaseRun, Node, Run
+from containers.spec import Usage
 
 
 def run_of(scene, *, statuses: list[str], submission=None) -> Run:
@@ -22,7 +23,7 @@ def run_of(scene, *, statuses: list[str], submission=None) -> Run:
             queued_at=factories.NOW,
             started_at=factories.NOW + timedelta(seconds=4) if status in ("done", "running") else None,
             finished_at=factories.NOW + timedelta(seconds=14) if status == "done" else None,
-            usage={"wall_seconds": 10.0, "peak_memory_bytes": 100} if status == "done" else {},
+            usage=Usage(wall_seconds=10.0, peak_memory_bytes=100) if status == "done" else Usage(),
         )
         for place, status in enumerate(statuses)
     )

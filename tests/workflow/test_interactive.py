@@ -143,7 +143,7 @@ def test_a_round_that_leaves_nothing_counts_with_what_stood_before(clicks):
     half = 2 * 108 / (108 + 216)
     assert found["lesion", "dice"][0] == pytest.approx(half)
     assert found["lesion", "dice_auc"][0] == pytest.approx(half)
-    rounds = CaseRun.objects.get().usage["rounds"]
+    rounds = CaseRun.objects.get().usage.rounds
     assert [told["verdict"] for told in rounds] == ["ok", "output_missing", "nonzero_exit"]
 
 
@@ -157,7 +157,7 @@ def test_the_rounds_of_a_case_share_one_time_limit(clicks):
     submission = play(clicks, Player(seconds=1.9))
     assert (submission.status, submission.verdict) == ("failed", "timeout")
     assert submission.verdict_text == "time limit of 4 s per structure reached; 1 of 1 cases failed"
-    assert CaseRun.objects.get().usage["wall_seconds"] == pytest.approx(4.0, abs=0.5)
+    assert CaseRun.objects.get().usage.wall_seconds == pytest.approx(4.0, abs=0.5)
 
 
 def test_a_node_cannot_ask_out_of_turn_nor_twice_for_another_answer(clicks):

@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.runs.models import CaseRun
-from assay.runs.usage import number_in
 
 RECEIPT_VERSION = 1
 
@@ -97,7 +96,7 @@ def build_receipt(evaluation: Evaluation, *, scores: Iterable[CaseScores], now: 
         "nodes": nodes,
         "evaluation": evaluation.number,
         "cases": {"total": len(table), "failed": sum(row.status == CaseRun.Status.FAILED for row in case_runs)},
-        "wall_seconds": round(sum(number_in(row.usage, "wall_seconds") or 0.0 for row in case_runs), 3),
+        "wall_seconds": round(sum(row.usage.wall_seconds or 0.0 for row in case_runs), 3),
         "scores_sha256": hashlib.sha256(canonical_json({"scores": table})).hexdigest(),
         "submitted_at": submission.created_at.isoformat(),
         "issued_at": now.isoformat(),

@@ -12,7 +12,6 @@ from typing import Any
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.runs.models import CaseRun
 from assay.runs.specs import grid_of, opaque_name, output_key, round_key
-from assay.runs.usage import failed_cases_in, figures_in
 from assay.testsets import storage
 from assay.testsets.models import Case
 from containers.verdicts import Verdict
@@ -203,7 +202,7 @@ def failure_of(answer: Answer | None) -> str | None:
         return str(Verdict.UNRUN)
     if answer.case_run.verdict != Verdict.OK:
         return with_reason(answer.case_run.verdict, answer.case_run.reason)
-    failed = failed_cases_in(answer.case_run.usage).get(str(answer.played.position))
+    failed = (answer.case_run.usage.failed_cases or {}).get(str(answer.played.position))
     return with_reason(*failed) if failed else None
 
 
@@ -214,7 +213,7 @@ def with_reason(verdict: str, reason: str = "") -> str:
 
 def telemetry_of(answer: Answer | None) -> dict[str, float]:
     """What the run of a case consumed, by the names metrics have."""
-    return measured_of(figures_in(answer.case_run.usage)) if answer is not None else {}
+    return measured_of(answer.case_run.usage) if answer is not None else {}
 
 
 def outputs_of(answer: Answer) -> Sequence[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ ranks, replaces all entries in one transaction, and sets `answered` to what it n
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,8 +26,8 @@ from assay.leaderboards.models import MOST_TRIES, Leaderboard, LeaderboardEntry,
 from assay.leaderboards.scores import Kept, kept_scores
 from assay.leaderboards.standing import note_standing
 from assay.runs.models import CaseRun
-from assay.runs.usage import failed_cases_in, number_in
 from assay.submissions.models import Submission
+from containers.spec import Usage
 from evaluator.ranking import Board, RankEntry, analyse, one_per_team, parse_ranking
 
 LOCK_NAMESPACE = 7002
@@ -36,7 +36,7 @@ LONGEST_ANALYSED_BOARD = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Usage:
+class Consumption:
     """What a run consumed, as the leaderboard shows it."""
 
     failed_cases: int
@@ -220,21 +220,26 @@ def take_snapshot(*, phase: Phase, cause: str, now: datetime) -> Snapshot:
     )
 
 
-def usage_of(evaluations: Sequence[Evaluation]) -> dict[Any, Usage]:
+def usage_of(evaluations: Sequence[Evaluation]) -> dict[Any, Consumption]:
     """What each evaluation's run consumed, in one query."""
-    by_run: dict[Any, list[tuple[str, dict[str, Any]]]] = {evaluation.run_id: [] for evaluation in evaluations}
-    rows = CaseRun.objects.filter(run_id__in=list(by_run)).values_list("run_id", "status", "usage")
-    for run_id, status, usage in rows:
-        by_run[run_id].append((status, usage))
+    by_run: dict[Any, list[tuple[str, Usage]]] = {evaluation.run_id: [] for evaluation in evaluations}
+    parts = ("wall_seconds", "peak_memory_bytes", "failed_cases")  # alone: a usage holds curves of thousands of moments
+    rows = CaseRun.objects.filter(run_id__in=list(by_run)).values_list(
+        "run_id", "status", *(f"usage__{part}" for part in parts)
+    )
+    for run_id, status, *stored in rows:
+        by_run[run_id].append((status, Usage.salvaged(dict(zip(parts, stored, strict=True)))))
     return {evaluation.id: summarise_usage(by_run[evaluation.run_id]) for evaluation in evaluations}
 
 
-def summarise_usage(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Usage:
+def summarise_usage(rows: Sequence[tuple[str, Usage]]) -> Consumption:
     """Failed cases, mean seconds of the cases that ran, and the largest peak."""
-    seconds = [number for _, usage in rows if (number := number_in(usage, "wall_seconds")) is not None]
-    peaks = [int(number) for _, usage in rows if (number := number_in(usage, "peak_memory_bytes")) is not None]
-    return Usage(
-        failed_cases=sum(len(failed_cases_in(usage)) if status == CaseRun.Status.DONE else 1 for status, usage in rows),
+    seconds = [usage.wall_seconds for _, usage in rows if usage.wall_seconds is not None]
+    peaks = [usage.peak_memory_bytes for _, usage in rows if usage.peak_memory_bytes is not None]
+    return Consumption(
+        failed_cases=sum(
+            len(usage.failed_cases or ()) if status == CaseRun.Status.DONE else 1 for status, usage in rows
+        ),
         seconds_per_case=sum(seconds) / len(seconds) if seconds else None,
         peak_memory_bytes=max(peaks, default=None),
     )
@@ -255,7 +260,7 @@ def _entry(
     ranked: RankEntry | None,
     statistics: dict[str, Any],
     now: datetime,
-    usage: Usage,
+    usage: Consumption,
     case_count: int,
 ) -> LeaderboardEntry:
     return LeaderboardEntry(

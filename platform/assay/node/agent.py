@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -33,7 +33,7 @@ from containers.engines import OWNER_LABEL, Engine
 from containers.errors import DiskFull, EngineError
 from containers.machine import CpuSlots, ImageBusy, ImageCache, slots_of_this_host
 from containers.sandbox import remove_strays, run
-from containers.spec import RunResult, RunSpec
+from containers.spec import FailedCase, RunResult, RunSpec
 from containers.verdicts import Reason, Verdict
 from evaluator.volumes import write_as_named
 
@@ -328,14 +328,15 @@ class Agent:
             self._api.put_log(order, log=result.log)
         for file in () if is_uploaded else checked.files:
             self._api.put_output(order, name=file.name, path=file.path)
-        failed_cases = {case: [str(verdict), reason] for case, (verdict, reason) in checked.failed_cases.items()}
+        failed = {case: FailedCase(str(verdict), reason) for case, (verdict, reason) in checked.failed_cases.items()}
+        usage = replace(result.usage, failed_cases=failed) if failed else result.usage
         self._api.record(
             order,
             {
                 "verdict": checked.verdict,
                 "reason": checked.reason,
                 "exit_code": result.exit_code,
-                "usage": {**result.usage, **({"failed_cases": failed_cases} if failed_cases else {})},
+                "usage": usage.to_json(),
                 "outputs": [
                     {"name": file.name, "sha256": file.sha256, "bytes": file.path.stat().st_size}
                     for file in checked.files

@@ -105,7 +105,7 @@ def result_table(results: Sequence[LocalResult], *, protocol: Protocol) -> Table
     for heading in ("case", "verdict", "seconds", "peak MiB", *(metric.id for metric in protocol.metrics)):
         table.add_column(heading, justify="left" if heading in ("case", "verdict") else "right")
     for result in results:
-        seconds, peak = result.usage.get("wall_seconds"), result.usage.get("peak_memory_bytes")
+        seconds, peak = result.usage.wall_seconds, result.usage.peak_memory_bytes
         table.add_row(
             result.case_id,
             f"{result.verdict} {result.reason}".strip(),

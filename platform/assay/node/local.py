@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from assay.node.folder import (
     NOT_IN_A_NAME,
@@ -31,7 +30,7 @@ from containers.errors import ImageAbsent
 from containers.intake import inspect_archive, load_archive
 from containers.machine import borrowed_image
 from containers.sandbox import run
-from containers.spec import Limits, OutputSpec, RunResult, RunSpec
+from containers.spec import Limits, OutputSpec, RunResult, RunSpec, Usage
 from containers.verdicts import Verdict
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
@@ -67,7 +66,7 @@ class LocalResult:
     case_id: str
     verdict: Verdict
     reason: str
-    usage: Mapping[str, Any]
+    usage: Usage
     scores: CaseResult
     log: bytes
     names_expected: tuple[str, ...] = ()

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from assay.node.folder import FolderCase, case_name
 from assay.node.orders import WorkOrder
 from assay.node.outputs import CheckedOutputs
 from assay.node.rounds import round_name
+from containers.spec import Usage
 from containers.verdicts import Verdict
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
@@ -40,7 +40,7 @@ def score_batch(
     protocol: Protocol,
     order: WorkOrder,
     checked: CheckedOutputs,
-    usage: Mapping[str, Any],
+    usage: Usage,
 ) -> Iterator[CaseResult]:
     """The scores of every case of one container, in order."""
     if protocol.table_form is not None:

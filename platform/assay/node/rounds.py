@@ -17,7 +17,7 @@ from typing import Any
 from assay.node.folder import made_place, write_input_table
 from assay.node.orders import InteractionOrder, WorkOrder
 from assay.node.outputs import CheckedFile, CheckedOutputs, check_outputs
-from containers.spec import RunResult, RunSpec
+from containers.spec import RoundUsage, RunResult, RunSpec, Usage
 from containers.verdicts import Reason, Verdict
 
 ENDING = (Verdict.CANCELLED, Verdict.INFRASTRUCTURE, Verdict.IMAGE_INVALID, Verdict.TIMEOUT)
@@ -74,7 +74,7 @@ def run_rounds(
         except RoundsStopped:
             ended = RunResult(verdict=Verdict.CANCELLED)
             break
-        left = told.wall_seconds - sum(float(result.usage.get("wall_seconds", 0.0)) for result in results)
+        left = told.wall_seconds - sum(result.usage.wall_seconds or 0.0 for result in results)
         if left <= 0:
             ended = RunResult(verdict=Verdict.TIMEOUT, reason=Reason.TIME_LIMIT)
             break
@@ -124,17 +124,17 @@ def _outcome(
     return RoundsOutcome(result=merged, checked=CheckedOutputs(verdict=verdict, reason=reason, files=usable))
 
 
-def merge_usage(results: Sequence[RunResult]) -> dict[str, Any]:
+def merge_usage(results: Sequence[RunResult]) -> Usage:
     """What all rounds consumed: amounts added up, peaks as the largest, and how each round ended."""
     usages = [result.usage for result in results]
-    merged: dict[str, Any] = dict(usages[-1]) if usages else {}
+    merged: dict[str, Any] = {}
     for names, combine in ((ADDED_UP, sum), (LARGEST, max), (ALL_TRUE, all)):
         for name in names:
-            values = [usage[name] for usage in usages if usage.get(name) is not None]
+            values = [value for usage in usages if (value := getattr(usage, name)) is not None]
             if values:
                 merged[name] = combine(values)
-    merged["rounds"] = [
-        {"verdict": result.verdict, "reason": result.reason, "wall_seconds": result.usage.get("wall_seconds")}
+    rounds = tuple(
+        RoundUsage(verdict=result.verdict, reason=result.reason, wall_seconds=result.usage.wall_seconds)
         for result in results
-    ]
-    return merged
+    )
+    return replace(usages[-1] if usages else Usage(), **merged, rounds=rounds)

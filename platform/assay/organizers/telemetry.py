@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.runs.models import CaseRun
-from assay.runs.usage import curve_in
 from assay.submissions.models import Submission
 
 MOST_CURVES = 5
@@ -14,7 +13,7 @@ MIB = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """One stored curve: its key in a case run's usage, and how it is shown."""
+    """One stored curve: its field in a case run's usage, and how it is shown."""
 
     key: str
     title: str
@@ -41,15 +40,15 @@ def usage_charts(submission: Submission) -> list[dict[str, Any]]:
 
 def _chart(quantity: Quantity, rows: Sequence[CaseRun], *, limits: dict[str, Any]) -> dict[str, Any] | None:
     """Aligned columns over the union of all moments; None when nothing was measured."""
-    measured = [(_name(row), curve) for row in rows if (curve := curve_in(row.usage, quantity.key)) is not None]
-    measured.sort(key=lambda named: -max(named[1]["values"]))
+    measured = [(_name(row), curve) for row in rows if (curve := getattr(row.usage, quantity.key)) and curve.seconds]
+    measured.sort(key=lambda named: -max(named[1].values))
     curves = dict(reversed(measured[:MOST_CURVES]))
     if not curves:
         return None
-    seconds = sorted({moment for curve in curves.values() for moment in curve["seconds"]})
+    seconds = sorted({moment for curve in curves.values() for moment in curve.seconds})
     columns: list[list[float | None]] = [list(seconds)]
     for curve in curves.values():
-        known = dict(zip(curve["seconds"], curve["values"], strict=True))
+        known = dict(zip(curve.seconds, curve.values, strict=True))
         columns.append([known[at] / quantity.divisor if at in known else None for at in seconds])
     names = list(curves)
     limit = limits.get(quantity.limit)

@@ -6,8 +6,10 @@ import uuid
 from django.db import models
 
 from assay.accounts.models import Team
+from assay.runs.fields import UsageField
 from assay.submissions.models import Submission
 from assay.testsets.models import Case
+from containers.spec import Usage
 
 
 class Node(models.Model):
@@ -99,9 +101,7 @@ class CaseRun(models.Model):
     fault = models.CharField(max_length=12, blank=True)
     exit_code = models.IntegerField(null=True, blank=True)
     infrastructure_failures = models.PositiveIntegerField(default=0)
-    usage = models.JSONField(
-        default=dict, help_text="wall_seconds, cpu_seconds, peak_memory_bytes, gpu…; see containers.usage.telemetry"
-    )
+    usage = UsageField(default=Usage, help_text="what it used: `containers.spec.Usage`")
     outputs = models.JSONField(default=list, help_text="[{name, key, sha256, bytes}]: canonical predictions in storage")
     log_key = models.CharField(max_length=200, blank=True)
     kept_from = models.ForeignKey(

@@ -12,8 +12,8 @@ from django.db.models.functions import Coalesce
 from assay.challenges.models import Phase
 from assay.runs.intervals import current_intervals
 from assay.runs.models import CaseRun, Node, Run
-from assay.runs.usage import usable_number
 from assay.submissions.models import Submission
+from containers.spec import Usage
 
 RECENT_ENDINGS = 200
 """How many case runs a measured duration is taken from."""
@@ -110,9 +110,10 @@ def case_progress(submission_id: UUID) -> list[CaseRow]:
     run = runs_that_count(Run.objects.filter(submission_id=submission_id)).first()
     if run is None:
         return []
+    parts = ("wall_seconds", "peak_memory_bytes")  # alone: a usage holds curves of thousands of moments
     rows = run.case_runs.values_list(
         *("position", "status", "verdict", "reason", "attempt", "log_key", "id", "case__case_id"),
-        *("usage__wall_seconds", "usage__peak_memory_bytes"),  # alone: a usage holds curves of thousands of moments
+        *(f"usage__{part}" for part in parts),
     )
     return [
         CaseRow(
@@ -120,20 +121,16 @@ def case_progress(submission_id: UUID) -> list[CaseRow]:
             status=status,
             verdict=verdict,
             reason=reason,
-            seconds=usable_number(seconds),
-            peak_memory_bytes=whole(usable_number(peak_memory_bytes)),
+            seconds=used.wall_seconds,
+            peak_memory_bytes=used.peak_memory_bytes,
             attempt=attempt,
             case_run_id=case_run_id,
             case_id=case_id or "",
             log_key=log_key,
         )
-        for position, status, verdict, reason, attempt, log_key, case_run_id, case_id, seconds, peak_memory_bytes in rows
+        for position, status, verdict, reason, attempt, log_key, case_run_id, case_id, *stored in rows
+        for used in (Usage.salvaged(dict(zip(parts, stored, strict=True))),)
     ]
-
-
-def whole(number: float | None) -> int | None:
-    """A count that was read as a number."""
-    return None if number is None else int(number)
 
 
 def queue_facts(phase: Phase, *, now: datetime) -> QueueFacts:
@@ -146,8 +143,9 @@ def queue_facts(phase: Phase, *, now: datetime) -> QueueFacts:
     for queued_at, started_at, wall_seconds in recent.values_list("queued_at", "started_at", "usage__wall_seconds"):
         if queued_at is not None and started_at is not None:
             waits.append((started_at - queued_at).total_seconds())
-        if (number := usable_number(wall_seconds)) is not None:
-            seconds.append(number)
+        used = Usage.salvaged({"wall_seconds": wall_seconds})
+        if used.wall_seconds is not None:
+            seconds.append(used.wall_seconds)
     nodes = nodes_of(phase.pool)
     live = live_nodes(nodes, now=now)
     return QueueFacts(
@@ -225,7 +223,8 @@ def seconds_per_case(phase: Phase) -> float | None:
     """How long a case of the phase takes: the median of recent ones; None before there is any."""
     recent = recent_case_runs(phase).filter(status=Status.DONE).order_by("-finished_at")
     seconds = recent.values_list("usage__wall_seconds", flat=True)[:RECENT_ENDINGS]
-    return _median([number for value in seconds if (number := usable_number(value)) is not None])
+    used = (Usage.salvaged({"wall_seconds": stored}).wall_seconds for stored in seconds)
+    return _median([number for number in used if number is not None])
 
 
 def recent_case_runs(phase: Phase) -> QuerySet[CaseRun]:

@@ -18,9 +18,9 @@ from assay.runs import fairness, lifecycle, policy, specs
 from assay.runs.intervals import current_intervals
 from assay.runs.leases import database_now, held
 from assay.runs.models import CaseRun, Node, Run
-from assay.runs.usage import failed_cases_in, number_in
 from assay.submissions.models import Submission
 from assay.testsets.models import Case
+from containers.spec import Usage
 from containers.verdicts import Reason, Verdict
 from evaluator.scoring import lost_to_gaps
 
@@ -53,7 +53,7 @@ class Ending:
     verdict: Verdict
     reason: str = ""
     exit_code: int | None = None
-    usage: dict[str, Any]
+    usage: Usage
     outputs: list[dict[str, Any]]
 
 
@@ -169,7 +169,7 @@ def record_ending(*, case_run_id: UUID, fence: int, node: Node, ending: Ending, 
             pool=case_run.pool,
             team_id=case_run.run.submission.team_id,
             expected_seconds=case_run.expected_seconds,
-            used_seconds=believable_seconds(case_run, said=number_in(ending.usage, "wall_seconds") or 0.0),
+            used_seconds=believable_seconds(case_run, said=ending.usage.wall_seconds or 0.0),
         )
         record_event(
             verb=f"case_run.{status}",
@@ -192,7 +192,7 @@ def believable_seconds(case_run: CaseRun, *, said: float) -> float:
     return min(said, max(lasted, case_run.expected_seconds) + SLACK_SECONDS)
 
 
-def ranks_what_was_lost(*, case_run_id: UUID, usage: dict[str, Any]) -> bool:
+def ranks_what_was_lost(*, case_run_id: UUID, usage: Usage) -> bool:
     """Whether our sampling had a gap in something that the submission's protocol scores: the case is run and measured again."""
     lost = lost_to_gaps(usage)
     if not lost:
@@ -304,7 +304,7 @@ def decide_run(*, run: Run) -> policy.Decision:
             is_canary=row.is_canary,
             finished_order=order.get(row.id),
             cases=1 if row.case_id else run.submission.testset.cases.count(),
-            failed_in_cohort=tuple(failed_cases_in(row.usage).values()),
+            failed_in_cohort=tuple((row.usage.failed_cases or {}).values()),
         )
         for row in rows
     ]

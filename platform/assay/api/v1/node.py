@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Field, Router, Schema
 from ninja.security import HttpBearer
-from pydantic import AfterValidator
+from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
 from assay.accounts.errors import InvalidError
 from assay.api.files import no_such_file, read_ticket, send_file
@@ -30,10 +30,10 @@ from assay.runs.intervals import current_intervals
 from assay.runs.models import CaseRun, Node
 from assay.runs.services import Ending
 from assay.runs.specs import attempt_folder, limits_of, output_names, resources_of, work_order
-from assay.runs.usage import Usage
 from assay.testsets import storage
 from assay.workflow import flow
 from assay.workflow.workers import prompting
+from containers.spec import Usage
 from containers.verdicts import Verdict
 from evaluator.volumes import CANONICAL_SUFFIX
 
@@ -102,13 +102,17 @@ class RecordedOutput(Schema):
     bytes: int = Field(ge=0, le=LARGEST_COLUMN)
 
 
+ReportedUsage = Annotated[Usage, PlainValidator(Usage.from_json), WithJsonSchema(Usage.json_schema())]
+"""Checked by the record itself: a stolen node's token must not put anything else into ranks, shares and charts."""
+
+
 class Record(Held):
     """How a case run ended."""
 
     verdict: Verdict
     reason: str = Field("", max_length=2000)
     exit_code: int | None = Field(None, ge=-(2**31), le=2**31 - 1)
-    usage: Usage = Usage()
+    usage: ReportedUsage = Field(default_factory=Usage)
     outputs: list[RecordedOutput] = Field([], max_length=MOST_OUTPUTS)
 
 
@@ -180,7 +184,7 @@ def record(request: HttpRequest, said: Record) -> dict[str, str]:
             verdict=said.verdict,
             reason=said.reason[:60],
             exit_code=said.exit_code,
-            usage=said.usage.document(),
+            usage=said.usage,
             outputs=[output.dict() for output in said.outputs],
         ),
         now=timezone.now(),
