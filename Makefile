@@ -45,15 +45,17 @@ test-pips: setup ## that the lock installs with the pip of each Python from 3.11
 check: setup ## format, lint, types, imports, migrations, deployment settings
 	@$(BIN)/ruff format --check --output-format concise .
 	@$(BIN)/djangofmt --check platform
+	@$(BIN)/clang-format --dry-run -Werror evaluator/kernel/*.[ch]
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run  # no database need run for this
 	@ASSAY_PUBLIC_URL=https://assay.example.org $(BIN)/python manage.py check --deploy --fail-level WARNING
 
-format: setup ## format code and page templates, mend what ruff can mend
+format: setup ## format code, the C kernel and page templates, mend what ruff can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/djangofmt --quiet platform
+	@$(BIN)/clang-format -i evaluator/kernel/*.[ch]
 	@$(BIN)/ruff check --fix .
 
 messages: setup ## collect the sentences marked for translation, and compile the catalogues (apt-get install gettext)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evaluator.backends.reference_cache import ReferenceCache
 from evaluator.backends.stored import StoredVolume
+from evaluator.kernel.elements import LARGEST_EXTENT, pack_corners
 from evaluator.kernel.labels import LabelTable, label_tables
 from evaluator.kernel.library import CScan, KernelError, Status, address, kernel, load_kernel, raise_unless_ok
 from evaluator.kernel.scans import (
@@ -26,9 +27,6 @@ from evaluator.kernel.scans import (
 from evaluator.measurements.overlap import Overlap
 from evaluator.measurements.records import Crop, LabelArray, LabelMeasurements, LabelValues, PairMeasurements
 from evaluator.measurements.surface import DirectedDistances, SurfaceDistances, element_areas
-
-COORDINATE_BITS = 18
-LARGEST_EXTENT = 2**COORDINATE_BITS - 2
 
 
 def is_available() -> bool:
@@ -104,7 +102,10 @@ def nearest_distances(
         raise KernelError(Status.TOO_LARGE)
     extent = np.array([*shape[::-1], 1][:3], np.uint32)
     order = np.argsort(sources[:, 0], kind="stable")
-    packed = [_pack(points - origin) for points in (sources[order], targets[np.argsort(targets[:, 0])])]
+    packed = [
+        pack_corners(points - origin, fastest_first=axes.fastest_first)
+        for points in (sources[order], targets[np.argsort(targets[:, 0])])
+    ]
     found = np.empty(len(sources))
     status = kernel().assay_nearest(
         address(packed[0]),
@@ -119,14 +120,6 @@ def nearest_distances(
     distances_mm = np.empty_like(found)
     distances_mm[order] = found
     return distances_mm
-
-
-def _pack(points: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Rows of indices as the kernel's elements, the last index along x."""
-    packed = np.zeros(len(points), np.int64)
-    for place, axis in enumerate(reversed(range(points.shape[1]))):
-        packed |= points[:, axis] << (COORDINATE_BITS * place)
-    return packed.astype(np.uint64)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A device is an array module and a way to launch a kernel by name. Nothing here i
 """
 
 import ctypes
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -166,10 +167,13 @@ def host_array(array: Any) -> NDArray[Any]:
 
 
 def device_source() -> str:
-    """The kernels as one text, for a compiler that has no files."""
-    nearest = (_SOURCES / "nearest.h").read_text()
-    device = (_SOURCES / "device.h").read_text().replace('#include "nearest.h"', nearest)
-    return f"#define ASSAY_DEFINE_KERNELS\n{device}"
+    """The kernels as one text, for a compiler that has no files: every `#include "..."` is replaced by what it names."""
+    included = re.sub(r'#include "(\w+\.h)"', _read_header, (_SOURCES / "device.h").read_text())
+    return f"#define ASSAY_DEFINE_KERNELS\n{included}"
+
+
+def _read_header(include: re.Match[str]) -> str:
+    return re.sub(r'#include "(\w+\.h)"', _read_header, (_SOURCES / include[1]).read_text())
 
 
 def _as_c(argument: Any) -> Any:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.backends.devices import Arrival, Device, cuda_device
+from evaluator.kernel.elements import coordinate, neighbour_codes
 from evaluator.kernel.labels import LabelTable, label_tables
 from evaluator.kernel.scans import AxisOrder
 from evaluator.kernel.search import ROW_REACH, SearchPlan, plan_search
@@ -34,7 +35,6 @@ from evaluator.measurements.surface import DirectedDistances, SurfaceDistances, 
 DEFAULT_MEMORY_BYTES = 2 << 30
 _VOXELS_PER_THREAD = 256
 _ROW_MARGIN = 64
-_COORDINATE = (1 << 18) - 1
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ def _measure_direction(
     code_order: NDArray[np.uint8],
     areas: NDArray[np.float64],
 ) -> DirectedDistances:
-    codes = code_order[device.to_host(sources >> np.uint64(54)).astype(np.uint8)]
+    codes = code_order[device.to_host(neighbour_codes(sources)).astype(np.uint8)]
     if not sources.size or not targets.size:
         return DirectedDistances(np.full(sources.size, np.inf), codes, areas)
     squared = device.arrays.empty(sources.size, np.float64)
@@ -289,8 +289,8 @@ def _box(device: Device, elements: Any) -> NDArray[np.int32]:
     """Origin and size of the elements' bounding box along x, y, z."""
     xp = device.arrays
     bounds = []
-    for shift in (0, 18, 36):
-        along = (elements >> np.uint64(shift)) & np.uint64(_COORDINATE)
+    for axis in range(3):
+        along = coordinate(elements, axis)
         bounds += [along.min(), along.max()]
     low_high = device.to_host(xp.stack(bounds)).astype(np.int64)
     low, high = low_high[0::2], low_high[1::2]

@@ -1,14 +1,16 @@
+/* The last stage of the search: sources far from every target. */
 #ifndef ASSAY_CELLS_H
 #define ASSAY_CELLS_H
 
 #include "kernel.h"
 #include "near.h"
 
-/* Elements come ordered by z; there is at least one. */
+/* The bounding box of at least one element; elements come ordered by z. */
 static inline void find_box(const assay_elements *elements, int32_t low[3], int32_t high[3]) {
     int32_t low_x = INT32_MAX, low_y = INT32_MAX, high_x = INT32_MIN, high_y = INT32_MIN;
     for (uint64_t i = 0; i < elements->count; i++) {
-        const int32_t x = (int32_t)element_x(elements->data[i]), y = (int32_t)element_y(elements->data[i]);
+        const int32_t x = (int32_t)element_x(elements->data[i]);
+        const int32_t y = (int32_t)element_y(elements->data[i]);
         low_x = x < low_x ? x : low_x;
         high_x = x > high_x ? x : high_x;
         low_y = y < low_y ? y : low_y;
@@ -23,7 +25,9 @@ static inline void find_box(const assay_elements *elements, int32_t low[3], int3
 }
 
 /* Exact distances in mm of the sources listed in `far`, ascending; `grid` shows the targets. */
-assay_status measure_by_cells(const distance_plan *plan, const bit_grid *grid, const assay_elements *sources, const uint32_t *far,
-                              uint32_t far_count, const assay_elements *targets, double *distances_mm);
+assay_status measure_by_cells(const distance_plan *plan, const bit_grid *grid,
+                              const assay_elements *sources, const uint32_t *far,
+                              uint32_t far_count, const assay_elements *targets,
+                              double *distances_mm);
 
 #endif

@@ -1,3 +1,3 @@
-/* The GPU backend's kernels as plain loops: how their source is tested without a card. */
+/* The GPU backend's kernels as plain loops, so that their source is tested without a card. */
 #define ASSAY_DEFINE_KERNELS
 #include "device.h"

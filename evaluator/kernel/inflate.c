@@ -1,39 +1,61 @@
 /* A gzip decoder for label maps (RFC 1951, RFC 1952).
  *
- * Why not zlib: a label map is mostly matches of length 258 at distance 1, and zlib spends its time copying them a byte or
- * two at a time into a buffer that has long left the cache when it is read again. This decoder works in slices that stay
- * in the cache, and writes matches sixty-four bytes at a stroke.
+ * Why not zlib: a label map is mostly matches of length 258 at distance 1. zlib copies them a byte
+ * or two at a time into a buffer that has left the cache when it is read again. This decoder works
+ * in slices that stay in the cache, and writes matches 64 bytes at a time. With ASSAY_INFLATE=zlib
+ * Python decompresses with zlib instead and this file is not used (inflate.py).
  *
- * It accepts exactly what zlib accepts (fuzzed against it): codes must be complete, but for a lone distance or literal
- * code of one bit. Every length, distance and table index is checked; reading past the input invents zero bytes and counts
- * them, which is noticed before anything decoded from them is returned as valid.
+ * Structure. refill() tops up a 64-bit buffer of bits, lowest bit first. A code is decoded by
+ * looking up its next bits in a table, of two levels where codes are long. decode_codes() is the
+ * loop in which nearly all time is spent.
+ *
+ * It accepts exactly what zlib accepts (tests fuzz it against zlib): codes must be complete, except
+ * for a lone distance or literal code of one bit. Every length, distance and table index is
+ * checked. Behind the end of the input, refill() adds zero bytes and counts them; has_overrun()
+ * notices before anything decoded from them is returned as valid.
  */
 #include "inflate.h"
 
 #include <string.h>
 
+/* Where in the stream the decoder stands. */
 enum { NEEDS_HEADER, IN_STORED, IN_CODES, HAS_ENDED };
-enum { LITERAL_BITS = 11, DISTANCE_BITS = 8, LONGEST_CODE = 15, LARGEST_LITERAL = 288, LARGEST_DISTANCE = 32, LONGEST_MATCH = 258 };
+enum {
+    LITERAL_BITS = 11,
+    DISTANCE_BITS = 8,
+    LONGEST_CODE = 15,
+    LARGEST_LITERAL = 288,
+    LARGEST_DISTANCE = 32,
+    LONGEST_MATCH = 258
+};
 
-/* A table entry: bits to take (0..7), extra bits or bits of a subtable (8..11), kind (12..15), value (16..31). */
+/* A table entry: bits to take (0..7), extra bits or bits of a subtable (8..11), kind (12..15),
+ * value (16..31). */
 #define KIND_LITERAL 0x8000u
 #define KIND_SUBTABLE 0x4000u
 #define KIND_END 0x2000u
 #define KIND_INVALID 0x1000u
 #define KIND_SPECIAL (KIND_SUBTABLE | KIND_END | KIND_INVALID)
-#define ENTRY_BITS(entry) ((entry) & 0xffu)
-#define ENTRY_EXTRA(entry) ((entry) >> 8 & 0xfu)
-#define ENTRY_VALUE(entry) ((entry) >> 16)
 
-static const uint16_t LENGTH_BASE[29] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
-                                         31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
+/* Bits of the stream that the entry stands for. */
+static inline uint32_t entry_bits(uint32_t entry) { return entry & 0xffu; }
+/* Extra bits that follow a length or a distance, or bits that index a subtable. */
+static inline uint32_t entry_extra(uint32_t entry) { return entry >> 8 & 0xfu; }
+/* A literal, the base of a length or a distance, or where a subtable begins. */
+static inline uint32_t entry_value(uint32_t entry) { return entry >> 16; }
+
+static const uint16_t LENGTH_BASE[29] = {3,  4,  5,  6,   7,   8,   9,   10,  11, 13,
+                                         15, 17, 19, 23,  27,  31,  35,  43,  51, 59,
+                                         67, 83, 99, 115, 131, 163, 195, 227, 258};
 static const uint8_t LENGTH_EXTRA[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
                                          2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
-static const uint16_t DISTANCE_BASE[30] = {1,   2,   3,   4,   5,   7,    9,    13,   17,   25,   33,   49,   65,    97,    129,
-                                           193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
+static const uint16_t DISTANCE_BASE[30] = {
+    1,   2,   3,   4,   5,   7,    9,    13,   17,   25,   33,   49,   65,    97,    129,
+    193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
 static const uint8_t DISTANCE_EXTRA[30] = {0, 0, 0, 0, 1, 1, 2, 2,  3,  3,  4,  4,  5,  5,  6,
                                            6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13};
 
+/* The table entry of a symbol of the literal and length code. */
 static uint32_t literal_entry(uint32_t symbol) {
     if (symbol < 256) return KIND_LITERAL | symbol << 16;
     if (symbol == 256) return KIND_END;
@@ -41,13 +63,16 @@ static uint32_t literal_entry(uint32_t symbol) {
     return (uint32_t)LENGTH_BASE[symbol - 257] << 16 | (uint32_t)LENGTH_EXTRA[symbol - 257] << 8;
 }
 
+/* The table entry of a symbol of the distance code. */
 static uint32_t distance_entry(uint32_t symbol) {
     if (symbol > 29) return KIND_INVALID;
     return (uint32_t)DISTANCE_BASE[symbol] << 16 | (uint32_t)DISTANCE_EXTRA[symbol] << 8;
 }
 
+/* The table entry of a symbol of the code in which code lengths are written. */
 static uint32_t plain_entry(uint32_t symbol) { return symbol << 16; }
 
+/* The lowest `length` bits in the other order: deflate stores codes with the first bit lowest. */
 static uint32_t reversed(uint32_t code, uint32_t length) {
     uint32_t result = 0;
     while (length--) {
@@ -58,8 +83,8 @@ static uint32_t reversed(uint32_t code, uint32_t length) {
 }
 
 /* Fill a two-level decoding table from code lengths; returns 0 if the lengths are no valid code. */
-static int build_table(uint32_t *table, uint32_t size, uint32_t root_bits, const uint8_t *lengths, uint32_t symbols,
-                       uint32_t (*entry_of)(uint32_t), int may_be_lone) {
+static int build_table(uint32_t *table, uint32_t size, uint32_t root_bits, const uint8_t *lengths,
+                       uint32_t symbols, uint32_t (*entry_of)(uint32_t), int may_be_lone) {
     uint32_t count[LONGEST_CODE + 1] = {0}, next_code[LONGEST_CODE + 2];
     for (uint32_t s = 0; s < symbols; s++) count[lengths[s]]++;
     uint32_t longest = LONGEST_CODE;
@@ -95,19 +120,25 @@ static int build_table(uint32_t *table, uint32_t size, uint32_t root_bits, const
                 *root = KIND_SUBTABLE | used << 16 | sub_bits << 8 | root_bits;
                 used += 1u << sub_bits;
             }
-            uint32_t *sub = table + ENTRY_VALUE(*root);
-            for (uint32_t i = bits >> root_bits; i < 1u << sub_bits; i += 1u << (length - root_bits))
+            uint32_t *sub = table + entry_value(*root);
+            for (uint32_t i = bits >> root_bits; i < 1u << sub_bits;
+                 i += 1u << (length - root_bits))
                 sub[i] = entry | (length - root_bits);
         }
     }
     return 1;
 }
 
-static int build_code_tables(inflate_stream *stream, const uint8_t *lengths, uint32_t literals, uint32_t distances) {
-    return build_table(stream->literals, LITERAL_TABLE, LITERAL_BITS, lengths, literals, literal_entry, 1) &&
-           build_table(stream->distances, DISTANCE_TABLE, DISTANCE_BITS, lengths + literals, distances, distance_entry, 1);
+/* Fill both tables of a block; returns 0 if either code is not valid. */
+static int build_code_tables(inflate_stream *stream, const uint8_t *lengths, uint32_t literals,
+                             uint32_t distances) {
+    return build_table(stream->literals, LITERAL_TABLE, LITERAL_BITS, lengths, literals,
+                       literal_entry, 1) &&
+           build_table(stream->distances, DISTANCE_TABLE, DISTANCE_BITS, lengths + literals,
+                       distances, distance_entry, 1);
 }
 
+/* Eight bytes as a number, the first lowest. */
 static inline uint64_t load_64(const uint8_t *bytes) {
     uint64_t value;
     memcpy(&value, bytes, 8);
@@ -117,7 +148,8 @@ static inline uint64_t load_64(const uint8_t *bytes) {
     return value;
 }
 
-/* At least 56 bits afterwards; bits above the count are bits of the stream too, so adding them twice does no harm. */
+/* At least 56 bits afterwards; bits above the count are bits of the stream too, so adding them
+ * twice does no harm. */
 static inline void refill(inflate_stream *stream) {
     if (stream->end - stream->next >= 8) {
         stream->bits |= load_64(stream->next) << stream->bit_count;
@@ -134,6 +166,7 @@ static inline void refill(inflate_stream *stream) {
     }
 }
 
+/* Take `count` bits, which refill has made available. */
 static inline uint32_t take(inflate_stream *stream, uint32_t count) {
     const uint32_t value = (uint32_t)(stream->bits & ((1ull << count) - 1));
     stream->bits >>= count;
@@ -142,7 +175,9 @@ static inline uint32_t take(inflate_stream *stream, uint32_t count) {
 }
 
 /* Bits were used that the input never held. */
-static inline int has_overrun(const inflate_stream *stream) { return stream->overrun * 8 > stream->bit_count; }
+static inline int has_overrun(const inflate_stream *stream) {
+    return stream->overrun * 8 > stream->bit_count;
+}
 
 /* Give whole unread bytes back to the input. */
 static assay_status align_to_byte(inflate_stream *stream) {
@@ -154,6 +189,7 @@ static assay_status align_to_byte(inflate_stream *stream) {
     return ASSAY_OK;
 }
 
+/* A block that is not compressed: its length, twice. */
 static assay_status read_stored_header(inflate_stream *stream) {
     const assay_status status = align_to_byte(stream);
     if (status) return status;
@@ -167,19 +203,25 @@ static assay_status read_stored_header(inflate_stream *stream) {
     return ASSAY_OK;
 }
 
+/* A block with the code lengths that RFC 1951 fixes. */
 static assay_status read_fixed_header(inflate_stream *stream) {
     uint8_t lengths[LARGEST_LITERAL + LARGEST_DISTANCE];
-    for (int i = 0; i < LARGEST_LITERAL; i++) lengths[i] = i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8;
+    for (int i = 0; i < LARGEST_LITERAL; i++)
+        lengths[i] = i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8;
     memset(lengths + LARGEST_LITERAL, 5, LARGEST_DISTANCE);
     stream->block = IN_CODES;
-    return build_code_tables(stream, lengths, LARGEST_LITERAL, LARGEST_DISTANCE) ? ASSAY_OK : ASSAY_CORRUPT;
+    return build_code_tables(stream, lengths, LARGEST_LITERAL, LARGEST_DISTANCE) ? ASSAY_OK
+                                                                                 : ASSAY_CORRUPT;
 }
 
+/* A block that brings its own code lengths, which are compressed too (RFC 1951, 3.2.7). */
 static assay_status read_dynamic_header(inflate_stream *stream) {
-    static const uint8_t ORDER[19] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+    static const uint8_t ORDER[19] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
+                                      11, 4,  12, 3, 13, 2, 14, 1, 15};
     uint8_t lengths[LARGEST_LITERAL + LARGEST_DISTANCE] = {0}, meta[19] = {0};
     refill(stream);
-    const uint32_t literals = take(stream, 5) + 257, distances = take(stream, 5) + 1, metas = take(stream, 4) + 4;
+    const uint32_t literals = take(stream, 5) + 257, distances = take(stream, 5) + 1;
+    const uint32_t metas = take(stream, 4) + 4;
     if (literals > 286 || distances > 30) return ASSAY_CORRUPT;
     for (uint32_t i = 0; i < metas; i++) {
         refill(stream);
@@ -192,15 +234,17 @@ static assay_status read_dynamic_header(inflate_stream *stream) {
         refill(stream);
         const uint32_t entry = table[stream->bits & 127];
         if (entry & KIND_INVALID) return ASSAY_CORRUPT;
-        take(stream, ENTRY_BITS(entry));
-        const uint32_t symbol = ENTRY_VALUE(entry);
+        take(stream, entry_bits(entry));
+        const uint32_t symbol = entry_value(entry);
         if (symbol < 16) {
             lengths[i++] = (uint8_t)symbol;
             continue;
         }
         if (symbol == 16 && i == 0) return ASSAY_CORRUPT;
         const uint8_t value = symbol == 16 ? lengths[i - 1] : 0;
-        uint32_t repeat = symbol == 16 ? 3 + take(stream, 2) : symbol == 17 ? 3 + take(stream, 3) : 11 + take(stream, 7);
+        uint32_t repeat = symbol == 16   ? 3 + take(stream, 2)
+                          : symbol == 17 ? 3 + take(stream, 3)
+                                         : 11 + take(stream, 7);
         if (i + repeat > literals + distances) return ASSAY_CORRUPT;
         while (repeat--) lengths[i++] = value;
     }
@@ -210,6 +254,7 @@ static assay_status read_dynamic_header(inflate_stream *stream) {
     return build_code_tables(stream, lengths, literals, distances) ? ASSAY_OK : ASSAY_CORRUPT;
 }
 
+/* Read what begins a block, and make its tables. */
 static assay_status read_block_header(inflate_stream *stream) {
     refill(stream);
     stream->is_last = (int)take(stream, 1);
@@ -254,16 +299,19 @@ typedef struct {
     uint32_t length; /* of one of them, in bits; 0 before the first */
 } match_pattern;
 
+/* Remember the bits of a match. Blocks mostly repeat the one that is known already. */
 static void note_pattern(match_pattern *pattern, uint64_t bits, uint32_t length) {
     const uint64_t once = bits & ((1ull << length) - 1);
     if (pattern->length == length && (pattern->bits & ((1ull << length) - 1)) == once) return;
     pattern->bits = once;
     pattern->length = length;
-    for (uint32_t filled = length; filled < 64; filled *= 2) pattern->bits |= pattern->bits << filled;
+    for (uint32_t filled = length; filled < 64; filled *= 2)
+        pattern->bits |= pattern->bits << filled;
 }
 
-/* How often the same match comes again, each beginning before `room` bytes are written; their bits are taken. Background is
- * little else: a run of zeros is a thousand such matches in a row, of two or three bits each. */
+/* How often the same match comes again, each beginning before `room` bytes are written. Their bits
+ * are taken. Background consists of little else: a run of zeros is a thousand such matches in a
+ * row, of two or three bits each, so up to 28 are recognised with one comparison. */
 static uint64_t take_repeated(inflate_stream *stream, const match_pattern *pattern, int64_t room) {
     uint64_t total = 0;
     for (;;) {
@@ -273,13 +321,15 @@ static uint64_t take_repeated(inflate_stream *stream, const match_pattern *patte
         const uint32_t known = alike < stream->bit_count ? alike : stream->bit_count;
         if (known < pattern->length || room <= 0) return total;
         const int64_t wanted = (room + LONGEST_MATCH - 1) / LONGEST_MATCH;
-        const uint32_t found = known / pattern->length, times = wanted < found ? (uint32_t)wanted : found;
+        const uint32_t found = known / pattern->length;
+        const uint32_t times = wanted < found ? (uint32_t)wanted : found;
         take(stream, times * pattern->length);
         total += times;
         room -= (int64_t)times * LONGEST_MATCH;
     }
 }
 
+/* Copy bytes of a block that is not compressed, as far as `limit`. */
 static assay_status decode_stored(inflate_stream *stream, uint8_t **out, const uint8_t *limit) {
     uint64_t size = stream->stored_left;
     if (size > (uint64_t)(limit - *out)) size = (uint64_t)(limit - *out);
@@ -293,6 +343,7 @@ static assay_status decode_stored(inflate_stream *stream, uint8_t **out, const u
     return ASSAY_OK;
 }
 
+/* Decode literals and matches until `limit` is reached or passed, or the block ends. */
 static assay_status decode_codes(inflate_stream *stream, uint8_t **cursor, const uint8_t *limit) {
     uint8_t *out = *cursor;
     const uint8_t *const start = out;
@@ -303,12 +354,12 @@ static assay_status decode_codes(inflate_stream *stream, uint8_t **cursor, const
         refill(stream);
         uint32_t entry = stream->literals[stream->bits & ((1u << LITERAL_BITS) - 1)];
         if (entry & KIND_LITERAL) {
-            take(stream, ENTRY_BITS(entry));
-            *out++ = (uint8_t)ENTRY_VALUE(entry);
+            take(stream, entry_bits(entry));
+            *out++ = (uint8_t)entry_value(entry);
             entry = stream->literals[stream->bits & ((1u << LITERAL_BITS) - 1)];
             if (entry & KIND_LITERAL) {
-                take(stream, ENTRY_BITS(entry));
-                *out++ = (uint8_t)ENTRY_VALUE(entry);
+                take(stream, entry_bits(entry));
+                *out++ = (uint8_t)entry_value(entry);
                 continue;
             }
             refill(stream);
@@ -317,10 +368,11 @@ static assay_status decode_codes(inflate_stream *stream, uint8_t **cursor, const
         const uint32_t bits_before = stream->bit_count;
         if (entry & KIND_SUBTABLE) {
             take(stream, LITERAL_BITS);
-            entry = stream->literals[ENTRY_VALUE(entry) + (stream->bits & ((1u << ENTRY_EXTRA(entry)) - 1))];
+            entry = stream->literals[entry_value(entry) +
+                                     (stream->bits & ((1u << entry_extra(entry)) - 1))];
             if (entry & KIND_LITERAL) {
-                take(stream, ENTRY_BITS(entry));
-                *out++ = (uint8_t)ENTRY_VALUE(entry);
+                take(stream, entry_bits(entry));
+                *out++ = (uint8_t)entry_value(entry);
                 continue;
             }
         }
@@ -329,23 +381,24 @@ static assay_status decode_codes(inflate_stream *stream, uint8_t **cursor, const
                 status = ASSAY_CORRUPT;
                 break;
             }
-            take(stream, ENTRY_BITS(entry));
+            take(stream, entry_bits(entry));
             stream->block = stream->is_last ? HAS_ENDED : NEEDS_HEADER;
             break;
         }
-        take(stream, ENTRY_BITS(entry));
-        const uint32_t length = ENTRY_VALUE(entry) + take(stream, ENTRY_EXTRA(entry));
+        take(stream, entry_bits(entry));
+        const uint32_t length = entry_value(entry) + take(stream, entry_extra(entry));
         entry = stream->distances[stream->bits & ((1u << DISTANCE_BITS) - 1)];
         if (entry & KIND_SUBTABLE) {
             take(stream, DISTANCE_BITS);
-            entry = stream->distances[ENTRY_VALUE(entry) + (stream->bits & ((1u << ENTRY_EXTRA(entry)) - 1))];
+            entry = stream->distances[entry_value(entry) +
+                                      (stream->bits & ((1u << entry_extra(entry)) - 1))];
         }
         if (entry & KIND_INVALID) {
             status = ASSAY_CORRUPT;
             break;
         }
-        take(stream, ENTRY_BITS(entry));
-        const uint32_t distance = ENTRY_VALUE(entry) + take(stream, ENTRY_EXTRA(entry));
+        take(stream, entry_bits(entry));
+        const uint32_t distance = entry_value(entry) + take(stream, entry_extra(entry));
         if (distance > produced + (uint64_t)(out - start)) {
             status = ASSAY_CORRUPT;
             break;
@@ -365,6 +418,7 @@ static assay_status decode_codes(inflate_stream *stream, uint8_t **cursor, const
     return status;
 }
 
+/* See inflate.h. */
 assay_status inflate_until(inflate_stream *stream, uint8_t **out, const uint8_t *limit) {
     const uint8_t *const start = *out;
     assay_status status = ASSAY_OK;
@@ -380,14 +434,17 @@ assay_status inflate_until(inflate_stream *stream, uint8_t **out, const uint8_t 
     return status;
 }
 
+/* See inflate.h. */
 int inflate_has_ended(const inflate_stream *stream) { return stream->block == HAS_ENDED; }
 
+/* See inflate.h. Skips the header of RFC 1952 with all its fields. */
 assay_status inflate_open(inflate_stream *stream, const uint8_t *bytes, uint64_t size) {
     enum { HAS_CHECK = 2, HAS_EXTRA = 4, HAS_NAME = 8, HAS_COMMENT = 16, RESERVED = 0xe0 };
     memset(stream, 0, sizeof *stream);
     const uint8_t *next = bytes + 10, *const end = bytes + size;
     if (size < 18) return ASSAY_TRUNCATED;
-    if (bytes[0] != 0x1f || bytes[1] != 0x8b || bytes[2] != 8 || bytes[3] & RESERVED) return ASSAY_CORRUPT;
+    if (bytes[0] != 0x1f || bytes[1] != 0x8b || bytes[2] != 8 || bytes[3] & RESERVED)
+        return ASSAY_CORRUPT;
     if (bytes[3] & HAS_EXTRA) {
         const uint32_t length = next[0] | (uint32_t)next[1] << 8;
         if ((uint64_t)(end - next) < 2 + (uint64_t)length) return ASSAY_TRUNCATED;
@@ -402,7 +459,8 @@ assay_status inflate_open(inflate_stream *stream, const uint8_t *bytes, uint64_t
     if (bytes[3] & HAS_CHECK) {
         if (end - next < 2) return ASSAY_TRUNCATED;
         const uint32_t expected = next[0] | (uint32_t)next[1] << 8;
-        if ((crc32_update(0, bytes, (size_t)(next - bytes)) & 0xffff) != expected) return ASSAY_CORRUPT;
+        if ((crc32_update(0, bytes, (size_t)(next - bytes)) & 0xffff) != expected)
+            return ASSAY_CORRUPT;
         next += 2;
     }
     stream->next = next;
@@ -411,6 +469,7 @@ assay_status inflate_open(inflate_stream *stream, const uint8_t *bytes, uint64_t
     return ASSAY_OK;
 }
 
+/* See inflate.h. */
 assay_status inflate_close(inflate_stream *stream) {
     const assay_status status = align_to_byte(stream);
     if (status) return status;

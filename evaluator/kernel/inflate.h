@@ -1,3 +1,4 @@
+/* Decompresses a gzip stream piece by piece, in place. */
 #ifndef ASSAY_INFLATE_H
 #define ASSAY_INFLATE_H
 
@@ -24,17 +25,21 @@ typedef struct {
     uint32_t distances[DISTANCE_TABLE];
 } inflate_stream;
 
+/* Read the header of a gzip member. */
 assay_status inflate_open(inflate_stream *stream, const uint8_t *bytes, uint64_t size);
 
-/* Decode until `limit` is reached or passed (by at most INFLATE_SLACK) or the data ends. `*out` advances. The bytes
- * before `*out`, as many as were produced but at most INFLATE_WINDOW, must be where the last call left them. */
+/* Decode until `limit` is reached or passed (by at most INFLATE_SLACK) or the data ends. `*out`
+ * advances. The bytes before `*out`, as many as were produced but at most INFLATE_WINDOW, must be
+ * where the last call left them. */
 assay_status inflate_until(inflate_stream *stream, uint8_t **out, const uint8_t *limit);
 
+/* Whether the last block is decoded to its end. */
 int inflate_has_ended(const inflate_stream *stream);
 
 /* The checksum and length behind the data, once it has ended, and that nothing follows. */
 assay_status inflate_close(inflate_stream *stream);
 
+/* The CRC-32 of some bytes and of all before them, whose CRC-32 is `crc` (0 for none). */
 uint32_t crc32_update(uint32_t crc, const uint8_t *bytes, size_t size);
 
 #endif

@@ -1,23 +1,30 @@
-/* Assay's evaluator kernel: from two stored label maps to overlap counts and exact surface distances.
+/* Assay's evaluator kernel: from two stored label maps to overlap counts and exact surface
+ * distances. README.md has the map of the files and a small example worked by hand.
  *
  * Theory of operation
  * -------------------
- * 1. A *source* (a gzip stream, or an array in memory) is turned into slices of one-byte keys (source.c, inflate.c).
- *    A key stands for a voxel value; which labels a key belongs to is a table the caller brings.
- * 2. One pass over neighbouring slices (scan.c) finds every corner of the voxel lattice whose eight voxels differ, and
- *    writes one *element* per label that meets there: its corner and its neighbour code. The same pass records the volume
- *    as runs of equal keys. Elements and runs are all that is kept of a volume, a few megabytes.
- * 3. Merging two run lists gives the joint histogram, hence every overlap count (measure.c).
- * 4. Per label the target surface becomes a grid of bits, one per corner. Three in four source elements coincide with a target
- *    or touch one, which the nine rows of bits around them say. The others look at more rows, nearest row first, and
- *    stop when the row itself is further than the best element (nearest.h). With AVX-512, up to eight sources of a row look at
- *    once (lanes.c). Sources that find nothing nearby compare cells of elements by their bounding boxes first (cells.c).
+ * 1. A *source* is a gzip stream or an array in memory. It is turned into slices of one-byte keys
+ *    (source.c, inflate.c). A key stands for a voxel value. The caller brings a table that says
+ *    which labels a key belongs to.
+ * 2. One pass over neighbouring slices (scan.c) finds every corner of the voxel lattice whose
+ *    eight voxels differ. It writes one *element* per label that meets there: its corner and its
+ *    neighbour code (elements.h). The same pass records the volume as runs of equal keys. Only
+ *    elements and runs are kept of a volume, a few megabytes.
+ * 3. Merging two run lists gives the joint histogram, and from it every overlap count (measure.c).
+ * 4. Per label, the target surface becomes a grid of bits, one per corner. Three in four source
+ *    elements coincide with a target or touch one, which the nine rows of bits around them show.
+ *    The others look at more rows, nearest row first, and stop when the row itself is further than
+ *    the best element (nearest.h). With AVX-512, up to eight sources of a row are searched at once
+ *    (lanes.c). Sources that find nothing nearby compare cells of elements by their bounding boxes
+ *    first (cells.c).
  *
- * Exactness: a squared distance is `((d0*s0)^2 + (d1*s1)^2) + (d2*s2)^2` in float64, summed in the array's axis order and
- * without fused multiply-add (-ffp-contract=off). Rounding is monotone, so bounds computed the same way never exclude the
- * minimum, and every backend finds the same number to the last bit.
+ * Exactness: a squared distance is `((d0*s0)^2 + (d1*s1)^2) + (d2*s2)^2` in float64, summed in the
+ * array's axis order and without fused multiply-add (-ffp-contract=off). Rounding is monotone, so
+ * bounds computed the same way never exclude the minimum, and every backend finds the same number
+ * to the last bit.
  *
- * Nothing here trusts its input: sizes are checked before use, every status is returned, and no call keeps state.
+ * No function trusts its input: sizes are checked before use, every status is returned, and no
+ * call keeps state.
  */
 #ifndef ASSAY_KERNEL_H
 #define ASSAY_KERNEL_H
@@ -25,9 +32,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ASSAY_INTERFACE 4 /* raised whenever a struct or a signature below changes; the loader compares */
+#include "elements.h"
 
-#define DOOR __attribute__((visibility("default"))) /* what Python calls */
+/* Raised whenever a struct or a signature below changes. The loader compares it with its own. */
+#define ASSAY_INTERFACE 4
+
+/* In front of every function that Python calls; all others are hidden. */
+#define ASSAY_EXPORT __attribute__((visibility("default")))
+
+/* How a call ended; library.py has the same list. */
 
 typedef enum {
     ASSAY_OK = 0,
@@ -39,6 +52,7 @@ typedef enum {
     ASSAY_TOO_LARGE = 6, /* more voxels than the kernel's records can count */
 } assay_status;
 
+/* How a voxel is stored; library.py has the same list. */
 typedef enum {
     ASSAY_U8,
     ASSAY_I8,
@@ -52,10 +66,11 @@ typedef enum {
     ASSAY_F64,
 } assay_storage;
 
+/* Where voxels come from; library.py has the same list. */
 typedef enum {
     ASSAY_ARRAY, /* voxels in memory */
     ASSAY_GZIP,  /* voxels in a gzip stream */
-    ASSAY_RUNS,  /* keys, in the runs of an earlier scan: slices of a volume that is no longer there */
+    ASSAY_RUNS,  /* keys in the runs of an earlier scan, of a volume that is no longer there */
 } assay_kind;
 
 /* Where a volume's voxels are. Axis x is the one that varies fastest in memory. */
@@ -76,23 +91,24 @@ typedef struct {
     const uint8_t *keys;   /* one per value */
     uint32_t value_count;
     uint32_t label_count;
-    const uint16_t *members; /* labels of key k are members[first[k]] .. members[first[k + 1] - 1] */
-    const uint32_t *first;   /* 257 entries */
-    uint8_t other_key;       /* for any other value */
-    uint8_t outside_key;     /* for everything outside the image; neither of the two belongs to a label */
+    /* The labels of key k are members[first[k]] .. members[first[k + 1] - 1]. */
+    const uint16_t *members;
+    const uint32_t *first; /* 257 entries */
+    /* Two keys that belong to no label. */
+    uint8_t other_key;   /* any other value */
+    uint8_t outside_key; /* everything outside the image */
 } assay_labels;
 
-/* An element packs its corner and its neighbour code: x and y and z in 18 bits each, then the code in 8. */
-#define ASSAY_COORDINATE_BITS 18
-#define ASSAY_LARGEST_SIZE ((1u << ASSAY_COORDINATE_BITS) - 2u)
+#define ASSAY_LARGEST_SIZE ((1u << COORDINATE_BITS) - 2u) /* voxels along one axis */
 #define ASSAY_MOST_LABELS 1024u
-typedef uint64_t assay_element;
 
+/* A list of elements that grows. */
 typedef struct {
     assay_element *data;
     uint64_t count, capacity;
 } assay_elements;
 
+/* A volume as runs of equal keys. */
 typedef struct {
     uint32_t *ends; /* one past the last voxel of each run, in memory order */
     uint8_t *keys;
@@ -106,11 +122,6 @@ typedef struct {
     assay_runs runs;
     assay_elements *elements; /* one list per label, ordered by z, y, x */
 } assay_scan;
-
-static inline uint32_t element_x(assay_element e) { return (uint32_t)(e & 0x3ffff); }
-static inline uint32_t element_y(assay_element e) { return (uint32_t)(e >> 18 & 0x3ffff); }
-static inline uint32_t element_z(assay_element e) { return (uint32_t)(e >> 36 & 0x3ffff); }
-static inline uint8_t element_code(assay_element e) { return (uint8_t)(e >> 54); }
 
 /* Voxel sizes, and which axis comes last when squares are added up. */
 typedef struct {

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluator.kernel.elements import coordinate
 from evaluator.kernel.labels import LabelTable
 from evaluator.kernel.library import CElements, CMetric, CScan, CSource, Kind, Storage, address, kernel, raise_unless_ok
 
@@ -159,11 +160,7 @@ def slices_of_label(scan: CScan, label: int) -> range:
     if not elements.count:
         return range(0)
     places = (ctypes.c_uint64 * elements.count).from_address(elements.data)
-    return range(_z_of(places[0]), _z_of(places[elements.count - 1]))
-
-
-def _z_of(element: int) -> int:
-    return (element >> 36) & (2**18 - 1)
+    return range(coordinate(places[0], 2), coordinate(places[elements.count - 1], 2))
 
 
 @contextmanager

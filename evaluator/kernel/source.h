@@ -1,3 +1,4 @@
+/* Reads a volume slice by slice, wherever its voxels are. */
 #ifndef ASSAY_SOURCE_H
 #define ASSAY_SOURCE_H
 
@@ -20,14 +21,16 @@ typedef struct {
     inflate_stream *stream;
     uint8_t *buffer; /* inflated bytes: history and what is not handed out yet */
     uint64_t buffer_bytes;
-    uint32_t lead; /* bytes of the buffer before the first that was inflated */
+    uint32_t lead;            /* bytes of the buffer before the first that was inflated */
     uint64_t buffer_position; /* of the buffer's first byte in the inflated stream */
     uint8_t *out;
     uint32_t next_slice;
     uint64_t next_run;
 } slice_reader;
 
-assay_status slices_open(slice_reader *reader, const assay_source *source, const assay_labels *labels);
+/* Prepare to read a source. Call slices_close afterwards, whatever the status. */
+assay_status slices_open(slice_reader *reader, const assay_source *source,
+                         const assay_labels *labels);
 
 /* The next slice; `*previous` is the one before it, still valid (NULL for the first). */
 assay_status slices_next(slice_reader *reader, const uint8_t **previous, const uint8_t **current);
@@ -35,6 +38,7 @@ assay_status slices_next(slice_reader *reader, const uint8_t **previous, const u
 /* After the last slice: is the stream sound to its end? */
 assay_status slices_finish(slice_reader *reader);
 
+/* Give back all memory; the source stays the caller's. */
 void slices_close(slice_reader *reader);
 
 #endif

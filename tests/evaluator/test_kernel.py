@@ -8,7 +8,10 @@ import pytest
 from evaluator.backends import LabelValues, PairMeasurements, cpu, measure_pair
 from evaluator.backends import reference as oracle
 from evaluator.kernel import reductions
+from evaluator.kernel.elements import coordinate, neighbour_codes, pack_corners
+from evaluator.kernel.labels import label_tables
 from evaluator.kernel.library import describe, load_kernel
+from evaluator.kernel.scans import ScannedVolume, array_source, scan_volumes
 from evaluator.measurements.surface import DirectedDistances, element_areas
 from evaluator.metrics import distance
 from tests.evaluator import label_maps
@@ -242,3 +245,18 @@ def test_values_beyond_sixty_three_bits_are_no_label():
         reference=reference, prediction=reference, spacing_mm=(1, 1), labels=[(-4,), (5,)], backend="cpu"
     )
     assert [label.overlap.reference_voxels for label in measured.labels] == [0, 2]
+
+
+def test_python_and_c_pack_elements_alike():
+    """A single voxel has eight corners, and each of them has it for another of its eight neighbours."""
+    volume = np.zeros((70, 5, 300), np.uint8)
+    volume[64, 3, 299] = 1  # z, y, x
+    table = label_tables([(1,)])[0]
+    with scan_volumes([array_source(volume)], table=table, is_planar=False, threads=1) as (scan,):
+        elements = ScannedVolume.copy(scan).elements
+    corners = np.array([(x, y, z) for z in (64, 65) for y in (3, 4) for x in (299, 300)])
+    np.testing.assert_array_equal(np.stack([coordinate(elements, axis) for axis in range(3)], axis=1), corners)
+    np.testing.assert_array_equal(neighbour_codes(elements), [1 << bit for bit in reversed(range(8))])
+    places = pack_corners(corners, fastest_first=(0, 1, 2))
+    np.testing.assert_array_equal(places, elements & np.uint64(2**54 - 1))
+    assert [coordinate(int(elements[-1]), axis) for axis in range(3)] == [300, 4, 65]
