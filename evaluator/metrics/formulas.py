@@ -16,6 +16,7 @@ from evaluator.measurements.surface import DirectedDistances, SurfaceDistances
 from evaluator.metrics import distance, topology
 from evaluator.metrics.label_pair import LabelPair
 from evaluator.metrics.lesions import Lesion, LesionMatch, LesionRules
+from evaluator.metrics.objects import MATCH_OPTIONS, MatchRules, ObjectMatch
 
 Options = Mapping[str, Any]
 Compute = Callable[[LabelPair, Options], float]
@@ -145,9 +146,9 @@ def lesion_hd95(pair: LabelPair, options: Options) -> float:
     return _lesion_match(pair, options).mean_over_lesions(hd95_of, worst=float(options["penalty_mm"]), nothing=0.0)
 
 
-def _f1(match: LesionMatch) -> float:
+def _f1(match: LesionMatch | ObjectMatch, *, nothing: float = 1.0) -> float:
     denominator = 2 * match.true_positives + match.false_positives + match.false_negatives
-    return 2 * match.true_positives / denominator if denominator else 1.0
+    return 2 * match.true_positives / denominator if denominator else nothing
 
 
 def lesion_f1(pair: LabelPair, options: Options) -> float:
@@ -160,8 +161,8 @@ def lesion_count(kind: str) -> Compute:
     return lambda pair, options: float(getattr(_lesion_match(pair, options), kind))
 
 
-def _object_match(pair: LabelPair, options: Options) -> LesionMatch:
-    return pair.objects(neighbourhood=options["neighbourhood"], iou=float(options["iou"]))
+def _object_match(pair: LabelPair, options: Options) -> ObjectMatch:
+    return pair.objects(MatchRules(**{key: options[key] for key in MATCH_OPTIONS}))
 
 
 def match_count(kind: str) -> Compute:
@@ -170,5 +171,5 @@ def match_count(kind: str) -> Compute:
 
 
 def f1_at_iou(pair: LabelPair, options: Options) -> float:
-    """F1 over objects matched one to one by overlap."""
-    return _f1(_object_match(pair, options))
+    """F1 over objects matched one to one by overlap; `without_objects` where neither side has one that counts."""
+    return _f1(_object_match(pair, options), nothing=float(options["without_objects"]))

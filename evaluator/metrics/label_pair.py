@@ -13,7 +13,8 @@ from evaluator.measurements.surface import SurfaceDistances
 from evaluator.metrics.boundaries import measure_boundaries
 from evaluator.metrics.boxes import bounding_box, grown, joined
 from evaluator.metrics.components import Components, label_components
-from evaluator.metrics.lesions import LesionMatch, LesionRules, count_matches_by_overlap, match_lesions
+from evaluator.metrics.lesions import LesionMatch, LesionRules, match_lesions
+from evaluator.metrics.objects import MatchRules, ObjectMatch, match_objects
 
 Kept = TypeVar("Kept")
 
@@ -72,17 +73,16 @@ class LabelPair:
             lambda: match_lesions(reference=reference, prediction=prediction, spacing_mm=self.spacing_mm, rules=rules),
         )
 
-    def objects(self, *, neighbourhood: int, iou: float) -> LesionMatch:
+    def objects(self, rules: MatchRules) -> ObjectMatch:
         """Objects matched one to one by overlap: as the files number them, or connected components."""
-        return self._once(
-            (neighbourhood, iou),
-            lambda: count_matches_by_overlap(*self._objects(neighbourhood=neighbourhood), threshold=iou),
-        )
+        return self._once(rules, lambda: match_objects(*self._objects(rules), rules=rules))
 
-    def _objects(self, *, neighbourhood: int) -> tuple[Components, Components]:
+    def _objects(self, rules: MatchRules) -> tuple[Components, Components]:
         if self.instances:
             return self.instances()
-        reference, prediction = (label_components(mask, neighbourhood=neighbourhood) for mask in self.boxed_masks())
+        reference, prediction = (
+            label_components(mask, neighbourhood=rules.neighbourhood) for mask in self.boxed_masks()
+        )
         return reference, prediction
 
     def _once(self, key: Hashable, make: Callable[[], Kept]) -> Kept:

@@ -14,7 +14,7 @@ import numpy as np
 
 from evaluator.arrays import Mask
 from evaluator.metrics.boxes import bounding_box, joined
-from evaluator.metrics.components import Components, dilate, label_components, overlapping_pairs
+from evaluator.metrics.components import dilate, label_components, overlapping_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +22,9 @@ class LesionRules:
     """How lesions are told apart and matched."""
 
     neighbourhood: int = 26
-    dilation: int = 3
+    dilation: int = 0
     dilation_neighbourhood: int = 18
-    volume_threshold_mm3: float = 50.0
+    volume_threshold_mm3: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,31 +88,6 @@ def match_lesions(
             _boxed(reference_mask, np.isin(component_map.labels, owned) if owned else np.zeros_like(prediction))
         )
     return LesionMatch(lesions=tuple(lesions), false_positives=component_map.count - len(set(touching)))
-
-
-def count_matches_by_overlap(ours: Components, theirs: Components, *, threshold: float) -> LesionMatch:
-    """Objects matched one to one where their IoU exceeds the threshold; above one half no object can match twice.
-
-    Below one half an object may overlap several: the pair with the largest IoU is taken first.
-    """
-    sizes_ours = np.bincount(ours.labels.ravel(), minlength=ours.count + 1)
-    sizes_theirs = np.bincount(theirs.labels.ravel(), minlength=theirs.count + 1)
-    candidates = sorted(
-        (
-            (count / (sizes_ours[a] + sizes_theirs[b] - count), a, b)
-            for a, b, count in zip(*(each.tolist() for each in overlapping_pairs(ours, theirs)), strict=True)
-        ),
-        reverse=True,
-    )
-    used_ours: set[int] = set()
-    used_theirs: set[int] = set()
-    for overlap, a, b in candidates:
-        if overlap > threshold and a not in used_ours and b not in used_theirs:
-            used_ours.add(a)
-            used_theirs.add(b)
-    found, missed = np.ones((1,), bool), np.zeros((1,), bool)
-    lesions = tuple(Lesion(found, found if number in used_ours else missed) for number in range(1, ours.count + 1))
-    return LesionMatch(lesions=lesions, false_positives=theirs.count - len(used_theirs))
 
 
 def _boxed(reference: Mask, prediction: Mask) -> Lesion:

@@ -58,14 +58,21 @@ class Option:
             return True
         if self.choices:
             return value in self.choices
-        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+        number = int if self.is_whole else int | float
+        return isinstance(value, number) and not isinstance(value, bool) and self.low <= value <= self.high
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether only whole numbers make sense: its default is one."""
+        return isinstance(self.default, int) and not self.choices
 
     @property
     def expected(self) -> str:
         """What may be set, in words."""
         if self.choices:
             return "one of " + ", ".join(str(choice) for choice in self.choices)
-        return f"a number from {self.low:g} to {self.high:g}" if self.high < math.inf else f"a number from {self.low:g}"
+        number = "a whole number" if self.is_whole else "a number"
+        return f"{number} from {self.low:g} to {self.high:g}" if self.high < math.inf else f"{number} from {self.low:g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,15 +123,19 @@ _SURFACE = Option(default="surfels", choices=("surfels", "voxels6", "voxels26"))
 _COMBINE = Option(default="larger", choices=("larger", "pooled", "mean"))
 _LESION_OPTIONS = {
     "neighbourhood": Option(default=26, choices=(6, 18, 26)),
-    "dilation": Option(default=3, low=0, high=50),
+    "dilation": Option(default=0, low=0, high=50),
     "dilation_neighbourhood": Option(default=18, choices=(6, 18, 26)),
-    "volume_threshold_mm3": Option(default=50.0, low=0.0),
+    "volume_threshold_mm3": Option(default=0.0, low=0.0),
 }
 
 
 _MATCH_OPTIONS = {
     "neighbourhood": _LESION_OPTIONS["neighbourhood"],
     "iou": Option(default=0.5, low=0.0, high=1.0),
+    "iou_rule": Option(default="above", choices=("above", "at_least")),
+    "border": Option(default=0, low=0, high=1000),
+    "tile": Option(default=0, low=0),
+    "tile_from_voxels": Option(default=0, low=0),
 }
 _DEEPMIND = "Nikolov et al. 2021, google-deepmind/surface-distance"
 _TAHA = "Taha and Hanbury 2015"
@@ -259,17 +270,17 @@ _METRICS = (
     ),
     Metric(
         name="lesion_hd95", title="Lesion-wise HD95", unit="mm", direction=Direction.MIN, lower=0.0, upper=None,
-        definition="mean HD95 of reference lesions; the penalty for each missed or false one", source=_BRATS,
-        compute=formulas.lesion_hd95, options=_LESION_OPTIONS | {"penalty_mm": Option(default=374.0, low=0.0)}, is_total=True,
+        definition="mean HD95 of reference lesions; penalty_mm, or the case's diagonal, for each missed or false one", source=_BRATS,
+        compute=formulas.lesion_hd95, options=_LESION_OPTIONS | {"penalty_mm": Option(default=None, low=0.0)}, is_total=True,
     ),
     _ratio(
         "lesion_f1", "Lesion F1", "2TP / (2TP + FP + FN) over lesions", _BRATS,
         formulas.lesion_f1, options=_LESION_OPTIONS, is_total=True,
     ),
     _ratio(
-        "f1_at_iou", "F1@IoU", "2TP / (2TP + FP + FN) over objects (components, or instances) matched one to one where IoU > iou",
+        "f1_at_iou", "F1@IoU", "2TP / (2TP + FP + FN) over objects (components, or instances) matched one to one by their IoU",
         "NeurIPS 2022 CellSeg, HECKTOR", formulas.f1_at_iou,
-        is_total=True, options=_MATCH_OPTIONS,
+        is_total=True, options=_MATCH_OPTIONS | {"without_objects": Option(default=1.0, low=0.0, high=1.0)},
     ),
     _count("reference_voxels", "Reference voxels", "voxels", "|R|", formulas.of_overlap(lambda o: o.reference_voxels)),
     _count("prediction_voxels", "Prediction voxels", "voxels", "|P|", formulas.of_overlap(lambda o: o.prediction_voxels)),

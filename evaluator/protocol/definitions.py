@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from evaluator.metrics.registry import REGISTRY
 from evaluator.protocol.conventions import Situation, Worth
 
 
@@ -27,6 +28,8 @@ class Preset:
 
 _VOXELS = {"surface": "voxels6"}
 _ONE_EMPTY = (Situation.REFERENCE_EMPTY, Situation.PREDICTION_EMPTY)
+
+_BRATS_LESIONS = {"dilation": 3, "volume_threshold_mm3": 50.0}
 
 _PRESETS = (
     Preset(
@@ -50,10 +53,13 @@ _PRESETS = (
     ),
     Preset(
         name="brats23-lesionwise",
-        definition="lesions matched by contact with the dilated reference; deepmind's HD95 per lesion; 374 mm for each one "
-        "missed or false; full-volume HD95 of an empty mask 374 mm",
+        definition="lesions over 50 mm³ matched by contact with the reference dilated three times; deepmind's HD95 per lesion; "
+        "374 mm for each one missed or false; full-volume HD95 of an empty mask 374 mm",
         source="rachitsaluja/BraTS-2023-Metrics",
-        options={"lesion_hd95": {"penalty_mm": 374.0}},
+        options={
+            **{name: _BRATS_LESIONS for name, metric in REGISTRY.items() if _BRATS_LESIONS.keys() <= metric.options.keys()},
+            "lesion_hd95": _BRATS_LESIONS | {"penalty_mm": 374.0},
+        },
         conventions={
             **{situation: {"hd95": 374.0} for situation in _ONE_EMPTY},
             Situation.FAILED: {"hd95": 374.0, "lesion_hd95": 374.0},

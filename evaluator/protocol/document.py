@@ -213,7 +213,11 @@ class _Normaliser:
                     ("metrics", index), found=f"the id {item['id']!r} again", expected="each id once: set `id`"
                 )
             metrics.append(item)
+        numbered = any(item.get("instances") for item in self.document["outputs"])
         for index, item in enumerate(metrics):
+            if not numbered and (item["options"].get("border") or item["options"].get("tile")):
+                expected = "an output with `instances: true`: only objects that a file numbers know the image's edge"
+                raise self.error(("metrics", index), found="`border` or `tile`", expected=expected)
             base = "dice" if item["options"].get("min_dice_over") == "case" else REGISTRY[item["name"]].base
             if base and not any(other["name"] == base for other in metrics):
                 raise self.error(
@@ -261,6 +265,8 @@ class _Normaliser:
 
     def _options(self, path: Pointer, given: Mapping[str, Any], metric: Metric, preset: Preset) -> dict[str, Any]:
         written = {key: value for key, value in given.items() if key not in _METRIC_KEYS}
+        for key in written.keys() & given.get("options", {}).keys():
+            raise self.error((*path, key), found=f"{key!r} again under `options`", expected="one of the two")
         written |= given.get("options", {})
         for key in written:
             if key not in metric.options:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from evaluator.backends.reference_cache import ReferenceCache
 from evaluator.errors import EvaluatorError, InvalidVolume
@@ -162,8 +163,15 @@ def _worth(spec: MetricSpec, *, protocol: Protocol, situation: Situation | None,
 def _value(spec: MetricSpec, item: MeasuredLabel, *, worth: Worth, grid: Grid) -> float | None:
     computed = math.nan
     if worth == COMPUTE and spec.metric.compute:
-        computed = spec.metric.compute(item.pair, spec.options)
+        computed = spec.metric.compute(item.pair, _in_millimetres(spec.options, grid))
     return resolve(worth, computed=computed, diagonal_mm=grid.diagonal_mm)
+
+
+def _in_millimetres(options: Mapping[str, Any], grid: Grid) -> Mapping[str, Any]:
+    """The options with a penalty that no protocol stated: the diagonal, as a distance to an empty mask is worth."""
+    if options.get("penalty_mm", 0.0) is None:
+        return {**options, "penalty_mm": grid.diagonal_mm}
+    return options
 
 
 def _failed_rows(protocol: Protocol, references: Mapping[str, Path], *, failure: str, grid: Grid) -> Iterator[ScoreRow]:

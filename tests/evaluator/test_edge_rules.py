@@ -15,10 +15,10 @@ from evaluator.protocol import OutputKind, load_named_protocol, named_protocols
 from evaluator.scoring.case import score_case
 from tests.evaluator.volume_files import save_nifti
 
-SHAPE = (10, 6, 12)
-BAR = (slice(2, 7), slice(1, 5), slice(3, 7))
+SHAPE = (10, 8, 12)
+BAR = (slice(2, 7), slice(2, 6), slice(3, 7))
 VOXELS = 80.0
-DIAGONAL_MM = math.sqrt(10**2 + 6**2 + 12**2)
+DIAGONAL_MM = math.sqrt(10**2 + 8**2 + 12**2)
 
 RATIO = (1.0, 0.0, 0.0, 0.0)
 DISTANCE = (0.0, DIAGONAL_MM, DIAGONAL_MM, DIAGONAL_MM)
@@ -50,6 +50,7 @@ RULES = {
     "brats23-lesionwise": {"lesion_dice": RATIO, "lesion_hd95": BRATS, "dice": RATIO, "hd95": BRATS},
     "btcv": {"dice": RATIO, "assd": DISTANCE, "hd": DISTANCE},
     "cellseg22": {"f1_at_iou": RATIO},
+    "cellseg22@published": {"f1_at_iou": (0.0, 0.0, 0.0, 0.0)},
     "cvpr24-laptop": accuracy(RATIO),
     "cvpr24-laptop@published": {"dice": (None, None, 0.0, None), "nsd": (0.0, 0.0, 0.0, None)},
     "cvpr25-interactive": accuracy(RATIO),

@@ -5,6 +5,7 @@ import pytest
 
 from evaluator.errors import ProtocolError
 from evaluator.metrics.components import number_values
+from evaluator.metrics.objects import MatchRules, ObjectMatch, match_objects
 from evaluator.protocol import load_named_protocol, load_protocol
 from evaluator.scoring.case import score_case, summarise
 from tests.evaluator.volume_files import save_nifti
@@ -32,7 +33,8 @@ def value(result, metric):
 
 def test_touching_cells_are_two_by_their_numbers_and_one_by_contact(tmp_path):
     """Two squares side by side. Numbers tell them apart; the prediction that merges them overlaps each by 16 / 32."""
-    protocol = load_named_protocol("cellseg22")
+    document = load_named_protocol("cellseg22").document
+    protocol = load_protocol(document | {"metrics": [{"name": "f1_at_iou"}], "conventions": {}, "ranking": {}})
     two, one = cells(a=(3, 2, 2), b=(900, 6, 2)), cells(a=(7, 2, 2), b=(7, 6, 2))
     assert value(scored(protocol, tmp_path, two, two), "f1_at_iou") == 1.0
     assert value(scored(protocol, tmp_path, two, one), "f1_at_iou") == 0.0
@@ -52,9 +54,54 @@ def test_touching_cells_are_two_by_their_numbers_and_one_by_contact(tmp_path):
 def test_f1_counts_found_missed_and_invented_cells(tmp_path):
     """Found: one exactly, one 12 / 20 = 0.6. Missed: one at 8 / 24. Invented: that one, and one far away. 2·2 / (4 + 2 + 1)."""
     protocol = load_named_protocol("cellseg22")
-    reference = cells(a=(1, 0, 0), b=(2, 6, 0), c=(3, 12, 0))
-    prediction = cells(a=(5, 0, 0), b=(6, 6, 1), c=(7, 12, 2), d=(8, 12, 14))
-    assert value(scored(protocol, tmp_path, reference, prediction), "f1_at_iou") == pytest.approx(4 / 7)
+    reference = cells(shape=(24, 24), a=(1, 2, 2), b=(2, 8, 2), c=(3, 14, 2))
+    prediction = cells(shape=(24, 24), a=(5, 2, 2), b=(6, 8, 3), c=(7, 14, 4), d=(8, 14, 16))
+    assert value(scored(protocol, tmp_path, reference, prediction), "f1_at_iou") == 0.5714
+
+
+@pytest.mark.checked(
+    "cellseg22",
+    what="an IoU of one half matches, cells within 2 pixels of the edge do not count",
+    source="JunMa11/NeurIPS-CellSeg baseline/compute_metric.py",
+)
+def test_an_overlap_of_one_half_is_enough_and_cells_at_the_edge_do_not_count(tmp_path):
+    """The cell of 4 × 4 and its prediction of 4 × 2 have an IoU of 8 / 16. A cell that begins in column 1 counts on neither side."""
+    protocol = load_named_protocol("cellseg22")
+    reference, prediction = cells(a=(1, 2, 2)), cells(a=(1, 2, 2))
+    prediction[2:4] = 0
+    assert value(scored(protocol, tmp_path, reference, prediction), "f1_at_iou") == 1.0
+    stricter = load_protocol({**POOLED, "outputs": NUMBERED, "metrics": [{"name": "f1_at_iou", "iou": 0.5}]})
+    assert value(scored(stricter, tmp_path, reference, prediction), "f1_at_iou") == 0.0
+    at_edge = cells(a=(1, 2, 2), b=(2, 14, 1), c=(3, 2, 15))
+    assert value(scored(protocol, tmp_path, at_edge, reference), "f1_at_iou") == 1.0
+    assert value(scored(protocol, tmp_path, reference, at_edge), "f1_at_iou") == 1.0
+
+
+def test_an_object_that_reaches_one_half_with_two_others_takes_one():
+    whole, halves = (number_values(cells(shape=(8, 8), a=(1, 2, 2))) for _ in range(2))
+    halves.labels[4:6][halves.labels[4:6] > 0] = 2
+    halves = number_values(halves.labels)
+    assert match_objects(whole, halves, rules=MatchRules(iou_rule="at_least")) == ObjectMatch(1, 1, 0)
+    assert match_objects(halves, whole, rules=MatchRules(iou_rule="at_least")) == ObjectMatch(1, 0, 1)
+
+
+def test_a_flat_image_of_one_slice_has_no_edge_along_it():
+    flat = number_values(cells(a=(1, 6, 6))[:, :, None])
+    assert match_objects(flat, flat, rules=MatchRules(border=2)) == ObjectMatch(1, 0, 0)
+
+
+def test_tiles_are_images_with_edges_of_their_own_and_the_last_reaches_beyond_the_image():
+    """Tiles of 12 in 20 × 20: the cell across column 12 is cut in two and left out, the one at the image's right edge counts."""
+    image = number_values(cells(a=(1, 3, 3), b=(2, 10, 3), c=(3, 14, 16)))
+    assert match_objects(image, image, rules=MatchRules(border=2)) == ObjectMatch(2, 0, 0)
+    assert match_objects(image, image, rules=MatchRules(border=2, tile=12, tile_from_voxels=401)).true_positives == 2
+    in_tiles = match_objects(image, image, rules=MatchRules(border=2, tile=12, tile_from_voxels=400))
+    assert in_tiles == ObjectMatch(2, 0, 0)
+
+
+def test_the_edge_of_an_image_is_known_only_to_numbered_objects():
+    with pytest.raises(ProtocolError, match="instances: true"):
+        load_protocol(POOLED | {"metrics": [{"name": "f1_at_iou", "border": 2}]})
 
 
 def test_one_number_is_one_cell_even_in_two_pieces():
@@ -94,6 +141,8 @@ POOLED = {
     "outputs": [{"name": "segmentation", "kind": "label_map", "file": "{case}.nii.gz"}],
     "metrics": [{"name": "pooled_f1_at_iou", "iou": 0.3}],
 }
+
+NUMBERED = [{**POOLED["outputs"][0], "instances": True}]
 
 
 @pytest.mark.checked(

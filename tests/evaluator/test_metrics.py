@@ -10,8 +10,10 @@ import pytest
 
 import evaluator
 import evaluator.errors
+from evaluator.errors import ProtocolError
 from evaluator.metrics.components import label_components
-from evaluator.metrics.lesions import LesionRules, count_matches_by_overlap, match_lesions
+from evaluator.metrics.lesions import LesionRules, match_lesions
+from evaluator.metrics.objects import MatchRules, match_objects
 from evaluator.metrics.registry import REGISTRY, Direction, Scope
 from evaluator.protocol import load_protocol
 from evaluator.protocol.definitions import PRESETS
@@ -27,6 +29,7 @@ SYMMETRIC = {
     "dice", "iou", "volume_similarity", "volume_difference", "nsd", "hd", "hd95", "hd_percentile", "assd",
     "euler_difference", "betti0_difference", "betti1_difference", "betti2_difference", "intersection_voxels", "f1_at_iou",
 }  # fmt: skip
+BRATS = {"preset": "brats23-lesionwise"}
 IDENTITY = ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0))
 
 
@@ -177,7 +180,7 @@ def lesions():
 )
 def test_each_lesion_counts_once_and_each_missed_or_false_one_the_worst(lesions):
     """One lesion at Dice 2·32/(64+32) = 2/3 and HD95 2 mm, one missed, one false: a third of it, and 374 mm twice."""
-    found = values_of(*lesions, {"name": "lesion_dice"}, {"name": "lesion_hd95"}, {"name": "lesion_f1"})
+    found = values_of(*lesions, *({"name": name} for name in ("lesion_dice", "lesion_hd95", "lesion_f1")), **BRATS)
     assert found["lesion_dice"] == pytest.approx((2 / 3) / 3)
     assert found["lesion_hd95"] == pytest.approx((2.0 + 374 + 374) / 3)
     assert found["lesion_f1"] == 0.5
@@ -185,11 +188,14 @@ def test_each_lesion_counts_once_and_each_missed_or_false_one_the_worst(lesions)
 
 def test_a_lesion_below_the_threshold_is_neither_scored_nor_a_false_positive(lesions):
     match = match_lesions(
-        reference=lesions[0], prediction=lesions[1], spacing_mm=(1, 1, 1), rules=LesionRules(volume_threshold_mm3=50)
+        reference=lesions[0],
+        prediction=lesions[1],
+        spacing_mm=(1, 1, 1),
+        rules=LesionRules(dilation=3, volume_threshold_mm3=50),
     )
     assert (match.true_positives, match.false_negatives, match.false_positives) == (1, 1, 1)
     all_scored = match_lesions(
-        reference=lesions[0], prediction=lesions[1], spacing_mm=(1, 1, 1), rules=LesionRules(volume_threshold_mm3=0)
+        reference=lesions[0], prediction=lesions[1], spacing_mm=(1, 1, 1), rules=LesionRules(dilation=3)
     )
     assert (all_scored.true_positives, all_scored.false_negatives, all_scored.false_positives) == (2, 1, 1)
 
@@ -202,7 +208,9 @@ def test_a_lesion_below_the_threshold_is_neither_scored_nor_a_false_positive(les
 def test_reference_components_that_touch_when_dilated_are_one_lesion():
     shape = (30, 12, 12)
     reference = box(shape, (2, 6), (2, 6), (2, 6)) | box(shape, (9, 13), (2, 6), (2, 6))
-    match = match_lesions(reference=reference, prediction=reference, spacing_mm=(1, 1, 1), rules=LesionRules())
+    match = match_lesions(
+        reference=reference, prediction=reference, spacing_mm=(1, 1, 1), rules=LesionRules(dilation=3)
+    )
     assert len(match.lesions) == 1
     apart = match_lesions(
         reference=reference, prediction=reference, spacing_mm=(1, 1, 1), rules=LesionRules(dilation=0)
@@ -214,16 +222,39 @@ def test_lesions_of_empty_masks_follow_the_formula():
     """BraTS 2023: nothing there and nothing found 1 and 0 mm; only false positives 0 and 374 mm; only misses 0 and 374 mm."""
     nothing, lesion = np.zeros((20, 20, 20), bool), box((20, 20, 20), (2, 8), (2, 8), (2, 8))
     wanted = ({"name": "lesion_dice"}, {"name": "lesion_hd95"})
-    assert values_of(nothing, nothing, *wanted) == {"lesion_dice": 1.0, "lesion_hd95": 0.0}
-    assert values_of(nothing, lesion, *wanted) == {"lesion_dice": 0.0, "lesion_hd95": 374.0}
-    assert values_of(lesion, nothing, *wanted) == {"lesion_dice": 0.0, "lesion_hd95": 374.0}
+    assert values_of(nothing, nothing, *wanted, **BRATS) == {"lesion_dice": 1.0, "lesion_hd95": 0.0}
+    assert values_of(nothing, lesion, *wanted, **BRATS) == {"lesion_dice": 0.0, "lesion_hd95": 374.0}
+    assert values_of(lesion, nothing, *wanted, **BRATS) == {"lesion_dice": 0.0, "lesion_hd95": 374.0}
+
+
+def test_a_small_lesion_that_was_missed_counts_unless_the_protocol_states_a_threshold():
+    """One lesion of 27 mm³. No challenge's threshold is the default of a general metric."""
+    lesion = box((12, 12, 12), (4, 7), (4, 7), (4, 7))
+    wanted = [{"name": name} for name in ("lesion_f1", "lesion_dice", "lesion_false_negatives")]
+    missed = values_of(lesion, np.zeros_like(lesion), *wanted)
+    assert missed == {"lesion_f1": 0.0, "lesion_dice": 0.0, "lesion_false_negatives": 1.0}
+    ignored = values_of(lesion, np.zeros_like(lesion), *wanted, **BRATS)
+    assert ignored == {"lesion_f1": 1.0, "lesion_dice": 1.0, "lesion_false_negatives": 0.0}
+
+
+def test_a_missed_lesion_is_the_diagonal_away_unless_the_protocol_states_a_penalty():
+    """The image is 12 × 12 × 12 mm. 374 mm is the diagonal of a brain scan of BraTS."""
+    lesion = box((12, 12, 12), (4, 7), (4, 7), (4, 7))
+    assert value_of(lesion, np.zeros_like(lesion), "lesion_hd95") == pytest.approx(12 * 3**0.5)
+    assert value_of(lesion, np.zeros_like(lesion), "lesion_hd95", penalty_mm=374) == 374.0
+
+
+@pytest.mark.parametrize("option", [{"dilation": 2.5}, {"dilation": True}, {"dilation": -1}])
+def test_voxels_are_whole_numbers(option):
+    with pytest.raises(ProtocolError, match="a whole number from 0 to 50"):
+        protocol({"name": "lesion_f1"} | option)
 
 
 def test_f1_matches_components_one_to_one_by_overlap():
     shape = (30, 10, 10)
     reference = box(shape, (0, 4), (0, 4), (0, 4)) | box(shape, (10, 14), (0, 4), (0, 4))
     prediction = box(shape, (0, 4), (0, 4), (0, 3)) | box(shape, (13, 17), (0, 4), (0, 4))
-    match = count_matches_by_overlap(label_components(reference), label_components(prediction), threshold=0.5)
+    match = match_objects(label_components(reference), label_components(prediction), rules=MatchRules(iou=0.5))
     assert (match.true_positives, match.false_negatives, match.false_positives) == (1, 1, 1)
     assert value_of(reference, prediction, "f1_at_iou", iou=0.5) == 0.5
     assert value_of(reference, prediction, "f1_at_iou", iou=0.1) == 1.0
@@ -290,8 +321,9 @@ def test_permuting_the_axes_with_their_spacings_changes_nothing(metric):
 @pytest.mark.parametrize("metric", LABEL_METRICS, ids=lambda metric: metric.name)
 def test_padding_with_background_changes_nothing(metric):
     reference, prediction = random_pair(6)
-    padded = value_of(np.pad(reference, 3), np.pad(prediction, 3), metric.name)
-    assert padded == pytest.approx(value_of(reference, prediction, metric.name), abs=1e-9)
+    stated = {"penalty_mm": 374.0} if "penalty_mm" in metric.options else {}  # else the diagonal, which grows
+    padded = value_of(np.pad(reference, 3), np.pad(prediction, 3), metric.name, **stated)
+    assert padded == pytest.approx(value_of(reference, prediction, metric.name, **stated), abs=1e-9)
 
 
 def test_more_tolerance_never_lowers_nsd():

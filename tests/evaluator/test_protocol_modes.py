@@ -87,7 +87,23 @@ def auc_of_three_classes(protocol, tmp_path, metric):
     return summarise(smaller, results)[metric]["mean"]
 
 
+def without_cells(protocol, tmp_path, metric):
+    nothing = np.zeros((8, 8), np.uint16)
+    return value_of(score(protocol, tmp_path, nothing, nothing), "cell", metric)
+
+
+def cells_across_tiles(protocol, tmp_path, metric):
+    """Two cells found, one missed across column 2000, one missed elsewhere."""
+    reference = np.zeros((5000, 5000), np.uint16)
+    for number, x in enumerate((10, 30, 1998, 3000), start=1):
+        reference[x : x + 4, 10:14] = number
+    prediction = np.where(reference <= 2, reference, 0)
+    return value_of(score(protocol, tmp_path, reference, prediction), "cell", metric)
+
+
 EXAMPLES = {
+    "no-cells-score-nothing": without_cells,
+    "tiles-cut-cells": cells_across_tiles,
     "missing-cases-dropped": mean_of_a_perfect_and_a_missing_case,
     "missing-case-crash": mean_of_a_perfect_and_a_missing_case,
     "exclusive-crop": lambda p, folder, metric: one_case(
@@ -118,7 +134,7 @@ def test_a_defect_is_worth_exactly_what_its_document_says(name, defect_id, tmp_p
 
 def test_defects_are_named_for_every_challenge_whose_code_is_known_to_differ():
     assert WITH_DEFECTS == [
-        "a-eval", "cvpr24-laptop", "cvpr25-interactive", "flare21", "flare22", "flare23", "flare24-task1", "flare24-task2",
+        "a-eval", "cellseg22", "cvpr24-laptop", "cvpr25-interactive", "flare21", "flare22", "flare23", "flare24-task1", "flare24-task2",
         "flare24-task3", "kits19", "kits23", "medfm-chest", "medfm-endo", "segrap23", "segrap23-gtv", "totalsegmentator",
     ]  # fmt: skip
 

@@ -1,0 +1,123 @@
+"""Objects matched one to one by how much they overlap: cells that a file numbers, or connected components.
+
+Theory of operation. Every pair of objects that share a voxel has an intersection over union. Pairs are taken from the largest
+downwards, and each object is taken once. At one half and above this finds as many pairs as any assignment can: an object with
+an IoU of exactly one half with two others covers both of them and nothing else, so no third pair hangs on the choice.
+
+Objects that touch the image's edge are cut, and some challenges do not count them: `border` removes, on each side by itself,
+every object with a voxel less than `border` voxels from the edge. Some scripts cut a large image into square tiles and treat
+each tile as an image, with its own edge: `tile` and `tile_from_voxels` (NeurIPS 2022 CellSeg baseline/compute_metric.py).
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluator.metrics.components import Components, number_values, overlapping_pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchRules:
+    """Which objects count, and which two are the same."""
+
+    neighbourhood: int = 26
+    """Which voxels touch, where objects are connected components."""
+    iou: float = 0.5
+    iou_rule: str = "above"
+    """`above`: the IoU exceeds `iou`; `at_least`: it reaches it."""
+    border: int = 0
+    """Voxels from the image's edge; 0 counts every object."""
+    tile: int = 0
+    """Side of a tile in voxels; 0 takes the image as a whole."""
+    tile_from_voxels: float = 0
+    """The smallest image that is cut into tiles."""
+
+
+MATCH_OPTIONS = tuple(each.name for each in fields(MatchRules))
+
+
+@dataclass(frozen=True)
+class ObjectMatch:
+    """How many objects were found, invented and missed."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+
+    def __add__(self, other: "ObjectMatch") -> "ObjectMatch":
+        return ObjectMatch(
+            self.true_positives + other.true_positives,
+            self.false_positives + other.false_positives,
+            self.false_negatives + other.false_negatives,
+        )
+
+
+def match_objects(reference: Components, prediction: Components, *, rules: MatchRules) -> ObjectMatch:
+    """Match the objects of two maps of the same shape. `border` and `tile` mean the edges of these maps."""
+    found = ObjectMatch(0, 0, 0)
+    for window in _windows(reference.labels.shape, rules):
+        found += _match(
+            _inner_objects(reference, window, border=rules.border),
+            _inner_objects(prediction, window, border=rules.border),
+            rules=rules,
+        )
+    return found
+
+
+def _windows(shape: tuple[int, ...], rules: MatchRules) -> Iterator[tuple[slice, ...]]:
+    """The tiles of an image, the last of each axis reaching beyond its end, or the image itself."""
+    if not rules.tile or np.prod(shape, dtype=np.int64) < rules.tile_from_voxels:
+        yield tuple(slice(0, length) for length in shape)
+        return
+    starts = [range(0, length, rules.tile) if length > 1 else range(1) for length in shape]
+    for corner in itertools.product(*starts):
+        yield tuple(
+            slice(start, start + rules.tile if length > 1 else 1) for start, length in zip(corner, shape, strict=True)
+        )
+
+
+def _inner_objects(objects: Components, window: tuple[slice, ...], *, border: int) -> Components:
+    """The objects of a window without those near its edge. A window reaching beyond the image is empty there, and has its edge there."""
+    labels = objects.labels[window]
+    if not border and labels.shape == objects.labels.shape:
+        return objects
+    if not labels.any():
+        return Components(labels, 0)
+    cut = _numbers_near_edge(labels, window, border=border)
+    return number_values(np.where(np.isin(labels, cut), 0, labels) if len(cut) else labels)
+
+
+def _numbers_near_edge(
+    labels: npt.NDArray[np.int32], window: tuple[slice, ...], *, border: int
+) -> npt.NDArray[np.int32]:
+    """Every object with a voxel less than `border` from the window's edge; an axis one voxel long has no edge."""
+    near = [np.empty(0, np.int32)]
+    for axis, side in enumerate(window):
+        length = side.stop - side.start
+        if length == 1 or not border:
+            continue
+        along = np.moveaxis(labels, axis, 0)
+        near += [along[:border].ravel(), along[max(length - border, 0) :].ravel()]
+    return np.setdiff1d(np.concatenate(near), [0])
+
+
+def _match(reference: Components, prediction: Components, *, rules: MatchRules) -> ObjectMatch:
+    sizes_reference = np.bincount(reference.labels.ravel(), minlength=reference.count + 1)
+    sizes_prediction = np.bincount(prediction.labels.ravel(), minlength=prediction.count + 1)
+    ours, theirs, common = overlapping_pairs(reference, prediction)
+    overlaps = common / (sizes_reference[ours] + sizes_prediction[theirs] - common)
+    enough = overlaps >= rules.iou if rules.iou_rule == "at_least" else overlaps > rules.iou
+    candidates = sorted(
+        zip(overlaps[enough].tolist(), ours[enough].tolist(), theirs[enough].tolist(), strict=True), reverse=True
+    )
+    used_ours: set[int] = set()
+    used_theirs: set[int] = set()
+    for _, a, b in candidates:
+        if a not in used_ours and b not in used_theirs:
+            used_ours.add(a)
+            used_theirs.add(b)
+    found = len(used_ours)
+    return ObjectMatch(found, prediction.count - found, reference.count - found)
