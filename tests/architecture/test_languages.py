@@ -186,3 +186,22 @@ def test_the_compiled_catalogue_is_the_written_one(path):
             assert [compiled[key, index] for index in range(len(text))] == list(text), "run `make messages`"
         else:
             assert compiled[key] == text, "run `make messages`"
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.parts[-3])
+def test_the_participants_pages_are_translated(path):
+    """All that `portal` and `pages` say. The organizers' console may speak English until somebody translates it."""
+    with path.open("rb") as file:
+        entries = [message for message in read_po(file) if message.id]
+    of_participants = [
+        message
+        for message in entries
+        if any(place.split("/")[0] in ("portal", "pages") for place, _ in message.locations)
+    ]
+    assert len(of_participants) > 300
+    missing = [
+        message.id
+        for message in of_participants
+        if not all(message.string if isinstance(message.string, tuple) else [message.string])
+    ]
+    assert missing == [], "translate them in the .po, then run `make messages`"
