@@ -17,6 +17,11 @@ The commands and the nodes use this API, and you can use it too. A running Assay
 **Signing in.** Send `Authorization: Bearer TOKEN`. `assay login` and the page *Account* make tokens. Nodes and sites have tokens of
 their own kind.
 
+**Versions.** Every answer has a header such as `Assay-Server: assay/0.1.0; api=2; lowest=1`: the version of the server, its API level,
+and the lowest level that it serves. Assay's own programs send `Assay-Client: node/0.1.0; api=2` with every request. A program of a lower
+level gets the status 426 and the code `upgrade_needed`, with a sentence that says what to upgrade. Your own programs need not send the
+header. [](../operators/upgrade.md) says which versions work together.
+
 **Errors.** Every error has the same form, whatever its status:
 
 ```json

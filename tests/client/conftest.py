@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from assay.client import http, uploads, watching
 from assay.client.cli import main
+from assay.handshake import SERVER_HEADER, server_header
 
 
 @dataclass
@@ -42,6 +43,11 @@ class FakeServer:
         self.answers[method, f"/api/v1/{path}"] = [(status, document) for document in documents]
 
     def handle(self, request: httpx.Request) -> httpx.Response:
+        answer = self._answer(request)
+        answer.headers[SERVER_HEADER] = server_header()
+        return answer
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
         if path.startswith("/api/v1/uploads"):
             return self._uploads(request, path.removeprefix("/api/v1/uploads").strip("/"))

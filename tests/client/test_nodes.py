@@ -10,6 +10,7 @@ NODE = {
     "slots": 2,
     "last_seen_at": "2026-11-21T12:00:00Z",
     "inventory": {
+        "assay": "0.1.0",
         "engine": "podman 4.3.1",
         "gpus": [{"name": "A100"}, {"name": "A100"}],
         "cached_images": ["sha256:a", "sha256:b", "sha256:c"],
@@ -32,12 +33,13 @@ def test_the_list_says_what_each_node_has_and_whether_it_takes_work(assay, serve
             "draining new disk",
             "2",
             "2026-11-21T12:00:00Z",
+            "0.1.0",
             "podman 4.3.1",
             "A100, A100",
             "3",
             "300 GiB",
         ],
-        ["gpu-2", "a100", "active", "2", "never", "", "", "0", ""],
+        ["gpu-2", "a100", "active", "2", "never", "", "", "", "0", ""],
     ]
 
 

@@ -108,6 +108,12 @@ class OutOfSpaceError(AssayError):
     fault = "platform"
 
 
+class UpgradeNeededError(AssayError):
+    """The program that asks is of a version that this server no longer serves."""
+
+    code = "upgrade_needed"
+
+
 class MailNotSentError(AssayError):
     """The mail server did not take a mail; nobody but us can help."""
 

@@ -25,6 +25,7 @@ from assay.accounts.errors import (
     NotSignedInError,
     OutOfSpaceError,
     TooLargeError,
+    UpgradeNeededError,
 )
 from assay.api.transactions import undo_writes
 from assay.leases import LeaseLost
@@ -42,6 +43,7 @@ STATUSES: Mapping[type[AssayError], int] = {
     ConflictError: 409,
     LimitReachedError: 429,
     TooLargeError: 413,
+    UpgradeNeededError: 426,
     OutOfSpaceError: 507,
     MailNotSentError: 503,
     AssayError: 400,

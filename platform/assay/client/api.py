@@ -62,7 +62,7 @@ class Client:
         )
         self.url = chosen.url
         self._progress = progress
-        self._connection = Connection(url=chosen.url, token=chosen.token, transport=transport)
+        self._connection = Connection(url=chosen.url, token=chosen.token, program="python", transport=transport)
 
     def __enter__(self) -> Self:
         return self

@@ -33,5 +33,9 @@ class RefusedError(ClientError):
         return self.status == 429 or self.status >= 500
 
 
+class UpgradeNeededError(ClientError):
+    """The server is of a version that this program no longer works with; the message says what to upgrade."""
+
+
 class UnreachableError(ClientError):
     """No answer came: network, address or server. Trying again may help."""

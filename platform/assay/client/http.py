@@ -7,22 +7,28 @@ from typing import Any, Self
 
 import httpx
 
-from assay.client.errors import RefusedError, UnreachableError
+from assay.client.errors import RefusedError, UnreachableError, UpgradeNeededError
+from assay.handshake import SERVER_HEADER, client_header, may_be_too_old, server_of, why_server_is_refused
 
 API = "/api/v1"
 TIMEOUT = httpx.Timeout(60, connect=10)
 RETRY_SECONDS = (0.5, 1, 2, 4)
 """Pauses between attempts of a request that changes nothing."""
+MAY_NOT_BE_KNOWN = (404, 405, 422)
+"""What an older server answers to a request that it does not know yet."""
 
 
 class Connection:
-    """Asks and answers in JSON. `token` may be empty for what anybody may see."""
+    """Asks and answers in JSON. `token` may be empty for what anybody may see. `program` is what we say we are (`assay/handshake.py`)."""
 
-    def __init__(self, *, url: str, token: str = "", transport: httpx.BaseTransport | None = None) -> None:
-        headers = {"Accept": "application/json", "User-Agent": "assay-client"}
+    def __init__(
+        self, *, url: str, token: str = "", program: str = "cli", transport: httpx.BaseTransport | None = None
+    ) -> None:
+        headers = {"Accept": "application/json", "User-Agent": "assay-client", **client_header(program)}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         self.url = url.rstrip("/")
+        self._program = program
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport, follow_redirects=False
         )
@@ -81,9 +87,14 @@ class Connection:
                 found=str(error) or type(error).__name__,
                 what_to_do="check the address and the network; `assay login URL` chooses another server",
             ) from error
+        server = server_of(response.headers.get(SERVER_HEADER))
+        if (response.is_success or SERVER_HEADER in response.headers) and (
+            sentence := why_server_is_refused(server, program=self._program)
+        ):
+            raise UpgradeNeededError(sentence)
         if response.is_success:
             return response
-        raise _refusal(response)
+        raise _refusal(response, hint=may_be_too_old(server) if response.status_code in MAY_NOT_BE_KNOWN else "")
 
 
 def _json(response: httpx.Response) -> Any:
@@ -99,11 +110,14 @@ def _json(response: httpx.Response) -> Any:
         ) from error  # fmt: skip
 
 
-def _refusal(response: httpx.Response) -> RefusedError:
-    """The server's own words when it used our error envelope, else its status in ours."""
+def _refusal(response: httpx.Response, *, hint: str) -> RefusedError:
+    """The server's own words when it used our error envelope, else its status in ours. `hint` is added to what to do."""
     try:
         error = response.json()["error"]
         texts = {name: str(error.get(name) or "") for name in ("code", "found", "expected", "what_to_do")}
+        texts["what_to_do"] = (
+            "; ".join(filter(None, (texts["what_to_do"].rstrip("."), hint))) if hint else texts["what_to_do"]
+        )
         return RefusedError(str(error["message"]), status=response.status_code, **texts)
     except (ValueError, KeyError, TypeError, AttributeError):
         advice = {

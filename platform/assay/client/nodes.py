@@ -28,7 +28,7 @@ def list_nodes(session: Session, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     table = Table()
-    for heading in ("node", "pool", "status", "slots", "last seen", "engine", "GPUs", "images", "disk free"):
+    for heading in ("node", "pool", "status", "slots", "last seen", "Assay", "engine", "GPUs", "images", "disk free"):
         table.add_column(heading)
     for node in found:
         inventory = node["inventory"]
@@ -39,6 +39,7 @@ def list_nodes(session: Session, as_json: bool) -> None:
             f"{node['status']} {node['reason']}".strip(),
             str(node["slots"]),
             node["last_seen_at"] or "never",
+            str(inventory.get("assay", "")),
             str(inventory.get("engine", "")),
             ", ".join(str(gpu.get("name", "")) for gpu in inventory.get("gpus", [])),
             str(len(inventory.get("cached_images", []))),

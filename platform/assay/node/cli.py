@@ -17,7 +17,7 @@ import click
 from assay.node.agent import Agent, AgentOptions, Doorbell, Polling, image_cache, scratch_of
 from assay.node.commands import check, run
 from assay.node.engine_option import engine_option
-from assay.node.http import NodeApi, NodeApiProblem, Registration, server_clock_ahead_seconds
+from assay.node.http import NodeApi, NodeApiProblem, Registration, UpgradeNeeded, server_clock_ahead_seconds
 from assay.node.inventory import describe_engine, take_inventory
 from assay.node.joining import (
     SERVICE,
@@ -202,6 +202,8 @@ def say_hello(api: NodeApi, *, slots: int | None, folder: Path, engine: EngineCh
         return api.register(slots=slots, inventory=take_inventory(folder=folder, engine=engine))
     except EngineError as error:
         raise click.ClickException(f"{error}\n`assay doctor --engine {engine.kind}` says what to do.") from error
+    except UpgradeNeeded as error:
+        raise click.ClickException(str(error)) from error
     except NodeApiProblem as error:
         raise click.ClickException(
             f"{error}\nIs the address right, and the token the one `assay nodes enrol` printed?"

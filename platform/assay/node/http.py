@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
+from assay.handshake import SERVER_HEADER, client_header, server_of, why_server_is_refused
 from assay.leases import LeaseLost
 from assay.node.orders import FileOrder, WorkOrder, parse_order
 
@@ -22,6 +23,10 @@ RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 class NodeApiProblem(Exception):
     """The server refused, or could not be reached; the text is for the operator."""
+
+
+class UpgradeNeeded(NodeApiProblem):
+    """The server and this program are too far apart; the text says in one sentence which of them to upgrade."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,24 +65,26 @@ def server_clock_ahead_seconds(url: str, *, transport: httpx.BaseTransport | Non
 
 
 class NodeApi:
-    """Speaks for one node. Safe to use from several threads."""
+    """Speaks for one node, or for a site's agent (`program`). Safe to use from several threads."""
 
     def __init__(
         self,
         *,
         url: str,
         token: str,
+        program: str = "node",
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._http = httpx.Client(
             base_url=url.rstrip("/"),
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {token}", **client_header(program)},
             timeout=httpx.Timeout(30.0, read=120.0),
             limits=httpx.Limits(keepalive_expiry=IDLE_CONNECTION_SECONDS),
             transport=transport,
             follow_redirects=False,
         )
+        self._program = program
         self._sleep = sleep
 
     def pause(self, seconds: float) -> None:
@@ -168,7 +175,7 @@ class NodeApi:
             except httpx.TransportError as error:
                 answer, problem = None, error
             if answer is not None and answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                _check(answer)
+                self._check(answer)
                 return
             if pause is None:
                 raise NodeApiProblem(f"PUT {address} failed: {answer.status_code if answer is not None else problem}")
@@ -186,10 +193,25 @@ class NodeApi:
                     raise NodeApiProblem(f"{method} {address} did not get through: {error!r}") from error
             else:
                 if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR or pause is None:
-                    _check(answer)
+                    self._check(answer)
                     return answer
             self._sleep(pause)
         raise AssertionError("the last round returns or raises")
+
+    def _check(self, answer: httpx.Response) -> None:
+        """Raise for what is no success, and for a server that is too old for us. Raises LeaseLost, NodeApiProblem."""
+        if answer.is_success or SERVER_HEADER in answer.headers:
+            server = server_of(answer.headers.get(SERVER_HEADER))
+            if sentence := why_server_is_refused(server, program=self._program):
+                raise UpgradeNeeded(sentence)
+        if answer.is_success:
+            return
+        code, text = _refusal(answer)
+        if code == LeaseLost.code:
+            raise LeaseLost(text)
+        if answer.status_code == httpx.codes.UPGRADE_REQUIRED:
+            raise UpgradeNeeded(text)
+        raise NodeApiProblem(f"{answer.request.method} {answer.request.url.path}: {answer.status_code}: {text}")
 
 
 def _lease(order: WorkOrder) -> dict[str, Any]:
@@ -198,15 +220,6 @@ def _lease(order: WorkOrder) -> dict[str, Any]:
 
 def _is_refusal(error: Exception) -> bool:
     return isinstance(error, httpx.HTTPStatusError) and error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR
-
-
-def _check(answer: httpx.Response) -> None:
-    if answer.is_success:
-        return
-    code, text = _refusal(answer)
-    if code == LeaseLost.code:
-        raise LeaseLost(text)
-    raise NodeApiProblem(f"{answer.request.method} {answer.request.url.path}: {answer.status_code}: {text}")
 
 
 def _refusal(answer: httpx.Response) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from assay.handshake import installed_version
 from containers.engines.choice import EngineChoice
 from containers.machine import gpu_inventory
 
@@ -16,6 +17,7 @@ def take_inventory(*, folder: Path, engine: EngineChoice) -> dict[str, Any]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
+        "assay": installed_version(),
         "cpu_count": os.cpu_count(),
         "cpu_model": cpu_model(),
         "memory_bytes": memory_bytes,

@@ -62,7 +62,7 @@ def run_site(
     """Evaluate every submission of the phase on the cases of DATA (a folder with manifest.csv)."""
     console = Console()
     try:
-        with Connection(url=url, token=token) as connection, engine.open() as opened:
+        with Connection(url=url, token=token, program="site") as connection, engine.open() as opened:
             agent = _agent(connection=connection, url=url, token=token, data=data, folder=folder, engine=opened)
             registration = agent.register()
             console.print(
@@ -93,7 +93,7 @@ def release(*, data: Path, url: str, token: str, folder: Path, engine: EngineCho
     """Go through finished evaluations that still wait for approval."""
     console = Console()
     try:
-        with Connection(url=url, token=token) as connection, engine.open() as opened:
+        with Connection(url=url, token=token, program="site") as connection, engine.open() as opened:
             agent = _agent(connection=connection, url=url, token=token, data=data, folder=folder, engine=opened)
             for draft in agent.drafts():
                 decide(agent, draft, console=console, approve_all=False)
@@ -139,7 +139,7 @@ def _agent(*, connection: Connection, url: str, token: str, data: Path, folder: 
     about = connection.get("site/about")
     return SiteAgent(
         connection=connection,
-        api=NodeApi(url=url, token=token),
+        api=NodeApi(url=url, token=token, program="site"),
         data=data,
         folder=folder.absolute() / about["name"],
         engine=engine,

@@ -116,7 +116,7 @@ def _nodes(*, now: datetime) -> list[Node]:
 
 
 def _about(inventory: dict[str, Any]) -> str:
-    parts = [str(inventory.get("engine", ""))]
+    parts = [f"Assay {inventory['assay']}" if inventory.get("assay") else "", str(inventory.get("engine", ""))]
     parts += [str(gpu.get("name", gpu)) if isinstance(gpu, dict) else str(gpu) for gpu in inventory.get("gpus", [])]
     if images := inventory.get("cached_images"):
         parts.append(f"{len(images)} images")

@@ -24,7 +24,12 @@ from assay.api.v1 import (
 api = DescribedAPI(
     title="Assay",
     version="1",
-    description="Runs medical-image challenges honestly. Errors are {error: {code, message, found, expected, what_to_do, whose_fault}}.",
+    description=(
+        "Runs medical-image challenges honestly. Errors are {error: {code, message, found, expected, what_to_do, whose_fault}}. "
+        "Every answer has the header Assay-Server, such as `assay/0.1.0; api=2; lowest=1`: the server's version, its API level, and the "
+        "lowest level it serves. Assay's own programs send Assay-Client, such as `node/0.1.0; api=2`. One of a lower level is answered "
+        "with 426, code upgrade_needed, and a sentence that says what to upgrade. Your own programs need not send it."
+    ),
     urls_namespace="api-v1",
     docs=PlainReference(),
     docs_url="docs",
