@@ -23,8 +23,10 @@ from evaluator.protocol.rules import (
     read_protocol,
 )
 from evaluator.protocol.words import SITUATIONS, worth_words
+from evaluator.protocol.work import MOST_SCORES, check_work, scores_of_a_case
 
 __all__ = [
+    "MOST_SCORES",
     "PROTOCOLS_FOLDER",
     "SITUATIONS",
     "Defect",
@@ -42,10 +44,12 @@ __all__ = [
     "ReportSection",
     "Resources",
     "Situation",
+    "check_work",
     "hash_document",
     "load_named_protocol",
     "load_protocol",
     "named_protocols",
     "read_protocol",
+    "scores_of_a_case",
     "worth_words",
 ]

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from evaluator.ranking.statistics.significance import PairMemory, adjust_family, compare_pairs
     from evaluator.ranking.table import Row, ScoreTable
     from evaluator.ranking.teams import one_per_team
+    from evaluator.ranking.work import MOST_STEPS, Size, Work, check_work, replicates_within, work_of
 
 __all__ = [
+    "MOST_STEPS",
     "Adjustment",
     "Analysis",
     "Board",
@@ -28,17 +30,23 @@ __all__ = [
     "Row",
     "ScoreTable",
     "Significance",
+    "Size",
     "TableError",
+    "Work",
     "adjust_family",
     "analyse",
+    "check_work",
     "compare_pairs",
     "in_words",
     "one_per_team",
     "parse_ranking",
     "rank_algorithms",
+    "replicates_within",
+    "work_of",
 ]
 
 _HOMES = {
+    "MOST_STEPS": "evaluator.ranking.work",
     "Adjustment": "evaluator.ranking.document.config",
     "Analysis": "evaluator.ranking.analysis",
     "Board": "evaluator.ranking.board",
@@ -51,14 +59,19 @@ _HOMES = {
     "Row": "evaluator.ranking.table",
     "ScoreTable": "evaluator.ranking.table",
     "Significance": "evaluator.ranking.document.config",
+    "Size": "evaluator.ranking.work",
     "TableError": "evaluator.ranking.errors",
+    "Work": "evaluator.ranking.work",
     "adjust_family": "evaluator.ranking.statistics.significance",
     "analyse": "evaluator.ranking.analysis",
+    "check_work": "evaluator.ranking.work",
     "compare_pairs": "evaluator.ranking.statistics.significance",
     "in_words": "evaluator.ranking.document.words",
     "one_per_team": "evaluator.ranking.teams",
     "parse_ranking": "evaluator.ranking.document.parse",
     "rank_algorithms": "evaluator.ranking.engine",
+    "replicates_within": "evaluator.ranking.work",
+    "work_of": "evaluator.ranking.work",
 }
 
 

@@ -18,6 +18,8 @@ from evaluator.ranking.schemes.reduction import quantile
 from evaluator.ranking.stability import batches
 from evaluator.ranking.statistics.distributions import normal_quantile, normal_tail
 
+_LEFT_OUT_AT_ONCE = 1000
+
 
 @dataclass(frozen=True, eq=False)
 class Interval:
@@ -47,7 +49,7 @@ def metric_interval(name: str, prepared: Prepared, draws: Draws, *, uses_bca: bo
         low, high = (quantile(samples.T, q) for q in (tail, 1 - tail))
         return Interval(estimate=estimate, low=low, high=high, method="percentile bootstrap")
     size = prepared.unit_count(prepared.config.cluster)
-    left_out = _climbed(name, node, prepared, replace(draws, multiplicities=1 - np.eye(size)))
+    left_out = _left_out(name, node, prepared, draws, size=size)
     bounds = [_bca(samples[:, i], float(estimate[i]), left_out[:, i], tail) for i in range(len(estimate))]
     return Interval(estimate=estimate, low=np.array(bounds)[:, 0], high=np.array(bounds)[:, 1], method="BCa bootstrap")
 
@@ -55,6 +57,15 @@ def metric_interval(name: str, prepared: Prepared, draws: Draws, *, uses_bca: bo
 def _climbed(name: str, node: Node, prepared: Prepared, draws: Draws) -> Floats:
     block = start(node, name, prepared)
     parts = [climb_to_top(block, node, prepared, batch).values[:, :, 0, 0] for batch in batches(prepared, draws)]
+    return np.concatenate(parts)
+
+
+def _left_out(name: str, node: Node, prepared: Prepared, draws: Draws, *, size: int) -> Floats:
+    """The aggregates without each cluster in turn; a portion at a time, for there may be twenty thousand."""
+    parts = []
+    for first in range(0, size, _LEFT_OUT_AT_ONCE):
+        rows = 1 - np.eye(min(_LEFT_OUT_AT_ONCE, size - first), size, k=first)
+        parts.append(_climbed(name, node, prepared, replace(draws, multiplicities=rows)))
     return np.concatenate(parts)
 
 

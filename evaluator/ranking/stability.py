@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluator.arrays import Floats
-from evaluator.ranking.schemes.climb import Draws
+from evaluator.ranking.document.config import SchemeType
+from evaluator.ranking.document.parse_scheme import walk
+from evaluator.ranking.schemes.climb import Draws, kept_level
 from evaluator.ranking.schemes.prepare import Prepared
-from evaluator.ranking.schemes.tree import break_ties, evaluate, rank_scores
+from evaluator.ranking.schemes.tree import break_ties, evaluate, is_flat, rank_scores
 
 _CELLS_AT_ONCE = 20_000_000  # doubles in the largest array of a pass: 160 MB
 
@@ -33,9 +35,14 @@ class Summary:
 def draw_clusters(prepared: Prepared, *, count: int, seed: int) -> Draws:
     """Multiplicities of `count` replicates."""
     size = prepared.unit_count(prepared.config.cluster)
-    # Drawing indices and counting them is the multinomial distribution too, six times as fast as asking for it.
-    drawn = np.random.default_rng(seed).integers(size, size=(count, size)) + size * np.arange(count)[:, None]
-    multiplicities = np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size).astype(np.float64)
+    random = np.random.default_rng(seed)
+    multiplicities = np.empty((count, size))
+    step = max(1, _CELLS_AT_ONCE // size)
+    for first in range(0, count, step):
+        rows = min(step, count - first)
+        # Drawing indices and counting them is the multinomial distribution too, six times as fast as asking for it.
+        drawn = random.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
+        multiplicities[first : first + rows] = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
     return Draws(multiplicities=multiplicities, follows_challenger=prepared.config.stability.follows_challenger)
 
 
@@ -51,15 +58,27 @@ def bootstrap_ranks(prepared: Prepared, draws: Draws) -> Floats:
 
 def batches(prepared: Prepared, draws: Draws) -> list[Draws]:
     """The replicates in portions whose arrays stay small."""
-    structures = sum(len(metric.structures) for metric in prepared.metrics.values())
-    units = max((len(names) for level, names in prepared.unit_names.items() if level != "case"), default=1)
-    widest = structures * max(len(prepared.algorithms) * units, len(prepared.cases))
-    size = max(1, _CELLS_AT_ONCE // max(widest, 1))
+    size = max(1, _CELLS_AT_ONCE // widest_row(prepared))
     rows = draws.multiplicities
     return [
         Draws(multiplicities=rows[first : first + size], follows_challenger=draws.follows_challenger)
         for first in range(0, len(rows), size)
     ]
+
+
+def widest_row(prepared: Prepared) -> int:
+    """Doubles of one replicate in the largest array that the scheme makes."""
+    structures = sum(len(metric.structures) for metric in prepared.metrics.values())
+    units = max((len(names) for level, names in prepared.unit_names.items() if level != "case"), default=1)
+    count, cases = len(prepared.algorithms), len(prepared.cases)
+    widest = structures * max(count * units, cases)
+    roots = (prepared.config.scheme, *prepared.config.ties.breakers)
+    for node in (node for root in roots for node in walk(root)):
+        if node.type is SchemeType.SIGNIFICANCE or node.of == "significance":
+            widest = max(widest, count**2)
+        elif is_flat(node) and kept_level(node) == "case":
+            widest = max(widest, structures * count * cases)
+    return max(widest, 1)
 
 
 def rank_intervals(samples: Floats, *, confidence: float) -> Floats:

@@ -38,13 +38,15 @@ OFFERED = {
     },
     "evaluator.protocol": {
         "PROTOCOLS_FOLDER", "SITUATIONS", "Defect", "InputKind", "InputSpec", "Interaction", "LabelSpec", "MetricImage",
-        "MetricSpec", "Mode", "OutputKind", "OutputSpec", "Protocol", "Release", "ReportSection", "Resources", "Situation",
-        "hash_document", "load_named_protocol", "load_protocol", "named_protocols", "read_protocol", "worth_words",
+        "MOST_SCORES", "MetricSpec", "Mode", "OutputKind", "OutputSpec", "Protocol", "Release", "ReportSection", "Resources", "Situation",
+        "check_work", "hash_document", "load_named_protocol", "load_protocol", "named_protocols", "read_protocol", "scores_of_a_case",
+        "worth_words",
     },
     "evaluator.ranking": {
-        "Adjustment", "Analysis", "Board", "ConfigError", "PairMemory", "RankEntry", "Ranking", "RankingConfig",
-        "RankingError", "Row", "ScoreTable", "Significance", "TableError", "adjust_family", "analyse", "compare_pairs",
-        "in_words", "one_per_team", "parse_ranking", "rank_algorithms",
+        "MOST_STEPS", "Adjustment", "Analysis", "Board", "ConfigError", "PairMemory", "RankEntry", "Ranking",
+        "RankingConfig", "RankingError", "Row", "ScoreTable", "Significance", "Size", "TableError", "Work",
+        "adjust_family", "analyse", "check_work", "compare_pairs", "in_words", "one_per_team", "parse_ranking",
+        "rank_algorithms", "replicates_within", "work_of",
     },
     "evaluator.reports": {
         "draw_case", "write_report",

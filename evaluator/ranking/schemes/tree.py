@@ -260,6 +260,11 @@ def _of_ranks(node: Node, prepared: Prepared, draws: Draws | None) -> NodeScores
     return NodeScores(values=values, larger_is_better=node.type is SchemeType.BORDA)
 
 
+def is_flat(node: Node) -> bool:
+    """Whether all ranked units of all metrics stand side by side."""
+    return node.nesting == "flat" or node.type in (SchemeType.MEDIAN_OF_RANKS, SchemeType.CONSENSUS)
+
+
 def _leaf_of_ranks(node: Node, prepared: Prepared, draws: Draws | None) -> Floats:
     blocks = []
     for name in metric_names(node, prepared):
@@ -271,8 +276,7 @@ def _leaf_of_ranks(node: Node, prepared: Prepared, draws: Draws | None) -> Float
                 unit_weights(block, node, prepared, draws) if draws is not None and draws.follows_challenger else None
             )
         blocks.append(_rank_units(node, block, prepared, copies=None if copies is None else copies[0]))
-    is_flat = node.nesting == "flat" or node.type in (SchemeType.MEDIAN_OF_RANKS, SchemeType.CONSENSUS)
-    if is_flat:
+    if is_flat(node):
         return _combine(node, _flat(node, blocks, prepared, draws), prepared)
     plain = replace(node, aggregate={})
     tops = [climb_to_top(block, plain, prepared, draws).values[:, :, 0, 0] for block in blocks]
