@@ -18,7 +18,8 @@ from assay.leaderboards.models import Leaderboard
 from assay.leaderboards.services import ask_for_rebuild, behind, let_go_on, rebuild_leaderboard
 from assay.workflow.flow import doorbells
 from assay.workflow.operations.stuck import find_stuck
-from assay.workflow.tasks import limited_memory
+from assay.workflow.tasks import RANKING_BYTES
+from assay.workflow.workers.limits import limited_memory
 from evaluator.errors import ProtocolError
 from evaluator.protocol import load_protocol
 from evaluator.ranking.document.parse import MOST_REPETITIONS, MOST_REPLICATES
@@ -141,7 +142,7 @@ def test_every_queue_that_is_rung_is_served():
 
 
 def test_a_ranking_has_a_memory_limit_that_ends_with_it():
-    with pytest.raises(MemoryError), limited_memory():
+    with pytest.raises(MemoryError), limited_memory(RANKING_BYTES):
         bytearray(2**40)
     assert len(bytearray(2**20)) == 2**20
 

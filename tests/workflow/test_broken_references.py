@@ -8,6 +8,7 @@ from assay.evaluations.models import CaseScores
 from assay.organizers.consoles import needs_of, phases_of, readiness
 from assay.testsets import storage
 from assay.workflow import flow
+from assay.workflow.workers import scoring
 from evaluator.protocol import load_named_protocol
 
 
@@ -62,3 +63,18 @@ def test_the_console_says_what_a_test_set_lacks_for_its_protocol(scene, tmp_path
         "Own: no input t2w (cases s1, s2). Own: no attribute Pathology, which algorithms are told (cases s1, s2). "
         "Own: no attribute Gestational age, which algorithms are told (cases s1, s2)."
     )
+
+
+def test_a_case_that_takes_longer_than_any_may_is_the_organizers_to_mend(stage, monkeypatch):
+    def endless(**_):
+        while True:
+            sum(range(1000))
+
+    monkeypatch.setattr(scoring, "CASE_SECONDS", 0.05)
+    monkeypatch.setattr(scoring, "score_case", endless)
+    submission = stage.submit()
+    stage.play()
+    submission.refresh_from_db()
+    assert (submission.verdict, submission.fault, submission.is_charged) == ("metrics_failed", "organizer", False)
+    evaluation = submission.evaluations.get()
+    assert "took more than 0.05 seconds of processor time; expected less" in evaluation.error

@@ -31,7 +31,7 @@ from assay.challenges.zones import EXPECTED as EXPECTED_ZONE
 from assay.challenges.zones import moment_words, zone_of
 from evaluator.documents import SHOWN_CHARACTERS, Document, DocumentError, Place, Pointer, read_document, shown
 from evaluator.errors import ProtocolError
-from evaluator.protocol import Protocol, load_named_protocol, load_protocol
+from evaluator.protocol import Protocol, check_work, load_named_protocol, load_protocol
 
 LONGEST_BYTES = 1 << 20
 SLUG_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
@@ -385,10 +385,15 @@ class Reader:
         try:
             if "use" in value:
                 changes = {name: change for name, change in value.items() if name != "use"}
-                return load_protocol(merged(load_named_protocol(str(value["use"])).document, changes)), text
-            return load_protocol("\n" * (place.line - 1) + indented), text
+                protocol = load_protocol(merged(load_named_protocol(str(value["use"])).document, changes))
+            else:
+                protocol = load_protocol("\n" * (place.line - 1) + indented)
+            check_work(protocol)
         except ProtocolError as error:
             line, column = (error.line, error.column) if error.line and "use" not in value else (0, 0)
+            if not error.line:  # the place that was written, or the nearest around it
+                steps = (int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", error.where))
+                place = self.document.place((*self.path, "protocol", *steps))
             raise InvalidError(
                 f"The protocol cannot be used: {error.where}.",
                 code="invalid_protocol",
@@ -397,6 +402,7 @@ class Reader:
                 line=line or place.line,
                 column=column or place.column,
             ) from error
+        return protocol, text
 
 
 def _time_of(text: str) -> datetime:

@@ -10,6 +10,9 @@ MOST_TRIES = 2
 """A rebuild that has not ended so often is set aside, until its protocol changes or an operator lets it go on."""
 
 
+NOT_UP_TO_DATE = "The ranking is not up to date: its rules ask for more work than it is given. The organizers see why."
+
+
 class LeaderboardEntry(models.Model):
     """One submission's row in a phase's ranking. `rank` is NULL when unranked (disqualified, nothing scored, not the team's best)."""
 
@@ -49,6 +52,8 @@ class Leaderboard(models.Model):
     rebuilt_at = models.DateTimeField(null=True, blank=True)
     best = models.JSONField(default=dict, help_text="{view: {metric: best mean}} of the ranked entries")
     error = models.CharField(max_length=300, blank=True, help_text="why the last rebuild failed; for organizers")
+    note = models.CharField(max_length=300, blank=True, help_text="what the ranking lacks, and why; for everybody")
+    replicates = models.PositiveIntegerField(null=True, blank=True, help_text="resamplings behind its intervals")
     tries = models.PositiveIntegerField(default=0, help_text="rebuilds begun since the last one that ended well")
     tried_protocol = models.ForeignKey(
         ProtocolVersion,

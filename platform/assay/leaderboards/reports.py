@@ -14,10 +14,16 @@ from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.leaderboards.models import MOST_TRIES, Leaderboard
 from assay.leaderboards.scores import read_scores, score_table
-from assay.leaderboards.services import active_evaluations, rank_phase
+from assay.leaderboards.services import (
+    TooMuchWorkError,
+    active_evaluations,
+    affordable,
+    rank_phase,
+    refuse_too_much_work,
+)
 from assay.submissions.models import Submission
 from assay.testsets.storage import has_file, save_file
-from evaluator.ranking import analyse, parse_ranking
+from evaluator.ranking import Board, analyse, parse_ranking
 from evaluator.reports import write_report
 
 log = logging.getLogger(__name__)
@@ -106,7 +112,14 @@ def write_report_of(phase: Phase) -> bool:
     names = names_of([evaluation.submission for evaluation in chosen], phase=phase)
     table = score_table(chosen, name_of=lambda submission: names[submission.pk])
     shown = replace(config.submissions, per_team=phase.leaderboard_shows)
-    analysis = analyse(table, replace(config, submissions=shown))
+    board = Board(config=replace(config, submissions=shown), table=table)
+    refuse_too_much_work(board)
+    replicates, note = affordable(board)
+    if replicates is None:
+        raise TooMuchWorkError(note)
+    analysis = analyse(table, board.config, bootstrap=replicates)
+    if note:
+        analysis = replace(analysis, warnings=(*analysis.warnings, note))
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         title = f"{phase.challenge.title}, {phase.title}"

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from assay.challenges.models import Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import VERDICT_ONLY, is_closed_phase, release_of, released_aggregates
-from assay.leaderboards.models import Leaderboard, LeaderboardEntry
+from assay.leaderboards.models import MOST_TRIES, NOT_UP_TO_DATE, Leaderboard, LeaderboardEntry
 from assay.leaderboards.order import Sight, Wanted, matching, ordered
 from assay.leaderboards.standing import TOLD, Means
 
@@ -82,6 +82,10 @@ class Board:
     is_visible: bool
     why_hidden: str
     disqualified: tuple[Disqualified, ...] = ()
+    note: str = ""
+    """What the ranking lacks, and why."""
+    replicates: int | None = None
+    """Resamplings behind the intervals; None where there are none, or nobody knows."""
 
 
 WHOLE = Wanted()
@@ -99,7 +103,8 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Want
     entries = LeaderboardEntry.objects.none() if why_hidden else LeaderboardEntry.objects.filter(phase=phase)
     found = matching(entries, wanted=wanted, sight=sight)
     rows = [_row(entry, phase=phase, sight=sight) for entry in _part(found, wanted=wanted, sight=sight)]
-    best = {} if why_hidden else _best(phase)
+    row = None if why_hidden else Leaderboard.objects.filter(phase=phase).first()
+    best: Means = row.best if row else {}
     return Board(
         phase=phase,
         metrics=columns,
@@ -110,7 +115,16 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Want
         is_visible=not why_hidden,
         why_hidden=why_hidden,
         disqualified=() if why_hidden else _disqualified(phase, sight=sight),
+        note=_note(row, phase=phase),
+        replicates=row.replicates if row else None,
     )
+
+
+def _note(row: Leaderboard | None, *, phase: Phase) -> str:
+    if row is None:
+        return ""
+    is_set_aside = row.tries >= MOST_TRIES and row.tried_protocol_id == phase.protocol_id
+    return NOT_UP_TO_DATE if is_set_aside else row.note
 
 
 def _disqualified(phase: Phase, *, sight: Sight) -> tuple[Disqualified, ...]:
@@ -134,10 +148,6 @@ def _part(found: QuerySet[LeaderboardEntry], *, wanted: Wanted, sight: Sight) ->
     keys = ordered(found, wanted=wanted, sight=sight).values("pk")[wanted.offset : end]
     shown = LeaderboardEntry.objects.filter(pk__in=keys).select_related("submission__team").only(*SHOWN)
     return ordered(shown, wanted=wanted, sight=sight)
-
-
-def _best(phase: Phase) -> Means:
-    return Leaderboard.objects.filter(phase=phase).values_list("best", flat=True).first() or {}
 
 
 def _row(entry: LeaderboardEntry, *, phase: Phase, sight: Sight) -> LeaderboardRow:

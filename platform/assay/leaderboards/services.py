@@ -7,7 +7,7 @@ ranks, replaces all entries in one transaction, and sets `answered` to what it n
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,11 +28,35 @@ from assay.leaderboards.standing import note_standing
 from assay.runs.models import CaseRun
 from assay.submissions.models import Submission
 from containers.spec import Usage
-from evaluator.ranking import Board, RankEntry, analyse, one_per_team, parse_ranking
+from evaluator.errors import EvaluatorError
+from evaluator.ranking import (
+    MOST_STEPS,
+    Board,
+    RankEntry,
+    Size,
+    analyse,
+    one_per_team,
+    parse_ranking,
+    replicates_within,
+    work_of,
+)
 
 LOCK_NAMESPACE = 7002
 UNFINISHED = "its rebuild began and did not end: too much time or memory for its protocol"
 LONGEST_ANALYSED_BOARD = 200
+
+
+class TooMuchWorkError(EvaluatorError):
+    """Ranking so many submissions by their protocol would cost more than a worker is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """How far each rank can be trusted, by submission; `note` says what was left out and why, to everybody."""
+
+    rows: Mapping[str, Mapping[str, Any]]
+    replicates: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +106,12 @@ def rebuild_leaderboard(*, phase_id: int, now: datetime) -> bool:
         return _rebuild(phase_id=phase_id, now=now)
     except (OperationalError, InterfaceError):  # the database is away: no fault of the ranking
         raise
+    except TooMuchWorkError as error:  # a second try would find the same
+        Leaderboard.objects.filter(phase_id=phase_id).update(
+            error=str(error)[:300],
+            tries=MOST_TRIES,
+        )
+        return False
     except Exception as error:
         Leaderboard.objects.filter(phase_id=phase_id).update(error=f"{type(error).__name__}: {error}"[:300])
         raise
@@ -112,6 +142,7 @@ def replace_entries(*, phase: Phase, now: datetime) -> None:
     evaluations = active_evaluations(phase=phase)
     config = parse_ranking(rules_of(phase.protocol).ranking)
     kept = kept_scores(phase_id=phase.pk, evaluations=evaluations, config=config)
+    refuse_too_much_work(kept.board)
     chosen, ranking = rank_phase(phase=phase, evaluations=evaluations, kept=kept)
     statistics = statistics_of(kept, evaluations=chosen)
     usage = usage_of(evaluations)
@@ -121,7 +152,7 @@ def replace_entries(*, phase: Phase, now: datetime) -> None:
             phase=phase,
             evaluation=evaluation,
             ranked=ranking.get(str(evaluation.submission_id)),
-            statistics=statistics.get(str(evaluation.submission_id), {}),
+            statistics=dict(statistics.rows.get(str(evaluation.submission_id), {})),
             now=now,
             usage=usage[evaluation.id],
             case_count=cases.get(evaluation.id, 0),
@@ -132,7 +163,7 @@ def replace_entries(*, phase: Phase, now: datetime) -> None:
     standing = _standing(LeaderboardEntry.objects.filter(phase=phase))
     LeaderboardEntry.objects.filter(phase=phase).delete()
     LeaderboardEntry.objects.bulk_create(entries, batch_size=500)
-    Leaderboard.objects.filter(phase=phase).update(best=best)
+    Leaderboard.objects.filter(phase=phase).update(best=best, replicates=statistics.replicates, note=statistics.note)
     if _standing(entries) != standing:
         take_snapshot(phase=phase, cause="the ranking changed", now=now)
 
@@ -180,13 +211,49 @@ def shown_board(kept: Kept, *, evaluations: Sequence[Evaluation]) -> Board:
     return Board(config=kept.board.config, table=table, memory=kept.memory_of_shown)
 
 
-def statistics_of(kept: Kept, *, evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:
-    """How far each rank can be trusted, by submission; nothing for a board of one, or one too long to resample at every change."""
+def refuse_too_much_work(board: Board) -> None:
+    """Raise `TooMuchWorkError` with the figures where not even the ranking alone, without its statistics, stays within the limit."""
+    size = Size.of(board.table, board.config)
+    work = work_of(board.config, size)
+    if work.ranking > MOST_STEPS:
+        raise TooMuchWorkError(
+            f"found {work.ranking:.1e} steps to rank {size.algorithms} submissions on {size.cases} cases; expected at most "
+            f"{MOST_STEPS:.1e}: push a protocol with a cheaper `ranking.scheme` or `ranking.significance`"
+        )
+
+
+def statistics_of(kept: Kept, *, evaluations: Sequence[Evaluation]) -> Statistics:
+    """How far each rank can be trusted, with as many replicates as stay within the limit of work.
+
+    Nothing for a board of one, or one too long to resample at every change.
+    """
     if not 2 <= len(evaluations) <= LONGEST_ANALYSED_BOARD:
-        return {}
+        return Statistics(rows={})
     board = shown_board(kept, evaluations=evaluations)
-    analysis = analyse(board.table, board.config)
-    return {name: analysis.statistics(name) for name in analysis.algorithms}
+    replicates, note = affordable(board)
+    if replicates is None:
+        return Statistics(rows={}, note=note)
+    try:
+        analysis = analyse(board.table, board.config, bootstrap=replicates)
+    except MemoryError:
+        return Statistics(
+            rows={}, note="Ranks have no intervals: to compute them takes more memory than a worker is given."
+        )
+    rows = {name: analysis.statistics(name) for name in analysis.algorithms}
+    return Statistics(rows=rows, replicates=analysis.bootstrap, note=note)
+
+
+def affordable(board: Board) -> tuple[int | None, str]:
+    """How many replicates a board can have, None where it cannot even be examined without any; and what to say where it is fewer."""
+    table, config = board.table, board.config
+    wanted = config.stability.bootstrap
+    found = replicates_within(work_of(config, Size.of(table, config)), wanted=wanted, limit=MOST_STEPS)
+    if found == wanted:
+        return found, ""
+    why = f"{wanted} resamplings of {len(table.algorithms)} submissions on {len(table.cases)} cases take too long"
+    if not found:
+        return found, f"Ranks have no intervals: {why}."
+    return found, f"Intervals are over {found} resamplings of the cases: {why}."
 
 
 def take_snapshot(*, phase: Phase, cause: str, now: datetime) -> Snapshot:

@@ -87,6 +87,8 @@ class BoardPage:
     """Whether a mean of too few cases is not shown."""
     caption: str = ""
     embargo_words: str = ""
+    note: str = ""
+    """What the ranking lacks, and why."""
 
 
 def _withholds(rows: Sequence[BoardRow]) -> bool:
@@ -113,12 +115,18 @@ def board_page(
         disqualified=board.disqualified,
         withholds=_withholds(rows),
         caption="Mean ± standard deviation over the hidden cases; failed cases count with the protocol's stated values. "
-        "A small range beside a rank is its 95 % interval over 1000 resamplings of the cases; ≈ next marks a row that is not "
-        "significantly better than the one below."
+        f"{_interval_words(board.replicates)}≈ next marks a row that is not significantly better than the one below."
         if ":" not in wanted.view
         else "Mean ± standard deviation over the cases of this view, n of them. The rank is that over all cases. A mean of fewer than "
         f"{SMALLEST_GROUP} cases is withheld; organizers see it.",
+        note=board.note,
     )
+
+
+def _interval_words(replicates: int | None) -> str:
+    if not replicates:
+        return ""
+    return f"A small range beside a rank is its interval over {replicates} resamplings of the cases; "
 
 
 def board_table(page: BoardPage, metrics: Sequence[MetricColumn]) -> tuple[list[str], list[list[Any]]]:

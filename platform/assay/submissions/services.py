@@ -13,10 +13,12 @@ from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError
 from assay.accounts.models import Team, User
 from assay.accounts.names import clean_line
 from assay.challenges.models import Phase, ProtocolVersion
+from assay.challenges.protocols import rules_of
 from assay.submissions.lifecycle import ENDINGS, FINAL, RESUMED, sources_of
 from assay.submissions.limits import ATTEMPTS_USED, Eligibility
 from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.submissions.selectors import eligibility_of
+from assay.testsets.fitness import too_many_scores
 from assay.testsets.models import TestSet
 
 NOT_THE_TEAMS = ("platform", "organizer")
@@ -49,6 +51,7 @@ def create_submission(
         if team is None:  # an eligible person has a team; this is for the type checker and for callers who forgot
             raise NotAllowedError("You compete in no team here.", what_to_do="Join the challenge first.")
         refuse_duplicate(phase=phase, team=team, upload=upload, allows_duplicate=allows_duplicate)
+        refuse_too_many_scores(phase)
         testset = freeze_testset(testset=phase.chosen_testset.testset, user=user, now=now)
         is_image = phase.kind == Phase.Kind.CONTAINER
         submission = Submission.objects.create(
@@ -100,6 +103,18 @@ def refuse_unfit_upload(*, upload: Upload, phase: Phase) -> None:
             "The file is larger than this phase takes.",
             found=f"{upload.total_bytes} bytes",
             expected=f"at most {phase.max_image_bytes} bytes",
+        )
+
+
+def refuse_too_many_scores(phase: Phase) -> None:
+    """A protocol and a test set that nobody could score together take no submission."""
+    cases = phase.chosen_testset.testset.cases.count()
+    if why := too_many_scores(protocol=rules_of(phase.protocol), cases=cases):
+        raise ConflictError(
+            "This phase asks for more scores than a submission may have.",
+            code="too_many_scores",
+            found=why,
+            what_to_do="Tell the organizers: their protocol or their test set has to be smaller.",
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from assay.testsets.models import Case
-from evaluator.protocol import InputKind, Protocol
+from evaluator.protocol import MOST_SCORES, InputKind, Protocol, scores_of_a_case
 
 SHOWN = 5
 
@@ -14,7 +14,19 @@ def misfits(*, protocol: Protocol, cases: Sequence[Case], runs_containers: bool)
     for case in cases:
         for text in _misfits_of(case, protocol=protocol, runs_containers=runs_containers):
             problems.setdefault(text, []).append(case.case_id)
-    return [f"{text} ({_listed(names)})" for text, names in problems.items()]
+    found = [f"{text} ({_listed(names)})" for text, names in problems.items()]
+    return [*found, *filter(None, [too_many_scores(protocol=protocol, cases=len(cases))])]
+
+
+def too_many_scores(*, protocol: Protocol, cases: int) -> str:
+    """Why no submission can be scored on so many cases; empty when it can. Every score is a row that is kept."""
+    found = scores_of_a_case(protocol) * cases
+    if found <= MOST_SCORES:
+        return ""
+    return (
+        f"{found} scores of each submission ({scores_of_a_case(protocol)} of each of {cases} cases); expected at most "
+        f"{MOST_SCORES}: fewer cases, labels or metrics"
+    )
 
 
 def never_played(*, played: Iterable[Case], wanted: Iterable[Case]) -> list[str]:

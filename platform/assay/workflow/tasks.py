@@ -4,11 +4,7 @@ Messages are acknowledged when they arrive: nothing is lost with one, because th
 """
 
 import os
-import resource
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from uuid import UUID
 
 from celery import shared_task
@@ -18,6 +14,7 @@ from assay.accounts.sign_in import forget_old_counts
 from assay.leaderboards.reports import make_report
 from assay.leaderboards.services import rebuild_leaderboard
 from assay.workflow.workers import checking, prompting, reaper, scoring, tidying
+from assay.workflow.workers.limits import limited_memory
 
 
 def worker_name() -> str:
@@ -49,24 +46,10 @@ RANKING_BYTES = 8 * 2**30
 """What ranking a phase or writing its report may take; Celery ends the child process that goes on for longer."""
 
 
-@contextmanager
-def limited_memory() -> Iterator[None]:
-    """No more address space than RANKING_BYTES on top of what is used; beyond it Python raises MemoryError."""
-    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = used + RANKING_BYTES
-    hard = before[1]
-    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
-
-
 @shared_task(name="assay.workflow.tasks.rebuild", acks_late=False, time_limit=RANKING_SECONDS)  # type: ignore[untyped-decorator]  # Celery is untyped
 def rebuild(phase_id: int) -> None:
     """A leaderboard may want rebuilding; once more when it was asked for meanwhile."""
-    with limited_memory():
+    with limited_memory(RANKING_BYTES):
         while rebuild_leaderboard(phase_id=phase_id, now=timezone.now()):
             pass
 
@@ -74,7 +57,7 @@ def rebuild(phase_id: int) -> None:
 @shared_task(name="assay.workflow.tasks.report", acks_late=False, time_limit=RANKING_SECONDS)  # type: ignore[untyped-decorator]  # Celery is untyped
 def report(phase_id: int) -> None:
     """Somebody wants to read the report of a ranking."""
-    with limited_memory():
+    with limited_memory(RANKING_BYTES):
         make_report(phase_id=phase_id)
 
 

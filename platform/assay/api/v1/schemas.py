@@ -393,6 +393,8 @@ class LeaderboardOut(Schema):
     count: int
     is_visible: bool
     why_hidden: str
+    note: str
+    """What the ranking lacks, and why; empty when nothing."""
 
     @staticmethod
     def resolve_phase(board: Board) -> str:

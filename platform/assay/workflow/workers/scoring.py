@@ -24,15 +24,24 @@ from assay.leases import LeaseLost, LeaseRenewal
 from assay.runs.intervals import current_intervals
 from assay.testsets.models import Case
 from assay.workflow import flow
+from assay.workflow.workers.limits import OutOfTimeError, limited_processor_time
 from assay.workflow.workers.metric_images import MetricImageFailed, run_metric_image
 from containers.verdicts import Verdict
 from evaluator import __version__ as evaluator_version
 from evaluator.errors import InvalidReference
 from evaluator.protocol import MetricImage as WantedImage
 from evaluator.protocol import Protocol
+from evaluator.results import CaseResult
 from evaluator.scoring import ExternalScores, ReferenceCache, score_case, score_rows, summarise, telemetry_rows
 
 log = logging.getLogger(__name__)
+
+CASE_SECONDS = 3600
+"""Of processor time, in all threads together: a busy machine makes no case fail. A case of 512 × 512 × 500 voxels takes seconds."""
+
+
+class ScoringTooLong(Exception):
+    """A case takes longer than any protocol may ask for."""
 
 
 def renewal_of(lease: EvaluationLease, *, lease_seconds: float) -> LeaseRenewal:
@@ -75,8 +84,8 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
         log.warning("reference.invalid", extra={"evaluation": str(evaluation_id), "why": str(problem)})
         flow.blame_organizers(lease=lease, verdict=Verdict.REFERENCE_INVALID, error=str(problem), now=clock())
         return False
-    except MetricImageFailed as problem:
-        log.warning("evaluation.metric_image_failed", extra={"evaluation": str(evaluation_id)})
+    except (MetricImageFailed, ScoringTooLong) as problem:
+        log.warning("evaluation.metrics_failed", extra={"evaluation": str(evaluation_id)})
         flow.blame_organizers(lease=lease, verdict=Verdict.METRICS_FAILED, error=str(problem), now=clock())
         return False
     except Exception as error:  # every fault of ours puts the evaluation back; the reaper counts the attempts
@@ -116,7 +125,7 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
         with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
             prepared = specs.prepare_case(case=case, answer=answer, protocol=protocol, scratch=Path(scratch))
             with blaming(case):
-                result = score_case(
+                result = score_in_time(
                     protocol=protocol,
                     case_id=case.case_id,
                     references=prepared.references,
@@ -131,6 +140,18 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
         services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)
         if result.backend and result.backend != evaluation.backend:
             evaluation.backend = result.backend
+
+
+def score_in_time(*, case_id: str, **wanted: Any) -> CaseResult:
+    """`score_case` with a limit of processor time: the labels and metrics are the organizers', and they may ask for too much."""
+    try:
+        with limited_processor_time(CASE_SECONDS):
+            return score_case(case_id=case_id, **wanted)
+    except OutOfTimeError as problem:
+        raise ScoringTooLong(
+            f"case {case_id} took more than {CASE_SECONDS} seconds of processor time; expected less: fewer labels or metrics, a "
+            f"smaller `dilation`, or a smaller volume"
+        ) from problem
 
 
 @contextmanager
