@@ -14,10 +14,18 @@ from evaluator.protocol import load_named_protocol
 
 @pytest.fixture
 def broken(stage):
-    """The reference of case b was damaged after it was taken in."""
-    case = stage.scene.phase.chosen_testset.testset.cases.get(case_id="b")
-    storage.local_path(case.references[0]["key"]).write_bytes(b"no volume")
+    """The reference of case b was no volume when it was taken in: an earlier version did not look."""
+    put_reference(stage, b"no volume")
     return stage
+
+
+def put_reference(stage, content: bytes) -> None:
+    """A reference of case b, recorded as it is."""
+    case = stage.scene.phase.chosen_testset.testset.cases.get(case_id="b")
+    path = storage.local_path(case.references[0]["key"])
+    path.write_bytes(content)
+    case.references[0]["sha256"] = storage.hash_file(path)
+    case.save()
 
 
 def test_the_organizers_are_told_which_case_and_the_team_is_not_charged(broken):
@@ -37,12 +45,10 @@ def test_the_organizers_are_told_which_case_and_the_team_is_not_charged(broken):
 
 def test_scoring_again_keeps_the_scores_that_stand(broken, tmp_path):
     case = broken.scene.phase.chosen_testset.testset.cases.get(case_id="b")
-    path = storage.local_path(case.references[0]["key"])
-    damaged = path.read_bytes()
-    path.write_bytes(storage.local_path(case.inputs[0]["key"]).read_bytes())
+    put_reference(broken, storage.local_path(case.inputs[0]["key"]).read_bytes())
     submission = broken.submit()
     broken.play()
-    path.write_bytes(damaged)
+    put_reference(broken, b"no volume")
     flow.rejudge(submission_ids=[submission.pk], by=broken.scene.olga, now=timezone.now())
     broken.score()
     submission.refresh_from_db()

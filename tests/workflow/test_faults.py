@@ -3,6 +3,7 @@
 import uuid
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -15,11 +16,14 @@ from assay.leaderboards.rejudging import rejudgement_of
 from assay.leases import LeaseLost
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
+from assay.testsets import storage
 from assay.workflow import flow
 from assay.workflow.flow import doorbells
 from assay.workflow.flow.resuming import resume
+from assay.workflow.operations.stuck import find_stuck
 from assay.workflow.workers import checking, reaper, scoring
 from containers.engines.fake import FakeEnding
+from tests.workflow.conftest import nifti_bytes
 
 
 @pytest.fixture
@@ -278,6 +282,31 @@ def test_rejudging_ranks_only_once_it_is_activated_and_old_scores_stay(stage):
     assert submission.evaluations.get(is_active=True) == new
     assert submission.entry.evaluation == new
     assert old.case_scores.count() == 2
+
+
+@pytest.mark.parametrize("which", ["prediction", "reference"])
+def test_a_stored_file_that_changed_is_our_fault_and_never_a_score(stage, which, tmp_path):
+    """Rejudged after somebody wrote another label map over a stored one: without the hash this was a score of 0.5, unnoticed."""
+    submission = stage.submit()
+    stage.play()
+    scores = {row.case.case_id: row.scores for row in CaseScores.objects.all()}
+    case_run = CaseRun.objects.get(case__case_id="b")
+    key = (case_run.outputs if which == "prediction" else case_run.case.references)[0]["key"]
+    path = storage.local_path(key)
+    path.write_bytes(nifti_bytes(np.zeros((4, 4, 4), np.uint8), tmp_path))
+    (new,) = flow.rejudge(submission_ids=[submission.pk], by=stage.scene.olga, now=timezone.now())
+    for _ in range(ATTEMPTS):
+        stage.score()
+        wait_out()
+    new.refresh_from_db()
+    assert new.status == "failed"
+    assert new.error.startswith(f"StoredFileChanged: {key} has the sha256 {storage.hash_file(path)[:12]}…, but ")
+    assert final(submission)[:2] == ("done", "ok")
+    assert not new.case_scores.filter(case__case_id="b").exists()
+    assert {row.case.case_id: row.scores for row in submission.evaluations.get(number=1).case_scores.all()} == scores
+    (line,) = find_stuck(now=timezone.now())
+    assert (line.kind, line.submission, line.acts) == ("rejudgement", submission, ())
+    assert "Restore this file from a backup" in line.text
 
 
 def test_an_upload_nobody_could_check_in_time_is_our_fault(stage):

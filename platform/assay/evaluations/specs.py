@@ -56,7 +56,7 @@ def answers_of(evaluation: Evaluation) -> dict[int, Answer]:
 
 def references_of(case: Case) -> dict[str, Path]:
     """The case's reference files by name."""
-    return {file["name"]: storage.local_path(file["key"]) for file in case.references}
+    return {file["name"]: storage.unchanged_path(file["key"], sha256=file["sha256"]) for file in case.references}
 
 
 def prepare_case(*, case: Case, answer: Answer | None, protocol: Protocol, scratch: Path) -> PreparedCase:
@@ -107,7 +107,7 @@ def canonical_copies(
     """Stored volumes, read strictly and written again. Raises InvalidVolume."""
     return {
         output["name"]: canonicalise(
-            source=storage.local_path(output["key"]),
+            source=storage.unchanged_path(output["key"], sha256=output["sha256"]),
             destination=scratch / f"{place}.nii.gz",
             grid=grid_of(case),
             allowed_values=protocol.allowed_values,
@@ -140,13 +140,13 @@ def prepare_rows(
         answer = answers.get(case.pk)
         failure = failure_of(answer)
         if failure is None and answer is not None:
-            key = table_key(answer, name=protocol.output.name)
-            if key and key not in tables:
+            table = table_of(answer, name=protocol.output.name)
+            if table and table["key"] not in tables:
                 played = [answers[other.pk].played for other in cases if other.pk in answers]
-                tables[key] = read_stored_table(
-                    key, case_run=answer.case_run, played=played, protocol=protocol, scratch=scratch
+                tables[table["key"]] = read_stored_table(
+                    table, case_run=answer.case_run, played=played, protocol=protocol, scratch=scratch
                 )
-            rows = tables.get(key, {})
+            rows = tables[table["key"]] if table else {}
             if isinstance(rows, str):
                 failure = rows
             elif case.case_id in rows:
@@ -158,27 +158,27 @@ def prepare_rows(
 
 def reference_row(case: Case) -> TableRow:
     """The case's row of its reference table. Raises InvalidReference."""
-    rows = [reference_rows(storage.local_path(file["key"])) for file in case.references]
+    rows = [reference_rows(path) for path in references_of(case).values()]
     found = [row[case.case_id] for row in rows if case.case_id in row]
     if len(found) != 1:
         raise InvalidReference(f"case {case.case_id} has {len(found)} reference rows; expected one, in a table")
     return found[0]
 
 
-def table_key(answer: Answer, *, name: str) -> str:
-    """Where the table lies that answers for the case; empty when there is none."""
+def table_of(answer: Answer, *, name: str) -> Mapping[str, Any] | None:
+    """The stored table that answers for the case."""
     names = (name, output_key(answer.case_run, answer.played, name=name))
-    return next((output["key"] for output in answer.case_run.outputs if output["name"] in names), "")
+    return next((output for output in answer.case_run.outputs if output["name"] in names), None)
 
 
 def read_stored_table(
-    key: str, *, case_run: CaseRun, played: Sequence[Case], protocol: Protocol, scratch: Path
+    table: Mapping[str, Any], *, case_run: CaseRun, played: Sequence[Case], protocol: Protocol, scratch: Path
 ) -> Mapping[str, TableRow] | str:
     """The rows of a stored table by case, read strictly; or why it cannot be used."""
     form = TableForm(columns=tuple(label.name for label in protocol.labels))
     try:
         made = canonicalise_table(
-            source=storage.local_path(key),
+            source=storage.unchanged_path(table["key"], sha256=table["sha256"]),
             destination=scratch / "table.csv",
             form=form,
             names=names_in_table(case_run, played=played),

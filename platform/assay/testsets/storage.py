@@ -106,6 +106,29 @@ def local_path(key: str) -> Path:
     return target
 
 
+class StoredFileChanged(Exception):
+    """A stored file is not what was recorded of it: a fault of the platform's storage, never of a team or an organizer."""
+
+
+def unchanged_path(key: str, *, sha256: str) -> Path:
+    """`local_path` of a file that is still what was recorded of it. Raises StoredFileChanged, and OSError where it is gone.
+
+    Whoever scores or runs a stored file opens it through this door: nothing else would notice a file that was damaged or
+    exchanged. A cached copy that is damaged is fetched again.
+    """
+    path = local_path(key)
+    if (found := hash_file(path)) != sha256 and not is_local():
+        path.unlink()
+        path = local_path(key)
+        found = hash_file(path)
+    if found != sha256:
+        raise StoredFileChanged(
+            f"{key} has the sha256 {found[:12]}…, but {sha256[:12]}… was recorded when it was stored. "
+            "Restore this file from a backup, then rejudge."
+        )
+    return path
+
+
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A private folder that is gone afterwards."""

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, F, Min, Q
+from django.db.models import Count, F, Min, OuterRef, Q, Subquery
 
 from assay.evaluations.models import Evaluation
+from assay.evaluations.services import ATTEMPTS
 from assay.leaderboards.models import MOST_TRIES, Leaderboard
 from assay.leaderboards.services import behind
 from assay.runs.models import CaseRun, Node, PromptRound
@@ -47,7 +48,7 @@ class Stuck:
 
 
 def find_stuck(*, now: datetime) -> list[Stuck]:
-    """Everything that is stuck, in twelve queries whatever the load."""
+    """Everything that is stuck, in thirteen queries whatever the load."""
     return [line for find in FINDERS for line in find(now)]
 
 
@@ -186,9 +187,24 @@ def failed_by_others(now: datetime) -> Iterator[Stuck]:
     rows = Submission.objects.filter(
         status=Submission.Status.FAILED, fault__in=NOT_THE_TEAMS, finished_at__gt=now - RECENT
     )
-    for row in rows.select_related("challenge").order_by("finished_at")[:MOST]:
-        since, text = row.finished_at or now, f"failed: {row.verdict_text}"
+    latest = Evaluation.objects.filter(submission=OuterRef("pk")).order_by("-number").values("error")[:1]
+    rows = rows.annotate(error=Subquery(latest)).select_related("challenge").order_by("finished_at")
+    for row in rows[:MOST]:
+        since, text = row.finished_at or now, f"failed: {row.verdict_text}{f' ({row.error})' if row.error else ''}"
         yield Stuck(kind="failure", key=str(row.pk), text=text, since=since, acts=("resume",), submission=row)
+
+
+def failed_rejudgements(now: datetime) -> Iterator[Stuck]:
+    """Evaluations of scored submissions that failed lately by a fault of ours: the old scores stand, and nobody else would see it."""
+    rows = Evaluation.objects.filter(
+        status=Evaluation.Status.FAILED,
+        attempt__gte=ATTEMPTS,
+        finished_at__gt=now - RECENT,
+        submission__status=Submission.Status.DONE,
+    )
+    for row in rows.select_related("submission__challenge").order_by("finished_at")[:MOST]:
+        since, text = row.finished_at or now, f"evaluation {row.number} failed: {row.error}"
+        yield Stuck(kind="rejudgement", key=str(row.pk), text=text, since=since, acts=(), submission=row.submission)
 
 
 FINDERS = (
@@ -201,4 +217,5 @@ FINDERS = (
     stale_leaderboards,
     set_aside_leaderboards,
     failed_by_others,
+    failed_rejudgements,
 )

@@ -89,7 +89,9 @@ def inspect_image(image: AlgorithmImage) -> None:
         rewritten = folder / "image.tar"
         try:
             report = inspect_archive(
-                source=storage.local_path(image.upload.key), destination=rewritten, needs_command=False
+                source=storage.unchanged_path(image.upload.key, sha256=image.upload.sha256),
+                destination=rewritten,
+                needs_command=False,
             )
         except ImageInvalid as problem:
             reject_image(image_id=image.pk, reason=str(problem.reason), message=str(problem))

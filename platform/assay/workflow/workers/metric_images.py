@@ -67,7 +67,9 @@ def take_metric_image(*, challenge: Challenge, user: User, upload: Upload, now: 
     with storage.scratch_folder() as folder:
         rewritten = folder / "image.tar"
         try:
-            report = inspect_archive(source=storage.local_path(upload.key), destination=rewritten)
+            report = inspect_archive(
+                source=storage.unchanged_path(upload.key, sha256=upload.sha256), destination=rewritten
+            )
         except ImageInvalid as problem:
             raise InvalidError(
                 str(problem), code="image_invalid", found=str(problem.reason), expected="a docker save archive"

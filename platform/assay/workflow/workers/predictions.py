@@ -53,7 +53,9 @@ def check_predictions(*, submission: Submission, clock: Callable[[], datetime]) 
     if upload is None:
         raise LookupError(f"submission {submission.pk} has neither an image nor predictions")
     try:
-        case_runs = read_archive(submission=submission, archive=storage.local_path(upload.key))
+        case_runs = read_archive(
+            submission=submission, archive=storage.unchanged_path(upload.key, sha256=upload.sha256)
+        )
     except ArchiveRefused as problem:
         flow.refuse(
             submission_id=submission.pk,
