@@ -44,7 +44,7 @@ class Limits:
     output_inodes: int = 1024
     log_bytes: int = 1 * 2**20
     working_dir_bytes: int = 4 * 2**30
-    """Size of the writable copy of the image's working directory; `legacy` profile only."""
+    """Size of the writable copy of the image's working directory; profiles `legacy` and `image-user` only."""
 
     @classmethod
     def from_resources(cls, resources: Mapping[str, Any]) -> "Limits":
@@ -97,8 +97,8 @@ class RunSpec:
     """What a metric image sees besides its input: the references. A submitted algorithm sees nothing more."""
     working_dir: str | None = None
     profile: str = "default"
-    """`default`, `legacy` (uid 0 without capabilities, writable copy of the working directory), or `loopback` (may open network
-    sockets to itself)."""
+    """`default`, `legacy` (uid 0 without capabilities, writable copy of the working directory), `image-user` (the image's own USER
+    and HOME, writable copy of the working directory), or `loopback` (may open network sockets to itself)."""
     gpu_uuids: tuple[str, ...] = ()
     gpu_memory_tolerance_bytes: int = 0
     """GPU memory up to here costs nothing in the area under the memory-time curve (FLARE22: 2048 MiB)."""

@@ -77,6 +77,7 @@ class Reason(StrEnum):
     ENTRY_POINT_NOT_RUNNABLE = "entry_point_not_runnable"
     MOUNT_POINT_BLOCKED = "mount_point_blocked"
     WORKING_DIR_TOO_LARGE = "working_dir_too_large"
+    USER_UNKNOWN = "user_unknown"
     # timeout, out_of_memory
     TIME_LIMIT = "time_limit"
     MEMORY_LIMIT = "memory_limit"

@@ -43,6 +43,9 @@ class ImageFacts:
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     working_dir: str = ""
+    user: str = ""
+    home: str = ""
+    """The image's ENV HOME."""
     volumes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()

@@ -188,7 +188,7 @@ def _mounts(options: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict
             volumes.append({"Name": mount["Source"], "Dest": mount["Target"], "Options": [access, "nocopy"]})
         else:
             raise EngineRefused(
-                "Podman cannot fill a volume of limited size: the profile `legacy` needs Docker Engine."
+                "Podman cannot fill a volume of limited size: the profiles `legacy` and `image-user` need Docker Engine."
             )
     return folders, volumes
 

@@ -7,15 +7,16 @@ we did not write.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 from containers.intake.layout import Document, parse_document
 from containers.intake.limits import IntakeLimits
 from containers.intake.reasons import ImageInvalid, Reason
 
 RUN_USER = "65532:65532"
+"""Who runs, unless the profile lets an image run as its own user."""
 SYSTEM_FOLDERS = ("/proc", "/sys", "/dev")
 ENGINE_HOOK_PREFIXES = ("LD_", "NVIDIA_")
 """Read by the dynamic linker or the GPU toolkit of hooks that run outside the container, as root (CVE-2025-23266)."""
@@ -44,8 +45,17 @@ class VettedConfig:
     command: tuple[str, ...]
     working_dir: str
     user: str
+    home: str
+    """ENV HOME, which counts before the home in the image's /etc/passwd; empty when it is not set."""
     versions: dict[str, str]
     neutralised: tuple[str, ...]
+
+    def of_user(self, *, user: str, home: str) -> Self:
+        """The same, naming the image's own user (`uid:gid`) and its home. That there is a HOME says that the user is the image's."""
+        document = json.loads(self.document)
+        settings = document["config"]
+        changed = {**settings, "User": user, "Env": [*settings["Env"], f"HOME={home}"]}
+        return replace(self, document=_serialised(document | {"config": changed}))
 
     @property
     def image_id(self) -> str:
@@ -91,18 +101,24 @@ def vet_config(*, raw: bytes, architecture: str, limits: IntakeLimits, needs_com
         command=command,
         working_dir=working_dir,
         user=str(settings.get("User") or "")[:100],
+        home=dict(variables).get("HOME", ""),
         versions=_versions(variables),
         neutralised=(*_dropped_settings(settings), *changes),
     )
 
 
 def _our_document(*, architecture: str, diff_ids: tuple[str, ...], settings: Document) -> bytes:
-    document = {
-        "architecture": architecture,
-        "os": "linux",
-        "config": settings,
-        "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
-    }
+    return _serialised(
+        {
+            "architecture": architecture,
+            "os": "linux",
+            "config": settings,
+            "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+        }
+    )
+
+
+def _serialised(document: Document) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -186,19 +202,22 @@ def _safe_environment(variables: list[tuple[str, str]]) -> tuple[list[str], list
     changes: list[str] = []
     for name, value in variables:
         if name == SEARCH_PATH_VARIABLE:
-            folders = [folder for folder in value.split(":") if _is_plain_folder(folder)]
+            folders = [folder for folder in value.split(":") if is_plain_folder(folder)]
             if folders != value.split(":"):
                 changes.append(f"ENV {name}: only absolute folders outside {', '.join(SYSTEM_FOLDERS)} are kept")
             if folders:
                 kept.append(f"{name}={':'.join(folders)}")
         elif name.startswith(ENGINE_HOOK_PREFIXES):
             changes.append(f"ENV {name[:100]}: set by the platform, or not at all")
+        elif name == "HOME":  # set for every run: see `of_user`
+            continue
         else:
             kept.append(f"{name}={value}")
     return kept, changes
 
 
-def _is_plain_folder(folder: str) -> bool:
+def is_plain_folder(folder: str) -> bool:
+    """Whether it is absolute, without `..`, and outside what the system makes."""
     path = PurePosixPath(folder)
     forbidden = any(path.is_relative_to(root) for root in SYSTEM_FOLDERS)
     return folder.startswith("/") and not folder.startswith("//") and ".." not in path.parts and not forbidden

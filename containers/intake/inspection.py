@@ -9,6 +9,7 @@ import hashlib
 import os
 from pathlib import PurePosixPath
 
+from containers.intake.accounts import ImageUser, UserUnknown, resolve_user
 from containers.intake.config import SYSTEM_FOLDERS, VettedConfig, vet_config
 from containers.intake.layers import Sightings, walk_layer
 from containers.intake.layout import ImageLayout, find_image, member_name, survey_archive
@@ -36,7 +37,6 @@ def inspect(
             f"The archive holds {len(layout.layers)} layers, the image's configuration lists {len(config.diff_ids)}. Save it again.",
         )
     writer = ArchiveWriter(destination)
-    writer.write_description(config)
     account = Account(limits=limits, archive_bytes=archive_bytes)
     layers = _copy_layers(
         stream=_open_archive(source, limits=limits), layout=layout, config=config, writer=writer, account=account
@@ -45,8 +45,24 @@ def inspect(
     for diff_id in config.diff_ids:
         sightings.cover(layers[diff_id])
     _refuse_links(config, sightings)
+    user, user_problem = None, ""
+    try:
+        user = resolve_user(user=config.user, home=config.home, files=sightings.accounts)
+    except UserUnknown as problem:
+        user_problem = str(problem)
+    if user is not None:
+        config = config.of_user(user=str(user), home=user.home)
+    writer.write_description(config)  # last, because the user's number lies in the layers
     sha256, length = writer.finish()
-    return _report(config=config, account=account, sightings=sightings, sha256=sha256, length=length)
+    return _report(
+        config=config,
+        account=account,
+        sightings=sightings,
+        sha256=sha256,
+        length=length,
+        user=user,
+        user_problem=user_problem,
+    )
 
 
 def _open_archive(source: int, *, limits: IntakeLimits) -> Stream:
@@ -141,19 +157,22 @@ def _refuse_links(config: VettedConfig, sightings: Sightings) -> None:
         raise ImageInvalid(Reason.UNSAFE_CONFIGURATION, problem)
 
 
-def _report(*, config: VettedConfig, account: Account, sightings: Sightings, sha256: str, length: int) -> IntakeReport:
-    warnings, warnings_as_user = [], []
+def _report(
+    *,
+    config: VettedConfig,
+    account: Account,
+    sightings: Sightings,
+    sha256: str,
+    length: int,
+    user: ImageUser | None,
+    user_problem: str,
+) -> IntakeReport:
+    warnings = []
     if sightings.kinds[Kind.DEVICE]:
         warnings.append(f"{sightings.kinds[Kind.DEVICE]} device files in the image cannot be used in a run")
     if sightings.setuid_files:
         warnings.append(f"{sightings.setuid_files} set-uid or set-gid files have no effect in a run")
-    if sightings.root_only_files:
-        example = sightings.root_only_example[:80].decode(errors="replace")
-        readable = "".join(character for character in example if character.isprintable())
-        warnings_as_user.append(
-            f"{sightings.root_only_files} files (such as /{readable}) can be read by root only: a run has uid 65532 and "
-            "will fail on them. Open them with `RUN chmod -R a+rX …` in the Dockerfile"
-        )
+    profile, because = _needed_profile(config=config, sightings=sightings, user=user)
     return IntakeReport(
         uploaded_image_id=config.uploaded_image_id,
         image_id=config.image_id,
@@ -168,6 +187,54 @@ def _report(*, config: VettedConfig, account: Account, sightings: Sightings, sha
         user=config.user,
         neutralised=config.neutralised,
         warnings=tuple(warnings),
-        warnings_as_user=tuple(warnings_as_user),
+        warnings_as_user=_closed_to(65532, sightings) + (because if profile == "image-user" else ()),
+        warnings_as_image_user=_closed_to(65532 if user is None else user.uid, sightings),
+        run_user="" if user is None else str(user),
+        home="" if user is None else user.home,
+        user_problem=user_problem,
+        needed_profile=profile,
+        needed_because=because,
         **sightings.to_json(),
     )
+
+
+def _needed_profile(
+    *, config: VettedConfig, sightings: Sightings, user: ImageUser | None
+) -> tuple[str, tuple[str, ...]]:
+    """Which profile the image was built for, and why. What an image writes while it runs cannot be seen in its files."""
+    if user is None:
+        closed = sightings.closed_files[0]
+        example = _shown(sightings.closed_examples.get(0, b""))
+        because = (f"{closed} files (such as {example}) can be read by root only",) if closed else ()
+        return ("legacy", because) if because else ("default", ())
+    who = f"USER {config.user} (uid {user.uid})"
+    found = []
+    if user.home.strip("/").encode() in sightings.user_packages:
+        found.append(f"packages of `pip install --user` lie in {user.home}, the home of {who}")
+    if sightings.owners.get(config.working_dir.strip("/").encode()) == user.uid:
+        found.append(f"WORKDIR {config.working_dir[:200]} belongs to {who}, who may write there where it was built")
+    if closed := sightings.closed_files[user.uid]:
+        found.append(
+            f"{closed} files (such as {_shown(sightings.closed_examples[user.uid])}) can be read by {who} only"
+        )
+    return ("image-user" if found else "default", tuple(found))
+
+
+def _closed_to(uid: int, sightings: Sightings) -> tuple[str, ...]:
+    """The warning about files that a run with this uid cannot read."""
+    counts = {owner: count for owner, count in sightings.closed_files.items() if owner != uid}
+    if not counts:
+        return ()
+    owner = max(counts, key=lambda owner: (owner == 0, counts[owner]))
+    who = "root" if set(counts) == {0} else "their owners"
+    example = _shown(sightings.closed_examples[owner])
+    warning = (
+        f"{sum(counts.values())} files (such as {example}) can be read by {who} only: a run has uid {uid} and "
+        "will fail on them. Open them with `RUN chmod -R a+rX …` in the Dockerfile"
+    )
+    return (warning,)
+
+
+def _shown(path: bytes) -> str:
+    text = path[:80].decode(errors="replace")
+    return "/" + "".join(character for character in text if character.isprintable())

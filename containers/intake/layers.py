@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from containers.intake.accounts import ACCOUNT_FILES, MAX_ACCOUNT_BYTES, AccountFiles
 from containers.intake.limits import Account
 from containers.intake.reasons import ImageInvalid, Reason
 from containers.intake.streams import Stream
@@ -15,6 +16,11 @@ MAX_OS_RELEASE_BYTES = 16 << 10
 SETUID_OR_SETGID = 0o6000
 OTHERS_MAY_READ = 0o004
 OTHERS_MAY_ENTER = 0o001
+MOST_OWNERS = 64
+"""Of closed files that are counted apart; an image has a handful."""
+MOST_CLOSED_FOLDERS = 1024
+SKELETON = (b"/.bashrc", b"/.profile", b"/.bash_logout", b"/.bash_history")
+"""What `useradd --create-home` puts into a home; no algorithm reads it."""
 SYSTEM_PLACES = (
     b"etc/",
     b"var/",
@@ -34,6 +40,15 @@ PACKAGES = rb"torch|tensorflow|jax|monai|nnunetv2|nnunet|SimpleITK|simpleitk|num
 WHEEL = re.compile(rb"(?:site|dist)-packages/(" + PACKAGES + rb")-([0-9][^/]{0,60})\.dist-info/METADATA$")
 CONDA = re.compile(rb"conda-meta/(pytorch|tensorflow|cudatoolkit|cuda-runtime|numpy)-([0-9][^/-]{0,60})-[^/]*\.json$")
 PYTHON = re.compile(rb"(?:^|/)bin/(python)(3\.[0-9]{1,3})$")
+USER_PACKAGES = re.compile(rb"(.{1,200})/\.local/lib/python3[.0-9]*/site-packages/")
+WHITEOUTS = {
+    b"etc/.wh.passwd": (b"etc/passwd",),
+    b"etc/.wh.group": (b"etc/group",),
+    b"etc/.wh..wh..opq": ACCOUNT_FILES,
+    b".wh.etc": ACCOUNT_FILES,
+    b".wh..wh..opq": ACCOUNT_FILES,
+}
+"""How a layer says that a file of the layers below is gone (OCI image specification, "Whiteouts")."""
 CUDA = re.compile(rb"^usr/local/(cuda)-([0-9]{1,3}\.[0-9]{1,3})$")
 
 
@@ -45,21 +60,29 @@ class Sightings:
     versions: dict[str, str] = field(default_factory=dict)
     kinds: Counter[Kind] = field(default_factory=Counter)
     setuid_files: int = 0
-    root_only_files: int = 0
-    """Files of the algorithm that only uid 0 can read: closed themselves, or in a folder that is."""
-    root_only_example: bytes = b""
+    closed_files: Counter[int] = field(default_factory=Counter)
+    """Files of the algorithm that only their owner (and root) can read, by uid: closed themselves, or in a folder that is."""
+    closed_examples: dict[int, bytes] = field(default_factory=dict)
+    user_packages: set[bytes] = field(default_factory=set)
+    """Homes with packages that `pip install --user` put there."""
+    accounts: AccountFiles = field(default_factory=AccountFiles)
     watched: dict[bytes, Kind] = field(default_factory=dict)
     """What the watched paths (the working directory and its parents) are."""
+    owners: dict[bytes, int] = field(default_factory=dict)
+    """The uids of the watched paths."""
 
     def cover(self, upper: "Sightings") -> None:
         """Put a layer on top: where both have something, the upper one is what a container sees."""
         self.os_release |= upper.os_release
         self.versions |= upper.versions
         self.watched |= upper.watched
+        self.owners |= upper.owners
+        self.accounts.cover(upper.accounts)
         self.kinds += upper.kinds
         self.setuid_files += upper.setuid_files
-        self.root_only_files += upper.root_only_files
-        self.root_only_example = self.root_only_example or upper.root_only_example
+        self.closed_files += upper.closed_files
+        self.closed_examples = upper.closed_examples | self.closed_examples
+        self.user_packages |= upper.user_packages
 
     @property
     def base_os(self) -> str:
@@ -84,7 +107,8 @@ def walk_layer(*, stream: Stream, account: Account, watched: frozenset[bytes]) -
     """Read one uncompressed layer to its end, bytes after the end mark included: they belong to its hash."""
     sightings = Sightings()
     links: set[bytes] = set()
-    closed: tuple[bytes, ...] = ()
+    closed: dict[bytes, int] = {}
+    prefixes: tuple[bytes, ...] = ()
     checked_parent = b""
     for entry in read_entries(stream):
         account.add_entry()
@@ -98,12 +122,14 @@ def walk_layer(*, stream: Stream, account: Account, watched: frozenset[bytes]) -
             checked_parent = b""
         elif entry.kind is Kind.HARD_LINK:
             _refuse_path_through_link(_parent(_relative(entry.link)), links)
-        if not name.startswith(SYSTEM_PLACES):
+        if not name.startswith(SYSTEM_PLACES) and not name.endswith(SKELETON):
+            is_below = name.startswith(prefixes)
             if entry.kind is Kind.FOLDER and not entry.mode & OTHERS_MAY_ENTER:
-                closed = (*closed, name + b"/")
-            elif entry.kind is Kind.FILE and (not entry.mode & OTHERS_MAY_READ or name.startswith(closed)):
-                sightings.root_only_files += 1
-                sightings.root_only_example = sightings.root_only_example or name
+                if not is_below and len(closed) < MOST_CLOSED_FOLDERS:
+                    closed[name + b"/"] = entry.uid
+                    prefixes = tuple(closed)
+            elif entry.kind is Kind.FILE and (is_below or not entry.mode & OTHERS_MAY_READ):
+                _note_closed(entry=entry, name=name, closed=closed if is_below else {}, sightings=sightings)
         _notice(entry=entry, name=name, stream=stream, sightings=sightings, watched=watched)
     stream.drain()
     return sightings
@@ -143,10 +169,41 @@ def _notice(*, entry: Entry, name: bytes, stream: Stream, sightings: Sightings, 
         sightings.setuid_files += 1
     if name in watched:
         sightings.watched[name] = entry.kind
+        sightings.owners[name] = entry.uid
+    if name.startswith((b"etc", b".wh")):
+        _notice_accounts(entry=entry, name=name, stream=stream, accounts=sightings.accounts)
     if name in OS_RELEASE_PATHS and entry.kind is Kind.FILE and entry.size <= MAX_OS_RELEASE_BYTES:
         sightings.os_release[name] = stream.take(entry.size)
-    elif found := _version(name):
+    elif (
+        b"/.local/lib/" in name
+        and len(sightings.user_packages) < MOST_OWNERS
+        and (packages := USER_PACKAGES.match(name))
+    ):
+        sightings.user_packages.add(packages[1])
+    if found := _version(name):
         sightings.versions[found[1].decode().lower()] = found[2].decode(errors="replace")
+
+
+def _note_closed(*, entry: Entry, name: bytes, closed: dict[bytes, int], sightings: Sightings) -> None:
+    """By the owner of the outermost folder that is closed, else by the file's own: who may enter is decided there."""
+    owner = next((uid for folder, uid in closed.items() if name.startswith(folder)), entry.uid)
+    if owner in sightings.closed_files or len(sightings.closed_files) < MOST_OWNERS:
+        sightings.closed_files[owner] += 1
+        sightings.closed_examples.setdefault(owner, name)
+
+
+def _notice_accounts(*, entry: Entry, name: bytes, stream: Stream, accounts: AccountFiles) -> None:
+    if name in WHITEOUTS:
+        accounts.hidden.update(WHITEOUTS[name])
+    elif name == b"etc" and entry.kind is not Kind.FOLDER:
+        for path in ACCOUNT_FILES:
+            accounts.spoil(path, "lies behind a link; expected a plain folder /etc")
+    elif name in ACCOUNT_FILES and entry.kind is not Kind.FILE:
+        accounts.spoil(name, f"is a {entry.kind}; expected a plain file")
+    elif name in ACCOUNT_FILES and entry.size > MAX_ACCOUNT_BYTES:
+        accounts.spoil(name, f"has {entry.size:,} bytes; at most {MAX_ACCOUNT_BYTES:,} are read")
+    elif name in ACCOUNT_FILES:
+        accounts.put(name, stream.take(entry.size))
 
 
 def _version(name: bytes) -> re.Match[bytes] | None:

@@ -26,6 +26,8 @@ class Reason(StrEnum):
     WRONG_PLATFORM = "wrong_platform"
     NO_COMMAND = "no_command"
     UNSAFE_CONFIGURATION = "unsafe_configuration"
+    USER_UNKNOWN = "user_unknown"
+    """USER is nobody in the image's /etc/passwd, and the phase's profile runs it as that user."""
     CONFIGURATION_TOO_LARGE = "configuration_too_large"
     TOO_COSTLY = "too_costly"
     """Reading it took more memory or processor time than any honest image needs."""

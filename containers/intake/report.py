@@ -23,7 +23,7 @@ class IntakeReport:
     command: tuple[str, ...]
     working_dir: str
     user: str
-    """The USER the image asked for; containers run as 65532 all the same."""
+    """The USER the image asked for; containers run as 65532 all the same, unless the profile is `image-user`."""
     base_os: str
     versions: dict[str, str]
     """Of Python, CUDA, PyTorch and relatives, as far as names of files and variables tell."""
@@ -33,7 +33,17 @@ class IntakeReport:
     """What the image asked for and does not get, a line each."""
     warnings: tuple[str, ...]
     warnings_as_user: tuple[str, ...] = ()
-    """What matters where containers run as 65532: everywhere but with the profile `legacy`."""
+    """What matters where containers run as 65532: under the profiles `default` and `loopback`."""
+    warnings_as_image_user: tuple[str, ...] = ()
+    """What matters under the profile `image-user`."""
+    run_user: str = ""
+    """`uid:gid` under the profile `image-user`; empty where USER is root, whom that profile runs as 65532 like everybody."""
+    home: str = ""
+    user_problem: str = ""
+    """Why the profile `image-user` cannot run this image; empty when it can."""
+    needed_profile: str = "default"
+    """The profile this image was built for, as far as its files tell."""
+    needed_because: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the database and the API."""

@@ -53,6 +53,7 @@ class Entry(NamedTuple):
     size: int
     link: bytes
     mode: int
+    uid: int = 0
 
 
 def read_entries(stream: Stream) -> Iterator[Entry]:
@@ -113,9 +114,10 @@ def _entry(header: bytes, flag: bytes, size: int, extension: dict[bytes, bytes])
     _check_lengths(name, link)
     if b"size" in extension:
         size = _decimal(extension[b"size"])
+    uid = _decimal(extension[b"uid"]) if b"uid" in extension else _number(header[108:116])
     if kind is Kind.FILE and name.endswith(b"/"):
         kind = Kind.FOLDER
-    return Entry(name, kind, size if kind is Kind.FILE else 0, link, _number(header[100:108]))
+    return Entry(name, kind, size if kind is Kind.FILE else 0, link, _number(header[100:108]), uid)
 
 
 def _check_lengths(name: bytes, link: bytes) -> None:

@@ -5,6 +5,7 @@ documents it makes for typical runs are committed under `tests/containers/option
 a diff.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -18,6 +19,11 @@ from containers.spec import Limits, RunSpec
 ALGORITHM_UID = 65532
 LEGACY = "legacy"
 LOOPBACK = "loopback"
+IMAGE_USER = "image-user"
+OWN_USER = re.compile(r"([1-9][0-9]{0,9}):([1-9][0-9]{0,9})")
+"""A user as intake writes it: two numbers, neither of them root's."""
+ROOT_USERS = ("", "0", "root", "0:0", "root:root")
+"""They run as 65532 under the profile `image-user` as well."""
 OPEN_FILES = 65536
 COVERED_VOLUME_BYTES = 16 * 2**20
 IMAGE_VARIABLES_REMOVED = ("LD_PRELOAD", "LD_AUDIT", "LD_DEBUG", "LD_PROFILE")
@@ -34,6 +40,8 @@ WRITABLE_PLACES = (
     "NUMBA_CACHE_DIR",
     "TRITON_CACHE_DIR",
 )
+FOUND_IN_HOME = ("XDG_CACHE_HOME", "TORCH_HOME")
+"""Left alone where an image runs as its own user: what it downloaded while it was built lies below its HOME."""
 KERNEL_PLACES = ("/dev", "/proc", "/sys")
 """Made by the runtime, never mounted on: it masks the kernel's files with the /dev/null it finds (CVE-2025-31133)."""
 MASKED_BY_RUNTIMES = (
@@ -82,9 +90,38 @@ def is_kernel_place(path: str) -> bool:
     return any(folder.is_relative_to(place) for place in KERNEL_PLACES)
 
 
-def user_of(profile: str) -> str:
-    """`uid:gid` the algorithm runs as, whatever its image says."""
-    return "0:0" if profile == LEGACY else f"{ALGORITHM_UID}:{ALGORITHM_UID}"
+@dataclass(frozen=True, kw_only=True)
+class RunUser:
+    """Who a container runs as. `home` is empty unless it is the image's own user."""
+
+    uid: int
+    gid: int
+    home: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.uid}:{self.gid}"
+
+
+def user_of(profile: str, image: ImageFacts) -> RunUser | None:
+    """Who the algorithm runs as. What the image says counts under `image-user` only: None when it is no number there.
+
+    Named by number, the engine gives the user no supplementary groups, whatever /etc/group says.
+    """
+    if profile == LEGACY:
+        return RunUser(uid=0, gid=0)
+    everybody = RunUser(uid=ALGORITHM_UID, gid=ALGORITHM_UID)
+    if profile != IMAGE_USER or image.user in ROOT_USERS or (image.user == str(everybody) and not image.home):
+        return everybody
+    numbers = OWN_USER.fullmatch(image.user)
+    return RunUser(uid=int(numbers[1]), gid=int(numbers[2]), home=image.home or TMP) if numbers else None
+
+
+def writable_working_dir(*, spec: RunSpec, image: ImageFacts, user: RunUser) -> str:
+    """The folder of which the image gets a copy it may write into; empty where it gets none, or where something of ours lies."""
+    folder = normpath("/" + (spec.working_dir or image.working_dir).lstrip("/"))
+    ours = {"/", TMP, *map(normpath, (spec.input_mount, *spec.input_aliases, spec.output_mount))}
+    has_copy = spec.profile == LEGACY or bool(user.home)
+    return folder if has_copy and folder not in ours else ""
 
 
 def capacity_bytes(limit_bytes: int) -> int:
@@ -99,15 +136,15 @@ def container_body(
     mounts: tuple[Mount, ...],
     labels: Mapping[str, str],
     cpu_ids: tuple[int, ...],
-    user: str,
+    user: RunUser,
     open_files: int = OPEN_FILES,
     cgroup_parent: str = "",
 ) -> dict[str, Any]:
     """The document for `POST /containers/create`: image by ID, no network, no privileges, every resource capped."""
     body: dict[str, Any] = {
         "Image": spec.image_id,
-        "User": user,
-        "Env": environment(spec=spec, image=image),
+        "User": str(user),
+        "Env": environment(spec=spec, image=image, user=user),
         "Labels": dict.fromkeys(image.labels, "") | dict(labels),
         "Hostname": "sandbox",
         "NetworkDisabled": True,
@@ -176,12 +213,15 @@ def host_config(
     return config
 
 
-def environment(*, spec: RunSpec, image: ImageFacts) -> list[str]:
+def environment(*, spec: RunSpec, image: ImageFacts, user: RunUser) -> list[str]:
     """Organizer's variables, then ours, which win. A bare name removes the variable that the image sets."""
+    places = dict.fromkeys(WRITABLE_PLACES, TMP)
+    if user.home:
+        places = {name: TMP for name in places if name not in FOUND_IN_HOME} | {"HOME": user.home}
     organizers = {name: value for name, value in spec.environment.items() if name not in IMAGE_VARIABLES_REMOVED}
     set_by_us = {
         **organizers,
-        **dict.fromkeys(WRITABLE_PLACES, TMP),
+        **places,
         "USER": "algo",
         "NVIDIA_VISIBLE_DEVICES": ",".join(spec.gpu_uuids) or "void",
         "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",

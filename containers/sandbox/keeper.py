@@ -67,10 +67,12 @@ def keeper_image(engine: Engine) -> str:
         return engine.import_image(root_archive=archive.getvalue(), entrypoint=("/keeper",), tag=tag)
 
 
-def tmpfs_options(*, size_bytes: int, inodes: int, uid: int) -> dict[str, str]:
+def tmpfs_options(*, size_bytes: int, inodes: int, uid: int, is_executable: bool = False) -> dict[str, str]:
     """Options of the engine's `local` volume driver. In pages: Podman takes `size=` for a disk quota and refuses."""
     caps = f"nr_blocks={-(-size_bytes // os.sysconf('SC_PAGE_SIZE'))}" + (f",nr_inodes={inodes}" if inodes else "")
-    return {"type": "tmpfs", "device": "tmpfs", "o": f"{caps},uid={uid},gid={uid},mode=0755,nodev,nosuid,noexec"}
+    execution = "exec" if is_executable else "noexec"
+    options = f"{caps},uid={uid},gid={uid},mode=0755,nodev,nosuid,{execution}"
+    return {"type": "tmpfs", "device": "tmpfs", "o": options}
 
 
 @contextlib.contextmanager

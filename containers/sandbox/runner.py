@@ -38,13 +38,14 @@ from containers.errors import (
     WorkspaceError,
 )
 from containers.sandbox.arguments import (
-    LEGACY,
     OPEN_FILES,
     Mount,
+    RunUser,
     capacity_bytes,
     container_body,
     is_kernel_place,
     user_of,
+    writable_working_dir,
 )
 from containers.sandbox.collect import collect_outputs, names_found
 from containers.sandbox.keeper import KEEPER_SUFFIX, OUTPUT_SUFFIX, WORK_SUFFIX, engine_volumes, fetch, tmpfs_options
@@ -97,7 +98,12 @@ def run(
     """Run one container. Its outputs lie in `scratch/collected/<name>/`, which is the caller's to remove."""
     try:
         facts = engine.facts()
-        user = user_of(spec.profile)
+        image = engine.image_facts(spec.image_id)
+        user = user_of(spec.profile, image)
+        if user is None:
+            verdict, reason = judge(Ending(image_problem=Reason.USER_UNKNOWN))
+            return RunResult(verdict=verdict, reason=reason)
+        working_dir = writable_working_dir(spec=spec, image=image, user=user)
         with workspace(
             scratch=scratch,
             store=store or (OutputStore.DIRECTORY if facts.is_scripted else best_store()),
@@ -105,16 +111,17 @@ def run(
             read_only=[folder.source for folder in spec.read_only],
             output_bytes=spec.limits.output_bytes,
             output_inodes=spec.limits.output_inodes,
-            working_dir_bytes=spec.limits.working_dir_bytes if spec.profile == LEGACY else 0,
-            uid=int(user.partition(":")[0]),
+            working_dir_bytes=spec.limits.working_dir_bytes if working_dir else 0,
+            uid=user.uid,
         ) as space:
             sandbox = _Sandbox(
                 spec=spec,
                 engine=engine,
                 facts=facts,
-                image=engine.image_facts(spec.image_id),
+                image=image,
                 space=space,
                 user=user,
+                working_dir=working_dir,
                 labels=dict(labels or {}),
                 should_cancel=should_cancel,
                 clock=clock or SystemClock(),
@@ -190,7 +197,9 @@ class _Sandbox:
     facts: EngineFacts
     image: ImageFacts
     space: Workspace
-    user: str
+    user: RunUser
+    working_dir: str
+    """The folder the image may write into; empty for most."""
     labels: dict[str, str]
     should_cancel: Callable[[], bool]
     clock: Clock
@@ -249,7 +258,7 @@ class _Sandbox:
         """The engine volumes this run needs, and the keeper that holds them where nothing else does (its ID, else "")."""
         limits = self.spec.limits
         is_kept = self.space.store is OutputStore.KEEPER
-        uid = int(self.user.partition(":")[0])
+        uid = self.user.uid
         needed: dict[str, dict[str, str]] = {}
         if is_kept:
             needed[self.spec.name + OUTPUT_SUFFIX] = tmpfs_options(
@@ -257,19 +266,13 @@ class _Sandbox:
             )
         if self.working_dir:
             needed[self.spec.name + WORK_SUFFIX] = (
-                tmpfs_options(size_bytes=limits.working_dir_bytes, inodes=0, uid=uid)
+                tmpfs_options(size_bytes=limits.working_dir_bytes, inodes=0, uid=uid, is_executable=True)
                 if is_kept
                 else {"type": "none", "o": "bind", "device": str(self.space.working_dir_copy)}
             )
         return engine_volumes(
             engine=self.engine, name=self.spec.name, labels=self.labels, volumes=needed, is_kept=is_kept
         )
-
-    @property
-    def working_dir(self) -> str:
-        """The folder a `legacy` image may write into; empty for everybody else, and for images that stay in `/`."""
-        folder = self.spec.working_dir or self.image.working_dir
-        return folder if self.spec.profile == LEGACY and folder.strip("/") else ""
 
     def _create(self, *, cpu_ids: tuple[int, ...], parent: Cgroup | None) -> str:
         body = container_body(

@@ -128,7 +128,14 @@ def workspace(
                 _mount_loop(image=root / "output.img", at=output, limit=output_bytes, inodes=output_inodes, uid=uid)
                 empty = file_system_occupancy(output)
                 if working_dir_bytes:
-                    _mount_loop(image=root / "work.img", at=working_copy, limit=working_dir_bytes, inodes=0, uid=uid)
+                    _mount_loop(
+                        image=root / "work.img",
+                        at=working_copy,
+                        limit=working_dir_bytes,
+                        inodes=0,
+                        uid=uid,
+                        is_executable=True,
+                    )
             else:
                 _make_folder(output, uid=uid)
                 _make_folder(working_copy, uid=uid)
@@ -220,14 +227,18 @@ def _make_folder(folder: Path, *, uid: int) -> None:
         folder.chmod(0o777)
 
 
-def _mount_loop(*, image: Path, at: Path, limit: int, inodes: int, uid: int) -> None:
+def _mount_loop(*, image: Path, at: Path, limit: int, inodes: int, uid: int, is_executable: bool = False) -> None:
+    """`is_executable` is for copies of the image's own files: a program or a compiled module may lie beside the script."""
     at.mkdir(mode=0o700)
     _reserve(image, size_bytes=capacity_bytes(limit))
     count = ["-N", str(inodes + INODE_SLACK)] if inodes else []
     options = f"root_owner={uid}:{uid},lazy_itable_init=1,nodiscard"
     features = ["-O", "^has_journal,^resize_inode", "-m", "0", "-E", options]
     _call("mkfs.ext4", "-q", "-F", "-b", "4096", *features, *count, str(image))
-    _call("mount", "-t", "ext4", "-o", "loop,nodev,nosuid,noexec,noatime", str(image), str(at))  # named: nobody guesses
+    execution = "exec" if is_executable else "noexec"
+    _call(
+        "mount", "-t", "ext4", "-o", f"loop,nodev,nosuid,{execution},noatime", str(image), str(at)
+    )  # named: nobody guesses
     (at / "lost+found").rmdir()
 
 

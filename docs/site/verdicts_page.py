@@ -27,7 +27,8 @@ REASONS = {
     Reason.ENTRY_POINT_NOT_RUNNABLE: "The program named by `ENTRYPOINT` or `CMD` does not exist in the image, is not executable, or is "
     "made for another processor.",
     Reason.MOUNT_POINT_BLOCKED: "The image has a file where `/input`, `/output` or `/tmp` has to be mounted. Remove it from the image.",
-    Reason.WORKING_DIR_TOO_LARGE: "The profile `legacy` copies the working directory, and this one is too large. Keep weights elsewhere.",
+    Reason.WORKING_DIR_TOO_LARGE: "`legacy` and `image-user` copy the working directory; this one is too large. Keep weights elsewhere.",
+    Reason.USER_UNKNOWN: "The profile `image-user` runs an image as its own USER, and this USER is not in the image's /etc/passwd.",
     Reason.TIME_LIMIT: "The time limit was reached.",
     Reason.MEMORY_LIMIT: "The main program was killed because the memory limit was reached.",
     Reason.CHILD_KILLED_FOR_MEMORY: "A child process was killed because the memory limit was reached. "
@@ -44,7 +45,12 @@ REASONS = {
 }
 BELONGS = {
     Verdict.INFRASTRUCTURE: tuple(Reason)[1:10],
-    Verdict.IMAGE_INVALID: (Reason.ENTRY_POINT_NOT_RUNNABLE, Reason.MOUNT_POINT_BLOCKED, Reason.WORKING_DIR_TOO_LARGE),
+    Verdict.IMAGE_INVALID: (
+        Reason.ENTRY_POINT_NOT_RUNNABLE,
+        Reason.MOUNT_POINT_BLOCKED,
+        Reason.WORKING_DIR_TOO_LARGE,
+        Reason.USER_UNKNOWN,
+    ),
     Verdict.TIMEOUT: (Reason.TIME_LIMIT,),
     Verdict.OUT_OF_MEMORY: (Reason.MEMORY_LIMIT, Reason.CHILD_KILLED_FOR_MEMORY),
     Verdict.OUTPUT_TOO_LARGE: (Reason.BYTES_LIMIT, Reason.FILES_LIMIT, Reason.FILE_TOO_LARGE),

@@ -12,6 +12,7 @@ import pytest
 from containers.engines import ImageFacts
 from containers.sandbox.arguments import (
     Mount,
+    RunUser,
     capacity_bytes,
     container_body,
     environment,
@@ -30,6 +31,8 @@ HOSTILE = ImageFacts(
     labels=("assay.owner", "traefik.enable"),
     variables=("LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD", "NVIDIA_REQUIRE_CUDA", "NVIDIA_VISIBLE_DEVICES", "PATH"),
 )
+EVERYBODY = RunUser(uid=65532, gid=65532)
+OWN_USER = ImageFacts(image_id="sha256:" + "c" * 64, user="999:998", home="/home/user", variables=("HOME", "PATH"))
 SPECS = {
     "cpu_default": (PLAIN, {}),
     "hostile_image": (HOSTILE, {"environment": {"LD_PRELOAD": "/x.so", "MODE": "test"}}),
@@ -43,6 +46,7 @@ SPECS = {
             "output_mount": "/workspace/outputs",
         },
     ),
+    "image_user": (OWN_USER, {"profile": "image-user"}),
     "one_gpu": (PLAIN, {"gpu_uuids": ("GPU-11111111-2222-3333-4444-555555555555",), "limits": Limits(gpus=1)}),
 }
 
@@ -59,7 +63,7 @@ def document(name: str) -> dict:
         ),
         labels={"assay.owner": "installation/node"},
         cpu_ids=(3,),
-        user=user_of(spec.profile),
+        user=user_of(spec.profile, image),
         cgroup_parent="/assay-k",
     )
 
@@ -101,9 +105,9 @@ def test_sockets_are_unix_only_unless_the_phase_needs_loopback():
 
 
 def test_the_phase_chooses_loopback_by_its_profile():
-    for profile, allows in (("default", False), ("legacy", False), ("loopback", True)):
+    for profile, allows in (("default", False), ("legacy", False), ("image-user", False), ("loopback", True)):
         spec = RunSpec(name="n", image_id="i", input_dir=Path("/n"), outputs=(), profile=profile)
-        body = container_body(spec=spec, image=HOSTILE, mounts=(), labels={}, cpu_ids=(0,), user="65532:65532")
+        body = container_body(spec=spec, image=HOSTILE, mounts=(), labels={}, cpu_ids=(0,), user=EVERYBODY)
         assert f"seccomp={seccomp_profile(has_loopback=allows)}" in body["HostConfig"]["SecurityOpt"], profile
 
 
@@ -114,7 +118,7 @@ def test_what_every_program_needs_is_allowed(call):
 
 def test_the_image_cannot_preload_anything_into_the_engines_hooks():
     spec = RunSpec(name="n", image_id="i", input_dir=Path("/n"), outputs=(), environment={"LD_PRELOAD": "/x.so"})
-    variables = environment(spec=spec, image=HOSTILE)
+    variables = environment(spec=spec, image=HOSTILE, user=EVERYBODY)
     assert "LD_PRELOAD" in variables  # a bare name takes the image's value away
     assert not any(variable.startswith(("LD_PRELOAD=", "LD_AUDIT=")) for variable in variables)
     assert "LD_LIBRARY_PATH" not in variables  # stays as the image set it: inside the container
@@ -122,7 +126,7 @@ def test_the_image_cannot_preload_anything_into_the_engines_hooks():
 
 def test_a_cpu_job_sees_no_gpu_whatever_the_image_asks_for():
     spec = RunSpec(name="n", image_id="i", input_dir=Path("/n"), outputs=())
-    variables = environment(spec=spec, image=HOSTILE)
+    variables = environment(spec=spec, image=HOSTILE, user=EVERYBODY)
     assert "NVIDIA_VISIBLE_DEVICES=void" in variables
     assert "NVIDIA_REQUIRE_CUDA" in variables
 

@@ -31,6 +31,14 @@ RUNNING_SYSTEMD = Path("/run/systemd/system")
 EXPECTED = {name: tomllib.loads((HERE / name / "expect.toml").read_text()) for name in NAMES}
 GUARDED = [name for name in NAMES if "guard" in EXPECTED[name]]
 GIVE_UP_SECONDS = 6.0
+OWN_USER = (
+    "RUN echo attacker:x:4711:4711::/submissions:/bin/sh >> /etc/passwd && echo attacker:x:4711: >> /etc/group",
+    "RUN mkdir /work && cp /etc/hostname /work && chown -R 4711:4711 /work",
+    "WORKDIR /work",
+    "USER attacker",
+)
+"""The same image serves both profiles: everybody is 65532 under `default`, and 4711 with a writable /work under `image-user`."""
+PROFILES = ("default", "image-user")
 
 
 @dataclass(kw_only=True)
@@ -52,7 +60,7 @@ class Attack:
 def hostile_image(base_image, tmp_path_factory, docker_engine):
     """One image with all programs, on the way a submission takes: saved, inspected, rewritten, loaded by ID."""
     folder = tmp_path_factory.mktemp("hostile")
-    built = build_image(folder, [f"FROM {base_image}", "COPY . /submissions"], files=HERE)
+    built = build_image(folder, [f"FROM {base_image}", "USER root", "COPY . /submissions", *OWN_USER], files=HERE)
     saved, checked = folder / "saved.tar", folder / "checked.tar"
     subprocess.run(["docker", "save", "-o", str(saved), built], check=True)
     report = inspect_archive(source=saved, destination=checked)
@@ -78,7 +86,7 @@ def image_of(hostile_image, tmp_path, docker_engine, into_engine):
             return hostile_image
         context = tmp_path / "context"
         context.mkdir(exist_ok=True)
-        made.append(build_image(context, [f"FROM {hostile_image}", "USER root", *lines]))
+        made.append(build_image(context, [f"FROM {hostile_image}", "USER root", *lines, "USER 4711:4711"]))
         return into_engine(made[-1])
 
     yield go
@@ -92,7 +100,7 @@ def attack(image_of, spec_of, execute, docker_engine, monkeypatch):
     monkeypatch.setattr(runner, "OPEN_FILES", 1024)
     remove = DockerEngine.remove
 
-    def go(name: str) -> Attack:
+    def go(name: str, *, profile: str) -> Attack:
         expected = EXPECTED[name]
         outcome = Attack()
 
@@ -110,7 +118,7 @@ def attack(image_of, spec_of, execute, docker_engine, monkeypatch):
         spec = spec_of(
             image_id=image_of(name),
             command=("python3", f"/submissions/{name}/program.py"),
-            profile=expected.get("profile", "default"),
+            profile=profile,
         )
         spec = replace(spec, limits=replace(spec.limits, **expected.get("limits", {})))
         started = time.monotonic()
@@ -134,7 +142,18 @@ def host_leftovers(engine: DockerEngine, scratch: Path, volumes: set[str]) -> se
     return (volumes & set(listed)) | set(mounts) | set(loop_devices_on(scratch))
 
 
-def require_cpus(name, docker_engine):
+def attacks(names: list[str]) -> list[tuple[str, str]]:
+    """Each attack under each profile; those that ask for a profile of their own run under that one only."""
+    return [
+        (name, profile)
+        for name in names
+        for profile in ((EXPECTED[name]["profile"],) if "profile" in EXPECTED[name] else PROFILES)
+    ]
+
+
+def require(name, profile, docker_engine):
+    if profile == "image-user" and isinstance(docker_engine, PodmanEngine):
+        pytest.skip("Podman refuses the profile `image-user`: test_podman_specification.py")
     if docker_engine.facts().cpu_count < EXPECTED[name].get("needs_cpus", 1):
         pytest.skip(f"needs {EXPECTED[name]['needs_cpus']} CPUs to tell one from all")
 
@@ -172,10 +191,10 @@ def test_every_attack_states_what_it_covers_and_what_holds_it(name):
     assert expected.get("guard", next(iter(GUARDS))) in GUARDS
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_attack_is_held(name, attack, docker_engine, owner, scratch):
-    require_cpus(name, docker_engine)
-    outcome = attack(name)
+@pytest.mark.parametrize(("name", "profile"), attacks(NAMES))
+def test_the_attack_is_held(name, profile, attack, docker_engine, owner, scratch):
+    require(name, profile, docker_engine)
+    outcome = attack(name, profile=profile)
     expected = EXPECTED[name]
     check(outcome, expected)
     if "within_seconds" in expected:
@@ -185,15 +204,17 @@ def test_the_attack_is_held(name, attack, docker_engine, owner, scratch):
     assert host_leftovers(docker_engine, scratch, outcome.volumes) == set()
 
 
-@pytest.mark.parametrize("name", GUARDED)
-def test_without_its_guard_the_attack_succeeds(name, attack, docker_engine, monkeypatch, tmp_path, scratch, request):
+@pytest.mark.parametrize(("name", "profile"), attacks(GUARDED))
+def test_without_its_guard_the_attack_succeeds(
+    name, profile, attack, docker_engine, monkeypatch, tmp_path, scratch, request
+):
     if not request.config.getoption("--guards", default=False):
         pytest.skip("guards are taken away by `make guards` only")
-    require_cpus(name, docker_engine)
+    require(name, profile, docker_engine)
     expected = EXPECTED[name]
     if "held_by_podman" in expected and isinstance(docker_engine, PodmanEngine) and not RUNNING_SYSTEMD.exists():
         pytest.skip(expected["held_by_podman"])
     GUARDS[expected["guard"]].take_away(monkeypatch, tmp_path)
-    outcome = attack(name)
+    outcome = attack(name, profile=profile)
     check(outcome, {"verdict": expected["verdict"], **expected["without_guard"]})
     assert host_leftovers(docker_engine, scratch, outcome.volumes) == set()

@@ -224,7 +224,7 @@ def test_the_report_of_closed_cases_is_the_organizers(client, cast):
     assert answers == {"pia": (302, False), "olga": (202, True)}
 
 
-@pytest.mark.parametrize(("profile", "is_warned"), [("default", True), ("legacy", False)])
+@pytest.mark.parametrize(("profile", "is_warned"), [("default", True), ("legacy", False), ("image-user", False)])
 def test_files_that_only_root_reads_are_warned_about_where_containers_are_not_root(client, profile, is_warned):
     cast = people.scene(slug="warned")
     protocol = cast.phase.protocol

@@ -51,6 +51,24 @@ def test_an_honest_archive_is_rewritten_under_our_identity_and_queued(stage, tmp
     assert storage.size(image.rewritten_key) == image.rewritten_bytes
 
 
+@pytest.mark.parametrize(("profile", "status"), [("default", "queued"), ("image-user", "failed")])
+def test_a_user_nobody_can_name_matters_where_the_image_runs_as_that_user(stage, tmp_path, profile, status):
+    layer = image_archives.tar_of(image_archives.entry("copy", b"\x7fELF"))
+    config = image_archives.config_of(layer, settings={"Entrypoint": ["/copy"], "User": "ghost"})
+    archive = image_archives.docker_save(tmp_path / "image.tar", layer, config=config)
+    protocol = stage.scene.phase.protocol
+    protocol.document = {**protocol.document, "resources": {**protocol.document["resources"], "profile": profile}}
+    protocol.sha256 = f"{profile:0>64}"
+    protocol.save()
+    submission = submit_image(stage, archive.read_bytes())
+    stage.check()
+    submission.refresh_from_db()
+    assert submission.status == status
+    if status == "failed":
+        assert "useradd --create-home ghost" in submission.verdict_text
+        assert (submission.verdict, submission.is_charged) == ("image_invalid", False)
+
+
 def test_the_same_archive_again_is_not_inspected_again(stage, tmp_path, monkeypatch):
     first = submit_image(stage, honest_archive(tmp_path))
     stage.check()

@@ -1,20 +1,21 @@
 """`assay run` and `assay check`: what a server would do with your image, done on your machine."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from assay.client.images import archive_of, cache_folder
 from assay.client.session import Session, pass_session, phase_path
 from assay.node.engine_option import engine_option
 from assay.node.folder import FolderInvalid, read_folder
 from assay.node.local import LocalResult, NotRun, Workbench, provided_image, run_cases
 from containers.engines.choice import EngineChoice
 from containers.errors import EngineError
-from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
+from containers.intake import ImageInvalid, IntakeReport, IntakeUnavailable, inspect_archive
 from containers.log_text import readable
 from containers.verdicts import Verdict
 from evaluator.errors import EvaluatorError
@@ -36,32 +37,77 @@ def run(*, image: str, protocol: str, cases: Path, output: Path | None, engine: 
 
 
 @click.command()
-@click.argument("archive", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--phase", required=True, help="CHALLENGE/PHASE: whose rules and limits apply.")
+@click.argument("image")
+@click.option("--phase", help="CHALLENGE/PHASE: whose rules and limits apply.")
+@click.option("--protocol", help="A protocol file, or the name of one of `assay protocol list`, in place of a phase.")
 @click.option(
     "--cases", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Public cases to run it on."
 )
 @engine_option
 @pass_session
-def check(session: Session, /, *, archive: Path, phase: str, cases: Path | None, engine: EngineChoice) -> None:
-    """Say what the platform would say of ARCHIVE: the same inspection, sandbox, limits and scorer, before you submit."""
-    with session.connect() as connection:
-        protocol = load_protocol(connection.get(phase_path(phase))["protocol"]["document"])
-    needs_command = protocol.resources.command is None
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            report = inspect_archive(
-                source=archive, destination=Path(folder) / "image.tar", needs_command=needs_command
-            )
-        except (ImageInvalid, IntakeUnavailable) as problem:
-            raise click.ClickException(str(problem)) from problem
+def check(
+    session: Session,
+    /,
+    *,
+    image: str,
+    phase: str | None,
+    protocol: str | None,
+    cases: Path | None,
+    engine: EngineChoice,
+) -> None:
+    """Say what the platform would say of IMAGE (a local image or an archive) before you submit it.
+
+    It is inspected as on the server, and run on public cases in the same sandbox, with the same limits and scorer.
+    """
+    rules = _rules_of(session, phase=phase, protocol=protocol)
+    archive = archive_of(image=image, cache=cache_folder())
+    report = _inspected(archive, rules=rules)
     click.echo(f"image accepted: {report.image_id}, {report.base_os}, {report.layers} layers")
     for line in (*report.neutralised, *report.warnings):
         click.echo(f"  note: {line}")
+    for line in profile_lines(report, profile=rules.resources.profile):
+        click.echo(f"  {line}")
     if cases is None:
         click.echo("Run it on the public cases too: assay check … --cases FOLDER")
         return
-    _run_and_show(image=str(archive), protocol=protocol, cases=cases, output=None, engine=engine)
+    _run_and_show(image=str(archive), protocol=rules, cases=cases, output=None, engine=engine)
+
+
+def _rules_of(session: Session, *, phase: str | None, protocol: str | None) -> Protocol:
+    if (phase is None) == (protocol is None):
+        raise click.UsageError("Whose rules apply? Give either --phase CHALLENGE/PHASE or --protocol NAME.")
+    if phase is None:
+        return _find_protocol(str(protocol))
+    with session.connect() as connection:
+        return load_protocol(connection.get(phase_path(phase))["protocol"]["document"])
+
+
+def _inspected(archive: Path, *, rules: Protocol) -> IntakeReport:
+    needs_command = rules.resources.command is None
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return inspect_archive(source=archive, destination=Path(folder) / "image.tar", needs_command=needs_command)
+        except (ImageInvalid, IntakeUnavailable) as problem:
+            raise click.ClickException(str(problem)) from problem
+
+
+def profile_lines(report: IntakeReport, *, profile: str) -> Iterator[str]:
+    """Which profile the image needs and why, which one the phase has, and what goes wrong with it."""
+    if report.needed_because:
+        yield f"profile: the image needs `{report.needed_profile}`, because"
+        yield from (f"  - {reason}" for reason in report.needed_because)
+    else:
+        yield "profile: nothing in the image's files needs another one than `default`"
+    if profile == "image-user" and report.user_problem:
+        yield f"this phase runs an image as its own USER, and will refuse this one: {report.user_problem}"
+        return
+    who = {"legacy": "uid 0 without capabilities", "image-user": report.run_user}.get(profile) or "65532:65532"
+    yield f"this phase runs it under `{profile}`, as {who}"
+    warnings = {"legacy": (), "image-user": report.warnings_as_image_user}.get(profile, report.warnings_as_user)
+    yield from (f"note: {line}" for line in warnings if line not in report.needed_because)
+    if report.needed_because and profile not in (report.needed_profile, "legacy"):
+        wanted = f"`resources: {{profile: {report.needed_profile}}}`"
+        yield f"It will probably fail there. Change the Dockerfile, or ask the organizers for {wanted}."
 
 
 def _find_protocol(text: str) -> Protocol:
@@ -78,8 +124,7 @@ def _run_and_show(*, image: str, protocol: Protocol, cases: Path, output: Path |
         found = read_folder(cases)
         with engine.open() as opened, tempfile.TemporaryDirectory(prefix="assay-run-") as folder:
             workbench = Workbench(engine=opened, folder=Path(folder), owner=OWNER)
-            needs_command = protocol.resources.command is None
-            provided = provided_image(image, workbench=workbench, needs_command=needs_command)
+            provided = provided_image(image, workbench=workbench, protocol=protocol)
             with provided as image_id, console.status("running") as status:
                 for result in run_cases(
                     cases=found, image_id=image_id, protocol=protocol, workbench=workbench, keep=output

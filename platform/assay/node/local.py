@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from assay.client.images import archive_of, cache_folder
 from assay.node.folder import (
     NOT_IN_A_NAME,
     FolderCase,
@@ -27,7 +28,7 @@ from assay.node.outputs import CheckedFile, check_outputs
 from assay.node.rounds import RoundOrder, RoundsOutcome, run_rounds
 from containers.engines import OWNER_LABEL, Engine
 from containers.errors import ImageAbsent
-from containers.intake import inspect_archive, load_archive
+from containers.intake import ImageInvalid, Reason, inspect_archive, load_archive
 from containers.machine import borrowed_image
 from containers.sandbox import run
 from containers.spec import Limits, OutputSpec, RunResult, RunSpec, Usage
@@ -86,19 +87,29 @@ class Workbench:
 
 
 @contextmanager
-def provided_image(image: str, *, workbench: Workbench, needs_command: bool) -> Iterator[str]:
-    """The ID of an image in the engine: of a local name, or of an archive, inspected and rewritten as on a server."""
+def provided_image(image: str, *, workbench: Workbench, protocol: Protocol) -> Iterator[str]:
+    """The ID of an image in the engine: of a local name, or of an archive, inspected and rewritten as on a server.
+
+    A local image is inspected as well where it runs as its own user, who has to be found in its files first.
+    """
     archive = Path(image)
     if not archive.is_file():
         try:
-            image_id = workbench.engine.image_facts(image).image_id
+            facts = workbench.engine.image_facts(image)
         except ImageAbsent:
             raise ImageAbsent(f"{image} is neither an archive here nor an image of the local engine") from None
-        yield image_id
-        return
+        if protocol.resources.profile != "image-user":
+            yield facts.image_id
+            return
+        archive = archive_of(image=image, cache=cache_folder())
     with tempfile.TemporaryDirectory(dir=workbench.folder, prefix="image-") as folder:
         rewritten = Path(folder) / "image.tar"
+        needs_command = protocol.resources.command is None
         report = inspect_archive(source=archive, destination=rewritten, needs_command=needs_command)
+        if protocol.resources.profile == "image-user" and report.user_problem:
+            raise ImageInvalid(
+                Reason.USER_UNKNOWN, f"This phase runs an image as its own USER, and {report.user_problem}."
+            )
         load = partial(load_archive, workbench.engine, rewritten, report.image_id)
         with borrowed_image(workbench.engine, image_id=report.image_id, load=load):
             rewritten.unlink()

@@ -5,14 +5,14 @@ from uuid import UUID
 
 from assay.submissions.models import AlgorithmImage
 
-LEGACY = "legacy"
-"""The profile that runs as root without capabilities: see `containers.spec`."""
+WARNINGS = {"legacy": (), "image-user": ("warnings_as_image_user",)}
+"""By profile, the warnings of the intake's report that count beside the ones for everybody: see `containers.spec`."""
 
 
 def warnings_of(image: AlgorithmImage, *, profile: str) -> tuple[str, ...]:
     """What its author should know before a run with this profile: one image may be entered in phases that run it differently."""
-    found = image.report.get("warnings", ())
-    return (*found, *(() if profile == LEGACY else image.report.get("warnings_as_user", ())))
+    keys = ("warnings", *WARNINGS.get(profile, ("warnings_as_user",)))
+    return tuple(warning for key in keys for warning in image.report.get(key, ()))
 
 
 def accept_image(*, image_id: UUID, key: str, sha256: str, size_bytes: int, report: dict[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from assay.workflow.workers import predictions
 from assay.workflow.workers.locks import only_one
 from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
 from containers.verdicts import Fault, Verdict
+from evaluator.protocol import Resources
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +62,10 @@ def check_image(*, submission: Submission, image: AlgorithmImage, clock: Callabl
         image.refresh_from_db()
     message = image.report.get("message") or "the image was deleted; upload it again"
     if image.status == AlgorithmImage.Status.ACCEPTED:
-        if rules_of(submission.protocol).resources.command is not None or says_what_to_run(image):
+        message = why_not_in(rules_of(submission.protocol).resources, image=image)
+        if not message:
             flow.finish_check(submission_id=submission.pk, now=clock())
             return
-        message = "the image has neither ENTRYPOINT nor CMD, and this phase sets no command: add one to the Dockerfile"
     flow.refuse(
         submission_id=submission.pk,
         verdict=Verdict.IMAGE_INVALID,
@@ -73,6 +74,15 @@ def check_image(*, submission: Submission, image: AlgorithmImage, clock: Callabl
         now=clock(),
         is_charged=False,
     )
+
+
+def why_not_in(resources: Resources, *, image: AlgorithmImage) -> str:
+    """Why an accepted image cannot be run in this phase; empty when it can."""
+    if resources.command is None and not says_what_to_run(image):
+        return "the image has neither ENTRYPOINT nor CMD, and this phase sets no command: add one to the Dockerfile"
+    if resources.profile == "image-user" and (problem := image.report.get("user_problem")):
+        return f"this phase runs an image as its own USER, and {problem}"
+    return ""
 
 
 def says_what_to_run(image: AlgorithmImage) -> bool:

@@ -8,6 +8,6 @@ try:
     outcome = "escaped"
 except OSError:
     outcome = "held"
-Path(os.environ["HOME"], "cache").write_text("x")
+Path(os.environ["TMPDIR"], "cache").write_text("x")
 Path(os.environ["TMPDIR"], "scratch").write_text("x")
 Path("/output/result.txt").write_text(outcome)
