@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from django.utils.translation import gettext as _
 
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
@@ -81,7 +82,11 @@ class Comparison:
     @property
     def differs_in(self) -> list[str]:
         """In what the rows' origins differ that should be the same."""
-        names = {"protocol": "protocol versions", "testset": "test sets", "evaluator": "versions of the evaluator"}
+        names = {
+            "protocol": _("protocol versions"),
+            "testset": _("test sets"),
+            "evaluator": _("versions of the evaluator"),
+        }
         return [words for name, words in names.items() if len({getattr(origin, name) for origin in self.origins}) > 1]
 
 
@@ -124,7 +129,7 @@ def _case_values(evaluations: Sequence[Evaluation]) -> list[dict[str, dict[str, 
     rows = CaseScores.objects.filter(evaluation__in=evaluations).order_by("case__position")
     for evaluation_id, case_id, scores in rows.values_list("evaluation_id", "case__case_id", "scores"):
         values: dict[str, list[float]] = {}
-        for _, metric, value, _ in scores:
+        for _label, metric, value, _reason in scores:
             if value is not None:
                 values.setdefault(metric, []).append(value)
         for metric, of_case in values.items():

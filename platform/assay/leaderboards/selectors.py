@@ -7,6 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
 
 from assay.challenges.models import Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
@@ -191,12 +193,13 @@ def closed_row(row: LeaderboardRow, *, version: ProtocolVersion, told: Mapping[s
 def why_hidden_from_participants(phase: Phase, *, now: datetime) -> str:
     """Why participants do not see the ranking now; empty when they do."""
     if release_of(phase.protocol) == VERDICT_ONLY:
-        return "scores of this phase are not shown; submissions get a verdict only"
+        return _("scores of this phase are not shown; submissions get a verdict only")
     if phase.shows_results(now):
         return ""
     if phase.embargo_until is not None and now < phase.embargo_until:
-        return f"under embargo until {phase.embargo_until:%d %b %Y %H:%M} UTC"
-    return "the organizers keep the results of this phase to themselves for now"
+        until = date_format(phase.embargo_until, "d M Y H:i")
+        return _("under embargo until %(moment)s UTC") % {"moment": until}
+    return _("the organizers keep the results of this phase to themselves for now")
 
 
 def metric_columns(version: ProtocolVersion) -> list[MetricColumn]:

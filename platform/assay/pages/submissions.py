@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import as_seen, is_closed
 from assay.evaluations.selectors import CaseScoreRow, case_scores, receipt, released_summary
 from assay.leaderboards.selectors import MetricColumn, metric_columns
-from assay.pages.templatetags.assay import GLYPHS, TONES, verdict_words
+from assay.pages.templatetags.assay import GLYPHS, TONES, status_words, verdict_words
 from assay.runs.selectors import CaseRow, Progress, Waiting, case_progress, progress
 from assay.submissions.images import warnings_of
 from assay.submissions.lifecycle import FINAL
@@ -24,10 +27,18 @@ from assay.workflow.flow.waiting import line_of
 from evaluator.protocol import LabelSpec
 
 STEP_TONES = {"done": "past", "current": "now", "failed": "broken", "ahead": ""}
+STEP_WORDS = {
+    "Received": _("Received"),
+    "Verified": _("Verified"),
+    "Queued": _("Queued"),
+    "Running": _("Running"),
+    "Scoring": _("Scoring"),
+    "Ranked": _("Ranked"),
+}
 WHOSE = {
     "participant": "",
-    "organizer": "The organizers have to act.",
-    "platform": "Not your fault: no attempt was used.",
+    "organizer": _("The organizers have to act."),
+    "platform": _("Not your fault: no attempt was used."),
 }
 Status = Submission.Status
 
@@ -142,7 +153,7 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
         version=_version(submission, found, line),
         banner=submission.verdict_text,
         banner_tone=_tone(submission),
-        whose=WHOSE.get(submission.fault, ""),
+        whose=str(WHOSE.get(submission.fault, "")),
         progress=found,
         eta_seconds=line.eta_seconds if sees_cases else None,
         queue_position=line.position,
@@ -187,10 +198,10 @@ def _steps(submission: Submission, known: Progress) -> tuple[StepMark, ...]:
     ending = "cancelled" if submission.status == Status.CANCELLED else "failed"
     return tuple(
         StepMark(
-            name=step.name,
+            name=str(STEP_WORDS[step.name]),
             tone=STEP_TONES[step.state],
             at=step.at,
-            ending=ending if step.state == "failed" else "",
+            ending=status_words(ending) if step.state == "failed" else "",
         )
         for step in stepper(submission, has_started=known.has_started)
     )
@@ -199,7 +210,8 @@ def _steps(submission: Submission, known: Progress) -> tuple[StepMark, ...]:
 def _cell(row: CaseRow) -> CaseCell:
     what = row.verdict if row.verdict and row.status in ("done", "failed") else row.status
     tone = TONES.get(what) or ("bad" if row.status == "failed" else "")
-    words = f"Case {row.position + 1}: {verdict_words(row.verdict) or row.status}"
+    what_happened = verdict_words(row.verdict) or status_words(row.status)
+    words = gettext("Case %(number)d: %(verdict)s") % {"number": row.position + 1, "verdict": what_happened}
     return CaseCell(glyph=GLYPHS.get(what, "✗" if row.status == "failed" else "•"), tone=tone, words=words)
 
 
@@ -219,7 +231,7 @@ def _score_rows(
         for label in (spec.name for spec in labels)
         if label in there
     ]
-    overall = ScoreRow(label="All structures", cells=tuple(cell(summary.get(m.name, {})) for m in metrics))
+    overall = ScoreRow(label=gettext("All structures"), cells=tuple(cell(summary.get(m.name, {})) for m in metrics))
     return (*rows, overall)
 
 
@@ -234,7 +246,12 @@ def _case_rows(
     by_case = {row.case_id: row for row in runs if row.case_id}
     if scores is None:
         return (
-            tuple(_case_row(row.case_id or f"case {row.position + 1}", row, ()) for row in runs) if is_organizer else ()
+            tuple(
+                _case_row(row.case_id or gettext("case %(number)d") % {"number": row.position + 1}, row, ())
+                for row in runs
+            )
+            if is_organizer
+            else ()
         )
     rows = []
     for scored in scores:
@@ -274,11 +291,11 @@ def _warnings(submission: Submission) -> tuple[str, ...]:
 def _intake(submission: Submission) -> tuple[tuple[str, Any], ...]:
     report: dict[str, Any] = submission.image.report if submission.image else {}
     wanted = {
-        "architecture": "Architecture",
-        "base_os": "Base system",
-        "entrypoint": "Starts",
-        "user": "User",
-        "layers": "Layers",
+        "architecture": gettext("Architecture"),
+        "base_os": gettext("Base system"),
+        "entrypoint": gettext("Starts"),
+        "user": gettext("User"),
+        "layers": gettext("Layers"),
     }
     facts = [(words, report[key]) for key, words in wanted.items() if report.get(key) not in (None, "", [])]
     facts += [(name, version) for name, version in (report.get("versions") or {}).items()]

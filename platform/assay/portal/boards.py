@@ -7,6 +7,8 @@ from typing import Any
 
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from assay.leaderboards.order import Wanted
 from assay.leaderboards.selectors import Board, Disqualified, LeaderboardRow, MetricColumn
@@ -14,10 +16,10 @@ from assay.leaderboards.standing import POOLED
 from evaluator.disclosure import SMALLEST_GROUP
 
 FIXED_AFTER = (
-    ("failed_cases", "Failed cases", ""),
-    ("seconds_per_case", "Time per case", ""),
-    ("peak_memory_bytes", "Peak memory", ""),
-    ("created_at", "Submitted", ""),
+    ("failed_cases", _("Failed cases"), ""),
+    ("seconds_per_case", _("Time per case"), ""),
+    ("peak_memory_bytes", _("Peak memory"), ""),
+    ("created_at", _("Submitted"), ""),
 )
 
 
@@ -100,7 +102,7 @@ def board_page(
 ) -> BoardPage:
     """One page of a board, which holds the wanted rows."""
     if not board.is_visible:
-        return BoardPage(embargo_words=f"The ranking is not shown: {board.why_hidden}.")
+        return BoardPage(embargo_words=gettext("The ranking is not shown: %(why)s.") % {"why": board.why_hidden})
     rows = [
         _board_row(row, board=board, view=wanted.view, own_teams=own_teams, sees_all=sees_all) for row in board.entries
     ]
@@ -114,19 +116,27 @@ def board_page(
         views=_views(board.views),
         disqualified=board.disqualified,
         withholds=_withholds(rows),
-        caption="Mean ± standard deviation over the hidden cases; failed cases count with the protocol's stated values. "
-        f"{_interval_words(board.replicates)}≈ next marks a row that is not significantly better than the one below."
-        if ":" not in wanted.view
-        else "Mean ± standard deviation over the cases of this view, n of them. The rank is that over all cases. A mean of fewer than "
-        f"{SMALLEST_GROUP} cases is withheld; organizers see it.",
+        caption=_caption(wanted.view, replicates=board.replicates),
         note=board.note,
     )
 
 
-def _interval_words(replicates: int | None) -> str:
-    if not replicates:
-        return ""
-    return f"A small range beside a rank is its interval over {replicates} resamplings of the cases; "
+def _caption(view: str, *, replicates: int | None) -> str:
+    if ":" in view:
+        return gettext(
+            "Mean ± standard deviation over the cases of this view, n of them. The rank is that over all cases. A mean of "
+            "fewer than %(count)d cases is withheld; organizers see it."
+        ) % {"count": SMALLEST_GROUP}
+    sentences = [
+        gettext(
+            "Mean ± standard deviation over the hidden cases. Failed cases count with the protocol's stated values."
+        )
+    ]
+    if replicates:
+        words = gettext("A small range beside a rank is its interval over %(count)d resamplings of the cases.")
+        sentences.append(words % {"count": replicates})
+    sentences.append(gettext("≈ next marks a row that is not significantly better than the one below."))
+    return " ".join(sentences)
 
 
 def board_table(page: BoardPage, metrics: Sequence[MetricColumn]) -> tuple[list[str], list[list[Any]]]:
@@ -186,7 +196,7 @@ def _board_row(row: LeaderboardRow, *, board: Board, view: str, own_teams: set[s
         created_at=row.created_at,
         imported_from=row.imported_from,
         is_separable=None if is_part else row.statistics.get("separable_from_next"),
-        unranked_because=str(row.statistics.get("unranked_because", "")) or "no scored case",
+        unranked_because=str(row.statistics.get("unranked_because", "")) or gettext("no scored case"),
     )
 
 
@@ -200,9 +210,9 @@ def _columns(metrics: Sequence[MetricColumn], *, wanted: Wanted) -> list[Column]
         return Column(title=title, url=f"?{address}", aria_sort=aria, **more)
 
     columns = [
-        column("rank", "Rank" if ":" not in wanted.view else "Rank over all cases"),
-        column("team", "Team"),
-        column("name", "Algorithm", folds=True),
+        column("rank", gettext("Rank") if ":" not in wanted.view else gettext("Rank over all cases")),
+        column("team", gettext("Team")),
+        column("name", gettext("Algorithm"), folds=True),
     ]
     for position, metric in enumerate(metrics):
         columns.append(
@@ -217,7 +227,7 @@ def _columns(metrics: Sequence[MetricColumn], *, wanted: Wanted) -> list[Column]
             )
         )
     for name, title, unit in FIXED_AFTER:
-        columns.append(column(name, title, unit=unit, is_number=name != "created_at", folds=True))
+        columns.append(column(name, str(title), unit=unit, is_number=name != "created_at", folds=True))
     return columns
 
 
@@ -225,4 +235,4 @@ def _views(views: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Pooled, and every value of every breakdown; nothing where there is nothing to choose."""
     breakdowns = sorted(view for view in views if view != POOLED)
     named = tuple((view, view.replace(":", " ", 1)) for view in breakdowns)
-    return ((POOLED, "all cases together"), *named) if named else ()
+    return ((POOLED, gettext("all cases together")), *named) if named else ()

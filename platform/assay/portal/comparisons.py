@@ -85,7 +85,7 @@ class ComparisonPage:
 
     sides: tuple[Side, ...]
     metrics: tuple[MetricView, ...]
-    differs_in: tuple[str, ...]
+    differs_in: str
 
 
 def comparison_page(comparison: Comparison) -> ComparisonPage:
@@ -97,7 +97,7 @@ def comparison_page(comparison: Comparison) -> ComparisonPage:
     return ComparisonPage(
         sides=sides,
         metrics=tuple(_metric_view(metric, sides) for metric in comparison.metrics),
-        differs_in=tuple(comparison.differs_in),
+        differs_in=_(" and ").join(comparison.differs_in),
     )
 
 

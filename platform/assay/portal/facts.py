@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import release_of
@@ -23,10 +26,10 @@ from evaluator.scoring import gains_of_leaving_out
 MOST_PATHS = 1000
 ANY_CASE = "CASE"
 RELEASES = {
-    "verdict_only": "a verdict only; scores are never shown",
-    "aggregate": "averages over the hidden cases",
-    "per_case": "averages and every case's values",
-    "ladder": "your best score, updated only when clearly better (the ladder)",
+    "verdict_only": _("a verdict only; scores are never shown"),
+    "aggregate": _("averages over the hidden cases"),
+    "per_case": _("averages and every case's values"),
+    "ladder": _("your best score, updated only when clearly better (the ladder)"),
 }
 
 
@@ -115,13 +118,15 @@ def caveats_of(phase: Phase) -> Caveats:
 
 
 def _defect_words(defect: Defect) -> str:
-    return f"{defect.what} For example, {defect.example}." if defect.example else defect.what
+    if not defect.example:
+        return defect.what
+    return gettext("%(what)s For example, %(example)s.") % {"what": defect.what, "example": defect.example}
 
 
 def release_words(phase: Phase) -> str:
     """What participants get to see, and when."""
     mode = release_of(phase.protocol)
-    return RELEASES.get(mode, mode)
+    return str(RELEASES.get(mode, mode))
 
 
 def ranking_words(protocol: Protocol) -> str:
@@ -152,14 +157,16 @@ def archive_tree(protocol: Protocol, case_ids: Sequence[str]) -> str:
 def _label_fact(label: LabelSpec) -> LabelFact:
     values = ", ".join(str(value) for value in label.values)
     if label.channel is not None:
-        values = f"channel {label.channel}"
+        values = gettext("channel %(number)s") % {"number": label.channel}
     return LabelFact(name=label.name, values=values, tolerance_mm=label.tolerance_mm)
 
 
 def _metric_fact(spec: MetricSpec) -> MetricFact:
     metric = spec.metric
     options = ", ".join(f"{key} {value}" for key, value in spec.options.items() if value is not None)
-    rounded = f" Rounded to {spec.rounding} digits." if spec.rounding is not None else ""
+    rounded = (
+        " " + gettext("Rounded to %(count)s digits.") % {"count": spec.rounding} if spec.rounding is not None else ""
+    )
     definition = f"{metric.definition}{f' ({options})' if options else ''}{rounded}"
     return MetricFact(title=metric.title, unit=metric.unit, direction=str(metric.direction), definition=definition)
 
@@ -172,12 +179,12 @@ def _convention_fact(protocol: Protocol, situation: Situation) -> ConventionFact
 def _limits(protocol: Protocol) -> tuple[tuple[str, str], ...]:
     resources = protocol.resources
     return (
-        ("Time", f"{resources.wall_seconds:g} s"),
-        ("Memory", f"{resources.memory_mb} MB"),
-        ("Processors", str(resources.cpus)),
-        ("GPUs", str(resources.gpus) if resources.gpus else "none"),
-        ("Shared memory", f"{resources.shm_mb} MB"),
-        ("Temporary files (/tmp)", f"{resources.tmp_mb} MB"),
-        ("Output", f"{resources.output_mb} MB"),
-        ("One container per", "case" if resources.run_mode == "case" else resources.run_mode),
+        (gettext("Time"), f"{resources.wall_seconds:g} s"),
+        (gettext("Memory"), f"{resources.memory_mb} MB"),
+        (gettext("Processors"), str(resources.cpus)),
+        (gettext("GPUs"), str(resources.gpus) if resources.gpus else gettext("none")),
+        (gettext("Shared memory"), f"{resources.shm_mb} MB"),
+        (gettext("Temporary files (/tmp)"), f"{resources.tmp_mb} MB"),
+        (gettext("Output"), f"{resources.output_mb} MB"),
+        (gettext("One container per"), gettext("case") if resources.run_mode == "case" else resources.run_mode),
     )

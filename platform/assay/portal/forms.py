@@ -2,15 +2,18 @@
 
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
+from django.utils.translation import gettext_lazy as _
 
 
 class SignUpForm(forms.Form):
     """A new account."""
 
-    username = forms.CharField(label="User name", max_length=60, help_text="Letters, digits and @ . + - _")
-    display_name = forms.CharField(label="Name others see", max_length=80)
-    email = forms.EmailField(label="E-mail", help_text="Shown to organizers of challenges you join, to nobody else.")
-    password = forms.CharField(label="Password", widget=forms.PasswordInput, help_text="At least 10 characters.")
+    username = forms.CharField(label=_("User name"), max_length=60, help_text=_("Letters, digits and @ . + - _"))
+    display_name = forms.CharField(label=_("Name others see"), max_length=80)
+    email = forms.EmailField(
+        label=_("E-mail"), help_text=_("Shown to organizers of challenges you join, to nobody else.")
+    )
+    password = forms.CharField(label=_("Password"), widget=forms.PasswordInput, help_text=_("At least 10 characters."))
     next = forms.CharField(widget=forms.HiddenInput, required=False)
 
 
@@ -37,23 +40,23 @@ class TokenForm(forms.Form):
 class SubmitForm(forms.Form):
     """A submission: its words, and its archive either as an upload already made or as a file in this request."""
 
-    name = forms.CharField(label="Algorithm name", max_length=120, help_text="Shown on the leaderboard.")
-    description = forms.CharField(label="Description", required=False, widget=forms.Textarea(attrs={"rows": 3}))
-    url = forms.URLField(label="Code or paper", required=False, assume_scheme="https")
-    archive = forms.FileField(label="Archive", required=False)
+    name = forms.CharField(label=_("Algorithm name"), max_length=120, help_text=_("Shown on the leaderboard."))
+    description = forms.CharField(label=_("Description"), required=False, widget=forms.Textarea(attrs={"rows": 3}))
+    url = forms.URLField(label=_("Code or paper"), required=False, assume_scheme="https")
+    archive = forms.FileField(label=_("Archive"), required=False)
     upload_id = forms.UUIDField(widget=forms.HiddenInput, required=False)
 
     def __init__(self, *args: object, is_container: bool, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to Django as they came
         self.fields["archive"].help_text = (
-            "From docker save, or an OCI layout; .tar, .tar.gz or .tar.zst."
+            _("From docker save, or an OCI layout; .tar, .tar.gz or .tar.zst.")
             if is_container
-            else "A zip with one file per case."
+            else _("A zip with one file per case.")
         )
 
     def clean(self) -> dict[str, object]:
         """An archive has to come one way or the other."""
         cleaned = super().clean() or {}
         if not cleaned.get("upload_id") and not cleaned.get("archive"):
-            self.add_error("archive", "Choose a file.")
+            self.add_error("archive", _("Choose a file."))
         return cleaned

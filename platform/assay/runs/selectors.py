@@ -8,6 +8,8 @@ from uuid import UUID
 
 from django.db.models import Count, F, Min, Q, QuerySet
 from django.db.models.functions import Coalesce
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
 
 from assay.challenges.models import Phase
 from assay.runs.intervals import current_intervals
@@ -204,18 +206,19 @@ def why_held_back(submission: Submission, *, now: datetime) -> str:
         at=Min("not_before"),
     )
     if facts["case_runs"] and not facts["ready"]:
-        return f"a fault of ours is being waited out; it is tried again at {facts['at']:%H:%M:%S} UTC"
+        words = _("a fault of ours is being waited out; it is tried again at %(time)s UTC")
+        return words % {"time": f"{facts['at']:%H:%M:%S}"}
     if not facts["case_runs"] or not running_limits(phase):
         return ""
     running = CaseRun.objects.filter(run__submission__phase=phase, status=Status.RUNNING).aggregate(
         phase=Count("id"), team=Count("id", filter=Q(run__submission__team=submission.team_id))
     )
     if phase.running_limit is not None and running["phase"] >= phase.running_limit:
-        return f"{phase.running_limit} of this phase's cases may run at once, and so many do"
+        words = _("%(limit)d of this phase's cases may run at once, and so many do")
+        return words % {"limit": phase.running_limit}
     if phase.running_limit_per_team is not None and running["team"] >= phase.running_limit_per_team:
-        return (
-            f"{phase.running_limit_per_team} of a team's cases may run at once in this phase, and so many of yours do"
-        )
+        words = _("%(limit)d of a team's cases may run at once in this phase, and so many of yours do")
+        return words % {"limit": phase.running_limit_per_team}
     return ""
 
 
@@ -252,17 +255,20 @@ def live_nodes(nodes: Iterable[Node], *, now: datetime) -> list[Node]:
 def why_waiting(*, phase: Phase, nodes: Collection[Node], now: datetime) -> str:
     """Why nothing of the phase would start now, in words; empty when it would."""
     if phase.is_paused:
-        return "the organizers have paused this phase; submissions keep their place"
+        return _("the organizers have paused this phase; submissions keep their place")
     if live_nodes(nodes, now=now):
         return ""
     if not nodes:
-        return f"no node has joined pool {phase.pool} yet"
+        return _("no node has joined pool %(pool)s yet") % {"pool": phase.pool}
     seen = max((node.last_seen_at for node in nodes if node.last_seen_at is not None), default=None)
-    since = f" since {seen:%d %b %Y %H:%M} UTC" if seen else ""
     held = [node for node in nodes if node.status != Node.Status.ACTIVE]
     if len(held) == len(nodes):
-        return f"every node of pool {phase.pool} is {held[0].get_status_display().lower()}"
-    return f"no live node in pool {phase.pool}{since}"
+        words = _("every node of pool %(pool)s is %(status)s")
+        return words % {"pool": phase.pool, "status": held[0].get_status_display().lower()}
+    if seen is None:
+        return _("no live node in pool %(pool)s") % {"pool": phase.pool}
+    since = date_format(seen, "d M Y H:i")
+    return _("no live node in pool %(pool)s since %(moment)s UTC") % {"pool": phase.pool, "moment": since}
 
 
 def roughly(seconds: float | None) -> float | None:

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 ATTEMPTS_USED = "attempts_used"
 """Code of the condition that fails when the submission limit is reached."""
 CLOSING_GRACE = timedelta(hours=1)
@@ -79,9 +83,8 @@ def judge(
         concurrency_condition(rules=rules, usage=usage),
     )
     failing = next((condition for condition in conditions if not condition.ok), None)
-    text = (
-        f"no: {failing.text}" if failing else f"yes{attempts_left(rules=rules, remaining=remaining, next_at=next_at)}"
-    )
+    left = attempts_left(rules=rules, remaining=remaining, next_at=next_at)
+    text = _("no: %(reason)s") % {"reason": failing.text} if failing else _("yes") + left
     return Eligibility(
         can_submit=failing is None, text=text, conditions=conditions, remaining=remaining, next_at=next_at
     )
@@ -109,9 +112,9 @@ def remaining_attempts(*, rules: PhaseRules, usage: TeamUsage, now: datetime) ->
 def ready_condition(rules: PhaseRules) -> Condition:
     """There must be cases to be judged on."""
     if rules.is_ready:
-        return Condition(ok=True, text="the phase is ready")
+        return Condition(ok=True, text=_("the phase is ready"))
     return Condition(
-        ok=False, text="the phase has no test set yet", cure="The organizers have to push one; ask them when."
+        ok=False, text=_("the phase has no test set yet"), cure=_("The organizers have to push one; ask them when.")
     )
 
 
@@ -120,47 +123,50 @@ def window_condition(*, rules: PhaseRules, now: datetime, started_at: datetime |
     if now < rules.opens_at:
         return Condition(
             ok=False,
-            text=f"the phase opens at {moment(rules.opens_at)}",
-            cure="Come back then; nothing is lost by waiting.",
+            text=_("the phase opens at %(moment)s") % {"moment": moment(rules.opens_at)},
+            cure=_("Come back then; nothing is lost by waiting."),
         )
     if now < rules.closes_at:
-        return Condition(ok=True, text=f"open until {moment(rules.closes_at)}")
+        return Condition(ok=True, text=_("open until %(moment)s") % {"moment": moment(rules.closes_at)})
     began_in_time = started_at is not None and started_at < rules.closes_at
     if began_in_time and now < rules.closes_at + CLOSING_GRACE:
-        return Condition(ok=True, text="closed, but your upload began in time")
+        return Condition(ok=True, text=_("closed, but your upload began in time"))
     return Condition(
-        ok=False, text=f"the phase closed at {moment(rules.closes_at)}", cure="Look for another phase that is open."
+        ok=False,
+        text=_("the phase closed at %(moment)s") % {"moment": moment(rules.closes_at)},
+        cure=_("Look for another phase that is open."),
     )
 
 
 def pause_condition(rules: PhaseRules) -> Condition:
     """Organizers may pause a phase, or put it away for good."""
     if rules.is_archived:
-        return Condition(ok=False, text="the phase is archived", cure="Look for another phase that is open.")
+        return Condition(ok=False, text=_("the phase is archived"), cure=_("Look for another phase that is open."))
     if not rules.is_paused:
-        return Condition(ok=True, text="submissions are being taken")
+        return Condition(ok=True, text=_("submissions are being taken"))
     return Condition(
-        ok=False, text="the organizers have paused submissions", cure="See the challenge's news, or ask them."
+        ok=False, text=_("the organizers have paused submissions"), cure=_("See the challenge's news, or ask them.")
     )
 
 
 def attempts_condition(*, rules: PhaseRules, remaining: int | None, next_at: datetime | None) -> Condition:
     """The submission limit."""
     if remaining is None:
-        return Condition(ok=True, text="no submission limit")
+        return Condition(ok=True, text=_("no submission limit"))
     if remaining > 0:
-        return Condition(ok=True, text=f"{remaining} of {tightest(rules)} left {window_words(rules)}")
+        return Condition(ok=True, text=_left(rules=rules, remaining=remaining))
     if next_at is None:
         return Condition(
             ok=False,
-            text=f"all {tightest(rules)} submissions are used",
-            cure="No more can be made in this phase.",
+            text=_("all %(limit)d submissions are used") % {"limit": tightest(rules)},
+            cure=_("No more can be made in this phase."),
             code=ATTEMPTS_USED,
         )
     return Condition(
         ok=False,
-        text=f"all {tightest(rules)} submissions {window_words(rules)} are used, next at {moment(next_at)}",
-        cure=f"Submit again from {moment(next_at)} on.",
+        text=_("all %(limit)d submissions %(window)s are used, next at %(moment)s")
+        % {"limit": tightest(rules), "window": window_words(rules), "moment": moment(next_at)},
+        cure=_("Submit again from %(moment)s on.") % {"moment": moment(next_at)},
         code=ATTEMPTS_USED,
     )
 
@@ -168,12 +174,20 @@ def attempts_condition(*, rules: PhaseRules, remaining: int | None, next_at: dat
 def concurrency_condition(*, rules: PhaseRules, usage: TeamUsage) -> Condition:
     """How many submissions of a team may be on their way at once."""
     if usage.unfinished < rules.concurrent_limit:
-        return Condition(ok=True, text=f"{usage.unfinished} of {rules.concurrent_limit} submissions under way")
+        return Condition(
+            ok=True,
+            text=_("%(count)d of %(limit)d submissions under way")
+            % {"count": usage.unfinished, "limit": rules.concurrent_limit},
+        )
     return Condition(
         ok=False,
-        text=f"your team has {usage.unfinished} submission{'s' if usage.unfinished != 1 else ''} under way, "
-        f"{rules.concurrent_limit} may be at once",
-        cure="Wait until it has finished, or cancel it.",
+        text=ngettext(
+            "your team has %(count)d submission under way, %(limit)d may be at once",
+            "your team has %(count)d submissions under way, %(limit)d may be at once",
+            usage.unfinished,
+        )
+        % {"count": usage.unfinished, "limit": rules.concurrent_limit},
+        cure=_("Wait until it has finished, or cancel it."),
     )
 
 
@@ -181,8 +195,13 @@ def attempts_left(*, rules: PhaseRules, remaining: int | None, next_at: datetime
     """`, 2 of 3 left this week, next at Tue 24 Nov 2026 09:12 UTC`; empty where there is no limit."""
     if remaining is None:
         return ""
-    back = f", next at {moment(next_at)}" if next_at else ""
-    return f", {remaining} of {tightest(rules)} left {window_words(rules)}{back}"
+    back = ", " + _("next at %(moment)s") % {"moment": moment(next_at)} if next_at else ""
+    return ", " + _left(rules=rules, remaining=remaining) + back
+
+
+def _left(*, rules: PhaseRules, remaining: int) -> str:
+    words = {"remaining": remaining, "limit": tightest(rules), "window": window_words(rules)}
+    return _("%(remaining)d of %(limit)d left %(window)s") % words
 
 
 def tightest(rules: PhaseRules) -> int:
@@ -193,11 +212,11 @@ def tightest(rules: PhaseRules) -> int:
 def window_words(rules: PhaseRules) -> str:
     """The window in words. It rolls: `today` is the last 24 hours."""
     if rules.limit is None or (rules.total_limit is not None and rules.total_limit < rules.limit):
-        return "in this phase"
+        return _("in this phase")
     days = rules.window.days
-    return {1: "today", 7: "this week"}.get(days, f"in {days} days")
+    return {1: _("today"), 7: _("this week")}.get(days) or _("in %(days)d days") % {"days": days}
 
 
 def moment(at: datetime) -> str:
     """A time as people read it: `Tue 24 Nov 2026 09:12 UTC`. Phases run over new years, so the year is said."""
-    return f"{at:%a %d %b %Y %H:%M} UTC"
+    return f"{date_format(at, 'D d M Y H:i')} UTC"

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
 
 from assay.accounts.models import Team, User
 from assay.challenges.access import Person, membership_of
@@ -60,21 +61,23 @@ def usage_of(*, phase: Phase, team: Team) -> TeamUsage:
 def membership_condition(*, person: Person, membership: Membership | None) -> Condition:
     """Whether this person takes part."""
     if not isinstance(person, User):
-        return Condition(ok=False, text="you are not signed in", cure="Sign in.")
+        return Condition(ok=False, text=_("you are not signed in"), cure=_("Sign in."))
     if membership is None or (membership.team is None and membership.status == Membership.Status.ACCEPTED):
-        return Condition(ok=False, text="you have not joined this challenge", cure="Join it, alone or with a team.")
+        return Condition(
+            ok=False, text=_("you have not joined this challenge"), cure=_("Join it, alone or with a team.")
+        )
     if membership.status == Membership.Status.ACCEPTED:
-        return Condition(ok=True, text=f"you compete as {membership.team}")
+        return Condition(ok=True, text=_("you compete as %(team)s") % {"team": membership.team})
     why = f": {membership.reason}" if membership.reason else ""
     return {
         Membership.Status.PENDING: Condition(
-            ok=False, text="the organizers have not accepted you yet", cure="Wait for their answer."
+            ok=False, text=_("the organizers have not accepted you yet"), cure=_("Wait for their answer.")
         ),
         Membership.Status.REJECTED: Condition(
-            ok=False, text=f"the organizers have not accepted you{why}", cure="Ask the organizers."
+            ok=False, text=_("the organizers have not accepted you") + why, cure=_("Ask the organizers.")
         ),
         Membership.Status.BANNED: Condition(
-            ok=False, text=f"you are excluded from this challenge{why}", cure="Ask the organizers."
+            ok=False, text=_("you are excluded from this challenge") + why, cure=_("Ask the organizers.")
         ),
     }[Membership.Status(membership.status)]
 

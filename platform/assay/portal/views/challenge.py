@@ -9,6 +9,8 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from assay.accounts.models import Team, User
@@ -104,7 +106,7 @@ def _dataset(testset: TestSet) -> dict[str, Any]:
     cases = list(testset.cases.all())
     files = [file for case in cases for file in (*case.inputs, *case.references)]
     return {
-        "name": f"{testset.name} (version {testset.version})",
+        "name": _("%(name)s (version %(number)s)") % {"name": testset.name, "number": testset.version},
         "is_public": testset.is_public,
         "cases": len(cases),
         "bytes": sum(file.get("bytes", 0) for file in files),
@@ -123,9 +125,9 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
     team = get_team(user=user, slug=slug_of_team) if slug_of_team else solo_team(user=user, now=timezone.now())
     membership = join_challenge(challenge=challenge, user=user, team=team, now=timezone.now())
     if membership.status == membership.Status.ACCEPTED:
-        messages.success(request, f"You take part as {membership.team}.")
+        messages.success(request, _("You take part as %(team)s.") % {"team": membership.team})
     else:
-        messages.info(request, "The organizers have to agree; you will see it here.")
+        messages.info(request, _("The organizers have to agree; you will see it here."))
     return redirect("portal:challenge", slug)
 
 
@@ -150,12 +152,14 @@ def _limit_words(phase: Phase) -> str:
     parts = []
     if phase.submission_limit:
         days = phase.submission_window_days
-        parts.append(f"{phase.submission_limit} per team in any {days} day{'s' if days > 1 else ''}")
+        words = ngettext("%(limit)d per team in any %(days)d day", "%(limit)d per team in any %(days)d days", days)
+        parts.append(words % {"limit": phase.submission_limit, "days": days})
     if phase.submission_limit_total:
-        parts.append(f"{phase.submission_limit_total} per team in all")
-    parts.append(f"{phase.concurrent_limit} at a time")
+        parts.append(_("%(limit)d per team in all") % {"limit": phase.submission_limit_total})
+    parts.append(_("%(limit)d at a time") % {"limit": phase.concurrent_limit})
     if phase.running_limit_per_team:
-        parts.append(f"at most {phase.running_limit_per_team} of a team's cases running at once")
+        words = _("at most %(limit)d of a team's cases running at once")
+        parts.append(words % {"limit": phase.running_limit_per_team})
     return ", ".join(parts)
 
 

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
@@ -50,7 +51,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
             return cast(
                 "HttpResponse", perform_login(request, Login(user=user, redirect_url=_next(request), signup=True))
             )
-    page = {"form": form, "heading": "Sign up", "button": "Sign up"}
+    page = {"form": form, "heading": _("Sign up"), "button": _("Sign up")}
     return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
 
 
@@ -63,8 +64,8 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         user = form.get_user()
         login = Login(user=user, redirect_url=_next(request))
         return cast("HttpResponse", perform_password_login(request, {"username": user.get_username()}, login))
-    foot = format_html('<a href="{}">Forgot your password?</a>', reverse("account_reset_password"))
-    page = {"form": form, "heading": "Sign in", "button": "Sign in", "foot": foot}
+    foot = format_html('<a href="{}">{}</a>', reverse("account_reset_password"), _("Forgot your password?"))
+    page = {"form": form, "heading": _("Sign in"), "button": _("Sign in"), "foot": foot}
     return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
 
 
@@ -80,7 +81,7 @@ def account(request: HttpRequest) -> HttpResponse:
     user = signed_in(request.user)
     form, secret = TokenForm(request.POST or None), ""
     if request.method == "POST" and form.is_valid():
-        _, secret = issue_token(user=user, **form.cleaned_data, now=timezone.now())
+        _token, secret = issue_token(user=user, **form.cleaned_data, now=timezone.now())
     return render(request, "portal/account.html", {"tokens": tokens_of(user=user), "new_token": secret, "form": form})
 
 
@@ -88,7 +89,7 @@ def account(request: HttpRequest) -> HttpResponse:
 def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
     """End a token."""
     revoke_token(user=signed_in(request.user), token_id=token_id, now=timezone.now())
-    messages.success(request, "The token no longer works.")
+    messages.success(request, _("The token no longer works."))
     return redirect("portal:account")
 
 
@@ -98,7 +99,7 @@ def teams(request: HttpRequest) -> HttpResponse:
     form = TeamForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         team = create_team(user=user, **form.cleaned_data, now=timezone.now())
-        messages.success(request, f"Team {team.name} is yours.")
+        messages.success(request, _("Team %(name)s is yours.") % {"name": team.name})
         return redirect("portal:teams")
     listed = list(teams_of(user=user).prefetch_related("memberships__user"))
     for team in listed:
@@ -111,9 +112,10 @@ def invite(request: HttpRequest, slug: str) -> HttpResponse:
     """Make a link that lets one person in."""
     user = signed_in(request.user)
     team = get_team(user=user, slug=slug)
-    _, secret = invite_to_team(user=user, team=team, email=request.POST.get("email", ""), now=timezone.now())
+    _invite, secret = invite_to_team(user=user, team=team, email=request.POST.get("email", ""), now=timezone.now())
     link = request.build_absolute_uri(reverse("portal:accept-invite", args=[secret]))
-    messages.success(request, f"Send this link to {request.POST.get('email')}; it works once: {link}")
+    words = _("Send this link to %(address)s; it works once: %(link)s")
+    messages.success(request, words % {"address": request.POST.get("email"), "link": link})
     return redirect("portal:teams")
 
 
@@ -122,7 +124,7 @@ def accept(request: HttpRequest, secret: str) -> HttpResponse:
     user = signed_in(request.user)
     if request.method == "POST":
         team = accept_invite(user=user, secret=secret, now=timezone.now())
-        messages.success(request, f"You are now in {team.name}.")
+        messages.success(request, _("You are now in %(team)s.") % {"team": team.name})
         return redirect("portal:teams")
-    page = {"heading": "Join a team", "lead": "You were invited to a team.", "button": "Join it"}
+    page = {"heading": _("Join a team"), "lead": _("You were invited to a team."), "button": _("Join it")}
     return render(request, "portal/form_page.html", page)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db.models import Min
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from assay.evaluations.models import Evaluation
 from assay.runs.models import CaseRun
@@ -20,7 +22,7 @@ Status = Submission.Status
 def line_of(submission: Submission, *, now: datetime) -> Waiting:
     """The submission's place and reason, whatever it waits for: a checker, a node, or a scorer."""
     if submission.cancel_requested_at is not None and submission.finished_at is None:
-        return Waiting(position=None, eta_seconds=None, why="it is being cancelled; its containers are stopped")
+        return Waiting(position=None, eta_seconds=None, why=_("it is being cancelled; its containers are stopped"))
     match submission.status:
         case Status.RECEIVED | Status.CHECKING:
             return Waiting(position=None, eta_seconds=None, why=why_unchecked(submission, now=now))
@@ -34,15 +36,19 @@ def why_interrupted(submission: Submission, *, now: datetime) -> str:
     """Why what ran does not get on, in words: its node went silent, and the case passes on to another."""
     lost = CaseRun.objects.filter(run__submission=submission, status=CaseRun.Status.RUNNING, lease_until__lt=now)
     since = lost.aggregate(at=Min("lease_until"))["at"]
-    return f"its node has been silent since {since:%H:%M} UTC; its case starts anew on another" if since else ""
+    words = _("its node has been silent since %(time)s UTC; its case starts anew on another")
+    return words % {"time": f"{since:%H:%M}"} if since else ""
 
 
 def why_unchecked(submission: Submission, *, now: datetime) -> str:
     """Why the upload has not been checked, in words; empty when it is about to be."""
     if submission.status == Status.CHECKING:
-        return "the upload is being read and checked"
+        return _("the upload is being read and checked")
     ahead = Submission.objects.filter(status=Status.RECEIVED, created_at__lt=submission.created_at).count()
-    return _in_line(ahead, what="upload", done="checked", whom="a checker", since=submission.status_changed_at, now=now)
+    if ahead:
+        words = ngettext("%(count)d upload is checked before it", "%(count)d uploads are checked before it", ahead)
+        return words % {"count": ahead}
+    return _waits(_("waiting for a checker since %(time)s UTC"), since=submission.status_changed_at, now=now)
 
 
 def why_unscored(submission: Submission, *, now: datetime) -> str:
@@ -51,14 +57,18 @@ def why_unscored(submission: Submission, *, now: datetime) -> str:
     if evaluation is None:
         return ""
     if evaluation.status == Evaluation.Status.RUNNING:
-        return "the cases are being scored"
+        return _("the cases are being scored")
     if evaluation.not_before is not None and evaluation.not_before > now:
-        return f"a fault of ours is being waited out; it is tried again at {evaluation.not_before:%H:%M:%S} UTC"
+        words = _("a fault of ours is being waited out; it is tried again at %(time)s UTC")
+        return words % {"time": f"{evaluation.not_before:%H:%M:%S}"}
     ahead = Evaluation.objects.filter(status="queued", created_at__lt=evaluation.created_at).count()
-    return _in_line(ahead, what="submission", done="scored", whom="a scorer", since=evaluation.created_at, now=now)
-
-
-def _in_line(ahead: int, *, what: str, done: str, whom: str, since: datetime, now: datetime) -> str:
     if ahead:
-        return f"{ahead} {what}{'s are' if ahead > 1 else ' is'} {done} before it"
-    return f"waiting for {whom} since {since:%H:%M} UTC" if now - since > PATIENCE else ""
+        words = ngettext(
+            "%(count)d submission is scored before it", "%(count)d submissions are scored before it", ahead
+        )
+        return words % {"count": ahead}
+    return _waits(_("waiting for a scorer since %(time)s UTC"), since=evaluation.created_at, now=now)
+
+
+def _waits(words: str, *, since: datetime, now: datetime) -> str:
+    return words % {"time": f"{since:%H:%M}"} if now - since > PATIENCE else ""
