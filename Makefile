@@ -6,7 +6,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run wheel image test test-gpu test-podman check format messages bench evaluator-image openapi vendor catalogue guards chaos docs
 
-.PHONY: lock test-pips test-future
+.PHONY: lock test-pips test-future test-upgrade
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ test-podman: setup ## the sandbox's tests on Podman (apt-get install podman crun
 
 test-future: setup ## the suite in two days, a year and ten years (apt-get install faketime; ARGS="--by +1y tests/workflow")
 	@$(BIN)/python tests/future/run.py $(ARGS)
+
+test-upgrade: setup ## upgrade a database of the first version with 10,000 submissions, and restore its backup (ARGS=--write)
+	@$(BIN)/python tests/upgrade/run.py --page $(ARGS)
 
 test-pips: setup ## that the lock installs with the pip of each Python from 3.11 to 3.14 (fetches those pips)
 	@for pip in 23.2.1 24.0 24.2 24.3.1 25.2 25.3; do $(BIN)/python -m pip download --quiet --no-deps --dest var/pips pip==$$pip; done

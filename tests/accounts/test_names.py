@@ -13,7 +13,7 @@ import factories
 from assay.accounts import services
 from assay.accounts.errors import ConflictError, InvalidError
 from assay.accounts.models import Team, User
-from assay.accounts.names import clean_line, clean_name, name_key
+from assay.accounts.names import LONGEST_KEY, clean_line, clean_name, name_key
 
 ALIKE = [
     "quin",
@@ -54,6 +54,20 @@ def test_names_that_differ_have_different_keys():
 @given(st.text())
 def test_the_key_of_a_key_is_itself(text):
     assert name_key(name_key(text)) == name_key(text)
+
+
+@pytest.mark.parametrize("name", ["ﷺ" * 80, "ΐ" * 150, "a " * 300])
+def test_a_key_fits_its_column_however_long_the_name_becomes(name):
+    assert len(name_key(name)) <= LONGEST_KEY
+    assert name_key(name) != name_key(name + "b")
+    assert name_key(name_key(name)) == name_key(name)
+
+
+def test_an_account_of_the_first_version_with_such_a_name_still_saves(db):
+    user = factories.user(username="ΐ" * 150, email="iota@example.org", display_name="I")
+    user.display_name = "Iota"
+    user.save()
+    assert User.objects.get(username_key=name_key("ΐ" * 150)).display_name == "Iota"
 
 
 @pytest.mark.parametrize("name", DECEIVING, ids=ascii)

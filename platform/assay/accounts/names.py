@@ -6,12 +6,14 @@ constraint. Letters of different scripts that look alike (Latin a, Cyrillic а) 
 people of those scripts use.
 """
 
+import hashlib
 import re
 import unicodedata
 
 from assay.accounts.errors import InvalidError
 
 LONGEST_KEY = 200
+KEPT_OF_LONG_KEY = 160
 MOST_MARKS = 4
 BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 INVISIBLE = re.compile(
@@ -30,7 +32,20 @@ REFUSED_CATEGORIES = {
 
 
 def name_key(name: str) -> str:
-    """What of a name tells it from others. The same key for every spelling that looks the same."""
+    """What of a name tells it from others, for a column of `LONGEST_KEY` characters. The same key for every spelling that looks the same.
+
+    A name of the first version may be longer once it is folded (one character may become eighteen): its key ends in a hash.
+    """
+    key = whole_key(name)
+    return (
+        key
+        if len(key) <= LONGEST_KEY
+        else f"{key[:KEPT_OF_LONG_KEY].rstrip()} {hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    )
+
+
+def whole_key(name: str) -> str:
+    """The key at its full length."""
     folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", name)).casefold()
     return " ".join(INVISIBLE.sub("", unicodedata.normalize("NFKC", folded)).split())
 
@@ -38,7 +53,7 @@ def name_key(name: str) -> str:
 def clean_name(text: str, *, what: str, longest: int) -> str:
     """A name as we keep it. Raises InvalidError for one that is empty, too long, or written to deceive."""
     name = clean_line(text, what=what, longest=longest)
-    key = name_key(name)
+    key = whole_key(name)
     if not any(unicodedata.category(character)[0] in "LN" for character in key):
         raise InvalidError(f"{what} needs letters or digits.", found=ascii(text[:80]), expected="such as 'Blue Lab'")
     if len(key) > LONGEST_KEY:

@@ -4,6 +4,16 @@ import datetime as dt
 from django.db import migrations, models
 
 
+# The first version's administration pages took any time. Each moves to the nearer end, as in challenges.0003.
+MEND = """
+UPDATE accounts_user SET
+  date_joined = GREATEST(TIMESTAMPTZ '1970-01-01 00:00+00', LEAST(date_joined, TIMESTAMPTZ '2200-01-01 00:00+00')),
+  last_login = CASE WHEN last_login IS NULL THEN NULL ELSE GREATEST(TIMESTAMPTZ '1970-01-01 00:00+00', LEAST(last_login, TIMESTAMPTZ '2200-01-01 00:00+00')) END
+WHERE date_joined NOT BETWEEN TIMESTAMPTZ '1970-01-01 00:00+00' AND TIMESTAMPTZ '2200-01-01 00:00+00'
+   OR last_login NOT BETWEEN TIMESTAMPTZ '1970-01-01 00:00+00' AND TIMESTAMPTZ '2200-01-01 00:00+00'
+"""
+
+
 class Migration(migrations.Migration):
 
     dependencies = [
@@ -12,6 +22,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunSQL(MEND, migrations.RunSQL.noop),
         migrations.AddConstraint(
             model_name='user',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(models.Q(('date_joined__gte', dt.datetime(1970, 1, 1, 0, 0, tzinfo=dt.UTC)), ('date_joined__lte', dt.datetime(2200, 1, 1, 0, 0, tzinfo=dt.UTC))), ('date_joined__isnull', True), _connector='OR'), models.Q(models.Q(('last_login__gte', dt.datetime(1970, 1, 1, 0, 0, tzinfo=dt.UTC)), ('last_login__lte', dt.datetime(2200, 1, 1, 0, 0, tzinfo=dt.UTC))), ('last_login__isnull', True), _connector='OR')), name='accounts_user_times', violation_error_message='Expected a time between 1970 and 2200, such as 2026-11-01 12:00.'),
