@@ -1,7 +1,7 @@
 """Volumes that the kernel can scan straight from their file: one NIfTI-1 label map, gzipped or plain.
 
-Whatever is not exactly that, or turns out unsound while it is scanned, goes to the strict reader instead, which either reads
-it or says in words what is wrong.
+Any other file, and one that turns out unsound while it is scanned, goes to the strict reader instead. It either reads the file
+or says in words what is wrong. With `ASSAY_INFLATE=zlib` every gzipped file goes there.
 """
 
 import zlib
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.errors import InvalidVolume
+from evaluator.kernel.inflate import uses_kernel_decoder
 from evaluator.kernel.library import CSource
 from evaluator.kernel.scans import array_source, gzip_source
 from evaluator.volumes.header import VolumeHeader
@@ -61,6 +62,8 @@ def open_stored(path: Path) -> StoredVolume | None:
         with open_untrusted(path, limits=_LIMITS) as file:
             content = file.read()
         is_gzip = content.startswith(GZIP_MAGIC)
+        if is_gzip and not uses_kernel_decoder():
+            return None
         head = _inflate_head(content) if is_gzip else content[:HEADER_BYTES]
         header = parse_nifti_header(head)
     except (InvalidVolume, zlib.error):

@@ -3,6 +3,7 @@
 import sys
 
 from evaluator.kernel import compiler
+from evaluator.kernel.inflate import SWITCH, uses_kernel_decoder
 from evaluator.kernel.library import describe
 
 
@@ -17,6 +18,8 @@ def main() -> int:
         sys.stderr.write("usage: python -m evaluator.kernel [build]\n")
         return 2
     sys.stdout.write(f"{describe()}\n")
+    if not uses_kernel_decoder():
+        sys.stdout.write(f"gzip streams go through zlib ({SWITCH}=zlib)\n")
     return 0
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from evaluator.errors import EvaluatorError, InvalidVolume, Reason
 from evaluator.kernel.compiler import LIBRARY
+from evaluator.kernel.inflate import uses_kernel_decoder
 from evaluator.kernel.library import load_kernel
 from evaluator.volumes.canonical import CanonicalFile, canonical_header, describe
 from evaluator.volumes.geometry import Grid, GridTolerance
@@ -58,7 +59,13 @@ def canonicalise(
     }
     commands = [_python("-m", "evaluator.volumes.child")]
     library = load_kernel()
-    if library and grid and channels == 1 and all(0 <= value <= 255 for value in allowed_values or ()):
+    if (
+        library
+        and uses_kernel_decoder()
+        and grid
+        and channels == 1
+        and all(0 <= value <= 255 for value in allowed_values or ())
+    ):
         allowed = bytes(allowed_values is None or value in allowed_values | {0} for value in range(256))
         header = canonical_header(grid, channels=1, stored=np.dtype(np.uint8))
         request |= {"allowed": allowed.hex(), "header": header.hex()}
