@@ -64,13 +64,15 @@ def evaluate(
     if (labels is None) == (protocol is None):
         raise EvaluatorError("found both or neither of `labels` and `protocol`; expected exactly one of them")
     rules = protocol or _protocol(json.dumps(_document(labels or (), metrics, tolerance_mm)))
-    ours, theirs = (array if _stays_on_card(array, backend) else host_array(array) for array in (reference, prediction))
-    if ours.shape != theirs.shape:
-        raise EvaluatorError(f"found shapes {ours.shape} and {theirs.shape}; expected the same shape twice")
+    reference, prediction = (
+        array if _stays_on_card(array, backend) else host_array(array) for array in (reference, prediction)
+    )
+    if reference.shape != prediction.shape:
+        raise EvaluatorError(f"found shapes {reference.shape} and {prediction.shape}; expected the same shape twice")
     spacing = tuple(float(value) for value in spacing_mm)
-    if ours.ndim == len(spacing) + 1:
-        return [_scores(rules, one, other, spacing, backend) for one, other in zip(ours, theirs, strict=True)]
-    return _scores(rules, ours, theirs, spacing, backend)
+    if reference.ndim == len(spacing) + 1:
+        return [_scores(rules, *pair, spacing, backend) for pair in zip(reference, prediction, strict=True)]
+    return _scores(rules, reference, prediction, spacing, backend)
 
 
 def _stays_on_card(array: Any, backend: str) -> bool:

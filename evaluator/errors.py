@@ -9,6 +9,8 @@
 Texts never hold a path or a host name: they travel to participants.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 
 __all__ = ["EvaluatorError", "InvalidReference", "InvalidVolume", "ProtocolError", "Reason", "UnavailableBackend"]
@@ -81,6 +83,15 @@ def too_fragmented(*, found: int, allowed: int, what: str) -> InvalidVolume:
 
 class InvalidReference(EvaluatorError):
     """A reference of ours that cannot be used: the organizer's fault, so no participant is ever scored against it."""
+
+
+@contextmanager
+def reference_errors() -> Iterator[None]:
+    """Turns InvalidVolume into InvalidReference, around code that reads a reference."""
+    try:
+        yield
+    except InvalidVolume as problem:
+        raise InvalidReference(f"the reference cannot be used: {problem}") from problem
 
 
 class UnavailableBackend(EvaluatorError):

@@ -1,8 +1,8 @@
-"""The port: what this room asks of a container engine, and nothing more.
+"""The port: what `containers` asks of a container engine, and nothing more.
 
-`docker_engine.DockerEngine` is the real one, `fake_engine.FakeEngine` the scripted one; the same contract tests run
-against both. Bodies are the JSON documents of the engine's HTTP API (`POST /containers/create`), as made by
-`arguments.container_body`: Docker and Podman both read them, and they can be committed and compared.
+`docker.DockerEngine` and `podman.PodmanEngine` are the real ones, `fake.FakeEngine` is scripted. The same contract tests run against all
+three. Bodies are the JSON documents of the engine's HTTP API (`POST /containers/create`), as `sandbox.arguments.container_body`
+makes them. Docker and Podman both read them, and tests compare them with committed files.
 """
 
 from collections.abc import Iterator, Mapping

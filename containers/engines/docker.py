@@ -44,6 +44,7 @@ NO_ANSWER = (
 )
 KILLED = 137
 FACTS_SECONDS = 60
+EVENT_SECONDS = 0.1
 LATE_EVENT_SECONDS = 0.5
 LEFT_OUT = b"\n[... %d bytes left out ...]\n"
 
@@ -156,7 +157,7 @@ class DockerEngine:
         has_ended = started_at is not None and not is_running
         return ContainerState(
             is_running=is_running,
-            created_at=_moment(document["Created"]) or datetime.now(UTC),
+            created_at=_moment(document["Created"]) or datetime.fromtimestamp(0, UTC),
             started_at=started_at,
             finished_at=_moment(state["FinishedAt"]) if has_ended else None,
             exit_code=None if is_running else int(state["ExitCode"]),
@@ -205,13 +206,19 @@ class DockerEngine:
         return bytes(head) + (LEFT_OUT % left_out if left_out else b"") + bytes(tail)
 
     def logged_memory_kill(self, container_id: str) -> bool:
-        """From `GET /events`. The kill may be logged a moment after the exit, so an unexplained 137 is given that moment."""
+        """From `GET /events`, between the container's creation and a moment after its end, both by the daemon's clock.
+
+        The kill may be logged a moment after the exit, and 137 without an explanation is given more of it. The daemon answers when
+        that moment has passed.
+        """
         state = self.state(container_id)
-        patience = LATE_EVENT_SECONDS if state.exit_code == KILLED else 0.0
+        if state.finished_at is None:
+            return state.is_out_of_memory
+        patience = LATE_EVENT_SECONDS if state.exit_code == KILLED else EVENT_SECONDS
         with translated():
             events = self._api.events(
                 since=f"{state.created_at.timestamp():.6f}",
-                until=f"{time.time() + patience:.6f}",
+                until=f"{state.finished_at.timestamp() + patience:.6f}",
                 filters={"container": container_id, "event": "oom"},
             )
             return any(True for _ in events)

@@ -11,10 +11,9 @@ distances to the last bit.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from evaluator.backends import reference as oracle
 from evaluator.backends.devices import cuda_device, has_cuda_device
 from evaluator.backends.reference_cache import ReferenceCache
 from evaluator.backends.stored import StoredVolume, open_stored
-from evaluator.errors import InvalidReference, InvalidVolume, UnavailableBackend
+from evaluator.errors import UnavailableBackend, reference_errors
 from evaluator.kernel.library import KernelError
 from evaluator.measurements.records import Crop, LabelArray, LabelMeasurements, LabelValues, PairMeasurements
 from evaluator.volumes.geometry import GridTolerance, grids_match
@@ -53,7 +52,6 @@ __all__ = [
 BACKENDS = ("auto", "cpu", "gpu", "numpy")
 _LIMITS = ReaderLimits(voxels=1 << 32)
 _EXACT = GridTolerance()
-Answer = TypeVar("Answer")
 
 
 def available_backends() -> tuple[str, ...]:
@@ -114,17 +112,17 @@ def measure_files(
     only those and 0: InvalidVolume says what is wrong with it, InvalidReference what is wrong with the reference. Where
     the kernel cannot serve (not built, MetaImage, a stream that is not sound), the strict reader and arrays do.
 
-    `crops`, one per label, asks for each label's measurements on some slices besides; whoever is not given them crops
-    arrays.
+    `crops`, one per label, asks for each label's measurements on some slices besides. The answer holds them only on the
+    fast way; elsewhere the caller crops the arrays.
     """
     _check_labels(labels)
     chosen = _choose(backend)
-    ours, theirs = (open_stored(reference), open_stored(prediction)) if chosen == "cpu" else (None, None)
-    if ours and theirs and _lie_together(ours, theirs, tolerance):
+    stored = (open_stored(reference), open_stored(prediction)) if chosen == "cpu" else (None, None)
+    if stored[0] and stored[1] and _lie_together(stored[0], stored[1], tolerance):
         try:
             measured = cpu.measure_stored(
-                reference=ours,
-                prediction=theirs,
+                reference=stored[0],
+                prediction=stored[1],
                 labels=labels,
                 crops=crops,
                 allowed_values=allowed_values,
@@ -132,22 +130,23 @@ def measure_files(
                 references=references,
             )
         except KernelError:
-            measured = None  # the strict reader finds the words
+            measured = None  # the strict reader says what is wrong
         if measured:
             return measured
-    trusted = _trusted(lambda: read_label_map(reference, limits=_LIMITS))
-    expectation = Expectation(grid=trusted.grid, tolerance=tolerance, allowed_values=allowed_values)
+    with reference_errors():
+        expected = read_label_map(reference, limits=_LIMITS)
+    expectation = Expectation(grid=expected.grid, tolerance=tolerance, allowed_values=allowed_values)
     predicted = _read_prediction(prediction, expectation)
     measured_pair = measure_pair(
-        reference=trusted.array,
+        reference=expected.array,
         prediction=predicted.array,
-        spacing_mm=trusted.grid.spacing_mm,
+        spacing_mm=expected.grid.spacing_mm,
         labels=labels,
         backend=backend,
         threads=threads,
     )
     named = frozenset({0}).union(*labels, allowed_values or ())
-    sides = [not named.issuperset(present_values(each.array)) for each in (trusted, predicted)]
+    sides = [not named.issuperset(present_values(each.array)) for each in (expected, predicted)]
     return replace(measured_pair, has_unnamed=(sides[0], sides[1]))
 
 
@@ -190,14 +189,6 @@ def _read_prediction(path: Path, expectation: Expectation) -> LabelMap:
         array = next(channels)
         next(channels, None)  # the file has to end well
     return LabelMap(array=array, grid=header.grid)
-
-
-def _trusted(read: Callable[[], Answer]) -> Answer:
-    """A reference that cannot be read is the organizer's fault, never the participant's."""
-    try:
-        return read()
-    except InvalidVolume as problem:
-        raise InvalidReference(f"the reference cannot be used: {problem}") from problem
 
 
 def _checked_spacing(reference: LabelArray, prediction: LabelArray, spacing_mm: Sequence[float]) -> tuple[float, ...]:

@@ -66,8 +66,8 @@ def _code_order(fastest_first: tuple[int, ...]) -> NDArray[np.uint8]:
     order = np.zeros(256, np.uint8)
     for bit in range(2**axes):
         place = sum((bit >> step & 1) << (axes - 1 - axis) for step, axis in enumerate(fastest_first))
-        ours = 1 << (2**axes - 1 - place)
-        order |= np.where(np.arange(256) >> bit & 1, np.uint8(ours), np.uint8(0))
+        bit_of_place = 1 << (2**axes - 1 - place)
+        order |= np.where(np.arange(256) >> bit & 1, np.uint8(bit_of_place), np.uint8(0))
     return order
 
 

@@ -23,10 +23,11 @@ def measure_boundaries(
     *, reference: Mask, prediction: Mask, spacing_mm: tuple[float, ...], neighbours: int
 ) -> SurfaceDistances:
     """Two-way distances between the boundary voxels of two masks."""
-    ours, theirs = boundary_voxels(reference, neighbours=neighbours), boundary_voxels(prediction, neighbours=neighbours)
+    in_reference = boundary_voxels(reference, neighbours=neighbours)
+    in_prediction = boundary_voxels(prediction, neighbours=neighbours)
     return SurfaceDistances(
-        reference_to_prediction=_directed(ours, theirs, spacing_mm=spacing_mm),
-        prediction_to_reference=_directed(theirs, ours, spacing_mm=spacing_mm),
+        reference_to_prediction=_directed(in_reference, in_prediction, spacing_mm=spacing_mm),
+        prediction_to_reference=_directed(in_prediction, in_reference, spacing_mm=spacing_mm),
     )
 
 

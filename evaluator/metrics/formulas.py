@@ -114,8 +114,8 @@ def betti_difference(kind: str) -> Compute:
 
     def compute(pair: LabelPair, _options: Options) -> float:
         reference, prediction = pair.boxed_masks()
-        ours, theirs = topology.betti_numbers(reference), topology.betti_numbers(prediction)
-        return float(abs(getattr(theirs, kind) - getattr(ours, kind)))
+        expected, found = topology.betti_numbers(reference), topology.betti_numbers(prediction)
+        return float(abs(getattr(found, kind) - getattr(expected, kind)))
 
     return compute
 

@@ -78,9 +78,9 @@ def find_worst_error(masks: list[LabelMasks], *, grid: Grid) -> WorstError:
     """The surface element furthest from the other surface; the middle of the volume where no label has two surfaces."""
     worst = WorstError("no label", tuple(length // 2 for length in grid.shape), 0.0)
     for item in masks:
-        ours, _ = surface_elements(item.reference)
-        theirs, _ = surface_elements(item.prediction)
-        for sources, targets in ((ours, theirs), (theirs, ours)):
+        in_reference, _ = surface_elements(item.reference)
+        in_prediction, _ = surface_elements(item.prediction)
+        for sources, targets in ((in_reference, in_prediction), (in_prediction, in_reference)):
             if not len(sources) or not len(targets):
                 continue
             distances = nearest_distances(sources=sources, targets=targets, spacing_mm=grid.spacing_mm)

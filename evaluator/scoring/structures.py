@@ -12,9 +12,8 @@ measured on the slices its reference has; `exclusive` leaves the last of them ou
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from evaluator.arrays import Mask
 from evaluator.backends import Crop, LabelMeasurements, PairMeasurements, measure_files, measure_pair
 from evaluator.backends.devices import host_array
 from evaluator.backends.reference_cache import ReferenceCache
-from evaluator.errors import EvaluatorError, InvalidReference, InvalidVolume, Reason
+from evaluator.errors import EvaluatorError, InvalidReference, Reason, reference_errors
 from evaluator.measurements.overlap import Overlap
 from evaluator.metrics.boxes import bounding_box, joined
 from evaluator.metrics.components import number_values
@@ -42,7 +41,6 @@ from evaluator.volumes.strict import (
 
 READER_LIMITS = ReaderLimits(voxels=1 << 32)
 MOST_SHOWN_VALUES = 20
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +62,32 @@ class MeasuredCase:
     prediction_note: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LazyMaps:
+    """The two label maps of a case as arrays, each read when it is first asked for: most metrics never ask."""
+
+    read_reference: Callable[[], Labels]
+    read_prediction: Callable[[], Labels]
+
+    @cached_property
+    def reference(self) -> Labels:
+        return self.read_reference()
+
+    @cached_property
+    def prediction(self) -> Labels:
+        return self.read_prediction()
+
+    def masks(self, label: LabelSpec) -> tuple[Mask, Mask]:
+        """One label's two masks."""
+        return _mask(self.reference, label.values), _mask(self.prediction, label.values)
+
+    def cropped_masks(self, label: LabelSpec) -> tuple[Mask, Mask]:
+        """The same on the slices that the label's z-crop keeps."""
+        reference, prediction = self.masks(label)
+        crop = _crop(reference, label.z_crop)
+        return reference[..., crop], prediction[..., crop]
+
+
 def measure_case(
     *,
     protocol: Protocol,
@@ -75,21 +99,21 @@ def measure_case(
 ) -> MeasuredCase:
     """Every label of the case, measured. InvalidVolume speaks of the prediction, InvalidReference of the reference."""
     grid = reference_grid(references)
-    ours, theirs = _reference_files(protocol, references), _prediction_files(protocol, predictions, grid=grid)
-    are_maps = ours.layout is theirs.layout is OutputKind.LABEL_MAP and not protocol.output.instances
+    expected, predicted = _reference_files(protocol, references), _prediction_files(protocol, predictions, grid=grid)
+    are_maps = expected.layout is predicted.layout is OutputKind.LABEL_MAP and not protocol.output.instances
     if are_maps and all(label.values for label in protocol.labels):
         pair = measure_files(
-            reference=ours.only_file,
-            prediction=theirs.only_file,
+            reference=expected.only_file,
+            prediction=predicted.only_file,
             labels=[label.values for label in protocol.labels],
             crops=[Crop(label.z_crop) for label in protocol.labels],
-            allowed_values=theirs.expectation.allowed_values,
-            tolerance=theirs.expectation.tolerance,
+            allowed_values=predicted.expectation.allowed_values,
+            tolerance=predicted.expectation.tolerance,
             backend=backend,
             threads=threads,
             references=kept_references,
         )
-        maps = _read_once(ours, theirs)
+        maps = LazyMaps(read_reference=expected.trusted_map, read_prediction=predicted.map)
         measured = _measured_maps(protocol.labels, pair, maps, spacing_mm=grid.spacing_mm, backend=backend)
         notes = [
             unnamed_values(protocol, files, of_reference=files is references) if has_unnamed else ""
@@ -97,13 +121,13 @@ def measure_case(
         ]
         return MeasuredCase(labels=tuple(measured), reference_note=notes[0], prediction_note=notes[1])
     if protocol.output.instances:
-        maps_now = _read_once(ours, theirs)()
+        both = expected.trusted_map(), predicted.map()
         return MeasuredCase(
-            labels=(_measure_instances(protocol.labels[0], maps_now, spacing_mm=grid.spacing_mm, backend=backend),)
+            labels=(_measure_instances(protocol.labels[0], both, spacing_mm=grid.spacing_mm, backend=backend),)
         )
     by_name = {
         label.name: _measure_masks(label, reference, prediction, spacing_mm=grid.spacing_mm, backend=backend)
-        for label, reference, prediction in _paired_masks(protocol, ours, theirs)
+        for label, reference, prediction in _paired_masks(protocol, expected, predicted)
     }
     return MeasuredCase(
         labels=tuple(by_name[label.name] for label in protocol.labels),
@@ -140,14 +164,14 @@ def measure_maps(
         labels=[label.values for label in labels],
         backend=backend,
     )
-    maps = cache(lambda: (host_array(reference), host_array(prediction)))
+    maps = LazyMaps(read_reference=partial(host_array, reference), read_prediction=partial(host_array, prediction))
     return _measured_maps(labels, pair, maps, spacing_mm=spacing_mm, backend=backend)
 
 
 def _measured_maps(
     labels: Sequence[LabelSpec],
     pair: PairMeasurements,
-    maps: Callable[[], tuple[Labels, Labels]],
+    maps: LazyMaps,
     *,
     spacing_mm: tuple[float, ...],
     backend: str,
@@ -155,11 +179,10 @@ def _measured_maps(
     """The labels of two maps measured together; those with a crop are measured again, each where the protocol looks."""
     measured = []
     for label, measurements in zip(labels, pair.labels, strict=True):
-        masks = _masks_of(label, maps)
+        masks = partial(maps.masks, label)
         if measurements.cropped:
-            kept = _measured(
-                label, measurements.cropped, _cropped(label, masks), spacing_mm=spacing_mm, backend=pair.backend
-            )
+            cropped_masks = partial(maps.cropped_masks, label)
+            kept = _measured(label, measurements.cropped, cropped_masks, spacing_mm=spacing_mm, backend=pair.backend)
             measured.append(replace(kept, whole=measurements.overlap))
         elif label.z_crop == "none":
             measured.append(_measured(label, measurements, masks, spacing_mm=spacing_mm, backend=pair.backend))
@@ -170,7 +193,8 @@ def _measured_maps(
 
 def reference_grid(references: Mapping[str, Path]) -> Grid:
     """The grid of a case: the header of its first reference file."""
-    return _trusted(lambda: read_grid(next(iter(references.values())), limits=READER_LIMITS))
+    with reference_errors():
+        return read_grid(next(iter(references.values())), limits=READER_LIMITS)
 
 
 def measure_as_empty(*, protocol: Protocol, references: Mapping[str, Path]) -> Iterator[MeasuredLabel]:
@@ -179,7 +203,7 @@ def measure_as_empty(*, protocol: Protocol, references: Mapping[str, Path]) -> I
     files = _reference_files(protocol, references)
     grid = reference_grid(references)
     if protocol.output.instances:
-        objects = _trusted(files.map)
+        objects = files.trusted_map()
         maps = (objects, np.zeros_like(objects))
         yield _measure_instances(labels[0], maps, spacing_mm=grid.spacing_mm, backend="auto")
         return
@@ -239,28 +263,6 @@ def _crop(reference: Mask, z_crop: str) -> slice:
     return slice(int(used[0]), int(used[-1]) + (1 if z_crop == "inclusive" else 0))
 
 
-def _masks_of(label: LabelSpec, maps: Callable[[], tuple[Labels, Labels]]) -> Callable[[], tuple[Mask, Mask]]:
-    def masks() -> tuple[Mask, Mask]:
-        reference, prediction = maps()
-        return _mask(reference, label.values), _mask(prediction, label.values)
-
-    return masks
-
-
-def _cropped(label: LabelSpec, masks: Callable[[], tuple[Mask, Mask]]) -> Callable[[], tuple[Mask, Mask]]:
-    def cropped() -> tuple[Mask, Mask]:
-        reference, prediction = masks()
-        crop = _crop(reference, label.z_crop)
-        return reference[..., crop], prediction[..., crop]
-
-    return cropped
-
-
-def _read_once(ours: "_Files", theirs: "_Files") -> Callable[[], tuple[Labels, Labels]]:
-    """Both maps as arrays, read when somebody asks for the first time: most metrics never do."""
-    return cache(lambda: (_trusted(ours.map), theirs.map()))
-
-
 def _mask(array: Labels, values: Sequence[int]) -> Mask:
     """Where one of the values is; without values, all but background.
 
@@ -294,7 +296,7 @@ def for_reference(protocol: Protocol, references: Mapping[str, Path]) -> Protoco
     """The protocol with the labels of this case, where its labels follow from the reference. Raises InvalidReference."""
     if protocol.labels_from_reference is None:
         return protocol
-    present = present_values(_trusted(_reference_files(protocol, references).map))
+    present = present_values(_reference_files(protocol, references).trusted_map())
     try:
         return protocol.with_values_of(present)
     except EvaluatorError as problem:
@@ -337,6 +339,11 @@ class _Files:
     def map(self) -> Labels:
         """The one label map."""
         return next(self._channels(self.only_file))
+
+    def trusted_map(self) -> Labels:
+        """The one label map of a reference. Raises InvalidReference."""
+        with reference_errors():
+            return self.map()
 
     def masks(self, labels: Sequence[LabelSpec]) -> Iterator[Mask]:
         """One mask per label, in the order given; for channels that order must be ascending."""
@@ -396,20 +403,19 @@ def _prediction_files(protocol: Protocol, predictions: Mapping[str, Path], *, gr
     )
 
 
-def _paired_masks(protocol: Protocol, ours: _Files, theirs: _Files) -> Iterator[tuple[LabelSpec, Mask, Mask]]:
+def _paired_masks(
+    protocol: Protocol, references: _Files, predictions: _Files
+) -> Iterator[tuple[LabelSpec, Mask, Mask]]:
     labels = sorted(protocol.labels, key=lambda label: label.channel or 0)
-    return zip(labels, _trusted_masks(ours, labels), theirs.masks(labels), strict=True)
+    return zip(labels, _trusted_masks(references, labels), predictions.masks(labels), strict=True)
 
 
 def _trusted_masks(files: _Files, labels: Sequence[LabelSpec]) -> Iterator[Mask]:
+    """The masks of a reference. Raises InvalidReference."""
     masks = files.masks(labels)
-    while (mask := _trusted(lambda: next(masks, None))) is not None:
+    while True:
+        with reference_errors():
+            mask = next(masks, None)
+        if mask is None:
+            return
         yield mask
-
-
-def _trusted(read: Callable[[], Answer]) -> Answer:
-    """What a reference says. A reference that cannot be read is the organizer's fault, never the participant's."""
-    try:
-        return read()
-    except InvalidVolume as problem:
-        raise InvalidReference(f"the reference cannot be used: {problem}") from problem

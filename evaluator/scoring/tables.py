@@ -169,20 +169,20 @@ def _score_cell(protocol: Protocol, spec: MetricSpec, label: LabelSpec, cell: _C
 
 def _compare(protocol: Protocol, spec: MetricSpec, cell: _Cell) -> float | None:
     """One cell against its reference; None when the prediction says nothing that can be compared."""
-    ours, theirs = cell.reference, cell.prediction
+    expected, answered = cell.reference, cell.prediction
     if spec.options.get("decision") == "largest":
         wanted, chosen = (_largest(protocol, row) for row in (cell.reference_row, cell.prediction_row))
         if wanted is None:
-            raise InvalidReference(f"the reference table holds {ours!r}; expected a number in every column")
+            raise InvalidReference(f"the reference table holds {expected!r}; expected a number in every column")
         return None if chosen is None else float(chosen == wanted)
     if spec.metric.name == "accuracy":
-        return float(theirs.strip() == ours)
+        return float(answered.strip() == expected)
     if spec.metric.name == "choice_accuracy":
         options = _options(cell.reference_row) or dict.fromkeys(_OPTION_LETTERS[:4], "")
-        return float(parse_choice(theirs, options=options) == ours)
-    truth, measured = _number(ours), _number(theirs)
+        return float(parse_choice(answered, options=options) == expected)
+    truth, measured = _number(expected), _number(answered)
     if not truth:
-        raise InvalidReference(f"the reference table holds {ours!r}; expected a number other than 0")
+        raise InvalidReference(f"the reference table holds {expected!r}; expected a number other than 0")
     return None if measured is None else 100.0 * abs(measured - truth) / abs(truth)
 
 

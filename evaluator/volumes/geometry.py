@@ -84,7 +84,7 @@ def grids_match(reference: Grid, prediction: Grid, tolerance: GridTolerance | No
     if tolerance.shape_only:
         return None
     pairs = zip(reference.spacing_mm, prediction.spacing_mm, strict=True)
-    if any(abs(ours - theirs) > tolerance.spacing_relative * ours for ours, theirs in pairs):
+    if any(abs(expected - found) > tolerance.spacing_relative * expected for expected, found in pairs):
         return GridMismatch(
             reason=Reason.SPACING_MISMATCH,
             found=f"{_times(prediction.spacing_mm)} mm",

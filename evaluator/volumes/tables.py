@@ -91,8 +91,8 @@ def table_text(*, columns: Sequence[str], rows: Iterable[Sequence[str]], delimit
 
 def chosen_rows(rows: Mapping[str, TableRow], *, columns: Sequence[str], names: Mapping[str, str]) -> str:
     """The rows of the named cases as our own table; a column the table lacks stays empty."""
-    present = ((ours, rows[theirs]) for theirs, ours in names.items() if theirs in rows)
-    lines = [[ours, *(row.cells.get(column, "") for column in columns)] for ours, row in present]
+    present = ((case_id, rows[name]) for name, case_id in names.items() if name in rows)
+    lines = [[case_id, *(row.cells.get(column, "") for column in columns)] for case_id, row in present]
     return table_text(columns=[CASE_COLUMN, *columns], rows=lines)
 
 

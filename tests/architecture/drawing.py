@@ -11,6 +11,7 @@ a ring is counted as *upwards* instead, because it is no circle for Python: it r
 
 import argparse
 import ast
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -148,4 +149,8 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` for instance, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again when it ends

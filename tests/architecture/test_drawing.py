@@ -1,5 +1,10 @@
 """The halls keep their shape: no circles, nothing upwards, and few arrows between rooms."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.architecture import drawing
@@ -56,3 +61,12 @@ def test_the_command_prints_the_figures(capsys):
     assert out.startswith("containers: ")
     assert " 0 upwards, 0 circles\n" in out
     assert "→ engines" in out
+
+
+def test_a_reader_who_leaves_early_gets_no_traceback():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        program = [sys.executable, str(Path(drawing.__file__)), "evaluator/kernel"]
+        finished = subprocess.run(program, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (finished.returncode, finished.stderr) == (0, "")

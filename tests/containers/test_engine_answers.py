@@ -1,5 +1,7 @@
 """An engine that gives no answer says so in many ways; all of them mean the same to us, and none is the algorithm's fault."""
 
+from datetime import UTC, datetime
+
 import docker.errors  # noqa: TID251  whose errors are told apart here
 import pytest
 import requests.exceptions
@@ -41,6 +43,25 @@ def test_the_engine_is_asked_for_its_facts_once_a_minute(monkeypatch):
         minute[0] = 61.0
         assert engine.facts().cpu_count == 2
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize(("exit_code", "patience_seconds"), [(137, 0.5), (1, 0.1)])
+def test_a_memory_kill_is_looked_for_by_the_engines_clock(monkeypatch, exit_code, patience_seconds):
+    """An engine whose clock is years from ours: what lies between the container's own two moments counts."""
+    asked = {}
+    state = {
+        "Running": False, "StartedAt": "2031-05-01T10:00:01Z", "FinishedAt": "2031-05-01T10:00:09Z", "ExitCode": exit_code,
+        "OOMKilled": False, "Pid": 0, "Error": "",
+    }  # fmt: skip
+    document = {"Created": "2031-05-01T10:00:00Z", "State": state}
+    with DockerEngine(base_url="unix:///nowhere/docker.sock") as engine:
+        monkeypatch.setattr(engine._api, "inspect_container", lambda container_id: document)
+        monkeypatch.setattr(
+            engine._api, "events", lambda **question: asked.update(question) or iter([{"status": "oom"}])
+        )
+        assert engine.logged_memory_kill("a container")
+    created = datetime(2031, 5, 1, 10, tzinfo=UTC).timestamp()
+    assert (float(asked["since"]), float(asked["until"])) == (created, pytest.approx(created + 9 + patience_seconds))
 
 
 def test_the_engine_that_docker_host_names_is_asked(monkeypatch):

@@ -11,7 +11,7 @@ get_resolver().url_patterns  # noqa: B018  looking at it imports every view
 
 from django.conf import settings  # noqa: E402  settings are chosen above
 
-from assay.config.deadlines import Deadlines  # noqa: E402
+from assay.config.deadlines import Deadlines  # noqa: E402  settings are chosen above
 
 settings.DATABASES["default"]["OPTIONS"]["options"] = f"-c statement_timeout={settings.REQUEST_SECONDS}s"
 application = Deadlines(pages, limit_seconds=settings.REQUEST_SECONDS)
