@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time as the watcher sees it; tests bring their own."""
+    """Time as the watcher sees it. Tests bring their own."""
 
     def monotonic(self) -> float:
         """Seconds since some fixed moment."""

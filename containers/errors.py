@@ -66,4 +66,4 @@ class WorkspaceError(ContainersError):
 
 
 class DiskFull(WorkspaceError):
-    """There is no room for a run or an image: a node stops claiming until there is; no participant pays for it."""
+    """There is no room for a run or an image: a node stops claiming until there is. No participant pays for it."""

@@ -1,7 +1,7 @@
 """A container's log as text that can be shown: untrusted bytes in, characters without side effects out.
 
-Control characters move cursors, ring bells and hide text in a terminal; NUL and broken UTF-8 upset databases and browsers. They
-become visible symbols. What is left is plain text: whoever puts it into HTML still has to escape it, as any text.
+Control characters move cursors, ring bells and hide text in a terminal. NUL and broken UTF-8 upset databases and browsers. They
+become visible symbols. What is left is plain text: code that puts it into HTML still has to escape it, as any text.
 """
 
 __all__ = ["readable"]
@@ -19,5 +19,5 @@ SYMBOLS |= dict.fromkeys([*range(0x80, 0xA0), *BIDIRECTIONAL], REPLACEMENT)
 
 
 def readable(log: bytes) -> str:
-    """The log with every control character but newline and tab made visible; \\r\\n counts as a newline."""
+    """The log with every control character but newline and tab made visible. \\r\\n counts as a newline."""
     return log.replace(b"\r\n", b"\n").decode("utf-8", errors="replace").translate(SYMBOLS)

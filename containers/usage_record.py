@@ -2,7 +2,7 @@
 
 Figures of a usage decide ranks (efficiency metrics), shares of the queue and charts. So each field has one type and one range, checked
 wherever a usage comes in: `Usage.from_json` refuses what does not fit, `Usage.salvaged` leaves it out (for rows stored before there
-was a check). Units are in the names: seconds; bytes; percent seconds (100 % of one CPU or GPU for one second are 100); byte seconds.
+was a check). Units are in the names: seconds, bytes, percent seconds (100 % of one CPU or GPU for one second are 100), byte seconds.
 
 `version` counts changes of meaning. A field that is new does not change it: a reader leaves out names that it does not know, because a
 node may be newer than its server. Documents without a version were written before there was one and mean the same as version 1.
@@ -17,13 +17,13 @@ __all__ = ["Curve", "FailedCase", "RoundUsage", "Usage", "UsageInvalid"]
 
 VERSION = 1
 LONGEST_SECONDS = 10_000_000.0
-"""About 116 days; no run may take that long."""
+"""About 116 days. No run may take that long."""
 LARGEST_COUNT = 2**53
 """Whole numbers up to here are exact in JSON readers everywhere. Bytes: 8 PiB."""
 LARGEST_AREA = 1e24
 """The largest count, held for the longest time, is below it."""
 MOST_POINTS = 1000
-"""Of a curve; `containers.usage` keeps at most 600."""
+"""Of a curve. `containers.usage` keeps at most 600."""
 MOST_ROUNDS = 1000
 MOST_FAILED_CASES = 100_000
 MOST_GPUS = 64
@@ -265,7 +265,7 @@ class Usage:
 
     @classmethod
     def salvaged(cls, document: Any) -> "Usage":
-        """What can be used of a stored document, which may be older than the checks; the rest is left out."""
+        """What can be used of a stored document, which may be older than the checks. The rest is left out."""
         if not isinstance(document, Mapping) or document.get("version", VERSION) != VERSION:
             return cls()
         found = {}
@@ -290,7 +290,7 @@ class Usage:
         }
 
     def beside(self, other: "Usage") -> "Usage":
-        """Both together; where both know a figure, the other's stands."""
+        """Both together. Where both know a figure, the other's stands."""
         known = {name: value for name in KINDS if (value := getattr(other, name)) is not None}
         return replace(self, **known)
 

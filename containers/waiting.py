@@ -1,10 +1,10 @@
 """Waiting for a program that starts, for as long as it works: no guess at how fast a machine is.
 
-Theory of operation. Whoever has started a program asks it a question (`is_ready`) until the answer is yes. Meanwhile we look for
+Theory of operation. The starter of a program asks it a question (`is_ready`) until the answer is yes. Meanwhile we look for
 signs of work: its log grows, or it and its children use the processor. Only these end the wait without a yes:
 
-* the program has ended: reported at once, with the end of its log;
-* it shows no sign of work for `silent_seconds`: it hangs;
+* the program has ended: reported at once, with the end of its log.
+* it shows no sign of work for `silent_seconds`: it hangs.
 * `at_most_seconds` are over: the upper bound, a setting (`ASSAY_START_SECONDS`).
 
 A program that waits long says so once in a while, so that nobody has to guess. Standard library only: `make setup` uses this
@@ -28,12 +28,12 @@ POLL_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 TELL_SECONDS = 30.0
 WORK_SECONDS = 0.1
-"""So much processor time is a sign of work; a program that only sleeps and looks uses less."""
+"""So much processor time is a sign of work. A program that only sleeps and looks uses less."""
 LAST_LINES = 15
 
 
 class NotStartedError(Exception):
-    """A program did not become ready; the message says why, with the end of its log."""
+    """A program did not become ready. The message says why, with the end of its log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class Program:
     log: Path
 
     def ending(self) -> str:
-        """How it ended; empty while it runs."""
+        """How it ended. Empty while it runs."""
         code = None if self.process is None else self.process.poll()
         if code is None:
             return ""
@@ -94,7 +94,7 @@ def wait_until_ready(
     patience: Patience,
     state: Callable[[], object] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
-    tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201  for whoever waits
+    tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201  people wait for this
 ) -> None:
     """Wait until `is_ready()`, or until `should_stop()`. Raises NotStartedError: see the top of this file.
 
@@ -152,7 +152,7 @@ class _Signs:
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process and its living descendants have used of the processor, their ended children included; Linux only, else 0."""
+    """What a process and its living descendants have used of the processor, their ended children included. Linux only, else 0."""
     parents: dict[int, int] = {}
     used: dict[int, float] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):

@@ -1,4 +1,4 @@
-"""As backups were made before there was `assay backup`; jobs that were written then go on working."""
+"""As backups were made before there was `assay backup`. Jobs that were written then go on working."""
 
 from assay.config.cli import backup
 

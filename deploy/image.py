@@ -32,7 +32,7 @@ PLATFORMS = ("_2_28", "_2_27", "_2_17", "2014")
 
 
 class ImageError(Exception):
-    """The image cannot be built; the message says why, with the program's own words."""
+    """The image cannot be built. The message says why, with the program's own words."""
 
 
 def target(python: str) -> dict[str, str]:
@@ -100,7 +100,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def build_server(*, base: str) -> str:
-    """Build the image of the server; its name."""
+    """Build the image of the server. Returns its name."""
     with tempfile.TemporaryDirectory(prefix="assay-image-") as scratch:
         context = Path(scratch)
         (context / "wheels").mkdir()
@@ -115,7 +115,7 @@ def build_server(*, base: str) -> str:
 
 
 def build_services(*, base: str) -> list[str]:
-    """Build the three servers beside it from Debian's packages; their names."""
+    """Build the three servers beside it from Debian's packages. Returns their names."""
     names = [f"assay/{stage}:debian" for stage in SERVICES]
     for stage, name in zip(SERVICES, names, strict=True):
         options = ["--network=host", "--build-arg", f"BASE={base}", "--target", stage, "--tag", name]

@@ -1,10 +1,10 @@
 """Makes requirements.lock and shows that it is complete: `make lock` (ARGS=--upgrade: newer releases, ARGS=--check: change nothing).
 
 Theory of operation. `make setup` installs the lock without resolving it, so a requirement the lock does not name would be
-missing on every machine. uv resolves for all platforms at once and writes the lock; pip then says what each locked release
+missing on every machine. uv resolves for all platforms at once and writes the lock. Pip then says what each locked release
 requires. That is kept in tests/deploy/locked_metadata.json, so that the check needs no index: `missing` walks from
 pyproject.toml through every requirement, extras and markers included, in each environment below, and looks into the lock only.
-A release without a wheel is refused, because whoever builds it asks an index for the newest build tools.
+A release without a wheel is refused, because building it asks an index for the newest build tools.
 """
 
 import json
@@ -40,7 +40,7 @@ Metadata = Mapping[str, Sequence[str]]
 
 
 class LockError(Exception):
-    """The lock could not be made or is not complete; the message says which requirement is missing."""
+    """The lock could not be made or is not complete. The message says which requirement is missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def own_requirements(pyproject: Mapping[str, Any]) -> list[str]:
 
 
 def _extra(project: Mapping[str, Any], extra: str) -> Iterator[str]:
-    """The requirements of one of our extras; an extra may name others of ours."""
+    """The requirements of one of our extras. An extra may name others of ours."""
     for line in project["optional-dependencies"][extra]:
         requirement = Requirement(line)
         if canonicalize_name(requirement.name) == project["name"]:
@@ -116,7 +116,7 @@ def _extra(project: Mapping[str, Any], extra: str) -> Iterator[str]:
 def missing(
     *, wanted: Iterable[str], lock: Sequence[Locked], metadata: Metadata, environment: Environment
 ) -> list[str]:
-    """What the lock lacks in one environment, a sentence for each; empty when every requirement is satisfied."""
+    """What the lock lacks in one environment, a sentence for each. Empty when every requirement is satisfied."""
     here: dict[str, Locked] = {}
     faults = []
     for release in lock:
@@ -159,7 +159,7 @@ def check(*, lock: Sequence[Locked], metadata: Metadata, pyproject: Mapping[str,
 
 
 def ask_pip(lock: Sequence[Locked], *, known: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """What each locked release requires, as its wheel says. Nothing is installed; a release that is known is not asked again."""
+    """What each locked release requires, as its wheel says. Nothing is installed. A release that is known is not asked again."""
     found = {release.key: known[release.key] for release in lock if release.key in known}
     for name, environment in environments():
         todo = [release for release in lock if release.key not in found and release.is_for(environment)]
@@ -187,7 +187,7 @@ def _report(releases: Sequence[Locked], *, python: str, system: str) -> dict[str
 
 
 def compile_lock(arguments: Sequence[str]) -> None:
-    """Resolve for every platform; releases already locked stay unless `--upgrade` is among the arguments."""
+    """Resolve for every platform. Releases already locked stay unless `--upgrade` is among the arguments."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
     command += ["--no-header", "--no-emit-index-url", "--no-emit-find-links", f"--python-version={OLDEST_PYTHON}"]
     groups = tomllib.loads(PYPROJECT.read_text())["dependency-groups"]

@@ -1,7 +1,7 @@
-"""Makes a bare machine ready: `make setup`. Needs python3 only; prints a line per step with its time.
+"""Makes a bare machine ready: `make setup`. Needs python3 only. Prints a line per step with its time.
 
 Theory of operation. Every step first looks whether there is anything to do, so a second call takes a second. System
-packages are installed only as root with apt; otherwise the exact commands are printed. Whatever is optional (a C
+packages are installed only as root with apt. Otherwise the exact commands are printed. Whatever is optional (a C
 compiler, Docker, Chromium) may be missing: setup then says what will not work and goes on, and only what nothing
 works without ends it. The base image of the example algorithms takes longest and needs only Docker, so it is built
 while pip installs.
@@ -32,7 +32,7 @@ START_ENGINE_BY_HAND = "sudo systemctl start docker; sudo usermod -aG docker $US
 
 
 class SetupError(Exception):
-    """A step nothing works without could not be done; the message says what to do."""
+    """A step nothing works without could not be done. The message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Tool:
 
 
 def has_program(*names: str) -> Callable[[], bool]:
-    """Whether one of these programs can be started; system folders count even where PATH leaves them out."""
+    """Whether one of these programs can be started. System folders count even where PATH leaves them out."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
     return lambda: any(shutil.which(name, path=path) for name in names)
 
@@ -63,7 +63,7 @@ def engine_answers() -> bool:
 
 
 def has_systemd() -> bool:
-    """Whether an init system starts services here; in a container there is none."""
+    """Whether an init system starts services here. In a container there is none."""
     return Path("/run/systemd/system").exists()
 
 
@@ -96,7 +96,7 @@ TOOLS = (
 
 
 def main() -> int:
-    """Do every step; 1 when one that nothing works without failed."""
+    """Do every step. Returns 1 when one that nothing works without failed."""
     started = time.monotonic()
     try:
         _check_python()
@@ -207,7 +207,7 @@ def _install_locked() -> str:
 def install_locked(*, python: Path, project: Path) -> None:
     """Install a project and its lock into the environment of `python`, whatever its pip, and whatever is newest today.
 
-    `--no-deps`: the lock is complete (`make lock` checks it), so nothing is resolved; a pip that resolves it again stops when
+    `--no-deps`: the lock is complete (`make lock` checks it), so nothing is resolved. A pip that resolves it again stops when
     an index holds something newer. `--only-binary` and `--no-build-isolation`: building would fetch the newest build tools.
     """
     # Python compiles what is imported when it is imported: compiling everything now would take half of the time.
@@ -238,7 +238,7 @@ def _kernel_in_use() -> str:
 
 @contextmanager
 def _base_image() -> Iterator[Callable[[], None]]:
-    """Build the base image beside the other steps; calling what is yielded waits for it and prints its line."""
+    """Build the base image beside the other steps. Calling what is yielded waits for it and prints its line."""
     if not engine_answers():
         yield lambda: None
         return
@@ -263,7 +263,7 @@ def _base_image() -> Iterator[Callable[[], None]]:
 
 
 def _must(command: list[str]) -> None:
-    """Run a command nothing works without; its error first when it fails, and all it said in a file."""
+    """Run a command nothing works without. Its error first when it fails, and all it said in a file."""
     finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if finished.returncode != 0:
         said = finished.stdout + finished.stderr

@@ -40,7 +40,7 @@ class Scores:
     protocol: Protocol
 
     def value(self, label: str, metric: str) -> float | None:
-        """One score; None when it is undefined."""
+        """One score. None when it is undefined."""
         return next(row.value for row in self.rows if (row.label, row.metric) == (label, metric))
 
     def mean(self, metric: str) -> float | None:

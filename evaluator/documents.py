@@ -32,7 +32,7 @@ _PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "
 
 
 class DocumentError(EvaluatorError):
-    """A document that cannot be read. `line` and `column` count from 1; 0 means the whole document."""
+    """A document that cannot be read. `line` and `column` count from 1. 0 means the whole document."""
 
     def __init__(self, *, where: str, found: str, expected: str, line: int = 0, column: int = 0) -> None:
         self.where, self.found, self.expected = where, found, expected
@@ -43,7 +43,7 @@ class DocumentError(EvaluatorError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value stands. `line` and `column` count from 1; `start` and `end` are positions in the text."""
+    """Where a value stands. `line` and `column` count from 1. `start` and `end` are positions in the text."""
 
     line: int
     column: int
@@ -127,7 +127,7 @@ class _Parser:
         self.characters = 0
 
     def document(self) -> _Node | None:
-        """The root of the only document; `None` when the text is empty."""
+        """The root of the only document. `None` when the text is empty."""
         root: _Node | None = None
         documents = 0
         while self.loader.check_event():
@@ -198,7 +198,7 @@ class _Parser:
         return node
 
     def add(self, node: _Node, root: _Node | None, *, key_of: Any) -> _Node | None:
-        """Hang a complete value into the one that is open; the root when none is."""
+        """Hang a complete value into the one that is open. The root when none is."""
         if not self.open:
             return node
         parent = self.open[-1]

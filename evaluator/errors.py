@@ -21,7 +21,7 @@ class EvaluatorError(Exception):
 
 
 class ProtocolError(EvaluatorError):
-    """A protocol document that cannot be used. `line` and `column` count from 1; 0 means the whole document."""
+    """A protocol document that cannot be used. `line` and `column` count from 1. 0 means the whole document."""
 
     def __init__(self, *, where: str, found: str, expected: str, line: int = 0, column: int = 0) -> None:
         self.where = where
@@ -75,7 +75,7 @@ class InvalidVolume(EvaluatorError):
 
 
 def too_fragmented(*, found: int, allowed: int, what: str) -> InvalidVolume:
-    """A mask that falls into more pieces than any anatomy has: noise, or an attempt to exhaust whoever scores it."""
+    """A mask that falls into more pieces than any anatomy has: noise, or an attempt to exhaust the machine that scores it."""
     return InvalidVolume(
         reason=Reason.TOO_FRAGMENTED, found=f"a structure of {found} {what}", expected=f"at most {allowed}"
     )
@@ -95,4 +95,4 @@ def reference_errors() -> Iterator[None]:
 
 
 class UnavailableBackend(EvaluatorError):
-    """The chosen backend cannot run here; the text says what is missing and what to choose instead."""
+    """The chosen backend cannot run here. The text says what is missing and what to choose instead."""

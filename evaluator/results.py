@@ -17,10 +17,10 @@ __all__ = [
 
 RESULT_FORMAT = 1
 ROUND_MARK = "@"
-"""`dice@3` is the Dice after the interactions 0 to 3; `dice` alone is the one after the last."""
+"""`dice@3` is the Dice after the interactions 0 to 3. `dice` alone is the one after the last."""
 SPOILED = "spoiled"
 ABORTED = "aborted"
-"""Reasons of values that are gone because of another value; what brought it about follows after a colon."""
+"""Reasons of values that are gone because of another value. What brought it about follows after a colon."""
 NOT_DEFINED = "not_defined"
 """The reason of a value whose formula divides by zero or knows no distance, where the protocol says `compute`."""
 NOT_MEASURED = "not_measured"
@@ -29,7 +29,7 @@ NOT_MEASURED = "not_measured"
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRow:
-    """One metric of one label in one case. `value` is None when undefined; `reason` says why a value was substituted."""
+    """One metric of one label in one case. `value` is None when undefined. `reason` says why a value was substituted."""
 
     label: str
     metric: str
@@ -55,9 +55,9 @@ class CaseResult:
     rows: tuple[ScoreRow, ...]
     backend: str = ""
     failure: str = ""
-    """Why there was no usable prediction; empty when there was one."""
+    """Why there was no usable prediction. Empty when there was one."""
     detail: str = ""
-    """What was found wrong with the prediction and what was expected, in words; empty where nothing was."""
+    """What was found wrong with the prediction and what was expected, in words. Empty where nothing was."""
     notes: tuple[str, ...] = ()
     """What the prediction holds that is not scored. Speaks of the prediction only, so a participant may read it."""
     reference_notes: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ def harmless(value: object) -> object:
 
 
 def harmless_row(values: Iterable[object]) -> list[object]:
-    """A whole line of such cells; nothing where there is no value."""
+    """A whole line of such cells. Nothing where there is no value."""
     return ["" if value is None else harmless(value) for value in values]
 
 

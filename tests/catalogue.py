@@ -5,7 +5,7 @@ A row exists because a test does. Tests say what they show in a marker with lite
     @pytest.mark.catalogue(17, attack="VOLUME under a read-only root", verdict="neutralised", guard="our configuration")
 
 and hostile programs say it in their `expect.toml`. Both are read as text: nothing is imported or run. The table is written
-into `containers/README.md`; a test fails when it is stale or when an item of the catalogue has no row.
+into `containers/README.md`. A test fails when it is stale or when an item of the catalogue has no row.
 """
 
 import argparse
@@ -27,7 +27,7 @@ GROUPS = {
     "D. Outputs": range(66, 87),
     "E. Leaks and gaming": range(87, 98),
 }
-"""Numbers are for ever: other documents quote them. Faults of queue and platform, from 98 on, have a suite of their own."""
+"""Numbers never change: other documents quote them. Faults of queue and platform, from 98 on, have a suite of their own."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

@@ -1,6 +1,6 @@
 """Phases of any protocol, with references and predictions made to measure in the protocol's own form.
 
-Label maps, 4-D masks and masks per structure hold one block per value or structure; tables hold classes, numbers or choices.
+Label maps, 4-D masks and masks per structure hold one block per value or structure. Tables hold classes, numbers or choices.
 """
 
 import io
@@ -34,7 +34,7 @@ def cases_needed(protocol: Protocol) -> int:
 
 
 def blocks(protocol: Protocol, *, share: float) -> list[np.ndarray]:
-    """One array (z, y, x) per channel, a block for every value or structure; `share` of each block's length is filled."""
+    """One array (z, y, x) per channel, a block for every value or structure. `share` of each block's length is filled."""
     kind = protocol.output.kind
     if kind is OutputKind.LABEL_MAP:
         values = sorted({value for label in protocol.labels for value in label.values})
@@ -103,7 +103,7 @@ def reference_folder(protocol: Protocol, folder: Path, case_ids: Sequence[str]) 
 
 
 def predictions_zip(protocol: Protocol, folder: Path, case_ids: Sequence[str], *, share: float) -> bytes:
-    """What a team hands in, named as the protocol says; `share` 1 is perfect."""
+    """What a team hands in, named as the protocol says. `share` 1 is perfect."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for case_id in case_ids:

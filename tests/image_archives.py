@@ -57,7 +57,7 @@ LAYER = tar_of(folder("app"), entry("app/run.sh", PAYLOAD))
 
 
 def config_of(*layers: bytes, settings=None, **changes) -> dict:
-    """An image configuration as Docker writes it; `settings` go into its `config`, `changes` beside it."""
+    """An image configuration as Docker writes it. `settings` go into its `config`, `changes` beside it."""
     return {
         "architecture": "amd64",
         "os": "linux",
@@ -114,7 +114,7 @@ def gzipped(path: Path) -> Path:
 def build_image(context: Path, lines: list[str], *, files: Path | None = None) -> str:
     """Build a Dockerfile of these lines and give the image's ID.
 
-    Two builds share nothing but what they start from: whoever removes an image takes its parents along, also from under a build
+    Two builds share nothing but what they start from: removing an image removes its parents too, also from under a build
     that has just found them in the cache.
     """
     dockerfile = context / "Dockerfile"

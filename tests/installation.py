@@ -70,7 +70,7 @@ ASSAY = Path(sys.executable).with_name("assay")
 
 @contextmanager
 def running_installation(*, folder: Path, **environment: str) -> Iterator[str]:
-    """Start it, give its address, stop it; its own words are in `serve.log` of the folder."""
+    """Start it, give its address, stop it. Its own words are in `serve.log` of the folder."""
     ready, log = folder / "ready", folder / "serve.log"
     values = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     values |= {"ASSAY_VAR": str(folder / "var"), "ASSAY_PORT": "0"} | environment
@@ -101,7 +101,7 @@ def label_map(seed: int) -> np.ndarray:
 
 
 def write_testset(folder: Path, *, cases: int = 3) -> Path:
-    """A folder as `assay testset push` takes it; each case's scan is its reference."""
+    """A folder as `assay testset push` takes it. Each case's scan is its reference."""
     folder.mkdir(parents=True)
     lines = ["case_id,input:t1,reference,site"]
     for number in range(cases):

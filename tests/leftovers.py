@@ -37,7 +37,7 @@ def loop_devices_now(folder: Path) -> list[str]:
 
 
 def left_behind(*, engine: Engine, folder: Path) -> list[str]:
-    """Containers, volumes, images, loop devices, mounts and workspaces; `folder` holds all of the session's files."""
+    """Containers, volumes, images, loop devices, mounts and workspaces. `folder` holds all of the session's files."""
     mounts = Path("/proc/mounts").read_text("utf-8", errors="replace")
     images = engine.image_ids()
     return [

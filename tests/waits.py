@@ -8,7 +8,7 @@ POLL_SECONDS = 0.05
 
 
 def until(claim: Callable[[], object], *, meanwhile: Callable[[], object] = lambda: None) -> float:
-    """Wait until the claim is true; how many seconds that took."""
+    """Wait until the claim is true. How many seconds that took."""
     began = time.monotonic()
     while not claim():
         assert time.monotonic() - began < HANGS_AFTER_SECONDS, "this did not come true"

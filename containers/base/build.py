@@ -1,15 +1,15 @@
 """Build `assay/base-python`: Debian, Python and the wheels the examples need, from this machine's own package mirrors.
 
-    python -m containers.base.build         # prints the image's name; a second call is instant
+    python -m containers.base.build         # prints the image's name, a second call is instant
 
 Theory of operation. No image registry is asked for anything, because hospitals have none. `debootstrap --foreign`
 downloads and unpacks a minimal system from the mirror apt is configured with (same proxy), `pip download` fetches
 hash-pinned wheels with the host's pip configuration, the Engine imports both as an image, and `configure.sh` finishes it
-in a container without a network; what that container holds becomes the flat base image. Its tag is a hash of everything
+in a container without a network. What that container holds becomes the flat base image. Its tag is a hash of everything
 that decides its content, so an existing tag is never rebuilt and a changed recipe never meets an old image. Unpacking
 needs no root: where we are not root, `fakeroot` pretends.
 
-`ASSAY_BASE_IMAGE` names an image to use instead; it must have `python3` and the packages of `requirements.txt`.
+`ASSAY_BASE_IMAGE` names an image to use instead. It must have `python3` and the packages of `requirements.txt`.
 """
 
 import argparse
@@ -40,7 +40,7 @@ IMAGE_CONFIG = (
 
 
 class BaseImageError(Exception):
-    """The base image cannot be made here; the message says what was found and what to do."""
+    """The base image cannot be made here. The message says what was found and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Mirror:
 
 
 def recipe_tag(*, suite: str, architecture: str) -> str:
-    """The image name whose tag is a hash of everything that decides the content; the mirror does not."""
+    """The image name whose tag is a hash of everything that decides the content. The mirror does not."""
     digest = hashlib.sha256()
     parts = [suite, architecture, *DEBIAN_PACKAGES, *IMAGE_CONFIG]
     for text in [*parts, *((HERE / name).read_text() for name in ("configure.sh", "requirements.txt"))]:
@@ -119,7 +119,7 @@ def _build(*, mirror: Mirror, tag: str) -> None:
 
 
 def _unpack_debian(*, mirror: Mirror, work: Path, archive: Path) -> str:
-    """Write the unpacked, not yet configured system as a tar; the Python version it carries."""
+    """Write the unpacked, not yet configured system as a tar. Returns the Python version it carries."""
     rootfs = work / "rootfs"
     bootstrap = ["debootstrap", "--foreign", "--variant=minbase", f"--components={','.join(mirror.components)}"]
     bootstrap += [f"--include={','.join(DEBIAN_PACKAGES)}", mirror.suite, str(rootfs), mirror.uri]

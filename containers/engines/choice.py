@@ -21,11 +21,11 @@ CLASSES: dict[EngineKind, type[DockerEngine]] = {EngineKind.DOCKER: DockerEngine
 
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice:
-    """Which engine, and where it listens; an empty socket is where this engine listens by itself."""
+    """Which engine, and where it listens. An empty socket is where this engine listens by itself."""
 
     kind: EngineKind = EngineKind.DOCKER
     socket: str = ""
 
     def open(self) -> DockerEngine:
-        """A connection of its own, to be closed; `EngineUnreachable`."""
+        """A connection of its own, to be closed. Raises `EngineUnreachable`."""
         return CLASSES[self.kind](base_url=self.socket or None)

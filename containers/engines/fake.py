@@ -58,7 +58,7 @@ class _Container:
 
 
 class FakeEngine:
-    """Implements `engine.Engine`. `images` are the IDs it has; empty means any."""
+    """Implements `engine.Engine`. `images` are the IDs it has. Empty means any."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class FakeEngine:
         return self._facts
 
     def image_facts(self, image_id: str) -> ImageFacts:
-        """As given; any image when none were given."""
+        """As given. Any image when none were given."""
         if self.images is None:
             return ImageFacts(image_id=image_id)
         if image_id not in self.images:
@@ -122,7 +122,7 @@ class FakeEngine:
         return container_id
 
     def start(self, container_id: str) -> None:
-        """Calls the script; what it writes is there at once, the container runs on for its `seconds`."""
+        """Calls the script. What it writes is there at once, the container runs on for its `seconds`."""
         container = self._get(container_id)
         container.ending = self._script(_call(container))
         if container.ending.start_error:

@@ -1,6 +1,6 @@
 """The second real engine: Podman, through its service socket (`systemctl enable --now podman.socket`).
 
-Containers are created through Podman's own interface (`podman_specification` says why); everything else Podman serves in
+Containers are created through Podman's own interface (`podman_specification` says why). Everything else Podman serves in
 Docker's words, so `DockerEngine` does it. What differs is written down here, and the same contract tests hold for both.
 """
 
@@ -81,7 +81,7 @@ class PodmanEngine(DockerEngine):
         return self.state(container_id).is_out_of_memory
 
     def _seccomp_file(self, body: ContainerBody) -> str:
-        """Podman reads the filter from a file while it creates the container; it lives on this machine, as we do."""
+        """Podman reads the filter from a file while it creates the container. It lives on this machine, as we do."""
         text = seccomp_text(body)
         if not text:
             return ""

@@ -170,7 +170,7 @@ def _ulimits(ulimits: list[Mapping[str, Any]], *, ceilings: Mapping[str, int]) -
 def _mounts(options: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Host folders, and the engine's volumes. `bind`, not `rbind`: what is mounted below a folder stays outside.
 
-    Filling a volume that is too small for what the image has there hangs Podman 4.3 for ever, with the container locked.
+    Filling a volume that is too small for what the image has there hangs Podman 4.3, with the container locked.
     """
     folders, volumes = [], []
     for mount in options.get("Mounts", []):

@@ -36,7 +36,7 @@ def inspect_archive(
 ) -> IntakeReport:
     """Check the uploaded archive at `source` and write the rewritten one to `destination`, which appears complete or not at all.
 
-    `architecture` is the one the nodes have, in Docker's words; this machine's unless given. `needs_command` is false where
+    `architecture` is the one the nodes have, in Docker's words. This machine's unless given. `needs_command` is false where
     the phase fixes the command. Raises `ImageInvalid` or `IntakeUnavailable`.
     """
     limits = limits or IntakeLimits()

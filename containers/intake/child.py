@@ -25,7 +25,7 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 def give_up_rights(*, limits: IntakeLimits) -> None:
-    """Resource limits for everyone; as root also no network, no root. Everything needed is imported and open by now."""
+    """Resource limits for everyone. As root also no network, no root. Everything needed is imported and open by now."""
     resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 5))
     bounds = {
         resource.RLIMIT_AS: limits.memory_bytes,

@@ -59,7 +59,7 @@ def survey_archive(*, stream: Stream, limits: IntakeLimits) -> Survey:
 
 
 def member_name(entry: Entry) -> str:
-    """The member's name without a leading `./`; names are only ever compared, never used as paths."""
+    """The member's name without a leading `./`. Names are only ever compared, never used as paths."""
     return entry.name.decode(errors="replace").removeprefix("./").rstrip("/")
 
 
@@ -125,7 +125,7 @@ def _oci_members(*, survey: Survey, architecture: str, limits: IntakeLimits) -> 
 
 
 def _oci_manifest(*, survey: Survey, index: Document, architecture: str, limits: IntakeLimits, depth: int) -> Document:
-    """Follow indexes down to the manifest of our platform; attestations are passed over."""
+    """Follow indexes down to the manifest of our platform. Attestations are passed over."""
     listed = index.get("manifests")
     entries = [_object(entry, "index") for entry in listed] if isinstance(listed, list) else []
     images = [entry for entry in entries if _is_for(entry, architecture)]

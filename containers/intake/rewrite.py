@@ -32,7 +32,7 @@ class ArchiveWriter:
             self._write(tar_header(name=name, size=len(body)) + body + bytes(-len(body) % BLOCK))
 
     def begin_layer(self, *, diff_id: str, size: int | None) -> int:
-        """Write the header, or leave room for it where the layer's size is not known yet; returns where it is."""
+        """Write the header, or leave room for it where the layer's size is not known yet. Returns where it is."""
         start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         self._is_digest_whole = self._is_digest_whole and size is not None
         self._write(bytes(BLOCK) if size is None else tar_header(name=_layer_name(diff_id), size=size))
@@ -43,7 +43,7 @@ class ArchiveWriter:
         self._write(chunk)
 
     def end_layer(self, *, start: int, diff_id: str) -> None:
-        """Write the header now that the length is known; a layer we have already is taken back."""
+        """Write the header now that the length is known. A layer we have already is taken back."""
         end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         if diff_id in self._written:
             os.ftruncate(self._descriptor, start)
@@ -56,7 +56,7 @@ class ArchiveWriter:
         os.pwrite(self._descriptor, tar_header(name=_layer_name(diff_id), size=size), start)
 
     def finish(self) -> tuple[str, int]:
-        """End the archive; its sha256 and length in bytes."""
+        """End the archive. Returns its sha256 and length in bytes."""
         self._write(bytes(2 * BLOCK))
         length = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         if self._is_digest_whole:
@@ -78,7 +78,7 @@ def _layer_name(diff_id: str) -> str:
 
 
 def tar_header(*, name: str, size: int) -> bytes:
-    """A ustar header of a plain file; GNU's binary form for sizes of 8 GiB and more, which Go reads as well."""
+    """A ustar header of a plain file. GNU's binary form for sizes of 8 GiB and more, which Go reads as well."""
     digits = b"%011o\0" % size if size < 8 << 30 else b"\x80" + size.to_bytes(11, "big")
     fields = name.encode().ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + digits + b"%011o\0" % 0
     header = (fields + b" " * 8 + b"0" + bytes(100) + b"ustar\x0000").ljust(BLOCK, b"\0")

@@ -16,7 +16,7 @@ from containers.intake.reasons import ImageInvalid, Reason
 
 CHUNK_BYTES = 1 << 20
 ZSTD_WINDOW_BYTES = 1 << 27
-"""The largest window `zstd --long` asks for without being told to; more would cost more memory than intake may use."""
+"""The largest window `zstd --long` asks for without being told to. More would cost more memory than intake may use."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -28,12 +28,12 @@ FOREIGN_MAGIC = {
 }
 
 Read = Callable[[int], bytes | memoryview]
-"""At most that many bytes, at least one; empty at the end."""
+"""At most that many bytes, at least one. Empty at the end."""
 Watch = Callable[[bytes | memoryview], object]
 
 
 class Stream:
-    """A forward-only byte source with exact reads; `position` counts what was consumed."""
+    """A forward-only byte source with exact reads. `position` counts what was consumed."""
 
     def __init__(self, read: Read, *, seek: Callable[[int], None] | None = None, watch: Watch | None = None) -> None:
         self.position = 0
@@ -43,7 +43,7 @@ class Stream:
         self._chunk = memoryview(b"")
 
     def peek(self, count: int) -> bytes:
-        """The next `count` bytes, fewer only at the end; nothing is consumed."""
+        """The next `count` bytes, fewer only at the end. Nothing is consumed."""
         while len(self._chunk) < count:
             more = self._next_chunk()
             if not more:
@@ -52,7 +52,7 @@ class Stream:
         return bytes(self._chunk[:count])
 
     def read(self, count: int) -> memoryview:
-        """Between one and `count` bytes; empty at the end."""
+        """Between one and `count` bytes. Empty at the end."""
         if not self._chunk:
             self._chunk = self._next_chunk()
         piece, self._chunk = self._chunk[:count], self._chunk[count:]
@@ -90,7 +90,7 @@ class Stream:
             pass
 
     def limited(self, count: int) -> "Stream":
-        """The next `count` bytes as a stream of their own; it consumes this one."""
+        """The next `count` bytes as a stream of their own. It consumes this one."""
         end = self.position + count
         return Stream(lambda wanted: self.read(min(wanted, end - self.position)))
 
@@ -106,7 +106,7 @@ class Stream:
 
 
 def open_file(descriptor: int) -> Stream:
-    """A regular file from its start; skipping costs nothing."""
+    """A regular file from its start. Skipping costs nothing."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     size = os.fstat(descriptor).st_size
 
@@ -118,7 +118,7 @@ def open_file(descriptor: int) -> Stream:
 
 
 def uncompressed(stream: Stream) -> Stream:
-    """What the stream holds, told from its first bytes, never from a name; the stream itself when it is not compressed."""
+    """What the stream holds, told from its first bytes, never from a name. The stream itself when it is not compressed."""
     magic = stream.peek(6)
     for foreign, kind in FOREIGN_MAGIC.items():
         if magic.startswith(foreign):
@@ -134,7 +134,7 @@ def uncompressed(stream: Stream) -> Stream:
 
 
 def _gunzip(stream: Stream) -> Read:
-    """Members of a gzip file one after the other, as `pigz` and lazily pulled layers write them; each read is bounded."""
+    """Members of a gzip file one after the other, as `pigz` and lazily pulled layers write them. Each read is bounded."""
     inflater = zlib.decompressobj(wbits=31)
     pending: bytes | memoryview = b""
 
@@ -163,7 +163,7 @@ def _gunzip(stream: Stream) -> Read:
 
 
 def _unzstd(stream: Stream) -> Read:
-    """Frames of a Zstandard file one after the other; each read is bounded, and so is the window."""
+    """Frames of a Zstandard file one after the other. Each read is bounded, and so is the window."""
     inflater = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
     reader = inflater.stream_reader(cast("IO[bytes]", _Readable(stream)), read_across_frames=True)
 

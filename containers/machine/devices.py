@@ -1,9 +1,9 @@
 """CPU and GPU slots: which run has which of them, and whether a GPU may be given to anybody at all.
 
-A GPU belongs to one run at a time, by UUID. Before a run it has to be idle; after it, it has to come back idle within a few seconds:
+A GPU belongs to one run at a time, by UUID. Before a run it has to be idle. After it, it has to come back idle within a few seconds:
 no process computing on it and no more memory in use than before. One that does not is quarantined with the reason until
 an operator has looked: a process in uninterruptible sleep, memory nobody owns, or a driver that no longer answers would
-otherwise be the next participant's failure. So would data left in memory; what a process freed, the driver hands out zeroed
+otherwise be the next participant's failure. So would data left in memory. What a process freed, the driver hands out zeroed
 to other processes, which the test marked `gpu` checks on real hardware.
 """
 
@@ -21,7 +21,7 @@ from containers.usage.nvml import GpuFacts, GpuReading, Nvml, NvmlUnavailable, o
 SETTLE_SECONDS = 10.0
 LOOK_SECONDS = 0.25
 TOLERATED_BYTES = 64 * 2**20
-"""Drivers round and keep small caches; a context that is left over is several hundred MiB."""
+"""Drivers round and keep small caches. A context that is left over is several hundred MiB."""
 
 
 class NoFreeGpu(ContainersError):
@@ -67,7 +67,7 @@ class GpuSlots:
 
     @contextlib.contextmanager
     def taken(self, count: int) -> Iterator[tuple[str, ...]]:
-        """`count` GPUs for the length of a run, checked before and after; `NoFreeGpu` when there are not enough."""
+        """`count` GPUs for the length of a run, checked before and after. Raises `NoFreeGpu` when there are not enough."""
         if not count:
             yield ()
             return
@@ -135,7 +135,7 @@ class GpuSlots:
 
 @dataclass(kw_only=True)
 class CpuSlots:
-    """Which CPUs to pin a run to: those with the fewest runs on them. Sharing is allowed; runs are only spread."""
+    """Which CPUs to pin a run to: those with the fewest runs on them. Sharing is allowed. Runs are only spread."""
 
     cpu_ids: tuple[int, ...]
     _runs: Counter[int] = field(default_factory=Counter)
@@ -156,7 +156,7 @@ class CpuSlots:
 
 @dataclass(frozen=True, kw_only=True)
 class GpuInventory:
-    """The driver's version and the GPUs it shows; empty where there is no driver."""
+    """The driver's version and the GPUs it shows. Empty where there is no driver."""
 
     driver: str = ""
     gpus: tuple[GpuFacts, ...] = ()
@@ -172,5 +172,5 @@ def gpu_inventory() -> GpuInventory:
 
 
 def slots_of_this_host() -> GpuSlots:
-    """A slot per GPU the driver shows; none without a driver."""
+    """A slot per GPU the driver shows. None without a driver."""
     return GpuSlots(uuids=tuple(gpu.uuid for gpu in gpu_inventory().gpus))

@@ -1,8 +1,8 @@
 """What is wrong with this machine, and the command that mends it: the checks behind `assay doctor`.
 
 `examine` asks the machine (`host_facts.observe`) and judges the answers (`judge_*`): pure functions of plain values, so every machine
-can be tested on this one. FAIL means that the sandbox does not hold or nothing runs; CAUTION that something is weaker than
-it should be; the finding says how strong what is left is. Advisories are judged by what the installed package says it fixes:
+can be tested on this one. FAIL means that the sandbox does not hold or nothing runs. CAUTION means that something is weaker than
+it should be. The finding says how strong what is left is. Advisories are judged by what the installed package says it fixes:
 Debian and Ubuntu carry fixes back without changing the version that runc reports. An open hole passes only when the run
 profile takes away what its attack needs: `Advisory.out_of_reach` says what that is, and a test named in the room's README holds
 the profile to it.
@@ -78,7 +78,7 @@ class Finding:
 class Advisory:
     """A published hole, the first versions without it, and what it means for us where it is open.
 
-    `out_of_reach` is why a submission cannot use it under the run profile; empty where it can.
+    `out_of_reach` is why a submission cannot use it under the run profile. Empty where it can.
     """
 
     name: str
@@ -113,7 +113,7 @@ RUNC_ADVISORIES = (
         name="CVE-2025-52881",
         fixed_in=((1, 2, 8), (1, 3, 3)),
         level=Level.FAIL,
-        consequence="the runtime's writes to /proc can be redirected by whoever runs in a container that is being set up",
+        consequence="the runtime's writes to /proc can be redirected by a program in a container that is being set up",
         out_of_reach="a container is set up once, shares no mount with a running submission, and nothing is executed in it",
     ),
     Advisory(
@@ -338,9 +338,9 @@ def judge_disk(facts: HostFacts) -> Finding:
 
 
 def judge_clock(facts: HostFacts) -> Finding:
-    """Clocks that decide something have to agree; the time of day decides something on a server only.
+    """Clocks that decide something have to agree. The time of day decides something on a server only.
 
-    A run is timed by two timestamps of the engine and killed by a clock that only counts; a lease is the database's. What the
+    A run is timed by two timestamps of the engine and killed by a clock that only counts. A lease is the database's. What the
     time of day itself decides (when a phase closes, what a receipt is dated) is decided by the machine that serves the portal.
     """
     title, install = "clock", "sudo apt-get install chrony"

@@ -52,7 +52,7 @@ class HostFacts:
 
 
 def observe(*, scratch: Path, choice: EngineChoice) -> HostFacts:
-    """Ask the machine. Takes well under a second; changes nothing."""
+    """Ask the machine. Takes well under a second. Changes nothing."""
     asked_at = datetime.now(UTC)
     socket = choice.socket or (default_socket() if choice.kind is EngineKind.PODMAN else "/var/run/docker.sock")
     try:

@@ -1,6 +1,6 @@
 """The images a node keeps: loaded once, pinned while used, the least recently used one evicted first, disk reserved beforehand.
 
-Only images this cache has loaded are ever evicted; what else lives in the engine is somebody else's. Room is made *before* an
+Only images this cache has loaded are ever evicted. What else lives in the engine is somebody else's. Room is made *before* an
 archive is fetched: twice its size, once for the archive and once for the engine's copy. When nothing unpinned is left to evict
 the answer is `DiskFull`, which means that the node stops claiming: it never becomes a participant's failure.
 
@@ -47,7 +47,7 @@ class CachedImage:
 
 
 class ImageCache:
-    """The images of one node, shared by its slots. Safe to use from several threads; one fetch at a time."""
+    """The images of one node, shared by its slots. Safe to use from several threads. One fetch at a time."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class ImageCache:
                 self._remember(image_id=image_id, size_bytes=archive_bytes)
 
     def forget(self, engine: Engine, *, unused_since: float = math.inf) -> int:
-        """Remove every image that is not in use and was not used since then; returns how many."""
+        """Remove every image that is not in use and was not used since then. Returns how many."""
         with self._lock:
             images = [
                 image for image in self._ledger() if image.used_at < unused_since and not self._pins[image.image_id]
@@ -112,7 +112,7 @@ class ImageCache:
         return len(images)
 
     def distrust(self, *, image_id: str, copy: int) -> bool:
-        """Have a copy that does not start thrown away before it is used again; False when it was a fresh one already."""
+        """Have a copy that does not start thrown away before it is used again. False when it was a fresh one already."""
         with self._lock:
             if copy == self._thrown_away[image_id]:  # else another slot has had it thrown away meanwhile
                 if copy and image_id not in self._proven:
@@ -122,12 +122,12 @@ class ImageCache:
         return True
 
     def trust(self, *, image_id: str) -> None:
-        """The image's program was executed: should it not be one day, its copy was damaged meanwhile."""
+        """Mark this image as known to start. If it later fails to start, its copy is treated as damaged."""
         with self._lock:
             self._proven.add(image_id)
 
     def clear_away(self) -> None:
-        """Remove archives that an earlier life was fetching when it ended; call it before anything is held."""
+        """Remove archives that an earlier life was fetching when it ended. Call it before anything is held."""
         for archive in self._folder.glob(ARCHIVES):
             archive.unlink()
 
@@ -181,7 +181,7 @@ class ImageCache:
         self._write([*others, CachedImage(image_id=image_id, bytes=size_bytes, used_at=self._now())])
 
     def _ledger(self) -> list[CachedImage]:
-        """What we know of; a ledger that a crash left unreadable is begun anew: what it named is not evicted any more."""
+        """What we know of. A ledger that a crash left unreadable is begun anew: what it named is not evicted any more."""
         path = self._folder / LEDGER
         try:
             entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
@@ -200,7 +200,7 @@ class ImageCache:
 
 @contextlib.contextmanager
 def borrowed_image(engine: Engine, *, image_id: str, load: Callable[[], None]) -> Iterator[None]:
-    """The image is in the engine for as long as the context lasts; where `load` had to bring it, it is removed again."""
+    """The image is in the engine for as long as the context lasts. Where `load` had to bring it, it is removed again."""
     was_there = has_image(engine, image_id)
     if not was_there:
         load()
@@ -213,7 +213,7 @@ def borrowed_image(engine: Engine, *, image_id: str, load: Callable[[], None]) -
 
 
 def has_shared_layers(engine: Engine, image_id: str, other_id: str) -> bool:
-    """Whether two different images have a layer in common; an image the engine does not have shares nothing."""
+    """Whether two different images have a layer in common. An image the engine does not have shares nothing."""
     if image_id == other_id:
         return False
     try:

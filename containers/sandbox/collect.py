@@ -27,7 +27,7 @@ FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class OutputRefused(Exception):
-    """One expected file that cannot be taken; translated by `collect_outputs`."""
+    """One expected file that cannot be taken. Translated by `collect_outputs`."""
 
     def __init__(self, *, verdict: Verdict, reason: Reason) -> None:
         super().__init__(verdict, reason)
@@ -62,7 +62,7 @@ def collect_outputs(*, output_dir: Path, expected: tuple[OutputSpec, ...], desti
 
 
 def names_found(output_dir: Path) -> tuple[str, ...]:
-    """Some of the names at the top of the output, for whoever may see them: an author whose file is not where it should be."""
+    """Some of the names at the top of the output, for readers who may see them: an author whose file is not where it should be."""
     with os.scandir(output_dir) as entries:
         found = sorted(readable(os.fsencode(entry.name)) for entry in islice(entries, NAMES_SHOWN))
     return tuple(name[:NAME_CHARACTERS_SHOWN].replace("\n", "\u240a") for name in found)

@@ -1,7 +1,7 @@
 """A sized tmpfs that outlives the container that filled it, for people who may use the engine but are not root.
 
 A tmpfs volume of the engine exists while some running container has it mounted. The keeper is that container: it runs a program
-of ours, a single system call in a loop that sleeps for ever, from an image that holds nothing else and is made here, so nothing
+of ours, a single system call in a loop that sleeps, from an image that holds nothing else and is made here, so nothing
 has to be downloaded. When the submission has gone, the engine is asked for a tar of the keeper's view of the volume: safe,
 because no program of the submission runs any more and the engine only reads. Entries are recreated one by one in a folder
 of ours; links and special files are kept as what they are, pointing nowhere, so that `collect` names them as it always does.
@@ -41,7 +41,7 @@ SLEEP_FOR_EVER = {
 
 
 def elf(architecture: str) -> bytes:
-    """An executable of one segment that sleeps for ever."""
+    """An executable of one segment that sleeps until it is killed."""
     machine, code = SLEEP_FOR_EVER[architecture]
     base, headers = 0x400000, 64 + 56
     identity = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)

@@ -1,7 +1,7 @@
 """The system calls a submission may make: all that Linux 6.1 has on x86-64 and arm64, without those listed here.
 
 An allow-list written as its complement: `syscalls.txt` names every call in the kernel's headers, `DENIED` says what is
-taken away, by why; whatever is in neither (calls of later kernels, 32-bit calls on a 64-bit host) is refused. Tighter
+taken away, by why. Whatever is in neither (calls of later kernels, 32-bit calls on a 64-bit host) is refused. Tighter
 than the default of the engines of 2023, which allows io_uring and ptrace, and the same whichever engine runs it.
 
 Sockets are AF_UNIX only. What waits in the buffers of AF_INET, AF_INET6 and AF_NETLINK sockets is the kernel's memory, and a
@@ -37,7 +37,7 @@ NETLINK_ROUTE = 0
 FAMILY_NOT_SUPPORTED = 97
 """What a refused family answers: as on a kernel built without it, so that libraries go on without it."""
 NOT_IMPLEMENTED = 38
-"""What clone3 answers: its flags lie in memory, where a filter cannot look; C libraries fall back to clone."""
+"""What clone3 answers: its flags lie in memory, where a filter cannot look. C libraries fall back to clone."""
 
 
 def _argument(value: int, *, mask: int | None = None, index: int = 0) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 One loop, one tick every tenth of a second (shorter at the start, so that a run of a few milliseconds is not made
 longer by its watcher). The deadline is armed on our monotonic clock when `start` has returned, which is never before
-the daemon's own StartedAt; whether the limit was exceeded is decided afterwards from the daemon's two timestamps
+the daemon's own StartedAt. Whether the limit was exceeded is decided afterwards from the daemon's two timestamps
 alone. An engine that stops answering gets half a minute to come back: a container that outlived it (live-restore) is
 watched on, one that ended meanwhile ended with the engine and not by its own doing.
 """
@@ -28,7 +28,7 @@ DEATH_SECONDS = 10.0
 
 
 def excess(*, occupancy: Occupancy, limits: Limits) -> Reason:
-    """Which output limit was exceeded; reaching one exactly is allowed."""
+    """Which output limit was exceeded. Reaching one exactly is allowed."""
     if occupancy.bytes > limits.output_bytes:
         return Reason.BYTES_LIMIT
     return Reason.FILES_LIMIT if occupancy.inodes > limits.output_inodes else Reason.NONE
@@ -58,7 +58,7 @@ class Watch:
     next_output_look: float = 0.0
 
     def run(self) -> ContainerState:
-        """Until the container has ended, by itself or by us; its last state."""
+        """Until the container has ended, by itself or by us. Returns its last state."""
         start = self.clock.monotonic()
         tick = FIRST_TICK_SECONDS
         while (state := self._state()).is_running:

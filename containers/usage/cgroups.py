@@ -3,11 +3,11 @@
 Where we may, the container is put under a parent cgroup of ours, named by the workspace's random key. Its counters can still be
 read after the container has gone, so even a run of a few milliseconds is measured, and it answers the question that the engine
 answers wrongly under load: was something killed for memory? (Docker 20.10 learns of the kill and of the exit over two channels;
-when the exit wins, `OOMKilled` stays false for ever. Measured on two cores: never on an idle machine, one run of 32 with
-four at a time, eight of eight with a load of ten; the event log misses them too.)
+when the exit wins, `OOMKilled` stays false. Measured on two cores: never on an idle machine, one run of 32 with
+four at a time, eight of eight with a load of ten. The event log misses them too.)
 
 version 2   `memory.events` of the parent counts the kills of all descendants.
-version 1   counts stay with the victim's own cgroup, which the engine removes at once; but whoever reaches a limit notifies
+version 1   counts stay with the victim's own cgroup, which the engine removes at once. But a process that reaches a limit notifies
             everybody who asked at *that* cgroup. So the parent gets the limit, a little below the container's own, and an
             event counter from the kernel is registered there before the container exists.
 
@@ -34,13 +34,13 @@ BELOW_THE_CONTAINERS_OWN_BYTES = 64 * 2**10
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """The kernel's counters over the whole life of a cgroup; `None` where the kernel does not say."""
+    """The kernel's counters over the whole life of a cgroup. `None` where the kernel does not say."""
 
     peak_memory_bytes: int | None = None
     cpu_seconds: float | None = None
     oom_kills: int = 0
     limit_hits: int = 0
-    """How often an allocation found the memory limit reached; the page cache may have been what was given up for it."""
+    """How often an allocation found the memory limit reached. The page cache may have been what was given up for it."""
 
 
 class Cgroup(Protocol):
@@ -53,14 +53,14 @@ class Cgroup(Protocol):
     def memory_bytes(self) -> int:
         """What is in use now and cannot be dropped: the exact counter less the page cache.
 
-        The kernel's statistics lag by up to two seconds, its counter does not; only the page cache comes from the former.
+        The kernel's statistics lag by up to two seconds, its counter does not. Only the page cache comes from the former.
         """
 
     def totals(self) -> Totals:
         """The counters over its whole life."""
 
     def remove(self) -> None:
-        """Remove the (empty) cgroup; one that is not ours or not there is no error."""
+        """Remove the (empty) cgroup. One that is not ours or not there is no error."""
 
 
 @dataclass(kw_only=True)
@@ -147,7 +147,7 @@ class CgroupV2:
 
     @contextlib.contextmanager
     def limited(self, memory_bytes: int) -> Iterator[None]:  # noqa: ARG002 - version 2 counts without a limit of its own
-        """For as long as the context lasts; the engine makes the folder, we remove it."""
+        """For as long as the context lasts. The engine makes the folder, we remove it."""
         try:
             yield
         finally:
@@ -163,7 +163,7 @@ class CgroupV2:
 def parent_cgroup(
     *, key: str, facts: EngineFacts, memory_bytes: int, is_root: bool, root: Path = CGROUP_ROOT
 ) -> Iterator[Cgroup | None]:
-    """A cgroup of our own to put the container under, gone at the end; `None` where we may not."""
+    """A cgroup of our own to put the container under, gone at the end. `None` where we may not."""
     if facts.is_scripted or not is_root or facts.cgroup_driver != "cgroupfs":
         yield None
         return
@@ -180,7 +180,7 @@ def remove_parent_cgroup(*, key: str, root: Path = CGROUP_ROOT) -> None:
 
 
 def cgroup_of_process(*, process_id: int, facts: EngineFacts, proc: Path = Path("/proc")) -> Cgroup | None:
-    """The cgroup a running container is in; `None` when it has gone already or lives on another machine."""
+    """The cgroup a running container is in. `None` when it has gone already or lives on another machine."""
     try:
         lines = (proc / str(process_id) / "cgroup").read_text(encoding="ascii").splitlines()
     except OSError:

@@ -3,7 +3,7 @@
     python -m containers.usage.gpu_monitor GPU-uuid...     # one JSON line per sample, until standard input is closed
 
 A process of its own because a sampler that shares an interpreter with a busy one drifts. Timestamps are the machine's monotonic
-clock, which parent and child share; nothing assumes that a tenth of a second passed. Memory is the device's use less its use
+clock, which parent and child share. Nothing assumes that a tenth of a second passed. Memory is the device's use less its use
 before the container was started (the baseline): a GPU belongs to one run at a time, so the rest is the run's, including what the
 driver holds for its contexts and does not account to a process.
 """
@@ -38,13 +38,13 @@ class GpuSample:
 
 
 class GpuRecording:
-    """The samples of a running monitor; complete once the context that made it has ended."""
+    """The samples of a running monitor. Complete once the context that made it has ended."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def samples(self) -> list[GpuSample]:
-        """Everything recorded so far; a line that is still being written is left out."""
+        """Everything recorded so far. A line that is still being written is left out."""
         self._file.seek(0)
         lines = [line for line in self._file.read().split(b"\n")[:-1] if line]
         return [GpuSample(**json.loads(line)) for line in lines]
@@ -78,7 +78,7 @@ class GpuRecording:
 
 @contextlib.contextmanager
 def record_gpus(uuids: Sequence[str], *, library: str = LIBRARY) -> Iterator[GpuRecording]:
-    """A monitor process for as long as the context lasts; returns once it has taken its first sample."""
+    """A monitor process for as long as the context lasts. Returns once it has taken its first sample."""
     command = [sys.executable, "-m", "containers.usage.gpu_monitor", "--library", library, *uuids]
     with tempfile.TemporaryFile() as file:
         monitor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file)
@@ -96,7 +96,7 @@ def record_gpus(uuids: Sequence[str], *, library: str = LIBRARY) -> Iterator[Gpu
 
 
 def _wait_for_first_sample(monitor: "subprocess.Popen[bytes]", file: IO[bytes]) -> None:
-    """Without one there is no baseline; a monitor that has ended or hangs leaves the run without GPU measurements."""
+    """Without one there is no baseline. A monitor that has ended or hangs leaves the run without GPU measurements."""
     give_up_at = time.monotonic() + FIRST_SAMPLE_SECONDS
     while not file.seek(0, 2) and monitor.poll() is None and time.monotonic() < give_up_at:
         time.sleep(0.02)
@@ -117,7 +117,7 @@ def sample_until_closed(uuids: Sequence[str], *, library: str) -> None:
             sys.stdout.flush()
             due += PERIOD_SECONDS
             readable, _, _ = select.select([sys.stdin], [], [], max(0.0, due - time.monotonic()))
-            if readable:  # closed: whoever started us has ended or has seen enough
+            if readable:  # closed: the parent has ended or has seen enough
                 return
 
 

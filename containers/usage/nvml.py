@@ -19,7 +19,7 @@ MOST_PROCESSES = 256
 
 
 class NvmlUnavailable(ContainersError):
-    """There is no driver, or it does not answer; the message has the library's own number."""
+    """There is no driver, or it does not answer. The message has the library's own number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class _Process(ctypes.Structure):
 
 
 class Nvml:
-    """An initialised library; made by `open_nvml`."""
+    """An initialised library. Made by `open_nvml`."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library

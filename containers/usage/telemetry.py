@@ -37,9 +37,9 @@ def area(*, seconds: Sequence[float], values: Sequence[float], tolerance: float 
 
 
 def stable_maximum(values: Sequence[float], *, share: float = STABLE_SHARE) -> float:
-    """The largest value seen in more than `share` of the samples (FLARE21/22); 0 without samples.
+    """The largest value seen in more than `share` of the samples (FLARE21/22). 0 without samples.
 
-    FLARE counts equal readings, which are whole MiB; a level held by ever-changing readings above it counts here too: a
+    FLARE counts equal readings, which are whole MiB. A level held by ever-changing readings above it counts here too: a
     sample supports every level up to its own.
     """
     needed = len(values) * share
@@ -69,13 +69,13 @@ def thin_out(*, seconds: Sequence[float], values: Sequence[float], points: int =
 
 @dataclass(kw_only=True)
 class Meter:
-    """Collects the samples of one run. The only mutable thing here; lives in the watch loop."""
+    """Collects the samples of one run. The only mutable thing here. Lives in the watch loop."""
 
     samples: list[Sample] = field(default_factory=list)
     totals: Totals = field(default_factory=Totals)
 
     def look(self, cgroup: Cgroup, *, at_seconds: float) -> None:
-        """Take one sample; a cgroup that has just gone leaves the last values standing."""
+        """Take one sample. A cgroup that has just gone leaves the last values standing."""
         totals = cgroup.totals()
         if totals.cpu_seconds is None:
             return

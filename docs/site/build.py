@@ -54,7 +54,7 @@ def generated() -> Iterator[tuple[str, str]]:
 
 
 def gather(source: Path) -> None:
-    """Put written and generated pages into one folder; files that did not change keep their time, so Sphinx skips them."""
+    """Put written and generated pages into one folder. Files that did not change keep their time, so Sphinx skips them."""
     wanted = {path.relative_to(PAGES): path.read_bytes() for path in _written()}
     wanted |= {Path(place): text.encode() for place, text in generated()}
     for place in [place for place in wanted if place.name == "index.md"]:
@@ -85,7 +85,7 @@ def _written() -> Iterator[Path]:
 
 
 def build(*, target: Path, source: Path) -> int:
-    """Build the site; 0 when there was no warning."""
+    """Build the site. Returns 0 when there was no warning."""
     gather(source)
     options = ["-b", "html", "-W", "--keep-going", "-q", "-d", str(source.with_name(source.name + "-cache"))]
     return build_main([*options, str(source), str(target)])

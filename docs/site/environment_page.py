@@ -55,7 +55,7 @@ def meanings() -> dict[str, dict[str, str]]:
 
 
 def pages() -> Iterator[tuple[str, str]]:
-    """The one page. A variable that `environment.yaml` lacks is listed at the end; a test asks for its meaning."""
+    """The one page. A variable that `environment.yaml` lacks is listed at the end. A test asks for its meaning."""
     variables, explained = read_variables(), meanings()
     known = {name for group in explained.values() for name in group}
     rest = dict.fromkeys(sorted(set(variables) - known), "")
@@ -74,7 +74,7 @@ def _is_name(value: object) -> bool:
 
 
 def _default(node: ast.expr) -> str:
-    """A default as an operator would write it; empty where the code computes it from the machine."""
+    """A default as an operator would write it. Empty where the code computes it from the machine."""
     try:
         value = _value(node)
     except ValueError:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; bars inside cells are escaped."""
+    """A table. Bars inside cells are escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
@@ -27,5 +27,5 @@ def block(text: str, language: str = "") -> str:
 
 
 def contents(*pages: str) -> str:
-    """The pages below this one, for the navigation; they are not listed in the text."""
+    """The pages below this one, for the navigation. They are not listed in the text."""
     return block(":hidden:\n\n" + "\n".join(pages), "{toctree}")

@@ -17,7 +17,7 @@ CELL, GAP, TEXT = 18, 28, 20
 def boxes(
     shape: tuple[int, int], *filled: tuple[int, int, int, int], emptied: Sequence[tuple[int, int, int, int]] = ()
 ) -> Mask:
-    """A mask of boxes, each `(first row, row after the last, first column, column after the last)`; then others are cut out."""
+    """A mask of boxes, each `(first row, row after the last, first column, column after the last)`. Then others are cut out."""
     mask = np.zeros(shape, np.uint8)
     for top, bottom, left, right in filled:
         mask[top:bottom, left:right] = 1
@@ -96,7 +96,7 @@ def curve(values: Sequence[float], *, floor: float, label: str, marks: Sequence[
 
 
 def rows(header: Sequence[str], lines: Sequence[Sequence[str]], *, label: str) -> str:
-    """A small table; a cell that begins with ✓ or ✗ is coloured."""
+    """A small table. A cell that begins with ✓ or ✗ is coloured."""
     wide, high = 130, 26
     parts = [_text(number * wide + 4, 18, name, weight=600) for number, name in enumerate(header)]
     for down, line in enumerate(lines, start=1):

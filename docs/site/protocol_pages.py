@@ -87,7 +87,7 @@ def _page(protocol: Protocol, checks: Mapping[str, list[str]]) -> str:
 
 
 def _ranked(protocol: Protocol) -> list[MetricSpec]:
-    """The metrics with a better end; the others are counts."""
+    """The metrics with a better end. The others are counts."""
     return [spec for spec in protocol.metrics if spec.metric.direction is not Direction.NONE]
 
 

@@ -113,7 +113,7 @@ def measure_files(
     the kernel cannot serve (not built, MetaImage, a stream that is not sound), the strict reader and arrays do.
 
     `crops`, one per label, asks for each label's measurements on some slices besides. The answer holds them only on the
-    fast way; elsewhere the caller crops the arrays.
+    fast way. Elsewhere the caller crops the arrays.
     """
     _check_labels(labels)
     chosen = _choose(backend)
@@ -153,7 +153,7 @@ def measure_files(
 def nearest_distances(
     *, sources: NDArray[np.int64], targets: NDArray[np.int64], spacing_mm: tuple[float, ...]
 ) -> NDArray[np.float64]:
-    """Distance in mm from every source point to the nearest target point, both as rows of indices; infinite without targets."""
+    """Distance in mm from every source point to the nearest target point, both as rows of indices. Infinite without targets."""
     if cpu.is_available() and len(sources) and len(targets):
         try:
             return cpu.nearest_distances(sources=sources, targets=targets, spacing_mm=spacing_mm)
@@ -163,7 +163,7 @@ def nearest_distances(
 
 
 def _choose(backend: str) -> str:
-    """The backend that will serve; says what to do if the one asked for cannot."""
+    """The backend that will serve. Says what to do if the one asked for cannot."""
     if backend not in BACKENDS:
         raise ValueError(f"found backend {backend!r}, expected one of {', '.join(BACKENDS)}")
     if backend == "auto":

@@ -1,6 +1,6 @@
 """The compiled kernel behind the backends' one question: every label of a pair in one pass, from arrays or from files.
 
-The work is done in C, see `evaluator/kernel/kernel.h`; here volumes are described and numbers are wrapped.
+The work is done in C, see `evaluator/kernel/kernel.h`. Here volumes are described and numbers are wrapped.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def measure_pair(
     labels: Sequence[LabelValues],
     threads: int = 0,
 ) -> PairMeasurements:
-    """Overlap and surface distances of every label; `threads` 0 takes what the machine has."""
+    """Overlap and surface distances of every label. `threads` 0 takes what the machine has."""
     axes = AxisOrder.of(reference)
     arranged = [axes.arrange(array) for array in (reference, prediction)]
     sources = [array_source(array) for array in arranged]
@@ -64,9 +64,9 @@ def measure_stored(
     threads: int = 0,
     references: ReferenceCache | None = None,
 ) -> PairMeasurements | None:
-    """The same from files, without ever holding a volume; None where the prediction has a value that is not allowed.
+    """The same from files, without ever holding a volume. None where the prediction has a value that is not allowed.
 
-    With a cache, only the prediction is read; the numbers are the same to the last bit.
+    With a cache, only the prediction is read. The numbers are the same to the last bit.
     """
     axes = AxisOrder.as_in_nifti(len(reference.shape))
     known_values = frozenset({0}).union(*labels, allowed_values or ())
@@ -94,7 +94,7 @@ def measure_stored(
 def nearest_distances(
     *, sources: NDArray[np.int64], targets: NDArray[np.int64], spacing_mm: tuple[float, ...]
 ) -> NDArray[np.float64]:
-    """Distance in mm from every source point to the nearest target point; there are some of both."""
+    """Distance in mm from every source point to the nearest target point. There are some of both."""
     axes = AxisOrder(fastest_first=tuple(reversed(range(len(spacing_mm)))))
     origin = np.minimum(sources.min(axis=0), targets.min(axis=0))
     shape = np.maximum(sources.max(axis=0), targets.max(axis=0)) - origin + 1

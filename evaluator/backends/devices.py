@@ -29,7 +29,7 @@ class Arrival:
 
     array: Any
     is_there: Any = None
-    """What the device records behind the last byte; None when the array is there."""
+    """What the device records behind the last byte. None when the array is there."""
     source: Any = None
     """Memory that has to live until then."""
 
@@ -42,16 +42,16 @@ class Device(Protocol):
     """NumPy or CuPy: they answer to the same names."""
 
     def launch(self, kernel_name: str, threads: int, *arguments: Any) -> None:
-        """Run one kernel once for every thread; arguments are arrays, None, ints and floats as the kernel declares them."""
+        """Run one kernel once for every thread. Arguments are arrays, None, ints and floats as the kernel declares them."""
 
     def to_device(self, array: Any) -> Any:
-        """The array in the device's memory; shared, not copied, where it lies there already."""
+        """The array in the device's memory. Shared, not copied, where it lies there already."""
 
     def send(self, array: Any) -> Arrival:
         """Begin to copy the array, beside whatever the device computes."""
 
     def take(self, arrival: Arrival) -> Any:
-        """The array; what is launched from here on waits for it, this thread does not."""
+        """The array. What is launched from here on waits for it, this thread does not."""
 
     def to_host(self, array: Any) -> Any:
         """The array as NumPy's."""
@@ -82,7 +82,7 @@ class HostDevice:
 
 
 class CudaDevice:
-    """The first CUDA device, through CuPy; kernels are compiled for it on first use and kept by CuPy afterwards."""
+    """The first CUDA device, through CuPy. Kernels are compiled for it on first use and kept by CuPy afterwards."""
 
     def __init__(self, cupy: ModuleType) -> None:
         self.arrays: Any = cupy
@@ -132,7 +132,7 @@ class CudaDevice:
 
 @lru_cache(maxsize=1)
 def cuda_device() -> CudaDevice:
-    """The card of this machine; UnavailableBackend says what is missing."""
+    """The card of this machine. UnavailableBackend says what is missing."""
     try:
         import cupy
     except ImportError as missing:
@@ -155,7 +155,7 @@ def has_cuda_device() -> bool:
 
 
 def host_array(array: Any) -> NDArray[Any]:
-    """The array in main memory, as a NumPy array; shared, not copied, where it is there already."""
+    """The array in main memory, as a NumPy array. Shared, not copied, where it is there already."""
     if isinstance(array, np.ndarray):
         return array
     for method in ("get", "cpu"):

@@ -4,10 +4,10 @@ Arrays that already lie on the card (CuPy, or anything that speaks `__cuda_array
 are. What comes back is what every backend answers: counts, and every element's distance and neighbour code.
 
 Theory of operation. Voxels become one-byte keys. One kernel counts the elements of every label, a second writes them, label
-after label; sorting them makes runs repeatable. Per label and direction the target surface is drawn as a grid of bits, each source
+after label. Sorting them makes runs repeatable. Per label and direction the target surface is drawn as a grid of bits, each source
 searches it through windows (the very text the CPU kernel compiles, `nearest.h`), and the few that find nothing nearby look at all
 targets. Only the elements' bounding boxes and counts cross to the host in between. What depends on one volume alone (`prepare`) is made
-once of a reference and kept (`DeviceReferences`); `measure_many` copies the next case on a stream of its own meanwhile.
+once of a reference and kept (`DeviceReferences`). `measure_many` copies the next case on a stream of its own meanwhile.
 
 It pays where predictions are on the card already: a file's gzip stream is inflated on the processor in the time the card would
 need to receive the voxels.
@@ -101,7 +101,7 @@ class DeviceReferences:
 def prepare(
     array: Any, *, labels: Sequence[LabelValues], device: Device | None = None, axes: AxisOrder | None = None
 ) -> DeviceVolume:
-    """Everything of a volume that does not depend on what it is compared with; the other one of a pair follows its `axes`."""
+    """Everything of a volume that does not depend on what it is compared with. The other one of a pair follows its `axes`."""
     device = device or cuda_device()
     on_card = device.to_device(array)
     axes = axes or AxisOrder.of(on_card)
@@ -141,7 +141,7 @@ def measure_many(
     device: Device | None = None,
     references: DeviceReferences | None = None,
 ) -> Iterator[PairMeasurements]:
-    """Pair after pair, in order; while the card works on one, the next is made (read, inflated) and copied by another thread.
+    """Pair after pair, in order. While the card works on one, the next is made (read, inflated) and copied by another thread.
 
     `cases` may be a generator that reads files: it is advanced outside the calling thread, one case ahead. With `references`,
     a case whose reference is on the card already may leave it out.
@@ -202,10 +202,10 @@ def _measure_table(
     areas = element_areas(spacing_mm)
     measured = []
     for label, values in enumerate(table.labels):
-        ours, theirs = (surface.of(label) for surface in surfaces)
+        of_reference, of_prediction = (surface.of(label) for surface in surfaces)
         sides = [
             _measure_direction(device, sources, targets, plan=plan, code_order=axes.code_order, areas=areas)
-            for sources, targets in ((ours, theirs), (theirs, ours))
+            for sources, targets in ((of_reference, of_prediction), (of_prediction, of_reference))
         ]
         measured.append(LabelMeasurements(values, overlaps[label], SurfaceDistances(*sides)))
     return measured

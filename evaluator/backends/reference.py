@@ -76,7 +76,7 @@ def surface_elements(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArra
 def nearest_distances(
     *, sources: NDArray[np.int64], targets: NDArray[np.int64], spacing_mm: tuple[float, ...]
 ) -> NDArray[np.float64]:
-    """Distance in mm from every source point to the nearest target point; infinite without targets."""
+    """Distance in mm from every source point to the nearest target point. Infinite without targets."""
     best = np.full(len(sources), np.inf)
     if not len(sources) or not len(targets):
         return best

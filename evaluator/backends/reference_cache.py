@@ -44,7 +44,7 @@ class ReferenceCache:
         return found
 
     def keep(self, reference: StoredVolume, *, table: LabelTable, scanned: ScannedVolume) -> None:
-        """Keep a scan; a folder that cannot be written costs time later, never a score now."""
+        """Keep a scan. A folder that cannot be written costs time later, never a score now."""
         key = _key(reference, table)
         self._remember(key, scanned)
         if self._folder is None:

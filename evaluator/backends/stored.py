@@ -44,7 +44,7 @@ class StoredVolume:
         return sha256(self.content.data).hexdigest()
 
     def source(self) -> CSource:
-        """Where the voxels are; valid as long as this volume lives."""
+        """Where the voxels are. Valid as long as this volume lives."""
         header = self.header
         if self.is_gzip:
             return gzip_source(

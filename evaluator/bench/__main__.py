@@ -103,7 +103,7 @@ def _row(case: str, entry: Entry, found: dict[str, Entry]) -> str:
 
 
 def _times_faster(other: Entry | None, entry: Entry) -> str:
-    """The median of paired runs and the extremes; nothing where a contender would be compared with itself."""
+    """The median of paired runs and the extremes. Nothing where a contender would be compared with itself."""
     if other is None or entry.name in OTHERS:
         return ""
     ratio = paired_ratio(other, entry)

@@ -63,7 +63,7 @@ class Shape:
 
 
 def abdomen() -> Pair:
-    """Thirteen organs and three lesions; the left adrenal and one lesion are missed."""
+    """Thirteen organs and three lesions. The left adrenal and one lesion are missed."""
     x, z = 204.8, 250.0
     shapes = [
         Shape(1, (x - 75, x - 20, z + 40), (85, 75, 75), 0.14, 60),
@@ -88,7 +88,7 @@ def abdomen() -> Pair:
 
 
 def head_and_neck() -> Pair:
-    """Nine single organs and eighteen pairs; one lens is missed."""
+    """Nine single organs and eighteen pairs. One lens is missed."""
     x, y = 250.0, 240.0
     generator = np.random.default_rng(5)
     shapes = [

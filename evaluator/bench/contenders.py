@@ -78,7 +78,7 @@ def assay_untrusted() -> Contender:
 
 
 def surface_distance() -> Contender:
-    """google-deepmind/surface-distance, label by label; the reference for every number."""
+    """google-deepmind/surface-distance, label by label. The reference for every number."""
     for name, value in (("Inf", np.inf), ("NaN", np.nan)):
         if not hasattr(np, name):
             setattr(np, name, value)  # the release predates NumPy 2

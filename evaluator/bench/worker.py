@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def _peak_bytes() -> int:
-    """Of this process since it began; what getrusage says starts with the memory of the process that forked it."""
+    """Of this process since it began. What getrusage says starts with the memory of the process that forked it."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 

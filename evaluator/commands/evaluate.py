@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 BACKENDS = ("auto", "cpu", "gpu", "numpy")
-"""As `evaluator.backends` has them, said again here because that room needs NumPy; a test compares the two."""
+"""As `evaluator.backends` has them, said again here because that room needs NumPy. A test compares the two."""
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 

@@ -69,7 +69,7 @@ def evaluate_folders(
     backend: str,
     strict: bool,
 ) -> None:
-    """The command's options in, its files and its words out; exits with 1 where `strict` and not everything was scored."""
+    """The command's options in, its files and its words out. Exits with 1 where `strict` and not everything was scored."""
     try:
         protocol = _chosen_protocol(protocol_name, labels, metrics)
         if protocol.output.kind is OutputKind.TABLE:
@@ -112,7 +112,7 @@ def _score_all(protocol: Protocol, pairing: Pairing, budget: Budget, backend: st
 
 @contextmanager
 def _progress(cases: int) -> Iterator[Callable[[], None]]:
-    """How many cases are scored, on standard error, while somebody looks at it; nothing in a pipe or a file."""
+    """How many cases are scored, on standard error, while somebody looks at it. Nothing in a pipe or a file."""
     if not sys.stderr.isatty():
         yield lambda: None
         return
@@ -155,7 +155,7 @@ def _noted(found: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
 
 
 def _summary_lines(answer: Answer) -> list[str]:
-    """A row per label and one for the mean, a column per metric, aligned; heading and mean in bold."""
+    """A row per label and one for the mean, a column per metric, aligned. Heading and mean in bold."""
     summary = summarise(answer.protocol, answer.results)
     titles = {spec.id: f"{spec.id} {spec.metric.unit}".strip() for spec in answer.protocol.metrics}
     fixed = [label.name for label in answer.protocol.labels if answer.protocol.labels_from_reference is None]

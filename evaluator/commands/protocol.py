@@ -22,7 +22,7 @@ def protocol() -> None:
 
 @protocol.command("list")
 def list_protocols() -> None:
-    """The protocols that come with the evaluator; those marked @published have a second mode."""
+    """The protocols that come with the evaluator. Those marked @published have a second mode."""
     for name in named_protocols():
         found = load_named_protocol(name)
         mark = "@published" if any(defect.settings for defect in found.defects) else ""
@@ -38,7 +38,7 @@ def print_schema() -> None:
 @protocol.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """A protocol in its normal form, every default written out; NAME@published is what the organizers' code does."""
+    """A protocol in its normal form, every default written out. NAME@published is what the organizers' code does."""
     import yaml  # only this command writes YAML
 
     found = _read_or_explain(name)
@@ -67,7 +67,7 @@ def _heading(found: Protocol) -> Iterator[str]:
 @protocol.command()
 @click.argument("name")
 def validate(name: str) -> None:
-    """Check a protocol, in both modes where it has two; the exit status says whether it can be used."""
+    """Check a protocol, in both modes where it has two. The exit status says whether it can be used."""
     for found in _modes_of(_read_or_explain(name)):
         click.echo(
             f"{found.full_name}: {len(found.labels)} labels, {len(found.metrics)} metrics, sha256 {found.sha256}"
@@ -78,7 +78,7 @@ def validate(name: str) -> None:
 @click.argument("first")
 @click.argument("second")
 def diff(first: str, second: str) -> None:
-    """What differs between two protocols, setting by setting; exit status 1 when anything does."""
+    """What differs between two protocols, setting by setting. Exit status 1 when anything does."""
     changes = diff_documents(_read_or_explain(first).document, _read_or_explain(second).document)
     for change in changes:
         click.secho(change, fg={"-": "red", "+": "green"}.get(change[0], "yellow"))
@@ -126,7 +126,7 @@ def _explained(read: Callable[[], Protocol], *, source: Path | None = None) -> P
 
 
 def _excerpt(source: Path | None, problem: ProtocolError) -> str:
-    """The line that is wrong, with a mark below its column; nothing where there is no line."""
+    """The line that is wrong, with a mark below its column. Nothing where there is no line."""
     if source is None or not problem.line or not source.is_file():
         return ""
     line = source.read_text(encoding="utf-8").splitlines()[problem.line - 1]

@@ -124,7 +124,7 @@ def _configuration(protocol: Protocol | None, config: Path | None, preset: str |
 
 
 def _document(path: Path) -> dict[str, Any]:
-    """A ranking document; its content may stand under a key `ranking`, as in a protocol."""
+    """A ranking document. Its content may stand under a key `ranking`, as in a protocol."""
     try:
         document = read_document(path.read_bytes()).value
     except DocumentError as error:
@@ -134,5 +134,5 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _terminal_width() -> int | None:
-    """How wide the terminal is; `None` when nobody looks (a pipe, a file)."""
+    """How wide the terminal is. `None` when nobody looks (a pipe, a file)."""
     return shutil.get_terminal_size(fallback=(0, 0)).columns or None

@@ -35,7 +35,7 @@ def build(base: str) -> str:
         before = image_id()
         command = ["docker", "build", "--build-arg", f"BASE={base}", "--tag", NAME, folder]
         subprocess.run(command, check=True, capture_output=True)
-    if before not in ("", image_id()):  # the tag has moved on; what it named before would stay for ever, without a name
+    if before not in ("", image_id()):  # the tag has moved on: the image that it named before would stay without a name
         subprocess.run(
             ["docker", "rmi", before], check=False, capture_output=True
         )  # refused while something runs on it
@@ -43,7 +43,7 @@ def build(base: str) -> str:
 
 
 def image_id() -> str:
-    """What the tag names now; empty when there is none."""
+    """What the tag names now. Empty when there is none."""
     asked = ["docker", "image", "inspect", "--format", "{{.Id}}", NAME]
     return subprocess.run(asked, check=False, capture_output=True, text=True).stdout.strip()
 

@@ -29,7 +29,7 @@ MAX_JOBS_BYTES = 64 << 20
 
 
 class Contract(StrEnum):
-    """Whose way of calling an evaluation container."""
+    """Which platform's container contract is used."""
 
     GRAND_CHALLENGE = "grand-challenge"
     CODABENCH = "codabench"
@@ -47,7 +47,7 @@ class Places:
 
 
 def find_places(*, root: Path, arguments: Sequence[str]) -> Places:
-    """The contract whose folders exist below `root`; CodaBench may name its two folders as arguments."""
+    """The contract whose folders exist below `root`. CodaBench may name its two folders as arguments."""
     source = Path(arguments[0]) if arguments else root / "app" / "input"
     target = Path(arguments[1]) if len(arguments) > 1 else source.parent / "output"
     volumes = root / "mlcommons" / "volumes"

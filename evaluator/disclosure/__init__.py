@@ -1,6 +1,6 @@
 """Which numbers about groups of patients may leave a hospital. Pure arithmetic, used by the site that releases and the server that checks.
 
-Theory of operation. A release holds means, and a mean with its count is a sum. Whoever reads the release can add and subtract these
+Theory of operation. A release holds means, and a mean with its count is a sum. A reader of the release can add and subtract these
 sums. A number about few patients therefore leaks as soon as *some combination* of released sums depends on fewer than `k` patients,
 even if each released group is large. The rule here is: every combination of released sums that is not zero depends on at least `k`
 patients. Three kinds of combination matter for one metric, whose headline is the mean over cases of each case's mean over labels.

@@ -39,7 +39,7 @@ def release_metric(
     breakdowns: Sequence[str],
     smallest: int = SMALLEST_GROUP,
 ) -> MetricRelease:
-    """The release of one metric. `values`: case → label → value, `None` where undefined; `attributes`: case → name → value.
+    """The release of one metric. `values`: case → label → value, `None` where undefined. `attributes`: case → name → value.
 
     Raises `TooFewCases` where even the headline is about fewer than `smallest` patients.
     """
@@ -111,7 +111,7 @@ def summary(values: Sequence[float], *, of: int, smallest: int) -> dict[str, Any
 
 
 def rounded(value: float) -> float | None:
-    """To the released decimals; infinite values have no mean that can be released."""
+    """To the released decimals. Infinite values have no mean that can be released."""
     return round(value, DECIMALS) if math.isfinite(value) else None
 
 
@@ -175,7 +175,7 @@ def cancel(classes: Iterable[Any]) -> bool:
     """Whether one weight per label makes every patient of these classes vanish from the headline.
 
     A class is (number of labels, shown labels, whether it has a hidden one). Its patients vanish where each of its shown labels weighs
-    1 / number; classes with other numbers must then share no label. A patient with a hidden label never vanishes.
+    1 / number. Classes with other numbers must then share no label. A patient with a hidden label never vanishes.
     """
     weights: dict[str, int] = {}
     for count, labels, has_hidden in classes:

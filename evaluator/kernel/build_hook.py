@@ -1,4 +1,4 @@
-"""Hatchling's hook: build the kernel on `pip install`; without a compiler, install anyway and say what serves instead."""
+"""Hatchling's hook: build the kernel on `pip install`. Without a compiler, install anyway and say what serves instead."""
 
 import importlib.util
 import sys

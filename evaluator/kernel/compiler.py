@@ -25,12 +25,12 @@ FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O3", "-ffp-contract=off", "-fvisibility=
 
 
 class CompilerMissingError(Exception):
-    """No C compiler was found, or it refused the kernel; the message says which and why."""
+    """No C compiler was found, or it refused the kernel. The message says which and why."""
 
 
 def find_compiler() -> str | None:
     """The compiler named by CC, else the one Python was built with, else cc, gcc or clang: the first that exists."""
-    import shlex  # these four only where something is built: whoever scores imports this page too
+    import shlex  # these four only where something is built: scoring imports this module too
     import shutil
     import sysconfig
 
@@ -51,7 +51,7 @@ def stamp() -> bytes:
 
 
 def is_stale(library: Path) -> bool:
-    """Whether a library was built from other sources than lie here; never where none do."""
+    """Whether a library was built from other sources than lie here. Never where none do."""
     return any(FOLDER.glob("*.c")) and stamp() not in library.read_bytes()
 
 

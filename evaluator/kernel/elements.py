@@ -18,7 +18,7 @@ _CODE_SHIFT = 3 * COORDINATE_BITS
 
 
 def pack_corners(points: NDArray[np.int64], *, fastest_first: Sequence[int]) -> NDArray[np.uint64]:
-    """Elements without a code. `points` has one row per corner; `fastest_first` says which of its columns are x, y, z."""
+    """Elements without a code. `points` has one row per corner. `fastest_first` says which of its columns are x, y, z."""
     packed = np.zeros(len(points), np.int64)
     for place, column in enumerate(fastest_first):
         packed |= points[:, column] << (COORDINATE_BITS * place)

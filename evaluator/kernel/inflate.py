@@ -25,7 +25,7 @@ def uses_kernel_decoder() -> bool:
 
 
 def inflate_gzip(stream: bytes, *, size: int) -> NDArray[np.uint8]:
-    """The `size` bytes that one gzip member holds; KernelError if it is unsound, or holds fewer or more.
+    """The `size` bytes that one gzip member holds. Raises KernelError if it is unsound, or holds fewer or more.
 
     Always by the kernel's decoder. Untrusted streams belong in a limited process.
     """

@@ -92,7 +92,7 @@ def _label_tables(labels: tuple[tuple[int, ...], ...], known_values: frozenset[i
 
 
 def _choose_keys(labels_of_value: dict[int, tuple[int, ...]]) -> dict[int, int] | None:
-    """Values are their own keys where they fit, which spares a translation; else values of the same labels share one.
+    """Values are their own keys where they fit, which spares a translation. Otherwise values of the same labels share one.
 
     At least one key is left over, for values nobody knows. None if there are too many to tell apart.
     """

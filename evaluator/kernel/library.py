@@ -17,7 +17,7 @@ INTERFACE = 4
 
 
 class Status(IntEnum):
-    """How a call into the kernel ended; the same list as in kernel.h."""
+    """How a call into the kernel ended. The same list as in kernel.h."""
 
     OK = 0
     NO_MEMORY = 1
@@ -29,7 +29,7 @@ class Status(IntEnum):
 
 
 class Storage(IntEnum):
-    """How a voxel is stored; the same list as in kernel.h."""
+    """How a voxel is stored. The same list as in kernel.h."""
 
     U8 = 0
     I8 = 1
@@ -44,7 +44,7 @@ class Storage(IntEnum):
 
 
 class Kind(IntEnum):
-    """Where voxels come from; the same list as in kernel.h."""
+    """Where voxels come from. The same list as in kernel.h."""
 
     ARRAY = 0
     GZIP = 1
@@ -52,7 +52,7 @@ class Kind(IntEnum):
 
 
 class KernelError(Exception):
-    """The kernel could not measure this volume; `status` says why."""
+    """The kernel could not measure this volume. `status` says why."""
 
     def __init__(self, status: Status) -> None:
         super().__init__(f"the kernel stopped with {status.name}")
@@ -147,7 +147,7 @@ _STALE = (
 def load_kernel() -> ctypes.CDLL | None:
     """The compiled kernel, or None where it was never built.
 
-    One that is older than its sources is built anew; where that cannot be done, a warning says so and NumPy serves.
+    One that is older than its sources is built anew. Where that cannot be done, a warning says so and NumPy serves.
     """
     if not LIBRARY.exists():
         return None
@@ -183,7 +183,7 @@ def kernel() -> ctypes.CDLL:
 
 
 def address(array: NDArray[Any]) -> int:
-    """Where an array's first element is; valid as long as the array lives."""
+    """Where an array's first element is. Valid as long as the array lives."""
     return int(array.__array_interface__["data"][0])
 
 

@@ -17,7 +17,7 @@ class AreaSums:
 
 
 def sum_areas(directed: DirectedDistances, *, tolerance_mm: float) -> AreaSums | None:
-    """All three sums in one pass; None without a kernel."""
+    """All three sums in one pass. None without a kernel."""
     library = load_kernel()
     if library is None:
         return None
@@ -27,7 +27,7 @@ def sum_areas(directed: DirectedDistances, *, tolerance_mm: float) -> AreaSums |
 
 
 def percentile(directed: DirectedDistances, *, share: float) -> float | None:
-    """The area-weighted percentile without a sort; None without a kernel, or where rounding could decide the answer."""
+    """The area-weighted percentile without a sort. None without a kernel, or where rounding could decide the answer."""
     library = load_kernel()
     result = ctypes.c_double()
     if library is None or not library.assay_percentile(*_arrays(directed), share, ctypes.byref(result)):

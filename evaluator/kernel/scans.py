@@ -22,7 +22,7 @@ _STORAGES |= {"f4": Storage.F32, "f8": Storage.F64}
 
 @dataclass(frozen=True)
 class AxisOrder:
-    """Which array axis runs fastest in memory (x), which next (y), which slowest (z); for 2-D, z is not there."""
+    """Which array axis runs fastest in memory (x), which next (y), which slowest (z). For 2-D, z is not there."""
 
     fastest_first: tuple[int, ...]
 
@@ -61,7 +61,7 @@ class AxisOrder:
 
 @lru_cache(maxsize=16)
 def _code_order(fastest_first: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The kernel's lowest bit is the voxel lowest along x, then y, then z; ours is highest, the last axis varying fastest."""
+    """The kernel's lowest bit is the voxel lowest along x, then y, then z. Ours is highest, the last axis varying fastest."""
     axes = len(fastest_first)
     order = np.zeros(256, np.uint8)
     for bit in range(2**axes):
@@ -98,7 +98,7 @@ class ScannedVolume:
 
     @cached_property
     def pointers(self) -> CScan:
-        """The same as a scan; valid as long as this object lives, and never to be freed by the kernel."""
+        """The same as a scan. Valid as long as this object lives, and never to be freed by the kernel."""
         starts = np.cumsum([0, *self.element_counts.tolist()])
         lists = [
             CElements(address(self.elements) + 8 * int(start), int(count), int(count))
@@ -116,7 +116,7 @@ class ScannedVolume:
 
 
 def array_source(array: NDArray[Any]) -> CSource:
-    """An array as `AxisOrder.arrange` leaves it; valid as long as the array lives."""
+    """An array as `AxisOrder.arrange` leaves it. Valid as long as the array lives."""
     return CSource(
         bytes=address(array),
         strides=(array.strides[-2], array.strides[0] if array.ndim == 3 else 0),
@@ -130,7 +130,7 @@ def array_source(array: NDArray[Any]) -> CSource:
 def gzip_source(
     stream: NDArray[np.uint8], *, offset: int, shape: tuple[int, ...], stored_type: np.dtype[Any]
 ) -> CSource:
-    """Voxels in a gzip stream, the first axis running fastest; valid as long as the stream's array lives."""
+    """Voxels in a gzip stream, the first axis running fastest. Valid as long as the stream's array lives."""
     return CSource(
         bytes=address(stream),
         size=stream.size,
@@ -143,7 +143,7 @@ def gzip_source(
 
 
 def runs_source(scan: CScan, *, slices: range) -> CSource:
-    """Some slices of a volume that was scanned before; valid as long as the scan lives."""
+    """Some slices of a volume that was scanned before. Valid as long as the scan lives."""
     width, height, _ = scan.shape
     return CSource(
         bytes=ctypes.addressof(scan.runs),
@@ -167,7 +167,7 @@ def slices_of_label(scan: CScan, label: int) -> range:
 def scan_volumes(
     sources: Sequence[CSource], *, table: LabelTable, is_planar: bool, threads: int
 ) -> Iterator[tuple[CScan, ...]]:
-    """Scans of all volumes, side by side, freed on leaving; raises KernelError for the first that cannot be scanned."""
+    """Scans of all volumes, side by side, freed on leaving. Raises KernelError for the first that cannot be scanned."""
     count = len(sources)
     scans, statuses = (CScan * count)(), (ctypes.c_uint32 * count)()
     labels = table.pointers()
@@ -191,7 +191,7 @@ def element_counts(scan: CScan) -> NDArray[np.uint64]:
 
 
 def thread_count(threads: int) -> int:
-    """As many as asked for; for 0, as many as this process may use."""
+    """As many as asked for. For 0, as many as this process may use."""
     return threads or len(os.sched_getaffinity(0))
 
 

@@ -29,7 +29,7 @@ class SearchPlan:
 
 
 def plan_search(*, shape: tuple[int, ...], metric: CMetric) -> SearchPlan:
-    """All rows within ROW_REACH steps of the finer of y and z; `shape` and the metric are along x, y, z."""
+    """All rows within ROW_REACH steps of the finer of y and z. `shape` and the metric are along x, y, z."""
     x_mm, y_mm, z_mm = metric.spacing_mm
     finer = y_mm if shape[2] == 1 else min(y_mm, z_mm)
     limit = (ROW_REACH * finer) * (ROW_REACH * finer)

@@ -1,8 +1,8 @@
 """Published per-case tables: the columns of FLARE, KiTS and Touchstone, read into scores and written from them.
 
 A layout is a document, not code: which column holds which metric of which label, in which file. Metrics are named as the registry
-names them, labels as protocols do, so one layout serves every protocol that has them; a label the layout does not mention stands in
-its column by its own name. Columns nobody asked for are passed over; a column the protocol ranks by must be there.
+names them, labels as protocols do, so one layout serves every protocol that has them. A label the layout does not mention stands in
+its column by its own name. Columns nobody asked for are passed over. A column the protocol ranks by must be there.
 """
 
 import csv
@@ -36,7 +36,7 @@ NOTHING = frozenset({"", "nan", "na", "none"})
 
 
 class LayoutError(EvaluatorError):
-    """A table that does not have the columns or values of its layout; says in which file, line and column."""
+    """A table that does not have the columns or values of its layout. Says in which file, line and column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Layout:
     name: str
     title: str
     caution: str
-    """What a reader of imported numbers should know; empty when there is nothing."""
+    """What a reader of imported numbers should know. Empty when there is nothing."""
     case_column: str
     case_ending: str
     labels: Mapping[str, str]
@@ -80,7 +80,7 @@ def load_layout(name: str) -> Layout:
 
 
 def columns_of(layout: Layout, protocol: Protocol) -> dict[str, tuple[Column, ...]]:
-    """File → the columns of it that mean something under the protocol; files without any are left out."""
+    """File → the columns of it that mean something under the protocol. Files without any are left out."""
     found = {name: tuple(_columns(layout, templates, protocol)) for name, templates in layout.files.items()}
     return {name: columns for name, columns in found.items() if columns}
 

@@ -3,16 +3,16 @@
 Theory of operation
 -------------------
 A surface lives on the lattice of voxel *corners*. Around every corner lie
-eight voxels (four in 2-D); one bit each says which of them carry the label. That **neighbour code** is 0 outside the
-label, all ones inside it; every other code marks a surface element at that corner. Outside the image is background,
+eight voxels (four in 2-D). One bit each says which of them carry the label. That **neighbour code** is 0 outside the
+label, all ones inside it. Every other code marks a surface element at that corner. Outside the image is background,
 so a label that touches the border is closed there.
 
-An element's area is that of the triangles marching cubes draws for its code, scaled by the voxel size: mm² in 3-D; in
+An element's area is that of the triangles marching cubes draws for its code, scaled by the voxel size: mm² in 3-D. In
 2-D it is a length in mm. An element's distance is the Euclidean distance from its corner to the nearest corner that
 carries an element of the other surface.
 
-Definition, bit order and facets follow google-deepmind/surface-distance (Nikolov et al. 2021; Copyright 2018 Google
-Inc., Apache-2.0), which FLARE, SegRap and BraTS use too; the facet table below is a re-encoding of its lookup table.
+Definition, bit order and facets follow google-deepmind/surface-distance (Nikolov et al. 2021. Copyright 2018 Google
+Inc., Apache-2.0), which FLARE, SegRap and BraTS use too. The facet table below is a re-encoding of its lookup table.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ _FACETS_OF_CODE = str.split("""
 
 @dataclass(frozen=True)
 class DirectedDistances:
-    """Every element of one surface with its distance to the other surface; infinite where the other surface is empty.
+    """Every element of one surface with its distance to the other surface. Infinite where the other surface is empty.
 
     The order of the elements carries no meaning. Areas are kept as codes (one byte each) into `area_of_code`.
     """

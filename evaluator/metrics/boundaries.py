@@ -1,6 +1,6 @@
-"""The other definition of a surface: boundary voxels. For challenges and papers that used it; `surface.py` is our own.
+"""The other definition of a surface: boundary voxels. For challenges and papers that used it. `surface.py` is our own.
 
-A boundary voxel belongs to the mask and has a neighbour outside it; outside the image is outside the mask. With 6 neighbours
+A boundary voxel belongs to the mask and has a neighbour outside it. Outside the image is outside the mask. With 6 neighbours
 this is what medpy, MONAI and MetricsReloaded measure (erosion with border value 0), with 26 what SimpleITK's fully connected
 LabelContour of a padded image gives (TopCoW). Distances run between voxel centres and every voxel weighs the same.
 """

@@ -8,7 +8,7 @@ Box = tuple[slice, ...]
 
 
 def bounding_box(mask: Mask) -> Box | None:
-    """The smallest box that holds the mask; None when it is empty. The last axis goes first: it varies slowest in memory."""
+    """The smallest box that holds the mask. None when it is empty. The last axis goes first: it varies slowest in memory."""
     box = [slice(None)] * mask.ndim
     for axis in reversed(range(mask.ndim)):
         others = tuple(other for other in range(mask.ndim) if other != axis)

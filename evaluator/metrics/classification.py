@@ -1,9 +1,9 @@
 """Scores of classes over all rows of a table: area under the ROC curve and average precision, as scikit-learn defines them.
 
 Both are means over the positive rows: of the share of negative rows that score lower, ties counting half, and of the precision at
-the row's own score. So each positive row has a score of its own, which is what is stored, ranked and resampled; negative rows have
+the row's own score. So each positive row has a score of its own, which is what is stored, ranked and resampled. Negative rows have
 none. A row without a prediction counts as the most wrong there is: behind everything if it is positive, in front if it is negative.
-A column in which only one class occurs has no such score; it is left out of the mean, never filled in from its neighbour.
+A column in which only one class occurs has no such score. It is left out of the mean, never filled in from its neighbour.
 """
 
 import math
@@ -16,7 +16,7 @@ from evaluator.arrays import Floats
 
 
 def wins_of_rows(references: Sequence[float], predictions: Sequence[float | None]) -> list[float | None]:
-    """For each positive row the share of negative ones that score lower, ties counting half; none with one class only."""
+    """For each positive row the share of negative ones that score lower, ties counting half. None with one class only."""
     positive, scores = _prepared(references, predictions)
     negatives = np.sort(scores[~positive])
     if not positive.any() or not len(negatives):
@@ -35,7 +35,7 @@ def precisions_of_rows(references: Sequence[float], predictions: Sequence[float 
 
 
 def mean_over_rows(scores: Sequence[float | None]) -> float | None:
-    """A column's score from those of its rows; None without a positive row."""
+    """A column's score from those of its rows. None without a positive row."""
     defined = [score for score in scores if score is not None]
     return math.fsum(defined) / len(defined) if defined else None
 

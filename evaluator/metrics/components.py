@@ -1,11 +1,11 @@
 """Connected components of a mask in plain NumPy.
 
 Theory of operation. A mask is cut into runs along its last axis. Two runs of neighbouring rows touch when they overlap (by one
-voxel more where diagonals count); all touching pairs are found at once by binary search, because run ends increase along the
+voxel more where diagonals count). All touching pairs are found at once by binary search, because run ends increase along the
 flattened mask. Runs are then merged by hooking every pair to the smaller number and halving paths until nothing changes, which
 takes a handful of rounds. Cost grows with the number of runs, not of voxels: a label map has few.
 
-Neighbourhoods: 6, 18 or 26 in 3-D; in 2-D the same words mean 4, 8 and 8.
+Neighbourhoods: 6, 18 or 26 in 3-D. In 2-D the same words mean 4, 8 and 8.
 """
 
 import itertools
@@ -20,9 +20,9 @@ from evaluator.errors import too_fragmented
 
 Indices = npt.NDArray[np.int64]
 MAX_RUNS = 1 << 22
-"""A brain's grey matter has some hundred thousand runs; beyond four million (half a gigabyte of work) a mask is noise."""
+"""A brain's grey matter has some hundred thousand runs. Beyond four million (half a gigabyte of work) a mask is noise."""
 _LARGEST_TABLE = 1 << 22
-"""Up to this many possible pairs are counted in a table; sorting the voxels took 0.5 s where counting takes 0.01 s."""
+"""Up to this many possible pairs are counted in a table. Sorting the voxels took 0.5 s where counting takes 0.01 s."""
 _MAX_AXES_MOVED = {6: 1, 18: 2, 26: 3}
 
 
@@ -35,7 +35,7 @@ class Components:
 
 
 def label_components(mask: Mask, *, neighbourhood: int = 26) -> Components:
-    """Number the connected components of `mask`; InvalidVolume when it falls into too many runs."""
+    """Number the connected components of `mask`. Raises InvalidVolume when it falls into too many runs."""
     labels = np.zeros(mask.shape, np.int32)
     if not mask.any():
         return Components(labels, 0)
@@ -73,7 +73,7 @@ def overlapping_pairs(first: Components, second: Components) -> tuple[Indices, I
 
 
 def dilate(mask: Mask, *, neighbourhood: int, iterations: int) -> Mask:
-    """The mask grown by `iterations` steps of its neighbourhood; what lies outside the image stays outside."""
+    """The mask grown by `iterations` steps of its neighbourhood. What lies outside the image stays outside."""
     moved = _MAX_AXES_MOVED[neighbourhood]
     steps = [step for step in itertools.product((-1, 0, 1), repeat=mask.ndim) if 0 < np.count_nonzero(step) <= moved]
     grown = mask

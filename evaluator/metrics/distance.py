@@ -1,6 +1,6 @@
 """Surface metrics, all read off the same `SurfaceDistances`: NSD, percentiles, Hausdorff and mean distances.
 
-Definitions are those of google-deepmind/surface-distance. Like there, an empty surface gives infinite distances; NaN
+Definitions are those of google-deepmind/surface-distance. Like there, an empty surface gives infinite distances. NaN
 stands where nothing can be said (both surfaces empty). What such a value is *worth* is decided in `conventions.py`,
 never here.
 """
@@ -14,14 +14,14 @@ from evaluator.measurements.surface import DirectedDistances, SurfaceDistances
 
 
 def normalised_surface_dice(surface: SurfaceDistances, *, tolerance_mm: float) -> float:
-    """NSD: the share (by area) of both surfaces within the tolerance (`<=`) of each other; NaN if both are empty."""
+    """NSD: the share (by area) of both surfaces within the tolerance (`<=`) of each other. NaN if both are empty."""
     sums = [_sums(directed, tolerance_mm) for directed in _directions(surface)]
     total = sum(each.total for each in sums)
     return sum(each.within for each in sums) / total if total else math.nan
 
 
 def percentile_distance(surface: SurfaceDistances, *, percent: float) -> float:
-    """The larger of the two directed, area-weighted percentiles (HD95 at 95); infinite when a surface is empty."""
+    """The larger of the two directed, area-weighted percentiles (HD95 at 95). Infinite when a surface is empty."""
     return max(
         directed_percentile(surface.reference_to_prediction, percent=percent),
         directed_percentile(surface.prediction_to_reference, percent=percent),
@@ -29,24 +29,24 @@ def percentile_distance(surface: SurfaceDistances, *, percent: float) -> float:
 
 
 def hausdorff_distance(surface: SurfaceDistances) -> float:
-    """The largest distance from any element of one surface to the other; infinite when a surface is empty."""
+    """The largest distance from any element of one surface to the other. Infinite when a surface is empty."""
     return max(_largest(surface.reference_to_prediction), _largest(surface.prediction_to_reference))
 
 
 def mean_distances(surface: SurfaceDistances) -> tuple[float, float]:
-    """Area-weighted mean distance there and back; NaN from an empty surface, infinite towards one."""
+    """Area-weighted mean distance there and back. NaN from an empty surface, infinite towards one."""
     return _mean(surface.reference_to_prediction), _mean(surface.prediction_to_reference)
 
 
 def average_symmetric_surface_distance(surface: SurfaceDistances) -> float:
-    """ASSD: the area-weighted mean over both surfaces pooled; infinite when one is empty, NaN when both are."""
+    """ASSD: the area-weighted mean over both surfaces pooled. Infinite when one is empty, NaN when both are."""
     sums = [_sums(directed) for directed in _directions(surface)]
     total = sum(each.total for each in sums)
     return sum(each.weighted for each in sums) / total if total else math.nan
 
 
 def directed_percentile(directed: DirectedDistances, *, percent: float) -> float:
-    """The smallest distance within which `percent` of the surface's area lies (no interpolation); infinite if empty."""
+    """The smallest distance within which `percent` of the surface's area lies (no interpolation). Infinite if empty."""
     if directed.is_empty:
         return math.inf
     certain = reductions.percentile(directed, share=percent / 100.0)

@@ -26,7 +26,7 @@ TOLERANT_SLACK_MM = 1e-4
 
 
 def nsd(pair: LabelPair, options: Options) -> float:
-    """NSD at the label's or the metric's tolerance; 0 where the label's Dice is too low to bother (FLARE)."""
+    """NSD at the label's or the metric's tolerance. 0 where the label's Dice is too low to bother (FLARE)."""
     if options["min_dice_over"] == "label" and is_too_low(overlap.dice(pair.overlap), options):
         return 0.0
     tolerance_mm = pair.tolerance_mm if options["tolerance_mm"] is None else options["tolerance_mm"]
@@ -36,7 +36,7 @@ def nsd(pair: LabelPair, options: Options) -> float:
 
 
 def is_too_low(dice: float, options: Options) -> bool:
-    """Whether a Dice is below `min_dice`; under the rule `exceeded` also when it just reaches it."""
+    """Whether a Dice is below `min_dice`. Under the rule `exceeded` also when it just reaches it."""
     floor = float(options["min_dice"])
     return dice < floor or (options["min_dice_rule"] == "exceeded" and dice == floor)
 
@@ -56,7 +56,7 @@ def _percentile_distance(surface: SurfaceDistances, *, percent: float, options: 
 
 
 def _directed_percentile(side: DirectedDistances, *, percent: float, options: Options) -> float:
-    """By area without interpolation for surface elements; by NumPy's linear rule for boundary voxels, which weigh the same."""
+    """By area without interpolation for surface elements. By NumPy's linear rule for boundary voxels, which weigh the same."""
     if options["surface"] == "surfels":
         return distance.directed_percentile(side, percent=percent)
     return float(np.percentile(side.distances_mm, percent)) if not side.is_empty else math.inf

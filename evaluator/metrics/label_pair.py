@@ -30,16 +30,16 @@ class LabelPair:
     masks: Callable[[], tuple[Mask, Mask]]
     """Reference and prediction masks, made when a metric asks for them."""
     instances: Callable[[], tuple[Components, Components]] | None = None
-    """The objects of both sides where the files number them; without it objects are connected components."""
+    """The objects of both sides where the files number them. Without it objects are connected components."""
     _kept: dict[Hashable, object] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def voxel_mm3(self) -> float:
-        """Volume of one voxel; in 2-D its area in mm²."""
+        """Volume of one voxel. In 2-D its area in mm²."""
         return math.prod(self.spacing_mm)
 
     def boxed_masks(self, *, margin: int = 0) -> tuple[Mask, Mask]:
-        """Both masks within the box they share, with a margin; one empty voxel each when both are empty."""
+        """Both masks within the box they share, with a margin. One empty voxel each when both are empty."""
         return self._once(("boxed", margin), lambda: self._make_boxed(margin))
 
     def _make_boxed(self, margin: int) -> tuple[Mask, Mask]:

@@ -1,8 +1,8 @@
 """Lesion-wise scores: reference lesions are matched with predicted ones first, then each lesion is scored on its own.
 
-The rules are those of BraTS 2023 (rachitsaluja/BraTS-2023-Metrics): the reference is dilated; reference components whose dilated
-forms join count as one lesion; a predicted component belongs to every lesion whose dilated form it touches. A lesion is scored
-against all components that belong to it; a lesion smaller than the threshold is not scored, but components that touch it are not
+The rules are those of BraTS 2023 (rachitsaluja/BraTS-2023-Metrics): the reference is dilated. Reference components whose dilated
+forms join count as one lesion. A predicted component belongs to every lesion whose dilated form it touches. A lesion is scored
+against all components that belong to it. A lesion smaller than the threshold is not scored, but components that touch it are not
 false positives either. Each scored lesion without a match is a false negative, each component without a lesion a false positive.
 """
 

@@ -27,11 +27,11 @@ class MatchRules:
     """Which voxels touch, where objects are connected components."""
     iou: float = 0.5
     iou_rule: str = "above"
-    """`above`: the IoU exceeds `iou`; `at_least`: it reaches it."""
+    """`above`: the IoU exceeds `iou`. `at_least`: it reaches it."""
     border: int = 0
-    """Voxels from the image's edge; 0 counts every object."""
+    """Voxels from the image's edge. 0 counts every object."""
     tile: int = 0
-    """Side of a tile in voxels; 0 takes the image as a whole."""
+    """Side of a tile in voxels. 0 takes the image as a whole."""
     tile_from_voxels: float = 0
     """The smallest image that is cut into tiles."""
 
@@ -93,7 +93,7 @@ def _inner_objects(objects: Components, window: tuple[slice, ...], *, border: in
 def _numbers_near_edge(
     labels: npt.NDArray[np.int32], window: tuple[slice, ...], *, border: int
 ) -> npt.NDArray[np.int32]:
-    """Every object with a voxel less than `border` from the window's edge; an axis one voxel long has no edge."""
+    """Every object with a voxel less than `border` from the window's edge. An axis one voxel long has no edge."""
     near = [np.empty(0, np.int32)]
     for axis, side in enumerate(window):
         length = side.stop - side.start

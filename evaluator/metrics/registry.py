@@ -1,7 +1,7 @@
 """The registry: every metric by name, with its unit, range, direction, definition, options and source.
 
 A metric of a label is a pure function of one `LabelPair`. It answers the number its formula gives, not-a-number and infinity
-included; what an empty mask or a failed case is *worth* is decided in `conventions.py`.
+included. What an empty mask or a failed case is *worth* is decided in `conventions.py`.
 """
 
 import math
@@ -23,17 +23,17 @@ class Scope(StrEnum):
     CASE = "case"
     """Measured while the algorithm ran: time, memory."""
     COHORT = "cohort"
-    """A ratio of sums over all cases; each case only contributes counts."""
+    """A ratio of sums over all cases. Each case only contributes counts."""
     TABLE = "table"
     """Computed from columns of a table: classes, choices, measurements."""
     ROUNDS = "rounds"
     """Computed from the values another metric had after each interaction."""
     EXTERNAL = "external"
-    """Computed by the organizers' own metric image; see `external.py`."""
+    """Computed by the organizers' own metric image. See `external.py`."""
 
 
 class Direction(StrEnum):
-    """Which way is better; `NONE` marks a statistic that is summed or looked at, never ranked by itself."""
+    """Which way is better. `NONE` marks a statistic that is summed or looked at, never ranked by itself."""
 
     MAX = "max"
     MIN = "min"

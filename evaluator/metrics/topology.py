@@ -17,7 +17,7 @@ from evaluator.metrics.components import label_components
 
 @dataclass(frozen=True)
 class Betti:
-    """Components, tunnels and cavities. In 2-D there are components and holes (`tunnels`); cavities are 0."""
+    """Components, tunnels and cavities. In 2-D there are components and holes (`tunnels`). Cavities are 0."""
 
     components: int
     tunnels: int
@@ -41,7 +41,7 @@ def euler_number(mask: Mask) -> int:
 
 
 def betti_numbers(mask: Mask) -> Betti:
-    """Components and cavities are counted; tunnels follow from the Euler number."""
+    """Components and cavities are counted. Tunnels follow from the Euler number."""
     mask = _cropped(mask)
     components = label_components(mask, neighbourhood=26).count
     background = label_components(np.pad(~mask, 1, constant_values=True), neighbourhood=6).count - 1
@@ -51,6 +51,6 @@ def betti_numbers(mask: Mask) -> Betti:
 
 
 def _cropped(mask: Mask) -> Mask:
-    """The mask within its bounding box; a single empty voxel when there is nothing."""
+    """The mask within its bounding box. A single empty voxel when there is nothing."""
     box = bounding_box(mask)
     return np.zeros((1,) * mask.ndim, bool) if box is None else mask[box]

@@ -62,9 +62,9 @@ def situation_of(overlap: Overlap) -> Situation | None:
 
 
 def default_value(metric: Metric, situation: Situation) -> Worth:
-    """The default table: nothing there and nothing predicted is perfect; everything else that is empty or failed is worst.
+    """The default table: nothing there and nothing predicted is perfect. Everything else that is empty or failed is worst.
 
-    Statistics that are summed, and areas over rounds, always follow their formula; metrics whose formula is defined on empty
+    Statistics that are summed, and areas over rounds, always follow their formula. Metrics whose formula is defined on empty
     masks do so unless both are empty. A metric without a worst value has no default for a failed case: its protocol has to
     state one.
     """
@@ -78,7 +78,7 @@ def default_value(metric: Metric, situation: Situation) -> Worth:
 
 
 def resolve(worth: Worth, *, computed: float, diagonal_mm: float) -> float | None:
-    """The number a worth stands for in this case; None when it is undefined or the formula gives no finite number."""
+    """The number a worth stands for in this case. None when it is undefined or the formula gives no finite number."""
     if worth in (SPOIL, ABORT):
         return None
     if worth == DIAGONAL:

@@ -28,7 +28,7 @@ def diff_documents(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[
 
 
 def _settings(document: Mapping[str, Any]) -> dict[str, str]:
-    """Dotted path → JSON of every leaf that says something now; a defect's settings do once they are applied."""
+    """Dotted path → JSON of every leaf that says something now. A defect's settings do once they are applied."""
     return {
         ".".join(_names(document, path)): json.dumps(value, ensure_ascii=False)
         for path, value in walk(dict(document))

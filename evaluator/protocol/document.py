@@ -53,7 +53,7 @@ def normalise(document: Mapping[str, Any], marks: Marks) -> dict[str, Any]:
 
 
 class _Normaliser:
-    """One document on its way to the normal form; holds the marks so that every complaint has a line."""
+    """One document on its way to the normal form. Holds the marks so that every complaint has a line."""
 
     def __init__(self, document: Mapping[str, Any], marks: Marks) -> None:
         self.document = document

@@ -2,7 +2,7 @@
 
 jsonschema knows the whole standard and says what is wrong in words, and takes a tenth of a second to be imported: as much as scoring a
 small folder. Nearly every document is right. So this page answers for the keywords that our schema uses, exactly as the standard
-has them; jsonschema is asked for the words where the answer is no, and for everything where it is not known.
+has them. Jsonschema is asked for the words where the answer is no, and for everything where it is not known.
 """
 
 import re
@@ -31,7 +31,7 @@ class _Unknown(Exception):
 
 
 def has_form(document: Any, schema: Mapping[str, Any]) -> bool | None:
-    """Whether the document fits the schema; None where only a complete validator can tell."""
+    """Whether the document fits the schema. None where only a complete validator can tell."""
     try:
         return _fits(document, schema, schema)
     except _Unknown:
@@ -110,7 +110,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _when(kind: str, holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any, Any, Any], bool]:
-    """A rule about values of one kind; others are none of its business."""
+    """A rule about values of one kind. Others are none of its business."""
     is_kind = _TYPES[kind]
     return lambda value, rule, _schema, _root: not is_kind(value) or holds(value, rule)
 

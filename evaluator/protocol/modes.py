@@ -2,7 +2,7 @@
 
 Theory of operation. A document states the rules as they were meant: its mode is `corrected`, the default. Where the published
 code does something else, the document names each such defect with its source, an example in numbers, and the settings that
-bring it about. `mode: published` lays those settings over the normal form, defect by defect; mappings are merged, items of
+bring it about. `mode: published` lays those settings over the normal form, defect by defect. Mappings are merged, items of
 lists are found by their name, everything else is replaced. Applied settings leave the document, so that a published protocol
 is a document like any other: it can be stored, read back and changed. A defect without settings is only named: nothing here
 can, or should, bring it about.
@@ -81,7 +81,7 @@ def with_defects(document: Mapping[str, Any], marks: Marks) -> dict[str, Any]:
 
 
 def lay_over(base: Any, change: Any, *, path: Pointer, marks: Marks) -> Any:
-    """`base` changed by `change`; items of a list are found by `id` or `name`. ProtocolError names what is not there."""
+    """`base` changed by `change`. Items of a list are found by `id` or `name`. ProtocolError names what is not there."""
     if not isinstance(change, Mapping):
         return change
     if isinstance(base, list):

@@ -22,7 +22,7 @@ def quick_protocol(*, labels: str, metrics: str) -> Protocol:
 
 
 def _label(text: str) -> dict[str, Any]:
-    """`1:liver:5`: the value, the name and the tolerance in mm; name and tolerance may be left out, values joined by `+`."""
+    """`1:liver:5`: the value, the name and the tolerance in mm. Name and tolerance may be left out, values joined by `+`."""
     value, _, rest = text.strip().partition(":")
     name, _, tolerance = rest.partition(":")
     try:

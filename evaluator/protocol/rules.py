@@ -1,7 +1,7 @@
 """The scoring protocol: one document that decides every number of a challenge.
 
-`load_protocol` takes a YAML file, YAML text or a plain mapping; checks it (schema, then meaning) with errors that name the
-line; writes every default out; and hashes the result. Two documents that mean the same have the same hash, and what the
+`load_protocol` takes a YAML file, YAML text or a plain mapping. It checks it (schema, then meaning) with errors that name the
+line, writes every default out and hashes the result. Two documents that mean the same have the same hash, and what the
 platform stores (`document`) reads back to the same protocol, because nothing in it depends on the order of keys.
 """
 
@@ -74,7 +74,7 @@ class InputKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """One file an algorithm finds in its input folder; `file` may hold `{case}`."""
+    """One file an algorithm finds in its input folder. `file` may hold `{case}`."""
 
     name: str
     kind: InputKind
@@ -88,7 +88,7 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
-    """One file, or one per structure, that an algorithm has to write; `file` may hold `{case}` and `{structure}`."""
+    """One file, or one per structure, that an algorithm has to write. `file` may hold `{case}` and `{structure}`."""
 
     name: str
     kind: OutputKind
@@ -100,7 +100,7 @@ class OutputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec:
-    """One metric as this protocol computes it. `id` is its name in every table; `labels` empty means all."""
+    """One metric as this protocol computes it. `id` is its name in every table. `labels` empty means all."""
 
     id: str
     metric: Metric
@@ -136,7 +136,7 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Interaction:
-    """How the platform prompts an algorithm, round by round; files lie in its input folder."""
+    """How the platform prompts an algorithm, round by round. Files lie in its input folder."""
 
     box: bool
     clicks: int
@@ -171,7 +171,7 @@ class Release:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSection:
-    """A section the report of a ranking has besides the usual ones; `evaluator.reports.sections` says what each shows."""
+    """A section the report of a ranking has besides the usual ones. `evaluator.reports.sections` says what each shows."""
 
     section: str
     by: str | None
@@ -192,7 +192,7 @@ class Protocol:
     defects: tuple[Defect, ...]
     labels: tuple[LabelSpec, ...]
     labels_from_reference: LabelRule | None
-    """Where set, `labels` holds one label that gives name and tolerance; `with_values_of` makes the labels of a case."""
+    """Where set, `labels` holds one label that gives name and tolerance. `with_values_of` makes the labels of a case."""
     ignored_values: tuple[int, ...]
     unknown_values: str
     inputs: tuple[InputSpec, ...]
@@ -220,13 +220,13 @@ class Protocol:
 
     @property
     def allowed_values(self) -> frozenset[int] | None:
-        """Voxel values a prediction may hold; None where unlisted values count as background or masks are binary."""
+        """Voxel values a prediction may hold. None where unlisted values count as background or masks are binary."""
         if self.unknown_values == "background" or self.output.instances or self.output.kind is not OutputKind.LABEL_MAP:
             return None
         return frozenset({0, *self.ignored_values, *(value for label in self.labels for value in label.values)})
 
     def with_values_of(self, present: Sequence[int]) -> "Protocol":
-        """The protocol for a case whose reference holds these values; unchanged where the labels are fixed.
+        """The protocol for a case whose reference holds these values. Unchanged where the labels are fixed.
 
         Every value is a label of its own, `target 1`, `target 2`, …. A reference without any has one label: whatever is not
         background. EvaluatorError where there would be too many labels.
@@ -264,7 +264,7 @@ class Protocol:
 
     @property
     def table_form(self) -> TableForm | None:
-        """What the scored table has to look like; None where volumes are scored."""
+        """What the scored table has to look like. None where volumes are scored."""
         if self.output.kind is not OutputKind.TABLE:
             return None
         return TableForm(columns=tuple(label.name for label in self.labels), delimiter=delimiter_of(self.output.file))
@@ -296,7 +296,7 @@ class Protocol:
         return texts
 
     def output_files(self, case_id: str) -> dict[str, str]:
-        """Name → path below the output folder; one entry per structure where each has its own file."""
+        """Name → path below the output folder. One entry per structure where each has its own file."""
         return {name: path for item in self.outputs for name, path in self._paths(item, case_id).items()}
 
     def archive_files(self, case_id: str) -> dict[str, str]:
@@ -321,9 +321,9 @@ class Protocol:
 def load_protocol(
     source: Path | str | Mapping[str, Any], *, name: str | None = None, mode: Mode | None = None
 ) -> Protocol:
-    """The protocol in a YAML file (a Path), YAML text (a str) or a plain mapping; ProtocolError says what is wrong where.
+    """The protocol in a YAML file (a Path), YAML text (a str) or a plain mapping. ProtocolError says what is wrong where.
 
-    `name` replaces the document's own name, as when a challenge takes over a published protocol; `mode` replaces its mode.
+    `name` replaces the document's own name, as when a challenge takes over a published protocol. `mode` replaces its mode.
     """
     marks: Marks = {}
     if isinstance(source, Path):
@@ -345,7 +345,7 @@ def load_protocol(
 
 
 def load_named_protocol(name: str) -> Protocol:
-    """One of the protocols that come with the evaluator; `flare22@published` is its published mode."""
+    """One of the protocols that come with the evaluator. `flare22@published` is its published mode."""
     stem, _, mode = name.partition("@")
     path = PROTOCOLS_FOLDER / f"{stem}.yaml"
     if "/" in stem or not path.is_file():
@@ -383,7 +383,7 @@ def _as_published(normal: Mapping[str, Any], marks: Marks) -> dict[str, Any]:
 
 
 def _check_ranking(ranking: Mapping[str, Any], marks: Marks) -> None:
-    """Whether the ranking part can be ranked by; its own reader knows, and names the culprit before a colon."""
+    """Whether the ranking part can be ranked by. Its own reader knows, and names the culprit before a colon."""
     try:
         parse_ranking(ranking)
     except ConfigError as problem:

@@ -43,7 +43,7 @@ def check_work(protocol: Protocol) -> None:
             found=f"{visits} visits to each voxel of a case",
             expected=f"at most {MOST_VISITS}: a smaller `dilation`, fewer labels, or fewer different options of the same metric",
         )
-    from evaluator.ranking.work import USUAL  # whoever scores ranks nothing
+    from evaluator.ranking.work import USUAL  # scoring ranks nothing
     from evaluator.ranking.work import check_work as check_ranking_work
 
     size = replace(USUAL, structures=max(1, _label_count(protocol)), metrics=len(protocol.metrics))

@@ -73,7 +73,7 @@ class Neighbours:
     """Two algorithms next to each other. `p` is Holm-adjusted over all neighbouring pairs.
 
     `false_claim` is the probability, from the paired differences, that claiming `better` outperforms `worse` is wrong
-    (2505.04720: the t distribution of the mean difference); NaN when fewer than two pairs tell.
+    (2505.04720: the t distribution of the mean difference). NaN when fewer than two pairs tell.
     """
 
     better: str
@@ -106,7 +106,7 @@ class Analysis:
     warnings: tuple[str, ...]
 
     def top(self, count: int) -> "Analysis":
-        """The same with the best few algorithms only; their ranks stay those among all."""
+        """The same with the best few algorithms only. Their ranks stay those among all."""
         return replace(
             self,
             algorithms=self.algorithms[:count],
@@ -173,7 +173,7 @@ def _number(value: float) -> float | None:
 def analyse(
     table: ScoreTable, config: RankingConfig, *, bootstrap: int | None = None, seed: int | None = None
 ) -> Analysis:
-    """Rank and examine. `bootstrap` and `seed` override the configuration's; without replicates intervals are the ranks.
+    """Rank and examine. `bootstrap` and `seed` override the configuration's. Without replicates intervals are the ranks.
 
     One independent unit is not resampled: every replicate would be the ranking itself, and look like certainty.
     """

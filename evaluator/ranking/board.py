@@ -1,6 +1,6 @@
 """A ranking that is kept up to date: add or remove one submission of a thousand and rank again, in well under 100 ms.
 
-Ranking a dense table of a thousand algorithms is fast anyway; what would not be is reading a thousand submissions' scores
+Ranking a dense table of a thousand algorithms is fast anyway. What would not be is reading a thousand submissions' scores
 again, and testing half a million pairs. So a board keeps the table, and what each pair of score rows told a test. Both are
 caches only: the result equals `rank_algorithms` on the same rows to the last digit, and a test holds that.
 """

@@ -5,12 +5,12 @@ A score file is a CSV with a header, long or wide:
     long    algorithm, case, metric, value [, label] [, reason] [, team] [, attributes of the case …]
     wide    algorithm, case [, label] [, reason] [, team], one column per metric [, attributes of the case …]
 
-`team` says whose the algorithm is, where a ranking takes one of each team; the later an algorithm first appears, the later it was
+`team` says whose the algorithm is, where a ranking takes one of each team. The later an algorithm first appears, the later it was
 entered.
 
 Columns and metrics may be spelled as people write them (`Model`, `case_id`, `HD95 (mm)`): `document/spellings.py` lists how. The
 file is UTF-8, its cells separated by commas, semicolons or tabs, whichever the header has most of. Between semicolons and tabs
-a number may have a decimal comma. An empty cell, NA, N/A, NaN or a dash is a missing value; a blank line is nothing.
+a number may have a decimal comma. An empty cell, NA, N/A, NaN or a dash is a missing value. A blank line is nothing.
 Whatever is wrong is reported with line, column, what was found and expected.
 """
 
@@ -43,7 +43,7 @@ _SLACK = 1e-9  # of a bound: a Dice of 1.0000000000000002 is one
 
 
 class ScoresError(TableError):
-    """A score file cannot be read; the message starts with file, line and column."""
+    """A score file cannot be read. The message starts with file, line and column."""
 
 
 @dataclass
@@ -76,7 +76,7 @@ class _Reader:
 class ScoreFile:
     """What a score file says, and the configuration with its metrics filled in.
 
-    `teams`: algorithm → team in the order of the file; empty where it has no such column. `columns`: each column of the
+    `teams`: algorithm → team in the order of the file. Empty where it has no such column. `columns`: each column of the
     file → what it was understood as.
     """
 
@@ -180,7 +180,7 @@ def _header(path: Path, names: Sequence[str], config: RankingConfig) -> tuple[st
 
 
 def _is_twin(one: str, other: str, config: RankingConfig) -> bool:
-    """Whether two columns hold one thing; a configuration may tell dice from dsc."""
+    """Whether two columns hold one thing. A configuration may tell dice from dsc."""
     return one == other or (not config.metrics and is_same_metric(one, other))
 
 
@@ -319,7 +319,7 @@ def _with_point(reader: _Reader, text: str, *, line: int, column: str) -> str:
 
 
 def _number(text: str) -> float:
-    """What `float` reads, but for the underscores it allows and nobody means."""
+    """Like `float`, but rejects underscores."""
     if "_" in text:
         raise ValueError(text)
     return float(text)
@@ -375,7 +375,7 @@ def _check(reader: _Reader, table: ScoreTable, config: RankingConfig) -> None:
 
 
 def _check_missing(reader: _Reader, table: ScoreTable, config: RankingConfig, name: str) -> None:
-    """Every missing value needs a rule; an absent row too, or the algorithms ran on different cases."""
+    """Every missing value needs a rule. An absent row too, or the algorithms ran on different cases."""
     scores = table.metrics[name]
     for code in sorted({int(code) for code in scores.reasons[table.holes(name)]}):
         reason = table.reason_names[code]
@@ -398,7 +398,7 @@ def _check_missing(reader: _Reader, table: ScoreTable, config: RankingConfig, na
 
 
 def ranks_rows(analysis: Analysis) -> Iterator[dict[str, Any]]:
-    """The rows of `ranks.csv`: rank, score, and for each metric its aggregate and interval; unranked algorithms last."""
+    """The rows of `ranks.csv`: rank, score, and for each metric its aggregate and interval. Unranked algorithms last."""
     for entry in analysis.ranking.entries:
         row: dict[str, Any] = {"algorithm": entry.algorithm, "rank": entry.rank, "score": entry.score}
         is_ranked = entry.rank is not None
@@ -417,7 +417,7 @@ def span(low: float, high: float) -> str:
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write a CSV; numbers with all their digits, nothing where there is none, and no cell a formula."""
+    """Write a CSV. Numbers with all their digits, nothing where there is none, and no cell a formula."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         columns = list(rows[0])

@@ -25,8 +25,8 @@ from evaluator.ranking.table import ScoreTable, natural_key
 class RankEntry:
     """One algorithm's place. `rank` is `None` when it is unranked, and `note` says why.
 
-    `score` is what the root of the scheme computed (`None` when nothing could be); `aggregates` holds each metric
-    taken on its own, aggregated as the scheme aggregates; `missing` counts missing values: metric → reason → how
+    `score` is what the root of the scheme computed (`None` when nothing could be). `aggregates` holds each metric
+    taken on its own, aggregated as the scheme aggregates. `missing` counts missing values: metric → reason → how
     many.
     """
 
@@ -40,7 +40,7 @@ class RankEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Entries best first; `notes` are cautions for the reader; `input_sha256` hashes table and configuration."""
+    """Entries best first. `notes` are cautions for the reader. `input_sha256` hashes table and configuration."""
 
     entries: tuple[RankEntry, ...]
     config: RankingConfig
@@ -100,7 +100,7 @@ def final_ranks(prepared: Prepared) -> tuple[NodeScores, Floats]:
 
 
 def statistical_ties(ranks: Floats, prepared: Prepared) -> Floats:
-    """Share a rank until someone is significantly worse than the leader of the group; the next group starts there."""
+    """Share a rank until someone is significantly worse than the leader of the group. The next group starts there."""
     values, larger_is_better = headline(prepared)
     tests = compare_pairs(
         values,
@@ -121,7 +121,7 @@ def statistical_ties(ranks: Floats, prepared: Prepared) -> Floats:
 def headline(prepared: Prepared) -> tuple[Floats, bool]:
     """Algorithm × cluster values that stand for the ranking in tests, and whether larger is better.
 
-    The values of the metric when there is one and it is not ranked case by case; otherwise the mean rank in each case over
+    The values of the metric when there is one and it is not ranked case by case. Otherwise the mean rank in each case over
     all metrics of the scheme, so that a test of a many-metric board speaks about all of them.
     """
     leaves = [node for node in walk(prepared.config.scheme) if not node.children]

@@ -4,11 +4,11 @@ do.
 
 
 class RankingError(ValueError):
-    """A ranking cannot be computed as asked; the root of the family."""
+    """A ranking cannot be computed as asked. The root of the family."""
 
 
 class ConfigError(RankingError):
-    """The ranking document says something we do not understand; the message starts with the path of the culprit."""
+    """The ranking document says something we do not understand. The message starts with the path of the culprit."""
 
 
 class TableError(RankingError):

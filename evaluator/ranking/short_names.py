@@ -1,7 +1,7 @@
 """Names that fit beside an axis or into a terminal, and are still told apart.
 
 Teams name their algorithms after institutes, so long names often begin alike: cut at the end, all of them would read the same.
-A name that is too long loses its middle; names that are then equal show the part in which they differ; the last resort is a
+A name that is too long loses its middle. Names that are then equal show the part in which they differ. The last resort is a
 number.
 """
 

@@ -1,6 +1,6 @@
 """Do results hold for every age band, sex, site, domain and vendor? Boards per subgroup, and tests between them.
 
-Per algorithm and metric: Kruskal–Wallis over all groups; then, as that test allows, every pair of groups by the two-sided
+Per algorithm and metric: Kruskal–Wallis over all groups. Then, as that test allows, every pair of groups by the two-sided
 Mann–Whitney U test with Benjamini–Hochberg over the pairs. Both use the normal or χ² approximation with ties corrected
 (Mann–Whitney with continuity), as R and SciPy do for samples that are not tiny. Groups with too few cases are left out
 and named, never silently dropped.
@@ -36,7 +36,7 @@ class GroupTests:
 
 @dataclass(frozen=True, kw_only=True)
 class SubgroupAnalysis:
-    """One attribute. `boards` rank each group on its own; `dropped` names groups with too few cases and how many they had."""
+    """One attribute. `boards` rank each group on its own. `dropped` names groups with too few cases and how many they had."""
 
     attribute: str
     groups: Mapping[str, tuple[str, ...]]
@@ -117,7 +117,7 @@ def _group_tests(algorithm: str, metric: str, samples: Mapping[str, Floats]) -> 
 
 
 def kruskal_wallis(samples: Sequence[Floats]) -> float:
-    """p of "all groups come from one distribution"; NaN when a group is empty or all values are equal."""
+    """p of "all groups come from one distribution". NaN when a group is empty or all values are equal."""
     values = np.concatenate(samples)
     n = len(values)
     if min(len(sample) for sample in samples) == 0:
@@ -133,7 +133,7 @@ def kruskal_wallis(samples: Sequence[Floats]) -> float:
 
 
 def mann_whitney(first: Floats, second: Floats) -> float:
-    """Two-sided p; NaN when a sample is empty or all values are equal."""
+    """Two-sided p. NaN when a sample is empty or all values are equal."""
     n, m = len(first), len(second)
     if not n or not m:
         return math.nan

@@ -2,7 +2,7 @@
 
 Names are sorted on the way in (numbers inside them by value), so the order of rows, algorithms or cases cannot change
 any result, nor the draws of a seeded bootstrap. A (structure, case) that no algorithm has a row for does not exist
-for that metric; one that some algorithm has a row for is expected from every algorithm, and is `absent` where the row
+for that metric. One that some algorithm has a row for is expected from every algorithm, and is `absent` where the row
 is not there.
 """
 
@@ -38,7 +38,7 @@ def natural_key(name: str) -> tuple[tuple[int, float, str], ...]:
 
 @dataclass(frozen=True, eq=False)
 class MetricScores:
-    """One metric. Arrays are algorithm × structure × case; a missing value is NaN.
+    """One metric. Arrays are algorithm × structure × case. A missing value is NaN.
 
     `reasons` holds codes: why a value is missing, or which convention put a value there (0: it was measured).
     """
@@ -109,7 +109,7 @@ class ScoreTable:
         metrics: Mapping[str, npt.ArrayLike],
         attributes: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> "ScoreTable":
-        """Build from one algorithm × case array per metric, without structures; NaN is a missing value."""
+        """Build from one algorithm × case array per metric, without structures. NaN is a missing value."""
         order = [_natural_order(algorithms), _natural_order(cases)]
         scores = {}
         for name in sorted(metrics, key=natural_key):
@@ -146,7 +146,7 @@ class ScoreTable:
         return is_missing if code is None else is_missing & (scores.reasons == code)
 
     def only_algorithms(self, keep: Iterable[str]) -> "ScoreTable":
-        """The table of some algorithms; what is expected stays what the whole table expected."""
+        """The table of some algorithms. What is expected stays what the whole table expected."""
         wanted = set(keep)
         index = np.array([i for i, name in enumerate(self.algorithms) if name in wanted], dtype=np.intp)
         metrics = {
@@ -197,7 +197,7 @@ class ScoreTable:
         )
 
     def only_cases(self, keep: Iterable[str]) -> "ScoreTable":
-        """The table of some cases; metrics and structures without any of them disappear."""
+        """The table of some cases. Metrics and structures without any of them disappear."""
         wanted = set(keep)
         index = np.array([i for i, name in enumerate(self.cases) if name in wanted], dtype=np.intp)
         metrics = {}

@@ -24,7 +24,7 @@ MOST_TARGETS = 60
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Agreement:
-    """`ranks` is algorithm × task; `merged` is the consensus when the configuration asks for one."""
+    """`ranks` is algorithm × task. `merged` is the consensus when the configuration asks for one."""
 
     algorithms: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -37,7 +37,7 @@ class Agreement:
         return replace(self, algorithms=self.algorithms[:count], ranks=self.ranks[:count], merged=None)
 
     def sorted_by(self, algorithms: Sequence[str]) -> "Agreement":
-        """The same with the algorithms in another order; those not named come last."""
+        """The same with the algorithms in another order. Those not named come last."""
         place = {name: index for index, name in enumerate(algorithms)}
         order = sorted(range(len(self.algorithms)), key=lambda index: place.get(self.algorithms[index], len(place)))
         merged = self.merged
@@ -50,7 +50,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Merge:
-    """Two clusters joined at a height; numbers below the task count are tasks, then clusters in order of joining."""
+    """Two clusters joined at a height. Numbers below the task count are tasks, then clusters in order of joining."""
 
     first: int
     second: int
@@ -109,7 +109,7 @@ def ranking_distances(ranks: Floats) -> Floats:
 
 
 def link(distances: Floats, *, complete: bool = False) -> tuple[Merge, ...]:
-    """Agglomerative clustering with average or complete linkage; equal heights join in the order of the tasks."""
+    """Agglomerative clustering with average or complete linkage. Equal heights join in the order of the tasks."""
     clusters: dict[int, list[int]] = {index: [index] for index in range(len(distances))}
     merges: list[Merge] = []
     while len(clusters) > 1:

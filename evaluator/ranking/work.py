@@ -4,7 +4,7 @@ Theory of operation. A step is what one element of an array costs in one operati
 `schemes/tree.py` evaluates it and adds up elements times steps; the prices below were measured once and rounded up, so that the count
 says what a ranking costs at most. Replicates of the bootstrap cost the same each: work is a fixed part, and one part per replicate.
 
-A document is refused when it would cost too much for a challenge of `USUAL` size (`check_work`). Whoever ranks then asks again with the
+A document is refused when it would cost too much for a challenge of `USUAL` size (`check_work`). The ranking then asks again with the
 true numbers of algorithms and cases (`replicates_within`), and takes fewer replicates, or none.
 """
 

@@ -75,7 +75,7 @@ def draw_case(*, protocol: Protocol, case: CaseFiles, result: CaseResult, path: 
 
 
 def find_worst_error(masks: list[LabelMasks], *, grid: Grid) -> WorstError:
-    """The surface element furthest from the other surface; the middle of the volume where no label has two surfaces."""
+    """The surface element furthest from the other surface. The middle of the volume where no label has two surfaces."""
     worst = WorstError("no label", tuple(length // 2 for length in grid.shape), 0.0)
     for item in masks:
         in_reference, _ = surface_elements(item.reference)
@@ -140,7 +140,7 @@ def _coloured(agreement: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _draw_table(panel: Any, protocol: Protocol, result: CaseResult) -> None:
-    """Scores of every label; the labels with the lowest first metric when there are too many."""
+    """Scores of every label. The labels with the lowest first metric when there are too many."""
     panel.set_axis_off()
     ids = [spec.id for spec in protocol.metrics if not spec.metric.pooled]
     rows: dict[str, list[str]] = {}

@@ -11,7 +11,7 @@ from evaluator.ranking.document.words import Item, describe
 
 
 def items(config: RankingConfig, protocol: Protocol | None) -> tuple[Item, ...]:
-    """What was asked and measured first, where a protocol says so; then how it was ranked."""
+    """What was asked and measured first, where a protocol says so, then how it was ranked."""
     if protocol is None:
         return describe(config)
     unconfirmed = (*config.unconfirmed, *protocol.document["unconfirmed"])

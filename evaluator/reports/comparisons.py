@@ -143,7 +143,7 @@ def frequencies_by_algorithm(algorithms: Sequence[str], tasks: Mapping[str, Anal
 
 
 def _samples_of(algorithm: str, tasks: Mapping[str, Analysis]) -> dict[str, Floats]:
-    """Task → the algorithm's bootstrap ranks in it; without the tasks that did not rank it."""
+    """Task → the algorithm's bootstrap ranks in it. Without the tasks that did not rank it."""
     return {
         name: task.rank_samples[:, task.algorithms.index(algorithm)]
         for name, task in tasks.items()

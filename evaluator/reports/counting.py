@@ -16,7 +16,7 @@ from evaluator.results import ROUND_MARK
 
 
 def groups_by(table: ScoreTable, attribute: str) -> dict[str, list[str]]:
-    """The cases of each value of a case attribute, in natural order; cases that do not say it are in none."""
+    """The cases of each value of a case attribute, in natural order. Cases that do not say it are in none."""
     found: dict[str, list[str]] = {}
     for case in table.cases:
         value = table.attributes.get(case, {}).get(attribute, "")
@@ -88,7 +88,7 @@ def case_values(metric: Metric) -> Floats:
 
 
 def mean_over(values: Floats, *, axis: int) -> Floats:
-    """Means of what is there; NaN where nothing is."""
+    """Means of what is there. NaN where nothing is."""
     known = ~np.isnan(values)
     count = known.sum(axis=axis)
     total = np.where(known, values, 0.0).sum(axis=axis)
@@ -96,14 +96,14 @@ def mean_over(values: Floats, *, axis: int) -> Floats:
 
 
 def ranks_within(values: Floats, *, larger_is_better: bool) -> Floats:
-    """Algorithm × structure: rank within each structure; whoever has nothing comes last."""
+    """Algorithm × structure: rank within each structure. Algorithms without a value come last."""
     keys = np.where(np.isnan(values), np.inf, -values if larger_is_better else values)
     ranks: Floats = rank(keys.T).T
     return ranks
 
 
 def aggregates_of(prepared: Prepared, metric: str, names: Sequence[str]) -> Floats:
-    """One metric taken as the scheme aggregates it, for these algorithms; NaN for those that are out."""
+    """One metric taken as the scheme aggregates it, for these algorithms. NaN for those that are out."""
     values = evaluate(aggregation_node(prepared, metric), prepared).values[0]
     known = {name: values[at] for at, name in enumerate(prepared.algorithms)}
     return np.array([known.get(name, np.nan) for name in names])

@@ -20,10 +20,10 @@ MOST_DRAWN = 30
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ReportData:
-    """`values` and `case_ranks` map a metric to algorithm × unit; `table` holds the scores as they came, `prepared`
+    """`values` and `case_ranks` map a metric to algorithm × unit. `table` holds the scores as they came, `prepared`
     the same with every missing value decided.
 
-    Figures show `top`, the best `MOST_DRAWN` algorithms of `analysis`; tables show all. `tasks` holds the same for each task of
+    Figures show `top`, the best `MOST_DRAWN` algorithms of `analysis`. Tables show all. `tasks` holds the same for each task of
     a challenge that has several.
     """
 

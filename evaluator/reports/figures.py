@@ -179,7 +179,7 @@ def blob(data: ReportData) -> Figure:
 
 
 def draw_blobs(axes: Axes, samples: Floats, *, confidence: float, count: int) -> int:
-    """A column of blobs for each column of bootstrap ranks; returns the lowest place that must be on the axis."""
+    """A column of blobs for each column of bootstrap ranks. Returns the lowest place that must be on the axis."""
     shares = rank_frequencies(samples) / len(samples)
     column, place = np.nonzero(shares)
     sizes = shares[column, place] * min(420.0, 5200.0 / count)
@@ -204,7 +204,7 @@ def tau_violin(data: ReportData) -> Figure:
 
 
 def draw_violin(axes: Axes, values: Floats, place: float) -> None:
-    """A horizontal violin with its quartiles; values that are all equal have no violin, only their line."""
+    """A horizontal violin with its quartiles. Values that are all equal have no violin, only their line."""
     if np.unique(values).size > 1:
         parts = axes.violinplot(values, positions=[place], orientation="horizontal", widths=0.8, showextrema=False)
         for body in cast("list[PolyCollection]", parts["bodies"]):
@@ -251,7 +251,7 @@ def method_lines(data: ReportData, metric: str) -> Figure:
 
 
 def _nudge(last: Floats, index: int) -> float:
-    """Tied lines end on one point; their names stand below each other instead."""
+    """Tied lines end on one point. Their names stand below each other instead."""
     return 0.62 * int((last[:index] == last[index]).sum())
 
 

@@ -112,7 +112,7 @@ def _summary(data: ReportData) -> str:
 
 
 def _joined(names: Sequence[str], *, most: int = 5) -> str:
-    """`a, b and c`; of many names the first few and how many more."""
+    """`a, b and c`. Of many names the first few and how many more."""
     named, rest = list(names[:most]), len(names) - most
     return f"{', '.join(named)} and {rest} more" if rest > 0 else f"{', '.join(named[:-1])} and {named[-1]}"
 
@@ -143,7 +143,7 @@ def figure(svg: str, caption: str) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str = "", kind: str = "") -> str:
-    """A table; numbers stand right. `kind` is a class of the style sheet."""
+    """A table. Numbers stand right. `kind` is a class of the style sheet."""
     body = []
     numeric = [True] * len(header)
     rows = [list(row) for row in rows]
@@ -171,7 +171,7 @@ def _cell(cell: Any, *, is_number: bool) -> str:
 
 
 class Markup(str):
-    """Text that is HTML already; everything in it was escaped by whoever made it."""
+    """Text that is HTML already. The caller has escaped everything in it."""
 
     __slots__ = ()
 
@@ -202,7 +202,7 @@ def short_number(value: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four significant digits, and all digits of a large number; a dash where there is nothing."""
+    """Four significant digits, and all digits of a large number. A dash where there is nothing."""
     if value is None or value != value:
         return "–"
     if isinstance(value, int) or float(value).is_integer() or abs(value) >= 1000:

@@ -44,7 +44,7 @@ _PICTURES: Sequence[tuple[str, Callable[[ReportData, str], Figure | None], str]]
 
 @dataclass(frozen=True)
 class _Gallery:
-    """Draws each figure once; keeps files when a folder is given."""
+    """Draws each figure once. Keeps files when a folder is given."""
 
     folder: Path | None
 
@@ -61,7 +61,7 @@ class _Gallery:
         return shown
 
     def tabulate(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str = "") -> str:
-        """The table for the page; as a file too."""
+        """The table for the page, and as a file."""
         if self.folder is not None and rows:
             plain = [
                 {name: None if cell != cell else cell for name, cell in zip(header, row, strict=True)} for row in rows

@@ -1,4 +1,4 @@
-"""Sections in the field's own shape. A protocol lists those it wants under `report:`; none is known by a challenge's name.
+"""Sections in the field's own shape. A protocol lists those it wants under `report:`. None is known by a challenge's name.
 
 | section | answers | as in |
 | --- | --- | --- |
@@ -79,7 +79,7 @@ class Scene:
 
 
 def make_section(section: ReportSection, *, data: ReportData, protocol: Protocol, gallery: Gallery) -> list[str]:
-    """The parts of one section; nothing when the scores have nothing for it."""
+    """The parts of one section. Nothing when the scores have nothing for it."""
     if not data.analysis.algorithms:
         return []
     scene = Scene(data=data, protocol=protocol, section=section)
@@ -225,7 +225,7 @@ def categories(scene: Scene, _: Gallery) -> Iterator[str]:
 
 
 def curves(scene: Scene, gallery: Gallery) -> Iterator[str]:
-    """Each metric after each interaction, as the mean over cases and structures; a case that was never played counts its worst."""
+    """Each metric after each interaction, as the mean over cases and structures. A case that was never played counts its worst."""
     table = scene.data.table
     at = [table.algorithms.index(name) for name in scene.data.algorithms]
     for base, series in rounds_of(table).items():

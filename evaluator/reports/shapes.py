@@ -26,7 +26,7 @@ from evaluator.reports.theme import (
 MOST_NUMBERS = 400
 SMALLEST_P = 1e-4
 LONGEST_LINE = 60
-"""Letters below a figure; longer ones stand aslant."""
+"""Letters below a figure. Longer ones stand aslant."""
 
 
 def rank_map(ranks: Floats, algorithms: Sequence[str], columns: Sequence[str]) -> Figure:
@@ -51,7 +51,7 @@ def value_matrix(
     label: str,
     framed: Sequence[Sequence[bool]],
 ) -> Figure:
-    """Row × column with the value in each cell, the mean of each row beside it; framed cells are at home."""
+    """Row × column with the value in each cell, the mean of each row beside it. Framed cells are at home."""
     with_means = np.column_stack([values, np.nanmean(values, axis=1)])
     figure, axes = new_figure(height=row_height(len(rows), least=2.8, each=0.36))
     image = axes.imshow(with_means, aspect="auto", cmap=SEQUENTIAL if larger_is_better else f"{SEQUENTIAL}_r")
@@ -67,7 +67,7 @@ def value_matrix(
 
 
 def p_map(p: Floats, algorithms: Sequence[str], *, alpha: float) -> Figure:
-    """Row against column: the darker the smaller p; significant ones carry their number."""
+    """Row against column: the darker the smaller p. Significant ones carry their number."""
     count = len(algorithms)
     figure, axes = new_figure(height=row_height(count, least=3.2, each=0.36))
     shown = np.log10(np.clip(p, SMALLEST_P, 1.0))

@@ -1,6 +1,6 @@
 """How figures look: colours everybody can tell apart, text that stays text, and pictures that follow light and dark pages.
 
-Data colours are those of Okabe and Ito. Ink, lines and the main blue are drawn in fixed colours; in a page these become
+Data colours are those of Okabe and Ito. Ink, lines and the main blue are drawn in fixed colours. In a page these become
 the page's own (`var(--ink)`, …), in a file of their own they stay as they are on white.
 """
 
@@ -68,7 +68,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw inside this; the settings of the process stay as they were.
+    """Draw inside this. The settings of the process stay as they were.
 
     Letters the drawing font lacks (Chinese, Japanese …) are written as text all the same, and the reader's browser has them.
     """
@@ -144,7 +144,7 @@ MOST_NAMED = len(SERIES) * len(_ROUNDS)
 
 
 def stroke(index: int) -> Stroke:
-    """Six colours in three kinds of line; the algorithms after those are grey and told apart by their labels."""
+    """Six colours in three kinds of line. The algorithms after those are grey and told apart by their labels."""
     if index >= MOST_NAMED:
         return Stroke(GREY)
     return Stroke(SERIES[index % len(SERIES)], *_ROUNDS[index // len(SERIES)])
@@ -180,7 +180,7 @@ def readable_on(image: AxesImage, value: float) -> str:
 def spread(axes: Axes, values: npt.NDArray[np.float64], *, is_upright: bool = False) -> str:
     """Make room where penalties lie far beyond everything measured: linear up to a round number, logarithmic after it.
 
-    Returns what the label must add; nothing when the values fit on one scale.
+    Returns what the label must add. Nothing when the values fit on one scale.
     """
     finite = values[np.isfinite(values)]
     if not finite.size or finite.min() < 0:
@@ -215,7 +215,7 @@ def inline_svg(figure: Figure, *, label: str) -> str:
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an SVG document; the same figure gives the same bytes."""
+    """The figure as an SVG document. The same figure gives the same bytes."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     return buffer.getvalue()

@@ -2,8 +2,8 @@
 
 Theory of operation. `score_case` walks the protocol, never the prediction: for every metric and label there is exactly one
 row, whatever the algorithm did. Each row is either what the formula gives or, where masks are empty or there is no usable
-prediction, what the protocol's conventions say; then its reason says which. A prediction that cannot be read fails its case,
-not the scorer; a reference that cannot be read is the organizer's fault and stops the scoring.
+prediction, what the protocol's conventions say. Then its reason says which. A prediction that cannot be read fails its case,
+not the scorer. A reference that cannot be read is the organizer's fault and stops the scoring.
 """
 
 import math
@@ -66,11 +66,11 @@ def score_case(
 ) -> CaseResult:
     """All scores of one case, whatever became of its prediction.
 
-    `references` and `predictions` map output or structure names to files; a single file may have any name. `failure` is why
+    `references` and `predictions` map output or structure names to files. A single file may have any name. `failure` is why
     there is no usable prediction: a verdict such as `timeout`, with or without a detail after a colon. `external` is what
     the protocol's metric image said of the case, where it ran: empty if it said nothing. `earlier_rounds` are the
     predictions after each earlier interaction, where the protocol follows a metric over them. `threads` 0 takes what the
-    machine has; `kept_references` spares reading references that were scored against before, and changes no number.
+    machine has. `kept_references` spares reading references that were scored against before, and changes no number.
     """
     if protocol.output.kind is OutputKind.TABLE:
         raise EvaluatorError("this protocol scores a table; use `score_table`, which scores all its rows at once")
@@ -108,7 +108,7 @@ def score_case(
 
 
 def _note_of(protocol: Protocol, references: Mapping[str, Path]) -> str:
-    """Values of the reference that no label names; nothing is said of one that nobody had to read whole and nobody can."""
+    """Values of the reference that no label names. Nothing is said of one that nobody had to read whole and nobody can."""
     try:
         return unnamed_values(protocol, references, of_reference=True)
     except InvalidVolume:
@@ -126,13 +126,13 @@ def score_labels(*, protocol: Protocol, measured: Sequence[MeasuredLabel], grid:
 
 
 def spread_spoiled(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
-    """The same rows; where one value of a metric is spoiled, the metric is undefined for every label of the case."""
+    """The same rows. Where one value of a metric is spoiled, the metric is undefined for every label of the case."""
     spoilt = {row.metric: row.reason for row in rows if row.reason.partition(":")[0] == SPOILED}
     return [replace(row, value=None, reason=spoilt[row.metric]) if row.metric in spoilt else row for row in rows]
 
 
 def zero_where_dice_is_low(protocol: Protocol, rows: Sequence[ScoreRow]) -> list[ScoreRow]:
-    """The same rows; a metric with `min_dice_over: case` is 0 for every label where the case's mean Dice is too low, or undefined."""
+    """The same rows. A metric with `min_dice_over: case` is 0 for every label where the case's mean Dice is too low, or undefined."""
     kept = list(rows)
     for spec in protocol.metrics:
         if spec.options.get("min_dice_over") != "case":
@@ -154,7 +154,7 @@ def _situation(item: MeasuredLabel) -> tuple[Situation | None, str]:
 
 
 def _worth(spec: MetricSpec, *, protocol: Protocol, situation: Situation | None, reason: str) -> Worth:
-    """What the conventions say a value is worth; `by_failure` may speak of a crop that leaves nothing, too."""
+    """What the conventions say a value is worth. `by_failure` may speak of a crop that leaves nothing, too."""
     if situation is None:
         return COMPUTE
     return protocol.conventions.worth(situation, metric_id=spec.id, failure=reason if reason == CROP_EMPTY else None)
@@ -175,7 +175,7 @@ def _in_millimetres(options: Mapping[str, Any], grid: Grid) -> Mapping[str, Any]
 
 
 def _failed_rows(protocol: Protocol, references: Mapping[str, Path], *, failure: str, grid: Grid) -> Iterator[ScoreRow]:
-    """What the protocol says a case without a usable prediction is worth; `compute` means: as if it were empty."""
+    """What the protocol says a case without a usable prediction is worth. `compute` means: as if it were empty."""
     worths = {
         spec.id: protocol.conventions.worth(Situation.FAILED, metric_id=spec.id, failure=failure)
         for spec in protocol.metrics
@@ -207,7 +207,7 @@ def _rows_as_empty(
 def telemetry_rows(
     protocol: Protocol, telemetry: Mapping[str, float], *, failure: str | None, voxels: int
 ) -> Iterator[ScoreRow]:
-    """What the run of this case consumed, for protocols that score it; a failed case gets the stated worst, or what it took."""
+    """What the run of this case consumed, for protocols that score it. A failed case gets the stated worst, or what it took."""
     for spec in protocol.metrics:
         if spec.metric.scope is not Scope.CASE:
             continue
@@ -273,7 +273,7 @@ def _carried_forward(rounds: Sequence[Mapping[str, Path] | None]) -> Iterator[Ma
 
 
 def area_over_rounds(values: Sequence[float]) -> float:
-    """Trapezoidal area under values one unit apart; 0 for a single one."""
+    """Trapezoidal area under values one unit apart. 0 for a single one."""
     return math.fsum((a + b) / 2 for a, b in pairwise(values))
 
 

@@ -2,7 +2,7 @@
 
     {"results": [{"case": "case-17", "metrics": {"agreement": 0.91, "topology": {"ring": 2, "arch": 0}}}]}
 
-One entry per case; a metric is a number, or one number per label where the protocol says `per: label`; null is a metric that is
+One entry per case. A metric is a number, or one number per label where the protocol says `per: label`. Null is a metric that is
 undefined there. Other keys, such as grand-challenge's `aggregates`, are for the organizers' eyes and are not read.
 
 The image is the organizers', so is whatever is wrong with its document: `MetricsInvalid` says what and stops the scoring, and no
@@ -25,11 +25,11 @@ LEFT_OUT = "metric_image:left_out"
 """The reason of a value that the metric image did not give."""
 
 ExternalScores: TypeAlias = Mapping[tuple[str, str], float | None]
-"""(metric id, label) → value, of one case; the label is empty for a metric of the whole case."""
+"""(metric id, label) → value, of one case. The label is empty for a metric of the whole case."""
 
 
 class MetricsInvalid(EvaluatorError):
-    """What a metric image wrote cannot be used; the organizers' fault."""
+    """What a metric image wrote cannot be used. The organizers' fault."""
 
 
 def parse_metrics(raw: bytes, *, protocol: Protocol, case_ids: Collection[str]) -> dict[str, ExternalScores]:
@@ -57,7 +57,7 @@ def external_metrics(protocol: Protocol) -> dict[str, MetricSpec]:
 def external_rows(
     protocol: Protocol, scores: ExternalScores | None, *, failure: str | None, diagonal_mm: float
 ) -> Iterator[ScoreRow]:
-    """One row per external metric and label, whatever the image said; where none ran, nothing is measured."""
+    """One row per external metric and label, whatever the image said. Where none ran, nothing is measured."""
     for spec in external_metrics(protocol).values():
         for label in labels_of(spec, protocol):
             if failure is None and scores is None:
@@ -72,7 +72,7 @@ def external_rows(
 
 
 def labels_of(spec: MetricSpec, protocol: Protocol) -> list[str]:
-    """The labels a metric speaks about; one empty name for the whole case."""
+    """The labels a metric speaks about. One empty name for the whole case."""
     if spec.options["per"] == "case":
         return [""]
     return [label.name for label in protocol.labels if not spec.labels or label.name in spec.labels]
@@ -105,7 +105,7 @@ def _scores_of(metrics: Any, *, protocol: Protocol, case_id: str) -> dict[tuple[
 
 
 def _number(value: Any, *, metric_id: str, case_id: str) -> float | None:
-    """A finite number; a truth value is none, though Python counts it among the whole numbers."""
+    """A finite number. A truth value is none, though Python counts it among the whole numbers."""
     if value is None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST:
@@ -114,7 +114,7 @@ def _number(value: Any, *, metric_id: str, case_id: str) -> float | None:
 
 
 _LARGEST = 1e300
-"""Beyond any metric, and below where a float ends; not-a-number compares as false."""
+"""Beyond any metric, and below where a float ends. Not-a-number compares as false."""
 
 
 def _parse_json(raw: bytes) -> Any:

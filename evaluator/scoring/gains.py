@@ -1,7 +1,7 @@
 """What a submission gains by leaving a case out: computed under the protocol's own conventions and means, never asserted.
 
 Two cases, one predicted perfectly and one worth nothing, are summarised as they are and once more without the prediction of the
-second. Under rules as they are meant the mean stays; where missing cases are left out of it, it rises.
+second. Under rules as they are meant the mean stays. Where missing cases are left out of it, it rises.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from evaluator.scoring.summaries import summarise
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """The mean of one metric with the bad case handed in and with it left out; None where no score is left."""
+    """The mean of one metric with the bad case handed in and with it left out. None where no score is left."""
 
     metric: str
     honest: float
@@ -50,7 +50,7 @@ def _gain(protocol: Protocol, spec: MetricSpec) -> Gain:
 
 
 def _mean(protocol: Protocol, spec: MetricSpec, worths: Sequence[Worth]) -> float | None:
-    """The headline of cases with these worths in the first label the metric speaks of; `compute` of nothing is the worst."""
+    """The headline of cases with these worths in the first label the metric speaks of. `compute` of nothing is the worst."""
     label = (spec.labels or tuple(label.name for label in protocol.labels))[0]
     results = [
         CaseResult(

@@ -2,12 +2,12 @@
 
 Theory of operation (CVPR 2025, `CVPR25_iter_eval.py`). Only structures the reference has are prompted. The box is the smallest
 one around the structure. A click lies inside the largest connected error of the structure (26 neighbours; voxels that are in one
-of reference and prediction only), at the voxel furthest from the error's outside, counted in voxels; it is a foreground click
+of reference and prediction only), at the voxel furthest from the error's outside, counted in voxels. It is a foreground click
 where the reference has the structure, else a background one. A structure without an error gets no further click. Prompts add up:
 every round tells all that was told before.
 
 Where the published script draws among equals with a random generator, the first in array order is taken here: the same error
-always makes the same click. It also halves the resolution of errors above 60 million voxels; here they are measured as they are.
+always makes the same click. It also halves the resolution of errors above 60 million voxels. Here they are measured as they are.
 """
 
 from collections.abc import Iterator, Mapping
@@ -92,7 +92,7 @@ def make_prompts(
     predictions: Mapping[str, Path] | None,
     earlier: Prompts | None,
 ) -> Prompts:
-    """What the container of round `number` (from 0) is told; `predictions` is the answer so far, None before there is one.
+    """What the container of round `number` (from 0) is told. `predictions` is the answer so far, None before there is one.
 
     Raises InvalidReference. The predictions have to be canonical: nothing an algorithm wrote comes here.
     """
@@ -139,7 +139,7 @@ def _clicked(known: LabelPrompts, reference: Mask, prediction: Mask) -> LabelPro
 
 
 def centre_of_largest(error: Mask) -> Voxel | None:
-    """The voxel of the largest component that lies furthest from its outside; None where nothing is wrong."""
+    """The voxel of the largest component that lies furthest from its outside. None where nothing is wrong."""
     box = bounding_box(error)
     if box is None:
         return None

@@ -1,7 +1,7 @@
 """Many cases scored side by side, within a memory budget.
 
 Cases run in threads: reading, inflating and measuring all happen outside the interpreter lock. A case starts when a job is free
-and its estimated memory fits beside the cases already running; a case larger than the whole budget runs alone.
+and its estimated memory fits beside the cases already running. A case larger than the whole budget runs alone.
 """
 
 import math
@@ -53,7 +53,7 @@ def score_cases(
 
 
 def estimate_bytes(case: CaseFiles) -> int:
-    """Memory one case is expected to need, from its reference's header; 0 when that cannot be read."""
+    """Memory one case is expected to need, from its reference's header. 0 when that cannot be read."""
     try:
         return BYTES_PER_VOXEL * read_grid(next(iter(case.references.values()))).voxels
     except InvalidVolume:

@@ -1,8 +1,8 @@
 """Which prediction belongs to which reference: by name, walking the references, and reporting whatever is left over.
 
 A case is a volume file in the references folder (its name without extension is the case) or a folder there (one file, or one per
-structure). Its prediction is looked for in this order: where the protocol's output template puts it; a file of the same name with
-any volume extension; a folder of the same name. Nothing is guessed from similar names.
+structure). Its prediction is looked for in this order: where the protocol's output template puts it. A file of the same name with
+any volume extension. A folder of the same name. Nothing is guessed from similar names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ VOLUME_EXTENSIONS = (".nii.gz", ".nii", ".mha")
 
 @dataclass(frozen=True, kw_only=True)
 class CaseFiles:
-    """The files of one case; `predictions` is empty when none was found."""
+    """The files of one case. `predictions` is empty when none was found."""
 
     case_id: str
     references: Mapping[str, Path]
@@ -38,7 +38,7 @@ class Pairing:
 
 
 def pair_folders(*, protocol: Protocol, references: Path, predictions: Path, follows_links: bool = False) -> Pairing:
-    """Pair two folders; EvaluatorError when the references hold no case or one case twice.
+    """Pair two folders. Raises EvaluatorError when the references hold no case or one case twice.
 
     Links among the predictions are followed only for people who score files of their own: a stranger's could lead to a reference.
     """

@@ -20,7 +20,7 @@ _SEPARATORS = re.compile(r"[\s_\-]+")
 
 
 def words_of(name: str) -> frozenset[str]:
-    """What makes a structure's name, whoever writes it."""
+    """What makes a structure's name, in every spelling."""
     return frozenset(_SEPARATORS.split(name.strip().casefold()))
 
 
@@ -40,7 +40,7 @@ def single_labels(protocol: Protocol) -> list[LabelSpec]:
 
 
 def relabel_folder(folder: Path, *, values: Mapping[int, int], destination: Path) -> list[Path]:
-    """Every label map of a folder in other values, as `.nii.gz` of the same name; what has no other value becomes background."""
+    """Every label map of a folder in other values, as `.nii.gz` of the same name. What has no other value becomes background."""
     files = sorted(path for path in folder.iterdir() if path.name.endswith(VOLUME_EXTENSIONS))
     if not files:
         raise EvaluatorError(f"{folder.name} holds no volume; expected {', '.join(VOLUME_EXTENSIONS)} files")

@@ -14,7 +14,7 @@ COLUMNS = ("case", "label", "metric", "value", "reason")
 
 
 def write_scores(path: Path, results: Iterable[CaseResult]) -> None:
-    """One line per case, label and metric; an undefined value is an empty cell."""
+    """One line per case, label and metric. An undefined value is an empty cell."""
     with _whole(path) as target:
         writer = csv.writer(target)
         writer.writerow(COLUMNS)
@@ -25,7 +25,7 @@ def write_scores(path: Path, results: Iterable[CaseResult]) -> None:
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """The evaluation as JSON; refuses what JSON has no word for."""
+    """The evaluation as JSON. Refuses what JSON has no word for."""
     with _whole(path) as target:
         json.dump(document, target, indent=2, ensure_ascii=False, allow_nan=False)
         target.write("\n")

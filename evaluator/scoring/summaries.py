@@ -1,7 +1,7 @@
 """From the scores of all cases to a submission's summary.
 
 The headline of a metric is the mean over cases of each case's mean over labels: every case counts the same, however many of its
-labels are defined. Undefined values are left out and counted; a case without any defined value leaves the mean too, and shows in
+labels are defined. Undefined values are left out and counted. A case without any defined value leaves the mean too, and shows in
 `n_undefined`. The standard deviation is that of the case means (n − 1). Pooled metrics divide sums over all cases instead.
 Where one value aborted the scoring, as published scripts do, nothing of the submission counts.
 """
@@ -48,7 +48,7 @@ def _summary_of(
 
 
 def _summary_over_cases(spec: MetricSpec, results: Sequence[CaseResult]) -> dict[str, Any]:
-    """The mean of each column over its rows; the headline is the mean of the columns that are defined."""
+    """The mean of each column over its rows. The headline is the mean of the columns that are defined."""
     values = _values_of(spec.id, results).values()
     scores: dict[str, float | None] = {}
     before: float | None = None
@@ -65,7 +65,7 @@ def _summary_over_cases(spec: MetricSpec, results: Sequence[CaseResult]) -> dict
 
 
 def _pooled_summary(pooled: Pooled, results: Sequence[CaseResult]) -> dict[str, Any]:
-    """A ratio of sums per label; the headline is their mean. Every case counts, so nothing is ever left out."""
+    """A ratio of sums per label. The headline is their mean. Every case counts, so nothing is ever left out."""
     above, below = _sums(pooled.numerator, results), _sums(pooled.denominator, results)
     ratios = {label: above[label] / below[label] if below[label] else None for label in below}
     return _statistics(list(ratios.values())) | {

@@ -1,7 +1,7 @@
 """Tables as predictions: classes, measurements, answers. One row per case, found by name, never by position.
 
 The columns are the labels of the protocol. The reference table may have more: the texts of the options A, B, C … of
-multiple-choice questions. Rows of the prediction that are no case are left out; a case without a row, or with a cell that cannot
+multiple-choice questions. Rows of the prediction that are no case are left out. A case without a row, or with a cell that cannot
 be read, gets the worst value and a reason, and the others stand. How tables are read is `volumes/tables.py`.
 """
 
@@ -111,7 +111,7 @@ def _columns(
 
 @dataclass(frozen=True, kw_only=True)
 class _Cell:
-    """One cell of a column with its reference; `reason` says why there is nothing to compare."""
+    """One cell of a column with its reference. `reason` says why there is nothing to compare."""
 
     label: str
     reference_row: TableRow
@@ -137,7 +137,7 @@ def _cell_of(label: LabelSpec, reference: TableRow, prediction: TableRow, *, fai
 def _scored_together(
     spec: MetricSpec, label: LabelSpec, cells: Sequence[_Cell], *, over_cases: OverCases
 ) -> list[ScoreRow]:
-    """Scores that need the whole column. A cell that cannot be read counts as the most wrong; its row says so."""
+    """Scores that need the whole column. A cell that cannot be read counts as the most wrong. Its row says so."""
     truths = []
     for cell in cells:
         truth = _number(cell.reference)
@@ -168,7 +168,7 @@ def _score_cell(protocol: Protocol, spec: MetricSpec, label: LabelSpec, cell: _C
 
 
 def _compare(protocol: Protocol, spec: MetricSpec, cell: _Cell) -> float | None:
-    """One cell against its reference; None when the prediction says nothing that can be compared."""
+    """One cell against its reference. None when the prediction says nothing that can be compared."""
     expected, answered = cell.reference, cell.prediction
     if spec.options.get("decision") == "largest":
         wanted, chosen = (_largest(protocol, row) for row in (cell.reference_row, cell.prediction_row))
@@ -192,7 +192,7 @@ def _options(row: TableRow) -> dict[str, str]:
 
 
 def _largest(protocol: Protocol, row: TableRow) -> str | None:
-    """The label with the row's largest number, the first of equals; None when one cannot be read."""
+    """The label with the row's largest number, the first of equals. None when one cannot be read."""
     scores = {label.name: _number(row.cells.get(label.name, "")) for label in protocol.labels}
     known = {name: score for name, score in scores.items() if score is not None}
     return max(known, key=lambda name: known[name]) if len(known) == len(scores) else None

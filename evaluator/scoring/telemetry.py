@@ -1,10 +1,10 @@
-"""What a run consumed, by the names metrics have; and what a gap in the sampling kept from being known."""
+"""What a run consumed, by the names metrics have, and what a gap in the sampling kept from being known."""
 
 from typing import Protocol
 
 
 class Figures(Protocol):
-    """What is read of a run's usage; None where it was not measured. `containers.spec.Usage` has all of it."""
+    """What is read of a run's usage. None where it was not measured. `containers.spec.Usage` has all of it."""
 
     @property
     def wall_seconds(self) -> float | None: ...

@@ -2,7 +2,7 @@
 
 It is given two open descriptors (the untrusted source, the canonical target) and one JSON request on standard input, and
 answers with one JSON line. Before it touches the source it gives up root if it has it, closes every other descriptor and
-takes limits on memory, processor time and file size; it can open nothing more, not even a module. It holds no reference, no
+takes limits on memory, processor time and file size. It can open nothing more, not even a module. It holds no reference, no
 secret and no name of either.
 """
 

@@ -45,7 +45,7 @@ def _write_metaimage(voxels: BinaryIO, target: BinaryIO) -> None:
 
 
 def _metaimage_header(header: VolumeHeader) -> str:
-    """LPS+ where NIfTI is RAS+; the matrix is written axis by axis."""
+    """LPS+ where NIfTI is RAS+. The matrix is written axis by axis."""
     grid, lengths = header.grid, list(header.grid.shape)
     directions, offset = _lps(grid)
     spacing = list(grid.spacing_mm)

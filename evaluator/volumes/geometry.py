@@ -75,7 +75,7 @@ class GridMismatch:
 
 
 def grids_match(reference: Grid, prediction: Grid, tolerance: GridTolerance | None = None) -> GridMismatch | None:
-    """None when the two grids are the same grid within `tolerance`; else the first difference."""
+    """None when the two grids are the same grid within `tolerance`. Otherwise the first difference."""
     tolerance = tolerance or GridTolerance()
     if reference.shape != prediction.shape:
         return GridMismatch(

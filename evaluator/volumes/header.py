@@ -7,7 +7,7 @@ from evaluator.errors import InvalidVolume, Reason
 from evaluator.volumes.geometry import Grid
 
 MAX_AXIS_LENGTH = 32767
-"""NIfTI-1 stores lengths as signed 16-bit numbers; nothing in this field needs more."""
+"""NIfTI-1 stores lengths as signed 16-bit numbers. Nothing in this field needs more."""
 
 
 @dataclass(frozen=True, kw_only=True)

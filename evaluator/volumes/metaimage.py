@@ -1,7 +1,7 @@
 """The MetaImage header, strictly, and only with the voxels in the same file (`ElementDataFile = LOCAL`).
 
 MetaIO lets a header name any other file, a list of files or a printf pattern, and jump over bytes: that is how a prediction
-once read the reference it was scored against. None of it is looked at here; anything but LOCAL is refused by its text.
+once read the reference it was scored against. None of it is looked at here. Anything but LOCAL is refused by its text.
 """
 
 import math

@@ -45,7 +45,7 @@ class InflatingStream:
         self._pending = b""
 
     def _step(self, limit: int) -> bytes:
-        """Up to `limit` more bytes; refuses a stream that can give none and has not ended as announced."""
+        """Up to `limit` more bytes. Refuses a stream that can give none and has not ended as announced."""
         self._pending = self._pending or self._source.read(CHUNK_BYTES)
         is_last = not self._pending
         try:

@@ -1,11 +1,11 @@
 """The strict reader for files we do not trust: NIfTI-1 (.nii.gz, .nii) and MetaImage (.mha) label maps.
 
-Theory of operation. The header is checked completely before a byte of memory is reserved for voxels; the caller's limits and,
+Theory of operation. The header is checked completely before a byte of memory is reserved for voxels. The caller's limits and,
 when it knows the grid the file must have, that grid are compared first. Voxels are then streamed in pieces of a few MiB:
 each piece is checked (finite, whole, an allowed label) and narrowed into the result, so memory is the result plus one piece.
 The stream has to end exactly where the header says. The format is told by the content, never by the name.
 
-Everything refused is an `InvalidVolume` with a reason from a closed list; nothing here raises anything else for any input.
+Everything refused is an `InvalidVolume` with a reason from a closed list. Nothing here raises anything else for any input.
 """
 
 import os
@@ -35,7 +35,7 @@ class ReaderLimits:
 
     file_bytes: int = 1 << 30
     voxels: int = 1 << 31
-    """Over all channels; 45 channels of 914 × 464 × 127 are 2.4e9, so such a protocol reads channel by channel."""
+    """Over all channels. 45 channels of 914 × 464 × 127 are 2.4e9, so such a protocol reads channel by channel."""
 
 
 DEFAULT_LIMITS = ReaderLimits()
@@ -61,7 +61,7 @@ class LabelMap:
 
 
 def read_label_map(path: Path, *, limits: ReaderLimits = DEFAULT_LIMITS) -> LabelMap:
-    """One label map from a file nobody vouches for; InvalidVolume when it is not exactly that."""
+    """One label map from an untrusted file. Raises InvalidVolume when it is not exactly that."""
     with open_untrusted(path, limits=limits) as source:
         header, channels = read_channels(source, expectation=Expectation(), limits=limits)
         array = next(channels)
@@ -96,7 +96,7 @@ def open_untrusted(path: Path, *, limits: ReaderLimits) -> BinaryIO:
 def read_channels(
     source: BinaryIO, *, expectation: Expectation, limits: ReaderLimits
 ) -> tuple[VolumeHeader, Iterator[Labels]]:
-    """The checked header, and the channels one after the other; exhaust the iterator to learn that the file ends well."""
+    """The checked header, and the channels one after the other. Exhaust the iterator to learn that the file ends well."""
     header, stream = _open_header(source)
     _check_expectation(header, expectation=expectation, limits=limits)
     return header, _channels(header, stream, allowed=expectation.allowed_values)
@@ -192,7 +192,7 @@ def _checked_piece(
 def present_values(array: npt.NDArray[Any]) -> list[int]:
     """The values of a label map in ascending order, 0 included where it occurs.
 
-    Values are looked up where they change: a label map is runs, so that is a few percent. 0.05 s for 52 million bytes; a
+    Values are looked up where they change: a label map is runs, so that is a few percent. 0.05 s for 52 million bytes. A
     look-up per voxel took 0.3 s.
     """
     flat = array.ravel(order="K")

@@ -3,7 +3,7 @@
 It starts without NumPy and without site packages, inflates with the kernel's own decoder (native code that reads what a stranger
 wrote: here, and only here, it may), and copies the voxels behind a header that its parent made. Whatever is anything else, or is
 unsound in any way, it leaves to the strict reader by answering `{"unsupported": true}`, having written nothing: the strict reader
-takes it, or finds the words. Equal volumes become equal bytes on both ways.
+reads it, or says what is wrong. Equal volumes become equal bytes on both ways.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ _UNSUPPORTED = {"unsupported": True}
 
 
 def main(library: str) -> None:
-    """One request; the kernel is loaded while files can still be opened."""
+    """One request. The kernel is loaded while files can still be opened."""
     kernel = ctypes.CDLL(library)
     kernel.assay_inflate.argtypes = [ctypes.c_char_p, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64]
     kernel.assay_holds_only.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p]
@@ -32,7 +32,7 @@ def main(library: str) -> None:
 
 
 def copy_voxels(request: dict[str, Any], kernel: ctypes.CDLL) -> dict[str, Any]:
-    """Read, check and write; or answer that this file is not for us."""
+    """Read, check and write, or answer that this file is not for us."""
     with os.fdopen(request["source"], "rb") as source, os.fdopen(request["target"], "wb") as target:
         content = source.read()  # its size was checked; naming a limit would reserve it
         offset = _voxels_begin(content, request)
@@ -54,7 +54,7 @@ def copy_voxels(request: dict[str, Any], kernel: ctypes.CDLL) -> dict[str, Any]:
 
 
 def _voxels_begin(content: bytes, request: dict[str, Any]) -> int | None:
-    """Where the voxels begin in the inflated stream of a file that is for us; None for any other."""
+    """Where the voxels begin in the inflated stream of a file that is for us. None for any other."""
     try:
         head = zlib.decompressobj(wbits=_GZIP_WINDOW).decompress(content[:_HEAD_BYTES], HEADER_BYTES)
         header = parse_nifti_header(head)

@@ -50,7 +50,7 @@ def delimiter_of(file_name: str) -> str:
 
 
 def parse_table(content: bytes, *, delimiter: str) -> dict[str, TableRow]:
-    """The rows of a table by case; InvalidVolume with `table_invalid`, `table_columns` or `table_rows` when it is none."""
+    """The rows of a table by case. InvalidVolume with `table_invalid`, `table_columns` or `table_rows` when it is none."""
     try:
         text = content.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
@@ -90,7 +90,7 @@ def table_text(*, columns: Sequence[str], rows: Iterable[Sequence[str]], delimit
 
 
 def chosen_rows(rows: Mapping[str, TableRow], *, columns: Sequence[str], names: Mapping[str, str]) -> str:
-    """The rows of the named cases as our own table; a column the table lacks stays empty."""
+    """The rows of the named cases as our own table. A column the table lacks stays empty."""
     present = ((case_id, rows[name]) for name, case_id in names.items() if name in rows)
     lines = [[case_id, *(row.cells.get(column, "") for column in columns)] for case_id, row in present]
     return table_text(columns=[CASE_COLUMN, *columns], rows=lines)
@@ -101,7 +101,7 @@ def canonicalise_table(
 ) -> CanonicalFile:
     """Write the untrusted table `source` as our own `.csv` of the cases in `names`, or raise InvalidVolume.
 
-    `names` maps what a case is called in the table to what we call it; a case without a row is left out.
+    `names` maps what a case is called in the table to what we call it. A case without a row is left out.
     """
     request: dict[str, Any] = {"names": dict(names), **asdict(form), **asdict(limits)}
     convert_in_child(

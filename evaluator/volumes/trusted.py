@@ -41,7 +41,7 @@ def read_image(path: Path) -> Volume:
 
 
 def read_channels_of(path: Path) -> Channels:
-    """The image in `path`, or each volume of a 4-D one; views of one array, nothing is copied."""
+    """The image in `path`, or each volume of a 4-D one. Views of one array, nothing is copied."""
     sitk = _simpleitk()
     try:
         image = _read_series(sitk, path) if path.is_dir() else sitk.ReadImage(str(path))

@@ -109,7 +109,7 @@ def why_client_is_refused(client: Peer) -> str:
 
 
 def why_server_is_refused(server: Peer, *, program: str) -> str:
-    """One sentence for whoever runs the program; empty where the server is new enough."""
+    """One sentence for the user of the program. Empty where the server is new enough."""
     if server.level >= LOWEST_USED:
         return ""
     return (

@@ -1,7 +1,7 @@
 """A lease: the right to work on one thing for a limited time, and the one error that says it is gone. No Django here.
 
 Three things are leased, each under a fence (a number that grows with every claim): a case run to a node, an evaluation to a scoring
-worker, a site's evaluation to its agent. Whoever holds one renews it from a thread (`LeaseRenewal`) while the work goes on.
+worker, a site's evaluation to its agent. The holder renews it from a thread (`LeaseRenewal`) while the work goes on.
 
 A holder that could not renew for as long as its lease lasts must assume that somebody else has taken over, and stops by itself.
 Elapsed time is read from the monotonic clock, so a process that was frozen, or a machine that slept, notices as soon as it wakes up.
@@ -23,7 +23,7 @@ class LeaseLost(Exception):
     """Somebody else holds what was leased, or it has ended: stop, and discard whatever is not stored."""
 
     code = "lease_lost"
-    """How the API names it; a node knows a lost lease by this code and by nothing else."""
+    """How the API names it. A node knows a lost lease by this code and by nothing else."""
 
 
 def not_leased(what: str, *, fence: int | None = None) -> LeaseLost:
@@ -36,8 +36,8 @@ class LeaseRenewal:
     """Renews one lease from a thread of its own, as a context. A lease that was lost once stays lost.
 
     `renew` asks for more time and returns for how many seconds the lease holds from then on. It raises LeaseLost when the lease is
-    gone; whatever else it raises is logged, and it is asked again. `every` is the time between two renewals in seconds.
-    `on_lost` is called once, from the renewing thread or from whoever looks, when the lease is found to be lost.
+    gone. Whatever else it raises is logged, and it is asked again. `every` is the time between two renewals in seconds.
+    `on_lost` is called once, from the renewing thread or from the thread that looks, when the lease is found to be lost.
     """
 
     def __init__(

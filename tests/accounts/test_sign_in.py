@@ -22,7 +22,7 @@ def at_page(name: str, password: str, address: str) -> Client:
 
 
 def at_admin(name: str, password: str, address: str) -> Client:
-    """The admin sends whoever knocks to the page."""
+    """The admin redirects visitors to the page."""
     client = Client(REMOTE_ADDR=address)
     there = client.post("/admin/login/?next=/admin/", {"username": name, "password": password})
     assert there.status_code == 302
@@ -103,7 +103,7 @@ def test_failures_and_the_closing_of_a_door_are_in_the_history_without_the_passw
     at_api("my-secret-guess", "wrong", "10.0.0.2")
     verbs = list(AuditEvent.objects.values_list("verb", flat=True))
     assert verbs.count("sign_in.failed") == 4
-    assert verbs.count("sign_in.throttled") == 1, "once per closing, or whoever goes on fills the disk"
+    assert verbs.count("sign_in.throttled") == 1, "once per closing, or repeated attempts fill the disk"
     event = AuditEvent.objects.filter(verb="sign_in.failed").first()
     assert (event.object_id, event.details) == (str(ada.pk), {"address": "10.0.0.1"})
     assert "my-secret-guess" not in str(list(AuditEvent.objects.values()))

@@ -1,7 +1,7 @@
 """Every field that the API describes, with values nobody should send, as everybody who may send them.
 
 The rule: no value is answered by a server error, and no refusal leaves a trace in the database. The fields are read from
-`openapi.json`, so that a new field is tried without a new test. Each field gets a sample of the values, drawn with a fixed seed;
+`openapi.json`, so that a new field is tried without a new test. Each field gets a sample of the values, drawn with a fixed seed.
 `ASSAY_HOSTILE=all` tries every value as every role.
 """
 
@@ -33,7 +33,7 @@ PREFIX = "/api/v1"
 ROLES = ("outsider", "participant", "organizer", "operator", "node", "site")
 TRIES_ALL = os.environ.get("ASSAY_HOSTILE") == "all"
 SAMPLE = 2
-"""Values per field and role, unless all are tried; `ALWAYS` comes on top."""
+"""Values per field and role, unless all are tried. `ALWAYS` comes on top."""
 ALWAYS = {"path": ["a%00b"], "query": ["%00", "9" * 20, "%C2%B2"], "header": ["²"], "body": []}
 
 TEXTS = (
@@ -68,7 +68,7 @@ HEADERS = {
     "GET /api/v1/challenges/{slug}/testsets/{name}/{version}/archive": ("Range",),
     "GET /api/v1/me": ("Authorization", "Accept-Language", "X-Forwarded-For", "Cookie"),
 }
-"""Headers that operations read; the description does not name them."""
+"""Headers that operations read. The description does not name them."""
 GOOD_HEADERS = {
     "Upload-Length": "10",
     "Upload-Metadata": "filename YS50YXI=,purpose aW1hZ2U=",
@@ -76,7 +76,7 @@ GOOD_HEADERS = {
     "Content-Type": "application/offset+octet-stream",
 }
 MAY_KEEP_A_NOTE = (401, 429)
-"""A failed sign-in and a limit that was reached are counted; see `api/transactions.py`."""
+"""A failed sign-in and a limit that was reached are counted. See `api/transactions.py`."""
 NOTES_OF_PRESENCE = ("accounts_apitoken", "django_session")
 """When a token was last used is no part of what was asked."""
 
@@ -148,7 +148,7 @@ class Door:
         self.asked = 0
 
     def try_value(self, field: Field, value: Any, *, role: str) -> str:
-        """What is wrong with the answer; nothing when it is as it should be."""
+        """What is wrong with the answer. Nothing when it is as it should be."""
         with transaction.atomic():
             before = state()
             answer = self.send(field, value, role=role)

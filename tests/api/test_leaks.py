@@ -1,8 +1,8 @@
 """Catalogue group E: what an algorithm can carry out of hidden cases through everything its team is shown, in bits.
 
 An algorithm sees hidden images and chooses its exit code, its duration, its memory, its output, how many cases it fails and
-what it prints. One submission is made to end in many such ways; for each, every page, answer and export its team can open is
-rendered. Ends that look the same carry nothing; the number of different looks is what one submission can say.
+what it prints. One submission is made to end in many such ways. For each, every page, answer and export its team can open is
+rendered. Ends that look the same carry nothing. The number of different looks is what one submission can say.
 """
 
 import itertools
@@ -149,7 +149,7 @@ class Story:
 
 @pytest.fixture
 def story(scene, client, calling_as):
-    """Tell it under one release policy; the test set is hidden unless said otherwise."""
+    """Tell it under one release policy. The test set is hidden unless said otherwise."""
 
     def tell(release, *, is_public: bool = False) -> Story:
         document = factories.PROTOCOL | {"release": release}

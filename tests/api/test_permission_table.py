@@ -1,6 +1,6 @@
 """One table: method, address, and what each person is answered. A new operation without a row fails the last test.
 
-`401` sign in first · `403` you may see it but not do it · `404` it is none of your business, or there is no such thing.
+`401` sign in first · `403` you may see it but not do it · `404` does not exist, or is not visible to you.
 """
 
 import uuid

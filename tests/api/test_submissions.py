@@ -1,4 +1,4 @@
-"""What a submission shows to whom: progress, cases, usage, logs, receipts; and what a list costs."""
+"""What a submission shows to whom: progress, cases, usage, logs, receipts. And what a list costs."""
 
 import io
 
@@ -16,7 +16,7 @@ MIB = 2**20
 
 @pytest.fixture
 def submission(scene, now) -> Submission:
-    """Done: case a in 7.3 s, case b failed; scored, and a log each."""
+    """Done: case a in 7.3 s, case b failed. Scored, and a log each."""
     row = factories.submission(phase=scene.phase, team=scene.team, status="done", finished_at=now)
     run = Run.objects.create(submission=row, number=1, status="done", pool="default", created_at=now)
     for position, case in enumerate(row.testset.cases.all()):

@@ -3,7 +3,7 @@
     python tests/architecture/drawing.py evaluator [evaluator/ranking …]      the figures of each hall
     python tests/architecture/drawing.py --arrows evaluator                   and every arrow
 
-A *hall* is a folder of Python files. A *room* is a file or a folder directly in it; the hall's own `__init__.py` is none. An *arrow*
+A *hall* is a folder of Python files. A *room* is a file or a folder directly in it. The hall's own `__init__.py` is none. An *arrow*
 leads from a room to one that it imports, at the top of a file or within a function. The *floor* of a room is the length of the
 longest chain of arrows below it, those upwards left out. Rooms that import each other in a ring are a *circle*. An arrow of a function's import that closes
 a ring is counted as *upwards* instead, because it is no circle for Python: it runs when both rooms are there.

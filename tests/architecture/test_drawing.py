@@ -22,7 +22,7 @@ def test_a_hall_has_no_circles_and_few_arrows(hall):
 
 @pytest.fixture
 def hall(tmp_path, monkeypatch):
-    """Write a hall of these files; get its drawing."""
+    """Write a hall of these files. Get its drawing."""
 
     def build(**files):
         for room, text in files.items():

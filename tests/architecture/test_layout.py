@@ -117,7 +117,7 @@ def test_nothing_in_the_repository_names_a_machine_it_was_written_on():
 
 
 def test_the_readme_quotes_no_figure_a_command_does_not_print():
-    """Measured figures go between the markers that a bench command rewrites; prose carries none."""
+    """Measured figures go between the markers that a bench command rewrites. Prose carries none."""
     text = (ROOT / "README.md").read_text()
     text = re.sub(r"<!-- bench:begin -->.*?<!-- bench:end -->", "", text, flags=re.DOTALL)
     text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)

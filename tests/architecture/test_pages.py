@@ -49,7 +49,7 @@ def test_a_style_sheet_has_one_declaration_a_line():
 
 
 def test_pictures_are_made_in_python():
-    """`pages/svg.py` escapes what they hold; a template only says where a picture goes."""
+    """`pages/svg.py` escapes what they hold. A template only says where a picture goes."""
     drawn = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in templates()

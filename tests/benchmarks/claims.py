@@ -55,7 +55,7 @@ def row(what: str, per_second: float, *, bar: float) -> str:
 
 
 def seed() -> tuple[int, list[str]]:
-    """Queue the case runs of every team; returns how many, and the agents' tokens."""
+    """Queue the case runs of every team. Returns how many, and the agents' tokens."""
     import factories
     from assay.runs import services
     from assay.runs.models import CaseRun

@@ -1,6 +1,6 @@
 """A large, old challenge in a minute: thousands of submissions with all their case runs and scores, written by the database itself.
 
-Theory of operation. One submission of every table is made the usual way; every further row is a copy of it, made by
+Theory of operation. One submission of every table is made the usual way. Every further row is a copy of it, made by
 `INSERT … SELECT`, in which only what tells rows apart is an expression. So a new column needs no change here.
 """
 

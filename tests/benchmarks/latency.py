@@ -1,7 +1,7 @@
 """`python tests/benchmarks/latency.py` (part of `make bench`): how long a queued case waits for an idle node.
 
 A real web server, a real broker and the real agent with Docker. Each round makes a bare container with the engine and starts it,
-then queues a case; it prints the time from "queued" to the engine's create request, and from "queued" to `StartedAt` beside the
+then queues a case. It prints the time from "queued" to the engine's create request, and from "queued" to `StartedAt` beside the
 time from the bare create request to its `StartedAt`.
 """
 
@@ -129,7 +129,7 @@ def make_phase():
 
 
 def queue_case(phase, team, image_id: str) -> float:
-    """Queue one case as an accepted submission does, and wait for its end; gives the moment it was queued."""
+    """Queue one case as an accepted submission does, and wait for its end. Gives the moment it was queued."""
     from django.db import transaction
 
     import factories

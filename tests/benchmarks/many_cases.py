@@ -38,7 +38,7 @@ PASSWORD = "correct horse battery"
 SETTLING_SECONDS = 3.0
 LOOK_SECONDS = 2.0
 ROLES = {"node": "assay.node", "web": "gunicorn", "scoring": "scoring", "workflow": "workflow"}
-"""What the command line of each process of an installation has in it; the first that fits counts."""
+"""What the command line of each process of an installation has in it. The first that fits counts."""
 FLAT_MIB, FLAT_DESCRIPTORS = 12.0, 6
 """How far two looks may differ where nothing grows: allocators and connection pools breathe. A leak of 16 KiB per case is more."""
 
@@ -53,7 +53,7 @@ class Footprint:
 
 
 def main() -> int:
-    """Measure and print; 1 where something grew."""
+    """Measure and print. 1 where something grew."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--write", action="store_true", help="put the table into containers/README.md")
@@ -102,7 +102,7 @@ def what_grew(warm: Footprint, end: Footprint) -> list[str]:
 
 
 def enter(*, url: str, folder: Path, cases: int) -> tuple[Connection, str]:
-    """Olga opens a phase with that many cases; Pia enters an image that copies its input. Pia, and her submission's id.
+    """Olga opens a phase with that many cases. Pia enters an image that copies its input. Pia, and her submission's id.
 
     A few cases in a phase of their own come first: every process has then done once what it loads and opens for good.
     """
@@ -135,7 +135,7 @@ def person(url: str, name: str) -> Connection:
 
 
 def upload(connection: Connection, path: Path, purpose: str) -> str:
-    """Send a file; its id."""
+    """Send a file. Its id."""
 
     def quiet(done: int, total: int) -> None:
         """Progress nobody watches."""
@@ -192,7 +192,7 @@ def processes_of(folder: Path) -> Iterator[tuple[str, Path]]:
 def on_host(folder: Path) -> dict[str, int]:
     """Containers, loop devices, mounts and scratch folders of this installation beyond the cases that run just now.
 
-    There are none when nothing runs; while cases run, each has one of each.
+    There are none when nothing runs. While cases run, each has one of each.
     """
     listed = subprocess.run(["docker", "ps", "-aq"], capture_output=True, text=True, check=True).stdout.split()
     inspected = subprocess.run(["docker", "inspect", *listed], capture_output=True, text=True, check=False).stdout

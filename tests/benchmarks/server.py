@@ -25,7 +25,7 @@ os.environ.setdefault("ASSAY_LOG_LEVEL", "WARNING")
 
 @contextmanager
 def own_database() -> Iterator["Home"]:
-    """An empty, migrated, durable PostgreSQL, and the place of a broker; `ASSAY_VAR` is a folder of its own meanwhile."""
+    """An empty, migrated, durable PostgreSQL, and the place of a broker. `ASSAY_VAR` is a folder of its own meanwhile."""
     from assay.config import env
     from assay.config.embedded import home_under, running_postgres
 

@@ -326,7 +326,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--pauses", type=float, nargs=2, default=(2.0, 6.0), help="seconds between faults, from and to")
     parser.add_argument("--write", action="store_true", help="keep the figures in tests/chaos/README.md")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us leaves no server and no mount behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ending us leaves no server and no mount behind
     try:
         report = run(
             broker=options.broker,

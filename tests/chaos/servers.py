@@ -1,6 +1,6 @@
 """Servers the driver may stop, kill and start again: PostgreSQL, either broker, a Docker Engine of its own.
 
-Each is a context manager that starts it and waits until it answers; `Server` keeps one and can leave and enter it again. Data
+Each is a context manager that starts it and waits until it answers. `Server` keeps one and can leave and enter it again. Data
 stays in the folder, so what comes back is what was there. Nothing here touches a server that it has not started.
 """
 
@@ -26,7 +26,7 @@ STOP_SECONDS = 40.0
 
 
 class ServerMissing(Exception):
-    """A server that was asked for is not installed; the message says how to get it."""
+    """A server that was asked for is not installed. The message says how to get it."""
 
 
 class Server:
@@ -53,7 +53,7 @@ class Server:
 
     @contextlib.contextmanager
     def away(self, *, seconds: float) -> Iterator[None]:
-        """Stopped for a while; whatever happens, it is there again afterwards."""
+        """Stopped for a while. Whatever happens, it is there again afterwards."""
         self.stop()
         try:
             time.sleep(seconds)
@@ -64,7 +64,7 @@ class Server:
 
 @contextlib.contextmanager
 def running_rabbitmq(*, folder: Path, port: int) -> Iterator[str]:
-    """RabbitMQ on the loopback interface, everything it writes in `folder`; its address."""
+    """RabbitMQ on the loopback interface, everything it writes in `folder`. Returns its address."""
     if not RABBITMQ.exists():
         raise ServerMissing(f"RabbitMQ is not installed here. To have it: apt-get install {RABBITMQ_PACKAGE}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def speaks_amqp(port: int) -> bool:
 
 @contextlib.contextmanager
 def running_dockerd(*, folder: Path) -> Iterator[str]:
-    """A Docker Engine of our own without networks; its address. Its images and containers live in `folder`.
+    """A Docker Engine of our own without networks. Its address. Its images and containers live in `folder`.
 
     It runs in a network namespace of its own: an engine told `bridge: none` deletes the host's docker0, which belongs to the
     engine that was there first.

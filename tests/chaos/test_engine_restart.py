@@ -12,7 +12,7 @@ from containers.engines.docker import DockerEngine
 
 @pytest.fixture
 def folder(tmp_path_factory):
-    """A short name, because sockets lie in it; nothing stays mounted there."""
+    """A short name, because sockets lie in it. Nothing stays mounted there."""
     folder = tmp_path_factory.mktemp("e")
     yield folder
     remove_mounts(folder)

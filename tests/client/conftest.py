@@ -39,7 +39,7 @@ class FakeServer:
         return httpx.MockTransport(self.handle)
 
     def will_answer(self, method: str, path: str, *documents: object, status: int = 200) -> None:
-        """Answer these documents one after the other, the last one for ever."""
+        """Answer these documents one after the other, the last one again and again."""
         self.answers[method, f"/api/v1/{path}"] = [(status, document) for document in documents]
 
     def handle(self, request: httpx.Request) -> httpx.Response:

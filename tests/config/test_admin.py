@@ -1,4 +1,4 @@
-"""Operators can look at every row; nobody else can, and nothing is changed behind the services' backs."""
+"""Operators can look at every row. Nobody else can, and nothing is changed behind the services' backs."""
 
 import pytest
 from django.apps import apps

@@ -1,4 +1,4 @@
-"""A request ends when it computes for too long, or when nobody waits for it; and no other request ends with it."""
+"""A request ends when it computes for too long, or when nobody waits for it. And no other request ends with it."""
 
 import socket
 import threading

@@ -91,7 +91,7 @@ def test_a_web_server_is_asked_here_under_its_public_name(tmp_path):
 
 
 class Answers(BaseHTTPRequestHandler):
-    """`/readyz` as the test says; keeps the name it was asked under."""
+    """`/readyz` as the test says. Keeps the name it was asked under."""
 
     status, body, asked_for = 200, b"", []
 

@@ -114,7 +114,7 @@ def opened_engine(request) -> AbstractContextManager[DockerEngine]:
 
 @pytest.fixture(scope="session")
 def base_image(docker_engine) -> str:
-    """The ID of the base image; building it for the first time takes a minute or two, with Docker."""
+    """The ID of the base image. Building it for the first time takes a minute or two, with Docker."""
     name = base_image_name()
     give(docker_engine, name)
     return docker_engine.image_facts(name).image_id
@@ -132,7 +132,7 @@ def give(engine: DockerEngine, image: str) -> None:
 
 @pytest.fixture(scope="session")
 def into_engine(docker_engine) -> Callable[[str], str]:
-    """Makes sure that the engine of this test run has an image Docker has built; gives its ID back."""
+    """Makes sure that the engine of this test run has an image Docker has built. Gives its ID back."""
 
     def go(image_id: str) -> str:
         give(docker_engine, image_id)
@@ -143,7 +143,7 @@ def into_engine(docker_engine) -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def shell_image() -> Callable[[Engine], str]:
-    """Gives an engine an image with little but a shell, out of this machine's own files; returns its ID."""
+    """Gives an engine an image with little but a shell, out of this machine's own files. Returns its ID."""
     script = "tar -ch $0 $@ $(ldd $0 $@ | grep -o '/lib[^ ]*' | sort -u)"
     programs = ["/usr/bin/sh", "/usr/bin/sleep", "/usr/bin/true"]
     files = subprocess.run(["sh", "-c", script, *programs], capture_output=True, check=True).stdout
@@ -175,7 +175,7 @@ def scratch(tmp_path) -> Path:
 
 @pytest.fixture
 def spec_of(request, input_dir) -> Callable[..., RunSpec]:
-    """A specification with small limits; keyword arguments replace its fields."""
+    """A specification with small limits. Keyword arguments replace its fields."""
 
     def build(**changes) -> RunSpec:
         fields = {

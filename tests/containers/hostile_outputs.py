@@ -1,4 +1,4 @@
-"""Runs inside the sandbox: leaves one file per attack in /output. Standard library only; the image is attacker code anyway.
+"""Runs inside the sandbox: leaves one file per attack in /output. Standard library only. The image is attacker code anyway.
 
 The honest file is `good`: 8 x 9 x 10 voxels of 1 x 1 x 2 mm, labels 0, 1 and 2.
 """

@@ -1,4 +1,4 @@
-"""The sandbox as committed documents: whoever weakens it has to change a file next to this one, and a reviewer sees it.
+"""The sandbox as committed documents: a change that weakens it has to change a file next to this one, and a reviewer sees it.
 
 To write them anew after a deliberate change: `python tests/containers/test_arguments.py`.
 """

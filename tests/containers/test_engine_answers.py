@@ -1,4 +1,4 @@
-"""An engine that gives no answer says so in many ways; all of them mean the same to us, and none is the algorithm's fault."""
+"""An engine that gives no answer says so in many ways. All of them mean the same to us, and none is the algorithm's fault."""
 
 from datetime import UTC, datetime
 

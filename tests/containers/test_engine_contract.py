@@ -45,7 +45,7 @@ def engine(engine_and_image):
 
 @pytest.fixture
 def create(engine_and_image, owner, tmp_path):
-    """Create a container running one of the programs above; removed afterwards."""
+    """Create a container running one of the programs above. Removed afterwards."""
     engine, image = engine_and_image
     created = []
 

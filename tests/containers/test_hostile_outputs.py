@@ -123,7 +123,7 @@ def facts(taken) -> dict[str, str]:
 
 @pytest.fixture
 def refusal(taken, tmp_path):
-    """The reason a prediction is refused for; nothing may be written."""
+    """The reason a prediction is refused for. Nothing may be written."""
 
     def go(name: str) -> str:
         destination = tmp_path / "canonical.nii.gz"

@@ -241,7 +241,7 @@ def test_an_image_that_has_started_since_may_be_damaged_again(make_cache, hold, 
 
 @pytest.fixture
 def layered(engine, monkeypatch):
-    """a and b stand on one base, c on another; so does an image that is not ours."""
+    """a and b stand on one base, c on another. So does an image that is not ours."""
     layers = {"a": {"base", "a"}, "b": {"base", "b"}, "c": {"other", "c"}, "foreign": {"base", "f"}}
     facts = engine.image_facts
 

@@ -1,4 +1,4 @@
-"""Logs are shown without doing anything to whoever looks at them."""
+"""Logs are shown without doing anything to their reader."""
 
 import pytest
 

@@ -13,7 +13,7 @@ SECONDS_A_POLL = waiting.POLL_SECONDS
 
 @pytest.fixture
 def start(tmp_path):
-    """Start a Python program; it is ended with the test."""
+    """Start a Python program. It is ended with the test."""
     started = []
 
     def go(code: str) -> Program:
@@ -36,7 +36,7 @@ def fake(tmp_path, clock, monkeypatch):
 
 
 class Question:
-    """Answers yes after so many seconds; does `work` each time it is asked."""
+    """Answers yes after so many seconds. Does `work` each time it is asked."""
 
     def __init__(self, clock, *, after_seconds: float, work=lambda seconds: None) -> None:
         self.clock, self.began, self.after_seconds, self.work = clock, clock.now, after_seconds, work

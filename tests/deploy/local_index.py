@@ -43,7 +43,7 @@ version = "1.0"
 def wheel(
     folder: Path, *, name: str, version: str, requires: tuple[str, ...] = (), extras: tuple[str, ...] = ()
 ) -> str:
-    """Write one wheel with one module; its line for a lock."""
+    """Write one wheel with one module. Its line for a lock."""
     path = folder / f"{name}-{version}-py3-none-any.whl"
     about = f"{name}-{version}.dist-info"
     metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
@@ -59,7 +59,7 @@ def wheel(
 
 
 def project(folder: Path, *, index: Path) -> str:
-    """A project with a complete lock, and an index that holds the locked releases and nothing else; the lock."""
+    """A project with a complete lock, and an index that holds the locked releases and nothing else. The lock."""
     lock = wheel(index, name="alpha", version="1.0", requires=("beta>=1", "coverage_like[toml]>=1"))
     lock += wheel(index, name="beta", version="1.0", requires=("gamma>=1",))
     lock += wheel(index, name="coverage_like", version="1.0", requires=('gamma>=1; extra == "toml"',), extras=("toml",))

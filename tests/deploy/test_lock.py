@@ -1,7 +1,7 @@
 """The lock names everything that is needed, for Python 3.11 to 3.14, and what is kept about it agrees with what is installed here.
 
 What it can see: every `Requires-Dist` of every locked release, extras and markers included, on three systems. Records of the
-releases installed here are compared with their own metadata; those of the other releases are as `make lock` read them.
+releases installed here are compared with their own metadata. Those of the other releases are as `make lock` read them.
 """
 
 import json
@@ -30,7 +30,7 @@ def test_what_is_required_is_known_for_exactly_the_releases_of_the_lock():
 
 
 def test_the_records_agree_with_what_is_installed_here():
-    """At least what this Python installs; a lock changed by hand is seen too."""
+    """At least what this Python installs. A lock changed by hand is seen too."""
     compared = 0
     for release in LOCKED:
         try:

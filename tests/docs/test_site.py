@@ -16,7 +16,7 @@ FETCHED = re.compile(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site, built as `make docs` builds it; the build fails on any warning, broken links among them."""
+    """The site, built as `make docs` builds it. The build fails on any warning, broken links among them."""
     target = tmp_path_factory.mktemp("docs") / "site"
     command = [sys.executable, str(SITE / "build.py"), "--target", str(target)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)

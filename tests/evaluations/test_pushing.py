@@ -42,7 +42,7 @@ def bring_image(challenge: Challenge, scene, now) -> None:
 
 
 def notes(changes) -> list[tuple[str, str]]:
-    """What a plan says beside the changes themselves; the times of a new phase are another test's."""
+    """What a plan says beside the changes themselves. The times of a new phase are another test's."""
     return [(change.path, change.note) for change in changes if change.note and change.path != "phases.final"]
 
 

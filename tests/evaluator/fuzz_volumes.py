@@ -17,7 +17,7 @@ EXPECTATIONS = (Expectation(), Expectation(allowed_values=frozenset({1, 2})), Ex
 
 
 def read_or_refuse(content: bytes) -> None:
-    """Any input is a volume or an InvalidVolume; anything else is a finding."""
+    """Any input is a volume or an InvalidVolume. Anything else is a finding."""
     for expectation in EXPECTATIONS:
         try:
             header, channels = read_channels(io.BytesIO(content), expectation=expectation, limits=LIMITS)

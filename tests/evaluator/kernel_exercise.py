@@ -1,4 +1,4 @@
-"""Drives every part of the kernel, sound and damaged input alike; run as a program, on a library built with a sanitizer.
+"""Drives every part of the kernel, sound and damaged input alike. Run as a program, on a library built with a sanitizer.
 
 python tests/evaluator/kernel_exercise.py LIBRARY
 """

@@ -141,7 +141,7 @@ def test_touchstone_leaves_an_absent_organ_undefined_and_a_missed_one_at_zero(tm
     source="HiLab-git/SegRap2023 stacked_results_to_4d_mha.py, SegRap_Task001_DSC_NSD_Eval.py",
 )
 def test_segrap_masks_come_as_four_dimensional_metaimages(tmp_path):
-    """`JoinSeries` of one mask per structure, written compressed, as the organizers' own example does it; structures overlap."""
+    """`JoinSeries` of one mask per structure, written compressed, as the organizers' own example does it. Structures overlap."""
     generator = np.random.default_rng(3)
     masks = {side: (generator.random((3, 7, 8, 9)) < 0.4).astype(np.uint8) for side in ("reference", "prediction")}
     paths = {}
@@ -294,7 +294,7 @@ def ranked(protocol, tmp_path):
     source="flare22.grand-challenge.org/Evaluation",
 )
 def test_flare22_ranks_accuracy_and_cost_with_its_weights_and_worst_values(tmp_path):
-    """Weights 1, 1, 1, ½, ½. First case: A 1+1+2+½+1, B 3+3+1+½+1½, C 1+1+3+1½+½; second: A 5, B 4½, C last in all: 12."""
+    """Weights 1, 1, 1, ½, ½. First case: A 1+1+2+½+1, B 3+3+1+½+1½, C 1+1+3+1½+½. Second: A 5, B 4½, C last in all: 12."""
     rows, ranks = ranked(load_named_protocol("flare22"), tmp_path)
     worst = {metric: value for team, case, label, metric, value, _ in rows if (team, case, label) == ("C", "c2", "")}
     assert worst == {"time": 3600.0, "gpu_auc": 29491200.0, "cpu_auc": 360000.0}

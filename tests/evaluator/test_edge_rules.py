@@ -1,7 +1,7 @@
 """Every edge rule of every protocol that ships, by hand: what an empty mask, an invented, a missed and a missing structure are worth.
 
 The first structure of a protocol is a bar of 5 × 4 × 4 voxels of 1 mm in an image of 10 × 6 × 12: one component, Euler number 1,
-larger than any lesion threshold. Each row of a table reads (neither has it, only the prediction, only the reference, no output);
+larger than any lesion threshold. Each row of a table reads (neither has it, only the prediction, only the reference, no output).
 `None` is undefined. A table is written for both modes wherever the published code does something else.
 """
 

@@ -24,7 +24,7 @@ SHAPE = (12, 12, 12)
 
 @pytest.fixture
 def folders(tmp_path):
-    """Cases a and b are predicted, c is not; z is predicted but no case."""
+    """Cases a and b are predicted, c is not. Z is predicted but no case."""
     references, predictions = tmp_path / "references", tmp_path / "predictions"
     references.mkdir()
     predictions.mkdir()

@@ -32,7 +32,7 @@ def value(result, metric):
 
 
 def test_touching_cells_are_two_by_their_numbers_and_one_by_contact(tmp_path):
-    """Two squares side by side. Numbers tell them apart; the prediction that merges them overlaps each by 16 / 32."""
+    """Two squares side by side. Numbers tell them apart. The prediction that merges them overlaps each by 16 / 32."""
     document = load_named_protocol("cellseg22").document
     protocol = load_protocol(document | {"metrics": [{"name": "f1_at_iou"}], "conventions": {}, "ranking": {}})
     two, one = cells(a=(3, 2, 2), b=(900, 6, 2)), cells(a=(7, 2, 2), b=(7, 6, 2))
@@ -151,7 +151,7 @@ NUMBERED = [{**POOLED["outputs"][0], "instances": True}]
     source="HECKTOR 2025 page",
 )
 def test_pooled_f1_adds_up_objects_over_cases_and_a_missing_case_counts_as_missed(tmp_path):
-    """Found 1 of 2 with one false; 2 of 2; 0 of 1 without a prediction: 2·3 / (6 + 1 + 2)."""
+    """Found 1 of 2 with one false. 2 of 2. 0 of 1 without a prediction: 2·3 / (6 + 1 + 2)."""
     protocol = load_protocol(POOLED)
     results = [
         scored(protocol, tmp_path, *pair, name=name)

@@ -55,7 +55,7 @@ def test_rows_of_every_length_around_a_block_of_sixty_four(length):
 @pytest.mark.parametrize("instructions", [None, "avx2", "plain"])
 @pytest.mark.parametrize("shape", [(4097, 3, 4), (8200, 2, 2), (128, 9, 5), (63, 30, 4), (4160, 3)])
 def test_background_is_skipped_but_never_what_borders_on_it(shape, instructions, monkeypatch):
-    """Labels at the ends of blocks of sixty-four and of rows, with blocks of nothing between them; rows of over 64 blocks."""
+    """Labels at the ends of blocks of sixty-four and of rows, with blocks of nothing between them. Rows of over 64 blocks."""
     if instructions:
         monkeypatch.setenv("ASSAY_KERNEL_INSTRUCTIONS", instructions)
     generator = np.random.default_rng(shape[0])

@@ -1,4 +1,4 @@
-"""The GPU backend: its kernels run as loops everywhere, and on a card where there is one; the numbers are the oracle's."""
+"""The GPU backend: its kernels run as loops everywhere, and on a card where there is one. The numbers are the oracle's."""
 
 import importlib.util
 import shutil

@@ -50,7 +50,7 @@ def test_every_level_and_strategy_comes_back_as_it_went_in(name):
 
 @pytest.mark.parametrize("size", [0, 1, 257, 258, 259, 258 * 28, 258 * 29 + 1, 70_000])
 def test_runs_of_any_length_between_other_bytes_come_back(size):
-    """Repeated matches of 258 bytes are taken by the dozen: never one too many, whatever follows them."""
+    """Many equal matches of 258 bytes are decoded at once: never one too many, whatever follows them."""
     data = b"".join(bytes([value]) * (size + step) + b"xyz" for step, value in enumerate((0, 7, 0, 255)))
     for strategy in STRATEGIES:
         stream = deflate(data, strategy=strategy)
@@ -107,7 +107,7 @@ def test_more_or_fewer_bytes_than_announced_are_refused():
 
 
 def test_damaged_streams_are_accepted_exactly_when_zlib_accepts_them():
-    """Checksums are kept out of the way, so that the decoder itself has to notice."""
+    """Checksums are made to match, so that the decoder itself has to notice."""
     generator = np.random.default_rng(20)
     agreed = {True: 0, False: 0}
     bases = [

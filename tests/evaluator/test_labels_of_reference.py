@@ -18,7 +18,7 @@ SCRIPTS = ("cvpr24-laptop@published", "cvpr25-interactive@published", "sam-med3d
 
 
 def cubes(**values):
-    """A cube of 3 voxels for each value, side by side; `at_2=7` puts value 7 at place 2."""
+    """A cube of 3 voxels for each value, side by side. `at_2=7` puts value 7 at place 2."""
     array = np.zeros(SHAPE, np.uint8)
     for place, value in values.items():
         start = 4 * int(place.removeprefix("at_"))

@@ -253,7 +253,7 @@ def test_not_a_number_in_one_label_takes_the_whole_case_with_it(tmp_path):
 
 @pytest.mark.parametrize(("voxels", "nsd_is_zero"), [(1, True), (2, False)])
 def test_a_mean_dice_of_exactly_one_fifth_is_too_low_where_it_has_to_be_exceeded(tmp_path, voxels, nsd_is_zero):
-    """Nine voxels against one common one: 2 / 10 = 0.2; with two common ones 4 / 11."""
+    """Nine voxels against one common one: 2 / 10 = 0.2. With two common ones 4 / 11."""
     protocol = load_protocol({**TWO_TARGETS, "labels": {"first": {"values": 1, "tolerance_mm": 2}}})
     reference, prediction = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
     reference[0:9, 3, 5] = 1

@@ -29,7 +29,7 @@ def protocol(**changes):
 
 @pytest.fixture
 def case(tmp_path):
-    """The liver is a 4 × 4 × 4 box; the prediction has it one voxel further along x. The spleen is in neither."""
+    """The liver is a 4 × 4 × 4 box. The prediction has it one voxel further along x. The spleen is in neither."""
     reference, prediction = np.zeros((10, 10, 10), np.uint8), np.zeros((10, 10, 10), np.uint8)
     reference[2:6, 2:6, 2:6] = LIVER
     prediction[3:7, 2:6, 2:6] = LIVER

@@ -32,7 +32,7 @@ def protocol(request):
 
 
 def reference_of(protocol) -> np.ndarray:
-    """Each single value a block of its own, so that every label of every protocol is there; or each channel."""
+    """Each single value a block of its own, so that every label of every protocol is there. Or each channel."""
     if protocol.output.kind is OutputKind.MULTICHANNEL:
         image = np.zeros((9, 10, 10, protocol.channels), np.uint8)
         image[3:9, 2:8, 2:8] = 1
@@ -96,7 +96,7 @@ def test_leaving_the_case_out_never_beats_an_honest_answer(protocol, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("mode", Mode)
 def test_the_better_of_two_submissions_leads_under_the_protocols_own_ranking(name, mode, tmp_path):
-    """Eight alike cases, so that a difference is significant too; attributes as the breakdowns and levels want them."""
+    """Eight alike cases, so that a difference is significant too. Attributes as the breakdowns and levels want them."""
     protocol = load_named_protocol(f"{name}@{mode}")
     results = {
         who: table_results(protocol, tmp_path, is_good=who == "good")

@@ -347,7 +347,7 @@ def test_grids_differ_by_shape_then_spacing_then_corners():
 
 
 def test_a_small_rotation_is_judged_by_the_corner_it_moves_most():
-    """0.002 along 99 voxels moves a corner by 0.2 mm: too far at a tenth of a millimetre; half of it is fine."""
+    """0.002 along 99 voxels moves a corner by 0.2 mm: too far at a tenth of a millimetre. Half of it is fine."""
     tilted = ((1.0, 0, 0, 0), (0.002, 1.0, 0, 0), (0, 0, 2.0, 0), (0, 0, 0, 1.0))
     half = ((1.0, 0, 0, 0), (0.001, 1.0, 0, 0), (0, 0, 2.0, 0), (0, 0, 0, 1.0))
     assert grids_match(grid(), grid(affine=tilted)).reason == Reason.AFFINE_MISMATCH

@@ -48,7 +48,7 @@ def environment(*, by: timedelta, folder: Path) -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run once for each clock; 1 when any run failed."""
+    """Run once for each clock. Returns 1 when any run failed."""
     if os.environ.get("DATABASE_URL"):
         raise SystemExit("test-future: DATABASE_URL names a server with a clock of its own. Unset it.")
     clocks = CLOCKS

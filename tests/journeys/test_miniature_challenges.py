@@ -1,7 +1,7 @@
 """Published challenges in miniature, through real containers: their contract, their output form, their ranking.
 
-One image carries a good and a poor answer for each; which it gives is a variable of the image, so that two submissions differ as two
-teams' do. Where ../shared/data has anatomy, the answers are outputs of two real models; elsewhere they are made to measure. The
+One image carries a good and a poor answer for each. Which it gives is a variable of the image, so that two submissions differ as two
+teams' do. Where ../shared/data has anatomy, the answers are outputs of two real models. Elsewhere they are made to measure. The
 interactive one computes: it paints what it is told.
 """
 
@@ -111,7 +111,7 @@ def write(image: sitk.Image, path: Path) -> None:
 
 
 def answer(name: str, *, quality: str, folder: Path) -> None:
-    """What the algorithm hands out for one challenge; `CASE` stands for what the case is called."""
+    """What the algorithm hands out for one challenge. `CASE` stands for what the case is called."""
     protocol = load_named_protocol(name)
     real = {"flare22": FLARE22_OF_TOTALSEGMENTATOR, "touchstone": TOUCHSTONE_OF_TOTALSEGMENTATOR}.get(name)
     (path,) = protocol.output_files("CASE").values()
@@ -175,7 +175,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture
 def board(scene, images, tmp_path, settings):
-    """Host a challenge, run both images on a node of its own, score, rank; the board's entries, best first."""
+    """Host a challenge, run both images on a node of its own, score, rank. The board's entries, best first."""
     settings.HEARTBEAT_SECONDS, settings.LEASE_SECONDS = 3600, 7200  # its thread would not see this test's transaction
 
     def prompt(_seconds: float) -> None:

@@ -22,7 +22,7 @@ BROKEN = [Finding(level=Level.FAIL, title="disk", detail="full", fix="a larger d
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """A machine whose doctor, server and systemd are played; gives what was said to them."""
+    """A machine whose doctor, server and systemd are played. Gives what was said to them."""
     said = {"hello": [], "calls": [], "findings": READY}
 
     class Api:

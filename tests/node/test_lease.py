@@ -18,7 +18,7 @@ class Order:
 
 
 class Server:
-    """Answers heartbeats from a script; the last line repeats."""
+    """Answers heartbeats from a script. The last line repeats."""
 
     def __init__(self, *answers) -> None:
         self.answers = list(answers)

@@ -6,7 +6,7 @@ RESOURCES = {"wall_seconds": 5, "memory_mb": 2048, "output_mb": 64}
 
 
 def states(*words: str) -> list[CaseState]:
-    """Case runs from words such as `done`, `timeout`, `queued`; the first is the canary, endings are in the order given."""
+    """Case runs from words such as `done`, `timeout`, `queued`. The first is the canary, endings are in the order given."""
     found = []
     for position, word in enumerate(words):
         is_open = word in ("waiting", "queued", "running")

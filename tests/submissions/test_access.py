@@ -1,4 +1,4 @@
-"""Who may see which submission, its log, its uploads; and under which names its cases appear."""
+"""Who may see which submission, its log, its uploads. And under which names its cases appear."""
 
 from datetime import timedelta
 

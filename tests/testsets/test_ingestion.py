@@ -1,4 +1,4 @@
-"""What organizers push becomes canonical cases; what cannot be used is named, all of it at once."""
+"""What organizers push becomes canonical cases. What cannot be used is named, all of it at once."""
 
 import io
 import tarfile

@@ -88,7 +88,7 @@ def board(flare, set_gpu):
 
 
 def test_equal_masks_are_ranked_by_what_they_cost(board):
-    """Dice and NSD tie; time and GPU memory separate them with weights 1 and a half. Ranks per case and metric, as FLARE does."""
+    """Dice and NSD tie. Time and GPU memory separate them with weights 1 and a half. Ranks per case and metric, as FLARE does."""
     frugal, greedy, broken = (board[name] for name in ("frugal", "greedy", "broken"))
     assert frugal.metrics["dice"]["mean"] == greedy.metrics["dice"]["mean"] == 1.0
     assert frugal.metrics["time"]["mean"] == pytest.approx(0.4)

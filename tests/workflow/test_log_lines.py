@@ -32,7 +32,7 @@ TABLES = {
 MODELS = {"submission": Submission, "run": Run, "caserun": CaseRun, "evaluation": Evaluation}
 NO_STATUS = ("cancel_requested", "rejudged", "case_rerun", "activated", "disqualified")
 FIRST = {"submission": "received", "run": "queued", "caserun": "waiting", "evaluation": "queued"}
-"""What a row comes into being as; a submission's first line is written by the door that accepts it."""
+"""What a row comes into being as. A submission's first line is written by the door that accepts it."""
 
 
 def status_of(record: logging.LogRecord) -> str:

@@ -164,7 +164,7 @@ def port(stage, hosts, settings) -> Iterator[int]:
 
 @pytest.fixture
 def start(hosts, port, tmp_path) -> Iterator[Callable[[str, str], None]]:
-    """Start a worker in a host's namespace; all are stopped at the end."""
+    """Start a worker in a host's namespace. All are stopped at the end."""
     running = []
 
     def go(name: str, *, number: int, token: str, seconds: float) -> None:

@@ -36,7 +36,7 @@ def test_an_image_that_does_not_fit_goes_back_uncounted(stage, queued, monkeypat
 
     monkeypatch.setattr(ImageCache, "holding", refuse)
     agent, engine = stage.agent()
-    assert not agent.work_once(engine), "the slot has to wait, or it would claim the same work for ever"
+    assert not agent.work_once(engine), "the slot has to wait, or it would claim the same work without end"
     queued.refresh_from_db()
     assert queued.status == CaseRun.Status.QUEUED
     assert queued.infrastructure_failures == 0

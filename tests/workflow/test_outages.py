@@ -55,7 +55,7 @@ def test_a_message_that_is_delivered_again_during_the_work_starts_nothing(stage,
 def test_a_broker_that_forgot_everything_costs_a_round_of_the_reaper(
     stage, monkeypatch, django_capture_on_commit_callbacks
 ):
-    """Every first message is lost; only what the reaper rings arrives."""
+    """Every first message is lost. Only what the reaper rings arrives."""
     lost = []
     monkeypatch.setattr(doorbells, "ring", lambda *message, **options: lost.append(message))
     submission = stage.submit()

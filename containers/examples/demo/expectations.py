@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 DICE_TOLERANCE = 0.02
-"""Library versions move the mean Dice a little; a broken scorer, a wrong warp or a lost case moves it more."""
+"""Library versions move the mean Dice a little. A broken scorer, a wrong warp or a lost case moves it more."""
 EXPECTED_DICE = {"Mixture": 0.878, "Thresholds": 0.809, "Otsu": 0.793, "Quantiles": 0.716}
-"""Pooled over labels and the eight cases; Quantiles counts 0 for the case it crashed on."""
+"""Pooled over labels and the eight cases. Quantiles counts 0 for the case it crashed on."""
 REAL_TEAMS_IN_ORDER = ("Mixture", "Thresholds", "Otsu")
 CASES = 8
 EXPECTED_FAILED_CASES = {"Mixture": 0, "Thresholds": 0, "Otsu": 0, "Quantiles": 1}
@@ -27,7 +27,7 @@ class Board:
 
 
 def unmet(board: Board) -> list[str]:
-    """One sentence per expectation that is not met; empty when all are."""
+    """One sentence per expectation that is not met. Empty when all are."""
     return [*_real_teams(board), *_failed_teams(board), *_plain_words(board)]
 
 

@@ -2,13 +2,13 @@
 
 Theory of operation: the nilearn wheel carries the skull-stripped MNI152 T1 average with its grey- and white-matter
 probability maps. Each case is one seeded rotation, scaling and smooth displacement of all three maps *together*,
-sampled on the scanner's grid; the reference is the argmax of the warped probabilities inside the warped brain (CSF is
+sampled on the scanner's grid. The reference is the argmax of the warped probabilities inside the warped brain (CSF is
 what is neither grey nor white), never a nearest-neighbour copy of labels. Only then the T1 goes through the scanner:
-gamma, gain, a smooth bias field, Rician noise. Site A is a quiet isotropic 1.5 T scanner; site B a 3 T scanner with
+gamma, gain, a smooth bias field, Rician noise. Site A is a quiet isotropic 1.5 T scanner. Site B a 3 T scanner with
 thick slices, more bias and another gain, so thresholds tuned on A fail on B: the ranking per site differs from the
 pooled one, and that is the point.
 
-The same seed gives the same case on the same library versions; across versions expect Dice to agree, not hashes.
+The same seed gives the same case on the same library versions. Across versions expect Dice to agree, not hashes.
 """
 
 import argparse
@@ -83,7 +83,7 @@ class Template:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One scan and its reference on one grid; `t1` is exactly 0 outside the brain, 1 CSF, 2 grey, 3 white."""
+    """One scan and its reference on one grid. `t1` is exactly 0 outside the brain, 1 CSF, 2 grey, 3 white."""
 
     case_id: str
     scanner: Scanner
@@ -120,7 +120,7 @@ def scanner_view(*, template: Template, scanner: Scanner) -> Template:
 
 
 def make_case(*, view: Template, scanner: Scanner, seed: int) -> Case:
-    """One case of this scanner; `view` is the template as `scanner_view` returns it."""
+    """One case of this scanner. `view` is the template as `scanner_view` returns it."""
     rng = np.random.default_rng([ord(scanner.site), seed])
     centre_mm = view.affine[:3, :3] @ ((np.array(view.t1.shape) - 1) / 2) + view.affine[:3, 3]
     extent_mm = np.array(view.t1.shape) + 2 * CROP_MARGIN_MM
@@ -192,7 +192,7 @@ def _brain_box(
 
 
 def make_cases(*, wanted: Iterable[tuple[str, int]], template: Template) -> Iterable[Case]:
-    """The wanted (site, seed) pairs, one after the other; the template is blurred once per site."""
+    """The wanted (site, seed) pairs, one after the other. The template is blurred once per site."""
     views: dict[str, Template] = {}
     for site, seed in wanted:
         scanner = SCANNERS[site]

@@ -1,6 +1,6 @@
 """The whole of Assay in one go: `make demo`. An organizer and six teams, each with the `assay` command and nothing else.
 
-Olga pushes the challenge and its test sets; six teams submit container images, three of which misbehave in ways hidden data
+Olga pushes the challenge and its test sets. Six teams submit container images, three of which misbehave in ways hidden data
 meets sooner or later. Every case runs in its own sandbox, is scored, and ranked. The demo then checks what the board must
 say, and exits non-zero if it does not.
 """
@@ -56,7 +56,7 @@ ENTRANTS = (
 
 
 def main() -> int:
-    """Run the story; 0 when every expectation is met."""
+    """Run the story. Returns 0 when every expectation is met."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--exit", action="store_true", help="end after the leaderboard instead of serving the portal")
     parser.add_argument("--home", type=Path, default=HOME, help="where its data lives; its server's is made anew")

@@ -29,7 +29,7 @@ COLUMNS = str(max(150, shutil.get_terminal_size().columns))
 
 
 class DemoError(Exception):
-    """A step could not be done; the message says what to do."""
+    """A step could not be done. The message says what to do."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def step(name: str) -> Iterator[None]:
 
 
 def make_test_sets(*, home: Path) -> Path:
-    """The folder with `hidden` and `public`; made again only when its recipe changed."""
+    """The folder with `hidden` and `public`. Made again only when its recipe changed."""
     recipe = hashlib.sha256(Path(make_cases.__file__).read_bytes()).hexdigest()[:16]
     folder = home / f"cases-{recipe}"
     if not folder.exists():
@@ -55,7 +55,7 @@ def make_test_sets(*, home: Path) -> Path:
 
 
 def build_image(*, name: str, base_image: str) -> str:
-    """Build one example from its Dockerfile, without BuildKit, and return its tag; the image that had the tag goes."""
+    """Build one example from its Dockerfile, without BuildKit, and return its tag. The image that had the tag goes."""
     tag = f"assay-example/{name}"
     before = _image_id(tag)
     command = [
@@ -81,7 +81,7 @@ def _image_id(tag: str) -> str:
 
 
 def base_image() -> str:
-    """The name of the image the examples build on; `make setup` has built it."""
+    """The name of the image the examples build on. `make setup` has built it."""
     return _output([sys.executable, "-m", "containers.base.build"]).strip()
 
 
@@ -97,7 +97,7 @@ def _output(command: list[str], *, environment: dict[str, str] | None = None) ->
 
 @contextmanager
 def running_server(*, home: Path) -> Iterator[str]:
-    """A fresh installation (database, broker, portal, workers, node) in the folder `server`; its address.
+    """A fresh installation (database, broker, portal, workers, node) in the folder `server`. Its address.
 
     Of the last one only the node's list of images stays: those are in the engine, and those that this one does not use are removed.
     """
@@ -161,7 +161,7 @@ class Person:
         self.assay("signup", self.url, *names)
 
     def assay(self, *arguments: str) -> str:
-        """What an `assay` command prints; it must succeed."""
+        """What an `assay` command prints. It must succeed."""
         return _output([str(ASSAY), *arguments], environment=self._environment())
 
     def assay_json(self, *arguments: str) -> Any:
@@ -169,7 +169,7 @@ class Person:
         return json.loads(self.assay(*arguments))
 
     def watch(self, *arguments: str, on_event: Callable[[dict[str, Any]], None]) -> int:
-        """Run an `assay` command that reports JSON lines; its exit code."""
+        """Run an `assay` command that reports JSON lines. Returns its exit code."""
         process = subprocess.Popen(
             [str(ASSAY), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
             env={**os.environ, **self._environment()},

@@ -16,7 +16,7 @@ def main() -> None:
 
 
 def multi_otsu(*, image: sitk.Image, brain: sitk.Image) -> sitk.Image:
-    """1, 2, 3 from dark to bright inside the brain; the thresholds look at brain voxels only."""
+    """1, 2, 3 from dark to bright inside the brain. The thresholds look at brain voxels only."""
     values = sitk.GetArrayViewFromImage(image)[sitk.GetArrayViewFromImage(brain) > 0]
     line = sitk.GetImageFromArray(values[None, :])
     otsu = sitk.OtsuMultipleThresholdsImageFilter()

@@ -1,4 +1,4 @@
-"""Misbehaves: labels by textbook shares of the tissues, in a buffer sized for the training scans; B2 is larger."""
+"""Misbehaves: labels by textbook shares of the tissues, in a buffer sized for the training scans. B2 is larger."""
 
 import numpy as np
 import SimpleITK as sitk
@@ -11,7 +11,7 @@ LARGEST_TRAINING_SCAN_VOXELS = 1_024_000
 
 
 def main() -> None:
-    """One case: /input/t1.nii.gz in, /output/segmentation.nii.gz out; no output at all for a scan that is too large."""
+    """One case: /input/t1.nii.gz in, /output/segmentation.nii.gz out. No output at all for a scan that is too large."""
     image = sitk.ReadImage(INPUT)
     t1 = sitk.GetArrayFromImage(image)
     buffer = np.zeros(LARGEST_TRAINING_SCAN_VOXELS, dtype=t1.dtype)

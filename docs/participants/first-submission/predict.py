@@ -7,7 +7,7 @@ OUTPUT = "/output/segmentation.nii.gz"
 
 
 def segment(image: sitk.Image) -> sitk.Image:
-    """1, 2 and 3 from dark to bright, 0 outside the brain; on the grid of the input."""
+    """1, 2 and 3 from dark to bright, 0 outside the brain. On the grid of the input."""
     brain = image > 0
     tissues = sitk.OtsuMultipleThresholds(image, numberOfThresholds=3)
     return sitk.Cast(tissues, sitk.sitkUInt8) * brain

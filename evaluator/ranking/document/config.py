@@ -1,6 +1,6 @@
 """What decides a ranking: frozen records, one per section of the `ranking` part of a protocol document.
 
-`parse.py` reads the document into these; `schemes/tree.py` evaluates the tree. Nothing here computes.
+`parse.py` reads the document into these. `schemes/tree.py` evaluates the tree. Nothing here computes.
 
     RankingConfig
     ├── metrics        MetricSpec …      direction, bounds, weight, tolerance, rounding, pooled form
@@ -113,18 +113,18 @@ class MetricSpec:
 
     @property
     def worse_bound(self) -> float | None:
-        """The bound a bad value runs into; `None` when the metric is open on that side."""
+        """The bound a bad value runs into. `None` when the metric is open on that side."""
         return self.bounds[0] if self.larger_is_better else self.bounds[1]
 
     @property
     def better_bound(self) -> float | None:
-        """The best a value can be; `None` when the metric is open on that side."""
+        """The best a value can be. `None` when the metric is open on that side."""
         return self.bounds[1] if self.larger_is_better else self.bounds[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What one kind of missing value counts as; `number` is the constant or the factor."""
+    """What one kind of missing value counts as. `number` is the constant or the factor."""
 
     kind: RuleKind
     number: float | None = None
@@ -185,7 +185,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Ties:
-    """`digits`: aggregates are rounded to that many significant digits before they are compared; `None` compares
+    """`digits`: aggregates are rounded to that many significant digits before they are compared. `None` compares
     exactly.
     """
 
@@ -225,7 +225,7 @@ class Stability:
 
 @dataclass(frozen=True, kw_only=True)
 class Submissions:
-    """Which of a team's submissions enter: `best`, `latest` or `all`; incomplete ones may be left unranked."""
+    """Which of a team's submissions enter: `best`, `latest` or `all`. Incomplete ones may be left unranked."""
 
     per_team: str = "all"
     require_complete: bool = False

@@ -1,6 +1,6 @@
 """What is known of a metric by its name alone: direction, bounds and unit, from the evaluator's registry.
 
-Score files of other tools use other names; those in common use are added here. A name that stands for two things (such as
+Score files of other tools use other names. Those in common use are added here. A name that stands for two things (such as
 `auc`) is known only where no reading of it changes the direction.
 """
 

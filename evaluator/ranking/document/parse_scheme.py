@@ -35,7 +35,7 @@ def aggregate(text: Any, path: str) -> Aggregate:
 
 
 def parse_node(value: Any, path: str, *, levels: tuple[str, ...]) -> Node:
-    """A node and its children; a name alone is a node of that type."""
+    """A node and its children. A name alone is a node of that type."""
     if isinstance(value, str):
         value = {"type": value}
     section = Section(value, path)

@@ -24,7 +24,7 @@ class Section:
         self._asked: set[str] = set()
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The raw value; asking makes the key known."""
+        """The raw value. Asking makes the key known."""
         self._asked.add(key)
         return self._document.get(key, default)
 
@@ -71,7 +71,7 @@ class Section:
         return choices(value)
 
     def names(self, key: str) -> tuple[str, ...]:
-        """A list of names; one name may stand alone."""
+        """A list of names. One name may stand alone."""
         value = self.get(key, ())
         if isinstance(value, str):
             value = (value,)

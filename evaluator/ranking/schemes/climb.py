@@ -64,7 +64,7 @@ def ladder(node: Node) -> tuple[str, ...]:
 
 
 def kept_level(node: Node) -> str | None:
-    """The level of units at which ranks are taken; `None` when all units are aggregated first."""
+    """The level of units at which ranks are taken. `None` when all units are aggregated first."""
     return next((level for level in ladder(node) if level in node.rank_at), None)
 
 
@@ -90,7 +90,7 @@ def climb_to_top(block: Block, node: Node, prepared: Prepared, draws: Draws | No
 
 
 def climb_to_cluster(block: Block, node: Node, prepared: Prepared) -> Block:
-    """Aggregate to the units that tests treat as independent; structures too unless `rank_at` keeps them."""
+    """Aggregate to the units that tests treat as independent. Structures too unless `rank_at` keeps them."""
     cluster = prepared.config.cluster
     for step in node.levels:
         if step == "structure" and "structure" not in node.rank_at:
@@ -104,7 +104,7 @@ def climb_to_cluster(block: Block, node: Node, prepared: Prepared) -> Block:
 
 
 def merge_structures(block: Block, how: Aggregate) -> Block:
-    """One value for all structures; nothing happens when there is only one."""
+    """One value for all structures. Nothing happens when there is only one."""
     if block.values.shape[2] == 1:
         return replace(block, weights=(1.0,))
     values = reduce_structures(block.values, weights=block.weights, how=how)

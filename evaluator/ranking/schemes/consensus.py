@@ -57,7 +57,7 @@ def consensus(ranks: Floats, *, weights: Floats | None = None, method: Consensus
 
 
 def consensus_scores(ranks: Floats, *, weights: Floats, method: ConsensusMethod) -> Floats:
-    """Only the scores; smaller is better."""
+    """Only the scores. Smaller is better."""
     return consensus(ranks, weights=weights, method=method).scores
 
 
@@ -103,7 +103,7 @@ def _kemeny(votes: Floats, weights: Floats, *, allows_ties: bool) -> tuple[Float
 
 
 def _components(before: Floats, together: Floats | None, borda: Floats) -> list[Index]:
-    """Split where every earlier member is strictly cheaper before every later one; such a cut is in every optimal
+    """Split where every earlier member is strictly cheaper before every later one. Such a cut is in every optimal
     order.
     """
     wins = before < before.T
@@ -173,7 +173,7 @@ def _linear_order(before: Floats) -> tuple[list[int], bool]:
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """All sets of one size with each of their non-empty subsets, which may be their last bucket; the largest subset comes first."""
+    """All sets of one size with each of their non-empty subsets, which may be their last bucket. The largest subset comes first."""
 
     sets: Index
     starts: Index
@@ -229,7 +229,7 @@ def _weak_order(before: Floats, together: Floats) -> tuple[list[list[int]], bool
 
 
 def _local_search(before: Floats) -> list[int]:
-    """Start from the Borda order; move one member at a time to its cheapest place until no move helps, or often enough."""
+    """Start from the Borda order. Move one member at a time to its cheapest place until no move helps, or often enough."""
     order = list(range(len(before)))
     gain = before.T - before  # gain[i, j]: what moving i before j (it stood behind) costs or saves, by sign
     for _ in range(MOST_PASSES):

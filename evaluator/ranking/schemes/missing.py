@@ -11,10 +11,10 @@ Failure classes, from the reason stored with the score (text before a colon), mo
     aborted                                       none: the script stopped, so the submission is disqualified
 
 Without a rule a missing value ranks last. Inside the engine "ranks last" is the infinity on the bad side, so means
-and medians carry it without special cases; a dropped pair is NaN.
+and medians carry it without special cases. A dropped pair is NaN.
 
-How the promise is kept: a rule that would reward a failure is refused when it is read (0 mm for a missing distance); k times
-the worst of the others is never better than that worst; and where an honest-looking rule turns out to pay on the scores at
+How the promise is kept: a rule that would reward a failure is refused when it is read (0 mm for a missing distance). K times
+the worst of the others is never better than that worst. Where an honest-looking rule turns out to pay on the scores at
 hand (a constant better than some measured values, cases left out), the ranking says so in its notes.
 """
 
@@ -64,7 +64,7 @@ def find_rule(rules: MissingRules, *, reason: str, metric: str) -> Rule | None:
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """One metric with every missing value decided. NaN: not ranked there; infinite: behind every number.
+    """One metric with every missing value decided. NaN: not ranked there. Infinite: behind every number.
 
     `cautions` say where the rules were silent, or may have paid.
     """
@@ -75,7 +75,7 @@ class Filled:
 
 
 def fill(table: ScoreTable, name: str, spec: MetricSpec, rules: MissingRules) -> Filled:
-    """Apply the rules to the metric stored under `name`; `spec` is the metric it is ranked as."""
+    """Apply the rules to the metric stored under `name`. `spec` is the metric it is ranked as."""
     scores = table.metrics[name]
     values = np.where(scores.is_expected, scores.values, np.nan)
     is_disqualified = np.zeros(len(table.algorithms), dtype=bool)
@@ -177,7 +177,7 @@ def _is_number(text: str) -> bool:
 
 
 def _worst_of_others(scores: MetricScores, *, larger_is_better: bool) -> Floats:
-    """For each algorithm and structure the worst value of any other algorithm in any case; infinite when there is
+    """For each algorithm and structure the worst value of any other algorithm in any case. Infinite when there is
     none.
     """
     sign = -1.0 if larger_is_better else 1.0

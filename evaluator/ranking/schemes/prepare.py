@@ -37,7 +37,7 @@ class Metric:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """`members[level]` gives each case's unit on that level; `case` is the identity."""
+    """`members[level]` gives each case's unit on that level. `case` is the identity."""
 
     config: RankingConfig
     algorithms: tuple[str, ...]
@@ -54,7 +54,7 @@ class Prepared:
         return len(self.unit_names[level])
 
     def parents(self, level: str, upper: str | None) -> Index | None:
-        """For each unit of a level, its unit on an upper level; `None` when everything falls together."""
+        """For each unit of a level, its unit on an upper level. `None` when everything falls together."""
         if upper is None:
             return None
         result = np.zeros(self.unit_count(level), dtype=np.intp)
@@ -140,7 +140,7 @@ def _pooled(
 
 
 def ratio(numerator: Floats, denominator: Floats) -> Floats:
-    """Numerator by denominator; NaN where there is nothing to divide by."""
+    """Numerator by denominator. NaN where there is nothing to divide by."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)
 

@@ -40,7 +40,7 @@ def reduce_structures(values: Floats, *, weights: Sequence[float], how: Aggregat
 
 
 def weighted_mean(values: Floats, weights: Floats) -> Floats:
-    """Mean over the last axis, NaN left out; NaN where nothing with weight is left."""
+    """Mean over the last axis, NaN left out. NaN where nothing with weight is left."""
     is_used = ~np.isnan(values) & (weights > 0)
     total = np.where(is_used, weights, 0).sum(axis=-1)
     summed = np.where(is_used, values * np.where(is_used, weights, 1), 0).sum(axis=-1)
@@ -78,7 +78,7 @@ def _plain(values: Floats, how: Aggregate) -> Floats:
 
 
 def quantile(values: Floats, q: float) -> Floats:
-    """Type 7 quantile along the last axis, NaN left out; NaN where nothing is left."""
+    """Type 7 quantile along the last axis, NaN left out. NaN where nothing is left."""
     if not values.shape[-1]:
         return np.full(values.shape[:-1], np.nan)
     return _plain(values, Aggregate(kind="quantile", q=q))

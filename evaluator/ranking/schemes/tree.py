@@ -68,7 +68,7 @@ class Units:
 
 
 def rank_scores(scores: NodeScores, prepared: Prepared, *, method: TieMethod | None = None) -> Floats:
-    """Ranks draw × algorithm; whoever has no score comes last."""
+    """Ranks draw × algorithm; algorithms without a score come last."""
     ties = prepared.config.ties
     if scores.order is not None:
         return rank(scores.order, method=method or ties.method)

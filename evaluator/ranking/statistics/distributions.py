@@ -1,7 +1,7 @@
-"""Tail probabilities with the standard library and NumPy alone; SciPy is only the tests' oracle.
+"""Tail probabilities with the standard library and NumPy alone. SciPy is only the tests' oracle.
 
-Sources: normal tail by `math.erfc`; incomplete gamma by its series (DLMF 8.11.4) and continued fraction (DLMF 8.9.2);
-incomplete beta by its continued fraction (DLMF 8.17.22) and symmetry; fractions by the modified Lentz method.
+Sources: normal tail by `math.erfc`, incomplete gamma by its series (DLMF 8.11.4) and continued fraction (DLMF 8.9.2),
+incomplete beta by its continued fraction (DLMF 8.17.22) and symmetry, fractions by the modified Lentz method.
 """
 
 import math

@@ -5,7 +5,7 @@ by |d| with running sums C of the w's, the mid-rank C_i - (w_i - 1)/2: one runni
 are added up first and then behave as one.
 
 All sums are whole numbers (2 V is used where halves occur), so single precision is exact while they stay below 2²⁴, and half
-the memory traffic of double precision; larger samples use double.
+the memory traffic of double precision. Larger samples use double.
 """
 
 from dataclasses import dataclass

@@ -3,10 +3,10 @@
 Values are algorithm × unit, where a unit is what counts as independent (case, patient or site). The Wilcoxon test
 follows R's `wilcox.test(x, y, paired=TRUE, exact=FALSE, correct=TRUE)`, also for tiny samples:
 
-    d = x - y on the pairs both have, zeros dropped, n left; r = mid-ranks of |d|; V = sum of r where d > 0
+    d = x - y on the pairs both have, zeros dropped, n left, r = mid-ranks of |d|, V = sum of r where d > 0
     z = (V - n(n+1)/4 ∓ 1/2) / sqrt(n(n+1)(2n+1)/24 - Σ(t³ - t)/48),   p from the normal distribution
 
-All differences zero: one-sided p = 1 (R computes -0.5/0), which stays in the family; two-sided p is NaN and leaves
+All differences zero: one-sided p = 1 (R computes -0.5/0), which stays in the family. Two-sided p is NaN and leaves
 it. A bootstrap replicate weights pairs by how often they were drawn: sorting |d| once per pair of algorithms serves
 all replicates, and mid-ranks follow from cumulative weights, ties included.
 """
@@ -37,7 +37,7 @@ class PairTests:
     is_better: Mask
 
     def top(self, count: int) -> "PairTests":
-        """Only the first few algorithms; p stays adjusted over all."""
+        """Only the first few algorithms, with p still adjusted over all."""
         return PairTests(
             p=self.p[:count, :count],
             adjusted=self.adjusted[:count, :count],
@@ -111,7 +111,7 @@ def neighbour_tails(values: Floats, *, rules: Significance, seed: int = 1) -> Fl
 
 
 def _sided(tails: Floats, rules: Significance) -> Floats:
-    """One-sided p as it is; two-sided twice the smaller tail, NaN when the pair does not differ at all."""
+    """One-sided p as it is, two-sided twice the smaller tail, NaN when the pair does not differ at all."""
     if rules.is_one_sided:
         return tails
     mirrored = np.swapaxes(tails, -1, -2)
@@ -127,7 +127,7 @@ def _decide(p: Floats, tails: Floats, rules: Significance, *, limit: Floats | fl
 def pair_tails(
     values: Floats, *, rules: Significance, seed: int, memory: PairMemory | None = None, place: Hashable = None
 ) -> Floats:
-    """One-sided p of "i is better than j" for every ordered pair, larger values better; the diagonal is NaN."""
+    """One-sided p of "i is better than j" for every ordered pair, larger values better. The diagonal is NaN."""
     count = len(values)
     tails = np.full((count, count), np.nan)
     fresh = list(range(count))
@@ -158,7 +158,7 @@ def _numbered(values: Floats) -> list[tuple[bytes, int]]:
 
 
 def _recall(tails: Floats, rows: Sequence[tuple[bytes, int]], known: Known | None) -> list[int]:
-    """Fill in what is known; return the rows that are new."""
+    """Fill in what is known. Return the rows that are new."""
     if known is None:
         return list(range(len(rows)))
     before = np.array([known.rows.get(row, -1) for row in rows], dtype=np.intp)
@@ -183,7 +183,7 @@ def _row_tester(values: Floats, *, rules: Significance, seed: int) -> Callable[[
 
 
 def _drawn_units(size: int, repetitions: int, random: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """How often each unit was drawn, repetition × unit; a byte each, for there may be many repetitions."""
+    """How often each unit was drawn, repetition × unit. A byte each, for there may be many repetitions."""
     drawn = np.zeros((repetitions, size), dtype=np.uint8)
     for row in drawn:
         row[:] = np.bincount(random.integers(size, size=size), minlength=size)
@@ -205,7 +205,7 @@ def _wilcoxon_row(first: Floats, others: Floats) -> tuple[Floats, Floats]:
 
 
 def gaps(first: Floats, second: Floats) -> Floats:
-    """Paired differences; NaN where a value is missing or both stand behind every number."""
+    """Paired differences. NaN where a value is missing or both stand behind every number."""
     with np.errstate(invalid="ignore"):
         return first - second
 
@@ -246,7 +246,7 @@ def t_tail(differences: Floats) -> float:
 
 
 def permutation_tails(differences: Floats, signs: npt.NDArray[np.int8]) -> tuple[Floats, Floats]:
-    """Sign-flip permutation test of the mean of each row, both ways; the observed sample counts among the permutations."""
+    """Sign-flip permutation test of the mean of each row, both ways. The observed sample counts among the permutations."""
     d = np.where(np.isnan(differences), 0, differences)
     observed = np.where(np.isinf(d).any(axis=1), np.nan, _finite(d).sum(axis=1))
     slack = 1e-12 * np.maximum(1.0, np.abs(_finite(d)).sum(axis=1))

@@ -1,6 +1,6 @@
 """Operators' window on the rows: everything can be looked at, little can be changed.
 
-Changes go through services, which keep the rules and write history; the admin would do neither. What operators need to change by
+Changes go through services, which keep the rules and write history. The admin would do neither. What operators need to change by
 hand (accounts) is the exception.
 """
 

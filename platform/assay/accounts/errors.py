@@ -39,7 +39,7 @@ class AssayError(Exception):
 
 
 class NotFoundError(AssayError):
-    """There is no such thing, or it is none of your business: the two look alike on purpose."""
+    """Does not exist, or is not visible to the person who asks: the two look alike on purpose."""
 
     code = "not_found"
 
@@ -57,7 +57,7 @@ class NotAllowedError(AssayError):
 
 
 class InvalidError(AssayError):
-    """The request's content cannot be used. `line` and `column` count from 1 when a document is to blame."""
+    """The request's content cannot be used. `line` and `column` count from 1 when a document is at fault."""
 
     code = "invalid"
 

@@ -31,7 +31,7 @@ def checked_moment(value: datetime | None, *, name: str) -> datetime | None:
 
 
 def read_moment(text: str, *, name: str) -> datetime | None:
-    """A time as a form sends it; nothing for an empty text. Raises `InvalidError` for what is no time, or out of range."""
+    """A time as a form sends it. Nothing for an empty text. Raises `InvalidError` for what is no time, or out of range."""
     if not text.strip():
         return None
     try:

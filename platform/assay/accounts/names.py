@@ -85,7 +85,7 @@ def clean_line(text: str, *, what: str, longest: int) -> str:
 
 
 def refused(character: str) -> str:
-    """Why a character may stand in no name; empty where it may."""
+    """Why a character may stand in no name. Empty where it may."""
     if BIDI.match(character):
         return "a character that changes the direction of the text"
     return REFUSED_CATEGORIES.get(unicodedata.category(character), "")

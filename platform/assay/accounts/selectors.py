@@ -7,7 +7,7 @@ from assay.accounts.models import ApiToken, Team, User
 
 
 def tokens_of(*, user: User) -> QuerySet[ApiToken]:
-    """Somebody's own tokens, newest first; never their secrets."""
+    """Somebody's own tokens, newest first. Never their secrets."""
     return user.api_tokens.filter(revoked_at=None).order_by("-created_at")
 
 

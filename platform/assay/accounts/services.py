@@ -82,7 +82,7 @@ def sentence_of(error: ValidationError) -> str:
 
 
 def create_team(*, user: User, name: str, institution: str = "", now: datetime) -> Team:
-    """Found a team; its founder is its captain."""
+    """Found a team. Its founder is its captain."""
     title = clean_name(name, what="The team's name", longest=80)
     place = clean_line(institution, what="The institution", longest=120)
     try:
@@ -138,7 +138,7 @@ def solo_slug(user: User) -> str:
 
 
 def invite_to_team(*, user: User, team: Team, email: str, now: datetime) -> tuple[TeamInvite, str]:
-    """Invite one person; the second value is the secret of the link, which works once."""
+    """Invite one person. The second value is the secret of the link, which works once."""
     if not TeamMember.objects.filter(team=team, user=user, is_captain=True).exists():
         raise NotAllowedError("Only the team's captain invites.", what_to_do="Ask your captain.")
     if team.slug.startswith("_solo-"):

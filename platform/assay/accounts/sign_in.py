@@ -76,7 +76,7 @@ def count_attempt(attempt: Attempt, *, now: datetime) -> None:
             continue
         attempts, until = add_one(attempt.counted(kind), within=limit.within, now=now)
         if attempts > limit.failures:
-            if attempts == limit.failures + 1:  # once per window: whoever goes on fills no history
+            if attempts == limit.failures + 1:  # once per window: further attempts fill no history
                 record_event(
                     verb="sign_in.throttled",
                     subject=("user", ""),
@@ -95,7 +95,7 @@ def count_attempt(attempt: Attempt, *, now: datetime) -> None:
 
 
 def settle(attempt: Attempt, *, user: User | None, now: datetime) -> None:
-    """Give a try back that was right; write one that was not into history."""
+    """Give a try back that was right. Write one that was not into history."""
     if user is None:
         owner = User.objects.filter(username_key=attempt.name).first() if attempt.name else None
         record_event(

@@ -28,7 +28,7 @@ def hash_secret(secret: str) -> str:
 
 
 def issue_token(*, user: User, name: str, days: int, now: datetime) -> tuple[ApiToken, str]:
-    """A new token for `user`; the second value is the secret, which nobody can read again."""
+    """A new token for `user`. The second value is the secret, which nobody can read again."""
     if not 1 <= days <= LONGEST_DAYS:
         raise InvalidError(
             "A token lives between one day and one year.", found=f"{days} days", expected=f"1 to {LONGEST_DAYS} days"
@@ -48,7 +48,7 @@ def issue_token(*, user: User, name: str, days: int, now: datetime) -> tuple[Api
 
 
 def user_of_token(*, secret: str, now: datetime) -> User | None:
-    """Whose token this is; nobody's when it is unknown, expired, revoked, or its owner may not sign in."""
+    """Whose token this is. Nobody's when it is unknown, expired, revoked, or its owner may not sign in."""
     token = (
         ApiToken.objects.select_related("user")
         .filter(token_hash=hash_secret(secret), expires_at__gt=now, revoked_at=None, user__is_active=True)
@@ -62,7 +62,7 @@ def user_of_token(*, secret: str, now: datetime) -> User | None:
 
 
 def touch(token: ApiToken, *, now: datetime) -> None:
-    """Note that the token was used. Whoever finds the row locked leaves it: another request is noting the same."""
+    """Note that the token was used. A request that finds the row locked leaves it: another request is noting the same."""
     with transaction.atomic():
         free = ApiToken.objects.select_for_update(skip_locked=True).filter(pk=token.pk)
         ApiToken.objects.filter(pk__in=free.values("pk")).update(last_used_at=now)

@@ -46,10 +46,10 @@ EVERYBODY = [*SIGNED_IN, Nobody()]
 
 
 def person_of(request: HttpRequest) -> Person:
-    """Whoever is asking."""
+    """The person who asks, if we know them."""
     return cast("Person", getattr(request, "auth", AnonymousUser()))
 
 
 def user_of(request: HttpRequest) -> User:
-    """Whoever is asking, where an operation takes only people we know."""
+    """The person who asks, where an operation takes only people we know."""
     return cast("User", request.auth)  # type: ignore[attr-defined]  # ninja sets it

@@ -112,7 +112,7 @@ def refusal_of(error: Exception) -> AssayError:
             what_to_do="Sign in, or send `Authorization: Bearer assay_…` (`assay login` makes a token).",
         )
     if isinstance(error, Throttled):
-        return LimitReachedError("Too many requests in a short time.", expected="a little patience")
+        return LimitReachedError("Too many requests in a short time.", expected="a request after some seconds")
     if isinstance(error, LeaseLost):
         return ConflictError(
             str(error),

@@ -17,7 +17,7 @@ class StrictParser(Parser):
     """JSON without NaN, infinities in any spelling, NUL characters, duplicate keys, bottomless nesting or endless numbers."""
 
     def parse_body(self, request: HttpRequest) -> DictStrAny:
-        """The body as plain values; an `InvalidError` names what JSON does not have."""
+        """The body as plain values. An `InvalidError` names what JSON does not have."""
         try:
             document: DictStrAny = json.loads(
                 request.body, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite

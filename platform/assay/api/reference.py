@@ -101,7 +101,7 @@ def answers_of(
 
 
 def fields_of(schema: dict[str, Any], *, schemas: dict[str, Any]) -> tuple[FieldLine, ...]:
-    """The fields of a document, one level deep; nothing for what is no object."""
+    """The fields of a document, one level deep. Nothing for what is no object."""
     named = schemas.get(schema.get("$ref", "").rsplit("/", 1)[-1], schema)
     required = set(named.get("required", ()))
     return tuple(

@@ -62,7 +62,7 @@ class NodeThrottle(SimpleRateThrottle):
 
 
 class SignInThrottle(AddressThrottle):
-    """Guessing passwords takes longer. All processes count together; failures are counted apart, see `accounts/sign_in.py`."""
+    """Guessing passwords takes longer. All processes count together. Failures are counted apart, see `accounts/sign_in.py`."""
 
     scope = "sign-in"
     cache = SHARED

@@ -2,7 +2,7 @@
 
 Django opens the transaction around each view (`ATOMIC_REQUESTS`) and rolls back when an exception leaves the view. Here none
 does: `api/errors.py` turns each into an answer, and calls `undo_writes`. Operations that read a long body as it arrives, or check
-a whole archive, are left out, because they would hold a transaction open; they write in short transactions of their own. So do
+a whole archive, are left out, because they would hold a transaction open. They write in short transactions of their own. So do
 those that take a password.
 """
 

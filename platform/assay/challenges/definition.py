@@ -5,7 +5,7 @@ slug: brains
 title: MNI brain tissue
 summary: …           # also: description, rules, licence, modality, anatomy, citation, contact, requires_approval, is_archived
 timezone: AoE        # what a time without a zone means: UTC when not given, AoE, or a name such as Europe/Berlin
-organizers: [olga]   # user names; when not given, whoever organizes it goes on
+organizers: [olga]   # user names. Without the key, the organizers stay
 protocol:            # the whole document inline, or {use: NAME} and whatever differs from that shipped protocol
   use: flare22
 phases:

@@ -2,7 +2,7 @@
 
 Theory of operation. The text is kept whole, comments included. Each value that the rows hold and the text does not say is written into
 the text at its own place: over the old value, or as a new line below the mapping's first key. Everything else stays to the letter.
-The result is read again; where it does not say exactly what the rows hold (a phase was added elsewhere, there is no text yet), the
+The result is read again. Where it does not say exactly what the rows hold (a phase was added elsewhere, there is no text yet), the
 file is written anew from the rows, without comments.
 """
 
@@ -37,7 +37,7 @@ def _says_what_is(text: str, challenge: Challenge) -> bool:
 
 
 def _edited(challenge: Challenge, phases: list[Phase]) -> str | None:
-    """The text with what changed since; None where it cannot be read any more."""
+    """The text with what changed since. None where it cannot be read any more."""
     text = challenge.source
     try:
         definition = parse_definition(text)
@@ -91,7 +91,7 @@ def _edits(reader: Reader, text: str, values: Mapping[str, Any]) -> list[tuple[i
 
 
 def _scalar(value: Any) -> str:
-    """A value in one line of YAML. A time keeps its zone; no value is `null`."""
+    """A value in one line of YAML. A time keeps its zone. No value is `null`."""
     if isinstance(value, datetime):
         return f'"{value.astimezone(UTC).isoformat()}"'
     if value is None or value == "":

@@ -9,7 +9,7 @@ EXPECTED = "UTC, AoE (anywhere on Earth), or a name such as Europe/Berlin"
 
 
 def zone_of(name: str) -> tzinfo | None:
-    """The zone of this name; None when there is none."""
+    """The zone of this name. None when there is none."""
     if name in ("UTC", "AoE"):
         return UTC if name == "UTC" else AOE
     try:

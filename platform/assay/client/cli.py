@@ -42,7 +42,7 @@ class Rooms(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does; a name that nobody has is answered with those that come near it."""
+        """As click does. A name that nobody has is answered with those that come near it."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             ctx.fail(f"No such command {name!r}.{_meant(name)}")

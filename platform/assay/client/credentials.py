@@ -49,7 +49,7 @@ def write_credentials(*, path: Path, credentials: Credentials) -> None:
 
 
 def choose_credentials(*, url: str, token: str, path: Path) -> Credentials:
-    """Command line and environment win over the file; a token is only ever sent to the server it was made for."""
+    """Command line and environment win over the file. A token is only ever sent to the server it was made for."""
     saved = read_credentials(path=path)
     if url and saved and url.rstrip("/") != saved.url.rstrip("/"):
         saved = None

@@ -41,7 +41,7 @@ def metric_heading(metric: Metric) -> str:
 
 
 def mean_and_sd(*, mean: float | None, sd: float | None) -> str:
-    """Such as 0.891 ± 0.004; a missing mean is shown as missing, never as 0."""
+    """Such as 0.891 ± 0.004. A missing mean is shown as missing, never as 0."""
     if mean is None:
         return NOTHING
     return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"

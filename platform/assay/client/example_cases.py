@@ -75,7 +75,7 @@ def _mask(protocol: Protocol, label: LabelSpec, classes: Array) -> Array:
 
 
 def write_volume(channels: Sequence[Array], *, path: Path) -> None:
-    """A NIfTI or MetaImage file, by the ending of its name; several channels make it four-dimensional."""
+    """A NIfTI or MetaImage file, by the ending of its name. Several channels make it four-dimensional."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = channels[0].shape
     with path.open("wb") as target:

@@ -24,7 +24,7 @@ layout_option = click.option("--layout", required=True, help="Whose columns: fla
 @json_option
 @click.pass_context
 def leaderboard(context: click.Context, phase: str, as_json: bool) -> None:
-    """Print the ranking of a phase; import a published table; export the scores."""
+    """Print the ranking of a phase. Import a published table. Export the scores."""
     if context.invoked_subcommand is not None:
         return
     if not phase:

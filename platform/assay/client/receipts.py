@@ -15,7 +15,7 @@ class ReceiptInvalid(Exception):
 
 
 def verify_receipt(receipt: Mapping[str, Any], *, public_key: str) -> None:
-    """Return quietly when `public_key` (base64, from `/api/v1/keys`) signed exactly this receipt; raise ReceiptInvalid if not."""
+    """Return quietly when `public_key` (base64, from `/api/v1/keys`) signed exactly this receipt. Raise ReceiptInvalid if not."""
     try:
         signature = base64.b64decode(str(receipt["signature"]), validate=True)
         key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key, validate=True))

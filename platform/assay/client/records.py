@@ -87,7 +87,7 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One phase. Times are aware; `closes_at` is when the last submission is taken."""
+    """One phase. Times are aware. `closes_at` is when the last submission is taken."""
 
     challenge: str
     slug: str
@@ -143,7 +143,7 @@ class Challenge:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One metric of one label in one case. `value` is empty where it is undefined; `reason` says why."""
+    """One metric of one label in one case. `value` is empty where it is undefined. `reason` says why."""
 
     label: str
     metric: str

@@ -1,6 +1,6 @@
 """An organizer's bundle out of a protocol: the challenge file, its pages, and a starter kit whose self-test passes as it stands.
 
-Everything is read off the protocol document; no challenge is known here by name. The files that do not depend on the protocol,
+Everything is read off the protocol document. No challenge is known here by name. The files that do not depend on the protocol,
 and the templates of those that do, are in `kit/`.
 """
 
@@ -25,7 +25,7 @@ KIT = Path(__file__).with_name("kit")
 SCRIPT = re.compile(r"[\w./-]+\.(?:sh|py)")
 NOT_IN_A_SLUG = re.compile(r"[^a-z0-9]+")
 PLACEHOLDERS = {"choice_accuracy": "A", "accuracy": "1", "mape": "50"}
-"""A cell that can be read, by the metric that reads it; a probability otherwise."""
+"""A cell that can be read, by the metric that reads it. A probability otherwise."""
 PREPARATION = timedelta(days=14)
 VALIDATION = timedelta(days=60)
 FINAL = timedelta(days=14)
@@ -99,7 +99,7 @@ def plan_bundle(protocol_name: str, *, slug: str, title: str, today: date) -> Bu
 
 
 def write_bundle(bundle: Bundle, *, folder: Path) -> list[Path]:
-    """Write every file of the bundle; the folder must be new or empty. The paths, relative to it."""
+    """Write every file of the bundle. The folder must be new or empty. The paths, relative to it."""
     if folder.exists() and any(folder.iterdir()):
         raise ClientError(f"{folder} is not empty", expected="a new folder", what_to_do="choose another name")
     words = bundle.words()
@@ -165,7 +165,7 @@ def placeholder(protocol: Protocol) -> str:
 
 
 def scripts(protocol: Protocol) -> list[str]:
-    """The scripts a fixed command starts, relative to the working folder; none where the image's entry point is used."""
+    """The scripts a fixed command starts, relative to the working folder. None where the image's entry point is used."""
     return sorted({script for word in protocol.resources.command or () for script in SCRIPT.findall(word)})
 
 

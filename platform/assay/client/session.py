@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """The choices of one invocation; the file at `path` is read only when a command needs it."""
+    """The choices of one invocation. The file at `path` is read only when a command needs it."""
 
     url: str
     token: str

@@ -27,7 +27,7 @@ def submit_file(
 
 
 def purpose_of(image: str) -> str:
-    """A zip holds predictions; anything else is an algorithm image."""
+    """A zip holds predictions. Anything else is an algorithm image."""
     return "predictions" if image.endswith(".zip") and Path(image).is_file() else "image"
 
 

@@ -2,7 +2,7 @@
 
 Theory of operation. The file is hashed first. The server lists our unfinished uploads with size and SHA-256, so finding one to
 continue needs no state on this machine: another laptop with the same file can finish the job. Then HEAD asks how many bytes
-the server has on disk, and PATCH sends the next chunk from there; whatever goes wrong in a chunk, the next HEAD says what
+the server has on disk, and PATCH sends the next chunk from there. Whatever goes wrong in a chunk, the next HEAD says what
 arrived. Memory stays constant: a chunk is streamed from the file in small blocks. The server compares the hash at the end.
 """
 
@@ -21,7 +21,7 @@ CHUNK_BYTES = 32 * 2**20
 """Small enough that a proxy which buffers whole requests still passes them on one by one."""
 BLOCK_BYTES = 2**20
 RETRY_SECONDS = (1, 2, 4, 8, 16, 32, 60, 60)
-"""Pauses between attempts without progress; any progress starts them anew."""
+"""Pauses between attempts without progress. Any progress starts them anew."""
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in total."""

@@ -143,7 +143,7 @@ class Bars(Reporter):
 
 
 def choose_reporter(kind: str) -> Reporter:
-    """`bar`, `json` (on standard output) or `none`; `auto` is bars where a person looks on, silence elsewhere."""
+    """`bar`, `json` (on standard output) or `none`. `auto` is bars where a person looks on, silence elsewhere."""
     console = Console(stderr=True)
     if kind == "json":
         return JsonLines(stream=sys.stdout)

@@ -2,7 +2,7 @@
 
 That is the database (pg_dump's custom format), the stored files unless they are in S3 (which has its own versions), and the
 keys. The dump is one consistent moment. Files are copied after it, and the platform never changes a stored file, so each row of the
-dump finds its file; files newer than the dump are extra and harmless.
+dump finds its file. Files newer than the dump are extra and harmless.
 
 `restore` checks every hash before it touches anything. It replaces the database in one transaction: all of the schema is dropped
 first, because a newer version may have made tables that the backup does not know. Then the migrations of this version run. A backup
@@ -35,7 +35,7 @@ EMPTY_FIRST = "DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public;\n"
 
 
 class BackupError(Exception):
-    """The backup cannot be made or used; the message says why and what to do."""
+    """The backup cannot be made or used. The message says why and what to do."""
 
 
 def program(name: str) -> str:
@@ -66,7 +66,7 @@ def listing(folder: Path) -> dict[str, str]:
 
 
 def make(folder: Path) -> Path:
-    """Write a backup into a folder that does not exist yet; it appears under its name only when it is whole."""
+    """Write a backup into a folder that does not exist yet. It appears under its name only when it is whole."""
     if folder.exists():
         raise BackupError(f"{folder} exists; expected a new folder; choose another name")
     partial = folder.with_name(f"{folder.name}.partial")
@@ -89,7 +89,7 @@ def make(folder: Path) -> Path:
 
 
 def make_next(folder: Path, *, keep: int, now: datetime) -> Path:
-    """Write a backup named by its time below `folder`; then remove the oldest of those that are named so, except for `keep`."""
+    """Write a backup named by its time below `folder`. Then remove the oldest of those that are named so, except for `keep`."""
     made = make(folder / now.strftime(NAME_BY_TIME))
     named = sorted(path for path in folder.iterdir() if path.is_dir() and is_named_by_time(path.name))
     for old in named[:-keep]:
@@ -131,7 +131,7 @@ def restore(folder: Path) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a backup says of itself; the first ones were nothing but the list of files."""
+    """What a backup says of itself. The first ones were nothing but the list of files."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -155,7 +155,7 @@ def refuse_newer(manifest: dict[str, Any]) -> None:
 
 
 def run(command: Sequence[str], *, environment: dict[str, str]) -> None:
-    """Run one of PostgreSQL's programs; its own words when it fails."""
+    """Run one of PostgreSQL's programs. Raises an error with the program's own words."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BackupError(f"{Path(command[0]).name} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
@@ -174,6 +174,6 @@ def files_root() -> Path:
 
 
 def copy(source: Path, target: Path) -> None:
-    """A folder's content into another; what is only in the target stays."""
+    """A folder's content into another. What is only in the target stays."""
     if source.exists():
         shutil.copytree(source, target, dirs_exist_ok=True)

@@ -5,10 +5,10 @@ minute slows every other page down. One watching thread per process looks at eac
 It ends a request, by raising `RequestOver` in its thread, when
 
 * the request used more processor time than ASSAY_REQUEST_SECONDS (reading a body and waiting for the database use none), or
-* it only reads (GET, HEAD) and its sender has closed the connection; such a request is not even begun when it waited in line
+* it only reads (GET, HEAD) and its sender has closed the connection. Such a request is not even begun when it waited in line
   until its sender had gone.
 
-The exception is no `Exception`, so code that survives errors does not survive this one; transactions roll back on it. It reaches
+The exception is no `Exception`, so code that survives errors does not survive this one. Transactions roll back on it. It reaches
 Python code only: what could be slow in C has limits of its own (`statement_timeout` in the database, sizes of texts and files).
 Operations that check whole archives set `environ["assay.takes_long"]` and are left alone.
 """
@@ -75,7 +75,7 @@ class Deadlines:
 
     @contextmanager
     def watched(self, environ: dict[str, Any]) -> Iterator[UnderWay]:
-        """Listed for the watching thread as long as the block lasts; `RequestOver` never comes later."""
+        """Listed for the watching thread as long as the block lasts. `RequestOver` never comes later."""
         thread = threading.get_ident()
         request = UnderWay(thread=thread, environ=environ, began_cpu_seconds=cpu_seconds(thread))
         with self.lock:
@@ -100,7 +100,7 @@ class Deadlines:
                         stop(request.thread)
 
     def why_over(self, request: UnderWay) -> str:
-        """Why it shall end; nothing when it may go on."""
+        """Why it shall end. Nothing when it may go on."""
         environ = request.environ
         if environ["REQUEST_METHOD"] in READING and has_gone(environ.get("gunicorn.socket")):
             return "its reader has gone"

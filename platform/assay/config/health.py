@@ -1,4 +1,4 @@
-"""Is it up (`/healthz`), and can it work (`/readyz`)? For load balancers, supervisors, and whoever is woken at night.
+"""Is it up (`/healthz`), and can it work (`/readyz`)? For load balancers, supervisors, and operators on call.
 
 `/readyz` names every part and how it is. Without the database, its newest tables or storage no request can be served: 503. A
 broker that is away costs time and loses nothing (doorbells; the reaper rings again), so a web server stays in service without
@@ -39,7 +39,7 @@ def readyz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001  a view's sign
 
 
 def works(name: str, probe: Callable[[], None]) -> bool:
-    """Whether a part answers; if not, the log says why."""
+    """Whether a part answers. If not, the log says why."""
     try:
         probe()
     except Exception as error:  # noqa: BLE001  whatever a driver raises, the part is down

@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus, to whoever sends ASSAY_METRICS_TOKEN; without such a token in the settings there is no such page."""
+"""`/metrics` for Prometheus, to a client that sends ASSAY_METRICS_TOKEN. Without such a token in the settings there is no such page."""
 
 import hmac
 

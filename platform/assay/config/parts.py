@@ -29,7 +29,7 @@ def worker_command(*, name: str, queues: str, options: list[str]) -> list[str]:
 
 
 def beat_command() -> list[str]:
-    """The clock that rings for the reaper and for tidying; a second one does no harm."""
+    """The clock that rings for the reaper and for tidying. A second one does no harm."""
     return [sys.executable, "-m", "celery", *APPLICATION, "beat", "--loglevel", "INFO", "--pidfile="]
 
 

@@ -35,7 +35,7 @@ class ProcessSpec:
     stops_first: bool = False
     """It hands its work back through the others, which wait for it."""
     is_essential: bool = True
-    """Whether the rest is of no use without it; what is not is given up when it keeps ending."""
+    """Whether the rest is of no use without it. What is not is given up when it keeps ending."""
 
 
 @dataclass(kw_only=True)
@@ -104,7 +104,7 @@ class Supervisor:
 
 
 def end(process: subprocess.Popen[bytes], *, within_seconds: float) -> None:
-    """Wait for a process that was told to stop; kill it and its session when it does not."""
+    """Wait for a process that was told to stop. Kill it and its session when it does not."""
     try:
         process.wait(within_seconds)
     except subprocess.TimeoutExpired:

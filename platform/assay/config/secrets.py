@@ -15,7 +15,7 @@ def secret_key(*, folder: Path) -> str:
 
 
 def write_once(*, path: Path, content: str) -> None:
-    """Write a file of mode 0600 whole or not at all; when two processes try at once, the first one's content stays."""
+    """Write a file of mode 0600 whole or not at all. When two processes try at once, the first one's content stays."""
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:

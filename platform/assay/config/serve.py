@@ -189,7 +189,7 @@ def enrol_local_node() -> str:
 
 
 def node_process(*, url: str, token: str) -> ProcessSpec:
-    """The agent that runs submissions here; it knows its token and the broker, no database."""
+    """The agent that runs submissions here. It knows its token and the broker, no database."""
     environment = env.child_environment(
         without=SECRETS,
         ASSAY_URL=url,
@@ -209,7 +209,7 @@ def node_process(*, url: str, token: str) -> ProcessSpec:
 
 
 def node_slots() -> int:
-    """How many cases run at once: one per processor; 0 leaves the running to other hosts."""
+    """How many cases run at once: one per processor. 0 leaves the running to other hosts."""
     return env.number(name="ASSAY_NODE_SLOTS", default=os.cpu_count() or 1)
 
 

@@ -157,7 +157,7 @@ METRIC_ENGINE_SOCKET = env.text(name="ASSAY_ENGINE_SOCKET")
 CELERY_BROKER_URL = env.text(name="BROKER_URL", default=EMBEDDED_HOME.broker_url)
 if CELERY_BROKER_URL.startswith(
     "redis"
-):  # one that hangs must not hold up whoever rings; RabbitMQ's client has its own limit
+):  # one that hangs must not hold up the sender. RabbitMQ's client has its own limit
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "socket_timeout": 3.0,
         "socket_connect_timeout": 3.0,

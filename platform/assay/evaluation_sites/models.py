@@ -9,7 +9,7 @@ from assay.submissions.models import Submission
 
 
 class Site(models.Model):
-    """A hospital (say) enrolled for one phase; its agent polls with a token of its own."""
+    """A hospital (say) enrolled for one phase. Its agent polls with a token of its own."""
 
     name = models.SlugField(max_length=60)
     title = models.CharField(max_length=120)
@@ -28,7 +28,7 @@ class Site(models.Model):
 
 
 class SiteDataset(models.Model):
-    """What a site says of its data: a Merkle root and counts; no names, no paths, no per-case hashes."""
+    """What a site says of its data: a Merkle root and counts. No names, no paths, no per-case hashes."""
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="datasets")
     root_sha256 = models.CharField(max_length=64)

@@ -1,7 +1,7 @@
-"""What may leave a site: numbers about groups of cases, and nothing else. Pure; the server checks what the site's agent built.
+"""What may leave a site: numbers about groups of cases, and nothing else. Pure. The server checks what the site's agent built.
 
 A release is `{metric: {mean, n, sd?, per_label?: {label: {mean, n, sd?}}, per_<attribute>?: {value: {mean, n, sd?}}}}` with every
-metric of the protocol; a metric that is withheld as a whole is null. No text, no single case: `evaluator.disclosure` says which
+metric of the protocol. A metric that is withheld as a whole is null. No text, no single case: `evaluator.disclosure` says which
 counts may stand in it. Means lie in the metric's range and are rounded.
 """
 
@@ -21,7 +21,7 @@ LONGEST_NAME = 80
 
 
 def check_release(document: Mapping[str, Any], *, protocol: Protocol, case_count: int) -> None:
-    """Return quietly when the document holds nothing but permitted numbers; raise InvalidError naming the first that is not."""
+    """Return quietly when the document holds nothing but permitted numbers. Raise InvalidError naming the first that is not."""
     metrics = {spec.id: spec for spec in protocol.metrics}
     if set(document) != set(metrics) or all(numbers is None for numbers in document.values()):
         raise _refused("metrics", found=_names(document), expected=f"{_names(metrics)}, null where withheld")

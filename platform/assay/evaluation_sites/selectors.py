@@ -37,7 +37,7 @@ class SiteRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteBoard:
-    """`metric` orders the rows; rows are ranked once every site has released them, others stay provisional."""
+    """`metric` orders the rows. Rows are ranked once every site has released them, others stay provisional."""
 
     metric: str
     columns: list[SiteColumn]

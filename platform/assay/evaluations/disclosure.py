@@ -10,7 +10,7 @@ failed, the third decimal of a mean. So its team sees one outcome, a time in buc
                    (Blum & Hardt 2015, "The Ladder", arXiv 1502.04585, with a fixed step)
 
 What one submission can carry out, in bits, is `capacity_bits`; `tests/api/test_leaks.py` measures it on real pages and answers.
-What remains is the moment at which the end can be seen from outside: whoever polls has a clock.
+What remains is the moment at which the end can be seen from outside: a client that polls has a clock.
 """
 
 import copy

@@ -45,7 +45,7 @@ def _scoring(row: Evaluation, *, counting: int) -> Scoring:
 
 
 def state_of(row: Evaluation, *, counting: int) -> str:
-    """What an evaluation is to its submission, in a word or two; `counting` is the number of the one that ranks."""
+    """What an evaluation is to its submission, in a word or two. `counting` is the number of the one that ranks."""
     if row.status != Evaluation.Status.DONE:
         return str(row.status)
     if row.is_active:

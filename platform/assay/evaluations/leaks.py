@@ -39,7 +39,7 @@ class Limits(Shape):
 
 @dataclass(frozen=True, kw_only=True)
 class Leak:
-    """What one phase can give away. Everything is an upper bound; `None` means that there is none."""
+    """What one phase can give away. Everything is an upper bound. `None` means that there is none."""
 
     phase: str
     title: str
@@ -85,7 +85,7 @@ def in_bits(bits: float) -> str:
 
 
 def attempts_in(limits: Limits) -> int | None:
-    """The most attempts one team has from opening to closing; `None` without a limit."""
+    """The most attempts one team has from opening to closing. `None` without a limit."""
     found = [] if limits.submission_limit_total is None else [limits.submission_limit_total]
     if limits.submission_limit is not None:
         windows = math.ceil((limits.closes_at - limits.opens_at) / timedelta(days=limits.submission_window_days))
@@ -94,7 +94,7 @@ def attempts_in(limits: Limits) -> int | None:
 
 
 def advice_for(rules: Protocol, *, attempts: int | None) -> str:
-    """The setting we would choose for a hidden test set; empty where the phase has it."""
+    """The setting we would choose for a hidden test set. Empty where the phase has it."""
     mode = rules.release.mode
     coarse = replace(rules.release, mode=LADDER, rounding=None, delta=RECOMMENDED_DELTA)
     ladder = in_bits(capacity_of(replace(rules, release=coarse)))

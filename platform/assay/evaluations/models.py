@@ -12,7 +12,7 @@ from assay.testsets.models import Case, TestSet
 
 
 class MetricImage(models.Model):
-    """The organizers' own metrics as a container image, taken in like an algorithm's; protocols name it by `image_id`."""
+    """The organizers' own metrics as a container image, taken in like an algorithm's. Protocols name it by `image_id`."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="metric_images")
@@ -33,7 +33,7 @@ class MetricImage(models.Model):
 
 
 class Evaluation(models.Model):
-    """One scoring of a submission under one protocol and test-set version. Re-scoring makes a new row; the active one ranks."""
+    """One scoring of a submission under one protocol and test-set version. Re-scoring makes a new row. The active one ranks."""
 
     class Status(models.TextChoices):
         QUEUED = "queued"

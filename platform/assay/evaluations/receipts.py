@@ -29,7 +29,7 @@ def canonical_json(document: Mapping[str, Any]) -> bytes:
 
 
 def signing_key(*, folder: Path) -> Ed25519PrivateKey:
-    """The installation's key: 32 bytes in a file of mode 0600, made at the first use; the first of two makers wins."""
+    """The installation's key: 32 bytes in a file of mode 0600, made at the first use. The first of two makers wins."""
     path = folder / "receipts.ed25519"
     if not path.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What may be shown of scores, and to whom. The protocol's `release` decides for participants; organizers see everything."""
+"""What may be shown of scores, and to whom. The protocol's `release` decides for participants. Organizers see everything."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def active_evaluation(submission: Submission) -> Evaluation | None:
 
 
 def released_summary(submission: Submission, *, is_organizer: bool, now: datetime) -> dict[str, Any] | None:
-    """The aggregates, as far as the viewer may see them; None when not (yet)."""
+    """The aggregates, as far as the viewer may see them. None when not (yet)."""
     evaluation = active_evaluation(submission)
     if evaluation is None:
         return None
@@ -54,7 +54,7 @@ def released_summary(submission: Submission, *, is_organizer: bool, now: datetim
 
 
 def case_scores(submission: Submission, *, is_organizer: bool, now: datetime) -> list[CaseScoreRow] | None:
-    """Every case's scores, where the policy releases them; None when not (yet)."""
+    """Every case's scores, where the policy releases them. None when not (yet)."""
     evaluation = active_evaluation(submission)
     if evaluation is None:
         return None

@@ -28,7 +28,7 @@ class PastRanking:
     sha256: str
     rows: int
     first: str
-    """The slug of the team on the first rank; empty when nobody was ranked."""
+    """The slug of the team on the first rank. Empty when nobody was ranked."""
 
 
 def history_of(phase: Phase) -> list[PastRanking]:

@@ -21,12 +21,12 @@ COSTS = ("failed_cases", "seconds_per_case", "peak_memory_bytes")
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A part of a board, as the address of its page says it; the default is all of it, best first."""
+    """A part of a board, as the address of its page says it. The default is all of it, best first."""
 
     search: str = ""
     """In the names of team and algorithm."""
     sort: str = ""
-    """A column, with a leading minus for descending; by rank where there is no such column."""
+    """A column, with a leading minus for descending. By rank where there is no such column."""
     view: str = POOLED
     """All cases together, or one value of a breakdown (`site:A`)."""
     numbers: Collection[int] | None = None
@@ -65,7 +65,7 @@ def matching(entries: QuerySet[LeaderboardEntry], *, wanted: Wanted, sight: Sigh
 
 
 def ordered(entries: QuerySet[LeaderboardEntry], *, wanted: Wanted, sight: Sight) -> QuerySet[LeaderboardEntry]:
-    """The ranked ones first, each part by the column; rows without a value last either way, equal ones by rank.
+    """The ranked ones first, each part by the column. Rows without a value last either way, equal ones by rank.
 
     A rebuild writes entries in the order of their submissions' numbers, so the last word is theirs without a look at them.
     """
@@ -80,7 +80,7 @@ def ordered(entries: QuerySet[LeaderboardEntry], *, wanted: Wanted, sight: Sight
 
 
 def _column(name: str, *, view: str, sight: Sight) -> Expression | F | None:
-    """What a column is sorted by; None for the rank, and for what is no column of this viewer's."""
+    """What a column is sorted by. None for the rank, and for what is no column of this viewer's."""
     if name in sight.metrics:
         means = KeyTransform(TOLD if sight.is_closed else view, "means")
         return Cast(KeyTextTransform(name, means), FloatField())

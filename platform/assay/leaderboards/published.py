@@ -101,7 +101,7 @@ def _store_scores(
 
 
 def export_tables(*, phase: Phase, layout: Layout, is_organizer: bool, now: datetime) -> dict[str, str]:
-    """`<row>/<file>` → text, for every row of the leaderboard. Single cases are for whoever may see them."""
+    """`<row>/<file>` → text, for every row of the leaderboard. Single cases are for readers who may see them."""
     if not is_organizer and not (release_of(phase.protocol) == PER_CASE and phase.shows_results(now)):
         raise NotAllowedError(
             "The scores of single cases are not released.",

@@ -53,7 +53,7 @@ def forget_report_failure(phase: Phase) -> None:
 def make_report(*, phase_id: int) -> bool:
     """Write the report unless it is there already or failed before; False when there is none.
 
-    A failure is kept with the ranking it is about: whoever waits is told, and the next ranking is tried again. A report that has
+    A failure is kept with the ranking it is about: readers who wait are told, and the next ranking is tried again. A report that has
     ended its worker twice counts as failed, too.
     """
     phase = Phase.objects.select_related("protocol", "challenge").get(pk=phase_id)

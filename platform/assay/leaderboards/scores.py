@@ -1,7 +1,7 @@
 """The scores of a phase as the ranking engine takes them: read from the database, and kept up to date between rebuilds.
 
 Theory of operation. Scores of a finished evaluation never change, so a rebuild after one more submission needs the scores of one
-submission. Each process keeps, for the phases it rebuilt last, a `Board` and which evaluation each of its rows came from; a rebuild
+submission. Each process keeps, for the phases it rebuilt last, a `Board` and which evaluation each of its rows came from. A rebuild
 takes off what counts no more, reads what is new, and ranks. What is kept is a cache and nothing else: the same evaluations give the same
 table whatever was kept before, and a process that never saw the phase reads all of it.
 """
@@ -44,7 +44,7 @@ _KEEPER = Keeper()
 
 
 def score_table(evaluations: Sequence[Evaluation], *, name_of: Callable[[Submission], str]) -> ScoreTable:
-    """The stored scores of these evaluations; `name_of` says what a submission is called there. Two queries."""
+    """The stored scores of these evaluations. `name_of` says what a submission is called there. Two queries."""
     return ScoreTable.from_rows(_rows(evaluations, name_of=name_of), attributes=_attributes(evaluations))
 
 

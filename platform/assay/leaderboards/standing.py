@@ -19,7 +19,7 @@ Means = dict[str, dict[str, float | None]]
 
 
 def note_standing(entries: Sequence[LeaderboardEntry], *, phase: Phase) -> Means:
-    """Set `means` and `told_rank` of all of a board's entries; returns the best mean of every view and metric."""
+    """Set `means` and `told_rank` of all of a board's entries. Returns the best mean of every view and metric."""
     version = phase.protocol
     told = ladder_values(phase, version=version)
     for entry in entries:
@@ -47,7 +47,7 @@ def views_of(metrics: Mapping[str, Any]) -> Means:
 
 
 def best_means(rows: Iterable[Means], *, is_max: Mapping[str, bool]) -> Means:
-    """The best of every view and metric; a view that nobody has a value in is there, and empty."""
+    """The best of every view and metric. A view that nobody has a value in is there, and empty."""
     best: Means = {}
     for row in rows:
         for view, means in row.items():
@@ -60,7 +60,7 @@ def best_means(rows: Iterable[Means], *, is_max: Mapping[str, bool]) -> Means:
 
 
 def _rank_by_what_was_told(entries: Sequence[LeaderboardEntry], *, is_max: bool) -> None:
-    """Ranks of a ladder follow what was told, or they would tell the rest: 1 + how many are better; equals share the rank."""
+    """Ranks of a ladder follow what was told, or they would tell the rest: 1 + how many are better. Equals share the rank."""
 
     def told(entry: LeaderboardEntry) -> float | None:
         return next(iter(entry.means[TOLD].values()), None)

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 CASE_PREFIX = "case-"
 STRAYS_EVERY_SECONDS = 60.0
-"""However a container came to be left: it goes within this time."""
+"""Leftover containers are removed at this interval."""
 CANNOT_EXECUTE = (126, 127)
 """What our init, like a shell, exits with when it could not execute the program."""
 

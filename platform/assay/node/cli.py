@@ -185,7 +185,7 @@ def join(
 
 
 def wait_for_engine(engine: EngineChoice, *, pause_seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
-    """A node that starts before its engine (a host that boots) waits for it: whoever starts us would give up after a while."""
+    """A node that starts before its engine (a host that boots) waits for it, because a supervisor would give up after a while."""
     while True:
         try:
             describe_engine(engine)
@@ -197,7 +197,7 @@ def wait_for_engine(engine: EngineChoice, *, pause_seconds: float, sleep: Callab
 
 
 def say_hello(api: NodeApi, *, slots: int | None, folder: Path, engine: EngineChoice) -> Registration:
-    """Register with an inventory; errors in the words of whoever typed the command."""
+    """Register with an inventory; errors in the words of the command."""
     try:
         return api.register(slots=slots, inventory=take_inventory(folder=folder, engine=engine))
     except EngineError as error:

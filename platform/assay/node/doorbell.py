@@ -1,7 +1,7 @@
-"""Being woken by the broker. Needs kombu (it comes with Celery); an agent without a broker polls instead.
+"""Being woken by the broker. Needs kombu (it comes with Celery). An agent without a broker polls instead.
 
 The server rings by sending a Celery message to the pool's queue. A Celery worker here would fork, prefetch and hold messages
-to execute; the agent wants to be woken and nothing else, so it consumes the queue with kombu, the layer below, and throws the
+to execute. The agent wants to be woken and nothing else, so it consumes the queue with kombu, the layer below, and throws the
 messages away: what there is to do is asked of the server.
 """
 
@@ -14,7 +14,7 @@ from kombu.mixins import ConsumerMixin
 log = logging.getLogger(__name__)
 
 QUEUE_ARGUMENTS = {"x-queue-type": "quorum"}
-"""As the server declares it, which RabbitMQ insists on; Redis knows no types."""
+"""As the server declares it, which RabbitMQ insists on. Redis knows no types."""
 
 
 class BrokerDoorbell(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
@@ -57,7 +57,7 @@ class BrokerDoorbell(ConsumerMixin):  # type: ignore[misc]  # kombu is untyped
             self._rung.notify_all()
 
     def get_consumers(self, Consumer: type[Consumer], channel: object) -> list[Consumer]:  # noqa: N803, ARG002  kombu's signature
-        """One consumer; whatever arrives is a ring."""
+        """One consumer. Whatever arrives is a ring."""
         return [Consumer(queues=[self._queue], callbacks=[self._on_message], accept=["json"], prefetch_count=100)]
 
     def on_connection_error(self, exc: Exception, interval: float) -> None:

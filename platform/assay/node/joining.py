@@ -31,7 +31,7 @@ class NodeConfig:
     broker: str = ""
 
     def text(self) -> str:
-        """The file's content; what is not set is left out."""
+        """The file's content. What is not set is left out."""
         values = {
             "ASSAY_URL": self.url,
             "ASSAY_NODE_TOKEN": self.token,
@@ -55,7 +55,7 @@ def usual_folder(*, is_root: bool) -> Path:
 
 
 def write_config(path: Path, text: str) -> None:
-    """Replace the file at once; it is never readable by others, not even while it is written."""
+    """Replace the file at once. It is never readable by others, not even while it is written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
@@ -66,7 +66,7 @@ def write_config(path: Path, text: str) -> None:
 
 
 def read_config(path: Path) -> dict[str, str]:
-    """The lines of the file; comments and empty lines are left out."""
+    """The lines of the file. Comments and empty lines are left out."""
     words = shlex.split(path.read_text(encoding="utf-8"), comments=True)
     return {name: value for name, _, value in (word.partition("=") for word in words)}
 

@@ -10,7 +10,7 @@ from assay.node.orders import WorkOrder
 
 
 class LeaseGuard(LeaseRenewal):
-    """Renews the lease of one case run until it is left; says whether the container must stop."""
+    """Renews the lease of one case run until it is left. Says whether the container must stop."""
 
     def __init__(self, *, api: NodeApi, order: WorkOrder, clock: Callable[[], float] = time.monotonic) -> None:
         cancelled = threading.Event()

@@ -1,6 +1,6 @@
 """Logs are events with keys, one line each, to standard error: never tokens, addresses of files, or participants' output.
 
-A line is `2026-11-21 05:30:00,123 INFO case_run.queued id=… run=… status=queued`; a value with blanks stands in quotes, so a line can be
+A line is `2026-11-21 05:30:00,123 INFO case_run.queued id=… run=… status=queued`. A value with blanks stands in quotes, so a line can be
 cut into its keys again. `ASSAY_LOG_FORMAT=json` writes one JSON object per line instead. The server's processes log the same way.
 """
 

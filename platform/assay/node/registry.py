@@ -1,7 +1,7 @@
 """What data a site has, as one hash: the root of a tree over every file with its case and role. Pure, but for reading files.
 
 The hash covers case, role, path, size and content. Swapping two patients' labels, renaming a case or dropping one changes the
-root; the root tells nothing about any of them.
+root. The root tells nothing about any of them.
 """
 
 import hashlib

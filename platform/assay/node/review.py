@@ -19,7 +19,7 @@ class Release:
     """The numbers that would leave, and what stays: metric or metric.group, for the people of the site."""
 
     metrics: Mapping[str, Any]
-    """Metric id → numbers; `None` for a metric that is withheld as a whole."""
+    """Metric id → numbers. `None` for a metric that is withheld as a whole."""
     withheld: tuple[str, ...]
 
 

@@ -1,10 +1,10 @@
 """A case played in rounds: prompts from elsewhere, a fresh container each time, its last answer handed back.
 
-The node never sees the reference. Whoever holds it (the scoring pool behind the server; on one's own machine the same process)
+The node never sees the reference. The program that holds it (the scoring pool behind the server; on one's own machine the same process)
 is asked before every round what the container is to be told, and makes that from the answer of the round before. The rounds of a
 case share one time limit, which comes with the first prompts because it may grow with the structures of the case.
 
-A round that leaves nothing usable counts with what stood before it; only running out of time, being cancelled, faults of ours and
+A round that leaves nothing usable counts with what stood before it. Only running out of time, being cancelled, faults of ours and
 an image that cannot be started end the case. Every container of a case has the same name, one after the other.
 """
 
@@ -64,7 +64,7 @@ def run_rounds(
     start: Callable[[RunSpec], RunResult],
     keep: Callable[[CheckedFile], None],
 ) -> RoundsOutcome:
-    """Play every round; `ask` says what a round is told, `start` runs its container, `keep` is given each usable answer."""
+    """Play every round. `ask` says what a round is told, `start` runs its container, `keep` is given each usable answer."""
     results: list[RunResult] = []
     files: list[CheckedFile] = []
     ended = RunResult(verdict=Verdict.OUTPUT_MISSING, reason=Reason.MISSING)

@@ -28,7 +28,7 @@ from evaluator.protocol import load_protocol
 
 
 class SiteProblem(Exception):
-    """The site cannot go on; the text says why and what to do."""
+    """The site cannot go on. The text says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,7 @@ def volumes_of(files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def files_of(submission: Submission, case: Case) -> dict[str, list[dict[str, Any]]]:
-    """The case's stored files by kind; predictions are those of the newest run, a cohort's among them."""
+    """The case's stored files by kind. Predictions are those of the newest run, a cohort's among them."""
     is_about_case = Q(case=case) | Q(case=None)
     run = CaseRun.objects.filter(is_about_case, run__submission=submission).order_by("-run__number").first()
     outputs = run.outputs if run else []

@@ -13,7 +13,7 @@ LABEL_HELP = (
 
 
 class NewChallengeForm(forms.Form):
-    """Enough to begin with; everything else is written in the file this makes."""
+    """Enough to begin with. Everything else is written in the file this makes."""
 
     title = forms.CharField(max_length=160)
     slug = forms.SlugField(max_length=80, help_text="The short name in addresses: small letters, digits and hyphens.")

@@ -17,7 +17,7 @@ TAIL_BYTES = 64 * 2**10
 
 
 def with_logs(rows: Iterable[CaseRow]) -> list[CaseRow]:
-    """The case runs that have a log; those that went wrong come first."""
+    """The case runs that have a log. Those that went wrong come first."""
     return sorted((row for row in rows if row.log_key), key=lambda row: row.verdict == Verdict.OK)
 
 

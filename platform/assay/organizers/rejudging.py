@@ -23,7 +23,7 @@ from assay.workflow.flow import resuming
 
 
 def rejudge(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
-    """The dry run's table; its two buttons start one, or make it count."""
+    """The dry run's table. Its two buttons start one, or make it count."""
     phase, user = get_organized_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
     found = rejudgement_of(phase)
     if request.method == "POST":

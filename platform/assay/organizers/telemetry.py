@@ -20,7 +20,7 @@ class Quantity:
     unit: str
     divisor: int
     limit: str
-    """The resource limit that bounds it, in the unit shown; empty where there is none."""
+    """The resource limit that bounds it, in the unit shown. Empty where there is none."""
 
 
 QUANTITIES = (
@@ -39,7 +39,7 @@ def usage_charts(submission: Submission) -> list[dict[str, Any]]:
 
 
 def _chart(quantity: Quantity, rows: Sequence[CaseRun], *, limits: dict[str, Any]) -> dict[str, Any] | None:
-    """Aligned columns over the union of all moments; None when nothing was measured."""
+    """Aligned columns over the union of all moments. None when nothing was measured."""
     measured = [(_name(row), curve) for row in rows if (curve := getattr(row.usage, quantity.key)) and curve.seconds]
     measured.sort(key=lambda named: -max(named[1].values))
     curves = dict(reversed(measured[:MOST_CURVES]))

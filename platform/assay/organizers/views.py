@@ -128,7 +128,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_POST
 def publish_challenge(request: HttpRequest, slug: str) -> HttpResponse:
-    """Let everybody see it. What is not ready is listed first, and published only by whoever types the challenge's name."""
+    """Let everybody see it. What is not ready is listed first, and published only when the challenge's name is typed."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
     missing = unready(challenge, now=timezone.now())
     if missing and request.POST.get("confirm", "").strip() != slug:

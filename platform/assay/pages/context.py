@@ -6,6 +6,6 @@ THEMES = ("light", "dark")
 
 
 def theme(request: HttpRequest) -> dict[str, str]:
-    """`theme` is light, dark, or empty for what the system says; from a cookie, so the first paint is right."""
+    """`theme` is light, dark, or empty for what the system says. From a cookie, so the first paint is right."""
     chosen = request.COOKIES.get("theme", "")
     return {"theme": chosen if chosen in THEMES else ""}

@@ -38,7 +38,7 @@ WHOSE: dict[str, Text] = {
 
 
 class RefusalsAsPages:
-    """Turns an `AssayError` that leaves a page's view into a page; the API has its own translation."""
+    """Turns an `AssayError` that leaves a page's view into a page. The API has its own translation."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -47,7 +47,7 @@ class RefusalsAsPages:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Django calls this for what a view raised; None leaves it to others."""
+        """Django calls this for what a view raised. None leaves it to others."""
         if isinstance(exception, NotSignedInError):
             return HttpResponseRedirect(f"{reverse('portal:sign-in')}?{urlencode({'next': request.get_full_path()})}")
         if not isinstance(exception, AssayError):
@@ -85,7 +85,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """A bug of ours; the id finds it in the log."""
+    """A bug of ours. The id finds it in the log."""
     error_id = uuid.uuid4().hex[:8]
     log.error("page.failed", extra={"error_id": error_id, "path": request.path})
     return error_page(

@@ -10,7 +10,7 @@ Value = str | float
 
 
 def element(name: str, *children: SafeString | str, **attributes: Value | None) -> SafeString:
-    """One element; `text_anchor` becomes `text-anchor`, `class_` becomes `class`, and an attribute that is None is left out."""
+    """One element. `text_anchor` becomes `text-anchor`, `class_` becomes `class`, and an attribute that is None is left out."""
     written = format_html_join(
         "",
         ' {}="{}"',

@@ -23,7 +23,7 @@ def page_number(request: HttpRequest) -> int:
 
 
 def before_row(request: HttpRequest) -> UUID | None:
-    """The row after which a page of a list begins, as the address names it; None for the first page."""
+    """The row after which a page of a list begins, as the address names it. None for the first page."""
     try:
         return UUID(request.GET.get("before", ""))
     except ValueError:

@@ -45,7 +45,7 @@ def challenge_cards(*, person: Person, search: str, status: str, only_mine: bool
 
 
 def _readable_card(challenge: Challenge, numbers: tuple[int, int], *, now: datetime) -> ChallengeCard:
-    """The card; one row that cannot be read does not take the others with it."""
+    """The card. One row that cannot be read does not take the others with it."""
     try:
         return _card(challenge, numbers, now=now)
     except Exception:

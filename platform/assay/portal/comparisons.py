@@ -153,7 +153,7 @@ def _pairs(difference: Difference, metric: MetricComparison) -> dict[str, tuple[
 
 
 def _tone(a: float, b: float, metric: MetricComparison, *, across: Side, upwards: Side) -> str:
-    """The colour of whoever is better."""
+    """The colour of the better one."""
     sign = 1 if metric.column.direction == "max" else -1
     return "even" if abs(b - a) < PLAIN else (upwards if sign * (b - a) > 0 else across).letter.lower()
 

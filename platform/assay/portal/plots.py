@@ -14,7 +14,7 @@ ROOM = "-14 -4 122 118"
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One mark, the colour of whoever is better (`a`, `b`, `c` or `even`), and what it says when it is pointed at."""
+    """One mark, the colour of the better one (`a`, `b`, `c` or `even`), and what it says when it is pointed at."""
 
     x: float
     y: float

@@ -6,12 +6,12 @@ queue. Instead each case run gets its place when it is queued, and a claim is on
     turn   = max(pool's virtual time now, the team's finish tag)
     finish = turn + the seconds it is expected to take          (the team's new finish tag)
 
-Claims go by priority, then by turn. A team that queues a hundred submissions pushes its own finish tag ahead; another team
+Claims go by priority, then by turn. A team that queues a hundred submissions pushes its own finish tag ahead. Another team
 that comes later starts at the pool's virtual time and is interleaved at once. A team that was idle saves up nothing. When
 a case run ends, the team's finish tag moves by the difference between what it took and what was expected, so the shares
-follow seconds really used; a fault of ours gives them all back.
+follow seconds really used. A fault of ours gives them all back.
 
-The pool's virtual time is the smallest queued turn; with nothing queued it is the largest finish tag, which makes everybody
+The pool's virtual time is the smallest queued turn. With nothing queued it is the largest finish tag, which makes everybody
 equal again. (S. Goyal, H. Vin, H. Cheng, "Start-time fair queuing", SIGCOMM 1996.)
 """
 

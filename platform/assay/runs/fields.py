@@ -21,7 +21,7 @@ class UsageField(UsageColumn):
     """
 
     def from_db_value(self, value: Any, expression: Expression, connection: Any) -> Any:
-        """A row's column becomes a record; a part of it stays what it is."""
+        """A row's column becomes a record. A part of it stays what it is."""
         stored = super().from_db_value(value, expression, connection)
         return stored if isinstance(expression, KeyTransform) else Usage.salvaged(stored)
 

@@ -1,4 +1,4 @@
-"""Every interval of the machinery, in one place. Tests shrink them; operators override them through the settings."""
+"""Every interval of the machinery, in one place. Tests shrink them. Operators override them through the settings."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +18,7 @@ class Intervals:
     reaper_seconds: float = 15.0
     evaluation_lease_seconds: float = 120.0
     retry_seconds: float = 30.0
-    """How long a fault that a living node or worker reports is waited out the first time; four times as long the next."""
+    """How long a fault that a living node or worker reports is waited out the first time. Four times as long the next."""
     check_deadline_seconds: float = 7200.0
     """How long an upload may stay unchecked before we call it a fault of ours."""
     node_alive_seconds: float = 90.0

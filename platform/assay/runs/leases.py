@@ -1,6 +1,6 @@
 """The right to execute one case run: claimed by one statement, kept by heartbeats, void as soon as the fence has moved on.
 
-Theory of operation. Every claim raises the case run's `fence`. Whoever holds the lease sends its fence with every write, and
+Theory of operation. Every claim raises the case run's `fence`. The holder of the lease sends its fence with every write, and
 every write says `WHERE fence = mine AND status = 'running'`. A node that froze for longer than its lease, and whose case run
 was given to another, wakes up to find that its writes change nothing: it kills its container and throws its result away.
 Only the database's clock is read, so the nodes' clocks may say what they like. `SKIP LOCKED` lets any number of nodes claim at
@@ -89,7 +89,7 @@ RETURNING submission.cancel_requested_at IS NOT NULL
 
 
 def claim_case_run(*, node_id: int, pool: str, lease_seconds: float) -> Lease | None:
-    """The next case run of the pool, in fair order, leased to the node; None when there is nothing to do."""
+    """The next case run of the pool, in fair order, leased to the node. None when there is nothing to do."""
     wanted = {"node": node_id, "pool": pool, "lease_seconds": lease_seconds}
     row = _fetch_prepared(ANY_CLAIM, wanted)
     if row is None and _is_capped():
@@ -108,7 +108,7 @@ def has_free_slot(*, node_id: int) -> bool:
 
 
 def renew_lease(*, case_run_id: UUID, fence: int, node_id: int, lease_seconds: float) -> bool:
-    """Keep the lease; True when the submission is to be cancelled. Raises LeaseLost."""
+    """Keep the lease. True when the submission is to be cancelled. Raises LeaseLost."""
     kept = {"case_run": case_run_id, "fence": fence, "node": node_id, "lease_seconds": lease_seconds}
     row = _fetch_prepared(RENEW, kept)
     if row is None:

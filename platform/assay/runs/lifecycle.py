@@ -1,4 +1,4 @@
-"""Which status may follow which, for runs and case runs. Pure; everything that changes a status asks here.
+"""Which status may follow which, for runs and case runs. Pure. Everything that changes a status asks here.
 
 Theory of operation. A case run is the unit that is claimed, leased, fenced and retried:
 
@@ -6,7 +6,7 @@ Theory of operation. A case run is the unit that is claimed, leased, fenced and 
                    ▲          │
                    └──────────┘   requeued: lease expired, or released by its node
 
-`waiting` means "the canary has not ended"; `failed` also holds the cases that were never run (`verdict = unrun`). A run's
+`waiting` means "the canary has not ended". `failed` also holds the cases that were never run (`verdict = unrun`). A run's
 status is derived from its case runs. Nothing leaves a final status: running a case again means a new run, which
 keeps what the other cases came to.
 """

@@ -13,7 +13,7 @@ from assay.submissions.models import Submission, Upload
 
 
 def visible_submissions(*, person: Person) -> QuerySet[Submission]:
-    """Submissions of your teams and of challenges you organize; an operator sees all, somebody unknown none."""
+    """Submissions of your teams and of challenges you organize. An operator sees all, somebody unknown none."""
     everything = Submission.objects.select_related(
         "challenge", "phase", "team", "submitted_by", "image", "protocol", "testset"
     )
@@ -25,7 +25,7 @@ def visible_submissions(*, person: Person) -> QuerySet[Submission]:
 
 
 def own_submissions(*, person: Person) -> QuerySet[Submission]:
-    """Submissions of your teams alone; somebody unknown has none."""
+    """Submissions of your teams alone. Somebody unknown has none."""
     return (
         Submission.objects.filter(team__in=_teams_of(person)) if isinstance(person, User) else Submission.objects.none()
     )
@@ -63,14 +63,14 @@ def get_organized_submission(*, person: Person, submission_id: UUID) -> tuple[Su
 
 
 def may_see_log(*, person: Person, submission: Submission) -> bool:
-    """Organizers read every log; the team reads those of public cases only: a log is a way out for hidden data."""
+    """Organizers read every log. The team reads those of public cases only: a log is a way out for hidden data."""
     if is_organizer(person=person, challenge=submission.challenge):
         return True
     return submission.testset.is_public
 
 
 def competing_team(*, person: Person, phase: Phase, team_slug: str = "") -> Team | None:
-    """The team this person competes in here; `None` before joining. Naming another team is refused."""
+    """The team this person competes in here. `None` before joining. Naming another team is refused."""
     membership = membership_of(person=person, challenge=phase.challenge)
     team = membership.team if membership else None
     if team_slug and (team is None or team.slug != team_slug):

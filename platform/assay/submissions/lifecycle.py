@@ -3,7 +3,7 @@
     received → checking → queued ⇄ running → scoring → done
     A predictions archive goes from `checking` straight to `scoring`. Everything unfinished may end `failed` or `cancelled`.
 
-Re-scoring makes a new evaluation and leaves the submission `done`; so does running a case of it again. A submission that failed may
+Re-scoring makes a new evaluation and leaves the submission `done`. So does running a case of it again. A submission that failed may
 be taken up again where it stopped, at an organizer's word and by one door only (`services.resume_submission`).
 """
 

@@ -231,7 +231,7 @@ def resume_submission(
     verdict_text: str = "",
     fault: str = "",
 ) -> bool:
-    """Take up a failed submission again, in ONE conditional UPDATE with its line of history. What nobody's team was to blame for
+    """Take up a failed submission again, in ONE conditional UPDATE with its line of history. What was no team's fault
     stays uncharged.
 
     `protocol` and `testset` count from now on, because what was wrong may have been the old ones; the resource limits stay.

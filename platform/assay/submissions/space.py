@@ -1,7 +1,7 @@
 """Who may fill how much of the disk: what uploads were promised, what is kept for a person, and what is left for others.
 
 An upload is promised as much again as has arrived, and `FIRST_PROMISE_BYTES` at the start. So announcing ten gigabytes takes nothing
-from others, and whoever sends them finds the space growing with what they send. The space is looked at again with each piece: one
+from others, and a client that sends them finds the space growing with what it sends. The space is looked at again with each piece: one
 that does not fit is refused, what had arrived stays, and the upload goes on later.
 """
 

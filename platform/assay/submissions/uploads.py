@@ -3,9 +3,9 @@
 Theory of operation
 -------------------
 An upload is one row and one growing file in `UPLOAD_ROOT`. `offset_bytes` is written after `fsync`, so it never promises more
-than is on disk; what a crash left beyond it is cut off before the next piece is written. A lock on the file lets one writer in
+than is on disk. What a crash left beyond it is cut off before the next piece is written. A lock on the file lets one writer in
 at a time: the second is told to wait, because its predecessor may be a connection that died and has not noticed yet. The last
-byte completes the upload: the whole file is hashed, compared with what the client said, and given to storage; only then does the
+byte completes the upload: the whole file is hashed, compared with what the client said, and given to storage. Only then does the
 offset reach the total, so who asks for it never takes an unchecked file for a complete one.
 """
 
@@ -38,7 +38,7 @@ EMPTY_LIFETIME = timedelta(hours=1)
 
 
 class ChecksumMismatchError(InvalidError):
-    """A piece arrived damaged; it was not kept."""
+    """A piece arrived damaged. It was not kept."""
 
     code = "checksum_mismatch"
 
@@ -122,7 +122,7 @@ def append(
 ) -> Upload:
     """Add a piece at `offset_bytes`. A connection that breaks leaves what had arrived, unless a checksum came with the piece.
 
-    `length_bytes`: what the request announced; nothing beyond it is read.
+    `length_bytes`: what the request announced. Nothing beyond it is read.
     """
     refuse_over(upload=upload, offset_bytes=offset_bytes, length_bytes=length_bytes, now=now)
     with locked_part(upload) as file:
@@ -169,7 +169,7 @@ def refuse_over(*, upload: Upload, offset_bytes: int, length_bytes: int | None, 
 
 
 def copy(*, stream: IO[bytes], file: BinaryIO, wanted_bytes: int, digest: "hashlib._Hash") -> int:
-    """Copy up to `wanted_bytes`; a connection that breaks ends it early."""
+    """Copy up to `wanted_bytes`. A connection that breaks ends it early."""
     arrived = 0
     with contextlib.suppress(OSError):
         while arrived < wanted_bytes and (piece := stream.read(min(PIECE_BYTES, wanted_bytes - arrived))):
@@ -241,7 +241,7 @@ def cancel_upload(*, upload: Upload, user: User, now: datetime) -> None:
 
 
 def tidy_uploads(*, now: datetime) -> None:
-    """Give back the space of what nobody needs any more. Called by the reaper; harmless when two do at once."""
+    """Give back the space of what nobody needs any more. Called by the reaper. Harmless when two do at once."""
     expire_uploads(now=now)
     forget_checked_archives()
     forget_unused(now=now)
@@ -271,7 +271,7 @@ def forget_unused(*, now: datetime) -> int:
 
 
 def expire_uploads(*, now: datetime) -> int:
-    """Throw away unfinished uploads whose time is over; answers how many."""
+    """Throw away unfinished uploads whose time is over. Answers how many."""
     expired = list(Upload.objects.filter(completed_at=None, expires_at__lte=now))
     for upload in expired:
         cancel_upload(upload=upload, user=upload.user, now=now)

@@ -1,4 +1,4 @@
-"""A public test set as the tar `assay testset push` would take: manifest, files, notice. Streamed; nothing is kept in memory.
+"""A public test set as the tar `assay testset push` would take: manifest, files, notice. Streamed. Nothing is kept in memory.
 
 The length is known before the first byte, so that a download shows its progress and a cut one is noticed.
 """
@@ -58,14 +58,14 @@ def row_of(case: Case) -> dict[str, str]:
 
 
 def path_of(case: Case, *, kind: str, file: dict[str, Any]) -> str:
-    """Where a file lies in the archive; nothing of a name an organizer chose can lead out of it."""
+    """Where a file lies in the archive. Nothing of a name an organizer chose can lead out of it."""
     return f"{kind}/{case.case_id}_{UNSAFE.sub('_', file['name'])}{''.join(Path(file['key']).suffixes)}"
 
 
 def manifest_text(rows: list[dict[str, str]]) -> str:
-    """`manifest.csv`; a case without a modality has an empty cell.
+    """`manifest.csv`. A case without a modality has an empty cell.
 
-    No cell is a formula for a spreadsheet; `parse_manifest` reads what was meant.
+    No cell is a formula for a spreadsheet. `parse_manifest` reads what was meant.
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO(newline="")

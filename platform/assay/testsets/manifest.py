@@ -5,9 +5,9 @@ case_id,site,input:t1,reference
 A01,A,images/A01.nii.gz,labels/A01.nii.gz
 ```
 
-`input:<name>` columns hold the input images, or other files an algorithm is given; an empty cell is a modality this case does not
-have; without such columns the test set serves phases that take predictions. `reference` is one label map, one 4-D mask with a
-channel per structure, or a table (`.csv`, `.tsv`) with a row of the case, which all cases may share; `reference:<structure>` columns
+`input:<name>` columns hold the input images, or other files an algorithm is given. An empty cell is a modality this case does not
+have. Without such columns the test set serves phases that take predictions. `reference` is one label map, one 4-D mask with a
+channel per structure, or a table (`.csv`, `.tsv`) with a row of the case, which all cases may share. `reference:<structure>` columns
 hold one mask each. A path may be a folder with one DICOM series. Every other column is an attribute of the case (site, vendor,
 age band, …) that results can be broken down by, and that the protocol's input tables tell.
 """

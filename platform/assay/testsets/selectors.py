@@ -17,7 +17,7 @@ def testsets_of(*, challenge: Challenge) -> QuerySet[TestSet]:
 
 
 def get_public_testset(*, challenge: Challenge, name: str, version: int) -> TestSet:
-    """Training cases anyone may download; a hidden test set and none at all get the same answer, whoever asks."""
+    """Training cases anyone may download. A hidden test set and none at all get the same answer, for everybody."""
     testset = challenge.testsets.filter(name=name, version=version, is_public=True).first()
     if testset is None:
         raise NotFoundError("There is no such public test set.", found=f"{name} v{version}")

@@ -113,7 +113,7 @@ class StoredFileChanged(Exception):
 def unchanged_path(key: str, *, sha256: str) -> Path:
     """`local_path` of a file that is still what was recorded of it. Raises StoredFileChanged, and OSError where it is gone.
 
-    Whoever scores or runs a stored file opens it through this door: nothing else would notice a file that was damaged or
+    Scoring and running open a stored file through this function: nothing else would notice a file that was damaged or
     exchanged. A cached copy that is damaged is fetched again.
     """
     path = local_path(key)

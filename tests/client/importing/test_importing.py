@@ -1,4 +1,4 @@
-"""`assay import`: each format becomes a bundle that the server's own readers accept; bad sources leave nothing behind."""
+"""`assay import`: each format becomes a bundle that the server's own readers accept. Bad sources leave nothing behind."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def volume(path: Path, *values: int, channels: int = 0) -> None:
-    """A small volume with a cube per value; with channels, a 4-D image whose channel k is filled with k."""
+    """A small volume with a cube per value. With channels, a 4-D image whose channel k is filled with k."""
     array = np.zeros((6, 5, 4), np.uint8)
     for number, value in enumerate(values):
         array[number, :2, :2] = value

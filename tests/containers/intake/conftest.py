@@ -48,7 +48,7 @@ def judge(checked):
 
 @pytest.fixture
 def refusal(judge):
-    """Why an archive is refused; fails when it is accepted."""
+    """Why an archive is refused. Fails when it is accepted."""
 
     def go(path: Path, **options) -> tuple[Reason, str]:
         with pytest.raises(ImageInvalid) as caught:

@@ -1,4 +1,4 @@
-"""Whatever is done to an archive, intake accepts or refuses: anything else would be our fault, and be tried again for ever."""
+"""Whatever is done to an archive, intake accepts or refuses: anything else would be our fault, and be tried again without end."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Catalogue group A: archives that attack whoever unpacks them. Each is refused, and leaves nothing behind."""
+"""Catalogue group A: archives that attack the program that unpacks them. Each is refused, and leaves nothing behind."""
 
 import gzip
 import json

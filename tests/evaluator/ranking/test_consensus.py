@@ -1,4 +1,4 @@
-"""Consensus rankings against exhaustive search and the definition of each method; task comparison and its tree."""
+"""Consensus rankings against exhaustive search and the definition of each method. Task comparison and its tree."""
 
 from itertools import permutations, product
 

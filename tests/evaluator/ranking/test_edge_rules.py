@@ -300,7 +300,7 @@ def test_rounding_happens_before_ranking() -> None:
 
 
 def levels_table() -> ScoreTable:
-    """Two sites; the first has one patient with three cases, the second two patients with one case each."""
+    """Two sites. The first has one patient with three cases, the second two patients with one case each."""
     attributes = {
         "c0": {"patient": "p0", "site": "s0"},
         "c1": {"patient": "p0", "site": "s0"},

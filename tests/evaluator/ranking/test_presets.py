@@ -38,7 +38,7 @@ def rank(name, scores, *, attributes=None, **changes):
 def test_flare22_weighs_gpu_and_cpu_half_and_gives_a_stuck_container_the_published_values():
     """Case 0: ranks (dice, nsd, time, gpu, cpu) a 1 1 2 2 1, b 2 2 1 1 2. Case 1: a got stuck, last in all five.
 
-    a: (1 + 1 + 2 + ½·2 + ½·1 + 2·4) / 8 = 13.5 / 8; b: (2 + 2 + 1 + ½·1 + ½·2 + 1·4) / 8 = 10.5 / 8.
+    a: (1 + 1 + 2 + ½·2 + ½·1 + 2·4) / 8 = 13.5 / 8. B: (2 + 2 + 1 + ½·1 + ½·2 + 1·4) / 8 = 10.5 / 8.
     """
     scores = {
         ("dice", "liver"): {"a": [0.95, None], "b": [0.90, 0.10]},
@@ -67,7 +67,7 @@ def test_flare21_divides_the_mean_rank_by_the_number_of_teams():
     source="neheller/kits23 README",
 )
 def test_kits23_averages_before_ranking_and_breaks_ties_by_tumour_dice():
-    """Both means are 0.8; the two surface Dice ranks differ the other way round from nothing: tie, then tumour Dice."""
+    """Both means are 0.8. The two surface Dice ranks differ the other way round from nothing: tie, then tumour Dice."""
     scores = {
         ("dice", "kidney"): {"a": [0.9], "b": [0.8]},
         ("dice", "tumor"): {"a": [0.7], "b": [0.8]},
@@ -123,7 +123,7 @@ def test_feta_counts_a_missing_label_as_twice_the_largest_distance_of_the_others
     source="SegRap2025 evaluate.html",
 )
 def test_segrap25_ranks_in_each_cohort_and_averages_cohorts_not_cases():
-    """Cohort x has three cases, y one. x: a first in both metrics; y: b first in both. Both 1.5 of 2 teams."""
+    """Cohort x has three cases, y one. x: a first in both metrics. Y: b first in both. Both 1.5 of 2 teams."""
     attributes = {f"c{i}": {"cohort": "x" if i < 3 else "y"} for i in range(4)}
     values = {"a": [0.9, 0.9, 0.9, 0.1], "b": [0.5, 0.5, 0.5, 0.5]}
     scores = {("dice", "GTVp"): values, ("nsd", "GTVp"): values}
@@ -170,7 +170,7 @@ def test_hecktor25_nests_borda_in_borda():
     source="arXiv 2106.05735",
 )
 def test_msd_ranks_significance_scores_within_each_task_and_averages_tasks():
-    """Task x: a beats b on all of 12 cases in the one structure; task y: nothing differs, so both are first there."""
+    """Task x: a beats b on all of 12 cases in the one structure. Task y: nothing differs, so both are first there."""
     attributes = {f"c{i}": {"task": "x" if i < 12 else "y"} for i in range(24)}
     better = [0.9 + 0.001 * i if i < 12 else None for i in range(24)]
     worse = [0.5 + 0.002 * i if i < 12 else None for i in range(24)]
@@ -215,7 +215,7 @@ def test_drac_ranks_dice_and_asks_iou_only_in_ties():
 
 
 def random_board(config, *, algorithms=4, cases=9) -> ScoreTable:
-    """Scores of everything a configuration can ask for; the last algorithm failed one case."""
+    """Scores of everything a configuration can ask for. The last algorithm failed one case."""
     random = np.random.default_rng(3)
     names = [name for spec in config.metrics for name in stored_names(spec)]
     rows = [

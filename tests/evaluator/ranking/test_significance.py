@@ -129,7 +129,7 @@ def test_a_two_sided_difference_counts_for_the_better_side_only():
 
 
 def test_adjustments_by_hand():
-    """p = 0.01, 0.04, 0.03 of m = 3: Holm 3·0.01, 2·0.03, then max(0.06, 0.04); BH 0.03, 0.04, 0.04."""
+    """p = 0.01, 0.04, 0.03 of m = 3: Holm 3·0.01, 2·0.03, then max(0.06, 0.04). BH 0.03, 0.04, 0.04."""
     p = np.array([[0.01, 0.04, 0.03]])
     assert adjust_family(p, Adjustment.HOLM)[0] == pytest.approx([0.03, 0.06, 0.06])
     assert adjust_family(p, Adjustment.BH)[0] == pytest.approx([0.03, 0.04, 0.04])
@@ -186,7 +186,7 @@ def test_means_cannot_be_tested_against_a_value_behind_every_number(test):
 
 
 def test_a_permutation_p_value_by_enumeration():
-    """d = 1, 2, 4: only all-plus reaches the sum 7, one of eight sign patterns; -7 or less is always reached by -d."""
+    """d = 1, 2, 4: only all-plus reaches the sum 7, one of eight sign patterns. -7 or less is always reached by -d."""
     signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)], dtype=np.int8)
     up, down = permutation_tails(np.array([[1.0, 2.0, 4.0]]), signs)
     assert (up[0], down[0]) == ((1 + 1) / 9, (1 + 8) / 9)

@@ -11,7 +11,7 @@ from evaluator.ranking.subgroups import analyse_subgroups, band_names, kruskal_w
 
 
 def table() -> ScoreTable:
-    """40 cases: `a` is better in women, `b` in men; four cases of unknown sex, ages 10 to 49, one age missing."""
+    """40 cases: `a` is better in women, `b` in men. Four cases of unknown sex, ages 10 to 49, one age missing."""
     rows, attributes = [], {}
     for i in range(40):
         sex = "unknown" if i < 4 else "female" if i % 2 else "male"

@@ -1,6 +1,6 @@
 """Rankings of real challenges and platforms as documents: one YAML file each, read by name.
 
-A preset is only data. `parse_ranking({"preset": name, …})` starts from it; its `title` says in one line what it does,
+A preset is only data. `parse_ranking({"preset": name, …})` starts from it. Its `title` says in one line what it does,
 and `unconfirmed` lists what nobody has confirmed with the organizers.
 """
 

@@ -16,7 +16,7 @@ HELP = "see `names.name_key`"
 
 
 def fill_keys(apps: Any, schema_editor: object) -> None:  # noqa: ARG001  a migration's signature
-    """Of teams that look alike, the later ones get a number. Accounts keep their user names; the key of a later one gets its number."""
+    """Of teams that look alike, the later ones get a number. Accounts keep their user names. The key of a later one gets its number."""
     taken: set[str] = set()
     teams, users = (list(apps.get_model("accounts", kind).objects.order_by("pk")) for kind in ("Team", "User"))
     for team in teams:

@@ -54,7 +54,7 @@ def revoke_token(request: HttpRequest, token_id: UUID) -> Status[None]:
 
 @router.get("/me", response=schemas.PersonOut)
 def who_am_i(request: HttpRequest) -> User:
-    """Whoever this token or session belongs to."""
+    """The person this token or session belongs to."""
     return user_of(request)
 
 

@@ -25,7 +25,7 @@ def list_metric_images(request: HttpRequest, slug: str) -> list[MetricImage]:
 
 @router.post("/{slug}/metric-images", response={201: schemas.MetricImageOut})
 def push(request: HttpRequest, slug: str, body: schemas.MetricImageIn) -> Status[MetricImage]:
-    """Take in an uploaded archive; the answer's `image_id` is what a protocol writes under `evaluation: {image: …}`."""
+    """Take in an uploaded archive. The answer's `image_id` is what a protocol writes under `evaluation: {image: …}`."""
     challenge, user = get_organized_challenge(person=person_of(request), slug=slug)
     upload = get_upload(person=user, upload_id=body.upload_id)
     request.META[TAKES_LONG] = True

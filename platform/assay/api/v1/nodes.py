@@ -28,7 +28,7 @@ def list_nodes(request: HttpRequest) -> list[Node]:
 
 @router.post("", response={201: schemas.NodeEnrolled})
 def enrol(request: HttpRequest, body: schemas.NodeIn) -> Status[dict[str, Any]]:
-    """Let a machine join a pool; its token is shown this once. A known name gets a new token."""
+    """Let a machine join a pool. Its token is shown this once. A known name gets a new token."""
     user = require_staff(person_of(request))
     node, token = enrol_node(name=body.name, pool=body.pool, slots=body.slots, by=user, now=timezone.now())
     return Status(201, {"name": node.name, "pool": node.pool, "token": token})
@@ -48,5 +48,5 @@ def change_status(request: HttpRequest, name: str, body: schemas.NodeStatusIn) -
 
 @keys_router.get("/keys", auth=None, response=dict[str, str])
 def public_keys(request: HttpRequest) -> dict[str, str]:
-    """The public half of the key this installation signs receipts with, base64; `assay verify --key` takes it."""
+    """The public half of the key this installation signs receipts with, base64. `assay verify --key` takes it."""
     return {"ed25519": public_key_text(signing_key(folder=settings.KEY_FOLDER))}

@@ -23,7 +23,7 @@ def list_stuck(request: HttpRequest) -> list[Stuck]:
 
 @router.post("/stuck/act", response=list[schemas.StuckOut])
 def act(request: HttpRequest, body: schemas.ActIn) -> list[Stuck]:
-    """Do one act to one line of the list; answers what is stuck then. Doing it twice is refused and harmless."""
+    """Do one act to one line of the list. Answers what is stuck then. Doing it twice is refused and harmless."""
     user, now = require_staff(person_of(request)), timezone.now()
     if not operating.act(kind=body.kind, key=body.key, name=body.act, by=user, now=now):
         raise ConflictError(

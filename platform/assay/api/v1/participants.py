@@ -26,7 +26,7 @@ def list_participants(request: HttpRequest, slug: str) -> list[dict[str, Any]]:
 
 @router.post("/{slug}/participants/{username}", response=schemas.ParticipantOut)
 def decide(request: HttpRequest, slug: str, username: str, body: schemas.DecisionIn) -> dict[str, Any]:
-    """Accept, reject or exclude somebody; they read the reason."""
+    """Accept, reject or exclude somebody. They read the reason."""
     challenge, user = get_organized_challenge(person=person_of(request), slug=slug)
     membership = get_participant(challenge=challenge, username=username)
     status = Membership.Status(body.status)
@@ -46,7 +46,7 @@ def add_organizer(request: HttpRequest, slug: str, body: schemas.OrganizerIn) ->
 
 
 def document(membership: Membership) -> dict[str, Any]:
-    """A participant as organizers see them; `user` and `team` are loaded."""
+    """A participant as organizers see them. `user` and `team` are loaded."""
     person = membership.user
     return {
         "username": person.username,

@@ -40,7 +40,7 @@ def show(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
 
 @router.post("/{slug}/phases/{phase}/rejudgement/activate", summary="Let the re-scored evaluations rank")
 def activate(request: HttpRequest, slug: str, phase: str) -> dict[str, int]:
-    """All of them at once; the old scores stay readable."""
+    """All of them at once. The old scores stay readable."""
     row, user = get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
     found = rejudgement_of(row)
     if found.unfinished or not found.waiting:

@@ -51,7 +51,7 @@ def describe(request: HttpRequest) -> HttpResponse:
 
 @router.post("", response={201: None})
 def start(request: HttpRequest) -> HttpResponse:
-    """Open an upload; the answer's `Location` is where its bytes go."""
+    """Open an upload. The answer's `Location` is where its bytes go."""
     metadata = parse_metadata(request.headers.get("Upload-Metadata", ""))
     upload = uploads.start_upload(
         user=user_of(request),
@@ -127,7 +127,7 @@ def parse_metadata(header: str) -> dict[str, str]:
 
 
 def parse_checksum(header: str) -> bytes | None:
-    """`sha256 base64`; nothing when no checksum came."""
+    """`sha256 base64`. Nothing when no checksum came."""
     if not header:
         return None
     algorithm, _, encoded = header.partition(" ")

@@ -8,7 +8,7 @@ from assay.challenges.texts import render_old_text
 
 
 def render(apps: Any, schema_editor: Any) -> None:  # noqa: ARG001  Django's signature
-    """The texts that are there; nothing is lost of one that is too long: it is shown as it was written."""
+    """The texts that are there. Nothing is lost of one that is too long: it is shown as it was written."""
     for challenge in apps.get_model("challenges", "Challenge").objects.iterator():
         challenge.description_html = render_old_text(challenge.description)
         challenge.rules_html = render_old_text(challenge.rules)

@@ -1,6 +1,6 @@
 """BIDS with segmentations under `derivatives/` (BIDS 1.10, "Derivatives: imaging data types").
 
-A case is a subject, or a session of one. Inputs are the images of the chosen suffixes (`T1w`, `FLAIR`, …); the reference is a
+A case is a subject, or a session of one. Inputs are the images of the chosen suffixes (`T1w`, `FLAIR`, …). The reference is a
 discrete segmentation `*_dseg.nii.gz` with its table of values, or one binary mask per structure, `*_label-NAME_mask.nii.gz`.
 Columns of `participants.tsv` become attributes of the case. Probabilistic segmentations are refused.
 """

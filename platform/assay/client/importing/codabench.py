@@ -1,6 +1,6 @@
 """A CodaBench bundle, version 2: `competition.yaml` with tasks, phases, pages, terms and leaderboard columns, in a folder or a zip.
 
-The scoring program computes what only its author knows. It is kept beside the bundle; the phases are scored by Assay's own metrics
+The scoring program computes what only its author knows. It is kept beside the bundle. The phases are scored by Assay's own metrics
 or by the protocol that is asked for.
 """
 
@@ -23,7 +23,7 @@ def recognises(source: Path) -> bool:
 
 
 def read_codabench(source: Path, *, options: Options, stack: ExitStack) -> Draft:
-    """Read an opened bundle; zips inside it stay unpacked until `stack` closes."""
+    """Read an opened bundle. Zips inside it stay unpacked until `stack` closes."""
     file = next(source / name for name in FILES if (source / name).is_file())
     root = read_document(file)
     version = root.get("version")

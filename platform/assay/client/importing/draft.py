@@ -60,7 +60,7 @@ class Channel:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerTable:
-    """A table of true values that all cases share; it is written with the column `case` first, as the scorer reads it."""
+    """A table of true values that all cases share. It is written with the column `case` first, as the scorer reads it."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -211,7 +211,7 @@ def named_protocol(name: str) -> dict[str, Any]:
 
 
 def write_draft(draft: Draft, *, folder: Path, now: datetime) -> list[Path]:
-    """Write the bundle into the new folder `folder`; the paths, relative to it. Raises `ClientError`."""
+    """Write the bundle into the new folder `folder`. Returns their paths, relative to it. Raises `ClientError`."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ClientError(f"{folder} is not empty", expected="a new folder", what_to_do="choose another name")
     check_protocols(draft)

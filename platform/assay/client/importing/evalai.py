@@ -87,7 +87,7 @@ def read_evalai(source: Path, *, options: Options, stack: ExitStack) -> Draft:
 
 
 def _annotations(source: Path, place: Place | None, stack: ExitStack) -> Path | None:
-    """The folder of the phase's annotations; of one file, a folder that holds it alone."""
+    """The folder of the phase's annotations. Of one file, a folder that holds it alone."""
     if place is None or not place.text():
         return None
     path = inside(source, place)

@@ -18,7 +18,7 @@ def recognises(source: Path) -> bool:
 
 
 def read_flare(source: Path, *, options: Options) -> Draft:
-    """Read the folder; the labels are the protocol's."""
+    """Read the folder. The labels are the protocol's."""
     folders = _folders(source)
     if folders is None:
         raise ClientError(

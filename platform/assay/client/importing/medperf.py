@@ -99,7 +99,7 @@ def _mount(place: Place, notes: Notes) -> str:
 
 
 def _mlcube(task: Place, notes: Notes) -> dict[str, Any]:
-    """MLCube passes each parameter as `--name=/mlcube_ioN/…`; N counts the mounts in the order of the file."""
+    """MLCube passes each parameter as `--name=/mlcube_ioN/…`. N counts the mounts in the order of the file."""
     parameters = task.need("parameters", expected="{inputs: …, outputs: …}")
     arguments = ["infer"]
     mounts: list[str] = []

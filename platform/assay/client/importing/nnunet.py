@@ -1,8 +1,8 @@
 """nnU-Net v2 raw data sets and the Medical Segmentation Decathlon: a folder with `dataset.json`.
 
 nnU-Net v2 (documentation/dataset_format.md of MIC-DKFZ/nnUNet): `channel_names`, `labels` (name → value, or values of a region),
-`file_ending`; images `CASE_0000<ending>` per channel, references `CASE<ending>`. The Decathlon (and nnU-Net v1): `modality`, `labels`
-(value → name), `training` with pairs of paths; the channels of an image are its fourth axis.
+`file_ending`. Images `CASE_0000<ending>` per channel, references `CASE<ending>`. The Decathlon (and nnU-Net v1): `modality`, `labels`
+(value → name), `training` with pairs of paths. The channels of an image are its fourth axis.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ FILE = "dataset.json"
 BACKGROUND = "background"
 CHANNEL_DIGITS = 4
 TRAINING_WARNING = (
-    "the training cases became the hidden test set, because there is no folder of test references. Whoever has the data set "
+    "the training cases became the hidden test set, because there is no folder of test references. Everybody with the data set "
     "knows these references: use them for a rehearsal, not for a competition"
 )
 
@@ -40,7 +40,7 @@ def recognises(source: Path) -> bool:
 
 
 def read_nnunet(source: Path, *, options: Options) -> Draft:
-    """Read either form; the keys of `dataset.json` say which it is."""
+    """Read either form. The keys of `dataset.json` say which it is."""
     root = read_document(source / FILE)
     is_decathlon = root.get("modality") is not None and root.get("channel_names") is None
     return _decathlon(source, root, options) if is_decathlon else _nnunet(source, root, options)

@@ -45,7 +45,7 @@ class Place:
         )
 
     def get(self, key: str) -> "Place | None":
-        """The value under `key`; `None` where it is missing or null."""
+        """The value under `key`. `None` where it is missing or null."""
         self.mapping()
         child: Place | None = self.children.get(key)
         return None if child is None or child.value is None else child
@@ -77,7 +77,7 @@ class Place:
         return children
 
     def text(self) -> str:
-        """A text; numbers are taken as they are written."""
+        """A text. Numbers are taken as they are written."""
         if isinstance(self.value, bool) or not isinstance(self.value, str | int | float):
             raise self.error("is not a text", expected="a text")
         return str(self.value).strip()
@@ -266,7 +266,7 @@ def inside(folder: Path, place: Place) -> Path:
 
 
 def unpack_zip(archive: Path, folder: Path) -> None:
-    """Unpack a zip into `folder`. Links, outside paths, encrypted members and bombs are refused; hidden entries are left out."""
+    """Unpack a zip into `folder`. Links, outside paths, encrypted members and bombs are refused. Hidden entries are left out."""
     try:
         with zipfile.ZipFile(archive) as packed:
             members = packed.infolist()

@@ -124,12 +124,12 @@ def _targets(table: Table, source: Path, notes: Notes) -> list[str]:
 
 
 def usage_column(table: Table) -> str:
-    """The column that says on which board a row counts; empty where there is none."""
+    """The column that says on which board a row counts. Empty where there is none."""
     return next((column for column in table.columns if column.lower() == USAGE), "")
 
 
 def table_cases(table: Table, targets: Sequence[str], *, notes: Notes) -> tuple[DraftCase, ...]:
-    """One case per row; all share the table as their reference."""
+    """One case per row. All share the table as their reference."""
     rows = tuple((row[table.key], *(row[target] for target in targets)) for row in table.rows)
     answers = AnswerTable(columns=tuple(targets), rows=rows)
     if table.key != "case":

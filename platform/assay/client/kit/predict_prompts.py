@@ -1,6 +1,6 @@
 """A sample algorithm that believes its prompts: it fills boxes and mends a cube around each click. Put your own into `segment`.
 
-The container is started anew for every round; what it is told, and its own answer of the round before, lie in its input folder.
+The container is started anew for every round. What it is told, and its own answer of the round before, lie in its input folder.
 """
 
 import json
@@ -19,7 +19,7 @@ REACH = 1
 
 
 def segment(image: Any, *, structures: list[dict[str, Any]], previous: Any) -> Any:  # the image is there for yours
-    """The label map of one round. Arrays are z, y, x; prompts count x, y, z from 0. `previous` is None in the first round."""
+    """The label map of one round. Arrays are z, y, x. Prompts count x, y, z from 0. `previous` is None in the first round."""
     labels = np.zeros(image.shape, np.uint16) if previous is None else previous.copy()
     for structure in structures:
         value = structure["values"][0]
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def cases() -> Iterator[str]:
-    """The cases there are, by the files of the first input; an answer of the round before is no case."""
+    """The cases there are, by the files of the first input. An answer of the round before is no case."""
     before, _, after = next(iter(CONTRACT["inputs"].values())).partition("{case}")
     _, _, of_previous = CONTRACT["previous_file"].partition("{case}")
     for path in sorted(INPUTS.glob(f"{before}*{after}")):

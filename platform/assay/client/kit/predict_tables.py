@@ -1,4 +1,4 @@
-"""A sample algorithm that answers every case alike. It shows the contract; put your own into `answer` and leave the rest as it is."""
+"""A sample algorithm that answers every case alike. It shows the contract. Put your own into `answer` and leave the rest as it is."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ OUTPUTS = Path(os.environ.get("KIT_OUTPUTS", CONTRACT["output_folder"]))
 
 
 def answer(case: str, source: Path) -> dict[str, str]:
-    """One cell per column for a case; `source` is the file the case is in."""
+    """One cell per column for a case. `source` is the file the case is in."""
     return dict(CONTRACT["columns"])
 
 

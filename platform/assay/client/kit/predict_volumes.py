@@ -1,4 +1,4 @@
-"""A sample algorithm: bands of brightness. It shows the contract; put your own into `segment` and leave the rest as it is."""
+"""A sample algorithm: bands of brightness. It shows the contract. Put your own into `segment` and leave the rest as it is."""
 
 import json
 import os
@@ -16,7 +16,7 @@ IMAGES = (".nii.gz", ".nii", ".mha")
 
 
 def segment(images: dict[str, Any], *, count: int) -> Any:
-    """Classes 0 (background) to `count` for every voxel, from the images of one case by name; arrays are z, y, x."""
+    """Classes 0 (background) to `count` for every voxel, from the images of one case by name. Arrays are z, y, x."""
     image = next(iter(images.values())).astype(np.float32)
     edges = np.quantile(image, 0.5 + 0.5 * np.arange(count) / count)
     return np.digitize(image, np.unique(edges))
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def cases() -> Iterator[tuple[str, dict[str, Path]]]:
-    """The cases there are and their files by input name; optional ones may be missing."""
+    """The cases there are and their files by input name. Optional ones may be missing."""
     templates: dict[str, str] = CONTRACT["inputs"]
     named = [(name, template) for name, template in templates.items() if "{case}" in template]
     certain = [template for name, template in named if name not in CONTRACT["optional_inputs"]][:1]

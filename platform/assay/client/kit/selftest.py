@@ -3,7 +3,7 @@
     python3 selftest.py                # predict.py as it is, without Docker
     python3 selftest.py --image NAME   # in its container, without network and within the limits of the challenge
 
-Needs Assay with its `ingest` part (README.md says how to get it); sends nothing anywhere.
+Needs Assay with its `ingest` part (README.md says how to get it). Sends nothing anywhere.
 The example is made up: its scores say nothing about your algorithm.
 """
 
@@ -31,11 +31,11 @@ EXAMPLE: str = CONTRACT["example_case"]
 REFERENCES = HERE / "example" / "references"
 
 Run = Callable[[Path, Path], None]
-"""Starts the algorithm on a folder of inputs; it writes into a folder of outputs."""
+"""Starts the algorithm on a folder of inputs. It writes into a folder of outputs."""
 
 
 class Broken(Exception):
-    """The algorithm does not keep the contract; the text says where."""
+    """The algorithm does not keep the contract. The text says where."""
 
 
 def main() -> int:
@@ -80,7 +80,7 @@ def run_here(inputs: Path, outputs: Path) -> None:
 
 
 def run_container(image: str, inputs: Path, outputs: Path) -> None:
-    """The image as the platform starts it, as far as plain Docker can; `assay run` has the real sandbox."""
+    """The image as the platform starts it, as far as plain Docker can. `assay run` has the real sandbox."""
     limits = CONTRACT["limits"]
     options = ["--rm", "--network=none", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
     options += [f"--memory={limits['memory_mb']}m", f"--pids-limit={limits['pids']}", f"--shm-size={limits['shm_mb']}m"]

@@ -160,7 +160,7 @@ def _roughly(seconds: float) -> str:
 
 @register.simple_tag
 def moment(value: datetime | None, missing: str = "–") -> SafeString | str:
-    """Absolute with zone and relative at once; the browser adds the viewer's own zone as a tooltip."""
+    """Absolute with zone and relative at once. The browser adds the viewer's own zone as a tooltip."""
     if value is None:
         return missing
     here = timezone.localtime(value)
@@ -175,7 +175,7 @@ def moment(value: datetime | None, missing: str = "–") -> SafeString | str:
 
 @register.simple_tag
 def ago(value: datetime | None, missing: str = "–") -> SafeString | str:
-    """Relative only, for tables; the absolute time is in the tooltip."""
+    """Relative only, for tables. The absolute time is in the tooltip."""
     if value is None:
         return missing
     here = timezone.localtime(value)
@@ -215,19 +215,19 @@ def code_spans(text: str) -> SafeString:
 
 @register.filter
 def score(value: float | None, digits: int = 3) -> str:
-    """A metric value; an undefined one says so and is never shown as 0 or blank."""
+    """A metric value. An undefined one says so and is never shown as 0 or blank."""
     return gettext("undefined") if value is None else f"{value:.{digits}f}"
 
 
 @register.filter
 def signed(value: float, digits: int = 3) -> str:
-    """A difference, with its sign; 0 has none."""
+    """A difference, with its sign. 0 has none."""
     return f"{value:.{digits}f}" if round(value, digits) == 0 else f"{value:+.{digits}f}".replace("-", "−")
 
 
 @register.filter
 def p_value(value: float | None) -> str:
-    """A p-value as people read it; nothing to test is a dash."""
+    """A p-value as people read it. Nothing to test is a dash."""
     return "–" if value is None else "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 

@@ -1,6 +1,6 @@
 """`make vendor`: copy the browser libraries named in package.json into static/vendor, with licences and hashes.
 
-Only whoever changes a version runs this (it needs npm). The copies are committed, so users need neither Node nor a network.
+Only a developer who changes a version runs this (it needs npm). The copies are committed, so users need neither Node nor a network.
 """
 
 import hashlib

@@ -19,7 +19,7 @@ INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 @require_safe
 def documentation(request: HttpRequest, page: str = "") -> HttpResponseBase:
-    """One file of the site; a page that says how to build it where there is none."""
+    """One file of the site. A page that says how to build it where there is none."""
     folder = Path(settings.DOCS_FOLDER)
     if not (folder / "index.html").is_file():
         return render(request, "portal/docs_missing.html", status=404)
@@ -43,7 +43,7 @@ def find(folder: Path, page: str) -> Path:
 
 
 def _html(content: bytes) -> HttpResponse:
-    """A page; its policy names the few scripts that stand in the page itself, so that no other one runs."""
+    """A page. Its policy names the few scripts that stand in the page itself, so that no other one runs."""
     hashes = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in INLINE_SCRIPT.findall(content)]
     scripts = " ".join(["script-src 'self'", *(f"'sha256-{digest}'" for digest in hashes)])
     return HttpResponse(content, headers={"Content-Security-Policy": f"{POLICY}; {scripts}"})

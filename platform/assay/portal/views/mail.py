@@ -12,7 +12,7 @@ MOST = 50
 
 
 def mails(request: HttpRequest) -> HttpResponse:
-    """The newest mails with their links. Raises Http404 on every other installation: whoever reads them can take over accounts."""
+    """The newest mails with their links. Raises Http404 on every other installation: their readers can take over accounts."""
     if not settings.SHOWS_MAIL:
         raise Http404
     folder = Path(settings.EMAIL_FILE_PATH)

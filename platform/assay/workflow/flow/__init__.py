@@ -157,7 +157,7 @@ def release(
 def advance_run(*, run_id: UUID, now: datetime) -> None:
     """Do what the failure policy says is next for the run.
 
-    Whoever changes a run takes the run's row first, then its case runs, then the team's share, then the submission: in this
+    A transaction that changes a run takes the run's row first, then its case runs, then the team's share, then the submission: in this
     order always, so that two who meet wait for one another and never for each other.
     """
     with transaction.atomic():

@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError
 log = logging.getLogger(__name__)
 
 DOORBELL_LIFETIME_SECONDS = 60
-"""A doorbell nobody answered for this long is stale; the reaper rings anew."""
+"""A doorbell nobody answered for this long is stale. The reaper rings anew."""
 
 MAX_AGENTS_WOKEN = 16
 ANSWER_SECONDS = 3.0
@@ -68,7 +68,7 @@ def _ring_on_commit(task: str, arguments: list[Any], *, queue: str) -> None:
 
 
 def ring(task: str, arguments: list[Any], *, queue: str) -> None:
-    """Send one doorbell now; a broker that does not answer is logged, not raised."""
+    """Send one doorbell now. A broker that does not answer is logged, not raised."""
     try:
         current_app.send_task(
             task, args=arguments, queue=queue, expires=DOORBELL_LIFETIME_SECONDS, retry=False, ignore_result=True

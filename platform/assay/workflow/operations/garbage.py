@@ -1,6 +1,6 @@
 """Stored files that no row names: left by attempts that were replaced, rows that were deleted, processes that died in between.
 
-Theory of operation. A file is stored first and named by a row within minutes, or never; a row never begins to name a file that has
+Theory of operation. A file is stored first and named by a row within minutes, or never. A row never begins to name a file that has
 lain there unnamed. So: list the files that are older than `GRACE`, and only then read which files rows name. Whatever was named
 before the listing is found by the reading, whatever is written after it is too young, and what is left is named by nobody and will
 never be. Nothing is decided per file afterwards that could go out of date, and a second collector at the same time deletes the same

@@ -77,7 +77,7 @@ def lost_leases(now: datetime) -> Iterator[Stuck]:
 
 
 def longest(case_run: CaseRun) -> timedelta:
-    """How long a case run may take at most; for ever, where its limit is not one for the whole of it."""
+    """How long a case run may take at most. No limit for protocols whose time limit is per label."""
     is_whole = case_run.case_id and case_run.run.submission.limits.get("wall_seconds_per", "run") == "run"
     return timedelta(seconds=LIMITS_PASSED * case_run.expected_seconds) if is_whole else timedelta(days=365)
 

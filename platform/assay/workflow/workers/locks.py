@@ -1,6 +1,6 @@
 """Work that only one process should do at a time, guarded by a lock of the database session.
 
-PostgreSQL gives the lock back by itself when the session ends, however the process died. It spares double work; what makes
+PostgreSQL gives the lock back by itself when the session ends, however the process died. It spares double work. What makes
 double work harmless are the conditional updates at its end.
 """
 
@@ -19,7 +19,7 @@ def lock_number(name: str) -> int:
 
 @contextmanager
 def only_one(*, purpose: str, subject: UUID | str) -> Iterator[bool]:
-    """Yields whether this session is the one that does `purpose` for `subject`; never waits."""
+    """Yields whether this session is the one that does `purpose` for `subject`. Never waits."""
     number = lock_number(f"{purpose} {subject}")
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [number])

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def ask_for_round(*, case_run_id: UUID, fence: int, number: int, now: datetime) -> PromptRound:
-    """The round as it stands; asked for, if it was not before. Call under the lease."""
+    """The round as it stands. Asked for, if it was not before. Call under the lease."""
     case_run = CaseRun.objects.select_related("run__submission__protocol", "case").get(id=case_run_id)
     interaction = rules_of(case_run.run.submission.protocol).interaction
     rounds = interaction.rounds if interaction else 0
@@ -99,6 +99,6 @@ def prompts_of(asked: PromptRound, *, case: Case, rules: Protocol) -> Prompts:
 
 
 def latest_answer(asked: PromptRound, *, case: Case, rules: Protocol, scratch: Path) -> Mapping[str, Path] | None:
-    """A canonical copy of the last usable answer before the round; None when there is none."""
+    """A canonical copy of the last usable answer before the round. None when there is none."""
     answers = specs.answers_by_round(asked.case_run, case=case, protocol=rules, scratch=scratch)
     return next((answers[number] for number in sorted(answers, reverse=True) if number < asked.number), None)

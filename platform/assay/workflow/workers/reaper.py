@@ -15,7 +15,7 @@
 | cancel requested | the node, or nobody | the lease | carried out again |
 | upload unfinished, unused, or checked | nobody | its expiry; none once checked | its space is given back |
 
-Two reapers at once are harmless (every step is a conditional update); an advisory lock keeps the second one idle. A row that
+Two reapers at once are harmless (every step is a conditional update). An advisory lock keeps the second one idle. A row that
 cannot be dealt with is logged and keeps nothing else waiting.
 """
 
@@ -56,7 +56,7 @@ def reap(*, now: datetime) -> None:
 
 @contextmanager
 def surviving(what: str) -> Iterator[None]:
-    """One thing that goes wrong must not stop the others; without a database nothing goes, and the next round comes soon."""
+    """One thing that goes wrong must not stop the others. Without a database nothing goes, and the next round comes soon."""
     try:
         yield
     except (OperationalError, InterfaceError):
@@ -91,7 +91,7 @@ def settle_cancels(*, now: datetime) -> None:
 
 
 def advance_idle_runs(*, now: datetime) -> None:
-    """Advance runs in which nothing is queued or running: whoever should have done so died between two transactions."""
+    """Advance runs in which nothing is queued or running: the process that should have done so died between two transactions."""
     active = CaseRun.objects.filter(run=OuterRef("pk"), status__in=[CaseRun.Status.QUEUED, CaseRun.Status.RUNNING])
     idle = Run.objects.filter(finished_at=None).exclude(Exists(active))
     for run_id in idle.values_list("id", flat=True):
@@ -107,7 +107,7 @@ def ring_pools(*, now: datetime) -> None:  # noqa: ARG001  a step's signature
 
 
 def ring_checks(*, now: datetime) -> None:
-    """Ring for every unchecked submission; give up on those past the deadline."""
+    """Ring for every unchecked submission. Give up on those past the deadline."""
     deadline = now - timedelta(seconds=current_intervals().check_deadline_seconds)
     unchecked = Submission.objects.filter(status__in=[Submission.Status.RECEIVED, Submission.Status.CHECKING])
     for submission in unchecked:
@@ -125,7 +125,7 @@ def ring_checks(*, now: datetime) -> None:
 
 
 def ring_evaluations(*, now: datetime) -> None:
-    """Ring for every evaluation nobody works on; give up on those whose attempts are used up."""
+    """Ring for every evaluation nobody works on. Give up on those whose attempts are used up."""
     for evaluation in evaluations.waiting_evaluations(now=database_now()):
         if evaluation.attempt >= evaluations.ATTEMPTS:
             with surviving(f"evaluation {evaluation.id}"):

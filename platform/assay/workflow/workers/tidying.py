@@ -41,7 +41,7 @@ class Entry:
 
 
 def tidy_scratch(root: Path, *, keep_bytes: int, now_seconds: float) -> int:
-    """Tidy a host's scratch, unless that was done within the hour; answers how many bytes were given back."""
+    """Tidy a host's scratch, unless that was done within the hour. Answers how many bytes were given back."""
     stamp = root / STAMP
     if not root.is_dir() or (stamp.exists() and now_seconds - stamp.stat().st_mtime < TIDY_EVERY_SECONDS):
         return 0
@@ -73,7 +73,7 @@ def shrink_kept(root: Path, *, keep_bytes: int) -> int:
         if kept + entry.bytes <= keep_bytes:
             kept += entry.bytes
             continue
-        entry.path.unlink(missing_ok=True)  # whoever has it open reads on; whoever wants it next makes it again
+        entry.path.unlink(missing_ok=True)  # a reader that has it open reads on, the next one makes it again
         freed += entry.bytes
     return freed
 
@@ -95,7 +95,7 @@ def tidy_this_host() -> int:
 
 
 def forget_abandoned_attempts(*, now: datetime) -> int:
-    """Delete what attempts stored that a later one replaced; answers how many files. Only recorded outputs are ever read."""
+    """Delete what attempts stored that a later one replaced. Answers how many files. Only recorded outputs are ever read."""
     replaced = CaseRun.objects.filter(attempt__gt=1, finished_at__gt=now - LOOK_BACK)
     return sum(
         storage.delete_folder(attempt_folder(case_run, attempt=attempt))

@@ -1,4 +1,4 @@
-"""`manage.py collect_garbage`: what lies in storage that nobody refers to; deleted only when asked to."""
+"""`manage.py collect_garbage`: what lies in storage that nobody refers to. Deleted only when asked to."""
 
 from typing import Any
 
