@@ -11,7 +11,7 @@ import factories
 import people
 from assay.accounts.errors import AssayError
 from assay.submissions.models import Submission
-from assay.submissions.services import create_submission
+from assay.submissions.services import Entry, create_submission
 
 ATTEMPTS, THREADS = 1000, 8
 
@@ -37,9 +37,8 @@ def test_no_race_gets_past_the_limit(limits, accepted):
         try:
             for upload in uploads[number::THREADS]:
                 try:
-                    create_submission(
-                        user=scene.pia, phase=scene.phase, team=scene.team, upload=upload, name="race", now=now
-                    )
+                    entry = Entry(user=scene.pia, phase=scene.phase, team=scene.team, upload=upload, name="race")
+                    create_submission(entry, now=now)
                     done += 1
                 except AssayError:
                     continue

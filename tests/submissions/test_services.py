@@ -11,7 +11,7 @@ import people
 from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError, TooLargeError
 from assay.accounts.models import AuditEvent
 from assay.submissions.models import AlgorithmImage, Submission, Upload
-from assay.submissions.services import create_submission
+from assay.submissions.services import Entry, create_submission
 
 
 def submit(scene, *, now, upload=None, **changes) -> Submission:
@@ -21,9 +21,8 @@ def submit(scene, *, now, upload=None, **changes) -> Submission:
         "team": scene.team,
         "upload": upload or factories.complete_upload(user=scene.pia),
         "name": "Threshold",
-        "now": now,
     }
-    return create_submission(**(values | changes))
+    return create_submission(Entry(**(values | changes)), now=now)
 
 
 def test_what_decides_a_result_is_frozen_on_acceptance(scene, now):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max
@@ -385,11 +385,22 @@ def resume_phase(*, phase: Phase, user: User, now: datetime) -> Phase:
     return change_phase(phase=phase, user=user, now=now, verb="resumed", is_paused=False)
 
 
-def change_phase(*, phase: Phase, user: User, now: datetime, verb: str, **values: Any) -> Phase:
+class PhaseValues(TypedDict, total=False):
+    """What organizers change in a phase by an act of its own; everything else comes with the challenge's document."""
+
+    is_embargoed: bool
+    embargo_until: datetime | None
+    published_at: datetime | None
+    is_paused: bool
+
+
+def change_phase(*, phase: Phase, user: User, now: datetime, verb: str, **values: Unpack[PhaseValues]) -> Phase:
     """Write values into a phase and the change into history."""
     with transaction.atomic():
         Phase.objects.filter(pk=phase.pk).update(**values)
-        shown = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+        shown: dict[str, Any] = {
+            name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()
+        }
         record_event(
             actor=user, verb=f"phase.{verb}", subject=phase, challenge_slug=phase.challenge.slug, now=now, **shown
         )

@@ -230,17 +230,38 @@ class AsyncClient:
         """See `Client.join`."""
         return await self._run(self._client.join, challenge, team=team)
 
-    async def submit(self, image: str | Path, *, phase: str, name: str, **options: Any) -> Submission:
+    async def submit(
+        self,
+        image: str | Path,
+        *,
+        phase: str,
+        name: str,
+        description: str = "",
+        link: str = "",
+        team: str = "",
+        allow_duplicate: bool = False,
+        wait: bool = False,
+    ) -> Submission:
         """See `Client.submit`."""
-        return await self._run(self._client.submit, image, phase=phase, name=name, **options)
+        return await self._run(
+            self._client.submit,
+            image,
+            phase=phase,
+            name=name,
+            description=description,
+            link=link,
+            team=team,
+            allow_duplicate=allow_duplicate,
+            wait=wait,
+        )
 
     async def submission(self, submission_id: str) -> Submission:
         """See `Client.submission`."""
         return await self._run(self._client.submission, submission_id)
 
-    async def submissions(self, **filters: Any) -> list[Submission]:
+    async def submissions(self, *, phase: str = "", status: str = "", mine: bool = True) -> list[Submission]:
         """See `Client.submissions`; all pages at once."""
-        return await self._run(lambda: list(self._client.submissions(**filters)))
+        return await self._run(lambda: list(self._client.submissions(phase=phase, status=status, mine=mine)))
 
     async def wait(self, submission_id: str) -> Submission:
         """See `Client.wait`."""

@@ -46,17 +46,30 @@ def join(session: Session, challenge: str, team: str) -> None:
 @click.option("--wait", is_flag=True, help="Stay until it has finished; the exit code says how.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True)
 @pass_session
-def submit(session: Session, /, image: str, phase: str, name: str, wait: bool, progress: str, **more: Any) -> None:
+def submit(
+    session: Session,
+    /,
+    *,
+    image: str,
+    phase: str,
+    name: str,
+    description: str,
+    link: str,
+    team: str,
+    allow_duplicate: bool,
+    wait: bool,
+    progress: str,
+) -> None:
     """Submit IMAGE: an archive (docker save or OCI, plain, .gz or .zst) or the name of a local Docker image.
 
     An interrupted upload goes on where it stopped when the same command is given again.
     """
     request = {
         "name": name,
-        "description": more["description"],
-        "url": more["link"],
-        "team": more["team"],
-        "allow_duplicate": more["allow_duplicate"],
+        "description": description,
+        "url": link,
+        "team": team,
+        "allow_duplicate": allow_duplicate,
     }
     with session.connect() as connection, choose_reporter(progress) as reporter:
         submission = submit_file(connection=connection, image=image, phase=phase, request=request, reporter=reporter)

@@ -6,7 +6,7 @@ review has no deadline: it waits for a person at the site, and the board says so
 
 import re
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -187,8 +187,21 @@ def decline_evaluation(*, site: Site, evaluation_id: UUID, fence: int, reason: s
     return evaluation
 
 
+class EndingValues(TypedDict, total=False):
+    """What is written beside the status when a site's evaluation ends."""
+
+    release: dict[str, Any]
+    released_at: datetime
+    reason: str
+
+
 def _end(
-    evaluation: SiteEvaluation, *, fence: int, now: datetime, status: SiteEvaluation.Status, **changes: Any
+    evaluation: SiteEvaluation,
+    *,
+    fence: int,
+    now: datetime,
+    status: SiteEvaluation.Status,
+    **changes: Unpack[EndingValues],
 ) -> None:
     open_statuses = [SiteEvaluation.Status.RUNNING, SiteEvaluation.Status.REVIEW]
     with transaction.atomic():

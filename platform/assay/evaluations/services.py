@@ -5,7 +5,7 @@ An evaluation is leased and fenced like a case run, because a scoring worker can
 cases only.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -43,6 +43,16 @@ RENEW = """
 UPDATE evaluations_evaluation SET lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
 WHERE id = %(evaluation)s AND fence = %(fence)s AND status = 'running'
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What an evaluation came to. `aggregates`: as `evaluator.scoring.summarise` makes them. `receipt`: signed."""
+
+    aggregates: Mapping[str, Any]
+    receipt: Mapping[str, Any]
+    backend: str
+    evaluator_version: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +117,19 @@ def store_case_scores(*, evaluation_id: UUID, case_pk: int, scores: Sequence[Seq
     CaseScores.objects.bulk_create([row], ignore_conflicts=True)
 
 
-def finish_evaluation(lease: EvaluationLease, *, now: datetime, **results: Any) -> bool:
+def finish_evaluation(lease: EvaluationLease, *, results: Results, now: datetime) -> bool:
     """End the evaluation with its results; False when somebody else did, or holds it."""
     mine = Evaluation.objects.filter(id=lease.evaluation_id, fence=lease.fence, status=Evaluation.Status.RUNNING)
-    changed = mine.update(status=Evaluation.Status.DONE, finished_at=now, lease_until=None, error="", **results)
+    changed = mine.update(
+        status=Evaluation.Status.DONE,
+        finished_at=now,
+        lease_until=None,
+        error="",
+        aggregates=results.aggregates,
+        receipt=results.receipt,
+        backend=results.backend,
+        evaluator_version=results.evaluator_version,
+    )
     if changed:
         log_event(verb="evaluation.done", subject=("evaluation", lease.evaluation_id))
     return bool(changed)

@@ -7,6 +7,7 @@ exactly those cases; where it has none, the first table's cases become a list of
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
@@ -43,19 +44,32 @@ def layout_named(name: str) -> Layout:
         raise InvalidError("There is no such layout.", found=name, expected=str(problem)) from problem
 
 
-def import_table(
-    *, phase: Phase, user: User, layout: Layout, name: str, source_url: str, tables: Mapping[str, str], now: datetime
-) -> Submission:
-    """One algorithm's published scores as a finished row of the phase; a row of the same name gives way to it."""
-    protocol = rules_of(phase.protocol)
+@dataclass(frozen=True, kw_only=True)
+class PublishedTable:
+    """One algorithm's published scores: `tables` maps names of files to their text, in the columns of `layout`."""
+
+    phase: Phase
+    user: User
+    layout: Layout
+    name: str
+    source_url: str
+    tables: Mapping[str, str]
+
+
+def import_table(table: PublishedTable, *, now: datetime) -> Submission:
+    """The scores as a finished row of the phase; a row of the same name gives way to it."""
+    user, layout, name, source_url = table.user, table.layout, table.name, table.source_url
+    protocol = rules_of(table.phase.protocol)
     try:
-        results = read_tables(layout, protocol, tables)
+        results = read_tables(layout, protocol, table.tables)
     except LayoutError as problem:
         raise InvalidError(
             f"The table does not have the columns of {layout.title}.", code="invalid_table", expected=str(problem)
         ) from problem
     with transaction.atomic():
-        phase = Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=phase.pk)
+        phase = (
+            Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=table.phase.pk)
+        )
         testset = _testset_for(phase=phase, results=results, now=now)
         cases = {case.case_id: case for case in testset.cases.all()}
         _refuse_other_cases(results, cases=cases)

@@ -372,13 +372,16 @@ def see_node(
         Node.objects.filter(pk=node.pk).update(last_seen_at=now, **changes)
 
 
-def _end_unstarted(*, run: Run, now: datetime, **changes: Any) -> int:
+def _end_unstarted(
+    *, run: Run, now: datetime, status: CaseRun.Status, verdict: Verdict, reason: str = "", fault: str = ""
+) -> int:
     unstarted = run.case_runs.filter(status__in=[CaseRun.Status.WAITING, CaseRun.Status.QUEUED])
     queued = list(unstarted.filter(status=CaseRun.Status.QUEUED).values_list("id", "expected_seconds"))
     for case_run_id in unstarted.values_list("id", flat=True):
-        verb = f"case_run.{changes['status']}"
-        log_event(verb=verb, subject=("caserun", case_run_id), run=run.id, verdict=changes["verdict"])
-    ended = unstarted.update(finished_at=Coalesce(F("finished_at"), Value(now)), **changes)
+        log_event(verb=f"case_run.{status}", subject=("caserun", case_run_id), run=run.id, verdict=verdict)
+    ended = unstarted.update(
+        finished_at=Coalesce(F("finished_at"), Value(now)), status=status, verdict=verdict, reason=reason, fault=fault
+    )
     if queued:
         fairness.give_back(pool=run.pool, team_id=run.submission.team_id, case_runs=queued)
     return ended

@@ -1,6 +1,7 @@
 """Changes to submissions. What decides a result is frozen here, in the transaction that accepts the submission."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -26,31 +27,37 @@ NOT_THE_TEAMS = ("platform", "organizer")
 PURPOSES = {Phase.Kind.CONTAINER: Upload.Purpose.IMAGE, Phase.Kind.PREDICTIONS: Upload.Purpose.PREDICTIONS}
 
 
-def create_submission(
-    *,
-    user: User,
-    phase: Phase,
-    team: Team | None,
-    upload: Upload,
-    name: str,
-    now: datetime,
-    description: str = "",
-    url: str = "",
-    allows_duplicate: bool = False,
-) -> Submission:
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What somebody enters in a phase. `allows_duplicate`: an attempt may go on a file that the team has submitted before."""
+
+    user: User
+    phase: Phase
+    team: Team | None
+    upload: Upload
+    name: str
+    description: str = ""
+    url: str = ""
+    allows_duplicate: bool = False
+
+
+def create_submission(entry: Entry, *, now: datetime) -> Submission:
     """Accept a submission, or say which condition does not hold. Doors call `workflow.flow.submit`, which has it checked as well.
 
     The phase's row is locked while we count and insert, so two requests at once cannot both take the last attempt.
     """
-    refuse_unfit_upload(upload=upload, phase=phase)
-    shown = clean_line(name, what="The algorithm's name", longest=120)
+    user, team, upload = entry.user, entry.team, entry.upload
+    refuse_unfit_upload(upload=upload, phase=entry.phase)
+    shown = clean_line(entry.name, what="The algorithm's name", longest=120)
     with transaction.atomic():
-        phase = Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=phase.pk)
+        phase = (
+            Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=entry.phase.pk)
+        )
         eligibility = eligibility_of(person=user, phase=phase, now=now, started_at=upload.created_at)
         refuse_ineligible(eligibility)
         if team is None:  # an eligible person has a team; this is for the type checker and for callers who forgot
             raise NotAllowedError("You compete in no team here.", what_to_do="Join the challenge first.")
-        refuse_duplicate(phase=phase, team=team, upload=upload, allows_duplicate=allows_duplicate)
+        refuse_duplicate(phase=phase, team=team, upload=upload, allows_duplicate=entry.allows_duplicate)
         refuse_too_many_scores(phase)
         testset = freeze_testset(testset=phase.chosen_testset.testset, user=user, now=now)
         is_image = phase.kind == Phase.Kind.CONTAINER
@@ -62,8 +69,8 @@ def create_submission(
             image=image_of(upload=upload, team=team, now=now) if is_image else None,
             predictions=None if is_image else upload,
             name=shown or upload.filename[:120],
-            description=description,
-            url=url,
+            description=entry.description,
+            url=entry.url,
             number=(phase.submissions.aggregate(last=Max("number"))["last"] or 0) + 1,
             protocol=phase.protocol,
             testset=testset,

@@ -13,7 +13,7 @@ from assay.api.v1 import schemas
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
 from assay.leaderboards.history import PastRanking, history_of, signed_snapshot
 from assay.leaderboards.order import Wanted
-from assay.leaderboards.published import export_tables, layout_named
+from assay.leaderboards.published import PublishedTable, export_tables, layout_named
 from assay.leaderboards.selectors import Board, leaderboard
 from assay.workflow import flow
 
@@ -36,15 +36,15 @@ def take_in(request: HttpRequest, slug: str, phase: str, data: schemas.ImportIn)
     """Take one algorithm's published per-case scores onto the leaderboard. The row says where it is from and wins no prize."""
     row, user = get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
     layout = layout_named(data.layout)
-    submission = flow.import_table(
+    table = PublishedTable(
         phase=row,
         user=user,
         layout=layout,
         name=data.name.strip(),
         source_url=str(data.source_url),
         tables=data.files,
-        now=timezone.now(),
     )
+    submission = flow.import_table(table, now=timezone.now())
     cases = submission.testset.cases.count()
     answer = {"submission_id": submission.pk, "number": submission.number, "cases": cases, "caution": layout.caution}
     return Status(201, answer)

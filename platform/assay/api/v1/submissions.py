@@ -29,6 +29,7 @@ from assay.submissions.access import (
 from assay.submissions.images import warnings_of
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.selectors import case_aliases, stepper, submission_list
+from assay.submissions.services import Entry
 from assay.testsets import storage
 from assay.workflow import flow
 from assay.workflow.flow import resuming
@@ -55,7 +56,7 @@ def submit(request: HttpRequest, slug: str, phase: str, body: schemas.Submission
     """Enter an uploaded image (or predictions archive) in a phase."""
     user = user_of(request)
     row = get_phase(person=user, challenge_slug=slug, phase_slug=phase)
-    submission = flow.submit(
+    entry = Entry(
         user=user,
         phase=row,
         team=competing_team(person=user, phase=row, team_slug=body.team),
@@ -64,8 +65,8 @@ def submit(request: HttpRequest, slug: str, phase: str, body: schemas.Submission
         description=body.description,
         url=body.url,
         allows_duplicate=body.allow_duplicate,
-        now=timezone.now(),
     )
+    submission = flow.submit(entry, now=timezone.now())
     return Status(201, detail(submission=get_submission(person=user, submission_id=submission.pk), person=user))
 
 

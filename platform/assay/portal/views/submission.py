@@ -1,5 +1,7 @@
 """Handing in, watching, cancelling."""
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
@@ -23,6 +25,7 @@ from assay.submissions import uploads
 from assay.submissions.access import competing_team, get_submission, get_upload
 from assay.submissions.models import Submission, Upload
 from assay.submissions.selectors import eligibility_of
+from assay.submissions.services import Entry
 from assay.testsets.selectors import case_names
 from assay.workflow import flow
 
@@ -48,16 +51,25 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     return render(request, "portal/submit.html", page, status=400 if form.errors else 200)
 
 
-def _hand_in(user: User, phase: Phase, data: dict[str, object]) -> Submission:
+def _hand_in(user: User, phase: Phase, data: Mapping[str, Any]) -> Submission:
     now = timezone.now()
-    upload_id, archive = data.pop("upload_id"), data.pop("archive")
+    upload_id, archive = data["upload_id"], data["archive"]
     if isinstance(upload_id, UUID):
         upload = get_upload(person=user, upload_id=upload_id)
     else:
         assert isinstance(archive, UploadedFile)  # noqa: S101 - the form asks for one of the two
         upload = _take(user, phase, archive)
     team = competing_team(person=user, phase=phase)
-    return flow.submit(user=user, phase=phase, team=team, upload=upload, now=now, **data)
+    entry = Entry(
+        user=user,
+        phase=phase,
+        team=team,
+        upload=upload,
+        name=data["name"],
+        description=data["description"],
+        url=data["url"],
+    )
+    return flow.submit(entry, now=now)
 
 
 def _take(user: User, phase: Phase, archive: "UploadedFile[bytes]") -> Upload:

@@ -18,7 +18,6 @@ ring when the transaction commits. All steps may be repeated, in any order, by a
 import random
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -29,8 +28,9 @@ from assay.accounts.errors import ConflictError
 from assay.accounts.models import User
 from assay.evaluations import services as evaluations
 from assay.evaluations.models import Evaluation
-from assay.evaluations.services import EvaluationLease
+from assay.evaluations.services import EvaluationLease, Results
 from assay.leaderboards import published
+from assay.leaderboards.published import PublishedTable
 from assay.leaderboards.services import ask_for_rebuild
 from assay.runs import leases
 from assay.runs import services as runs
@@ -41,6 +41,7 @@ from assay.runs.services import Ending
 from assay.submissions import services as submissions
 from assay.submissions.models import Submission
 from assay.submissions.selectors import has_played
+from assay.submissions.services import Entry
 from assay.workflow.flow import doorbells
 from containers.verdicts import Fault, Verdict
 
@@ -54,10 +55,10 @@ PRESENT_RULES = ("protocol", "testset", "phase__protocol", "phase__chosen_testse
 Status = Submission.Status
 
 
-def submit(**entry: Any) -> Submission:
-    """Store a submission (see `submissions.services.create_submission`) and have it checked."""
+def submit(entry: Entry, *, now: datetime) -> Submission:
+    """Store a submission and have it checked. Raises what `submissions.services.create_submission` refuses."""
     with transaction.atomic():
-        submission = submissions.create_submission(**entry)
+        submission = submissions.create_submission(entry, now=now)
         doorbells.ring_check(submission.pk)
     return submission
 
@@ -202,10 +203,10 @@ def end_run(*, run: Run, outcome: Outcome, now: datetime) -> None:
         score_again(submission=submission, run=run, now=now)
 
 
-def finish_scoring(*, lease: EvaluationLease, results: dict[str, Any], now: datetime) -> bool:
+def finish_scoring(*, lease: EvaluationLease, results: Results, now: datetime) -> bool:
     """The scores are in. A first evaluation ranks at once; a rejudgement waits to be activated."""
     with transaction.atomic():
-        if not evaluations.finish_evaluation(lease, now=now, **results):
+        if not evaluations.finish_evaluation(lease, results=results, now=now):
             return False
         evaluation = Evaluation.objects.select_related("submission").get(id=lease.evaluation_id)
         submissions.change_status(
@@ -350,10 +351,10 @@ def reinstate(*, submission_id: UUID, by: User, now: datetime) -> bool:
     return True
 
 
-def import_table(**entry: Any) -> Submission:
-    """Take a published table onto a leaderboard (see `leaderboards.published.import_table`)."""
+def import_table(table: PublishedTable, *, now: datetime) -> Submission:
+    """Take a published table onto a leaderboard. Raises what `leaderboards.published.import_table` refuses."""
     with transaction.atomic():
-        submission = published.import_table(**entry)
+        submission = published.import_table(table, now=now)
         doorbells.ring_leaderboard(submission.phase_id)
     return submission
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -223,7 +222,7 @@ def score_tables(
         services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)
 
 
-def collect_results(*, evaluation: Evaluation, protocol: Protocol, now: datetime) -> dict[str, Any]:
+def collect_results(*, evaluation: Evaluation, protocol: Protocol, now: datetime) -> services.Results:
     """Aggregates and the signed receipt, from the stored scores of all cases."""
     rows = list(CaseScores.objects.filter(evaluation=evaluation).select_related("case").order_by("case__position"))
     results = [specs.stored_result(row, backend=evaluation.backend) for row in rows]
@@ -231,9 +230,9 @@ def collect_results(*, evaluation: Evaluation, protocol: Protocol, now: datetime
     evaluation.evaluator_version = evaluator_version
     key = receipts.signing_key(folder=Path(settings.KEY_FOLDER))
     receipt = receipts.sign(receipts.build_receipt(evaluation, scores=rows, now=now), key=key)
-    return {
-        "aggregates": aggregates,
-        "receipt": receipt,
-        "backend": evaluation.backend,
-        "evaluator_version": evaluator_version,
-    }
+    return services.Results(
+        aggregates=aggregates,
+        receipt=receipt,
+        backend=evaluation.backend,
+        evaluator_version=evaluator_version,
+    )
