@@ -31,6 +31,7 @@ from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards.models import LeaderboardEntry
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
+from assay.submissions.reasons import Told, told_of
 from assay.testsets.models import TestSet
 from containers.spec import Usage
 
@@ -69,12 +70,15 @@ class Story:
 
     def end(self, ending: Ending) -> None:
         """Write what the platform would have recorded."""
-        text = f"exit code {ending.exit_code}; {ending.failed} of 4 cases failed" if ending.verdict != "ok" else ""
+        told = (
+            Told() if ending.verdict == "ok" else told_of("nonzero_exit", resources={}, failed=ending.failed, total=4)
+        )
         created_at = self.submission.created_at
         Submission.objects.filter(pk=self.submission.pk).update(
             status=ending.status,
             verdict=ending.verdict,
-            verdict_text=text,
+            reason=told.reason or "",
+            facts=told.facts,
             finished_at=created_at + timedelta(minutes=ending.minutes),
         )
         for row in self.run.case_runs.all():
@@ -219,7 +223,8 @@ def test_organizers_see_everything(story, scene, calling_as):
     told.end(Ending(verdict="nonzero_exit", status="failed", failed=2, exit_code=77, seconds=1.25))
     as_olga = calling_as(scene.olga)
     detail = as_olga("GET", f"/submissions/{told.submission.pk}").json()
-    assert detail["verdict_text"] == "exit code 77; 2 of 4 cases failed"
+    assert detail["verdict_text"] == "the program ended with an error; 2 of 4 cases failed"
+    assert (detail["reason"], detail["facts"]) == ("program_error", {"failed": 2, "total": 4})
     assert detail["progress"]["failed"] == 2
     assert [row["seconds"] for row in as_olga("GET", f"/submissions/{told.submission.pk}/cases").json()] == [1.25, 1.25]
     assert as_olga("GET", f"/submissions/{told.submission.pk}/receipt").json() == RECEIPT

@@ -47,7 +47,7 @@ DISK_MIB = 512
 RESERVES = {"ASSAY_NODE_DISK_RESERVE_MB": "64", "ASSAY_UPLOAD_KEEP_FREE_BYTES": str(64 * 2**20)}
 ROLES = {"web server": WEB, "workflow worker": WORKFLOW, "scoring worker": SCORING, "node agent": NODE}
 UNHAPPY = """
-SELECT s.number, s.status, s.verdict_text, e.attempt, e.error, array_agg(c.reason), array_agg(c.infrastructure_failures)
+SELECT s.number, s.status, s.reason, e.attempt, e.error, array_agg(c.reason), array_agg(c.infrastructure_failures)
 FROM submissions_submission s LEFT JOIN runs_run r ON r.submission_id = s.id LEFT JOIN runs_caserun c ON c.run_id = r.id
 LEFT JOIN evaluations_evaluation e ON e.submission_id = s.id WHERE s.status <> 'done' GROUP BY 1, 2, 3, 4, 5
 """

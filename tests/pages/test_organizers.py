@@ -344,7 +344,7 @@ def test_a_row_copied_from_a_published_table_has_its_pages(client, cast):
     Submission.objects.filter(pk=entry.submission_id).update(
         imported_from="https://example.org/table",
         image=None,
-        verdict_text="copied from a published table; nothing ran here",
+        reason="published_table",
     )
     cast.phase.published_at = factories.NOW
     cast.phase.save()

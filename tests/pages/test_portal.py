@@ -137,7 +137,7 @@ def test_an_unchanged_live_fragment_answers_204_and_a_changed_one_comes_back(as_
 
 def test_a_finished_submission_is_no_longer_polled(as_pia, cast):
     submission = factories.submission(
-        phase=cast.phase, team=cast.team, status="failed", verdict_text="time limit of 5 s reached"
+        phase=cast.phase, team=cast.team, status="failed", earlier_text="time limit of 5 s reached"
     )
     page = markup(as_pia.get(reverse("portal:submission", args=[submission.pk])))
     assert "time limit of 5 s reached" in page

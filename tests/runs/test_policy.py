@@ -1,8 +1,13 @@
 """The failure policy, on runs small enough to read."""
 
-from assay.runs.policy import CaseState, decide
+from assay.runs.policy import CaseState, Outcome, decide
+from assay.submissions.reasons import Told, sentence
 
 RESOURCES = {"wall_seconds": 5, "memory_mb": 2048, "output_mb": 64}
+
+
+def text_of(outcome: Outcome) -> str:
+    return sentence(outcome.told.reason, outcome.told.facts)
 
 
 def states(*words: str) -> list[CaseState]:
@@ -40,14 +45,14 @@ def test_a_failed_canary_opens_the_others_too():
 def test_a_run_whose_cases_are_all_done_is_done_without_a_word():
     outcome = judge("done", "done").outcome
     assert outcome is not None
-    assert (outcome.status, outcome.verdict, outcome.text) == ("done", "ok", "")
+    assert (outcome.status, outcome.verdict, outcome.told) == ("done", "ok", Told())
 
 
 def test_one_failed_case_leaves_the_run_done_and_says_how_many():
     outcome = judge("done", "nonzero_exit", "done").outcome
     assert outcome is not None
     assert outcome.status == "done"
-    assert outcome.text == "the program ended with an error; 1 of 3 cases failed"
+    assert text_of(outcome) == "the program ended with an error; 1 of 3 cases failed"
 
 
 def test_three_timeouts_in_a_row_give_up_the_cases_that_have_not_started():
@@ -60,7 +65,7 @@ def test_the_sentence_of_a_run_that_timed_out_three_times():
     outcome = judge(*["timeout"] * 3, *["unrun"] * 5).outcome
     assert outcome is not None
     assert (outcome.status, outcome.verdict, outcome.fault) == ("failed", "timeout", "participant")
-    assert outcome.text == "time limit of 5 s reached on 3 cases in a row; 8 of 8 cases failed"
+    assert text_of(outcome) == "time limit of 5 s reached on 3 cases in a row; 8 of 8 cases failed"
 
 
 def test_the_failure_of_every_case_fails_the_run_with_the_first_verdict():
@@ -81,7 +86,7 @@ def test_a_fault_of_ours_ends_the_run_and_is_named_ours():
     outcome = judge("done", "infrastructure", "unrun").outcome
     assert outcome is not None
     assert (outcome.status, outcome.fault) == ("failed", "platform")
-    assert "not charged" in outcome.text
+    assert "not charged" in text_of(outcome)
 
 
 def test_a_cancelled_case_run_cancels_the_run():

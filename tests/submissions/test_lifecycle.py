@@ -6,7 +6,7 @@ import factories
 from assay.accounts.models import AuditEvent
 from assay.submissions.lifecycle import FINAL, TRANSITIONS, sources_of
 from assay.submissions.models import Submission
-from assay.submissions.services import change_status
+from assay.submissions.services import Ended, change_status
 
 Status = Submission.Status
 
@@ -47,6 +47,6 @@ def test_sources_narrow_from_where_a_change_may_come(scene, now):
     submission = factories.submission(phase=scene.phase, team=scene.team, status=Status.RUNNING)
     narrowed = {"submission_id": submission.pk, "to": Status.FAILED, "now": now, "actor_label": "test"}
     assert not change_status(**narrowed, sources=[Status.QUEUED])
-    assert change_status(**narrowed, sources=[Status.RUNNING], verdict="timeout", is_charged=False)
+    assert change_status(**narrowed, sources=[Status.RUNNING], ended=Ended(verdict="timeout", is_charged=False))
     submission.refresh_from_db()
     assert (submission.verdict, submission.is_charged) == ("timeout", False)

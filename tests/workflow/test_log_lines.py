@@ -16,11 +16,12 @@ from assay.runs.lifecycle import CASE_RUN_TRANSITIONS, RUN_TRANSITIONS
 from assay.runs.models import CaseRun, Run
 from assay.submissions.lifecycle import RESUMED, TRANSITIONS
 from assay.submissions.models import Submission
+from assay.submissions.reasons import Reason, Told
 from assay.workflow import flow
 from assay.workflow.flow.resuming import rerun_case, resume
 from assay.workflow.workers import reaper, scoring
 from containers.engines.fake import FakeEnding
-from containers.verdicts import Fault, Verdict
+from containers.verdicts import Verdict
 
 EVALUATION_TRANSITIONS = {"queued": {"running", "failed"}, "running": {"queued", "done", "failed"}}
 TABLES = {
@@ -153,10 +154,8 @@ def test_what_is_refused_before_it_runs_says_so_once(told, stage):
             flow.refuse(
                 submission_id=submission.pk,
                 verdict=Verdict.IMAGE_INVALID,
-                text="no",
-                fault=Fault.PARTICIPANT,
+                told=Told(reason=Reason.NO_COMMAND),
                 now=timezone.now(),
-                is_charged=False,
             )
 
     assert [path for (kind, _), path in told(story).items() if kind == "submission"] == [["failed"], ["failed"]]

@@ -200,7 +200,7 @@ def test_a_ranking_that_is_behind_is_woken(live, rung):
 
 def test_what_failed_by_our_fault_is_taken_up_again_from_the_list(live):
     submission = live.submit(
-        status="failed", fault="platform", verdict_text="a fault of ours", finished_at=timezone.now(), is_charged=False
+        status="failed", fault="platform", earlier_text="a fault of ours", finished_at=timezone.now(), is_charged=False
     )
     line = only_line()
     assert line.acts == ("resume",)

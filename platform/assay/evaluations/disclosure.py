@@ -22,8 +22,8 @@ from typing import Any
 from assay.challenges.models import Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
 from assay.evaluations.models import Evaluation
-from assay.runs.policy import describe_verdict
 from assay.submissions.models import AlgorithmImage, Submission
+from assay.submissions.reasons import told_of
 from containers.verdicts import Verdict
 from evaluator.protocol import Protocol
 
@@ -55,19 +55,19 @@ def as_seen(submission: Submission, *, is_insider: bool) -> Submission:
     if is_insider or not is_closed(submission):
         return submission
     seen = copy.copy(submission)
-    seen.verdict_text = closed_text(submission)
+    if not is_about_the_upload(submission):
+        told = told_of(submission.verdict, resources=submission.limits)
+        seen.reason, seen.facts, seen.earlier_text = told.reason or "", dict(told.facts), ""
     if submission.finished_at is not None:
         seen.finished_at = submission.created_at + bucket(submission.finished_at - submission.created_at)
         seen.status_changed_at = seen.finished_at
     return seen
 
 
-def closed_text(submission: Submission) -> str:
-    """The verdict alone. What the checker says of an archive comes from the archive, so that is kept."""
-    is_about_the_upload = submission.image is None or submission.image.status == AlgorithmImage.Status.REJECTED
-    if is_about_the_upload or submission.verdict in ("", Verdict.OK):
-        return submission.verdict_text
-    return describe_verdict(submission.verdict, resources=submission.limits)
+def is_about_the_upload(submission: Submission) -> bool:
+    """Whether what is told may be told in full: what the checker says of an archive comes from the archive."""
+    is_refused = submission.image is None or submission.image.status == AlgorithmImage.Status.REJECTED
+    return is_refused or submission.verdict in ("", Verdict.OK)
 
 
 def bucket(duration: timedelta) -> timedelta:

@@ -26,6 +26,7 @@ from assay.evaluations.specs import stored_result
 from assay.leaderboards.models import LeaderboardEntry
 from assay.leaderboards.services import ask_for_rebuild
 from assay.submissions.models import Submission
+from assay.submissions.reasons import Reason
 from assay.submissions.services import withdraw_submission
 from assay.testsets.models import Case, PhaseTestSet, TestSet
 from evaluator.layouts import Layout, LayoutError, load_layout, read_tables, write_tables
@@ -190,7 +191,7 @@ def _submission(*, phase: Phase, testset: TestSet, user: User, name: str, source
         imported_from=source_url,
         number=(phase.submissions.aggregate(last=Max("number"))["last"] or 0) + 1,
         status=Submission.Status.DONE,
-        verdict_text="copied from a published table; nothing ran here",
+        reason=Reason.PUBLISHED_TABLE,
         protocol=phase.protocol,
         testset=testset,
         is_charged=False,

@@ -22,6 +22,7 @@ from assay.runs.selectors import CaseRow, Progress, Waiting, case_progress, prog
 from assay.submissions.images import warnings_of
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
+from assay.submissions.reasons import case_reason_words
 from assay.submissions.selectors import stepper
 from assay.workflow.flow.waiting import line_of
 from evaluator.protocol import LabelSpec
@@ -269,7 +270,7 @@ def _case_row(name: str, run: CaseRow | None, values: tuple[float | None, ...]) 
     return CaseTableRow(
         name=name,
         verdict=(run.verdict or run.status) if run else "ok",
-        reason=run.reason.replace("_", " ") if run else "",
+        reason=case_reason_words(run.reason) if run else "",
         values=values,
         seconds=run.seconds if run else None,
         peak_memory_bytes=run.peak_memory_bytes if run else None,

@@ -1,4 +1,4 @@
-"""What becomes of a run, given how its case runs stand: the failure policy, and the sentence that says so. Pure.
+"""What becomes of a run, given how its case runs stand: the failure policy, and what is told of it. Pure.
 
 Algorithm faults are final for their case. `continue`: the other cases still run; three time-outs in a row end it, because
 they would only burn the node's time. `stop`: the first failure ends it. When every case failed there is nothing to score.
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from assay.submissions.reasons import Fact, Told, told_of
 from containers.verdicts import Verdict
 
 TIMEOUTS_IN_A_ROW = 3
@@ -39,7 +40,7 @@ class Outcome:
     status: str
     verdict: str
     fault: str
-    text: str
+    told: Told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Decision:
 
 
 def decide(states: Sequence[CaseState], *, on_case_failure: str, resources: dict[str, Any]) -> Decision:
-    """The next step of a run. `resources` are the limits frozen on the submission; they appear in the sentence."""
+    """The next step of a run. `resources` are the limits frozen on the submission; they are among the facts of the ending."""
     failed = _ended(states, "failed")
     open_states = [state for state in states if state.status in ("waiting", "queued")]
     broken = next((state for state in failed if state.verdict in NOT_THE_ALGORITHMS), None)
@@ -84,55 +85,35 @@ def is_kept(*, status: str, verdict: str) -> bool:
     return status == "done" or (status == "failed" and verdict not in (*NOT_THE_ALGORITHMS, Verdict.UNRUN))
 
 
-def describe_verdict(verdict: str, *, resources: dict[str, Any]) -> str:
-    """One verdict as a clause for participants: closed vocabulary, nothing of the test set, no exit code."""
-    per = {"case": " per case", "label": " per structure"}.get(resources.get("wall_seconds_per", "run"), "")
-    memory = f"{resources.get('memory_mb', 0) / 1024:g} GiB"
-    return {
-        Verdict.CANCELLED: "cancelled",
-        Verdict.INFRASTRUCTURE: "a fault of ours kept it from running; this attempt was not charged",
-        Verdict.REFERENCE_INVALID: "a reference of the test set cannot be used; this attempt was not charged",
-        Verdict.METRICS_FAILED: "the organizers' own metrics failed; this attempt was not charged",
-        Verdict.IMAGE_INVALID: "the image could not be started",
-        Verdict.TIMEOUT: f"time limit of {resources.get('wall_seconds', 0):g} s{per} reached",
-        Verdict.OUT_OF_MEMORY: f"memory limit of {memory} reached",
-        Verdict.OUTPUT_TOO_LARGE: f"more than {resources.get('output_mb', 0):g} MiB written to /output",
-        Verdict.NONZERO_EXIT: "the program ended with an error",
-        Verdict.OUTPUT_MISSING: "an expected output file was not written",
-        Verdict.OUTPUT_INVALID: "an output file does not follow the format",
-        Verdict.UNRUN: "not run",
-    }.get(Verdict(verdict), verdict)
-
-
-def describe_reason(reason: str) -> str:
-    """A closed-vocabulary reason as words: `wrong_affine` becomes `wrong affine`."""
-    return reason.replace("_", " ")
-
-
 def _outcome(states: Sequence[CaseState], *, on_case_failure: str, resources: dict[str, Any]) -> Outcome:
     failed = [state for state in _ended(states, "failed") if state.verdict != Verdict.UNRUN]
     total = sum(state.cases for state in states)
     not_done = sum(len(state.failed_in_cohort) if state.status == "done" else state.cases for state in states)
     if any(state.status == "cancelled" for state in states):
-        return Outcome(status="cancelled", verdict=Verdict.CANCELLED, fault="", text="cancelled")
+        return Outcome(
+            status="cancelled",
+            verdict=Verdict.CANCELLED,
+            fault="",
+            told=told_of(Verdict.CANCELLED, resources=resources),
+        )
     if not not_done:
-        return Outcome(status="done", verdict=Verdict.OK, fault="", text="")
+        return Outcome(status="done", verdict=Verdict.OK, fault="", told=Told())
     broken = next((state for state in failed if state.verdict in NOT_THE_ALGORITHMS), None)
     if broken is not None:
-        text = describe_verdict(broken.verdict, resources=resources)
-        return Outcome(status="failed", verdict=broken.verdict, fault=Verdict(broken.verdict).fault, text=text)
+        told = told_of(broken.verdict, resources=resources)
+        return Outcome(status="failed", verdict=broken.verdict, fault=Verdict(broken.verdict).fault, told=told)
     first = _first_failure(states, failed)
-    cause = describe_verdict(first.verdict, resources=resources)
+    facts: dict[str, Fact] = {"failed": not_done, "total": total}
     if first.reason and first.verdict == Verdict.OUTPUT_INVALID:
-        cause += f" ({describe_reason(first.reason)})"
+        facts["case_reason"] = first.reason
     if first.verdict == Verdict.TIMEOUT and has_timeout_streak(states):
-        cause += f" on {TIMEOUTS_IN_A_ROW} cases in a row"
+        facts["in_a_row"] = TIMEOUTS_IN_A_ROW
     is_failed = not_done == total or on_case_failure == "stop"
     return Outcome(
         status="failed" if is_failed else "done",
         verdict=first.verdict,
         fault=Verdict(first.verdict).fault,
-        text=f"{cause}; {not_done} of {total} cases failed",
+        told=told_of(first.verdict, resources=resources, **facts),
     )
 
 

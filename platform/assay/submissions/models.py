@@ -7,6 +7,7 @@ from django.db import models
 
 from assay.accounts.models import Team
 from assay.challenges.models import Challenge, Phase, ProtocolVersion
+from assay.submissions.reasons import sentence
 from assay.testsets.models import TestSet
 
 
@@ -109,7 +110,11 @@ class Submission(models.Model):
     verdict = models.CharField(
         max_length=30, blank=True, help_text="why it ended: a name from containers.verdicts, or empty"
     )
-    verdict_text = models.CharField(max_length=300, blank=True, help_text="for people; safe to show the participant")
+    reason = models.CharField(max_length=60, blank=True, help_text="a code of submissions.reasons, or empty")
+    facts = models.JSONField(default=dict, help_text="what the reason's sentence needs; safe to show the participant")
+    earlier_text = models.CharField(
+        max_length=300, blank=True, help_text="the sentence of a row from before there were reasons, shown as it is"
+    )
     fault = models.CharField(max_length=12, blank=True, help_text="participant | organizer | platform")
     protocol = models.ForeignKey(ProtocolVersion, on_delete=models.PROTECT, related_name="submissions")
     testset = models.ForeignKey(TestSet, on_delete=models.PROTECT, related_name="submissions")
@@ -141,3 +146,8 @@ class Submission(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.number} {self.name}"
+
+    @property
+    def verdict_text(self) -> str:
+        """Why it ended, in the reader's language; empty while there is nothing to say."""
+        return sentence(self.reason, self.facts) if self.reason else self.earlier_text

@@ -18,10 +18,12 @@ from assay.challenges.protocols import rules_of
 from assay.submissions.lifecycle import ENDINGS, FINAL, RESUMED, sources_of
 from assay.submissions.limits import ATTEMPTS_USED, Eligibility
 from assay.submissions.models import AlgorithmImage, Submission, Upload
+from assay.submissions.reasons import Told
 from assay.submissions.selectors import eligibility_of
 from assay.testsets.fitness import too_many_scores
 from assay.testsets.models import TestSet
 
+NOTHING_TO_SAY = Told()
 NOT_THE_TEAMS = ("platform", "organizer")
 """Faults that cost a team nothing."""
 PURPOSES = {Phase.Kind.CONTAINER: Upload.Purpose.IMAGE, Phase.Kind.PREDICTIONS: Upload.Purpose.PREDICTIONS}
@@ -188,6 +190,35 @@ def image_of(*, upload: Upload, team: Team, now: datetime) -> AlgorithmImage:
     return image
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a submission, or its run, ended. `is_charged`: None leaves it as it is."""
+
+    verdict: str
+    told: Told = NOTHING_TO_SAY
+    fault: str = ""
+    is_charged: bool | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """What is written into the row."""
+        values: dict[str, Any] = {
+            "verdict": self.verdict,
+            "reason": self.told.reason or "",
+            "facts": dict(self.told.facts),
+            "earlier_text": "",
+            "fault": self.fault,
+        }
+        if self.is_charged is not None:
+            values["is_charged"] = Q(is_refunded=False) if self.is_charged else False
+        return values
+
+    def history(self) -> dict[str, Any]:
+        """What the audit log says of it."""
+        said = {"verdict": str(self.verdict), "reason": str(self.told.reason or ""), "fault": str(self.fault)}
+        charged = {} if self.is_charged is None else {"is_charged": str(self.is_charged)}
+        return {**said, **charged, **({"facts": dict(self.told.facts)} if self.told.facts else {})}
+
+
 def change_status(
     *,
     submission_id: UUID,
@@ -196,17 +227,15 @@ def change_status(
     actor_label: str,
     actor: User | None = None,
     sources: Collection[Submission.Status] | None = None,
-    **fields: Any,
+    ended: Ended | None = None,
 ) -> bool:
     """Move a submission to `to`, if that is legal from where it is now, in ONE conditional UPDATE with its line of history.
 
-    `sources` narrows from where; `fields` are written with it (verdict, verdict_text, fault, is_charged). What was refunded once
-    is never charged. `False`: somebody was there first, which is normal.
+    `sources` narrows from where; `ended` is written with it. What was refunded once is never charged. `False`: somebody was there
+    first, which is normal.
     """
     allowed = sources_of(to) if sources is None else sources_of(to) & frozenset(sources)
-    values: dict[str, Any] = {"status": to, "status_changed_at": now, **fields}
-    if fields.get("is_charged"):
-        values["is_charged"] = Q(is_refunded=False)
+    values: dict[str, Any] = {"status": to, "status_changed_at": now, **(ended.columns() if ended else {})}
     if to in FINAL:
         values["finished_at"] = now
     with transaction.atomic(savepoint=False):
@@ -220,7 +249,7 @@ def change_status(
             subject=("submission", submission_id),
             challenge_slug=slug,
             now=now,
-            **{name: str(value) for name, value in fields.items()},
+            **(ended.history() if ended else {}),
         )
     return True
 
@@ -234,15 +263,13 @@ def resume_submission(
     by: User,
     now: datetime,
     faults: Collection[str] = NOT_THE_TEAMS,
-    verdict: str = "",
-    verdict_text: str = "",
-    fault: str = "",
+    ended: Ended | None = None,
 ) -> bool:
     """Take up a failed submission again, in ONE conditional UPDATE with its line of history. What was no team's fault
     stays uncharged.
 
     `protocol` and `testset` count from now on, because what was wrong may have been the old ones; the resource limits stay.
-    `verdict`, `verdict_text`, `fault`: how its run ended, where only the scores are missing. `False`: it has not failed, or not
+    `ended`: how its run ended, where only the scores are missing. `False`: it has not failed, or not
     through one of these `faults`.
     """
     if to not in RESUMED:
@@ -255,9 +282,7 @@ def resume_submission(
             status_changed_at=now,
             finished_at=None,
             cancel_requested_at=None,
-            verdict=verdict,
-            verdict_text=verdict_text,
-            fault=fault,
+            **(ended or Ended(verdict="")).columns(),
             is_refunded=was_not_the_teams | Q(is_refunded=True),
             protocol=protocol,
             testset=testset,

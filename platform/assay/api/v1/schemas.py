@@ -337,6 +337,9 @@ class SubmissionOut(Schema):
     status: str
     stepper: list[StepOut]
     verdict: str
+    reason: str
+    """A code; `verdict_text` is its sentence in the language that is asked for."""
+    facts: dict[str, str | int | float]
     verdict_text: str
     fault: str
     is_charged: bool

@@ -237,7 +237,7 @@ def brief(*, submission: Submission, progress: Progress, is_insider: bool) -> di
     if not is_insider and is_closed(submission):
         submission, progress = as_seen(submission, is_insider=False), Progress()
     names = (
-        "id number name description status verdict verdict_text fault is_charged is_disqualified disqualified_reason "
+        "id number name description status verdict reason facts verdict_text fault is_charged is_disqualified disqualified_reason "
         "created_at finished_at"
     )
     return {

@@ -40,14 +40,15 @@ from assay.runs.policy import Outcome
 from assay.runs.services import Ending
 from assay.submissions import services as submissions
 from assay.submissions.models import Submission
+from assay.submissions.reasons import Reason, Told
 from assay.submissions.selectors import has_played
-from assay.submissions.services import Entry
+from assay.submissions.services import Ended, Entry
 from assay.workflow.flow import doorbells
 from containers.verdicts import Fault, Verdict
 
 ORGANIZERS_TO_MEND = {
-    Verdict.REFERENCE_INVALID: "a reference of the test set cannot be used; the organizers are told, and this attempt was not charged",
-    Verdict.METRICS_FAILED: "the organizers' own metrics failed; they are told, and this attempt was not charged",
+    Verdict.REFERENCE_INVALID: Told(reason=Reason.REFERENCE_INVALID_IN_SCORING),
+    Verdict.METRICS_FAILED: Told(reason=Reason.METRICS_FAILED_IN_SCORING),
 }
 """What a team is told when scoring fails by the organizers' fault."""
 
@@ -76,18 +77,17 @@ def finish_check(*, submission_id: UUID, now: datetime) -> bool:
     return True
 
 
-def refuse(*, submission_id: UUID, verdict: Verdict, text: str, fault: Fault, now: datetime, is_charged: bool) -> bool:
-    """End a submission that cannot be run, with the reason in the participant's words."""
+def refuse(
+    *, submission_id: UUID, verdict: Verdict, told: Told, now: datetime, fault: Fault = Fault.PARTICIPANT
+) -> bool:
+    """End a submission that cannot be run. Nothing ran, so nothing is charged."""
     return submissions.change_status(
         submission_id=submission_id,
         to=Status.FAILED,
         sources=[Status.RECEIVED, Status.CHECKING],
         now=now,
         actor_label="checker",
-        verdict=verdict,
-        verdict_text=text[:300],
-        fault=fault,
-        is_charged=is_charged and fault != Fault.PLATFORM,
+        ended=Ended(verdict=verdict, told=told, fault=fault, is_charged=False),
     )
 
 
@@ -188,10 +188,12 @@ def end_run(*, run: Run, outcome: Outcome, now: datetime) -> None:
         to=target,
         now=now,
         actor_label="workflow",
-        verdict=outcome.verdict,
-        verdict_text=outcome.text if has_run else "cancelled before it ran; this attempt was not charged",
-        fault=outcome.fault,
-        is_charged=has_run and outcome.fault not in (Fault.PLATFORM, Fault.ORGANIZER),
+        ended=Ended(
+            verdict=outcome.verdict,
+            told=outcome.told if has_run else Told(reason=Reason.CANCELLED_UNRUN),
+            fault=outcome.fault,
+            is_charged=has_run and outcome.fault not in (Fault.PLATFORM, Fault.ORGANIZER),
+        ),
     )
     submission = Submission.objects.select_related(*PRESENT_RULES).get(pk=run.submission_id)
     if changed and target == Status.SCORING:
@@ -229,7 +231,7 @@ def blame_organizers(*, lease: EvaluationLease, verdict: Verdict, error: str, no
         if not evaluations.fail_at_once(lease, error=error, now=now):
             return False
         evaluation = Evaluation.objects.get(id=lease.evaluation_id)
-        _end_unscored(evaluation, verdict=verdict, text=ORGANIZERS_TO_MEND[verdict], now=now)
+        _end_unscored(evaluation, verdict=verdict, told=ORGANIZERS_TO_MEND[verdict], now=now)
     return True
 
 
@@ -252,13 +254,13 @@ def give_up_scoring(*, evaluation_id: UUID, now: datetime) -> bool:
         _end_unscored(
             evaluation,
             verdict=Verdict.INFRASTRUCTURE,
-            text="scoring failed by a fault of ours; this attempt was not charged",
+            told=Told(reason=Reason.SCORING_FAULT),
             now=now,
         )
     return True
 
 
-def _end_unscored(evaluation: Evaluation, *, verdict: Verdict, text: str, now: datetime) -> None:
+def _end_unscored(evaluation: Evaluation, *, verdict: Verdict, told: Told, now: datetime) -> None:
     """An evaluation has failed: its submission ends with it, unless it was scored before."""
     if evaluation.activates_when_done:
         submissions.change_status(
@@ -267,10 +269,7 @@ def _end_unscored(evaluation: Evaluation, *, verdict: Verdict, text: str, now: d
             sources=[Status.SCORING],
             now=now,
             actor_label="scorer",
-            verdict=verdict,
-            verdict_text=text,
-            fault=verdict.fault,
-            is_charged=False,
+            ended=Ended(verdict=verdict, told=told, fault=verdict.fault, is_charged=False),
         )
     record_event(verb="evaluation.failed", subject=evaluation, now=now, actor_label="scorer", error=evaluation.error)
 
@@ -313,9 +312,9 @@ def settle_cancel(*, submission_id: UUID, now: datetime) -> None:
     """Carry out a requested cancel as far as it can be now; the reaper repeats it until the submission has ended."""
     for run in Run.objects.filter(submission_id=submission_id, finished_at=None).only("id"):
         advance_run(run_id=run.id, now=now)
-    for sources, is_charged, text in (
-        ([Status.RECEIVED, Status.CHECKING], False, "cancelled before it ran; this attempt was not charged"),
-        ([Status.SCORING], True, "cancelled"),
+    for sources, is_charged, reason in (
+        ([Status.RECEIVED, Status.CHECKING], False, Reason.CANCELLED_UNRUN),
+        ([Status.SCORING], True, Reason.CANCELLED),
     ):
         submissions.change_status(
             submission_id=submission_id,
@@ -323,9 +322,7 @@ def settle_cancel(*, submission_id: UUID, now: datetime) -> None:
             sources=sources,
             now=now,
             actor_label="workflow",
-            verdict=Verdict.CANCELLED,
-            verdict_text=text,
-            is_charged=is_charged,
+            ended=Ended(verdict=Verdict.CANCELLED, told=Told(reason=reason), is_charged=is_charged),
         )
 
 

@@ -22,7 +22,7 @@ from assay.runs import services as runs
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 from assay.submissions.selectors import has_played
-from assay.submissions.services import NOT_THE_TEAMS, resume_submission
+from assay.submissions.services import NOT_THE_TEAMS, Ended, resume_submission
 from assay.testsets.models import TestSet
 from assay.workflow import flow
 from assay.workflow.flow import doorbells
@@ -45,7 +45,7 @@ def resume(*, submission_id: UUID, by: User, now: datetime) -> bool:
     protocol, testset = rules_to_resume_by(submission)
     with transaction.atomic():
         if not resume_submission(
-            submission_id=submission_id, to=to, protocol=protocol, testset=testset, by=by, now=now, **ending_of(run)
+            submission_id=submission_id, to=to, protocol=protocol, testset=testset, by=by, now=now, ended=ending_of(run)
         ):
             return False
         if run is None:
@@ -128,12 +128,12 @@ def stopped_at(run: Run | None) -> Submission.Status:
     return Status.SCORING if run.status == Run.Status.DONE else Status.QUEUED
 
 
-def ending_of(run: Run | None) -> dict[str, str]:
+def ending_of(run: Run | None) -> Ended | None:
     """How a run ended whose scores alone are missing: what its submission says from now on."""
     outcome = runs.decide_run(run=run).outcome if run is not None and run.status == Run.Status.DONE else None
     if outcome is None:
-        return {}
-    return {"verdict": outcome.verdict, "verdict_text": outcome.text, "fault": outcome.fault}
+        return None
+    return Ended(verdict=outcome.verdict, told=outcome.told, fault=outcome.fault)
 
 
 def rules_to_resume_by(submission: Submission) -> tuple[ProtocolVersion, TestSet]:

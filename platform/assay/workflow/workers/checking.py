@@ -1,7 +1,7 @@
 """The checker's work: is what was uploaded something that can be run, or scored?
 
 Container archives are inspected and rewritten by `containers.intake`, in its own limited child process. Prediction archives are
-unpacked, and every file goes through the strict reader. Refusals are sentences for the participant.
+unpacked, and every file goes through the strict reader. Refusals are reasons of `submissions.reasons`.
 """
 
 import logging
@@ -12,18 +12,20 @@ from uuid import UUID
 from assay.challenges.protocols import rules_of
 from assay.submissions.images import accept_image, reject_image
 from assay.submissions.models import AlgorithmImage, Submission
+from assay.submissions.reasons import LONGEST_FACT, Reason, Told
 from assay.submissions.services import change_status
 from assay.testsets import storage
 from assay.workflow import flow
 from assay.workflow.workers import predictions
 from assay.workflow.workers.locks import only_one
 from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
-from containers.verdicts import Fault, Verdict
+from containers.verdicts import Verdict
 from evaluator.protocol import Resources
 
 log = logging.getLogger(__name__)
 
 Status = Submission.Status
+IMAGE_DELETED = Told(reason=Reason.IMAGE_DELETED)
 
 
 def check_submission(*, submission_id: UUID, clock: Callable[[], datetime]) -> None:
@@ -60,29 +62,30 @@ def check_image(*, submission: Submission, image: AlgorithmImage, clock: Callabl
             log.exception("image.check_failed", extra={"image": str(image.pk)})
             return
         image.refresh_from_db()
-    message = image.report.get("message") or "the image was deleted; upload it again"
-    if image.status == AlgorithmImage.Status.ACCEPTED:
-        message = why_not_in(rules_of(submission.protocol).resources, image=image)
-        if not message:
-            flow.finish_check(submission_id=submission.pk, now=clock())
-            return
-    flow.refuse(
-        submission_id=submission.pk,
-        verdict=Verdict.IMAGE_INVALID,
-        text=message,
-        fault=Fault.PARTICIPANT,
-        now=clock(),
-        is_charged=False,
-    )
+    is_accepted = image.status == AlgorithmImage.Status.ACCEPTED
+    rules = rules_of(submission.protocol)
+    told = why_not_in(rules.resources, image=image) if is_accepted else why_unusable(image)
+    if told is None:
+        flow.finish_check(submission_id=submission.pk, now=clock())
+        return
+    flow.refuse(submission_id=submission.pk, verdict=Verdict.IMAGE_INVALID, told=told, now=clock())
 
 
-def why_not_in(resources: Resources, *, image: AlgorithmImage) -> str:
-    """Why an accepted image cannot be run in this phase; empty when it can."""
+def why_unusable(image: AlgorithmImage) -> Told:
+    """What its team is told of an image that is not accepted."""
+    if image.reason == Reason.UPLOAD_GONE:
+        return Told(reason=Reason.UPLOAD_GONE)
+    detail = str(image.report.get("message") or "")
+    return Told(reason=Reason.IMAGE_REFUSED, facts={"detail": detail[:LONGEST_FACT]}) if detail else IMAGE_DELETED
+
+
+def why_not_in(resources: Resources, *, image: AlgorithmImage) -> Told | None:
+    """Why an accepted image cannot be run in this phase; None when it can."""
     if resources.command is None and not says_what_to_run(image):
-        return "the image has neither ENTRYPOINT nor CMD, and this phase sets no command: add one to the Dockerfile"
+        return Told(reason=Reason.NO_COMMAND)
     if resources.profile == "image-user" and (problem := image.report.get("user_problem")):
-        return f"this phase runs an image as its own USER, and {problem}"
-    return ""
+        return Told(reason=Reason.IMAGE_USER, facts={"detail": str(problem)[:LONGEST_FACT]})
+    return None
 
 
 def says_what_to_run(image: AlgorithmImage) -> bool:
@@ -93,7 +96,7 @@ def says_what_to_run(image: AlgorithmImage) -> bool:
 def inspect_image(image: AlgorithmImage) -> None:
     """Inspect the uploaded archive and keep its rewritten form."""
     if image.upload is None:
-        reject_image(image_id=image.pk, reason="upload_gone", message="the upload is gone; upload the image again")
+        reject_image(image_id=image.pk, reason=Reason.UPLOAD_GONE, message="the upload is gone")
         return
     with storage.scratch_folder() as folder:
         rewritten = folder / "image.tar"

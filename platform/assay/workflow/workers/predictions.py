@@ -25,7 +25,8 @@ from assay.evaluations import services as evaluations
 from assay.runs.models import CaseRun, Run
 from assay.runs.specs import grid_of, limits_of, resources_of
 from assay.submissions.models import Submission
-from assay.submissions.services import change_status
+from assay.submissions.reasons import Fact, Reason, Told
+from assay.submissions.services import Ended, change_status
 from assay.testsets import storage
 from assay.testsets.models import Case
 from assay.testsets.storage import StoredFile
@@ -44,7 +45,11 @@ LONGEST_PATH = 80
 
 
 class ArchiveRefused(Exception):
-    """The archive as a whole cannot be used; the text is for the participant."""
+    """The archive as a whole cannot be used."""
+
+    def __init__(self, reason: Reason, **facts: Fact) -> None:
+        self.told = Told(reason=reason, facts=facts)
+        super().__init__(str(reason))
 
 
 def check_predictions(*, submission: Submission, clock: Callable[[], datetime]) -> None:
@@ -60,10 +65,8 @@ def check_predictions(*, submission: Submission, clock: Callable[[], datetime]) 
         flow.refuse(
             submission_id=submission.pk,
             verdict=Verdict.OUTPUT_INVALID,
-            text=str(problem),
-            fault=Fault.PARTICIPANT,
+            told=problem.told,
             now=clock(),
-            is_charged=False,
         )
         return
     store_predictions(submission=submission, case_runs=case_runs, now=clock())
@@ -84,19 +87,17 @@ def read_archive(*, submission: Submission, archive: Path) -> list[CaseRun]:
         case_runs = [reader.read_case(case, position=position) for position, case in enumerate(cases)]
     if all(case_run.reason == "missing" for case_run in case_runs):
         wanted = dict.fromkeys(path for case in cases for path in rules.archive_files(case.case_id).values())
-        raise ArchiveRefused(
-            f"the zip holds none of the expected files; expected {_listed(wanted)}, found {_listed(files)}"
-        )
+        raise ArchiveRefused(Reason.NO_EXPECTED_FILE, expected=_listed(wanted), found=_listed(files))
     return case_runs
 
 
 def store_predictions(*, submission: Submission, case_runs: list[CaseRun], now: datetime) -> None:
     """Write the run that stands for the archive, and ask for its evaluation; once."""
     failed = [case_run for case_run in case_runs if case_run.verdict != Verdict.OK]
-    text = f"{len(failed)} of {len(case_runs)} cases failed" if failed else ""
+    told = Told()
     if failed:
-        detail = failed[0].reason.replace("_", " ")
-        text = f"{text}: {detail}"
+        facts: dict[str, Fact] = {"failed": len(failed), "total": len(case_runs), "case_reason": failed[0].reason}
+        told = Told(reason=Reason.CASES_FAILED, facts=facts)
     with transaction.atomic():
         if not change_status(
             submission_id=submission.pk,
@@ -104,9 +105,11 @@ def store_predictions(*, submission: Submission, case_runs: list[CaseRun], now: 
             sources=[Submission.Status.CHECKING],
             now=now,
             actor_label="checker",
-            verdict=failed[0].verdict if failed else Verdict.OK,
-            verdict_text=text,
-            fault=Fault.PARTICIPANT if failed else Fault.NONE,
+            ended=Ended(
+                verdict=failed[0].verdict if failed else Verdict.OK,
+                told=told,
+                fault=Fault.PARTICIPANT if failed else Fault.NONE,
+            ),
         ):
             return
         run = Run.objects.create(
@@ -145,11 +148,11 @@ def _opened(archive: Path, *, rules: Protocol) -> Iterator[Mapping[str, Extract]
     try:
         opened = zipfile.ZipFile(archive)
     except (zipfile.BadZipFile, OSError):
-        raise ArchiveRefused("the upload is not a zip archive; expected one zip with a file per case") from None
+        raise ArchiveRefused(Reason.NOT_A_ZIP) from None
     with opened:
         members = opened.infolist()
         if len(members) > MAX_MEMBERS:
-            raise ArchiveRefused(f"the zip holds {len(members)} files; expected at most {MAX_MEMBERS}")
+            raise ArchiveRefused(Reason.ZIP_TOO_LONG, found=len(members), most=MAX_MEMBERS)
         yield {member.filename: partial(_extract, opened, member) for member in members}
 
 
@@ -277,7 +280,5 @@ def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, destination: Path
         ValueError,
         OSError,
     ) as problem:
-        raise ArchiveRefused(
-            "a file of the zip cannot be unpacked; expected an undamaged, unencrypted zip"
-        ) from problem
+        raise ArchiveRefused(Reason.ZIP_DAMAGED) from problem
     return True

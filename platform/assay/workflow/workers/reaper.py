@@ -35,6 +35,7 @@ from assay.runs.intervals import current_intervals
 from assay.runs.leases import database_now
 from assay.runs.models import CaseRun, PromptRound, Run
 from assay.submissions.models import Submission
+from assay.submissions.reasons import Reason, Told
 from assay.submissions.uploads import tidy_uploads
 from assay.workflow import flow
 from assay.workflow.flow import doorbells
@@ -115,10 +116,9 @@ def ring_checks(*, now: datetime) -> None:
             flow.refuse(
                 submission_id=submission.pk,
                 verdict=Verdict.INFRASTRUCTURE,
-                text="the upload could not be checked by a fault of ours; this attempt was not charged",
+                told=Told(reason=Reason.CHECK_FAULT),
                 fault=Fault.PLATFORM,
                 now=now,
-                is_charged=False,
             )
         else:
             doorbells.ring_check(submission.pk)

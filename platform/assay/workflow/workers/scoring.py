@@ -30,7 +30,6 @@ from evaluator import __version__ as evaluator_version
 from evaluator.errors import InvalidReference
 from evaluator.protocol import MetricImage as WantedImage
 from evaluator.protocol import Protocol
-from evaluator.results import CaseResult
 from evaluator.scoring import ExternalScores, ReferenceCache, score_case, score_rows, summarise, telemetry_rows
 
 log = logging.getLogger(__name__)
@@ -123,8 +122,8 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
         answer = answers.get(case.pk)
         with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
             prepared = specs.prepare_case(case=case, answer=answer, protocol=protocol, scratch=Path(scratch))
-            with blaming(case):
-                result = score_in_time(
+            with blaming(case), in_time(case.case_id):
+                result = score_case(
                     protocol=protocol,
                     case_id=case.case_id,
                     references=prepared.references,
@@ -141,11 +140,12 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
             evaluation.backend = result.backend
 
 
-def score_in_time(*, case_id: str, **wanted: Any) -> CaseResult:
-    """`score_case` with a limit of processor time: the labels and metrics are the organizers', and they may ask for too much."""
+@contextmanager
+def in_time(case_id: str) -> Iterator[None]:
+    """A limit of processor time for one case: the labels and metrics are the organizers', and they may ask for too much."""
     try:
         with limited_processor_time(CASE_SECONDS):
-            return score_case(case_id=case_id, **wanted)
+            yield
     except OutOfTimeError as problem:
         raise ScoringTooLong(
             f"case {case_id} took more than {CASE_SECONDS} seconds of processor time; expected less: fewer labels or metrics, a "
