@@ -42,8 +42,8 @@ def test_the_crowd_is_as_large_as_it_says(crowds):
 
 def test_the_console_counts_submissions_and_cases_apart(crowds):
     for crowd, total, cases in zip(crowds, (60, 240), (3, 12), strict=True):
-        (phase,) = phases_of(crowd.challenge, now=factories.NOW)
-        assert (phase.submission_total, phase.case_total) == (total, cases)
+        (row,) = phases_of(crowd.challenge, now=factories.NOW)
+        assert (row.submission_total, row.case_total) == (total, cases)
 
 
 def test_no_page_asks_more_often_when_there_is_more_to_show(crowds):

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Func, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.urls import reverse
 
+from assay.accounts.models import Team
 from assay.challenges.models import Challenge, Membership, Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites.models import Site, SiteEvaluation
-from assay.evaluations.leaks import leaks_of
+from assay.evaluations.leaks import Leak, leaks_of
 from assay.evaluations.models import Evaluation
 from assay.evaluations.pushing import missing_metric_images
 from assay.leaderboards.models import Leaderboard
@@ -44,23 +45,41 @@ class Need:
     url: str
 
 
-def phases_of(challenge: Challenge, *, now: datetime) -> list[Phase]:
+@dataclass(frozen=True, kw_only=True)
+class PhaseRow:
+    """One phase, and what the console says about it."""
+
+    phase: Phase
+    testset: TestSet | None
+    case_total: int
+    """Of the test set."""
+    submission_total: int
+    leak: Leak
+    window_status: str
+    is_released: bool
+    """Whether participants see its results now."""
+
+
+def phases_of(challenge: Challenge, *, now: datetime) -> list[PhaseRow]:
     """The challenge's phases, each with what the console says about it."""
-    phases: list[Phase] = list(
+    phases = list(
         phases_with_testsets(challenge).annotate(
             submission_total=_total(Submission.objects.filter(phase=OuterRef("pk"))),
             case_total=_total(Case.objects.filter(testset=OuterRef("chosen_testset__testset"))),
         )
     )
-    for phase, leak in zip(phases, leaks_of(challenge, phases=phases), strict=True):
-        chosen = getattr(phase, "chosen_testset", None)
-        phase.testset = chosen.testset if chosen else None  # type: ignore[attr-defined]  # these five are for templates only
-        if phase.testset:  # type: ignore[attr-defined]
-            phase.testset.case_total = phase.case_total  # type: ignore[attr-defined]
-        phase.leak = leak  # type: ignore[attr-defined]
-        phase.window_status = window_status(phase, now=now)  # type: ignore[attr-defined]
-        phase.is_released = not why_hidden_from_participants(phase, now=now)  # type: ignore[attr-defined]
-    return phases
+    return [
+        PhaseRow(
+            phase=phase,
+            testset=phase.chosen_testset.testset if hasattr(phase, "chosen_testset") else None,
+            case_total=phase.case_total,
+            submission_total=phase.submission_total,
+            leak=leak,
+            window_status=window_status(phase, now=now),
+            is_released=not why_hidden_from_participants(phase, now=now),
+        )
+        for phase, leak in zip(phases, leaks_of(challenge, phases=phases), strict=True)
+    ]
 
 
 def phases_with_testsets(challenge: Challenge) -> QuerySet[Phase]:
@@ -74,12 +93,12 @@ def _total(rows: QuerySet[Any]) -> Coalesce:
     return Coalesce(Subquery(counted.values("total")), 0)
 
 
-def readiness(challenge: Challenge, phases: Sequence[Phase]) -> list[Check]:
+def readiness(challenge: Challenge, phases: Sequence[PhaseRow]) -> list[Check]:
     """What has to be true before participants come."""
     document = reverse("organizers:document", args=[challenge.slug])
     testsets = reverse("organizers:testsets", args=[challenge.slug])
     unfit, missing = unfit_testsets(phases), missing_metric_images(challenge)
-    without = [phase.title for phase in phases if phase.testset is None]  # type: ignore[attr-defined]
+    without = [row.phase.title for row in phases if row.testset is None]
     return [
         Check(ok=bool(phases), text="a phase is defined", cure="Add one in the challenge file.", url=document),
         Check(ok=not without, text="every phase has a test set", cure=f"Missing: {', '.join(without)}.", url=testsets),
@@ -116,9 +135,9 @@ def unready(challenge: Challenge, *, now: datetime) -> list[str]:
     return [f"{check.text} ({check.cure})" for check in checks[:-1] if not check.ok]
 
 
-def unfit_testsets(phases: Sequence[Phase]) -> list[str]:
+def unfit_testsets(phases: Sequence[PhaseRow]) -> list[str]:
     """What cases lack, phase by phase. One query for all of them."""
-    chosen = {phase: phase.testset for phase in phases if phase.testset is not None}  # type: ignore[attr-defined]
+    chosen = {row.phase: row.testset for row in phases if row.testset is not None}
     by_testset: dict[int, list[Case]] = {}
     for case in Case.objects.filter(testset__in=chosen.values()).only(
         "testset", "case_id", "inputs", "references", "attributes"
@@ -184,29 +203,74 @@ def ranking_trouble(board: Leaderboard) -> str:
     return f"the ranking of {board.phase.title} could not be made: {board.error}. It is tried once more"
 
 
-def testset_rows(challenge: Challenge) -> list[TestSet]:
+@dataclass(frozen=True, kw_only=True)
+class CaseFacts:
+    """One case of a test set in words."""
+
+    case_id: str
+    shape: str
+    spacing: str
+    attributes: str
+    findings: str
+
+
+class TestSetRow(NamedTuple):
+    """One test set and its cases."""
+
+    testset: TestSet
+    cases: tuple[CaseFacts, ...]
+
+
+def testset_rows(challenge: Challenge) -> list[TestSetRow]:
     """The challenge's test sets, newest version first, with one row per case. Three queries."""
     listed = list(challenge.testsets.prefetch_related("cases", "phases__phase").order_by("name", "-version"))
+    rows = []
     for testset in listed:
-        cases = list(testset.cases.all())
         findings = {
             finding.get("case_id"): finding for finding in testset.report.get("cases", []) if isinstance(finding, dict)
         }
-        testset.case_total = len(cases)  # type: ignore[attr-defined]  # these two are for the template only
-        testset.case_rows = [  # type: ignore[attr-defined]
-            {
-                "case_id": case.case_id,
-                "shape": " × ".join(map(str, case.grid.get("shape", []))),
-                "spacing": " × ".join(f"{value:g}" for value in case.grid.get("spacing_mm", [])),
-                "attributes": ", ".join(f"{key} {value}" for key, value in case.attributes.items()),
-                "findings": "; ".join(findings.get(case.case_id, {}).get("findings", [])),
-            }
-            for case in cases
-        ]
-    return listed
+        cases = tuple(
+            CaseFacts(
+                case_id=case.case_id,
+                shape=" × ".join(map(str, case.grid.get("shape", []))),
+                spacing=" × ".join(f"{value:g}" for value in case.grid.get("spacing_mm", [])),
+                attributes=", ".join(f"{key} {value}" for key, value in case.attributes.items()),
+                findings="; ".join(findings.get(case.case_id, {}).get("findings", [])),
+            )
+            for case in testset.cases.all()
+        )
+        rows.append(TestSetRow(testset=testset, cases=cases))
+    return rows
 
 
-def site_rows(challenge: Challenge) -> tuple[list[Site], list[dict[str, Any]]]:
+class SiteRow(NamedTuple):
+    """One third party: how many cases it has, and how many results it released."""
+
+    site: Site
+    case_total: int | None
+    released_total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteBoardRow:
+    """What a site released of one submission: `values` are means, in the order of the board's metrics."""
+
+    team: Team | None
+    n: int | None
+    values: tuple[float | None, ...]
+    released_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteBoard:
+    """What a site released."""
+
+    title: str
+    metrics: tuple[str, ...]
+    rows: tuple[SiteBoardRow, ...]
+
+
+def site_rows(challenge: Challenge) -> tuple[list[SiteRow], list[SiteBoard]]:
     """The third parties of a challenge, and one board for each: only what they released."""
     sites = list(
         Site.objects.filter(phase__challenge=challenge)
@@ -214,26 +278,25 @@ def site_rows(challenge: Challenge) -> tuple[list[Site], list[dict[str, Any]]]:
         .prefetch_related("datasets", "evaluations__submission__team")
         .order_by("name")
     )
-    boards = []
+    rows, boards = [], []
     for site in sites:
         released = [e for e in site.evaluations.all() if e.status == SiteEvaluation.Status.RELEASED and e.release]
         newest = max(site.datasets.all(), key=lambda dataset: dataset.registered_at, default=None)
-        site.case_total = newest.case_count if newest else None  # type: ignore[attr-defined]  # these two are for the template only
-        site.released_total = len(released)  # type: ignore[attr-defined]
+        rows.append(SiteRow(site=site, case_total=newest.case_count if newest else None, released_total=len(released)))
         boards.append(_site_board(site, released))
-    return sites, [board for board in boards if board["rows"]]
+    return rows, [board for board in boards if board.rows]
 
 
-def _site_board(site: Site, released: Sequence[SiteEvaluation]) -> dict[str, Any]:
+def _site_board(site: Site, released: Sequence[SiteEvaluation]) -> SiteBoard:
     releases = [(evaluation, evaluation.release or {}) for evaluation in released]
-    metrics = list(dict.fromkeys(name for _, release in releases for name in release.get("metrics", {})))
-    rows = [
-        {
-            "team": evaluation.submission.team,
-            "n": release.get("case_count"),
-            "values": [(release.get("metrics", {}).get(name) or {}).get("mean") for name in metrics],
-            "released_at": evaluation.released_at,
-        }
+    metrics = tuple(dict.fromkeys(name for _, release in releases for name in release.get("metrics", {})))
+    rows = tuple(
+        SiteBoardRow(
+            team=evaluation.submission.team,
+            n=release.get("case_count"),
+            values=tuple((release.get("metrics", {}).get(name) or {}).get("mean") for name in metrics),
+            released_at=evaluation.released_at,
+        )
         for evaluation, release in releases
-    ]
-    return {"title": f"{site.title} ({site.phase.title})", "metrics": metrics, "rows": rows}
+    )
+    return SiteBoard(title=f"{site.title} ({site.phase.title})", metrics=metrics, rows=rows)

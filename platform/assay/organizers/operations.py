@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib import messages
 from django.db.models import Count, Min, Q
@@ -33,13 +33,21 @@ ACTIONS = {
 EVENTS = 30
 
 
+class NodeRow(NamedTuple):
+    """One node: whether it was heard of lately, and what it says of itself."""
+
+    node: Node
+    is_heard: bool
+    about: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operations:
     """What the page says."""
 
     word: str
     numbers: tuple[tuple[str, Any], ...]
-    nodes: tuple[Node, ...]
+    nodes: tuple[NodeRow, ...]
     stuck: tuple[Stuck, ...]
     failures: tuple[dict[str, Any], ...]
     events: tuple[AuditEvent, ...]
@@ -83,7 +91,7 @@ def operations_of(*, now: datetime) -> Operations:
         finished_at__gte=now - timedelta(hours=24), status=CaseRun.Status.FAILED, kept_from=None
     )
     failures = recent.values("verdict", "fault").annotate(total=Count("id")).order_by("-total")
-    live = len(live_nodes(nodes, now=now))
+    live = len(live_nodes([row.node for row in nodes], now=now))
     word = "look here" if stuck or (queue["queued"] and not live) else "all well"
     numbers = (
         ("Waiting case runs", queue["queued"]),
@@ -103,16 +111,20 @@ def operations_of(*, now: datetime) -> Operations:
     )
 
 
-def _nodes(*, now: datetime) -> list[Node]:
+def _nodes(*, now: datetime) -> list[NodeRow]:
     running = Count("case_runs", filter=Q(case_runs__status=CaseRun.Status.RUNNING))
-    nodes: list[Node] = list(
+    nodes = list(
         Node.objects.exclude(status=Node.Status.REMOVED).annotate(running_total=running).order_by("pool", "name")
     )
     oldest = now - timedelta(seconds=current_intervals().node_alive_seconds)
-    for node in nodes:
-        node.is_heard = bool(node.last_seen_at and node.last_seen_at >= oldest)  # type: ignore[attr-defined]  # these two are for the template
-        node.about = _about(node.inventory)  # type: ignore[attr-defined]
-    return nodes
+    return [
+        NodeRow(
+            node=node,
+            is_heard=bool(node.last_seen_at and node.last_seen_at >= oldest),
+            about=_about(node.inventory),
+        )
+        for node in nodes
+    ]
 
 
 def _about(inventory: dict[str, Any]) -> str:

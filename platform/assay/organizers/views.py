@@ -52,9 +52,9 @@ from assay.organizers.consoles import (
 from assay.organizers.forms import NewChallengeForm
 from assay.organizers.logs import with_logs
 from assay.organizers.telemetry import usage_charts
-from assay.pages.submissions import submission_page
+from assay.pages.submissions import submission_page, with_progress
 from assay.pages.tables import PAGE, before_row
-from assay.runs.selectors import case_progress, progress
+from assay.runs.selectors import case_progress
 from assay.submissions.access import get_organized_submission
 from assay.submissions.models import Submission, Upload
 from assay.submissions.selectors import newest_of
@@ -227,10 +227,8 @@ def submissions(request: HttpRequest, slug: str) -> HttpResponse:
     if phase_slug:
         rows = rows.filter(phase__slug=phase_slug)
     listed, older = newest_of(rows.order_by("-created_at", "-number"), length=PAGE, before=before_row(request))
-    found = progress([row.pk for row in listed])
-    for row in listed:
-        row.progress = found[row.pk] if found[row.pk].total else None  # type: ignore[attr-defined]  # for the template only
-    page = frame(challenge, tab="submissions", submissions=listed, q=search, status=status, phase_slug=phase_slug)
+    rows_shown = with_progress(listed, sees_all=True)
+    page = frame(challenge, tab="submissions", submissions=rows_shown, q=search, status=status, phase_slug=phase_slug)
     page.update(statuses=Submission.Status.values, phases=challenge.phases.all(), older=older)
     return render(request, "organizers/submissions.html", page)
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -119,14 +119,22 @@ class SubmissionPage:
     has_receipt: bool
 
 
-def with_progress(submissions: Iterable[Submission], *, sees_all: bool = False) -> list[Submission]:
-    """The submissions, each carrying `progress` where its viewer may see it."""
+class SubmissionRow(NamedTuple):
+    """One line of a list: `progress` is None where its viewer may not see it, or there is none."""
+
+    submission: Submission
+    progress: Progress | None
+
+
+def with_progress(submissions: Iterable[Submission], *, sees_all: bool = False) -> list[SubmissionRow]:
+    """The submissions as their viewer may see them, each with its progress."""
     listed = [as_seen(submission, is_insider=sees_all) for submission in submissions]
     found = progress([submission.pk for submission in listed])
+    rows = []
     for submission in listed:
-        is_shown = sees_all or may_see_progress(submission)
-        submission.progress = found[submission.pk] if is_shown and found[submission.pk].total else None  # type: ignore[attr-defined]  # for templates only
-    return listed
+        known = found[submission.pk] if sees_all or may_see_progress(submission) else None
+        rows.append(SubmissionRow(submission=submission, progress=known if known and known.total else None))
+    return rows
 
 
 def may_see_progress(submission: Submission) -> bool:

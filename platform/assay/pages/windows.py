@@ -17,14 +17,6 @@ def window_status(phase: Phase, *, now: datetime) -> str:
     return "paused" if phase.is_paused else "open"
 
 
-def with_status(phases: Iterable[Phase], *, now: datetime) -> list[Phase]:
-    """The phases, each carrying `window_status` for the templates."""
-    listed = list(phases)
-    for phase in listed:
-        phase.window_status = window_status(phase, now=now)  # type: ignore[attr-defined]  # for templates only
-    return listed
-
-
 def challenge_status(challenge: Challenge, phases: Iterable[Phase], *, now: datetime) -> str:
     """`draft`, `archived`, or the liveliest of its phases."""
     if challenge.status != Challenge.Status.PUBLISHED:

@@ -9,7 +9,7 @@ from django.db.models import Count
 from assay.challenges.access import Person
 from assay.challenges.models import Challenge, Membership, Phase
 from assay.challenges.selectors import challenge_list
-from assay.pages.windows import challenge_status, with_status
+from assay.pages.windows import challenge_status
 from assay.submissions.models import Submission
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def _readable_card(challenge: Challenge, numbers: tuple[int, int], *, now: datet
 
 
 def _card(challenge: Challenge, numbers: tuple[int, int], *, now: datetime) -> ChallengeCard:
-    phases = with_status(challenge.phases.all(), now=now)
+    phases = list(challenge.phases.all())
     deadlines = [phase.closes_at for phase in phases if phase.closes_at > now]
     return ChallengeCard(
         challenge=challenge,

@@ -12,6 +12,9 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
+from assay.challenges.models import Phase
+from assay.pages.windows import window_status
+
 register = template.Library()
 
 GLYPHS = {
@@ -62,6 +65,12 @@ def verdict_words(verdict: str) -> str:
 def status_words(status: str) -> str:
     """A status or a role as people read it."""
     return str(STATUSES.get(status, status.replace("_", " ")))
+
+
+@register.filter
+def window_status_at(phase: Phase, now: datetime) -> str:
+    """Where the phase is in its life at this moment, as `chip` takes it."""
+    return window_status(phase, now=now)
 
 
 @register.filter

@@ -28,7 +28,7 @@ from assay.leaderboards.selectors import leaderboard
 from assay.leaderboards.standing import POOLED
 from assay.pages.submissions import with_progress
 from assay.pages.tables import FORMATS, PAGE, page_number, table_file
-from assay.pages.windows import challenge_status, with_status
+from assay.pages.windows import challenge_status
 from assay.portal.boards import board_page, board_table
 from assay.portal.comparisons import comparison_page, comparison_table
 from assay.portal.facts import caveats_of, fact_sheet, ranking_words, release_words
@@ -49,7 +49,7 @@ def frame(
 ) -> dict[str, Any]:
     """What the header and tabs of every page of a challenge need."""
     now = timezone.now()
-    phases = with_status(challenge.phases.select_related("protocol"), now=now)
+    phases = list(challenge.phases.select_related("protocol"))
     if phase is not None:
         phase = next((p for p in phases if p.pk == phase.pk), phase)
     membership = membership_of(person=request.user, challenge=challenge)
@@ -59,6 +59,7 @@ def frame(
         "my_teams": teams_to_join(request.user) if is_in else (),
         "may_change_team": bool(is_in and membership and may_change_team(membership)),
         "phases": phases,
+        "now": now,
         "phase": phase,
         "tab": tab,
         "challenge_status": challenge_status(challenge, phases, now=now),

@@ -1,6 +1,6 @@
 """Accounts, tokens and teams."""
 
-from typing import cast
+from typing import NamedTuple, cast
 from uuid import UUID
 
 from allauth.account.internal.flows.login import perform_login, perform_password_login
@@ -21,6 +21,7 @@ from django.views.decorators.http import require_POST
 
 from assay.accounts.addresses import is_taken, must_verify
 from assay.accounts.errors import AssayError
+from assay.accounts.models import Team
 from assay.accounts.selectors import get_team, teams_of, tokens_of
 from assay.accounts.services import accept_invite, create_team, create_user, invite_to_team
 from assay.accounts.tokens import issue_token, revoke_token
@@ -93,6 +94,13 @@ def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
     return redirect("portal:account")
 
 
+class TeamRow(NamedTuple):
+    """One of somebody's teams, and whether they may invite others to it."""
+
+    team: Team
+    is_captain: bool
+
+
 def teams(request: HttpRequest) -> HttpResponse:
     """Your teams, and a form for a new one."""
     user = signed_in(request.user)
@@ -101,9 +109,11 @@ def teams(request: HttpRequest) -> HttpResponse:
         team = create_team(user=user, **form.cleaned_data, now=timezone.now())
         messages.success(request, _("Team %(name)s is yours.") % {"name": team.name})
         return redirect("portal:teams")
-    listed = list(teams_of(user=user).prefetch_related("memberships__user"))
-    for team in listed:
-        team.is_mine_to_lead = any(m.user_id == user.pk and m.is_captain for m in team.memberships.all())  # type: ignore[attr-defined]  # for the template only
+    mine = teams_of(user=user).prefetch_related("memberships__user")
+    listed = [
+        TeamRow(team=team, is_captain=any(m.user_id == user.pk and m.is_captain for m in team.memberships.all()))
+        for team in mine
+    ]
     return render(request, "portal/teams.html", {"teams": listed, "form": form})
 
 
