@@ -35,7 +35,7 @@ from containers.errors import (
 
 VERSION = "1.41"
 ANSWER_SECONDS = 60
-REMOVAL_SECONDS = 15
+REMOVAL_SECONDS = 120
 NO_ANSWER = (
     requests.exceptions.ConnectionError,
     requests.exceptions.Timeout,

@@ -33,8 +33,8 @@ from pathlib import Path
 from containers.errors import DiskFull, WorkspaceError
 from containers.sandbox.arguments import capacity_bytes
 
-MOUNT_SECONDS = 30
-BUSY_SECONDS = 10.0
+MOUNT_SECONDS = 300
+BUSY_SECONDS = 60.0
 """How long a mount may stay busy: an engine that was told to stop while it started a container still holds its files for a moment."""
 INODE_SLACK = 16
 """ext4 keeps eleven inodes for itself; the rest tells "reached the limit" from "went over it"."""

@@ -24,7 +24,7 @@ from containers.usage.telemetry import LARGEST_GAP_SECONDS, area, largest_gap, s
 from containers.usage_record import Usage
 
 PERIOD_SECONDS = 0.1
-FIRST_SAMPLE_SECONDS = 10.0
+FIRST_SAMPLE_SECONDS = 60.0
 STOP_SECONDS = 5.0
 
 

@@ -10,6 +10,7 @@ import pytest
 import assay
 from assay import AsyncClient, Client
 from assay.client.errors import ClientError, RefusedError
+from assay.client.http import Connection
 from assay.client.records import Score
 
 PHASE = "mni-brain-tissue/open"
@@ -144,3 +145,18 @@ def test_importing_assay_does_not_import_the_client():
     assert assay.Client is Client
     with pytest.raises(AttributeError):
         assay.Nothing  # noqa: B018 - looking is the test
+
+
+def test_a_change_is_given_far_longer_than_a_question():
+    """A server that checks a large test set answers after many minutes, and asking again would make a second one."""
+    seen = {}
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen[request.method] = request.extensions["timeout"]["read"]
+        return httpx.Response(200, json={})
+
+    connection = Connection(url="http://server", transport=httpx.MockTransport(handle))
+    connection.get("challenges")
+    connection.post("challenges/brains/testsets", {})
+    connection.put("challenges/brains", {})
+    assert seen["POST"] == seen["PUT"] >= 3600 > seen["GET"] >= 60

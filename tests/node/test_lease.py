@@ -8,6 +8,7 @@ import pytest
 from assay.leases import LeaseLost, LeaseRenewal
 from assay.node.http import Beat, NodeApi, NodeApiProblem
 from assay.node.lease import LeaseGuard
+from waits import HANGS_AFTER_SECONDS
 
 
 class Order:
@@ -43,14 +44,14 @@ def guard_of(server: Server, clock=None) -> LeaseGuard:
 def test_a_good_answer_lets_it_run_on():
     server = Server(GOOD)
     with guard_of(server) as guard:
-        assert server.asked.wait(5)
+        assert server.asked.wait(HANGS_AFTER_SECONDS)
         assert not guard.should_stop()
 
 
 def test_a_cancel_arrives_with_the_heartbeat():
     server = Server(GOOD, Beat(is_cancelled=True, lease_seconds=60.0), GOOD)
     with guard_of(server) as guard:
-        assert server.asked.wait(5)
+        assert server.asked.wait(HANGS_AFTER_SECONDS)
         assert guard.is_cancelled
         assert guard.should_stop()
         assert not guard.is_lost
@@ -59,7 +60,7 @@ def test_a_cancel_arrives_with_the_heartbeat():
 def test_a_lease_that_was_given_away_stops_the_container():
     server = Server(LeaseLost("somebody else has it"))
     with guard_of(server) as guard:
-        assert server.asked.wait(5)
+        assert server.asked.wait(HANGS_AFTER_SECONDS)
     assert guard.is_lost
 
 
@@ -67,7 +68,7 @@ def test_a_server_out_of_reach_for_the_length_of_the_lease_makes_the_agent_fence
     elapsed = [0.0]
     server = Server(NodeApiProblem("connection refused"))
     with guard_of(server, clock=lambda: elapsed[0]) as guard:
-        assert server.asked.wait(5)
+        assert server.asked.wait(HANGS_AFTER_SECONDS)
         elapsed[0] = 59.0
         assert not guard.should_stop()
         elapsed[0] = 61.0
@@ -97,7 +98,7 @@ def test_any_lease_says_once_that_it_is_lost_and_check_raises():
     with LeaseRenewal(
         renew, lease_seconds=60.0, every=0.001, on_lost=lambda: lost.append(1), name="evaluation 7"
     ) as renewal:
-        renewal._thread.join(5)
+        renewal._thread.join(HANGS_AFTER_SECONDS)
         with pytest.raises(LeaseLost, match="evaluation 7"):
             renewal.check()
         assert renewal.is_lost

@@ -11,7 +11,9 @@ from assay.client.errors import RefusedError, UnreachableError, UpgradeNeededErr
 from assay.handshake import SERVER_HEADER, client_header, may_be_too_old, server_of, why_server_is_refused
 
 API = "/api/v1"
-TIMEOUT = httpx.Timeout(60, connect=10)
+PATIENCE = httpx.Timeout(120, connect=30)
+PATIENCE_WITH_CHANGES = httpx.Timeout(3600, connect=30)
+"""Of requests that are never repeated: a server that checks a large test set, or that is slow, is not one that is away."""
 RETRY_SECONDS = (0.5, 1, 2, 4)
 """Pauses between attempts of a request that changes nothing."""
 MAY_NOT_BE_KNOWN = (404, 405, 422)
@@ -30,7 +32,7 @@ class Connection:
         self.url = url.rstrip("/")
         self._program = program
         self._http = httpx.Client(
-            base_url=self.url, headers=headers, timeout=TIMEOUT, transport=transport, follow_redirects=False
+            base_url=self.url, headers=headers, timeout=PATIENCE, transport=transport, follow_redirects=False
         )
 
     def __enter__(self) -> Self:
@@ -61,15 +63,15 @@ class Connection:
 
     def post(self, path: str, document: Mapping[str, Any] | None = None) -> Any:
         """Send a document; the answer's JSON. Never repeated on its own: it may have arrived."""
-        return _json(self._send("POST", path, json=dict(document or {})))
+        return _json(self._send("POST", path, json=dict(document or {}), timeout=PATIENCE_WITH_CHANGES))
 
     def put(self, path: str, document: Mapping[str, Any]) -> Any:
         """Put a document; the answer's JSON."""
-        return _json(self._send("PUT", path, json=dict(document)))
+        return _json(self._send("PUT", path, json=dict(document), timeout=PATIENCE_WITH_CHANGES))
 
     def delete(self, path: str) -> None:
         """Delete what lies at this path."""
-        self._send("DELETE", path)
+        self._send("DELETE", path, timeout=PATIENCE_WITH_CHANGES)
 
     def send(
         self, method: str, path: str, *, headers: Mapping[str, str], content: Iterable[bytes] | bytes = b""

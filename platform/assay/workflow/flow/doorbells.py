@@ -18,7 +18,7 @@ DOORBELL_LIFETIME_SECONDS = 60
 """A doorbell nobody answered for this long is stale. The reaper rings anew."""
 
 MAX_AGENTS_WOKEN = 16
-ANSWER_SECONDS = 3.0
+ANSWER_SECONDS = 10.0
 
 
 def pool_queue(pool: str) -> str:
