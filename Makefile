@@ -1,5 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Both set everything up first; both may be run again and again.
-PYTHON ?= python3
+# The Python of an environment that is there already; another one only where somebody asks for it: `make PYTHON=python3.13 setup`.
+PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 BIN := .venv/bin
 ARGS ?=
 

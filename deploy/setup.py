@@ -195,13 +195,28 @@ def _install_locked() -> str:
     if STAMP.exists() and STAMP.read_text() == wanted:
         return "up to date"
     STAMP.unlink(missing_ok=True)
-    if not PYTHON.exists():
-        _must([sys.executable, "-m", "venv", str(VENV)])
+    found, expected = python_of(VENV), ".".join(map(str, sys.version_info[:2]))
+    if found != expected:
+        if found:
+            print(f"setup: {VENV} has Python {found} and is made anew with Python {expected}", flush=True)
+        _must([sys.executable, "-m", "venv", "--clear", str(VENV)])
+    print(
+        "setup: installing what requirements.lock names into .venv; the first time this takes some minutes", flush=True
+    )
     if not (VENV / "bin" / "pip").exists():
         _must([str(PYTHON), "-m", "ensurepip", "--upgrade"])
     install_locked(python=PYTHON, project=ROOT)
     STAMP.write_text(wanted)
     return "installed from requirements.lock, hashes checked"
+
+
+def python_of(environment: Path) -> str:
+    """The Python of a virtual environment, such as `3.13`; empty where there is none that can be started."""
+    python = environment / "bin" / "python"
+    if not python.exists():
+        return ""
+    asked = "import sys; print('.'.join(map(str, sys.version_info[:2])))"
+    return subprocess.run([str(python), "-c", asked], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def install_locked(*, python: Path, project: Path) -> None:

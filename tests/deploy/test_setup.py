@@ -143,3 +143,34 @@ def test_where_nothing_is_marked_the_last_lines_are_shown():
     said = "\n".join(f"line {number}" for number in range(30)) + "\nZeroDivisionError: division by zero\n"
     assert setup.error_of(said).splitlines()[-1] == "ZeroDivisionError: division by zero"
     assert setup.error_of("") == ""
+
+
+def test_an_environment_of_another_python_is_made_anew(tmp_path, monkeypatch, capsys):
+    """Or `make PYTHON=… setup` would go on with the Python that was there, and say nothing."""
+    done = []
+    folder = tmp_path / ".venv"
+    (folder / "bin").mkdir(parents=True)
+    old = folder / "bin" / "python"
+    old.write_text("#!/bin/sh\necho 3.10\n")
+    old.chmod(0o755)
+    for name, value in {"VENV": folder, "PYTHON": old, "STAMP": folder / "stamp", "_must": done.append}.items():
+        monkeypatch.setattr(setup, name, value)
+    monkeypatch.setattr(setup, "install_locked", lambda **_: None)
+    setup._install_locked()
+    assert done[0] == [sys.executable, "-m", "venv", "--clear", str(folder)]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"{folder} has Python 3.10 and is made anew with Python {version}" in capsys.readouterr().out
+
+    old.write_text(f"#!/bin/sh\necho {version}\n")
+    (folder / "bin" / "pip").touch()
+    done.clear()
+    setup.STAMP.unlink()
+    setup._install_locked()
+    assert done == []
+
+
+def test_no_environment_or_a_broken_one_has_no_python(tmp_path):
+    assert setup.python_of(tmp_path) == ""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to("/nonexistent/python3.9")
+    assert setup.python_of(tmp_path) == ""
