@@ -19,6 +19,16 @@ from assay.config import env
 from assay.config.celery import app as celery_app
 from assay.config.embedded import home_under, running_postgres
 
+ASKS_FOR_DATABASE = {"db", "transactional_db", "django_db_setup", "live_server", "postgres"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that asks for the database, by its fixtures or by pytest-django's own mark: `make test-quick` leaves it out."""
+    for item in items:
+        if item.get_closest_marker("django_db") or ASKS_FOR_DATABASE.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.database)
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[None]:

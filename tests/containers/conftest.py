@@ -43,6 +43,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Guards are taken away by `make guards` alone: elsewhere those tests are no part of the run."""
+    if config.getoption("--guards", default=False):
+        return
+    left_out = [item for item in items if item.get_closest_marker("guards")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 class ManualClock:
     """Time that passes only when somebody sleeps."""
 

@@ -204,12 +204,9 @@ def test_the_attack_is_held(name, profile, attack, docker_engine, owner, scratch
     assert host_leftovers(docker_engine, scratch, outcome.volumes) == set()
 
 
+@pytest.mark.guards
 @pytest.mark.parametrize(("name", "profile"), attacks(GUARDED))
-def test_without_its_guard_the_attack_succeeds(
-    name, profile, attack, docker_engine, monkeypatch, tmp_path, scratch, request
-):
-    if not request.config.getoption("--guards", default=False):
-        pytest.skip("guards are taken away by `make guards` only")
+def test_without_its_guard_the_attack_succeeds(name, profile, attack, docker_engine, monkeypatch, tmp_path, scratch):
     require(name, profile, docker_engine)
     expected = EXPECTED[name]
     if "held_by_podman" in expected and isinstance(docker_engine, PodmanEngine) and not RUNNING_SYSTEMD.exists():

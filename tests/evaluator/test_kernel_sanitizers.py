@@ -44,7 +44,10 @@ def test_the_address_and_undefined_behaviour_sanitizers_find_nothing(tmp_path):
     assert "compiled kernel serves" in finished.stdout
 
 
-@pytest.mark.skipif(shutil.which("aarch64-linux-gnu-gcc") is None, reason="gcc-aarch64-linux-gnu is not installed")
+@pytest.mark.skipif(
+    shutil.which("aarch64-linux-gnu-gcc") is None,
+    reason="no compiler for ARM here: apt-get install gcc-aarch64-linux-gnu",
+)
 def test_the_kernel_compiles_for_64_bit_arm_without_a_warning(tmp_path, monkeypatch):
     monkeypatch.setenv("CC", "aarch64-linux-gnu-gcc")
     assert compile_kernel(destination=tmp_path / "arm.so", extra_flags=["-Wextra", "-Wno-sign-compare", "-Werror"])
@@ -54,7 +57,7 @@ def test_the_kernel_compiles_here_without_a_warning(tmp_path):
     assert compile_kernel(destination=tmp_path / "here.so", extra_flags=["-Wextra", "-Wno-sign-compare", "-Werror"])
 
 
-@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="no valgrind here: apt-get install valgrind")
 def test_valgrind_finds_no_error_that_starts_in_the_kernel(tmp_path):
     library = compile_kernel(destination=tmp_path / "debuggable.so", extra_flags=["-g", "-O1"])
     finished = exercise(library, prefix=("valgrind", "--quiet", "--error-limit=no", "--num-callers=30"))

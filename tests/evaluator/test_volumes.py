@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import locale
 import os
 import struct
 import subprocess
@@ -32,7 +33,6 @@ from evaluator.volumes import (
 )
 from tests.evaluator.volume_files import save_nifti
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 SPACING_MM = (0.5, 1.0, 2.0)
 
 
@@ -114,25 +114,83 @@ def test_the_qform_is_used_when_there_is_no_sform(tmp_path, labels):
     np.testing.assert_allclose(read_grid(tmp_path / "q.nii.gz").affine, affine, atol=1e-6)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="needs the real pairs of ../shared/data")
-def test_every_real_label_map_reads_as_nibabel_and_simpleitk_read_it():
-    paths = [path for path in sorted(DATA.glob("*/*.nii.gz")) if path.name != "t2s.nii.gz"]
-    assert len(paths) > 20
-    for path in paths:
-        found, theirs = read_label_map(path), nibabel.load(path)
-        np.testing.assert_array_equal(found.array, np.asanyarray(theirs.dataobj).reshape(found.array.shape))
-        np.testing.assert_array_equal(found.grid.affine, theirs.affine)
-        trusted = read_image(path)
-        np.testing.assert_array_equal(trusted.array.reshape(found.array.shape), found.array)
-        assert grids_match(found.grid, trusted.grid, GridTolerance(corner_voxels=1e-3)) is None
+TRAITS = {
+    "LAS, bytes": ("LAS", np.uint8, (49, 54, 9), (0.5, 0.5, 7.5)),
+    "LPS, 16 bits": ("LPS", np.int16, (17, 11, 20), (3.0, 3.0, 3.0)),
+    "PIR, 32 bits": ("PIR", np.int32, (52, 12, 17), (0.586, 0.586, 3.3)),
+    "LIA, 64 bits, a fourth axis of one": ("LIA", np.int64, (49, 54, 9, 1), (0.5, 0.5, 7.5)),
+    "RAS, doubles": ("RAS", np.float64, (9, 10, 11), (2.0, 2.0, 2.0)),
+    "oblique, floats": ("oblique", np.float32, (12, 9, 7), (0.977, 0.977, 2.0)),
+    "a slice at height 0": ("LPS", np.uint8, (41, 37), (0.2, 0.2)),
+}
+"""What label maps of scanners, models and tools look like: their axes, what a voxel is stored as, their shape and spacing."""
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="needs the DICOM series of ../shared/data")
-def test_a_dicom_folder_lies_where_its_segmentation_lies():
-    image = read_image(DATA / "ct-dicom" / "series")
-    segmentation = read_label_map(DATA / "ct-dicom" / "example_seg_dicom.nii.gz")
-    assert image.grid.shape == segmentation.grid.shape
-    assert image.array.min() < -900
+def stored_like(axes, kind, shape, spacing_mm):
+    """A label map of four values as another program would store it."""
+    array = np.random.default_rng(7).integers(0, 4, shape).astype(kind)
+    mm = (*spacing_mm, 1.0)[:3]
+    if axes == "oblique":
+        cosine, sine = np.cos(0.3), np.sin(0.3)
+        turned = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+    else:
+        codes = nibabel.orientations.axcodes2ornt(axes)
+        turned = nibabel.orientations.inv_ornt_aff(codes, (1, 1, 1))[:3, :3]
+    place = [-61.5, 12.25, 7.0 if array.ndim > 2 else 0.0]
+    return nibabel.Nifti1Image(array, nibabel.affines.from_matvec(turned * mm, place), dtype=kind)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("traits", TRAITS.values(), ids=TRAITS)
+def test_label_maps_of_many_kinds_read_as_nibabel_and_simpleitk_read_them(tmp_path, traits, suffix):
+    path = tmp_path / f"labels{suffix}"
+    nibabel.save(stored_like(*traits), path)
+    found, theirs = read_label_map(path), nibabel.load(path)
+    np.testing.assert_array_equal(found.array, np.asanyarray(theirs.dataobj).reshape(found.array.shape))
+    np.testing.assert_array_equal(found.grid.affine, theirs.affine)
+    trusted = read_image(path)
+    np.testing.assert_array_equal(trusted.array.reshape(found.array.shape), found.array)
+    assert grids_match(found.grid, trusted.grid, GridTolerance(corner_voxels=1e-3)) is None
+
+
+def write_series(folder, *, shape, spacing_mm, origin_mm):
+    """A CT of slices as a scanner exports it: a DICOM file each, named in another order than they lie in."""
+    before = locale.setlocale(locale.LC_ALL)  # GDCM sets another one for what it writes
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    across, down, slices = shape
+    for place in range(slices):
+        image = sitk.GetImageFromArray(np.full((1, down, across), -1000 + 100 * place, np.int16))
+        image.SetSpacing(spacing_mm)
+        position = [*origin_mm[:2], origin_mm[2] + place * spacing_mm[2]]
+        tags = {
+            "0008|0016": "1.2.840.10008.5.1.4.1.1.2",
+            "0008|0018": f"1.2.826.0.1.3680043.2.1125.1.{place + 1}",
+            "0008|0060": "CT",
+            "0020|000d": "1.2.826.0.1.3680043.2.1125.2",
+            "0020|000e": "1.2.826.0.1.3680043.2.1125.3",
+            "0020|0013": str(place),
+            "0020|0032": "\\".join(f"{mm:g}" for mm in position),
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+        }
+        for tag, value in tags.items():
+            image.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{slices - place:03}.dcm"))
+        writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)
+
+
+def test_a_dicom_folder_lies_where_its_segmentation_lies(tmp_path):
+    folder = tmp_path / "series"
+    folder.mkdir()
+    write_series(folder, shape=(16, 12, 5), spacing_mm=(0.977, 0.977, 2.0), origin_mm=(-120.0, -80.0, 30.0))
+    drawn = sitk.GetImageFromArray(np.ones((5, 12, 16), np.uint8))
+    drawn.SetSpacing((0.977, 0.977, 2.0))
+    drawn.SetOrigin((-120.0, -80.0, 30.0))
+    sitk.WriteImage(drawn, str(tmp_path / "segmentation.nii.gz"))
+    image, segmentation = read_image(folder), read_label_map(tmp_path / "segmentation.nii.gz")
+    assert grids_match(image.grid, segmentation.grid, GridTolerance(corner_voxels=1e-3)) is None
+    assert image.array[3, 4].tolist() == [-1000, -900, -800, -700, -600]
 
 
 def test_a_trusted_reader_names_what_it_cannot_read(tmp_path):

@@ -19,7 +19,7 @@ PAGE = f"""<!doctype html><link rel="stylesheet" href="file://{STATIC}/pages/ass
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
 def test_a_chart_follows_the_width_of_the_window(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(PAGE)
     with sync_playwright() as playwright:

@@ -276,7 +276,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Debian's chromium")
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here: apt-get install chromium")
 class TestInABrowser:
     """The page as people see it."""
 
