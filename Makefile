@@ -5,12 +5,10 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run wheel image test test-gpu test-podman check format messages bench evaluator-image openapi vendor catalogue guards chaos docs
-
-.PHONY: lock test-pips test-future test-upgrade
+.PHONY: help setup demo run wheel image test test-quick test-gpu test-podman test-future test-pips test-upgrade check format messages bench evaluator-image docs lock openapi vendor catalogue chaos guards
 
 help: ## say what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: ## make this machine ready: .venv, Docker Engine, base image
 	@$(PYTHON) deploy/setup.py
@@ -29,6 +27,9 @@ image: setup ## build assay/server for deploy/compose.yaml (ARGS="--services deb
 
 test: setup ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+test-quick: setup ## the tests for which nothing has to be started: no database, no container, no browser
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not (database or docker or browser or slow or gpu)" $(ARGS)
 
 test-gpu: setup ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -m gpu $(ARGS)

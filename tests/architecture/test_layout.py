@@ -131,6 +131,16 @@ def test_every_make_target_the_readme_names_exists():
     assert named <= targets
 
 
+def test_every_target_is_listed_once_as_no_file_and_explained():
+    text = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^([a-z-]+):", text, flags=re.MULTILINE)
+    explained = re.findall(r"^([a-z-]+):.*## \S", text, flags=re.MULTILINE)
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, flags=re.MULTILINE)
+    assert sorted(phony.split()) == sorted(targets) == sorted(explained)
+    (column,) = re.findall(r"expand -t (\d+)", text)
+    assert max(map(len, targets)) < int(column)
+
+
 def test_every_room_readme_ends_with_a_link_to_its_decisions():
     """Decisions are files of their own, so that each can be linked to and replaced: `docs/developers/decisions/NNNN-title.md`."""
     rooms = ("evaluator", "containers", "deploy", "platform/assay/*")
