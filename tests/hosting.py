@@ -143,7 +143,11 @@ def handed_in(phase: Phase, *, scene: people.Scene, name: str, content: bytes) -
     """A submission of predictions, as the API leaves it."""
     stored = storage.save_file(key=f"uploads/{name}", stream=io.BytesIO(content), max_bytes=2**26)
     upload = factories.complete_upload(
-        user=scene.pia, key=stored.key, purpose=Upload.Purpose.PREDICTIONS, total_bytes=stored.bytes
+        user=scene.pia,
+        key=stored.key,
+        purpose=Upload.Purpose.PREDICTIONS,
+        total_bytes=stored.bytes,
+        sha256=stored.sha256,
     )
     return factories.submission(phase=phase, team=scene.team, predictions=upload, image=None, name=name)
 

@@ -40,7 +40,7 @@ class Situation(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Conventions:
-    """Situation → metric id → worth, with overrides for single failure classes such as `timeout`."""
+    """Situation → metric id → worth, with overrides for single failures: `timeout`, or `output_invalid:shape_mismatch`."""
 
     table: Mapping[Situation, Mapping[str, Worth]]
     by_failure: Mapping[str, Mapping[str, Worth]]
@@ -48,9 +48,9 @@ class Conventions:
     def worth(self, situation: Situation, *, metric_id: str, failure: str | None = None) -> Worth:
         """What the protocol says the metric is worth in this situation."""
         if failure is not None:
-            override = self.by_failure.get(failure.partition(":")[0], {})
-            if metric_id in override:
-                return override[metric_id]
+            for named in (failure, failure.partition(":")[0]):  # `output_invalid:truncated` before `output_invalid`
+                if metric_id in self.by_failure.get(named, {}):
+                    return self.by_failure[named][metric_id]
         return self.table[situation][metric_id]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluator.documents import Pointer
-from evaluator.errors import ProtocolError
+from evaluator.errors import ProtocolError, Reason
 from evaluator.metrics.registry import REGISTRY, Metric, Scope
 from evaluator.protocol.conventions import Situation, default_value
 from evaluator.protocol.definitions import PRESETS, Preset
@@ -296,6 +296,8 @@ class _Normaliser:
         for situation, row in given.items():
             rows = row.items() if situation == "by_failure" else ((None, row),)
             for failure, cells in rows:
+                if failure and failure.startswith("output_invalid:"):
+                    self._check_reason(failure)
                 self._check_cells(("conventions", situation, *([failure] if failure else [])), cells, ids)
         table: dict[str, Any] = {situation.value: {} for situation in Situation}
         for metric_id, metric in ids.items():
@@ -313,6 +315,12 @@ class _Normaliser:
                 )
         table["by_failure"] = given.get("by_failure", {})
         return _with_float_cells(table)
+
+    def _check_reason(self, failure: str) -> None:
+        reason = failure.partition(":")[2]
+        if reason not in set(Reason):
+            path = ("conventions", "by_failure", failure)
+            raise self.error(path, found=repr(reason), expected=f"one of {', '.join(Reason)}")
 
     def _check_cells(self, path: Pointer, cells: Mapping[str, Any], ids: Mapping[str, Metric]) -> None:
         for metric_id in cells:

@@ -1,6 +1,7 @@
 """The protocol document: errors name the line, the normal form is stable, and what ships can be used."""
 
 import json
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
@@ -11,6 +12,7 @@ from evaluator.documentation import readme
 from evaluator.documentation.protocol_table import TESTS, read_checks
 from evaluator.errors import ProtocolError
 from evaluator.protocol import hash_document, load_named_protocol, load_protocol, named_protocols
+from evaluator.protocol.conventions import Situation
 from evaluator.protocol.diff import diff_documents
 from evaluator.protocol.modes import Mode
 from evaluator.protocol.source import read_source
@@ -196,7 +198,10 @@ def test_organs_of_one_name_have_the_values_a_eval_maps_onto_each_other(name):
 )
 def test_a_evals_code_takes_flares_rules_by_number():
     flare = {label.values: label for label in load_named_protocol("flare22@published").labels}
-    for label in load_named_protocol("a-eval@published").labels:
+    published = load_named_protocol("a-eval@published")
+    scored = [label for label in published.labels if label.name in published.metrics[0].labels]
+    assert [label.values for label in scored] == [(value,) for value in range(1, 9)]
+    for label in scored:
         assert label.tolerance_mm == flare[label.values].tolerance_mm, label.name
         assert label.z_crop == flare[label.values].z_crop, label.name
 
@@ -295,3 +300,19 @@ def test_every_check_names_a_protocol_that_ships():
     for name, words in checks:
         assert load_named_protocol(name).full_name == name
         assert len(words) > len(" ()")
+
+
+def test_a_failure_is_named_with_its_reason_before_its_verdict():
+    cells = "{output_invalid: {dice: 0.25}, 'output_invalid:shape_mismatch': {dice: 0.5}}"
+    conventions = load_protocol(f"{LIVER}conventions: {{by_failure: {cells}}}\n").conventions
+    worth = partial(conventions.worth, Situation.FAILED, metric_id="dice")
+    assert worth(failure="output_invalid:shape_mismatch") == 0.5
+    assert worth(failure="output_invalid:truncated") == 0.25
+    assert worth(failure="timeout") == 0.0
+
+
+def test_a_failure_that_cannot_happen_is_refused():
+    cells = "{'output_invalid:shape_missmatch': {dice: 0}}"
+    problem = problem_in(f"{LIVER}conventions: {{by_failure: {cells}}}\n")
+    assert problem.found == "'shape_missmatch'"
+    assert "shape_mismatch" in problem.expected

@@ -101,7 +101,48 @@ def cells_across_tiles(protocol, tmp_path, metric):
     return value_of(score(protocol, tmp_path, reference, prediction), "cell", metric)
 
 
+def two_organs_missed(protocol, tmp_path, metric):
+    reference = filled(protocol, {"left adrenal gland": (2, 5), "esophagus": (6, 9)})
+    result = score(protocol, tmp_path, reference, np.zeros_like(reference))
+    values = [row.value for row in result.rows if row.metric == metric]
+    return sum(values) / len(values)
+
+
+def tumour_called_three(protocol, tmp_path, metric):
+    reference = filled(protocol, {"tumour": (3, 7)}) // filled(protocol, {"tumour": (3, 7)}).max() * 2
+    return value_of(score(protocol, tmp_path, reference, reference // 2 * 3), "tumour", metric)
+
+
+def a_stray_value(protocol, tmp_path, metric):
+    reference = np.zeros(SHAPE, np.uint8)
+    reference[2:6, 1:4, 3:7] = 1
+    prediction = reference.copy()
+    prediction[9, 5, 11] = 9
+    return value_of(score(protocol, tmp_path, reference, prediction), first_label(protocol), metric)
+
+
+def another_origin(protocol, tmp_path, metric):
+    image = np.zeros(SHAPE, np.uint8)
+    image[2:6, 1:4, 3:7] = 1
+    moved = np.eye(4)
+    moved[:3, 3] = 50
+    files = {"reference": save_nifti(tmp_path / "r.nii.gz", image)}
+    predictions = {protocol.output.name: save_nifti(tmp_path / "p.nii.gz", image, affine=moved)}
+    result = score_case(protocol=protocol, case_id="c", references=files, predictions=predictions)
+    return value_of(result, first_label(protocol), metric)
+
+
+def one_slice_less(protocol, tmp_path, metric):
+    image = filled(protocol, {first_label(protocol): (3, 7)})
+    return value_of(score(protocol, tmp_path, image, image[:, :, 1:]), first_label(protocol), metric)
+
+
 EXAMPLES = {
+    "eight-classes": two_organs_missed,
+    "every-value-above-one-is-tumour": tumour_called_three,
+    "unknown-values-are-background": a_stray_value,
+    "headers-not-compared": another_origin,
+    "other-shape-crash": one_slice_less,
     "no-cells-score-nothing": without_cells,
     "tiles-cut-cells": cells_across_tiles,
     "missing-cases-dropped": mean_of_a_perfect_and_a_missing_case,

@@ -15,11 +15,8 @@ from assay.workflow.workers import checking
 
 
 def stored_upload(stage, content: bytes, *, purpose: str) -> Upload:
-    upload = factories.complete_upload(
-        user=stage.scene.pia, purpose=purpose, key=f"uploads/{purpose}", sha256=factories.digest(str(content[:20]))
-    )
-    storage.save_file(key=upload.key, stream=io.BytesIO(content), max_bytes=2**26)
-    return upload
+    stored = storage.save_file(key=f"uploads/{purpose}", stream=io.BytesIO(content), max_bytes=2**26)
+    return factories.complete_upload(user=stage.scene.pia, purpose=purpose, key=stored.key, sha256=stored.sha256)
 
 
 def submit_image(stage, content: bytes):

@@ -190,8 +190,8 @@ def metric_archive(folder, program: str) -> bytes:
 
 def take(stage, content: bytes) -> MetricImage:
     olga = stage.scene.olga
-    upload = factories.complete_upload(user=olga, purpose="image", key="uploads/metric", sha256=factories.digest("m"))
-    storage.save_file(key=upload.key, stream=io.BytesIO(content), max_bytes=2**26)
+    stored = storage.save_file(key="uploads/metric", stream=io.BytesIO(content), max_bytes=2**26)
+    upload = factories.complete_upload(user=olga, purpose="image", key=stored.key, sha256=stored.sha256)
     challenge = stage.scene.phase.challenge
     return metric_images.take_metric_image(challenge=challenge, user=olga, upload=upload, now=timezone.now())
 
