@@ -28,7 +28,7 @@ def test_a_perfect_answer_comes_before_a_poorer_one(scene, protocol, tmp_path):
     case_ids = [f"c{number}" for number in range(hosting.cases_needed(protocol))]
     folder = hosting.reference_folder(protocol, tmp_path / "references", case_ids)
     phase = hosting.hosted(scene=scene, protocol=protocol, folder=folder, now=timezone.now())
-    for name, share in (("poorer", 0.5), ("perfect", 1.0)):
+    for name, share in (("poorer", 1 / 3), ("perfect", 1.0)):
         content = hosting.predictions_zip(protocol, tmp_path / name, case_ids, share=share)
         submission = hosting.handed_in(phase, scene=scene, name=name, content=content)
         check_submission(submission_id=submission.pk, clock=timezone.now)
