@@ -206,7 +206,10 @@ def test_prompts_are_rung_for_while_the_lease_lasts_and_not_made_when_it_is_gone
 
 def test_a_broken_reference_found_while_playing_is_the_organizers(clicks):
     case = clicks.scene.phase.chosen_testset.testset.cases.get()
-    storage.local_path(case.references[0]["key"]).write_bytes(b"no volume")
+    path = storage.local_path(case.references[0]["key"])
+    path.write_bytes(b"no volume")
+    case.references[0]["sha256"] = storage.hash_file(path)  # as it was taken in: an earlier version did not look
+    case.save()
     submission = play(clicks, Player())
     assert (submission.status, submission.verdict, submission.fault) == ("failed", "reference_invalid", "organizer")
     assert not submission.is_charged
