@@ -144,7 +144,7 @@ def test_a_round_that_leaves_nothing_counts_with_what_stood_before(clicks):
     assert found["lesion", "dice"][0] == pytest.approx(half)
     assert found["lesion", "dice_auc"][0] == pytest.approx(half)
     rounds = CaseRun.objects.get().usage.rounds
-    assert [told["verdict"] for told in rounds] == ["ok", "output_missing", "nonzero_exit"]
+    assert [told.verdict for told in rounds] == ["ok", "output_missing", "nonzero_exit"]
 
 
 def test_a_case_without_any_answer_has_failed_with_its_last_verdict(clicks):
