@@ -17,9 +17,13 @@ from babel.messages.pofile import read_po
 from django.conf import settings
 from django.utils.translation.template import templatize
 
+from assay.pages.context import SCRIPT_WORDS
+from assay.portal.facts import SITUATION_WORDS
+from evaluator.protocol import SITUATIONS
+
 PLATFORM = Path(__file__).resolve().parents[2] / "platform" / "assay"
 CALLS = {
-    "_": 1, "gettext": 1, "gettext_lazy": 1, "gettext_noop": 1, "ngettext": 2, "ngettext_lazy": 2,
+    "_": 1, "noop": 1, "gettext": 1, "gettext_lazy": 1, "gettext_noop": 1, "ngettext": 2, "ngettext_lazy": 2,
     "pgettext": 2, "pgettext_lazy": 2, "npgettext": 3, "npgettext_lazy": 3,
 }  # fmt: skip
 PRINTF = re.compile(r"%\(\w+\)[a-z]|%%")
@@ -119,6 +123,17 @@ def test_every_sentence_of_a_template_is_marked():
     pages = [path for path in PLATFORM.rglob("*.html") if path.name != "reference.html"]  # the API's, in English
     assert len(pages) > 50
     assert {path.name: found for path in pages if (found := unmarked(path.read_text()))} == {}
+
+
+def test_what_the_script_says_is_marked():
+    script = (PLATFORM / "pages" / "static" / "pages" / "assay.js").read_text()
+    said = set(re.findall(r'\bsay\("([^"]+)"', script))
+    assert len(said) > 10
+    assert said == set(SCRIPT_WORDS)
+
+
+def test_the_words_of_the_evaluator_for_situations_are_marked():
+    assert set(SITUATION_WORDS) == set(SITUATIONS.values())
 
 
 def test_every_language_offered_has_a_catalogue():

@@ -72,6 +72,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "assay.pages.context.theme",
+                "assay.pages.context.script_words",
             ]
         },
     }

@@ -1,11 +1,36 @@
-"""What every page's template may use without asking: the chosen colours."""
+"""What every page's template may use without asking: the chosen colours, and what the script says in the page's language."""
 
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 
 THEMES = ("light", "dark")
+SCRIPT_WORDS = (
+    _("%(moment)s (your time)"),
+    _("Copied"),
+    _("Pause"),
+    _("Resume"),
+    _("paused"),
+    _("%(done)s of %(total)s"),
+    _("About %(time)s left."),
+    _("Upload stopped: %(message)s Nothing is lost: choose the same file and submit again to continue."),
+    _("Received. Checking…"),
+    _("Continuing an earlier upload of this file…"),
+    _("Live updates paused, retrying"),
+    _("live"),
+    _("This browser has no WebGL 2, which the viewer needs. The files below open in any NIfTI viewer."),
+    _("Loading…"),
+)
+"""What `assay.js` says."""
 
 
 def theme(request: HttpRequest) -> dict[str, str]:
     """`theme` is light, dark, or empty for what the system says. From a cookie, so the first paint is right."""
     chosen = request.COOKIES.get("theme", "")
     return {"theme": chosen if chosen in THEMES else ""}
+
+
+def script_words(request: HttpRequest) -> dict[str, dict[str, str]]:  # noqa: ARG001 - Django's signature
+    """The translations for `assay.js`; empty where the page speaks the script's own language."""
+    translated = {sentence: gettext(sentence) for sentence in SCRIPT_WORDS}
+    return {"script_words": {sentence: words for sentence, words in translated.items() if words != sentence}}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop as noop
 
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
@@ -25,6 +26,13 @@ from evaluator.scoring import gains_of_leaving_out
 
 MOST_PATHS = 1000
 ANY_CASE = "CASE"
+SITUATION_WORDS = (
+    noop("Structure absent, and none predicted"),
+    noop("Structure absent, but something predicted"),
+    noop("Structure present, nothing predicted"),
+    noop("No usable prediction: time limit, crash, missing or unusable file"),
+)
+"""The evaluator's words for situations, marked here since the evaluator knows no Django."""
 RELEASES = {
     "verdict_only": _("a verdict only; scores are never shown"),
     "aggregate": _("averages over the hidden cases"),
@@ -173,7 +181,7 @@ def _metric_fact(spec: MetricSpec) -> MetricFact:
 
 def _convention_fact(protocol: Protocol, situation: Situation) -> ConventionFact:
     worths = [protocol.conventions.worth(situation, metric_id=spec.id) for spec in protocol.metrics]
-    return ConventionFact(words=SITUATIONS[situation], values=tuple(worth_words(worth) for worth in worths))
+    return ConventionFact(words=gettext(SITUATIONS[situation]), values=tuple(worth_words(worth) for worth in worths))
 
 
 def _limits(protocol: Protocol) -> tuple[tuple[str, str], ...]:

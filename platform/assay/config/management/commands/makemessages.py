@@ -33,7 +33,7 @@ class Command(makemessages.Command):
     msgmerge_options = ["-q", "--backup=none", "--no-fuzzy-matching", "--update", *OPTIONS]
     msguniq_options = ["--to-code=utf-8", *OPTIONS]
     msgattrib_options = ["--no-obsolete", *OPTIONS]
-    xgettext_options = ["--from-code=UTF-8", "--add-comments=Translators", *OPTIONS]
+    xgettext_options = ["--from-code=UTF-8", "--keyword=noop", "--add-comments=Translators", *OPTIONS]
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

@@ -3,9 +3,16 @@
 
 const each = (selector, action, root = document) => root.querySelectorAll(selector).forEach(action);
 
+const WORDS = JSON.parse(document.getElementById("words")?.textContent ?? "{}");
+
+/** A sentence in the language of the page. `context.py` lists all of them. */
+function say(sentence, facts = {}) {
+  return (WORDS[sentence] ?? sentence).replace(/%\((\w+)\)s/g, (_, name) => facts[name]);
+}
+
 function showLocalTimes(root = document) {
   const format = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
-  each("time[datetime]", (time) => { time.title = `${format.format(new Date(time.dateTime))} (your time)`; }, root);
+  each("time[datetime]", (time) => { time.title = say("%(moment)s (your time)", { moment: format.format(new Date(time.dateTime)) }); }, root);
 }
 
 function offerCopying() {
@@ -14,7 +21,7 @@ function offerCopying() {
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(button.dataset.copy);
       const words = button.textContent;
-      button.textContent = "Copied";
+      button.textContent = say("Copied");
       setTimeout(() => { button.textContent = words; }, 1500);
     });
   });
@@ -53,8 +60,8 @@ function takeUploads() {
     let upload = null, started = 0, startedAt = 0;
     window.addEventListener("beforeunload", (event) => { if (upload && !pause.hidden) event.preventDefault(); });
     pause.addEventListener("click", () => {
-      if (pause.dataset.paused) { upload.start(); delete pause.dataset.paused; pause.textContent = "Pause"; startedAt = 0; }
-      else { upload.abort(); pause.dataset.paused = "yes"; pause.textContent = "Resume"; words.textContent += ": paused"; }
+      if (pause.dataset.paused) { upload.start(); delete pause.dataset.paused; pause.textContent = say("Pause"); startedAt = 0; }
+      else { upload.abort(); pause.dataset.paused = "yes"; pause.textContent = say("Resume"); words.textContent += `: ${say("paused")}`; }
     });
     form.addEventListener("submit", async (event) => {
       const chosen = file.files[0];
@@ -69,24 +76,25 @@ function takeUploads() {
           if (!startedAt) { startedAt = Date.now(); started = sent; }
           const speed = (sent - started) / Math.max(1, (Date.now() - startedAt) / 1000), left = speed ? (total - sent) / speed : 0;
           bar.max = total; bar.value = sent;
-          words.textContent = `${bytes(sent)} of ${bytes(total)}` + (speed ? `, ${bytes(speed)}/s, about ${Math.ceil(left)} s left` : "");
+          words.textContent = say("%(done)s of %(total)s", { done: bytes(sent), total: bytes(total) })
+            + (speed ? `, ${bytes(speed)}/s. ${say("About %(time)s left.", { time: `${Math.ceil(left)} s` })}` : "");
         },
         onError(error) {
           const answer = error.originalResponse?.getBody();
           let message = error.message;
           try { const { error: told } = JSON.parse(answer); message = `${told.message} ${told.what_to_do ?? ""}`; } catch { /* not ours: the network's own words */ }
-          words.textContent = `Upload stopped: ${message} Nothing is lost: choose the same file and submit again to continue.`;
+          words.textContent = say("Upload stopped: %(message)s Nothing is lost: choose the same file and submit again to continue.", { message });
           pause.hidden = true;
           form.querySelector("[type=submit]").disabled = false;
         },
         onSuccess() {
           form.elements.upload_id.value = upload.url.split("/").filter(Boolean).pop();
-          file.disabled = true; pause.hidden = true; words.textContent = "Received. Checking…";
+          file.disabled = true; pause.hidden = true; words.textContent = say("Received. Checking…");
           form.requestSubmit();
         },
       });
       const earlier = await upload.findPreviousUploads();
-      if (earlier.length) { upload.resumeFromPreviousUpload(earlier[0]); words.textContent = "Continuing an earlier upload of this file…"; }
+      if (earlier.length) { upload.resumeFromPreviousUpload(earlier[0]); words.textContent = say("Continuing an earlier upload of this file…"); }
       upload.start();
     });
   });
@@ -99,10 +107,10 @@ function offerViewer() {
     button.addEventListener("click", async () => {
       const { volumes } = JSON.parse(document.getElementById(button.dataset.viewer).textContent);
       if (!document.createElement("canvas").getContext("webgl2")) {
-        button.replaceWith("This browser has no WebGL 2, which the viewer needs. The files below open in any NIfTI viewer.");
+        button.replaceWith(say("This browser has no WebGL 2, which the viewer needs. The files below open in any NIfTI viewer."));
         return;
       }
-      button.disabled = true; button.textContent = "Loading…";
+      button.disabled = true; button.textContent = say("Loading…");
       await new Promise((onload, onerror) => {
         document.head.append(Object.assign(document.createElement("script"), { src: button.dataset.library, onload, onerror }));
       });
@@ -120,8 +128,20 @@ function offerViewer() {
   });
 }
 
-showLocalTimes(); offerCopying(); drawCharts(); takeUploads(); offerViewer();
+/** Asks for this page's address until the answer is another than 202 (not ready), then shows it. */
+function lookAgain() {
+  each("[data-look-again]", (note) => {
+    const timer = setInterval(async () => {
+      const answer = await fetch(location.href, { method: "HEAD" }).catch(() => null);
+      if (!answer || answer.status === 202) return;
+      clearInterval(timer);
+      location.reload();
+    }, 1000 * note.dataset.lookAgain);
+  });
+}
+
+lookAgain(); showLocalTimes(); offerCopying(); drawCharts(); takeUploads(); offerViewer();
 document.body.addEventListener("htmx:afterSettle", () => { showLocalTimes(); drawCharts(); });
 const mark = () => document.querySelector("[data-live-mark]");
-document.body.addEventListener("htmx:sendError", () => { if (mark()) mark().textContent = "Live updates paused, retrying"; });
-document.body.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful && mark()) mark().textContent = "live"; });
+document.body.addEventListener("htmx:sendError", () => { if (mark()) mark().textContent = say("Live updates paused, retrying"); });
+document.body.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful && mark()) mark().textContent = say("live"); });

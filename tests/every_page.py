@@ -1,0 +1,147 @@
+"""One address of every kind of page, over rows that fill it: long names, scores, failures, charts, queues."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.urls import reverse
+
+import factories
+import people
+from assay.accounts.audit import record_event
+from assay.accounts.models import User
+from assay.accounts.services import invite_to_team
+from assay.evaluations.models import CaseScores
+from assay.runs.models import CaseRun, Node, Run
+
+LONG = "Patch-wise ensemble of residual encoder networks with test-time mirroring"
+UNBROKEN = "Segmentierungsalgorithmusvergleichsstudiengruppe-" * 2
+PARTICIPANT_ROOMS = ("portal", "account", "mfa")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Where it is and who looks at it (None: a stranger)."""
+
+    address: str
+    person: User | None
+    status: int = 200
+
+
+def every_page() -> dict[str, Page]:
+    """By the name of its address; several states of one kind have a word behind the name. Needs a database."""
+    cast = people.scene()
+    cast.challenge.title, cast.challenge.summary = "Tissue segmentation of the adult brain", f"{LONG}. {UNBROKEN}"
+    cast.challenge.save()
+    submissions = _fill(cast)
+    slug, phase = cast.challenge.slug, cast.phase.slug
+    _, secret = invite_to_team(user=cast.pia, team=cast.team, email="new@example.org", now=factories.NOW)
+
+    def page(name: str, *arguments: Any, person: User | None = cast.pia, query: str = "", status: int = 200) -> Page:
+        return Page(address=reverse(name, args=arguments) + query, person=person, status=status)
+
+    pages = {
+        name: page(name, person=None)
+        for name in ("portal:home", "portal:help", "portal:sign-in", "portal:sign-up", "account_reset_password")
+    }
+    pages |= {
+        name: page(name)
+        for name in (
+            *("portal:home", "portal:my-submissions", "portal:teams", "portal:account", "account_email"),
+            "mfa_index",
+        )
+    }
+    pages |= {f"portal:{name}": page(f"portal:{name}", slug) for name in ("challenge", "rules")}
+    pages |= {f"portal:{name}": page(f"portal:{name}", slug, phase) for name in ("phase", "submit", "leaderboard")}
+    pages |= {f"portal:submission {status}": page("portal:submission", pk) for status, pk in submissions.items()}
+    pages |= {
+        "portal:home of a stranger": page("portal:home", person=None),
+        "portal:challenge of somebody who has not joined": page("portal:challenge", slug, person=cast.otto),
+        "portal:leaderboard without a match": page("portal:leaderboard", slug, phase, query="?q=nobody"),
+        "portal:leaderboard by site": page("portal:leaderboard", slug, phase, query="?view=site:A"),
+        "portal:compare": page("portal:compare", slug, phase, query="?s=1&s=2"),
+        "portal:compare to choose": page("portal:compare", slug, phase),
+        "portal:report": page("portal:report", slug, phase, status=202),
+        "portal:accept-invite": page("portal:accept-invite", secret, person=cast.otto),
+        "portal: an error": Page(address="/nowhere/", person=None, status=404),
+    }
+    of_organizer = ("overview", "document", "testsets", "metric-images", "submissions", "people", "sites", "audit")
+    pages |= {f"organizers:{name}": page(f"organizers:{name}", slug, person=cast.olga) for name in of_organizer}
+    pages |= {
+        "organizers:new": page("organizers:new", person=cast.olga),
+        "organizers:operations": page("organizers:operations", person=cast.stan),
+        "organizers:rejudge": page("organizers:rejudge", slug, phase, person=cast.olga),
+        "organizers:submission": page("organizers:submission", slug, submissions["done"], person=cast.olga),
+        "organizers:case": page("organizers:case", slug, submissions["done"], "a", person=cast.olga),
+    }
+    return pages
+
+
+def of_participants(name: str) -> bool:
+    """Whether the page is one of those that are translated."""
+    return name.replace("_", ":").split(":")[0] in PARTICIPANT_ROOMS
+
+
+def _fill(cast: people.Scene) -> dict[str, Any]:
+    """A ranking, and a submission of Pia in every status that has a page of its own; by status."""
+    for rank, name in enumerate((LONG, UNBROKEN, "nnU-Net"), start=1):
+        metrics = {
+            "dice": {"mean": 0.9 - rank / 50, "sd": 0.04, "per_label": {"core": {"mean": 0.9}, "rim": {"mean": 0.8}}}
+        }
+        metrics["dice"]["per_site"] = {"A": {"mean": 0.8, "sd": 0.1, "n": 9}, "B": {"mean": 0.7, "sd": 0.1, "n": 2}}
+        row = factories.entry(
+            phase=cast.phase,
+            rank=rank,
+            team=cast.team if rank == 1 else None,
+            metrics=metrics,
+            case_count=2,
+            failed_cases=rank - 1,
+            seconds_per_case=12.5,
+            peak_memory_bytes=rank * 2**28,
+            statistics={"rank_interval": [1, 3], "separable_from_next": rank > 1},
+        )
+        row.submission.name = name
+        row.submission.save()
+        CaseScores.objects.bulk_create(
+            CaseScores(
+                evaluation=row.evaluation,
+                case=case,
+                scores=[[label, "dice", 0.9 - rank / 50 - at / 10, ""] for at, label in enumerate(("core", "rim"))],
+            )
+            for case in cast.phase.chosen_testset.testset.cases.all()
+        )
+    factories.entry(phase=cast.phase, rank=None, statistics={"unranked_because": "a case was not scored"})
+    made = {"done": cast.phase.submissions.get(number=1).pk}
+    for status, words in {
+        "running": {},
+        "queued": {},
+        "failed": {"verdict": "timeout", "fault": "participant"},
+    }.items():
+        row = factories.submission(phase=cast.phase, team=cast.team, status=status, **words)
+        run = Run.objects.create(submission=row, number=1, status=status, pool="default", created_at=factories.NOW)
+        for position, case in enumerate(row.testset.cases.all()):
+            is_first = position == 0
+            CaseRun.objects.create(
+                run=run,
+                case=case,
+                position=position,
+                status="done" if is_first and status == "running" else status,
+                verdict="ok" if is_first and status == "running" else words.get("verdict", ""),
+            )
+        made[status] = row.pk
+    Node.objects.create(
+        name="gpu-1",
+        pool="default",
+        slots=2,
+        created_at=factories.NOW,
+        last_seen_at=factories.NOW - timedelta(seconds=5),
+    )
+    record_event(
+        actor=cast.olga,
+        verb="phase.published",
+        subject=cast.phase,
+        challenge_slug=cast.challenge.slug,
+        now=factories.NOW,
+    )
+    factories.membership(challenge=cast.challenge, user=factories.user(), status="pending", team=None)
+    return made

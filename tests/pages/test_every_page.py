@@ -1,0 +1,164 @@
+"""What holds for every kind of page: no serious fault that axe finds, nothing wider than a telephone, German where it is asked for.
+
+The pages are made by Django's test client, and a browser shows what it answered: no server runs, so nothing waits.
+"""
+
+import mimetypes
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
+from babel.messages.pofile import read_po
+from django.conf import settings
+from django.urls import get_resolver
+from playwright.sync_api import Page as Tab
+from playwright.sync_api import Route, sync_playwright
+
+import assay.pages
+from every_page import every_page, of_participants
+
+pytestmark = pytest.mark.django_db
+STATIC = Path(assay.pages.__file__).parent / "static"
+CHROMIUM = shutil.which("chromium")
+ORIGIN = "http://assay.example"
+NOT_SHOWN = {
+    "portal:docs": "Sphinx makes these pages",
+    "portal:docs-page": "Sphinx makes these pages",
+    "portal:mails": "for development only",
+    "portal:theme": "a switch",
+    "portal:language": "a switch",
+    "portal:sign-out": "takes a POST",
+    "portal:revoke-token": "takes a POST",
+    "portal:invite": "takes a POST",
+    "portal:join": "takes a POST",
+    "portal:cancel": "takes a POST",
+    "portal:submission-live": "a part of a page",
+    "organizers:publish-challenge": "takes a POST",
+    "organizers:phase-action": "takes a POST",
+    "organizers:case-file": "a file",
+    "organizers:log": "a text file",
+}
+WIDER = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+CULPRITS = """() => [...document.querySelectorAll("main *, header *, footer *")]
+  .filter((node) => node.getBoundingClientRect().right > innerWidth + 1 && !node.closest(".scroll, pre, .chart, textarea"))
+  .slice(0, 3).map((node) => node.outerHTML.slice(0, 120))"""
+
+
+def answers(client, *, language: str) -> dict[str, str]:
+    """The HTML of every page, by its name."""
+    found = {}
+    for name, page in every_page().items():
+        client.logout()
+        if page.person is not None:
+            client.force_login(page.person)
+        answer = client.get(page.address, headers={"Accept-Language": language})
+        assert answer.status_code == page.status, name
+        found[name] = answer.content.decode()
+    return found
+
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)")
+
+
+def shown(pages: dict[str, str], *, width: int, scheme: str = "light") -> Iterator[tuple[str, Tab]]:
+    """Each page by its name, in a tab whose network is this repository. While the browser runs, Django refuses the database."""
+
+    def serve(route: Route) -> None:
+        """The page and static files; nothing else is there, and what polls hears that nothing changed."""
+        path = unquote(urlsplit(route.request.url).path)
+        file = STATIC / path.removeprefix("/static/")
+        if path.startswith("/static/") and file.is_file():
+            route.fulfill(body=file.read_bytes(), content_type=mimetypes.guess_type(file.name)[0] or "text/plain")
+        elif path.removeprefix("/") in pages:
+            route.fulfill(body=pages[path.removeprefix("/")], content_type="text/html; charset=utf-8")
+        else:
+            route.fulfill(status=204)
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        tab.route("**/*", serve)
+        for name in pages:
+            tab.goto(f"{ORIGIN}/{quote(name)}")
+            yield name, tab
+        browser.close()
+
+
+def test_every_address_of_a_page_is_among_the_kinds():
+    named = {f"{room}:{pattern.name}" for room, resolver in _rooms().items() for pattern in resolver if pattern.name}
+    listed = {name.split(" ")[0] for name in every_page()}
+    assert named - listed - set(NOT_SHOWN) == set()
+
+
+def _rooms() -> dict[str, list]:
+    namespaces = get_resolver().namespace_dict
+    return {room: namespaces[room][1].url_patterns for room in ("portal", "organizers")}
+
+
+RULES = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}  # only colours differ
+
+
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(client, scheme):
+    faults = []
+    for name, tab in shown(answers(client, language="en"), width=1280, scheme=scheme):
+        tab.add_script_tag(path=AXE_FILE_PATH)
+        found = tab.evaluate("async (rules) => (await axe.run(document, rules)).violations", RULES[scheme])
+        faults += [
+            f"{name}: {fault['id']}: {node['html'][:160]}"
+            for fault in found
+            if fault["impact"] in ("serious", "critical")
+            for node in fault["nodes"]
+        ]
+    assert faults == []
+
+
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_no_page_is_wider_than_a_telephone(client, language):
+    wide = {}
+    for name, tab in shown(answers(client, language=language), width=360):
+        if (pixels := tab.evaluate(WIDER)) > 0:
+            wide[name] = (pixels, tab.evaluate(CULPRITS))
+    assert wide == {}
+
+
+class Sentences(HTMLParser):
+    """The texts of a page and of its attributes, as a person reads or hears them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_data(self, data: str) -> None:
+        self.found.add(" ".join(data.split()))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found |= {value for name, value in attrs if name in ("aria-label", "title", "placeholder") and value}
+
+
+def test_a_german_page_says_nothing_in_english_that_is_translated(client):
+    with (settings.LOCALE_PATHS[0] / "de" / "LC_MESSAGES" / "django.po").open("rb") as file:
+        english = {
+            message.id
+            for message in read_po(file)
+            if message.id and isinstance(message.id, str) and message.string not in ("", message.id)
+        }
+    left = {}
+    for name, html in answers(client, language="de").items():
+        assert '<html lang="de"' in html, name
+        reader = Sentences()
+        reader.feed(html)
+        if of_participants(name) and (found := reader.found & english):
+            left[name] = found
+    assert left == {}
