@@ -9,7 +9,8 @@ from assay.accounts.errors import InvalidError
 from assay.accounts.models import AuditEvent
 from assay.challenges.models import Phase
 from assay.evaluations.models import Evaluation
-from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.models import REPORT_UNFINISHED, Leaderboard
+from assay.organizers.consoles import needs_of
 from assay.runs.models import CaseRun, Node, PromptRound
 from assay.submissions.models import Submission
 from assay.workflow.flow import doorbells
@@ -23,7 +24,7 @@ LONG_AGO = timedelta(hours=1)
 def rung(monkeypatch):
     """Every doorbell that would have rung."""
     bells = []
-    for name in ("ring_check", "ring_pool", "ring_scoring", "ring_prompts", "ring_leaderboard"):
+    for name in ("ring_check", "ring_pool", "ring_scoring", "ring_prompts", "ring_leaderboard", "ring_report"):
         monkeypatch.setattr(doorbells, name, lambda key, name=name, **_: bells.append((name, key)))
     return bells
 
@@ -185,6 +186,39 @@ def test_a_container_that_waits_for_prompts_is_woken(live, claimed, rung):
     assert "waits for the prompts of round 0" in line.text
     assert press(live, line, "wake")
     assert rung == [("ring_prompts", PromptRound.objects.get().pk)]
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ({"report_failed": 1, "report_error": "ConfigError: no such task"}, "ConfigError: no such task"),
+        ({"report_tried": 1, "report_tries": 2}, REPORT_UNFINISHED),
+    ],
+)
+def test_a_report_that_was_set_aside_is_seen_by_operators_and_organizers_and_made_again(live, rung, state, why):
+    phase = live.scene.phase
+    Leaderboard.objects.create(phase=phase, asked=1, answered=1, asked_at=timezone.now(), **state)
+    line = only_line()
+    assert line.text == f"the report of brains/final is set aside: {why}"
+    assert any(why in need.text for need in needs_of(live.scene.challenge))
+    assert press(live, line, "wake")
+    assert rung == [("ring_report", phase.pk)]
+    assert find_stuck(now=timezone.now()) == []
+    assert needs_of(live.scene.challenge) == []
+    assert not press(live, line, "wake")
+
+
+def test_a_report_of_an_earlier_ranking_is_nobodys_trouble(live):
+    Leaderboard.objects.create(
+        phase=live.scene.phase,
+        asked=2,
+        answered=2,
+        asked_at=timezone.now(),
+        report_tried=1,
+        report_tries=2,
+        report_failed=1,
+    )
+    assert find_stuck(now=timezone.now()) == []
 
 
 def test_a_ranking_that_is_behind_is_woken(live, rung):

@@ -9,6 +9,12 @@ from assay.submissions.models import Submission
 MOST_TRIES = 2
 """A rebuild that has not ended so often is set aside, until its protocol changes or an operator lets it go on."""
 
+REPORT_UNFINISHED = "it was begun twice and did not end: too much time or memory for its protocol"
+REPORT_SET_ASIDE = models.Q(report_failed=models.F("answered")) | models.Q(
+    report_tried=models.F("answered"), report_tries__gte=MOST_TRIES
+)
+"""As `Leaderboard.report_trouble` says it, for queries."""
+
 
 NOT_UP_TO_DATE = "The ranking is not up to date: its rules ask for more work than it is given. The organizers see why."
 
@@ -80,6 +86,14 @@ class Leaderboard(models.Model):
     def is_set_aside(self) -> bool:
         """Whether its rebuild ended its worker, or failed, too often under the protocol the phase still has."""
         return self.tries >= MOST_TRIES and self.tried_protocol_id == self.phase.protocol_id
+
+    @property
+    def report_trouble(self) -> str:
+        """Why the report of the ranking as it stands is not made again by itself; empty when nothing is wrong with it."""
+        if self.report_failed == self.answered:
+            return self.report_error
+        has_ended_twice = self.report_tried == self.answered and self.report_tries >= MOST_TRIES
+        return REPORT_UNFINISHED if has_ended_twice else ""
 
 
 class Snapshot(models.Model):

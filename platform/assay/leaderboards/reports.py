@@ -12,7 +12,7 @@ from django.db.models import F
 
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
-from assay.leaderboards.models import MOST_TRIES, Leaderboard
+from assay.leaderboards.models import MOST_TRIES, REPORT_SET_ASIDE, REPORT_UNFINISHED, Leaderboard
 from assay.leaderboards.scores import read_scores, score_table
 from assay.leaderboards.services import (
     TooMuchWorkError,
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES = 64 * 2**20
 LOCK_NAMESPACE = 7003
-UNFINISHED = "it was begun twice and did not end: too much time or memory for its protocol"
 
 
 def report_key(phase: Phase) -> str:
@@ -42,12 +41,18 @@ def report_key(phase: Phase) -> str:
 def report_failure(phase: Phase) -> str | None:
     """Why the report of the ranking as it stands could not be made, for organizers; None where it has not failed."""
     board = Leaderboard.objects.filter(phase=phase).first()
-    return board.report_error if board and board.report_failed == board.answered else None
+    return (board.report_trouble or None) if board else None
 
 
 def forget_report_failure(phase: Phase) -> None:
     """Let a report that failed be made again."""
     Leaderboard.objects.filter(phase=phase).update(report_failed=None, report_error="", report_tries=0)
+
+
+def let_report_go_on(*, phase_id: int) -> bool:
+    """Let the report of the ranking as it stands be made again after it was set aside; False when it was not."""
+    board = Leaderboard.objects.filter(REPORT_SET_ASIDE, phase_id=phase_id)
+    return bool(board.update(report_failed=None, report_error="", report_tries=0))
 
 
 def make_report(*, phase_id: int) -> bool:
@@ -91,7 +96,7 @@ def note_try(phase: Phase, *, answered: int | None) -> bool:
     """
     board = Leaderboard.objects.filter(phase=phase)
     if board.filter(report_tried=answered, report_tries__gte=MOST_TRIES).update(
-        report_failed=answered, report_error=UNFINISHED, report_tries=0
+        report_failed=answered, report_error=REPORT_UNFINISHED, report_tries=0
     ):
         log.error("report.set_aside", extra={"keys": {"phase": phase.pk}})
         return False

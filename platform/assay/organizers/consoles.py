@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import Func, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models import Func, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.urls import reverse
 
@@ -16,7 +16,7 @@ from assay.evaluation_sites.models import Site, SiteEvaluation
 from assay.evaluations.leaks import Leak, leaks_of
 from assay.evaluations.models import Evaluation
 from assay.evaluations.pushing import missing_metric_images
-from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.models import REPORT_SET_ASIDE, Leaderboard
 from assay.leaderboards.selectors import why_hidden_from_participants
 from assay.pages.windows import window_status
 from assay.submissions.lifecycle import FINAL
@@ -183,12 +183,12 @@ def needs_of(challenge: Challenge) -> list[Need]:
         url = reverse("organizers:submission", args=[challenge.slug, submission.pk])
         needs.append(Need(text=f"{submission} failed through {WHOSE_FAULT[submission.fault]}", url=url))
     boards = Leaderboard.objects.filter(phase__challenge=challenge).select_related("phase")
-    for board in boards.exclude(error="", report_error=""):
+    for board in boards.filter(~Q(error="") | REPORT_SET_ASIDE):
         url = reverse("portal:leaderboard", args=[challenge.slug, board.phase.slug])
         if board.error:
             needs.append(Need(text=ranking_trouble(board), url=url))
-        if board.report_error and board.report_failed == board.answered:
-            text = f"the report of {board.phase.title} could not be made: {board.report_error}"
+        if board.report_trouble:
+            text = f"the report of {board.phase.title} could not be made: {board.report_trouble}"
             needs.append(Need(text=text, url=reverse("portal:report", args=[challenge.slug, board.phase.slug])))
     return needs
 

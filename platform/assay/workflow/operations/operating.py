@@ -18,6 +18,7 @@ from assay.accounts.models import User
 from assay.evaluations.models import Evaluation
 from assay.evaluations.services import EvaluationLease, release_evaluation
 from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.reports import let_report_go_on
 from assay.leaderboards.services import let_go_on
 from assay.leases import LeaseLost, not_leased
 from assay.runs.models import CaseRun, Node, PromptRound
@@ -140,6 +141,14 @@ def wake_leaderboard(key: str, by: User, now: datetime) -> bool:  # noqa: ARG001
     return ring_if(behind, doorbells.ring_leaderboard, int(key))
 
 
+def wake_report(key: str, by: User, now: datetime) -> bool:  # noqa: ARG001  an act's signature
+    """Have a report that was set aside made once more."""
+    if not let_report_go_on(phase_id=int(key)):
+        return False
+    doorbells.ring_report(int(key))
+    return True
+
+
 def settle(key: str, by: User, now: datetime) -> bool:  # noqa: ARG001  an act's signature
     """Carry a cancel out as far as it can be now. What runs has its lease taken: its node finds out at its next heartbeat."""
     waiting = flow.unfinished_submissions().filter(pk=UUID(key), cancel_requested_at__isnull=False)
@@ -193,6 +202,7 @@ ACTS: Mapping[tuple[str, str], Act] = {
     ("prompts", "wake"): wake_prompts,
     ("cancel", "settle"): settle,
     ("leaderboard", "wake"): wake_leaderboard,
+    ("report", "wake"): wake_report,
     ("failure", "resume"): resume,
 }
 WRITTEN_HERE = ("wake", "requeue", "release", "settle")

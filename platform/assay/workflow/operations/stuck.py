@@ -12,7 +12,7 @@ from django.db.models import Count, F, Min, OuterRef, Q, Subquery
 
 from assay.evaluations.models import Evaluation
 from assay.evaluations.services import ATTEMPTS
-from assay.leaderboards.models import MOST_TRIES, Leaderboard
+from assay.leaderboards.models import MOST_TRIES, REPORT_SET_ASIDE, Leaderboard
 from assay.leaderboards.services import behind
 from assay.runs.models import CaseRun, Node, PromptRound
 from assay.runs.selectors import live_nodes
@@ -48,7 +48,7 @@ class Stuck:
 
 
 def find_stuck(*, now: datetime) -> list[Stuck]:
-    """Everything that is stuck, in thirteen queries whatever the load."""
+    """Everything that is stuck, in fourteen queries whatever the load."""
     return [line for find in FINDERS for line in find(now)]
 
 
@@ -182,6 +182,14 @@ def set_aside_leaderboards(now: datetime) -> Iterator[Stuck]:  # noqa: ARG001  a
         yield Stuck(kind="leaderboard", key=str(row.phase_id), text=text, since=row.asked_at, acts=("wake",))
 
 
+def set_aside_reports(now: datetime) -> Iterator[Stuck]:  # noqa: ARG001  a finder's signature
+    """Reports of the ranking as it stands that failed, or ended their worker twice."""
+    rows = Leaderboard.objects.filter(REPORT_SET_ASIDE)
+    for row in rows.select_related("phase__challenge").order_by("asked_at")[:MOST]:
+        text = f"the report of {row.phase.challenge.slug}/{row.phase.slug} is set aside: {row.report_trouble}"
+        yield Stuck(kind="report", key=str(row.phase_id), text=text, since=row.asked_at, acts=("wake",))
+
+
 def failed_by_others(now: datetime) -> Iterator[Stuck]:
     """What failed lately by a fault of ours or the organizers', and has not been taken up again."""
     rows = Submission.objects.filter(
@@ -216,6 +224,7 @@ FINDERS = (
     unsettled_cancels,
     stale_leaderboards,
     set_aside_leaderboards,
+    set_aside_reports,
     failed_by_others,
     failed_rejudgements,
 )
