@@ -207,6 +207,7 @@ def read_phase(
 def in_words(found: object) -> str:
     """What was found, cut before it is written out: the message goes to a page."""
     text = found if isinstance(found, str) else shown(found)
+    text = UNSTORABLE.sub(lambda odd: repr(odd[0])[1:-1], text[: LONGEST_FOUND + 1])
     return text if len(text) <= LONGEST_FOUND else f"{text[:LONGEST_FOUND]}…"
 
 
@@ -264,7 +265,7 @@ class Reader:
                 place = self.key_place(name)
                 raise InvalidError(
                     f"The key {name[:SHOWN_CHARACTERS]!r} is not known here.",
-                    found=name[:SHOWN_CHARACTERS],
+                    found=in_words(name[:SHOWN_CHARACTERS]),
                     expected="one of " + ", ".join(sorted(known)),
                     line=place.line,
                     column=place.column,
