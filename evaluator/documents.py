@@ -13,6 +13,7 @@ checked before the value it concerns is made:
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,8 @@ MAX_DIGITS = 100
 SHOWN_CHARACTERS = 80
 
 Pointer = tuple[str | int, ...]
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""NUL and halves of pairs: no database takes them, in keys as little as in values."""
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")} | {"!"}
 
 
@@ -174,6 +177,8 @@ class _Parser:
     def scalar(self, event: Any) -> _Node:
         place = _place(event)
         self.refuse_tag(event, place)
+        if (odd := _UNSTORABLE.search(event.value)) is not None:
+            raise _error(place, found=f"the character {odd[0]!r}", expected="text that can be stored")
         self.spend(place, values=1, characters=len(event.value))
         parent = self.open[-1] if self.open else None
         is_key = parent is not None and parent.pairs is not None and parent.ahead is None

@@ -141,3 +141,11 @@ def test_a_long_value_is_cut_before_it_is_written():
     assert len(shown([["x" * 10**6] * 10**6])) == len(shown({"a" * 10**6: 1})) == documents.SHOWN_CHARACTERS
     assert len(shown([1] * 10**6)) == documents.SHOWN_CHARACTERS
     assert shown(endless).startswith("[[[[")
+
+
+@pytest.mark.parametrize("text", ['a: "x\\0y"', '"x\\0y": 1', 'a: [1, {b: "\\0"}]', 'a: &n "\\0"\nb: *n'])
+def test_characters_that_no_database_takes_are_refused_with_their_place(text):
+    with pytest.raises(DocumentError) as refused:
+        read_document(text)
+    assert refused.value.found == "the character '\\x00'"
+    assert refused.value.line == 1

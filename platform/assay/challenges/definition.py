@@ -396,9 +396,9 @@ class Reader:
                 steps = (int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", error.where))
                 place = self.document.place((*self.path, "protocol", *steps))
             raise InvalidError(
-                f"The protocol cannot be used: {error.where}.",
+                f"The protocol cannot be used: {in_words(error.where)}.",
                 code="invalid_protocol",
-                found=error.found,
+                found=in_words(error.found),
                 expected=error.expected,
                 line=line or place.line,
                 column=column or place.column,
