@@ -41,6 +41,7 @@ def check_schema(document: Mapping[str, Any], marks: Marks) -> None:
         return
     from jsonschema.exceptions import relevance  # takes as long to import as a small folder to score
 
+    _refuse_long_lists(document, marks)
     problems = sorted(_validator().iter_errors(document), key=relevance, reverse=True)
     if problems:
         problem = _most_telling(problems[0])
@@ -50,6 +51,18 @@ def check_schema(document: Mapping[str, Any], marks: Marks) -> None:
             stranger = next(key for key in problem.instance if key not in problem.schema.get("properties", {}))
             path, found = (*path, stranger), f"the key {stranger!r}"
         raise locate(path, marks, found=found, expected=_expected(problem))
+
+
+def _refuse_long_lists(document: Mapping[str, Any], marks: Marks) -> None:
+    """Lists and mappings that are too long, before each of their items is checked."""
+    for key, rule in _validator().schema["properties"].items():
+        forms = (rule, *rule.get("oneOf", ()))
+        most = max(
+            (form[name] for form in forms for name in ("maxItems", "maxProperties") if name in form), default=None
+        )
+        value = document.get(key)
+        if most is not None and isinstance(value, dict | list) and len(value) > most:
+            raise locate((key,), marks, found=f"{len(value)} entries", expected=f"at most {most}")
 
 
 def _most_telling(problem: Any) -> Any:

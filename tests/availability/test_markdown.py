@@ -88,6 +88,19 @@ def test_a_long_reference_used_often_is_refused_before_it_is_multiplied():
     assert "too long" in refused.value.message
 
 
+def test_a_table_that_is_filled_up_to_its_width_is_refused_before_it_is_made(monkeypatch):
+    monkeypatch.setattr("assay.challenges.texts.MarkdownIt", None)
+    text = "|a" * 2000 + "\n" + "|-" * 2000 + "\n" + "|b\n" * 8000
+    with pytest.raises(InvalidError) as refused:
+        render_markdown(text)
+    assert refused.value.found == "16012002 cells"
+
+
+def test_long_texts_with_tables_of_usual_size_are_rendered():
+    table = "| case | dice | nsd | hd95 |\n|---|---|---|---|\n" + "| a | 0.91 | 0.88 | 3.2 |\n" * 300
+    assert render_markdown(f"{table}\n\nWords.\n\n{table}").count("<table>") == 2
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_comes_out_is_no_more_than_a_page_can_show(name):
     length = 0

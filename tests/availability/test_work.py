@@ -158,3 +158,10 @@ def test_a_rounding_that_would_not_be_applied_is_refused(mode):
     assert parse_definition(text("aggregate") + phases).phases[0].protocol.release.rounding == 2
     with pytest.raises(InvalidError):
         parse_definition(text(mode) + phases)
+
+
+def test_a_list_that_is_too_long_is_refused_before_its_items_are_looked_at():
+    labels = {f"label{n}": {"values": "none"} for n in range(1001)}
+    with pytest.raises(ProtocolError) as refused:
+        load_protocol(factories.PROTOCOL | {"labels": labels})
+    assert (refused.value.where, refused.value.found) == ("labels", "1001 entries")

@@ -28,6 +28,7 @@ import psycopg
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from faults import NODE, SCORING, WEB, WORKFLOW, Faults, Victim
+from organizer import Organizer
 from report import Memory, Report, Struck, medians, table, write
 from servers import Server, ServerMissing, free_port, remove_mounts, running_dockerd, running_rabbitmq
 
@@ -103,7 +104,8 @@ def run(
         victim = stand_up(folder=folder, broker=broker, stack=stack)
         with installation.running_installation(folder=folder, **surroundings(victim)) as url:
             enter(url=url, folder=folder, submissions=submissions)
-            faults = Faults(victim, shuffle=shuffle)
+            organizer = Organizer(url=url, token=token_of(url, "mallory"))
+            faults = Faults(victim, shuffle=shuffle, organizer=organizer)
             witness = Witness(faults=faults)
             with witness.watching():
                 strike_until_finished(
@@ -115,6 +117,8 @@ def run(
                     limit=limit_seconds,
                 )
             report.memory = witness.memory()
+            report.pushes = {str(status): count for status, count in organizer.answers.items()}
+            report.push_faults = organizer.faults
             inspect(dsn=victim.database_url, report=report)
             report.containers_left = containers_left(victim, owner=owner_of(url))
         report.folders_left = sum(1 for _ in (folder / "var" / "node" / "scratch").iterdir())
@@ -207,10 +211,15 @@ def enter(*, url: str, folder: Path, submissions: int) -> None:
 
 def person(url: str, name: str) -> Connection:
     """Somebody new, signed in."""
+    return Connection(url=url, token=token_of(url, name))
+
+
+def token_of(url: str, name: str) -> str:
+    """The token of somebody new."""
     nobody = Connection(url=url)
     nobody.post("users", {"username": name, "email": f"{name}@example.org", "password": PASSWORD, "display_name": name})
-    token = nobody.post("tokens", {"username": name, "password": PASSWORD, "name": "chaos", "days": 1})["token"]
-    return Connection(url=url, token=token)
+    answer = nobody.post("tokens", {"username": name, "password": PASSWORD, "name": "chaos", "days": 1})
+    return str(answer["token"])
 
 
 def quiet(done: int, total: int) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import psycopg
 from celery import Celery
 from kombu.exceptions import OperationalError
+from organizer import Organizer
 from servers import Server
 
 FREEZE_SECONDS = 9.0
@@ -51,7 +52,7 @@ class Victim:
 class Faults:
     """Hits one installation's processes, found by its folder, and its servers."""
 
-    def __init__(self, victim: Victim, *, shuffle: random.Random) -> None:
+    def __init__(self, victim: Victim, *, shuffle: random.Random, organizer: Organizer) -> None:
         self._victim = victim
         self._shuffle = shuffle
         self._hand: list[str] = []
@@ -78,6 +79,7 @@ class Faults:
             "doorbells ten times over, in any order": self.double_doorbells,
             "a second beat": self.second_beat,
             "storage answers 5xx": self.storage_fails,
+            "a hostile organizer pushes": organizer.push_everything,
         }
         if victim.engine is not None:
             self.deck |= {

@@ -69,6 +69,10 @@ class Report:
     charged_for_our_faults: int = 0
     containers_left: int = 0
     folders_left: int = 0
+    pushes: dict[str, int] = field(default_factory=dict)
+    """What the hostile organizer was answered: status → how often."""
+    push_faults: list[str] = field(default_factory=list)
+    """Which of the hostile files were answered with an error of ours."""
     seconds: float = 0.0
 
     @property
@@ -86,6 +90,7 @@ class Report:
             > 0,
             f"{self.containers_left} containers left": self.containers_left > 0,
             f"{self.folders_left} folders left in the node's scratch": self.folders_left > 0,
+            f"errors of ours for the hostile organizer: {', '.join(self.push_faults)}": bool(self.push_faults),
         } | {
             f"memory of {one.role}: {one.before_mib:.0f} → {one.last_mib:.0f} MiB": not one.is_flat
             for one in self.memory
@@ -121,6 +126,9 @@ def table(report: Report) -> str:
         ("containers, scratch folders left", f"{report.containers_left}, {report.folders_left}"),
         ("until something moved again", recovery),
     ]
+    if report.pushes:
+        answers = ", ".join(f"{count} × {status}" for status, count in sorted(report.pushes.items()))
+        rows.append(("the hostile organizer was answered", answers))
     rows += [
         (
             f"memory of {one.role}, third → last quarter (most)",

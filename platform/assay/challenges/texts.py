@@ -6,6 +6,7 @@ a thousand times, so the length of the result is counted before it is made. HTML
 for repairing misnested tags can multiply them.
 """
 
+import re
 from collections.abc import Iterable
 from html import escape
 
@@ -19,10 +20,18 @@ LONGEST_TEXT = 32_768
 """Characters of one Markdown text."""
 LONGEST_HTML = 8 * LONGEST_TEXT
 DEEPEST_NESTING = 20
+MOST_CELLS = 20_000
+"""Of one table. The renderer fills short rows up to the width of the head, so a wide head over many rows multiplies."""
 
 
 def render_markdown(text: str) -> str:
     """HTML without scripts, styles or frames; links carry no referrer. Raises `InvalidError` when the result would be too long."""
+    if (cells := most_cells(text)) > MOST_CELLS:
+        raise InvalidError(
+            "A table of the text is too large.",
+            found=f"{cells} cells",
+            expected=f"at most {MOST_CELLS}: lines without an empty one between them, times the most `|` in one of them",
+        )
     renderer = MarkdownIt("commonmark", {"html": False, "maxNesting": DEEPEST_NESTING}).enable("table")
     tokens = renderer.parse(text)
     if (length := length_of(tokens)) > LONGEST_HTML:
@@ -32,6 +41,12 @@ def render_markdown(text: str) -> str:
             expected=f"at most {LONGEST_HTML}: shorter links, smaller tables",
         )
     return clean(renderer.renderer.render(tokens, renderer.options, {}), link_rel="noopener noreferrer nofollow")
+
+
+def most_cells(text: str) -> int:
+    """Cells of the largest table that the text can hold: lines of a block, times the columns of its widest line."""
+    blocks = (block.splitlines() for block in re.split(r"\n[ \t]*\n", text) if "|" in block)
+    return max((len(lines) * max(line.count("|") + 1 for line in lines) for lines in blocks), default=0)
 
 
 def render_old_text(text: str) -> str:
