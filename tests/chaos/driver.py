@@ -93,9 +93,15 @@ class Witness:
 
 
 def run(
-    *, broker: str, submissions: int, seed: int, pause_seconds: tuple[float, float], limit_seconds: float
+    *,
+    broker: str,
+    submissions: int,
+    seed: int,
+    pause_seconds: tuple[float, float],
+    limit_seconds: float,
+    only: Sequence[str] = (),
 ) -> Report:
-    """The whole story."""
+    """The whole story; `only` names the faults of the deck, where not all are wanted."""
     report = Report(broker=broker, seed=seed, submissions=submissions, cases=CASES)
     shuffle, began = random.Random(seed), time.monotonic()
     with ExitStack() as stack:
@@ -105,7 +111,7 @@ def run(
         with installation.running_installation(folder=folder, **surroundings(victim)) as url:
             enter(url=url, folder=folder, submissions=submissions)
             organizer = Organizer(url=url, token=token_of(url, "mallory"))
-            faults = Faults(victim, shuffle=shuffle, organizer=organizer)
+            faults = Faults(victim, shuffle=shuffle, organizer=organizer, only=only)
             witness = Witness(faults=faults)
             with witness.watching():
                 strike_until_finished(
@@ -333,6 +339,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit-seconds", type=float, default=3600)
     parser.add_argument("--pauses", type=float, nargs=2, default=(2.0, 6.0), help="seconds between faults, from and to")
+    parser.add_argument("--fault", action="append", default=[], help="deal this fault of the deck; may be given again")
     parser.add_argument("--write", action="store_true", help="keep the figures in tests/chaos/README.md")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ending us leaves no server and no mount behind
@@ -343,6 +350,7 @@ def main(arguments: Sequence[str]) -> int:
             seed=options.seed,
             pause_seconds=tuple(options.pauses),
             limit_seconds=options.limit_seconds,
+            only=options.fault,
         )
     except ServerMissing as error:
         parser.error(str(error))

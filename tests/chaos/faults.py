@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,9 @@ class Victim:
 class Faults:
     """Hits one installation's processes, found by its folder, and its servers."""
 
-    def __init__(self, victim: Victim, *, shuffle: random.Random, organizer: Organizer) -> None:
+    def __init__(
+        self, victim: Victim, *, shuffle: random.Random, organizer: Organizer, only: Sequence[str] = ()
+    ) -> None:
         self._victim = victim
         self._shuffle = shuffle
         self._hand: list[str] = []
@@ -90,6 +92,9 @@ class Faults:
             }
         for disk in victim.small_disks:
             self.deck[f"fill the disk of {disk.name}"] = lambda disk=disk: self.fill(disk)
+        if unknown := set(only) - set(self.deck):
+            raise ValueError(f"found the faults {sorted(unknown)}; expected some of {sorted(self.deck)}")
+        self.deck = {name: fault for name, fault in self.deck.items() if not only or name in only}
 
     @property
     def broker_program(self) -> str:
