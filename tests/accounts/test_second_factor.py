@@ -111,6 +111,24 @@ def test_an_operator_without_one_gets_no_token(client, ada, settings):
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "second_factor_needed")
 
 
+def test_a_token_made_for_a_password_alone_is_no_operators_token(client, ada, settings):
+    """Whether the rule came after the token, or the person became an operator after it."""
+    secret = token(client).json()["token"]
+    headers = {"Authorization": f"Bearer {secret}"}
+    settings.OPERATORS_NEED_SECOND_FACTOR = True
+    assert client.get("/api/v1/me", headers=headers).status_code == 200
+    ada.is_staff = True
+    ada.save()
+    refused = client.get("/api/v1/me", headers=headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "second_factor_needed")
+    TOTP.activate(ada, SECRET)
+    assert client.get("/api/v1/me", headers=headers).status_code == 401, "the old one stays what it is"
+    new = token(client, code=code_of(SECRET)).json()["token"]
+    assert client.get("/api/v1/me", headers={"Authorization": f"Bearer {new}"}).status_code == 200
+    settings.OPERATORS_NEED_SECOND_FACTOR = False
+    assert client.get("/api/v1/me", headers=headers).status_code == 200
+
+
 def test_operators_remove_a_lost_factor_and_never_read_its_secret(client, protected):
     client.force_login(factories.user(username="root", is_staff=True, is_superuser=True))
     row = Authenticator.objects.get()

@@ -8,6 +8,9 @@ from django.test import Client
 from django.utils import timezone
 
 from assay.api.v1.node import THROTTLE
+from assay.api.v1.site import THROTTLE as SITE_THROTTLE
+from assay.evaluation_sites.models import Site
+from assay.evaluation_sites.services import enrol_site
 from assay.organizers.telemetry import usage_charts
 from assay.runs.models import CaseRun, Node, Share
 from assay.runs.nodes import enrol_node
@@ -104,6 +107,38 @@ def test_a_node_never_holds_more_leases_than_slots(stage, order):
 def test_slots_outside_the_range_are_refused(stage, slots):
     assert call(stage, "POST", "/register", {"slots": slots}).status_code == 422
     assert Node.objects.get(pk=stage.node.pk).slots == stage.node.slots
+
+
+@pytest.mark.parametrize(("wanted", "granted"), [(1, 1), (3, 3), (40, 3)])
+def test_a_node_has_no_more_slots_than_its_operator_allows(stage, wanted, granted):
+    Node.objects.filter(pk=stage.node.pk).update(most_slots=3)
+    assert call(stage, "POST", "/register", {"slots": wanted}).json()["slots"] == granted
+    assert Node.objects.get(pk=stage.node.pk).slots == granted
+
+
+def test_operators_say_how_many_slots_a_node_may_have(client, scene):
+    client.force_login(scene.stan)
+    said = {"name": "small", "slots": 8, "most_slots": 2}
+    assert client.post("/api/v1/nodes", said, content_type="application/json").status_code == 201
+    (row,) = [node for node in client.get("/api/v1/nodes").json() if node["name"] == "small"]
+    assert (row["slots"], row["most_slots"]) == (2, 2)
+
+
+def test_a_site_that_asks_too_often_is_told_to_wait(scene, settings, monkeypatch):
+    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "sites"}
+    settings.CACHES = dict.fromkeys(("default", "process"), local)
+    monkeypatch.setattr(SITE_THROTTLE, "num_requests", 2)
+    answers = []
+    for name in ("clinic", "clinic", "clinic", "other"):
+        site = Site.objects.filter(name=name).first()
+        if site is None:
+            site, token = enrol_site(phase=scene.phase, name=name, title=name, by=scene.olga, now=timezone.now())
+        headers = {"Authorization": f"Bearer {token}"}
+        wish = {"root_sha256": "0" * 64}
+        answer = Client().post("/api/v1/site/claim", wish, content_type="application/json", headers=headers)
+        answers.append(answer.status_code)
+    assert 429 not in (answers[0], answers[1], answers[3])
+    assert answers[2] == 429
 
 
 def test_a_node_says_a_bounded_amount_of_itself(stage):

@@ -23,6 +23,14 @@ def is_missing(user: User) -> bool:
     return bool(settings.OPERATORS_NEED_SECOND_FACTOR) and user.is_staff and not has_one(user)
 
 
+def lacks_one(user: User, *, since: datetime) -> bool:
+    """Whether this person must have a second factor, and had none at this time: what was given out then was given for a password."""
+    if not settings.OPERATORS_NEED_SECOND_FACTOR or not user.is_staff:
+        return False
+    apps = Authenticator.objects.filter(user=user, type=Authenticator.Type.TOTP, created_at__lte=since)
+    return not apps.exists()
+
+
 def check(user: User, *, code: str, now: datetime) -> None:
     """Look at the code of somebody whose password was right.
 

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from django.db import transaction
 
+from assay.accounts import second_factor
 from assay.accounts.audit import record_event
-from assay.accounts.errors import InvalidError, NotFoundError
+from assay.accounts.errors import InvalidError, NotFoundError, NotSignedInError
 from assay.accounts.models import ApiToken, User
 from assay.accounts.names import clean_line
 
@@ -48,7 +49,10 @@ def issue_token(*, user: User, name: str, days: int, now: datetime) -> tuple[Api
 
 
 def user_of_token(*, secret: str, now: datetime) -> User | None:
-    """Whose token this is. Nobody's when it is unknown, expired, revoked, or its owner may not sign in."""
+    """Whose token this is. Nobody's when it is unknown, expired, revoked, or its owner may not sign in.
+
+    Raises NotSignedInError for an operator's token that is older than the second factor.
+    """
     token = (
         ApiToken.objects.select_related("user")
         .filter(token_hash=hash_secret(secret), expires_at__gt=now, revoked_at=None, user__is_active=True)
@@ -56,6 +60,12 @@ def user_of_token(*, secret: str, now: datetime) -> User | None:
     )
     if token is None:
         return None
+    if second_factor.lacks_one(token.user, since=token.created_at):
+        raise NotSignedInError(
+            "This token was made without the second factor that operators need.",
+            code="second_factor_needed",
+            what_to_do="Set it up on the website, then make a new token: `assay login`.",
+        )
     if token.last_used_at is None or token.last_used_at < now - TOUCH_AFTER:
         touch(token, now=now)
     return token.user

@@ -11,6 +11,7 @@ from ninja.throttling import SimpleRateThrottle
 
 from assay.accounts.models import User
 from assay.api.auth import person_of
+from assay.evaluation_sites.models import Site
 from assay.runs.models import Node
 
 PROCESS = cast("BaseCache", ConnectionProxy(caches, "process"))
@@ -59,6 +60,20 @@ class NodeThrottle(SimpleRateThrottle):
     def get_cache_key(self, request: HttpRequest) -> str | None:
         node = getattr(request, "auth", None)
         return self.cache_format % {"scope": self.scope, "ident": node.pk} if isinstance(node, Node) else None
+
+
+class SiteThrottle(SimpleRateThrottle):
+    """The same for evaluation sites."""
+
+    scope = "site"
+    cache = PROCESS
+
+    def __init__(self) -> None:
+        super().__init__(settings.API_THROTTLE["site"])
+
+    def get_cache_key(self, request: HttpRequest) -> str | None:
+        site = getattr(request, "auth", None)
+        return self.cache_format % {"scope": self.scope, "ident": site.pk} if isinstance(site, Site) else None
 
 
 class SignInThrottle(AddressThrottle):

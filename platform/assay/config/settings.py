@@ -193,6 +193,7 @@ API_THROTTLE = {
     "user": env.text(name="ASSAY_THROTTLE_USER", default="1200/m"),
     "sign_in": env.text(name="ASSAY_THROTTLE_SIGN_IN", default="20/m"),
     "node": env.text(name="ASSAY_THROTTLE_NODE", default="6000/m"),
+    "site": env.text(name="ASSAY_THROTTLE_SITE", default="1200/m"),
 }
 
 EMAIL_HOST = env.text(name="ASSAY_EMAIL_HOST")

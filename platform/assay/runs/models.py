@@ -27,6 +27,9 @@ class Node(models.Model):
     status = models.CharField(max_length=12, choices=Status, default=Status.ACTIVE)
     reason = models.CharField(max_length=200, blank=True)
     slots = models.PositiveIntegerField(default=1)
+    most_slots = models.PositiveIntegerField(
+        null=True, blank=True, help_text="the most it may say it has; empty: as many as the API takes"
+    )
     inventory = models.JSONField(default=dict, help_text="GPUs, driver, disk, engine, cached images: as last reported")
     last_seen_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()

@@ -10,12 +10,18 @@ from assay.runs.models import Node
 TOKEN_PREFIX = "assaynode_"  # noqa: S105  a prefix, not a secret
 
 
-def enrol_node(*, name: str, pool: str, slots: int, by: User | None, now: datetime) -> tuple[Node, str]:
-    """A new node (or a new token for a known one) and its token, which is shown this once."""
+def enrol_node(
+    *, name: str, pool: str, slots: int, by: User | None, now: datetime, most_slots: int | None = None
+) -> tuple[Node, str]:
+    """A new node (or a new token for a known one) and its token, which is shown this once.
+
+    The node may say that it has other slots, up to `most_slots` where that is given.
+    """
     token = new_secret(prefix=TOKEN_PREFIX)
     values = {
         "pool": pool,
-        "slots": slots,
+        "slots": slots if most_slots is None else min(slots, most_slots),
+        "most_slots": most_slots,
         "token_hash": hash_secret(token),
         "status": Node.Status.ACTIVE,
         "reason": "",

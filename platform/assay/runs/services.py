@@ -351,6 +351,11 @@ def leases_of(*, node: Node) -> list[CaseRun]:
     return list(CaseRun.objects.filter(status=CaseRun.Status.RUNNING, node=node))
 
 
+def granted_slots(node: Node, *, wanted: int) -> int:
+    """How many slots a node has of those it says it has: an operator may have set an upper end."""
+    return wanted if node.most_slots is None else min(wanted, node.most_slots)
+
+
 def see_node(
     *,
     node: Node,
@@ -365,8 +370,8 @@ def see_node(
     changes: dict[str, Any] = {}
     if inventory is not None and inventory != node.inventory:
         changes["inventory"] = inventory
-    if slots is not None and slots != node.slots:
-        changes["slots"] = slots
+    if slots is not None and (granted := granted_slots(node, wanted=slots)) != node.slots:
+        changes["slots"] = granted
     is_due = node.last_seen_at is None or now - node.last_seen_at > SEEN_EVERY
     if is_due or (changes and is_urgent):
         Node.objects.filter(pk=node.pk).update(last_seen_at=now, **changes)

@@ -139,7 +139,7 @@ def register(request: HttpRequest, hello: Hello) -> dict[str, Any]:
         "name": node.name,
         "pool": node.pool,
         "installation": installation_name(folder=Path(settings.KEY_FOLDER)),
-        "slots": hello.slots or node.slots,
+        "slots": services.granted_slots(node, wanted=hello.slots or node.slots),
         "lease_seconds": intervals.lease_seconds,
         "heartbeat_seconds": intervals.heartbeat_seconds,
     }

@@ -30,7 +30,14 @@ def list_nodes(request: HttpRequest) -> list[Node]:
 def enrol(request: HttpRequest, body: schemas.NodeIn) -> Status[dict[str, Any]]:
     """Let a machine join a pool. Its token is shown this once. A known name gets a new token."""
     user = require_staff(person_of(request))
-    node, token = enrol_node(name=body.name, pool=body.pool, slots=body.slots, by=user, now=timezone.now())
+    node, token = enrol_node(
+        name=body.name,
+        pool=body.pool,
+        slots=body.slots,
+        most_slots=body.most_slots,
+        by=user,
+        now=timezone.now(),
+    )
     return Status(201, {"name": node.name, "pool": node.pool, "token": token})
 
 

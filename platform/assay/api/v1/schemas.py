@@ -443,6 +443,8 @@ class NodeIn(Schema):
     name: str = Field(pattern=r"^[a-z0-9-]{1,60}$")
     pool: str = Field("default", pattern=r"^[a-z0-9-]{1,40}$")
     slots: Slots = 1
+    most_slots: Slots | None = None
+    """What the node may raise its slots to by itself; null: to 64."""
 
 
 class NodeEnrolled(Schema):
@@ -457,6 +459,7 @@ class NodeOut(Schema):
     status: str
     reason: str
     slots: int
+    most_slots: int | None
     last_seen_at: datetime | None
     inventory: dict[str, Any]
 

@@ -15,6 +15,7 @@ from ninja.security import HttpBearer
 from assay.accounts.errors import NotFoundError
 from assay.api.auth import EVERYBODY, person_of
 from assay.api.files import no_such_file, read_ticket, send_file
+from assay.api.throttling import SiteThrottle
 from assay.api.v1.schemas import Fence
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
 from assay.challenges.protocols import rules_of
@@ -34,7 +35,8 @@ class SiteToken(HttpBearer):
         return services.find_site(token)
 
 
-router = Router(tags=["sites"], auth=SiteToken(), throttle=[])
+THROTTLE = SiteThrottle()
+router = Router(tags=["sites"], auth=SiteToken(), throttle=[THROTTLE])
 phase_router = Router(tags=["sites"])
 
 
