@@ -224,7 +224,7 @@ def test_cvpr25_is_played_in_six_containers_and_clicking_pays(board):
     good, poor = board("cvpr25-interactive")
     assert (good.submission.name, poor.submission.name) == ("good", "poor")
     rounds = CaseRun.objects.filter(run__submission=good.submission).get().usage.rounds
-    assert [told["verdict"] for told in rounds] == ["ok"] * 6
+    assert [told.verdict for told in rounds] == ["ok"] * 6
     assert good.metrics["dice"]["mean"] > poor.metrics["dice"]["mean"]
     assert poor.metrics["dice_auc"]["mean"] == pytest.approx(4 * poor.metrics["dice"]["mean"], abs=1e-3)
     assert good.metrics["dice_auc"]["mean"] > poor.metrics["dice_auc"]["mean"]

@@ -39,12 +39,12 @@ def test_without_the_token_there_is_no_such_page(db, client, settings):
 
 
 def test_the_price_does_not_grow_with_the_number_of_submissions(stage, django_assert_num_queries):
-    with django_assert_num_queries(19):
+    with django_assert_num_queries(21):
         exposition(now=factories.NOW)
     for _ in range(5):
         stage.submit()
     stage.check()
-    with django_assert_num_queries(19):
+    with django_assert_num_queries(21):
         exposition(now=factories.NOW)
 
 

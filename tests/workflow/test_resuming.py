@@ -115,9 +115,9 @@ def test_an_upload_we_could_not_check_is_checked_after_all(stage):
 
 def test_a_mended_reference_revives_what_could_not_be_scored(stage):
     case = stage.scene.phase.chosen_testset.testset.cases.get(case_id="b")
-    case.references = [{**case.references[0], "key": "testsets/b/broken.nii.gz"}]
+    kept = storage.save_file(key="testsets/b/broken.nii.gz", stream=io.BytesIO(b"no volume"), max_bytes=100)
+    case.references = [{**case.references[0], "key": kept.key, "sha256": kept.sha256}]
     case.save()
-    storage.save_file(key="testsets/b/broken.nii.gz", stream=io.BytesIO(b"no volume"), max_bytes=100)
     submission = stage.submit()
     stage.play()
     assert final(submission) == ("failed", "reference_invalid", False)
