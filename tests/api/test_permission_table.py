@@ -86,6 +86,10 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/nodes/{node}/status", {"status": "draining"}, 401, 403, 403, 403, 200),
     ("GET", "/operations/stuck", None, 401, 403, 403, 403, 200),
     ("POST", "/operations/stuck/act", WAKE, 401, 403, 403, 403, 409),
+    ("GET", "/operations/publications", None, 401, 403, 403, 403, 200),
+    ("POST", "/operations/publications/draft", {"approve": True}, 401, 403, 403, 403, 409),
+    ("GET", "/operations/pools", None, 401, 403, 403, 403, 200),
+    ("PUT", "/operations/pools/{pool}", {"people": ["olga"]}, 401, 403, 403, 403, 200),
     ("POST", "/challenges/brains/phases/final/sites", {"name": "h", "title": "H"}, 401, 403, 403, 201, 201),
     ("GET", "/challenges/brains/phases/final/sites/board", None, 200, 200, 200, 200, 200),
     ("POST", "/challenges/brains/phases/final/rejudge", None, 401, 403, 403, 202, 202),
@@ -120,6 +124,7 @@ def names(scene, now) -> dict[str, str]:
         "unfinished_of_pia": str(factories.upload(user=scene.pia).pk),
         "public": factories.testset(challenge=scene.challenge, name="training", case_ids=[], is_public=True).name,
         "hidden": scene.phase.chosen_testset.testset.name,
+        "pool": "a100",
         "unknown": str(uuid.uuid4()),
     }
 

@@ -1,4 +1,4 @@
-"""Changes to challenges and phases: pushing `challenge.yaml`, publishing, joining, embargo, pause."""
+"""Changes to challenges and phases: pushing `challenge.yaml`, joining, embargo, pause. Publishing is in `publication.py`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -249,20 +249,6 @@ def protocol_version(*, challenge: Challenge, wanted: PhaseDefinition, now: date
         sha256=wanted.protocol.sha256,
         created_at=now,
     )
-
-
-def publish_challenge(*, challenge: Challenge, user: User, now: datetime) -> Challenge:
-    """Let everybody see a draft. A challenge without a phase has nothing to show."""
-    if not challenge.phases.exists():
-        raise ConflictError("The challenge has no phase yet.", what_to_do="Push a challenge.yaml with one.")
-    with transaction.atomic():
-        draft = Challenge.objects.filter(pk=challenge.pk, status=Challenge.Status.DRAFT)
-        if draft.update(status=Challenge.Status.PUBLISHED):
-            record_event(
-                actor=user, verb="challenge.published", subject=challenge, challenge_slug=challenge.slug, now=now
-            )
-    challenge.refresh_from_db()
-    return challenge
 
 
 def join_challenge(*, challenge: Challenge, user: User, team: Team | None, now: datetime) -> Membership:

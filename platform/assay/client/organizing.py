@@ -102,10 +102,14 @@ def slug_in(source: str) -> str:
 @click.argument("slug")
 @pass_session
 def publish_challenge(session: Session, slug: str) -> None:
-    """Let everybody see the challenge."""
+    """Let everybody see the challenge. On some servers an operator has to agree first."""
     with session.connect() as connection:
-        connection.post(f"challenges/{slug}/publish")
-    click.echo(f"{slug} is public.")
+        answer = connection.post(f"challenges/{slug}/publish")
+    publication = answer.get("publication")
+    if publication and publication["state"] == "waiting":
+        click.echo(f"{slug} is not public yet: an operator of this server has to agree. They have been asked.")
+    else:
+        click.echo(f"{slug} is public.")
 
 
 @challenge.command("list")

@@ -147,6 +147,8 @@ UPLOAD_ROOT = VAR / "uploads"
 UPLOAD_LIFETIME_HOURS = env.number(name="ASSAY_UPLOAD_LIFETIME_HOURS", default=72)
 UPLOAD_MAX_BYTES = env.number(name="ASSAY_UPLOAD_MAX_BYTES", default=60 * 2**30)
 UPLOAD_KEEP_FREE_BYTES = env.number(name="ASSAY_UPLOAD_KEEP_FREE_BYTES", default=2 * 2**30)
+PUBLICATION_NEEDS_APPROVAL = env.flag(name="ASSAY_PUBLICATION_NEEDS_APPROVAL", default=IS_BEHIND_TLS)
+"""Whether the first publication of a challenge waits for an operator. Not on one machine for itself: its people are the operators."""
 QUOTA_STORAGE_GIB = env.number(name="ASSAY_QUOTA_STORAGE_GIB", default=100)
 
 KEY_FOLDER = VAR / "keys"

@@ -13,6 +13,7 @@ from django.utils import timezone
 from assay.accounts.errors import InvalidError
 from assay.accounts.models import AuditEvent
 from assay.challenges.access import require_staff
+from assay.challenges.publication import waiting_publications
 from assay.evaluations.models import Evaluation
 from assay.pages.templatetags.assay import duration, in_bytes
 from assay.runs.intervals import current_intervals
@@ -92,13 +93,15 @@ def operations_of(*, now: datetime) -> Operations:
     )
     failures = recent.values("verdict", "fault").annotate(total=Count("id")).order_by("-total")
     live = len(live_nodes([row.node for row in nodes], now=now))
-    word = "look here" if stuck or (queue["queued"] and not live) else "all well"
+    waiting = waiting_publications().count()
+    word = "look here" if stuck or waiting or (queue["queued"] and not live) else "all well"
     numbers = (
         ("Waiting case runs", queue["queued"]),
         ("Running", running),
         ("Oldest wait", duration(now - queue["oldest"]) if queue["oldest"] else "none"),
         ("Live nodes", f"{live} of {len(nodes)}"),
         ("Unfinished submissions", Submission.objects.exclude(status__in=FINAL).count()),
+        ("Drafts that wait to be published", waiting),
         ("Scoring", Evaluation.objects.filter(status__in=["queued", "running"]).count()),
     )
     return Operations(

@@ -26,6 +26,7 @@ from assay.challenges.access import (
     visible_challenges,
 )
 from assay.challenges.models import Challenge, Membership
+from assay.challenges.publication import last_request, needs_approval
 from assay.challenges.services import (
     decide_membership,
     embargo_results,
@@ -117,12 +118,13 @@ def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, An
 @require_GET
 def overview(request: HttpRequest, slug: str) -> HttpResponse:
     """Readiness, phases, today's numbers, what needs you."""
-    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
+    challenge, user = get_organized_challenge(person=request.user, slug=slug)
     now = timezone.now()
     phases = phases_of(challenge, now=now)
     page = frame(challenge, tab="overview", phases=phases, checks=readiness(challenge, phases))
     page["is_ready"] = all(check.ok for check in page["checks"][:-1])  # the last one is that it is published
     page.update(numbers=numbers_of(challenge, now=now), needs=needs_of(challenge))
+    page.update(publication=last_request(challenge), needs_approval=needs_approval(user))
     return render(request, "organizers/overview.html", page)
 
 

@@ -28,6 +28,7 @@ class PhaseRules:
     is_paused: bool = False
     is_archived: bool = False
     is_ready: bool = True
+    may_use_pool: bool = True
     limit: int | None = None
     window: timedelta = timedelta(days=1)
     total_limit: int | None = None
@@ -110,7 +111,13 @@ def remaining_attempts(*, rules: PhaseRules, usage: TeamUsage, now: datetime) ->
 
 
 def ready_condition(rules: PhaseRules) -> Condition:
-    """There must be cases to be judged on."""
+    """There must be cases to be judged on, and machines to run them."""
+    if not rules.may_use_pool:
+        return Condition(
+            ok=False,
+            text="the phase names machines that it may not use any more",
+            cure="The organizers have to name another pool; ask them.",
+        )
     if rules.is_ready:
         return Condition(ok=True, text=_("the phase is ready"))
     return Condition(

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from assay.accounts.models import Team, User
 from assay.challenges.access import Person, membership_of
 from assay.challenges.models import Challenge, Membership, Phase
+from assay.challenges.pools import may_use
 from assay.submissions.access import own_submissions, visible_submissions
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.limits import Condition, Eligibility, PhaseRules, TeamUsage, judge
@@ -41,6 +42,7 @@ def rules_of(phase: Phase) -> PhaseRules:
         is_paused=phase.is_paused,
         is_archived=phase.is_archived or phase.challenge.status == Challenge.Status.ARCHIVED,
         is_ready=hasattr(phase, "chosen_testset"),
+        may_use_pool=phase.kind != Phase.Kind.CONTAINER or may_use(phase.pool, challenge=phase.challenge),
         limit=phase.submission_limit,
         window=timedelta(days=phase.submission_window_days),
         total_limit=phase.submission_limit_total,

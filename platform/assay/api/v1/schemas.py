@@ -112,6 +112,17 @@ class ChallengeBrief(Schema):
     phases: list[PhaseBrief]
 
 
+class PublicationOut(Schema):
+    """A request to publish a draft: `waiting`, `approved` or `refused`."""
+
+    challenge: str
+    title: str
+    state: str
+    asked_by: str
+    asked_at: datetime
+    reason: str
+
+
 class ChallengeOut(Schema):
     slug: str
     title: str
@@ -128,6 +139,7 @@ class ChallengeOut(Schema):
     organizers: list[str]
     membership: MembershipOut | None
     phases: list[PhaseBrief]
+    publication: PublicationOut | None
     url: str
 
 
@@ -163,6 +175,28 @@ class PushOut(Schema):
     changes: list[ChangeOut]
     leaks: list[LeakOut]
     challenge: ChallengeOut | None
+
+
+class PublicationDecision(Schema):
+    approve: bool
+    reason: str = Field("", max_length=300)
+
+
+class PoolOut(Schema):
+    """A pool that belongs to somebody."""
+
+    name: str
+    note: str
+    people: list[str]
+    challenges: list[str]
+
+
+class PoolOwnersIn(Schema):
+    """Whose a pool is. Nobody named: everybody's."""
+
+    people: list[str] = []
+    challenges: list[str] = []
+    note: str = ""
 
 
 class JoinIn(Schema):
