@@ -30,6 +30,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("GET", "/tokens", None, 401, 200, 200, 200, 200),
     ("DELETE", "/tokens/{token_of_pia}", None, 401, 404, 204, 404, 404),
     ("GET", "/me", None, 401, 200, 200, 200, 200),
+    ("GET", "/me/use", None, 401, 200, 200, 200, 200),
     ("GET", "/teams", None, 401, 200, 200, 200, 200),
     ("POST", "/teams", {"name": "New Lab"}, 401, 201, 201, 201, 201),
     ("POST", "/teams/{team}/invites", {"email": "a@example.org"}, 401, 404, 201, 404, 404),
@@ -89,6 +90,9 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("GET", "/operations/publications", None, 401, 403, 403, 403, 200),
     ("POST", "/operations/publications/draft", {"approve": True}, 401, 403, 403, 403, 409),
     ("GET", "/operations/pools", None, 401, 403, 403, 403, 200),
+    ("GET", "/operations/quotas", None, 401, 403, 403, 403, 200),
+    ("PUT", "/operations/quotas/people/{person}", {"drafts": 3}, 401, 403, 403, 403, 200),
+    ("PUT", "/operations/quotas/challenges/brains", {"run_hours": 3}, 401, 403, 403, 403, 200),
     ("PUT", "/operations/pools/{pool}", {"people": ["olga"]}, 401, 403, 403, 403, 200),
     ("POST", "/challenges/brains/phases/final/sites", {"name": "h", "title": "H"}, 401, 403, 403, 201, 201),
     ("GET", "/challenges/brains/phases/final/sites/board", None, 200, 200, 200, 200, 200),
@@ -125,6 +129,7 @@ def names(scene, now) -> dict[str, str]:
         "public": factories.testset(challenge=scene.challenge, name="training", case_ids=[], is_public=True).name,
         "hidden": scene.phase.chosen_testset.testset.name,
         "pool": "a100",
+        "person": "pia",
         "unknown": str(uuid.uuid4()),
     }
 

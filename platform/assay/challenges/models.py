@@ -35,6 +35,7 @@ class Challenge(models.Model):
     source = models.TextField(blank=True, help_text="challenge.yaml as it was applied last, comments included")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
+    quota_run_hours = models.PositiveIntegerField(null=True, blank=True, help_text="empty: the installation's")
 
     def __str__(self) -> str:
         return self.title

@@ -13,6 +13,7 @@ from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, NotFoundError
 from assay.accounts.models import User
 from assay.challenges.models import Challenge, PublicationRequest
+from assay.challenges.quotas import refuse_over_challenges
 
 LONGEST_REASON = 300
 
@@ -27,6 +28,7 @@ def publish_challenge(*, challenge: Challenge, user: User, now: datetime) -> Cha
     with transaction.atomic():
         found = Challenge.objects.select_for_update().get(pk=challenge.pk)
         if found.status == Challenge.Status.DRAFT:
+            refuse_over_challenges(user=found.created_by, status=Challenge.Status.PUBLISHED)
             if needs_approval(user):
                 ask_for_publication(challenge=found, user=user, now=now)
             else:
@@ -102,6 +104,7 @@ def decide_publication(*, slug: str, approves: bool, reason: str, by: User | Non
             reason=reason,
         )
         if approves:
+            refuse_over_challenges(user=challenge.created_by, status=Challenge.Status.PUBLISHED)
             make_public(challenge=challenge, user=by, now=now)
         return PublicationRequest.objects.filter(challenge=challenge).select_related("challenge").latest("pk")
 

@@ -16,6 +16,7 @@ from assay.accounts.services import solo_team
 from assay.challenges.access import is_organizer
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
+from assay.challenges.quotas import refuse_over_challenges
 from assay.challenges.texts import render_markdown
 from assay.challenges.zones import moment_words, zone_of
 
@@ -75,6 +76,8 @@ def push_challenge(
                 code="name_taken",
                 what_to_do="Choose another slug, or ask its organizers to add you.",
             )
+        if challenge is None:
+            refuse_over_challenges(user=user, status=Challenge.Status.DRAFT)
         changes = list(plan(challenge=challenge, definition=definition))
         check_people(challenge=challenge, definition=definition, user=user)
         if not is_dry_run and (changes or challenge is None):
@@ -215,6 +218,8 @@ def archived_status(challenge: Challenge, *, is_archived: bool) -> Challenge.Sta
         raise ConflictError(
             "A draft cannot be archived: an archived challenge is public.", what_to_do="Publish it first, or remove it."
         )
+    if not is_archived:
+        refuse_over_challenges(user=challenge.created_by, status=Challenge.Status.PUBLISHED)
     return Challenge.Status.ARCHIVED if is_archived else Challenge.Status.PUBLISHED
 
 

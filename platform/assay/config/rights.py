@@ -1,10 +1,27 @@
-"""What operators decide on the server's command line: who may publish, and whose a pool of nodes is."""
+"""What operators decide on the server's command line: who may publish, whose a pool of nodes is, how much people may use."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import click
+
+DEFAULT = "default"
+
+
+class Limit(click.ParamType[str]):
+    """A whole number from 0, or `default`."""
+
+    name = "NUMBER|default"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse anything else."""
+        if value != DEFAULT and not (value.isascii() and value.isdigit()):
+            self.fail(f"{value!r} is neither a whole number from 0 nor `{DEFAULT}`.", param, ctx)
+        return value
+
+
+LIMIT = Limit()
 
 
 @contextmanager
@@ -74,6 +91,41 @@ def rights_commands(database_answers: Callable[[], None]) -> list[click.Command]
             owners += [f"challenge {challenge.slug}" for challenge in row.challenges.all()]
             click.echo(f"{row.name}: {', '.join(owners)}" + (f" ({row.note})" if row.note else ""))
 
+    @click.command()
+    @click.argument("name", required=False)
+    @click.option("--challenge", is_flag=True, help="NAME is a challenge, which has --run-hours alone.")
+    @click.option("--drafts", type=LIMIT, help="Challenges that nobody else sees.")
+    @click.option("--published", type=LIMIT, help="Challenges that are public and not archived.")
+    @click.option("--storage-gib", type=LIMIT, help="Uploads, images and test sets.")
+    @click.option("--run-hours", type=LIMIT, help="Time on nodes in a period.")
+    def quota(*, name: str | None, challenge: bool, **limits: str | None) -> None:
+        """Set limits of the person NAME: a number, or `default` for the installation's. Without NAME, list the largest users."""
+        database_answers()
+        from assay.accounts.selectors import get_person
+        from assay.submissions import use
+        from assay.submissions.space import in_gib
+
+        now = datetime.now(tz=UTC)
+        named = {key: None if limit == DEFAULT else int(limit) for key, limit in limits.items() if limit is not None}
+        if name and challenge:
+            if set(named) != {"run_hours"}:
+                raise click.UsageError("A challenge has --run-hours alone.")
+            with refusals_in_words():
+                use.set_challenge_limit(slug=name, run_hours=named["run_hours"], by=None, now=now)
+            click.echo(f"{name} has new limits.")
+        elif name:
+            if named:
+                with refusals_in_words():
+                    use.set_person_limits(username=name, limits=named, by=None, now=now)
+            with refusals_in_words():
+                for line in use.use_of(get_person(username=name), now=now):
+                    click.echo(f"{line.title}: {line.used or 'not counted'} of {line.allowed}")
+        else:
+            for row in use.largest_users(now=now):
+                hours = f"{row.run_seconds / 3600:,.1f} hours on nodes"
+                counts = f"{row.drafts} drafts, {row.published} published"
+                click.echo(f"{row.person.username}: {in_gib(row.stored_bytes)}, {hours}, {counts}")
+
     def _decide(slug: str, *, approves: bool, reason: str) -> None:
         database_answers()
         from assay.evaluations import pushing
@@ -81,4 +133,4 @@ def rights_commands(database_answers: Callable[[], None]) -> list[click.Command]
         with refusals_in_words():
             pushing.decide_publication(slug=slug, approves=approves, reason=reason, by=None, now=datetime.now(tz=UTC))
 
-    return [publications, publish, refuse, pool]
+    return [publications, publish, refuse, pool, quota]

@@ -1,8 +1,9 @@
-"""The operators' page about rights: which drafts are published, and whose a pool of nodes is."""
+"""The operators' page about rights: which drafts are published, whose a pool of nodes is, who uses most."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
@@ -10,11 +11,13 @@ from django.utils import timezone
 
 from assay.accounts.errors import AssayError, InvalidError
 from assay.accounts.models import User
+from assay.accounts.numbers import whole_number
 from assay.challenges.access import require_staff
 from assay.challenges.pools import owned_pools, set_pool_owners
 from assay.challenges.publication import waiting_publications
 from assay.evaluations import pushing
 from assay.runs.nodes import served_pools
+from assay.submissions.use import OF_PEOPLE, largest_challenges, largest_users, set_challenge_limit, set_person_limits
 
 Act = Callable[[QueryDict, User, datetime], str]
 
@@ -34,7 +37,10 @@ def rights(request: HttpRequest) -> HttpResponse:
         return redirect("organizers:rights")
     pools = list(owned_pools())
     open_pools = [name for name in served_pools() if name not in {pool.name for pool in pools}]
-    page = {"waiting": list(waiting_publications()), "pools": pools, "open_pools": open_pools}
+    now = timezone.now()
+    largest = {"people": largest_users(now=now), "computing": largest_challenges(now=now)}
+    page = largest | {"period_days": settings.QUOTA_PERIOD_DAYS, "limit_names": list(OF_PEOPLE)}
+    page |= {"waiting": list(waiting_publications()), "pools": pools, "open_pools": open_pools}
     return render(request, "organizers/rights.html", page)
 
 
@@ -66,9 +72,39 @@ def set_pool(form: QueryDict, user: User, now: datetime) -> str:
     return f"The pool {name} belongs to those you named." if pool else f"The pool {name} is everybody's."
 
 
+def limit_person(form: QueryDict, user: User, now: datetime) -> str:
+    """Set what is filled in; `default` takes a limit back to the installation's."""
+    limits = {name: limit_in(form.get(name, "")) for name in OF_PEOPLE if form.get(name, "").strip()}
+    person = set_person_limits(username=form.get("person", "").strip(), limits=limits, by=user, now=now)
+    return f"{person.username} has new limits."
+
+
+def limit_challenge(form: QueryDict, user: User, now: datetime) -> str:
+    """Set the hours of a challenge."""
+    slug = form.get("challenge", "").strip()
+    set_challenge_limit(slug=slug, run_hours=limit_in(form.get("run_hours", "")), by=user, now=now)
+    return f"{slug} has a new limit."
+
+
+def limit_in(text: str) -> int | None:
+    """A limit as it was typed. Raises InvalidError."""
+    if text.strip() == "default":
+        return None
+    number = whole_number(text.strip())
+    if number is None:
+        raise InvalidError("A limit is a whole number, or `default`.", found=ascii(text[:80]))
+    return number
+
+
 def names_in(text: str) -> list[str]:
     """Names between commas or blanks."""
     return text.replace(",", " ").split()
 
 
-ACTS: Mapping[str, Act] = {"publish": publish, "refuse": refuse, "pool": set_pool}
+ACTS: Mapping[str, Act] = {
+    "publish": publish,
+    "refuse": refuse,
+    "pool": set_pool,
+    "person": limit_person,
+    "challenge": limit_challenge,
+}

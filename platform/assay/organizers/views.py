@@ -18,6 +18,7 @@ from assay.accounts.identifiers import identifier
 from assay.accounts.models import AuditEvent
 from assay.accounts.moments import read_moment
 from assay.accounts.numbers import whole_number
+from assay.accounts.quotas import whom_to_ask
 from assay.challenges.access import (
     get_organized_challenge,
     get_organized_phase,
@@ -59,7 +60,9 @@ from assay.runs.selectors import case_progress
 from assay.submissions.access import get_organized_submission
 from assay.submissions.models import Submission, Upload
 from assay.submissions.selectors import newest_of
-from assay.testsets.services import choose_testset, ingest_testset
+from assay.submissions.testset_pushing import push_testset
+from assay.submissions.use import use_of
+from assay.testsets.services import choose_testset
 from assay.workflow import flow
 from assay.workflow.flow import resuming
 from assay.workflow.flow.resuming import rerun_case
@@ -79,7 +82,7 @@ def new(request: HttpRequest) -> HttpResponse:
     """Begin a challenge: from a few answers, or from a file."""
     user = signed_in(request.user)
     mine = visible_challenges(person=user).filter(memberships__user=user, memberships__role=Membership.Role.ORGANIZER)
-    page: dict[str, Any] = {"mine": mine, "form": NewChallengeForm()}
+    page: dict[str, Any] = {"mine": mine, "form": NewChallengeForm(), "whom_to_ask": whom_to_ask()}
     if "form" in request.POST:
         form = NewChallengeForm(request.POST)
         page["form"] = form
@@ -89,6 +92,7 @@ def new(request: HttpRequest) -> HttpResponse:
         if isinstance(outcome, Challenge):
             return redirect("organizers:overview", outcome.slug)
         page.update(outcome)
+    page["uses"] = use_of(user, now=timezone.now())
     return render(request, "organizers/new.html", page)
 
 
@@ -203,10 +207,10 @@ def _change_testsets(request: HttpRequest, challenge: Challenge) -> None:
         return
     upload = uploaded_archive(request, purpose=Upload.Purpose.TESTSET, expected="a .tar or .tar.gz with a manifest.csv")
     request.META["assay.takes_long"] = True  # see config/deadlines.py
-    ingest_testset(
+    push_testset(
         challenge=challenge,
         user=user,
-        archive_key=upload.key,
+        upload=upload,
         name=request.POST.get("name", ""),
         is_public=bool(request.POST.get("is_public")),
         phase_slugs=[slug for slug in [request.POST.get("phase", "")] if slug],

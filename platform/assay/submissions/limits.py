@@ -71,9 +71,19 @@ class Eligibility:
 
 
 def judge(
-    *, rules: PhaseRules, usage: TeamUsage, membership: Condition, now: datetime, started_at: datetime | None = None
+    *,
+    rules: PhaseRules,
+    usage: TeamUsage,
+    membership: Condition,
+    now: datetime,
+    started_at: datetime | None = None,
+    others: Sequence[Condition] = (),
+    others_next_at: datetime | None = None,
 ) -> Eligibility:
-    """Whether a team may submit at `now`. `started_at`: when the upload began, for the grace after closing."""
+    """Whether a team may submit at `now`. `started_at`: when the upload began, for the grace after closing.
+
+    `others`: conditions that were found elsewhere, and `others_next_at` when those that are a matter of time will hold again.
+    """
     remaining, next_at = remaining_attempts(rules=rules, usage=usage, now=now)
     conditions = (
         membership,
@@ -82,10 +92,13 @@ def judge(
         pause_condition(rules),
         attempts_condition(rules=rules, remaining=remaining, next_at=next_at),
         concurrency_condition(rules=rules, usage=usage),
+        *others,
     )
     failing = next((condition for condition in conditions if not condition.ok), None)
     left = attempts_left(rules=rules, remaining=remaining, next_at=next_at)
     text = _("no: %(reason)s") % {"reason": failing.text} if failing else _("yes") + left
+    if failing in others:
+        next_at = others_next_at
     return Eligibility(
         can_submit=failing is None, text=text, conditions=conditions, remaining=remaining, next_at=next_at
     )

@@ -16,21 +16,29 @@ from assay.submissions.access import own_submissions, visible_submissions
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.limits import Condition, Eligibility, PhaseRules, TeamUsage, judge
 from assay.submissions.models import AlgorithmImage, Submission, Upload
+from assay.submissions.run_time import run_time_condition
 from assay.testsets.fitness import never_played
 from assay.testsets.models import TestSet
 from containers.verdicts import Verdict
 
 
 def eligibility_of(*, person: Person, phase: Phase, now: datetime, started_at: datetime | None = None) -> Eligibility:
-    """May this person submit to this phase now, and if not, what is missing. Three queries."""
+    """May this person submit to this phase now, and if not, what is missing. Five queries."""
     membership = membership_of(person=person, challenge=phase.challenge)
     team = membership.team if membership else None
+    others: list[Condition] = []
+    others_next_at = None
+    if isinstance(person, User) and team and phase.kind == Phase.Kind.CONTAINER:
+        condition, others_next_at = run_time_condition(challenge=phase.challenge, person=person, now=now)
+        others.append(condition)
     return judge(
         rules=rules_of(phase),
         usage=usage_of(phase=phase, team=team) if team else TeamUsage(),
         membership=membership_condition(person=person, membership=membership),
         now=now,
         started_at=started_at,
+        others=others,
+        others_next_at=others_next_at,
     )
 
 

@@ -191,6 +191,58 @@ class PoolOut(Schema):
     challenges: list[str]
 
 
+class UseOut(Schema):
+    """How much of one of your limits is used. `share` is from 0 to 1, or `null` without a limit."""
+
+    name: str
+    title: str
+    used: str
+    allowed: str
+    share: float | None
+    frees: str
+
+
+Limit = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class PersonLimitsIn(Schema):
+    """Limits of one person. `null`: the installation's. What is left out stays as it is."""
+
+    drafts: Limit | None = None
+    published: Limit | None = None
+    storage_gib: Limit | None = None
+    run_hours: Limit | None = None
+
+
+class ChallengeLimitsIn(Schema):
+    """The hours of computing of one challenge in a period. `null`: the installation's."""
+
+    run_hours: Limit | None
+
+
+class PersonUseOut(Schema):
+    """One of the largest users."""
+
+    username: str
+    drafts: int
+    published: int
+    stored_bytes: int
+    run_seconds: float
+
+
+class ChallengeUseOut(Schema):
+    """One of the challenges that computed most. `allowed_seconds` is `null` without a limit."""
+
+    slug: str
+    run_seconds: float
+    allowed_seconds: float | None
+
+
+class LargestOut(Schema):
+    people: list[PersonUseOut]
+    challenges: list[ChallengeUseOut]
+
+
 class PoolOwnersIn(Schema):
     """Whose a pool is. Nobody named: everybody's."""
 
