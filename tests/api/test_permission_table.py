@@ -56,6 +56,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("GET", "/challenges/brains/phases/final/leaderboard/history/{snapshot}", None, 401, 403, 403, 404, 404),
     ("POST", "/challenges/brains/phases/final/leaderboard/imports", TABLE_OF_CASES, 401, 403, 403, 201, 201),
     ("GET", "/challenges/brains/participants", None, 401, 403, 403, 200, 200),
+    ("GET", "/challenges/brains/hints", None, 401, 403, 403, 200, 200),
     ("POST", "/challenges/brains/participants/pia", {"status": "accepted"}, 401, 403, 403, 200, 200),
     ("POST", "/challenges/draft/participants/pia", {"status": "accepted"}, 401, 404, 404, 404, 404),
     ("POST", "/challenges/brains/organizers", {"username": "otto"}, 401, 403, 403, 201, 201),

@@ -264,7 +264,7 @@ def test_a_refusal_of_bytes_says_used_allowed_and_when_it_frees_up(scene, now):
     with pytest.raises(ConflictError) as refusal:
         refuse_over_quota(user=scene.pia, total_bytes=GIB, now=now)
     assert refusal.value.message == (
-        "0.50 GiB are kept for Pia or announced, and 1.00 GiB are allowed. This would add 1.00 GiB."
+        "This would take Pia over their share of the disk: 0.50 GiB are kept or announced, 1.00 GiB are allowed, and this adds 1.00 GiB."
     )
     assert f"thrown away at {waiting.expires_at:%a %d %b %Y %H:%M} UTC" in refusal.value.what_to_do
 
@@ -283,7 +283,7 @@ def test_a_test_set_counts_for_whoever_made_the_challenge_and_nothing_is_kept_of
     monkeypatch.setattr("assay.submissions.testset_pushing.ingest_testset", ingest)
     values = {"challenge": scene.challenge, "user": upload.user, "upload": upload, "name": "hidden", "now": now}
     limit(scene, storage_gib=1)
-    with pytest.raises(ConflictError, match="kept for Olga"):
+    with pytest.raises(ConflictError, match="take Olga over"):
         push_testset(**values, is_public=False, phase_slugs=[])
     limit(scene, storage_gib=2)
     push_testset(**values, is_public=False, phase_slugs=[])

@@ -157,6 +157,9 @@ class Phase(models.Model):
     submission_limit_total = models.PositiveIntegerField(
         null=True, blank=True, help_text="per team over the whole phase"
     )
+    counts_same_image = models.BooleanField(
+        default=False, help_text="submissions of the same file or image by other teams use up a team's attempts too"
+    )
     concurrent_limit = models.PositiveIntegerField(default=1, help_text="unfinished submissions per team")
     running_limit = models.PositiveIntegerField(null=True, blank=True, help_text="cases of the phase running at once")
     running_limit_per_team = models.PositiveIntegerField(

@@ -127,6 +127,19 @@ def list_challenges(session: Session, as_json: bool) -> None:
         click.echo(f"{row['slug']}: {row['title']} ({row['status']})")
 
 
+@challenge.command("hints")
+@click.argument("slug")
+@pass_session
+def show_hints(session: Session, slug: str) -> None:
+    """Say which teams of SLUG have something in common that one team would have. Hints are no proof."""
+    with session.connect() as connection:
+        hints = connection.get(f"challenges/{slug}/hints")
+    for hint in hints:
+        click.echo(f"{' and '.join(hint['teams'])}: {hint['reason']} {', '.join(hint['submissions'])}".rstrip())
+    if not hints:
+        click.echo("No hints.")
+
+
 @click.group()
 def testset() -> None:
     """Push test sets: hidden cases and public ones."""

@@ -155,6 +155,8 @@ QUOTA_PUBLISHED = env.number(name="ASSAY_QUOTA_PUBLISHED", default=20)
 QUOTA_RUN_HOURS = env.number(name="ASSAY_QUOTA_RUN_HOURS", default=500)
 QUOTA_CHALLENGE_RUN_HOURS = env.number(name="ASSAY_QUOTA_CHALLENGE_RUN_HOURS", default=2000)
 QUOTA_PERIOD_DAYS = env.number(name="ASSAY_QUOTA_PERIOD_DAYS", default=30)
+ORIGIN_DAYS = env.number(name="ASSAY_ORIGIN_DAYS", default=30)
+"""How long a submission keeps the keyed hash of its client's address. 0: it is never stored."""
 OPERATORS_CONTACT = env.text(name="ASSAY_OPERATORS_CONTACT")
 
 KEY_FOLDER = VAR / "keys"

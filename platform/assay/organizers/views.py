@@ -4,6 +4,7 @@ import re
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db import transaction
@@ -58,6 +59,7 @@ from assay.pages.submissions import submission_page, with_progress
 from assay.pages.tables import PAGE, before_row
 from assay.runs.selectors import case_progress
 from assay.submissions.access import get_organized_submission
+from assay.submissions.hints import hints_of
 from assay.submissions.models import Submission, Upload
 from assay.submissions.selectors import newest_of
 from assay.submissions.testset_pushing import push_testset
@@ -313,7 +315,8 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
         return redirect("organizers:people", slug)
     memberships = challenge.memberships.select_related("user", "team").order_by("-status", "created_at", "pk")
     page = Paginator(memberships, PAGE).get_page(request.GET.get("page"))
-    return render(request, "organizers/people.html", frame(challenge, tab="people", memberships=page))
+    hints = {"hints": hints_of(challenge), "origin_days": settings.ORIGIN_DAYS}
+    return render(request, "organizers/people.html", frame(challenge, tab="people", memberships=page, **hints))
 
 
 def sites(request: HttpRequest, slug: str) -> HttpResponse:

@@ -41,6 +41,8 @@ class TeamUsage:
 
     charged_at: Sequence[datetime] = ()
     unfinished: int = 0
+    same_image: int = 0
+    """How many of those charged are other teams' submissions of the same image, where the phase counts them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ def judge(
         ready_condition(rules),
         window_condition(rules=rules, now=now, started_at=started_at),
         pause_condition(rules),
-        attempts_condition(rules=rules, remaining=remaining, next_at=next_at),
+        attempts_condition(rules=rules, remaining=remaining, next_at=next_at, same_image=usage.same_image),
         concurrency_condition(rules=rules, usage=usage),
         *others,
     )
@@ -128,8 +130,8 @@ def ready_condition(rules: PhaseRules) -> Condition:
     if not rules.may_use_pool:
         return Condition(
             ok=False,
-            text="the phase names machines that it may not use any more",
-            cure="The organizers have to name another pool; ask them.",
+            text=_("the phase names machines that it may not use any more"),
+            cure=_("The organizers have to name another pool. Ask them."),
         )
     if rules.is_ready:
         return Condition(ok=True, text=_("the phase is ready"))
@@ -169,8 +171,11 @@ def pause_condition(rules: PhaseRules) -> Condition:
     )
 
 
-def attempts_condition(*, rules: PhaseRules, remaining: int | None, next_at: datetime | None) -> Condition:
+def attempts_condition(
+    *, rules: PhaseRules, remaining: int | None, next_at: datetime | None, same_image: int = 0
+) -> Condition:
     """The submission limit."""
+    others = _(" (the same image by other teams counts, %(count)d of them)") % {"count": same_image} if same_image else ""
     if remaining is None:
         return Condition(ok=True, text=_("no submission limit"))
     if remaining > 0:
@@ -178,14 +183,14 @@ def attempts_condition(*, rules: PhaseRules, remaining: int | None, next_at: dat
     if next_at is None:
         return Condition(
             ok=False,
-            text=_("all %(limit)d submissions are used") % {"limit": tightest(rules)},
+            text=_("all %(limit)d submissions are used%(others)s") % {"limit": tightest(rules), "others": others},
             cure=_("No more can be made in this phase."),
             code=ATTEMPTS_USED,
         )
     return Condition(
         ok=False,
-        text=_("all %(limit)d submissions %(window)s are used, next at %(moment)s")
-        % {"limit": tightest(rules), "window": window_words(rules), "moment": moment(next_at)},
+        text=_("all %(limit)d submissions %(window)s are used%(others)s, next at %(moment)s")
+        % {"limit": tightest(rules), "window": window_words(rules), "others": others, "moment": moment(next_at)},
         cure=_("Submit again from %(moment)s on.") % {"moment": moment(next_at)},
         code=ATTEMPTS_USED,
     )

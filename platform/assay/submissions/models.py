@@ -122,6 +122,12 @@ class Submission(models.Model):
     reserved_seconds = models.FloatField(
         default=0.0, help_text="the longest it may run: counts against quotas until it has ended"
     )
+    origin_hash = models.CharField(
+        max_length=64, blank=True, help_text="keyed hash of the client's network address; forgotten after a while"
+    )
+    predictions_sha256 = models.CharField(
+        max_length=64, blank=True, help_text="of the hashes of everything it wrote, by case; set when it was scored"
+    )
     is_charged = models.BooleanField(default=True, help_text="counts against the submission limit")
     is_refunded = models.BooleanField(
         default=False, help_text="never charged, however it ends: taken up again after a fault of others"

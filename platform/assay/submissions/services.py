@@ -32,7 +32,10 @@ PURPOSES = {Phase.Kind.CONTAINER: Upload.Purpose.IMAGE, Phase.Kind.PREDICTIONS: 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What somebody enters in a phase. `allows_duplicate`: an attempt may go on a file that the team has submitted before."""
+    """What somebody enters in a phase. `allows_duplicate`: an attempt may go on a file that the team has submitted before.
+
+    `origin_hash`: see `accounts.origins`.
+    """
 
     user: User
     phase: Phase
@@ -42,6 +45,7 @@ class Entry:
     description: str = ""
     url: str = ""
     allows_duplicate: bool = False
+    origin_hash: str = ""
 
 
 def create_submission(entry: Entry, *, now: datetime) -> Submission:
@@ -59,7 +63,9 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=entry.phase.pk)
         )
         user = User.objects.select_for_update(no_key=True).get(pk=entry.user.pk)  # and theirs
-        eligibility = eligibility_of(person=user, phase=phase, now=now, started_at=upload.created_at)
+        eligibility = eligibility_of(
+            person=user, phase=phase, now=now, started_at=upload.created_at, sha256=upload.sha256
+        )
         refuse_ineligible(eligibility)
         if team is None:  # an eligible person has a team; this is for the type checker and for callers who forgot
             raise NotAllowedError("You compete in no team here.", what_to_do="Join the challenge first.")
@@ -86,6 +92,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             )
             if is_image
             else 0.0,
+            origin_hash=entry.origin_hash,
             created_at=now,
             status_changed_at=now,
         )

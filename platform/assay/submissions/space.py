@@ -100,8 +100,8 @@ def refuse_over_quota(*, user: User, total_bytes: int, now: datetime) -> None:
     used, quota = used_bytes(user=owner, now=now), storage_quota_bytes(owner)
     if quota is not None and used + total_bytes > quota:
         raise ConflictError(
-            f"{in_gib(used)} are kept for {owner} or announced, and {in_gib(quota)} are allowed. "
-            f"This would add {in_gib(total_bytes)}.",
+            f"This would take {owner} over their share of the disk: {in_gib(used)} are kept or announced, "
+            f"{in_gib(quota)} are allowed, and this adds {in_gib(total_bytes)}.",
             code="quota_reached",
             found=f"{used} bytes kept or announced, {total_bytes} more asked for",
             expected=f"at most {quota} bytes",

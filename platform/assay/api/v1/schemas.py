@@ -266,6 +266,15 @@ class ParticipantOut(Schema):
     created_at: datetime
 
 
+class HintOut(Schema):
+    """What several teams have in common. A hint is no proof, and nothing follows from it by itself."""
+
+    kind: str
+    reason: str
+    teams: list[str]
+    submissions: list[str]
+
+
 class DecisionIn(Schema):
     status: Literal["accepted", "rejected", "banned"]
     reason: str = Field("", max_length=300)
