@@ -16,7 +16,7 @@ from assay.runs.selectors import predictions_digest
 from assay.submissions.hints import forget_origins, hints_of, mail_pattern
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.selectors import eligibility_of
-from assay.submissions.services import create_submission
+from assay.submissions.services import Entry, create_submission
 from assay.workflow import flow
 from markup import markup
 
@@ -163,8 +163,7 @@ def test_what_a_run_wrote_has_one_digest_whatever_its_files_are_called(scene, ot
 
 
 def submit(scene, *, user, team, upload, now):
-    entry = {"user": user, "phase": scene.phase, "team": team, "name": "x", "now": now}
-    return create_submission(upload=upload, **entry)
+    return create_submission(Entry(user=user, phase=scene.phase, team=team, upload=upload, name="x"), now=now)
 
 
 def test_where_mail_is_sent_a_submission_counts_once_its_address_is_verified(scene, settings, now):

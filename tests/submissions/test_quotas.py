@@ -17,7 +17,7 @@ from assay.challenges.publication import decide_publication, publish_challenge
 from assay.challenges.services import push_challenge
 from assay.submissions.models import RunTime, Submission, Upload
 from assay.submissions.run_time import add_run_time, longest_seconds, run_time_uses
-from assay.submissions.services import create_submission
+from assay.submissions.services import Entry, create_submission
 from assay.submissions.space import bytes_by_person, refuse_over_quota, used_bytes
 from assay.submissions.testset_pushing import push_testset
 from assay.submissions.use import largest_challenges, largest_users, set_challenge_limit, set_person_limits, use_of
@@ -43,7 +43,8 @@ def push(slug: str, *, user: User, is_dry_run: bool = False):
 def submit(scene: people.Scene, **values) -> Submission:
     upload = factories.complete_upload(user=scene.pia)
     now = values.pop("now", timezone.now())
-    return create_submission(user=scene.pia, phase=scene.phase, team=scene.team, upload=upload, name="x", now=now)
+    entry = Entry(user=scene.pia, phase=scene.phase, team=scene.team, upload=upload, name="x")
+    return create_submission(entry, now=now)
 
 
 def limit(scene: people.Scene, name: str = "olga", **limits: int | None) -> User:
@@ -169,8 +170,8 @@ def test_predictions_use_no_node_and_are_not_refused_for_it(scene, now):
     scene.phase.kind = "predictions"
     scene.phase.save()
     upload = factories.complete_upload(user=scene.pia, purpose=Upload.Purpose.PREDICTIONS)
-    entry = {"user": scene.pia, "phase": scene.phase, "team": scene.team, "name": "x", "now": now}
-    assert create_submission(upload=upload, **entry).reserved_seconds == 0.0
+    entry = Entry(user=scene.pia, phase=scene.phase, team=scene.team, upload=upload, name="x")
+    assert create_submission(entry, now=now).reserved_seconds == 0.0
 
 
 def test_reports_that_arrive_at_once_are_all_added(scene, now):
@@ -203,9 +204,9 @@ def test_no_race_gets_past_the_hours(whose):
 
     def enter(number: int) -> int:
         phase = (scene.phase, other)[number % 2]
-        entry = {"user": scene.pia, "phase": phase, "team": scene.team, "name": "race", "now": now}
+        entry = Entry(user=scene.pia, phase=phase, team=scene.team, upload=uploads[number], name="race")
         try:
-            create_submission(upload=uploads[number], **entry)
+            create_submission(entry, now=now)
         except AssayError:
             return 0
         finally:
@@ -317,7 +318,7 @@ def test_organizers_see_the_hours_of_their_challenges(scene, now, client):
     assert "Computing for Brains in 30 days" in page
     assert "1.5 hours" in page
     assert "used up" in page
-    assert "Time comes back at" in page
+    assert "Time comes back on" in page
 
 
 @pytest.mark.parametrize("challenges", [1, 6])

@@ -175,7 +175,9 @@ def attempts_condition(
     *, rules: PhaseRules, remaining: int | None, next_at: datetime | None, same_image: int = 0
 ) -> Condition:
     """The submission limit."""
-    others = _(" (the same image by other teams counts, %(count)d of them)") % {"count": same_image} if same_image else ""
+    others = (
+        _(" (the same image by other teams counts, %(count)d of them)") % {"count": same_image} if same_image else ""
+    )
     if remaining is None:
         return Condition(ok=True, text=_("no submission limit"))
     if remaining > 0:
@@ -183,14 +185,15 @@ def attempts_condition(
     if next_at is None:
         return Condition(
             ok=False,
-            text=_("all %(limit)d submissions are used%(others)s") % {"limit": tightest(rules), "others": others},
+            text=_("all %(limit)d submissions are used") % {"limit": tightest(rules)} + others,
             cure=_("No more can be made in this phase."),
             code=ATTEMPTS_USED,
         )
     return Condition(
         ok=False,
-        text=_("all %(limit)d submissions %(window)s are used%(others)s, next at %(moment)s")
-        % {"limit": tightest(rules), "window": window_words(rules), "others": others, "moment": moment(next_at)},
+        text=_("all %(limit)d submissions %(window)s are used, next at %(moment)s")
+        % {"limit": tightest(rules), "window": window_words(rules), "moment": moment(next_at)}
+        + others,
         cure=_("Submit again from %(moment)s on.") % {"moment": moment(next_at)},
         code=ATTEMPTS_USED,
     )

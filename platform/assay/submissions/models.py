@@ -161,6 +161,7 @@ class Submission(models.Model):
         """Why it ended, in the reader's language; empty while there is nothing to say."""
         return sentence(self.reason, self.facts) if self.reason else self.earlier_text
 
+
 class RunTime(models.Model):
     """How long algorithms ran on nodes on one day, by challenge and by who submitted them: what quotas count."""
 

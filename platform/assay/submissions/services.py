@@ -58,7 +58,9 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
     refuse_unfit_upload(upload=upload, phase=entry.phase)
     shown = clean_line(entry.name, what="The algorithm's name", longest=120)
     with transaction.atomic():
-        Challenge.objects.select_for_update(no_key=True).get(pk=entry.phase.challenge_id)  # its time on nodes is counted
+        Challenge.objects.select_for_update(no_key=True).get(
+            pk=entry.phase.challenge_id
+        )  # its time on nodes is counted
         phase = (
             Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=entry.phase.pk)
         )

@@ -88,7 +88,7 @@ def _bytes_by_person(*, now: datetime, of: User | None) -> dict[int, int]:
     once = images.values_list("submissions__submitted_by", "pk", "rewritten_bytes").distinct()
     for key, _, size in once.order_by():
         found[key] += size
-    return dict(found)
+    return {key: size for key, size in found.items() if size}
 
 
 def refuse_over_quota(*, user: User, total_bytes: int, now: datetime) -> None:

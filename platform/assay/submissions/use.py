@@ -87,10 +87,10 @@ def _own_run_time(user: User, *, now: datetime) -> Use:
     return Use(
         name="run_hours",
         title=f"Computing for your submissions in {settings.QUOTA_PERIOD_DAYS} days",
-        used="" if share is None else f"at most {share:.0%}",
+        used="" if share is None else f"at most {share:.0%}" if share else "nothing",
         allowed=in_hours(quota),
         share=share,
-        frees=f"Time comes back at {back:%d %b %Y}." if back else "Each day comes back when it has left the period.",
+        frees=f"Time comes back on {back:%d %b %Y}." if back else "Each day comes back when it has left the period.",
     )
 
 
@@ -122,7 +122,7 @@ def _of_challenge(challenge: Challenge, use: RunTimeUse, *, now: datetime) -> Us
         used=f"{use.used / HOUR:,.1f} hours{held}",
         allowed=in_hours(use.allowed),
         share=share_of(use.used + use.reserved, use.allowed),
-        frees=f"Time comes back at {back:%d %b %Y}." if back else "",
+        frees=f"Time comes back on {back:%d %b %Y}." if back else "",
     )
 
 
