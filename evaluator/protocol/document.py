@@ -4,6 +4,7 @@ The form keeps order in lists only: databases and JSON libraries do not keep the
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,7 @@ _INTERACTION: dict[str, Any] = {
 }
 _RELEASE: dict[str, Any] = {"mode": "per_case", "rounding": None, "delta": 0.01}
 _EVALUATION: dict[str, Any] = {"memory_mb": 8192, "cpus": 1}
+_FAILURE = re.compile(r"[a-z_]+(:[a-z_]+)?")
 _METRIC_KEYS = frozenset({"name", "id", "rounding", "labels", "options"})
 
 
@@ -296,8 +298,8 @@ class _Normaliser:
         for situation, row in given.items():
             rows = row.items() if situation == "by_failure" else ((None, row),)
             for failure, cells in rows:
-                if failure and failure.startswith("output_invalid:"):
-                    self._check_reason(failure)
+                if failure:
+                    self._check_failure(failure)
                 self._check_cells(("conventions", situation, *([failure] if failure else [])), cells, ids)
         table: dict[str, Any] = {situation.value: {} for situation in Situation}
         for metric_id, metric in ids.items():
@@ -316,10 +318,12 @@ class _Normaliser:
         table["by_failure"] = given.get("by_failure", {})
         return _with_float_cells(table)
 
-    def _check_reason(self, failure: str) -> None:
-        reason = failure.partition(":")[2]
-        if reason not in set(Reason):
-            path = ("conventions", "by_failure", failure)
+    def _check_failure(self, failure: str) -> None:
+        verdict, _, reason = failure.partition(":")
+        path = ("conventions", "by_failure", failure)
+        if not _FAILURE.fullmatch(failure):
+            raise self.error(path, found=repr(failure), expected="a verdict such as timeout, or verdict:reason")
+        if verdict == "output_invalid" and reason and reason not in set(Reason):
             raise self.error(path, found=repr(reason), expected=f"one of {', '.join(Reason)}")
 
     def _check_cells(self, path: Pointer, cells: Mapping[str, Any], ids: Mapping[str, Metric]) -> None:

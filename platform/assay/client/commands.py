@@ -25,7 +25,7 @@ COMMANDS = {
     "challenge": Entry("assay.client.organizing:challenge", "Push, publish and list challenges."),
     "check": Entry(
         "assay.node.cli:check",
-        "Say what the platform would say of ARCHIVE: the same inspection, sandbox, limits and scorer, before you submit.",
+        "Say what the platform would say of IMAGE (a local image or an archive) before you submit it.",
     ),
     "doctor": Entry(
         "assay.node.cli:doctor",
@@ -45,7 +45,7 @@ COMMANDS = {
     "join": Entry("assay.client.participating:join", "Take part in CHALLENGE."),
     "leaderboard": Entry(
         "assay.client.leaderboards:leaderboard",
-        "Print the ranking of a phase; import a published table; export the scores.",
+        "Print the ranking of a phase.",
     ),
     "login": Entry(
         "assay.client.signing_in:login", "Sign in to SERVER and keep a token for it in ~/.config/assay/config.json."
