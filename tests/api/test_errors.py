@@ -6,7 +6,7 @@ import pytest
 from django.test import Client, RequestFactory
 
 from assay.accounts import errors
-from assay.api.errors import OUR_FAULT, STATUSES, envelope, status_of
+from assay.api.errors import STATUSES, envelope, our_fault, status_of
 from assay.api.throttling import AddressThrottle
 
 LOCAL = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
@@ -65,7 +65,7 @@ def test_a_bug_of_ours_says_nothing_of_what_it_was(as_nobody, db, monkeypatch):
     monkeypatch.setattr("assay.api.v1.challenges.selectors.challenge_list", explode)
     answer = as_nobody("GET", "/challenges")
     assert answer.status_code == 500
-    assert answer.json() == envelope(OUR_FAULT)
+    assert answer.json() == envelope(our_fault())
     assert "secret" not in json.dumps(answer.json())
 
 

@@ -17,6 +17,7 @@ from babel.messages.pofile import read_po
 from django.conf import settings
 from django.utils.translation.template import templatize
 
+from assay.accounts import errors
 from assay.pages.context import SCRIPT_WORDS
 from assay.portal.facts import SITUATION_WORDS
 from evaluator.protocol import SITUATIONS
@@ -34,6 +35,12 @@ TEMPLATE_TAGS = re.compile(r"\{% blocktranslate.*?endblocktranslate %\}|\{#.*?#\
 SAME_IN_EVERY_LANGUAGE = re.compile(
     r"Assay|API|CSV|JSON|mm|sha256|challenge\.yaml|tar, \.tar\.gz|manifest\.csv|my laptop|st-mary|St Mary's Hospital"
 )
+REFUSALS = {
+    name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.AssayError)
+} | {
+    "ChecksumMismatchError",
+    "UploadLockedError",
+}
 CATALOGUES = sorted(settings.LOCALE_PATHS[0].glob("*/LC_MESSAGES/django.po"))
 
 
@@ -134,6 +141,39 @@ def test_what_the_script_says_is_marked():
 
 def test_the_words_of_the_evaluator_for_situations_are_marked():
     assert set(SITUATION_WORDS) == set(SITUATIONS.values())
+
+
+def unmarked_messages(source: str) -> list[str]:
+    """What errors and notices say to people in plain literals, as far as it can be seen where they are made."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        owner = getattr(getattr(node.func, "value", None), "id", "")
+        if owner == "messages" and name in ("success", "error", "warning", "info"):
+            said = node.args[1:2]
+        elif name in REFUSALS:
+            said = [*node.args[:1], *(word.value for word in node.keywords if word.arg in ("message", "what_to_do"))]
+        else:
+            continue
+        said = [leaf for text in said for leaf in ([text.body, text.orelse] if isinstance(text, ast.IfExp) else [text])]
+        found += [
+            ast.unparse(text) for text in said if isinstance(text, ast.Constant | ast.JoinedStr) and text is not None
+        ]
+    return [text for text in found if " " in text and LETTERS.search(text)]
+
+
+def test_every_message_of_a_refusal_or_a_notice_is_marked():
+    assert unmarked_messages('raise InvalidError("No such file.", found=x, what_to_do=f"Send {y} again.")') == [
+        "'No such file.'",
+        "f'Send {y} again.'",
+    ]
+    assert unmarked_messages('raise InvalidError(_("No such file."), code="x y")') == []
+    assert unmarked_messages('messages.success(request, "All is well.")') == ["'All is well.'"]
+    server = [path for path in PLATFORM.rglob("*.py") if path.relative_to(PLATFORM).parts[0] not in ("client", "node")]
+    assert len(server) > 150
+    assert {str(path): found for path in server if (found := unmarked_messages(path.read_text()))} == {}
 
 
 def test_every_language_offered_has_a_catalogue():

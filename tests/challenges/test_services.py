@@ -10,7 +10,6 @@ from assay.accounts.models import AuditEvent
 from assay.challenges import services
 from assay.challenges.access import is_organizer
 from assay.challenges.models import Challenge, Membership
-from assay.challenges.publication import publish_challenge
 from assay.challenges.selectors import challenge_list
 
 SOURCE = f"""
@@ -111,10 +110,12 @@ def test_a_file_for_another_challenge_is_refused(push):
 def test_publishing_needs_a_phase_and_happens_once(scene, now):
     empty = factories.challenge(status=Challenge.Status.DRAFT, organizer=scene.olga)
     with pytest.raises(ConflictError, match="no phase"):
-        publish_challenge(challenge=empty, user=scene.olga, now=now)
+        services.publish_challenge(challenge=empty, user=scene.olga, now=now)
     factories.phase(challenge=empty)
     for _ in range(2):
-        assert publish_challenge(challenge=empty, user=scene.olga, now=now).status == Challenge.Status.PUBLISHED
+        assert (
+            services.publish_challenge(challenge=empty, user=scene.olga, now=now).status == Challenge.Status.PUBLISHED
+        )
     assert AuditEvent.objects.filter(verb="challenge.published").count() == 1
 
 

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import MailNotSentError
@@ -42,7 +43,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ca
         except (OSError, SMTPException) as error:
             log.exception("mail.failed", extra={"kind": template_prefix})
             raise MailNotSentError(
-                "The mail could not be sent.", what_to_do="Try again later. If it fails again, tell the operators."
+                gettext("The mail could not be sent."),
+                what_to_do=gettext("Try again later. If it fails again, tell the operators."),
             ) from error
 
     def set_password(self, user: User, password: str) -> None:

@@ -3,7 +3,7 @@
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.http import HttpRequest
-from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotAllowedError
 from assay.accounts.models import User
@@ -12,16 +12,6 @@ from assay.accounts.models import User
 def must_verify() -> bool:
     """Whether people have to verify their address before they sign in."""
     return bool(settings.ACCOUNT_EMAIL_VERIFICATION == "mandatory")
-
-
-def can_verify() -> bool:
-    """Whether this installation sends mail, so that an address can be shown to be somebody's."""
-    return bool(settings.EMAIL_HOST) or must_verify()
-
-
-def page_to_verify() -> str:
-    """Where somebody has the link sent again."""
-    return f"{settings.PUBLIC_URL}{reverse('account_email')}"
 
 
 def is_verified(user: User) -> bool:
@@ -58,7 +48,7 @@ def check_verified(user: User) -> None:
     """Raises NotAllowedError when this person still has to verify their address."""
     if must_verify() and not is_verified(user):
         raise NotAllowedError(
-            "The mail address of this account is not verified yet.",
+            _("The mail address of this account is not verified yet."),
             code="address_not_verified",
-            what_to_do="Sign in on the website once. It sends you a mail with a link.",
+            what_to_do=_("Sign in on the website once. It sends you a mail with a link."),
         )

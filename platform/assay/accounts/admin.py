@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotAllowedError
 from assay.accounts.models import User
@@ -25,7 +26,7 @@ def sign_in_at_the_portal(request: HttpRequest, extra_context: Any = None) -> Ht
     """The admin has no door of its own: one page takes passwords, with its limits and its second factor."""
     wanted = request.GET.get("next", reverse("admin:index"))
     if request.user.is_authenticated:
-        raise NotAllowedError("Only operators of this installation may see this.", what_to_do="Ask one of them.")
+        raise NotAllowedError(_("Only operators of this installation may see this."), what_to_do=_("Ask one of them."))
     return HttpResponseRedirect(f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': wanted})}")
 
 

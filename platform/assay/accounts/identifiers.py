@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from django.utils.translation import gettext as _
+
 from assay.accounts.errors import InvalidError
 
 
@@ -11,8 +13,8 @@ def identifier(text: str) -> UUID:
         return UUID(text)
     except ValueError as error:
         raise InvalidError(
-            "This is no identifier.",
+            _("This is no identifier."),
             found=text[:40],
-            expected="a UUID",
-            what_to_do="Reload the page and choose again.",
+            expected=_("a UUID"),
+            what_to_do=_("Reload the page and choose again."),
         ) from error

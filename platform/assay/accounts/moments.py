@@ -7,6 +7,7 @@ end of the calendar out of it. One row of that kind would break each page that l
 from datetime import UTC, datetime
 
 from django.db import models
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import InvalidError
 
@@ -26,7 +27,9 @@ def checked_moment(value: datetime | None, *, name: str) -> datetime | None:
         return None
     aware = value if value.tzinfo else value.replace(tzinfo=UTC)
     if not is_in_range(aware):
-        raise InvalidError(f"`{name}` is out of range.", found=value.isoformat(), expected=EXPECTED)
+        raise InvalidError(
+            _("`%(name)s` is out of range.") % {"name": name}, found=value.isoformat(), expected=EXPECTED
+        )
     return aware
 
 
@@ -37,7 +40,7 @@ def read_moment(text: str, *, name: str) -> datetime | None:
     try:
         value = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise InvalidError(f"`{name}` is no time.", found=text[:40], expected=EXPECTED) from None
+        raise InvalidError(_("`%(name)s` is no time.") % {"name": name}, found=text[:40], expected=EXPECTED) from None
     return checked_moment(value, name=name)
 
 

@@ -10,6 +10,8 @@ import hashlib
 import re
 import unicodedata
 
+from django.utils.translation import gettext as _
+
 from assay.accounts.errors import InvalidError
 
 LONGEST_KEY = 200
@@ -55,10 +57,16 @@ def clean_name(text: str, *, what: str, longest: int) -> str:
     name = clean_line(text, what=what, longest=longest)
     key = whole_key(name)
     if not any(unicodedata.category(character)[0] in "LN" for character in key):
-        raise InvalidError(f"{what} needs letters or digits.", found=ascii(text[:80]), expected="such as 'Blue Lab'")
+        raise InvalidError(
+            _("%(what)s needs letters or digits.") % {"what": what},
+            found=ascii(text[:80]),
+            expected=_("such as 'Blue Lab'"),
+        )
     if len(key) > LONGEST_KEY:
         raise InvalidError(
-            f"{what} is too long.", found=f"{len(key)} characters", expected=f"at most {LONGEST_KEY} characters"
+            _("%(what)s is too long.") % {"what": what},
+            found=_("%(key)s characters") % {"key": len(key)},
+            expected=_("at most %(longest_key)s characters") % {"longest_key": LONGEST_KEY},
         )
     return name
 
@@ -69,17 +77,23 @@ def clean_line(text: str, *, what: str, longest: int) -> str:
         refusal = refused(character)
         if refusal:
             raise InvalidError(
-                f"{what} contains {refusal}.",
+                _("%(what)s contains %(refusal)s.") % {"what": what, "refusal": refusal},
                 found=f"U+{ord(character):04X}",
-                expected="one line of letters, digits and signs",
-                what_to_do="Type it again without that character.",
+                expected=_("one line of letters, digits and signs"),
+                what_to_do=_("Type it again without that character."),
             )
     line = " ".join(unicodedata.normalize("NFC", text).split())
     if marks_in_a_row(line) > MOST_MARKS:
-        raise InvalidError(f"{what} has more than {MOST_MARKS} accents on one letter.", expected="fewer accents")
+        raise InvalidError(
+            _("%(what)s has more than %(most_marks)s accents on one letter.")
+            % {"what": what, "most_marks": MOST_MARKS},
+            expected=_("fewer accents"),
+        )
     if len(line) > longest:
         raise InvalidError(
-            f"{what} is too long.", found=f"{len(line)} characters", expected=f"at most {longest} characters"
+            _("%(what)s is too long.") % {"what": what},
+            found=_("%(line)s characters") % {"line": len(line)},
+            expected=_("at most %(longest)s characters") % {"longest": longest},
         )
     return line
 

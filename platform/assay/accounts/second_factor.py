@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import LimitReachedError, NotAllowedError, NotSignedInError
 from assay.accounts.models import SignInCount, User
@@ -39,21 +40,21 @@ def check(user: User, *, code: str, now: datetime) -> None:
     """
     if is_missing(user):
         raise NotAllowedError(
-            "Operators need a second factor.",
+            _("Operators need a second factor."),
             code="second_factor_needed",
-            what_to_do="Sign in on the website and set it up there.",
+            what_to_do=_("Sign in on the website and set it up there."),
         )
     if not has_one(user):
         return
     if not code:
         raise NotSignedInError(
-            "This account has a second factor.", code="code_needed", what_to_do="Send its code as `code`."
+            _("This account has a second factor."), code="code_needed", what_to_do=_("Send its code as `code`.")
         )
     count_code(user, now=now)
     found = next((row for row in Authenticator.objects.filter(user=user) if row.wrap().validate_code(code)), None)
     if found is None:
         raise NotSignedInError(
-            "The code is wrong, or was used before.", code="wrong_code", what_to_do="Wait for the next."
+            _("The code is wrong, or was used before."), code="wrong_code", what_to_do=_("Wait for the next.")
         )
     found.record_usage()
     forget_codes(user)
@@ -64,9 +65,9 @@ def count_code(user: User, *, now: datetime) -> None:
     attempts, until = add_one(counted(user), within=CODE_LIMIT.within, now=now)
     if attempts > CODE_LIMIT.failures:
         raise LimitReachedError(
-            "Too many codes were wrong.",
-            found=f"more than {CODE_LIMIT.failures}",
-            expected=f"another attempt after {until:%H:%M} UTC",
+            _("Too many codes were wrong."),
+            found=_("more than %(failures)s") % {"failures": CODE_LIMIT.failures},
+            expected=_("another attempt after %(until)s UTC") % {"until": f"{until:%H:%M}"},
             retry_at=until,
         )
 

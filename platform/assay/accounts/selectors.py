@@ -1,6 +1,7 @@
 """Questions about people and teams."""
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotFoundError
 from assay.accounts.models import ApiToken, Team, User
@@ -20,7 +21,9 @@ def get_team(*, user: User, slug: str) -> Team:
     """One of your own teams."""
     team = teams_of(user=user).filter(slug=slug).first()
     if team is None:
-        raise NotFoundError("There is no such team among yours.", found=slug, what_to_do="Look at your list of teams.")
+        raise NotFoundError(
+            _("There is no such team among yours."), found=slug, what_to_do=_("Look at your list of teams.")
+        )
     return team
 
 
@@ -28,5 +31,5 @@ def get_person(*, username: str) -> User:
     """Somebody by user name."""
     person = User.objects.filter(username=username, is_active=True).first()
     if person is None:
-        raise NotFoundError("There is nobody of this user name.", found=username)
+        raise NotFoundError(_("There is nobody of this user name."), found=username)
     return person

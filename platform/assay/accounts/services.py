@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.utils.text import slugify
+from django.utils.translation import gettext
 
 from assay.accounts.addresses import note_address, note_verified
 from assay.accounts.audit import record_event
@@ -30,7 +31,9 @@ def create_user(*, username: str, email: str, password: str, display_name: str, 
     chosen = clean_name(username, what="The user name", longest=60)
     if "@" in chosen:
         raise InvalidError(
-            "username: It looks like an e-mail address.", found=chosen, expected="letters, digits and . + - _"
+            gettext("username: It looks like an e-mail address."),
+            found=chosen,
+            expected=gettext("letters, digits and . + - _"),
         )
     user = User(username=chosen, email=email.strip(), display_name=shown, date_joined=now)
     try:
@@ -38,14 +41,16 @@ def create_user(*, username: str, email: str, password: str, display_name: str, 
         user.set_password(password)
         user.full_clean()
     except ValidationError as error:
-        raise InvalidError(sentence_of(error), what_to_do="Correct what is named and send it again.") from error
+        raise InvalidError(
+            sentence_of(error), what_to_do=gettext("Correct what is named and send it again.")
+        ) from error
     try:
         with transaction.atomic():
             user.save()
             note_address(user)
             record_event(actor=user, verb="user.signed_up", subject=user, now=now)
     except IntegrityError as error:  # somebody else signed up with it between the check and now
-        raise ConflictError("This user name or e-mail address was just taken.", code="name_taken") from error
+        raise ConflictError(gettext("This user name or e-mail address was just taken."), code="name_taken") from error
     return user
 
 
@@ -61,7 +66,8 @@ def promote_to_administrator(*, username: str, now: datetime) -> User:
     with transaction.atomic():
         if not User.objects.filter(username=username.strip()).update(is_staff=True, is_superuser=True):
             raise NotFoundError(
-                f"Nobody here is called {username!r}.", what_to_do="Look at the spelling, or create them."
+                gettext("Nobody here is called %(username)s.") % {"username": repr(username)},
+                what_to_do=gettext("Look at the spelling, or create them."),
             )
         user = User.objects.get(username=username.strip())
         record_event(actor=user, actor_label="command line", verb="user.promoted", subject=user, now=now)
@@ -92,9 +98,9 @@ def create_team(*, user: User, name: str, institution: str = "", now: datetime) 
             record_event(actor=user, verb="team.founded", subject=team, now=now)
     except IntegrityError as error:
         raise ConflictError(
-            f"There is a team named {title!r} already, or one that looks like it.",
+            gettext("There is a team named %(title)s already, or one that looks like it.") % {"title": repr(title)},
             code="name_taken",
-            what_to_do="Choose another name.",
+            what_to_do=gettext("Choose another name."),
         ) from error
     return team
 
@@ -129,7 +135,9 @@ def solo_team(*, user: User, now: datetime) -> Team:
             )
             TeamMember.objects.create(team=team, user=user, is_captain=True, joined_at=now)
             record_event(actor=user, verb="team.founded", subject=team, now=now, solo=True)
-    raise ConflictError("Your team of one could not be named.", code="name_taken", what_to_do="Try again.")
+    raise ConflictError(
+        gettext("Your team of one could not be named."), code="name_taken", what_to_do=gettext("Try again.")
+    )
 
 
 def solo_slug(user: User) -> str:
@@ -140,14 +148,16 @@ def solo_slug(user: User) -> str:
 def invite_to_team(*, user: User, team: Team, email: str, now: datetime) -> tuple[TeamInvite, str]:
     """Invite one person. The second value is the secret of the link, which works once."""
     if not TeamMember.objects.filter(team=team, user=user, is_captain=True).exists():
-        raise NotAllowedError("Only the team's captain invites.", what_to_do="Ask your captain.")
+        raise NotAllowedError(gettext("Only the team's captain invites."), what_to_do=gettext("Ask your captain."))
     if team.slug.startswith("_solo-"):
-        raise ConflictError("This team is for one person.", what_to_do="Found a team with a name first.")
+        raise ConflictError(
+            gettext("This team is for one person."), what_to_do=gettext("Found a team with a name first.")
+        )
     try:
         validate_email(email)
     except ValidationError as error:
         raise InvalidError(
-            "This is no e-mail address.", found=ascii(email[:80]), expected="such as ada@example.org"
+            gettext("This is no e-mail address."), found=ascii(email[:80]), expected=gettext("such as ada@example.org")
         ) from error
     secret = new_secret(prefix=INVITE_PREFIX)
     with transaction.atomic():
@@ -163,10 +173,12 @@ def accept_invite(*, user: User, secret: str, now: datetime) -> Team:
     with transaction.atomic():
         invite = TeamInvite.objects.select_related("team").filter(token_hash=hash_secret(secret)).first()
         if invite is None:
-            raise NotFoundError("This invite is not known.", what_to_do="Ask for a new one.")
+            raise NotFoundError(gettext("This invite is not known."), what_to_do=gettext("Ask for a new one."))
         usable = TeamInvite.objects.filter(pk=invite.pk, accepted_at=None, expires_at__gt=now)
         if not usable.update(accepted_at=now):
-            raise ConflictError("This invite was used already, or has expired.", what_to_do="Ask for a new one.")
+            raise ConflictError(
+                gettext("This invite was used already, or has expired."), what_to_do=gettext("Ask for a new one.")
+            )
         TeamMember.objects.get_or_create(team=invite.team, user=user, defaults={"joined_at": now})
         record_event(actor=user, verb="team.joined", subject=invite.team, now=now)
     return invite.team

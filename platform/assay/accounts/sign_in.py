@@ -19,6 +19,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import LimitReachedError
@@ -87,9 +88,10 @@ def count_attempt(attempt: Attempt, *, now: datetime) -> None:
                     until=until.isoformat(),
                 )
             raise LimitReachedError(
-                "Too many attempts to sign in have failed.",
-                found=f"more than {limit.failures} in {limit.within.total_seconds() / 60:.0f} minutes",
-                expected=f"another attempt after {until:%H:%M} UTC",
+                _("Too many attempts to sign in have failed."),
+                found=_("more than %(failures)s in %(total_seconds)s minutes")
+                % {"failures": limit.failures, "total_seconds": f"{limit.within.total_seconds() / 60:.0f}"},
+                expected=_("another attempt after %(until)s UTC") % {"until": f"{until:%H:%M}"},
                 retry_at=until,
             )
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from assay.accounts import second_factor
 from assay.accounts.audit import record_event
@@ -32,7 +33,9 @@ def issue_token(*, user: User, name: str, days: int, now: datetime) -> tuple[Api
     """A new token for `user`. The second value is the secret, which nobody can read again."""
     if not 1 <= days <= LONGEST_DAYS:
         raise InvalidError(
-            "A token lives between one day and one year.", found=f"{days} days", expected=f"1 to {LONGEST_DAYS} days"
+            _("A token lives between one day and one year."),
+            found=_("%(days)s days") % {"days": days},
+            expected=_("1 to %(longest_days)s days") % {"longest_days": LONGEST_DAYS},
         )
     secret = new_secret(prefix=USER_PREFIX)
     shown = clean_line(name, what="The token's name", longest=80) or "unnamed"
@@ -62,9 +65,9 @@ def user_of_token(*, secret: str, now: datetime) -> User | None:
         return None
     if second_factor.lacks_one(token.user, since=token.created_at):
         raise NotSignedInError(
-            "This token was made without the second factor that operators need.",
+            _("This token was made without the second factor that operators need."),
             code="second_factor_needed",
-            what_to_do="Set it up on the website, then make a new token: `assay login`.",
+            what_to_do=_("Set it up on the website, then make a new token: `assay login`."),
         )
     if token.last_used_at is None or token.last_used_at < now - TOUCH_AFTER:
         touch(token, now=now)
@@ -82,6 +85,6 @@ def revoke_token(*, user: User, token_id: UUID, now: datetime) -> None:
     """Make one of your own tokens useless, for good."""
     token = ApiToken.objects.filter(pk=token_id, user=user).first()
     if token is None:
-        raise NotFoundError("There is no such token.")
+        raise NotFoundError(_("There is no such token."))
     if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now):
         record_event(actor=user, verb="token.revoked", subject=token, now=now, name=token.name)

@@ -9,6 +9,7 @@ from typing import cast
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from ninja.security import HttpBearer, SessionAuth
 from ninja.security.base import AuthBase
 
@@ -27,7 +28,8 @@ class UserToken(HttpBearer):
         user = user_of_token(secret=token, now=timezone.now()) if token.startswith(USER_PREFIX) else None
         if user is None:
             raise NotSignedInError(
-                "This token is not good: unknown, expired or revoked.", what_to_do="Make a new one: `assay login`."
+                _("This token is not good: unknown, expired or revoked."),
+                what_to_do=_("Make a new one: `assay login`."),
             )
         return user
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, Throttled, ValidationError
 
@@ -51,9 +52,14 @@ STATUSES: Mapping[type[AssayError], int] = {
 """Most special first: the first class an error is an instance of decides."""
 
 
-OUR_FAULT = AssayError(
-    "Something went wrong on our side; it was noted.", code="internal", what_to_do="Try again later.", fault="platform"
-)
+def our_fault() -> AssayError:
+    """What we say of a bug of ours, in the language of the request."""
+    return AssayError(
+        _("Something went wrong on our side; it was noted."),
+        code="internal",
+        what_to_do=_("Try again later."),
+        fault="platform",
+    )
 
 
 def status_of(error: AssayError) -> int:
@@ -91,8 +97,8 @@ def translate_errors(api: NinjaAPI) -> None:
 
     def fail(request: HttpRequest, error: Any) -> HttpResponse:
         logger.error("api.failed", exc_info=error, extra={"path": request.path, "method": request.method})
-        undo_writes(request, OUR_FAULT)
-        return api.create_response(request, envelope(OUR_FAULT), status=500)
+        undo_writes(request, our_fault())
+        return api.create_response(request, envelope(our_fault()), status=500)
 
     for kind in (AssayError, LeaseLost, Throttled, ValidationError, AuthenticationError, HttpError, Http404):
         api.add_exception_handler(kind, answer)
@@ -105,24 +111,26 @@ def refusal_of(error: Exception) -> AssayError:
         named = [
             f"{'.'.join(str(part) for part in item['loc'][1:] or item['loc'])}: {item['msg']}" for item in error.errors
         ]
-        return InvalidError("The request is not as expected.", found="; ".join(named), what_to_do="See /api/v1/docs.")
+        return InvalidError(
+            _("The request is not as expected."), found="; ".join(named), what_to_do=_("See /api/v1/docs.")
+        )
     if isinstance(error, AuthenticationError):
         return NotSignedInError(
-            "You are not signed in.",
-            what_to_do="Sign in, or send `Authorization: Bearer assay_…` (`assay login` makes a token).",
+            _("You are not signed in."),
+            what_to_do=_("Sign in, or send `Authorization: Bearer assay_…` (`assay login` makes a token)."),
         )
     if isinstance(error, Throttled):
-        return LimitReachedError("Too many requests in a short time.", expected="a request after some seconds")
+        return LimitReachedError(_("Too many requests in a short time."), expected=_("a request after some seconds"))
     if isinstance(error, LeaseLost):
         return ConflictError(
             str(error),
             code=error.code,
-            expected="the fence of the newest claim",
-            what_to_do="Stop the work, discard its result, and claim again.",
+            expected=_("the fence of the newest claim"),
+            what_to_do=_("Stop the work, discard its result, and claim again."),
             fault="platform",
         )
     if isinstance(error, Http404):
-        return NotFoundError("There is nothing here.")
+        return NotFoundError(_("There is nothing here."))
     if isinstance(error.__cause__, AssayError):  # the framework wraps what its parser raises
         return error.__cause__
     if isinstance(error, HttpError) and error.status_code == 403:

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 from django.core import signing
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotFoundError
 from assay.testsets import storage
@@ -26,7 +27,7 @@ def read_ticket(signed: str, *, salt: str, good_for: timedelta) -> dict[str, Any
 
 def no_such_file() -> NotFoundError:
     """The same answer for everything that may not be had."""
-    return NotFoundError("There is no such file.", what_to_do="Claim again to get fresh addresses.")
+    return NotFoundError(_("There is no such file."), what_to_do=_("Claim again to get fresh addresses."))
 
 
 def send_file(*, key: str, wanted: str) -> HttpResponse | StreamingHttpResponse:

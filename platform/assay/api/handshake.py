@@ -7,6 +7,7 @@ says its name. Anybody else (browsers, curl, somebody's script) is served: `/api
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import AssayError, InvalidError, UpgradeNeededError
 from assay.api.errors import envelope, status_of
@@ -44,15 +45,17 @@ def refusal_for(request: HttpRequest) -> AssayError | None:
         client = client_of(request)
     except ValueError as error:
         return InvalidError(
-            f"The header {CLIENT_HEADER} cannot be read.",
+            _("The header %(client_header)s cannot be read.") % {"client_header": CLIENT_HEADER},
             found=str(error),
-            expected="such as `node/0.1.0; api=2`, or no such header",
-            what_to_do="Send it as the program does that you use, or leave it out.",
+            expected=_("such as `node/0.1.0; api=2`, or no such header"),
+            what_to_do=_("Send it as the program does that you use, or leave it out."),
         )
     sentence = why_client_is_refused(client) if client else ""
     if not sentence:
         return None
-    return UpgradeNeededError(sentence, what_to_do=f"Install Assay {installed_version()} there.")
+    return UpgradeNeededError(
+        sentence, what_to_do=_("Install Assay %(version)s there.") % {"version": installed_version()}
+    )
 
 
 def client_of(request: HttpRequest) -> Peer | None:

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 from ninja.parser import Parser
 from ninja.types import DictStrAny
 
@@ -66,8 +67,8 @@ def _check(value: Any, depth: int = 0) -> None:
 
 def _invalid(found: str) -> InvalidError:
     return InvalidError(
-        "The request's body cannot be read.",
+        _("The request's body cannot be read."),
         found=found,
-        expected="one JSON document (RFC 8259)",
-        what_to_do="See /api/v1/docs.",
+        expected=_("one JSON document (RFC 8259)"),
+        what_to_do=_("See /api/v1/docs."),
     )

@@ -6,6 +6,7 @@ they may see but not do is `NotAllowedError`. Operators (`is_staff`) may do what
 
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotAllowedError, NotFoundError, NotSignedInError
 from assay.accounts.models import User
@@ -20,8 +21,8 @@ def signed_in(person: Person) -> User:
     if isinstance(person, User):
         return person
     raise NotSignedInError(
-        "You are not signed in.",
-        what_to_do="Sign in, or send `Authorization: Bearer assay_…` (`assay login` makes a token).",
+        _("You are not signed in."),
+        what_to_do=_("Sign in, or send `Authorization: Bearer assay_…` (`assay login` makes a token)."),
     )
 
 
@@ -39,7 +40,9 @@ def get_challenge(*, person: Person, slug: str) -> Challenge:
     """A challenge this person may know of."""
     challenge = visible_challenges(person=person).filter(slug=slug).first()
     if challenge is None:
-        raise NotFoundError("There is no such challenge.", found=slug, what_to_do="Look at the list of challenges.")
+        raise NotFoundError(
+            _("There is no such challenge."), found=slug, what_to_do=_("Look at the list of challenges.")
+        )
     return challenge
 
 
@@ -48,7 +51,9 @@ def get_phase(*, person: Person, challenge_slug: str, phase_slug: str) -> Phase:
     challenge = get_challenge(person=person, slug=challenge_slug)
     phase = challenge.phases.select_related("challenge", "protocol").filter(slug=phase_slug).first()
     if phase is None:
-        raise NotFoundError("There is no such phase.", found=phase_slug, what_to_do="Look at the challenge's phases.")
+        raise NotFoundError(
+            _("There is no such phase."), found=phase_slug, what_to_do=_("Look at the challenge's phases.")
+        )
     return phase
 
 
@@ -87,7 +92,9 @@ def require_organizer(*, person: Person, challenge: Challenge) -> User:
     user = signed_in(person)
     if is_organizer(person=user, challenge=challenge):
         return user
-    raise NotAllowedError("Only organizers of this challenge may do this.", what_to_do="Ask one of its organizers.")
+    raise NotAllowedError(
+        _("Only organizers of this challenge may do this."), what_to_do=_("Ask one of its organizers.")
+    )
 
 
 def get_organized_challenge(*, person: Person, slug: str) -> tuple[Challenge, User]:
@@ -107,4 +114,4 @@ def require_staff(person: Person) -> User:
     user = signed_in(person)
     if user.is_staff:
         return user
-    raise NotAllowedError("Only operators of this installation may do this.", what_to_do="Ask one of them.")
+    raise NotAllowedError(_("Only operators of this installation may do this."), what_to_do=_("Ask one of them."))

@@ -24,6 +24,8 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from textwrap import dedent
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from assay.accounts.errors import InvalidError
 from assay.accounts.moments import EXPECTED, is_in_range
 from assay.challenges.texts import LONGEST_TEXT
@@ -78,7 +80,6 @@ class PhaseDefinition:
     submission_limit: int | None = None
     submission_window_days: int = 1
     submission_limit_total: int | None = None
-    counts_same_image: bool = False
     concurrent_limit: int = 1
     running_limit: int | None = None
     running_limit_per_team: int | None = None
@@ -123,7 +124,11 @@ def parse_definition(source: str) -> ChallengeDefinition:
     """Read a `challenge.yaml`. Raises `InvalidError` with line and column."""
     size = len(source.encode(errors="surrogatepass"))
     if size > LONGEST_BYTES:
-        raise InvalidError("The file is too long.", found=f"{size} bytes", expected=f"at most {LONGEST_BYTES}")
+        raise InvalidError(
+            _("The file is too long."),
+            found=_("%(size)s bytes") % {"size": size},
+            expected=_("at most %(longest_bytes)s") % {"longest_bytes": LONGEST_BYTES},
+        )
     root = Reader.of_text(source)
     root.refuse_unknown(CHALLENGE_KEYS)
     common = root.protocol(source)
@@ -131,13 +136,13 @@ def parse_definition(source: str) -> ChallengeDefinition:
     phases = tuple(read_phase(phase, source=source, common=common, zone=zone) for phase in root.items("phases"))
     if not phases:
         raise root.error(
-            "A challenge needs at least one phase.", expected="phases: [{slug: …, opens_at: …, closes_at: …}]"
+            _("A challenge needs at least one phase."), expected=_("phases: [{slug: …, opens_at: …, closes_at: …}]")
         )
     slugs: set[str] = set()
     for phase in phases:
         if phase.slug in slugs:
             raise root.error(
-                "Two phases have one slug.", key="phases", found=phase.slug, expected="a slug of its own for each"
+                _("Two phases have one slug."), key="phases", found=phase.slug, expected=_("a slug of its own for each")
             )
         slugs.add(phase.slug)
     texts = {name: root.text(name, longest=longest) for name, longest in LONGEST_TEXTS.items()}
@@ -160,20 +165,23 @@ def read_phase(
     reader.refuse_unknown(PHASE_KEYS)
     chosen = reader.protocol(source) or common
     if chosen is None:
-        raise reader.error("The phase has no protocol.", expected="`protocol:` in the phase or at the top of the file")
+        raise reader.error(
+            _("The phase has no protocol."), expected=_("`protocol:` in the phase or at the top of the file")
+        )
     release = chosen[0].release
     if release.rounding is not None and release.mode != "aggregate":
         raise reader.error(
-            "`release.rounding` is applied where means alone are released.",
-            found=f"rounding: {release.rounding} with mode: {release.mode}",
-            expected="mode: aggregate, or no rounding",
+            _("`release.rounding` is applied where means alone are released."),
+            found=_("rounding: %(rounding)s with mode: %(mode)s")
+            % {"rounding": release.rounding, "mode": release.mode},
+            expected=_("mode: aggregate, or no rounding"),
         )
     opens_at, closes_at = reader.moment("opens_at", zone=zone), reader.moment("closes_at", zone=zone, ends=True)
     if opens_at is None or closes_at is None:
-        raise reader.error("A phase needs `opens_at` and `closes_at`.", expected="times such as 2026-11-01 12:00")
+        raise reader.error(_("A phase needs `opens_at` and `closes_at`."), expected=_("times such as 2026-11-01 12:00"))
     if opens_at >= closes_at:
         raise reader.error(
-            "The phase closes before it opens.", key="closes_at", found=moment_words(closes_at, zone=zone)
+            _("The phase closes before it opens."), key="closes_at", found=moment_words(closes_at, zone=zone)
         )
     embargo_until = reader.moment("embargo_until", zone=zone, ends=True)
     slug = reader.slug("slug")
@@ -188,7 +196,6 @@ def read_phase(
         submission_limit=reader.number("submission_limit", least=0),
         submission_window_days=reader.number("submission_window_days", least=1, most=LONGEST_WINDOW_DAYS) or 1,
         submission_limit_total=reader.number("submission_limit_total", least=0),
-        counts_same_image=reader.flag("counts_same_image"),
         concurrent_limit=reader.number("concurrent_limit", least=1) or 1,
         running_limit=reader.number("running_limit", least=1),
         running_limit_per_team=reader.number("running_limit_per_team", least=1),
@@ -227,7 +234,7 @@ class Reader:
             return cls(document=read_document(source))
         except DocumentError as error:
             raise InvalidError(
-                f"The file cannot be read: {error.found}.",
+                _("The file cannot be read: %(found)s.") % {"found": error.found},
                 code="invalid_yaml",
                 found=error.found,
                 expected=error.expected,
@@ -266,7 +273,7 @@ class Reader:
             if name not in known:
                 place = self.key_place(name)
                 raise InvalidError(
-                    f"The key {name[:SHOWN_CHARACTERS]!r} is not known here.",
+                    _("The key %(name)s is not known here.") % {"name": repr(name[:SHOWN_CHARACTERS])},
                     found=in_words(name[:SHOWN_CHARACTERS]),
                     expected="one of " + ", ".join(sorted(known)),
                     line=place.line,
@@ -277,10 +284,16 @@ class Reader:
         """A list of mappings."""
         items = self.values.get(key)
         if not isinstance(items, list):
-            raise self.error(f"`{key}` is a list.", key=key, found=items, expected=f"{key}: [{{…}}, {{…}}]")
+            raise self.error(
+                _("`%(key)s` is a list.") % {"key": key}, key=key, found=items, expected=f"{key}: [{{…}}, {{…}}]"
+            )
         for number, item in enumerate(items):
             if not isinstance(item, dict):
-                raise self.error(f"Item {number + 1} of `{key}` is not a mapping.", key=key, expected="{slug: …}")
+                raise self.error(
+                    _("Item %(number)s of `%(key)s` is not a mapping.") % {"number": number + 1, "key": key},
+                    key=key,
+                    expected=_("{slug: …}"),
+                )
         return [Reader(document=self.document, path=(*self.path, key, number)) for number in range(len(items))]
 
     def text(self, key: str, *, is_required: bool = False, longest: int = LONGEST_TEXT) -> str:
@@ -289,18 +302,28 @@ class Reader:
         if value in (None, "") and not is_required:
             return ""
         if not isinstance(value, str | int | float) or isinstance(value, bool) or not str(value).strip():
-            raise self.error(f"`{key}` is a text.", key=key, found=value, expected=f"{key}: …")
+            raise self.error(_("`%(key)s` is a text.") % {"key": key}, key=key, found=value, expected=f"{key}: …")
         if (
             isinstance(value, int) and value.bit_length() > LONGEST_NUMBER_BITS
         ):  # longer ones Python refuses to write out
             raise self.error(
-                f"`{key}` is a text.", key=key, found="an endless number", expected=f'{key}: "…" in quotes'
+                _("`%(key)s` is a text.") % {"key": key},
+                key=key,
+                found=_("an endless number"),
+                expected=_('%(key)s: "…" in quotes') % {"key": key},
             )
         text = str(value).strip()
         if len(text) > longest:
-            raise self.error(f"`{key}` is too long.", key=key, found=f"{len(text)} characters", expected=f"{longest}")
+            raise self.error(
+                _("`%(key)s` is too long.") % {"key": key},
+                key=key,
+                found=_("%(text)s characters") % {"text": len(text)},
+                expected=f"{longest}",
+            )
         if (odd := UNSTORABLE.search(text)) is not None:
-            raise self.error(f"`{key}` has a character that cannot be stored.", key=key, found=repr(odd[0]))
+            raise self.error(
+                _("`%(key)s` has a character that cannot be stored.") % {"key": key}, key=key, found=repr(odd[0])
+            )
         return text
 
     def slug(self, key: str) -> str:
@@ -308,7 +331,10 @@ class Reader:
         value = self.text(key, is_required=True)
         if not set(value) <= SLUG_LETTERS or len(value) > 80:
             raise self.error(
-                f"`{key}` appears in addresses.", key=key, found=value, expected="a-z, 0-9 and '-', at most 80"
+                _("`%(key)s` appears in addresses.") % {"key": key},
+                key=key,
+                found=value,
+                expected=_("a-z, 0-9 and '-', at most 80"),
             )
         return value
 
@@ -318,21 +344,33 @@ class Reader:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise self.error(f"`{key}` is a whole number.", key=key, found=value, expected=f"{least} to {most}")
+            raise self.error(
+                _("`%(key)s` is a whole number.") % {"key": key},
+                key=key,
+                found=value,
+                expected=_("%(least)s to %(most)s") % {"least": least, "most": most},
+            )
         return value
 
     def flag(self, key: str) -> bool:
         """Yes or no; no when missing."""
         value = self.values.get(key, False)
         if not isinstance(value, bool):
-            raise self.error(f"`{key}` is yes or no.", key=key, found=value, expected="true or false")
+            raise self.error(
+                _("`%(key)s` is yes or no.") % {"key": key}, key=key, found=value, expected=_("true or false")
+            )
         return value
 
     def choice(self, key: str, *, choices: tuple[str, ...]) -> str:
         """One of a closed list; the first when missing."""
         value = self.values.get(key, choices[0])
         if value not in choices:
-            raise self.error(f"`{key}` is not one of the choices.", key=key, found=value, expected=" or ".join(choices))
+            raise self.error(
+                _("`%(key)s` is not one of the choices.") % {"key": key},
+                key=key,
+                found=value,
+                expected=" or ".join(choices),
+            )
         return str(value)
 
     def names(self, key: str) -> tuple[str, ...]:
@@ -341,14 +379,19 @@ class Reader:
         if value is None:
             return ()
         if not isinstance(value, list) or not value or not all(isinstance(name, str) and name for name in value):
-            raise self.error(f"`{key}` is a list of names.", key=key, found=value, expected=f"{key}: [name, name]")
+            raise self.error(
+                _("`%(key)s` is a list of names.") % {"key": key},
+                key=key,
+                found=value,
+                expected=_("%(key)s: [name, name]") % {"key": key},
+            )
         return tuple(dict.fromkeys(value))
 
     def zone(self, key: str) -> tzinfo:
         """A time zone; UTC when missing."""
         zone = zone_of(self.text(key) or "UTC")
         if zone is None:
-            raise self.error("There is no such time zone.", key=key, found=self.text(key), expected=EXPECTED_ZONE)
+            raise self.error(_("There is no such time zone."), key=key, found=self.text(key), expected=EXPECTED_ZONE)
         return zone
 
     def moment(self, key: str, *, zone: tzinfo = UTC, ends: bool = False) -> datetime | None:
@@ -363,16 +406,20 @@ class Reader:
         if isinstance(value, datetime):
             value = value if value.tzinfo else value.replace(tzinfo=zone)
             if not is_in_range(value):
-                raise self.error(f"`{key}` is out of range.", key=key, found=value.isoformat(), expected=EXPECTED)
+                raise self.error(
+                    _("`%(key)s` is out of range.") % {"key": key}, key=key, found=value.isoformat(), expected=EXPECTED
+                )
             return value.astimezone(UTC)
-        raise self.error(f"`{key}` is a time.", key=key, found=value, expected=EXPECTED_TIME)
+        raise self.error(_("`%(key)s` is a time.") % {"key": key}, key=key, found=value, expected=EXPECTED_TIME)
 
     def _parsed(self, key: str, text: str) -> date:
         """A day (`2026-11-01`) or a time."""
         try:
             return date.fromisoformat(text) if len(text) == DAY_LENGTH else _time_of(text)
         except ValueError:
-            raise self.error(f"`{key}` is a time.", key=key, found=text, expected=EXPECTED_TIME) from None
+            raise self.error(
+                _("`%(key)s` is a time.") % {"key": key}, key=key, found=text, expected=EXPECTED_TIME
+            ) from None
 
     def protocol(self, source: str) -> tuple[Protocol, str] | None:
         """The protocol under this key and its text; `None` when there is none."""
@@ -381,7 +428,7 @@ class Reader:
         place, value = self.place("protocol"), self.values["protocol"]
         if not isinstance(value, Mapping):
             raise self.error(
-                "`protocol` is a mapping.", key="protocol", found=value, expected="the document, or {use: NAME}"
+                _("`protocol` is a mapping."), key="protocol", found=value, expected=_("the document, or {use: NAME}")
             )
         indented = " " * (place.column - 1) + source[place.start : place.end]
         text = dedent(indented)
@@ -398,7 +445,7 @@ class Reader:
                 steps = (int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", error.where))
                 place = self.document.place((*self.path, "protocol", *steps))
             raise InvalidError(
-                f"The protocol cannot be used: {in_words(error.where)}.",
+                _("The protocol cannot be used: %(in_words)s.") % {"in_words": in_words(error.where)},
                 code="invalid_protocol",
                 found=in_words(error.found),
                 expected=error.expected,

@@ -1,6 +1,7 @@
 """Questions about challenges: each fetches what a page needs, in a number of queries that does not grow."""
 
 from django.db.models import Count, Prefetch, Q, QuerySet
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotFoundError
 from assay.challenges.access import Person, visible_challenges
@@ -42,5 +43,5 @@ def get_participant(*, challenge: Challenge, username: str) -> Membership:
     """Somebody who takes part, or has asked to."""
     membership = participants_of(challenge=challenge).filter(user__username=username).first()
     if membership is None:
-        raise NotFoundError("Nobody of this name takes part or has asked to.", found=username)
+        raise NotFoundError(_("Nobody of this name takes part or has asked to."), found=username)
     return membership

@@ -1,4 +1,4 @@
-"""Changes to challenges and phases: pushing `challenge.yaml`, joining, embargo, pause. Publishing is in `publication.py`."""
+"""Changes to challenges and phases: pushing `challenge.yaml`, publishing, joining, embargo, pause."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any, TypedDict, Unpack
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max
+from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError
@@ -16,7 +17,6 @@ from assay.accounts.services import solo_team
 from assay.challenges.access import is_organizer
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
-from assay.challenges.quotas import refuse_over_challenges
 from assay.challenges.texts import render_markdown
 from assay.challenges.zones import moment_words, zone_of
 
@@ -27,7 +27,6 @@ CHALLENGE_VALUES = (
 MARKDOWN_TEXTS = ("description", "rules")
 PHASE_VALUES = (
     *("title", "kind", "opens_at", "closes_at", "submission_limit", "submission_window_days", "submission_limit_total"),
-    "counts_same_image",
     *("concurrent_limit", "running_limit", "running_limit_per_team"),
     *("pool", "priority", "max_image_bytes", "leaderboard_shows", "is_anonymous", "is_paused", "is_archived"),
     *("embargo_until", "is_embargoed"),
@@ -67,18 +66,19 @@ def push_challenge(
     definition = parse_definition(source)
     if definition.slug != slug:
         raise InvalidError(
-            "The file is for another challenge.", found=f"slug: {definition.slug}", expected=f"slug: {slug}", line=1
+            gettext("The file is for another challenge."),
+            found=gettext("slug: %(slug)s") % {"slug": definition.slug},
+            expected=gettext("slug: %(slug)s") % {"slug": slug},
+            line=1,
         )
     with transaction.atomic():
         challenge = Challenge.objects.select_for_update().filter(slug=slug).first()
         if challenge is not None and not is_organizer(person=user, challenge=challenge):
             raise NotAllowedError(
-                f"The name {slug!r} is taken by a challenge you do not organize.",
+                gettext("The name %(slug)s is taken by a challenge you do not organize.") % {"slug": repr(slug)},
                 code="name_taken",
-                what_to_do="Choose another slug, or ask its organizers to add you.",
+                what_to_do=gettext("Choose another slug, or ask its organizers to add you."),
             )
-        if challenge is None:
-            refuse_over_challenges(user=user, status=Challenge.Status.DRAFT)
         changes = list(plan(challenge=challenge, definition=definition))
         check_people(challenge=challenge, definition=definition, user=user)
         if not is_dry_run and (changes or challenge is None):
@@ -102,16 +102,16 @@ def check_people(*, challenge: Challenge | None, definition: ChallengeDefinition
     known = set(User.objects.filter(username__in=definition.organizers).values_list("username", flat=True))
     if unknown := [name for name in definition.organizers if name not in known]:
         raise InvalidError(
-            "`organizers` names somebody who has no account.",
+            gettext("`organizers` names somebody who has no account."),
             found=", ".join(unknown),
-            expected="user names of people who have signed up",
+            expected=gettext("user names of people who have signed up"),
         )
     before = {phase.slug: phase.priority for phase in challenge.phases.all()} if challenge else {}
     raised = [phase for phase in definition.phases if phase.priority > max(0, before.get(phase.slug, 0))]
     if raised and not user.is_staff:
         raise NotAllowedError(
-            "Only operators of this installation may put a phase before those of others.",
-            what_to_do=f"Leave out `priority` of {raised[0].slug}, or ask an operator.",
+            gettext("Only operators of this installation may put a phase before those of others."),
+            what_to_do=gettext("Leave out `priority` of %(slug)s, or ask an operator.") % {"slug": raised[0].slug},
         )
 
 
@@ -196,7 +196,7 @@ def apply(*, challenge: Challenge | None, definition: ChallengeDefinition, user:
                 challenge = Challenge.objects.create(slug=definition.slug, created_by=user, created_at=now, **texts)
         except IntegrityError as error:
             raise ConflictError(
-                "Somebody else just took this name.", code="name_taken", found=definition.slug
+                gettext("Somebody else just took this name."), code="name_taken", found=definition.slug
             ) from error
         Membership.objects.create(challenge=challenge, user=user, role=Membership.Role.ORGANIZER, created_at=now)
     else:
@@ -217,10 +217,9 @@ def archived_status(challenge: Challenge, *, is_archived: bool) -> Challenge.Sta
     """The status of a challenge that is put away, or taken up again. A draft was never public, so it cannot be put away."""
     if is_archived and challenge.status == Challenge.Status.DRAFT:
         raise ConflictError(
-            "A draft cannot be archived: an archived challenge is public.", what_to_do="Publish it first, or remove it."
+            gettext("A draft cannot be archived: an archived challenge is public."),
+            what_to_do=gettext("Publish it first, or remove it."),
         )
-    if not is_archived:
-        refuse_over_challenges(user=challenge.created_by, status=Challenge.Status.PUBLISHED)
     return Challenge.Status.ARCHIVED if is_archived else Challenge.Status.PUBLISHED
 
 
@@ -257,12 +256,30 @@ def protocol_version(*, challenge: Challenge, wanted: PhaseDefinition, now: date
     )
 
 
+def publish_challenge(*, challenge: Challenge, user: User, now: datetime) -> Challenge:
+    """Let everybody see a draft. A challenge without a phase has nothing to show."""
+    if not challenge.phases.exists():
+        raise ConflictError(
+            gettext("The challenge has no phase yet."), what_to_do=gettext("Push a challenge.yaml with one.")
+        )
+    with transaction.atomic():
+        draft = Challenge.objects.filter(pk=challenge.pk, status=Challenge.Status.DRAFT)
+        if draft.update(status=Challenge.Status.PUBLISHED):
+            record_event(
+                actor=user, verb="challenge.published", subject=challenge, challenge_slug=challenge.slug, now=now
+            )
+    challenge.refresh_from_db()
+    return challenge
+
+
 def join_challenge(*, challenge: Challenge, user: User, team: Team | None, now: datetime) -> Membership:
     """Take part, in a team of yours or alone. Joining again may change the team as long as the old one has submitted nothing."""
     chosen = team or solo_team(user=user, now=now)
     if not TeamMember.objects.filter(team=chosen, user=user).exists():
         raise NotAllowedError(
-            "You are not in this team.", found=chosen.name, what_to_do="Ask its captain for an invite."
+            gettext("You are not in this team."),
+            found=chosen.name,
+            what_to_do=gettext("Ask its captain for an invite."),
         )
     status = Membership.Status.PENDING if challenge.requires_approval else Membership.Status.ACCEPTED
     with transaction.atomic():
@@ -296,9 +313,10 @@ def move_to_team(*, membership: Membership, team: Team, user: User, now: datetim
     challenge = membership.challenge
     if membership.team is not None and not may_change_team(membership):
         raise ConflictError(
-            f"You have submitted for {membership.team.name} already, so you stay in that team in this challenge.",
+            gettext("You have submitted for %(name)s already, so you stay in that team in this challenge.")
+            % {"name": membership.team.name},
             code="team_is_fixed",
-            what_to_do="Ask the organizers when teams have to merge.",
+            what_to_do=gettext("Ask the organizers when teams have to merge."),
         )
     membership.team = team
     membership.save(update_fields=["team"])

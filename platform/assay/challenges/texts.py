@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from html import escape
 
+from django.utils.translation import gettext as _
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from nh3 import clean
@@ -28,17 +29,20 @@ def render_markdown(text: str) -> str:
     """HTML without scripts, styles or frames; links carry no referrer. Raises `InvalidError` when the result would be too long."""
     if (cells := most_cells(text)) > MOST_CELLS:
         raise InvalidError(
-            "A table of the text is too large.",
-            found=f"{cells} cells",
-            expected=f"at most {MOST_CELLS}: lines without an empty one between them, times the most `|` in one of them",
+            _("A table of the text is too large."),
+            found=_("%(cells)s cells") % {"cells": cells},
+            expected=_(
+                "at most %(most_cells)s: lines without an empty one between them, times the most `|` in one of them"
+            )
+            % {"most_cells": MOST_CELLS},
         )
     renderer = MarkdownIt("commonmark", {"html": False, "maxNesting": DEEPEST_NESTING}).enable("table")
     tokens = renderer.parse(text)
     if (length := length_of(tokens)) > LONGEST_HTML:
         raise InvalidError(
-            "The text is too long once it is rendered.",
-            found=f"{length} characters",
-            expected=f"at most {LONGEST_HTML}: shorter links, smaller tables",
+            _("The text is too long once it is rendered."),
+            found=_("%(length)s characters") % {"length": length},
+            expected=_("at most %(longest_html)s: shorter links, smaller tables") % {"longest_html": LONGEST_HTML},
         )
     return clean(renderer.renderer.render(tokens, renderer.options, {}), link_rel="noopener noreferrer nofollow")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import InvalidError
 from assay.api.errors import envelope, status_of
@@ -30,10 +31,10 @@ class RefuseNul:
         if not any("\0" in text for text in texts_of(request, kwargs)):
             return None
         refusal = InvalidError(
-            "The request holds a NUL character.",
-            found="a NUL character in the address or in a form",
-            expected="text without NUL characters",
-            what_to_do="Remove the character (%00 in an address) and send the request again.",
+            _("The request holds a NUL character."),
+            found=_("a NUL character in the address or in a form"),
+            expected=_("text without NUL characters"),
+            what_to_do=_("Remove the character (%00 in an address) and send the request again."),
         )
         if request.path.startswith(API):
             return JsonResponse(envelope(refusal), status=status_of(refusal))

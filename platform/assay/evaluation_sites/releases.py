@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from assay.accounts.errors import InvalidError
 from evaluator.disclosure import SMALLEST_GROUP, CountProblem, check_counts
 from evaluator.protocol import MetricSpec, Protocol
@@ -94,9 +96,9 @@ def _names(names: Any) -> str:
 
 def _refused(where: str, *, found: str, expected: str) -> InvalidError:
     return InvalidError(
-        f"The release cannot be taken: {where}.",
+        _("The release cannot be taken: %(where)s.") % {"where": where},
         code="release_refused",
         found=found,
         expected=expected,
-        what_to_do="Use the agent of the server's version; it builds releases by these rules.",
+        what_to_do=_("Use the agent of the server's version; it builds releases by these rules."),
     )

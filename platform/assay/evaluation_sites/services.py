@@ -10,6 +10,7 @@ from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import InvalidError
@@ -64,17 +65,17 @@ def enrol_site(*, phase: Phase, name: str, title: str, by: User, now: datetime) 
     """A site for one phase and its token, shown this once; a known name gets a new token."""
     if not NAME.fullmatch(name):
         raise InvalidError(
-            "The site's name cannot be used.",
+            gettext("The site's name cannot be used."),
             found=name[:80],
-            expected="1 to 60 characters of a to z, 0 to 9 and hyphens",
-            what_to_do="Choose a short name for addresses; the title may say more.",
+            expected=gettext("1 to 60 characters of a to z, 0 to 9 and hyphens"),
+            what_to_do=gettext("Choose a short name for addresses; the title may say more."),
         )
     if not 0 < len(title) <= LONGEST_TITLE:
         raise InvalidError(
-            "The site's title cannot be used.",
-            found=f"{len(title)} characters",
-            expected=f"1 to {LONGEST_TITLE} characters",
-            what_to_do="Give a title of that length.",
+            gettext("The site's title cannot be used."),
+            found=gettext("%(title)s characters") % {"title": len(title)},
+            expected=gettext("1 to %(longest_title)s characters") % {"longest_title": LONGEST_TITLE},
+            what_to_do=gettext("Give a title of that length."),
         )
     token = new_secret(prefix=TOKEN_PREFIX)
     values = {"title": title, "token_hash": hash_secret(token), "revoked_at": None}
@@ -101,7 +102,9 @@ def register_dataset(
 ) -> SiteDataset:
     """What the site says of its data: the root of a hash tree and counts. The same data again is the same row."""
     if len(root_sha256) != 64 or any(letter not in "0123456789abcdef" for letter in root_sha256):
-        raise InvalidError("The data's root is not a hash.", found=root_sha256[:80], expected="64 hexadecimal digits")
+        raise InvalidError(
+            gettext("The data's root is not a hash."), found=root_sha256[:80], expected=gettext("64 hexadecimal digits")
+        )
     dataset, is_new = SiteDataset.objects.get_or_create(
         site=site,
         root_sha256=root_sha256,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotFoundError
 from assay.challenges.models import Phase
@@ -53,6 +54,8 @@ def signed_snapshot(*, phase: Phase, snapshot_id: int) -> dict[str, Any]:
     """The whole document with its key and signature: what `assay verify` reads."""
     snapshot = phase.snapshots.filter(pk=snapshot_id).first()
     if snapshot is None:
-        raise NotFoundError("There is no such snapshot.", found=str(snapshot_id), what_to_do="Look at the history.")
+        raise NotFoundError(
+            _("There is no such snapshot."), found=str(snapshot_id), what_to_do=_("Look at the history.")
+        )
     key = public_key_text(signing_key(folder=Path(settings.KEY_FOLDER)))
     return {**snapshot.document, "public_key": key, "signature": snapshot.signature}

@@ -13,6 +13,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Max
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError
@@ -42,7 +43,7 @@ def layout_named(name: str) -> Layout:
     try:
         return load_layout(name)
     except LayoutError as problem:
-        raise InvalidError("There is no such layout.", found=name, expected=str(problem)) from problem
+        raise InvalidError(_("There is no such layout."), found=name, expected=str(problem)) from problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,9 @@ def import_table(table: PublishedTable, *, now: datetime) -> Submission:
         results = read_tables(layout, protocol, table.tables)
     except LayoutError as problem:
         raise InvalidError(
-            f"The table does not have the columns of {layout.title}.", code="invalid_table", expected=str(problem)
+            _("The table does not have the columns of %(title)s.") % {"title": layout.title},
+            code="invalid_table",
+            expected=str(problem),
         ) from problem
     with transaction.atomic():
         phase = (
@@ -119,8 +122,8 @@ def export_tables(*, phase: Phase, layout: Layout, is_organizer: bool, now: date
     """`<row>/<file>` → text, for every row of the leaderboard. Single cases are for readers who may see them."""
     if not is_organizer and not (release_of(phase.protocol) == PER_CASE and phase.shows_results(now)):
         raise NotAllowedError(
-            "The scores of single cases are not released.",
-            what_to_do="See on the phase's page what it releases, and when.",
+            _("The scores of single cases are not released."),
+            what_to_do=_("See on the phase's page what it releases, and when."),
         )
     is_anonymous = phase.is_anonymous and not is_organizer
     files: dict[str, str] = {}
@@ -168,11 +171,11 @@ def _refuse_other_cases(results: Sequence[CaseResult], *, cases: Mapping[str, Ca
         return
     odd = sorted(named ^ set(cases))
     raise ConflictError(
-        "The table is about other cases than this phase.",
+        _("The table is about other cases than this phase."),
         code="other_cases",
-        found=f"{len(named)} cases, among those that differ {', '.join(odd[:3])}",
-        expected=f"the {len(cases)} cases of the phase",
-        what_to_do="Import it into a phase of its own, or complete the table.",
+        found=_("%(named)s cases, among those that differ %(odd)s") % {"named": len(named), "odd": ", ".join(odd[:3])},
+        expected=_("the %(cases)s cases of the phase") % {"cases": len(cases)},
+        what_to_do=_("Import it into a phase of its own, or complete the table."),
     )
 
 

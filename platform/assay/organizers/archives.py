@@ -2,6 +2,7 @@
 
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import InvalidError
 from assay.accounts.identifiers import identifier
@@ -17,7 +18,7 @@ def uploaded_archive(request: HttpRequest, *, purpose: Upload.Purpose, expected:
     if request.POST.get("upload_id"):
         return get_upload(person=user, upload_id=identifier(request.POST["upload_id"]))
     if file is None:
-        raise InvalidError("No archive was chosen.", expected=expected, what_to_do="Choose a file.")
+        raise InvalidError(_("No archive was chosen."), expected=expected, what_to_do=_("Choose a file."))
     upload = uploads.start_upload(
         user=user, filename=file.name or "archive.tar", purpose=purpose, total_bytes=file.size or 0, now=now
     )

@@ -13,6 +13,7 @@ from django.http import FileResponse, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 
 from assay.accounts.errors import NotFoundError
@@ -69,7 +70,7 @@ def case_file(
     files = files_of(submission, _case(submission, case_id)).get(kind, [])
     found = next((file for file in files if name_of(file) == file_name), None)
     if found is None:
-        raise NotFoundError("There is no such file.", found=f"{kind}/{file_name}")
+        raise NotFoundError(gettext("There is no such file."), found=f"{kind}/{file_name}")
     is_volume = bool(volumes_of([found]))
     return FileResponse(
         open_file(found["key"]),
@@ -103,7 +104,7 @@ def files_of(submission: Submission, case: Case) -> dict[str, list[dict[str, Any
 def _case(submission: Submission, case_id: str) -> Case:
     case = submission.testset.cases.filter(case_id=case_id).first()
     if case is None:
-        raise NotFoundError("There is no such case.", found=case_id)
+        raise NotFoundError(gettext("There is no such case."), found=case_id)
     return case
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from django.db.models import Func, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.urls import reverse
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from assay.accounts.models import Team
 from assay.challenges.models import Challenge, Membership, Phase
@@ -24,7 +25,10 @@ from assay.submissions.models import Submission
 from assay.testsets.fitness import misfits
 from assay.testsets.models import Case, TestSet
 
-WHOSE_FAULT = {"platform": "our fault", "organizer": "a reference that cannot be used"}
+WHOSE_FAULT = {
+    "platform": gettext_lazy("%(submission)s failed through our fault"),
+    "organizer": gettext_lazy("%(submission)s failed through a reference that cannot be used"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,31 +104,46 @@ def readiness(challenge: Challenge, phases: Sequence[PhaseRow]) -> list[Check]:
     unfit, missing = unfit_testsets(phases), missing_metric_images(challenge)
     without = [row.phase.title for row in phases if row.testset is None]
     return [
-        Check(ok=bool(phases), text="a phase is defined", cure="Add one in the challenge file.", url=document),
-        Check(ok=not without, text="every phase has a test set", cure=f"Missing: {', '.join(without)}.", url=testsets),
+        Check(
+            ok=bool(phases),
+            text=gettext("a phase is defined"),
+            cure=gettext("Add one in the challenge file."),
+            url=document,
+        ),
+        Check(
+            ok=not without,
+            text=gettext("every phase has a test set"),
+            cure=gettext("Missing: %(without)s.") % {"without": ", ".join(without)},
+            url=testsets,
+        ),
         Check(
             ok=not unfit,
-            text="every test set has what its phase's protocol asks for",
+            text=gettext("every test set has what its phase's protocol asks for"),
             cure=" ".join(unfit),
             url=testsets,
         ),
         Check(
             ok=not missing,
-            text="every metric image that a protocol names is here",
+            text=gettext("every metric image that a protocol names is here"),
             cure=" ".join(f"{change.text}." for change in missing),
             url=reverse("organizers:metric-images", args=[challenge.slug]),
         ),
         Check(
             ok=bool(challenge.rules),
-            text="the rules are written",
-            cure="Write them in the challenge file.",
+            text=gettext("the rules are written"),
+            cure=gettext("Write them in the challenge file."),
             url=document,
         ),
-        Check(ok=bool(challenge.contact), text="a contact address is given", cure="Add `contact`.", url=document),
+        Check(
+            ok=bool(challenge.contact),
+            text=gettext("a contact address is given"),
+            cure=gettext("Add `contact`."),
+            url=document,
+        ),
         Check(
             ok=challenge.status == Challenge.Status.PUBLISHED,
-            text="the challenge is published",
-            cure="Only organizers see a draft.",
+            text=gettext("the challenge is published"),
+            cure=gettext("Only organizers see a draft."),
         ),
     ]
 
@@ -159,11 +178,11 @@ def numbers_of(challenge: Challenge, *, now: datetime) -> list[tuple[str, Any]]:
     submissions = challenge.submissions.all()
     people = challenge.memberships.filter(role=Membership.Role.PARTICIPANT, status=Membership.Status.ACCEPTED)
     return [
-        ("Participants", people.count()),
-        ("Teams that submitted", submissions.values("team").distinct().count()),
-        ("Submissions", submissions.count()),
-        ("in 24 hours", submissions.filter(created_at__gte=now - timedelta(hours=24)).count()),
-        ("unfinished", submissions.exclude(status__in=FINAL).count()),
+        (gettext("Participants"), people.count()),
+        (gettext("Teams that submitted"), submissions.values("team").distinct().count()),
+        (gettext("Submissions"), submissions.count()),
+        (gettext("in 24 hours"), submissions.filter(created_at__gte=now - timedelta(hours=24)).count()),
+        (gettext("unfinished"), submissions.exclude(status__in=FINAL).count()),
     ]
 
 
@@ -173,22 +192,42 @@ def needs_of(challenge: Challenge) -> list[Need]:
     pending = challenge.memberships.filter(status=Membership.Status.PENDING).count()
     if pending:
         url = reverse("organizers:people", args=[challenge.slug])
-        needs.append(Need(text=f"{pending} {'person asks' if pending == 1 else 'people ask'} to join", url=url))
+        needs.append(
+            Need(
+                text=ngettext("%(count)s person asks to join", "%(count)s people ask to join", pending)
+                % {"count": pending},
+                url=url,
+            )
+        )
     broken = Evaluation.objects.filter(submission__challenge=challenge, status=Evaluation.Status.FAILED)
     for evaluation in broken.select_related("submission").order_by("-created_at")[:5]:
         url = reverse("organizers:submission", args=[challenge.slug, evaluation.submission_id])
-        needs.append(Need(text=f"scoring of {evaluation.submission} failed: {evaluation.error}", url=url))
+        needs.append(
+            Need(
+                text=gettext("scoring of %(submission)s failed: %(error)s")
+                % {"submission": evaluation.submission, "error": evaluation.error},
+                url=url,
+            )
+        )
     uncharged = challenge.submissions.filter(status=Submission.Status.FAILED, fault__in=WHOSE_FAULT)
     for submission in uncharged.exclude(evaluations__in=broken).order_by("-created_at")[:5]:
         url = reverse("organizers:submission", args=[challenge.slug, submission.pk])
-        needs.append(Need(text=f"{submission} failed through {WHOSE_FAULT[submission.fault]}", url=url))
+        needs.append(
+            Need(
+                text=str(WHOSE_FAULT[submission.fault]) % {"submission": submission},
+                url=url,
+            )
+        )
     boards = Leaderboard.objects.filter(phase__challenge=challenge).select_related("phase")
     for board in boards.filter(~Q(error="") | REPORT_SET_ASIDE):
         url = reverse("portal:leaderboard", args=[challenge.slug, board.phase.slug])
         if board.error:
             needs.append(Need(text=ranking_trouble(board), url=url))
         if board.report_trouble:
-            text = f"the report of {board.phase.title} could not be made: {board.report_trouble}"
+            text = gettext("the report of %(phase)s could not be made: %(error)s") % {
+                "phase": board.phase.title,
+                "error": board.report_trouble,
+            }
             needs.append(Need(text=text, url=reverse("portal:report", args=[challenge.slug, board.phase.slug])))
     return needs
 
@@ -196,11 +235,13 @@ def needs_of(challenge: Challenge) -> list[Need]:
 def ranking_trouble(board: Leaderboard) -> str:
     """What is wrong with a ranking, and what the organizers can do about it."""
     if board.is_set_aside:
-        return (
-            f"the ranking of {board.phase.title} is set aside: {board.error}. "
-            "Push a protocol that asks for less, or ask the operators to let it go on"
+        text = gettext(
+            "the ranking of %(phase)s is set aside: %(error)s. Push a protocol that asks for less, or ask the operators to let it "
+            "go on"
         )
-    return f"the ranking of {board.phase.title} could not be made: {board.error}. It is tried once more"
+    else:
+        text = gettext("the ranking of %(phase)s could not be made: %(error)s. It is tried once more")
+    return text % {"phase": board.phase.title, "error": board.error}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,9 @@ from typing import Any
 import yaml
 from django import forms
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
 
-LABEL_HELP = (
+LABEL_HELP = gettext_lazy(
     "One structure per line: name = value in the label map, and after a comma its NSD tolerance in mm. liver = 1, 5"
 )
 
@@ -16,15 +17,21 @@ class NewChallengeForm(forms.Form):
     """Enough to begin with. Everything else is written in the file this makes."""
 
     title = forms.CharField(max_length=160)
-    slug = forms.SlugField(max_length=80, help_text="The short name in addresses: small letters, digits and hyphens.")
+    slug = forms.SlugField(
+        max_length=80, help_text=gettext_lazy("The short name in addresses: small letters, digits and hyphens.")
+    )
     summary = forms.CharField(max_length=300, required=False)
     labels = forms.CharField(widget=forms.Textarea(attrs={"rows": 4, "class": "mono"}), help_text=LABEL_HELP)
     kind = forms.ChoiceField(
-        choices=[("container", "Container images"), ("predictions", "Archives of predictions")], label="Teams submit"
+        choices=[
+            ("container", gettext_lazy("Container images")),
+            ("predictions", gettext_lazy("Archives of predictions")),
+        ],
+        label=gettext_lazy("Teams submit"),
     )
-    days = forms.IntegerField(min_value=1, max_value=3650, initial=90, label="Open for days")
-    wall_seconds = forms.IntegerField(min_value=1, initial=600, label="Time limit per case (seconds)")
-    memory_mb = forms.IntegerField(min_value=64, initial=8192, label="Memory limit (MB)")
+    days = forms.IntegerField(min_value=1, max_value=3650, initial=90, label=gettext_lazy("Open for days"))
+    wall_seconds = forms.IntegerField(min_value=1, initial=600, label=gettext_lazy("Time limit per case (seconds)"))
+    memory_mb = forms.IntegerField(min_value=64, initial=8192, label=gettext_lazy("Memory limit (MB)"))
 
     def clean_labels(self) -> dict[str, dict[str, Any]]:
         """`liver = 1, 5` becomes {liver: {values: 1, tolerance_mm: 5}}."""
@@ -37,7 +44,9 @@ class NewChallengeForm(forms.Form):
             except ValueError:
                 equals = ""
             if not equals or not name.strip():
-                raise forms.ValidationError(f"Found “{line}”; expected a line such as: liver = 1, 5")
+                raise forms.ValidationError(
+                    gettext("Found “%(line)s”; expected a line such as: liver = 1, 5") % {"line": line}
+                )
         return labels
 
     def challenge_file(self) -> str:

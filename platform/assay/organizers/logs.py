@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 
 from assay.accounts.errors import NotFoundError
@@ -32,7 +33,7 @@ def log(
     submission, _ = get_organized_submission(person=request.user, submission_id=submission_id)
     key = next((row.log_key for row in case_progress(submission.pk) if row.case_run_id == case_run_id), "")
     if not key or not has_file(key):
-        raise NotFoundError("There is no log of this case run: it wrote none, or its time to be kept is over.")
+        raise NotFoundError(gettext("There is no log of this case run: it wrote none, or its time to be kept is over."))
     return HttpResponse(_tail(key), content_type="text/plain; charset=utf-8")
 
 

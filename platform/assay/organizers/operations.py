@@ -9,11 +9,11 @@ from django.db.models import Count, Min, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import InvalidError
 from assay.accounts.models import AuditEvent
 from assay.challenges.access import require_staff
-from assay.challenges.publication import waiting_publications
 from assay.evaluations.models import Evaluation
 from assay.pages.templatetags.assay import duration, in_bytes
 from assay.runs.intervals import current_intervals
@@ -61,15 +61,19 @@ def operations(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and "kind" in request.POST:
         wanted = {field: request.POST.get(field, "") for field in ("kind", "key", "name")}
         if operating.act(**wanted, by=user, now=now):
-            messages.success(request, f"Done: {operating.WORDS[wanted['name']].lower()}.")
+            messages.success(request, _("Done: %(lower)s.") % {"lower": operating.WORDS[wanted["name"]].lower()})
         else:
-            messages.warning(request, "It was not as you saw it any more: nothing was done. Here is how it stands now.")
+            messages.warning(
+                request, _("It was not as you saw it any more: nothing was done. Here is how it stands now.")
+            )
         return redirect("organizers:operations")
     if request.method == "POST":
         node = get_object_or_404(Node, name=request.POST.get("node", ""))
         status = ACTIONS.get(request.POST.get("action", ""))
         if status is None:
-            raise InvalidError("There is no such action.", expected=", ".join(ACTIONS), what_to_do="Use the buttons.")
+            raise InvalidError(
+                _("There is no such action."), expected=", ".join(ACTIONS), what_to_do=_("Use the buttons.")
+            )
         set_node_status(node=node, status=status, reason=request.POST.get("reason", ""), by=user, now=now)
         return redirect("organizers:operations")
     facts = operations_of(now=now)
@@ -93,16 +97,14 @@ def operations_of(*, now: datetime) -> Operations:
     )
     failures = recent.values("verdict", "fault").annotate(total=Count("id")).order_by("-total")
     live = len(live_nodes([row.node for row in nodes], now=now))
-    waiting = waiting_publications().count()
-    word = "look here" if stuck or waiting or (queue["queued"] and not live) else "all well"
+    word = _("look here") if stuck or (queue["queued"] and not live) else _("all well")
     numbers = (
-        ("Waiting case runs", queue["queued"]),
-        ("Running", running),
-        ("Oldest wait", duration(now - queue["oldest"]) if queue["oldest"] else "none"),
-        ("Live nodes", f"{live} of {len(nodes)}"),
-        ("Unfinished submissions", Submission.objects.exclude(status__in=FINAL).count()),
-        ("Drafts that wait to be published", waiting),
-        ("Scoring", Evaluation.objects.filter(status__in=["queued", "running"]).count()),
+        (_("Waiting case runs"), queue["queued"]),
+        (_("Running"), running),
+        (_("Oldest wait"), duration(now - queue["oldest"]) if queue["oldest"] else _("none")),
+        (_("Live nodes"), _("%(live)s of %(nodes)s") % {"live": live, "nodes": len(nodes)}),
+        (_("Unfinished submissions"), Submission.objects.exclude(status__in=FINAL).count()),
+        (_("Scoring"), Evaluation.objects.filter(status__in=["queued", "running"]).count()),
     )
     return Operations(
         word=word,

@@ -10,6 +10,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from assay.challenges.access import get_organized_phase
 from assay.challenges.models import Phase
@@ -31,27 +33,51 @@ def rejudge(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
         if request.POST.get("action") == "resume":
             lost = failed_by_others(phase).values_list("pk", flat=True)
             resumed = resuming.resume_all(submission_ids=list(lost), by=user, now=now)
-            messages.success(request, f"{count_of(len(resumed), 'submission')} going on where it stopped.")
+            messages.success(
+                request,
+                ngettext(
+                    "%(count)s submission is going on where it stopped.",
+                    "%(count)s submissions are going on where they stopped.",
+                    len(resumed),
+                )
+                % {"count": len(resumed)},
+            )
         elif request.POST.get("action") == "start":
             done = Submission.objects.filter(phase=phase, status=Submission.Status.DONE, imported_from="")
             ids = list(done.values_list("pk", flat=True))
             asked = flow.rejudge(submission_ids=ids, by=user, now=now)
             messages.success(
-                request, f"{count_of(len(asked), 'submission')} being scored again. Nothing ranks until you say so."
+                request,
+                ngettext(
+                    "%(count)s submission is being scored again. Nothing ranks until you say so.",
+                    "%(count)s submissions are being scored again. Nothing ranks until you say so.",
+                    len(asked),
+                )
+                % {"count": len(asked)},
             )
             if len(asked) < len(ids):
                 messages.warning(
                     request,
-                    f"{count_of(len(ids) - len(asked), 'submission')} left as it is: played on other scans than the "
-                    "test set has now.",
+                    ngettext(
+                        "%(count)s submission is left as it is: played on other scans than the test set has now.",
+                        "%(count)s submissions are left as they are: played on other scans than the test set has now.",
+                        len(ids) - len(asked),
+                    )
+                    % {"count": len(ids) - len(asked)},
                 )
         elif found.waiting and not found.unfinished:
             count = flow.activate(evaluation_ids=found.waiting, by=user, now=now)
             messages.success(
-                request, f"Done: {count_of(count, 'evaluation')} ranking now. The old scores stay readable."
+                request,
+                ngettext(
+                    "Done: %(count)s evaluation is ranking now. The old scores stay readable.",
+                    "Done: %(count)s evaluations are ranking now. The old scores stay readable.",
+                    count,
+                )
+                % {"count": count},
             )
         else:
-            messages.error(request, "There is nothing complete to activate yet.")
+            messages.error(request, _("There is nothing complete to activate yet."))
         return redirect("organizers:rejudge", slug, phase_slug)
     page = frame(phase.challenge, tab="submissions", phase=phase, rejudgement=found)
     page["rows"] = sorted((Row(move=move) for move in found.moves), key=Row.order)
@@ -101,8 +127,3 @@ class Row:
 def failed_by_others(phase: Phase) -> QuerySet[Submission]:
     """Submissions that failed by the organizers' fault or ours, and wait for somebody to take them up again."""
     return Submission.objects.filter(phase=phase, status=Submission.Status.FAILED, fault__in=NOT_THE_TEAMS)
-
-
-def count_of(number: int, noun: str) -> str:
-    """`1 submission is`, `3 submissions are`."""
-    return f"{number} {noun} is" if number == 1 else f"{number} {noun}s are"

@@ -4,7 +4,6 @@ import re
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db import transaction
@@ -12,6 +11,7 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_POST
 
 from assay.accounts.errors import AssayError, NotFoundError
@@ -19,7 +19,6 @@ from assay.accounts.identifiers import identifier
 from assay.accounts.models import AuditEvent
 from assay.accounts.moments import read_moment
 from assay.accounts.numbers import whole_number
-from assay.accounts.quotas import whom_to_ask
 from assay.challenges.access import (
     get_organized_challenge,
     get_organized_phase,
@@ -28,7 +27,6 @@ from assay.challenges.access import (
     visible_challenges,
 )
 from assay.challenges.models import Challenge, Membership
-from assay.challenges.publication import last_request, needs_approval
 from assay.challenges.services import (
     decide_membership,
     embargo_results,
@@ -59,12 +57,9 @@ from assay.pages.submissions import submission_page, with_progress
 from assay.pages.tables import PAGE, before_row
 from assay.runs.selectors import case_progress
 from assay.submissions.access import get_organized_submission
-from assay.submissions.hints import hints_of
 from assay.submissions.models import Submission, Upload
 from assay.submissions.selectors import newest_of
-from assay.submissions.testset_pushing import push_testset
-from assay.submissions.use import use_of
-from assay.testsets.services import choose_testset
+from assay.testsets.services import choose_testset, ingest_testset
 from assay.workflow import flow
 from assay.workflow.flow import resuming
 from assay.workflow.flow.resuming import rerun_case
@@ -84,7 +79,7 @@ def new(request: HttpRequest) -> HttpResponse:
     """Begin a challenge: from a few answers, or from a file."""
     user = signed_in(request.user)
     mine = visible_challenges(person=user).filter(memberships__user=user, memberships__role=Membership.Role.ORGANIZER)
-    page: dict[str, Any] = {"mine": mine, "form": NewChallengeForm(), "whom_to_ask": whom_to_ask()}
+    page: dict[str, Any] = {"mine": mine, "form": NewChallengeForm()}
     if "form" in request.POST:
         form = NewChallengeForm(request.POST)
         page["form"] = form
@@ -94,7 +89,6 @@ def new(request: HttpRequest) -> HttpResponse:
         if isinstance(outcome, Challenge):
             return redirect("organizers:overview", outcome.slug)
         page.update(outcome)
-    page["uses"] = use_of(user, now=timezone.now())
     return render(request, "organizers/new.html", page)
 
 
@@ -111,7 +105,11 @@ def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, An
     except AssayError as error:
         return {"source": source, "error": error}
     if challenge is not None and not is_dry_run:
-        messages.success(request, f"Applied: {len(changes)} change{'s' if len(changes) != 1 else ''}.")
+        messages.success(
+            request,
+            ngettext("Applied: %(count)s change.", "Applied: %(count)s changes.", len(changes))
+            % {"count": len(changes)},
+        )
         return challenge
     known = challenge or visible_challenges(person=request.user).filter(slug=slug).first()
     return {
@@ -124,13 +122,12 @@ def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, An
 @require_GET
 def overview(request: HttpRequest, slug: str) -> HttpResponse:
     """Readiness, phases, today's numbers, what needs you."""
-    challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
     now = timezone.now()
     phases = phases_of(challenge, now=now)
     page = frame(challenge, tab="overview", phases=phases, checks=readiness(challenge, phases))
     page["is_ready"] = all(check.ok for check in page["checks"][:-1])  # the last one is that it is published
     page.update(numbers=numbers_of(challenge, now=now), needs=needs_of(challenge))
-    page.update(publication=last_request(challenge), needs_approval=needs_approval(user))
     return render(request, "organizers/overview.html", page)
 
 
@@ -142,7 +139,10 @@ def publish_challenge(request: HttpRequest, slug: str) -> HttpResponse:
     if missing and request.POST.get("confirm", "").strip() != slug:
         messages.error(
             request,
-            f"Not published. Not ready: {'; '.join(missing)}. Mend it, or type {slug} beside the button to publish anyway.",
+            gettext(
+                "Not published. Not ready: %(missing)s. Mend it, or type %(slug)s beside the button to publish anyway."
+            )
+            % {"missing": "; ".join(missing), "slug": slug},
         )
         return redirect("organizers:overview", slug)
     pushing.publish_challenge(challenge=challenge, user=user, now=timezone.now())
@@ -204,15 +204,15 @@ def _change_testsets(request: HttpRequest, challenge: Challenge) -> None:
         phase = get_phase(person=user, challenge_slug=challenge.slug, phase_slug=request.POST["phase"])
         testset = challenge.testsets.filter(pk=request.POST["choose"]).first()
         if testset is None:
-            raise NotFoundError("There is no such test set.")
+            raise NotFoundError(gettext("There is no such test set."))
         choose_testset(phase=phase, testset=testset, user=user, now=now)
         return
     upload = uploaded_archive(request, purpose=Upload.Purpose.TESTSET, expected="a .tar or .tar.gz with a manifest.csv")
     request.META["assay.takes_long"] = True  # see config/deadlines.py
-    push_testset(
+    ingest_testset(
         challenge=challenge,
         user=user,
-        upload=upload,
+        archive_key=upload.key,
         name=request.POST.get("name", ""),
         is_public=bool(request.POST.get("is_public")),
         phase_slugs=[slug for slug in [request.POST.get("phase", "")] if slug],
@@ -247,28 +247,37 @@ def _act_on(request: HttpRequest, challenge: Challenge, *, ids: list[UUID]) -> N
     match request.POST.get("action"):
         case "cancel":
             stopped = flow.cancel_all(submission_ids=mine, by=user, now=now)
-            messages.success(request, f"{len(stopped)} of {len(mine)} will stop; the others had ended.")
+            messages.success(
+                request,
+                gettext("%(stopped)s of %(mine)s will stop; the others had ended.")
+                % {"stopped": len(stopped), "mine": len(mine)},
+            )
         case "rejudge":
             evaluations = flow.rejudge(submission_ids=mine, by=user, now=now)
             messages.success(
                 request,
-                f"{len(evaluations)} are being scored again; the leaderboard does not change until you activate them.",
+                gettext(
+                    "%(evaluations)s are being scored again; the leaderboard does not change until you activate them."
+                )
+                % {"evaluations": len(evaluations)},
             )
         case "resume":
             resumed = resuming.resume_all(submission_ids=mine, by=user, now=now)
             messages.success(
-                request, f"{len(resumed)} of {len(mine)} go on where they stopped. No attempt is charged for it."
+                request,
+                gettext("%(resumed)s of %(mine)s go on where they stopped. No attempt is charged for it.")
+                % {"resumed": len(resumed), "mine": len(mine)},
             )
         case "rerun":
             _rerun(request, mine[0])
         case "disqualify":
             for pk in mine:
                 flow.disqualify(submission_id=pk, reason=request.POST.get("reason", ""), by=user, now=now)
-            messages.success(request, "Disqualified. Everybody sees your reason below the ranking.")
+            messages.success(request, gettext("Disqualified. Everybody sees your reason below the ranking."))
         case "reinstate":
             for pk in mine:
                 flow.reinstate(submission_id=pk, by=user, now=now)
-            messages.success(request, "Reinstated. The ranking counts it again.")
+            messages.success(request, gettext("Reinstated. The ranking counts it again."))
 
 
 def _rerun(request: HttpRequest, submission_id: UUID) -> None:
@@ -280,7 +289,10 @@ def _rerun(request: HttpRequest, submission_id: UUID) -> None:
     else:
         messages.success(
             request,
-            f"Case {case_id} runs again; the others are kept. A rank changes only once you let the scores count.",
+            gettext(
+                "Case %(case_id)s runs again; the others are kept. A rank changes only once you let the scores count."
+            )
+            % {"case_id": case_id},
         )
 
 
@@ -307,7 +319,7 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST":
         membership = challenge.memberships.filter(pk=request.POST.get("membership", "0")).first()
         if membership is None:
-            raise NotFoundError("There is no such person here.")
+            raise NotFoundError(gettext("There is no such person here."))
         status = Membership.Status(request.POST.get("status", ""))
         decide_membership(
             membership=membership, status=status, reason=request.POST.get("reason", ""), user=user, now=timezone.now()
@@ -315,8 +327,7 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
         return redirect("organizers:people", slug)
     memberships = challenge.memberships.select_related("user", "team").order_by("-status", "created_at", "pk")
     page = Paginator(memberships, PAGE).get_page(request.GET.get("page"))
-    hints = {"hints": hints_of(challenge), "origin_days": settings.ORIGIN_DAYS}
-    return render(request, "organizers/people.html", frame(challenge, tab="people", memberships=page, **hints))
+    return render(request, "organizers/people.html", frame(challenge, tab="people", memberships=page))
 
 
 def sites(request: HttpRequest, slug: str) -> HttpResponse:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db.models import F, Max, Value
 from django.db.models.functions import Coalesce, Now
+from django.utils.translation import gettext as _
 
 from assay.accounts.audit import log_event, record_event
 from assay.accounts.errors import InvalidError
@@ -19,7 +20,6 @@ from assay.runs.intervals import current_intervals
 from assay.runs.leases import database_now, held
 from assay.runs.models import CaseRun, Node, Run
 from assay.submissions.models import Submission
-from assay.submissions.run_time import add_run_time
 from assay.testsets.models import Case
 from containers.spec import Usage
 from containers.verdicts import Reason, Verdict
@@ -166,14 +166,12 @@ def record_ending(*, case_run_id: UUID, fence: int, node: Node, ending: Ending, 
     )
     case_run = CaseRun.objects.select_related("run__submission").get(id=case_run_id)
     if changed:
-        used_seconds = believable_seconds(case_run, said=ending.usage.wall_seconds or 0.0)
         fairness.settle(
             pool=case_run.pool,
             team_id=case_run.run.submission.team_id,
             expected_seconds=case_run.expected_seconds,
-            used_seconds=used_seconds,
+            used_seconds=believable_seconds(case_run, said=ending.usage.wall_seconds or 0.0),
         )
-        add_run_time(submission=case_run.run.submission, seconds=used_seconds, now=now)
         record_event(
             verb=f"case_run.{status}",
             subject=case_run,
@@ -402,9 +400,9 @@ def _confirmed_outputs(case_run: CaseRun, said: list[dict[str, Any]]) -> list[di
         known = stored.get(output["name"])
         if known is None or known["sha256"] != output["sha256"]:
             raise InvalidError(
-                f"Output {output['name']!r} is not what was stored.",
+                _("Output %(name)s is not what was stored.") % {"name": repr(output["name"])},
                 found=str(output["sha256"]),
-                expected=known["sha256"] if known else "a file sent before it is recorded",
-                what_to_do="Send the file again, then record.",
+                expected=known["sha256"] if known else _("a file sent before it is recorded"),
+                what_to_do=_("Send the file again, then record."),
             )
     return [stored[output["name"]] for output in said]

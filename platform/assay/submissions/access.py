@@ -4,6 +4,7 @@ from collections.abc import Collection
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotAllowedError, NotFoundError
 from assay.accounts.models import Team, User
@@ -39,7 +40,7 @@ def get_submission(*, person: Person, submission_id: UUID) -> Submission:
     """A submission this person may see."""
     submission = visible_submissions(person=person).filter(pk=submission_id).first()
     if submission is None:
-        raise NotFoundError("There is no such submission.", what_to_do="Look at your list of submissions.")
+        raise NotFoundError(_("There is no such submission."), what_to_do=_("Look at your list of submissions."))
     return submission
 
 
@@ -48,7 +49,9 @@ def get_submissions(*, person: Person, submission_ids: Collection[UUID]) -> list
     found = list(visible_submissions(person=person).filter(pk__in=submission_ids))
     if unknown := set(submission_ids) - {submission.pk for submission in found}:
         raise NotFoundError(
-            "There is no such submission.", found=str(min(unknown)), what_to_do="Look at your list of submissions."
+            _("There is no such submission."),
+            found=str(min(unknown)),
+            what_to_do=_("Look at your list of submissions."),
         )
     return found
 
@@ -59,7 +62,9 @@ def get_organized_submission(*, person: Person, submission_id: UUID) -> tuple[Su
     user = signed_in(person)
     if is_organizer(person=user, challenge=submission.challenge):
         return submission, user
-    raise NotAllowedError("Only organizers of this challenge may do this.", what_to_do="Ask one of its organizers.")
+    raise NotAllowedError(
+        _("Only organizers of this challenge may do this."), what_to_do=_("Ask one of its organizers.")
+    )
 
 
 def may_see_log(*, person: Person, submission: Submission) -> bool:
@@ -75,10 +80,10 @@ def competing_team(*, person: Person, phase: Phase, team_slug: str = "") -> Team
     team = membership.team if membership else None
     if team_slug and (team is None or team.slug != team_slug):
         raise NotAllowedError(
-            "You do not compete in this team here.",
+            _("You do not compete in this team here."),
             found=team_slug,
-            expected=team.slug if team else "a team you joined this challenge with",
-            what_to_do="Join the challenge with this team, or leave the team out.",
+            expected=team.slug if team else _("a team you joined this challenge with"),
+            what_to_do=_("Join the challenge with this team, or leave the team out."),
         )
     return team
 
@@ -88,5 +93,5 @@ def get_upload(*, person: Person, upload_id: UUID) -> Upload:
     user = signed_in(person)
     upload = Upload.objects.filter(pk=upload_id, user=user).first()
     if upload is None:
-        raise NotFoundError("There is no such upload.", what_to_do="Start a new one; unfinished ones expire.")
+        raise NotFoundError(_("There is no such upload."), what_to_do=_("Start a new one; unfinished ones expire."))
     return upload

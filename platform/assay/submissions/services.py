@@ -8,18 +8,18 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Max, Q
+from django.utils.translation import gettext as _
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError, NotAllowedError, TooLargeError
 from assay.accounts.models import Team, User
 from assay.accounts.names import clean_line
-from assay.challenges.models import Challenge, Phase, ProtocolVersion
+from assay.challenges.models import Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
 from assay.submissions.lifecycle import ENDINGS, FINAL, RESUMED, sources_of
 from assay.submissions.limits import ATTEMPTS_USED, Eligibility
 from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.submissions.reasons import Told
-from assay.submissions.run_time import longest_seconds
 from assay.submissions.selectors import eligibility_of
 from assay.testsets.fitness import too_many_scores
 from assay.testsets.models import TestSet
@@ -32,10 +32,7 @@ PURPOSES = {Phase.Kind.CONTAINER: Upload.Purpose.IMAGE, Phase.Kind.PREDICTIONS: 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What somebody enters in a phase. `allows_duplicate`: an attempt may go on a file that the team has submitted before.
-
-    `origin_hash`: see `accounts.origins`.
-    """
+    """What somebody enters in a phase. `allows_duplicate`: an attempt may go on a file that the team has submitted before."""
 
     user: User
     phase: Phase
@@ -45,32 +42,24 @@ class Entry:
     description: str = ""
     url: str = ""
     allows_duplicate: bool = False
-    origin_hash: str = ""
 
 
 def create_submission(entry: Entry, *, now: datetime) -> Submission:
     """Accept a submission, or say which condition does not hold. Doors call `workflow.flow.submit`, which has it checked as well.
 
-    The rows of the challenge, the phase and the person are locked while we count and insert, always in this order, so two requests at
-    once cannot both take the last attempt, or the last hour on the nodes.
+    The phase's row is locked while we count and insert, so two requests at once cannot both take the last attempt.
     """
-    team, upload = entry.team, entry.upload
+    user, team, upload = entry.user, entry.team, entry.upload
     refuse_unfit_upload(upload=upload, phase=entry.phase)
     shown = clean_line(entry.name, what="The algorithm's name", longest=120)
     with transaction.atomic():
-        Challenge.objects.select_for_update(no_key=True).get(
-            pk=entry.phase.challenge_id
-        )  # its time on nodes is counted
         phase = (
             Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=entry.phase.pk)
         )
-        user = User.objects.select_for_update(no_key=True).get(pk=entry.user.pk)  # and theirs
-        eligibility = eligibility_of(
-            person=user, phase=phase, now=now, started_at=upload.created_at, sha256=upload.sha256
-        )
+        eligibility = eligibility_of(person=user, phase=phase, now=now, started_at=upload.created_at)
         refuse_ineligible(eligibility)
         if team is None:  # an eligible person has a team; this is for the type checker and for callers who forgot
-            raise NotAllowedError("You compete in no team here.", what_to_do="Join the challenge first.")
+            raise NotAllowedError(_("You compete in no team here."), what_to_do=_("Join the challenge first."))
         refuse_duplicate(phase=phase, team=team, upload=upload, allows_duplicate=entry.allows_duplicate)
         refuse_too_many_scores(phase)
         testset = freeze_testset(testset=phase.chosen_testset.testset, user=user, now=now)
@@ -89,12 +78,6 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             protocol=phase.protocol,
             testset=testset,
             limits=phase.protocol.document.get("resources", {}),
-            reserved_seconds=longest_seconds(
-                rules_of(phase.protocol).document["resources"], cases=testset.cases.count()
-            )
-            if is_image
-            else 0.0,
-            origin_hash=entry.origin_hash,
             created_at=now,
             status_changed_at=now,
         )
@@ -116,20 +99,20 @@ def refuse_unfit_upload(*, upload: Upload, phase: Phase) -> None:
     """The upload must be complete, of the right kind, and not too large for this phase."""
     if upload.completed_at is None:
         raise ConflictError(
-            "The upload is not complete.",
+            _("The upload is not complete."),
             code="upload_incomplete",
-            found=f"{upload.offset_bytes} bytes",
-            expected=f"{upload.total_bytes} bytes",
-            what_to_do="Continue it, then submit.",
+            found=_("%(offset_bytes)s bytes") % {"offset_bytes": upload.offset_bytes},
+            expected=_("%(total_bytes)s bytes") % {"total_bytes": upload.total_bytes},
+            what_to_do=_("Continue it, then submit."),
         )
     wanted = PURPOSES[Phase.Kind(phase.kind)]
     if upload.purpose != wanted:
-        raise InvalidError("This phase takes something else.", found=str(upload.purpose), expected=str(wanted))
+        raise InvalidError(_("This phase takes something else."), found=str(upload.purpose), expected=str(wanted))
     if upload.total_bytes > phase.max_image_bytes:
         raise TooLargeError(
-            "The file is larger than this phase takes.",
-            found=f"{upload.total_bytes} bytes",
-            expected=f"at most {phase.max_image_bytes} bytes",
+            _("The file is larger than this phase takes."),
+            found=_("%(total_bytes)s bytes") % {"total_bytes": upload.total_bytes},
+            expected=_("at most %(max_image_bytes)s bytes") % {"max_image_bytes": phase.max_image_bytes},
         )
 
 
@@ -138,10 +121,10 @@ def refuse_too_many_scores(phase: Phase) -> None:
     cases = phase.chosen_testset.testset.cases.count()
     if why := too_many_scores(protocol=rules_of(phase.protocol), cases=cases):
         raise ConflictError(
-            "This phase asks for more scores than a submission may have.",
+            _("This phase asks for more scores than a submission may have."),
             code="too_many_scores",
             found=why,
-            what_to_do="Tell the organizers: their protocol or their test set has to be smaller.",
+            what_to_do=_("Tell the organizers: their protocol or their test set has to be smaller."),
         )
 
 
@@ -152,7 +135,7 @@ def refuse_ineligible(eligibility: Eligibility) -> None:
         return
     message = failing.text[:1].upper() + failing.text[1:] + "."
     if failing.code == ATTEMPTS_USED:
-        raise LimitReachedError(message, found="0 left", expected=failing.cure, retry_at=eligibility.next_at)
+        raise LimitReachedError(message, found=_("0 left"), expected=failing.cure, retry_at=eligibility.next_at)
     raise ConflictError(message, code="cannot_submit", what_to_do=failing.cure)
 
 
@@ -166,10 +149,10 @@ def refuse_duplicate(*, phase: Phase, team: Team, upload: Upload, allows_duplica
     )
     if twin is not None and not allows_duplicate:
         raise ConflictError(
-            f"This is the same file as your team's submission #{twin.number}.",
+            _("This is the same file as your team's submission #%(number)s.") % {"number": twin.number},
             code="duplicate",
-            found=f"sha256 {upload.sha256}",
-            what_to_do='Submit something else, or send "allow_duplicate": true to use an attempt on it anyway.',
+            found=_("sha256 %(sha256)s") % {"sha256": upload.sha256},
+            what_to_do=_('Submit something else, or send "allow_duplicate": true to use an attempt on it anyway.'),
         )
 
 
@@ -196,10 +179,10 @@ def image_of(*, upload: Upload, team: Team, now: datetime) -> AlgorithmImage:
     if not is_new and image.status in (AlgorithmImage.Status.REJECTED, AlgorithmImage.Status.DELETED):
         if not upload.key:
             raise ConflictError(
-                "This archive was checked before and is not kept.",
+                _("This archive was checked before and is not kept."),
                 code="upload_gone",
                 found=str(image.report.get("message") or image.reason or image.status),
-                what_to_do="Correct the image, or upload the archive again.",
+                what_to_do=_("Correct the image, or upload the archive again."),
             )
         AlgorithmImage.objects.filter(pk=image.pk, status=image.status).update(
             status=AlgorithmImage.Status.CHECKING, upload=upload, reason="", report={}

@@ -21,6 +21,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, TooLargeError
@@ -60,23 +61,29 @@ def start_upload(
 ) -> Upload:
     """Open an upload, and refuse before the first byte what could not end well."""
     if purpose not in Upload.Purpose.values:
-        raise InvalidError("The purpose is not known.", found=purpose, expected=" or ".join(Upload.Purpose.values))
+        raise InvalidError(_("The purpose is not known."), found=purpose, expected=" or ".join(Upload.Purpose.values))
     if expected_sha256 and not is_sha256(expected_sha256):
-        raise InvalidError("The sha256 is not one.", found=expected_sha256[:80], expected="64 hexadecimal digits")
+        raise InvalidError(_("The sha256 is not one."), found=expected_sha256[:80], expected=_("64 hexadecimal digits"))
     if total_bytes < 1:
-        raise InvalidError("The file is empty.", found=f"{total_bytes} bytes", expected="at least one byte")
+        raise InvalidError(
+            _("The file is empty."),
+            found=_("%(total_bytes)s bytes") % {"total_bytes": total_bytes},
+            expected=_("at least one byte"),
+        )
     if total_bytes > settings.UPLOAD_MAX_BYTES:
         raise TooLargeError(
-            "The file is larger than this installation takes.",
-            found=f"{total_bytes} bytes",
-            expected=f"at most {settings.UPLOAD_MAX_BYTES} bytes",
+            _("The file is larger than this installation takes."),
+            found=_("%(total_bytes)s bytes") % {"total_bytes": total_bytes},
+            expected=_("at most %(upload_max_bytes)s bytes") % {"upload_max_bytes": settings.UPLOAD_MAX_BYTES},
         )
     upload_id = uuid4()
     with transaction.atomic():
         refuse_over_quota(user=user, total_bytes=total_bytes, now=now)
         if Upload.objects.filter(user=user, completed_at=None, expires_at__gt=now).count() >= UNFINISHED_PER_USER:
             raise ConflictError(
-                f"You have {UNFINISHED_PER_USER} unfinished uploads.", what_to_do="Finish or delete some of them first."
+                _("You have %(unfinished_per_user)s unfinished uploads.")
+                % {"unfinished_per_user": UNFINISHED_PER_USER},
+                what_to_do=_("Finish or delete some of them first."),
             )
         refuse_without_space(wanted_bytes=total_bytes, now=now)
         upload = Upload.objects.create(
@@ -143,7 +150,9 @@ def append(
         arrived = copy(stream=stream, file=file, wanted_bytes=wanted, digest=digest)
         if sha256 is not None and digest.digest() != sha256:
             file.truncate(offset_bytes)
-            raise ChecksumMismatchError("The piece arrived damaged and was not kept.", what_to_do="Send it again.")
+            raise ChecksumMismatchError(
+                _("The piece arrived damaged and was not kept."), what_to_do=_("Send it again.")
+            )
         file.flush()
         os.fsync(file.fileno())
         if offset_bytes + arrived == upload.total_bytes:
@@ -159,12 +168,12 @@ def append(
 def refuse_over(*, upload: Upload, offset_bytes: int, length_bytes: int | None, now: datetime) -> None:
     """Refuse a piece for an upload that is over, or that would be longer than announced."""
     if upload.expires_at <= now and upload.completed_at is None:
-        raise ConflictError("This upload has expired.", code="upload_expired", what_to_do="Start a new one.")
+        raise ConflictError(_("This upload has expired."), code="upload_expired", what_to_do=_("Start a new one."))
     if length_bytes is not None and offset_bytes + length_bytes > upload.total_bytes:
         raise TooLargeError(
-            "The piece is longer than what the upload still lacks.",
-            found=f"{offset_bytes + length_bytes} bytes",
-            expected=f"{upload.total_bytes} bytes",
+            _("The piece is longer than what the upload still lacks."),
+            found=_("%(offset_bytes)s bytes") % {"offset_bytes": offset_bytes + length_bytes},
+            expected=_("%(total_bytes)s bytes") % {"total_bytes": upload.total_bytes},
         )
 
 
@@ -185,13 +194,13 @@ def locked_part(upload: Upload) -> Iterator[BinaryIO]:
     try:
         file = part_path(upload.pk).open("r+b")
     except FileNotFoundError:
-        raise ConflictError("This upload is over.", code="upload_over", what_to_do="Start a new one.") from None
+        raise ConflictError(_("This upload is over."), code="upload_over", what_to_do=_("Start a new one.")) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UploadLockedError(
-                "Another connection is writing to this upload.", what_to_do="Try again in a few seconds."
+                _("Another connection is writing to this upload."), what_to_do=_("Try again in a few seconds.")
             ) from None
         yield file
 
@@ -204,11 +213,11 @@ def complete(*, upload: Upload, now: datetime) -> None:
         path.unlink()
         upload.delete()
         raise ChecksumMismatchError(
-            "The file that arrived is not the file you announced; it was thrown away.",
+            _("The file that arrived is not the file you announced; it was thrown away."),
             code="sha256_mismatch",
-            found=f"sha256 {found}",
-            expected=f"sha256 {upload.expected_sha256}",
-            what_to_do="Upload it again.",
+            found=_("sha256 %(found)s") % {"found": found},
+            expected=_("sha256 %(expected_sha256)s") % {"expected_sha256": upload.expected_sha256},
+            what_to_do=_("Upload it again."),
         )
     storage.keep_file(source=path, key=upload.key, move=True, sha256=found)
     with transaction.atomic():
@@ -233,7 +242,7 @@ def full_lifetime_end(upload: Upload) -> datetime:
 def cancel_upload(*, upload: Upload, user: User, now: datetime) -> None:
     """Throw an upload away. One that was submitted already belongs to its submission."""
     if upload.completed_at is not None:
-        raise ConflictError("This upload is complete.", what_to_do="Cancel the submission it belongs to instead.")
+        raise ConflictError(_("This upload is complete."), what_to_do=_("Cancel the submission it belongs to instead."))
     with transaction.atomic():
         record_event(actor=user, verb="upload.cancelled", subject=upload, now=now)
         part_path(upload.pk).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import InvalidError
 from assay.testsets.manifest import FILE_NAME, ManifestCase, parse_manifest
@@ -75,11 +76,11 @@ def unpack(*, archive: BinaryIO, folder: Path) -> None:
                 write_member(tar=tar, member=member, folder=folder)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise InvalidError(
-            "The test set cannot be unpacked.",
+            _("The test set cannot be unpacked."),
             code="testset_unreadable",
             found=str(error)[:200] or type(error).__name__,
-            expected="a tar (plain, gz, xz) of the folder with manifest.csv",
-            what_to_do="`assay testset push FOLDER` makes one.",
+            expected=_("a tar (plain, gz, xz) of the folder with manifest.csv"),
+            what_to_do=_("`assay testset push FOLDER` makes one."),
         ) from error
 
 
@@ -88,7 +89,7 @@ def write_member(*, tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path)
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts:
         raise InvalidError(
-            "The test set holds a path that leads outside it.", found=member.name[:200], expected="relative paths"
+            _("The test set holds a path that leads outside it."), found=member.name[:200], expected=_("relative paths")
         )
     path = folder / name
     if member.isdir():
@@ -108,12 +109,15 @@ def acceptable(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in tar:
         count, total = count + 1, total + member.size
         if count > MOST_MEMBERS or total > MOST_BYTES:
-            raise InvalidError("The test set is too large.", found=f"{count} files, {total} bytes")
+            raise InvalidError(
+                _("The test set is too large."),
+                found=_("%(count)s files, %(total)s bytes") % {"count": count, "total": total},
+            )
         if not (member.isreg() or member.isdir()):
             raise InvalidError(
-                "The test set holds something that is no file.",
+                _("The test set holds something that is no file."),
                 found=member.name[:200],
-                expected="regular files and folders",
+                expected=_("regular files and folders"),
             )
         yield member
 
@@ -123,12 +127,13 @@ def read_folder(folder: Path) -> tuple[ManifestCase, ...]:
     path = folder / FILE_NAME
     if not path.is_file():
         raise InvalidError(
-            f"The test set has no {FILE_NAME} at its top.", expected=f"{FILE_NAME}, and the files it names"
+            _("The test set has no %(file_name)s at its top.") % {"file_name": FILE_NAME},
+            expected=_("%(file_name)s, and the files it names") % {"file_name": FILE_NAME},
         )
     try:
         return parse_manifest(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise InvalidError(f"{FILE_NAME} is not UTF-8 text.") from error
+        raise InvalidError(_("%(file_name)s is not UTF-8 text.") % {"file_name": FILE_NAME}) from error
 
 
 def read_notice(folder: Path) -> str:
@@ -150,10 +155,11 @@ def ingest_cases(*, folder: Path, target: Path) -> list[CanonicalCase]:
             problems.append(f"{case.case_id}: {error}")
     if problems:
         raise InvalidError(
-            f"{len(problems)} of {len(problems) + len(cases)} cases cannot be used.",
+            _("%(problems)s of %(problems_2)s cases cannot be used.")
+            % {"problems": len(problems), "problems_2": len(problems) + len(cases)},
             code="testset_invalid",
             found="; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else ""),
-            what_to_do="Correct what is named and push again; nothing was changed.",
+            what_to_do=_("Correct what is named and push again; nothing was changed."),
         )
     return cases
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from assay.accounts.errors import InvalidError
 from evaluator.spreadsheets import as_written
 
@@ -52,10 +54,15 @@ def parse_manifest(text: str) -> tuple[ManifestCase, ...]:
         rows.fieldnames = columns
         cases = tuple(read_row(row, line=rows.line_num) for row in rows)
     except csv.Error as error:
-        raise InvalidError(f"{FILE_NAME} is not CSV: {error}.", line=rows.reader.line_num) from error
+        raise InvalidError(
+            _("%(file_name)s is not CSV: %(error)s.") % {"file_name": FILE_NAME, "error": error},
+            line=rows.reader.line_num,
+        ) from error
     if not 0 < len(cases) <= MOST_CASES:
         raise InvalidError(
-            f"{FILE_NAME} has no usable number of rows.", found=f"{len(cases)} cases", expected=f"1 to {MOST_CASES}"
+            _("%(file_name)s has no usable number of rows.") % {"file_name": FILE_NAME},
+            found=_("%(cases)s cases") % {"cases": len(cases)},
+            expected=_("1 to %(most_cases)s") % {"most_cases": MOST_CASES},
         )
     refuse_twins(cases)
     return cases
@@ -64,7 +71,11 @@ def parse_manifest(text: str) -> tuple[ManifestCase, ...]:
 def check_columns(columns: Sequence[str]) -> None:
     """There must be a case and a reference, and no column twice."""
     if len(set(columns)) != len(columns) or "" in columns:
-        raise InvalidError(f"{FILE_NAME} has a column twice, or one without a name.", found=",".join(columns), line=1)
+        raise InvalidError(
+            _("%(file_name)s has a column twice, or one without a name.") % {"file_name": FILE_NAME},
+            found=",".join(columns),
+            line=1,
+        )
     kinds = {
         "case_id": "case_id" in columns,
         "reference or reference:<structure>": any(column.startswith(REFERENCE) for column in columns),
@@ -72,12 +83,15 @@ def check_columns(columns: Sequence[str]) -> None:
     missing = [kind for kind, is_there in kinds.items() if not is_there]
     if missing:
         raise InvalidError(
-            f"{FILE_NAME} lacks a column.", found=",".join(columns), expected=" and ".join(missing), line=1
+            _("%(file_name)s lacks a column.") % {"file_name": FILE_NAME},
+            found=",".join(columns),
+            expected=" and ".join(missing),
+            line=1,
         )
     if REFERENCE in columns and any(column.startswith(REFERENCE_PREFIX) for column in columns):
         raise InvalidError(
-            f"{FILE_NAME} has both kinds of reference.",
-            expected="either `reference` or `reference:<structure>`",
+            _("%(file_name)s has both kinds of reference.") % {"file_name": FILE_NAME},
+            expected=_("either `reference` or `reference:<structure>`"),
             line=1,
         )
 
@@ -85,14 +99,17 @@ def check_columns(columns: Sequence[str]) -> None:
 def read_row(row: Mapping[str | None, Any], *, line: int) -> ManifestCase:
     """One case."""
     if None in row or None in row.values():
-        raise InvalidError(f"{FILE_NAME}: this row has not as many fields as the first line.", line=line)
+        raise InvalidError(
+            _("%(file_name)s: this row has not as many fields as the first line.") % {"file_name": FILE_NAME}, line=line
+        )
     cells = {str(name): as_written(str(value).strip()) for name, value in row.items()}
     case_id = cells.pop("case_id")
     if not case_id or len(case_id) > LONGEST_CASE_ID or not set(case_id) <= CASE_ID_LETTERS or case_id.startswith("."):
         raise InvalidError(
-            f"{FILE_NAME}: a case needs an id.",
+            _("%(file_name)s: a case needs an id.") % {"file_name": FILE_NAME},
             found=repr(case_id[:LONGEST_CASE_ID]),
-            expected=f"letters, digits, '.', '_', '-', at most {LONGEST_CASE_ID}, not starting with '.'",
+            expected=_("letters, digits, '.', '_', '-', at most %(longest_case_id)s, not starting with '.'")
+            % {"longest_case_id": LONGEST_CASE_ID},
             line=line,
         )
     files = {name: safe_path(path, line=line) for name, path in cells.items() if is_file_column(name) and path}
@@ -103,7 +120,10 @@ def read_row(row: Mapping[str | None, Any], *, line: int) -> ManifestCase:
     has_inputs = any(name.startswith(INPUT_PREFIX) for name in cells)
     if not references or (has_inputs and not inputs):
         raise InvalidError(
-            f"{FILE_NAME}: case {case_id} needs an input and a reference.", found="an empty cell", line=line
+            _("%(file_name)s: case %(case_id)s needs an input and a reference.")
+            % {"file_name": FILE_NAME, "case_id": case_id},
+            found=_("an empty cell"),
+            line=line,
         )
     attributes = {name: value for name, value in cells.items() if not is_file_column(name)}
     return ManifestCase(case_id=case_id, inputs=inputs, references=references, attributes=attributes)
@@ -119,7 +139,10 @@ def safe_path(path: str, *, line: int) -> str:
     parts = PurePosixPath(path).parts
     if not parts or parts[0] == "/" or ".." in parts or "\x00" in path or "\\" in path:
         raise InvalidError(
-            f"{FILE_NAME}: a path must stay inside the folder.", found=path, expected="images/A01.nii.gz", line=line
+            _("%(file_name)s: a path must stay inside the folder.") % {"file_name": FILE_NAME},
+            found=path,
+            expected="images/A01.nii.gz",
+            line=line,
         )
     return str(PurePosixPath(path))
 
@@ -129,7 +152,9 @@ def refuse_twins(cases: Sequence[ManifestCase]) -> None:
     seen: set[str] = set()
     for number, case in enumerate(cases):
         if case.case_id.lower() in seen:
-            raise InvalidError(f"{FILE_NAME} has a case twice.", found=case.case_id, line=number + 2)
+            raise InvalidError(
+                _("%(file_name)s has a case twice.") % {"file_name": FILE_NAME}, found=case.case_id, line=number + 2
+            )
         seen.add(case.case_id.lower())
 
 

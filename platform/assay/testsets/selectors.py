@@ -1,6 +1,7 @@
 """Questions about test sets."""
 
 from django.db.models import Count, QuerySet
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotFoundError
 from assay.challenges.models import Challenge, Phase
@@ -20,7 +21,7 @@ def get_public_testset(*, challenge: Challenge, name: str, version: int) -> Test
     """Training cases anyone may download. A hidden test set and none at all get the same answer, for everybody."""
     testset = challenge.testsets.filter(name=name, version=version, is_public=True).first()
     if testset is None:
-        raise NotFoundError("There is no such public test set.", found=f"{name} v{version}")
+        raise NotFoundError(_("There is no such public test set."), found=f"{name} v{version}")
     return testset
 
 

@@ -1,13 +1,13 @@
 """Changes to test sets: ingesting a pushed folder, choosing one for a phase, and pushing a challenge that names some."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 from django.db import transaction
 from django.db.models import F, Max
+from django.utils.translation import gettext as _
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import InvalidError
@@ -30,11 +30,8 @@ def ingest_testset(
     is_public: bool,
     phase_slugs: Sequence[str],
     now: datetime,
-    refuse_bytes: Callable[[int], None] = lambda _: None,
 ) -> TestSet:
     """Make a new version of a test set from a tar in storage; the very same content again answers the version that has it.
-
-    `refuse_bytes` is called with the size of a new version, in the transaction that makes it, and raises where there is no room.
 
     Phases that name this test set in `challenge.yaml`, and those in `phase_slugs`, use the new version from now on; submissions
     keep the one they were accepted with.
@@ -50,11 +47,10 @@ def ingest_testset(
         notice = read_notice(source)
         documents = store_cases(cases=canonical, prefix=f"testsets/{challenge.pk}/{uuid4()}")
     sha256 = manifest_sha256([without_keys(document) for document in documents])
-    with forgotten_when_refused(documents), transaction.atomic():
+    with transaction.atomic():
         Challenge.objects.select_for_update().get(pk=challenge.pk)
         testset = challenge.testsets.filter(name=name, sha256=sha256, is_public=is_public).first()
         if testset is None:
-            refuse_bytes(bytes_of(documents))
             testset = create_version(
                 challenge=challenge,
                 name=name,
@@ -89,7 +85,7 @@ def phases_to_serve(*, challenge: Challenge, name: str, phase_slugs: Sequence[st
     unknown = [slug for slug in phase_slugs if slug not in by_slug]
     if unknown:
         raise InvalidError(
-            "There is no such phase.", found=", ".join(unknown), expected=", ".join(by_slug) or "none yet"
+            _("There is no such phase."), found=", ".join(unknown), expected=", ".join(by_slug) or "none yet"
         )
     return [phase for phase in by_slug.values() if phase.slug in phase_slugs or phase.testset_name == name]
 
@@ -130,21 +126,6 @@ def forget(documents: Sequence[dict[str, Any]]) -> None:
             storage.delete_file(file["key"])
 
 
-@contextmanager
-def forgotten_when_refused(documents: Sequence[dict[str, Any]]) -> Iterator[None]:
-    """Delete the files of a version that did not come to be."""
-    try:
-        yield
-    except Exception:
-        forget(documents)
-        raise
-
-
-def bytes_of(documents: Sequence[dict[str, Any]]) -> int:
-    """What the files of these cases take."""
-    return sum(file["bytes"] for document in documents for kind in ("inputs", "references") for file in document[kind])
-
-
 def create_version(
     *,
     challenge: Challenge,
@@ -166,7 +147,6 @@ def create_version(
         is_public=is_public,
         notice=notice,
         report=report,
-        stored_bytes=bytes_of(documents),
         created_at=now,
     )
     Case.objects.bulk_create(

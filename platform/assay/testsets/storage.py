@@ -19,6 +19,7 @@ from typing import IO, BinaryIO, cast
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import TooLargeError
 
@@ -82,7 +83,11 @@ def save_file(*, key: str, stream: IO[bytes], max_bytes: int) -> StoredFile:
             while chunk := stream.read(CHUNK_BYTES):
                 size += len(chunk)
                 if size > max_bytes:
-                    raise TooLargeError("The file is too large.", found="more", expected=f"at most {max_bytes} bytes")
+                    raise TooLargeError(
+                        _("The file is too large."),
+                        found="more",
+                        expected=_("at most %(max_bytes)s bytes") % {"max_bytes": max_bytes},
+                    )
                 file.write(chunk)
         return keep_file(source=path, key=key, move=True)
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from django.contrib.auth import authenticate
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from ninja import Router, Status
 
 from assay.accounts import addresses, second_factor, selectors, services, tokens
@@ -14,7 +15,6 @@ from assay.accounts.models import Team, User
 from assay.api.auth import user_of
 from assay.api.throttling import SignInThrottle
 from assay.api.v1 import schemas
-from assay.submissions.use import Use, use_of
 
 router = Router()
 
@@ -33,7 +33,7 @@ def issue_token(request: HttpRequest, body: schemas.TokenRequest) -> Status[dict
     """Trade a user name and password (and the code of a second factor) for a token. It is shown this once."""
     user = authenticate(request, username=body.username, password=body.password)
     if not isinstance(user, User):
-        raise NotSignedInError("The user name or the password is wrong.", code="wrong_password")
+        raise NotSignedInError(_("The user name or the password is wrong."), code="wrong_password")
     addresses.check_verified(user)
     second_factor.check(user, code=body.code, now=timezone.now())
     token, secret = tokens.issue_token(user=user, name=body.name, days=body.days, now=timezone.now())
@@ -57,12 +57,6 @@ def revoke_token(request: HttpRequest, token_id: UUID) -> Status[None]:
 def who_am_i(request: HttpRequest) -> User:
     """The person this token or session belongs to."""
     return user_of(request)
-
-
-@router.get("/me/use", response=list[schemas.UseOut])
-def what_i_use(request: HttpRequest) -> list[Use]:
-    """How much of your limits you use: challenges, disk, computing."""
-    return use_of(user_of(request), now=timezone.now())
 
 
 @router.get("/teams", response=list[schemas.TeamOut])

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from ninja import Field, Router, Schema
 from ninja.security import HttpBearer
 from pydantic import AfterValidator, PlainValidator, WithJsonSchema
@@ -214,10 +215,10 @@ def put_output(request: HttpRequest, case_run_id: UUID, name: str, fence: Fence)
     case_run = leases.held(case_run_id=case_run_id, fence=fence, node_id=node.pk)
     if name not in output_names(case_run):
         raise InvalidError(
-            "The order names no such output.",
+            _("The order names no such output."),
             found=name[:80],
-            expected="a name of an output in the work order",
-            what_to_do="Send only the outputs that the order names, under its names.",
+            expected=_("a name of an output in the work order"),
+            what_to_do=_("Send only the outputs that the order names, under its names."),
         )
     limits = limits_of(resources_of(case_run.run.submission))
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]

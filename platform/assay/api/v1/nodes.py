@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from ninja import Router, Status
 
 from assay.accounts.errors import NotFoundError
@@ -47,7 +48,7 @@ def change_status(request: HttpRequest, name: str, body: schemas.NodeStatusIn) -
     user = require_staff(person_of(request))
     node = Node.objects.filter(name=name).first()
     if node is None:
-        raise NotFoundError("There is no such node.", found=name, what_to_do="Look at the list of nodes.")
+        raise NotFoundError(_("There is no such node."), found=name, what_to_do=_("Look at the list of nodes."))
     set_node_status(node=node, status=Node.Status(body.status), reason=body.reason, by=user, now=timezone.now())
     node.refresh_from_db()
     return node

@@ -2,6 +2,7 @@
 
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from ninja import Router
 
 from assay.accounts.errors import ConflictError
@@ -27,8 +28,8 @@ def act(request: HttpRequest, body: schemas.ActIn) -> list[Stuck]:
     user, now = require_staff(person_of(request)), timezone.now()
     if not operating.act(kind=body.kind, key=body.key, name=body.act, by=user, now=now):
         raise ConflictError(
-            "It is not as it was any more; nothing was done.",
+            _("It is not as it was any more; nothing was done."),
             found=f"{body.kind} {body.key}",
-            what_to_do="Read the list again.",
+            what_to_do=_("Read the list again."),
         )
     return find_stuck(now=now)

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext
 from ninja import Router, Status
 
 from assay.accounts.errors import ConflictError
@@ -45,8 +46,9 @@ def activate(request: HttpRequest, slug: str, phase: str) -> dict[str, int]:
     found = rejudgement_of(row)
     if found.unfinished or not found.waiting:
         raise ConflictError(
-            "There is nothing complete to activate.",
-            found=f"{len(found.waiting)} ready, {found.unfinished} not finished",
-            what_to_do="Rejudge the phase, and wait until every evaluation is done.",
+            gettext("There is nothing complete to activate."),
+            found=gettext("%(waiting)s ready, %(unfinished)s not finished")
+            % {"waiting": len(found.waiting), "unfinished": found.unfinished},
+            what_to_do=gettext("Rejudge the phase, and wait until every evaluation is done."),
         )
     return {"activated": flow.activate(evaluation_ids=found.waiting, by=user, now=timezone.now())}

@@ -15,7 +15,6 @@ from assay.api.v1 import (
     operations,
     participants,
     rejudging,
-    rights,
     site,
     submissions,
     testsets,
@@ -55,5 +54,4 @@ api.add_router("/challenges", leaderboards.router, tags=["leaderboards"])
 api.add_router("/challenges", rejudging.router, tags=["leaderboards"])
 api.add_router("/nodes", nodes.router, tags=["operators"])
 api.add_router("/operations", operations.router, tags=["operators"])
-api.add_router("/operations", rights.router, tags=["operators"])
 api.add_router("", nodes.keys_router, tags=["receipts"])

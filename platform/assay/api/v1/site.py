@@ -9,6 +9,7 @@ from uuid import UUID
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from ninja import Field, Router, Schema, Status
 from ninja.security import HttpBearer
 
@@ -117,7 +118,7 @@ def claim(request: HttpRequest, wish: Wish) -> Any:
     dataset = SiteDataset.objects.filter(site=site, root_sha256=wish.root_sha256).first()
     if dataset is None:
         raise NotFoundError(
-            "This data is not registered.", found=wish.root_sha256, what_to_do="Register it, then claim."
+            _("This data is not registered."), found=wish.root_sha256, what_to_do=_("Register it, then claim.")
         )
     evaluation = services.claim_evaluation(site=site, dataset=dataset, now=timezone.now())
     return HttpResponse(status=204) if evaluation is None else order(request, evaluation)

@@ -7,10 +7,10 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from ninja import Router, Status
 
 from assay.accounts.errors import ConflictError, NotAllowedError, NotFoundError
-from assay.accounts.origins import origin_of
 from assay.api.auth import person_of, user_of
 from assay.api.v1 import schemas
 from assay.challenges.access import Person, get_phase, is_organizer, organized_challenges
@@ -66,7 +66,6 @@ def submit(request: HttpRequest, slug: str, phase: str, body: schemas.Submission
         description=body.description,
         url=body.url,
         allows_duplicate=body.allow_duplicate,
-        origin_hash=origin_of(request, challenge_id=row.challenge_id),
     )
     submission = flow.submit(entry, now=timezone.now())
     return Status(201, detail(submission=get_submission(person=user, submission_id=submission.pk), person=user))
@@ -143,7 +142,9 @@ def cancel(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
     user = user_of(request)
     submission = get_submission(person=user, submission_id=submission_id)
     if not flow.cancel(submission_id=submission.pk, by=user, now=timezone.now()):
-        raise ConflictError("It has ended or is being cancelled already.", code="not_running", found=submission.status)
+        raise ConflictError(
+            _("It has ended or is being cancelled already."), code="not_running", found=submission.status
+        )
     return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
 
 
@@ -155,7 +156,9 @@ def receipt(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
     is_insider = is_organizer(person=person, challenge=submission.challenge)
     document = evaluations.receipt(submission, is_organizer=is_insider)
     if document is None:
-        raise NotFoundError("There is no receipt yet.", found=submission.status, what_to_do="Wait until it is scored.")
+        raise NotFoundError(
+            _("There is no receipt yet."), found=submission.status, what_to_do=_("Wait until it is scored.")
+        )
     return document
 
 
@@ -166,8 +169,8 @@ def logs(request: HttpRequest, submission_id: UUID) -> StreamingHttpResponse:
     submission = get_submission(person=person, submission_id=submission_id)
     if not may_see_log(person=person, submission=submission):
         raise NotAllowedError(
-            "Logs on hidden cases are for organizers: a log is a way out for hidden data.",
-            what_to_do="Run your image on the public cases, where you see everything: `assay run`.",
+            _("Logs on hidden cases are for organizers: a log is a way out for hidden data."),
+            what_to_do=_("Run your image on the public cases, where you see everything: `assay run`."),
         )
     aliases = case_aliases(
         submission=submission, is_insider=is_organizer(person=person, challenge=submission.challenge)
@@ -182,7 +185,7 @@ def disqualify(request: HttpRequest, submission_id: UUID, body: schemas.Reason) 
     """Take it out of the ranking, with a reason its team reads; its scores stay."""
     submission, user = get_organized_submission(person=person_of(request), submission_id=submission_id)
     if not flow.disqualify(submission_id=submission.pk, reason=body.reason, by=user, now=timezone.now()):
-        raise ConflictError("It is disqualified already.", found=submission.disqualified_reason)
+        raise ConflictError(_("It is disqualified already."), found=submission.disqualified_reason)
     return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
 
 
@@ -192,7 +195,7 @@ def rejudge(request: HttpRequest, submission_id: UUID) -> Status[dict[str, Any]]
     submission, user = get_organized_submission(person=person_of(request), submission_id=submission_id)
     asked = flow.rejudge(submission_ids=[submission.pk], by=user, now=timezone.now())
     if not asked:
-        raise ConflictError("There is no finished run to score again.", found=submission.status)
+        raise ConflictError(_("There is no finished run to score again."), found=submission.status)
     return Status(202, {"evaluations": [evaluation.pk for evaluation in asked]})
 
 
@@ -202,9 +205,9 @@ def resume(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
     submission, user = get_organized_submission(person=person_of(request), submission_id=submission_id)
     if not resuming.resume(submission_id=submission.pk, by=user, now=timezone.now()):
         raise ConflictError(
-            "Only what failed by the organizers' fault or ours is taken up again.",
+            _("Only what failed by the organizers' fault or ours is taken up again."),
             found=f"{submission.status} {submission.fault}".strip(),
-            what_to_do="Run a single case again, or ask the team to submit again.",
+            what_to_do=_("Run a single case again, or ask the team to submit again."),
         )
     return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
 

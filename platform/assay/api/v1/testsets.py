@@ -4,6 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext
 from ninja import Router, Status
 
 from assay.accounts.errors import ConflictError, InvalidError
@@ -13,10 +14,10 @@ from assay.api.v1 import schemas
 from assay.challenges.access import get_challenge, get_organized_challenge
 from assay.submissions.access import get_upload
 from assay.submissions.models import Upload
-from assay.submissions.testset_pushing import push_testset
 from assay.testsets.export import archive_bytes, members_of, stream_archive
 from assay.testsets.models import TestSet
 from assay.testsets.selectors import get_public_testset, testsets_of
+from assay.testsets.services import ingest_testset
 
 router = Router()
 
@@ -34,14 +35,16 @@ def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> Status[dic
     challenge, user = get_organized_challenge(person=person_of(request), slug=slug)
     upload = get_upload(person=user, upload_id=body.upload_id)
     if upload.purpose != Upload.Purpose.TESTSET:
-        raise InvalidError("This upload is for something else.", found=str(upload.purpose), expected="testset")
+        raise InvalidError(gettext("This upload is for something else."), found=str(upload.purpose), expected="testset")
     if upload.completed_at is None:
-        raise ConflictError("The upload is not complete.", code="upload_incomplete", what_to_do="Continue it first.")
+        raise ConflictError(
+            gettext("The upload is not complete."), code="upload_incomplete", what_to_do=gettext("Continue it first.")
+        )
     request.META[TAKES_LONG] = True
-    testset = push_testset(
+    testset = ingest_testset(
         challenge=challenge,
         user=user,
-        upload=upload,
+        archive_key=upload.key,
         name=body.name,
         is_public=body.is_public,
         phase_slugs=body.phases,

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.http import http_date
+from django.utils.translation import gettext
 from ninja import Router
 
 from assay.accounts.errors import InvalidError
@@ -76,7 +77,9 @@ def append(request: HttpRequest, upload_id: UUID) -> HttpResponse:
     """Add a piece."""
     upload = get_upload(person=user_of(request), upload_id=upload_id)
     if request.content_type != CONTENT_TYPE:
-        raise InvalidError("The piece has the wrong type.", found=str(request.content_type), expected=CONTENT_TYPE)
+        raise InvalidError(
+            gettext("The piece has the wrong type."), found=str(request.content_type), expected=CONTENT_TYPE
+        )
     upload = uploads.append(
         upload=upload,
         offset_bytes=byte_count(request, name="Upload-Offset"),
@@ -111,7 +114,11 @@ def byte_count(request: HttpRequest, *, name: str) -> int:
     value = request.headers.get(name, "")
     count = whole_number(value)
     if count is None:
-        raise InvalidError(f"The header {name} is missing or no number.", found=value[:40], expected="a count of bytes")
+        raise InvalidError(
+            gettext("The header %(name)s is missing or no number.") % {"name": name},
+            found=value[:40],
+            expected=gettext("a count of bytes"),
+        )
     return count
 
 
@@ -122,7 +129,7 @@ def parse_metadata(header: str) -> dict[str, str]:
         return {pair[0]: base64.b64decode(pair[1], validate=True).decode() if len(pair) > 1 else "" for pair in pairs}
     except (binascii.Error, UnicodeDecodeError) as error:
         raise InvalidError(
-            "Upload-Metadata cannot be read.", found=header[:80], expected="name base64,name base64"
+            gettext("Upload-Metadata cannot be read."), found=header[:80], expected=gettext("name base64,name base64")
         ) from error
 
 
@@ -136,7 +143,9 @@ def parse_checksum(header: str) -> bytes | None:
     except binascii.Error:
         digest = b""
     if algorithm != "sha256" or len(digest) != 32:
-        raise InvalidError("Upload-Checksum cannot be used.", found=header[:80], expected="sha256 <base64>")
+        raise InvalidError(
+            gettext("Upload-Checksum cannot be used."), found=header[:80], expected=gettext("sha256 <base64>")
+        )
     return digest
 
 

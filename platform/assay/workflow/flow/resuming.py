@@ -12,6 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, NotFoundError
@@ -92,24 +93,24 @@ def refuse_rerun(submission: Submission, *, run: Run | None, case_id: str) -> No
     """Say why a case of the submission cannot be run again now."""
     if submission.status not in (Status.DONE, Status.FAILED) or (run is not None and run.finished_at is None):
         raise ConflictError(
-            "Its cases are being run already, or it was cancelled.",
+            _("Its cases are being run already, or it was cancelled."),
             found=str(submission.status),
-            expected="a submission that is done or failed",
-            what_to_do="Wait until it has ended.",
+            expected=_("a submission that is done or failed"),
+            what_to_do=_("Wait until it has ended."),
         )
     if run is None or submission.image_id is None:
         raise ConflictError(
-            "Nothing of it was ever run.", found=str(submission.status), what_to_do="Resume it instead."
+            _("Nothing of it was ever run."), found=str(submission.status), what_to_do=_("Resume it instead.")
         )
     if CaseRun.objects.filter(run=run, case=None).exists():
         raise ConflictError(
-            "All its cases ran in one container, so no single one can be run again.",
-            found="run mode cohort",
-            expected="run mode case",
-            what_to_do="Ask its team to submit again.",
+            _("All its cases ran in one container, so no single one can be run again."),
+            found=_("run mode cohort"),
+            expected=_("run mode case"),
+            what_to_do=_("Ask its team to submit again."),
         )
     if not submission.testset.cases.filter(case_id=case_id).exists():
-        raise NotFoundError("There is no such case.", found=case_id)
+        raise NotFoundError(_("There is no such case."), found=case_id)
 
 
 def start_run(*, submission: Submission, keeps: dict[str, CaseRun], now: datetime) -> Run:

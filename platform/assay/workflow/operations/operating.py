@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import F, QuerySet
+from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import InvalidError
@@ -49,7 +50,10 @@ def act(*, kind: str, key: str, name: str, by: User, now: datetime) -> bool:
     if do is None:
         known = ", ".join(sorted(f"{act} ({of})" for of, act in ACTS))
         raise InvalidError(
-            "There is no such act.", found=f"{name} ({kind})", expected=known, what_to_do="Use the buttons."
+            gettext("There is no such act."),
+            found=f"{name} ({kind})",
+            expected=known,
+            what_to_do=gettext("Use the buttons."),
         )
     try:
         done = do(key, by, now)

@@ -23,6 +23,7 @@ from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import ConflictError, InvalidError
 from assay.accounts.models import User
@@ -61,9 +62,11 @@ def open_engine() -> AbstractContextManager[Engine]:
 def take_metric_image(*, challenge: Challenge, user: User, upload: Upload, now: datetime) -> MetricImage:
     """Inspect an uploaded archive as a submission's is, and keep its rewritten form."""
     if upload.purpose != Upload.Purpose.IMAGE:
-        raise InvalidError("This upload is for something else.", found=str(upload.purpose), expected="image")
+        raise InvalidError(_("This upload is for something else."), found=str(upload.purpose), expected="image")
     if upload.completed_at is None:
-        raise ConflictError("The upload is not complete.", code="upload_incomplete", what_to_do="Continue it first.")
+        raise ConflictError(
+            _("The upload is not complete."), code="upload_incomplete", what_to_do=_("Continue it first.")
+        )
     with storage.scratch_folder() as folder:
         rewritten = folder / "image.tar"
         try:
@@ -72,7 +75,7 @@ def take_metric_image(*, challenge: Challenge, user: User, upload: Upload, now: 
             )
         except ImageInvalid as problem:
             raise InvalidError(
-                str(problem), code="image_invalid", found=str(problem.reason), expected="a docker save archive"
+                str(problem), code="image_invalid", found=str(problem.reason), expected=_("a docker save archive")
             ) from problem
         key = f"metric-images/{challenge.pk}/{report.image_id[7:]}.tar"
         stored = storage.keep_file(source=rewritten, key=key, move=True)

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from assay.accounts.errors import InvalidError
 from assay.challenges.protocols import rules_of
@@ -41,9 +42,9 @@ def ask_for_round(*, case_run_id: UUID, fence: int, number: int, now: datetime) 
     made = case_run.prompt_rounds.filter(fence=fence, made_at__isnull=False).count()
     if number >= rounds or number > made:
         raise InvalidError(
-            "This round cannot be asked for.",
-            found=f"round {number}",
-            expected=f"one of {min(made + 1, rounds)}, in order",
+            _("This round cannot be asked for."),
+            found=_("round %(number)s") % {"number": number},
+            expected=_("one of %(min)s, in order") % {"min": min(made + 1, rounds)},
         )
     with transaction.atomic():
         asked, is_new = PromptRound.objects.get_or_create(
