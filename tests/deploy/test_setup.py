@@ -34,6 +34,7 @@ def bundled_pips() -> dict[str, Path]:
 
 
 PIPS = bundled_pips()
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from containers.examples.demo import make_cases
 
 REAL = ("mixture", "thresholds", "otsu")
+pytestmark = pytest.mark.slow  # whole heads: about ten seconds together
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,6 @@ def test_mirror_moves_its_segmentation_in_space_and_forgets_csf(views, tmp_path)
     assert not np.allclose(written.affine, case.affine)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [(0, 1, 2, 3), (20, 21), (30, 31)], ids=str)
 def test_the_order_differs_per_site_whatever_the_seed(views, tmp_path, seeds):
     dice = {name: {site: [] for site in "AB"} for name in REAL}

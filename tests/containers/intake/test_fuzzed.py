@@ -7,6 +7,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ LAYER = tar_of(
     hard_link("again", "app/x"),
     entry("run", b"#!"),
 )
+pytestmark = pytest.mark.slow
 LIMITS = IntakeLimits(unpacked_bytes=1 << 22, entries=100, compression_grace_bytes=1 << 20)
 
 
