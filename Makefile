@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run wheel image test test-quick test-gpu test-podman test-future test-pips test-upgrade check format messages bench evaluator-image docs lock openapi vendor catalogue chaos guards
+.PHONY: help setup demo run wheel image test test-quick coverage test-gpu test-podman test-future test-pips test-upgrade check format messages bench evaluator-image docs lock openapi vendor catalogue chaos guards
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,6 +30,10 @@ test: setup ## the whole test suite
 
 test-quick: setup ## the tests for which nothing has to be started: no database, no container, no browser
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not (database or docker or browser or slow or gpu)" $(ARGS)
+
+coverage: setup ## the suite with the slowest twenty tests, and how much of each room it runs
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=20 --cov --cov-report= $(ARGS)
+	@$(BIN)/python tests/coverage_floors.py
 
 test-gpu: setup ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
