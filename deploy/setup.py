@@ -9,6 +9,7 @@ while pip installs.
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,9 @@ STAMP = VENV / "assay-setup.sha256"
 LOGS = ROOT / "var" / "log"
 OLDEST_PYTHON = (3, 11)
 START_ENGINE_BY_HAND = "sudo systemctl start docker; sudo usermod -aG docker $USER; then log in again"
+
+
+BROKEN_CONNECTION = re.compile(r"connection broken by '(?P<why>.*)': /")
 
 
 class SetupError(Exception):
@@ -292,7 +296,8 @@ def error_of(said: str) -> str:
     """What went wrong, from all that a program wrote: its error lines and what belongs to them, without warnings.
 
     pip writes `ERROR: …` once for the cause, indents what belongs to it, and adds warnings and notices before and after. A
-    failing build writes `error: …`. Where nothing is marked as an error (a traceback, say), the last lines have to do.
+    failing build writes `error: …`. Where nothing is marked as an error (a traceback, say), the last lines have to do. An index that
+    cannot be reached (a proxy, a certificate) is a mere warning to pip, whose error then says that there is no such release.
     """
     lines = [line.rstrip() for line in said.splitlines() if line.strip()]
     errors: list[str] = []
@@ -304,7 +309,9 @@ def error_of(said: str) -> str:
             is_error = False
         if is_error:
             errors.append(line)
-    return "\n".join((errors or lines[-12:])[:12])
+    broken = [found["why"] for line in lines if (found := BROKEN_CONNECTION.search(line))]
+    unreachable = [f"The package index could not be reached: {broken[-1]}"] if broken and errors else []
+    return "\n".join([*unreachable, *(errors or lines[-12:])[:12]])
 
 
 if __name__ == "__main__":

@@ -140,6 +140,19 @@ def test_the_error_of_pip_is_shown_without_its_warnings():
     ]
 
 
+def test_an_index_that_cannot_be_reached_is_named_before_the_error_that_follows_from_it():
+    """Of a Python whose certificates do not know the proxy's, as pip 25 wrote it."""
+    why = "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate'))"
+    said = (
+        f"WARNING: Retrying (Retry(total=0, connect=None, read=None)) after connection broken by '{why}': /simple/absl-py/\n"
+        "ERROR: Could not find a version that satisfies the requirement absl-py==2.5.1 (from versions: none)\n"
+        "ERROR: No matching distribution found for absl-py==2.5.1\n"
+    )
+    first, *rest = setup.error_of(said).splitlines()
+    assert first == f"The package index could not be reached: {why}"
+    assert rest[-1] == "ERROR: No matching distribution found for absl-py==2.5.1"
+
+
 def test_where_nothing_is_marked_the_last_lines_are_shown():
     said = "\n".join(f"line {number}" for number in range(30)) + "\nZeroDivisionError: division by zero\n"
     assert setup.error_of(said).splitlines()[-1] == "ZeroDivisionError: division by zero"
