@@ -246,6 +246,7 @@ class Filling:
                     "submitted_by": users[n], "image": images[n], "protocol_id": phases[n].protocol_id, "testset": self._testset_of[phases[n].pk],
                     "name": f"Algorithm {n}", "description": "U-Net ✓", "number": ordinals[n], "limits": PROTOCOL["resources"],
                     "status": "failed" if n % 10 == 9 else "done", "verdict": "out_of_memory" if n % 10 == 9 else "",
+                    "verdict_text": "1 of 4 cases needed more memory than there is" if n % 10 == 9 else "",
                     "created_at": START + timedelta(seconds=n), "status_changed_at": START + timedelta(seconds=n),
                     "finished_at": START + timedelta(seconds=n + 60),
                 }
