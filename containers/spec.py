@@ -60,7 +60,11 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
-    """One file the algorithm has to write: `path` relative to the output mount, exact case."""
+    """One file the algorithm has to write: `path` relative to the output mount, exact case.
+
+    A last part of `*.suffix` is the one file with this suffix in its folder, whatever its name; `*` alone counts the suffixes of an
+    image on grand-challenge (`collect.SOCKET_SUFFIXES`).
+    """
 
     name: str
     path: str

@@ -91,6 +91,7 @@ class Reason(StrEnum):
     SYMLINK = "symlink"
     HARD_LINK = "hard_link"
     NOT_A_FILE = "not_a_file"
+    NOT_ONE_FILE = "not_one_file"
     UNREADABLE = "unreadable"
     CHANGED_WHILE_READ = "changed_while_read"
 

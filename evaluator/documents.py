@@ -16,11 +16,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from evaluator.errors import EvaluatorError
 
-__all__ = ["SHOWN_CHARACTERS", "Document", "DocumentError", "Place", "Pointer", "read_document", "shown"]
+__all__ = ["SHOWN_CHARACTERS", "Document", "DocumentError", "Place", "Pointer", "read_document", "read_json", "shown"]
 
 MAX_CHARACTERS = 1 << 20
 MAX_VALUES = 50_000
@@ -99,6 +99,37 @@ def read_document(text: str | bytes) -> Document:
     if not isinstance(value, dict):
         raise _error(None, found="no mapping at the top", expected="a YAML mapping")
     return Document(value=value, places=builder.places, keys=builder.keys)
+
+
+def read_json(raw: bytes) -> Any:
+    """Any JSON value, read strictly: UTF-8, no NaN or infinity, each key once, `MAX_DEPTH` deep at most. Raises DocumentError.
+
+    How long it may be is for the caller to say: some documents are lists of thousands of points.
+    """
+    try:
+        value = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_constant, parse_float=_finite_float
+        )
+    except (ValueError, RecursionError) as problem:
+        raise DocumentError(where="document", found=shown_text(str(problem)), expected="JSON") from problem
+    level: list[Any] = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        below = [item for part in level for item in (part.values() if isinstance(part, dict) else part)]
+        level = [item for item in below if isinstance(item, dict | list)] if level else []
+        if not level:
+            return value
+    raise DocumentError(where="document", found="deeper nesting", expected=f"at most {MAX_DEPTH} levels")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return document
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
 
 
 @dataclass

@@ -57,6 +57,7 @@ class Reason(StrEnum):
     SPACING_MISMATCH = "spacing_mismatch"
     AFFINE_MISMATCH = "affine_mismatch"
     TOO_FRAGMENTED = "too_fragmented"
+    DOCUMENT_INVALID = "document_invalid"
     TABLE_INVALID = "table_invalid"
     TABLE_COLUMNS = "table_columns"
     TABLE_ROWS = "table_rows"

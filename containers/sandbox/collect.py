@@ -20,6 +20,9 @@ from containers.spec import CollectedOutput, OutputProblem, OutputSpec
 from containers.verdicts import Reason, Verdict
 
 CHUNK_BYTES = 1 << 20
+SOCKET_SUFFIXES = (".mha", ".tif", ".tiff")
+MOST_NAMES = 10_000
+"""Looked at in a folder where the name of the expected file is free."""
 NAMES_SHOWN = 20
 NAME_CHARACTERS_SHOWN = 80
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -91,12 +94,25 @@ def _opened(*, output_dir: Path, path: PurePosixPath) -> Iterator[int]:
         stack.callback(os.close, here)
         for position, part in enumerate(path.parts):
             is_last = position == len(path.parts) - 1
+            if is_last and part.startswith("*"):
+                part = _only_name(folder=here, suffixes=(part[1:],) if part[1:] else SOCKET_SUFFIXES)
             try:
                 here = os.open(part, FILE_FLAGS if is_last else FOLDER_FLAGS, dir_fd=here)
             except OSError as error:
                 raise _refusal(parent=here, name=part) from error
             stack.callback(os.close, here)
         yield here
+
+
+def _only_name(*, folder: int, suffixes: tuple[str, ...]) -> str:
+    """The only name in the folder that ends so, in any case of letters; what it names is looked at by whoever opens it."""
+    with os.scandir(folder) as entries:
+        found = [entry.name for entry in islice(entries, MOST_NAMES) if entry.name.lower().endswith(suffixes)]
+    if not found:
+        raise OutputRefused(verdict=Verdict.OUTPUT_MISSING, reason=Reason.MISSING)
+    if len(found) > 1:
+        raise OutputRefused(verdict=Verdict.OUTPUT_INVALID, reason=Reason.NOT_ONE_FILE)
+    return found[0]
 
 
 def _refusal(*, parent: int, name: str) -> OutputRefused:

@@ -27,6 +27,7 @@ import catalogue_page  # noqa: E402
 import commands_page  # noqa: E402
 import decisions_page  # noqa: E402
 import environment_page  # noqa: E402
+import existing_things_page  # noqa: E402
 import metric_pages  # noqa: E402
 import protocol_keys_page  # noqa: E402
 import protocol_pages  # noqa: E402
@@ -39,6 +40,7 @@ GENERATORS = (
     protocol_keys_page,
     verdicts_page,
     catalogue_page,
+    existing_things_page,
     commands_page,
     api_page,
     environment_page,

@@ -40,6 +40,7 @@ REASONS = {
     Reason.SYMLINK: "The file was a symbolic link. Write a regular file.",
     Reason.HARD_LINK: "The file was a hard link. Write a file of its own.",
     Reason.NOT_A_FILE: "There was a folder, a pipe or a device under the expected name.",
+    Reason.NOT_ONE_FILE: "The folder held several files of the expected kind. Write one.",
     Reason.UNREADABLE: "The file could not be read.",
     Reason.CHANGED_WHILE_READ: "The file changed while it was read. End every process before the main program ends.",
 }
@@ -59,6 +60,7 @@ BELONGS = {
         Reason.SYMLINK,
         Reason.HARD_LINK,
         Reason.NOT_A_FILE,
+        Reason.NOT_ONE_FILE,
         Reason.UNREADABLE,
         Reason.CHANGED_WHILE_READ,
     ),

@@ -79,6 +79,7 @@ def _labels(protocol: Protocol) -> str:
         OutputKind.MASK_PER_STRUCTURE: "in a mask each",
         OutputKind.MULTICHANNEL: "in channels",
         OutputKind.TABLE: "in a table",
+        OutputKind.JSON: "in a document",
     }
     if protocol.labels_from_reference is not None:
         rules = {

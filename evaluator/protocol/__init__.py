@@ -3,6 +3,7 @@
 from evaluator.protocol.conventions import Situation
 from evaluator.protocol.modes import Defect, Mode
 from evaluator.protocol.rules import (
+    MADE_INPUTS,
     PROTOCOLS_FOLDER,
     InputKind,
     InputSpec,
@@ -16,16 +17,19 @@ from evaluator.protocol.rules import (
     Release,
     ReportSection,
     Resources,
+    given_name,
     hash_document,
     load_named_protocol,
     load_protocol,
     named_protocols,
     read_protocol,
 )
+from evaluator.protocol.sockets import slug_of, socket_entry
 from evaluator.protocol.words import SITUATIONS, worth_words
 from evaluator.protocol.work import MOST_SCORES, check_work, scores_of_a_case
 
 __all__ = [
+    "MADE_INPUTS",
     "MOST_SCORES",
     "PROTOCOLS_FOLDER",
     "SITUATIONS",
@@ -45,11 +49,14 @@ __all__ = [
     "Resources",
     "Situation",
     "check_work",
+    "given_name",
     "hash_document",
     "load_named_protocol",
     "load_protocol",
     "named_protocols",
     "read_protocol",
     "scores_of_a_case",
+    "slug_of",
+    "socket_entry",
     "worth_words",
 ]

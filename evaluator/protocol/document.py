@@ -163,6 +163,7 @@ class _Normaliser:
                 "required": item.get("required", True),
                 "key": item.get("key", "case"),
                 "columns": list(item.get("columns", [])),
+                **({"socket": item["socket"]} if "socket" in item else {}),
             }
             for item in self.document.get("inputs", [])
         ]
@@ -171,6 +172,9 @@ class _Normaliser:
             if item["kind"] == "table" and "{case}" in item["file"]:
                 expected = "one table for all cases a container sees, so no `{case}`"
                 raise self.error(("inputs", index, "file"), found=repr(item["file"]), expected=expected)
+            if item["kind"] == "sockets" and self.document.get("resources", {}).get("run_mode", "case") == "cohort":
+                expected = "`run_mode: case`: the list of sockets is of one case"
+                raise self.error(("inputs", index, "kind"), found="sockets for a cohort", expected=expected)
         return inputs
 
     def _outputs(self, labels: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -191,6 +195,9 @@ class _Normaliser:
                 raise self.error(
                     path, found=repr(item["file"]), expected="`{structure}` in the name: one file per label"
                 )
+            if item["kind"] == "json" and index == 0:
+                expected = "what is scored first: a json output is only kept, and given to a metric image"
+                raise self.error(("outputs", 0, "kind"), found="json", expected=expected)
             if item["instances"] and (item["kind"] != "label_map" or len(labels) > 1):
                 raise self.error(
                     ("outputs", index, "instances"), found="instances", expected="one label map of a single label"

@@ -8,7 +8,7 @@ platform stores (`document`) reads back to the same protocol, because nothing in
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,7 @@ from evaluator.metrics.registry import REGISTRY, Metric
 from evaluator.protocol.conventions import Conventions, Situation
 from evaluator.protocol.document import normalise
 from evaluator.protocol.modes import Defect, Mode, in_settings, with_defects
+from evaluator.protocol.sockets import slug_of, socket_entry
 from evaluator.protocol.source import Marks, check_schema, locate, read_source
 from evaluator.ranking.document.parse import parse_ranking
 from evaluator.ranking.errors import ConfigError
@@ -48,6 +49,8 @@ class OutputKind(StrEnum):
     MASK_PER_STRUCTURE = "mask_per_structure"
     MULTICHANNEL = "multichannel"
     TABLE = "table"
+    JSON = "json"
+    """A document beside what is scored: a value, boxes, points. It is kept, and an organizers' metric image gets it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,17 @@ class InputKind(StrEnum):
     """A file of the case as the organizer gave it: a picture, a list of points."""
     TABLE = "table"
     """Made by the platform: one row per case the container sees, from attributes of the case."""
+    VALUE = "value"
+    """A JSON document of the case, handed over as a file; a list of sockets tells it as well."""
+    SOCKETS = "sockets"
+    """Made by the platform: the list of the other inputs that a case has, as grand-challenge's inputs.json."""
+
+
+MADE_INPUTS = frozenset({InputKind.TABLE, InputKind.SOCKETS})
+"""What the platform makes; everything else is a file of the case."""
+ANY_SUFFIX = "*"
+IMAGE_SUFFIXES_OF_SOCKETS = (".mha", ".tif", ".tiff")
+"""The files that grand-challenge takes for the image of a socket."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +98,18 @@ class InputSpec:
     """Of a table: the column with what the case is called inside the container."""
     columns: tuple[str, ...]
     """Of a table: attributes of cases, each a column. Nothing else of a case is told."""
+    socket: str = ""
+    """What a list of sockets calls it."""
+
+    @property
+    def slug(self) -> str:
+        """The name of its socket: letters, digits and hyphens."""
+        return self.socket or slug_of(self.name)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is a volume."""
+        return self.kind is InputKind.IMAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +245,15 @@ class Protocol:
         return self.outputs[0]
 
     @property
+    def documents(self) -> frozenset[str]:
+        """The names of the outputs that are JSON documents: kept, and never scored by us."""
+        return frozenset(item.name for item in self.outputs if item.kind is OutputKind.JSON)
+
+    def without_documents(self, files: Mapping[str, Path]) -> dict[str, Path]:
+        """Output name → file, of what is scored."""
+        return {name: path for name, path in files.items() if name not in self.documents}
+
+    @property
     def allowed_values(self) -> frozenset[int] | None:
         """Voxel values a prediction may hold. None where unlisted values count as background or masks are binary."""
         if self.unknown_values == "background" or self.output.instances or self.output.kind is not OutputKind.LABEL_MAP:
@@ -276,7 +311,7 @@ class Protocol:
 
     def input_files(self, case_id: str) -> dict[str, str]:
         """Name → path below the input folder, of what comes from the case's own files."""
-        files = (item for item in self.inputs if item.kind is not InputKind.TABLE)
+        files = (item for item in self.inputs if item.kind not in MADE_INPUTS)
         return {item.name: item.file.replace("{case}", case_id) for item in files}
 
     def input_tables(self, attributes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -295,9 +330,22 @@ class Protocol:
                 texts[item.file] = text
         return texts
 
+    def input_sockets(self, case_id: str, *, present: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+        """Path below the input folder → its entries, of the lists of sockets; `present` names the inputs that the case has."""
+        entries = [
+            socket_entry(item.slug, kind=item.kind.value, path=item.file.replace("{case}", case_id), case_id=case_id)
+            for item in self.inputs
+            if item.name in present and item.kind not in MADE_INPUTS
+        ]
+        return {item.file.replace("{case}", case_id): entries for item in self.inputs if item.kind is InputKind.SOCKETS}
+
     def output_files(self, case_id: str) -> dict[str, str]:
         """Name → path below the output folder. One entry per structure where each has its own file."""
         return {name: path for item in self.outputs for name, path in self._paths(item, case_id).items()}
+
+    def written_files(self, case_id: str) -> dict[str, str]:
+        """The same where a name has to be chosen: `images/slug/*` may be any one file, so it becomes `images/slug/output.mha`."""
+        return {name: given_name(path) for name, path in self.output_files(case_id).items()}
 
     def archive_files(self, case_id: str) -> dict[str, str]:
         """Name → path in an archive that holds the predictions of every case.
@@ -308,7 +356,8 @@ class Protocol:
         files: dict[str, str] = {}
         for item in self.outputs:
             folder = "" if "{case}" in item.file or item.kind is OutputKind.TABLE else f"{case_id}/"
-            files |= {name: folder + path for name, path in self._paths(item, case_id).items()}
+            paths = {name: given_name(path) for name, path in self._paths(item, case_id).items()}
+            files |= {name: folder + path for name, path in paths.items()}
         return files
 
     def _paths(self, item: OutputSpec, case_id: str) -> dict[str, str]:
@@ -316,6 +365,14 @@ class Protocol:
         if item.kind is OutputKind.MASK_PER_STRUCTURE:
             return {label.name: path.replace("{structure}", label.name) for label in self.labels}
         return {item.name: path}
+
+
+def given_name(path: str) -> str:
+    """A name for a path whose last part may be chosen freely: `images/slug/*` becomes `images/slug/output.mha`."""
+    folder, _, last = path.rpartition("/")
+    if not last.startswith(ANY_SUFFIX):
+        return path
+    return f"{folder}/output{last.removeprefix(ANY_SUFFIX) or IMAGE_SUFFIXES_OF_SOCKETS[0]}"
 
 
 def load_protocol(

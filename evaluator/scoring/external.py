@@ -3,7 +3,11 @@
     {"results": [{"case": "case-17", "metrics": {"agreement": 0.91, "topology": {"ring": 2, "arch": 0}}}]}
 
 One entry per case. A metric is a number, or one number per label where the protocol says `per: label`. Null is a metric that is
-undefined there. Other keys, such as grand-challenge's `aggregates`, are for the organizers' eyes and are not read.
+undefined there. An entry says which case it is of by `case`, or by any other value in it that names one: `pk` of the job, the name
+of the image, with its suffix or without. An entry of grand-challenge's templates has its metrics beside that key instead of in
+`metrics`. There, values that are no declared metric are passed over.
+
+A document with `aggregates` alone says one number per metric for all cases. Every case gets it, so a mean over cases is that number.
 
 The image is the organizers', so is whatever is wrong with its document: `MetricsInvalid` says what and stops the scoring, and no
 submission is charged. Only a case or a metric that it leaves out is worth what the protocol says of a failed case, with a reason.
@@ -32,21 +36,60 @@ class MetricsInvalid(EvaluatorError):
     """What a metric image wrote cannot be used. The organizers' fault."""
 
 
-def parse_metrics(raw: bytes, *, protocol: Protocol, case_ids: Collection[str]) -> dict[str, ExternalScores]:
-    """Case → what was said of it. MetricsInvalid for anything but declared metrics of known cases as finite numbers."""
+def parse_metrics(
+    raw: bytes, *, protocol: Protocol, case_ids: Collection[str], keys: Mapping[str, str] | None = None
+) -> dict[str, ExternalScores]:
+    """Case → what was said of it. MetricsInvalid for anything but declared metrics of known cases as finite numbers.
+
+    `keys`: whatever else may name a case → the case.
+    """
     if len(raw) > MAX_METRICS_BYTES:
         raise MetricsInvalid(f"found {len(raw)} bytes of metrics, expected at most {MAX_METRICS_BYTES}")
     document = _parse_json(raw)
     entries = document.get("results") if isinstance(document, dict) else None
+    aggregates = document.get("aggregates") if isinstance(document, dict) else None
+    if entries is None and isinstance(aggregates, dict):
+        scores = _declared(aggregates, protocol=protocol)
+        return {case_id: _scores_of(scores, protocol=protocol, case_id=case_id) for case_id in case_ids}
     if not isinstance(entries, list):
-        raise MetricsInvalid('found no list `results`, expected {"results": [{"case": …, "metrics": {…}}]}')
+        raise MetricsInvalid(
+            'found neither a list `results` nor `aggregates`, expected {"results": [{"case": …, "metrics": {…}}]}'
+        )
+    known = {**(keys or {}), **{case_id: case_id for case_id in case_ids}}
     found: dict[str, ExternalScores] = {}
     for entry in entries:
-        case_id = entry.get("case") if isinstance(entry, dict) else None
-        if not isinstance(case_id, str) or case_id not in case_ids or case_id in found:
-            raise MetricsInvalid(f"found {_shown(case_id)} as a case, expected each case of the test set once")
-        found[case_id] = _scores_of(entry.get("metrics"), protocol=protocol, case_id=case_id)
+        case_id = _case_of(entry, known=known)
+        if case_id is None or case_id in found:
+            shown = entry.get("case") if isinstance(entry, dict) else None
+            raise MetricsInvalid(f"found {_shown(shown)} as a case, expected each case of the test set once")
+        metrics = entry.get("metrics") if "metrics" in entry or "case" in entry else _declared(entry, protocol=protocol)
+        found[case_id] = _scores_of(metrics, protocol=protocol, case_id=case_id)
     return found
+
+
+def _case_of(entry: Any, *, known: Mapping[str, str]) -> str | None:
+    """The case that an entry is of: by `case`, else by the only case that one of its texts names."""
+    if not isinstance(entry, dict):
+        return None
+    if "case" in entry:
+        return known.get(entry["case"]) if isinstance(entry["case"], str) else None
+    named = {known[value] for value in entry.values() if isinstance(value, str) and value in known}
+    return named.pop() if len(named) == 1 else None
+
+
+def _declared(given: Mapping[str, Any], *, protocol: Protocol) -> dict[str, Any]:
+    """The declared metrics among other things; of grand-challenge's statistics per metric, the mean."""
+    found = {metric_id: given[metric_id] for metric_id in external_metrics(protocol) if metric_id in given}
+    if not found:
+        raise MetricsInvalid(
+            f"found none of the metrics among {_shown(sorted(given))}, expected one of {', '.join(external_metrics(protocol))}"
+        )
+    declared = external_metrics(protocol)
+    is_statistic = {
+        metric_id: isinstance(value, dict) and "mean" in value and labels_of(declared[metric_id], protocol) == [""]
+        for metric_id, value in found.items()
+    }
+    return {metric_id: value["mean"] if is_statistic[metric_id] else value for metric_id, value in found.items()}
 
 
 def external_metrics(protocol: Protocol) -> dict[str, MetricSpec]:

@@ -86,7 +86,7 @@ def _files_of(entry: Path) -> dict[str, Path]:
 
 
 def _prediction(protocol: Protocol, case_id: str, folder: Path) -> dict[str, Path]:
-    templated = {name: folder / file for name, file in protocol.output_files(case_id).items() if "{" not in file}
+    templated = {name: folder / file for name, file in protocol.written_files(case_id).items() if "{" not in file}
     is_per_case = any("{case}" in output.file for output in protocol.outputs)
     if is_per_case and protocol.output.kind is OutputKind.MASK_PER_STRUCTURE:
         present = {name: path for name, path in templated.items() if path.is_file()}

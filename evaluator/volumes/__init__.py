@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from evaluator.volumes.strict import LabelMap, ReaderLimits, read_grid, read_label_map
     from evaluator.volumes.tables import (
         CASE_COLUMN,
+        DOCUMENT_SUFFIX,
         TableForm,
         TableRow,
+        canonicalise_json,
         canonicalise_table,
         chosen_rows,
         delimiter_of,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CANONICAL_SUFFIX",
     "CASE_COLUMN",
+    "DOCUMENT_SUFFIX",
     "CanonicalFile",
     "Channels",
     "ChildLimits",
@@ -35,6 +38,7 @@ __all__ = [
     "TableRow",
     "Volume",
     "canonicalise",
+    "canonicalise_json",
     "canonicalise_table",
     "chosen_rows",
     "delimiter_of",
@@ -65,6 +69,8 @@ _HOMES = {
     "read_grid": "evaluator.volumes.strict",
     "read_label_map": "evaluator.volumes.strict",
     "CASE_COLUMN": "evaluator.volumes.tables",
+    "DOCUMENT_SUFFIX": "evaluator.volumes.tables",
+    "canonicalise_json": "evaluator.volumes.tables",
     "TableForm": "evaluator.volumes.tables",
     "TableRow": "evaluator.volumes.tables",
     "canonicalise_table": "evaluator.volumes.tables",

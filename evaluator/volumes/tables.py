@@ -8,11 +8,13 @@ or guessed: cells stay text until the scorer asks one of them for a number.
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from evaluator.documents import DocumentError, read_json
 from evaluator.errors import Reason
 from evaluator.volumes.canonical import CanonicalFile, describe
 from evaluator.volumes.conversion import ChildLimits, convert_in_child
@@ -21,6 +23,8 @@ from evaluator.volumes.strict import ReaderLimits, open_untrusted
 
 CASE_COLUMN = "case"
 MAX_TABLE_BYTES = 64 << 20
+MAX_DOCUMENT_BYTES = 4 << 20
+DOCUMENT_SUFFIX = ".json"
 MAX_COLUMNS = 512
 MAX_CELL_CHARACTERS = 20_000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -94,6 +98,20 @@ def chosen_rows(rows: Mapping[str, TableRow], *, columns: Sequence[str], names: 
     present = ((case_id, rows[name]) for name, case_id in names.items() if name in rows)
     lines = [[case_id, *(row.cells.get(column, "") for column in columns)] for case_id, row in present]
     return table_text(columns=[CASE_COLUMN, *columns], rows=lines)
+
+
+def canonicalise_json(*, source: Path, destination: Path) -> CanonicalFile:
+    """Write the untrusted JSON document `source` again in one form (sorted keys, no spaces), or raise InvalidVolume."""
+    with source.open("rb") as file:
+        raw = file.read(MAX_DOCUMENT_BYTES + 1)
+    if len(raw) > MAX_DOCUMENT_BYTES:
+        raise refuse(Reason.TOO_LARGE, found=f"more than {MAX_DOCUMENT_BYTES} bytes", expected="a smaller document")
+    try:
+        value = read_json(raw)
+    except DocumentError as problem:
+        raise refuse(Reason.DOCUMENT_INVALID, found=problem.found, expected=problem.expected) from problem
+    destination.write_text(json.dumps(value, sort_keys=True, separators=(",", ":")), encoding="utf-8")
+    return describe(destination)
 
 
 def canonicalise_table(

@@ -54,6 +54,20 @@ def test_each_kind_of_page_is_there(site, page):
     assert (site / f"{page}.html").is_file()
 
 
+def test_the_table_of_existing_things_has_what_people_bring(generators):
+    import existing_things_page
+
+    things = existing_things_page.existing_things()
+    assert len(things) >= 12
+    assert len({thing.name for thing in things}) == len(things)
+    submitted = [thing.name for thing in things if thing.through == "submission" and thing.runs != "not"]
+    assert len(submitted) >= 5
+    ((place, text),) = existing_things_page.pages()
+    assert place == "organizers/existing-things.md"
+    for thing in things:
+        assert thing.name in text
+
+
 def test_every_variable_the_product_reads_is_explained_and_no_other(generators):
     import environment_page
 

@@ -51,6 +51,28 @@ def test_a_number_per_case_and_one_per_label_become_rows_rounded_as_the_protocol
     }
 
 
+@pytest.mark.parametrize(
+    "key", [{"case": "a"}, {"case": "a.mha"}, {"pk": "job-0"}, {"image": "a.mha", "note": "blurred"}]
+)
+def test_a_case_is_named_by_anything_that_identifies_its_image(key):
+    """As grand-challenge's templates write their entries: metrics beside the key, and other things with them."""
+    named = {"a.mha": "a", "job-0": "a", "b.mha": "b", "job-1": "b"}
+    entry = {**key, "metrics": {"agreement": 0.5}} if "case" in key else {**key, "agreement": 0.5, "seconds": 3}
+    found = parse_metrics(said(entry), protocol=PROTOCOL, case_ids=CASES, keys=named)
+    assert found == {"a": {("agreement", ""): 0.5}}
+
+
+def test_an_entry_that_names_two_cases_is_of_neither():
+    with pytest.raises(MetricsInvalid, match="as a case"):
+        parse_metrics(said({"one": "a", "other": "b", "agreement": 1}), protocol=PROTOCOL, case_ids=CASES)
+
+
+@pytest.mark.parametrize("number", [0.75, {"mean": 0.75, "std": 0.1}])
+def test_aggregates_alone_are_the_number_of_every_case(number):
+    raw = json.dumps({"aggregates": {"agreement": number, "other": 1}}).encode()
+    assert {case: rows(raw, case)["agreement", ""] for case in CASES} == {"a": (0.75, ""), "b": (0.75, "")}
+
+
 def test_what_is_left_out_is_worth_what_a_failed_case_is_and_says_so():
     raw = said({"case": "a", "metrics": {"topology": {"arch": 1}}})
     assert rows(raw, "a") == {
@@ -79,8 +101,9 @@ def test_where_no_image_ran_nothing_is_measured():
         (b"[" * 100_000, "not JSON"),
         (b'{"results": [], "results": []}', "a key twice"),
         (b'{"results": NaN}', "NaN"),
-        (b"[]", "no list `results`"),
-        (b'{"results": {}}', "no list `results`"),
+        (b"[]", "neither a list `results` nor `aggregates`"),
+        (b'{"results": {}}', "neither a list `results` nor `aggregates`"),
+        (b'{"aggregates": {"dice": 1}}', "none of the metrics"),
         (said("a"), "None as a case"),
         (said({"case": "c", "metrics": {}}), "'c' as a case"),
         (said({"case": ["a"], "metrics": {}}), "as a case"),

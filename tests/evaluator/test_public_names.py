@@ -16,7 +16,7 @@ OFFERED = {
     "evaluator.arrays": {
         "Floats", "Index", "Mask",
     },
-    "evaluator.documents": {"SHOWN_CHARACTERS", "Document", "DocumentError", "Place", "Pointer", "read_document", "shown"},
+    "evaluator.documents": {"SHOWN_CHARACTERS", "Document", "DocumentError", "Place", "Pointer", "read_document", "read_json", "shown"},
     "evaluator.disclosure": {
         "SMALLEST_GROUP", "SPREAD_GROUP", "CountProblem", "MetricRelease", "TooFewCases", "check_counts", "release_metric",
         "release_pooled",
@@ -37,10 +37,10 @@ OFFERED = {
         "REGISTRY", "Direction", "Metric", "Scope",
     },
     "evaluator.protocol": {
-        "PROTOCOLS_FOLDER", "SITUATIONS", "Defect", "InputKind", "InputSpec", "Interaction", "LabelSpec", "MetricImage",
+        "MADE_INPUTS", "PROTOCOLS_FOLDER", "SITUATIONS", "Defect", "InputKind", "InputSpec", "Interaction", "LabelSpec", "MetricImage",
         "MOST_SCORES", "MetricSpec", "Mode", "OutputKind", "OutputSpec", "Protocol", "Release", "ReportSection", "Resources", "Situation",
-        "check_work", "hash_document", "load_named_protocol", "load_protocol", "named_protocols", "read_protocol", "scores_of_a_case",
-        "worth_words",
+        "check_work", "given_name", "hash_document", "load_named_protocol", "load_protocol", "named_protocols", "read_protocol",
+        "scores_of_a_case", "slug_of", "socket_entry", "worth_words",
     },
     "evaluator.ranking": {
         "MOST_STEPS", "Adjustment", "Analysis", "Board", "ConfigError", "PairMemory", "RankEntry", "Ranking",
@@ -57,9 +57,9 @@ OFFERED = {
         "score_case", "score_rows", "score_table", "summarise", "telemetry_rows", "wall_seconds_of",
     },
     "evaluator.volumes": {
-        "CANONICAL_SUFFIX", "CASE_COLUMN", "CanonicalFile", "Channels", "ChildLimits", "Grid", "GridMismatch",
+        "CANONICAL_SUFFIX", "CASE_COLUMN", "DOCUMENT_SUFFIX", "CanonicalFile", "Channels", "ChildLimits", "Grid", "GridMismatch",
         "GridTolerance", "LabelMap", "ReaderLimits", "TableForm", "TableRow", "Volume", "canonicalise",
-        "canonicalise_table", "chosen_rows", "delimiter_of", "grids_match", "read_channels_of", "read_grid", "read_image",
+        "canonicalise_json", "canonicalise_table", "chosen_rows", "delimiter_of", "grids_match", "read_channels_of", "read_grid", "read_image",
         "read_label_map", "read_table", "write_as_named", "write_canonical", "write_canonical_channels",
     },
 }  # fmt: skip

@@ -21,6 +21,7 @@ from evaluator.protocol import load_protocol
 
 PROGRAM = r"""
 /* Compares every prediction with its reference, byte by byte: canonical copies of equal volumes are equal. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,9 +40,12 @@ int main(void) {
     if (access("/input/predictions.json", R_OK) || creat(TRUTH "x", 0600) >= 0 || creat("/input/x", 0600) >= 0) return 3;
     fprintf(out, "{\"results\": [");
     for (int n = 0; n < 2; n++) {
-        char reference[200], prediction[200];
-        sprintf(reference, TRUTH "%s.nii.gz", cases[n]);
-        sprintf(prediction, "/input/job-%d/output/images/segmentation/%s.nii.gz", n, cases[n]);
+        char reference[200], prediction[400] = "", folder[200];
+        sprintf(reference, TRUTH "%s.mha", cases[n]);
+        sprintf(folder, "/input/job-%d/output/images/segmentation", n);
+        DIR *listed = opendir(folder);
+        for (struct dirent *file; listed && (file = readdir(listed));)
+            if (file->d_name[0] != '.') sprintf(prediction, "%s/%s", folder, file->d_name);
         fprintf(out, "%s{\"case\": \"%s\", \"metrics\": {\"agreement\": %d}}", n ? "," : "", cases[n], is_same(reference, prediction));
     }
     fprintf(out, "]}");
@@ -53,11 +57,13 @@ int main(void) {
 def honest(call):
     """Every case that has a prediction is half right."""
     jobs = json.loads((call.input_dir / "predictions.json").read_text())
-    names = [job["inputs"][0]["image"]["name"].removesuffix(".nii.gz") for job in jobs]
+    names = [job["inputs"][0]["image"]["name"].removesuffix(".mha") for job in jobs]
     for job, name in zip(jobs, names, strict=True):
-        where = call.input_dir / job["pk"] / "output" / job["outputs"][0]["socket"]["relative_path"]
-        assert (where / f"{name}.nii.gz").stat().st_size > 0
-        assert (call.read_only[0] / f"{name}.nii.gz").stat().st_size > 0
+        (output,) = job["outputs"]
+        assert output["interface"]["super_kind"] == "Image"
+        where = call.input_dir / job["pk"] / "output" / output["interface"]["relative_path"]
+        assert [file.suffix for file in where.iterdir()] == [".mha"]
+        assert (call.read_only[0] / f"{name}.mha").stat().st_size > 0
     results = [{"case": name, "metrics": {"agreement": 0.5}} for name in names]
     (call.output_dir / "metrics.json").write_text(json.dumps({"results": results}))
     return FakeEnding()

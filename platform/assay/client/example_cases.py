@@ -45,7 +45,7 @@ def _write_volumes(protocol: Protocol, *, folder: Path) -> None:
         else:
             write_rows(path, ["case"], [[EXAMPLE_CASE]])
     _write_input_tables(protocol, cases=[EXAMPLE_CASE], folder=folder / "inputs")
-    files = protocol.output_files(EXAMPLE_CASE)
+    files = protocol.written_files(EXAMPLE_CASE)
     masks = {label.name: _mask(protocol, label, classes) for label in protocol.labels}
     if protocol.output.kind is OutputKind.MASK_PER_STRUCTURE:
         for name, mask in masks.items():

@@ -19,7 +19,15 @@ import yaml
 from assay.client.errors import ClientError
 from assay.client.example_cases import EXAMPLE_CASE, write_example
 from evaluator.errors import EvaluatorError
-from evaluator.protocol import OutputKind, Protocol, load_named_protocol, named_protocols, read_protocol
+from evaluator.protocol import (
+    InputKind,
+    OutputKind,
+    Protocol,
+    given_name,
+    load_named_protocol,
+    named_protocols,
+    read_protocol,
+)
 
 KIT = Path(__file__).with_name("kit")
 SCRIPT = re.compile(r"[\w./-]+\.(?:sh|py)")
@@ -140,10 +148,10 @@ def contract(protocol: Protocol) -> dict[str, Any]:
         "protocol": protocol.name,
         "run_mode": resources.run_mode,
         "input_folder": resources.input_mount,
-        "inputs": {item.name: item.file for item in protocol.inputs},
+        "inputs": {item.name: item.file for item in protocol.inputs if item.kind is not InputKind.SOCKETS},
         "optional_inputs": [item.name for item in protocol.inputs if not item.required],
         "output_folder": resources.output_mount,
-        "output": protocol.output.file,
+        "output": given_name(protocol.output.file),
         "kind": str(protocol.output.kind),
         "structures": [label.name for label in protocol.labels],
         "values": sorted({value for label in protocol.labels for value in label.values}),

@@ -5,7 +5,7 @@ sees a reference; the evaluator reads the canonical files that child wrote.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,15 @@ from evaluator.errors import InvalidReference, InvalidVolume
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult, ScoreRow
 from evaluator.scoring import measured_of, reference_rows
-from evaluator.volumes import TableForm, TableRow, canonicalise, canonicalise_table, read_table
+from evaluator.volumes import (
+    DOCUMENT_SUFFIX,
+    TableForm,
+    TableRow,
+    canonicalise,
+    canonicalise_json,
+    canonicalise_table,
+    read_table,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,8 @@ class PreparedCase:
     references: Mapping[str, Path]
     predictions: Mapping[str, Path] | None
     failure: str | None
+    documents: Mapping[str, Path] = field(default_factory=dict)
+    """JSON beside what is scored, by output."""
     earlier_rounds: Sequence[Mapping[str, Path] | None] = ()
     """Of an interactive case: the answer of each round before the last, None where it left none."""
 
@@ -74,11 +84,19 @@ def prepare_case(*, case: Case, answer: Answer | None, protocol: Protocol, scrat
         return PreparedCase(references=references, predictions=latest, failure=failure, earlier_rounds=rounds[:-1])
     try:
         outputs = outputs_of(answer)
-        predictions = canonical_copies(outputs, case=case, protocol=protocol, scratch=scratch)
+        volumes = [output for output in outputs if output["name"] not in protocol.documents]
+        predictions = canonical_copies(volumes, case=case, protocol=protocol, scratch=scratch)
+        documents = {
+            output["name"]: canonicalise_json(
+                source=storage.local_path(output["key"]), destination=scratch / f"document-{place}{DOCUMENT_SUFFIX}"
+            ).path
+            for place, output in enumerate(outputs)
+            if output["name"] in protocol.documents
+        }
     except InvalidVolume as problem:
         failure = with_reason(Verdict.OUTPUT_INVALID, problem.reason)
         return PreparedCase(references=references, predictions=None, failure=failure)
-    return PreparedCase(references=references, predictions=predictions, failure=None)
+    return PreparedCase(references=references, predictions=predictions, failure=None, documents=documents)
 
 
 def answers_by_round(

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from assay.leases import LeaseLost
-from assay.node.folder import made_place, write_input_table
+from assay.node.folder import made_place, write_made_inputs
 from assay.node.http import NodeApi, NodeApiProblem
 from assay.node.lease import LeaseGuard
 from assay.node.orders import OrderInvalid, WorkOrder
@@ -396,5 +396,4 @@ def fetch_inputs(order: WorkOrder, *, api: NodeApi, folder: Path) -> None:
             write_as_named(source=fetched, destination=destination)
             fetched.unlink()
         destination.chmod(0o444)
-    for path, text in order.tables.items():
-        write_input_table(text, destination=made_place(folder, path))
+    write_made_inputs(folder, tables=order.tables, sockets=order.sockets)

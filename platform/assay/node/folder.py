@@ -7,13 +7,17 @@ A01,A,images/A01.nii.gz,labels/A01.nii.gz
 """
 
 import csv
+import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+from evaluator.documents import read_json
+from evaluator.errors import EvaluatorError
 from evaluator.protocol import InputKind
 from evaluator.volumes import (
     CANONICAL_SUFFIX,
@@ -101,6 +105,29 @@ def write_input_table(text: str, *, destination: Path) -> None:
     """A table made for the container."""
     destination.write_text(text, encoding="utf-8")
     destination.chmod(0o444)
+
+
+def write_made_inputs(
+    folder: Path, *, tables: Mapping[str, str], sockets: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> None:
+    """What the platform makes for the container, once the case's own files lie in `folder`. Raises FolderInvalid."""
+    for path, text in tables.items():
+        write_input_table(text, destination=made_place(folder, path))
+    for path, entries in sockets.items():
+        told = [_with_value(entry, folder=folder) for entry in entries]
+        write_input_table(json.dumps(told, indent=1), destination=made_place(folder, path))
+
+
+def _with_value(entry: Mapping[str, Any], *, folder: Path) -> Mapping[str, Any]:
+    """A Value socket tells its value beside the file that has it."""
+    interface = entry["interface"]
+    if interface["super_kind"] != "Value":
+        return entry
+    path = made_place(folder, str(PurePosixPath(interface["relative_path"])))
+    try:
+        return {**entry, "value": read_json(path.read_bytes())}
+    except (OSError, EvaluatorError) as problem:
+        raise FolderInvalid(f"the input {interface['slug']}: {problem}") from problem
 
 
 def place_input(source: Path, *, destination: Path, kind: InputKind) -> None:

@@ -20,7 +20,7 @@ from assay.node.folder import (
     grid_of,
     made_place,
     place_input,
-    write_input_table,
+    write_made_inputs,
 )
 from assay.node.local_scores import predictions_of, score_batch, verdict_of
 from assay.node.orders import ExpectedOutput, FileOrder, InteractionOrder, OrderInvalid, WorkOrder
@@ -197,6 +197,7 @@ def local_order(cases: Sequence[FolderCase], *, image_id: str, protocol: Protoco
         input_aliases=resources.input_aliases,
         interaction=_interaction(cases, protocol=protocol),
         tables=protocol.input_tables({case_name(case): case.attributes for case in cases}),
+        sockets=protocol.input_sockets(case_name(cases[0]), present=cases[0].inputs) if len(cases) == 1 else {},
     )
 
 
@@ -226,6 +227,7 @@ def _own_files(cases: Sequence[FolderCase], protocol: Protocol) -> tuple[Expecte
             spec=OutputSpec(name=f"{place}/{output}", path=path, max_bytes=limits.output_bytes),
             grid=grid_of(case),
             case=str(place),
+            is_document=output in protocol.documents,
             rows={case_name(case): str(place)} if protocol.table_form else {},
         )
         for place, case in enumerate(cases)
@@ -257,8 +259,7 @@ def _run_batch(
         for name, source in case.inputs.items():
             if name in paths:
                 place_input(source, destination=made_place(inputs, paths[name]), kind=kinds[name])
-    for path, text in order.tables.items():
-        write_input_table(text, destination=made_place(inputs, path))
+    write_made_inputs(inputs, tables=order.tables, sockets=order.sockets)
     start = partial(
         run,
         engine=workbench.engine,
@@ -327,7 +328,7 @@ def _play_rounds(
 
 
 def _keep(predictions: Mapping[str, Path], *, case: FolderCase, protocol: Protocol, folder: Path) -> None:
-    for name, path in protocol.output_files(case_name(case)).items():
+    for name, path in protocol.written_files(case_name(case)).items():
         if name in predictions:
             destination = folder / case_name(case) / path
             destination.parent.mkdir(parents=True, exist_ok=True)

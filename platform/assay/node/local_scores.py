@@ -55,7 +55,9 @@ def score_batch(
             protocol=protocol,
             case_id=case.case_id,
             references=case.references,
-            predictions=latest if protocol.interaction else predictions_of(checked, place=place) or None,
+            predictions=latest
+            if protocol.interaction
+            else protocol.without_documents(predictions_of(checked, place=place)) or None,
             earlier_rounds=answers[:-1],
             failure=None if verdict == Verdict.OK else str(verdict),
             telemetry=measured_of(usage),

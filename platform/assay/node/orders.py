@@ -1,6 +1,6 @@
 """The node API's work order as this side reads it: frozen records, checked where a wrong value could do harm here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,6 +33,8 @@ class ExpectedOutput:
     grid: Grid | None
     case: str = ""
     """Which case of a cohort it belongs to; one name for all where there is one case, empty for a table of all cases."""
+    is_document: bool = False
+    """A JSON document beside what is scored."""
     rows: Mapping[str, str] = field(default_factory=dict)
     """Of a table: what a case is called in it → which case that is."""
 
@@ -78,6 +80,8 @@ class WorkOrder:
     """Of protocols that score a table."""
     tables: Mapping[str, str] = field(default_factory=dict)
     """Path below the input mount → text, of tables made for this container."""
+    sockets: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Path below the input mount → entries, of the lists of sockets made for this container."""
     input_aliases: tuple[str, ...] = ()
     interaction: InteractionOrder | None = None
 
@@ -151,6 +155,7 @@ def _parse(document: Mapping[str, Any]) -> WorkOrder:
                 spec=OutputSpec(name=o["name"], path=str(safe_relative(o["path"])), max_bytes=int(o["max_bytes"])),
                 grid=Grid.from_json(o["grid"]) if o.get("grid") else None,
                 case=o.get("case", ""),
+                is_document=bool(o.get("is_document", False)),
                 rows=dict(o.get("rows", {})),
             )
             for o in spec["outputs"]
@@ -168,4 +173,5 @@ def _parse(document: Mapping[str, Any]) -> WorkOrder:
         if interaction
         else None,
         tables={str(safe_relative(path)): str(text) for path, text in document.get("tables", {}).items()},
+        sockets={str(safe_relative(path)): tuple(entries) for path, entries in document.get("sockets", {}).items()},
     )

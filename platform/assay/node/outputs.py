@@ -13,7 +13,14 @@ from containers.spec import RunResult
 from containers.verdicts import Verdict
 from evaluator.errors import InvalidVolume
 from evaluator.scoring import ROW_MISSING
-from evaluator.volumes import CANONICAL_SUFFIX, CanonicalFile, canonicalise, canonicalise_table, read_table
+from evaluator.volumes import (
+    CANONICAL_SUFFIX,
+    CanonicalFile,
+    canonicalise,
+    canonicalise_json,
+    canonicalise_table,
+    read_table,
+)
 
 OF_SINGLE_FILES = (Verdict.OUTPUT_MISSING, Verdict.OUTPUT_INVALID, Verdict.OUTPUT_TOO_LARGE)
 """Verdicts that speak of one file and leave the others be."""
@@ -78,6 +85,8 @@ def _check(
 
 def _canonical(order: WorkOrder, *, expected: ExpectedOutput, source: Path, target: Path) -> CanonicalFile:
     """The output in our own form: a table of the rows that were asked for, or a volume on the case's grid."""
+    if expected.is_document:
+        return canonicalise_json(source=source, destination=target.with_suffix(".json"))
     if order.table_form is not None:
         names = {name: name for name in expected.rows}
         return canonicalise_table(

@@ -27,9 +27,12 @@ def limits_of(resources: Mapping[str, Any]) -> Limits:
 
 
 def opaque_name(case_run: CaseRun, case: Case) -> str:
-    """What a case is called inside the container: says nothing about the case, and differs from run to run."""
+    """What a case is called inside the container: says nothing about the case, and differs from run to run.
+
+    It never holds `_0000`: that is what nnU-Net calls a channel, and many programs cut it out wherever it stands.
+    """
     own = (case_run.kept_from_id or case_run.id).hex
-    return f"case_{own[:8]}" if case_run.case_id else f"case_{own[:6]}_{case.position:04d}"
+    return f"case_{own[:8]}" if case_run.case_id else f"case_{own[:6]}p{case.position:04d}"
 
 
 def output_key(case_run: CaseRun, case: Case, *, name: str) -> str:
@@ -77,6 +80,11 @@ def work_order(
             "url": sign(image.rewritten_key),
         },
         "inputs": [file for case in cases for file in input_orders(case_run, case, rules=rules, sign=sign)],
+        "sockets": (
+            rules.input_sockets(opaque_name(case_run, cases[0]), present={file["name"] for file in cases[0].inputs})
+            if case_run.case is not None
+            else {}
+        ),
         "tables": rules.input_tables({opaque_name(case_run, case): case.attributes for case in cases}),
         "spec": {
             "limits": asdict(limits),
@@ -170,6 +178,7 @@ def output_orders(case_run: CaseRun, case: Case, *, rules: Protocol, limits: Lim
             "path": path,
             "max_bytes": limits.output_bytes,
             "grid": case.grid or None,
+            "is_document": name in rules.documents,
             "case": str(case.position),
             "rows": {opaque: str(case.position)} if rules.table_form else {},
         }

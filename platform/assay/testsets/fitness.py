@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from assay.testsets.models import Case
-from evaluator.protocol import MOST_SCORES, InputKind, Protocol, scores_of_a_case
+from evaluator.protocol import MADE_INPUTS, MOST_SCORES, Protocol, scores_of_a_case
 
 SHOWN = 5
 
@@ -43,7 +43,7 @@ def _misfits_of(case: Case, *, protocol: Protocol, runs_containers: bool) -> lis
     given = {file["name"] for file in case.inputs}
     texts = []
     if runs_containers:
-        files = [item for item in protocol.inputs if item.kind is not InputKind.TABLE]
+        files = [item for item in protocol.inputs if item.kind not in MADE_INPUTS]
         texts += [f"no input {item.name}" for item in files if item.required and item.name not in given]
         told = [column for item in protocol.inputs for column in item.columns]
         texts += [

@@ -21,7 +21,9 @@ from django.utils.translation import gettext as _
 
 from assay.accounts.errors import InvalidError
 from assay.testsets.manifest import FILE_NAME, ManifestCase, parse_manifest
+from evaluator.documents import read_json
 from evaluator.errors import EvaluatorError
+from evaluator.protocol import InputKind
 from evaluator.volumes import (
     CASE_COLUMN,
     Channels,
@@ -42,7 +44,8 @@ TABLE_SUFFIXES = (".csv", ".tsv")
 FILE_SUFFIXES = (
     *TABLE_SUFFIXES, ".json", ".txt", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz", ".zip"
 )  # fmt: skip
-"""Inputs that are handed to algorithms as they came."""
+"""Inputs that are handed to algorithms as they came, where no protocol says what an input is."""
+MAX_VALUE_BYTES = 1 << 20
 NOTICE_NAMES = ("notice", "license", "licence")
 LONGEST_NOTICE = 20_000
 Tables = Callable[[Path], Mapping[str, TableRow]]
@@ -142,15 +145,18 @@ def read_notice(folder: Path) -> str:
     return "\n\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files)[:LONGEST_NOTICE]
 
 
-def ingest_cases(*, folder: Path, target: Path) -> list[CanonicalCase]:
-    """Read, check and rewrite every case of `folder` into `target`. All problems are told at once."""
+def ingest_cases(*, folder: Path, target: Path, kinds: Mapping[str, InputKind] | None = None) -> list[CanonicalCase]:
+    """Read, check and rewrite every case of `folder` into `target`. All problems are told at once.
+
+    `kinds` says what each input is to the protocols the cases serve; the suffix decides for an input that they do not name.
+    """
     cases, problems = [], []
     tables = functools.cache(read_table)  # one table may serve every case
     for position, case in enumerate(read_folder(folder)):
         place = target / str(position)
         place.mkdir(parents=True)
         try:
-            cases.append(ingest_case(case=case, folder=folder, target=place, tables=tables))
+            cases.append(ingest_case(case=case, folder=folder, target=place, tables=tables, kinds=kinds or {}))
         except CaseError as error:
             problems.append(f"{case.case_id}: {error}")
     if problems:
@@ -168,12 +174,19 @@ class CaseError(Exception):
     """What is wrong with one case, for its organizer."""
 
 
-def ingest_case(*, case: ManifestCase, folder: Path, target: Path, tables: Tables) -> CanonicalCase:
+def ingest_case(
+    *, case: ManifestCase, folder: Path, target: Path, tables: Tables, kinds: Mapping[str, InputKind]
+) -> CanonicalCase:
     """Read one case; its references must lie on the grid of its first image, where it has one."""
     inputs, grid = [], None
     for number, (name, path) in enumerate(case.inputs.items()):
-        if path.lower().endswith(FILE_SUFFIXES):
-            inputs.append(copy_part(existing(folder=folder, path=path), name=name, stem=target / f"input-{number}"))
+        kind = kinds.get(name) or (InputKind.FILE if path.lower().endswith(FILE_SUFFIXES) else InputKind.IMAGE)
+        if kind is not InputKind.IMAGE:
+            inputs.append(
+                copy_part(existing_file(folder=folder, path=path), name=name, stem=target / f"input-{number}")
+            )
+            if kind is InputKind.VALUE:
+                require_value(inputs[-1].path, name=path)
             continue
         volume = read_volume(folder=folder, path=path)
         grid = grid or volume.grid
@@ -235,8 +248,9 @@ def write_text(text: str, *, name: str, path: Path) -> CanonicalPart:
 
 
 def copy_part(source: Path, *, name: str, stem: Path) -> CanonicalPart:
-    """Keep one file as it is."""
-    path = stem.with_name(stem.name + "".join(source.suffixes[-1:]).lower())
+    """Keep one file as it is. What is no image of ours never gets the suffix of one, which says how a file is handed over."""
+    suffix = "".join(source.suffixes[-1:]).lower()
+    path = stem.with_name(stem.name + (suffix if suffix in FILE_SUFFIXES else ".bin"))
     shutil.copyfile(source, path)
     return CanonicalPart(name=name, path=path)
 
@@ -247,6 +261,26 @@ def existing(*, folder: Path, path: str) -> Path:
     if not found.exists() or not found.resolve().is_relative_to(folder.resolve()):
         raise CaseError(f"{path} is named in the manifest and not there")
     return found
+
+
+def existing_file(*, folder: Path, path: str) -> Path:
+    """The file a manifest names, where a folder would not do."""
+    found = existing(folder=folder, path=path)
+    if not found.is_file():
+        raise CaseError(f"{path} is a folder; expected a file, as the protocol says of this input")
+    return found
+
+
+def require_value(path: Path, *, name: str) -> None:
+    """A value is told to algorithms as JSON, so it has to be some."""
+    if path.stat().st_size > MAX_VALUE_BYTES:
+        raise CaseError(
+            f"{name} has {path.stat().st_size} bytes; expected a JSON document of at most {MAX_VALUE_BYTES}"
+        )
+    try:
+        read_json(path.read_bytes())
+    except EvaluatorError as error:
+        raise CaseError(f"{name}: {error}") from error
 
 
 def read_volume(*, folder: Path, path: str) -> Channels:

@@ -14,11 +14,13 @@ from assay.accounts.errors import InvalidError
 from assay.accounts.models import User
 from assay.challenges import services as challenges
 from assay.challenges.models import Challenge, Phase
+from assay.challenges.protocols import rules_of
 from assay.challenges.services import Change
 from assay.testsets import storage
 from assay.testsets.ingestion import CanonicalCase, CanonicalPart, ingest_cases, read_notice, summarise, unpack
 from assay.testsets.manifest import manifest_sha256
 from assay.testsets.models import Case, PhaseTestSet, TestSet
+from evaluator.protocol import InputKind
 
 
 def ingest_testset(
@@ -43,7 +45,7 @@ def ingest_testset(
         target.mkdir()
         with storage.open_file(archive_key) as archive:
             unpack(archive=archive, folder=source)
-        canonical = ingest_cases(folder=source, target=target)
+        canonical = ingest_cases(folder=source, target=target, kinds=kinds_of_inputs(phases))
         notice = read_notice(source)
         documents = store_cases(cases=canonical, prefix=f"testsets/{challenge.pk}/{uuid4()}")
     sha256 = manifest_sha256([without_keys(document) for document in documents])
@@ -88,6 +90,23 @@ def phases_to_serve(*, challenge: Challenge, name: str, phase_slugs: Sequence[st
             _("There is no such phase."), found=", ".join(unknown), expected=", ".join(by_slug) or "none yet"
         )
     return [phase for phase in by_slug.values() if phase.slug in phase_slugs or phase.testset_name == name]
+
+
+def kinds_of_inputs(phases: Sequence[Phase]) -> dict[str, InputKind]:
+    """What the phases' protocols take each input for. Refused where two of them differ: one file cannot be both."""
+    kinds: dict[str, InputKind] = {}
+    for phase in phases:
+        if phase.protocol is None:
+            continue
+        for item in rules_of(phase.protocol).inputs:
+            if kinds.setdefault(item.name, item.kind) is not item.kind:
+                raise InvalidError(
+                    f"Two phases take the input {item.name} for different things.",
+                    found=f"{kinds[item.name]} and {item.kind}",
+                    expected="one kind in all phases that use this test set",
+                    what_to_do="Push a test set of its own for each of them.",
+                )
+    return kinds
 
 
 def store_cases(*, cases: Sequence[CanonicalCase], prefix: str) -> list[dict[str, Any]]:

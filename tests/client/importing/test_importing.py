@@ -80,6 +80,7 @@ def nnunet(folder: Path, *, which: str = "Tr", **changes: object) -> Path:
     return folder
 
 
+@pytest.mark.existing_thing("nnU-Net v2: raw data folder with dataset.json", runs="one command", through="import")
 def test_an_nnunet_folder_becomes_a_challenge_with_its_channels_and_regions(place: Path) -> None:
     definition, cases, _ = imported(nnunet(place / "Dataset001_Brain"), place)
     protocol = definition.phases[0].protocol
@@ -101,6 +102,9 @@ def test_test_references_are_preferred_to_training_cases(place: Path) -> None:
     assert cases == {"hidden-cases": ["BRATS_001"]}
 
 
+@pytest.mark.existing_thing(
+    "Medical Segmentation Decathlon: task folder with dataset.json", runs="one command", through="import"
+)
 def test_a_decathlon_folder_is_split_into_its_channels(place: Path) -> None:
     source = place / "Task01_Prostate"
     for case in ("p_01", "p_02"):
@@ -117,6 +121,7 @@ def test_a_decathlon_folder_is_split_into_its_channels(place: Path) -> None:
     assert np.unique(np.asarray(adc.dataobj)).tolist() == [1]
 
 
+@pytest.mark.existing_thing("FLARE: folders of images and labels", runs="one command", through="import")
 def test_a_flare_folder_takes_its_structures_from_the_protocol(place: Path) -> None:
     source = place / "FLARE"
     volume(source / "images/A_0000.nii.gz", 3)
@@ -140,6 +145,7 @@ def bids(source: Path) -> Path:
     return source
 
 
+@pytest.mark.existing_thing("BIDS: data set with derivatives", runs="one command", through="import")
 def test_bids_subjects_become_cases_with_their_attributes(place: Path) -> None:
     definition, cases, _ = imported(bids(place / "ds"), place)
     assert [item.name for item in definition.phases[0].protocol.inputs] == ["FLAIR", "T1w"]
@@ -182,14 +188,33 @@ def pack(path: Path) -> Path:
     return path
 
 
+@pytest.mark.existing_thing(
+    "grand-challenge: challenge pack (phases, interfaces, sockets)", runs="one command", through="import"
+)
 def test_a_grand_challenge_pack_keeps_its_socket_paths(place: Path) -> None:
     definition, cases, output = imported(pack(place / "pack.json"), place)
     protocol = definition.phases[0].protocol
-    assert [item.file for item in protocol.inputs] == ["images/ct/image.mha", "age.json"]
-    assert protocol.output.file == "images/liver-segmentation/image.mha"
+    assert [item.file for item in protocol.inputs] == ["images/ct/image.mha", "age.json", "inputs.json"]
+    assert [item.kind for item in protocol.inputs] == ["image", "value", "sockets"]
+    assert protocol.output.file == "images/liver-segmentation/*"
+    assert protocol.documents == {"score"}
+    assert protocol.resources.profile == "image-user"
     assert [label.name for label in protocol.labels] == ["liver"]
     assert cases == {}
-    assert "output score: is no image" in output
+    assert "output score: a JSON document" in output
+
+
+def test_inputs_that_not_every_interface_has_are_optional(place: Path) -> None:
+    source = json.loads(pack(place / "pack.json").read_text())
+    (phase,) = source["challenge"]["phases"]
+    (interface,) = phase["algorithm_interfaces"]
+    phase["algorithm_interfaces"].append({**interface, "inputs": interface["inputs"][:1]})
+    write(place / "pack.json", source)
+    definition, _, output = imported(place / "pack.json", place)
+    assert {item.name: item.required for item in definition.phases[0].protocol.inputs} == {
+        "ct": True, "age": False, "inputs": True,
+    }  # fmt: skip
+    assert "optional: 1 of 2 interfaces have it" in output
 
 
 def competition(folder: Path, **changes: object) -> Path:
@@ -217,6 +242,9 @@ def competition(folder: Path, **changes: object) -> Path:
     return folder
 
 
+@pytest.mark.existing_thing(
+    "CodaBench: bundle version 2 (pages, terms, phases, limits, reference data)", runs="one command", through="import"
+)
 def test_a_codabench_bundle_brings_pages_terms_phases_limits_and_reference_data(place: Path) -> None:
     folder = competition(place / "bundle-source")
     archive = place / "bundle.zip"
@@ -236,6 +264,7 @@ def test_a_codabench_bundle_brings_pages_terms_phases_limits_and_reference_data(
     assert (place / "bundle/scoring-program-0/score.py").is_file()
 
 
+@pytest.mark.existing_thing("EvalAI: challenge configuration", runs="one command", through="import")
 def test_an_evalai_challenge_brings_its_phases(place: Path) -> None:
     folder = place / "evalai"
     volume(folder / "annotations/a.nii.gz", 1)
@@ -253,6 +282,7 @@ def test_an_evalai_challenge_brings_its_phases(place: Path) -> None:
     assert "evaluation_script" in output
 
 
+@pytest.mark.existing_thing("MedPerf: container_config.yaml, and mlcube.yaml", runs="one command", through="import")
 def test_medperf_and_mlcube_descriptions_become_mounts_and_a_command(place: Path) -> None:
     write(place / "medperf/container_config.yaml", yaml.safe_dump({
         "container_type": "DockerImage", "image": "example/model:1",
@@ -277,6 +307,7 @@ def test_mlcube_arguments_are_numbered_mounts(place: Path) -> None:
     assert (resources.input_mount, resources.output_mount) == ("/mlcube_io0", "/mlcube_io2")
 
 
+@pytest.mark.existing_thing("Kaggle: pair of CSV files", runs="one command", through="import")
 def test_kaggle_tables_are_split_by_usage(place: Path) -> None:
     write(place / "k/solution.csv", "id,tumor,Usage\na,1,Public\nb,0,Public\nc,1,Private\nd,0,Private\n")
     write(place / "k/sample_submission.csv", "id,tumor\na,0\nb,0\nc,0\nd,0\n")

@@ -36,7 +36,7 @@ from assay.workflow import flow
 from assay.workflow.workers import prompting
 from containers.spec import Usage
 from containers.verdicts import Verdict
-from evaluator.volumes import CANONICAL_SUFFIX
+from evaluator.volumes import CANONICAL_SUFFIX, DOCUMENT_SUFFIX
 
 SIGNING_SALT = "assay.node.files"
 LOG_NAME = "log"
@@ -222,7 +222,10 @@ def put_output(request: HttpRequest, case_run_id: UUID, name: str, fence: Fence)
         )
     limits = limits_of(resources_of(case_run.run.submission))
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    suffix = ".csv" if rules_of(case_run.run.submission.protocol).table_form else CANONICAL_SUFFIX
+    rules = rules_of(case_run.run.submission.protocol)
+    suffix = ".csv" if rules.table_form else CANONICAL_SUFFIX
+    if name.rpartition("/")[2] in rules.documents:
+        suffix = DOCUMENT_SUFFIX
     stored = storage.save_file(
         key=f"{attempt_folder(case_run, attempt=case_run.attempt)}/{digest}{suffix}",
         stream=cast("IO[bytes]", request),

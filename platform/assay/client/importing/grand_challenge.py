@@ -4,6 +4,7 @@ It names inputs and outputs and holds no data. Image sockets are folders with on
 are files.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from assay.client.importing.platforms import phase_slug, unique_phases
 from assay.client.importing.sources import Place, read_document
 
 IMAGE_FILE = "image.mha"
+ONE_IMAGE = "*"
+"""The one image in the socket's folder, whatever its name."""
+SOCKETS = {"name": "inputs", "kind": "sockets", "file": "inputs.json"}
 
 
 def recognises(source: Path) -> bool:
@@ -76,51 +80,80 @@ def _rules(place: Place, *, number: int, options: Options, name: str, title: str
     interfaces = place.need("algorithm_interfaces", expected="a list").sequence()
     if not interfaces:
         raise place.need("algorithm_interfaces", expected="").error("is empty", expected="one interface or more")
-    for extra in interfaces[1:]:
-        notes.missing(f"phases[{number}].algorithm_interfaces", f"{extra.path}: only the first interface is taken")
     where = f"phases[{number}]"
-    inputs = [
-        _input(socket, where=where, notes=notes)
-        for socket in interfaces[0].need("inputs", expected="a list").sequence()
-    ]
-    images, labels, output = [], {}, ""
+    inputs = [*_inputs(interfaces, where=where, notes=notes), SOCKETS]
+    notes.taken(f"{where}: inputs.json", "the platform writes it for every case")
+    images: list[dict[str, Any]] = []
+    documents: list[dict[str, Any]] = []
+    labels: dict[str, Any] = {}
     for socket in interfaces[0].need("outputs", expected="a list").sequence():
         slug = socket.need("slug", expected="a name").text()
-        if socket.need("super_kind", expected="Image, File or Value").text() != "Image":
-            notes.missing(f"{where}: output {slug}", "is no image; only the segmentation is scored")
-            continue
-        images.append(slug)
-        if len(images) == 1:
-            output = f"{socket.need('relative_path', expected='images/…').text().strip('/')}/{IMAGE_FILE}"
-            labels = _segments(socket)
-        else:
+        path = _path_of(socket)
+        super_kind = socket.need("super_kind", expected="Image, File or Value").text()
+        if super_kind != "Image" and path.endswith(".json"):
+            documents.append({"name": slug, "kind": "json", "file": path})
+            notes.taken(
+                f"{where}: output {slug}", "a JSON document, kept and given to a metric image; not scored by us"
+            )
+        elif super_kind != "Image":
+            notes.missing(f"{where}: output {slug}", "is neither an image nor JSON; it is not kept")
+        elif images:
             notes.missing(f"{where}: output {slug}", "is a second image; only the first is scored")
+        else:
+            images.append({"name": slug, "kind": "label_map", "file": f"{path}/{ONE_IMAGE}"})
+            labels = _segments(socket)
+    for extra in interfaces[1:]:
+        notes.changed(f"{where}.algorithm_interfaces", f"{extra.path}: its outputs are taken to be the first one's")
     if options.protocol:
         rules = named_protocol(options.protocol)
         rules["inputs"] = inputs
-        if output:
-            rules["outputs"] = [{**rules["outputs"][0], "file": output}]
-        return rules
-    if not images or not labels:
+        if images:
+            rules["outputs"] = [{**rules["outputs"][0], "file": images[0]["file"]}, *documents]
+    elif not images or not labels:
         socket = interfaces[0].need("outputs", expected="a list")
         raise socket.error(
             "does not say which structures are segmented",
             expected="an Image socket with overlay_segments",
             what_to_do="give --protocol NAME",
         )
-    notes.taken(f"{where}: {images[0]}", f"structures {', '.join(labels)}")
-    notes.changed(f"{where}: rules", DEFAULT_SCORING)
-    return segmentation_protocol(name=name, title=title[:200], labels=labels, inputs=inputs, output=output)
+    else:
+        notes.taken(f"{where}: {images[0]['name']}", f"structures {', '.join(labels)}")
+        notes.changed(f"{where}: rules", DEFAULT_SCORING)
+        rules = segmentation_protocol(name=name, title=title[:200], labels=labels, inputs=inputs, output="")
+        rules["outputs"] = [*images, *documents]
+    rules["resources"] = {**rules.get("resources", {}), "profile": "image-user"}
+    notes.taken(f"{where}: profile", "image-user: algorithms of the platform run as the USER of their image")
+    return rules
 
 
-def _input(socket: Place, *, where: str, notes: Notes) -> dict[str, Any]:
-    slug = socket.need("slug", expected="a name").text()
-    path = socket.need("relative_path", expected="images/…").text().strip("/")
-    if socket.need("super_kind", expected="Image, File or Value").text() == "Image":
+def _inputs(interfaces: Sequence[Place], *, where: str, notes: Notes) -> list[dict[str, Any]]:
+    """The sockets of all interfaces; one that is not in each of them is optional."""
+    listed = [interface.need("inputs", expected="a list").sequence() for interface in interfaces]
+    sockets = {socket.need("slug", expected="a name").text(): socket for sockets in listed for socket in sockets}
+    found = []
+    for slug, socket in sockets.items():
+        count = sum(any(other.need("slug", expected="").text() == slug for other in sockets) for sockets in listed)
+        item = _input(socket, slug=slug, where=where, notes=notes)
+        if count < len(listed):
+            notes.taken(f"{where}: input {slug}", f"optional: {count} of {len(listed)} interfaces have it")
+            item["required"] = False
+        found.append(item)
+    return found
+
+
+def _input(socket: Place, *, slug: str, where: str, notes: Notes) -> dict[str, Any]:
+    path = _path_of(socket)
+    super_kind = socket.need("super_kind", expected="Image, File or Value").text()
+    if super_kind == "Image":
         notes.taken(f"{where}: input {slug}", f"one image in /input/{path}")
-        return {"name": slug, "file": f"{path}/{IMAGE_FILE}"}
-    notes.taken(f"{where}: input {slug}", f"a file, /input/{path}")
-    return {"name": slug, "kind": "file", "file": path}
+        return {"name": slug, "socket": slug, "file": f"{path}/{IMAGE_FILE}"}
+    kind = "value" if super_kind == "Value" else "file"
+    notes.taken(f"{where}: input {slug}", f"a {kind}, /input/{path}")
+    return {"name": slug, "socket": slug, "kind": kind, "file": path}
+
+
+def _path_of(socket: Place) -> str:
+    return socket.need("relative_path", expected="images/…").text().strip("/")
 
 
 def _segments(socket: Place) -> dict[str, Any]:

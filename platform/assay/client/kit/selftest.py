@@ -121,14 +121,14 @@ def play(protocol: Protocol, *, run: Run, inputs: Path, outputs: Path, read: Pat
 
 def references(protocol: Protocol) -> dict[str, Path]:
     """The reference of the example, in the form of an answer."""
-    return {name: REFERENCES / path for name, path in protocol.output_files(EXAMPLE).items()}
+    return {name: REFERENCES / path for name, path in protocol.written_files(EXAMPLE).items()}
 
 
 def read_volumes(protocol: Protocol, *, outputs: Path, read: Path) -> dict[str, Path]:
     """Every file the contract asks for, as the platform's strict reader writes it again."""
     files = {}
     reference = references(protocol)
-    for number, (name, path) in enumerate(protocol.output_files(EXAMPLE).items()):
+    for number, (name, path) in enumerate(protocol.written_files(EXAMPLE).items()):
         if not (outputs / path).is_file():
             raise Broken(f"Not written: {path}.")
         files[name] = canonicalise(

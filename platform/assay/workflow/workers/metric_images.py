@@ -6,9 +6,12 @@ A protocol names an image by ID under `evaluation` and leaves its `external_…`
 evaluation, under grand-challenge's contract for evaluation images:
 
     /input/predictions.json                        one job per case that has a usable prediction
-    /input/<job>/output/images/<output>/<case>.nii.gz  canonical copies, written by us
-    /opt/ml/input/data/ground_truth/               the references: <case>.nii.gz, or <case>/<structure>.nii.gz
+    /input/<job>/output/<socket>/<uuid>.mha         canonical copies, written by us; JSON outputs at their own path
+    /opt/ml/input/data/ground_truth/               the references: <case>.mha, or <case>/<structure>.mha
     /output/metrics.json                           what it has to write; `evaluator/scoring/external.py` has its form
+
+Entries of a job have the keys that the platform writes: `interface` with slug, kind, super_kind and relative_path, and the name of
+the case's image at every Image input. Volumes have the format that their socket names, .mha unless the protocol says otherwise.
 
 This is the only place where a container sees a reference. Both folders are staged copies, read-only; there is no network, and
 all of the sandbox's limits hold. The image is the organizers': whatever it does wrong raises `MetricImageFailed`, which ends the
@@ -17,10 +20,12 @@ evaluation at their charge. What the engine does wrong is ours, and tried again.
 
 import json
 import shutil
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -42,8 +47,9 @@ from containers.sandbox import remove_strays, run
 from containers.spec import MEBIBYTE, Limits, OutputSpec, ReadOnlyFolder, RunResult, RunSpec
 from containers.verdicts import Verdict
 from evaluator.protocol import MetricImage as WantedImage
-from evaluator.protocol import Protocol
+from evaluator.protocol import Protocol, slug_of, socket_entry
 from evaluator.scoring import MAX_METRICS_BYTES, ExternalScores, MetricsInvalid, parse_metrics
+from evaluator.volumes import CANONICAL_SUFFIX, write_as_named
 
 INPUT_MOUNT, REFERENCE_MOUNT = "/input", "/opt/ml/input/data/ground_truth"
 METRICS = "metrics.json"
@@ -103,7 +109,7 @@ def run_metric_image(
     image = MetricImage.objects.filter(challenge=evaluation.submission.challenge, image_id=wanted.image).first()
     if image is None:
         raise MetricImageFailed(f"found no metric image {wanted.image[:19]}… of this challenge; push it first")
-    lay_out(cases=cases, input_dir=scratch / "input", reference_dir=scratch / "references")
+    lay_out(protocol=protocol, cases=cases, input_dir=scratch / "input", reference_dir=scratch / "references")
     owner = f"{installation_name(folder=Path(settings.KEY_FOLDER))}/metrics-{evaluation.id}"
     spec = spec_of(evaluation, wanted=wanted, scratch=scratch)
     with open_engine() as engine:
@@ -112,7 +118,8 @@ def run_metric_image(
             load_archive(engine, storage.local_path(image.rewritten_key), image.image_id)
         result = run(spec, engine=engine, scratch=scratch, should_cancel=should_cancel, labels={OWNER_LABEL: owner})
     try:
-        return parse_metrics(metrics_of(result), protocol=protocol, case_ids=cases.keys())
+        keys = {key: case_id for number, case_id in enumerate(cases) for key in keys_of(case_id, number=number)}
+        return parse_metrics(metrics_of(result), protocol=protocol, case_ids=cases.keys(), keys=keys)
     except MetricsInvalid as problem:
         raise MetricImageFailed(f"{METRICS}: {problem}") from problem
 
@@ -147,7 +154,7 @@ def metrics_of(result: RunResult) -> bytes:
     )
 
 
-def lay_out(*, cases: Mapping[str, PreparedCase], input_dir: Path, reference_dir: Path) -> None:
+def lay_out(*, protocol: Protocol, cases: Mapping[str, PreparedCase], input_dir: Path, reference_dir: Path) -> None:
     """Copies of references and predictions where the contract wants them. Our files stay unreadable to the container's user."""
     jobs = []
     input_dir.mkdir()
@@ -155,20 +162,65 @@ def lay_out(*, cases: Mapping[str, PreparedCase], input_dir: Path, reference_dir
     for number, (case_id, case) in enumerate(cases.items()):
         is_single = len(case.references) == 1
         for name, path in case.references.items():
-            place(path, reference_dir / (f"{case_id}.nii.gz" if is_single else f"{case_id}/{name}.nii.gz"))
+            place(path, reference_dir / (f"{case_id}.mha" if is_single else f"{case_id}/{name}.mha"))
         if case.predictions is None:
             continue
-        job = f"job-{number}"
-        outputs = [{"socket": {"slug": name, "relative_path": f"images/{name}"}} for name in case.predictions]
-        image = {"image": {"name": f"{case_id}.nii.gz"}}
-        jobs.append({"pk": job, "status": "Succeeded", "inputs": [image], "outputs": outputs})
-        for name, path in case.predictions.items():
-            place(path, input_dir / job / "output" / "images" / name / f"{case_id}.nii.gz")
+        job = job_of(number)
+        output_dir = input_dir / job / "output"
+        outputs = []
+        for name, path in {**case.predictions, **case.documents}.items():
+            entry = output_entry(protocol, name=name, case_id=case_id)
+            interface = entry["interface"]
+            if interface["super_kind"] == "Image":
+                place(path, output_dir / interface["relative_path"] / entry["image"]["name"])
+            else:
+                place(path, output_dir / interface["relative_path"])
+                entry["value"] = json.loads(path.read_bytes())
+            outputs.append(entry)
+        inputs = [input_entry(item.slug, file=item.file, case_id=case_id) for item in protocol.inputs if item.is_image]
+        jobs.append(
+            {
+                "pk": job,
+                "status": "Succeeded",
+                "inputs": inputs or [input_entry("image", file="images/image/{case}.mha", case_id=case_id)],
+                "outputs": outputs,
+            }
+        )
     (input_dir / "predictions.json").write_text(json.dumps(jobs))
 
 
+def job_of(number: int) -> str:
+    """The job's identifier: its folder."""
+    return f"job-{number}"
+
+
+def keys_of(case_id: str, *, number: int) -> tuple[str, ...]:
+    """What a metric image may call a case by: everything in predictions.json that tells which image it was."""
+    return (case_id, f"{case_id}.mha", f"{case_id}.nii.gz", job_of(number))
+
+
+def input_entry(slug: str, *, file: str, case_id: str) -> dict[str, Any]:
+    """An Image input: its image is named after the case, which is how an evaluation finds the reference."""
+    folder = file.rpartition("/")[0] or f"images/{slug}"
+    return socket_entry(slug, kind="image", path=f"{folder}/{case_id}.mha", case_id=case_id)
+
+
+def output_entry(protocol: Protocol, *, name: str, case_id: str) -> dict[str, Any]:
+    """An output as the protocol names it: the folder of a volume is its socket, unless it lies at the top."""
+    item = next((output for output in protocol.outputs if output.name == name), protocol.output)
+    folder, _, file = item.file.replace("{case}", case_id).replace("{structure}", name).rpartition("/")
+    slug = slug_of(name)
+    if name in protocol.documents:
+        return socket_entry(slug, kind="value", path=f"{folder}/{file}".lstrip("/"), case_id=case_id)
+    folder = folder if folder.startswith("images/") else f"images/{slug}"
+    return socket_entry(slug, kind="image", path=f"{folder}/{uuid.uuid4()}.mha", case_id=case_id)
+
+
 def place(source: Path, destination: Path) -> None:
-    """A copy that the sandbox may share with the container."""
+    """A copy that the sandbox may share with the container; a canonical volume in the format of its new name."""
     destination.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, destination)
+    if source.name.endswith(CANONICAL_SUFFIX):
+        write_as_named(source=source, destination=destination)
+    else:
+        shutil.copyfile(source, destination)
     destination.chmod(0o444)

@@ -1,0 +1,341 @@
+"""Images people already have, each rebuilt, handed in to a server and run by a node in the real sandbox."""
+
+import json
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from assay.client.importing.grand_challenge import read_grand_challenge
+from assay.client.importing.options import Options
+from assay.evaluations.models import Evaluation
+from assay.runs.models import CaseRun
+from assay.testsets import storage
+from evaluator.protocol import load_named_protocol
+from existing_things import SHAPE, cube, explained, scan, write_manifest, write_volume
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("engine")]
+
+
+def wheel(name: str) -> bytes:
+    """A pure wheel of one empty module, without a build tool."""
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(f"{name}.py", "")
+        archive.writestr(f"{name}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(
+            f"{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{name}-1.0.dist-info/RECORD", "")
+    return content.getvalue()
+
+
+def scores_of(submission) -> dict[str, float]:
+    """Case → its Dice, or the mean over its structures."""
+    found = {}
+    for row in Evaluation.objects.get(submission=submission).case_scores.select_related("case"):
+        values = [value for _, metric, value, _ in row.scores if metric == "dice" and value is not None]
+        found[row.case.case_id] = sum(values) / len(values)
+    return found
+
+
+USER_OF_TEMPLATE = [
+    "RUN groupadd -r user && useradd -m --no-log-init -r -g user user && chmod 0750 /home/user",
+    "USER user",
+    "WORKDIR /opt/app",
+    "COPY --chown=user:user requirements.txt /opt/app/",
+    "COPY --chown=user:user wheels /opt/app/wheels",
+    "RUN python -m pip install --user --no-cache-dir --no-index --break-system-packages --find-links wheels -r requirements.txt",
+]
+"""The packages come from a folder, because a build here has no network; everything else is as the template has it."""
+
+FORGE = r"""
+import json, pathlib, uuid
+import of_the_user  # only where HOME is the user's
+from volumes import threshold_mha
+
+INPUT, OUTPUT = pathlib.Path("/input"), pathlib.Path("/output")
+
+
+def run():
+    sockets = json.loads((INPUT / "inputs.json").read_text())
+    interface = tuple(sorted(socket["interface"]["slug"] for socket in sockets))
+    return {("ct-image",): without_age, ("age-in-months", "ct-image"): with_age}[interface](sockets)
+
+
+def with_age(sockets):
+    age = json.loads((INPUT / "age-in-months.json").read_text())
+    (told,) = [socket["value"] for socket in sockets if socket["interface"]["slug"] == "age-in-months"]
+    assert age == told == 17, (age, told)
+    return without_age(sockets)
+
+
+def without_age(sockets):
+    (socket,) = [socket for socket in sockets if socket["interface"]["super_kind"] == "Image"]
+    folder = INPUT / socket["interface"]["relative_path"]
+    found = [*folder.glob("*.tif"), *folder.glob("*.tiff"), *folder.glob("*.mha")]
+    target = OUTPUT / "images/liver-segmentation"
+    target.mkdir(parents=True, exist_ok=True)
+    voxels = threshold_mha(found[0], target / f"{uuid.uuid4()}.mha")
+    (OUTPUT / "liver-volume.json").write_text(json.dumps({"voxels": voxels, "boxes": []}))
+
+
+run()
+"""
+
+
+def socket(slug, path, super_kind, **more):
+    return {"slug": slug, "relative_path": path, "kind": "Image", "super_kind": super_kind, **more}
+
+
+def write_pack(path: Path) -> Path:
+    """A challenge pack of two interfaces: the age of a patient is optional."""
+    ct, age = socket("ct-image", "images/ct-image", "Image"), socket("age-in-months", "age-in-months.json", "Value")
+    segments = [{"name": "liver", "voxel_value": 1, "visible": True}]
+    outputs = [
+        socket("liver-segmentation", "images/liver-segmentation", "Image", overlay_segments=segments),
+        socket("liver-volume", "liver-volume.json", "Value"),
+    ]
+    interfaces = [{"inputs": [ct], "outputs": outputs}, {"inputs": [ct, age], "outputs": outputs}]
+    phase = {"slug": "test", "algorithm_interfaces": interfaces}
+    challenge = {"slug": "livers", "url": "https://example.org", "archives": [], "phases": [phase]}
+    path.write_text(json.dumps({"challenge": challenge}))
+    return path
+
+
+@pytest.mark.existing_thing(
+    "grand-challenge: algorithm of the current template (USER, pip install --user, inputs.json, optional input, JSON output)",
+    runs="unchanged",
+    through="submission",
+)
+def test_an_algorithm_of_the_forge_template(workshop, serve, tmp_path):
+    options = Options(slug="livers", title="Livers", protocol="")
+    draft = read_grand_challenge(write_pack(tmp_path / "pack.json"), options=options)
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    rows = []
+    for number, case in enumerate(("with-age", "without-age"), start=2):
+        row = {
+            "case_id": case,
+            "input:ct-image": write_volume(scan(number), folder / f"{case}-ct.mha"),
+            "reference": write_volume(cube(number), folder / f"{case}.nii.gz"),
+        }
+        if case == "with-age":
+            (folder / "age.json").write_text("17")
+            row["input:age-in-months"] = "age.json"
+        rows.append(row)
+    archive = workshop.archive(
+        "forge",
+        [
+            *USER_OF_TEMPLATE,
+            "COPY --chown=user:user inference.py volumes.py /opt/app/",
+            'ENTRYPOINT ["python", "inference.py"]',
+        ],
+        {
+            "inference.py": FORGE,
+            "requirements.txt": "of_the_user\n",
+            "wheels/of_the_user-1.0-py3-none-any.whl": wheel("of_the_user"),
+        },
+        zipped=True,
+    )
+    submission = serve(draft.protocol, write_manifest(folder, rows)).submit(archive)
+    assert submission.status == "done", explained(submission)
+    assert scores_of(submission) == {"with-age": 1.0, "without-age": 1.0}
+    documents = {
+        row.case.case_id: json.loads(storage.local_path(output["key"]).read_bytes())
+        for row in CaseRun.objects.filter(run__submission=submission).select_related("case")
+        for output in row.outputs
+        if output["name"].endswith("liver-volume")
+    }
+    assert documents == {
+        "with-age": {"boxes": [], "voxels": int(cube(2).sum())},
+        "without-age": {"boxes": [], "voxels": int(cube(3).sum())},
+    }
+
+
+SEGRAP = r"""
+import os, pathlib
+from volumes import read_mha, write_mha
+
+
+class Algorithm:
+    def __init__(self):
+        self.input = pathlib.Path("/input/images/head-neck-ct")
+        self.output = pathlib.Path("/output/images/gross-tumor-volume-segmentation")
+        for folder in ("nnUNet_raw_data_base/imagesTs", "nnUNet_results"):
+            os.makedirs(f"/opt/app/{folder}", exist_ok=True)
+
+    def process(self):
+        (scan,) = self.input.glob("*.mha")
+        (other,) = pathlib.Path("/input/images/head-neck-contrast-enhanced-ct").glob("*.mha")
+        header, values = read_mha(scan)
+        pathlib.Path("/opt/app/nnUNet_raw_data_base/imagesTs/case_0000.txt").write_text(str(len(values)))
+        self.output.mkdir(parents=True, exist_ok=True)
+        mask = bytes(value > 100 for value in values)
+        write_mha(self.output / scan.name, header, mask * 2, channels=2)
+
+
+if __name__ == "__main__":
+    Algorithm().process()
+"""
+
+
+@pytest.mark.existing_thing(
+    "SegRap 2023: the organizers' example (USER, working directory of its own that it writes into)",
+    runs="unchanged",
+    through="submission",
+)
+def test_the_published_example_of_segrap(workshop, serve, tmp_path):
+    document = load_named_protocol("segrap23-gtv").document
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    for name in ("ct", "contrast"):
+        write_volume(scan(2), folder / f"{name}.mha")
+    image = sitk.GetImageFromArray(cube(2))
+    image.SetSpacing((1.0, 1.0, 2.0))
+    sitk.WriteImage(sitk.JoinSeries([image, image]), str(folder / "reference.mha"))
+    row = {"case_id": "c0", "input:ct": "ct.mha", "input:contrast_ct": "contrast.mha", "reference": "reference.mha"}
+    archive = workshop.archive(
+        "segrap",
+        [
+            "RUN groupadd -r user && useradd -m --no-log-init -r -g user user",
+            "RUN mkdir -p /opt/app /input /output && chown user:user /opt/app /input /output",
+            "USER user",
+            "WORKDIR /opt/app",
+            "COPY --chown=user:user process.py volumes.py /opt/app/",
+            'ENTRYPOINT ["python", "-m", "process"]',
+        ],
+        {"process.py": SEGRAP},
+    )
+    submission = serve(document, write_manifest(folder, [row])).submit(archive)
+    assert submission.status == "done", explained(submission)
+    assert scores_of(submission) == {"c0": 1.0}
+
+
+@pytest.mark.existing_thing(
+    "FLARE 2021 to 2024: image with predict.sh, as a tar.gz", runs="unchanged", through="submission"
+)
+def test_a_flare_image(workshop, serve, tmp_path):
+    document = {**load_named_protocol("flare22").document}
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    row = {
+        "case_id": "FLARETs_0001",
+        f"input:{document['inputs'][0]['name']}": write_volume(scan(2), folder / "image.nii.gz"),
+        "reference": write_volume(cube(2), folder / "label.nii.gz"),
+    }
+    program = (
+        "import pathlib\nfrom volumes import threshold_nifti\n"
+        "for scan in pathlib.Path('inputs').glob('*_0000.nii.gz'):\n"
+        "    pathlib.Path('tmp').mkdir(exist_ok=True)\n"
+        "    threshold_nifti(scan, pathlib.Path('outputs') / scan.name.replace('_0000.nii.gz', '.nii.gz'))\n"
+    )
+    archive = workshop.archive(
+        "flare",
+        ["WORKDIR /workspace", "COPY predict.sh predict.py volumes.py ./", 'CMD ["sh", "predict.sh"]'],
+        {"predict.sh": "python predict.py\n", "predict.py": program},
+        zipped=True,
+    )
+    submission = serve(document, write_manifest(folder, [row])).submit(archive)
+    assert submission.status == "done", explained(submission)
+    scores = Evaluation.objects.get(submission=submission).case_scores.get().scores
+    assert [value for label, metric, value, _ in scores if (label, metric) == ("liver", "dice")] == [1.0]
+
+
+def threshold_rules(**changes) -> dict:
+    """One structure, scored by Dice."""
+    return {
+        "protocol": 1,
+        "name": "cube",
+        "labels": {"cube": 1},
+        "inputs": [{"name": "ct", "file": "{case}_0000.nii.gz"}],
+        "outputs": [{"name": "segmentation", "kind": "label_map", "file": "{case}.nii.gz"}],
+        "metrics": [{"name": "dice"}],
+    } | changes
+
+
+def two_cases(folder: Path, **more: str) -> Path:
+    folder.mkdir()
+    rows = [
+        {
+            "case_id": f"case_{number:03}",
+            "input:ct": write_volume(scan(number), folder / f"ct-{number}.nii.gz"),
+            "reference": write_volume(cube(number), folder / f"label-{number}.nii.gz"),
+            **more,
+        }
+        for number in (2, 3)
+    ]
+    return write_manifest(folder, rows)
+
+
+NNUNET = r"""
+import argparse, json, pathlib
+from volumes import threshold_nifti
+options = argparse.ArgumentParser()
+options.add_argument("-i", type=pathlib.Path)
+options.add_argument("-o", type=pathlib.Path)
+given = options.parse_args()
+for scan in sorted(given.i.glob("*_0000.nii.gz")):
+    threshold_nifti(scan, given.o / scan.name.replace("_0000", ""))
+for name in ("plans.json", "dataset.json", "predict_from_raw_data_args.json"):
+    (given.o / name).write_text("{}")
+"""
+
+
+@pytest.mark.existing_thing(
+    "nnU-Net v2: a container called with -i and -o for all cases", runs="unchanged", through="submission"
+)
+def test_an_nnunet_container(workshop, serve, tmp_path):
+    document = threshold_rules(resources={"run_mode": "cohort"})
+    archive = workshop.archive(
+        "nnunet",
+        [
+            "COPY volumes.py predict.py /app/",
+            'ENTRYPOINT ["python", "/app/predict.py", "-i", "/input", "-o", "/output"]',
+        ],
+        {"predict.py": NNUNET},
+    )
+    submission = serve(document, two_cases(tmp_path / "cases")).submit(archive)
+    assert submission.status == "done", explained(submission)
+    assert scores_of(submission) == {"case_002": 1.0, "case_003": 1.0}
+
+
+MLCUBE = r"""
+import argparse, pathlib
+from volumes import threshold_nifti
+options = argparse.ArgumentParser()
+options.add_argument("task", choices=["infer"])
+for name in ("data_path", "parameters_file", "output_path"):
+    options.add_argument(f"--{name}", type=pathlib.Path, required=True)
+given = options.parse_args()
+above = int(given.parameters_file.read_text().partition("threshold:")[2])
+for scan in sorted(given.data_path.glob("*_0000.nii.gz")):
+    threshold_nifti(scan, given.output_path / scan.name.replace("_0000", ""), above=above)
+"""
+
+
+@pytest.mark.existing_thing(
+    "MLCube of BraTS (infer --data_path --parameters_file --output_path, with its parameters.yaml)",
+    runs="unchanged",
+    through="submission",
+)
+def test_an_mlcube_with_its_parameters(workshop, serve, tmp_path):
+    """The parameters are a YAML file: what it is, the protocol says, not its suffix."""
+    command = ["python", "/mlcube_project/mlcube.py", "infer", "--data_path=/mlcube_io0", "--parameters_file=/mlcube_io0/parameters.yaml",
+               "--output_path=/mlcube_io1"]  # fmt: skip
+    inputs = [*threshold_rules()["inputs"], {"name": "parameters", "kind": "file", "file": "parameters.yaml"}]
+    resources = {"command": command, "input_mount": "/mlcube_io0", "output_mount": "/mlcube_io1"}
+    folder = two_cases(tmp_path / "cases", **{"input:parameters": "parameters.yaml"})
+    (folder / "parameters.yaml").write_text("threshold: 100\n")
+    archive = workshop.archive("mlcube", ["COPY volumes.py mlcube.py /mlcube_project/"], {"mlcube.py": MLCUBE})
+    submission = serve(threshold_rules(inputs=inputs, resources=resources), folder).submit(archive)
+    assert submission.status == "done", explained(submission)
+    assert scores_of(submission) == {"case_002": 1.0, "case_003": 1.0}
+
+
+def test_the_rebuilt_cases_are_what_a_threshold_finds():
+    assert scan(2).shape == SHAPE
+    assert np.array_equal(scan(3) > 100, cube(3) == 1)
