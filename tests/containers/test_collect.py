@@ -41,6 +41,41 @@ def test_a_file_in_a_folder_is_taken(output, take):
     assert take("masks/liver.nii.gz").outputs[0].bytes == 5
 
 
+@pytest.mark.parametrize(
+    ("path", "name"), [("images/ct/*", "3f2a.mha"), ("images/ct/*", "Scan.TIFF"), ("images/ct/*.mha", "a.mha")]
+)
+def test_the_one_file_of_its_kind_is_taken_whatever_its_name(output, take, path, name):
+    folder = output / "images" / "ct"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(b"voxels")
+    (folder / "notes.json").write_bytes(b"{}")
+    assert take(path).outputs[0].path.read_bytes() == b"voxels"
+
+
+@pytest.mark.parametrize(
+    ("names", "verdict", "reason"),
+    [
+        ([], Verdict.OUTPUT_MISSING, Reason.MISSING),
+        (["a.nii.gz"], Verdict.OUTPUT_MISSING, Reason.MISSING),
+        (["a.mha", "b.mha"], Verdict.OUTPUT_INVALID, Reason.NOT_ONE_FILE),
+        (["a.mha", "b.tif"], Verdict.OUTPUT_INVALID, Reason.NOT_ONE_FILE),
+    ],
+)
+def test_none_or_several_files_are_not_guessed_among(output, take, names, verdict, reason):
+    (output / "images").mkdir()
+    for name in names:
+        (output / "images" / name).write_bytes(b"voxels")
+    (problem,) = take("images/*").problems
+    assert (problem.verdict, problem.reason) == (verdict, reason)
+
+
+def test_a_link_with_the_only_fitting_name_is_not_followed(output, take, tmp_path):
+    (output / "images").mkdir()
+    (output / "images" / "a.mha").symlink_to(secret(tmp_path))
+    (problem,) = take("images/*").problems
+    assert problem.reason == Reason.SYMLINK
+
+
 def test_an_empty_file_is_taken(output, take):
     (output / "case.nii.gz").touch()
     assert take().outputs[0].bytes == 0

@@ -15,13 +15,13 @@ PACKAGES = entry("home/user/.local/lib/python3.11/site-packages/torch/nn.py", b"
 def told(tmp_path):
     """What the command prints of an image with this USER."""
 
-    def go(*, user, protocol):
+    def go(*, user, protocol, exit_code=0):
         upper = tar_of(entry("etc/passwd", PASSWD, mode=0o644), PACKAGES)
         config = config_of(LAYER, upper, settings={"User": user})
         archive = docker_save(tmp_path / "image.tar", LAYER, upper, config=config)
         session = Session(url="", token="", path=tmp_path / "none")
         result = CliRunner().invoke(check, [str(archive), "--protocol", protocol], obj=session)
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == exit_code, result.output
         return result.output
 
     return go
@@ -42,7 +42,7 @@ def test_an_image_that_does_not_fit_is_told_what_to_change(told):
 
 
 def test_a_user_who_is_nobody_is_refused_before_the_submission(told):
-    output = told(user="ghost", protocol="segrap23")
+    output = told(user="ghost", protocol="segrap23", exit_code=1)
     assert "will refuse this one" in output
     assert "useradd --create-home ghost" in output
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,23 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JS
 def join(session: Session, challenge: str, team: str) -> None:
     """Take part in CHALLENGE."""
     with session.connect() as connection:
-        connection.post(f"challenges/{challenge}/join", {"team": team} if team else {})
-    click.echo(f"You take part in {challenge}.")
+        membership = connection.post(f"challenges/{challenge}/join", {"team": team} if team else {})
+    click.echo(joined_words(membership, challenge=challenge))
+
+
+def joined_words(membership: Mapping[str, Any], *, challenge: str) -> str:
+    """What joining came to. Not everybody who asks may submit: some wait, and organizers compete in no challenge of theirs."""
+    if membership["role"] == "organizer" and not membership["team"]:
+        return (
+            f"You organize {challenge} and have no team in it, so you cannot submit. "
+            f"To submit as well, name a team of yours: assay join {challenge} --team TEAM"
+        )
+    texts = {
+        "pending": f"You asked to take part in {challenge}. The organizers have to approve it before you can submit.",
+        "rejected": f"The organizers of {challenge} did not approve that you take part.",
+        "banned": f"The organizers of {challenge} have excluded you.",
+    }
+    return texts.get(membership["status"], f"You take part in {challenge}.")
 
 
 @click.command()

@@ -67,6 +67,8 @@ def check(
         click.echo(f"  note: {line}")
     for line in profile_lines(report, profile=rules.resources.profile):
         click.echo(f"  {line}")
+    if rules.resources.profile == "image-user" and report.user_problem:
+        raise SystemExit(1)
     if cases is None:
         click.echo("Run it on the public cases too: assay check … --cases FOLDER")
         return
