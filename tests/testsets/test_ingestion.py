@@ -10,6 +10,7 @@ import SimpleITK as sitk
 import testset_folders as folders
 from assay.accounts.errors import InvalidError
 from assay.testsets.ingestion import ingest_cases, summarise, unpack
+from evaluator.protocol import InputKind
 from evaluator.volumes import read_label_map
 
 
@@ -168,3 +169,32 @@ def tar_of(*members: tarfile.TarInfo) -> io.BytesIO:
             tar.addfile(member)
     buffer.seek(0)
     return buffer
+
+
+def test_the_protocol_says_what_an_input_is_and_not_its_suffix(source, target):
+    folders.good_folder(source)
+    (source / "parameters.yaml").write_text("threshold: 100\n")
+    (source / "age.json").write_text("17")
+    reference = "labels/A01.nii.gz"
+    columns = "case_id,input:t1,input:parameters,input:age,input:packed,reference"
+    manifest(source, f"a,{reference},parameters.yaml,age.json,{reference},{reference}", columns=columns)
+    kinds = {"t1": InputKind.IMAGE, "parameters": InputKind.FILE, "age": InputKind.VALUE, "packed": InputKind.FILE}
+    (case,) = ingest_cases(folder=source, target=target, kinds=kinds)
+    parts = {part.name: part.path for part in case.inputs}
+    assert parts["parameters"].read_text() == "threshold: 100\n"
+    assert parts["packed"].read_bytes() == (source / reference).read_bytes(), (
+        "handed over as it came, not written again"
+    )
+    assert not parts["packed"].name.endswith(".nii.gz")
+    with pytest.raises(InvalidError, match="cannot be used"):
+        ingest_cases(folder=source, target=target / "unsaid", kinds={})
+
+
+@pytest.mark.parametrize("text", ["", "{", "NaN", "x" * 2**21])
+def test_a_value_has_to_be_json(source, target, text):
+    folders.good_folder(source)
+    (source / "age.json").write_text(text)
+    reference = "labels/A01.nii.gz"
+    manifest(source, f"a,{reference},age.json,{reference}", columns="case_id,input:t1,input:age,reference")
+    with pytest.raises(InvalidError, match="cannot be used"):
+        ingest_cases(folder=source, target=target, kinds={"age": InputKind.VALUE})
