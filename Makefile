@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run wheel image test test-quick coverage test-gpu test-podman test-future test-pips test-upgrade check format messages bench evaluator-image docs lock openapi vendor catalogue chaos guards
+.PHONY: help setup demo run wheel image test test-quick coverage test-gpu test-podman test-future test-pips test-upgrade check format messages bench evaluator-image docs screenshots lock openapi vendor catalogue chaos guards
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -83,6 +83,9 @@ bench: setup ## the measurements the README quotes
 
 evaluator-image: setup ## the evaluator as a container for grand-challenge, CodaBench and MedPerf
 	@$(BIN)/python -m evaluator.container.build $$($(BIN)/python -m containers.base.build)
+
+screenshots: setup ## take the pictures of the documentation (after `make demo ARGS=--exit`; needs chromium)
+	@$(BIN)/python docs/site/screenshots.py $(ARGS)
 
 docs: setup ## build the documentation into var/docs, offline; the portal serves it at /docs/
 	@$(BIN)/python docs/site/build.py $(ARGS)
