@@ -30,8 +30,9 @@ from assay.evaluations.disclosure import (
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards.models import LeaderboardEntry
 from assay.runs.models import CaseRun, Run
-from assay.submissions.models import Submission
+from assay.submissions.models import RunTime, Submission
 from assay.submissions.reasons import Told, told_of
+from assay.submissions.run_time import add_run_time
 from assay.testsets.models import TestSet
 from containers.spec import Usage
 
@@ -103,6 +104,8 @@ class Story:
             peak_memory_bytes=ending.memory,
             statistics={"rank_interval": [1, 1 + ending.failed]},
         )
+        RunTime.objects.all().delete()
+        add_run_time(submission=self.submission, seconds=4 * ending.seconds, now=timezone.now())
         factories.settle_board(self.scene.phase)
 
     def surface(self) -> str:
@@ -111,6 +114,7 @@ class Story:
         here = [self.scene.challenge.slug, phase.slug]
         pages = [
             reverse("portal:home"),
+            reverse("organizers:new"),  # what she uses of her limits
             reverse("portal:my-submissions"),
             reverse("portal:submission", args=[one]),
             reverse("portal:submission-live", args=[one]),
@@ -123,6 +127,7 @@ class Story:
         calls = [
             f"/submissions/{one}",
             "/submissions?mine=true",
+            "/me/use",
             f"/submissions/{one}/cases",
             f"/submissions/{one}/receipt",
             f"/submissions/{one}/logs",

@@ -10,6 +10,7 @@ from assay.accounts.models import AuditEvent
 from assay.challenges import services
 from assay.challenges.access import is_organizer
 from assay.challenges.models import Challenge, Membership
+from assay.challenges.publication import publish_challenge
 from assay.challenges.selectors import challenge_list
 
 SOURCE = f"""
@@ -110,12 +111,10 @@ def test_a_file_for_another_challenge_is_refused(push):
 def test_publishing_needs_a_phase_and_happens_once(scene, now):
     empty = factories.challenge(status=Challenge.Status.DRAFT, organizer=scene.olga)
     with pytest.raises(ConflictError, match="no phase"):
-        services.publish_challenge(challenge=empty, user=scene.olga, now=now)
+        publish_challenge(challenge=empty, user=scene.olga, now=now)
     factories.phase(challenge=empty)
     for _ in range(2):
-        assert (
-            services.publish_challenge(challenge=empty, user=scene.olga, now=now).status == Challenge.Status.PUBLISHED
-        )
+        assert publish_challenge(challenge=empty, user=scene.olga, now=now).status == Challenge.Status.PUBLISHED
     assert AuditEvent.objects.filter(verb="challenge.published").count() == 1
 
 

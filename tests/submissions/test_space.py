@@ -80,7 +80,7 @@ def test_a_share_counts_what_is_kept_and_what_is_announced(scene, settings, now)
     factories.submission(phase=scene.phase, team=scene.team, image=image)
     factories.submission(phase=scene.phase, team=scene.team, image=image)
     start(scene.pia, total_bytes=GIB - 1, now=now)
-    with pytest.raises(ConflictError, match="your share") as refusal:
+    with pytest.raises(ConflictError, match="share of the disk") as refusal:
         start(scene.pia, total_bytes=2, now=now)
     assert refusal.value.code == "quota_reached"
     assert refusal.value.expected == f"at most {3 * GIB} bytes"

@@ -3,6 +3,7 @@
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotAllowedError
@@ -12,6 +13,16 @@ from assay.accounts.models import User
 def must_verify() -> bool:
     """Whether people have to verify their address before they sign in."""
     return bool(settings.ACCOUNT_EMAIL_VERIFICATION == "mandatory")
+
+
+def can_verify() -> bool:
+    """Whether this installation sends mail, so that an address can be shown to be somebody's."""
+    return bool(settings.EMAIL_HOST) or must_verify()
+
+
+def page_to_verify() -> str:
+    """Where somebody has the link sent again."""
+    return f"{settings.PUBLIC_URL}{reverse('account_email')}"
 
 
 def is_verified(user: User) -> bool:

@@ -22,6 +22,9 @@ class User(AbstractUser):
     country = models.CharField(max_length=2, blank=True)
     orcid = models.CharField(max_length=19, blank=True)
     quota_storage_gib = models.PositiveIntegerField(null=True, blank=True, help_text="empty: the installation's")
+    quota_drafts = models.PositiveIntegerField(null=True, blank=True, help_text="empty: the installation's")
+    quota_published = models.PositiveIntegerField(null=True, blank=True, help_text="empty: the installation's")
+    quota_run_hours = models.PositiveIntegerField(null=True, blank=True, help_text="empty: the installation's")
 
     class Meta:
         constraints = [

@@ -80,6 +80,7 @@ class PhaseDefinition:
     submission_limit: int | None = None
     submission_window_days: int = 1
     submission_limit_total: int | None = None
+    counts_same_image: bool = False
     concurrent_limit: int = 1
     running_limit: int | None = None
     running_limit_per_team: int | None = None
@@ -196,6 +197,7 @@ def read_phase(
         submission_limit=reader.number("submission_limit", least=0),
         submission_window_days=reader.number("submission_window_days", least=1, most=LONGEST_WINDOW_DAYS) or 1,
         submission_limit_total=reader.number("submission_limit_total", least=0),
+        counts_same_image=reader.flag("counts_same_image"),
         concurrent_limit=reader.number("concurrent_limit", least=1) or 1,
         running_limit=reader.number("running_limit", least=1),
         running_limit_per_team=reader.number("running_limit_per_team", least=1),

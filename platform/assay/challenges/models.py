@@ -35,9 +35,56 @@ class Challenge(models.Model):
     source = models.TextField(blank=True, help_text="challenge.yaml as it was applied last, comments included")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
+    quota_run_hours = models.PositiveIntegerField(null=True, blank=True, help_text="empty: the installation's")
 
     def __str__(self) -> str:
         return self.title
+
+
+class PublicationRequest(models.Model):
+    """Somebody asked that a draft be published, on an installation where operators decide that; see `publication.py`."""
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="publication_requests")
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    asked_at = models.DateTimeField()
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    decided_at = models.DateTimeField(null=True, blank=True)
+    is_approved = models.BooleanField(null=True, help_text="empty until an operator has decided")
+    reason = models.CharField(max_length=300, blank=True, help_text="the organizers read it")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["challenge"],
+                condition=models.Q(is_approved=None),
+                name="challenges_one_open_publication_request",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"publication of {self.challenge}"
+
+    @property
+    def state(self) -> str:
+        """Where it stands, in one word."""
+        return {None: "waiting", True: "approved", False: "refused"}[self.is_approved]
+
+
+class Pool(models.Model):
+    """A pool of nodes that belongs to somebody: only these people's challenges, and these challenges, may use it.
+
+    A pool without a row is everybody's. See `pools.py`.
+    """
+
+    name = models.CharField(max_length=40, unique=True)
+    note = models.CharField(max_length=200, blank=True, help_text="whose machines these are; organizers read it")
+    people = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, related_name="owned_pools")
+    challenges = models.ManyToManyField(Challenge, blank=True, related_name="granted_pools")
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Membership(models.Model):
@@ -109,6 +156,9 @@ class Phase(models.Model):
     submission_window_days = models.PositiveIntegerField(default=1, help_text="length of the rolling window")
     submission_limit_total = models.PositiveIntegerField(
         null=True, blank=True, help_text="per team over the whole phase"
+    )
+    counts_same_image = models.BooleanField(
+        default=False, help_text="submissions of the same file or image by other teams use up a team's attempts too"
     )
     concurrent_limit = models.PositiveIntegerField(default=1, help_text="unfinished submissions per team")
     running_limit = models.PositiveIntegerField(null=True, blank=True, help_text="cases of the phase running at once")

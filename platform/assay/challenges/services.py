@@ -1,4 +1,4 @@
-"""Changes to challenges and phases: pushing `challenge.yaml`, publishing, joining, embargo, pause."""
+"""Changes to challenges and phases: pushing `challenge.yaml`, joining, embargo, pause. Publishing is in `publication.py`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from assay.accounts.services import solo_team
 from assay.challenges.access import is_organizer
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
+from assay.challenges.quotas import refuse_over_challenges
 from assay.challenges.texts import render_markdown
 from assay.challenges.zones import moment_words, zone_of
 
@@ -27,6 +28,7 @@ CHALLENGE_VALUES = (
 MARKDOWN_TEXTS = ("description", "rules")
 PHASE_VALUES = (
     *("title", "kind", "opens_at", "closes_at", "submission_limit", "submission_window_days", "submission_limit_total"),
+    "counts_same_image",
     *("concurrent_limit", "running_limit", "running_limit_per_team"),
     *("pool", "priority", "max_image_bytes", "leaderboard_shows", "is_anonymous", "is_paused", "is_archived"),
     *("embargo_until", "is_embargoed"),
@@ -79,6 +81,8 @@ def push_challenge(
                 code="name_taken",
                 what_to_do=gettext("Choose another slug, or ask its organizers to add you."),
             )
+        if challenge is None:
+            refuse_over_challenges(user=user, status=Challenge.Status.DRAFT)
         changes = list(plan(challenge=challenge, definition=definition))
         check_people(challenge=challenge, definition=definition, user=user)
         if not is_dry_run and (changes or challenge is None):
@@ -220,6 +224,8 @@ def archived_status(challenge: Challenge, *, is_archived: bool) -> Challenge.Sta
             gettext("A draft cannot be archived: an archived challenge is public."),
             what_to_do=gettext("Publish it first, or remove it."),
         )
+    if not is_archived:
+        refuse_over_challenges(user=challenge.created_by, status=Challenge.Status.PUBLISHED)
     return Challenge.Status.ARCHIVED if is_archived else Challenge.Status.PUBLISHED
 
 
@@ -254,22 +260,6 @@ def protocol_version(*, challenge: Challenge, wanted: PhaseDefinition, now: date
         sha256=wanted.protocol.sha256,
         created_at=now,
     )
-
-
-def publish_challenge(*, challenge: Challenge, user: User, now: datetime) -> Challenge:
-    """Let everybody see a draft. A challenge without a phase has nothing to show."""
-    if not challenge.phases.exists():
-        raise ConflictError(
-            gettext("The challenge has no phase yet."), what_to_do=gettext("Push a challenge.yaml with one.")
-        )
-    with transaction.atomic():
-        draft = Challenge.objects.filter(pk=challenge.pk, status=Challenge.Status.DRAFT)
-        if draft.update(status=Challenge.Status.PUBLISHED):
-            record_event(
-                actor=user, verb="challenge.published", subject=challenge, challenge_slug=challenge.slug, now=now
-            )
-    challenge.refresh_from_db()
-    return challenge
 
 
 def join_challenge(*, challenge: Challenge, user: User, team: Team | None, now: datetime) -> Membership:

@@ -15,7 +15,9 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "admin": Entry("assay.config.cli:admin", "Administrators: people who may do everything on this server."),
+    "admin": Entry(
+        "assay.config.cli:admin", "Administrators, and what they decide: who may publish, whose a pool of nodes is."
+    ),
     "backup": Entry(
         "assay.config.cli:backup", "Copy everything that an installation cannot make again, and put it back."
     ),
@@ -63,6 +65,9 @@ COMMANDS = {
     ),
     "phase": Entry("assay.client.organizing:phase", "Open, close and publish a phase."),
     "protocol": Entry("evaluator.commands.protocol:protocol", "Look at scoring protocols."),
+    "quota": Entry(
+        "assay.client.signing_in:quota", "Say how much you use of what you may: challenges, disk, computing."
+    ),
     "rank": Entry(
         "evaluator.commands.rank:rank",
         "Rank the algorithms of SCORES, a CSV (algorithm, case, metric, value; or one column per metric).",

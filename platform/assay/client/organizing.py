@@ -102,10 +102,14 @@ def slug_in(source: str) -> str:
 @click.argument("slug")
 @pass_session
 def publish_challenge(session: Session, slug: str) -> None:
-    """Let everybody see the challenge."""
+    """Let everybody see the challenge. On some servers an operator has to agree first."""
     with session.connect() as connection:
-        connection.post(f"challenges/{slug}/publish")
-    click.echo(f"{slug} is public.")
+        answer = connection.post(f"challenges/{slug}/publish")
+    publication = answer.get("publication")
+    if publication and publication["state"] == "waiting":
+        click.echo(f"{slug} is not public yet: an operator of this server has to agree. They have been asked.")
+    else:
+        click.echo(f"{slug} is public.")
 
 
 @challenge.command("list")
@@ -121,6 +125,19 @@ def list_challenges(session: Session, as_json: bool) -> None:
         return
     for row in rows:
         click.echo(f"{row['slug']}: {row['title']} ({row['status']})")
+
+
+@challenge.command("hints")
+@click.argument("slug")
+@pass_session
+def show_hints(session: Session, slug: str) -> None:
+    """Say which teams of SLUG have something in common that one team would have. Hints are no proof."""
+    with session.connect() as connection:
+        hints = connection.get(f"challenges/{slug}/hints")
+    for hint in hints:
+        click.echo(f"{' and '.join(hint['teams'])}: {hint['reason']} {', '.join(hint['submissions'])}".rstrip())
+    if not hints:
+        click.echo("No hints.")
 
 
 @click.group()

@@ -82,3 +82,18 @@ def whoami(session: Session) -> None:
     with session.connect() as connection:
         me = connection.get("me")
         click.echo(f"{me['username']} on {connection.url}")
+
+
+NEARLY_FULL = 0.8
+"""From this share of a limit on, `assay quota` says when it frees up."""
+
+
+@click.command()
+@pass_session
+def quota(session: Session) -> None:
+    """Say how much you use of what you may: challenges, disk, computing."""
+    with session.connect() as connection:
+        for use in connection.get("me/use"):
+            click.echo(f"{use['title']}: {use['used'] or 'not counted'} of {use['allowed']}")
+            if use["share"] is not None and use["share"] >= NEARLY_FULL and use["frees"]:
+                click.echo(f"  {use['frees']}")

@@ -16,7 +16,7 @@ from django.core.management import call_command, execute_from_command_line
 from django.db import OperationalError, connection
 
 from assay.config import backup as backups
-from assay.config import env, parts
+from assay.config import env, parts, rights
 from assay.config import serve as serving
 
 data_dir = click.option(
@@ -116,7 +116,7 @@ def become(command: list[str]) -> NoReturn:
 @click.group()
 @data_dir
 def admin() -> None:
-    """Administrators: people who may do everything on this server."""
+    """Administrators, and what they decide: who may publish, whose a pool of nodes is."""
 
 
 @admin.command()
@@ -191,6 +191,10 @@ def database_answers() -> None:
             f"The database does not answer: {str(error).strip()}\n"
             "Start Assay first (`assay serve`), or set DATABASE_URL to the server's address."
         ) from error
+
+
+for _command in rights.rights_commands(database_answers):
+    admin.add_command(_command)
 
 
 @click.group()

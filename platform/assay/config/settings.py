@@ -147,7 +147,17 @@ UPLOAD_ROOT = VAR / "uploads"
 UPLOAD_LIFETIME_HOURS = env.number(name="ASSAY_UPLOAD_LIFETIME_HOURS", default=72)
 UPLOAD_MAX_BYTES = env.number(name="ASSAY_UPLOAD_MAX_BYTES", default=60 * 2**30)
 UPLOAD_KEEP_FREE_BYTES = env.number(name="ASSAY_UPLOAD_KEEP_FREE_BYTES", default=2 * 2**30)
+PUBLICATION_NEEDS_APPROVAL = env.flag(name="ASSAY_PUBLICATION_NEEDS_APPROVAL", default=IS_BEHIND_TLS)
+"""Whether the first publication of a challenge waits for an operator. Not on one machine for itself: its people are the operators."""
 QUOTA_STORAGE_GIB = env.number(name="ASSAY_QUOTA_STORAGE_GIB", default=100)
+QUOTA_DRAFTS = env.number(name="ASSAY_QUOTA_DRAFTS", default=20)
+QUOTA_PUBLISHED = env.number(name="ASSAY_QUOTA_PUBLISHED", default=20)
+QUOTA_RUN_HOURS = env.number(name="ASSAY_QUOTA_RUN_HOURS", default=500)
+QUOTA_CHALLENGE_RUN_HOURS = env.number(name="ASSAY_QUOTA_CHALLENGE_RUN_HOURS", default=2000)
+QUOTA_PERIOD_DAYS = env.number(name="ASSAY_QUOTA_PERIOD_DAYS", default=30)
+ORIGIN_DAYS = env.number(name="ASSAY_ORIGIN_DAYS", default=30)
+"""How long a submission keeps the keyed hash of its client's address. 0: it is never stored."""
+OPERATORS_CONTACT = env.text(name="ASSAY_OPERATORS_CONTACT")
 
 KEY_FOLDER = VAR / "keys"
 SCRATCH_ROOT = VAR / "scratch"

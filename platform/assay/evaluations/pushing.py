@@ -12,12 +12,13 @@ from django.utils.translation import gettext as _
 
 from assay.accounts.errors import ConflictError
 from assay.accounts.models import User
-from assay.challenges import services as challenges
+from assay.challenges import pools, publication
 from assay.challenges.definition import parse_definition
-from assay.challenges.models import Challenge
+from assay.challenges.models import Challenge, Phase, PublicationRequest
 from assay.challenges.protocols import rules_of
 from assay.challenges.services import Change
 from assay.evaluations.selectors import metric_images_of
+from assay.runs.nodes import served_pools
 from assay.testsets import services as testsets
 
 
@@ -26,8 +27,13 @@ def push_challenge(
 ) -> tuple[list[Change], Challenge | None]:
     """Push a `challenge.yaml` (see `challenges.services.push_challenge`); the plan names metric images that are not here."""
     with transaction.atomic():
+        before = dict(Phase.objects.filter(challenge__slug=slug).values_list("slug", "pool"))
         changes, challenge = testsets.push_challenge(
             user=user, slug=slug, source=source, is_dry_run=is_dry_run, now=now
+        )
+        known = challenge or Challenge.objects.filter(slug=slug).first()
+        pools.refuse_foreign_pools(
+            phases=parse_definition(source).phases, before=before, challenge=known, user=user, served=served_pools()
         )
         wanted = {
             phase.slug: phase.protocol.evaluation.image
@@ -44,7 +50,16 @@ def publish_challenge(*, challenge: Challenge, user: User, now: datetime) -> Cha
     """Let everybody see a draft that can be scored."""
     if missing := missing_metric_images(challenge):
         raise _refusal(missing[0])
-    return challenges.publish_challenge(challenge=challenge, user=user, now=now)
+    return publication.publish_challenge(challenge=challenge, user=user, now=now)
+
+
+def decide_publication(*, slug: str, approves: bool, reason: str, by: User | None, now: datetime) -> PublicationRequest:
+    """An operator's answer. A challenge that cannot be scored is not published, as if its organizers had tried."""
+    with transaction.atomic():
+        request = publication.decide_publication(slug=slug, approves=approves, reason=reason, by=by, now=now)
+        if approves and (missing := missing_metric_images(request.challenge)):
+            raise _refusal(missing[0])
+    return request
 
 
 def missing_metric_images(challenge: Challenge) -> list[Change]:

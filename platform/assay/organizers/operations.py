@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from assay.accounts.errors import InvalidError
 from assay.accounts.models import AuditEvent
 from assay.challenges.access import require_staff
+from assay.challenges.publication import waiting_publications
 from assay.evaluations.models import Evaluation
 from assay.pages.templatetags.assay import duration, in_bytes
 from assay.runs.intervals import current_intervals
@@ -97,13 +98,15 @@ def operations_of(*, now: datetime) -> Operations:
     )
     failures = recent.values("verdict", "fault").annotate(total=Count("id")).order_by("-total")
     live = len(live_nodes([row.node for row in nodes], now=now))
-    word = _("look here") if stuck or (queue["queued"] and not live) else _("all well")
+    waiting = waiting_publications().count()
+    word = _("look here") if stuck or waiting or (queue["queued"] and not live) else _("all well")
     numbers = (
         (_("Waiting case runs"), queue["queued"]),
         (_("Running"), running),
         (_("Oldest wait"), duration(now - queue["oldest"]) if queue["oldest"] else _("none")),
         (_("Live nodes"), _("%(live)s of %(nodes)s") % {"live": live, "nodes": len(nodes)}),
         (_("Unfinished submissions"), Submission.objects.exclude(status__in=FINAL).count()),
+        (_("Drafts that wait to be published"), waiting),
         (_("Scoring"), Evaluation.objects.filter(status__in=["queued", "running"]).count()),
     )
     return Operations(

@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from assay.organizers import cases, logs, metric_images, operations, rejudging, views
+from assay.organizers import cases, logs, metric_images, operations, rejudging, rights, views
 
 app_name = "organizers"
 urlpatterns = [
     path("organize/", views.new, name="new"),
+    path("ops/rights/", rights.rights, name="rights"),
     path("ops/", operations.operations, name="operations"),
     path("c/<slug:slug>/manage/", views.overview, name="overview"),
     path("c/<slug:slug>/manage/publish/", views.publish_challenge, name="publish-challenge"),

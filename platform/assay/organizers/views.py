@@ -4,6 +4,7 @@ import re
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db import transaction
@@ -19,6 +20,7 @@ from assay.accounts.identifiers import identifier
 from assay.accounts.models import AuditEvent
 from assay.accounts.moments import read_moment
 from assay.accounts.numbers import whole_number
+from assay.accounts.quotas import whom_to_ask
 from assay.challenges.access import (
     get_organized_challenge,
     get_organized_phase,
@@ -27,6 +29,7 @@ from assay.challenges.access import (
     visible_challenges,
 )
 from assay.challenges.models import Challenge, Membership
+from assay.challenges.publication import last_request, needs_approval
 from assay.challenges.services import (
     decide_membership,
     embargo_results,
@@ -57,9 +60,12 @@ from assay.pages.submissions import submission_page, with_progress
 from assay.pages.tables import PAGE, before_row
 from assay.runs.selectors import case_progress
 from assay.submissions.access import get_organized_submission
+from assay.submissions.hints import hints_of
 from assay.submissions.models import Submission, Upload
 from assay.submissions.selectors import newest_of
-from assay.testsets.services import choose_testset, ingest_testset
+from assay.submissions.testset_pushing import push_testset
+from assay.submissions.use import use_of
+from assay.testsets.services import choose_testset
 from assay.workflow import flow
 from assay.workflow.flow import resuming
 from assay.workflow.flow.resuming import rerun_case
@@ -79,7 +85,7 @@ def new(request: HttpRequest) -> HttpResponse:
     """Begin a challenge: from a few answers, or from a file."""
     user = signed_in(request.user)
     mine = visible_challenges(person=user).filter(memberships__user=user, memberships__role=Membership.Role.ORGANIZER)
-    page: dict[str, Any] = {"mine": mine, "form": NewChallengeForm()}
+    page: dict[str, Any] = {"mine": mine, "form": NewChallengeForm(), "whom_to_ask": whom_to_ask()}
     if "form" in request.POST:
         form = NewChallengeForm(request.POST)
         page["form"] = form
@@ -89,6 +95,7 @@ def new(request: HttpRequest) -> HttpResponse:
         if isinstance(outcome, Challenge):
             return redirect("organizers:overview", outcome.slug)
         page.update(outcome)
+    page["uses"] = use_of(user, now=timezone.now())
     return render(request, "organizers/new.html", page)
 
 
@@ -122,12 +129,13 @@ def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, An
 @require_GET
 def overview(request: HttpRequest, slug: str) -> HttpResponse:
     """Readiness, phases, today's numbers, what needs you."""
-    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
+    challenge, user = get_organized_challenge(person=request.user, slug=slug)
     now = timezone.now()
     phases = phases_of(challenge, now=now)
     page = frame(challenge, tab="overview", phases=phases, checks=readiness(challenge, phases))
     page["is_ready"] = all(check.ok for check in page["checks"][:-1])  # the last one is that it is published
     page.update(numbers=numbers_of(challenge, now=now), needs=needs_of(challenge))
+    page.update(publication=last_request(challenge), needs_approval=needs_approval(user))
     return render(request, "organizers/overview.html", page)
 
 
@@ -209,10 +217,10 @@ def _change_testsets(request: HttpRequest, challenge: Challenge) -> None:
         return
     upload = uploaded_archive(request, purpose=Upload.Purpose.TESTSET, expected="a .tar or .tar.gz with a manifest.csv")
     request.META["assay.takes_long"] = True  # see config/deadlines.py
-    ingest_testset(
+    push_testset(
         challenge=challenge,
         user=user,
-        archive_key=upload.key,
+        upload=upload,
         name=request.POST.get("name", ""),
         is_public=bool(request.POST.get("is_public")),
         phase_slugs=[slug for slug in [request.POST.get("phase", "")] if slug],
@@ -327,7 +335,8 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
         return redirect("organizers:people", slug)
     memberships = challenge.memberships.select_related("user", "team").order_by("-status", "created_at", "pk")
     page = Paginator(memberships, PAGE).get_page(request.GET.get("page"))
-    return render(request, "organizers/people.html", frame(challenge, tab="people", memberships=page))
+    hints = {"hints": hints_of(challenge), "origin_days": settings.ORIGIN_DAYS}
+    return render(request, "organizers/people.html", frame(challenge, tab="people", memberships=page, **hints))
 
 
 def sites(request: HttpRequest, slug: str) -> HttpResponse:

@@ -39,6 +39,12 @@ def find_node(token: str) -> Node | None:
     return Node.objects.filter(token_hash=hash_secret(token)).exclude(status=Node.Status.REMOVED).first()
 
 
+def served_pools() -> list[str]:
+    """The pools that have a node, whatever it does at the moment. One query."""
+    served = Node.objects.exclude(status=Node.Status.REMOVED).values_list("pool", flat=True)
+    return sorted(served.distinct())
+
+
 def set_node_status(*, node: Node, status: Node.Status, reason: str, by: User, now: datetime) -> bool:
     """Drain, quarantine, remove or take a node back into service; False when it was so already."""
     changed = Node.objects.filter(pk=node.pk).exclude(status=status).update(status=status, reason=reason[:200])

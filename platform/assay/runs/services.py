@@ -20,6 +20,7 @@ from assay.runs.intervals import current_intervals
 from assay.runs.leases import database_now, held
 from assay.runs.models import CaseRun, Node, Run
 from assay.submissions.models import Submission
+from assay.submissions.run_time import add_run_time
 from assay.testsets.models import Case
 from containers.spec import Usage
 from containers.verdicts import Reason, Verdict
@@ -166,12 +167,14 @@ def record_ending(*, case_run_id: UUID, fence: int, node: Node, ending: Ending, 
     )
     case_run = CaseRun.objects.select_related("run__submission").get(id=case_run_id)
     if changed:
+        used_seconds = believable_seconds(case_run, said=ending.usage.wall_seconds or 0.0)
         fairness.settle(
             pool=case_run.pool,
             team_id=case_run.run.submission.team_id,
             expected_seconds=case_run.expected_seconds,
-            used_seconds=believable_seconds(case_run, said=ending.usage.wall_seconds or 0.0),
+            used_seconds=used_seconds,
         )
+        add_run_time(submission=case_run.run.submission, seconds=used_seconds, now=now)
         record_event(
             verb=f"case_run.{status}",
             subject=case_run,

@@ -28,6 +28,7 @@ class PhaseRules:
     is_paused: bool = False
     is_archived: bool = False
     is_ready: bool = True
+    may_use_pool: bool = True
     limit: int | None = None
     window: timedelta = timedelta(days=1)
     total_limit: int | None = None
@@ -40,6 +41,8 @@ class TeamUsage:
 
     charged_at: Sequence[datetime] = ()
     unfinished: int = 0
+    same_image: int = 0
+    """How many of those charged are other teams' submissions of the same image, where the phase counts them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,21 +73,34 @@ class Eligibility:
 
 
 def judge(
-    *, rules: PhaseRules, usage: TeamUsage, membership: Condition, now: datetime, started_at: datetime | None = None
+    *,
+    rules: PhaseRules,
+    usage: TeamUsage,
+    membership: Condition,
+    now: datetime,
+    started_at: datetime | None = None,
+    others: Sequence[Condition] = (),
+    others_next_at: datetime | None = None,
 ) -> Eligibility:
-    """Whether a team may submit at `now`. `started_at`: when the upload began, for the grace after closing."""
+    """Whether a team may submit at `now`. `started_at`: when the upload began, for the grace after closing.
+
+    `others`: conditions that were found elsewhere, and `others_next_at` when those that are a matter of time will hold again.
+    """
     remaining, next_at = remaining_attempts(rules=rules, usage=usage, now=now)
     conditions = (
         membership,
         ready_condition(rules),
         window_condition(rules=rules, now=now, started_at=started_at),
         pause_condition(rules),
-        attempts_condition(rules=rules, remaining=remaining, next_at=next_at),
+        attempts_condition(rules=rules, remaining=remaining, next_at=next_at, same_image=usage.same_image),
         concurrency_condition(rules=rules, usage=usage),
+        *others,
     )
     failing = next((condition for condition in conditions if not condition.ok), None)
     left = attempts_left(rules=rules, remaining=remaining, next_at=next_at)
     text = _("no: %(reason)s") % {"reason": failing.text} if failing else _("yes") + left
+    if failing in others:
+        next_at = others_next_at
     return Eligibility(
         can_submit=failing is None, text=text, conditions=conditions, remaining=remaining, next_at=next_at
     )
@@ -110,7 +126,13 @@ def remaining_attempts(*, rules: PhaseRules, usage: TeamUsage, now: datetime) ->
 
 
 def ready_condition(rules: PhaseRules) -> Condition:
-    """There must be cases to be judged on."""
+    """There must be cases to be judged on, and machines to run them."""
+    if not rules.may_use_pool:
+        return Condition(
+            ok=False,
+            text=_("the phase names machines that it may not use any more"),
+            cure=_("The organizers have to name another pool. Ask them."),
+        )
     if rules.is_ready:
         return Condition(ok=True, text=_("the phase is ready"))
     return Condition(
@@ -149,8 +171,13 @@ def pause_condition(rules: PhaseRules) -> Condition:
     )
 
 
-def attempts_condition(*, rules: PhaseRules, remaining: int | None, next_at: datetime | None) -> Condition:
+def attempts_condition(
+    *, rules: PhaseRules, remaining: int | None, next_at: datetime | None, same_image: int = 0
+) -> Condition:
     """The submission limit."""
+    others = (
+        _(" (the same image by other teams counts, %(count)d of them)") % {"count": same_image} if same_image else ""
+    )
     if remaining is None:
         return Condition(ok=True, text=_("no submission limit"))
     if remaining > 0:
@@ -158,14 +185,15 @@ def attempts_condition(*, rules: PhaseRules, remaining: int | None, next_at: dat
     if next_at is None:
         return Condition(
             ok=False,
-            text=_("all %(limit)d submissions are used") % {"limit": tightest(rules)},
+            text=_("all %(limit)d submissions are used") % {"limit": tightest(rules)} + others,
             cure=_("No more can be made in this phase."),
             code=ATTEMPTS_USED,
         )
     return Condition(
         ok=False,
         text=_("all %(limit)d submissions %(window)s are used, next at %(moment)s")
-        % {"limit": tightest(rules), "window": window_words(rules), "moment": moment(next_at)},
+        % {"limit": tightest(rules), "window": window_words(rules), "moment": moment(next_at)}
+        + others,
         cure=_("Submit again from %(moment)s on.") % {"moment": moment(next_at)},
         code=ATTEMPTS_USED,
     )

@@ -119,6 +119,15 @@ class Submission(models.Model):
     protocol = models.ForeignKey(ProtocolVersion, on_delete=models.PROTECT, related_name="submissions")
     testset = models.ForeignKey(TestSet, on_delete=models.PROTECT, related_name="submissions")
     limits = models.JSONField(default=dict, help_text="resource limits as frozen on acceptance")
+    reserved_seconds = models.FloatField(
+        default=0.0, help_text="the longest it may run: counts against quotas until it has ended"
+    )
+    origin_hash = models.CharField(
+        max_length=64, blank=True, help_text="keyed hash of the client's network address; forgotten after a while"
+    )
+    predictions_sha256 = models.CharField(
+        max_length=64, blank=True, help_text="of the hashes of everything it wrote, by case; set when it was scored"
+    )
     is_charged = models.BooleanField(default=True, help_text="counts against the submission limit")
     is_refunded = models.BooleanField(
         default=False, help_text="never charged, however it ends: taken up again after a fault of others"
@@ -151,3 +160,19 @@ class Submission(models.Model):
     def verdict_text(self) -> str:
         """Why it ended, in the reader's language; empty while there is nothing to say."""
         return sentence(self.reason, self.facts) if self.reason else self.earlier_text
+
+
+class RunTime(models.Model):
+    """How long algorithms ran on nodes on one day, by challenge and by who submitted them: what quotas count."""
+
+    day = models.DateField()
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="run_times")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="run_times")
+    seconds = models.FloatField(default=0.0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["challenge", "person", "day"], name="submissions_run_time_once")]
+        indexes = [models.Index(fields=["person", "day"], name="submissions_run_time_person")]
+
+    def __str__(self) -> str:
+        return f"{self.person} in {self.challenge.slug} on {self.day}: {self.seconds:.0f} s"

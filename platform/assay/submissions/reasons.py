@@ -40,6 +40,7 @@ class Reason(StrEnum):
     UPLOAD_GONE = "upload_gone"
     NO_COMMAND = "no_command"
     IMAGE_USER = "image_user"
+    SAME_IMAGE = "same_image"
     NOT_A_ZIP = "not_a_zip"
     ZIP_TOO_LONG = "zip_too_long"
     ZIP_DAMAGED = "zip_damaged"
@@ -83,6 +84,10 @@ SENTENCES: Mapping[Reason, str | Promise] = {
     ),
     # Translators: the detail is what the image's inspection says, in English.
     Reason.IMAGE_USER: _("this phase runs an image as its own USER, and %(detail)s"),
+    Reason.SAME_IMAGE: _(
+        "other teams have submitted this very image, and this phase counts that: all attempts for it are used. "
+        "This one was not charged"
+    ),
     Reason.NOT_A_ZIP: _("the upload is not a zip archive; expected one zip with a file per case"),
     Reason.ZIP_TOO_LONG: _("the zip holds %(found)s files; expected at most %(most)s"),
     Reason.ZIP_DAMAGED: _("a file of the zip cannot be unpacked; expected an undamaged, unencrypted zip"),

@@ -8,28 +8,57 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
+from assay.accounts.addresses import can_verify, is_verified, page_to_verify
 from assay.accounts.models import Team, User
 from assay.challenges.access import Person, membership_of
 from assay.challenges.models import Challenge, Membership, Phase
+from assay.challenges.pools import may_use
 from assay.submissions.access import own_submissions, visible_submissions
 from assay.submissions.lifecycle import FINAL
-from assay.submissions.limits import Condition, Eligibility, PhaseRules, TeamUsage, judge
+from assay.submissions.limits import Condition, Eligibility, PhaseRules, TeamUsage, judge, remaining_attempts
 from assay.submissions.models import AlgorithmImage, Submission, Upload
+from assay.submissions.run_time import run_time_condition
 from assay.testsets.fitness import never_played
 from assay.testsets.models import TestSet
 from containers.verdicts import Verdict
 
 
-def eligibility_of(*, person: Person, phase: Phase, now: datetime, started_at: datetime | None = None) -> Eligibility:
-    """May this person submit to this phase now, and if not, what is missing. Three queries."""
+def eligibility_of(
+    *, person: Person, phase: Phase, now: datetime, started_at: datetime | None = None, sha256: str = ""
+) -> Eligibility:
+    """May this person submit to this phase now, and if not, what is missing. Five queries.
+
+    `sha256`: of the file, where it is known, for phases that count the same image by other teams.
+    """
     membership = membership_of(person=person, challenge=phase.challenge)
     team = membership.team if membership else None
+    others: list[Condition] = []
+    others_next_at = None
+    if isinstance(person, User) and team:
+        if can_verify():
+            others.append(address_condition(person))
+        if phase.kind == Phase.Kind.CONTAINER:
+            condition, others_next_at = run_time_condition(challenge=phase.challenge, person=person, now=now)
+            others.append(condition)
     return judge(
         rules=rules_of(phase),
-        usage=usage_of(phase=phase, team=team) if team else TeamUsage(),
+        usage=usage_of(phase=phase, team=team, sha256=sha256) if team else TeamUsage(),
         membership=membership_condition(person=person, membership=membership),
         now=now,
         started_at=started_at,
+        others=others,
+        others_next_at=others_next_at,
+    )
+
+
+def address_condition(person: User) -> Condition:
+    """Whether this person has shown that their mail address is theirs. One query."""
+    if is_verified(person):
+        return Condition(ok=True, text="your mail address is verified")
+    return Condition(
+        ok=False,
+        text="your mail address is not verified yet",
+        cure=f"Open {page_to_verify()} and have the link sent to you. Submissions count once you have opened it.",
     )
 
 
@@ -41,6 +70,7 @@ def rules_of(phase: Phase) -> PhaseRules:
         is_paused=phase.is_paused,
         is_archived=phase.is_archived or phase.challenge.status == Challenge.Status.ARCHIVED,
         is_ready=hasattr(phase, "chosen_testset"),
+        may_use_pool=phase.kind != Phase.Kind.CONTAINER or may_use(phase.pool, challenge=phase.challenge),
         limit=phase.submission_limit,
         window=timedelta(days=phase.submission_window_days),
         total_limit=phase.submission_limit_total,
@@ -48,14 +78,50 @@ def rules_of(phase: Phase) -> PhaseRules:
     )
 
 
-def usage_of(*, phase: Phase, team: Team) -> TeamUsage:
-    """What a team has used of a phase's limits. One query."""
+def usage_of(*, phase: Phase, team: Team, sha256: str = "") -> TeamUsage:
+    """What a team has used of a phase's limits. One query; one more where the phase counts the same image by other teams."""
     rows = phase.submissions.filter(team=team).filter(Q(is_charged=True) | ~Q(status__in=FINAL))
     used = list(rows.values_list("created_at", "is_charged", "status"))
+    same = same_image_moments(phase=phase, team=team, sha256=sha256) if phase.counts_same_image and sha256 else []
     return TeamUsage(
-        charged_at=[created_at for created_at, is_charged, _ in used if is_charged],
+        charged_at=[created_at for created_at, is_charged, _ in used if is_charged] + same,
         unfinished=sum(status not in FINAL for _, _, status in used),
+        same_image=len(same),
     )
+
+
+def same_image_moments(*, phase: Phase, team: Team, sha256: str) -> list[datetime]:
+    """When other teams made charged submissions of this file, or of the image that it turned out to hold. One query."""
+    known = AlgorithmImage.objects.filter(archive_sha256=sha256).exclude(uploaded_image_id="")
+    same = (
+        Q(image__archive_sha256=sha256)
+        | Q(predictions__sha256=sha256)
+        | Q(image__uploaded_image_id__in=known.values("uploaded_image_id"))
+    )
+    others = phase.submissions.exclude(team=team).filter(same, is_charged=True)
+    return list(others.order_by("created_at").values_list("created_at", flat=True))
+
+
+def is_over_with_same_image(submission: Submission) -> bool:
+    """Whether the submission, whose image is known by now, came when all attempts were used, by its team and by others with this image.
+
+    The phase's row is locked by the caller. Others count once their check has passed, so of two that are checked at the same time one
+    gets the last attempt.
+    """
+    phase, image = submission.phase, submission.image
+    if image is None or not phase.counts_same_image:
+        return False
+    others = phase.submissions.exclude(pk=submission.pk).filter(is_charged=True)
+    mine = Q(team=submission.team_id, number__lt=submission.number)
+    same = ~Q(team=submission.team_id) & ~Q(status__in=UNCHECKED)
+    same &= Q(image__uploaded_image_id=image.uploaded_image_id) | Q(image__archive_sha256=image.archive_sha256)
+    moments = list(others.filter(mine | same).values_list("created_at", flat=True))
+    usage = TeamUsage(charged_at=[min(moment, submission.created_at) for moment in moments])
+    remaining, _ = remaining_attempts(rules=rules_of(phase), usage=usage, now=submission.created_at)
+    return remaining == 0
+
+
+UNCHECKED = (Submission.Status.RECEIVED, Submission.Status.CHECKING)
 
 
 def membership_condition(*, person: Person, membership: Membership | None) -> Condition:

@@ -14,12 +14,13 @@ from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError, NotAllowedError, TooLargeError
 from assay.accounts.models import Team, User
 from assay.accounts.names import clean_line
-from assay.challenges.models import Phase, ProtocolVersion
+from assay.challenges.models import Challenge, Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
 from assay.submissions.lifecycle import ENDINGS, FINAL, RESUMED, sources_of
 from assay.submissions.limits import ATTEMPTS_USED, Eligibility
 from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.submissions.reasons import Told
+from assay.submissions.run_time import longest_seconds
 from assay.submissions.selectors import eligibility_of
 from assay.testsets.fitness import too_many_scores
 from assay.testsets.models import TestSet
@@ -32,7 +33,10 @@ PURPOSES = {Phase.Kind.CONTAINER: Upload.Purpose.IMAGE, Phase.Kind.PREDICTIONS: 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What somebody enters in a phase. `allows_duplicate`: an attempt may go on a file that the team has submitted before."""
+    """What somebody enters in a phase. `allows_duplicate`: an attempt may go on a file that the team has submitted before.
+
+    `origin_hash`: see `accounts.origins`.
+    """
 
     user: User
     phase: Phase
@@ -42,21 +46,29 @@ class Entry:
     description: str = ""
     url: str = ""
     allows_duplicate: bool = False
+    origin_hash: str = ""
 
 
 def create_submission(entry: Entry, *, now: datetime) -> Submission:
     """Accept a submission, or say which condition does not hold. Doors call `workflow.flow.submit`, which has it checked as well.
 
-    The phase's row is locked while we count and insert, so two requests at once cannot both take the last attempt.
+    The rows of the challenge, the phase and the person are locked while we count and insert, always in this order, so two requests at
+    once cannot both take the last attempt, or the last hour on the nodes.
     """
-    user, team, upload = entry.user, entry.team, entry.upload
+    team, upload = entry.team, entry.upload
     refuse_unfit_upload(upload=upload, phase=entry.phase)
     shown = clean_line(entry.name, what="The algorithm's name", longest=120)
     with transaction.atomic():
+        Challenge.objects.select_for_update(no_key=True).get(
+            pk=entry.phase.challenge_id
+        )  # its time on nodes is counted
         phase = (
             Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=entry.phase.pk)
         )
-        eligibility = eligibility_of(person=user, phase=phase, now=now, started_at=upload.created_at)
+        user = User.objects.select_for_update(no_key=True).get(pk=entry.user.pk)  # and theirs
+        eligibility = eligibility_of(
+            person=user, phase=phase, now=now, started_at=upload.created_at, sha256=upload.sha256
+        )
         refuse_ineligible(eligibility)
         if team is None:  # an eligible person has a team; this is for the type checker and for callers who forgot
             raise NotAllowedError(_("You compete in no team here."), what_to_do=_("Join the challenge first."))
@@ -78,6 +90,12 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             protocol=phase.protocol,
             testset=testset,
             limits=phase.protocol.document.get("resources", {}),
+            reserved_seconds=longest_seconds(
+                rules_of(phase.protocol).document["resources"], cases=testset.cases.count()
+            )
+            if is_image
+            else 0.0,
+            origin_hash=entry.origin_hash,
             created_at=now,
             status_changed_at=now,
         )

@@ -17,6 +17,7 @@ class TestSet(models.Model):
     is_public = models.BooleanField(default=False, help_text="training cases anyone may download, references included")
     notice = models.TextField(blank=True, help_text="licence text that travels with the data")
     report = models.JSONField(default=dict, help_text="what ingestion checked and found")
+    stored_bytes = models.BigIntegerField(default=0, help_text="of its files in storage")
     created_at = models.DateTimeField()
     frozen_at = models.DateTimeField(null=True, blank=True)
 

@@ -1,6 +1,7 @@
 """Changes to test sets: ingesting a pushed folder, choosing one for a phase, and pushing a challenge that names some."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -32,8 +33,11 @@ def ingest_testset(
     is_public: bool,
     phase_slugs: Sequence[str],
     now: datetime,
+    refuse_bytes: Callable[[int], None] = lambda _: None,
 ) -> TestSet:
     """Make a new version of a test set from a tar in storage; the very same content again answers the version that has it.
+
+    `refuse_bytes` is called with the size of a new version, in the transaction that makes it, and raises where there is no room.
 
     Phases that name this test set in `challenge.yaml`, and those in `phase_slugs`, use the new version from now on; submissions
     keep the one they were accepted with.
@@ -49,10 +53,11 @@ def ingest_testset(
         notice = read_notice(source)
         documents = store_cases(cases=canonical, prefix=f"testsets/{challenge.pk}/{uuid4()}")
     sha256 = manifest_sha256([without_keys(document) for document in documents])
-    with transaction.atomic():
+    with forgotten_when_refused(documents), transaction.atomic():
         Challenge.objects.select_for_update().get(pk=challenge.pk)
         testset = challenge.testsets.filter(name=name, sha256=sha256, is_public=is_public).first()
         if testset is None:
+            refuse_bytes(bytes_of(documents))
             testset = create_version(
                 challenge=challenge,
                 name=name,
@@ -145,6 +150,21 @@ def forget(documents: Sequence[dict[str, Any]]) -> None:
             storage.delete_file(file["key"])
 
 
+@contextmanager
+def forgotten_when_refused(documents: Sequence[dict[str, Any]]) -> Iterator[None]:
+    """Delete the files of a version that did not come to be."""
+    try:
+        yield
+    except Exception:
+        forget(documents)
+        raise
+
+
+def bytes_of(documents: Sequence[dict[str, Any]]) -> int:
+    """What the files of these cases take."""
+    return sum(file["bytes"] for document in documents for kind in ("inputs", "references") for file in document[kind])
+
+
 def create_version(
     *,
     challenge: Challenge,
@@ -166,6 +186,7 @@ def create_version(
         is_public=is_public,
         notice=notice,
         report=report,
+        stored_bytes=bytes_of(documents),
         created_at=now,
     )
     Case.objects.bulk_create(

@@ -13,6 +13,7 @@ from django.utils import timezone
 from assay.accounts.sign_in import forget_old_counts
 from assay.leaderboards.reports import make_report
 from assay.leaderboards.services import rebuild_leaderboard
+from assay.submissions.hints import forget_origins
 from assay.workflow.workers import checking, prompting, reaper, scoring, tidying
 from assay.workflow.workers.limits import limited_memory
 
@@ -73,3 +74,4 @@ def tidy() -> None:
     tidying.tidy_this_host()
     tidying.forget_abandoned_attempts(now=timezone.now())
     forget_old_counts(now=timezone.now())
+    forget_origins(now=timezone.now())

@@ -15,6 +15,7 @@ from assay.accounts.models import Team, User
 from assay.api.auth import user_of
 from assay.api.throttling import SignInThrottle
 from assay.api.v1 import schemas
+from assay.submissions.use import Use, use_of
 
 router = Router()
 
@@ -57,6 +58,12 @@ def revoke_token(request: HttpRequest, token_id: UUID) -> Status[None]:
 def who_am_i(request: HttpRequest) -> User:
     """The person this token or session belongs to."""
     return user_of(request)
+
+
+@router.get("/me/use", response=list[schemas.UseOut])
+def what_i_use(request: HttpRequest) -> list[Use]:
+    """How much of your limits you use: challenges, disk, computing."""
+    return use_of(user_of(request), now=timezone.now())
 
 
 @router.get("/teams", response=list[schemas.TeamOut])

@@ -13,7 +13,8 @@ from assay.api.auth import EVERYBODY, person_of, user_of
 from assay.api.v1 import schemas
 from assay.challenges import access, selectors, services
 from assay.challenges.access import Person
-from assay.challenges.models import Challenge, Membership, Phase
+from assay.challenges.models import Challenge, Membership, Phase, PublicationRequest
+from assay.challenges.publication import last_request
 from assay.challenges.writing import current_file
 from assay.evaluations import pushing
 from assay.evaluations.leaks import Leak, leaks_of_source
@@ -65,7 +66,7 @@ def show_file(request: HttpRequest, slug: str) -> dict[str, Any]:
 
 @router.post("/{slug}/publish", response=schemas.ChallengeOut)
 def publish_challenge(request: HttpRequest, slug: str) -> dict[str, Any]:
-    """Let everybody see a draft."""
+    """Let everybody see a draft, or ask an operator to: `publication` says that it waits, where operators decide."""
     challenge, user = access.get_organized_challenge(person=person_of(request), slug=slug)
     published = pushing.publish_challenge(challenge=challenge, user=user, now=timezone.now())
     return challenge_document(challenge=published, person=user)
@@ -117,6 +118,18 @@ def resume(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
     return phase_document(phase=services.resume_phase(phase=row, user=user, now=timezone.now()), person=user)
 
 
+def publication_document(request: PublicationRequest) -> dict[str, Any]:
+    """Where the publication of a draft stands; `challenge` and `asked_by` are loaded."""
+    return {
+        "challenge": request.challenge.slug,
+        "title": request.challenge.title,
+        "state": request.state,
+        "asked_by": request.asked_by.username,
+        "asked_at": request.asked_at,
+        "reason": request.reason,
+    }
+
+
 def leak_document(leak: Leak) -> dict[str, Any]:
     """What a phase can give away, beside the setting that decides it."""
     return {
@@ -166,6 +179,7 @@ def challenge_document(*, challenge: Challenge, person: Person) -> dict[str, Any
         "organizers": [str(row.user) for row in selectors.organizers_of(challenge=challenge)],
         "membership": membership_document(membership) if membership else None,
         "phases": phases_of(challenge),
+        "publication": publication_document(request) if (request := last_request(challenge)) else None,
         "url": f"{settings.PUBLIC_URL}/c/{challenge.slug}/",
     }
 

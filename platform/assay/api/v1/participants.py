@@ -13,6 +13,7 @@ from assay.challenges import services
 from assay.challenges.access import get_organized_challenge
 from assay.challenges.models import Membership
 from assay.challenges.selectors import get_participant, participants_of
+from assay.submissions.hints import Hint, hints_of
 
 router = Router()
 
@@ -22,6 +23,13 @@ def list_participants(request: HttpRequest, slug: str) -> list[dict[str, Any]]:
     """Everybody who takes part or has asked to, those who wait for an answer with the rest."""
     challenge, _ = get_organized_challenge(person=person_of(request), slug=slug)
     return [document(membership) for membership in participants_of(challenge=challenge)]
+
+
+@router.get("/{slug}/hints", response=list[schemas.HintOut])
+def list_hints(request: HttpRequest, slug: str) -> list[Hint]:
+    """What teams have in common that may be one: image, predictions, network address, mail address. Hints, not proof."""
+    challenge, _ = get_organized_challenge(person=person_of(request), slug=slug)
+    return hints_of(challenge)
 
 
 @router.post("/{slug}/participants/{username}", response=schemas.ParticipantOut)

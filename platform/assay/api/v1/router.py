@@ -15,6 +15,7 @@ from assay.api.v1 import (
     operations,
     participants,
     rejudging,
+    rights,
     site,
     submissions,
     testsets,
@@ -54,4 +55,5 @@ api.add_router("/challenges", leaderboards.router, tags=["leaderboards"])
 api.add_router("/challenges", rejudging.router, tags=["leaderboards"])
 api.add_router("/nodes", nodes.router, tags=["operators"])
 api.add_router("/operations", operations.router, tags=["operators"])
+api.add_router("/operations", rights.router, tags=["operators"])
 api.add_router("", nodes.keys_router, tags=["receipts"])

@@ -112,6 +112,17 @@ class ChallengeBrief(Schema):
     phases: list[PhaseBrief]
 
 
+class PublicationOut(Schema):
+    """A request to publish a draft: `waiting`, `approved` or `refused`."""
+
+    challenge: str
+    title: str
+    state: str
+    asked_by: str
+    asked_at: datetime
+    reason: str
+
+
 class ChallengeOut(Schema):
     slug: str
     title: str
@@ -128,6 +139,7 @@ class ChallengeOut(Schema):
     organizers: list[str]
     membership: MembershipOut | None
     phases: list[PhaseBrief]
+    publication: PublicationOut | None
     url: str
 
 
@@ -165,6 +177,80 @@ class PushOut(Schema):
     challenge: ChallengeOut | None
 
 
+class PublicationDecision(Schema):
+    approve: bool
+    reason: str = Field("", max_length=300)
+
+
+class PoolOut(Schema):
+    """A pool that belongs to somebody."""
+
+    name: str
+    note: str
+    people: list[str]
+    challenges: list[str]
+
+
+class UseOut(Schema):
+    """How much of one of your limits is used. `share` is from 0 to 1, or `null` without a limit."""
+
+    name: str
+    title: str
+    used: str
+    allowed: str
+    share: float | None
+    frees: str
+
+
+Limit = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class PersonLimitsIn(Schema):
+    """Limits of one person. `null`: the installation's. What is left out stays as it is."""
+
+    drafts: Limit | None = None
+    published: Limit | None = None
+    storage_gib: Limit | None = None
+    run_hours: Limit | None = None
+
+
+class ChallengeLimitsIn(Schema):
+    """The hours of computing of one challenge in a period. `null`: the installation's."""
+
+    run_hours: Limit | None
+
+
+class PersonUseOut(Schema):
+    """One of the largest users."""
+
+    username: str
+    drafts: int
+    published: int
+    stored_bytes: int
+    run_seconds: float
+
+
+class ChallengeUseOut(Schema):
+    """One of the challenges that computed most. `allowed_seconds` is `null` without a limit."""
+
+    slug: str
+    run_seconds: float
+    allowed_seconds: float | None
+
+
+class LargestOut(Schema):
+    people: list[PersonUseOut]
+    challenges: list[ChallengeUseOut]
+
+
+class PoolOwnersIn(Schema):
+    """Whose a pool is. Nobody named: everybody's."""
+
+    people: list[str] = []
+    challenges: list[str] = []
+    note: str = ""
+
+
 class JoinIn(Schema):
     team: str | None = None
 
@@ -178,6 +264,15 @@ class ParticipantOut(Schema):
     status: str
     reason: str
     created_at: datetime
+
+
+class HintOut(Schema):
+    """What several teams have in common. A hint is no proof, and nothing follows from it by itself."""
+
+    kind: str
+    reason: str
+    teams: list[str]
+    submissions: list[str]
 
 
 class DecisionIn(Schema):

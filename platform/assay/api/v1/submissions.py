@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from ninja import Router, Status
 
 from assay.accounts.errors import ConflictError, NotAllowedError, NotFoundError
+from assay.accounts.origins import origin_of
 from assay.api.auth import person_of, user_of
 from assay.api.v1 import schemas
 from assay.challenges.access import Person, get_phase, is_organizer, organized_challenges
@@ -66,6 +67,7 @@ def submit(request: HttpRequest, slug: str, phase: str, body: schemas.Submission
         description=body.description,
         url=body.url,
         allows_duplicate=body.allow_duplicate,
+        origin_hash=origin_of(request, challenge_id=row.challenge_id),
     )
     submission = flow.submit(entry, now=timezone.now())
     return Status(201, detail(submission=get_submission(person=user, submission_id=submission.pk), person=user))

@@ -14,10 +14,10 @@ from assay.api.v1 import schemas
 from assay.challenges.access import get_challenge, get_organized_challenge
 from assay.submissions.access import get_upload
 from assay.submissions.models import Upload
+from assay.submissions.testset_pushing import push_testset
 from assay.testsets.export import archive_bytes, members_of, stream_archive
 from assay.testsets.models import TestSet
 from assay.testsets.selectors import get_public_testset, testsets_of
-from assay.testsets.services import ingest_testset
 
 router = Router()
 
@@ -41,10 +41,10 @@ def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> Status[dic
             gettext("The upload is not complete."), code="upload_incomplete", what_to_do=gettext("Continue it first.")
         )
     request.META[TAKES_LONG] = True
-    testset = ingest_testset(
+    testset = push_testset(
         challenge=challenge,
         user=user,
-        archive_key=upload.key,
+        upload=upload,
         name=body.name,
         is_public=body.is_public,
         phase_slugs=body.phases,

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from assay.accounts.errors import AssayError
 from assay.accounts.models import User
+from assay.accounts.origins import origin_of
 from assay.challenges.access import get_phase, is_organizer, signed_in
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
@@ -37,7 +38,7 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     form = SubmitForm(request.POST or None, request.FILES or None, is_container=phase.kind == Phase.Kind.CONTAINER)
     if request.method == "POST" and form.is_valid():
         try:
-            submission = _hand_in(user, phase, form.cleaned_data)
+            submission = _hand_in(request, user, phase, form.cleaned_data)
         except AssayError as error:
             form.add_error(None, " ".join(part for part in (error.message, error.what_to_do) if part))
         else:
@@ -51,7 +52,7 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     return render(request, "portal/submit.html", page, status=400 if form.errors else 200)
 
 
-def _hand_in(user: User, phase: Phase, data: Mapping[str, Any]) -> Submission:
+def _hand_in(request: HttpRequest, user: User, phase: Phase, data: Mapping[str, Any]) -> Submission:
     now = timezone.now()
     upload_id, archive = data["upload_id"], data["archive"]
     if isinstance(upload_id, UUID):
@@ -68,6 +69,7 @@ def _hand_in(user: User, phase: Phase, data: Mapping[str, Any]) -> Submission:
         name=data["name"],
         description=data["description"],
         url=data["url"],
+        origin_hash=origin_of(request, challenge_id=phase.challenge_id),
     )
     return flow.submit(entry, now=now)
 

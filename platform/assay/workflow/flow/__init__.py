@@ -27,6 +27,7 @@ from django.utils.translation import gettext as _
 from assay.accounts.audit import log_event, record_event
 from assay.accounts.errors import ConflictError
 from assay.accounts.models import User
+from assay.challenges.models import Phase
 from assay.evaluations import services as evaluations
 from assay.evaluations.models import Evaluation
 from assay.evaluations.services import EvaluationLease, Results
@@ -38,11 +39,12 @@ from assay.runs import services as runs
 from assay.runs.intervals import current_intervals
 from assay.runs.models import CaseRun, Node, Run
 from assay.runs.policy import Outcome
+from assay.runs.selectors import predictions_digest
 from assay.runs.services import Ending
 from assay.submissions import services as submissions
 from assay.submissions.models import Submission
 from assay.submissions.reasons import Reason, Told
-from assay.submissions.selectors import has_played
+from assay.submissions.selectors import has_played, is_over_with_same_image
 from assay.submissions.services import Ended, Entry
 from assay.workflow.flow import doorbells
 from containers.verdicts import Fault, Verdict
@@ -66,8 +68,18 @@ def submit(entry: Entry, *, now: datetime) -> Submission:
 
 
 def finish_check(*, submission_id: UUID, now: datetime) -> bool:
-    """The image was accepted: make its run and queue the canary."""
+    """The image was accepted: make its run and queue the canary, unless other teams have used up its attempts."""
     with transaction.atomic():
+        checked = Submission.objects.select_related("image", "phase__challenge").filter(pk=submission_id).first()
+        if checked is not None and checked.phase.counts_same_image:
+            Phase.objects.select_for_update(no_key=True).get(pk=checked.phase_id)
+            if is_over_with_same_image(checked):
+                return refuse(
+                    submission_id=submission_id,
+                    verdict=Verdict.IMAGE_INVALID,
+                    told=Told(reason=Reason.SAME_IMAGE),
+                    now=now,
+                )
         if not submissions.change_status(
             submission_id=submission_id, to=Status.QUEUED, sources=[Status.CHECKING], now=now, actor_label="checker"
         ):
@@ -212,6 +224,9 @@ def finish_scoring(*, lease: EvaluationLease, results: Results, now: datetime) -
         if not evaluations.finish_evaluation(lease, results=results, now=now):
             return False
         evaluation = Evaluation.objects.select_related("submission").get(id=lease.evaluation_id)
+        Submission.objects.filter(pk=evaluation.submission_id).update(
+            predictions_sha256=predictions_digest(evaluation.run_id)
+        )
         submissions.change_status(
             submission_id=evaluation.submission_id,
             to=Status.DONE,

@@ -1,0 +1,43 @@
+"""A pushed test set: from an upload of somebody to cases that count against the disk share of whoever made the challenge."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
+from assay.accounts.models import User
+from assay.challenges.models import Challenge
+from assay.submissions.models import Upload
+from assay.submissions.space import refuse_over_quota
+from assay.testsets.models import TestSet
+from assay.testsets.services import ingest_testset
+
+
+def push_testset(
+    *,
+    challenge: Challenge,
+    user: User,
+    upload: Upload,
+    name: str,
+    is_public: bool,
+    phase_slugs: Sequence[str],
+    now: datetime,
+) -> TestSet:
+    """Make a new version from a complete upload (see `ingest_testset`). Raises ConflictError where it is over the share."""
+    testset = ingest_testset(
+        challenge=challenge,
+        user=user,
+        archive_key=upload.key,
+        name=name,
+        is_public=is_public,
+        phase_slugs=phase_slugs,
+        now=now,
+        refuse_bytes=partial(_refuse_bytes, owner=challenge.created_by, upload=upload, now=now),
+    )
+    Upload.objects.filter(pk=upload.pk).update(key="")  # the archive is deleted, so it takes no space from now on
+    return testset
+
+
+def _refuse_bytes(new_bytes: int, *, owner: User, upload: Upload, now: datetime) -> None:
+    """The archive itself is deleted at the end, so where it is the owner's its bytes do not count twice."""
+    freed = upload.total_bytes if upload.user_id == owner.pk else 0
+    refuse_over_quota(user=owner, total_bytes=max(0, new_bytes - freed), now=now)
