@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from django.db import connections
+from django.utils import translation
 
 import factories
 import people
@@ -92,3 +93,10 @@ def now() -> datetime:
 def scene(db) -> people.Scene:
     """Olga's challenge `brains` with its open phase `final`, Pia's team in it, Otto outside."""
     return people.scene()
+
+
+@pytest.fixture(autouse=True)
+def _english():
+    """A page in another language leaves that language on in this thread, because a server's next request chooses anew."""
+    yield
+    translation.deactivate()
