@@ -106,10 +106,10 @@ def kinds_of_inputs(phases: Sequence[Phase]) -> dict[str, InputKind]:
         for item in rules_of(phase.protocol).inputs:
             if kinds.setdefault(item.name, item.kind) is not item.kind:
                 raise InvalidError(
-                    f"Two phases take the input {item.name} for different things.",
-                    found=f"{kinds[item.name]} and {item.kind}",
-                    expected="one kind in all phases that use this test set",
-                    what_to_do="Push a test set of its own for each of them.",
+                    _("Two phases take the input %(name)s for different things.") % {"name": item.name},
+                    found=_("%(kinds)s and %(kind)s") % {"kinds": kinds[item.name], "kind": item.kind},
+                    expected=_("one kind in all phases that use this test set"),
+                    what_to_do=_("Push a test set of its own for each of them."),
                 )
     return kinds
 
