@@ -97,7 +97,7 @@ def patterns() -> dict[str, str]:
 def answer(name: str, *, quality: str, folder: Path) -> None:
     """What the algorithm hands out for one challenge. `CASE` stands for what the case is called."""
     protocol = load_named_protocol(name)
-    (path,) = protocol.output_files("CASE").values()
+    (path,) = protocol.written_files("CASE").values()
     if name == "feta24-biometry":
         hosting.table(protocol, ["CASE"], is_right=quality == "good", path=folder / path)
         return

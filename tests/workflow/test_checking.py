@@ -9,9 +9,11 @@ from django.utils import timezone
 
 import factories
 import image_archives
+from assay.evaluations.models import Evaluation
 from assay.submissions.models import AlgorithmImage, Upload
 from assay.testsets import storage
 from assay.workflow.workers import checking
+from evaluator.protocol import load_protocol
 
 
 def stored_upload(stage, content: bytes, *, purpose: str) -> Upload:
@@ -210,3 +212,15 @@ def test_an_output_without_a_case_in_its_name_lies_in_a_folder_of_the_case(stage
     submission = submit_zip(stage, prediction_zip(files))
     assert (submission.status, submission.verdict_text) == ("done", "")
     assert submission.entry.metrics["dice"] == submission.entry.metrics["dice"] | {"mean": 1.0, "n": 2}
+
+
+@pytest.mark.parametrize(("text", "dice"), [('{"voxels": 8}', 1.0), ("{broken", 0.0)])
+def test_a_document_beside_the_mask_is_kept_or_fails_its_case(stage, truths, text, dice):
+    protocol = stage.scene.phase.protocol
+    outputs = [*protocol.document["outputs"], {"name": "volume", "kind": "json", "file": "{case}.json"}]
+    factories.rewrite_protocol(protocol, load_protocol({**protocol.document, "outputs": outputs}).document)
+    files = truths | {name.replace(".nii.gz", ".json"): text.encode() for name in truths}
+    submission = submit_zip(stage, prediction_zip(files))
+    evaluation = Evaluation.objects.filter(submission=submission).first()
+    found = {row.scores[0][2] for row in evaluation.case_scores.all()} if evaluation else {0.0}
+    assert found == {dice}, submission.verdict_text

@@ -36,7 +36,16 @@ from containers.verdicts import Fault, Verdict
 from evaluator.errors import InvalidVolume
 from evaluator.protocol import Protocol
 from evaluator.scoring import ROW_MISSING
-from evaluator.volumes import CANONICAL_SUFFIX, CanonicalFile, TableForm, canonicalise, canonicalise_table, read_table
+from evaluator.volumes import (
+    CANONICAL_SUFFIX,
+    DOCUMENT_SUFFIX,
+    CanonicalFile,
+    TableForm,
+    canonicalise,
+    canonicalise_json,
+    canonicalise_table,
+    read_table,
+)
 
 MAX_MEMBERS = 100_000
 CHUNK_BYTES = 2**20
@@ -156,6 +165,10 @@ def _opened(archive: Path, *, rules: Protocol) -> Iterator[Mapping[str, Extract]
         yield {member.filename: partial(_extract, opened, member) for member in members}
 
 
+def _document(source: Path, canonical: Path) -> CanonicalFile:
+    return canonicalise_json(source=source, destination=canonical)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Reader:
     """One archive on its way to case runs."""
@@ -172,11 +185,17 @@ class _Reader:
         """The case run that stands for what the archive holds for the case."""
         case_run = CaseRun(case=case, position=position, status=CaseRun.Status.DONE, verdict=Verdict.OK)
         for name, path in self.rules.archive_files(case.case_id).items():
-            made = self._table(path, case=case) if self.rules.table_form else self._volume(path, case=case)
+            made = self._made(name, path, case=case)
             if isinstance(made, _Refusal):
                 return _failed(case_run, made.verdict, made.reason)
             case_run.outputs.append({"name": name, "key": made.key, "sha256": made.sha256, "bytes": made.bytes})
         return case_run
+
+    def _made(self, name: str, path: str, *, case: Case) -> "StoredFile | _Refusal":
+        """Our own form of one output, by what the protocol says it is."""
+        if name in self.rules.documents:
+            return self._kept(path, suffix=DOCUMENT_SUFFIX, convert=_document)
+        return self._table(path, case=case) if self.rules.table_form else self._volume(path, case=case)
 
     def _volume(self, path: str, *, case: Case) -> "StoredFile | _Refusal":
         def convert(source: Path, canonical: Path) -> CanonicalFile:
