@@ -28,6 +28,7 @@ from assay.challenges.access import (
     signed_in,
     visible_challenges,
 )
+from assay.challenges.definition import LONGEST_BYTES
 from assay.challenges.models import Challenge, Membership
 from assay.challenges.publication import last_request, needs_approval
 from assay.challenges.services import (
@@ -102,7 +103,7 @@ def new(request: HttpRequest) -> HttpResponse:
 def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, Any]:
     """The pushed challenge, or what the page says instead (a plan, or what is wrong). A new challenge's slug is the file's."""
     file = request.FILES.get("file")
-    source = file.read().decode(errors="replace") if file else request.POST.get("source", "")
+    source = file.read(LONGEST_BYTES + 1).decode(errors="replace") if file else request.POST.get("source", "")
     is_dry_run = "apply" not in request.POST
     slug = slug or ((named := SLUG.search(source)) and named[1]) or ""
     try:
