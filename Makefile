@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run wheel image test test-quick coverage test-gpu test-podman test-future test-pips test-upgrade check format messages bench evaluator-image docs screenshots lock openapi vendor catalogue chaos guards
+.PHONY: help setup demo run wheel image test test-quick coverage test-gpu test-podman test-future test-pips test-upgrade check format messages bench evaluator-image docs screenshots lock openapi vendor catalogue chaos fuzz guards
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -104,6 +104,9 @@ catalogue: setup ## write the table of attacks into containers/README.md from th
 
 chaos: setup ## two hundred submissions while everything is being killed (ARGS="--broker rabbitmq --seed 7")
 	@$(BIN)/python tests/chaos/driver.py $(ARGS)
+
+fuzz: setup ## generated requests to every operation as everybody, five minutes each; fetches schemathesis (ARGS="--role site --minutes 1")
+	@$(BIN)/python tests/fuzz/run.py $(ARGS)
 
 guards: setup ## show that each attack succeeds once its guard is off
 	@$(BIN)/python -m pytest -m docker tests/containers --guards $(ARGS)

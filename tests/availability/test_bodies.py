@@ -27,7 +27,7 @@ def send(client, address, *, announced=ANNOUNCED):
         "POST",
         address,
         b"",
-        content_type="multipart/form-data; boundary=b",
+        CONTENT_TYPE="multipart/form-data; boundary=b",  # the client says neither of an empty body
         CONTENT_LENGTH=str(announced),
         **{"wsgi.input": Unread()},
     )

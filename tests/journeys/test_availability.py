@@ -42,6 +42,21 @@ def push(olga, source, *, slug="copycat"):
     return olga.put(f"challenges/{slug}", json={"source": source, "dry_run": False})
 
 
+@pytest.fixture(scope="module")
+def form(address, olga):
+    """Olga in a browser: the same file goes in by the page of organizers."""
+    with httpx.Client(base_url=address, timeout=120, follow_redirects=True) as client:
+        client.get("/login/").raise_for_status()
+        entry = {"username": "olga", "password": PASSWORD, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
+        assert client.post("/login/", data=entry).url.path != "/login/"
+        yield client
+
+
+def push_by_form(form, source):
+    said = {"source": source, "apply": "yes", "csrfmiddlewaretoken": form.cookies["csrftoken"]}
+    return form.post("/organize/", data=said)
+
+
 def longest_answer(address, *, rounds=3):
     """The longest that a stranger waits for any of the pages, in seconds. Every answer must be 200."""
     longest = 0.0
@@ -110,13 +125,34 @@ def test_readers_who_leave_hold_nobody_up(address, olga):
     assert_prompt(address, leave, name="40 readers who leave")
 
 
+KEMENY = "{type: consensus, consensus: kemeny_linear, rank_at: [case]}"
+
+
+def heaviest_rules():
+    """A Kemeny search in every replicate, in a scheme of as many parts as the limit of work allows."""
+    parts = ", ".join(["{type: value, metrics: [dice]}"] * 100)
+    ties = f"ties: {{break: [{parts}]}}"
+    ranking = f"  ranking: {{metrics: [dice], scheme: {KEMENY}, stability: {{bootstrap: 4500}}, {ties}}}"
+    return installation.CHALLENGE.replace("  release: per_case", f"{ranking}\n  release: per_case")
+
+
 HOSTILE = {
     "8 000 brackets": lambda: installation.CHALLENGE.replace("rules: Copy it.", f"rules: '{BRACKETS}'"),
     "alias bomb": lambda: (
         "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
     ),
     "flat list of 1 MiB": lambda: "title: [" + "a," * (2**19 - 10) + "]",
+    "the heaviest rules that are taken": heaviest_rules,
 }
+
+
+def test_the_heaviest_rules_are_taken_and_more_are_refused_with_figures(olga):
+    source = heaviest_rules()
+    assert push(olga, source).status_code == 200
+    refused = push(olga, source.replace("bootstrap: 4500", "bootstrap: 10000"))
+    assert refused.status_code == 422
+    assert "expected at most" not in refused.json()["error"]["found"]
+    assert "steps" in refused.json()["error"]["expected"]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -124,3 +160,10 @@ def test_pushes_of_hostile_files_hold_nobody_up(address, olga, name):
     source = HOSTILE[name]()
     assert push(olga, source).status_code < 500
     assert_prompt(address, lambda: push(olga, source), name=name)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_in_the_form_hold_nobody_up(address, form, name):
+    source = HOSTILE[name]()
+    assert push_by_form(form, source).status_code < 500
+    assert_prompt(address, lambda: push_by_form(form, source), name=f"{name}, by the form")
