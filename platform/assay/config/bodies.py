@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from assay.accounts.errors import AssayError, OutOfSpaceError, TooLargeError
 from assay.api.errors import envelope, status_of
@@ -62,10 +63,10 @@ def refuse_large_form(request: HttpRequest) -> None:
     most = settings.UPLOAD_MAX_BYTES if takes_files else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if length > most:
         raise TooLargeError(
-            "The form is too large.",
+            _("The form is too large."),
             found=f"{length} bytes",
             expected=f"at most {most} bytes",
-            what_to_do="Send a smaller file, or use the command line.",
+            what_to_do=_("Send a smaller file, or use the command line."),
         )
     refuse_without_space(wanted_bytes=length, now=timezone.now())
 
