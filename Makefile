@@ -61,7 +61,7 @@ check: setup ## format, lint, types, imports, migrations, deployment settings
 	@$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run  # no database need run for this
 	@ASSAY_PUBLIC_URL=https://assay.example.org $(BIN)/python manage.py check --deploy --fail-level WARNING
 
-format: setup ## format code, the C kernel and page templates, mend what ruff can mend
+format: setup ## format code, the C kernel and page templates, fix what ruff can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/djangofmt --quiet platform
 	@$(BIN)/clang-format -i evaluator/kernel/*.[ch]
@@ -99,7 +99,7 @@ openapi: setup ## write the API's description, which a test compares
 vendor: setup ## fetch the browser libraries again (needs npm; users never do)
 	@$(BIN)/python -m assay.pages.vendor.refresh
 
-catalogue: setup ## write the table of attacks into containers/README.md from the tests that carry them out
+catalogue: setup ## write the table of attacks into containers/CATALOGUE.md from the tests that carry them out
 	@$(BIN)/python tests/catalogue.py
 
 chaos: setup ## two hundred submissions while everything is being killed (ARGS="--broker rabbitmq --seed 7")

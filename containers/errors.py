@@ -9,7 +9,7 @@
     │   │   └── StartRefused         created, but could not be started; carries the engine's exit code (126, 127)
     │   └── ContainerStuck         it would not die or would not go away: the slot needs a look
     ├── WorkspaceError           scratch space could not be made, mounted or cleaned
-    ├── ImageInvalid             intake refused an uploaded archive: the participant mends it (`intake.reasons`)
+    ├── ImageInvalid             intake refused an uploaded archive: the participant fixes it (`intake.reasons`)
     └── IntakeUnavailable        intake could not do its work: tried again (`intake.archives`)
 
 None of them is a verdict on an algorithm: `runner.run` translates each once, into a `RunResult`.

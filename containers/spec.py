@@ -30,7 +30,7 @@ MEBIBYTE = 2**20
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What one container may consume. Reaching a limit has a stated consequence: see the table in
-    `containers/README.md`.
+    `docs/reference/sandbox.md`.
     """
 
     wall_seconds: float = 600.0

@@ -5,7 +5,7 @@ A row exists because a test does. Tests say what they show in a marker with lite
     @pytest.mark.catalogue(17, attack="VOLUME under a read-only root", verdict="neutralised", guard="our configuration")
 
 and hostile programs say it in their `expect.toml`. Both are read as text: nothing is imported or run. The table is written
-into `containers/README.md`. A test fails when it is stale or when an item of the catalogue has no row.
+into `containers/CATALOGUE.md`. A test fails when it is stale or when an item of the catalogue has no row.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-README = REPOSITORY / "containers" / "README.md"
+PAGE = REPOSITORY / "containers" / "CATALOGUE.md"
 BEGIN, END = "<!-- catalogue: written by make catalogue -->", "<!-- catalogue ends -->"
 MARKER = "catalogue"
 
@@ -59,7 +59,7 @@ def table(rows: list[Row]) -> str:
     parts = []
     for title, items in GROUPS.items():
         parts += [
-            f"#### {title}",
+            f"## {title}",
             "",
             "| item | attack | what comes of it | guard | shown by |",
             "|---|---|---|---|---|",
@@ -73,7 +73,7 @@ def table(rows: list[Row]) -> str:
 
 
 def with_table(*, text: str, rows: list[Row]) -> str:
-    """The README's text with a fresh table between its marks."""
+    """The page's text with a fresh table between its marks."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -124,13 +124,13 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; fail when stale or incomplete")
     is_check = parser.parse_args().check
     rows = read_rows(tests=REPOSITORY / "tests")
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     fresh = with_table(text=text, rows=rows)
     if missing := missing_items(rows):
         sys.stderr.write(f"no test shows item {', '.join(map(str, missing))}\n")
     if is_check:
         return int(bool(missing) or fresh != text)
-    README.write_text(fresh, encoding="utf-8")
+    PAGE.write_text(fresh, encoding="utf-8")
     return int(bool(missing))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from containers.base.build import base_image
 from containers.engines import OWNER_LABEL
 from containers.engines.docker import DockerEngine
-from containers.sandbox.runner import remove_strays, run
+from containers.sandbox.runner import remove_leftovers, run
 from containers.spec import Limits, OutputSpec, RunSpec
 from containers.verdicts import Verdict
 
@@ -140,7 +140,7 @@ def main() -> None:
             for key, before in asdict(warm).items():
                 _say(f"  {key:<13} {before:>8} {asdict(end)[key]:>8}")
         finally:
-            remove_strays(engine, owner=OWNER, keep=set(), scratch=folder / "scratch")
+            remove_leftovers(engine, owner=OWNER, keep=set(), scratch=folder / "scratch")
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ neither rights nor memory to speak of (`child`), in two passes (`inspection`) ov
 (`layers`). What comes out is a new archive (`rewrite`) with our configuration, no tags, and layers whose hash was computed
 from the very bytes written. `load_archive` loads that one and checks that the engine arrives at the ID we computed.
 
-Two kinds of failure: `ImageInvalid` is the participant's to mend. `IntakeUnavailable` is ours, is retried, and costs nobody
+Two kinds of failure: `ImageInvalid` is the participant's fault. `IntakeUnavailable` is ours, is retried, and costs nobody
 an attempt.
 """
 

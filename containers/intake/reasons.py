@@ -6,7 +6,7 @@ from containers.errors import ContainersError
 
 
 class Reason(StrEnum):
-    """What is wrong with the archive. All of these are for the participant to mend."""
+    """What is wrong with the archive. The participant has to fix all of these."""
 
     NOT_AN_ARCHIVE = "not_an_archive"
     """Not a tar, gzip or Zstandard file, or not one that holds an image."""

@@ -1,4 +1,4 @@
-"""What is wrong with this machine, and the command that mends it: the checks behind `assay doctor`.
+"""What is wrong with this machine, and the command that fixes it: the checks behind `assay doctor`.
 
 `examine` asks the machine (`host_facts.observe`) and judges the answers (`judge_*`): pure functions of plain values, so every machine
 can be tested on this one. FAIL means that the sandbox does not hold or nothing runs. CAUTION means that something is weaker than
@@ -66,7 +66,7 @@ DELEGATE = "run Podman as root, or, with cgroup v2, `systemctl edit user@.servic
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One checked thing. `fix` is a command or an instruction, empty when there is nothing to mend."""
+    """One checked thing. `fix` is a command or an instruction, empty when there is nothing to fix."""
 
     level: Level
     title: str
@@ -155,7 +155,7 @@ def examine(
 
 
 def judge(facts: HostFacts) -> list[Finding]:
-    """All findings, in the order a reader should mend them."""
+    """All findings, in the order a reader should fix them."""
     engine = judge_engine(facts)
     if engine.level is Level.FAIL and not facts.info:
         return [engine, judge_programs(facts), judge_disk(facts)]

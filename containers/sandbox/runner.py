@@ -12,7 +12,7 @@ sealed, so nothing can change under the reader's hands. Nothing the algorithm do
 from here is a bug of ours; a failure of the engine or the disk is the verdict `infrastructure`.
 
 Cleaning up is the reverse order on every path: container, then its cgroup, then mounts, then folders. A process that
-dies in between leaves a container with its owner's label and a folder with a free lock: `remove_strays` finds both.
+dies in between leaves a container with its owner's label and a folder with a free lock: `remove_leftovers` finds both.
 """
 
 import contextlib
@@ -171,21 +171,21 @@ def choose_cpus(*, spec: RunSpec, cpu_count: int) -> tuple[int, ...]:
     return tuple(sorted((first + offset) % cpu_count for offset in range(min(spec.limits.cpus, cpu_count))))
 
 
-def remove_strays(engine: Engine, *, owner: str, keep: set[str], scratch: Path | None = None) -> int:
+def remove_leftovers(engine: Engine, *, owner: str, keep: set[str], scratch: Path | None = None) -> int:
     """Remove this owner's containers that are not in `keep`, their volumes, and abandoned workspaces; returns how
     many.
     """
     kept = keep | {name + suffix for name in keep for suffix in (KEEPER_SUFFIX, OUTPUT_SUFFIX, WORK_SUFFIX)}
-    strays = [container for container in engine.containers_of(owner) if container.name not in kept]
-    for stray in strays:
-        engine.remove(stray.container_id)
+    leftovers = [container for container in engine.containers_of(owner) if container.name not in kept]
+    for leftover in leftovers:
+        engine.remove(leftover.container_id)
     volumes = [volume for volume in engine.volumes_of(owner) if volume not in kept]
     for volume in volumes:
         engine.remove_volume(volume)
     swept = sweep(scratch) if scratch is not None else []
     for key in swept:
         remove_parent_cgroup(key=key)
-    return len(strays) + len(volumes) + len(swept)
+    return len(leftovers) + len(volumes) + len(swept)
 
 
 @dataclass(frozen=True, kw_only=True)

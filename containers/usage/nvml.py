@@ -1,6 +1,6 @@
 """The NVIDIA management library, as much of it as this room needs: seven calls through ctypes.
 
-Why not the package `nvidia-ml-py`: see the decisions in `containers/README.md`.
+Why not the package `nvidia-ml-py`: see the decisions of the room `containers`.
 """
 
 import ctypes

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PLACE = "security/catalogue.md"
-README = Path(__file__).resolve().parents[2] / "containers" / "README.md"
+TABLE = Path(__file__).resolve().parents[2] / "containers" / "CATALOGUE.md"
 BEGIN, END = "<!-- catalogue: written by make catalogue -->", "<!-- catalogue ends -->"
 OPENING = """# Catalogue of attacks
 
@@ -17,7 +17,7 @@ The table is written from the tests by `make catalogue`.
 
 def pages() -> Iterator[tuple[str, str]]:
     """The one page. Raises `ValueError` when the table is not where it was."""
-    _, found, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    _, found, rest = TABLE.read_text(encoding="utf-8").partition(BEGIN)
     if not found or END not in rest:
-        raise ValueError(f"{README} has no table between {BEGIN!r} and {END!r}")
+        raise ValueError(f"{TABLE} has no table between {BEGIN!r} and {END!r}")
     yield PLACE, OPENING + "\n" + rest.partition(END)[0].strip().replace("#### ", "## ") + "\n"

@@ -1,6 +1,6 @@
-"""`python -m evaluator.bench [--rounds N] [--cases abd,hn,feta] [--quick] [--write]`: print every figure the README quotes.
+"""`python -m evaluator.bench [--rounds N] [--cases abd,hn,feta] [--quick] [--write]`: print every figure that page quotes.
 
-`--write` puts the tables between the markers in `evaluator/README.md`. Contenders that are not installed are left out, and
+`--write` puts the tables between the markers in `docs/reference/evaluator.md`. Contenders that are not installed are left out, and
 the output says so.
 """
 
@@ -21,7 +21,7 @@ from evaluator.bench.race import Entry, paired_ratio, race
 from evaluator.bench.throughput import measure_throughput
 from evaluator.kernel.library import describe
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "evaluator.md"
 MARKERS = "<!-- bench: begin -->", "<!-- bench: end -->"
 OURS = (
     "assay",
@@ -69,7 +69,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="three rounds, few cases side by side, nothing adversarial"
     )
-    parser.add_argument("--write", action="store_true", help="keep the tables in evaluator/README.md")
+    parser.add_argument("--write", action="store_true", help="keep the tables in docs/reference/evaluator.md")
     options = parser.parse_args()
     options.rounds = min(options.rounds, 3) if options.quick else options.rounds
     options.throughput_cases = 30 if options.quick else 200
@@ -156,10 +156,10 @@ def _import_seconds() -> float:
 
 
 def _write(text: str) -> None:
-    page = README.read_text()
+    page = PAGE.read_text()
     before, rest = page.split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]
-    README.write_text(f"{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}")
+    PAGE.write_text(f"{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ SECTIONS = {
     "reasons": reasons_list,
     "rules": rules_table,
 }
-PAGES = (Path(__file__).parents[1] / "README.md", PROTOCOLS_FOLDER / "README.md")
+ROOM = Path(__file__).parents[1]
+PAGES = (ROOM / "README.md", ROOM.parent / "docs" / "reference" / "evaluator.md", PROTOCOLS_FOLDER / "README.md")
 
 
 def fill(text: str) -> str:

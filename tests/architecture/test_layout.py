@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+LONGEST_README = 180
 LIBRARIES = ("evaluator", "containers")
 MEASURED = re.compile(r"\d[\d.,]*\s?(ms|s|seconds?|minutes?|hours?|MB|GB|MiB|GiB|×|x|%|times)(?![\w-])")
 
@@ -139,6 +140,12 @@ def test_every_target_is_listed_once_as_no_file_and_explained():
     assert sorted(phony.split()) == sorted(targets) == sorted(explained)
     (column,) = re.findall(r"expand -t (\d+)", text)
     assert max(map(len, targets)) < int(column)
+
+
+def test_a_readme_says_what_a_room_is_and_no_more():
+    """Its map and its rules fit on some screens. Reference text belongs into `docs/`, a decision into a file of its own."""
+    lines = {path: len(path.read_text().splitlines()) for path in tracked("*README.md")}
+    assert {path.relative_to(ROOT).as_posix(): count for path, count in lines.items() if count > LONGEST_README} == {}
 
 
 def test_every_room_readme_ends_with_a_link_to_its_decisions():

@@ -23,7 +23,7 @@ from assay.client.http import Connection
 from assay.client.uploads import describe_file, upload_file
 from leftovers import loop_devices_now
 
-README = Path(__file__).resolve().parents[2] / "containers" / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "sandbox.md"
 WARMING_CASES = 20
 WARMING_PHASE = """
   - slug: warming
@@ -56,7 +56,7 @@ def main() -> int:
     """Measure and print. 1 where something grew."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cases", type=int, default=1000)
-    parser.add_argument("--write", action="store_true", help="put the table into containers/README.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/reference/sandbox.md")
     options = parser.parse_args()
     cases = options.cases
     with tempfile.TemporaryDirectory(prefix="assay-bench-") as name:
@@ -69,7 +69,7 @@ def main() -> int:
     print(f"{cases} tiny cases through one submission, {cases / seconds:.1f} per second; it ended {submission['status']}, "
           f"{submission['progress']['failed']} cases failed", *lines, sep="\n")  # fmt: skip
     if options.write:
-        keep(lines, program="many_cases", readme=README)
+        keep(lines, program="many_cases", readme=PAGE)
     grown = what_grew(looks[0], looks[-1])
     is_done = (submission["status"], submission["progress"]["failed"]) == ("done", 0)
     print(f"grew: {', '.join(grown) or 'nothing'}")

@@ -1,6 +1,6 @@
 """What the driver does to a running installation: one method per fault, by name in `Faults.deck`.
 
-Every fault mends itself before it returns: what was stopped runs again, what was filled is empty. The outages last as long
+Every fault ends by itself before it returns: what was stopped runs again, what was filled is empty. The outages last as long
 against the shrunken leases as two minutes do against the usual ones.
 """
 

@@ -6,7 +6,7 @@ from catalogue import (
     BEGIN,
     END,
     GROUPS,
-    README,
+    PAGE,
     REPOSITORY,
     Row,
     missing_items,
@@ -70,6 +70,6 @@ def test_the_table_goes_between_its_marks_and_nowhere_else(rows):
 
 def test_every_item_has_a_row_and_the_table_is_the_one_the_tests_give():
     rows = read_rows(tests=REPOSITORY / "tests")
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     assert missing_items(rows) == []
     assert with_table(text=text, rows=rows) == text, "run: make catalogue"

@@ -26,7 +26,7 @@ OFFERED = {
     "containers.intake": {
         "ImageInvalid", "IntakeLimits", "IntakeReport", "IntakeUnavailable", "Reason", "inspect_archive", "load_archive",
     },
-    "containers.sandbox": {"remove_strays", "run", "sweep"},
+    "containers.sandbox": {"remove_leftovers", "run", "sweep"},
     "containers.machine": {
         "CpuSlots", "GpuInventory", "GpuSlots", "ImageBusy", "ImageCache", "borrowed_image", "examine", "gpu_inventory", "report",
         "slots_of_this_host",

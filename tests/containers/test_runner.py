@@ -8,7 +8,7 @@ import pytest
 from containers.engines import ContainerState, ImageFacts
 from containers.engines.fake import EPOCH, FakeEnding, FakeEngine
 from containers.errors import ContainerStuck, EngineRefused, EngineUnreachable
-from containers.sandbox.runner import choose_cpus, image_problem, ran_out_of_memory, remove_strays
+from containers.sandbox.runner import choose_cpus, image_problem, ran_out_of_memory, remove_leftovers
 from containers.spec import OutputSpec
 from containers.usage.cgroups import Totals
 from containers.usage.telemetry import Meter
@@ -205,7 +205,7 @@ def test_strays_of_this_owner_are_removed_and_nobody_elses():
     engine = FakeEngine()
     for name, owner in [("assay-a", "here"), ("assay-b", "here"), ("assay-c", "elsewhere"), ("assay-d", "here/2")]:
         engine.create(name=name, body={"Image": "i", "Labels": {"assay.owner": owner}})
-    assert remove_strays(engine, owner="here", keep={"assay-b"}) == 1
+    assert remove_leftovers(engine, owner="here", keep={"assay-b"}) == 1
     assert [container.name for container in engine.containers.values()] == ["assay-b", "assay-c", "assay-d"]
 
 

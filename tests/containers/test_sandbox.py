@@ -11,7 +11,7 @@ import pytest
 
 from containers.engines.podman import PodmanEngine
 from containers.sandbox import runner
-from containers.sandbox.runner import remove_strays
+from containers.sandbox.runner import remove_leftovers
 from containers.sandbox.workspace import sweep
 from containers.verdicts import Verdict
 from leftovers import loop_devices_on
@@ -147,7 +147,7 @@ run(spec, engine=EngineChoice(kind={kind!r}, socket={socket!r}).open(), scratch=
         assert sweep(scratch) == [], "its workspace is locked while it lives"
         worker.kill()
     assert len(docker_engine.containers_of(owner)) == 1
-    assert remove_strays(docker_engine, owner=owner, keep=set(), scratch=scratch) == 2
+    assert remove_leftovers(docker_engine, owner=owner, keep=set(), scratch=scratch) == 2
     assert docker_engine.containers_of(owner) == []
     assert list((scratch / "runs").iterdir()) == []
     assert str(scratch) not in Path("/proc/mounts").read_text()

@@ -32,7 +32,7 @@ from assay.node.rounds import RoundOrder, RoundsOutcome, RoundsStopped, run_roun
 from containers.engines import OWNER_LABEL, Engine
 from containers.errors import DiskFull, EngineError
 from containers.machine import CpuSlots, ImageBusy, ImageCache, slots_of_this_host
-from containers.sandbox import remove_strays, run
+from containers.sandbox import remove_leftovers, run
 from containers.spec import FailedCase, RunResult, RunSpec
 from containers.verdicts import Reason, Verdict
 from evaluator.volumes import write_as_named
@@ -116,7 +116,7 @@ class Agent:
     def clear_away(self) -> int:
         """Remove the containers, folders and half-fetched images an earlier life of this node left; call it before serving."""
         with self._open_engine() as engine:
-            removed = self._remove_strays(engine)
+            removed = self._remove_leftovers(engine)
         for folder in self._scratch().glob(f"{CASE_PREFIX}*"):
             shutil.rmtree(folder, ignore_errors=True)
         self._images.clear_away()
@@ -134,7 +134,7 @@ class Agent:
             slot.join()
         if self._may_have_strays.is_set():
             with self._living_on(), self._open_engine() as engine:
-                self._remove_strays(engine)
+                self._remove_leftovers(engine)
         log.info("agent.stopped")
 
     def stop(self) -> None:
@@ -213,18 +213,20 @@ class Agent:
     def _has_recovered(self, engine: Engine) -> bool:
         """After a fault of ours: whether the engine answers again. If it does, whatever the fault left in it is removed."""
         try:
-            self._remove_strays(engine)
+            self._remove_leftovers(engine)
         except EngineError as error:
             log.warning("engine.away", extra={"why": str(error)})
             return False
         self._may_have_strays.clear()
         return True
 
-    def _remove_strays(self, engine: Engine) -> int:
+    def _remove_leftovers(self, engine: Engine) -> int:
         with self._names_lock:  # nobody begins a case meanwhile: its container would look like a stray
-            removed = remove_strays(engine, owner=self._options.owner, keep=set(self._names), scratch=self._scratch())
+            removed = remove_leftovers(
+                engine, owner=self._options.owner, keep=set(self._names), scratch=self._scratch()
+            )
         self._cleared_at = time.monotonic()
-        log.info("agent.cleared", extra={"strays": removed})
+        log.info("agent.cleared", extra={"leftovers": removed})
         return removed
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The operators' page: is anything wrong, and which button mends it. A constant number of queries, whatever the load."""
+"""The operators' page: is anything wrong, and which button fixes it. A constant number of queries, whatever the load."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -12,7 +12,7 @@ import pytest
 import containers
 from containers.engines import OWNER_LABEL
 from containers.intake import inspect_archive, load_archive
-from containers.sandbox.runner import remove_strays
+from containers.sandbox.runner import remove_leftovers
 from containers.verdicts import Fault, Verdict
 from image_archives import config_of, device, docker_save, entry, folder, sha256, tar_of
 
@@ -170,7 +170,7 @@ def test_labels_of_the_image_do_not_make_its_containers_somebody_elses(created, 
     assert [container.container_id for container in docker_engine.containers_of(SPOOFED_OWNER)] == [attack["Id"]]
     assert created("ours")["Config"]["Labels"] in ({}, None)
     assert len(docker_engine.containers_of(SPOOFED_OWNER)) == 1
-    assert remove_strays(docker_engine, owner=SPOOFED_OWNER, keep={attack["Name"].strip("/")}) == 0
+    assert remove_leftovers(docker_engine, owner=SPOOFED_OWNER, keep={attack["Name"].strip("/")}) == 0
 
 
 @pytest.mark.catalogue(

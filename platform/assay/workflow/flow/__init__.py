@@ -242,7 +242,7 @@ def finish_scoring(*, lease: EvaluationLease, results: Results, now: datetime) -
 
 
 def blame_organizers(*, lease: EvaluationLease, verdict: Verdict, error: str, now: datetime) -> bool:
-    """A reference, or the organizers' metric image, cannot be used: theirs to mend. Nobody is charged, and no further attempt is made."""
+    """A reference, or the organizers' metric image, cannot be used. No team is charged, and no further attempt is made."""
     with transaction.atomic():
         if not evaluations.fail_at_once(lease, error=error, now=now):
             return False
@@ -252,7 +252,7 @@ def blame_organizers(*, lease: EvaluationLease, verdict: Verdict, error: str, no
 
 
 def blame_reference_of_case(*, case_run_id: UUID, fence: int, now: datetime) -> bool:
-    """A reference cannot be used, found while a case was being played: its node is told with the next thing it says that nobody waits."""
+    """A reference of an interactive case cannot be used. The node learns on its next request that the lease is gone."""
     with transaction.atomic():
         run = runs.lock_run(case_run_id=case_run_id)
         if not runs.end_held(case_run_id=case_run_id, fence=fence, verdict=Verdict.REFERENCE_INVALID, now=now):
@@ -262,7 +262,7 @@ def blame_reference_of_case(*, case_run_id: UUID, fence: int, now: datetime) -> 
 
 
 def give_up_scoring(*, evaluation_id: UUID, now: datetime) -> bool:
-    """Scoring failed too often. Ours to mend: the attempt is not charged, and rejudging needs no new run."""
+    """Scoring failed too often, which is the platform's fault. The attempt is not charged, and rejudging needs no new run."""
     with transaction.atomic():
         if not evaluations.fail_exhausted(evaluation_id=evaluation_id, now=now):
             return False

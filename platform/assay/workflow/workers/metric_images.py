@@ -43,7 +43,7 @@ from containers.engines import OWNER_LABEL, Engine
 from containers.engines.choice import EngineChoice, EngineKind
 from containers.intake import ImageInvalid, inspect_archive, load_archive
 from containers.log_text import readable
-from containers.sandbox import remove_strays, run
+from containers.sandbox import remove_leftovers, run
 from containers.spec import MEBIBYTE, Limits, OutputSpec, ReadOnlyFolder, RunResult, RunSpec
 from containers.verdicts import Verdict
 from evaluator.protocol import MetricImage as WantedImage
@@ -113,7 +113,7 @@ def run_metric_image(
     owner = f"{installation_name(folder=Path(settings.KEY_FOLDER))}/metrics-{evaluation.id}"
     spec = spec_of(evaluation, wanted=wanted, scratch=scratch)
     with open_engine() as engine:
-        remove_strays(engine, owner=owner, keep=set())  # of an attempt that died
+        remove_leftovers(engine, owner=owner, keep=set())  # of an attempt that died
         if image.image_id not in engine.image_ids():
             load_archive(engine, storage.local_path(image.rewritten_key), image.image_id)
         result = run(spec, engine=engine, scratch=scratch, should_cancel=should_cancel, labels={OWNER_LABEL: owner})
