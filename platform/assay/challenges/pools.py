@@ -11,6 +11,7 @@ from typing import Protocol
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError
@@ -73,7 +74,7 @@ def refuse_foreign_pools(
         allowed = sorted({EVERYBODYS, *(name for name in served if name not in owned), *mine, *granted})
         note = owned[phase.pool].note
         raise NotAllowedError(
-            f"Phase {phase.slug!r} names a pool of nodes that belongs to others.",
+            gettext("Phase %(phase)s names a pool of nodes that belongs to others.") % {"phase": repr(phase.slug)},
             code="pool_not_allowed",
             found=f"pool: {phase.pool}" + (f" ({note})" if note else ""),
             expected=f"one of {', '.join(allowed)}",
@@ -90,7 +91,9 @@ def set_pool_owners(
     """
     name, note = checked_name(name), note.strip()
     if len(note) > LONGEST_NOTE:
-        raise InvalidError("The note is too long.", found=f"{len(note)} characters", expected=f"at most {LONGEST_NOTE}")
+        raise InvalidError(
+            gettext("The note is too long."), found=f"{len(note)} characters", expected=f"at most {LONGEST_NOTE}"
+        )
     users = User.objects.filter(username__in=people)
     chosen = Challenge.objects.filter(slug__in=challenges)
     refuse_unknown("person", people, known=users.values_list("username", flat=True))
@@ -120,12 +123,15 @@ def checked_name(name: str) -> str:
     name = name.strip()
     if name == EVERYBODYS:
         raise ConflictError(
-            f"The pool {EVERYBODYS!r} is everybody's: a phase that names no pool uses it.",
-            what_to_do="Enrol the nodes in a pool of another name, and give that one owners.",
+            gettext("The pool %(pool)s is everybody's: a phase that names no pool uses it.")
+            % {"pool": repr(EVERYBODYS)},
+            what_to_do=gettext("Enrol the nodes in a pool of another name, and give that one owners."),
         )
     if not 0 < len(name) <= LONGEST_NAME or not set(name) <= LETTERS:
         raise InvalidError(
-            "This is no name of a pool.", found=ascii(name[:80]), expected="lower-case letters, digits and hyphens"
+            gettext("This is no name of a pool."),
+            found=ascii(name[:80]),
+            expected="lower-case letters, digits and hyphens",
         )
     return name
 
@@ -134,7 +140,9 @@ def refuse_unknown(what: str, named: Collection[str], *, known: Iterable[str]) -
     """Refuse names that are nobody's."""
     if unknown := sorted(set(named) - set(known)):
         raise InvalidError(
-            f"There is no such {what}.", found=", ".join(unknown), expected="user names and names of challenges"
+            gettext("There is no such %(what)s.") % {"what": what},
+            found=", ".join(unknown),
+            expected="user names and names of challenges",
         )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, NotFoundError
@@ -24,7 +25,9 @@ def publish_challenge(*, challenge: Challenge, user: User, now: datetime) -> Cha
     The challenge's row is locked, so that of two people who publish at once one asks, and the other finds it asked.
     """
     if not challenge.phases.exists():
-        raise ConflictError("The challenge has no phase yet.", what_to_do="Push a challenge.yaml with one.")
+        raise ConflictError(
+            gettext("The challenge has no phase yet."), what_to_do=gettext("Push a challenge.yaml with one.")
+        )
     with transaction.atomic():
         found = Challenge.objects.select_for_update().get(pk=challenge.pk)
         if found.status == Challenge.Status.DRAFT:
@@ -78,21 +81,23 @@ def decide_publication(*, slug: str, approves: bool, reason: str, by: User | Non
     reason = reason.strip()
     if len(reason) > LONGEST_REASON:
         raise InvalidError(
-            "The reason is too long.", found=f"{len(reason)} characters", expected=f"at most {LONGEST_REASON}"
+            gettext("The reason is too long."), found=f"{len(reason)} characters", expected=f"at most {LONGEST_REASON}"
         )
     if not approves and not reason:
         raise InvalidError(
-            "A refusal needs a reason.", expected="what the organizers have to change", what_to_do="Write one."
+            gettext("A refusal needs a reason."),
+            expected="what the organizers have to change",
+            what_to_do=gettext("Write one."),
         )
     with transaction.atomic():
         challenge = Challenge.objects.select_for_update().filter(slug=slug).first()
         if challenge is None:
-            raise NotFoundError("There is no such challenge.", found=slug)
+            raise NotFoundError(gettext("There is no such challenge."), found=slug)
         if not close_request(challenge=challenge, is_approved=approves, reason=reason, by=by, now=now):
             raise ConflictError(
-                "Nobody waits for this decision.",
+                gettext("Nobody waits for this decision."),
                 found=f"{slug} is {challenge.status}",
-                what_to_do="Look at the list again: another operator may have decided.",
+                what_to_do=gettext("Look at the list again: another operator may have decided."),
             )
         record_event(
             actor=by,

@@ -4,6 +4,7 @@ A challenge counts for whoever made it: who is listed as an organizer by somebod
 """
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from assay.accounts.errors import ConflictError
 from assay.accounts.models import User
@@ -34,12 +35,14 @@ def refuse_over_challenges(*, user: User, status: Challenge.Status) -> None:
         return
     used = challenge_count(owner, status=status)
     if used >= limit:
+        advice = f"{cure} {whom_to_ask()}"
         raise ConflictError(
-            f"{owner} has {used} of {limit} {noun}, so one more is refused.",
+            gettext("%(owner)s has %(used)s of %(limit)s %(noun)s, so one more is refused.")
+            % {"owner": owner, "used": used, "limit": limit, "noun": noun},
             code="quota_reached",
             found=f"{used} {noun}",
             expected=f"at most {limit}",
-            what_to_do=f"{cure} {whom_to_ask()}",
+            what_to_do=advice,
         )
 
 

@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from assay.accounts.errors import AssayError, InvalidError
 from assay.accounts.models import User
@@ -28,7 +29,9 @@ def rights(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         act = ACTS.get(request.POST.get("act", ""))
         if act is None:
-            raise InvalidError("There is no such act.", expected=", ".join(ACTS), what_to_do="Use the buttons.")
+            raise InvalidError(
+                gettext("There is no such act."), expected=", ".join(ACTS), what_to_do=gettext("Use the buttons.")
+            )
         try:
             messages.success(request, act(request.POST, user, timezone.now()))
         except AssayError as error:
@@ -92,7 +95,7 @@ def limit_in(text: str) -> int | None:
         return None
     number = whole_number(text.strip())
     if number is None:
-        raise InvalidError("A limit is a whole number, or `default`.", found=ascii(text[:80]))
+        raise InvalidError(gettext("A limit is a whole number, or `default`."), found=ascii(text[:80]))
     return number
 
 

@@ -89,7 +89,7 @@ def _bytes_by_person(*, now: datetime, of: User | None) -> dict[int, int]:
     images = AlgorithmImage.objects.exclude(rewritten_key="").exclude(submissions=None)
     images = images if of is None else images.filter(submissions__submitted_by=of)
     once = images.values_list("submissions__submitted_by", "pk", "rewritten_bytes").distinct()
-    for key, _, size in once.order_by():
+    for key, _image, size in once.order_by():
         found[key] += size
     return {key: size for key, size in found.items() if size}
 
@@ -102,6 +102,7 @@ def refuse_over_quota(*, user: User, total_bytes: int, now: datetime) -> None:
     owner = User.objects.select_for_update(no_key=True).get(pk=user.pk)
     used, quota = used_bytes(user=owner, now=now), storage_quota_bytes(owner)
     if quota is not None and used + total_bytes > quota:
+        advice = f"{space_frees(user=owner, now=now)} {whom_to_ask()}"
         raise ConflictError(
             _(
                 "This would take %(owner)s over their share of the disk: %(used)s are kept or announced, "
@@ -112,7 +113,7 @@ def refuse_over_quota(*, user: User, total_bytes: int, now: datetime) -> None:
             found=_("%(used)s bytes kept or announced, %(total_bytes)s more asked for")
             % {"used": used, "total_bytes": total_bytes},
             expected=_("at most %(quota)s bytes") % {"quota": quota},
-            what_to_do=f"{space_frees(user=owner, now=now)} {whom_to_ask()}",
+            what_to_do=advice,
         )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Q, Sum
+from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import InvalidError, NotFoundError
@@ -214,7 +215,9 @@ def set_person_limits(*, username: str, limits: Mapping[str, int | None], by: Us
     values = {OF_PEOPLE[name]: checked_limit(name, limit) for name, limit in limits.items() if name in OF_PEOPLE}
     with transaction.atomic():
         if not values or not User.objects.filter(username=username).update(**values):
-            raise NotFoundError("There is nobody of this user name, or no limit was named.", found=username[:80])
+            raise NotFoundError(
+                gettext("There is nobody of this user name, or no limit was named."), found=username[:80]
+            )
         person = User.objects.get(username=username)
         _record("user.limits_set", person, limits=limits, by=by, now=now)
     return person
@@ -225,7 +228,7 @@ def set_challenge_limit(*, slug: str, run_hours: int | None, by: User | None, no
     limit = checked_limit("run_hours", run_hours)
     with transaction.atomic():
         if not Challenge.objects.filter(slug=slug).update(quota_run_hours=limit):
-            raise NotFoundError("There is no such challenge.", found=slug[:80])
+            raise NotFoundError(gettext("There is no such challenge."), found=slug[:80])
         challenge = Challenge.objects.get(slug=slug)
         _record("challenge.limits_set", challenge, limits={"run_hours": limit}, by=by, now=now)
     return challenge
@@ -244,6 +247,8 @@ def checked_limit(name: str, limit: int | None) -> int | None:
     """A limit that can be stored. Raises InvalidError."""
     if limit is not None and not 0 <= limit <= LARGEST_LIMIT:
         raise InvalidError(
-            f"The limit `{name}` is out of range.", found=str(limit), expected=f"0 to {LARGEST_LIMIT}, or nothing"
+            gettext("The limit %(name)s is out of range.") % {"name": f"`{name}`"},
+            found=str(limit),
+            expected=f"0 to {LARGEST_LIMIT}, or nothing",
         )
     return limit
