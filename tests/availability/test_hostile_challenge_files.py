@@ -115,6 +115,7 @@ DOCUMENT: dict[str, Any] = {
             "concurrent_limit": 2,
             "running_limit": 2,
             "running_limit_per_team": 1,
+            "counts_same_image": True,
             "pool": "default",
             "testset": "hidden",
             "leaderboard_shows": "best",
