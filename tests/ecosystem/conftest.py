@@ -17,6 +17,7 @@ from django.test import Client
 from django.utils import timezone
 
 import factories
+import leftovers
 import testset_folders
 from assay.node.agent import Agent, AgentOptions
 from assay.node.http import NodeApi
@@ -122,6 +123,7 @@ def workshop(tmp_path_factory) -> Iterator[Workshop]:
     context.mkdir()
     link = f"RUN mkdir -m 1777 /tmp && ln -sf {python} /usr/bin/python && ln -sf {python} /usr/bin/python3"
     named = build_image(context, [f"FROM {tag}", link])
+    leftovers.IMAGES.discard(named)  # removed below, which may be after the session has looked for what was left
     subprocess.run(["docker", "tag", named, f"{tag}-named"], check=True)
     yield Workshop(base=f"{tag}-named", folder=folder)
     subprocess.run(["docker", "rmi", "--force", f"{tag}-named", tag], check=False, capture_output=True)
