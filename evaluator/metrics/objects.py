@@ -32,7 +32,7 @@ class MatchRules:
     """Voxels from the image's edge. 0 counts every object."""
     tile: int = 0
     """Side of a tile in voxels. 0 takes the image as a whole."""
-    tile_from_voxels: float = 0
+    tile_from_voxels: int = 0
     """The smallest image that is cut into tiles."""
 
 
@@ -105,19 +105,17 @@ def _numbers_near_edge(
 
 
 def _match(reference: Components, prediction: Components, *, rules: MatchRules) -> ObjectMatch:
-    sizes_reference = np.bincount(reference.labels.ravel(), minlength=reference.count + 1)
-    sizes_prediction = np.bincount(prediction.labels.ravel(), minlength=prediction.count + 1)
-    ours, theirs, common = overlapping_pairs(reference, prediction)
-    overlaps = common / (sizes_reference[ours] + sizes_prediction[theirs] - common)
+    reference_sizes = np.bincount(reference.labels.ravel(), minlength=reference.count + 1)
+    prediction_sizes = np.bincount(prediction.labels.ravel(), minlength=prediction.count + 1)
+    references, predictions, common = overlapping_pairs(reference, prediction)
+    overlaps = common / (reference_sizes[references] + prediction_sizes[predictions] - common)
     enough = overlaps >= rules.iou if rules.iou_rule == "at_least" else overlaps > rules.iou
-    candidates = sorted(
-        zip(overlaps[enough].tolist(), ours[enough].tolist(), theirs[enough].tolist(), strict=True), reverse=True
-    )
-    used_ours: set[int] = set()
-    used_theirs: set[int] = set()
-    for _, a, b in candidates:
-        if a not in used_ours and b not in used_theirs:
-            used_ours.add(a)
-            used_theirs.add(b)
-    found = len(used_ours)
-    return ObjectMatch(found, prediction.count - found, reference.count - found)
+    found = (values[enough].tolist() for values in (overlaps, references, predictions))
+    matched_references: set[int] = set()
+    matched_predictions: set[int] = set()
+    for _, one, other in sorted(zip(*found, strict=True), reverse=True):
+        if one not in matched_references and other not in matched_predictions:
+            matched_references.add(one)
+            matched_predictions.add(other)
+    pairs = len(matched_references)
+    return ObjectMatch(pairs, prediction.count - pairs, reference.count - pairs)
