@@ -116,6 +116,10 @@ DOCUMENT: dict[str, Any] = {
             "running_limit": 2,
             "running_limit_per_team": 1,
             "counts_same_image": True,
+            "requires_phase": "warm-up",
+            "requires_rank": 3,
+            "late_until": "2027-01-05",
+            "divisions": ["open", "closed"],
             "pool": "default",
             "testset": "hidden",
             "leaderboard_shows": "best",
@@ -124,7 +128,8 @@ DOCUMENT: dict[str, Any] = {
             "is_archived": False,
             "priority": 0,
             "max_image_bytes": 1000,
-        }
+        },
+        {"slug": "warm-up", "opens_at": "2026-10-01", "closes_at": "2026-10-31"},
     ],
 }
 

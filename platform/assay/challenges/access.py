@@ -49,7 +49,7 @@ def get_challenge(*, person: Person, slug: str) -> Challenge:
 def get_phase(*, person: Person, challenge_slug: str, phase_slug: str) -> Phase:
     """A phase of a challenge this person may know of."""
     challenge = get_challenge(person=person, slug=challenge_slug)
-    phase = challenge.phases.select_related("challenge", "protocol").filter(slug=phase_slug).first()
+    phase = challenge.phases.select_related("challenge", "protocol", "requires").filter(slug=phase_slug).first()
     if phase is None:
         raise NotFoundError(
             _("There is no such phase."), found=phase_slug, what_to_do=_("Look at the challenge's phases.")

@@ -63,7 +63,9 @@ DAY_LENGTH = len("2026-11-01")
 EXPECTED_TIME = "a day such as 2026-11-01, or a time such as 2026-11-01 12:00 or 2026-11-01T12:00+01:00"
 LARGEST_PRIORITY = 100
 LARGEST_IMAGE_BYTES = 2**45
-SHOWS = ("best", "latest", "all")
+SHOWS = ("best", "latest", "all", "chosen")
+MOST_DIVISIONS = 20
+LONGEST_DIVISION = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,10 @@ class PhaseDefinition:
     pool: str = "default"
     testset: str = ""
     leaderboard_shows: str = "best"
+    requires_phase: str = ""
+    requires_rank: int | None = None
+    late_until: datetime | None = None
+    divisions: tuple[str, ...] = ()
     is_anonymous: bool = False
     is_paused: bool = False
     is_archived: bool = False
@@ -185,7 +191,27 @@ def read_phase(
             _("The phase closes before it opens."), key="closes_at", found=moment_words(closes_at, zone=zone)
         )
     embargo_until = reader.moment("embargo_until", zone=zone, ends=True)
+    late_until = reader.moment("late_until", zone=zone, ends=True)
+    if late_until is not None and late_until <= closes_at:
+        raise reader.error(
+            _("Late submissions end before the phase closes."),
+            key="late_until",
+            found=moment_words(late_until, zone=zone),
+            expected=_("a time after %(closes)s") % {"closes": moment_words(closes_at, zone=zone)},
+        )
     slug = reader.slug("slug")
+    requires_phase = reader.slug("requires_phase") if reader.has("requires_phase") else ""
+    requires_rank = reader.number("requires_rank", least=1)
+    if requires_phase == slug:
+        raise reader.error(
+            _("A phase cannot come after itself."), key="requires_phase", found=slug, expected=_("another phase")
+        )
+    if requires_rank is not None and not requires_phase:
+        raise reader.error(
+            _("`requires_rank` is a rank in the phase before."),
+            key="requires_rank",
+            expected=_("`requires_phase` as well"),
+        )
     return PhaseDefinition(
         slug=slug,
         title=reader.text("title", longest=LONGEST_TITLE) or slug.replace("-", " ").capitalize(),
@@ -204,6 +230,10 @@ def read_phase(
         pool=reader.text("pool", longest=40) or "default",
         testset=reader.slug("testset") if reader.has("testset") else "",
         leaderboard_shows=reader.choice("leaderboard_shows", choices=SHOWS),
+        requires_phase=requires_phase,
+        requires_rank=requires_rank,
+        late_until=late_until,
+        divisions=reader.divisions("divisions"),
         is_anonymous=reader.flag("is_anonymous"),
         is_paused=reader.flag("is_paused"),
         is_archived=reader.flag("is_archived"),
@@ -388,6 +418,20 @@ class Reader:
                 expected=_("%(key)s: [name, name]") % {"key": key},
             )
         return tuple(dict.fromkeys(value))
+
+    def divisions(self, key: str) -> tuple[str, ...]:
+        """Names of divisions; empty when missing. Two or more: one alone divides nothing."""
+        names = self.names(key)
+        short = all(name == name.strip() and len(name) <= LONGEST_DIVISION for name in names)
+        if (names and not (short and 2 <= len(names) <= MOST_DIVISIONS)) or UNSTORABLE.search("".join(names)):
+            raise self.error(
+                _("`%(key)s` names the divisions that are ranked apart.") % {"key": key},
+                key=key,
+                found=list(names),
+                expected=_("%(least)s to %(most)s names of at most %(longest)s characters")
+                % {"least": 2, "most": MOST_DIVISIONS, "longest": LONGEST_DIVISION},
+            )
+        return names
 
     def zone(self, key: str) -> tzinfo:
         """A time zone; UTC when missing."""

@@ -169,8 +169,23 @@ class Phase(models.Model):
     pool = models.CharField(max_length=40, default="default", help_text="which run pool executes it")
     priority = models.IntegerField(default=0)
     leaderboard_shows = models.CharField(
-        max_length=6, choices=[(v, v) for v in ("best", "latest", "all")], default="best"
+        max_length=6, choices=[(v, v) for v in ("best", "latest", "all", "chosen")], default="best"
     )
+    requires = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="gated_phases",
+        help_text="a team submits here once it was scored there; see gates.py",
+    )
+    requires_rank = models.PositiveIntegerField(
+        null=True, blank=True, help_text="the worst rank there with which a team goes on; empty: any"
+    )
+    late_until = models.DateTimeField(
+        null=True, blank=True, help_text="submissions after closing are taken until then, scored and not ranked"
+    )
+    divisions = models.JSONField(default=list, blank=True, help_text="names; each has ranks of its own")
     testset_name = models.SlugField(
         max_length=80, blank=True, help_text="which test set it uses; see testsets.PhaseTestSet"
     )
@@ -189,14 +204,36 @@ class Phase(models.Model):
                 condition=models.Q(opens_at__lt=models.F("closes_at")), name="challenges_phase_opens_before_closing"
             ),
             moments_in_range("challenges_phase_times", "opens_at", "closes_at", "embargo_until", "published_at"),
+            moments_in_range("challenges_phase_late_times", "late_until"),
+            models.CheckConstraint(
+                condition=models.Q(late_until=None) | models.Q(late_until__gt=models.F("closes_at")),
+                name="challenges_phase_late_after_closing",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(requires=None) | ~models.Q(requires=models.F("pk")),
+                name="challenges_phase_requires_another",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(requires_rank=None) | models.Q(requires__isnull=False, requires_rank__gte=1),
+                name="challenges_phase_rank_of_a_phase",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.challenge.slug}/{self.slug}"
 
+    @property
+    def requires_phase(self) -> str:
+        """The slug of the phase that teams have to have passed. Empty where there is none."""
+        return self.requires.slug if self.requires is not None else ""
+
     def is_open(self, now: datetime) -> bool:
         """Whether it is between opening and closing."""
         return self.opens_at <= now < self.closes_at
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether it has closed, for late submissions too."""
+        return now >= (self.late_until or self.closes_at)
 
     def shows_results(self, now: datetime) -> bool:
         """Whether people other than organizers see results: there is no embargo, or it is over."""

@@ -16,6 +16,7 @@ from assay.accounts.moments import checked_moment
 from assay.accounts.services import solo_team
 from assay.challenges.access import is_organizer
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
+from assay.challenges.gates import check_gates, set_gates
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
 from assay.challenges.quotas import refuse_over_challenges
 from assay.challenges.texts import render_markdown
@@ -31,6 +32,7 @@ PHASE_VALUES = (
     "counts_same_image",
     *("concurrent_limit", "running_limit", "running_limit_per_team"),
     *("pool", "priority", "max_image_bytes", "leaderboard_shows", "is_anonymous", "is_paused", "is_archived"),
+    *("requires_phase", "requires_rank", "late_until", "divisions"),
     *("embargo_until", "is_embargoed"),
 )
 
@@ -53,6 +55,7 @@ class Change:
 
 def shortened(value: Any) -> str:
     """A value as a plan shows it."""
+    value = ", ".join(map(str, value)) if isinstance(value, tuple) else value
     text = str(value if value not in (None, "") else "–")
     return text if len(text) <= 60 else f"{text[:57]}…"
 
@@ -85,6 +88,7 @@ def push_challenge(
             refuse_over_challenges(user=user, status=Challenge.Status.DRAFT)
         changes = list(plan(challenge=challenge, definition=definition))
         check_people(challenge=challenge, definition=definition, user=user)
+        check_gates(challenge=challenge, definition=definition)
         if not is_dry_run and (changes or challenge is None):
             challenge = apply(challenge=challenge, definition=definition, user=user, now=now)
             record_event(
@@ -137,7 +141,7 @@ def plan(*, challenge: Challenge | None, definition: ChallengeDefinition) -> Ite
     organizers = organizer_names(challenge)
     if definition.organizers and set(definition.organizers) != set(organizers):
         yield Change(path="organizers", before=", ".join(organizers), after=", ".join(definition.organizers))
-    existing = {phase.slug: phase for phase in challenge.phases.select_related("protocol")}
+    existing = {phase.slug: phase for phase in challenge.phases.select_related("protocol", "requires")}
     for wanted in definition.phases:
         yield from plan_phase(phase=existing.pop(wanted.slug, None), wanted=wanted, zone=zone)
     for slug in existing:
@@ -161,6 +165,12 @@ def shown(value: Any, *, zone: tzinfo, ends: bool = False) -> Any:
     return moment_words(value, zone=zone, ends=ends) if isinstance(value, datetime) else value
 
 
+def held(phase: Phase, name: str) -> Any:
+    """What a phase's row says under a key of the file."""
+    value = getattr(phase, name)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def plan_phase(*, phase: Phase | None, wanted: PhaseDefinition, zone: tzinfo) -> Iterator[Change]:
     """What a push would change in one phase."""
     path = f"phases.{wanted.slug}"
@@ -168,7 +178,7 @@ def plan_phase(*, phase: Phase | None, wanted: PhaseDefinition, zone: tzinfo) ->
         yield new_phase(wanted, zone=zone)
         return
     for name in PHASE_VALUES:
-        before, after = getattr(phase, name), getattr(wanted, name)
+        before, after = held(phase, name), getattr(wanted, name)
         if before != after:
             ends = name != "opens_at"
             yield Change(
@@ -210,10 +220,15 @@ def apply(*, challenge: Challenge | None, definition: ChallengeDefinition, user:
         challenge.refresh_from_db()
     set_organizers(challenge=challenge, names=definition.organizers, now=now)
     for position, wanted in enumerate(definition.phases):
-        values = {name: getattr(wanted, name) for name in PHASE_VALUES}
+        values = {name: getattr(wanted, name) for name in PHASE_VALUES if name != "requires_phase"}
         values |= {"position": position, "testset_name": wanted.testset}
         values["protocol"] = protocol_version(challenge=challenge, wanted=wanted, now=now)
+        if not wanted.requires_phase:
+            values["requires"] = None
+        else:  # set below, once every phase is there
+            values.pop("requires_rank")
         Phase.objects.update_or_create(challenge=challenge, slug=wanted.slug, defaults=values)
+    set_gates(challenge=challenge, definition=definition)
     return challenge
 
 

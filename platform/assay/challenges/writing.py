@@ -16,12 +16,12 @@ import yaml
 from assay.accounts.errors import AssayError
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, Reader, parse_definition
 from assay.challenges.models import Challenge, Phase
-from assay.challenges.services import CHALLENGE_VALUES, PHASE_VALUES, organizer_names, plan
+from assay.challenges.services import CHALLENGE_VALUES, PHASE_VALUES, held, organizer_names, plan
 
 
 def current_file(challenge: Challenge) -> str:
     """The challenge file that, pushed as it is, would change nothing."""
-    phases = list(challenge.phases.select_related("protocol"))
+    phases = list(challenge.phases.select_related("protocol", "requires"))
     if challenge.source:
         text = _edited(challenge, phases)
         if text is not None and _says_what_is(text, challenge):
@@ -66,7 +66,7 @@ def _of_challenge(challenge: Challenge, definition: ChallengeDefinition) -> Mapp
 
 
 def _of_phase(phase: Phase, wanted: PhaseDefinition) -> Mapping[str, Any]:
-    changed = {name: getattr(phase, name) for name in PHASE_VALUES if getattr(phase, name) != getattr(wanted, name)}
+    changed = {name: held(phase, name) for name in PHASE_VALUES if held(phase, name) != getattr(wanted, name)}
     return changed if phase.testset_name == wanted.testset else changed | {"testset": phase.testset_name}
 
 
@@ -94,7 +94,7 @@ def _scalar(value: Any) -> str:
     """A value in one line of YAML. A time keeps its zone. No value is `null`."""
     if isinstance(value, datetime):
         return f'"{value.astimezone(UTC).isoformat()}"'
-    if value is None or value == "":
+    if value is None or value == "" or value == ():
         return "null"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_scalar(item) for item in value)}]"
@@ -114,9 +114,9 @@ def _written(challenge: Challenge, phases: list[Phase]) -> str:
 
 
 def _written_phase(phase: Phase, *, has_own: bool) -> dict[str, Any]:
-    values = {name: getattr(phase, name) for name in PHASE_VALUES}
+    values = {name: held(phase, name) for name in PHASE_VALUES}
     said = {
-        name: value.isoformat() if isinstance(value, datetime) else value
+        name: value.isoformat() if isinstance(value, datetime) else list(value) if isinstance(value, tuple) else value
         for name, value in values.items()
         if value is not None and value != getattr(PhaseDefinition, name, None)
     }

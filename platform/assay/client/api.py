@@ -105,6 +105,7 @@ class Client:
         description: str = "",
         link: str = "",
         team: str = "",
+        division: str = "",
         allow_duplicate: bool = False,
         wait: bool = False,
     ) -> Submission:
@@ -118,6 +119,7 @@ class Client:
             "description": description,
             "url": link,
             "team": team,
+            "division": division,
             "allow_duplicate": allow_duplicate,
         }
         with choose_reporter(self._progress) as reporter:
@@ -239,6 +241,7 @@ class AsyncClient:
         description: str = "",
         link: str = "",
         team: str = "",
+        division: str = "",
         allow_duplicate: bool = False,
         wait: bool = False,
     ) -> Submission:
@@ -251,6 +254,7 @@ class AsyncClient:
             description=description,
             link=link,
             team=team,
+            division=division,
             allow_duplicate=allow_duplicate,
             wait=wait,
         )

@@ -58,6 +58,7 @@ def joined_words(membership: Mapping[str, Any], *, challenge: str) -> str:
 @click.option("--description", default="")
 @click.option("--link", default="", help="Repository or paper.")
 @click.option("--team", default="", help="The team to submit as, when you are in several.")
+@click.option("--division", default="", help="The division you compete in, where the phase has some.")
 @click.option("--allow-duplicate", is_flag=True, help="Submit even what your team has submitted before.")
 @click.option("--wait", is_flag=True, help="Stay until it has finished; the exit code says how.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True)
@@ -72,6 +73,7 @@ def submit(
     description: str,
     link: str,
     team: str,
+    division: str,
     allow_duplicate: bool,
     wait: bool,
     progress: str,
@@ -85,6 +87,7 @@ def submit(
         "description": description,
         "url": link,
         "team": team,
+        "division": division,
         "allow_duplicate": allow_duplicate,
     }
     with session.connect() as connection, choose_reporter(progress) as reporter:

@@ -30,6 +30,8 @@ class LeaderboardEntry(models.Model):
     metrics = models.JSONField(default=dict, help_text="{metric: {mean, sd, n, per_label: {…}, per_site: {…}}}")
     statistics = models.JSONField(default=dict, help_text="rank interval, separability from the next, …")
     means = models.JSONField(default=dict, help_text="{view: {metric: mean}}, what pages sort by: see standing.py")
+    division_rank = models.FloatField(null=True, blank=True, help_text="among its division alone")
+    told_division_rank = models.FloatField(null=True, blank=True, help_text="the same, as `told_rank`")
     told_rank = models.FloatField(null=True, blank=True, help_text="the rank participants see where cases are closed")
     failed_cases = models.PositiveIntegerField(default=0)
     case_count = models.PositiveIntegerField(default=0)

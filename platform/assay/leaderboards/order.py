@@ -29,6 +29,8 @@ class Wanted:
     """A column, with a leading minus for descending. By rank where there is no such column."""
     view: str = POOLED
     """All cases together, or one value of a breakdown (`site:A`)."""
+    division: str = ""
+    """This division alone, by the ranks in it. All of them where it is empty."""
     numbers: Collection[int] | None = None
     """These submissions only."""
     offset: int = 0
@@ -42,10 +44,14 @@ class Sight:
     is_closed: bool
     is_anonymous: bool
     metrics: Collection[str]
+    is_division: bool = False
+    """Whether they look at one division alone."""
 
     @property
     def rank(self) -> str:
         """Where the rank is that they see."""
+        if self.is_division:
+            return "told_division_rank" if self.is_closed else "division_rank"
         return "told_rank" if self.is_closed else "rank"
 
 
@@ -53,6 +59,8 @@ def matching(entries: QuerySet[LeaderboardEntry], *, wanted: Wanted, sight: Sigh
     """The entries that are asked for, in any order."""
     if wanted.numbers is not None:
         entries = entries.filter(submission__number__in=wanted.numbers)
+    if wanted.division:
+        entries = entries.filter(submission__division=wanted.division)
     if not wanted.search:
         return entries
     if not sight.is_anonymous:

@@ -15,6 +15,7 @@ from assay.challenges.protocols import rules_of
 from assay.leaderboards.models import MOST_TRIES, REPORT_SET_ASIDE, REPORT_UNFINISHED, Leaderboard
 from assay.leaderboards.scores import read_scores, score_table
 from assay.leaderboards.services import (
+    CHOSEN,
     TooMuchWorkError,
     active_evaluations,
     affordable,
@@ -116,7 +117,8 @@ def write_report_of(phase: Phase) -> bool:
     chosen, _ = rank_phase(phase=phase, evaluations=evaluations, kept=read_scores(evaluations, config=config))
     names = names_of([evaluation.submission for evaluation in chosen], phase=phase)
     table = score_table(chosen, name_of=lambda submission: names[submission.pk])
-    shown = replace(config.submissions, per_team=phase.leaderboard_shows)
+    rule = "latest" if phase.leaderboard_shows == CHOSEN else phase.leaderboard_shows  # the table has one for each team
+    shown = replace(config.submissions, per_team=rule)
     board = Board(config=replace(config, submissions=shown), table=table)
     refuse_too_much_work(board)
     replicates, note = affordable(board)

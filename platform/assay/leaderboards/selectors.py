@@ -18,6 +18,7 @@ from assay.leaderboards.order import Sight, Wanted, matching, ordered
 from assay.leaderboards.standing import TOLD, Means
 
 SHOWN = (
+    *("division_rank", "told_division_rank", "submission__division", "submission__is_late"),
     *("phase_id", "rank", "told_rank", "score", "metrics", "statistics", "means", "failed_cases", "case_count"),
     *("seconds_per_case", "peak_memory_bytes", "submission__number", "submission__name", "submission__url"),
     *("submission__imported_from", "submission__created_at", "submission__team__name", "submission__team__slug"),
@@ -57,6 +58,9 @@ class LeaderboardRow:
     imported_from: str
     """Where a published table was copied from; such a row was not run here and wins no prize."""
     created_at: datetime
+    division: str = ""
+    is_late: bool = False
+    """It came after closing: scored, never ranked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,7 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Want
         is_closed=not is_organizer and is_closed_phase(phase),
         is_anonymous=not is_organizer and phase.is_anonymous,
         metrics={column.name for column in columns},
+        is_division=bool(wanted.division),
     )
     entries = LeaderboardEntry.objects.none() if why_hidden else LeaderboardEntry.objects.filter(phase=phase)
     found = matching(entries, wanted=wanted, sight=sight)
@@ -172,6 +177,8 @@ def _row(entry: LeaderboardEntry, *, phase: Phase, sight: Sight) -> LeaderboardR
         url="" if sight.is_anonymous else submission.url,
         imported_from=submission.imported_from,
         created_at=submission.created_at,
+        division=submission.division,
+        is_late=submission.is_late,
     )
     return closed_row(row, version=phase.protocol, told=entry.means.get(TOLD, {})) if sight.is_closed else row
 

@@ -44,6 +44,7 @@ from evaluator.ranking import (
 LOCK_NAMESPACE = 7002
 UNFINISHED = "its rebuild began and did not end: too much time or memory for its protocol"
 LONGEST_ANALYSED_BOARD = 200
+CHOSEN = "chosen"
 
 
 class TooMuchWorkError(EvaluatorError):
@@ -140,24 +141,27 @@ def _rebuild(*, phase_id: int, now: datetime) -> bool:
 def replace_entries(*, phase: Phase, now: datetime) -> None:
     """Write the phase's entries anew, each with the uncertainty of its rank."""
     evaluations = active_evaluations(phase=phase)
+    late = latest_of_teams(active_evaluations(phase=phase, is_late=True))
     config = parse_ranking(rules_of(phase.protocol).ranking)
     kept = kept_scores(phase_id=phase.pk, evaluations=evaluations, config=config)
     refuse_too_much_work(kept.board)
     chosen, ranking = rank_phase(phase=phase, evaluations=evaluations, kept=kept)
+    in_division = rank_divisions(phase=phase, evaluations=chosen, kept=kept)
     statistics = statistics_of(kept, evaluations=chosen)
-    usage = usage_of(evaluations)
-    cases = case_counts(evaluations)
+    usage = usage_of([*evaluations, *late])
+    cases = case_counts([*evaluations, *late])
     entries = [
         _entry(
             phase=phase,
             evaluation=evaluation,
             ranked=ranking.get(str(evaluation.submission_id)),
+            division_rank=in_division.get(str(evaluation.submission_id)),
             statistics=dict(statistics.rows.get(str(evaluation.submission_id), {})),
             now=now,
             usage=usage[evaluation.id],
             case_count=cases.get(evaluation.id, 0),
         )
-        for evaluation in sorted(chosen, key=lambda evaluation: evaluation.submission.number)
+        for evaluation in sorted([*chosen, *late], key=lambda evaluation: evaluation.submission.number)
     ]
     best = note_standing(entries, phase=phase)
     standing = _standing(LeaderboardEntry.objects.filter(phase=phase))
@@ -168,8 +172,11 @@ def replace_entries(*, phase: Phase, now: datetime) -> None:
         take_snapshot(phase=phase, cause="the ranking changed", now=now)
 
 
-def active_evaluations(*, phase: Phase) -> list[Evaluation]:
-    """The evaluations that count: active, of submissions that are done and neither disqualified nor withdrawn."""
+def active_evaluations(*, phase: Phase, is_late: bool = False) -> list[Evaluation]:
+    """The evaluations that count: active, of submissions that are done and neither disqualified nor withdrawn.
+
+    Those that came after closing are a list of their own (`is_late`): they are shown and never ranked.
+    """
     return list(
         Evaluation.objects.filter(
             submission__phase=phase,
@@ -178,6 +185,7 @@ def active_evaluations(*, phase: Phase) -> list[Evaluation]:
             submission__status=Submission.Status.DONE,
             submission__is_disqualified=False,
             submission__is_withdrawn=False,
+            submission__is_late=is_late,
         )
         .select_related("submission__team")
         .order_by("submission__created_at")
@@ -195,13 +203,37 @@ def rank_phase(
 ) -> tuple[list[Evaluation], dict[str, RankEntry]]:
     """Which evaluations the leaderboard shows, and their ranks by submission."""
     by_name = {str(evaluation.submission_id): evaluation for evaluation in evaluations}
+    if phase.leaderboard_shows == CHOSEN:
+        by_name = {str(evaluation.submission_id): evaluation for evaluation in chosen_or_latest(evaluations)}
     chosen = one_per_team(
         {name: str(evaluation.submission.team_id) for name, evaluation in by_name.items()},
-        rule=phase.leaderboard_shows,
+        rule="all" if phase.leaderboard_shows == CHOSEN else phase.leaderboard_shows,
         ranks=lambda: {name: entry.rank for name, entry in _ranks(kept.board).items()},
     )
     evaluations = [by_name[name] for name in chosen]
     return evaluations, _ranks(shown_board(kept, evaluations=evaluations))
+
+
+def chosen_or_latest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Each team's chosen submission, or its latest where it has chosen none."""
+    chosen = {row.submission.team_id: row for row in evaluations if row.submission.is_chosen}
+    return list(({row.submission.team_id: row for row in evaluations} | chosen).values())
+
+
+def latest_of_teams(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Each team's latest."""
+    return list({row.submission.team_id: row for row in evaluations}.values())
+
+
+def rank_divisions(*, phase: Phase, evaluations: Sequence[Evaluation], kept: Kept) -> dict[str, float]:
+    """The rank of each submission among its division alone, by submission. A division is ranked as if there were no other."""
+    ranks: dict[str, float] = {}
+    for division in phase.divisions:
+        names = {str(row.submission_id) for row in evaluations if row.submission.division == division}
+        if names:
+            board = Board(config=kept.board.config, table=kept.board.table.only_algorithms(names).trimmed())
+            ranks |= {name: entry.rank for name, entry in _ranks(board).items() if entry.rank is not None}
+    return ranks
 
 
 def shown_board(kept: Kept, *, evaluations: Sequence[Evaluation]) -> Board:
@@ -325,6 +357,7 @@ def _entry(
     phase: Phase,
     evaluation: Evaluation,
     ranked: RankEntry | None,
+    division_rank: float | None,
     statistics: dict[str, Any],
     now: datetime,
     usage: Consumption,
@@ -336,6 +369,7 @@ def _entry(
         evaluation=evaluation,
         rank=ranked.rank if ranked else None,
         score=ranked.score if ranked else None,
+        division_rank=division_rank,
         metrics=evaluation.aggregates,
         statistics=statistics,
         failed_cases=usage.failed_cases,

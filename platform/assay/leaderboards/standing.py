@@ -25,10 +25,14 @@ def note_standing(entries: Sequence[LeaderboardEntry], *, phase: Phase) -> Means
     for entry in entries:
         released = released_aggregates(entry.metrics, version=version, ladder_value=told.get(entry.submission_id))
         entry.means = {**views_of(entry.metrics), TOLD: {name: values["mean"] for name, values in released.items()}}
-        entry.told_rank = entry.rank
+        entry.told_rank, entry.told_division_rank = entry.rank, entry.division_rank
     is_max = {metric.id: metric.metric.direction == "max" for metric in rules_of(version).metrics}
     if release_of(version) == LADDER:
-        _rank_by_what_was_told(entries, is_max=next(iter(is_max.values())))
+        first = next(iter(is_max.values()))
+        _rank_by_what_was_told(entries, is_max=first, place="told_rank")
+        for division in phase.divisions:
+            own = [entry for entry in entries if entry.submission.division == division]
+            _rank_by_what_was_told(own, is_max=first, place="told_division_rank")
     return best_means((entry.means for entry in entries if entry.rank is not None), is_max=is_max)
 
 
@@ -59,7 +63,7 @@ def best_means(rows: Iterable[Means], *, is_max: Mapping[str, bool]) -> Means:
     return best
 
 
-def _rank_by_what_was_told(entries: Sequence[LeaderboardEntry], *, is_max: bool) -> None:
+def _rank_by_what_was_told(entries: Sequence[LeaderboardEntry], *, is_max: bool, place: str) -> None:
     """Ranks of a ladder follow what was told, or they would tell the rest: 1 + how many are better. Equals share the rank."""
 
     def told(entry: LeaderboardEntry) -> float | None:
@@ -68,4 +72,4 @@ def _rank_by_what_was_told(entries: Sequence[LeaderboardEntry], *, is_max: bool)
     ranked = sorted((value for e in entries if e.rank is not None and (value := told(e)) is not None), reverse=is_max)
     first: dict[float | None, int] = {value: place for place, value in reversed(list(enumerate(ranked, start=1)))}
     for entry in entries:
-        entry.told_rank = first.get(told(entry)) if entry.rank is not None else None
+        setattr(entry, place, first.get(told(entry)) if entry.rank is not None else None)

@@ -117,6 +117,9 @@ class SubmissionPage:
     rank: float | None
     can_cancel: bool
     has_receipt: bool
+    can_choose: bool
+    can_withdraw: bool
+    can_restore: bool
 
 
 class SubmissionRow(NamedTuple):
@@ -175,8 +178,22 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
         intake_warnings=_warnings(submission),
         rank=entry.rank if entry is not None and summary else None,
         can_cancel=is_active and can_cancel,
+        **_decisions(submission, is_member=can_cancel and not is_organizer, now=now),
         has_receipt=bool(scores is not None and receipt(submission, is_organizer=is_organizer)),
     )
+
+
+def _decisions(submission: Submission, *, is_member: bool, now: datetime) -> dict[str, bool]:
+    """What its team may still decide about it."""
+    phase = submission.phase
+    is_free = is_member and now < phase.closes_at and not submission.is_disqualified
+    counts = is_free and not submission.is_withdrawn
+    has_hope = submission.status not in (Status.FAILED, Status.CANCELLED)
+    return {
+        "can_choose": counts and has_hope and phase.leaderboard_shows == "chosen" and not submission.is_chosen,
+        "can_withdraw": counts and submission.status == Status.DONE,
+        "can_restore": is_free and submission.is_withdrawn,
+    }
 
 
 def _tone(submission: Submission) -> str:

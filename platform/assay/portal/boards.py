@@ -70,6 +70,7 @@ class BoardRow:
     is_separable: bool | None = None
     """Whether a paired test separates this row from the next."""
     unranked_because: str = ""
+    division: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def board_page(
     if not board.is_visible:
         return BoardPage(embargo_words=gettext("The ranking is not shown: %(why)s.") % {"why": board.why_hidden})
     rows = [
-        _board_row(row, board=board, view=wanted.view, own_teams=own_teams, sees_all=sees_all) for row in board.entries
+        _board_row(row, board=board, wanted=wanted, own_teams=own_teams, sees_all=sees_all) for row in board.entries
     ]
     return BoardPage(
         columns=tuple(_columns(board.metrics, wanted=wanted)),
@@ -145,6 +146,8 @@ def board_table(page: BoardPage, metrics: Sequence[MetricColumn]) -> tuple[list[
     for metric in metrics:
         header += [f"{metric.name}_mean", f"{metric.name}_sd"]
     header += ["failed_cases", "case_count", "seconds_per_case", "peak_memory_bytes", "submitted_at", "imported_from"]
+    has_divisions = any(entry.division for entry in (*page.entries, *page.unranked))
+    header += ["division"] if has_divisions else []
     rows = []
     for entry in (*page.entries, *page.unranked):
         values = [value for cell in entry.cells for value in (cell.mean, cell.sd)]
@@ -153,6 +156,7 @@ def board_table(page: BoardPage, metrics: Sequence[MetricColumn]) -> tuple[list[
                 *(entry.rank, entry.team, entry.name, *values, entry.failed_cases, entry.case_count),
                 *(entry.seconds_per_case, entry.peak_memory_bytes, entry.created_at.isoformat()),
                 entry.imported_from,
+                *((entry.division,) if has_divisions else ()),
             ]
         )
     return header, rows
@@ -167,7 +171,8 @@ def values_of(row: LeaderboardRow, metric: str, *, view: str) -> Mapping[str, An
     return found
 
 
-def _board_row(row: LeaderboardRow, *, board: Board, view: str, own_teams: set[str], sees_all: bool) -> BoardRow:
+def _board_row(row: LeaderboardRow, *, board: Board, wanted: Wanted, own_teams: set[str], sees_all: bool) -> BoardRow:
+    view, is_division = wanted.view, bool(wanted.division)
     is_part = ":" in view
     cells = []
     for metric in board.metrics:
@@ -179,7 +184,7 @@ def _board_row(row: LeaderboardRow, *, board: Board, view: str, own_teams: set[s
         mean = values.get("mean")
         is_best = mean is not None and mean == board.best.get(metric.name) and row.rank is not None
         cells.append(Cell(mean=mean, sd=values.get("sd"), is_best=is_best, n=count))
-    interval = None if is_part else row.statistics.get("rank_interval")
+    interval = None if is_part or is_division else row.statistics.get("rank_interval")
     return BoardRow(
         number=row.number,
         rank=row.rank,
@@ -195,9 +200,22 @@ def _board_row(row: LeaderboardRow, *, board: Board, view: str, own_teams: set[s
         peak_memory_bytes=row.peak_memory_bytes,
         created_at=row.created_at,
         imported_from=row.imported_from,
-        is_separable=None if is_part else row.statistics.get("separable_from_next"),
-        unranked_because=str(row.statistics.get("unranked_because", "")) or gettext("no scored case"),
+        is_separable=None if is_part or is_division else row.statistics.get("separable_from_next"),
+        unranked_because=_why_unranked(row),
+        division=row.division,
     )
+
+
+def _rank_words(wanted: Wanted) -> str:
+    if ":" in wanted.view:
+        return gettext("Rank over all cases")
+    return gettext("Rank in %(division)s") % {"division": wanted.division} if wanted.division else gettext("Rank")
+
+
+def _why_unranked(row: LeaderboardRow) -> str:
+    if row.is_late:
+        return gettext("handed in after closing: scored, not ranked")
+    return str(row.statistics.get("unranked_because", "")) or gettext("no scored case")
 
 
 def _columns(metrics: Sequence[MetricColumn], *, wanted: Wanted) -> list[Column]:
@@ -206,11 +224,12 @@ def _columns(metrics: Sequence[MetricColumn], *, wanted: Wanted) -> list[Column]
         is_descending = wanted.sort.startswith("-")
         following = name if is_current and is_descending else f"-{name}" if is_current else f"{best_first}{name}"
         aria = ("descending" if is_descending else "ascending") if is_current else ""
-        address = urlencode({"sort": following, "q": wanted.search, "view": wanted.view})
+        asked = {"sort": following, "q": wanted.search, "view": wanted.view}
+        address = urlencode(asked | ({"division": wanted.division} if wanted.division else {}))
         return Column(title=title, url=f"?{address}", aria_sort=aria, **more)
 
     columns = [
-        column("rank", gettext("Rank") if ":" not in wanted.view else gettext("Rank over all cases")),
+        column("rank", _rank_words(wanted)),
         column("team", gettext("Team")),
         column("name", gettext("Algorithm"), folds=True),
     ]

@@ -1,5 +1,7 @@
 """What people type in: checked for shape here, for meaning in the services."""
 
+from collections.abc import Sequence
+
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 from django.utils.translation import gettext_lazy as _
@@ -43,11 +45,16 @@ class SubmitForm(forms.Form):
     name = forms.CharField(label=_("Algorithm name"), max_length=120, help_text=_("Shown on the leaderboard."))
     description = forms.CharField(label=_("Description"), required=False, widget=forms.Textarea(attrs={"rows": 3}))
     url = forms.URLField(label=_("Code or paper"), required=False, assume_scheme="https")
+    division = forms.ChoiceField(label=_("Division"), help_text=_("Each division has ranks of its own."))
     archive = forms.FileField(label=_("Archive"), required=False)
     upload_id = forms.UUIDField(widget=forms.HiddenInput, required=False)
 
-    def __init__(self, *args: object, is_container: bool, **kwargs: object) -> None:
+    def __init__(self, *args: object, is_container: bool, divisions: Sequence[str] = (), **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to Django as they came
+        if divisions:
+            self.fields["division"].choices = [("", "–"), *((name, name) for name in divisions)]  # type: ignore[attr-defined]  # a ChoiceField
+        else:
+            del self.fields["division"]
         self.fields["archive"].help_text = (
             _("From docker save, or an OCI layout; .tar, .tar.gz or .tar.zst.")
             if is_container

@@ -34,4 +34,5 @@ urlpatterns = [
     path("s/<uuid:submission_id>/", submission.detail, name="submission"),
     path("s/<uuid:submission_id>/live/", submission.live, name="submission-live"),
     path("s/<uuid:submission_id>/cancel/", submission.cancel, name="cancel"),
+    path("s/<uuid:submission_id>/decide/", submission.decide, name="decide"),
 ]

@@ -44,6 +44,15 @@ def get_submission(*, person: Person, submission_id: UUID) -> Submission:
     return submission
 
 
+def get_own_submission(*, person: Person, submission_id: UUID) -> tuple[Submission, User]:
+    """A submission of a team this person is in. Organizers may see it, and are told that its team decides."""
+    submission = get_submission(person=person, submission_id=submission_id)
+    user = signed_in(person)
+    if submission.team.members.filter(pk=user.pk).exists():
+        return submission, user
+    raise NotAllowedError(_("Only members of its team may do this."), what_to_do=_("Ask one of them."))
+
+
 def get_submissions(*, person: Person, submission_ids: Collection[UUID]) -> list[Submission]:
     """All these submissions, or none: one this person may not see does not exist."""
     found = list(visible_submissions(person=person).filter(pk__in=submission_ids))

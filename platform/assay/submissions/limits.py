@@ -27,6 +27,8 @@ class PhaseRules:
     closes_at: datetime
     is_paused: bool = False
     is_archived: bool = False
+    late_until: datetime | None = None
+    """Until when submissions after closing are taken, unranked."""
     is_ready: bool = True
     may_use_pool: bool = True
     limit: int | None = None
@@ -153,11 +155,24 @@ def window_condition(*, rules: PhaseRules, now: datetime, started_at: datetime |
     began_in_time = started_at is not None and started_at < rules.closes_at
     if began_in_time and now < rules.closes_at + CLOSING_GRACE:
         return Condition(ok=True, text=_("closed, but your upload began in time"))
+    if rules.late_until is not None and now < rules.late_until:
+        return Condition(
+            ok=True,
+            text=_("closed; until %(moment)s late submissions are scored and not ranked")
+            % {"moment": moment(rules.late_until)},
+        )
     return Condition(
         ok=False,
         text=_("the phase closed at %(moment)s") % {"moment": moment(rules.closes_at)},
         cure=_("Look for another phase that is open."),
     )
+
+
+def is_late(*, rules: PhaseRules, now: datetime, started_at: datetime | None) -> bool:
+    """Whether a submission at `now` comes after closing, and its upload did not begin in time either."""
+    if now < rules.closes_at:
+        return False
+    return not (started_at is not None and started_at < rules.closes_at and now < rules.closes_at + CLOSING_GRACE)
 
 
 def pause_condition(rules: PhaseRules) -> Condition:

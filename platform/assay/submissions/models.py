@@ -135,6 +135,9 @@ class Submission(models.Model):
     is_disqualified = models.BooleanField(default=False)
     disqualified_reason = models.CharField(max_length=300, blank=True)
     is_withdrawn = models.BooleanField(default=False)
+    is_chosen = models.BooleanField(default=False, help_text="its team lets this one stand for it in the phase")
+    is_late = models.BooleanField(default=False, help_text="came after closing: scored, never ranked")
+    division = models.CharField(max_length=40, blank=True, help_text="of the phase's divisions; each has its own ranks")
     created_at = models.DateTimeField()
     status_changed_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -146,6 +149,9 @@ class Submission(models.Model):
             models.UniqueConstraint(fields=["phase", "number"], name="submissions_number_in_phase"),
             models.CheckConstraint(
                 condition=models.Q(image__isnull=True) | models.Q(predictions__isnull=True), name="submissions_one_kind"
+            ),
+            models.UniqueConstraint(
+                fields=["phase", "team"], condition=models.Q(is_chosen=True), name="submissions_one_chosen"
             ),
         ]
         indexes = [

@@ -14,6 +14,7 @@ from assay.challenges.access import Person, membership_of
 from assay.challenges.models import Challenge, Membership, Phase
 from assay.challenges.pools import may_use
 from assay.submissions.access import own_submissions, visible_submissions
+from assay.submissions.gates import gate_condition
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.limits import Condition, Eligibility, PhaseRules, TeamUsage, judge, remaining_attempts
 from assay.submissions.models import AlgorithmImage, Submission, Upload
@@ -35,6 +36,8 @@ def eligibility_of(
     others: list[Condition] = []
     others_next_at = None
     if isinstance(person, User) and team:
+        if phase.requires_id is not None:
+            others.append(gate_condition(phase=phase, team=team, now=now))
         if can_verify():
             others.append(address_condition(person))
         if phase.kind == Phase.Kind.CONTAINER:
@@ -69,6 +72,7 @@ def rules_of(phase: Phase) -> PhaseRules:
         closes_at=phase.closes_at,
         is_paused=phase.is_paused,
         is_archived=phase.is_archived or phase.challenge.status == Challenge.Status.ARCHIVED,
+        late_until=phase.late_until,
         is_ready=hasattr(phase, "chosen_testset"),
         may_use_pool=phase.kind != Phase.Kind.CONTAINER or may_use(phase.pool, challenge=phase.challenge),
         limit=phase.submission_limit,

@@ -16,12 +16,14 @@ from assay.accounts.models import Team, User
 from assay.accounts.names import clean_line
 from assay.challenges.models import Challenge, Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
+from assay.submissions.choosing import chosen_division
 from assay.submissions.lifecycle import ENDINGS, FINAL, RESUMED, sources_of
-from assay.submissions.limits import ATTEMPTS_USED, Eligibility
+from assay.submissions.limits import ATTEMPTS_USED, Eligibility, is_late
 from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.submissions.reasons import Told
 from assay.submissions.run_time import longest_seconds
 from assay.submissions.selectors import eligibility_of
+from assay.submissions.selectors import rules_of as phase_rules
 from assay.testsets.fitness import too_many_scores
 from assay.testsets.models import TestSet
 
@@ -47,6 +49,7 @@ class Entry:
     url: str = ""
     allows_duplicate: bool = False
     origin_hash: str = ""
+    division: str = ""
 
 
 def create_submission(entry: Entry, *, now: datetime) -> Submission:
@@ -74,6 +77,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             raise NotAllowedError(_("You compete in no team here."), what_to_do=_("Join the challenge first."))
         refuse_duplicate(phase=phase, team=team, upload=upload, allows_duplicate=entry.allows_duplicate)
         refuse_too_many_scores(phase)
+        division = chosen_division(phase=phase, team=team, wanted=entry.division)
         testset = freeze_testset(testset=phase.chosen_testset.testset, user=user, now=now)
         is_image = phase.kind == Phase.Kind.CONTAINER
         submission = Submission.objects.create(
@@ -96,6 +100,8 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             if is_image
             else 0.0,
             origin_hash=entry.origin_hash,
+            division=division,
+            is_late=is_late(rules=phase_rules(phase), now=now, started_at=upload.created_at),
             created_at=now,
             status_changed_at=now,
         )

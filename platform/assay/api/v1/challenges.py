@@ -189,7 +189,8 @@ def phase_document(*, phase: Phase, person: Person) -> dict[str, Any]:
     now = timezone.now()
     names = (
         "slug title kind opens_at closes_at is_paused submission_limit submission_window_days submission_limit_total "
-        "concurrent_limit running_limit running_limit_per_team max_image_bytes pool leaderboard_shows is_embargoed embargo_until"
+        "concurrent_limit running_limit running_limit_per_team max_image_bytes pool leaderboard_shows requires_phase "
+        "requires_rank late_until divisions is_embargoed embargo_until"
     )
     chosen = getattr(phase, "chosen_testset", None)
     return {

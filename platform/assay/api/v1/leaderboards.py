@@ -22,12 +22,26 @@ PAGE_LIMIT = 1000
 
 
 @router.get("/{slug}/phases/{phase}/leaderboard", auth=EVERYBODY, response=schemas.LeaderboardOut)
-def show(request: HttpRequest, slug: str, phase: str, limit: int = PAGE_LIMIT, offset: schemas.Offset = 0) -> Board:
-    """A phase's ranking, best first, at most 1000 rows at once; without entries, and saying why, where you may not see it."""
+def show(
+    request: HttpRequest,
+    slug: str,
+    phase: str,
+    limit: int = PAGE_LIMIT,
+    offset: schemas.Offset = 0,
+    division: str = "",
+) -> Board:
+    """A phase's ranking, best first, at most 1000 rows at once; without entries, and saying why, where you may not see it.
+
+    `division`: one of the phase's divisions alone, by the ranks in it.
+    """
     person = person_of(request)
     row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
     organizes = is_organizer(person=person, challenge=row.challenge)
-    wanted = Wanted(offset=max(0, offset), limit=min(max(1, limit), PAGE_LIMIT))
+    wanted = Wanted(
+        offset=max(0, offset),
+        limit=min(max(1, limit), PAGE_LIMIT),
+        division=division if division in row.divisions else "",
+    )
     return leaderboard(row, is_organizer=organizes, now=timezone.now(), wanted=wanted)
 
 

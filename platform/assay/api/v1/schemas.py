@@ -332,6 +332,10 @@ class PhaseOut(PhaseBrief):
     max_image_bytes: int
     pool: str
     leaderboard_shows: str
+    requires_phase: str
+    requires_rank: int | None
+    late_until: datetime | None
+    divisions: list[str]
     is_embargoed: bool
     embargo_until: datetime | None
     shows_results: bool
@@ -399,6 +403,7 @@ class SubmissionIn(Schema):
     url: str = Field("", max_length=200)
     team: str = ""
     allow_duplicate: bool = False
+    division: str = Field("", max_length=40)
 
 
 class ProgressOut(Schema):
@@ -440,6 +445,10 @@ class SubmissionOut(Schema):
     is_charged: bool
     is_disqualified: bool
     disqualified_reason: str
+    is_withdrawn: bool
+    is_chosen: bool
+    is_late: bool
+    division: str
     created_at: datetime
     finished_at: datetime | None
     image: dict[str, Any] | None

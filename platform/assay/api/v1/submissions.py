@@ -23,6 +23,7 @@ from assay.runs.selectors import CaseRow, Progress
 from assay.submissions.access import (
     competing_team,
     get_organized_submission,
+    get_own_submission,
     get_submission,
     get_submissions,
     get_upload,
@@ -68,6 +69,7 @@ def submit(request: HttpRequest, slug: str, phase: str, body: schemas.Submission
         url=body.url,
         allows_duplicate=body.allow_duplicate,
         origin_hash=origin_of(request, challenge_id=row.challenge_id),
+        division=body.division,
     )
     submission = flow.submit(entry, now=timezone.now())
     return Status(201, detail(submission=get_submission(person=user, submission_id=submission.pk), person=user))
@@ -182,6 +184,30 @@ def logs(request: HttpRequest, submission_id: UUID) -> StreamingHttpResponse:
     )
 
 
+@router.post("/{submission_id}/choose", response=schemas.SubmissionOut)
+def choose(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
+    """Let it stand for your team in a phase whose board shows what teams choose; until the phase closes."""
+    submission, user = get_own_submission(person=person_of(request), submission_id=submission_id)
+    flow.choose(submission=submission, by=user, now=timezone.now())
+    return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
+
+
+@router.post("/{submission_id}/withdraw", response=schemas.SubmissionOut)
+def withdraw(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
+    """Take it off the leaderboard; its attempt stays used. Until the phase closes."""
+    submission, user = get_own_submission(person=person_of(request), submission_id=submission_id)
+    flow.withdraw(submission=submission, by=user, now=timezone.now())
+    return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
+
+
+@router.post("/{submission_id}/restore", response=schemas.SubmissionOut)
+def restore(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
+    """Undo a withdrawal. Until the phase closes."""
+    submission, user = get_own_submission(person=person_of(request), submission_id=submission_id)
+    flow.take_up_again(submission=submission, by=user, now=timezone.now())
+    return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
+
+
 @router.post("/{submission_id}/disqualify", response=schemas.SubmissionOut)
 def disqualify(request: HttpRequest, submission_id: UUID, body: schemas.Reason) -> dict[str, Any]:
     """Take it out of the ranking, with a reason its team reads; its scores stay."""
@@ -245,7 +271,7 @@ def brief(*, submission: Submission, progress: Progress, is_insider: bool) -> di
         submission, progress = as_seen(submission, is_insider=False), Progress()
     names = (
         "id number name description status verdict reason facts verdict_text fault is_charged is_disqualified disqualified_reason "
-        "created_at finished_at"
+        "is_withdrawn is_chosen is_late division created_at finished_at"
     )
     return {
         **{name: getattr(submission, name) for name in names.split()},

@@ -79,6 +79,18 @@ def kind_words(kind: str) -> str:
     return str({"container": _("Container"), "predictions": _("Predictions")}.get(kind, kind))
 
 
+@register.filter
+def shows_words(rule: str) -> str:
+    """Which of a team's submissions a leaderboard shows."""
+    words = {
+        "best": _("each team's best submission"),
+        "latest": _("each team's latest submission"),
+        "all": _("all submissions"),
+        "chosen": _("the submission each team chooses, its latest where it chooses none"),
+    }
+    return str(words.get(rule, rule))
+
+
 @register.simple_tag
 def chip(status: str, words: str = "") -> SafeString:
     """A status as text, glyph and colour together, so that none of the three is needed alone."""

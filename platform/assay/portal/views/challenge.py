@@ -49,7 +49,7 @@ def frame(
 ) -> dict[str, Any]:
     """What the header and tabs of every page of a challenge need."""
     now = timezone.now()
-    phases = list(challenge.phases.select_related("protocol"))
+    phases = list(challenge.phases.select_related("protocol", "requires"))
     if phase is not None:
         phase = next((p for p in phases if p.pk == phase.pk), phase)
     membership = membership_of(person=request.user, challenge=challenge)
@@ -172,7 +172,9 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     own = {team.slug for team in teams_of(user=request.user)} if request.user.is_authenticated else set()
     search, sort, view = (request.GET.get(key, "") for key in ("q", "sort", "view"))
     as_format, number = request.GET.get("format", ""), page_number(request)
-    wanted = Wanted(search=search, sort=sort, view=view or POOLED)
+    division = request.GET.get("division", "")
+    division = division if division in phase.divisions else ""
+    wanted = Wanted(search=search, sort=sort, view=view or POOLED, division=division)
     if as_format not in FORMATS:
         wanted = replace(wanted, offset=(number - 1) * PAGE, limit=PAGE)
     found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), wanted=wanted)
@@ -186,7 +188,7 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     if as_format in FORMATS:
         header, rows = board_table(shown, found.metrics)
         return table_file(name=f"{slug}-{phase_slug}", header=header, rows=rows, as_format=as_format)
-    page.update(board=shown, q=search, sort=sort, view=view, caveats=caveats_of(phase))
+    page.update(board=shown, q=search, sort=sort, view=view, division=division, caveats=caveats_of(phase))
     page["ranking_words"] = ranking_words(rules_of(phase.protocol))
     page["shows_cases"] = _shows_cases(phase, page)
     return render(request, "portal/leaderboard.html", page)

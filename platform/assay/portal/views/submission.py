@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from assay.accounts.errors import AssayError
@@ -23,7 +25,7 @@ from assay.portal.facts import archive_tree
 from assay.portal.forms import SubmitForm
 from assay.portal.views.challenge import frame
 from assay.submissions import uploads
-from assay.submissions.access import competing_team, get_submission, get_upload
+from assay.submissions.access import competing_team, get_own_submission, get_submission, get_upload
 from assay.submissions.models import Submission, Upload
 from assay.submissions.selectors import eligibility_of
 from assay.submissions.services import Entry
@@ -35,7 +37,8 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     """The form, and what becomes of it."""
     user = signed_in(request.user)
     phase = get_phase(person=user, challenge_slug=slug, phase_slug=phase_slug)
-    form = SubmitForm(request.POST or None, request.FILES or None, is_container=phase.kind == Phase.Kind.CONTAINER)
+    is_container = phase.kind == Phase.Kind.CONTAINER
+    form = SubmitForm(request.POST or None, request.FILES or None, is_container=is_container, divisions=phase.divisions)
     if request.method == "POST" and form.is_valid():
         try:
             submission = _hand_in(request, user, phase, form.cleaned_data)
@@ -70,6 +73,7 @@ def _hand_in(request: HttpRequest, user: User, phase: Phase, data: Mapping[str, 
         description=data["description"],
         url=data["url"],
         origin_hash=origin_of(request, challenge_id=phase.challenge_id),
+        division=data.get("division", ""),
     )
     return flow.submit(entry, now=now)
 
@@ -113,6 +117,27 @@ def live(request: HttpRequest, submission_id: UUID) -> HttpResponse:
         return HttpResponse(status=204)
     view = submission_page(submission, is_organizer=False, can_cancel=can_cancel, now=timezone.now())
     return render(request, "pages/_submission_live.html", {"submission": submission, "view": view})
+
+
+@require_POST
+def decide(request: HttpRequest, submission_id: UUID) -> HttpResponse:
+    """What a team decides about its own submission: choose it, take it back, take it up again."""
+    submission, user = get_own_submission(person=request.user, submission_id=submission_id)
+    now = timezone.now()
+    try:
+        match request.POST.get("action"):
+            case "choose":
+                flow.choose(submission=submission, by=user, now=now)
+                messages.success(request, _("This submission stands for your team now."))
+            case "withdraw":
+                flow.withdraw(submission=submission, by=user, now=now)
+                messages.success(request, _("Taken back. The leaderboard no longer shows it."))
+            case "restore":
+                flow.take_up_again(submission=submission, by=user, now=now)
+                messages.success(request, _("Taken up again. The leaderboard counts it."))
+    except AssayError as error:
+        messages.error(request, " ".join(part for part in (error.message, error.what_to_do) if part))
+    return redirect("portal:submission", submission.pk)
 
 
 @require_POST

@@ -41,6 +41,7 @@ from assay.runs.models import CaseRun, Node, Run
 from assay.runs.policy import Outcome
 from assay.runs.selectors import predictions_digest
 from assay.runs.services import Ending
+from assay.submissions import choosing
 from assay.submissions import services as submissions
 from assay.submissions.models import Submission
 from assay.submissions.reasons import Reason, Told
@@ -362,6 +363,35 @@ def reinstate(*, submission_id: UUID, by: User, now: datetime) -> bool:
         ask_for_rebuild(phase_id=phase_id, now=now)
         doorbells.ring_leaderboard(phase_id)
     return True
+
+
+def choose(*, submission: Submission, by: User, now: datetime) -> bool:
+    """A team says which of its submissions stands for it. Raises what `submissions.choosing` refuses."""
+    with transaction.atomic():
+        changed = choosing.choose_submission(submission=submission, user=by, now=now)
+        _ask_for_ranking(submission.phase_id, now=now)
+    return changed
+
+
+def withdraw(*, submission: Submission, by: User, now: datetime) -> bool:
+    """A team takes a submission back: it is not ranked, and its attempt stays used."""
+    with transaction.atomic():
+        changed = choosing.withdraw(submission=submission, user=by, now=now)
+        _ask_for_ranking(submission.phase_id, now=now)
+    return changed
+
+
+def take_up_again(*, submission: Submission, by: User, now: datetime) -> bool:
+    """A team undoes a withdrawal."""
+    with transaction.atomic():
+        changed = choosing.take_up_again(submission=submission, user=by, now=now)
+        _ask_for_ranking(submission.phase_id, now=now)
+    return changed
+
+
+def _ask_for_ranking(phase_id: int, *, now: datetime) -> None:
+    ask_for_rebuild(phase_id=phase_id, now=now)
+    doorbells.ring_leaderboard(phase_id)
 
 
 def import_table(table: PublishedTable, *, now: datetime) -> Submission:
