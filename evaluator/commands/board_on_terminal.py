@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from evaluator.ranking.analysis import Analysis
-from evaluator.ranking.csv_files import ranks_rows, span
+from evaluator.ranking.rank_files import ranks_rows, span
 from evaluator.ranking.short_names import display_width, shorten
 
 _SHORTEST_NAME = 24

@@ -10,25 +10,41 @@ import click
 import yaml
 
 from evaluator.commands.board_on_terminal import board_lines, preset_lines
+from evaluator.commands.published_tables import sheet_of_layout
 from evaluator.documents import DocumentError, read_document
 from evaluator.errors import EvaluatorError
+from evaluator.layouts import named_layouts
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
 from evaluator.ranking.analysis import Analysis, analyse
-from evaluator.ranking.csv_files import ScoreFile, ranks_rows, read_scores, write_rows
 from evaluator.ranking.document.config import RankingConfig
+from evaluator.ranking.document.options import missing_option, with_missing
 from evaluator.ranking.document.parse import parse_ranking
 from evaluator.ranking.document.presets import preset_document, preset_titles
 from evaluator.ranking.engine import rank_algorithms
 from evaluator.ranking.errors import ConfigError, RankingError
+from evaluator.ranking.rank_files import ranks_rows, write_rows
+from evaluator.ranking.score_files import FORMS, ScoreFile, read_scores, read_sheets
+from evaluator.ranking.score_files.columns import specs_of
 from evaluator.ranking.table import ScoreTable
 from evaluator.ranking.teams import one_per_team
 
 
 @click.command()
-@click.argument("scores", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.argument("scores", type=click.Path(exists=True, path_type=Path), nargs=-1)
 @click.option("--protocol", help="Rank as this protocol says: a name or a YAML file.")
 @click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A ranking document.")
 @click.option("--preset", help="Rank as a known challenge or platform does.")
+@click.option(
+    "--as",
+    "as_form",
+    type=click.Choice(["auto", *FORMS, *named_layouts()]),
+    default="auto",
+    help="How SCORES are laid out.",
+)
+@click.option(
+    "--metric", help="Whose values they are, where SCORES do not say (one column per algorithm, or a column value)."
+)
+@click.option("--missing", help="What a missing value counts as: dice=0,hd95=diagonal, or rank_last for every metric.")
 @click.option("--list-presets", is_flag=True, help="List the presets and stop.")
 @click.option("--show-preset", metavar="NAME", help="Print a preset, to start a configuration from, and stop.")
 @click.option("--bootstrap", type=click.IntRange(min=0), help="Bootstrap replicates (default: as configured, 1000).")
@@ -41,10 +57,13 @@ from evaluator.ranking.teams import one_per_team
 @click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="Also write figures and tables here.")
 @click.option("--explain", is_flag=True, help="Also print how each column of SCORES was understood.")
 def rank(
-    scores: Path | None,
+    scores: tuple[Path, ...],
     protocol: str | None,
     config: Path | None,
     preset: str | None,
+    as_form: str,
+    metric: str | None,
+    missing: str | None,
     list_presets: bool,
     show_preset: str | None,
     bootstrap: int | None,
@@ -55,32 +74,49 @@ def rank(
     figures: Path | None,
     explain: bool,
 ) -> None:
-    """Rank the algorithms of SCORES, a CSV (algorithm, case, metric, value; or one column per metric)."""
+    """Rank the algorithms of SCORES: one table, a file for each algorithm, or a folder of them.
+
+    A table is CSV (also .csv.gz), .xlsx, .parquet or JSON: algorithm, case, metric, value; or one column per metric, per metric and
+    organ, or per algorithm (with --metric). A file without a column for the algorithm is one algorithm's, named by the file or its
+    folder. --explain prints how each column was understood.
+    """
     try:
         if list_presets or show_preset:
             shown = yaml.safe_dump(dict(preset_document(show_preset or ""))) if show_preset else ""
             click.echo(shown or preset_lines(preset_titles(), width=_terminal_width()))
             return
-        if scores is None:
+        if not scores:
             raise click.UsageError("found no SCORES file; expected one (or --list-presets)")
         chosen = None if protocol is None else _protocol(protocol)
-        found = read_scores(scores, _configuration(chosen, config, preset))
+        rules = _configuration(chosen, config, preset)
+        if missing is not None:
+            rules = with_missing(rules, missing_option(missing, specs_of(rules)))
+        found = _read(scores, rules, as_form=as_form, metric=metric, protocol=chosen)
         if explain:
+            click.echo(f"form: {found.form}")
             click.echo("".join(f"column {name}: {meaning}\n" for name, meaning in found.columns.items()))
         table, left_out = _of_each_team(found)
-        analysis = analyse(table, found.config, bootstrap=bootstrap, seed=seed)
-        analysis = replace(analysis, warnings=(*analysis.warnings, *left_out))
+        analysis = analyse(table, found.config, bootstrap=bootstrap if found.has_cases else 0, seed=seed)
+        analysis = replace(analysis, warnings=(*analysis.warnings, *left_out, *found.notes))
         if output is not None:
             write_rows(list(ranks_rows(analysis)), output)
         if json_output is not None:
             json_output.write_text(json.dumps(analysis.to_json(), indent=1) + "\n", "utf-8")
         if report is not None or figures is not None:
-            _draw(table, analysis, html=report, folder=figures, title=scores.stem, protocol=chosen)
+            _draw(table, analysis, html=report, folder=figures, title=scores[0].stem, protocol=chosen)
     except (RankingError, EvaluatorError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from error
     click.echo(board_lines(analysis, width=_terminal_width()))
+
+
+def _read(
+    paths: tuple[Path, ...], rules: RankingConfig, *, as_form: str, metric: str | None, protocol: Protocol | None
+) -> ScoreFile:
+    if as_form in named_layouts():
+        return read_sheets([sheet_of_layout(paths, as_form, protocol)], rules)
+    return read_scores(paths, rules, as_form=as_form, metric=metric)
 
 
 def _draw(table: ScoreTable, analysis: Analysis, **more: Any) -> None:

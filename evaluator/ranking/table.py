@@ -76,27 +76,57 @@ class ScoreTable:
             if allow_empty:
                 return cls(algorithms=(), cases=(), metrics={}, reason_names=(PRESENT, ABSENT))
             raise TableError("found no scores; expected one row per algorithm, case, structure and metric")
-        names_by_column = [sorted(set(column), key=natural_key) for column in columns[:4]]
-        algorithms, cases, _, metric_names = names_by_column
-        codes = [_codes(column, names) for column, names in zip(columns[:4], names_by_column, strict=True)]
+        names = [sorted(set(column), key=natural_key) for column in columns[:4]]
         values = np.array([math.nan if value is None else value for value in columns[4]], dtype=np.float64)
         _refuse_infinite(values, columns)
         reason_names, reasons = _reasons(columns[5], is_missing=np.isnan(values))
+        return cls.from_codes(
+            names=names,
+            codes=[_codes(column, known) for column, known in zip(columns[:4], names, strict=True)],
+            values=values,
+            reasons=reasons,
+            reason_names=reason_names,
+            attributes=attributes,
+        )
+
+    @classmethod
+    def from_codes(
+        cls,
+        *,
+        names: Sequence[Sequence[str]],
+        codes: Sequence[Index],
+        values: Floats,
+        reasons: npt.NDArray[np.integer],
+        reason_names: Sequence[str],
+        attributes: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> "ScoreTable":
+        """Build from codes: `names` and `codes` of algorithm, case, label and metric, a code per value.
+
+        `reasons` are codes into `reason_names`. NaN is a missing value. Names nothing is coded with are left out.
+        Raises `TableError` for a duplicate.
+        """
+        sorted_names, sorted_codes = zip(*map(_in_order, names, codes), strict=True)
+        algorithms, cases, labels, metric_names = sorted_names
+        used = {reason_names[code] for code in np.unique(reasons)}
+        known = [PRESENT, ABSENT, UNDEFINED, *sorted(used - {PRESENT, ABSENT, UNDEFINED})]
+        place = np.array([known.index(name) if name in used else 0 for name in reason_names], dtype=np.int16)
+        why = place[reasons]
+        why = np.where(np.isnan(values) & (why == 0), known.index(UNDEFINED), why).astype(np.int16)
         metrics = {}
         for index, name in enumerate(metric_names):
-            rows_of_metric = np.flatnonzero(codes[3] == index)
+            rows_of_metric = slice(None) if len(metric_names) == 1 else np.flatnonzero(sorted_codes[3] == index)
             metrics[name] = _dense(
-                [codes[axis][rows_of_metric] for axis in (0, 2, 1)],
-                names=(algorithms, names_by_column[2], cases),
+                [sorted_codes[axis][rows_of_metric] for axis in (0, 2, 1)],
+                names=(algorithms, labels, cases),
                 values=values[rows_of_metric],
-                reasons=reasons[rows_of_metric],
+                reasons=why[rows_of_metric],
                 metric=name,
             )
         return cls(
             algorithms=tuple(algorithms),
             cases=tuple(cases),
             metrics=metrics,
-            reason_names=reason_names,
+            reason_names=tuple(known),
             attributes=_attributes(cases, attributes or {}),
         )
 
@@ -233,6 +263,15 @@ class ScoreTable:
 def _natural_order(names: Sequence[str]) -> Index:
     order = sorted(range(len(names)), key=lambda index: natural_key(names[index]))
     return np.array(order, dtype=np.intp)
+
+
+def _in_order(names: Sequence[str], codes: Index) -> tuple[list[str], Index]:
+    """Names that are used, in their natural order, and the codes for that order."""
+    used = np.flatnonzero(np.bincount(codes, minlength=len(names)))
+    order = sorted(used.tolist(), key=lambda code: natural_key(names[code]))
+    place = np.zeros(len(names), dtype=np.intp)
+    place[order] = np.arange(len(order))
+    return [names[code] for code in order], place[codes]
 
 
 def _codes(column: Sequence[str], names: Sequence[str]) -> Index:

@@ -9,8 +9,8 @@ from typing import Any
 
 from evaluator.protocol import Protocol
 from evaluator.ranking.analysis import Neighbours
-from evaluator.ranking.csv_files import ranks_rows, span
 from evaluator.ranking.engine import RankEntry
+from evaluator.ranking.rank_files import ranks_rows, span
 from evaluator.reports.checklist import items
 from evaluator.reports.data import ReportData
 

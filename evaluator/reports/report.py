@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from evaluator.protocol import Protocol
 from evaluator.ranking.analysis import Analysis
-from evaluator.ranking.csv_files import ranks_rows, write_rows
+from evaluator.ranking.rank_files import ranks_rows, write_rows
 from evaluator.ranking.subgroups import SubgroupAnalysis
 from evaluator.ranking.table import ScoreTable
 from evaluator.reports import comparisons, figures, page

@@ -12,7 +12,7 @@ from assay.testsets.export import manifest_text
 from assay.testsets.manifest import parse_manifest
 from evaluator.layouts import load_layout, read_tables, write_tables
 from evaluator.protocol import load_named_protocol
-from evaluator.ranking.csv_files import write_rows
+from evaluator.ranking.rank_files import write_rows
 from evaluator.results import CaseResult, ScoreRow
 from evaluator.scoring.score_files import read_scores, write_scores
 from evaluator.spreadsheets import as_written, harmless

@@ -55,7 +55,7 @@ def parse_ranking(document: Mapping[str, Any], *, path: str = "ranking") -> Rank
         metrics=metrics,
         levels=levels,
         cluster=cluster,
-        missing=_missing(section.get("missing", {}), f"{path}.missing"),
+        missing=parse_missing(section.get("missing", {}), f"{path}.missing"),
         scheme=scheme,
         ties=parse_ties(section.get("ties", {}), f"{path}.ties", levels=levels),
         significance=_significance(section.get("significance", {}), f"{path}.significance"),
@@ -161,7 +161,8 @@ def linear(text: str, path: str) -> Mapping[str, float]:
     return terms
 
 
-def _missing(value: Any, path: str) -> MissingRules:
+def parse_missing(value: Any, path: str) -> MissingRules:
+    """Failure class or exact reason → rule, or metric → rule. Raises `ConfigError`."""
     section = Section(value, path)
     rules: dict[str, Mapping[str, Rule]] = {}
     for name in value:

@@ -14,14 +14,25 @@ from evaluator.ranking.errors import TableError
 _KEYS = {
     "algorithm": (
         ("algorithm",),
-        ("algorithm_name", "algorithm_id"),
-        ("model", "model_name", "method", "method_name", "username", "user_name"),
+        ("algorithm_name", "algorithm_id", "alg_name", "algo"),
+        ("model", "model_name", "method", "method_name", "username", "user_name", "participant"),
         ("team", "team_name"),
     ),
     "case": (
         ("case",),
         ("case_id", "caseid", "case_name"),
-        ("subject", "subject_id", "image", "image_id", "filename", "file_name", "name"),
+        (
+            "subject",
+            "subject_id",
+            "subject_name",
+            "image",
+            "image_id",
+            "filename",
+            "file_name",
+            "name",
+            "scan",
+            "scan_id",
+        ),
     ),
 }
 """Key → its spellings, the plainest first. A later group is looked at only where no earlier one is found."""

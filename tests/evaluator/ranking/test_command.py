@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from evaluator.commands.rank import rank
 from evaluator.protocol import load_named_protocol
 from evaluator.ranking import parse_ranking, rank_algorithms
-from evaluator.ranking.csv_files import read_scores
+from evaluator.ranking.score_files import read_scores
 
 WIDE = """algorithm,case,site,dice,hd95
 a,c1,s0,0.9,3
@@ -154,7 +154,10 @@ def test_a_file_without_teams_is_ranked_whole_and_says_so(folder: Path) -> None:
 BROKEN = {
     "an empty file": ("", "line 1: found columns none; expected a column algorithm"),
     "only a header": ("algorithm,case,dice\n", "found no scores"),
-    "no case column": ("algorithm,dice\na,1\n", "line 1: found columns algorithm, dice; expected a column case"),
+    "no case column": (
+        "algorithm,dice\na,1\na,0.5\nb,1\n",
+        "line 1: found columns algorithm, dice, and a on several lines; expected a column case",
+    ),
     "a doubled column": ("algorithm,case,dice,dice\na,c1,1,1\n", "line 1, column dice: found it twice"),
     "no metric at all": ("algorithm,case,sharpness\na,c1,1\n", "expected a column for a metric we know"),
     "a duplicate": (

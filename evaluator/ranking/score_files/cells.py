@@ -1,0 +1,85 @@
+"""Cells as values: numbers as people write them, and names of which two that look the same are the same."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+
+from evaluator.arrays import Floats
+from evaluator.ranking.document.spellings import is_missing
+from evaluator.ranking.score_files.sheets import Sheet
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_UNSEEN = re.compile("[\u200b-\u200f\u2028-\u202e\u2060\ufeff]")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_SUMMARY = re.compile(
+    r"(mean|average|avg|median|std|sd|stdev|std\.? ?dev|standard deviation|overall|total|sum|summary|aggregate[sd]?|"
+    r"min|max|minimum|maximum|mean ?(±|\+/?-) ?(std|sd)|(mean|median|std)[ _-]?(all|score|total)?|q25|q75|25%|50%|75%|iqr|"
+    r"macro[ _-]?(mean|average|avg)|micro[ _-]?(mean|average|avg))"
+)
+
+
+def numbers(sheet: Sheet, column: str, texts: Sequence[str]) -> Floats:
+    """Every cell of a column as a number, NaN where there is no value. Raises `ScoresError`."""
+    try:
+        values = np.array(list(map(float, texts)), dtype=np.float64)
+    except ValueError:
+        return _careful_numbers(sheet, column, texts)
+    if "_" in "".join(texts):
+        return _careful_numbers(sheet, column, texts)
+    return values
+
+
+def _careful_numbers(sheet: Sheet, column: str, texts: Sequence[str]) -> Floats:
+    """A file has decimal points or commas: 1,234 beside 0.5 may be a thousand."""
+    values = np.full(len(texts), math.nan)
+    first_with: dict[str, int] = {}
+    for row, text in enumerate(texts):
+        if is_missing(text):
+            continue
+        has_comma = sheet.separator != "," and _DECIMAL_COMMA.fullmatch(text.strip()) is not None
+        if has_comma or "." in text:
+            mark, other = (",", ".") if has_comma else (".", ",")
+            first_with.setdefault(mark, row)
+            if other in first_with:
+                wanted = "point" if has_comma else "comma"
+                before = sheet.place(first_with[other])
+                raise sheet.error(
+                    row, column, found=repr(text.strip()), expected=f"a decimal {wanted} as on {sheet.unit} {before}"
+                )
+        plain = text.replace(",", ".") if has_comma else text
+        try:
+            values[row] = float(plain) if "_" not in plain else float("_")
+        except ValueError:
+            point = " with a decimal point" if "," in text else ""
+            raise sheet.error(
+                row, column, found=repr(text.strip()), expected=f"a number{point}, or nothing where it is missing"
+            ) from None
+    return values
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell is a number or says that there is none."""
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return is_missing(text)
+    return "_" not in text
+
+
+def plain_name(text: str) -> str:
+    """The one form of names that look the same: Unicode NFC, ordinary single spaces, nothing that cannot be seen."""
+    text = unicodedata.normalize("NFC", _UNSEEN.sub("", text))
+    return " ".join(re.split("[ \u00a0\u2000-\u200a\u202f\u3000]+", text.strip(" \u00a0\u202f\u3000")))
+
+
+def has_control(text: str) -> bool:
+    """Whether a name would break a line or paint a terminal."""
+    return _CONTROL.search(text) is not None
+
+
+def is_summary(text: str) -> bool:
+    """Whether a name stands for a summary of rows (`mean`, `std`, `overall` …), not for a row."""
+    return _SUMMARY.fullmatch(text.strip().lower()) is not None
