@@ -12,6 +12,9 @@ from assay.accounts.audit import record_event
 from assay.accounts.models import User
 from assay.accounts.services import invite_to_team
 from assay.evaluations.models import CaseScores
+from assay.notices.choices import unsubscribe_token
+from assay.notices.models import Kind
+from assay.notices.services import News, notify
 from assay.runs.models import CaseRun, Node, Run
 
 LONG = "Patch-wise ensemble of residual encoder networks with test-time mirroring"
@@ -48,7 +51,7 @@ def every_page() -> dict[str, Page]:
         name: page(name)
         for name in (
             *("portal:home", "portal:my-submissions", "portal:teams", "portal:account", "account_email"),
-            "mfa_index",
+            *("mfa_index", "portal:notices", "portal:notice-choices"),
         )
     }
     pages |= {f"portal:{name}": page(f"portal:{name}", slug) for name in ("challenge", "rules")}
@@ -63,6 +66,9 @@ def every_page() -> dict[str, Page]:
         "portal:compare to choose": page("portal:compare", slug, phase),
         "portal:report": page("portal:report", slug, phase, status=202),
         "portal:accept-invite": page("portal:accept-invite", secret, person=cast.otto),
+        "portal:unsubscribe": page(
+            "portal:unsubscribe", unsubscribe_token(person=cast.pia, kind="verdict"), person=None
+        ),
         "portal: an error": Page(address="/nowhere/", person=None, status=404),
     }
     of_organizer = ("overview", "document", "testsets", "metric-images", "submissions", "people", "sites", "audit")
@@ -145,4 +151,12 @@ def _fill(cast: people.Scene) -> dict[str, Any]:
         now=factories.NOW,
     )
     factories.membership(challenge=cast.challenge, user=factories.user(), status="pending", team=None)
+    news = News(
+        kind=Kind.FAILURE,
+        event="disqualified",
+        key="every page",
+        path="/",
+        facts={"challenge": LONG, "number": 7, "name": UNBROKEN, "team": LONG, "reason": LONG},
+    )
+    notify(people=[cast.pia], news=news, now=factories.NOW)
     return made

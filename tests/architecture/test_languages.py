@@ -245,13 +245,13 @@ def test_the_compiled_catalogue_is_the_written_one(path):
 
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.parts[-3])
 def test_the_participants_pages_are_translated(path):
-    """All that `portal` and `pages` say. The organizers' console may speak English until somebody translates it."""
+    """All that `portal`, `pages` and `notices` say. The organizers' console may speak English until somebody translates it."""
     with path.open("rb") as file:
         entries = [message for message in read_po(file) if message.id]
     of_participants = [
         message
         for message in entries
-        if any(place.split("/")[0] in ("portal", "pages") for place, _ in message.locations)
+        if any(place.split("/")[0] in ("portal", "pages", "notices") for place, _ in message.locations)
     ]
     assert len(of_participants) > 300
     missing = [

@@ -119,5 +119,5 @@ def test_an_embargoed_board_has_no_rows_to_compare(client, cast, phase):
 @pytest.mark.parametrize("count", [2, 3])
 def test_the_page_asks_a_constant_number_of_questions(client, cast, phase, count, django_assert_max_num_queries):
     query = "?" + "&".join(f"s={number}" for number in range(1, count + 1))
-    with django_assert_max_num_queries(11):  # two of them open and end the transaction
+    with django_assert_max_num_queries(12):  # two of them open and end the transaction
         client.get(address("compare", cast, phase, query))

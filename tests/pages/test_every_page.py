@@ -33,6 +33,7 @@ NOT_SHOWN = {
     "portal:language": "a switch",
     "portal:sign-out": "takes a POST",
     "portal:revoke-token": "takes a POST",
+    "portal:open-notice": "leads to another page",
     "portal:invite": "takes a POST",
     "portal:join": "takes a POST",
     "portal:cancel": "takes a POST",

@@ -86,7 +86,7 @@ def test_the_page_asks_as_often_for_many_nodes_as_for_one(as_stan, token, scene,
     as_stan.get(PAGE)
     for number in range(20):
         enrol_node(name=f"more-{number}", pool="a100", slots=1, by=scene.stan, now=timezone.now())
-    with django_assert_max_num_queries(25):
+    with django_assert_max_num_queries(26):
         as_stan.get(PAGE)
 
 
@@ -126,5 +126,5 @@ def test_the_list_of_what_is_stuck_takes_as_many_queries_for_many_as_for_one(
     as_stan.get(PAGE)
     for _ in range(15):
         factories.submission(phase=scene.phase, team=scene.team, status_changed_at=stuck.status_changed_at)
-    with django_assert_max_num_queries(25):
+    with django_assert_max_num_queries(26):
         assert markup(as_stan.get(PAGE)).count("is received") == 16

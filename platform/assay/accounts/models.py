@@ -21,6 +21,7 @@ class User(AbstractUser):
     institution = models.CharField(max_length=120, blank=True)
     country = models.CharField(max_length=2, blank=True)
     orcid = models.CharField(max_length=19, blank=True)
+    language = models.CharField(max_length=10, blank=True, help_text="of mails; empty: the installation's")
     quota_storage_gib = models.PositiveIntegerField(null=True, blank=True, help_text="empty: the installation's")
     quota_drafts = models.PositiveIntegerField(null=True, blank=True, help_text="empty: the installation's")
     quota_published = models.PositiveIntegerField(null=True, blank=True, help_text="empty: the installation's")

@@ -15,6 +15,7 @@ from assay.accounts.errors import ConflictError, InvalidError, NotFoundError
 from assay.accounts.models import User
 from assay.challenges.models import Challenge, PublicationRequest
 from assay.challenges.quotas import refuse_over_challenges
+from assay.challenges.telling import tell_publication_asked, tell_publication_decided
 
 LONGEST_REASON = 300
 
@@ -61,13 +62,14 @@ def make_public(*, challenge: Challenge, user: User | None, now: datetime) -> No
 
 def ask_for_publication(*, challenge: Challenge, user: User, now: datetime) -> None:
     """Put the draft on the operators' list; once is enough."""
-    _, is_new = PublicationRequest.objects.get_or_create(
+    request, is_new = PublicationRequest.objects.get_or_create(
         challenge=challenge, is_approved=None, defaults={"asked_by": user, "asked_at": now}
     )
     if is_new:
         record_event(
             actor=user, verb="challenge.publication_asked", subject=challenge, challenge_slug=challenge.slug, now=now
         )
+        tell_publication_asked(request=request, now=now)
 
 
 def close_request(*, challenge: Challenge, is_approved: bool, reason: str, by: User | None, now: datetime) -> bool:
@@ -111,7 +113,9 @@ def decide_publication(*, slug: str, approves: bool, reason: str, by: User | Non
         if approves:
             refuse_over_challenges(user=challenge.created_by, status=Challenge.Status.PUBLISHED)
             make_public(challenge=challenge, user=by, now=now)
-        return PublicationRequest.objects.filter(challenge=challenge).select_related("challenge").latest("pk")
+        decided = PublicationRequest.objects.filter(challenge=challenge).select_related("challenge").latest("pk")
+        tell_publication_decided(request=decided, now=now)
+        return decided
 
 
 def waiting_publications() -> QuerySet[PublicationRequest]:

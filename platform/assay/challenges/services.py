@@ -19,6 +19,7 @@ from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, pa
 from assay.challenges.gates import check_gates, set_gates
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
 from assay.challenges.quotas import refuse_over_challenges
+from assay.challenges.telling import tell_decision, tell_request
 from assay.challenges.texts import render_markdown
 from assay.challenges.zones import moment_words, zone_of
 
@@ -302,6 +303,8 @@ def join_challenge(*, challenge: Challenge, user: User, team: Team | None, now: 
                 now=now,
                 team=chosen.slug,
             )
+            if membership.status == Membership.Status.PENDING:
+                tell_request(membership=membership, now=now)
         elif team is not None and membership.team_id != chosen.pk:
             move_to_team(membership=membership, team=chosen, user=user, now=now)
     return membership
@@ -340,7 +343,10 @@ def decide_membership(
 ) -> None:
     """Accept, reject or ban a participant; the reason is shown to them."""
     with transaction.atomic():
-        Membership.objects.filter(pk=membership.pk).update(status=status, reason=reason)
+        rows = Membership.objects.filter(pk=membership.pk).exclude(status=status, reason=reason)
+        if not rows.update(status=status, reason=reason):
+            return  # another organizer decided the same
+        membership.refresh_from_db()
         record_event(
             actor=user,
             verb=f"membership.{status.value}",
@@ -349,6 +355,7 @@ def decide_membership(
             now=now,
             reason=reason,
         )
+        tell_decision(membership=membership, now=now)
 
 
 def add_organizer(*, challenge: Challenge, user: User, by: User, now: datetime) -> Membership:

@@ -26,6 +26,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "assay.config.apps.Config",
     "assay.accounts",
+    "assay.notices",
     "assay.challenges",
     "assay.testsets",
     "assay.submissions",

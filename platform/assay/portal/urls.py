@@ -3,7 +3,7 @@
 from django.urls import path
 from django.views.i18n import set_language
 
-from assay.portal.views import challenge, documentation, mail, people, site, submission
+from assay.portal.views import challenge, documentation, mail, notices, people, site, submission
 
 app_name = "portal"
 urlpatterns = [
@@ -20,6 +20,10 @@ urlpatterns = [
     path("logout/", people.sign_out, name="sign-out"),
     path("account/", people.account, name="account"),
     path("account/tokens/<uuid:token_id>/revoke/", people.revoke, name="revoke-token"),
+    path("notices/", notices.notices, name="notices"),
+    path("notices/<int:notice_id>/", notices.open_notice, name="open-notice"),
+    path("notices/choices/", notices.choices, name="notice-choices"),
+    path("notices/unsubscribe/<str:token>/", notices.end_mails, name="unsubscribe"),
     path("teams/", people.teams, name="teams"),
     path("teams/<slug:slug>/invite/", people.invite, name="invite"),
     path("invites/<str:secret>/", people.accept, name="accept-invite"),

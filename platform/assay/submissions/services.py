@@ -24,6 +24,7 @@ from assay.submissions.reasons import Told
 from assay.submissions.run_time import longest_seconds
 from assay.submissions.selectors import eligibility_of
 from assay.submissions.selectors import rules_of as phase_rules
+from assay.submissions.telling import tell_disqualification, tell_ending
 from assay.testsets.fitness import too_many_scores
 from assay.testsets.models import TestSet
 
@@ -276,6 +277,8 @@ def change_status(
             now=now,
             **(ended.history() if ended else {}),
         )
+        if to in FINAL:
+            tell_ending(submission_id=submission_id, now=now)
     return True
 
 
@@ -343,6 +346,7 @@ def disqualify_submission(*, submission_id: UUID, reason: str, user: User, now: 
                 now=now,
                 reason=reason,
             )
+            tell_disqualification(submission_id=submission_id, now=now)
     return bool(changed)
 
 
@@ -361,6 +365,7 @@ def reinstate_submission(*, submission_id: UUID, user: User, now: datetime) -> b
                 challenge_slug=slug,
                 now=now,
             )
+            tell_disqualification(submission_id=submission_id, now=now)
     return bool(changed)
 
 

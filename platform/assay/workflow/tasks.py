@@ -13,6 +13,8 @@ from django.utils import timezone
 from assay.accounts.sign_in import forget_old_counts
 from assay.leaderboards.reports import make_report
 from assay.leaderboards.services import rebuild_leaderboard
+from assay.notices.delivery import send_mails
+from assay.notices.services import forget_old, write_digests
 from assay.submissions.hints import forget_origins
 from assay.workflow.workers import checking, prompting, reaper, scoring, tidying
 from assay.workflow.workers.limits import limited_memory
@@ -62,6 +64,12 @@ def report(phase_id: int) -> None:
         make_report(phase_id=phase_id)
 
 
+@shared_task(name="assay.workflow.tasks.tell", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+def tell() -> None:
+    """Mails may wait to be sent."""
+    send_mails(now=timezone.now())
+
+
 @shared_task(name="assay.workflow.tasks.reap", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
 def reap() -> None:
     """Look after everything that has not ended."""
@@ -75,3 +83,5 @@ def tidy() -> None:
     tidying.forget_abandoned_attempts(now=timezone.now())
     forget_old_counts(now=timezone.now())
     forget_origins(now=timezone.now())
+    write_digests(now=timezone.now())
+    forget_old(now=timezone.now())

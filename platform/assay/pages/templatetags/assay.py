@@ -12,10 +12,14 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
+from assay.accounts.models import User
 from assay.challenges.models import Phase
+from assay.notices.selectors import unread_count
 from assay.pages.windows import window_status
+from assay.verdict_words import VERDICTS, verdict_words
 
 register = template.Library()
+register.filter(verdict_words)
 
 GLYPHS = {
     "received": "○", "checking": "◔", "queued": "◷", "waiting": "◷", "running": "◑", "scoring": "◕", "review": "◕",
@@ -28,21 +32,6 @@ TONES = {
     "open": "good", "failed": "bad", "rejected": "bad", "declined": "bad", "banned": "bad", "quarantined": "bad",
     "running": "live", "scoring": "live", "checking": "live",
 }  # fmt: skip
-VERDICTS = {
-    "ok": _("OK"),
-    "cancelled": _("Cancelled"),
-    "infrastructure": _("Platform fault"),
-    "image_invalid": _("Image refused"),
-    "timeout": _("Time limit"),
-    "out_of_memory": _("Memory limit"),
-    "output_too_large": _("Output too big"),
-    "nonzero_exit": _("Crashed"),
-    "output_missing": _("No output"),
-    "output_invalid": _("Unusable output"),
-    "reference_invalid": _("Reference invalid"),
-    "metrics_failed": _("Metrics failed"),
-    "unrun": _("Not run"),
-}
 STATUSES = {
     "received": _("received"), "checking": _("checking"), "queued": _("queued"), "waiting": _("waiting"),
     "running": _("running"), "scoring": _("scoring"), "review": _("review"), "done": _("done"), "failed": _("failed"),
@@ -53,12 +42,6 @@ STATUSES = {
     "quarantined": _("quarantined"), "released": _("released"), "declined": _("declined"),
     "cannot be read": _("cannot be read"),
 }  # fmt: skip
-
-
-@register.filter
-def verdict_words(verdict: str) -> str:
-    """A verdict as people read it."""
-    return str(VERDICTS.get(verdict, verdict.replace("_", " ").capitalize() if verdict else ""))
 
 
 @register.filter
@@ -89,6 +72,12 @@ def shows_words(rule: str) -> str:
         "chosen": _("the submission each team chooses, its latest where it chooses none"),
     }
     return str(words.get(rule, rule))
+
+
+@register.simple_tag
+def unread_notices(user: User) -> int:
+    """How many notices somebody has not read. One query."""
+    return unread_count(user)
 
 
 @register.simple_tag

@@ -48,6 +48,7 @@ from assay.submissions.reasons import Reason, Told
 from assay.submissions.selectors import has_played, is_over_with_same_image
 from assay.submissions.services import Ended, Entry
 from assay.workflow.flow import doorbells
+from assay.workflow.flow.telling import tell_rejudged
 from containers.verdicts import Fault, Verdict
 
 ORGANIZERS_TO_MEND = {
@@ -439,7 +440,7 @@ def activate(*, evaluation_ids: Collection[UUID], by: User, now: datetime) -> in
         chosen = list(
             Evaluation.objects.select_for_update(of=("self",))
             .filter(id__in=evaluation_ids, status=Evaluation.Status.DONE)
-            .select_related("submission")
+            .select_related("submission__phase", "submission__challenge", "submission__team")
         )
         if len(chosen) != len(set(evaluation_ids)):
             raise ConflictError(
@@ -453,4 +454,5 @@ def activate(*, evaluation_ids: Collection[UUID], by: User, now: datetime) -> in
         for phase_id in {evaluation.submission.phase_id for evaluation in chosen}:
             ask_for_rebuild(phase_id=phase_id, now=now)
             doorbells.ring_leaderboard(phase_id)
+        tell_rejudged(chosen, now=now)
     return len(chosen)

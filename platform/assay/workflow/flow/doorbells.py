@@ -57,6 +57,11 @@ def ring_report(phase_id: int) -> None:
     _ring_on_commit("assay.workflow.tasks.report", [phase_id], queue="ranking")
 
 
+def ring_mail() -> None:
+    """Mails may wait to be sent."""
+    _ring_on_commit("assay.workflow.tasks.tell", [], queue="workflow")
+
+
 def try_broker() -> None:
     """Raise when the broker does not answer."""
     with current_app.connection_for_write(connect_timeout=ANSWER_SECONDS) as connection:

@@ -13,6 +13,7 @@
 | submission scoring | its evaluation | its evaluation's | advanced, or failed with the evaluation |
 | leaderboard asked for | the ranking queue | two tries | rung again; then set aside: see `leaderboards.services.behind` |
 | cancel requested | the node, or nobody | the lease | carried out again |
+| mail | the mail server | none: it waits longer after each failure | tried again seven times; then given up, and shown on `/ops` |
 | upload unfinished, unused, or checked | nobody | its expiry; none once checked | its space is given back |
 
 Two reapers at once are harmless (every step is a conditional update). An advisory lock keeps the second one idle. A row that
@@ -30,6 +31,7 @@ from django.db.models import Count, Exists, F, OuterRef
 from assay.evaluations import services as evaluations
 from assay.leaderboards.services import behind
 from assay.leases import LeaseLost
+from assay.notices.delivery import waiting_mails
 from assay.runs import services as runs
 from assay.runs.intervals import current_intervals
 from assay.runs.leases import database_now
@@ -153,6 +155,12 @@ def ring_leaderboards(*, now: datetime) -> None:  # noqa: ARG001  a step's signa
         doorbells.ring_leaderboard(phase_id)
 
 
+def ring_mail(*, now: datetime) -> None:
+    """Ring where a mail is due."""
+    if waiting_mails(now=now).exists():
+        doorbells.ring_mail()
+
+
 STEPS = (
     reap_leases,
     settle_cancels,
@@ -162,5 +170,6 @@ STEPS = (
     ring_evaluations,
     ring_prompts,
     ring_leaderboards,
+    ring_mail,
     tidy_uploads,
 )
