@@ -5,8 +5,8 @@ import copy
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from assay.client.receipts import ReceiptInvalid, verify_receipt
-from assay.evaluations.receipts import public_key_text, sign, signing_key
+from assay.evaluations.receipts import signing_key
+from assay.signatures import SignatureInvalid, check_signature, public_key_text, signed
 
 DOCUMENT = {"receipt": 1, "team": "Größe", "limits": {"wall_seconds": 30}, "cases": {"total": 8, "failed": 1}}
 
@@ -17,12 +17,12 @@ def key(tmp_path):
 
 
 def test_a_receipt_is_verified_offline_with_the_public_key_alone(key):
-    verify_receipt(sign(DOCUMENT, key=key), public_key=public_key_text(key))
+    check_signature(signed(DOCUMENT, key=key), public_key=public_key_text(key))
 
 
 @pytest.mark.parametrize("change", ["team", "cases", "signature", "extra"])
 def test_a_changed_receipt_is_found_out(key, change):
-    receipt = copy.deepcopy(sign(DOCUMENT, key=key))
+    receipt = copy.deepcopy(signed(DOCUMENT, key=key))
     if change == "team":
         receipt["team"] = "Others"
     elif change == "cases":
@@ -31,19 +31,19 @@ def test_a_changed_receipt_is_found_out(key, change):
         receipt["signature"] = "AAAA" + receipt["signature"][4:]
     else:
         receipt["note"] = "added later"
-    with pytest.raises(ReceiptInvalid, match="does not fit"):
-        verify_receipt(receipt, public_key=public_key_text(key))
+    with pytest.raises(SignatureInvalid, match="does not fit"):
+        check_signature(receipt, public_key=public_key_text(key))
 
 
 def test_a_receipt_signed_by_somebody_else_is_found_out(key):
-    forged = sign(DOCUMENT, key=Ed25519PrivateKey.generate())
-    with pytest.raises(ReceiptInvalid, match="another key"):
-        verify_receipt(forged, public_key=public_key_text(key))
+    forged = signed(DOCUMENT, key=Ed25519PrivateKey.generate())
+    with pytest.raises(SignatureInvalid, match="another key"):
+        check_signature(forged, public_key=public_key_text(key))
 
 
 def test_something_that_is_no_receipt_says_so(key):
-    with pytest.raises(ReceiptInvalid, match="expected base64"):
-        verify_receipt({"receipt": 1}, public_key=public_key_text(key))
+    with pytest.raises(SignatureInvalid, match="expected base64"):
+        check_signature({"receipt": 1}, public_key=public_key_text(key))
 
 
 def test_the_key_is_made_once_and_is_ours_alone(tmp_path):

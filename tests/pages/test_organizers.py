@@ -5,6 +5,7 @@ import json
 import uuid
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.urls import reverse
 
 import factories
@@ -13,7 +14,7 @@ import people
 from assay.accounts.models import AuditEvent
 from assay.challenges.definition import parse_definition
 from assay.challenges.models import Challenge
-from assay.client.receipts import ReceiptInvalid, verify_receipt
+from assay.evaluation_sites.joining import words_for
 from assay.evaluations.models import Evaluation, MetricImage
 from assay.leaderboards.rejudging import RankMove
 from assay.leaderboards.services import take_snapshot
@@ -21,6 +22,7 @@ from assay.organizers.rejudging import Row
 from assay.organizers.telemetry import usage_charts
 from assay.pages.tables import PAGE
 from assay.runs.models import CaseRun, Run
+from assay.signatures import SignatureInvalid, check_signature, public_key_text
 from assay.submissions.models import Submission
 from assay.testsets.storage import save_file
 from containers.spec import Curve, Usage
@@ -147,13 +149,12 @@ def test_only_operators_open_the_operations_page(client, cast):
     assert answers == {"olga": 403, "stan": 200}
 
 
-def test_enrolling_a_site_shows_its_token_once(as_olga, cast):
+def test_inviting_a_site_shows_its_code_once(as_olga, cast):
     url = reverse("organizers:sites", args=[cast.challenge.slug])
     entry = {"name": "st-mary", "title": "St Mary's Hospital", "phase": cast.phase.slug}
-    assert "assaysite_" in markup(as_olga.post(url, entry, follow=True))
-    page = markup(as_olga.get(url))
-    assert "St Mary&#x27;s Hospital" in page
-    assert "assaysite_" not in page
+    assert "assay site join" in markup(as_olga.post(url, entry, follow=True))
+    assert "assay site join" not in markup(as_olga.get(url))
+    assert cast.phase.site_codes.count() == 1
 
 
 def test_memory_curves_are_aligned_and_carry_their_limit(cast):
@@ -309,10 +310,10 @@ def test_a_snapshot_is_downloaded_and_holds_on_another_machine(as_olga, cast, se
     assert f'href="{address}"' in page
     document = json.loads(as_olga.get(address).content)
     key = json.loads(as_olga.get("/api/v1/keys").content)["ed25519"]
-    verify_receipt(document, public_key=key)
+    check_signature(document, public_key=key)
     document["entries"][0]["rank"] = 2
-    with pytest.raises(ReceiptInvalid):
-        verify_receipt(document, public_key=key)
+    with pytest.raises(SignatureInvalid):
+        check_signature(document, public_key=key)
 
 
 def test_one_case_is_run_again_from_the_page_of_its_submission(as_olga, cast):
@@ -457,10 +458,22 @@ def test_a_disqualified_row_stays_below_the_ranking_with_its_reason_and_can_come
     assert AuditEvent.objects.filter(verb="submission.reinstated").count() == 1
 
 
-def test_a_site_token_is_shown_once_and_a_reload_enrols_no_second_site(as_olga, cast):
+def test_a_site_is_approved_by_its_words_and_revoked_on_the_page(as_olga, cast):
     url = reverse("organizers:sites", args=["brains"])
-    answer = as_olga.post(url, {"phase": "final", "name": "st-mary", "title": "St Mary"})
+    key = Ed25519PrivateKey.generate()
+    site = cast.phase.evaluation_sites.create(
+        name="st-mary", title="St Mary", token_hash="x", created_at=factories.NOW, public_key=public_key_text(key)
+    )
+    page = markup(as_olga.get(url))
+    assert "waits for the six words" in page
+    assert words_for(site) not in page, "whoever approves has to hear the words"
+    asked = {"phase": "final", "name": "st-mary", "action": "approve"}
+    assert as_olga.post(url, {**asked, "words": "lusab babad lusab babad lusab babad"}).status_code == 400
+    answer = as_olga.post(url, {**asked, "words": words_for(site).upper().replace(" ", "-")})
     assert (answer.status_code, answer["Location"]) == (302, url)
-    assert "shown this once" in markup(as_olga.get(url))
-    assert "shown this once" not in markup(as_olga.get(url))
-    assert cast.phase.evaluation_sites.count() == 1
+    site.refresh_from_db()
+    assert site.approved_at is not None
+    as_olga.post(url, {**asked, "action": "revoke", "reason": "contract ended"})
+    page = markup(as_olga.get(url))
+    assert "revoked" in page
+    assert "contract ended" in page

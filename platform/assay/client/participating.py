@@ -13,11 +13,11 @@ from rich.console import Console
 from assay.client.display import submissions_table
 from assay.client.errors import ClientError
 from assay.client.http import Connection
-from assay.client.receipts import ReceiptInvalid, verify_receipt
 from assay.client.records import Submission
 from assay.client.session import Session, pass_session, split_phase
 from assay.client.submitting import submit_file
 from assay.client.watching import choose_reporter, wait_until_finished
+from assay.signatures import SignatureInvalid, check_signature
 from containers.log_text import readable
 from evaluator.spreadsheets import harmless_row
 
@@ -182,8 +182,8 @@ def verify(session: Session, file: Path, key: str) -> None:
             key = connection.get("keys")["ed25519"]
             click.echo(f"Key of {connection.url}: {key}")
     try:
-        verify_receipt(document, public_key=key)
-    except ReceiptInvalid as error:
+        check_signature(document, public_key=key)
+    except SignatureInvalid as error:
         raise ClientError(f"The {kind} does not hold", found=str(error), expected=f"a signature by {key}") from error
     if kind == "snapshot":
         click.echo(f"The snapshot holds: {document['phase']} as of {document['taken_at']},")

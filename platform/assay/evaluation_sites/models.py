@@ -4,12 +4,33 @@ import uuid
 
 from django.db import models
 
+from assay.accounts.models import User
 from assay.challenges.models import Phase
 from assay.submissions.models import Submission
 
 
+class SiteCode(models.Model):
+    """An invitation: whoever has this code may join once, as the site of this name. Only its hash is stored."""
+
+    phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="site_codes")
+    name = models.SlugField(max_length=60)
+    title = models.CharField(max_length=120)
+    code_hash = models.CharField(max_length=64, unique=True)
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"code for {self.title}"
+
+
 class Site(models.Model):
-    """A hospital (say) enrolled for one phase. Its agent polls with a token of its own."""
+    """A hospital (say) enrolled for one phase. Its agent polls with a token of its own.
+
+    A site that joined with a code has a key: the organizers approve it once both sides have read the same words, and what it
+    releases is signed. A site without a key was enrolled by token alone.
+    """
 
     name = models.SlugField(max_length=60)
     title = models.CharField(max_length=120)
@@ -17,7 +38,10 @@ class Site(models.Model):
     token_hash = models.CharField(max_length=64, unique=True)
     public_key = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField()
+    joined_at = models.DateTimeField(null=True, blank=True)
+    approved_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_because = models.CharField(max_length=200, blank=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -25,6 +49,11 @@ class Site(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has joined with a key that nobody has approved yet."""
+        return bool(self.public_key) and self.approved_at is None
 
 
 class SiteDataset(models.Model):

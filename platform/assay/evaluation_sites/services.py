@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
-from assay.accounts.errors import InvalidError
+from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError
 from assay.accounts.models import User
 from assay.accounts.tokens import hash_secret, new_secret
 from assay.challenges.models import Phase
@@ -61,8 +61,8 @@ WHERE id = %(evaluation)s AND site_id = %(site)s AND fence = %(fence)s AND statu
 """
 
 
-def enrol_site(*, phase: Phase, name: str, title: str, by: User, now: datetime) -> tuple[Site, str]:
-    """A site for one phase and its token, shown this once; a known name gets a new token."""
+def check_names(*, name: str, title: str) -> None:
+    """Refuse a name or a title that cannot be used. Raises InvalidError."""
     if not NAME.fullmatch(name):
         raise InvalidError(
             gettext("The site's name cannot be used."),
@@ -77,8 +77,26 @@ def enrol_site(*, phase: Phase, name: str, title: str, by: User, now: datetime) 
             expected=gettext("1 to %(longest_title)s characters") % {"longest_title": LONGEST_TITLE},
             what_to_do=gettext("Give a title of that length."),
         )
+
+
+def enrol_site(*, phase: Phase, name: str, title: str, by: User, now: datetime) -> tuple[Site, str]:
+    """A site without a key, and its token, shown this once; a known name gets a new token. `joining.make_code` is the better way."""
+    check_names(name=name, title=title)
+    if Site.objects.filter(phase=phase, name=name, revoked_at=None).exclude(public_key="").exists():
+        raise ConflictError(
+            gettext("A site of this name has a key. A token alone does not replace it."),
+            code="site_has_key",
+            found=name,
+            what_to_do=gettext("Make a new code for it, so that it joins again with a key; or revoke it first."),
+        )
     token = new_secret(prefix=TOKEN_PREFIX)
-    values = {"title": title, "token_hash": hash_secret(token), "revoked_at": None}
+    values = {
+        "title": title,
+        "token_hash": hash_secret(token),
+        "revoked_at": None,
+        "revoked_because": "",
+        "public_key": "",
+    }
     site, _ = Site.objects.update_or_create(
         phase=phase, name=name, defaults=values, create_defaults={**values, "created_at": now}
     )
@@ -95,6 +113,19 @@ def find_site(token: str) -> Site | None:
         .filter(token_hash=hash_secret(token), revoked_at=None)
         .first()
     )
+
+
+def require_approved(site: Site) -> Site:
+    """The site, when it may work. Raises NotAllowedError while its key waits for approval."""
+    if site.is_waiting:
+        raise NotAllowedError(
+            gettext("This site waits for the organizers' approval."),
+            code="site_waiting",
+            what_to_do=gettext(
+                "Read the six words of `assay site status` to an organizer of the challenge, by telephone say."
+            ),
+        )
+    return site
 
 
 def register_dataset(

@@ -5,61 +5,29 @@ from `/api/v1/keys`. It carries hashes and versions, and the hash of the scores 
 they are released.
 """
 
-import base64
 import hashlib
-import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.runs.models import CaseRun
+from assay.signatures import canonical_json, kept_key, public_key_text
 
 RECEIPT_VERSION = 1
 
 
-def canonical_json(document: Mapping[str, Any]) -> bytes:
-    """The one spelling of a document that is hashed and signed."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
 def signing_key(*, folder: Path) -> Ed25519PrivateKey:
     """The installation's key: 32 bytes in a file of mode 0600, made at the first use. The first of two makers wins."""
-    path = folder / "receipts.ed25519"
-    if not path.exists():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = folder / f"receipts.{os.getpid()}"
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(Ed25519PrivateKey.generate().private_bytes_raw())
-        try:
-            os.link(partial, path)
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink()
-    return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
-
-
-def public_key_text(key: Ed25519PrivateKey) -> str:
-    """The public half, base64: what `/api/v1/keys` publishes and `assay verify --key` takes."""
-    return base64.b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+    return kept_key(folder / "receipts.ed25519")
 
 
 def installation_name(*, folder: Path) -> str:
     """Twelve letters that tell this installation from others on the same machine."""
     return hashlib.sha256(public_key_text(signing_key(folder=folder)).encode()).hexdigest()[:12]
-
-
-def sign(document: Mapping[str, Any], *, key: Ed25519PrivateKey) -> dict[str, Any]:
-    """The document with the key's public half and a signature over all the rest."""
-    signed = {**document, "public_key": public_key_text(key)}
-    return {**signed, "signature": base64.b64encode(key.sign(canonical_json(signed))).decode()}
 
 
 def build_receipt(evaluation: Evaluation, *, scores: Iterable[CaseScores], now: datetime) -> dict[str, Any]:

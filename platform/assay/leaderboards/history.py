@@ -13,8 +13,9 @@ from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotFoundError
 from assay.challenges.models import Phase
-from assay.evaluations.receipts import public_key_text, signing_key
+from assay.evaluations.receipts import signing_key
 from assay.leaderboards.models import Snapshot
+from assay.signatures import public_key_text
 
 SHOWN = 20
 

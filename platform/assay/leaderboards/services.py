@@ -21,11 +21,12 @@ from django.db.models import Count, F, Q, QuerySet
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.models import CaseScores, Evaluation
-from assay.evaluations.receipts import canonical_json, sign, signing_key
+from assay.evaluations.receipts import signing_key
 from assay.leaderboards.models import MOST_TRIES, Leaderboard, LeaderboardEntry, Snapshot
 from assay.leaderboards.scores import Kept, kept_scores
 from assay.leaderboards.standing import note_standing
 from assay.runs.models import CaseRun
+from assay.signatures import canonical_json, signed
 from assay.submissions.models import Submission
 from containers.spec import Usage
 from evaluator.errors import EvaluatorError
@@ -312,10 +313,10 @@ def take_snapshot(*, phase: Phase, cause: str, now: datetime) -> Snapshot:
             for row in rows
         ],
     }
-    signed = sign(document, key=signing_key(folder=Path(settings.KEY_FOLDER)))
+    seal = signed(document, key=signing_key(folder=Path(settings.KEY_FOLDER)))
     digest = hashlib.sha256(canonical_json(document)).hexdigest()
     return Snapshot.objects.create(
-        phase=phase, taken_at=now, cause=cause[:120], document=document, sha256=digest, signature=signed["signature"]
+        phase=phase, taken_at=now, cause=cause[:120], document=document, sha256=digest, signature=seal["signature"]
     )
 
 

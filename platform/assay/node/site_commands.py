@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,28 +18,48 @@ from assay.node.local import LocalResult, NotRun
 from assay.node.registry import DataRegistration
 from assay.node.review import SMALLEST_GROUP, TooFewCases, shown_bytes
 from assay.node.site import Draft, SiteAgent, SiteProblem
+from assay.node.site_home import SiteHome, SiteSettings
+from assay.node.site_life import COMMANDS, folder_option, open_connection
 from containers.engines import Engine
 from containers.engines.choice import EngineChoice
 from containers.errors import EngineError
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import load_protocol
 
-DEFAULT_FOLDER = Path.home() / ".cache" / "assay" / "site"
 TROUBLE = (NotRun, ClientError, NodeApiProblem, SiteProblem, FolderInvalid, TooFewCases, EngineError, EvaluatorError)
 
 url_option = click.option(
-    "--url", envvar="ASSAY_URL", required=True, help="The server; the only address ever contacted."
+    "--url", envvar="ASSAY_URL", default="", help="The server; the one that was joined when left out."
 )
-token_option = click.option("--token", envvar="ASSAY_SITE_TOKEN", required=True, help="Better in ASSAY_SITE_TOKEN.")
-folder_option = click.option(
-    "--folder", type=click.Path(path_type=Path), default=DEFAULT_FOLDER, show_default=True, help="Drafts and scratch."
+token_option = click.option(
+    "--token", envvar="ASSAY_SITE_TOKEN", default="", help="Only for a site that was enrolled by token, without a key."
 )
-data_argument = click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
+data_argument = click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 
 
 @click.group()
 def site() -> None:
     """Evaluate submissions on data that stays here; only approved numbers leave."""
+
+
+for command in COMMANDS:
+    site.add_command(command)
+
+
+def member(folder: Path, *, url: str, token: str) -> SiteSettings:
+    """Whom the site works for: what joining wrote down, or address and token where it was enrolled by token."""
+    home = SiteHome.at(folder)
+    if url and token:
+        return SiteSettings(
+            url=url, token=token, name="", title="", challenge="", phase="", server_key="", is_confirmed=True
+        )
+    settings = home.joined()
+    if not settings.is_confirmed:
+        raise SiteProblem(
+            "nobody here has confirmed the six words yet. Read them to an organizer (assay site status shows them); once they are "
+            "accepted: assay site confirm"
+        )
+    return settings
 
 
 @site.command(name="run")
@@ -51,7 +72,7 @@ def site() -> None:
 @engine_option
 def run_site(
     *,
-    data: Path,
+    data: Path | None,
     url: str,
     token: str,
     folder: Path,
@@ -59,28 +80,49 @@ def run_site(
     poll_seconds: float | None,
     engine: EngineChoice,
 ) -> None:
-    """Evaluate every submission of the phase on the cases of DATA (a folder with manifest.csv)."""
+    """Evaluate every submission of the phase on the cases of DATA (a folder with manifest.csv).
+
+    DATA is written down the first time, so that later runs and the service need not name it. With --poll-seconds the program stays:
+    while the approval, the server or the engine is missing it says so and asks again.
+    """
     console = Console()
-    try:
-        with Connection(url=url, token=token, program="site") as connection, engine.open() as opened:
-            agent = _agent(connection=connection, url=url, token=token, data=data, folder=folder, engine=opened)
-            registration = agent.register()
-            console.print(
-                f"registered {registration.case_count} cases as {registration.root_sha256}: this hash and the number "
-                "were sent, nothing else"
-            )
-            while True:
-                try:
-                    _work(agent, registration=registration, console=console, approve_all=approve_all)
-                except NotRun as problem:
-                    if poll_seconds is None:
-                        raise
-                    console.print(f"{problem} It is claimed again once its lease has ended.", markup=False)
-                if poll_seconds is None:
-                    return
-                time.sleep(poll_seconds)
-    except TROUBLE as problem:
-        raise click.ClickException(str(problem)) from problem
+    while True:
+        try:
+            _round(console, data=data, url=url, token=token, folder=folder, approve_all=approve_all, engine=engine)
+        except TROUBLE as problem:
+            if poll_seconds is None:
+                raise click.ClickException(str(problem)) from problem
+            console.print(f"{problem} Asking again in {poll_seconds:g} s.", markup=False)
+        if poll_seconds is None:
+            return
+        time.sleep(poll_seconds)
+
+
+def _round(
+    console: Console, *, data: Path | None, url: str, token: str, folder: Path, approve_all: bool, engine: EngineChoice
+) -> None:
+    """Evaluate what waits, once."""
+    settings = member(folder, url=url, token=token)
+    cases = data_of(settings, given=data, home=SiteHome(folder))
+    with open_connection(settings) as connection, engine.open() as opened:
+        agent = _agent(connection=connection, settings=settings, data=cases, folder=folder, engine=opened)
+        registration = agent.register()
+        console.print(
+            f"registered {registration.case_count} cases as {registration.root_sha256}: this hash and the number "
+            "were sent, nothing else"
+        )
+        _work(agent, registration=registration, console=console, approve_all=approve_all)
+
+
+def data_of(settings: SiteSettings, *, given: Path | None, home: SiteHome) -> Path:
+    """The folder of cases: the one that was named now, else the one that was named before."""
+    if given is not None:
+        if settings.name and settings.data != str(given.absolute()):
+            home.keep(replace(settings, data=str(given.absolute())))
+        return given
+    if not settings.data:
+        raise SiteProblem("no data was named yet: assay site run FOLDER")
+    return Path(settings.data)
 
 
 @site.command(name="release")
@@ -89,12 +131,14 @@ def run_site(
 @token_option
 @folder_option
 @engine_option
-def release(*, data: Path, url: str, token: str, folder: Path, engine: EngineChoice) -> None:
+def release(*, data: Path | None, url: str, token: str, folder: Path, engine: EngineChoice) -> None:
     """Go through finished evaluations that still wait for approval."""
     console = Console()
     try:
-        with Connection(url=url, token=token, program="site") as connection, engine.open() as opened:
-            agent = _agent(connection=connection, url=url, token=token, data=data, folder=folder, engine=opened)
+        settings = member(folder, url=url, token=token)
+        cases = data_of(settings, given=data, home=SiteHome(folder))
+        with open_connection(settings) as connection, engine.open() as opened:
+            agent = _agent(connection=connection, settings=settings, data=cases, folder=folder, engine=opened)
             for draft in agent.drafts():
                 decide(agent, draft, console=console, approve_all=False)
     except TROUBLE as problem:
@@ -135,11 +179,11 @@ def decide(agent: SiteAgent, draft: Draft, *, console: Console, approve_all: boo
         agent.decline(draft, reason=click.prompt("why (the organizers read this)"))
 
 
-def _agent(*, connection: Connection, url: str, token: str, data: Path, folder: Path, engine: Engine) -> SiteAgent:
+def _agent(*, connection: Connection, settings: SiteSettings, data: Path, folder: Path, engine: Engine) -> SiteAgent:
     about = connection.get("site/about")
     return SiteAgent(
         connection=connection,
-        api=NodeApi(url=url, token=token, program="site"),
+        api=NodeApi(url=settings.url, token=settings.token, program="site"),
         data=data,
         folder=folder.absolute() / about["name"],
         engine=engine,

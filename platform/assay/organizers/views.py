@@ -39,7 +39,6 @@ from assay.challenges.services import (
     resume_phase,
 )
 from assay.challenges.writing import current_file
-from assay.evaluation_sites.services import enrol_site
 from assay.evaluations import pushing
 from assay.evaluations.history import scorings_of
 from assay.evaluations.leaks import leaks_of, leaks_of_source
@@ -50,7 +49,6 @@ from assay.organizers.consoles import (
     phases_of,
     phases_with_testsets,
     readiness,
-    site_rows,
     testset_rows,
     unready,
 )
@@ -71,8 +69,6 @@ from assay.workflow import flow
 from assay.workflow.flow import resuming
 from assay.workflow.flow.resuming import rerun_case
 
-SITE_JUST_ENROLLED = "site-token"
-"""Where a new site's token waits to be shown once, after the redirect."""
 SLUG = re.compile(r"^slug:\s*[\"']?([\w-]+)", re.MULTILINE)
 
 
@@ -338,24 +334,6 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
     page = Paginator(memberships, PAGE).get_page(request.GET.get("page"))
     hints = {"hints": hints_of(challenge), "origin_days": settings.ORIGIN_DAYS}
     return render(request, "organizers/people.html", frame(challenge, tab="people", memberships=page, **hints))
-
-
-def sites(request: HttpRequest, slug: str) -> HttpResponse:
-    """Third parties that evaluate on their own data."""
-    challenge, user = get_organized_challenge(person=request.user, slug=slug)
-    page = frame(
-        challenge, tab="sites", phases=challenge.phases.all(), origin=request.build_absolute_uri("/").rstrip("/")
-    )
-    if request.method == "POST":
-        phase, _ = get_organized_phase(person=user, challenge_slug=slug, phase_slug=request.POST.get("phase", ""))
-        name, title = request.POST.get("name", ""), request.POST.get("title", "")
-        _, request.session[SITE_JUST_ENROLLED] = enrol_site(
-            phase=phase, name=name, title=title, by=user, now=timezone.now()
-        )
-        return redirect("organizers:sites", slug)  # a reload enrols no second site
-    page["new_token"] = request.session.pop(SITE_JUST_ENROLLED, "")
-    page["sites"], page["boards"] = site_rows(challenge)
-    return render(request, "organizers/sites.html", page)
 
 
 @require_GET

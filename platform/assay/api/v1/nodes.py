@@ -12,9 +12,10 @@ from assay.accounts.errors import NotFoundError
 from assay.api.auth import person_of
 from assay.api.v1 import schemas
 from assay.challenges.access import require_staff
-from assay.evaluations.receipts import public_key_text, signing_key
+from assay.evaluations.receipts import signing_key
 from assay.runs.models import Node
 from assay.runs.nodes import enrol_node, set_node_status
+from assay.signatures import public_key_text
 
 router = Router()
 keys_router = Router()

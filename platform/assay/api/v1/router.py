@@ -16,7 +16,7 @@ from assay.api.v1 import (
     participants,
     rejudging,
     rights,
-    site,
+    site_joining,
     submissions,
     testsets,
     uploads,
@@ -47,8 +47,8 @@ api.add_router("/challenges", testsets.router, tags=["test sets"])
 api.add_router("/challenges", metric_images.router, tags=["test sets"])
 api.add_router("/uploads", uploads.router, tags=["uploads"])
 api.add_router("/node", node.router, tags=["node"])
-api.add_router("/site", site.router, tags=["sites"])
-api.add_router("/challenges", site.phase_router, tags=["sites"])
+api.add_router("/site", site_joining.router, tags=["sites"])
+api.add_router("/challenges", site_joining.phase_router, tags=["sites"])
 api.add_router("/challenges", submissions.phase_router, tags=["submissions"])
 api.add_router("/submissions", submissions.router, tags=["submissions"])
 api.add_router("/challenges", leaderboards.router, tags=["leaderboards"])

@@ -21,6 +21,7 @@ from assay.api.v1.schemas import Fence
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites import services
+from assay.evaluation_sites.joining import server_key
 from assay.evaluation_sites.models import Site, SiteDataset, SiteEvaluation
 from assay.evaluation_sites.selectors import SiteRow, site_board
 from evaluator import __version__ as evaluator_version
@@ -93,6 +94,11 @@ def site_of(request: HttpRequest) -> Site:
     return site
 
 
+def working_site(request: HttpRequest) -> Site:
+    """The site that is asking, once it is approved."""
+    return services.require_approved(site_of(request))
+
+
 @router.get("/about", summary="Who we are to the server, and the rules")
 def about(request: HttpRequest) -> dict[str, Any]:
     site = site_of(request)
@@ -103,18 +109,21 @@ def about(request: HttpRequest) -> dict[str, Any]:
         "phase": site.phase.slug,
         "protocol": site.phase.protocol.document,
         "evaluator_version": evaluator_version,
+        "is_waiting": site.is_waiting,
+        "public_key": site.public_key,
+        "server_key": server_key(),
     }
 
 
 @router.post("/datasets", summary="Register data by its hash")
 def register_dataset(request: HttpRequest, said: Dataset) -> dict[str, Any]:
-    dataset = services.register_dataset(site=site_of(request), now=timezone.now(), **said.dict())
+    dataset = services.register_dataset(site=working_site(request), now=timezone.now(), **said.dict())
     return {"root_sha256": dataset.root_sha256, "case_count": dataset.case_count}
 
 
 @router.post("/claim", summary="The next submission to evaluate, or 204")
 def claim(request: HttpRequest, wish: Wish) -> Any:
-    site = site_of(request)
+    site = working_site(request)
     dataset = SiteDataset.objects.filter(site=site, root_sha256=wish.root_sha256).first()
     if dataset is None:
         raise NotFoundError(
@@ -126,18 +135,18 @@ def claim(request: HttpRequest, wish: Wish) -> Any:
 
 @router.post("/heartbeat", summary="Keep the lease, or say that the result is under review")
 def heartbeat(request: HttpRequest, held: Held) -> dict[str, float]:
-    services.keep_evaluation(site=site_of(request), now=timezone.now(), **held.dict())
+    services.keep_evaluation(site=working_site(request), now=timezone.now(), **held.dict())
     return {"lease_seconds": services.LEASE_SECONDS}
 
 
 @router.post("/release", summary="Release approved numbers")
 def release(request: HttpRequest, given: Release) -> dict[str, str]:
-    return ended(services.release_evaluation(site=site_of(request), now=timezone.now(), **given.dict()))
+    return ended(services.release_evaluation(site=working_site(request), now=timezone.now(), **given.dict()))
 
 
 @router.post("/decline", summary="Release nothing, and say why")
 def decline(request: HttpRequest, given: Decline) -> dict[str, str]:
-    return ended(services.decline_evaluation(site=site_of(request), now=timezone.now(), **given.dict()))
+    return ended(services.decline_evaluation(site=working_site(request), now=timezone.now(), **given.dict()))
 
 
 def ended(evaluation: SiteEvaluation) -> dict[str, str]:

@@ -21,6 +21,7 @@ from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.services import EvaluationLease
 from assay.leases import LeaseLost, LeaseRenewal
 from assay.runs.intervals import current_intervals
+from assay.signatures import signed
 from assay.testsets.models import Case
 from assay.workflow import flow
 from assay.workflow.workers.limits import OutOfTimeError, limited_processor_time
@@ -229,7 +230,7 @@ def collect_results(*, evaluation: Evaluation, protocol: Protocol, now: datetime
     aggregates = summarise(protocol, results, {row.case.case_id: row.case.attributes for row in rows})
     evaluation.evaluator_version = evaluator_version
     key = receipts.signing_key(folder=Path(settings.KEY_FOLDER))
-    receipt = receipts.sign(receipts.build_receipt(evaluation, scores=rows, now=now), key=key)
+    receipt = signed(receipts.build_receipt(evaluation, scores=rows, now=now), key=key)
     return services.Results(
         aggregates=aggregates,
         receipt=receipt,
