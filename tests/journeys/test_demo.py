@@ -1,5 +1,6 @@
 """`make demo ARGS=--exit`, as CI runs it: the main job on real input, from six images to a board that says what it must."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ def test_the_demo_meets_every_expectation_and_leaves_nothing_running(tmp_path):
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=7200, check=False)
     assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-4000:]
     assert "demo: every expectation is met" in finished.stdout
-    assert "time limit of 8 s reached on 3 cases in a row; 8 of 8 cases failed" in finished.stdout
+    assert re.search(r"time limit of \d+ s reached on 3 cases in a row; 8 of 8 cases failed", finished.stdout)
     assert "Traceback" not in finished.stdout + finished.stderr
     node = tmp_path / "server" / "node"
     forgotten = subprocess.run([ASSAY, "node", "forget", "--folder", node], capture_output=True, text=True, check=True)

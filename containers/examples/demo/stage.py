@@ -80,6 +80,13 @@ def _image_id(tag: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
+def seconds_to_start(*, image: str) -> float:
+    """How long a container of this image takes until SimpleITK is loaded, while the server works beside it."""
+    started = time.monotonic()
+    _output(["docker", "run", "--rm", "--network=none", "--entrypoint=python3", image, "-c", "import SimpleITK"])
+    return time.monotonic() - started
+
+
 def base_image() -> str:
     """The name of the image the examples build on. `make setup` has built it."""
     return _output([sys.executable, "-m", "containers.base.build"]).strip()
