@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
@@ -147,5 +147,7 @@ def refuse_unknown(what: str, named: Collection[str], *, known: Iterable[str]) -
 
 
 def owned_pools() -> QuerySet[Pool]:
-    """Pools that belong to somebody, with whom (three queries)."""
-    return Pool.objects.prefetch_related("people", "challenges").order_by("name")
+    """Pools that belong to somebody, with whom, each by name (three queries)."""
+    people = Prefetch("people", queryset=User.objects.order_by("username"))
+    challenges = Prefetch("challenges", queryset=Challenge.objects.order_by("slug"))
+    return Pool.objects.prefetch_related(people, challenges).order_by("name")
