@@ -17,6 +17,8 @@ from assay.client.errors import ClientError
 from assay.client.scaffolding import plan_bundle, write_bundle
 from evaluator.protocol import load_named_protocol, load_protocol, named_protocols
 
+pytestmark = pytest.mark.slow
+
 TODAY = date(2027, 1, 1)
 SIGN_IN = ("--url", "http://server", "--token", "assay_x")
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 NAMED = re.compile(r"!\[(?P<words>[^\]]*)\]\((?:\.\./)+screenshots/(?P<name>[\w-]+)\.png\)")
 MOST_BYTES = 2_000_000

@@ -51,6 +51,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_document_is_refused_soon_and_in_few_words(name):
     text, found = HOSTILE[name]
@@ -61,6 +62,7 @@ def test_a_hostile_document_is_refused_soon_and_in_few_words(name):
     assert len(str(refusal.value)) < 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_all_three_kinds_of_documents_refuse_it(name, tmp_path):
     text, _ = HOSTILE[name]

@@ -84,6 +84,7 @@ def test_every_instruction_set_finds_the_same(instructions, monkeypatch):
     assert_kernel_equals_oracle(reference, prediction, (0.5, 0.9, 2.0), [(value,) for value in range(1, 6)])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("avx512" not in describe(), reason="this processor has no AVX-512: run where there is one")
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (0, 2, 1), (1, 0, 2)])
 @pytest.mark.parametrize("spacing_mm", [(0.8, 0.8, 2.5), (0.5, 0.5, 0.5), (0.1, 3.0, 0.7), (5.0, 0.3, 0.4)])
@@ -112,6 +113,7 @@ def two_balls(shape: tuple[int, ...], first: tuple[int, ...], second: tuple[int,
     return label_map
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing_mm", [(0.8, 0.8, 2.5), (3.0, 0.4, 0.4), (1.0, 1.0, 1.0), (0.3, 2.0, 0.7)])
 def test_islands_far_beyond_the_windows_are_measured_exactly(spacing_mm):
     reference = two_balls((140, 44, 30), (20, 20, 10), (28, 24, 12), 6)

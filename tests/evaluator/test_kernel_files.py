@@ -83,6 +83,7 @@ def older_library(tmp_path, monkeypatch):
     library.load_kernel.cache_clear()
 
 
+@pytest.mark.slow
 @needs_kernel
 @pytest.mark.skipif(compiler.find_compiler() is None, reason="there is no C compiler here")
 def test_a_kernel_older_than_its_sources_is_built_anew(older_library):

@@ -40,6 +40,7 @@ def samples() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", samples())
 def test_every_level_and_strategy_comes_back_as_it_went_in(name):
     data = samples()[name]

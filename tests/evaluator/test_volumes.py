@@ -344,6 +344,7 @@ def test_an_nrrd_or_a_pickle_is_no_format_of_ours(tmp_path):
         assert reason_of(tmp_path / name) == Reason.FORMAT_UNSUPPORTED
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     edits=st.lists(st.tuples(st.integers(0, 351), st.integers(0, 255)), min_size=1, max_size=6), cut=st.integers(0, 60)
@@ -430,6 +431,7 @@ def test_a_canonical_file_is_the_same_volume_on_the_given_grid(tmp_path, labels,
     assert written.bytes == written.path.stat().st_size
 
 
+@pytest.mark.slow
 def test_equal_volumes_become_equal_bytes_however_they_were_written(tmp_path, labels):
     hashes = set()
     for number, stored in enumerate(("u1", "f8", "i4")):
@@ -464,6 +466,7 @@ STORED_VALUES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stored", "value", "reason"), STORED_VALUES)
 def test_no_storage_makes_the_child_need_anything_it_gave_up(tmp_path, labels, stored, value, reason):
     """The child can open nothing once it is confined, not even a module that NumPy would import on first use."""

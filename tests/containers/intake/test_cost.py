@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def bench(*arguments: str) -> dict:
     command = [sys.executable, "-m", "containers.bench.intake", "--json", *arguments]

@@ -27,6 +27,8 @@ from image_archives import (
     tar_of,
 )
 
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 LAYER_GUARD = "every path of every layer is walked before anything is loaded"
 COUNTED = "bytes and entries are counted while they are read"

@@ -27,6 +27,8 @@ from evaluator.ranking.work import (
     work_of,
 )
 
+pytestmark = pytest.mark.slow
+
 METRICS = [{"id": "dice"}, {"id": "hd95"}]
 PERMUTATION = {"test": "permutation", "repetitions": 500}
 TREES = {

@@ -23,6 +23,8 @@ from evaluator.reports import write_report
 from evaluator.reports.checklist import items
 from evaluator.reports.theme import readable_on
 
+pytestmark = pytest.mark.slow
+
 SKILL = {"alpha <b>&": 0.9, "beta": 0.85, "gamma": 0.8, "delta": 0.6}
 CONFIG = {
     "metrics": ["dice"],
