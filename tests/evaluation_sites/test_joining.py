@@ -53,6 +53,14 @@ def as_site(home: SiteHome) -> Connection:
     return connection(home.joined().token)
 
 
+def register(home: SiteHome) -> None:
+    """Data of six cases, signed."""
+    summary = {"selfcheck": {"cases": 6, "problems": 0}, "attributes": []}
+    body = {"root_sha256": "0" * 64, "case_count": 6, "summary": summary}
+    said = signed({"kind": "assay-site-data", **body}, key=home.key())
+    as_site(home).post("site/datasets", {**body, "said": said})
+
+
 def approve(scene, home: SiteHome) -> Site:
     site = Site.objects.select_related("phase__challenge").get(name=home.joined().name)
     joining.approve_site(site, words=home.words(), by=scene.olga, now=timezone.now())
@@ -63,10 +71,10 @@ def test_a_site_joins_with_its_own_key_and_works_once_the_words_were_heard(scene
     assert joined.joined().name == "st-mary"
     assert Site.objects.get().public_key == public_key_text(joined.key())
     with pytest.raises(RefusedError) as refusal:
-        as_site(joined).post("site/datasets", {"root_sha256": "0" * 64, "case_count": 6})
+        register(joined)
     assert refusal.value.code == "site_waiting"
     approve(scene, joined)
-    as_site(joined).post("site/datasets", {"root_sha256": "0" * 64, "case_count": 6})
+    register(joined)
 
 
 def test_the_private_key_and_the_token_are_for_their_owner_alone_and_never_leave(scene, home, code):
@@ -162,7 +170,7 @@ def test_a_revoked_site_is_nobody_and_its_leases_end(scene, joined):
     site = approve(scene, joined)
     submission = factories.submission(phase=scene.phase, team=scene.team, status="done")
     held = as_site(joined)
-    held.post("site/datasets", {"root_sha256": "0" * 64, "case_count": 6})
+    register(joined)
     order = held.post("site/claim", {"root_sha256": "0" * 64})
     joining.revoke_site(site, reason="contract ended", by=scene.olga, now=timezone.now())
     with pytest.raises(RefusedError) as refusal:

@@ -19,12 +19,14 @@ from assay.node.http import NodeApi
 from assay.node.registry import register_data
 from assay.node.review import TooFewCases, build_release
 from assay.node.site import SiteAgent, SiteProblem
+from assay.node.site_data import SiteData
 from containers.engines.fake import FakeEnding, FakeEngine
 from evaluator.protocol import load_protocol
 from evaluator.results import CaseResult, ScoreRow
 from evaluator.volumes import Grid, Volume, write_canonical
 from wire import send_through
 
+SECRET = b"s" * 32
 CASES = ["S1", "S2", "S3", "S4", "S5"]
 
 
@@ -74,7 +76,8 @@ def agent(scene, data, tmp_path, sent) -> SiteAgent:
     return SiteAgent(
         connection=Connection(url="http://testserver", token=token, transport=transport),
         api=NodeApi(url="http://testserver", token=token, transport=transport),
-        data=data,
+        data=SiteData(source=str(data), form="manifest"),
+        secret=SECRET,
         folder=tmp_path / "site",
         engine=FakeEngine(copy),
         owner="site/hospital",
@@ -122,12 +125,32 @@ def test_data_that_changed_since_it_was_registered_is_not_evaluated(agent, submi
 
 
 def test_swapping_two_references_changes_the_root(data):
-    before = register_data(read_folder(data), folder=data)
+    before = register_data(read_folder(data), folder=data, secret=SECRET)
     manifest = (data / "manifest.csv").read_text()
     (data / "manifest.csv").write_text(manifest.replace("S1.nii.gz,S1.nii.gz", "S1.nii.gz,S2.nii.gz"))
-    after = register_data(read_folder(data), folder=data)
+    after = register_data(read_folder(data), folder=data, secret=SECRET)
     assert before.root_sha256 != after.root_sha256
     assert before.case_count == after.case_count
+
+
+def test_swapping_two_patients_attributes_changes_the_root(data):
+    before = register_data(read_folder(data), folder=data, secret=SECRET)
+    lines = (data / "manifest.csv").read_text().splitlines()
+    lines[1:3] = [lines[1].replace(",H,", ",A,"), lines[2].replace(",H,", ",B,")]
+    (data / "manifest.csv").write_text("\n".join(lines))
+    one_way = register_data(read_folder(data), folder=data, secret=SECRET)
+    lines[1:3] = [lines[1].replace(",A,", ",B,"), lines[2].replace(",B,", ",A,")]
+    (data / "manifest.csv").write_text("\n".join(lines))
+    other_way = register_data(read_folder(data), folder=data, secret=SECRET)
+    assert len({before.root_sha256, one_way.root_sha256, other_way.root_sha256}) == 3
+
+
+def test_who_has_the_same_files_does_not_find_them_by_hashing(data):
+    ours = register_data(read_folder(data), folder=data, secret=SECRET)
+    theirs = register_data(read_folder(data), folder=data, secret=b"t" * 32)
+    again = register_data(read_folder(data), folder=data, secret=SECRET)
+    assert ours == again
+    assert ours.root_sha256 != theirs.root_sha256
 
 
 def test_two_agents_of_a_site_never_hold_the_same_evaluation(agent, submission):

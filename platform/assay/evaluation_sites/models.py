@@ -63,6 +63,7 @@ class SiteDataset(models.Model):
     root_sha256 = models.CharField(max_length=64)
     case_count = models.PositiveIntegerField()
     summary = models.JSONField(default=dict)
+    document = models.JSONField(null=True, blank=True, help_text="what the site signed; none of a site without a key")
     registered_at = models.DateTimeField()
 
     class Meta:

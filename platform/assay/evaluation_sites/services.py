@@ -21,6 +21,7 @@ from assay.challenges.protocols import rules_of
 from assay.evaluation_sites.models import Site, SiteDataset, SiteEvaluation
 from assay.evaluation_sites.releases import check_release
 from assay.leases import not_leased
+from assay.signatures import SignatureInvalid, check_signature
 
 TOKEN_PREFIX = "assaysite_"  # noqa: S105  a prefix, not a secret
 LEASE_SECONDS = 900.0
@@ -128,10 +129,26 @@ def require_approved(site: Site) -> Site:
     return site
 
 
+DATA_KIND = "assay-site-data"
+
+
 def register_dataset(
-    *, site: Site, root_sha256: str, case_count: int, summary: dict[str, Any], now: datetime
+    *,
+    site: Site,
+    root_sha256: str,
+    case_count: int,
+    summary: dict[str, Any],
+    now: datetime,
+    said: dict[str, Any] | None = None,
 ) -> SiteDataset:
-    """What the site says of its data: the root of a hash tree and counts. The same data again is the same row."""
+    """What the site says of its data: the root of a hash tree and counts. The same data again is the same row.
+
+    A site with a key signs it (`said`), and its summary says that the data was checked: every reference scored against itself.
+    """
+    if site.public_key:
+        expected = {"kind": DATA_KIND, "root_sha256": root_sha256, "case_count": case_count, "summary": summary}
+        check_said(said, site=site, expected=expected)
+        _check_summary(summary, site=site, case_count=case_count)
     if len(root_sha256) != 64 or any(letter not in "0123456789abcdef" for letter in root_sha256):
         raise InvalidError(
             gettext("The data's root is not a hash."), found=root_sha256[:80], expected=gettext("64 hexadecimal digits")
@@ -139,7 +156,7 @@ def register_dataset(
     dataset, is_new = SiteDataset.objects.get_or_create(
         site=site,
         root_sha256=root_sha256,
-        defaults={"case_count": case_count, "summary": summary, "registered_at": now},
+        defaults={"case_count": case_count, "summary": summary, "registered_at": now, "document": said},
     )
     if is_new:
         record_event(
@@ -152,6 +169,47 @@ def register_dataset(
             cases=case_count,
         )
     return dataset
+
+
+def check_said(said: dict[str, Any] | None, *, site: Site, expected: dict[str, Any]) -> None:
+    """Return quietly when the site's key signed exactly `expected`. Raise InvalidError, code `signature_invalid`, if not."""
+    what_to_do = gettext(
+        "Use the agent on the machine that joined. If the key was changed there, nothing else may sign."
+    )
+    if said is None or {name: said[name] for name in said.keys() - {"public_key", "signature"}} != expected:
+        raise InvalidError(
+            gettext("This is not signed by the site's key."),
+            code="signature_invalid",
+            found=gettext("no signature") if said is None else gettext("a signature of something else"),
+            expected=gettext("the same document, signed with the key that was approved"),
+            what_to_do=what_to_do,
+        )
+    try:
+        check_signature(said, public_key=site.public_key)
+    except SignatureInvalid as error:
+        raise InvalidError(
+            gettext("This is not signed by the site's key."),
+            code="signature_invalid",
+            found=str(error),
+            expected=gettext("the same document, signed with the key that was approved"),
+            what_to_do=what_to_do,
+        ) from error
+
+
+def _check_summary(summary: dict[str, Any], *, site: Site, case_count: int) -> None:
+    """A closed list, so that no text of a hospital gets in: what was checked, and which attributes of the protocol the cases have."""
+    known = rules_of(site.phase.protocol).breakdowns
+    checked = {"cases": case_count, "problems": 0}
+    attributes = summary.get("attributes")
+    is_list = isinstance(attributes, list) and all(name in known for name in attributes)
+    if set(summary) != {"selfcheck", "attributes"} or summary["selfcheck"] != checked or not is_list:
+        raise InvalidError(
+            gettext("The data's summary cannot be taken."),
+            code="summary_invalid",
+            found=", ".join(sorted(str(name)[:40] for name in summary))[:200],
+            expected=gettext("`selfcheck` without a problem in any case, and `attributes` that the protocol names"),
+            what_to_do=gettext("Mend what `assay site data add` says, and add the data again."),
+        )
 
 
 def claim_evaluation(*, site: Site, dataset: SiteDataset, now: datetime) -> SiteEvaluation | None:

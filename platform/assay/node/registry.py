@@ -1,14 +1,17 @@
-"""What data a site has, as one hash: the root of a tree over every file with its case and role. Pure, but for reading files.
+"""What data a site has, as one hash: the root of a tree over every file and every attribute of every case. Pure, but for reading files.
 
-The hash covers case, role, path, size and content. Swapping two patients' labels, renaming a case or dropping one changes the
-root. The root tells nothing about any of them.
+The hash covers case, role, path, size, content and attributes. Swapping two patients' labels, changing a patient's sex, renaming a
+case or dropping one changes the root. Cases are named in it by a keyed hash (HMAC), whose key stays at the site: somebody who has
+the same files, say of a public data set, cannot find out by hashing them whether they are in the site's data.
 """
 
 import hashlib
+import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from assay.node.folder import FolderCase
 
@@ -21,22 +24,34 @@ class DataRegistration:
     case_count: int
 
 
-def register_data(cases: Sequence[FolderCase], *, folder: Path) -> DataRegistration:
-    """Hash every file of every case."""
-    leaves = [
-        leaf(case_id=case.case_id, role=role, path=file.relative_to(folder.resolve()).as_posix(), file=file)
-        for case in cases
-        for role, path in sorted([*_roles("input", case), *_roles("reference", case)])
-        for file in _files(path)
-    ]
+def register_data(cases: Sequence[FolderCase], *, folder: Path, secret: bytes) -> DataRegistration:
+    """Hash every file and the attributes of every case. `secret` is the key of the cases' names."""
+    home = folder.resolve()
+    leaves = []
+    for case in cases:
+        name = case_key(case.case_id, secret=secret)
+        leaves.append(_leaf([name, "attributes", sorted(case.attributes.items())]))
+        leaves += [
+            file_leaf(name=name, role=role, path=_place(file, home), file=file)
+            for role, path in sorted([*_roles("input", case), *_roles("reference", case)])
+            for file in _files(path)
+        ]
     return DataRegistration(root_sha256=tree_root(sorted(leaves)), case_count=len(cases))
 
 
-def leaf(*, case_id: str, role: str, path: str, file: Path) -> bytes:
+def case_key(case_id: str, *, secret: bytes) -> str:
+    """What a case is called in the tree."""
+    return hmac.new(secret, case_id.encode(), hashlib.sha256).hexdigest()
+
+
+def file_leaf(*, name: str, role: str, path: str, file: Path) -> bytes:
     """The hash of one file in its place."""
     with file.open("rb") as stream:
         content = hashlib.file_digest(stream, "sha256").hexdigest()
-    record = [case_id, role, path, file.stat().st_size, content]
+    return _leaf([name, role, path, file.stat().st_size, content])
+
+
+def _leaf(record: Sequence[Any]) -> bytes:
     return hashlib.sha256(b"\0" + json.dumps(record, separators=(",", ":")).encode()).digest()
 
 
@@ -47,6 +62,11 @@ def tree_root(leaves: Sequence[bytes]) -> str:
         pairs = [level[place : place + 2] for place in range(0, len(level), 2)]
         level = [hashlib.sha256(b"\1" + pair[0] + pair[1]).digest() if len(pair) == 2 else pair[0] for pair in pairs]
     return hashlib.sha256(b"\1" + level[0]).hexdigest() if len(leaves) <= 1 else level[0].hex()
+
+
+def _place(file: Path, home: Path) -> str:
+    found = file.resolve()
+    return found.relative_to(home).as_posix() if found.is_relative_to(home) else found.as_posix()
 
 
 def _roles(kind: str, case: FolderCase) -> list[tuple[str, Path]]:

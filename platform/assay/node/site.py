@@ -14,12 +14,13 @@ from typing import Any
 from assay.client.errors import RefusedError
 from assay.client.http import Connection
 from assay.leases import LeaseLost, LeaseRenewal
-from assay.node.folder import FolderCase, read_folder
+from assay.node.folder import FolderCase
 from assay.node.http import NodeApi
 from assay.node.local import LocalResult, Workbench, run_cases
 from assay.node.orders import FileOrder
-from assay.node.registry import DataRegistration, register_data
+from assay.node.registry import DataRegistration
 from assay.node.review import build_release
+from assay.node.site_data import SiteData
 from containers.engines import Engine
 from containers.intake import load_archive
 from containers.machine import borrowed_image
@@ -62,11 +63,20 @@ class SiteAgent:
     """Works for one site on one folder of cases."""
 
     def __init__(
-        self, *, connection: Connection, api: NodeApi, data: Path, folder: Path, engine: Engine, owner: str
+        self,
+        *,
+        connection: Connection,
+        api: NodeApi,
+        data: SiteData,
+        secret: bytes,
+        folder: Path,
+        engine: Engine,
+        owner: str,
     ) -> None:
         self._connection = connection
         self._api = api
         self._data = data
+        self._secret = secret
         self._folder = folder
         self._engine = engine
         self._owner = owner
@@ -103,7 +113,7 @@ class SiteAgent:
 
     def evaluate(self, order: SiteOrder, *, on_case: Callable[[LocalResult], None]) -> Draft:
         """Run and score every case, then write down what would be released."""
-        cases = read_folder(self._data)
+        cases = self._data.cases()
         if self._examine(cases).root_sha256 != order.root_sha256:
             raise SiteProblem("the data has changed since it was registered; start again to register it anew")
         with self._renewal(order) as renewal:
@@ -163,7 +173,7 @@ class SiteAgent:
         return LeaseRenewal(renew, lease_seconds=order.lease_seconds, name=f"evaluation {order.evaluation_id}")
 
     def _examine(self, cases: Sequence[FolderCase] | None = None) -> DataRegistration:
-        return register_data(cases if cases is not None else read_folder(self._data), folder=self._data)
+        return self._data.examine(secret=self._secret, cases=cases)
 
     def _load_image(self, order: SiteOrder) -> None:
         archive = self._scratch() / f"{order.image.sha256}.tar"

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,6 +17,8 @@ from assay.node.local import LocalResult, NotRun
 from assay.node.registry import DataRegistration
 from assay.node.review import SMALLEST_GROUP, TooFewCases, shown_bytes
 from assay.node.site import Draft, SiteAgent, SiteProblem
+from assay.node.site_data import SiteData, kept_secret
+from assay.node.site_data_commands import data_group
 from assay.node.site_home import SiteHome, SiteSettings
 from assay.node.site_life import COMMANDS, folder_option, open_connection
 from containers.engines import Engine
@@ -42,7 +43,7 @@ def site() -> None:
     """Evaluate submissions on data that stays here; only approved numbers leave."""
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, data_group):
     site.add_command(command)
 
 
@@ -80,10 +81,10 @@ def run_site(
     poll_seconds: float | None,
     engine: EngineChoice,
 ) -> None:
-    """Evaluate every submission of the phase on the cases of DATA (a folder with manifest.csv).
+    """Evaluate every submission of the phase on the data that was added (`assay site data add`).
 
-    DATA is written down the first time, so that later runs and the service need not name it. With --poll-seconds the program stays:
-    while the approval, the server or the engine is missing it says so and asks again.
+    With --poll-seconds the program stays: while the approval, the server or the engine is missing it says so and asks again. Only a
+    site that was enrolled by token names its DATA here (a folder with manifest.csv).
     """
     console = Console()
     while True:
@@ -103,26 +104,34 @@ def _round(
 ) -> None:
     """Evaluate what waits, once."""
     settings = member(folder, url=url, token=token)
-    cases = data_of(settings, given=data, home=SiteHome(folder))
     with open_connection(settings) as connection, engine.open() as opened:
-        agent = _agent(connection=connection, settings=settings, data=cases, folder=folder, engine=opened)
-        registration = agent.register()
-        console.print(
-            f"registered {registration.case_count} cases as {registration.root_sha256}: this hash and the number "
-            "were sent, nothing else"
-        )
+        if settings.name:
+            site_data, registration = added_data(SiteHome(folder))
+            agent = _agent(connection=connection, settings=settings, data=site_data, folder=folder, engine=opened)
+        else:
+            site_data = named_data(data)
+            agent = _agent(connection=connection, settings=settings, data=site_data, folder=folder, engine=opened)
+            registration = agent.register()
+            console.print(
+                f"registered {registration.case_count} cases as {registration.root_sha256}: this hash and the number "
+                "were sent, nothing else"
+            )
         _work(agent, registration=registration, console=console, approve_all=approve_all)
 
 
-def data_of(settings: SiteSettings, *, given: Path | None, home: SiteHome) -> Path:
-    """The folder of cases: the one that was named now, else the one that was named before."""
-    if given is not None:
-        if settings.name and settings.data != str(given.absolute()):
-            home.keep(replace(settings, data=str(given.absolute())))
-        return given
-    if not settings.data:
-        raise SiteProblem("no data was named yet: assay site run FOLDER")
-    return Path(settings.data)
+def added_data(home: SiteHome) -> tuple[SiteData, DataRegistration]:
+    """The data that was added on this machine, and its root."""
+    kept = SiteData.kept(home.folder)
+    if kept is None:
+        raise SiteProblem("no data was added yet: assay site data add FOLDER")
+    return kept
+
+
+def named_data(folder: Path | None) -> SiteData:
+    """The data of a site that was enrolled by token."""
+    if folder is None:
+        raise SiteProblem("name the folder of your cases: assay site run FOLDER")
+    return SiteData(source=str(folder.absolute()), form="manifest")
 
 
 @site.command(name="release")
@@ -136,9 +145,9 @@ def release(*, data: Path | None, url: str, token: str, folder: Path, engine: En
     console = Console()
     try:
         settings = member(folder, url=url, token=token)
-        cases = data_of(settings, given=data, home=SiteHome(folder))
+        site_data = added_data(SiteHome(folder))[0] if settings.name else named_data(data)
         with open_connection(settings) as connection, engine.open() as opened:
-            agent = _agent(connection=connection, settings=settings, data=cases, folder=folder, engine=opened)
+            agent = _agent(connection=connection, settings=settings, data=site_data, folder=folder, engine=opened)
             for draft in agent.drafts():
                 decide(agent, draft, console=console, approve_all=False)
     except TROUBLE as problem:
@@ -179,12 +188,15 @@ def decide(agent: SiteAgent, draft: Draft, *, console: Console, approve_all: boo
         agent.decline(draft, reason=click.prompt("why (the organizers read this)"))
 
 
-def _agent(*, connection: Connection, settings: SiteSettings, data: Path, folder: Path, engine: Engine) -> SiteAgent:
+def _agent(
+    *, connection: Connection, settings: SiteSettings, data: SiteData, folder: Path, engine: Engine
+) -> SiteAgent:
     about = connection.get("site/about")
     return SiteAgent(
         connection=connection,
         api=NodeApi(url=settings.url, token=settings.token, program="site"),
         data=data,
+        secret=kept_secret(folder.absolute()),
         folder=folder.absolute() / about["name"],
         engine=engine,
         owner=f"site/{about['name']}",

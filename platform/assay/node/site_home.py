@@ -20,9 +20,7 @@ NETWORK_VARIABLES = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_
 
 @dataclass(frozen=True, kw_only=True)
 class SiteSettings:
-    """Whom the site works for. `server_key` is the key that was compared by the six words when it joined.
-    `data` is the folder of cases, once one was added.
-    """
+    """Whom the site works for. `server_key` is the key that was compared by the six words when it joined."""
 
     url: str
     name: str
@@ -32,7 +30,6 @@ class SiteSettings:
     token: str
     server_key: str
     is_confirmed: bool = False
-    data: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 

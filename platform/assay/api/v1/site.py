@@ -55,6 +55,8 @@ class Dataset(Schema):
     root_sha256: str
     case_count: int = Field(ge=0, le=10_000_000)
     summary: dict[str, Any] = Field({}, max_length=100)
+    said: dict[str, Any] | None = Field(None, max_length=10)
+    """The same, signed by a site that has a key."""
 
 
 class Wish(Schema):

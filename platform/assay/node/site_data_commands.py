@@ -1,0 +1,127 @@
+"""`assay site data …`: add a folder of cases, see what was sent about it, check it again."""
+
+import json
+from pathlib import Path
+
+import click
+
+from assay.client.errors import ClientError
+from assay.client.http import Connection
+from assay.node.folder import FolderInvalid
+from assay.node.site_data import SiteData, check_itself, kept_secret, recognise
+from assay.node.site_home import SiteHome
+from assay.node.site_life import folder_option, open_connection
+from assay.signatures import signed
+from evaluator.errors import EvaluatorError
+from evaluator.protocol import Protocol, load_protocol
+
+KIND = "assay-site-data"
+SHOWN_PROBLEMS = 20
+
+
+@click.group(name="data")
+def data_group() -> None:
+    """The cases that submissions are evaluated on. They stay where they lie."""
+
+
+@data_group.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--input", "inputs", multiple=True, metavar="CHALLENGE=DATA", help="Which input is which, as in ct=image."
+)
+@click.option("--pipeline", default="", help="BIDS: the folder below derivatives/ that holds the references.")
+@click.option(
+    "--secret",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="data.key of this site's other machine: the same data then has the same root.",
+)
+@click.option("--yes", is_flag=True, help="Send without asking.")
+@folder_option
+def add(*, source: Path, inputs: tuple[str, ...], pipeline: str, secret: Path | None, yes: bool, folder: Path) -> None:
+    """Add the cases in SOURCE: a folder with manifest.csv, an nnU-Net or Decathlon folder, BIDS, or images/ beside labels/.
+
+    Every reference is scored against itself first. Then you see what would be sent: one hash and counts.
+    """
+    home = SiteHome.at(folder)
+    settings = home.joined()
+    with open_connection(settings) as connection:
+        protocol = _protocol_of(connection)
+        try:
+            data = recognise(source, protocol=protocol, inputs=_pairs(inputs), pipeline=pipeline)
+            document = _examined(data, protocol=protocol, secret=kept_secret(home.folder, given=secret))
+        except (FolderInvalid, EvaluatorError) as problem:
+            raise click.ClickException(str(problem)) from problem
+        click.echo("\nThis would be sent, and nothing else:")
+        click.echo(json.dumps(document, indent=2))
+        if not yes and not click.confirm("Send it?", default=False):
+            click.echo("Nothing was sent.")
+            return
+        body = {name: document[name] for name in ("root_sha256", "case_count", "summary")}
+        connection.post("site/datasets", {**body, "said": signed(document, key=home.key())})
+    data.keep(home.folder, root_sha256=str(document["root_sha256"]), case_count=int(document["case_count"]))
+    click.echo(
+        f"Added. If the data changes, add it again. Its key is {home.folder / 'data.key'}: back it up with the data."
+    )
+
+
+def _examined(data: SiteData, *, protocol: Protocol, secret: bytes) -> dict[str, object]:
+    """What is said of the data, once every case was checked."""
+    cases = data.cases()
+    click.echo(f"{data.form}: {len(cases)} cases")
+    for name, theirs in data.inputs.items():
+        click.echo(f"  input {name} is {theirs} of the data")
+    click.echo("Scoring every reference against itself …")
+    checked = check_itself(cases, protocol=protocol)
+    if checked.problems:
+        for text in checked.problems[:SHOWN_PROBLEMS]:
+            click.echo(f"  {text}", err=True)
+        more = len(checked.problems) - SHOWN_PROBLEMS
+        raise FolderInvalid(
+            f"{len(checked.problems)} problems in the references{f' ({more} more than shown)' if more > 0 else ''}; nothing was sent. "
+            "These lines name your cases: they stay here"
+        )
+    registration = data.examine(secret=secret, cases=cases)
+    used = [name for name in protocol.breakdowns if any(name in case.attributes for case in cases)]
+    return {
+        "kind": KIND,
+        "root_sha256": registration.root_sha256,
+        "case_count": registration.case_count,
+        "summary": {"selfcheck": checked.summary(), "attributes": used},
+    }
+
+
+@data_group.command()
+@folder_option
+def check(*, folder: Path) -> None:
+    """Say whether the data still is what was added: read every file and compare the root."""
+    home = SiteHome.at(folder)
+    kept = SiteData.kept(home.folder)
+    if kept is None:
+        raise ClientError("No data was added on this machine", what_to_do="assay site data add FOLDER")
+    data, registered = kept
+    try:
+        found = data.examine(secret=kept_secret(home.folder))
+    except FolderInvalid as problem:
+        raise click.ClickException(str(problem)) from problem
+    if found != registered:
+        raise ClientError(
+            "The data has changed since it was added",
+            found=f"{found.case_count} cases, root {found.root_sha256[:16]}…",
+            expected=f"{registered.case_count} cases, root {registered.root_sha256[:16]}…",
+            what_to_do="put the files back, or add the data again: that is a new data set, which the organizers must accept",
+        )
+    click.echo(f"{data.source} ({data.form}): {found.case_count} cases, unchanged, root {found.root_sha256}")
+
+
+def _protocol_of(connection: Connection) -> Protocol:
+    return load_protocol(connection.get("site/about")["protocol"])
+
+
+def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        ours, separator, theirs = text.partition("=")
+        if not separator or not ours or not theirs:
+            raise click.UsageError(f"--input {text}: expected CHALLENGE=DATA, such as ct=image")
+        pairs[ours] = theirs
+    return pairs
