@@ -17,13 +17,14 @@ from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import as_seen, is_closed
 from assay.evaluations.selectors import CaseScoreRow, case_scores, receipt, released_summary
 from assay.leaderboards.selectors import MetricColumn, metric_columns
-from assay.pages.templatetags.assay import GLYPHS, TONES, status_words, verdict_words
+from assay.pages.templatetags.assay import GLYPHS, TONES, status_words
 from assay.runs.selectors import CaseRow, Progress, Waiting, case_progress, progress
 from assay.submissions.images import warnings_of
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
 from assay.submissions.reasons import case_reason_words
 from assay.submissions.selectors import stepper
+from assay.verdict_words import verdict_words
 from assay.workflow.flow.waiting import line_of
 from evaluator.protocol import LabelSpec
 
