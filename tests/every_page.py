@@ -11,6 +11,7 @@ import people
 from assay.accounts.audit import record_event
 from assay.accounts.models import User
 from assay.accounts.services import invite_to_team
+from assay.challenges.announcements import announce
 from assay.evaluations.models import CaseScores
 from assay.notices.choices import unsubscribe_token
 from assay.notices.models import Kind
@@ -54,7 +55,7 @@ def every_page() -> dict[str, Page]:
             *("mfa_index", "portal:notices", "portal:notice-choices"),
         )
     }
-    pages |= {f"portal:{name}": page(f"portal:{name}", slug) for name in ("challenge", "rules")}
+    pages |= {f"portal:{name}": page(f"portal:{name}", slug) for name in ("challenge", "rules", "news")}
     pages |= {f"portal:{name}": page(f"portal:{name}", slug, phase) for name in ("phase", "submit", "leaderboard")}
     pages |= {f"portal:submission {status}": page("portal:submission", pk) for status, pk in submissions.items()}
     pages |= {
@@ -71,7 +72,17 @@ def every_page() -> dict[str, Page]:
         ),
         "portal: an error": Page(address="/nowhere/", person=None, status=404),
     }
-    of_organizer = ("overview", "document", "testsets", "metric-images", "submissions", "people", "sites", "audit")
+    of_organizer = (
+        "overview",
+        "document",
+        "testsets",
+        "metric-images",
+        "submissions",
+        "people",
+        "news",
+        "sites",
+        "audit",
+    )
     pages |= {f"organizers:{name}": page(f"organizers:{name}", slug, person=cast.olga) for name in of_organizer}
     pages |= {
         "organizers:new": page("organizers:new", person=cast.olga),
@@ -158,5 +169,7 @@ def _fill(cast: people.Scene) -> dict[str, Any]:
         path="/",
         facts={"challenge": LONG, "number": 7, "name": UNBROKEN, "team": LONG, "reason": LONG},
     )
+    text = f"The phase closes a week later. [Why]({UNBROKEN}) | {UNBROKEN}"
+    announce(challenge=cast.challenge, title=LONG, text=text, by=cast.olga, now=factories.NOW)
     notify(people=[cast.pia], news=news, now=factories.NOW)
     return made

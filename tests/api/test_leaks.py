@@ -29,10 +29,13 @@ from assay.evaluations.disclosure import (
 )
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards.models import LeaderboardEntry
+from assay.notices.delivery import send_mails
+from assay.notices.models import Notice, OutgoingMail
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import RunTime, Submission
 from assay.submissions.reasons import Told, told_of
 from assay.submissions.run_time import add_run_time
+from assay.submissions.telling import tell_ending
 from assay.testsets.models import TestSet
 from containers.spec import Usage
 
@@ -104,6 +107,10 @@ class Story:
             peak_memory_bytes=ending.memory,
             statistics={"rank_interval": [1, 1 + ending.failed]},
         )
+        Notice.objects.all().delete()
+        OutgoingMail.objects.all().delete()
+        mail.outbox.clear()
+        tell_ending(submission_id=self.submission.pk, now=created_at + timedelta(minutes=ending.minutes))
         RunTime.objects.all().delete()
         add_run_time(submission=self.submission, seconds=4 * ending.seconds, now=timezone.now())
         factories.settle_board(self.scene.phase)
@@ -134,6 +141,8 @@ class Story:
             f"/challenges/{here[0]}/phases/{here[1]}/leaderboard",
             f"/challenges/{here[0]}/phases/{here[1]}/leaderboard/export?layout=kits",
         ]
+        pages += [reverse("portal:notices"), reverse("portal:news", args=here[:1])]
+        send_mails(now=timezone.now())
         answers = [self.pia.get(url) for url in pages] + [self.api("GET", path) for path in calls]
         texts = [b"".join(answer.streaming_content) if answer.streaming else answer.content for answer in answers]
         codes = [answer.status_code for answer in answers]
@@ -142,10 +151,14 @@ class Story:
             [
                 repr(codes),
                 *(text.decode(errors="replace") for text in texts),
-                *(str(message.body) for message in mail.outbox),
+                *(f"{message.subject}\n{message.body}" for message in mail.outbox),
             ]
         )
-        return re.sub(r'csrfmiddlewaretoken" value="\w+"|X-CSRFToken": "\w+"|nonce="[^"]+"|nonce-[^\']+', "", text)
+        return re.sub(
+            r'csrfmiddlewaretoken" value="\w+"|X-CSRFToken": "\w+"|nonce="[^"]+"|nonce-[^\']+|/notices/(\d+|unsubscribe/\S+)/',
+            "",
+            text,
+        )
 
     def looks(self, endings) -> set[str]:
         """How many different things Pia would see."""
@@ -226,6 +239,14 @@ def all_at_once(verdict: str, status: str) -> list[Ending]:
 @pytest.mark.parametrize(("verdict", "status"), [("nonzero_exit", "failed"), ("output_invalid", "done")])
 def test_an_outcome_looks_the_same_whatever_is_hidden_in_it(release, verdict, status, story):
     assert len(story(release).looks(all_at_once(verdict, status))) == 1
+
+
+def test_a_mail_is_part_of_what_is_compared(story):
+    """Without it the tests above would show nothing of mails."""
+    told = story("verdict_only")
+    told.end(Ending(status="failed", verdict="timeout"))
+    assert "has failed: Time limit" in told.surface()
+    assert [message.to for message in mail.outbox] == [["pia@example.org"]]
 
 
 @pytest.mark.parametrize("is_public", [False, True])

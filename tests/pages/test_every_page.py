@@ -33,6 +33,8 @@ NOT_SHOWN = {
     "portal:language": "a switch",
     "portal:sign-out": "takes a POST",
     "portal:revoke-token": "takes a POST",
+    "portal:news-feed": "an Atom feed",
+    "portal:challenges-feed": "an Atom feed",
     "portal:open-notice": "leads to another page",
     "portal:invite": "takes a POST",
     "portal:join": "takes a POST",

@@ -14,13 +14,14 @@ from django.utils.translation import gettext
 
 from assay.accounts.addresses import note_address, note_verified
 from assay.accounts.audit import record_event
-from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError, NotFoundError
+from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError, NotAllowedError, NotFoundError
 from assay.accounts.models import Team, TeamInvite, TeamMember, User
 from assay.accounts.names import clean_line, clean_name, name_key
 from assay.accounts.tokens import hash_secret, new_secret
 
 INVITE_PREFIX = "assayinvite_"
 INVITE_LIFETIME = timedelta(days=14)
+MOST_INVITES_PER_DAY = 20
 SOLO_TRIES = 5
 """How often a free name is looked for while others take the one that was found."""
 
@@ -161,6 +162,13 @@ def invite_to_team(*, user: User, team: Team, email: str, now: datetime) -> tupl
         ) from error
     secret = new_secret(prefix=INVITE_PREFIX)
     with transaction.atomic():
+        Team.objects.select_for_update(no_key=True).get(pk=team.pk)
+        today = TeamInvite.objects.filter(team=team, expires_at__gt=now + INVITE_LIFETIME - timedelta(days=1))
+        if today.count() >= MOST_INVITES_PER_DAY:  # each is a mail to an address that we know nothing of
+            raise LimitReachedError(
+                gettext("A team sends %(most)s invitations a day.") % {"most": MOST_INVITES_PER_DAY},
+                retry_at=now + timedelta(days=1),
+            )
         invite = TeamInvite.objects.create(
             team=team, email=email, token_hash=hash_secret(secret), created_by=user, expires_at=now + INVITE_LIFETIME
         )

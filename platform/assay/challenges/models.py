@@ -41,6 +41,24 @@ class Challenge(models.Model):
         return self.title
 
 
+class Announcement(models.Model):
+    """What organizers tell everybody who takes part. It stays on the challenge's pages; see `announcements.py`."""
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="announcements")
+    title = models.CharField(max_length=160)
+    text = models.TextField(help_text="Markdown")
+    text_html = models.TextField(editable=False, help_text="rendered by challenges/texts.py")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-at", "-pk"]
+        indexes = [models.Index(fields=["challenge", "-at"], name="challenges_news_newest")]
+
+    def __str__(self) -> str:
+        return self.title
+
+
 class PublicationRequest(models.Model):
     """Somebody asked that a draft be published, on an installation where operators decide that; see `publication.py`."""
 

@@ -1,13 +1,17 @@
 """What people are told about their part in a challenge. Each of these is called in the transaction of what it tells."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from django.urls import reverse
 
 from assay.accounts.models import User
-from assay.challenges.models import Challenge, Membership, PublicationRequest
+from assay.challenges.models import Announcement, Challenge, Membership, Phase, PublicationRequest
+from assay.challenges.zones import moment_words, zone_of
 from assay.notices.models import Kind
 from assay.notices.services import News, notify
+
+DEADLINE_STEPS = (timedelta(days=1), timedelta(days=3))
+"""How long before its end a phase is told of."""
 
 
 def organizing(challenge: Challenge) -> list[User]:
@@ -49,6 +53,60 @@ def tell_decision(*, membership: Membership, now: datetime) -> None:
         challenge_slug=challenge.slug,
     )
     notify(people=[membership.user], news=news, now=now)
+
+
+def taking_part(challenge: Challenge) -> list[User]:
+    """Who takes part and was accepted."""
+    role, status = Membership.Role.PARTICIPANT, Membership.Status.ACCEPTED
+    return list(
+        User.objects.filter(
+            challenge_memberships__challenge=challenge,
+            challenge_memberships__role=role,
+            challenge_memberships__status=status,
+        )
+    )
+
+
+def tell_announcement(*, announcement: Announcement, now: datetime) -> None:
+    """Organizers announce something: everybody who takes part hears of it, and the other organizers."""
+    challenge = announcement.challenge
+    news = News(
+        kind=Kind.ANNOUNCEMENT,
+        event="announced",
+        key=f"announced:{announcement.pk}",
+        path=reverse("portal:news", args=[challenge.slug]),
+        facts={"challenge": challenge.title, "title": announcement.title, "text": announcement.text},
+        challenge_slug=challenge.slug,
+    )
+    notify(people=[*taking_part(challenge), *organizing(challenge)], news=news, now=now)
+
+
+def tell_deadlines(*, now: datetime) -> None:
+    """Phases that close soon: whoever takes part is told three days before, and one day before.
+
+    A phase whose end is moved is told again. Repeating this tells nobody twice.
+    """
+    soon = Phase.objects.filter(
+        challenge__status=Challenge.Status.PUBLISHED,
+        is_paused=False,
+        is_archived=False,
+        opens_at__lte=now,
+        closes_at__gt=now,
+        closes_at__lte=now + max(DEADLINE_STEPS),
+    )
+    for phase in soon.select_related("challenge"):
+        step = min(step for step in DEADLINE_STEPS if phase.closes_at <= now + step)
+        challenge = phase.challenge
+        closes = moment_words(phase.closes_at, zone=zone_of(challenge.timezone) or UTC, ends=True)
+        news = News(
+            kind=Kind.DEADLINE,
+            event="closes_soon",
+            key=f"closes_soon:{phase.pk}:{phase.closes_at.isoformat()}:{step.days}",
+            path=reverse("portal:phase", args=[challenge.slug, phase.slug]),
+            facts={"challenge": challenge.title, "phase": phase.title, "closes": closes},
+            challenge_slug=challenge.slug,
+        )
+        notify(people=taking_part(challenge), news=news, now=now)
 
 
 def tell_publication_asked(*, request: PublicationRequest, now: datetime) -> None:

@@ -8,19 +8,19 @@ from django.utils.translation import gettext as _
 from assay.accounts.errors import NotFoundError
 from assay.accounts.models import User
 from assay.notices.models import Notice, OutgoingMail
-from assay.notices.words import in_words
+from assay.notices.words import WITHOUT_TIME, in_words
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeRow:
-    """One notice as its reader sees it."""
+    """One notice as its reader sees it. `at`: None where only the page it leads to may say when."""
 
     pk: int
     kind: str
     subject: str
     text: str
     path: str
-    at: datetime
+    at: datetime | None
     is_read: bool
 
 
@@ -33,7 +33,7 @@ def row_of(notice: Notice) -> NoticeRow:
         subject=told.subject,
         text=told.text,
         path=notice.path,
-        at=notice.at,
+        at=None if notice.event in WITHOUT_TIME else notice.at,
         is_read=notice.read_at is not None,
     )
 

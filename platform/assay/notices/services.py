@@ -15,7 +15,8 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 
 from assay.accounts.addresses import must_verify, verified_among
-from assay.accounts.models import User
+from assay.accounts.models import Team, User
+from assay.accounts.services import INVITE_LIFETIME
 from assay.notices.choices import EVERY_KIND, unsubscribe_token, wishes_of_all
 from assay.notices.models import ByMail, Kind, Notice, OutgoingMail
 from assay.notices.words import in_words, one_line
@@ -128,6 +129,19 @@ def mail_to_address(*, address: str, subject: str, text: str, now: datetime) -> 
         written_at=now,
         due_at=now,
     )
+
+
+def mail_team_invite(*, address: str, team: Team, secret: str, by: User, now: datetime) -> None:
+    """Send somebody the link that lets them into a team, in the language of the page it was made on."""
+    link = public_address(reverse("portal:accept-invite", args=[secret]))
+    text = _(
+        "%(person)s invites you to the team %(team)s on Assay.\n\n"
+        "To join, open this link. It works once, within %(days)s days:\n%(link)s\n\n"
+        "If you do not know %(person)s, ignore this mail."
+    )
+    words = {"person": by, "team": team.name, "days": INVITE_LIFETIME.days, "link": link}
+    subject = _("Invitation to the team %(team)s") % {"team": team.name}
+    mail_to_address(address=address, subject=subject, text=text % words, now=now)
 
 
 def write_digests(*, now: datetime) -> int:

@@ -75,6 +75,12 @@ SENTENCES: Mapping[str, Sentence] = {
         subject=_("%(challenge)s: you were excluded"),
         text=_("The organizers excluded you from %(challenge)s. Reason: %(reason)s"),
     ),
+    "closes_soon": Sentence(
+        subject=_("%(challenge)s: %(phase)s closes soon"),
+        text=_("%(phase)s of %(challenge)s closes at %(closes)s."),
+    ),
+    # Translators: the organizers' own words follow.
+    "announced": Sentence(subject=_("%(challenge)s: %(title)s"), text=_("%(text)s")),
     "asked_to_join": Sentence(
         subject=_("%(challenge)s: %(person)s asks to take part"),
         text=_("%(person)s asks to take part in %(challenge)s. The page of people is where you decide."),
@@ -93,6 +99,9 @@ SENTENCES: Mapping[str, Sentence] = {
     ),
 }
 """Event → how it is told. The facts are exactly the names in its sentences."""
+
+WITHOUT_TIME = frozenset({"submission_done", "submission_failed", "submission_not_theirs", "submission_cancelled"})
+"""How long an algorithm ran is a way out for hidden data: the page of a closed submission shows its end in coarse steps."""
 
 
 @dataclass(frozen=True, kw_only=True)

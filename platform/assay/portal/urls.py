@@ -3,7 +3,7 @@
 from django.urls import path
 from django.views.i18n import set_language
 
-from assay.portal.views import challenge, documentation, mail, notices, people, site, submission
+from assay.portal.views import challenge, documentation, feeds, mail, news, notices, people, site, submission
 
 app_name = "portal"
 urlpatterns = [
@@ -29,6 +29,9 @@ urlpatterns = [
     path("invites/<str:secret>/", people.accept, name="accept-invite"),
     path("c/<slug:slug>/", challenge.overview, name="challenge"),
     path("c/<slug:slug>/rules/", challenge.rules, name="rules"),
+    path("c/<slug:slug>/news/", news.news, name="news"),
+    path("c/<slug:slug>/news.atom", feeds.NewsFeed(), name="news-feed"),
+    path("challenges.atom", feeds.ChallengesFeed(), name="challenges-feed"),
     path("c/<slug:slug>/join/", challenge.join, name="join"),
     path("c/<slug:slug>/p/<slug:phase_slug>/", challenge.phase_page, name="phase"),
     path("c/<slug:slug>/p/<slug:phase_slug>/submit/", submission.submit, name="submit"),

@@ -11,6 +11,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from assay.accounts.sign_in import forget_old_counts
+from assay.challenges.telling import tell_deadlines
 from assay.leaderboards.reports import make_report
 from assay.leaderboards.services import rebuild_leaderboard
 from assay.notices.delivery import send_mails
@@ -83,5 +84,6 @@ def tidy() -> None:
     tidying.forget_abandoned_attempts(now=timezone.now())
     forget_old_counts(now=timezone.now())
     forget_origins(now=timezone.now())
+    tell_deadlines(now=timezone.now())
     write_digests(now=timezone.now())
     forget_old(now=timezone.now())

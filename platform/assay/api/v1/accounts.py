@@ -15,6 +15,7 @@ from assay.accounts.models import Team, User
 from assay.api.auth import user_of
 from assay.api.throttling import SignInThrottle
 from assay.api.v1 import schemas
+from assay.notices.services import mail_team_invite
 from assay.submissions.use import Use, use_of
 
 router = Router()
@@ -86,6 +87,7 @@ def invite(request: HttpRequest, slug: str, body: schemas.InviteIn) -> Status[di
     user = user_of(request)
     team = selectors.get_team(user=user, slug=slug)
     row, secret = services.invite_to_team(user=user, team=team, email=body.email, now=timezone.now())
+    mail_team_invite(address=row.email, team=team, secret=secret, by=user, now=timezone.now())
     return Status(201, {"token": secret, "expires_at": row.expires_at})
 
 

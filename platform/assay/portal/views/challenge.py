@@ -39,6 +39,7 @@ from assay.testsets.storage import has_file, open_file
 from assay.workflow.flow import doorbells
 
 TOP = 5
+NEWEST_NEWS = 2
 NEWEST = 20
 """How many of one's submissions a phase's page shows; the list has all of them."""
 REPORT_POLICY = "sandbox allow-downloads; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -88,6 +89,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     ]
     caveats = [(phase, caveats_of(phase)) for phase in page["phases"]]
     page["caveats"] = [(phase, found) for phase, found in caveats if found]
+    page["announcements"] = challenge.announcements.all()[:NEWEST_NEWS]
     return render(request, "portal/challenge.html", page)
 
 

@@ -26,6 +26,7 @@ from assay.accounts.selectors import get_team, teams_of, tokens_of
 from assay.accounts.services import accept_invite, create_team, create_user, invite_to_team
 from assay.accounts.tokens import issue_token, revoke_token
 from assay.challenges.access import signed_in
+from assay.notices.services import mail_team_invite
 from assay.portal.forms import SignInForm, SignUpForm, TeamForm, TokenForm
 
 
@@ -122,10 +123,11 @@ def invite(request: HttpRequest, slug: str) -> HttpResponse:
     """Make a link that lets one person in."""
     user = signed_in(request.user)
     team = get_team(user=user, slug=slug)
-    _invite, secret = invite_to_team(user=user, team=team, email=request.POST.get("email", ""), now=timezone.now())
+    row, secret = invite_to_team(user=user, team=team, email=request.POST.get("email", ""), now=timezone.now())
+    mail_team_invite(address=row.email, team=team, secret=secret, by=user, now=timezone.now())
     link = request.build_absolute_uri(reverse("portal:accept-invite", args=[secret]))
-    words = _("Send this link to %(address)s; it works once: %(link)s")
-    messages.success(request, words % {"address": request.POST.get("email"), "link": link})
+    words = _("A mail goes to %(address)s. You may also send them this link; it works once: %(link)s")
+    messages.success(request, words % {"address": row.email, "link": link})
     return redirect("portal:teams")
 
 

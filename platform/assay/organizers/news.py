@@ -1,0 +1,38 @@
+"""Announcements: written here, mailed to everybody who takes part, shown on the challenge's pages."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext, ngettext
+
+from assay.accounts.errors import AssayError
+from assay.accounts.numbers import whole_number
+from assay.challenges.access import get_organized_challenge
+from assay.challenges.announcements import announce, withdraw
+from assay.challenges.telling import taking_part
+from assay.organizers.views import frame
+
+
+def news(request: HttpRequest, slug: str) -> HttpResponse:
+    """What was announced, and a form for the next one."""
+    challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    title, text = request.POST.get("title", ""), request.POST.get("text", "")
+    page = frame(challenge, tab="news", title=title, text=text)
+    people = len(taking_part(challenge))
+    if "withdraw" in request.POST:
+        number = whole_number(request.POST["withdraw"]) or 0
+        withdraw(challenge=challenge, announcement_id=number, by=user, now=timezone.now())
+        messages.success(request, gettext("Taken off the pages. Mails that have gone stay where they are."))
+        return redirect("organizers:news", slug)
+    if request.method == "POST":
+        try:
+            announce(challenge=challenge, title=title, text=text, by=user, now=timezone.now())
+        except AssayError as error:
+            page["error"] = " ".join(part for part in (error.message, error.expected, error.what_to_do) if part)
+        else:
+            said = ngettext("Announced to %(count)s participant.", "Announced to %(count)s participants.", people)
+            messages.success(request, said % {"count": people})
+            return redirect("organizers:news", slug)
+    page.update(announcements=challenge.announcements.all()[:100], people=people)
+    return render(request, "organizers/news.html", page, status=400 if page.get("error") else 200)
