@@ -48,6 +48,8 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("GET", "/challenges/brains/phases/final", None, 200, 200, 200, 200, 200),
     ("POST", "/challenges/brains/phases/final/publish", None, 401, 403, 403, 200, 200),
     ("POST", "/challenges/brains/phases/final/embargo", {}, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/brains/phases/final/release", None, 401, 403, 403, 409, 409),
+    ("DELETE", "/challenges/brains/phases/final/release", None, 401, 403, 403, 200, 200),
     ("POST", "/challenges/brains/phases/final/pause", None, 401, 403, 403, 200, 200),
     ("POST", "/challenges/brains/phases/final/resume", None, 401, 403, 403, 200, 200),
     ("GET", "/challenges/brains/phases/final/leaderboard", None, 200, 200, 200, 200, 200),

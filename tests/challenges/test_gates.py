@@ -82,3 +82,50 @@ def test_the_database_refuses_it_too(scene, values):
 def test_the_database_refuses_a_phase_after_itself(scene):
     with pytest.raises(IntegrityError), transaction.atomic():
         Phase.objects.filter(pk=scene.phase.pk).update(requires=scene.phase.pk)
+
+
+RELEASE = (
+    "  - {slug: last, opens_at: 2026-02-01, closes_at: 2026-03-01, freeze_hours: 24, public_percent: 30, "
+    "releases_at: 2026-04-01, release_after: [boards, cases]}\n"
+)
+
+
+def test_what_is_shown_until_the_release_stands_in_the_file(scene, now):
+    _, challenge = push(scene, now, RELEASE)
+    last = challenge.phases.get()
+    assert (last.freeze_hours, last.public_percent, last.release_after) == (24, 30, ["boards", "cases"])
+    assert current_file(challenge) == HEAD + RELEASE
+    assert push(scene, now, RELEASE)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("releases_at: 2026-04-01", "releases_at: 2026-02-15", "released before the phase closes"),
+        ("freeze_hours: 24", "freeze_hours: 24000", "frozen before the phase opens"),
+        ("[boards, cases]", "[boards, secrets]", "not one of the choices"),
+        ("public_percent: 30", "public_percent: 100", "whole number"),
+        ("public_percent: 30", "public_percent: 30, protocol: {use: flare22, release: verdict_only}", "public cases"),
+    ],
+)
+def test_a_release_that_cannot_be_is_refused(scene, now, before, after, says):
+    with pytest.raises(InvalidError, match=says):
+        push(scene, now, RELEASE.replace(before, after))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"public_percent": 100}, {"freeze_hours": 0}, {"release_after": ["secrets"]}, {"releases_at": factories.NOW}],
+)
+def test_the_database_refuses_such_a_release_too(scene, values):
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Phase.objects.filter(pk=scene.phase.pk).update(**values)
+
+
+def test_a_phase_that_is_prolonged_has_nothing_released_any_more(scene, now):
+    _, challenge = push(scene, now, RELEASE)
+    challenge.phases.update(released_at="2026-04-01T00:00Z")
+    _, challenge = push(scene, now, RELEASE.replace("closes_at: 2026-03-01", "closes_at: 2026-03-20"))
+    assert challenge.phases.get().released_at is not None
+    later = RELEASE.replace("closes_at: 2026-03-01", "closes_at: 2026-05-01").replace("2026-04-01", "2026-06-01")
+    assert push(scene, now, later)[1].phases.get().released_at is None

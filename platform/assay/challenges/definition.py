@@ -64,6 +64,8 @@ EXPECTED_TIME = "a day such as 2026-11-01, or a time such as 2026-11-01 12:00 or
 LARGEST_PRIORITY = 100
 LARGEST_IMAGE_BYTES = 2**45
 SHOWS = ("best", "latest", "all", "chosen")
+OPENED = ("boards", "cases", "submissions", "reports")
+"""What the release of a phase may open."""
 MOST_DIVISIONS = 20
 LONGEST_DIVISION = 40
 
@@ -93,6 +95,10 @@ class PhaseDefinition:
     requires_rank: int | None = None
     late_until: datetime | None = None
     divisions: tuple[str, ...] = ()
+    freeze_hours: int | None = None
+    public_percent: int | None = None
+    releases_at: datetime | None = None
+    release_after: tuple[str, ...] = ()
     is_anonymous: bool = False
     is_paused: bool = False
     is_archived: bool = False
@@ -199,6 +205,30 @@ def read_phase(
             found=moment_words(late_until, zone=zone),
             expected=_("a time after %(closes)s") % {"closes": moment_words(closes_at, zone=zone)},
         )
+    releases_at = reader.moment("releases_at", zone=zone, ends=True)
+    if releases_at is not None and releases_at < closes_at:
+        raise reader.error(
+            _("Results are released before the phase closes."),
+            key="releases_at",
+            found=moment_words(releases_at, zone=zone),
+            expected=_("%(closes)s or later") % {"closes": moment_words(closes_at, zone=zone)},
+        )
+    freeze_hours = reader.number("freeze_hours", least=1)
+    if freeze_hours is not None and closes_at - timedelta(hours=freeze_hours) <= opens_at:
+        raise reader.error(
+            _("The board would be frozen before the phase opens."),
+            key="freeze_hours",
+            found=freeze_hours,
+            expected=_("fewer hours than the phase is open"),
+        )
+    public_percent = reader.number("public_percent", least=1, most=99)
+    if public_percent is not None and release.mode in ("ladder", "verdict_only"):
+        raise reader.error(
+            _("`public_percent` is for phases that release scores of the public cases."),
+            key="public_percent",
+            found=_("release: %(mode)s") % {"mode": release.mode},
+            expected=_("release: aggregate or per_case"),
+        )
     slug = reader.slug("slug")
     requires_phase = reader.slug("requires_phase") if reader.has("requires_phase") else ""
     requires_rank = reader.number("requires_rank", least=1)
@@ -234,6 +264,10 @@ def read_phase(
         requires_rank=requires_rank,
         late_until=late_until,
         divisions=reader.divisions("divisions"),
+        freeze_hours=freeze_hours,
+        public_percent=public_percent,
+        releases_at=releases_at,
+        release_after=reader.some_of("release_after", choices=OPENED),
         is_anonymous=reader.flag("is_anonymous"),
         is_paused=reader.flag("is_paused"),
         is_archived=reader.flag("is_archived"),
@@ -418,6 +452,18 @@ class Reader:
                 expected=_("%(key)s: [name, name]") % {"key": key},
             )
         return tuple(dict.fromkeys(value))
+
+    def some_of(self, key: str, *, choices: tuple[str, ...]) -> tuple[str, ...]:
+        """Some of a closed list; empty when missing."""
+        names = self.names(key)
+        if wrong := [name for name in names if name not in choices]:
+            raise self.error(
+                _("`%(key)s` is not one of the choices.") % {"key": key},
+                key=key,
+                found=", ".join(wrong),
+                expected=_("some of %(choices)s") % {"choices": ", ".join(choices)},
+            )
+        return names
 
     def divisions(self, key: str) -> tuple[str, ...]:
         """Names of divisions; empty when missing. Two or more: one alone divides nothing."""

@@ -1,6 +1,6 @@
 """What is competed in: challenges, their phases, the rules (protocol versions), and who takes part as what."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import models
@@ -204,6 +204,19 @@ class Phase(models.Model):
         null=True, blank=True, help_text="submissions after closing are taken until then, scored and not ranked"
     )
     divisions = models.JSONField(default=list, blank=True, help_text="names; each has ranks of its own")
+    freeze_hours = models.PositiveIntegerField(
+        null=True, blank=True, help_text="hours before closing from which on the shown board takes no submission up"
+    )
+    public_percent = models.PositiveIntegerField(
+        null=True, blank=True, help_text="of the cases: what the shown board is about until the release"
+    )
+    releases_at = models.DateTimeField(
+        null=True, blank=True, help_text="when results are released; empty: when the phase is over"
+    )
+    release_after = models.JSONField(
+        default=list, blank=True, help_text="what the release opens: boards, cases, submissions, reports"
+    )
+    released_at = models.DateTimeField(null=True, blank=True, help_text="when results were released")
     testset_name = models.SlugField(
         max_length=80, blank=True, help_text="which test set it uses; see testsets.PhaseTestSet"
     )
@@ -223,6 +236,26 @@ class Phase(models.Model):
             ),
             moments_in_range("challenges_phase_times", "opens_at", "closes_at", "embargo_until", "published_at"),
             moments_in_range("challenges_phase_late_times", "late_until"),
+            moments_in_range("challenges_phase_release_times", "releases_at", "released_at"),
+            models.CheckConstraint(
+                condition=models.Q(releases_at=None) | models.Q(releases_at__gte=models.F("closes_at")),
+                name="challenges_phase_release_after_closing",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(released_at=None) | models.Q(released_at__gte=models.F("closes_at")),
+                name="challenges_phase_released_after_closing",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(public_percent=None) | models.Q(public_percent__gte=1, public_percent__lte=99),
+                name="challenges_phase_public_part",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(freeze_hours=None) | models.Q(freeze_hours__gte=1), name="challenges_phase_freeze"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(release_after__contained_by=["boards", "cases", "submissions", "reports"]),
+                name="challenges_phase_release_after",
+            ),
             models.CheckConstraint(
                 condition=models.Q(late_until=None) | models.Q(late_until__gt=models.F("closes_at")),
                 name="challenges_phase_late_after_closing",
@@ -248,6 +281,25 @@ class Phase(models.Model):
     def is_open(self, now: datetime) -> bool:
         """Whether it is between opening and closing."""
         return self.opens_at <= now < self.closes_at
+
+    @property
+    def freezes_at(self) -> datetime | None:
+        """From when on the shown board takes no submission up."""
+        return None if self.freeze_hours is None else self.closes_at - timedelta(hours=self.freeze_hours)
+
+    @property
+    def has_shown_part(self) -> bool:
+        """Whether participants see another board than organizers: of the public cases, or as it stood at the freeze."""
+        return self.released_at is None and (self.public_percent is not None or self.freeze_hours is not None)
+
+    @property
+    def has_private_cases(self) -> bool:
+        """Whether participants see results of the public cases alone."""
+        return self.released_at is None and self.public_percent is not None
+
+    def opens_after(self, what: str) -> bool:
+        """Whether the release has opened `what`: boards, cases, submissions or reports."""
+        return self.released_at is not None and what in self.release_after
 
     def is_over(self, now: datetime) -> bool:
         """Whether it has closed, for late submissions too."""

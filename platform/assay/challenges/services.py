@@ -6,9 +6,10 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, TypedDict, Unpack
 
 from django.db import IntegrityError, transaction
-from django.db.models import Max
+from django.db.models import Max, Q, QuerySet
 from django.utils.translation import gettext
 
+from assay.accounts import moments
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError
 from assay.accounts.models import Team, TeamMember, User
@@ -34,6 +35,7 @@ PHASE_VALUES = (
     *("concurrent_limit", "running_limit", "running_limit_per_team"),
     *("pool", "priority", "max_image_bytes", "leaderboard_shows", "is_anonymous", "is_paused", "is_archived"),
     *("requires_phase", "requires_rank", "late_until", "divisions"),
+    *("freeze_hours", "public_percent", "releases_at", "release_after"),
     *("embargo_until", "is_embargoed"),
 )
 
@@ -224,6 +226,10 @@ def apply(*, challenge: Challenge | None, definition: ChallengeDefinition, user:
         values = {name: getattr(wanted, name) for name in PHASE_VALUES if name != "requires_phase"}
         values |= {"position": position, "testset_name": wanted.testset}
         values["protocol"] = protocol_version(challenge=challenge, wanted=wanted, now=now)
+        # a phase that is prolonged has nothing released yet
+        Phase.objects.filter(challenge=challenge, slug=wanted.slug, released_at__lt=wanted.closes_at).update(
+            released_at=None
+        )
         if not wanted.requires_phase:
             values["requires"] = None
         else:  # set below, once every phase is there
@@ -397,6 +403,36 @@ def embargo_results(*, phase: Phase, until: datetime | None, user: User, now: da
     )
 
 
+def release_results(*, phase: Phase, user: User | None, now: datetime) -> Phase:
+    """Release the results of a phase that is over: the whole board, and what `release_after` opens. Again changes nothing."""
+    if not phase.is_over(now):
+        raise ConflictError(
+            gettext("Results are released when the phase is over."),
+            code="not_over",
+            found=gettext("open until %(moment)s UTC")
+            % {"moment": f"{phase.late_until or phase.closes_at:%Y-%m-%d %H:%M}"},
+        )
+    if phase.released_at is not None:
+        return phase
+    return change_phase(phase=phase, user=user, now=now, verb="released", released_at=now)
+
+
+def take_back_release(*, phase: Phase, user: User, now: datetime) -> Phase:
+    """Undo a release. It comes again by itself only at a later `releases_at`, so the time is set far away where there is none."""
+    return change_phase(
+        phase=phase, user=user, now=now, verb="release_taken_back", released_at=None, releases_at=moments.LATEST
+    )
+
+
+def due_releases(*, now: datetime) -> QuerySet[Phase]:
+    """Phases that are over, whose results are due and not released, and under no embargo."""
+    is_over = Q(late_until=None, closes_at__lte=now) | Q(late_until__lte=now)
+    is_due = Q(releases_at=None) | Q(releases_at__lte=now)
+    is_shown = Q(is_embargoed=False) | Q(embargo_until__lte=now)
+    has_something = Q(freeze_hours__isnull=False) | Q(public_percent__isnull=False) | ~Q(release_after=[])
+    return Phase.objects.filter(is_over, is_due, is_shown, has_something, released_at=None).select_related("challenge")
+
+
 def pause_phase(*, phase: Phase, user: User, now: datetime) -> Phase:
     """Take no submissions for a while; those under way go on."""
     return change_phase(phase=phase, user=user, now=now, verb="paused", is_paused=True)
@@ -414,9 +450,11 @@ class PhaseValues(TypedDict, total=False):
     embargo_until: datetime | None
     published_at: datetime | None
     is_paused: bool
+    released_at: datetime | None
+    releases_at: datetime | None
 
 
-def change_phase(*, phase: Phase, user: User, now: datetime, verb: str, **values: Unpack[PhaseValues]) -> Phase:
+def change_phase(*, phase: Phase, user: User | None, now: datetime, verb: str, **values: Unpack[PhaseValues]) -> Phase:
     """Write values into a phase and the change into history."""
     with transaction.atomic():
         Phase.objects.filter(pk=phase.pk).update(**values)
@@ -424,7 +462,13 @@ def change_phase(*, phase: Phase, user: User, now: datetime, verb: str, **values
             name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()
         }
         record_event(
-            actor=user, verb=f"phase.{verb}", subject=phase, challenge_slug=phase.challenge.slug, now=now, **shown
+            actor=user,
+            actor_label="" if user else "workflow",
+            verb=f"phase.{verb}",
+            subject=phase,
+            challenge_slug=phase.challenge.slug,
+            now=now,
+            **shown,
         )
     phase.refresh_from_db()
     return phase

@@ -16,7 +16,7 @@ What remains is the moment at which the end can be seen from outside: a client t
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from assay.challenges.models import Phase, ProtocolVersion
@@ -41,13 +41,27 @@ def release_of(version: ProtocolVersion) -> str:
 
 def is_closed(submission: Submission) -> bool:
     """Whether single cases of this submission, their number and their cost are kept from its team."""
-    return release_of(submission.protocol) != PER_CASE and not submission.testset.is_public
+    return _keeps_cases(submission.phase, submission.protocol) and not submission.testset.is_public
 
 
 def is_closed_phase(phase: Phase) -> bool:
     """The same of a phase as a whole."""
     chosen = getattr(phase, "chosen_testset", None)
-    return release_of(phase.protocol) != PER_CASE and not (chosen is not None and chosen.testset.is_public)
+    return _keeps_cases(phase, phase.protocol) and not (chosen is not None and chosen.testset.is_public)
+
+
+def _keeps_cases(phase: Phase, version: ProtocolVersion) -> bool:
+    """A phase with private cases shows no single case: which ones there are would tell what the private ones are."""
+    if phase.has_private_cases:
+        return True
+    return release_of(version) != PER_CASE and not phase.opens_after("cases")
+
+
+def shows_scores(phase: Phase, version: ProtocolVersion, *, now: datetime) -> bool:
+    """Whether participants see scores of this phase now: neither an embargo nor a release of verdicts alone keeps them."""
+    if not phase.shows_results(now):
+        return False
+    return release_of(version) != VERDICT_ONLY or phase.opens_after("boards") or phase.opens_after("cases")
 
 
 def as_seen(submission: Submission, *, is_insider: bool) -> Submission:

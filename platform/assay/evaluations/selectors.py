@@ -8,13 +8,14 @@ from typing import Any
 from assay.challenges.models import Challenge
 from assay.evaluations.disclosure import (
     PER_CASE,
-    VERDICT_ONLY,
     is_closed,
     ladder_values,
     release_of,
     released_aggregates,
+    shows_scores,
 )
 from assay.evaluations.models import CaseScores, Evaluation, MetricImage
+from assay.evaluations.public_part import public_aggregates
 from assay.submissions.models import Submission
 
 
@@ -44,11 +45,13 @@ def released_summary(submission: Submission, *, is_organizer: bool, now: datetim
         return None
     if is_organizer:
         return dict(evaluation.aggregates)
-    policy = release_of(submission.protocol)
-    if policy == VERDICT_ONLY or not submission.phase.shows_results(now):
+    if not shows_scores(submission.phase, submission.protocol, now=now):
         return None
     if not is_closed(submission):
         return dict(evaluation.aggregates)
+    if submission.phase.has_private_cases:
+        aggregates = public_aggregates([evaluation], phase=submission.phase)[evaluation.pk]
+        return released_aggregates(aggregates, version=submission.protocol, ladder_value=None)
     told = ladder_values(submission.phase, version=submission.protocol)
     return released_aggregates(evaluation.aggregates, version=submission.protocol, ladder_value=told.get(submission.pk))
 
@@ -59,8 +62,8 @@ def case_scores(submission: Submission, *, is_organizer: bool, now: datetime) ->
     if evaluation is None:
         return None
     if not is_organizer:
-        is_released = release_of(submission.protocol) == PER_CASE
-        if not (is_released and submission.phase.shows_results(now)):
+        is_released = release_of(submission.protocol) == PER_CASE or submission.phase.opens_after("cases")
+        if not (is_released and submission.phase.shows_results(now)) or submission.phase.has_private_cases:
             return None
     rows = CaseScores.objects.filter(evaluation=evaluation).order_by("case__position")
     columns = rows.values_list("case__case_id", "case__attributes", "scores")

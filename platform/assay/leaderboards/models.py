@@ -20,10 +20,18 @@ NOT_UP_TO_DATE = "The ranking is not up to date: its rules ask for more work tha
 
 
 class LeaderboardEntry(models.Model):
-    """One submission's row in a phase's ranking. `rank` is NULL when unranked (disqualified, nothing scored, not the team's best)."""
+    """One submission's row in a phase's ranking. `rank` is NULL when unranked (disqualified, nothing scored, not the team's best).
 
+    A phase that shows its board on a part, until its results are released, has rows of both: see `parts.py`.
+    """
+
+    class Part(models.TextChoices):
+        WHOLE = "whole"
+        SHOWN = "shown"
+
+    part = models.CharField(max_length=5, choices=Part, default=Part.WHOLE)
     phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="entries")
-    submission = models.OneToOneField(Submission, on_delete=models.CASCADE, related_name="entry")
+    submission = models.ForeignKey(Submission, on_delete=models.CASCADE, related_name="entries")
     evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="entries")
     rank = models.FloatField(null=True, blank=True, help_text="from 1; shared ranks may be fractions, by the protocol")
     score = models.FloatField(null=True, blank=True)
@@ -41,6 +49,7 @@ class LeaderboardEntry(models.Model):
 
     class Meta:
         ordering = [models.F("rank").asc(nulls_last=True)]
+        constraints = [models.UniqueConstraint(fields=["submission", "part"], name="leaderboards_row_once")]
         indexes = [
             models.Index(fields=["phase", "rank"], name="leaderboards_phase_rank"),
             models.Index(fields=["phase", "told_rank"], name="leaderboards_phase_told_rank"),
@@ -59,6 +68,8 @@ class Leaderboard(models.Model):
     asked_at = models.DateTimeField()
     rebuilt_at = models.DateTimeField(null=True, blank=True)
     best = models.JSONField(default=dict, help_text="{view: {metric: best mean}} of the ranked entries")
+    best_shown = models.JSONField(default=dict, help_text="the same of the shown part, where there is one")
+    shown_cases = models.CharField(max_length=64, blank=True, help_text="hash of the public cases it is about")
     error = models.CharField(max_length=300, blank=True, help_text="why the last rebuild failed; for organizers")
     note = models.CharField(max_length=300, blank=True, help_text="what the ranking lacks, and why; for everybody")
     replicates = models.PositiveIntegerField(null=True, blank=True, help_text="resamplings behind its intervals")

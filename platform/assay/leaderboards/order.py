@@ -31,6 +31,8 @@ class Wanted:
     """All cases together, or one value of a breakdown (`site:A`)."""
     division: str = ""
     """This division alone, by the ranks in it. All of them where it is empty."""
+    as_participant: bool = False
+    """For organizers: what participants see."""
     numbers: Collection[int] | None = None
     """These submissions only."""
     offset: int = 0

@@ -21,10 +21,11 @@ from assay.accounts.models import Team, User
 from assay.accounts.services import free_team_name
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
-from assay.evaluations.disclosure import PER_CASE, release_of
+from assay.evaluations.disclosure import is_closed_phase
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.specs import stored_result
 from assay.leaderboards.models import LeaderboardEntry
+from assay.leaderboards.parts import part_for
 from assay.leaderboards.services import ask_for_rebuild
 from assay.submissions.models import Submission
 from assay.submissions.reasons import Reason
@@ -120,14 +121,15 @@ def _store_scores(
 
 def export_tables(*, phase: Phase, layout: Layout, is_organizer: bool, now: datetime) -> dict[str, str]:
     """`<row>/<file>` → text, for every row of the leaderboard. Single cases are for readers who may see them."""
-    if not is_organizer and not (release_of(phase.protocol) == PER_CASE and phase.shows_results(now)):
+    if not is_organizer and (is_closed_phase(phase) or not phase.shows_results(now)):
         raise NotAllowedError(
             _("The scores of single cases are not released."),
             what_to_do=_("See on the phase's page what it releases, and when."),
         )
     is_anonymous = phase.is_anonymous and not is_organizer
     files: dict[str, str] = {}
-    entries = LeaderboardEntry.objects.filter(phase=phase).select_related("submission__team", "evaluation")
+    part = part_for(phase, is_organizer=is_organizer)
+    entries = LeaderboardEntry.objects.filter(phase=phase, part=part).select_related("submission__team", "evaluation")
     for entry in entries.order_by("submission__number"):
         submission = entry.submission
         team = "" if is_anonymous else slugify(submission.team.name)

@@ -30,6 +30,8 @@ class Kept:
     board: Board
     evaluations: dict[str, UUID] = field(default_factory=dict)
     memory_of_shown: PairMemory = field(default_factory=PairMemory)
+    is_whole: bool = True
+    """Whether it has every case and every submission that counts: the part that participants see has not."""
 
 
 @dataclass

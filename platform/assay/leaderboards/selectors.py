@@ -15,6 +15,7 @@ from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import VERDICT_ONLY, is_closed_phase, release_of, released_aggregates
 from assay.leaderboards.models import MOST_TRIES, NOT_UP_TO_DATE, Leaderboard, LeaderboardEntry
 from assay.leaderboards.order import Sight, Wanted, matching, ordered
+from assay.leaderboards.parts import part_for
 from assay.leaderboards.standing import TOLD, Means
 
 SHOWN = (
@@ -92,6 +93,10 @@ class Board:
     """What the ranking lacks, and why."""
     replicates: int | None = None
     """Resamplings behind the intervals; None where there are none, or nobody knows."""
+    opens_submissions: bool = False
+    """Whether everybody may read the submissions behind its rows."""
+    notices: tuple[str, ...] = ()
+    """What this board is not about: private cases, submissions after a freeze."""
 
 
 WHOLE = Wanted()
@@ -99,19 +104,21 @@ WHOLE = Wanted()
 
 def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Wanted = WHOLE) -> Board:
     """The phase's ranking, or a part of it. Four queries."""
-    why_hidden = "" if is_organizer else why_hidden_from_participants(phase, now=now)
+    sees_all = is_organizer and not wanted.as_participant
+    why_hidden = "" if sees_all else why_hidden_from_participants(phase, now=now)
     columns = metric_columns(phase.protocol)
     sight = Sight(
-        is_closed=not is_organizer and is_closed_phase(phase),
-        is_anonymous=not is_organizer and phase.is_anonymous,
+        is_closed=not sees_all and is_closed_phase(phase),
+        is_anonymous=not sees_all and phase.is_anonymous,
         metrics={column.name for column in columns},
         is_division=bool(wanted.division),
     )
-    entries = LeaderboardEntry.objects.none() if why_hidden else LeaderboardEntry.objects.filter(phase=phase)
+    part = part_for(phase, is_organizer=sees_all)
+    entries = LeaderboardEntry.objects.none() if why_hidden else LeaderboardEntry.objects.filter(phase=phase, part=part)
     found = matching(entries, wanted=wanted, sight=sight)
     rows = [_row(entry, phase=phase, sight=sight) for entry in _part(found, wanted=wanted, sight=sight)]
     row = None if why_hidden else Leaderboard.objects.filter(phase=phase).first()
-    best: Means = row.best if row else {}
+    best: Means = {} if row is None else row.best if part == LeaderboardEntry.Part.WHOLE else row.best_shown
     return Board(
         phase=phase,
         metrics=columns,
@@ -123,8 +130,33 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Want
         why_hidden=why_hidden,
         disqualified=() if why_hidden else _disqualified(phase, sight=sight),
         note=_note(row, phase=phase),
-        replicates=row.replicates if row else None,
+        replicates=row.replicates if row and part == LeaderboardEntry.Part.WHOLE else None,
+        opens_submissions=not phase.is_anonymous and phase.opens_after("submissions"),
+        notices=() if why_hidden else notices_of(phase, part=part, now=now),
     )
+
+
+def notices_of(phase: Phase, *, part: LeaderboardEntry.Part, now: datetime) -> tuple[str, ...]:
+    """What a viewer of this board has to know of it, in sentences."""
+    if not phase.has_shown_part:
+        return ()
+    if part == LeaderboardEntry.Part.WHOLE:
+        return (_("Participants see another board until the results are released."),)
+    said = []
+    if phase.public_percent is not None:
+        said.append(
+            _("This board is about %(percent)d %% of the cases. The others decide when the results are released.")
+            % {"percent": phase.public_percent}
+        )
+    if phase.freezes_at is not None:
+        moment = date_format(phase.freezes_at, "d M Y H:i")
+        words = (
+            _("Frozen since %(moment)s UTC: later submissions appear when the results are released.")
+            if now >= phase.freezes_at
+            else _("This board is frozen from %(moment)s UTC on, until the results are released.")
+        )
+        said.append(words % {"moment": moment})
+    return tuple(said)
 
 
 def _note(row: Leaderboard | None, *, phase: Phase) -> str:
@@ -199,7 +231,8 @@ def closed_row(row: LeaderboardRow, *, version: ProtocolVersion, told: Mapping[s
 
 def why_hidden_from_participants(phase: Phase, *, now: datetime) -> str:
     """Why participants do not see the ranking now; empty when they do."""
-    if release_of(phase.protocol) == VERDICT_ONLY:
+    opened = phase.opens_after("boards") or phase.opens_after("cases")
+    if release_of(phase.protocol) == VERDICT_ONLY and not opened:
         return _("scores of this phase are not shown; submissions get a verdict only")
     if phase.shows_results(now):
         return ""

@@ -22,9 +22,10 @@ from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.receipts import signing_key
+from assay.leaderboards import parts
 from assay.leaderboards.models import MOST_TRIES, Leaderboard, LeaderboardEntry, Snapshot
 from assay.leaderboards.scores import Kept, kept_scores
-from assay.leaderboards.standing import note_standing
+from assay.leaderboards.standing import Means, note_standing
 from assay.runs.models import CaseRun
 from assay.signatures import canonical_json, signed
 from assay.submissions.models import Submission
@@ -46,6 +47,7 @@ LOCK_NAMESPACE = 7002
 UNFINISHED = "its rebuild began and did not end: too much time or memory for its protocol"
 LONGEST_ANALYSED_BOARD = 200
 CHOSEN = "chosen"
+WHOLE, SHOWN = LeaderboardEntry.Part.WHOLE, LeaderboardEntry.Part.SHOWN
 
 
 class TooMuchWorkError(EvaluatorError):
@@ -140,37 +142,84 @@ def _rebuild(*, phase_id: int, now: datetime) -> bool:
 
 
 def replace_entries(*, phase: Phase, now: datetime) -> None:
-    """Write the phase's entries anew, each with the uncertainty of its rank."""
+    """Write the phase's entries anew, each with the uncertainty of its rank. Of both boards, where participants see another one."""
     evaluations = active_evaluations(phase=phase)
     late = latest_of_teams(active_evaluations(phase=phase, is_late=True))
     config = parse_ranking(rules_of(phase.protocol).ranking)
     kept = kept_scores(phase_id=phase.pk, evaluations=evaluations, config=config)
     refuse_too_much_work(kept.board)
-    chosen, ranking = rank_phase(phase=phase, evaluations=evaluations, kept=kept)
-    in_division = rank_divisions(phase=phase, evaluations=chosen, kept=kept)
-    statistics = statistics_of(kept, evaluations=chosen)
-    usage = usage_of([*evaluations, *late])
-    cases = case_counts([*evaluations, *late])
-    entries = [
-        _entry(
+    whole = ranked_part(phase=phase, evaluations=evaluations, late=late, kept=kept, now=now)
+    values = {"best": whole.best, "replicates": whole.replicates, "note": whole.note, "best_shown": {}}
+    entries = list(whole.entries)
+    if phase.has_shown_part:
+        visible = parts.before_freeze(evaluations, phase=phase)
+        public = parts.public_cases(visible, phase=phase)
+        shown = ranked_part(
             phase=phase,
-            evaluation=evaluation,
-            ranked=ranking.get(str(evaluation.submission_id)),
-            division_rank=in_division.get(str(evaluation.submission_id)),
-            statistics=dict(statistics.rows.get(str(evaluation.submission_id), {})),
+            evaluations=visible,
+            late=parts.before_freeze(late, phase=phase),
+            kept=parts.only_shown(kept, evaluations=visible, public=public),
             now=now,
-            usage=usage[evaluation.id],
-            case_count=cases.get(evaluation.id, 0),
+            public=public,
         )
-        for evaluation in sorted([*chosen, *late], key=lambda evaluation: evaluation.submission.number)
-    ]
-    best = note_standing(entries, phase=phase)
-    standing = _standing(LeaderboardEntry.objects.filter(phase=phase))
+        values |= {"best_shown": shown.best, "shown_cases": public.key if public else ""}
+        entries += shown.entries
+    standing = _standing(LeaderboardEntry.objects.filter(phase=phase, part=WHOLE))
     LeaderboardEntry.objects.filter(phase=phase).delete()
     LeaderboardEntry.objects.bulk_create(entries, batch_size=500)
-    Leaderboard.objects.filter(phase=phase).update(best=best, replicates=statistics.replicates, note=statistics.note)
-    if _standing(entries) != standing:
+    Leaderboard.objects.filter(phase=phase).update(**values)
+    if _standing(whole.entries) != standing:
         take_snapshot(phase=phase, cause="the ranking changed", now=now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedPart:
+    """The entries of one board, and what is said of it as a whole."""
+
+    entries: Sequence[LeaderboardEntry]
+    best: Means
+    replicates: int | None
+    note: str
+
+
+def ranked_part(
+    *,
+    phase: Phase,
+    evaluations: Sequence[Evaluation],
+    late: Sequence[Evaluation],
+    kept: Kept,
+    now: datetime,
+    public: parts.PublicCases | None = None,
+) -> RankedPart:
+    """The entries of one board. `public`: the cases it is about, where it is not about all."""
+    is_whole = not phase.has_shown_part or kept.is_whole
+    chosen, ranking = rank_phase(phase=phase, evaluations=evaluations, kept=kept)
+    in_division = rank_divisions(phase=phase, evaluations=chosen, kept=kept)
+    statistics = statistics_of(kept, evaluations=chosen) if public is None else Statistics(rows={})
+    listed = sorted([*chosen, *late], key=lambda evaluation: evaluation.submission.number)
+    usage, cases = usage_of(listed), case_counts(listed)
+    metrics = parts.metrics_of(listed, phase=phase, public=public)
+    entries = [
+        LeaderboardEntry(
+            phase=phase,
+            part=WHOLE if is_whole else SHOWN,
+            submission=evaluation.submission,
+            evaluation=evaluation,
+            rank=ranked.rank if (ranked := ranking.get(str(evaluation.submission_id))) else None,
+            score=ranked.score if ranked else None,
+            division_rank=in_division.get(str(evaluation.submission_id)),
+            metrics=metrics[evaluation.pk],
+            statistics=dict(statistics.rows.get(str(evaluation.submission_id), {})),
+            failed_cases=usage[evaluation.id].failed_cases,
+            case_count=cases.get(evaluation.id, 0),
+            seconds_per_case=usage[evaluation.id].seconds_per_case,
+            peak_memory_bytes=usage[evaluation.id].peak_memory_bytes,
+            rebuilt_at=now,
+        )
+        for evaluation in listed
+    ]
+    best = note_standing(entries, phase=phase)
+    return RankedPart(entries=entries, best=best, replicates=statistics.replicates, note=statistics.note)
 
 
 def active_evaluations(*, phase: Phase, is_late: bool = False) -> list[Evaluation]:
@@ -188,7 +237,7 @@ def active_evaluations(*, phase: Phase, is_late: bool = False) -> list[Evaluatio
             submission__is_withdrawn=False,
             submission__is_late=is_late,
         )
-        .select_related("submission__team")
+        .select_related("submission__team", "protocol")
         .order_by("submission__created_at")
     )
 
@@ -292,7 +341,7 @@ def affordable(board: Board) -> tuple[int | None, str]:
 def take_snapshot(*, phase: Phase, cause: str, now: datetime) -> Snapshot:
     """Keep the leaderboard as it stands, hashed and signed."""
     rows = (
-        LeaderboardEntry.objects.filter(phase=phase)
+        LeaderboardEntry.objects.filter(phase=phase, part=WHOLE)
         .select_related("submission__team")
         .order_by("rank", "submission__number")
     )
@@ -351,31 +400,3 @@ def _standing(entries: Iterable[LeaderboardEntry]) -> dict[Any, tuple[float | No
 
 def _ranks(board: Board) -> dict[str, RankEntry]:
     return {entry.algorithm: entry for entry in board.rank().entries} if board.table.algorithms else {}
-
-
-def _entry(
-    *,
-    phase: Phase,
-    evaluation: Evaluation,
-    ranked: RankEntry | None,
-    division_rank: float | None,
-    statistics: dict[str, Any],
-    now: datetime,
-    usage: Consumption,
-    case_count: int,
-) -> LeaderboardEntry:
-    return LeaderboardEntry(
-        phase=phase,
-        submission=evaluation.submission,
-        evaluation=evaluation,
-        rank=ranked.rank if ranked else None,
-        score=ranked.score if ranked else None,
-        division_rank=division_rank,
-        metrics=evaluation.aggregates,
-        statistics=statistics,
-        failed_cases=usage.failed_cases,
-        case_count=case_count,
-        seconds_per_case=usage.seconds_per_case,
-        peak_memory_bytes=usage.peak_memory_bytes,
-        rebuilt_at=now,
-    )

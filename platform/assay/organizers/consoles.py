@@ -62,6 +62,8 @@ class PhaseRow:
     window_status: str
     is_released: bool
     """Whether participants see its results now."""
+    can_release: bool = False
+    """Whether it is over, and a release has something to open."""
 
 
 def phases_of(challenge: Challenge, *, now: datetime) -> list[PhaseRow]:
@@ -81,6 +83,7 @@ def phases_of(challenge: Challenge, *, now: datetime) -> list[PhaseRow]:
             leak=leak,
             window_status=window_status(phase, now=now),
             is_released=not why_hidden_from_participants(phase, now=now),
+            can_release=phase.is_over(now) and bool(phase.has_shown_part or phase.release_after),
         )
         for phase, leak in zip(phases, leaks_of(challenge, phases=phases), strict=True)
     ]

@@ -67,6 +67,7 @@ from assay.submissions.use import use_of
 from assay.testsets.services import choose_testset
 from assay.workflow import flow
 from assay.workflow.flow import resuming
+from assay.workflow.flow.pushing import push_challenge
 from assay.workflow.flow.resuming import rerun_case
 
 SLUG = re.compile(r"^slug:\s*[\"']?([\w-]+)", re.MULTILINE)
@@ -103,7 +104,7 @@ def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, An
     is_dry_run = "apply" not in request.POST
     slug = slug or ((named := SLUG.search(source)) and named[1]) or ""
     try:
-        changes, challenge = pushing.push_challenge(
+        changes, challenge = push_challenge(
             user=signed_in(request.user), slug=slug, source=source, is_dry_run=is_dry_run, now=timezone.now()
         )
     except AssayError as error:
@@ -180,6 +181,10 @@ def phase_action(request: HttpRequest, slug: str, phase_slug: str) -> HttpRespon
             embargo_results(
                 phase=phase, until=read_moment(request.POST.get("until", ""), name="until"), user=user, now=now
             )
+        case "release":
+            flow.release_results(phase=phase, by=user, now=now)
+        case "take-back-release":
+            flow.take_back_release(phase=phase, by=user, now=now)
         case "pause":
             pause_phase(phase=phase, user=user, now=now)
         case "resume":

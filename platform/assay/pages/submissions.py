@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import as_seen, is_closed
 from assay.evaluations.selectors import CaseScoreRow, case_scores, receipt, released_summary
+from assay.leaderboards.parts import part_for
 from assay.leaderboards.selectors import MetricColumn, metric_columns
 from assay.pages.templatetags.assay import GLYPHS, TONES, status_words
 from assay.runs.selectors import CaseRow, Progress, Waiting, case_progress, progress
@@ -157,7 +158,8 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
     summary = released_summary(submission, is_organizer=is_organizer, now=now)
     scores = case_scores(submission, is_organizer=is_organizer, now=now)
     metrics = tuple(metric_columns(submission.protocol)) if summary else ()
-    entry = getattr(submission, "entry", None)
+    entry = submission.entries.filter(part=part_for(submission.phase, is_organizer=is_organizer)).first()
+    hides_rank = not is_organizer and is_closed(submission)
     return SubmissionPage(
         steps=_steps(submission, known),
         glyph=GLYPHS.get(submission.status, "•"),
@@ -177,7 +179,7 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
         case_rows=_case_rows(rows, scores, metrics, is_organizer=is_organizer),
         intake=_intake(submission),
         intake_warnings=_warnings(submission),
-        rank=entry.rank if entry is not None and summary else None,
+        rank=(entry.told_rank if hides_rank else entry.rank) if entry is not None and summary else None,
         can_cancel=is_active and can_cancel,
         **_decisions(submission, is_member=can_cancel and not is_organizer, now=now),
         has_receipt=bool(scores is not None and receipt(submission, is_organizer=is_organizer)),

@@ -92,6 +92,8 @@ class BoardPage:
     embargo_words: str = ""
     note: str = ""
     """What the ranking lacks, and why."""
+    notices: tuple[str, ...] = ()
+    """What this board is not about."""
 
 
 def _withholds(rows: Sequence[BoardRow]) -> bool:
@@ -119,6 +121,7 @@ def board_page(
         withholds=_withholds(rows),
         caption=_caption(wanted.view, replicates=board.replicates),
         note=board.note,
+        notices=board.notices,
     )
 
 
@@ -191,7 +194,9 @@ def _board_row(row: LeaderboardRow, *, board: Board, wanted: Wanted, own_teams: 
         interval=(int(interval[0]), int(interval[1])) if interval else None,
         team=row.team,
         name=row.name,
-        url=reverse("portal:submission", args=[row.submission_id]) if row.team_slug in own_teams else row.url,
+        url=reverse("portal:submission", args=[row.submission_id])
+        if row.team_slug in own_teams or board.opens_submissions
+        else row.url,
         is_own=row.team_slug in own_teams,
         cells=tuple(cells),
         failed_cases=None if is_part else row.failed_cases,

@@ -1,6 +1,7 @@
 """The only door to submissions and uploads, for every role. What you may not see does not exist for you."""
 
 from collections.abc import Collection
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -8,7 +9,14 @@ from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotAllowedError, NotFoundError
 from assay.accounts.models import Team, User
-from assay.challenges.access import Person, is_organizer, membership_of, organized_by, signed_in
+from assay.challenges.access import (
+    Person,
+    is_organizer,
+    membership_of,
+    organized_by,
+    signed_in,
+    visible_challenges,
+)
 from assay.challenges.models import Phase
 from assay.submissions.models import Submission, Upload
 
@@ -51,6 +59,22 @@ def get_own_submission(*, person: Person, submission_id: UUID) -> tuple[Submissi
     if submission.team.members.filter(pk=user.pk).exists():
         return submission, user
     raise NotAllowedError(_("Only members of its team may do this."), what_to_do=_("Ask one of them."))
+
+
+def get_readable_submission(*, person: Person, submission_id: UUID, now: datetime) -> Submission:
+    """A submission this person may read: their own, one they organize, or anybody's that the release of its phase has opened."""
+    opened = Submission.objects.filter(
+        challenge__in=visible_challenges(person=person).values("pk"),
+        phase__released_at__isnull=False,
+        phase__release_after__contains=["submissions"],
+        phase__is_anonymous=False,
+        status=Submission.Status.DONE,
+        is_withdrawn=False,
+    ).select_related("challenge", "phase", "team", "submitted_by", "image", "protocol", "testset")
+    found = opened.filter(pk=submission_id).first()
+    if found is not None and found.phase.shows_results(now):
+        return found
+    return get_submission(person=person, submission_id=submission_id)
 
 
 def get_submissions(*, person: Person, submission_ids: Collection[UUID]) -> list[Submission]:

@@ -38,7 +38,7 @@ def gate_condition(*, phase: Phase, team: Team, now: datetime) -> Condition:
             cure=_("The best %(rank)s of %(title)s go on after %(moment)s.")
             % {**words, "moment": moment(before.late_until or before.closes_at)},
         )
-    if scored.filter(entry__rank__lte=phase.requires_rank).exists():
+    if scored.filter(entries__part="whole", entries__rank__lte=phase.requires_rank).exists():
         return Condition(ok=True, text=_("your team is among the best %(rank)s of %(title)s") % words)
     return Condition(
         ok=False,

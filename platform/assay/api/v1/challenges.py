@@ -22,6 +22,8 @@ from assay.runs.selectors import queue_facts
 from assay.submissions.limits import Eligibility
 from assay.submissions.selectors import eligibility_of
 from assay.testsets.models import TestSet
+from assay.workflow import flow
+from assay.workflow.flow.pushing import push_challenge
 
 router = Router()
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ def show_challenge(request: HttpRequest, slug: str) -> dict[str, Any]:
 def push(request: HttpRequest, slug: str, body: schemas.ChallengePush) -> dict[str, Any]:
     """Make the challenge what this `challenge.yaml` says. `dry_run` answers the plan and changes nothing."""
     user = user_of(request)
-    changes, challenge = pushing.push_challenge(
+    changes, challenge = push_challenge(
         user=user, slug=slug, source=body.source, is_dry_run=body.dry_run, now=timezone.now()
     )
     shown = challenge_document(challenge=challenge, person=user) if challenge else None
@@ -94,6 +96,20 @@ def publish_results(request: HttpRequest, slug: str, phase: str) -> dict[str, An
     """Lift the embargo now."""
     row, user = access.get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
     return phase_document(phase=services.publish_results(phase=row, user=user, now=timezone.now()), person=user)
+
+
+@router.post("/{slug}/phases/{phase}/release", response=schemas.PhaseOut)
+def release_results(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
+    """Release the results of a phase that is over: the whole board, and what `release_after` opens."""
+    row, user = access.get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
+    return phase_document(phase=flow.release_results(phase=row, by=user, now=timezone.now()), person=user)
+
+
+@router.delete("/{slug}/phases/{phase}/release", response=schemas.PhaseOut)
+def take_back_release(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
+    """Undo a release. It does not come again by itself."""
+    row, user = access.get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
+    return phase_document(phase=flow.take_back_release(phase=row, by=user, now=timezone.now()), person=user)
 
 
 @router.post("/{slug}/phases/{phase}/embargo", response=schemas.PhaseOut)
@@ -190,7 +206,8 @@ def phase_document(*, phase: Phase, person: Person) -> dict[str, Any]:
     names = (
         "slug title kind opens_at closes_at is_paused submission_limit submission_window_days submission_limit_total "
         "concurrent_limit running_limit running_limit_per_team max_image_bytes pool leaderboard_shows requires_phase "
-        "requires_rank late_until divisions is_embargoed embargo_until"
+        "requires_rank late_until divisions freeze_hours public_percent releases_at release_after released_at "
+        "is_embargoed embargo_until"
     )
     chosen = getattr(phase, "chosen_testset", None)
     return {

@@ -336,6 +336,11 @@ class PhaseOut(PhaseBrief):
     requires_rank: int | None
     late_until: datetime | None
     divisions: list[str]
+    freeze_hours: int | None
+    public_percent: int | None
+    releases_at: datetime | None
+    release_after: list[str]
+    released_at: datetime | None
     is_embargoed: bool
     embargo_until: datetime | None
     shows_results: bool
@@ -502,6 +507,8 @@ class LeaderboardOut(Schema):
     why_hidden: str
     note: str
     """What the ranking lacks, and why; empty when nothing."""
+    notices: list[str] = []
+    """What this board is not about: private cases, submissions after a freeze."""
 
     @staticmethod
     def resolve_phase(board: Board) -> str:

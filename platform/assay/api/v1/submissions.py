@@ -24,10 +24,12 @@ from assay.submissions.access import (
     competing_team,
     get_organized_submission,
     get_own_submission,
+    get_readable_submission,
     get_submission,
     get_submissions,
     get_upload,
     may_see_log,
+    visible_submissions,
 )
 from assay.submissions.images import warnings_of
 from assay.submissions.models import AlgorithmImage, Submission
@@ -115,9 +117,14 @@ def resume_all(request: HttpRequest, chosen: schemas.SubmissionsIn) -> dict[str,
 
 @router.get("/{submission_id}", response=schemas.SubmissionOut)
 def show(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
-    """One submission: where it is, what it waits for, how it ended, and its metrics once they are released."""
-    person = person_of(request)
-    return detail(submission=get_submission(person=person, submission_id=submission_id), person=person)
+    """One submission: where it is, what it waits for, how it ended, and its metrics once they are released.
+
+    Where the release of a phase has opened its submissions, those of others as well, without their image.
+    """
+    person, now = person_of(request), timezone.now()
+    submission = get_readable_submission(person=person, submission_id=submission_id, now=now)
+    is_theirs = submission in visible_submissions(person=person).filter(pk=submission_id)
+    return detail(submission=submission, person=person) | ({} if is_theirs else {"image": None, "facts": {}})
 
 
 @router.get("/{submission_id}/cases", response=list[schemas.CaseOut])
@@ -127,7 +134,7 @@ def cases(request: HttpRequest, submission_id: UUID) -> list[dict[str, Any]]:
     Where the protocol releases no single cases the list is empty, for everybody but organizers.
     """
     person = person_of(request)
-    submission = get_submission(person=person, submission_id=submission_id)
+    submission = get_readable_submission(person=person, submission_id=submission_id, now=timezone.now())
     is_insider = is_organizer(person=person, challenge=submission.challenge)
     if not is_insider and is_closed(submission):
         return []

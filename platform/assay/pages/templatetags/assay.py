@@ -74,6 +74,18 @@ def shows_words(rule: str) -> str:
     return str(words.get(rule, rule))
 
 
+@register.filter
+def opened_words(opened: list[str]) -> str:
+    """What the release of a phase opens, as people read it."""
+    words = {
+        "boards": _("the leaderboard"),
+        "cases": _("single cases"),
+        "submissions": _("everybody's submissions"),
+        "reports": _("the statistics report"),
+    }
+    return ", ".join(str(words.get(name, name)) for name in opened)
+
+
 @register.simple_tag
 def unread_notices(user: User) -> int:
     """How many notices somebody has not read. One query."""

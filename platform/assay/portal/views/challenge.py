@@ -176,7 +176,8 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     as_format, number = request.GET.get("format", ""), page_number(request)
     division = request.GET.get("division", "")
     division = division if division in phase.divisions else ""
-    wanted = Wanted(search=search, sort=sort, view=view or POOLED, division=division)
+    as_participant = page["can_manage"] and "participant" in request.GET
+    wanted = Wanted(search=search, sort=sort, view=view or POOLED, division=division, as_participant=as_participant)
     if as_format not in FORMATS:
         wanted = replace(wanted, offset=(number - 1) * PAGE, limit=PAGE)
     found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), wanted=wanted)
@@ -193,6 +194,8 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     page.update(board=shown, q=search, sort=sort, view=view, division=division, caveats=caveats_of(phase))
     page["ranking_words"] = ranking_words(rules_of(phase.protocol))
     page["shows_cases"] = _shows_cases(phase, page)
+    page["shows_report"] = page["shows_cases"] or phase.opens_after("reports")
+    page["as_participant"] = as_participant
     return render(request, "portal/leaderboard.html", page)
 
 
@@ -219,7 +222,7 @@ def compare(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
 
 def _shows_cases(phase: Phase, page: dict[str, Any]) -> bool:
     """Whether this viewer may see single cases of everybody, once the ranking is shown."""
-    return bool(page["can_manage"]) or not is_closed_phase(phase)
+    return bool(page["can_manage"]) or not (is_closed_phase(phase) or phase.has_shown_part)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -231,7 +234,7 @@ def report(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponseBase
     phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
     page = frame(request, phase.challenge, tab="leaderboard", phase=phase)
     found = leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), wanted=Wanted(limit=1))
-    if not found.entries or not _shows_cases(phase, page):
+    if not found.entries or not (_shows_cases(phase, page) or phase.opens_after("reports")):
         return redirect("portal:leaderboard", slug, phase_slug)
     key = report_key(phase)
     if request.method == "POST":

@@ -1,6 +1,7 @@
 """Handing in, watching, cancelling."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from assay.portal.facts import archive_tree
 from assay.portal.forms import SubmitForm
 from assay.portal.views.challenge import frame
 from assay.submissions import uploads
-from assay.submissions.access import competing_team, get_own_submission, get_submission, get_upload
+from assay.submissions.access import competing_team, get_own_submission, get_readable_submission, get_upload
 from assay.submissions.models import Submission, Upload
 from assay.submissions.selectors import eligibility_of
 from assay.submissions.services import Entry
@@ -88,19 +89,21 @@ def _take(user: User, phase: Phase, archive: "UploadedFile[bytes]") -> Upload:
     return uploads.append(upload=upload, offset_bytes=0, stream=archive, now=now)
 
 
-def _see(request: HttpRequest, submission_id: UUID) -> tuple[Submission, bool, bool]:
-    """The submission, whether the viewer organizes it, and whether they may cancel it."""
-    submission = get_submission(person=request.user, submission_id=submission_id)
+def _see(request: HttpRequest, submission_id: UUID) -> tuple[Submission, bool]:
+    """The submission, and whether the viewer may cancel it: its team and organizers. Others read it once a release has opened it."""
+    submission = get_readable_submission(person=request.user, submission_id=submission_id, now=timezone.now())
     organizes = is_organizer(person=request.user, challenge=submission.challenge)
     submission = as_seen(submission, is_insider=False)  # organizers have a page of their own
-    return submission, organizes, organizes or submission.team.members.filter(pk=request.user.pk).exists()
+    return submission, organizes or submission.team.members.filter(pk=request.user.pk).exists()
 
 
 @require_GET
 def detail(request: HttpRequest, submission_id: UUID) -> HttpResponse:
     """Everything about one submission."""
-    submission, _, can_cancel = _see(request, submission_id)
+    submission, can_cancel = _see(request, submission_id)
     view = submission_page(submission, is_organizer=False, can_cancel=can_cancel, now=timezone.now())
+    if not can_cancel:
+        view = replace(view, intake=(), intake_warnings=(), has_receipt=False)
     if (as_format := request.GET.get("format", "")) in FORMATS:
         header = ["case", "verdict", *(metric.name for metric in view.metrics), "seconds", "peak_memory_bytes"]
         rows = [[row.name, row.verdict, *row.values, row.seconds, row.peak_memory_bytes] for row in view.case_rows]
@@ -112,7 +115,7 @@ def detail(request: HttpRequest, submission_id: UUID) -> HttpResponse:
 @require_GET
 def live(request: HttpRequest, submission_id: UUID) -> HttpResponse:
     """The changing part alone; 204 while it is what the page shows already."""
-    submission, _, can_cancel = _see(request, submission_id)
+    submission, can_cancel = _see(request, submission_id)
     if request.GET.get("v") == page_version(submission, is_organizer=False, now=timezone.now()):
         return HttpResponse(status=204)
     view = submission_page(submission, is_organizer=False, can_cancel=can_cancel, now=timezone.now())
@@ -143,7 +146,7 @@ def decide(request: HttpRequest, submission_id: UUID) -> HttpResponse:
 @require_POST
 def cancel(request: HttpRequest, submission_id: UUID) -> HttpResponse:
     """Stop it, wherever it is."""
-    submission, _, can_cancel = _see(request, submission_id)
+    submission, can_cancel = _see(request, submission_id)
     if can_cancel:
         flow.cancel(submission_id=submission.pk, by=signed_in(request.user), now=timezone.now())
     return redirect("portal:submission", submission.pk)

@@ -27,6 +27,7 @@ from django.utils.translation import gettext as _
 from assay.accounts.audit import log_event, record_event
 from assay.accounts.errors import ConflictError
 from assay.accounts.models import User
+from assay.challenges import services as challenges
 from assay.challenges.models import Phase
 from assay.evaluations import services as evaluations
 from assay.evaluations.models import Evaluation
@@ -387,6 +388,22 @@ def take_up_again(*, submission: Submission, by: User, now: datetime) -> bool:
     with transaction.atomic():
         changed = choosing.take_up_again(submission=submission, user=by, now=now)
         _ask_for_ranking(submission.phase_id, now=now)
+    return changed
+
+
+def release_results(*, phase: Phase, by: User | None, now: datetime) -> Phase:
+    """Release the results of a phase that is over. `by`: None where its time has come."""
+    with transaction.atomic():
+        released = challenges.release_results(phase=phase, user=by, now=now)
+        _ask_for_ranking(phase.pk, now=now)
+    return released
+
+
+def take_back_release(*, phase: Phase, by: User, now: datetime) -> Phase:
+    """Undo a release."""
+    with transaction.atomic():
+        changed = challenges.take_back_release(phase=phase, user=by, now=now)
+        _ask_for_ranking(phase.pk, now=now)
     return changed
 
 

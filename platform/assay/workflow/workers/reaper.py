@@ -12,6 +12,7 @@
 | evaluation running | the worker holding the lease | `lease_until` | rung again, at most five attempts; then failed as our fault |
 | submission scoring | its evaluation | its evaluation's | advanced, or failed with the evaluation |
 | leaderboard asked for | the ranking queue | two tries | rung again; then set aside: see `leaderboards.services.behind` |
+| results of a phase that is over | the reaper | `releases_at`, or the end of an embargo | released |
 | cancel requested | the node, or nobody | the lease | carried out again |
 | mail | the mail server | none: it waits longer after each failure | tried again seven times; then given up, and shown on `/ops` |
 | upload unfinished, unused, or checked | nobody | its expiry; none once checked | its space is given back |
@@ -28,6 +29,7 @@ from datetime import datetime, timedelta
 from django.db import InterfaceError, OperationalError
 from django.db.models import Count, Exists, F, OuterRef
 
+from assay.challenges import services as challenges
 from assay.evaluations import services as evaluations
 from assay.leaderboards.services import behind
 from assay.leases import LeaseLost
@@ -161,7 +163,15 @@ def ring_mail(*, now: datetime) -> None:
         doorbells.ring_mail()
 
 
+def release_due_results(*, now: datetime) -> None:
+    """Release the results of phases that are over."""
+    for phase in challenges.due_releases(now=now):
+        with surviving(f"phase {phase.pk}"):
+            flow.release_results(phase=phase, by=None, now=now)
+
+
 STEPS = (
+    release_due_results,
     reap_leases,
     settle_cancels,
     advance_idle_runs,
