@@ -41,20 +41,22 @@ def release_of(version: ProtocolVersion) -> str:
 
 def is_closed(submission: Submission) -> bool:
     """Whether single cases of this submission, their number and their cost are kept from its team."""
-    return _keeps_cases(submission.phase, submission.protocol) and not submission.testset.is_public
+    return not releases_cases(submission.phase, submission.protocol) and not submission.testset.is_public
 
 
 def is_closed_phase(phase: Phase) -> bool:
     """The same of a phase as a whole."""
     chosen = getattr(phase, "chosen_testset", None)
-    return _keeps_cases(phase, phase.protocol) and not (chosen is not None and chosen.testset.is_public)
+    return not releases_cases(phase, phase.protocol) and not (chosen is not None and chosen.testset.is_public)
 
 
-def _keeps_cases(phase: Phase, version: ProtocolVersion) -> bool:
-    """A phase with private cases shows no single case: which ones there are would tell what the private ones are."""
+def releases_cases(phase: Phase, version: ProtocolVersion) -> bool:
+    """Whether the rules give single cases to participants. A phase with private cases shows none: those that are missing would
+    tell which they are.
+    """
     if phase.has_private_cases:
-        return True
-    return release_of(version) != PER_CASE and not phase.opens_after("cases")
+        return False
+    return release_of(version) == PER_CASE or phase.opens_after("cases")
 
 
 def shows_scores(phase: Phase, version: ProtocolVersion, *, now: datetime) -> bool:

@@ -7,11 +7,10 @@ from typing import Any
 
 from assay.challenges.models import Challenge
 from assay.evaluations.disclosure import (
-    PER_CASE,
     is_closed,
     ladder_values,
-    release_of,
     released_aggregates,
+    releases_cases,
     shows_scores,
 )
 from assay.evaluations.models import CaseScores, Evaluation, MetricImage
@@ -62,8 +61,8 @@ def case_scores(submission: Submission, *, is_organizer: bool, now: datetime) ->
     if evaluation is None:
         return None
     if not is_organizer:
-        is_released = release_of(submission.protocol) == PER_CASE or submission.phase.opens_after("cases")
-        if not (is_released and submission.phase.shows_results(now)) or submission.phase.has_private_cases:
+        is_released = releases_cases(submission.phase, submission.protocol)
+        if not (is_released and submission.phase.shows_results(now)):
             return None
     rows = CaseScores.objects.filter(evaluation=evaluation).order_by("case__position")
     columns = rows.values_list("case__case_id", "case__attributes", "scores")

@@ -21,7 +21,7 @@ from assay.accounts.models import Team, User
 from assay.accounts.services import free_team_name
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
-from assay.evaluations.disclosure import is_closed_phase
+from assay.evaluations.disclosure import releases_cases
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.specs import stored_result
 from assay.leaderboards.models import LeaderboardEntry
@@ -121,7 +121,7 @@ def _store_scores(
 
 def export_tables(*, phase: Phase, layout: Layout, is_organizer: bool, now: datetime) -> dict[str, str]:
     """`<row>/<file>` → text, for every row of the leaderboard. Single cases are for readers who may see them."""
-    if not is_organizer and (is_closed_phase(phase) or not phase.shows_results(now)):
+    if not is_organizer and not (releases_cases(phase, phase.protocol) and phase.shows_results(now)):
         raise NotAllowedError(
             _("The scores of single cases are not released."),
             what_to_do=_("See on the phase's page what it releases, and when."),
