@@ -88,7 +88,8 @@ def give_out(request: HttpRequest, slug: str, phase: str, layout: str) -> HttpRe
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in files.items():
-            archive.writestr(name, text)
+            # without the time of the answer: the same board is the same file
+            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
     answer = HttpResponse(buffer.getvalue(), content_type="application/zip")
     answer["Content-Disposition"] = f'attachment; filename="{slug}-{phase}-{layout}.zip"'
     return answer
