@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('challenges', '0009_competitions'),
+        ('challenges', '0010_announcements'),
     ]
 
     operations = [
