@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('challenges', '0010_release'),
+        ('challenges', '0011_release'),
         ('evaluations', '0003_metric_image'),
         ('leaderboards', '0007_competitions'),
         ('submissions', '0008_competitions'),
