@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run wheel image test test-quick coverage test-gpu test-podman test-future test-pips test-upgrade check format messages bench evaluator-image docs screenshots lock openapi vendor catalogue chaos fuzz guards
+.PHONY: help setup demo run wheel image test test-quick coverage test-gpu test-podman test-cluster test-future test-pips test-upgrade check format messages bench evaluator-image docs screenshots lock openapi vendor catalogue chaos fuzz guards
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -40,6 +40,9 @@ test-gpu: setup ## the tests that need a CUDA device
 
 test-podman: setup ## the sandbox's tests on Podman (apt-get install podman crun catatonit)
 	@$(BIN)/python -m pytest -m docker tests/containers --engine podman $(ARGS)
+
+test-cluster: setup ## Apptainer and a real Slurm, which are installed as root: contract, verdicts, what fails (takes minutes)
+	@$(BIN)/python -m pytest --cluster -m cluster tests $(ARGS)
 
 test-future: setup ## the suite in two days, a year and ten years (apt-get install faketime; ARGS="--by +1y tests/workflow")
 	@$(BIN)/python tests/future/run.py $(ARGS)

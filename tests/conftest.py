@@ -23,9 +23,25 @@ from assay.config.embedded import home_under, running_postgres
 ASKS_FOR_DATABASE = {"db", "transactional_db", "django_db_setup", "live_server", "postgres"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make test-cluster` gives it."""
+    parser.addoption("--cluster", action="store_true", help="run the tests that need Apptainer or Slurm")
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that asks for the database, by its fixtures or by pytest-django's own mark: `make test-quick` leaves it out."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark every test that asks for the database, by its fixtures or by pytest-django's own mark: `make test-quick` leaves it out.
+
+    Tests that install and start a cluster are no part of a run that does not ask for them.
+    """
+    if not config.getoption("--cluster") and config.getoption("--engine", default="docker") not in (
+        "apptainer",
+        "slurm",
+    ):
+        left_out = [item for item in items if item.get_closest_marker("cluster")]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
     for item in items:
         if item.get_closest_marker("django_db") or ASKS_FOR_DATABASE.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.database)

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import apptainer_guards
 from containers.engines import podman as podman_engine
+from containers.engines.apptainer import ApptainerEngine
 from containers.engines.docker import DockerEngine
 from containers.engines.podman_specification import ONLY
 from containers.sandbox import arguments, collect, runner, watchdog, workspace
@@ -44,12 +46,17 @@ def guard(says: str):
 
 def change_body(patch: pytest.MonkeyPatch, change: Callable[[dict], None]) -> None:
     """Let `change` weaken the container's options on their way to the engine."""
-    create, specify = DockerEngine.create, podman_engine.podman_specification
+    specify = podman_engine.podman_specification
 
-    def weakened(self, *, name, body):
-        body = {**body, "HostConfig": {**body["HostConfig"]}}
-        change(body)
-        return create(self, name=name, body=body)
+    for kind in (DockerEngine, ApptainerEngine):
+
+        def weakened(self, *, name, body, create=kind.create):
+            body = {**body, "HostConfig": {**body["HostConfig"]}}
+            change(body)
+            return create(self, name=name, body=body)
+
+        patch.setattr(kind, "create", weakened)
+    apptainer_guards.tolerate_weak_documents(patch)
 
     def weakly_specified(*, name, body, seccomp_file, ceilings):
         body = {**body, "HostConfig": {**body["HostConfig"]}}
@@ -57,7 +64,6 @@ def change_body(patch: pytest.MonkeyPatch, change: Callable[[dict], None]) -> No
         strong = without_what_podman_refuses(body)
         return weaken(specify(name=name, body=strong, seccomp_file=seccomp_file, ceilings=ceilings), body)
 
-    patch.setattr(DockerEngine, "create", weakened)
     patch.setattr(podman_engine, "podman_specification", weakly_specified)
 
 
@@ -109,13 +115,13 @@ def without_ulimit(patch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def change_state(patch: pytest.MonkeyPatch, is_out_of_memory) -> None:
-    state = DockerEngine.state
+    for kind in (DockerEngine, ApptainerEngine):
 
-    def changed(self, container_id):
-        found = state(self, container_id)
-        return dataclasses.replace(found, is_out_of_memory=is_out_of_memory(found))
+        def changed(self, container_id, state=kind.state):
+            found = state(self, container_id)
+            return dataclasses.replace(found, is_out_of_memory=is_out_of_memory(found))
 
-    patch.setattr(DockerEngine, "state", changed)
+        patch.setattr(kind, "state", changed)
 
 
 def no_excess(patch: pytest.MonkeyPatch) -> None:
@@ -155,6 +161,7 @@ def sized_tmpfs(patch, tmp_path):
 @guard("SIGKILL, not SIGTERM")
 def sigkill(patch, tmp_path):
     patch.setattr(DockerEngine, "kill", lambda self, container_id: self._api.kill(container_id, signal="SIGTERM"))
+    patch.setattr(ApptainerEngine, "kill", apptainer_guards.ask_to_end)
     patch.setattr(watchdog, "DEATH_SECONDS", 2.0)
 
 

@@ -1,8 +1,8 @@
 """The port: what `containers` asks of a container engine, and nothing more.
 
-`docker.DockerEngine` and `podman.PodmanEngine` are the real ones, `fake.FakeEngine` is scripted. The same contract tests run against all
-three. Bodies are the JSON documents of the engine's HTTP API (`POST /containers/create`), as `sandbox.arguments.container_body`
-makes them. Docker and Podman both read them, and tests compare them with committed files.
+`docker.DockerEngine`, `podman.PodmanEngine` and `apptainer.ApptainerEngine` are the real ones, `fake.FakeEngine` is scripted. The same
+contract tests run against all of them. Bodies are the JSON documents of the engine's HTTP API (`POST /containers/create`), as
+`sandbox.arguments.container_body` makes them. Docker reads them, the others translate them, and tests compare them with committed files.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,10 +11,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["OWNER_LABEL", "ContainerBody", "ContainerState", "Engine", "EngineFacts", "ImageFacts", "OwnedContainer"]
+__all__ = [
+    "OWNER_LABEL",
+    "WALL_LABEL",
+    "ContainerBody",
+    "ContainerState",
+    "Engine",
+    "EngineFacts",
+    "ImageFacts",
+    "Measured",
+    "OwnedContainer",
+]
 
 OWNER_LABEL = "assay.owner"
 """`<installation>/<node>`: which agent made this container. Several may share one engine; each touches only its own."""
+
+WALL_LABEL = "assay.wall-seconds"
+"""The time limit, for engines that end a container on another machine by themselves."""
 
 ContainerBody = Mapping[str, Any]
 
@@ -31,6 +44,10 @@ class EngineFacts:
     architecture: str = "amd64"
     open_files: int = 2**31
     """The host's hard limit: an engine without CAP_SYS_RESOURCE cannot give a container more."""
+    has_volumes: bool = True
+    """Keeps volumes in memory while a container of ours holds them. Where not, output that cannot be capped is watched."""
+    is_batch: bool = False
+    """A batch system chooses the machine, its processors and its GPUs: nothing of this machine is measured or handed out."""
     is_scripted: bool = False
     """A double: nothing is enforced, so plain folders do and no cgroup is looked for."""
 
@@ -65,6 +82,10 @@ class ContainerState:
     finished_at: datetime | None = None
     exit_code: int | None = None
     is_out_of_memory: bool = False
+    is_waiting: bool = False
+    """Asked to start, and a batch system has not begun it yet: this wait is not the container's time."""
+    is_lost: bool = False
+    """It ended by no doing of its own: its machine failed, or somebody took it away."""
     process_id: int = 0
     error: str = ""
 
@@ -81,6 +102,16 @@ class ContainerState:
         if self.started_at is None:
             return 0.0
         return max(0.0, (self.started_at - self.created_at).total_seconds())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was measured where the container ran, by an engine that runs it elsewhere."""
+
+    samples: tuple[tuple[float, int, float], ...]
+    """Seconds since its start, bytes that cannot be dropped, processor seconds."""
+    peak_memory_bytes: int | None = None
+    cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +154,9 @@ class Engine(Protocol):
 
     def logged_memory_kill(self, container_id: str) -> bool:
         """Whether the engine's event log has an OOM kill in this (ended) container, which its state may have missed."""
+
+    def usage_of(self, container_id: str) -> Measured | None:
+        """What this engine measured itself; nothing where the runner reads the cgroup on this machine."""
 
     def containers_of(self, owner: str) -> list[OwnedContainer]:
         """All containers, running or not, whose owner label is exactly this."""

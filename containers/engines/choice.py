@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
+from containers.engines.apptainer import ApptainerEngine
 from containers.engines.docker import DockerEngine
 from containers.engines.podman import PodmanEngine
+from containers.engines.slurm import SlurmEngine
 
 __all__ = ["EngineChoice", "EngineKind"]
 
@@ -14,18 +17,32 @@ class EngineKind(StrEnum):
 
     DOCKER = "docker"
     PODMAN = "podman"
+    APPTAINER = "apptainer"
+    SLURM = "slurm"
 
-
-CLASSES: dict[EngineKind, type[DockerEngine]] = {EngineKind.DOCKER: DockerEngine, EngineKind.PODMAN: PodmanEngine}
+    @property
+    def is_program(self) -> bool:
+        """Has no service: images and containers are folders of ours, and a program is started for each container."""
+        return self in (EngineKind.APPTAINER, EngineKind.SLURM)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice:
-    """Which engine, and where it listens. An empty socket is where this engine listens by itself."""
+    """Which engine, and where it is. What is empty is at its usual place."""
 
     kind: EngineKind = EngineKind.DOCKER
     socket: str = ""
+    """Where it listens; of an engine without a service, its program."""
+    folder: Path | None = None
+    """Where an engine without a service keeps images and containers. Under Slurm the compute nodes see it too."""
+    options: str = ""
+    """Words for `sbatch`, such as `--partition=gpu`."""
 
-    def open(self) -> DockerEngine:
+    def open(self) -> DockerEngine | ApptainerEngine:
         """A connection of its own, to be closed. Raises `EngineUnreachable`."""
-        return CLASSES[self.kind](base_url=self.socket or None)
+        address = self.socket or None
+        if self.kind is EngineKind.SLURM:
+            return SlurmEngine(base_url=address, folder=self.folder, options=self.options)
+        if self.kind is EngineKind.APPTAINER:
+            return ApptainerEngine(base_url=address, folder=self.folder)
+        return PodmanEngine(base_url=address) if self.kind is EngineKind.PODMAN else DockerEngine(base_url=address)

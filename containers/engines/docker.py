@@ -223,6 +223,9 @@ class DockerEngine:
             )
             return any(True for _ in events)
 
+    def usage_of(self, container_id: str) -> None:
+        """The runner reads the cgroup itself."""
+
     def containers_of(self, owner: str) -> list[OwnedContainer]:
         """By our label, which every container of ours carries with our value, whatever its image says."""
         with translated():

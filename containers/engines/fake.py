@@ -164,6 +164,9 @@ class FakeEngine:
         """As scripted."""
         return self._get(container_id).ending.is_out_of_memory
 
+    def usage_of(self, container_id: str) -> None:
+        """Nothing is measured."""
+
     def containers_of(self, owner: str) -> list[OwnedContainer]:
         """By label."""
         return [

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 CHUNK_BYTES = 1 << 20
+MOUNT_POINTS = ("/dev", "/etc", "/proc", "/sys", "/tmp")  # noqa: S108  inside the image
 CLONE_NEWUSER = 0x10000000
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 OWN_BITS_OF_A_FOLDER = 0o700
 OWN_BITS_OF_A_FILE = 0o600
 IS_ROOT = os.geteuid() == 0
-"""Root of the machine: whoever is root of a namespace for one user cannot give files away."""
+"""Root of the machine: the root of a namespace for one user cannot give files away."""
 
 
 class Refused(Exception):
@@ -78,6 +79,7 @@ def unpack(archive: io.BufferedReader, folder: Path) -> tuple[str, int]:
             written += _apply(layer)
         if (found := f"sha256:{section.drain()}") != diff_id:
             raise Refused(f"a layer has the digest {found}; expected {diff_id}")
+    _make_places()
     return config_text, written
 
 
@@ -85,7 +87,16 @@ def unpack_tree(tree: BinaryIO, folder: Path) -> int:
     """Unpack one plain tar of files, one of ours."""
     _make_root(folder)
     with tarfile.open(fileobj=tree, mode="r|") as layer:
-        return _apply(layer)
+        written = _apply(layer)
+    _make_places()
+    return written
+
+
+def _make_places() -> None:
+    """Where a runtime mounts something of its own. Other engines make these folders in every container; here it is done once."""
+    for place in map(Path, MOUNT_POINTS):
+        if not place.is_symlink():
+            place.mkdir(parents=True, exist_ok=True)
 
 
 def _text(outer: tarfile.TarFile, member: tarfile.TarInfo) -> str:

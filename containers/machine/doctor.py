@@ -60,7 +60,29 @@ ENGINES = {
         start="sudo systemctl enable --now podman.socket (or, without systemd: sudo podman system service --time 0 &)",
         allow="run the node as root, or use your own service: systemctl --user enable --now podman.socket",
     ),
+    EngineKind.APPTAINER: EngineWords(
+        name="Apptainer",
+        oldest=(1, 2),
+        install="install Apptainer (https://apptainer.org/docs/admin/main/installation.html), or name its program in ASSAY_ENGINE_SOCKET",
+        start="assay doctor --engine apptainer --engine-socket /path/to/apptainer",
+        allow="make the program executable for the node's user",
+    ),
 }
+SOFTENED = {
+    "user": "run the node as root for a user of its own per container, or give the node an account that owns nothing else",
+    "groups": "run the node as root, or give the node's account no groups besides its own",
+    "processors": "run the node as root, or under Slurm, which binds jobs to processors",
+}
+"""Guards without which the sandbox holds all the same, and what gives them back."""
+ENGINES[EngineKind.SLURM] = EngineWords(
+    name="Slurm",
+    oldest=(20, 11),
+    install="run the node on a login node of the cluster, or sudo apt-get install slurm-client",
+    start="ask the cluster's operators: squeue gets no answer from slurmctld",
+    allow="ask the cluster's operators for an account that may submit jobs",
+)
+SLURM_LIMITS = "set TaskPlugin=task/cgroup and, in cgroup.conf, ConstrainRAMSpace=yes, ConstrainSwapSpace=yes and ConstrainCores=yes"
+LIMITED_BY_CGROUP = "run the node as root, or under Slurm, whose jobs have limits"
 DELEGATE = "run Podman as root, or, with cgroup v2, `systemctl edit user@.service`: Delegate=cpu cpuset memory pids"
 
 
@@ -159,10 +181,11 @@ def judge(facts: HostFacts) -> list[Finding]:
     engine = judge_engine(facts)
     if engine.level is Level.FAIL and not facts.info:
         return [engine, judge_programs(facts), judge_disk(facts)]
+    runtime = judge_guards(facts) if facts.engine.is_program else [judge_runtime(facts)]
     return [
         engine,
         *judge_confinement(facts),
-        judge_runtime(facts),
+        *runtime,
         *judge_gpu(facts),
         judge_store(facts),
         judge_programs(facts),
@@ -195,7 +218,9 @@ def judge_confinement(facts: HostFacts) -> list[Finding]:
             level=Level.FAIL,
             title="resource limits",
             detail=f"the engine cannot limit {', '.join(missing)}",
-            fix=DELEGATE if facts.info.get("Rootless") else "boot with cgroup_enable=memory,pids,cpuset",
+            fix=_delegate(facts)
+            if facts.info.get("Rootless") or facts.engine.is_program
+            else "boot with cgroup_enable=memory,pids,cpuset",
         )
     elif not can_limit_swap:
         limits = Finding(
@@ -220,6 +245,11 @@ def judge_confinement(facts: HostFacts) -> list[Finding]:
     return [limits, confined, judge_socket_memory(facts)]
 
 
+def _delegate(facts: HostFacts) -> str:
+    words = {EngineKind.APPTAINER: LIMITED_BY_CGROUP, EngineKind.SLURM: SLURM_LIMITS}
+    return words.get(facts.engine, DELEGATE)
+
+
 def judge_socket_memory(facts: HostFacts) -> Finding:
     """Whether the memory limit holds for phases whose profile is `loopback`. All others open no such sockets."""
     title = "socket memory"
@@ -239,6 +269,39 @@ def judge_socket_memory(facts: HostFacts) -> Finding:
     return Finding(
         level=Level.PASS, title=title, detail="cgroup v2 counts it in the memory limit; netlink is never counted"
     )
+
+
+def judge_guards(facts: HostFacts) -> list[Finding]:
+    """Each guard as it was seen on a container of ours. Apptainer's depend on who runs it."""
+    if facts.engine is EngineKind.SLURM:
+        detail = "they depend on the compute nodes, and were not looked at from here"
+        return [
+            Finding(
+                level=Level.CAUTION, title="guards", detail=detail, fix="run assay doctor --engine apptainer in a job"
+            )
+        ]
+    if facts.guards_error:
+        detail = f"no container could be started: {facts.guards_error[:300]}"
+        return [
+            Finding(
+                level=Level.FAIL, title="guards", detail=detail, fix="start the node as root, or allow user namespaces"
+            )
+        ]
+    lacking = [guard for guard in facts.guards if not guard.holds]
+    held = ", ".join(guard.name for guard in facts.guards if guard.holds)
+    findings = [Finding(level=Level.PASS, title="guards that hold", detail=held)] if held else []
+    for guard in lacking:
+        is_softened = guard.name in SOFTENED
+        level = Level.CAUTION if is_softened else Level.FAIL
+        findings.append(
+            Finding(
+                level=level,
+                title=f"guard: {guard.name}",
+                detail=guard.seen,
+                fix=SOFTENED.get(guard.name, LIMITED_BY_CGROUP),
+            )
+        )
+    return findings
 
 
 def judge_runtime(facts: HostFacts) -> Finding:
@@ -273,6 +336,9 @@ def judge_gpu(facts: HostFacts) -> list[Finding]:
         changelog="",
         fix="sudo apt-get install --only-upgrade nvidia-container-toolkit",
     )
+    if facts.engine.is_program:
+        detail = "Apptainer gives it to a container (--nv), and hides the others where the node runs as root"
+        return [Finding(level=Level.PASS, title="GPU", detail=detail)]
     is_podman = facts.engine is EngineKind.PODMAN
     if not (facts.has_gpu_names if is_podman else "nvidia" in (facts.info.get("Runtimes") or {})):
         fix = "sudo nvidia-ctk runtime configure && restart the engine"

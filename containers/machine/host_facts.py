@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from containers.engines import Engine
 from containers.engines.choice import EngineChoice, EngineKind
 from containers.engines.podman import default_socket
 from containers.errors import EngineError
+from containers.machine.guards import Guard, observe_guards
 from containers.sandbox.workspace import OutputStore, best_store
 
 STA_UNSYNC = 0x40
@@ -29,6 +31,9 @@ class HostFacts:
     has_engine_socket: bool = True
     info: Mapping[str, Any] = field(default_factory=dict)
     """The engine's `GET /info`."""
+    guards: tuple[Guard, ...] = ()
+    """What was seen of a container of ours, where the engine's guards depend on who runs it."""
+    guards_error: str = ""
     runtime: str = "runc"
     runtime_version: str = ""
     runc_changelog: str = ""
@@ -54,10 +59,13 @@ class HostFacts:
 def observe(*, scratch: Path, choice: EngineChoice) -> HostFacts:
     """Ask the machine. Takes well under a second. Changes nothing."""
     asked_at = datetime.now(UTC)
-    socket = choice.socket or (default_socket() if choice.kind is EngineKind.PODMAN else "/var/run/docker.sock")
+    guards: tuple[Guard, ...] = ()
+    guards_error = ""
     try:
         with choice.open() as engine:
             info, version = engine.documents()
+            if choice.kind is EngineKind.APPTAINER:
+                guards, guards_error = _guards(engine)
         error = ""
     except EngineError as problem:
         info, version, error = {}, {}, str(problem)
@@ -66,7 +74,9 @@ def observe(*, scratch: Path, choice: EngineChoice) -> HostFacts:
     return HostFacts(
         engine=choice.kind,
         engine_error=error,
-        has_engine_socket=Path(socket.removeprefix("unix://")).exists(),
+        has_engine_socket=_is_there(choice),
+        guards=guards,
+        guards_error=guards_error,
         info=info,
         runtime=runtime,
         runtime_version=runtime_version,
@@ -84,6 +94,21 @@ def observe(*, scratch: Path, choice: EngineChoice) -> HostFacts:
         has_swap=len(Path("/proc/swaps").read_text().splitlines()) > 1,
         ignores_sockets="cgroup.memory=nosocket" in Path("/proc/cmdline").read_text(errors="replace"),
     )
+
+
+def _is_there(choice: EngineChoice) -> bool:
+    """Whether there is a socket where the engine should listen, or its program."""
+    if choice.kind.is_program:
+        return shutil.which("sbatch" if choice.kind is EngineKind.SLURM else choice.socket or "apptainer") is not None
+    socket = choice.socket or (default_socket() if choice.kind is EngineKind.PODMAN else "/var/run/docker.sock")
+    return Path(socket.removeprefix("unix://")).exists()
+
+
+def _guards(engine: Engine) -> tuple[tuple[Guard, ...], str]:
+    try:
+        return tuple(observe_guards(engine)), ""
+    except (EngineError, OSError) as error:
+        return (), str(error)
 
 
 def _runtime(version: Mapping[str, Any]) -> tuple[str, str]:

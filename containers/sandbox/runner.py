@@ -26,7 +26,7 @@ from pathlib import Path
 from zlib import crc32
 
 from containers.clock import Clock, SystemClock
-from containers.engines import ContainerState, Engine, EngineFacts, ImageFacts
+from containers.engines import WALL_LABEL, ContainerState, Engine, EngineFacts, ImageFacts
 from containers.errors import (
     ContainerStuck,
     DiskFull,
@@ -77,6 +77,7 @@ IMAGE_PROBLEMS = {
     "exec format error": Reason.ENTRY_POINT_NOT_RUNNABLE,
     "no command specified": Reason.ENTRY_POINT_NOT_RUNNABLE,
     "chdir to cwd": Reason.ENTRY_POINT_NOT_RUNNABLE,
+    "failed to set working directory": Reason.ENTRY_POINT_NOT_RUNNABLE,  # Apptainer's words for it
     "failed to copy files": Reason.WORKING_DIR_TOO_LARGE,
     "not a directory": Reason.MOUNT_POINT_BLOCKED,
     "is not directory": Reason.MOUNT_POINT_BLOCKED,
@@ -106,7 +107,7 @@ def run(
         working_dir = writable_working_dir(spec=spec, image=image, user=user)
         with workspace(
             scratch=scratch,
-            store=store or (OutputStore.DIRECTORY if facts.is_scripted else best_store()),
+            store=store or store_for(facts),
             input_dir=spec.input_dir,
             read_only=[folder.source for folder in spec.read_only],
             output_bytes=spec.limits.output_bytes,
@@ -129,6 +130,12 @@ def run(
             return sandbox.run(collected=scratch / "collected" / spec.name)
     except (EngineError, WorkspaceError, OSError) as error:
         return failure(error)
+
+
+def store_for(facts: EngineFacts) -> OutputStore:
+    """The strongest store for output that this process and this engine can make together."""
+    best = OutputStore.DIRECTORY if facts.is_scripted or facts.is_batch else best_store()
+    return OutputStore.DIRECTORY if best is OutputStore.KEEPER and not facts.has_volumes else best
 
 
 def failure(error: BaseException) -> RunResult:
@@ -241,6 +248,7 @@ class _Sandbox:
                 watch.has_exact_counts = True
             else:
                 watch.was_memory_kill_logged = self.engine.logged_memory_kill(container_id)
+            watch.meter.take(self.engine.usage_of(container_id))
             log = self.engine.read_log(container_id, max_bytes=self.spec.limits.log_bytes)
             return _Seen(watch=watch, state=state, log=log, cpus=len(cpu_ids), gpu_usage=gpu_usage)
         finally:
@@ -279,7 +287,7 @@ class _Sandbox:
             spec=self.spec,
             image=self.image,
             mounts=self._mounts(),
-            labels=self.labels,
+            labels=self.labels | {WALL_LABEL: str(self.spec.limits.wall_seconds)},
             cpu_ids=cpu_ids,
             user=self.user,
             open_files=min(OPEN_FILES, self.facts.open_files),
@@ -344,7 +352,7 @@ class _Sandbox:
             output_dir=self.space.output_dir, expected=self.spec.outputs, destination=collected
         )
         state, watch = seen.state, seen.watch
-        ended_with_engine = watch.engine_was_lost and watch.killed_at is None
+        ended_with_engine = (watch.engine_was_lost or state.is_lost) and watch.killed_at is None
         ending = Ending(
             is_cancelled=watch.is_cancelled,
             platform_problem=Reason.ENGINE_RESTARTED if ended_with_engine else Reason.NONE,

@@ -59,15 +59,32 @@ class Watch:
 
     def run(self) -> ContainerState:
         """Until the container has ended, by itself or by us. Returns its last state."""
-        start = self.clock.monotonic()
         tick = FIRST_TICK_SECONDS
-        while (state := self._state()).is_running:
+        state = self._wait_for_start()
+        start = self.clock.monotonic()
+        self.next_cancel_look = 0.0
+        while state.is_running:
             elapsed = self.clock.monotonic() - start
             self._look(state=state, elapsed=elapsed)
             if self.is_cancelled or self.output_excess or elapsed > self.limits.wall_seconds:
                 self._kill(elapsed=elapsed)
             self.clock.sleep(tick)
             tick = min(TICK_SECONDS, tick * 1.5)
+            state = self._state()
+        return state
+
+    def _wait_for_start(self) -> ContainerState:
+        """Until a batch system has begun it: however long that takes, it is nobody's time. Only a cancellation ends the wait."""
+        start = self.clock.monotonic()
+        while (state := self._state()).is_waiting:
+            elapsed = self.clock.monotonic() - start
+            if elapsed >= self.next_cancel_look:
+                self.next_cancel_look = elapsed + CANCEL_LOOK_SECONDS
+                self.is_cancelled = self.is_cancelled or self.should_cancel()
+            if self.is_cancelled:
+                self._kill(elapsed=elapsed)
+            self.clock.sleep(TICK_SECONDS)
+        self.killed_at = None if state.is_running else self.killed_at
         return state
 
     def _look(self, *, state: ContainerState, elapsed: float) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from containers.engines import Measured
 from containers.usage.cgroups import Cgroup, Totals
 from containers.usage_record import Curve, Usage
 
@@ -88,6 +89,15 @@ class Meter:
         """The final counters, read from a cgroup that outlives the container."""
         totals = cgroup.totals()
         self.totals = totals if totals.cpu_seconds is not None else self.totals
+
+    def take(self, measured: Measured | None) -> None:
+        """What an engine measured where the container ran, in place of what could be seen from here."""
+        if measured is None:
+            return
+        self.samples = [
+            Sample(at_seconds=at, memory_bytes=memory, cpu_seconds=cpu) for at, memory, cpu in measured.samples
+        ]
+        self.totals = Totals(peak_memory_bytes=measured.peak_memory_bytes, cpu_seconds=measured.cpu_seconds)
 
     def usage(self, *, wall_seconds: float, startup_seconds: float, cpus: int) -> Usage:
         """What is known without a GPU."""

@@ -11,15 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from cluster_programs import apptainer_program
 from containers.base.build import base_image as base_image_name
 from containers.engines import OWNER_LABEL, Engine
+from containers.engines.apptainer import ApptainerEngine
 from containers.engines.docker import DockerEngine
 from containers.engines.podman import PodmanEngine
+from containers.engines.slurm import SlurmEngine
 from containers.errors import EngineUnreachable
 from containers.sandbox.runner import run
 from containers.sandbox.workspace import OutputStore
 from containers.spec import Limits, OutputSpec, RunResult, RunSpec
 from leftovers import IMAGES, OWNERS, left_behind
+from slurm_cluster import Cluster, running_cluster
 
 MIB = 2**20
 SMALL = Limits(
@@ -39,7 +43,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`make guards` names this folder, so that the option is known in time."""
     parser.addoption("--guards", action="store_true", help="take each guard away and demand that its attack succeeds")
     parser.addoption(
-        "--engine", choices=["docker", "podman"], default="docker", help="run the sandbox's tests on this engine"
+        "--engine",
+        choices=["docker", "podman", "apptainer", "slurm"],
+        default="docker",
+        help="run the sandbox's tests on this engine",
     )
 
 
@@ -100,22 +107,53 @@ def podman_engine() -> Iterator[PodmanEngine]:
 
 
 @pytest.fixture(scope="session")
-def docker_engine(request, tmp_path_factory) -> Iterator[DockerEngine]:
-    """The real engine of this test run: Docker, or Podman behind the same port with `--engine podman`.
+def apptainer_engine() -> Iterator[ApptainerEngine]:
+    """An Apptainer whose images and containers lie in a folder of the tests' own, which goes with it."""
+    with tempfile.TemporaryDirectory(prefix="assay-apptainer-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield ApptainerEngine(base_url=str(apptainer_program(folder)), folder=folder / "store")
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[Cluster]:
+    """A real Slurm of one machine."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def slurm_engine(slurm_cluster, apptainer_engine) -> Iterator[SlurmEngine]:
+    """The same folder and the same Apptainer as the test run's, but in jobs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in slurm_cluster.environment.items():
+            patch.setenv(name, value)
+        yield SlurmEngine(base_url=apptainer_engine.program, folder=apptainer_engine.folder)
+
+
+@pytest.fixture(scope="session")
+def docker_engine(request, tmp_path_factory) -> Iterator[DockerEngine | ApptainerEngine]:
+    """The real engine of this test run: Docker, or another one behind the same port with `--engine`.
 
     It goes last, and by then the tests have left nothing on the host.
     """
     with opened_engine(request) as engine:
         yield engine
-        if isinstance(engine, PodmanEngine) and IMAGES:  # Docker has built them
+        if not is_docker(engine) and IMAGES:  # Docker has built them
             subprocess.run(["docker", "rmi", "--force", *IMAGES], check=True, capture_output=True)
         assert left_behind(engine=engine, folder=tmp_path_factory.getbasetemp()) == []
 
 
-def opened_engine(request) -> AbstractContextManager[DockerEngine]:
+def is_docker(engine: Engine) -> bool:
+    """Whether this is Docker itself, which builds the tests' images."""
+    return isinstance(engine, DockerEngine) and not isinstance(engine, PodmanEngine)
+
+
+def opened_engine(request) -> AbstractContextManager[DockerEngine | ApptainerEngine]:
     """Skips where there is none."""
-    if request.config.getoption("--engine", default="docker") == "podman":
-        return nullcontext(request.getfixturevalue("podman_engine"))
+    name = request.config.getoption("--engine", default="docker")
+    if name != "docker":
+        return nullcontext(request.getfixturevalue(f"{name}_engine"))
     try:
         return DockerEngine()
     except EngineUnreachable:
@@ -126,13 +164,26 @@ def opened_engine(request) -> AbstractContextManager[DockerEngine]:
 def base_image(docker_engine) -> str:
     """The ID of the base image. Building it for the first time takes a minute or two, with Docker."""
     name = base_image_name()
-    give(docker_engine, name)
-    return docker_engine.image_facts(name).image_id
+    with DockerEngine() as docker:
+        image_id = docker.image_facts(name).image_id
+    give(docker_engine, image_id)
+    return image_id
 
 
-def give(engine: DockerEngine, image: str) -> None:
+@pytest.fixture(scope="session")
+def base_image_archive(tmp_path_factory) -> tuple[str, Path]:
+    """The base image as Docker saves it, and its ID."""
+    name = base_image_name()
+    archive = tmp_path_factory.mktemp("base") / "image.tar"
+    with DockerEngine() as docker:
+        image_id = docker.image_facts(name).image_id
+    subprocess.run(["docker", "save", "-o", str(archive), image_id], check=True)
+    return image_id, archive
+
+
+def give(engine: Engine, image: str) -> None:
     """Carry an image that Docker has built over to the engine of this test run, where that is another one."""
-    if not isinstance(engine, PodmanEngine):
+    if is_docker(engine):
         return
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "image.tar")

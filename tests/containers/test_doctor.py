@@ -17,6 +17,7 @@ from containers.machine.doctor import (
     report,
     version_of,
 )
+from containers.machine.guards import Guard
 from containers.machine.host_facts import HostFacts, clock_ahead_seconds
 from containers.sandbox.workspace import OutputStore
 
@@ -213,15 +214,50 @@ def test_podman_gives_gpus_by_the_names_that_are_written_down():
     assert findings(**podman)["GPU"].level is Level.PASS
 
 
-@pytest.mark.docker
-@pytest.mark.parametrize("kind", EngineKind)
+def apptainer(**changes) -> dict:
+    return findings(engine=EngineKind.APPTAINER, info=INFO | {"ServerVersion": "1.4.5"}, **changes)
+
+
+def test_every_guard_of_apptainer_is_judged_by_what_was_seen():
+    seen = (
+        Guard(name="network", holds=True, seen="interfaces: lo"),
+        Guard(name="user", holds=False, seen="containers run as uid 1000"),
+        Guard(name="limit of memory", holds=False, seen="no limit"),
+    )
+    found = apptainer(guards=seen)
+    assert "runc" not in found
+    assert found["guards that hold"].detail == "network"
+    assert (found["guard: user"].level, found["guard: limit of memory"].level) == (Level.CAUTION, Level.FAIL)
+    assert "Slurm" in found["guard: limit of memory"].fix
+
+
+def test_an_apptainer_that_starts_nothing_fails():
+    assert apptainer(guards_error="no user namespaces")["guards"].level is Level.FAIL
+
+
+def test_a_slurm_that_does_not_limit_memory_fails():
+    info = INFO | {"ServerVersion": "22.05.8", "MemoryLimit": False}
+    found = findings(engine=EngineKind.SLURM, info=info)
+    assert found["resource limits"].level is Level.FAIL
+    assert "ConstrainRAMSpace=yes" in found["resource limits"].fix
+    assert found["guards"].level is Level.CAUTION
+
+
+KINDS = [
+    pytest.param(kind, marks=pytest.mark.cluster if kind.is_program else pytest.mark.docker) for kind in EngineKind
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_this_machine_is_examined(kind, request, tmp_path):
     engine = request.getfixturevalue(f"{kind}_engine")
-    socket = "" if kind is EngineKind.DOCKER else engine.socket
-    found = {
-        finding.title: finding for finding in examine(scratch=tmp_path, choice=EngineChoice(kind=kind, socket=socket))
-    }
+    socket = {EngineKind.DOCKER: ""}.get(kind) or getattr(engine, "program", "") or getattr(engine, "socket", "")
+    choice = EngineChoice(kind=kind, socket=socket, folder=getattr(engine, "folder", None))
+    found = {finding.title: finding for finding in examine(scratch=tmp_path, choice=choice)}
     assert found["container engine"].level is Level.PASS
     assert found["system call filter"].level is Level.PASS
-    assert found["runc" if kind is EngineKind.DOCKER else "crun"].level is Level.PASS
+    assert found["resource limits"].level is Level.PASS
+    runtime = {EngineKind.DOCKER: "runc", EngineKind.PODMAN: "crun", EngineKind.APPTAINER: "guards that hold"}
+    assert runtime.get(kind) is None or found[runtime[kind]].level is Level.PASS
+    assert [title for title in found if title.startswith("guard: ")] == []
     assert all(finding.fix for finding in found.values() if finding.level is not Level.PASS)

@@ -1,8 +1,12 @@
-"""One contract, three engines: what the runner relies on holds for the scripted engine and for the real ones alike."""
+"""One contract, five engines: what the runner relies on holds for the scripted engine and for the real ones alike."""
+
+import json
+import time
 
 import pytest
 
 from containers.engines import OWNER_LABEL
+from containers.engines.apptainer import ApptainerEngine
 from containers.engines.fake import FakeEnding, FakeEngine
 from containers.errors import EngineRefused, ImageAbsent, NameTaken
 
@@ -30,10 +34,24 @@ def podman(request):
     return engine, request.getfixturevalue("shell_image")(engine)
 
 
-ENGINES = [fake, *(pytest.param(engine, marks=pytest.mark.docker) for engine in (docker, podman))]
+def apptainer(request):
+    engine = request.getfixturevalue("apptainer_engine")
+    return engine, request.getfixturevalue("shell_image")(engine)
 
 
-@pytest.fixture(params=ENGINES, ids=["fake", "docker", "podman"])
+def slurm(request):
+    engine = request.getfixturevalue("slurm_engine")
+    return engine, request.getfixturevalue("shell_image")(engine)
+
+
+ENGINES = [
+    fake,
+    *(pytest.param(engine, marks=pytest.mark.docker) for engine in (docker, podman)),
+    *(pytest.param(engine, marks=pytest.mark.cluster) for engine in (apptainer, slurm)),
+]
+
+
+@pytest.fixture(params=ENGINES, ids=["fake", "docker", "podman", "apptainer", "slurm"])
 def engine_and_image(request):
     return request.param(request)
 
@@ -69,7 +87,14 @@ def create(engine_and_image, owner, tmp_path):
         engine.remove(container_id)
 
 
+def begun(engine, container_id):
+    while (state := engine.state(container_id)).is_waiting:
+        time.sleep(0.02)
+    return state
+
+
 def ended(engine, container_id):
+    begun(engine, container_id)
     while (state := engine.state(container_id)).is_running:
         pass
     return state
@@ -94,7 +119,7 @@ def test_a_container_goes_from_created_to_running_to_ended(engine, create):
 def test_kill_ends_with_137_and_is_harmless_twice(engine, create):
     container_id = create("hangs")
     engine.start(container_id)
-    assert engine.state(container_id).is_running
+    assert begun(engine, container_id).is_running
     engine.kill(container_id)
     assert ended(engine, container_id).exit_code == 137
     engine.kill(container_id)
@@ -108,6 +133,9 @@ def test_a_name_is_a_mutex(engine, create):
 
 
 def _owner_of(engine, container_id):
+    if isinstance(engine, ApptainerEngine):
+        document = engine.folder / "containers" / container_id / "container.json"
+        return json.loads(document.read_text())["body"]["Labels"][OWNER_LABEL]
     if isinstance(engine, FakeEngine):
         return engine.containers[container_id].body["Labels"][OWNER_LABEL]
     return engine._api.inspect_container(container_id)["Config"]["Labels"][OWNER_LABEL]

@@ -5,6 +5,7 @@ name from `container_guards.py`, or why there is none to take away), the verdict
 programs write `held` or `escaped` by what they themselves achieved.
 """
 
+import json
 import os
 import subprocess
 import time
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from container_guards import GUARDS
-from containers.engines import OWNER_LABEL
+from containers.engines import OWNER_LABEL, Engine
+from containers.engines.apptainer import ApptainerEngine
 from containers.engines.docker import DockerEngine
 from containers.engines.podman import PodmanEngine
 from containers.intake import inspect_archive, load_archive
@@ -98,23 +100,21 @@ def image_of(hostile_image, tmp_path, docker_engine, into_engine):
 def attack(image_of, spec_of, execute, docker_engine, monkeypatch):
     """Run one submission as often as it wants and look at its container from outside just before it is removed."""
     monkeypatch.setattr(runner, "OPEN_FILES", 1024)
-    remove = DockerEngine.remove
+    kind = ApptainerEngine if isinstance(docker_engine, ApptainerEngine) else DockerEngine
+    remove = kind.remove
 
     def go(name: str, *, profile: str) -> Attack:
         expected = EXPECTED[name]
         outcome = Attack()
 
         def witness(self, container_id):
-            document = self._api.inspect_container(container_id)
-            outcome.labels = document["Config"]["Labels"]
-            outcome.volumes |= {mount["Name"] for mount in document["Mounts"] if mount["Type"] == "volume"}
-            log = document.get("LogPath")  # Podman says where, and Docker only where its log is JSON
-            folder = Path(log).parent if log else Path("/var/lib/docker/containers") / document["Id"]
+            outcome.labels, volumes, folder = seen_from_outside(self, container_id)
+            outcome.volumes |= volumes
             assert folder.is_dir(), "the log is not where it is looked for"
             outcome.host_log_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             remove(self, container_id)
 
-        monkeypatch.setattr(DockerEngine, "remove", witness)
+        monkeypatch.setattr(kind, "remove", witness)
         spec = spec_of(
             image_id=image_of(name),
             command=("python3", f"/submissions/{name}/program.py"),
@@ -135,9 +135,26 @@ def attack(image_of, spec_of, execute, docker_engine, monkeypatch):
     return go
 
 
-def host_leftovers(engine: DockerEngine, scratch: Path, volumes: set[str]) -> set[str]:
+def seen_from_outside(engine: Engine, container_id: str) -> tuple[dict[str, str], set[str], Path]:
+    """A container's labels, its volumes, and the folder that holds its log."""
+    if isinstance(engine, ApptainerEngine):
+        folder = engine.folder / "containers" / container_id
+        body = json.loads((folder / "container.json").read_text())["body"]
+        volumes = {mount["Source"] for mount in body["HostConfig"]["Mounts"] if mount["Type"] == "volume"}
+        return body["Labels"], volumes, folder
+    document = engine._api.inspect_container(container_id)
+    volumes = {mount["Name"] for mount in document["Mounts"] if mount["Type"] == "volume"}
+    log = document.get("LogPath")  # Podman says where, and Docker only where its log is JSON
+    folder = Path(log).parent if log else Path("/var/lib/docker/containers") / document["Id"]
+    return document["Config"]["Labels"], volumes, folder
+
+
+def host_leftovers(engine: Engine, scratch: Path, volumes: set[str]) -> set[str]:
     """What this attack left on the host. Looked for by its own names: others use the same engine."""
-    listed = [volume["Name"] for volume in engine._api.volumes()["Volumes"] or []]
+    if isinstance(engine, ApptainerEngine):
+        listed = [path.stem for path in (engine.folder / "volumes").glob("*.json")]
+    else:
+        listed = [volume["Name"] for volume in engine._api.volumes()["Volumes"] or []]
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(scratch) in line]
     return (volumes & set(listed)) | set(mounts) | set(loop_devices_on(scratch))
 
@@ -211,6 +228,8 @@ def test_without_its_guard_the_attack_succeeds(name, profile, attack, docker_eng
     expected = EXPECTED[name]
     if "held_by_podman" in expected and isinstance(docker_engine, PodmanEngine) and not RUNNING_SYSTEMD.exists():
         pytest.skip(expected["held_by_podman"])
+    if "held_by_apptainer" in expected and isinstance(docker_engine, ApptainerEngine):
+        pytest.skip(expected["held_by_apptainer"])
     GUARDS[expected["guard"]].take_away(monkeypatch, tmp_path)
     outcome = attack(name, profile=profile)
     check(outcome, {"verdict": expected["verdict"], **expected["without_guard"]})

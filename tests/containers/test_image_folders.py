@@ -11,6 +11,8 @@ from containers.engines.image_folders import ImageFolders
 from containers.errors import EngineRefused, ImageAbsent
 from image_archives import config_of, device, docker_save, entry, folder, hard_link, symlink, tar_of
 
+PLACES = {"dev", "etc", "proc", "sys", "tmp"}
+"""Made in every image, for what a runtime mounts there."""
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="owners are kept by root only; run the tests as root")
 
 
@@ -66,7 +68,7 @@ def test_later_layers_cover_whiten_and_empty_earlier_ones(load):
     )
     rootfs = load(first, second)
     found = {str(path.relative_to(rootfs)) for path in rootfs.rglob("*")}
-    assert found == {"a", "a/two", "b", "b/new"}
+    assert found - PLACES == {"a", "a/two", "b", "b/new"}
     assert (rootfs / "a/two").read_bytes() == b"22"
 
 
@@ -97,7 +99,7 @@ def test_devices_set_uid_bits_and_scripts_of_the_runtime_are_left_out(load):
         entry(".singularity.d/env.sh", b"export LD_PRELOAD=/x"),
     )
     rootfs = load(layer)
-    assert [path.name for path in rootfs.iterdir()] == ["su"]
+    assert {path.name for path in rootfs.iterdir()} - PLACES == {"su"}
     assert stat.S_IMODE((rootfs / "su").stat().st_mode) == 0o755
 
 
@@ -106,7 +108,7 @@ def test_a_link_in_place_of_the_runtimes_scripts_is_removed_and_not_followed(loa
     kept.mkdir()
     (kept / "file").touch()
     rootfs = load(tar_of(symlink(".singularity.d", str(kept))))
-    assert list(rootfs.iterdir()) == []
+    assert {path.name for path in rootfs.iterdir()} == PLACES
     assert (kept / "file").exists()
 
 

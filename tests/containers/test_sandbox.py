@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from containers.engines.apptainer import ApptainerEngine
+from containers.engines.choice import EngineChoice, EngineKind
 from containers.engines.podman import PodmanEngine
 from containers.sandbox import runner
 from containers.sandbox.runner import remove_leftovers
@@ -128,18 +130,29 @@ def test_cancelling_a_real_container_takes_less_than_five_seconds(python_in_sand
     verdict="container, mounts, cgroup and folders are removed",
     guard="owner labels and locked workspaces",
 )
+def choice_of(engine):
+    """How another process opens the engine of this test run."""
+    if isinstance(engine, ApptainerEngine):
+        return EngineChoice(kind=EngineKind.APPTAINER, socket=engine.program, folder=engine.folder)
+    if isinstance(engine, PodmanEngine):
+        return EngineChoice(kind=EngineKind.PODMAN, socket=engine.socket)
+    return EngineChoice()
+
+
 def test_what_a_killed_worker_leaves_behind_is_swept(base_image, docker_engine, owner, scratch, input_dir):
     """A runner in a process of its own is killed with SIGKILL while its container runs."""
-    kind, socket = ("podman", docker_engine.socket) if isinstance(docker_engine, PodmanEngine) else ("docker", "")
+    choice = choice_of(docker_engine)
     program = f"""
 import sys
 from pathlib import Path
-from containers.engines.choice import EngineChoice
+from containers.engines.choice import EngineChoice, EngineKind
 from containers.sandbox.runner import run
 from containers.spec import RunSpec, OutputSpec
 spec = RunSpec(name={"assay-killed-" + format(abs(hash(owner)), "x")!r}, image_id={base_image!r},
     input_dir=Path({str(input_dir)!r}), outputs=(), command=("sleep", "600"))
-run(spec, engine=EngineChoice(kind={kind!r}, socket={socket!r}).open(), scratch=Path({str(scratch)!r}), labels={{"assay.owner": {owner!r}}},
+folder = {str(choice.folder or "")!r}
+choice = EngineChoice(kind=EngineKind({str(choice.kind)!r}), socket={choice.socket!r}, folder=Path(folder) if folder else None)
+run(spec, engine=choice.open(), scratch=Path({str(scratch)!r}), labels={{"assay.owner": {owner!r}}},
     should_cancel=lambda: print("running", flush=True) or False)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as worker:

@@ -1,7 +1,8 @@
-"""`--engine`, for every command that runs containers: Docker unless `ASSAY_ENGINE` or the option says Podman."""
+"""`--engine`, for every command that runs containers: Docker unless `ASSAY_ENGINE` or the option says another one."""
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,16 +20,38 @@ def engine_option(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Choice([kind.value for kind in EngineKind]),
         default=EngineKind.DOCKER.value,
         show_default=True,
-        help="The container engine of this machine.",
+        help="The container engine of this machine, or Slurm for the machines of a cluster.",
     )
     @click.option(
         "--engine-socket",
         envvar="ASSAY_ENGINE_SOCKET",
         default="",
-        help="Where it listens, such as unix:///run/podman/podman.sock; the engine's usual place when left out.",
+        help="Where it listens, such as unix:///run/podman/podman.sock, or where Apptainer's program is; the usual place when left out.",
+    )
+    @click.option(
+        "--engine-folder",
+        envvar="ASSAY_ENGINE_FOLDER",
+        type=click.Path(path_type=Path),
+        help="Where Apptainer's images and containers are kept. Under Slurm the compute nodes have to see it.",
+    )
+    @click.option(
+        "--engine-options", envvar="ASSAY_ENGINE_OPTIONS", default="", help="Words for sbatch, such as --partition=gpu."
     )
     @functools.wraps(command)
-    def with_engine(*arguments: Any, engine_kind: str, engine_socket: str, **options: Any) -> None:
-        command(*arguments, engine=EngineChoice(kind=EngineKind(engine_kind), socket=engine_socket), **options)
+    def with_engine(
+        *arguments: Any,
+        engine_kind: str,
+        engine_socket: str,
+        engine_folder: Path | None,
+        engine_options: str,
+        **options: Any,
+    ) -> None:
+        choice = EngineChoice(
+            kind=EngineKind(engine_kind),
+            socket=engine_socket,
+            folder=engine_folder.absolute() if engine_folder else None,
+            options=engine_options,
+        )
+        command(*arguments, engine=choice, **options)
 
     return with_engine

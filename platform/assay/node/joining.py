@@ -39,6 +39,8 @@ class NodeConfig:
             "ASSAY_NODE_SLOTS": str(self.slots or ""),
             "ASSAY_ENGINE": self.engine.kind.value,
             "ASSAY_ENGINE_SOCKET": self.engine.socket,
+            "ASSAY_ENGINE_FOLDER": str(self.engine.folder or ""),
+            "ASSAY_ENGINE_OPTIONS": self.engine.options,
             "ASSAY_BROKER_URL": self.broker,
         }
         return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items() if value)

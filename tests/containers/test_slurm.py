@@ -1,0 +1,212 @@
+"""Containers as jobs of a real Slurm: verdicts, limits, cancelling, and what is left when parts of the cluster fail.
+
+They need Slurm and Apptainer, which they install as root. `make test-cluster` runs them.
+"""
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from containers.engines import OWNER_LABEL
+from containers.engines.slurm import SlurmEngine
+from containers.sandbox.runner import remove_leftovers, run
+from containers.verdicts import Fault, Verdict
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("slurm")]
+OK = "open('/output/result.txt', 'w').write('done')"
+
+
+@pytest.fixture(scope="session")
+def slurm_image(slurm_engine, base_image_archive) -> str:
+    """The base image in the engine's folder."""
+    image_id, archive = base_image_archive
+    if image_id not in slurm_engine.image_ids():
+        slurm_engine.load_image(archive)
+    return image_id
+
+
+@pytest.fixture
+def job(slurm_engine, slurm_image, spec_of, scratch, owner, slurm_cluster):
+    """Run a Python program as a job. Nothing of it is left afterwards."""
+
+    def go(program, *, should_cancel=lambda: False, limits=None, **changes):
+        spec = spec_of(image_id=slurm_image, command=("python3", "-c", program), **changes)
+        spec = replace(spec, limits=replace(spec.limits, **(limits or {})))
+        return run(spec, engine=slurm_engine, scratch=scratch, should_cancel=should_cancel, labels={OWNER_LABEL: owner})
+
+    yield go
+    assert slurm_engine.containers_of(owner) == []
+    assert slurm_cluster.jobs() == []
+    assert list((scratch / "runs").iterdir()) == []
+
+
+def in_background(function, *arguments, **options):
+    """Start it in a thread. Gives a function that waits for its result."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function(*arguments, **options)))
+    thread.start()
+
+    def result():
+        thread.join(timeout=300)
+        return results[0]
+
+    return result
+
+
+def wait_for(cluster, word, *, seconds=60):
+    """Until a job is in this state."""
+    give_up_at = time.monotonic() + seconds
+    while not any(line.endswith(word) for line in cluster.jobs()):
+        assert time.monotonic() < give_up_at, f"no job came to be {word}: {cluster.jobs()}"
+        time.sleep(0.1)
+
+
+def test_a_case_runs_as_a_job_and_is_measured_where_it_ran(job):
+    result = job(f"block = bytearray(60 * 2**20); import time; time.sleep(2); {OK}")
+    assert (result.verdict, result.exit_code) == (Verdict.OK, 0), result.log
+    assert result.outputs[0].path.read_text() == "done"
+    usage = result.usage
+    assert 2.0 <= usage.wall_seconds < 60
+    assert usage.startup_seconds > 0
+    assert usage.peak_memory_bytes > 60 * 2**20
+    assert usage.sample_count >= 5
+    assert usage.memory_curve.values[-1] > 60 * 2**20
+
+
+def test_what_a_job_finds_inside(job):
+    program = (
+        "import os; s = open('/proc/self/status').read(); "
+        "open('/output/result.txt', 'w').write(repr((os.getuid(), os.getgroups(), os.listdir('/sys/class/net'),"
+        " [k for k in os.environ if 'SLURM' in k or 'TOKEN' in k], 'NoNewPrivs:\\t1' in s, 'Seccomp:\\t2' in s)))"
+    )
+    result = job(program)
+    assert result.outputs[0].path.read_text() == repr((65532, [], ["lo"], [], True, True)), result.log
+
+
+def test_a_memory_hog_is_out_of_memory_whatever_its_exit_code(job):
+    hog = "import subprocess; subprocess.run(['python3', '-c', 'x = b\"x\" * 2**30']); " + OK
+    result = job(hog)
+    assert (result.verdict, result.exit_code) == (Verdict.OUT_OF_MEMORY, 0)
+    assert job("x = b'x' * 2**30").verdict == Verdict.OUT_OF_MEMORY
+
+
+def test_a_sleeper_is_ended_at_the_second_and_not_at_slurms_minute(job):
+    result = job("import time; time.sleep(600)", limits={"wall_seconds": 3.0})
+    assert result.verdict == Verdict.TIMEOUT
+    assert 3.0 < result.usage.wall_seconds < 30.0
+
+
+def test_an_exit_code_is_the_programs_own(job):
+    assert (job("raise SystemExit(7)").verdict, job("raise SystemExit(7)").exit_code) == (Verdict.NONZERO_EXIT, 7)
+
+
+def test_a_cancelled_job_is_gone_within_seconds(job):
+    cancelled_at = []
+
+    def should_cancel():
+        if time.monotonic() > start + 6:
+            cancelled_at.append(time.monotonic())
+        return bool(cancelled_at)
+
+    start = time.monotonic()
+    result = job("import time; time.sleep(600)", should_cancel=should_cancel, limits={"wall_seconds": 500.0})
+    assert result.verdict == Verdict.CANCELLED
+    assert time.monotonic() - cancelled_at[0] < 30  # a few seconds on an idle machine
+
+
+def test_a_job_that_waits_costs_no_time_and_can_be_cancelled(job, slurm_cluster):
+    slurm_cluster.call("scontrol", "update", "PartitionName=main", "State=DOWN")
+    try:
+        cancel = threading.Event()
+        waiting = in_background(job, OK, should_cancel=cancel.is_set, limits={"wall_seconds": 2.0})
+        wait_for(slurm_cluster, "PENDING")
+        time.sleep(4)
+        cancel.set()
+        assert waiting().verdict == Verdict.CANCELLED
+        later = in_background(job, OK, limits={"wall_seconds": 2.0})
+        wait_for(slurm_cluster, "PENDING")
+        time.sleep(4)
+    finally:
+        slurm_cluster.call("scontrol", "update", "PartitionName=main", "State=UP")
+    result = later()
+    assert result.verdict == Verdict.OK, "it waited longer than it may run"
+    assert result.usage.wall_seconds < 2.0
+
+
+def test_somebody_elses_scancel_is_no_fault_of_the_participant(job, slurm_cluster):
+    running = in_background(job, "import time; time.sleep(60)", limits={"wall_seconds": 100.0})
+    wait_for(slurm_cluster, "RUNNING")
+    time.sleep(3)
+    slurm_cluster.call("scancel", "--me")
+    result = running()
+    assert (result.verdict, result.reason) == (Verdict.INFRASTRUCTURE, "engine_restarted")
+
+
+def test_a_controller_that_is_killed_and_comes_back_costs_nothing(job, slurm_cluster):
+    running = in_background(job, f"import time; time.sleep(20); {OK}", limits={"wall_seconds": 100.0})
+    wait_for(slurm_cluster, "RUNNING")
+    slurm_cluster.wait_until_saved()
+    slurm_cluster.kill("slurmctld")
+    time.sleep(3)
+    slurm_cluster.start("slurmctld")
+    result = running()
+    assert result.verdict == Verdict.OK, (result.reason, result.log)
+
+
+def test_a_node_daemon_that_is_killed_and_comes_back_costs_no_attempt(job, slurm_cluster):
+    """Slurm 22.05 gives such a job up (NODE_FAIL). Later ones may keep it. Neither is the participant's fault."""
+    running = in_background(job, f"import time; time.sleep(10); {OK}", limits={"wall_seconds": 100.0})
+    wait_for(slurm_cluster, "RUNNING")
+    slurm_cluster.kill("slurmd")
+    time.sleep(2)
+    slurm_cluster.start("slurmd")
+    result = running()
+    slurm_cluster.resume()
+    assert result.verdict.fault in (Fault.NONE, Fault.PLATFORM), (result.verdict, result.log)
+
+
+def test_a_node_that_is_drained_finishes_its_case(job, slurm_cluster):
+    host = slurm_cluster.call("sinfo", "--noheader", "--format=%N").strip()
+    running = in_background(job, f"import time; time.sleep(6); {OK}", limits={"wall_seconds": 100.0})
+    wait_for(slurm_cluster, "RUNNING")
+    slurm_cluster.call("scontrol", "update", f"NodeName={host}", "State=DRAIN", "Reason=test")
+    try:
+        assert running().verdict == Verdict.OK
+    finally:
+        slurm_cluster.resume()
+
+
+def test_a_node_that_goes_down_is_the_platforms_fault(job, slurm_cluster):
+    host = slurm_cluster.call("sinfo", "--noheader", "--format=%N").strip()
+    running = in_background(job, "import time; time.sleep(60)", limits={"wall_seconds": 100.0})
+    wait_for(slurm_cluster, "RUNNING")
+    time.sleep(3)
+    slurm_cluster.call("scontrol", "update", f"NodeName={host}", "State=DOWN", "Reason=test")
+    result = running()
+    slurm_cluster.resume()
+    assert (result.verdict, result.reason) == (Verdict.INFRASTRUCTURE, "engine_restarted")
+
+
+def test_what_a_killed_agent_leaves_is_found_by_its_label(
+    slurm_engine, slurm_image, slurm_cluster, owner, scratch, tmp_path
+):
+    other = SlurmEngine(base_url=slurm_engine.program, folder=slurm_engine.folder)
+    mounts = [
+        {"Type": "bind", "Source": str(tmp_path), "Target": target, "ReadOnly": True}
+        for target in ("/input", "/output")
+    ]
+    body = {
+        "Image": slurm_image,
+        "Entrypoint": ["sleep", "600"],
+        "Labels": {OWNER_LABEL: owner},
+        "HostConfig": {"Mounts": mounts},
+    }
+    container_id = other.create(name="assay-abandoned", body=body)
+    other.start(container_id)
+    (other.folder / "containers" / container_id / "job").unlink()  # it died before it wrote the number down
+    wait_for(slurm_cluster, "RUNNING")
+    assert remove_leftovers(slurm_engine, owner=owner, keep=set(), scratch=scratch) == 1
+    assert slurm_cluster.jobs() == []
+    assert not (other.folder / "containers" / container_id).exists()
