@@ -250,8 +250,9 @@ class Agent:
         with ExitStack() as held:
             copy = held.enter_context(self._image_of(order, engine=engine))
             fetch_inputs(order, api=self._api, folder=inputs)
-            gpu_uuids = held.enter_context(self._gpus.taken(order.limits.gpus))
-            cpu_ids = held.enter_context(self._cpus.taken(order.limits.cpus))
+            is_batch = engine.facts().is_batch  # processors and GPUs are then the batch system's to give
+            gpu_uuids = () if is_batch else held.enter_context(self._gpus.taken(order.limits.gpus))
+            cpu_ids = () if is_batch else held.enter_context(self._cpus.taken(order.limits.cpus))
             spec = order.run_spec(input_dir=inputs, gpu_uuids=gpu_uuids, cpu_ids=cpu_ids)
             start = partial(
                 run,
