@@ -43,6 +43,8 @@ def _columns(analysis: Analysis, rows: Sequence[Mapping[str, object]], metrics: 
         "interval": [f"{analysis.confidence * 100:g} %", *(_interval(row) for row in rows)],
         "algorithm": ["algorithm", *(str(row["algorithm"]) for row in rows)],
     }
+    if analysis.sets is not None:
+        columns["set"] = ["rank set", *(_set(row) for row in rows)]
     for name in ("score", *metrics):
         columns[name] = [name, *("" if row[name] is None else f"{row[name]:.4f}" for row in rows)]
     return columns
@@ -50,6 +52,11 @@ def _columns(analysis: Analysis, rows: Sequence[Mapping[str, object]], metrics: 
 
 def _interval(row: Mapping[str, object]) -> str:
     low, high = row["rank_low"], row["rank_high"]
+    return span(low, high) if isinstance(low, float) and isinstance(high, float) else ""
+
+
+def _set(row: Mapping[str, object]) -> str:
+    low, high = row["rank_set_low"], row["rank_set_high"]
     return span(low, high) if isinstance(low, float) and isinstance(high, float) else ""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import yaml
 
+import evaluator
 from evaluator.commands.board_on_terminal import board_lines, preset_lines
 from evaluator.commands.published_tables import sheet_of_layout
 from evaluator.documents import DocumentError, read_document
@@ -21,8 +22,11 @@ from evaluator.ranking.document.options import missing_option, with_missing
 from evaluator.ranking.document.parse import parse_ranking
 from evaluator.ranking.document.presets import preset_document, preset_titles
 from evaluator.ranking.engine import rank_algorithms
-from evaluator.ranking.errors import ConfigError, RankingError
+from evaluator.ranking.errors import ConfigError, RankingError, TableError
+from evaluator.ranking.planning import FEWEST_UNITS, plan_cases, plan_lines
 from evaluator.ranking.rank_files import ranks_rows, write_rows
+from evaluator.ranking.report_file import read_report, report_document
+from evaluator.ranking.schemes.prepare import prepare
 from evaluator.ranking.score_files import FORMS, ScoreFile, read_scores, read_sheets
 from evaluator.ranking.score_files.columns import specs_of
 from evaluator.ranking.table import ScoreTable
@@ -55,6 +59,18 @@ from evaluator.ranking.teams import one_per_team
 )
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a self-contained HTML report.")
 @click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="Also write figures and tables here.")
+@click.option(
+    "--from",
+    "again",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Make the ranking of a file that --json wrote again.",
+)
+@click.option(
+    "--plan", "only_plan", is_flag=True, help="Only say how many cases the ranking needs: of SCORES, or of a pilot."
+)
+@click.option(
+    "--difference", type=click.FloatRange(min=0, min_open=True), help="With --plan: the true difference to plan for."
+)
 @click.option("--explain", is_flag=True, help="Also print how each column of SCORES was understood.")
 def rank(
     scores: tuple[Path, ...],
@@ -72,6 +88,9 @@ def rank(
     json_output: Path | None,
     report: Path | None,
     figures: Path | None,
+    again: Path | None,
+    only_plan: bool,
+    difference: float | None,
     explain: bool,
 ) -> None:
     """Rank the algorithms of SCORES: one table, a file for each algorithm, or a folder of them.
@@ -85,30 +104,53 @@ def rank(
             shown = yaml.safe_dump(dict(preset_document(show_preset or ""))) if show_preset else ""
             click.echo(shown or preset_lines(preset_titles(), width=_terminal_width()))
             return
-        if not scores:
-            raise click.UsageError("found no SCORES file; expected one (or --list-presets)")
         chosen = None if protocol is None else _protocol(protocol)
-        rules = _configuration(chosen, config, preset)
-        if missing is not None:
-            rules = with_missing(rules, missing_option(missing, specs_of(rules)))
-        found = _read(scores, rules, as_form=as_form, metric=metric, protocol=chosen)
-        if explain:
-            click.echo(f"form: {found.form}")
-            click.echo("".join(f"column {name}: {meaning}\n" for name, meaning in found.columns.items()))
-        table, left_out = _of_each_team(found)
-        analysis = analyse(table, found.config, bootstrap=bootstrap if found.has_cases else 0, seed=seed)
-        analysis = replace(analysis, warnings=(*analysis.warnings, *left_out, *found.notes))
+        if again is not None:
+            made = read_report(again)
+            table, title, told = made.table, made.title, made.warnings
+            analysis = analyse(table, made.config, bootstrap=made.bootstrap, seed=made.seed)
+            analysis = replace(analysis, warnings=tuple(dict.fromkeys((*analysis.warnings, *told))))
+        else:
+            if not scores:
+                raise click.UsageError("found no SCORES file; expected one (or --list-presets)")
+            rules = _configuration(chosen, config, preset)
+            if missing is not None:
+                rules = with_missing(rules, missing_option(missing, specs_of(rules)))
+            found = _read(scores, rules, as_form=as_form, metric=metric, protocol=chosen)
+            if explain:
+                click.echo(f"form: {found.form}")
+                click.echo("".join(f"column {name}: {meaning}\n" for name, meaning in found.columns.items()))
+            table, left_out = _of_each_team(found)
+            title = scores[0].stem
+            if only_plan:
+                click.echo("\n".join(_plan(table, found.config, difference=difference)))
+                return
+            analysis = analyse(table, found.config, bootstrap=bootstrap if found.has_cases else 0, seed=seed)
+            analysis = replace(analysis, warnings=(*analysis.warnings, *left_out, *found.notes))
         if output is not None:
             write_rows(list(ranks_rows(analysis)), output)
         if json_output is not None:
-            json_output.write_text(json.dumps(analysis.to_json(), indent=1) + "\n", "utf-8")
+            document = report_document(table, analysis, title=title, version=evaluator.__version__)
+            json_output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
         if report is not None or figures is not None:
-            _draw(table, analysis, html=report, folder=figures, title=scores[0].stem, protocol=chosen)
+            _draw(table, analysis, html=report, folder=figures, title=title, protocol=chosen)
     except (RankingError, EvaluatorError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from error
     click.echo(board_lines(analysis, width=_terminal_width()))
+
+
+def _plan(table: ScoreTable, config: RankingConfig, *, difference: float | None) -> list[str]:
+    """How many cases, as lines. Algorithms stand in the order of the ranking."""
+    prepared = prepare(table, config)
+    ranked = [entry.algorithm for entry in rank_algorithms(table, config).entries if entry.rank is not None]
+    if len(ranked) < 2 or prepared.unit_count(config.cluster) < FEWEST_UNITS:
+        raise TableError(
+            f"--plan: found {len(ranked)} algorithms and {prepared.unit_count(config.cluster)} {config.cluster}s; expected two "
+            f"algorithms and {FEWEST_UNITS} {config.cluster}s at least, to know a spread"
+        )
+    return plan_lines(plan_cases(prepared, [prepared.algorithms.index(name) for name in ranked], difference=difference))
 
 
 def _read(

@@ -2,17 +2,29 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from evaluator.arrays import Floats
-from evaluator.ranking.document.config import Adjustment, Aggregate, Node, RankingConfig, SchemeType
-from evaluator.ranking.engine import Ranking, aggregation_node, cluster_values, headline, rank_prepared
-from evaluator.ranking.intervals import Interval, metric_interval
+from evaluator.ranking.document.config import Adjustment, Aggregate, ConsensusMethod, Node, RankingConfig, SchemeType
+from evaluator.ranking.engine import (
+    Ranking,
+    TaskRanks,
+    aggregation_node,
+    cluster_values,
+    headline,
+    rank_prepared,
+    rank_tasks,
+)
+from evaluator.ranking.intervals import Interval, aggregate_samples, metric_interval
+from evaluator.ranking.planning import FEWEST_UNITS, Plan, plan_cases
+from evaluator.ranking.rank_sets import RankSets, rank_sets
 from evaluator.ranking.schemes.climb import Draws
+from evaluator.ranking.schemes.consensus import consensus
 from evaluator.ranking.schemes.prepare import Prepared, prepare
+from evaluator.ranking.schemes.reduction import quantile
 from evaluator.ranking.schemes.tree import evaluate, rank_scores
 from evaluator.ranking.stability import (
     Summary,
@@ -20,6 +32,7 @@ from evaluator.ranking.stability import (
     draw_clusters,
     footrule,
     kendall_tau,
+    rank_frequencies,
     rank_intervals,
     summarise,
     winner_shares,
@@ -36,6 +49,9 @@ from evaluator.ranking.table import ScoreTable
 
 SMALL_SAMPLE = 50
 MOST_ALGORITHMS_FOR_PAIRS = 100
+SMALL_FOR_PERCENTILES = 100
+"""Clusters; with fewer, `interval: auto` takes BCa: percentiles cover less than they say there."""
+MOST_KEMENY_REPLICATES = 200
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "test": {"type": SchemeType.SIGNIFICANCE},
@@ -53,6 +69,8 @@ class MetricAnalysis:
     interval: Interval
     tests: PairTests | None
     ranks_by_method: Mapping[str, Floats]
+    pair_counts: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    """How many clusters both algorithms of a pair have a value of."""
 
     def top(self, count: int) -> "MetricAnalysis":
         """Only the best few algorithms."""
@@ -65,6 +83,7 @@ class MetricAnalysis:
             ),
             tests=None if self.tests is None else self.tests.top(count),
             ranks_by_method={method: ranks[:count] for method, ranks in self.ranks_by_method.items()},
+            pair_counts=self.pair_counts[:count, :count],
         )
 
 
@@ -104,6 +123,9 @@ class Analysis:
     metrics: Mapping[str, MetricAnalysis]
     neighbours: tuple[Neighbours, ...]
     warnings: tuple[str, ...]
+    sets: RankSets | None = None
+    plan: Plan | None = None
+    tasks: TaskRanks | None = None
 
     def top(self, count: int) -> "Analysis":
         """The same with the best few algorithms only. Their ranks stay those among all."""
@@ -115,6 +137,7 @@ class Analysis:
             winner_shares=self.winner_shares[:count],
             metrics={name: part.top(count) for name, part in self.metrics.items()},
             neighbours=self.neighbours[: max(0, count - 1)],
+            sets=None if self.sets is None else self.sets.top(count),
         )
 
     def statistics(self, algorithm: str) -> dict[str, Any]:
@@ -123,6 +146,7 @@ class Analysis:
         nearest = next((pair for pair in self.neighbours if pair.better == algorithm), None)
         return {
             "rank_interval": [float(end) for end in self.rank_intervals[index]],
+            "rank_set": None if self.sets is None else [float(self.sets.low[index]), float(self.sets.high[index])],
             "winner_share": float(self.winner_shares[index]) if self.bootstrap else None,
             "intervals": {
                 name: [_number(part.interval.low[index]), _number(part.interval.high[index])]
@@ -150,6 +174,8 @@ class Analysis:
             "significance": {
                 name: {
                     "algorithms": list(self.algorithms),
+                    "p": [[_number(p) for p in row] for row in part.tests.p],
+                    "n": part.pair_counts.tolist(),
                     "p_adjusted": [[_number(p) for p in row] for row in part.tests.adjusted],
                     "is_better": part.tests.is_better.tolist(),
                     "rank_ranges": part.tests.rank_ranges().tolist(),
@@ -160,6 +186,31 @@ class Analysis:
             "methods": {
                 name: {method: [float(r) for r in ranks] for method, ranks in part.ranks_by_method.items()}
                 for name, part in self.metrics.items()
+            },
+            "rank_frequencies": {
+                "algorithms": list(self.algorithms),
+                "counts": rank_frequencies(self.rank_samples).tolist() if self.bootstrap and self.algorithms else None,
+            },
+            "neighbours": [
+                {**asdict(pair), "p": _number(pair.p), "false_claim": _number(pair.false_claim)}
+                for pair in self.neighbours
+            ],
+            "rank_sets": None
+            if self.sets is None
+            else {
+                "confidence": self.sets.confidence,
+                "is_better": self.sets.is_better.tolist(),
+                "with_the_winner": [self.algorithms[index] for index in self.sets.leaders],
+            },
+            "plan": None if self.plan is None else self.plan.to_json(),
+            "tasks": None
+            if self.tasks is None
+            else {
+                "algorithms": list(self.tasks.algorithms),
+                "names": list(self.tasks.parts),
+                "weights": self.tasks.weights.tolist(),
+                "ranks": self.tasks.ranks.tolist(),
+                "is_exact": self.tasks.merged.is_exact,
             },
             "notes": list(self.ranking.notes),
             "warnings": list(self.warnings),
@@ -177,6 +228,8 @@ def analyse(
 
     One independent unit is not resampled: every replicate would be the ranking itself, and look like certainty.
     """
+    if config.multi_task is not None and table.algorithms:
+        return _analyse_tasks(table, config, bootstrap=bootstrap, seed=seed)
     prepared = prepare(table, config)
     ranking = rank_prepared(table, config, prepared)
     count = config.stability.bootstrap if bootstrap is None else bootstrap
@@ -206,11 +259,88 @@ def analyse(
         metrics={name: _metric(name, prepared, draws, order) for name in prepared.metrics} if order.size else {},
         neighbours=neighbours(prepared, order),
         warnings=_warnings(prepared, count),
+        sets=_rank_sets(prepared, order, seed=seed),
+        plan=_plan(prepared, order),
     )
 
 
+def _rank_sets(prepared: Prepared, order: Any, *, seed: int) -> RankSets | None:
+    if not 2 <= len(order) <= MOST_ALGORITHMS_FOR_PAIRS:
+        return None
+    values, larger_is_better = headline(prepared)
+    confidence = prepared.config.stability.confidence
+    return rank_sets(values[order], larger_is_better=larger_is_better, confidence=confidence, seed=seed)
+
+
+def _plan(prepared: Prepared, order: Any) -> Plan | None:
+    is_possible = len(order) > 1 and prepared.unit_count(prepared.config.cluster) >= FEWEST_UNITS
+    return plan_cases(prepared, list(order)) if is_possible else None
+
+
+def _analyse_tasks(table: ScoreTable, config: RankingConfig, *, bootstrap: int | None, seed: int | None) -> Analysis:
+    """Each task is ranked and resampled on its own; every replicate has a consensus of its own."""
+    tasks = rank_tasks(table, config)
+    ranking = rank_prepared(table, config, next(iter(tasks.parts.values())))
+    method = config.multi_task.consensus if config.multi_task else ConsensusMethod.EUCLIDEAN
+    count = config.stability.bootstrap if bootstrap is None else bootstrap
+    if min(part.unit_count(config.cluster) for part in tasks.parts.values()) < 2:
+        count = 0
+    if method in (ConsensusMethod.KEMENY_LINEAR, ConsensusMethod.KEMENY_WEAK):
+        count = min(count, MOST_KEMENY_REPLICATES)
+    seed = config.stability.seed if seed is None else seed
+    best_first = tuple(entry.algorithm for entry in ranking.entries if entry.rank is not None)
+    order = np.array([tasks.algorithms.index(name) for name in best_first], dtype=np.intp)
+    ranks = tasks.merged.ranks[order]
+    draws = {
+        name: draw_clusters(part, count=count, seed=seed + place)
+        for place, (name, part) in enumerate(tasks.parts.items())
+    }
+    samples = ranks[None]
+    if count and order.size:
+        votes = np.stack([bootstrap_ranks(part, draws[name]) for name, part in tasks.parts.items()], axis=-1)
+        samples = np.stack([consensus(vote, weights=tasks.weights, method=method).ranks for vote in votes])[:, order]
+    tau, (plain, weighted) = kendall_tau(samples, ranks), footrule(samples, ranks)
+    warnings = [text for part in tasks.parts.values() for text in _warnings(part, count)]
+    return Analysis(
+        ranking=ranking,
+        algorithms=best_first,
+        bootstrap=count,
+        seed=seed,
+        confidence=config.stability.confidence,
+        rank_samples=samples,
+        rank_intervals=rank_intervals(samples, confidence=config.stability.confidence),
+        winner_shares=winner_shares(samples),
+        tau_samples=tau,
+        tau=summarise(tau),
+        footrule=summarise(plain),
+        weighted_footrule=summarise(weighted),
+        metrics={
+            name: _metric_over_tasks(name, tasks, draws, order) for name in next(iter(tasks.parts.values())).metrics
+        },
+        neighbours=(),
+        warnings=(*dict.fromkeys(warnings), "pairs are tested within each task, not over several"),
+        tasks=tasks,
+    )
+
+
+def _metric_over_tasks(name: str, tasks: TaskRanks, draws: Mapping[str, Draws], order: Any) -> MetricAnalysis:
+    """The weighted mean of the tasks' aggregates, resampled in each task."""
+    parts = [metric_interval(name, part, draws[task]).estimate for task, part in tasks.parts.items()]
+    estimate = np.average(np.stack(parts), axis=0, weights=tasks.weights)
+    low = high = np.full(estimate.shape, np.nan)
+    if all(len(drawn.multiplicities) for drawn in draws.values()):
+        drawn = np.stack([aggregate_samples(name, part, draws[task]) for task, part in tasks.parts.items()])
+        tail = (1 - next(iter(tasks.parts.values())).config.stability.confidence) / 2
+        means = np.average(drawn, axis=0, weights=tasks.weights)
+        low, high = (quantile(means.T, q) for q in (tail, 1 - tail))
+    interval = Interval(estimate=estimate[order], low=low[order], high=high[order], method="percentile bootstrap")
+    return MetricAnalysis(interval=interval, tests=None, ranks_by_method={})
+
+
 def _metric(name: str, prepared: Prepared, draws: Draws, order: Any) -> MetricAnalysis:
-    interval = metric_interval(name, prepared, draws, uses_bca=prepared.config.stability.interval == "bca")
+    kind, few = prepared.config.stability.interval, prepared.unit_count(prepared.config.cluster) < SMALL_FOR_PERCENTILES
+    interval = metric_interval(name, prepared, draws, uses_bca=kind == "bca" or (kind == "auto" and few))
+    is_there = (~np.isnan(cluster_values(name, prepared)[order])).astype(np.intp)
     tests = None
     if 2 <= len(order) <= MOST_ALGORITHMS_FOR_PAIRS:
         spec = prepared.metrics[name].spec
@@ -228,6 +358,7 @@ def _metric(name: str, prepared: Prepared, draws: Draws, order: Any) -> MetricAn
         ),
         tests=tests,
         ranks_by_method=ranks_by_method(name, prepared, order),
+        pair_counts=is_there @ is_there.T,
     )
 
 

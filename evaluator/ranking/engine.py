@@ -10,9 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evaluator.arrays import Floats
-from evaluator.ranking.document.config import CHALLENGER, Node, RankingConfig, SchemeType, TieMethod
+from evaluator.ranking.document.config import CHALLENGER, Node, RankingConfig, SchemeType, Subgroup, TieMethod
 from evaluator.ranking.document.parse_scheme import walk
+from evaluator.ranking.errors import ConfigError
+from evaluator.ranking.groups import split
 from evaluator.ranking.schemes.climb import climb_to_cluster, climb_to_top, kept_level, start
+from evaluator.ranking.schemes.consensus import Consensus, consensus
 from evaluator.ranking.schemes.missing import missing_counts
 from evaluator.ranking.schemes.prepare import Prepared, prepare
 from evaluator.ranking.schemes.tree import NodeScores, break_ties, case_ranks, evaluate, metric_names, rank_scores
@@ -59,7 +62,9 @@ def rank_algorithms(table: ScoreTable, config: RankingConfig) -> Ranking:
 
 
 def rank_prepared(table: ScoreTable, config: RankingConfig, prepared: Prepared) -> Ranking:
-    """`rank_algorithms` for a caller that has prepared the table already."""
+    """`rank_algorithms` for a caller that has prepared the table already. Several tasks are ranked apart and merged."""
+    if config.multi_task is not None and table.algorithms:
+        return _rank_over_tasks(table, config, rank_tasks(table, config))
     scores, ranks = final_ranks(prepared)
     aggregates = metric_aggregates(prepared)
     missing = missing_counts(table)
@@ -84,6 +89,77 @@ def rank_prepared(table: ScoreTable, config: RankingConfig, prepared: Prepared) 
         notes=(*prepared.notes, *_cautions(prepared)),
         input_sha256=hashlib.sha256(f"{table.sha256()}{config!r}".encode()).hexdigest(),
         larger_is_better=scores.larger_is_better,
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TaskRanks:
+    """Each task ranked on its own (`ranks`: algorithm × task), and the consensus. `left_out`: who has no rank in some task."""
+
+    algorithms: tuple[str, ...]
+    parts: Mapping[str, Prepared]
+    weights: Floats
+    ranks: Floats
+    merged: Consensus
+    left_out: Mapping[str, str]
+
+
+def rank_tasks(table: ScoreTable, config: RankingConfig) -> TaskRanks:
+    """The rankings of the tasks and their consensus. Raises `RankingError`."""
+    rules = config.multi_task
+    if rules is None:
+        raise ConfigError("ranking.multi_task: found nothing; expected it to tell tasks apart")
+    groups = split(table, Subgroup(attribute=rules.by))
+    unknown = sorted(set(rules.weights) - set(groups))
+    if unknown or not groups:
+        raise ConfigError(
+            f"ranking.multi_task.weights: found {', '.join(unknown) or 'no task'}; expected tasks that cases name under {rules.by}: "
+            f"{', '.join(groups) or 'none'}"
+        )
+    # An algorithm that is disqualified in one task is out of the consensus.
+    parts = {name: prepare(table.only_cases(cases), config) for name, cases in groups.items()}
+    left_out = {name: f"{task}: {why}" for task, part in parts.items() for name, why in part.disqualified.items()}
+    algorithms = tuple(name for name in table.algorithms if all(name in part.algorithms for part in parts.values()))
+    parts = {name: prepare(table.only_algorithms(algorithms).only_cases(groups[name]), config) for name in parts}
+    ranks = np.stack([final_ranks(part)[1] for part in parts.values()], axis=1)
+    weights = np.array([rules.weights.get(name, 1.0) for name in parts])
+    merged = consensus(ranks, weights=weights, method=rules.consensus)
+    return TaskRanks(algorithms=algorithms, parts=parts, weights=weights, ranks=ranks, merged=merged, left_out=left_out)
+
+
+def _rank_over_tasks(table: ScoreTable, config: RankingConfig, tasks: TaskRanks) -> Ranking:
+    """The consensus as the ranking. An aggregate is the weighted mean of the tasks' own, never of pooled cases."""
+    own = [metric_aggregates(part) for part in tasks.parts.values()]
+    missing = missing_counts(table)
+    entries = [
+        RankEntry(
+            algorithm=name,
+            rank=_plain_rank(tasks.merged.ranks[index]),
+            score=_finite(tasks.merged.scores[index]),
+            aggregates={
+                metric: _finite(float(np.average([part[metric][index] for part in own], weights=tasks.weights)))
+                for metric in own[0]
+            },
+            missing=missing.get(name, {}),
+        )
+        for index, name in enumerate(tasks.algorithms)
+    ]
+    entries += [
+        RankEntry(algorithm=name, rank=None, score=None, aggregates={}, missing=missing.get(name, {}), note=why)
+        for name, why in tasks.left_out.items()
+    ]
+    entries.sort(key=lambda entry: (math.inf if entry.rank is None else entry.rank, natural_key(entry.algorithm)))
+    first = next(iter(tasks.parts.values()))
+    how = config.multi_task.consensus.value.replace("_", " ") if config.multi_task else ""
+    notes = [f"{how} consensus of {len(tasks.parts)} tasks, each ranked on its own: {', '.join(tasks.parts)}"]
+    notes += [] if tasks.merged.is_exact else ["the consensus is the best found, not proven optimal"]
+    notes += [f"{name}: {note}" for name, part in tasks.parts.items() for note in part.notes]
+    return Ranking(
+        entries=tuple(entries),
+        config=first.config,
+        notes=(*notes, *_cautions(first)),
+        input_sha256=hashlib.sha256(f"{table.sha256()}{config!r}".encode()).hexdigest(),
+        larger_is_better=False,
     )
 
 

@@ -54,6 +54,11 @@ def metric_interval(name: str, prepared: Prepared, draws: Draws, *, uses_bca: bo
     return Interval(estimate=estimate, low=np.array(bounds)[:, 0], high=np.array(bounds)[:, 1], method="BCa bootstrap")
 
 
+def aggregate_samples(name: str, prepared: Prepared, draws: Draws) -> Floats:
+    """Draw × algorithm: a metric's aggregate in every replicate."""
+    return _climbed(name, aggregation_node(prepared, name), prepared, draws)
+
+
 def _climbed(name: str, node: Node, prepared: Prepared, draws: Draws) -> Floats:
     block = start(node, name, prepared)
     parts = [climb_to_top(block, node, prepared, batch).values[:, :, 0, 0] for batch in batches(prepared, draws)]

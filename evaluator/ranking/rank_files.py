@@ -17,6 +17,9 @@ def ranks_rows(analysis: Analysis) -> Iterator[dict[str, Any]]:
         is_ranked = entry.rank is not None
         index = analysis.algorithms.index(entry.algorithm) if is_ranked else -1
         row["rank_low"], row["rank_high"] = analysis.rank_intervals[index] if is_ranked else (None, None)
+        if analysis.sets is not None:
+            row["rank_set_low"] = float(analysis.sets.low[index]) if is_ranked else None
+            row["rank_set_high"] = float(analysis.sets.high[index]) if is_ranked else None
         for name, part in analysis.metrics.items():
             row[name] = entry.aggregates.get(name)
             row[f"{name}_low"] = _finite(part.interval.low[index]) if is_ranked else None

@@ -9,19 +9,20 @@ and named, never silently dropped.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 
 from evaluator.arrays import Floats
 from evaluator.ranking.document.config import MEAN, Adjustment, RankingConfig, Subgroup, TieMethod
 from evaluator.ranking.engine import Ranking, aggregation_node, rank_algorithms
+from evaluator.ranking.groups import split
 from evaluator.ranking.schemes.climb import merge_structures, start
 from evaluator.ranking.schemes.prepare import prepare
 from evaluator.ranking.statistics.distributions import chi_squared_tail, normal_tail
 from evaluator.ranking.statistics.significance import adjust_family
 from evaluator.ranking.statistics.ties import rank
-from evaluator.ranking.table import ScoreTable, natural_key
+from evaluator.ranking.table import ScoreTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,33 +62,6 @@ def analyse_subgroup(table: ScoreTable, config: RankingConfig, subgroup: Subgrou
         boards={name: rank_algorithms(table.only_cases(cases), config) for name, cases in groups.items()},
         tests=_tests(table, config, groups) if len(groups) > 1 else (),
     )
-
-
-def split(table: ScoreTable, subgroup: Subgroup) -> Mapping[str, tuple[str, ...]]:
-    """Group name → cases, in natural order (bands from low to high)."""
-    groups: dict[str, list[str]] = {}
-    for case in table.cases:
-        name = _group_of(table.attributes.get(case, {}).get(subgroup.attribute, ""), subgroup.bands)
-        if name:
-            groups.setdefault(name, []).append(case)
-    names = band_names(subgroup.bands) if subgroup.bands else tuple(sorted(groups, key=natural_key))
-    return {name: tuple(groups[name]) for name in names if name in groups}
-
-
-def band_names(bands: Sequence[float]) -> tuple[str, ...]:
-    """`< 18`, `18 to < 40`, `≥ 40` for the cuts 18 and 40."""
-    inner = [f"{low:g} to < {high:g}" for low, high in pairwise(bands)]
-    return (f"< {bands[0]:g}", *inner, f"≥ {bands[-1]:g}")
-
-
-def _group_of(text: str, bands: Sequence[float]) -> str:
-    if not bands or not text:
-        return text
-    try:
-        number = float(text)
-    except ValueError:
-        return ""
-    return "" if math.isnan(number) else band_names(bands)[int(np.searchsorted(bands, number, side="right"))]
 
 
 def _tests(table: ScoreTable, config: RankingConfig, groups: Mapping[str, tuple[str, ...]]) -> tuple[GroupTests, ...]:

@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evaluator.arrays import Floats
-from evaluator.ranking.document.config import RankingConfig, Subgroup
-from evaluator.ranking.engine import aggregation_node, final_ranks
-from evaluator.ranking.errors import ConfigError
-from evaluator.ranking.schemes.consensus import Consensus, consensus
+from evaluator.ranking.document.config import RankingConfig
+from evaluator.ranking.engine import aggregation_node, rank_tasks
+from evaluator.ranking.schemes.consensus import Consensus
 from evaluator.ranking.schemes.prepare import Prepared, prepare
 from evaluator.ranking.schemes.tree import evaluate, rank_scores
-from evaluator.ranking.subgroups import split
 from evaluator.ranking.table import ScoreTable
 
 MOST_TARGETS = 60
@@ -59,28 +57,15 @@ class Merge:
 
 def compare_tasks(table: ScoreTable, config: RankingConfig) -> Agreement:
     """The rankings of the tasks, with their consensus. Raises `RankingError`."""
-    multi_task = config.multi_task
-    if multi_task is None:
+    if config.multi_task is None:
         return compare_targets(prepare(table, config))
-    groups = split(table, Subgroup(attribute=multi_task.by))
-    unknown = sorted(set(multi_task.weights) - set(groups))
-    if unknown:
-        raise ConfigError(
-            f"ranking.multi_task.weights: found {', '.join(unknown)}; expected tasks that cases name under {multi_task.by}: "
-            f"{', '.join(groups) or 'none'}"
-        )
-    # An algorithm that is disqualified in one task is out of the consensus.
-    parts = {name: prepare(table.only_cases(cases), config) for name, cases in groups.items()}
-    algorithms = tuple(name for name in table.algorithms if all(name in part.algorithms for part in parts.values()))
-    parts = {name: prepare(table.only_algorithms(algorithms).only_cases(groups[name]), config) for name in parts}
-    ranks = np.stack([final_ranks(part)[1] for part in parts.values()], axis=1)
-    weights = np.array([multi_task.weights.get(name, 1.0) for name in parts])
+    found = rank_tasks(table, config)
     return Agreement(
-        algorithms=algorithms,
-        tasks=tuple(parts),
-        ranks=ranks,
-        distances=ranking_distances(ranks),
-        merged=consensus(ranks, weights=weights, method=multi_task.consensus),
+        algorithms=found.algorithms,
+        tasks=tuple(found.parts),
+        ranks=found.ranks,
+        distances=ranking_distances(found.ranks),
+        merged=found.merged,
     )
 
 

@@ -11,6 +11,7 @@ true numbers of algorithms and cases (`replicates_within`), and takes fewer repl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from evaluator.ranking.analysis import SMALL_FOR_PERCENTILES
 from evaluator.ranking.document.config import (
     Aggregate,
     ConsensusMethod,
@@ -22,6 +23,7 @@ from evaluator.ranking.document.config import (
 )
 from evaluator.ranking.document.parse_scheme import walk
 from evaluator.ranking.errors import ConfigError
+from evaluator.ranking.rank_sets import REPLICATES
 from evaluator.ranking.schemes.climb import kept_level
 from evaluator.ranking.schemes.consensus import EXACT_LINEAR, EXACT_WEAK, MOST_PASSES
 from evaluator.ranking.schemes.tree import is_flat
@@ -136,7 +138,10 @@ def work_of(config: RankingConfig, size: Size) -> Work:
     examination = 2 * ranking + 5 * AGGREGATE * table + once.neighbours()
     if size.algorithms <= MOST_PAIRED:
         examination += 2 * len(names) * once.tests(groups=1)
-    if config.stability.interval == "bca":
+        examination += once.pairs * REPLICATES * size.cases * MOMENT
+    if config.stability.interval == "bca" or (
+        config.stability.interval == "auto" and size.cases < SMALL_FOR_PERCENTILES
+    ):
         examination += size.cases * interval
     share_of_batch = once.widest(len(names)) / BATCH_CELLS
     pairs = size.algorithms**2

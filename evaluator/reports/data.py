@@ -9,9 +9,10 @@ from evaluator.arrays import Floats
 from evaluator.ranking.analysis import Analysis, analyse
 from evaluator.ranking.document.config import Subgroup
 from evaluator.ranking.engine import cluster_values
+from evaluator.ranking.groups import split
 from evaluator.ranking.schemes.prepare import Prepared, prepare
 from evaluator.ranking.statistics.ties import rank
-from evaluator.ranking.subgroups import SubgroupAnalysis, analyse_subgroups, split
+from evaluator.ranking.subgroups import SubgroupAnalysis, analyse_subgroups
 from evaluator.ranking.table import ScoreTable
 from evaluator.ranking.tasks import Agreement, compare_tasks
 

@@ -228,9 +228,11 @@ def _draw_box(axes: Axes, values: Floats, place: float, *, width: float) -> None
     )
 
 
-def method_lines(data: ReportData, metric: str) -> Figure:
+def method_lines(data: ReportData, metric: str) -> Figure | None:
     """What rank each algorithm would have under the usual methods: crossing lines mean the method decides."""
     ranks = data.top.metrics[metric].ranks_by_method
+    if not ranks:
+        return None
     count = len(data.algorithms)
     figure, axes = new_figure(height=row_height(count, least=3.0, each=0.24))
     methods = list(ranks)

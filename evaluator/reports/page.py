@@ -104,6 +104,13 @@ def _summary(data: ReportData) -> str:
     if len(leaders) == 1 and data.analysis.bootstrap:
         first += f"; this holds in {data.analysis.winner_shares[0]:.0%} of the bootstrap replicates"
     parts = [f"{first}."]
+    sets = data.analysis.sets
+    if sets is not None and len(sets.leaders) > 1:
+        others = [
+            data.analysis.algorithms[index] for index in sets.leaders if data.analysis.algorithms[index] not in leaders
+        ]
+        if others:
+            parts.append(f"The data do not separate {_joined(others)} from the winner.")
     nearest = next((pair for pair in data.analysis.neighbours if pair.better == leaders[-1]), None)
     if nearest is not None:
         word = "is" if nearest.is_separable else "is not"
@@ -222,6 +229,7 @@ def board(data: ReportData) -> str:
     header = [
         "rank",
         f"{confidence} interval",
+        *(["rank set"] if analysis.sets else []),
         "algorithm",
         "score",
         *analysis.metrics,
@@ -240,13 +248,67 @@ def board(data: ReportData) -> str:
         ahead = "–" if pair is None else _ahead(pair)
         missing = sum(count for reasons in entry.missing.values() for count in reasons.values())
         place = "–" if entry.rank is None else f"{entry.rank:g}"
-        rows.append([place, interval, entry.algorithm, entry.score, *aggregates, share, ahead, missing])
+        left_open = (
+            []
+            if analysis.sets is None
+            else ["–" if index is None else span(analysis.sets.low[index], analysis.sets.high[index])]
+        )
+        rows.append([place, interval, *left_open, entry.algorithm, entry.score, *aggregates, share, ahead, missing])
     caption = (
         f"Metrics with their {confidence} intervals. “First in”: share of bootstrap replicates with rank 1. “Ahead of the "
         "next”: paired test against the algorithm below, Holm-adjusted; “claim false”: how probable it is that it is not better "
         "on average. “Not measured”: values missing or set by a convention."
     )
+    if analysis.sets is not None:
+        caption += (
+            f" “Rank set”: the ranks that the data leave open, all of them right at once with {confidence} (bootstrap of the "
+            "largest studentised difference, Mogstad et al. 2024)."
+        )
     return table(header, rows, caption=caption)
+
+
+def plan(data: ReportData) -> list[str]:
+    """Is the test set big enough? Nothing where that cannot be said."""
+    found = data.analysis.plan
+    if found is None or not found.pairs:
+        return []
+    unit = f"{found.unit}s"
+    rows = [
+        [
+            f"{pair.better} / {pair.worse}",
+            pair.difference,
+            pair.units,
+            "–" if pair.needed is None else pair.needed,
+            "–" if pair.ratio is None else f"{pair.ratio:.2g}",
+            pair.smallest,
+            *(f"± {width:.2g}" for width in pair.half_widths),
+        ]
+        for pair in found.pairs
+    ]
+    names = [
+        "pair",
+        "difference",
+        unit,
+        "needed",
+        "there / needed",
+        "smallest shown",
+        "interval",
+        f"2 × {unit}",
+        f"5 × {unit}",
+    ]
+    caption = (
+        f"Differences of {found.measure}. “Needed”: {unit} for {found.power:.0%} power of the {found.test.replace('_', ' ')} test at "
+        f"{found.alpha:g}, if the true difference and spread are the observed ones. “Smallest shown”: the smallest true difference "
+        f"that these {unit} find with that power. Intervals of the difference now, with twice and five times as many."
+    )
+    sums = [
+        f"{what}: {'no number would do' if needed is None else f'at most {needed} {unit}'}"
+        for what, needed in (
+            ("The winner before every other", found.winner),
+            ("Every neighbouring pair at once", found.ranking),
+        )
+    ]
+    return [table(names, rows, caption=caption), *(paragraph(f"{text}.") for text in sums)]
 
 
 def _ahead(pair: Neighbours) -> Markup:

@@ -24,6 +24,7 @@ NOT_IN_A_NAME = re.compile(r"[^\w@.-]+")
 _SECTIONS = {
     "ranking": "Ranking",
     "stability": "How stable it is",
+    "size": "Is the test set big enough?",
     "metrics": "Metric by metric",
     "tasks": "Do the tasks agree?",
     "subgroups": "Subgroups",
@@ -97,6 +98,7 @@ def render(data: ReportData, gallery: _Gallery, *, protocol: Protocol | None = N
     makers: dict[str, Callable[[ReportData, _Gallery], list[str]]] = {
         "ranking": lambda d, _: [page.board(d)],
         "stability": _stability,
+        "size": lambda d, _: page.plan(d),
         "metrics": _metrics,
         "tasks": _tasks,
         "subgroups": _subgroups,

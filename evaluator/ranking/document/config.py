@@ -209,12 +209,14 @@ class Significance:
 
 @dataclass(frozen=True, kw_only=True)
 class Stability:
-    """The bootstrap. `compat` reproduces the resampling and missing-rank behaviour of the named tool."""
+    """The bootstrap. `compat` reproduces the resampling and missing-rank behaviour of the named tool. `interval: auto` is BCa
+    under 100 clusters, where percentiles cover too little, and percentiles above.
+    """
 
     bootstrap: int = 1000
     seed: int = 1
     confidence: float = 0.95
-    interval: str = "percentile"
+    interval: str = "auto"
     compat: str | None = None
 
     @property

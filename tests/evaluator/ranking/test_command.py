@@ -74,7 +74,7 @@ def test_structures_come_in_a_label_column(folder: Path) -> None:
 def test_the_board_is_printed_with_what_the_reader_must_know(folder: Path) -> None:
     result = run(folder, WIDE, "--config", str(folder / "ranking.yaml"), "--bootstrap", "20")
     lines = result.output.splitlines()
-    assert lines[0].split() == ["rank", "95", "%", "algorithm", "score", "dice", "hd95"]
+    assert lines[0].split() == ["rank", "95", "%", "algorithm", "rank", "set", "score", "dice", "hd95"]
     assert any("only 2 independent cases" in line for line in lines)
 
 
@@ -294,7 +294,7 @@ def test_a_pipe_gets_everything_on_one_line_each(folder: Path, monkeypatch) -> N
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr(sys, "__stdout__", io.StringIO())
     lines = run(folder, crowded(), "--bootstrap", "0").output.splitlines()
-    assert lines[0].split()[4:] == ["score", *METRICS]
+    assert lines[0].split()[4:] == ["rank", "set", "score", *METRICS]
     assert "institute-of-medical-image-computing-team-1-final-ensemble" in lines[1]
 
 

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from evaluator.ranking import ScoreTable, parse_ranking
-from evaluator.ranking.subgroups import analyse_subgroups, band_names, kruskal_wallis, mann_whitney, split
+from evaluator.ranking.groups import band_names, split
+from evaluator.ranking.subgroups import analyse_subgroups, kruskal_wallis, mann_whitney
 
 
 def table() -> ScoreTable:
