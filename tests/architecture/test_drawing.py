@@ -9,7 +9,7 @@ import pytest
 
 from tests.architecture import drawing
 
-MOST_ARROWS = {"evaluator": 85, "evaluator/ranking": 55, "containers": 35}
+MOST_ARROWS = {"evaluator": 85, "evaluator/ranking": 72, "containers": 35}
 
 
 @pytest.mark.parametrize("hall", MOST_ARROWS)

@@ -32,6 +32,8 @@ class SchemeType(StrEnum):
     SIGNIFICANCE = "significance"
     LEXICOGRAPHIC = "lexicographic"
     CONSENSUS = "consensus"
+    RANK_SCORES = "rank_scores"
+    MIN_MAX = "min_max"
 
 
 class TieMethod(StrEnum):
@@ -146,13 +148,21 @@ class MissingRules:
 
 @dataclass(frozen=True, kw_only=True)
 class Aggregate:
-    """How values of one level become one value of the next: `mean`, `median`, `quantile` (with `q`), `std` or `sum`."""
+    """How values of one level become one value of the next: `mean`, `median`, `geometric`, `std`, `sum`, or with a number `q`
+    `quantile`, `trimmed` (that share cut off at both ends) and `share_above` (the share of values above it).
+    """
 
     kind: str
     q: float = 0.5
 
     def __str__(self) -> str:
-        return f"quantile {self.q:g}" if self.kind == "quantile" else self.kind
+        texts = {
+            "quantile": f"quantile {self.q:g}",
+            "trimmed": f"mean without {self.q:.0%} at each end",
+            "share_above": f"share above {self.q:g}",
+            "geometric": "geometric mean",
+        }
+        return texts.get(self.kind, self.kind)
 
 
 MEAN = Aggregate(kind="mean")

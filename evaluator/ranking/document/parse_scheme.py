@@ -23,15 +23,18 @@ def _aggregates(value: Any, path: str, *, levels: Sequence[str]) -> Mapping[str,
 
 
 def aggregate(text: Any, path: str) -> Aggregate:
-    """`mean`, `median`, `std`, `sum` or `quantile:0.3`."""
-    if text in ("mean", "median", "std", "sum"):
+    """`mean`, `median`, `geometric`, `std`, `sum`, `quantile:0.3`, `trimmed:0.1` or `share_above:0.8`."""
+    if text in ("mean", "median", "geometric", "std", "sum"):
         return Aggregate(kind=text)
-    match = re.fullmatch(r"quantile:(0?\.\d+|0|1)", str(text))
-    if match is None:
+    match = re.fullmatch(r"(quantile|trimmed|share_above):(\d*\.?\d+(?:e-?\d+)?)", str(text))
+    q = float(match[2]) if match else -1.0
+    kind = match[1] if match else ""
+    if match is None or (kind == "quantile" and q > 1) or (kind == "trimmed" and q >= 0.5):
         raise ConfigError(
-            f"{path}: found {show(text)}; expected mean, median, std, sum or quantile:q with q between 0 and 1"
+            f"{path}: found {show(text)}; expected mean, median, std, sum or quantile:q with q between 0 and 1, geometric, "
+            "trimmed:q with q below 0.5, or share_above:x"
         )
-    return Aggregate(kind="quantile", q=float(match[1]))
+    return Aggregate(kind=kind, q=q)
 
 
 def parse_node(value: Any, path: str, *, levels: tuple[str, ...]) -> Node:

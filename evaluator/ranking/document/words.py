@@ -79,6 +79,8 @@ def sentence(node: Node, config: RankingConfig) -> str:
     match node.type:
         case SchemeType.VALUE:
             return f"Rank the {_aggregated(node)} of {metrics}."
+        case SchemeType.MIN_MAX:
+            return f"Scale the {_aggregated(node)} of {metrics} from 0 (the worst of the teams) to 1 (the best); rank the mean."
         case SchemeType.SIGNIFICANCE:
             return f"Rank by the share of the other algorithms that one is significantly better than in {metrics}."
         case SchemeType.LEXICOGRAPHIC:
@@ -91,6 +93,7 @@ def sentence(node: Node, config: RankingConfig) -> str:
         SchemeType.SUM_OF_RANKS: "add the ranks",
         SchemeType.BORDA: "count Borda points (how many others each is ranked before, half for a tie)",
         SchemeType.CONSENSUS: f"merge the rankings ({node.consensus.value.replace('_', ' ')} consensus)",
+        SchemeType.RANK_SCORES: "map the ranks to scores from 1 (first) to 0.1 (last) and take their geometric mean",
     }[node.type]
     flat = " over all of them at once" if node.nesting == "flat" else ""
     teams = ", divide by the number of teams" if node.normalise else ""
@@ -112,6 +115,8 @@ def _of_children(node: Node, config: RankingConfig) -> str:
     how = {
         SchemeType.LEXICOGRAPHIC: "Rank by the first; the next ones break ties in turn",
         SchemeType.VALUE: "Rank the mean of",
+        SchemeType.MIN_MAX: "Scale each from 0 (the worst of the teams) to 1 (the best), and rank the mean of",
+        SchemeType.RANK_SCORES: "Map the ranks of each to scores from 1 to 0.1, and rank the geometric mean of",
         SchemeType.CONSENSUS: f"Merge by {node.consensus.value.replace('_', ' ')} consensus",
     }.get(node.type, f"Combine by {node.type.value.replace('_', ' ')}")
     return f"{how}: {inner}"

@@ -106,4 +106,4 @@ def _node(node: Node) -> dict[str, Any]:
 
 
 def _aggregate(how: Aggregate) -> str:
-    return f"quantile:{how.q:g}" if how.kind == "quantile" else how.kind
+    return f"{how.kind}:{how.q!r}" if how.kind in ("quantile", "trimmed", "share_above") else how.kind

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluator.arrays import Floats, Index
-from evaluator.ranking.document.config import Aggregate
+from evaluator.ranking.document.config import MEAN, Aggregate
+from evaluator.ranking.errors import ConfigError
 
 
 def reduce_units(values: Floats, *, parents: Index | None, how: Aggregate, weights: Floats | None = None) -> Floats:
@@ -49,11 +50,51 @@ def weighted_mean(values: Floats, weights: Floats) -> Floats:
 
 
 def _aggregate(values: Floats, how: Aggregate, weights: Floats | None) -> Floats:
+    if how.kind == "geometric":
+        return _geometric(values, weights)
+    if how.kind == "share_above":
+        above = np.where(np.isnan(values), np.nan, (values > how.q).astype(np.float64))
+        return _aggregate(above, MEAN, weights)
+    if how.kind == "trimmed":
+        return _trimmed(values, weights, q=how.q)
     if weights is None:
         return _plain(values, how)
     if how.kind in ("mean", "sum", "std"):
         return _weighted_moments(values[0], weights, kind=how.kind)
     return _weighted_quantile(values[0], weights, q=_quantile_of(how))
+
+
+def _geometric(values: Floats, weights: Floats | None) -> Floats:
+    """exp of the mean logarithm. A zero makes it zero; below zero there is none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logarithms = np.log(values)
+    if np.isnan(logarithms[~np.isnan(values)]).any():
+        raise ConfigError("scheme aggregate geometric: found a value below zero; expected values from zero")
+    return np.exp(_aggregate(logarithms, MEAN, weights))
+
+
+def _trimmed(values: Floats, weights: Floats | None, *, q: float) -> Floats:
+    """The mean without the share `q` of the sample at each end; a value that stands on the cut counts in part."""
+    rows = values.reshape(-1, values.shape[-1])
+    drawn = np.ones((1, rows.shape[-1])) if weights is None else weights
+    result = np.full((len(drawn), len(rows)), np.nan)
+    for index, row in enumerate(rows):
+        order = np.argsort(row)[: np.count_nonzero(~np.isnan(row))]
+        if not order.size:
+            continue
+        reached = np.cumsum(drawn[:, order], axis=1)
+        total = reached[:, -1:]
+        cut = np.clip(reached, q * total, (1 - q) * total)
+        kept = np.diff(cut, axis=1, prepend=q * total)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            result[:, index] = np.where(kept > 0, kept * row[order], 0).sum(axis=1) / kept.sum(axis=1)
+    if weights is None:
+        return result[0].reshape(values.shape[:-1])
+    return (
+        result.reshape(len(drawn), *values.shape[:-1])[:, 0]
+        if values.ndim > 3
+        else result.reshape(len(drawn), *values.shape[:-1])
+    )
 
 
 def _quantile_of(how: Aggregate) -> float:

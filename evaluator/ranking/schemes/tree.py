@@ -14,6 +14,7 @@ without any value ranks behind all others.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -39,6 +40,9 @@ from evaluator.ranking.schemes.prepare import Prepared
 from evaluator.ranking.schemes.reduction import reduce_units, weighted_mean
 from evaluator.ranking.statistics.significance import win_shares
 from evaluator.ranking.statistics.ties import rank, round_significant
+
+LAST_SCORE = 0.1
+"""What the last rank is worth as a score, the first being worth 1 (Learn2Reg)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +94,8 @@ def evaluate(node: Node, prepared: Prepared, draws: Draws | None = None) -> Node
             return break_ties(evaluate(children[0], prepared, draws), children[1:], prepared, draws)
         case SchemeType.VALUE:
             return _mean_of_children(node, prepared, draws) if node.children else _value(node, prepared, draws)
+        case SchemeType.MIN_MAX:
+            return _min_max(node, prepared, draws)
         case SchemeType.SIGNIFICANCE:
             return _mean_win_share(node, prepared, draws)
         case _:
@@ -142,6 +148,31 @@ def _value(node: Node, prepared: Prepared, draws: Draws | None) -> NodeScores:
     tops = [climb_to_top(start(node, name, prepared), node, prepared, draws).values[:, :, 0, 0] for name in names]
     weights = np.array([prepared.metrics[name].spec.weight for name in names])
     return NodeScores(values=_weighted(tops, weights), larger_is_better=directions.pop())
+
+
+def _min_max(node: Node, prepared: Prepared, draws: Draws | None) -> NodeScores:
+    """Each part scaled over the teams, 0 the worst and 1 the best, and their weighted mean. Equal teams all have 1.
+
+    A value behind every number counts as the worst.
+    """
+    if node.children:
+        parts = [evaluate(child, prepared, draws) for child in node.children]
+        weights = np.asarray(node.weights)
+    else:
+        names = metric_names(node, prepared)
+        parts = [_value(_value_node(node, name), prepared, draws) for name in names]
+        weights = np.array([prepared.metrics[name].spec.weight for name in names])
+    scaled = []
+    for part in parts:
+        values = part.values if part.larger_is_better else -part.values
+        finite = np.where(np.isfinite(values), values, np.nan)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # all missing: stays missing
+            low, high = np.nanmin(finite, axis=-1, keepdims=True), np.nanmax(finite, axis=-1, keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = np.where(high > low, (values - low) / (high - low), 1.0)
+        scaled.append(np.where(np.isinf(values), 0.0, np.where(np.isnan(values), np.nan, share)))
+    return NodeScores(values=_weighted(scaled, weights), larger_is_better=True)
 
 
 def _mean_of_children(node: Node, prepared: Prepared, draws: Draws | None) -> NodeScores:
@@ -257,12 +288,16 @@ def _of_ranks(node: Node, prepared: Prepared, draws: Draws | None) -> NodeScores
         values = _leaf_of_ranks(node, prepared, draws)
     if node.normalise:
         values = values / len(prepared.algorithms)
-    return NodeScores(values=values, larger_is_better=node.type is SchemeType.BORDA)
+    return NodeScores(values=values, larger_is_better=node.type in (SchemeType.BORDA, SchemeType.RANK_SCORES))
 
 
 def is_flat(node: Node) -> bool:
     """Whether all ranked units of all metrics stand side by side."""
-    return node.nesting == "flat" or node.type in (SchemeType.MEDIAN_OF_RANKS, SchemeType.CONSENSUS)
+    return node.nesting == "flat" or node.type in (
+        SchemeType.MEDIAN_OF_RANKS,
+        SchemeType.CONSENSUS,
+        SchemeType.RANK_SCORES,
+    )
 
 
 def _leaf_of_ranks(node: Node, prepared: Prepared, draws: Draws | None) -> Floats:
@@ -314,6 +349,9 @@ def _combine(node: Node, units: Units, prepared: Prepared) -> Floats:
     if node.type is SchemeType.MEDIAN_OF_RANKS:
         return _median(units)
     weights = np.broadcast_to(units.weights[:, None, :], (len(units.weights), *units.ranks.shape[1:]))
+    if node.type is SchemeType.RANK_SCORES:
+        steps = max(1, len(prepared.algorithms) - 1)
+        return np.exp(weighted_mean(np.log(1 - (1 - LAST_SCORE) * (units.ranks - 1) / steps), weights))
     mean = weighted_mean(units.ranks, weights)
     total = units.weights[0, ~np.isnan(units.ranks[0]).all(axis=0)].sum()
     return _scaled(node, mean, total=float(total), prepared=prepared)
