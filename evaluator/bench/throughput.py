@@ -7,6 +7,7 @@ from pathlib import Path
 from evaluator.bench.cases import Pair
 from evaluator.protocol import Protocol
 from evaluator.protocol.quick import quick_protocol
+from evaluator.results import CaseResult
 from evaluator.scoring.case import score_case
 from evaluator.scoring.many_cases import Budget, score_cases
 from evaluator.scoring.pairing import CaseFiles
@@ -23,7 +24,9 @@ def measure_throughput(files: dict[str, tuple[Path, Path]], pairs: dict[str, Pai
     single = {kind: _single_seconds(protocol, case) for kind, case in zip(files, cases, strict=False)}
     summed = sum(single[kind] for kind, _ in zip(list(files) * count, cases, strict=False))
     start = time.perf_counter()
-    results = list(score_cases(protocol=protocol, cases=cases, budget=Budget(jobs=JOBS)))
+    results = [
+        r for r in score_cases(protocol=protocol, cases=cases, budget=Budget(jobs=JOBS)) if isinstance(r, CaseResult)
+    ]
     seconds = time.perf_counter() - start
     failed = sum(bool(result.failure) for result in results)
     return (

@@ -32,7 +32,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--metrics", default="dice,nsd,hd95", show_default=True, help="With --labels.")
 @click.option("--references", required=True, type=_FOLDER, help="A folder of volumes, or one CSV for a table protocol.")
 @click.option("--predictions", required=True, type=_FOLDER, help="The same, from the algorithm.")
-@click.option("-o", "--output", required=True, type=_FILE, help="CSV: case,label,metric,value,reason.")
+@click.option("-o", "--output", required=True, type=_FILE, help="CSV: case,label,metric,value,reason,detail.")
 @click.option("--json", "json_path", type=_FILE, help="Scores, summary and provenance as one document.")
 @click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="Folder for one PNG panel per case.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 256))
@@ -40,7 +40,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--backend", default="auto", show_default=True, type=click.Choice(BACKENDS))
 @click.option("--strict", is_flag=True, help="Exit with 1 when a case failed or a file did not pair.")
 def evaluate(**options: Any) -> None:
-    """Score a folder of predictions against a folder of references."""
+    """Score a folder of predictions against a folder of references.
+
+    Exits with 1 where a reference cannot be used (the other cases are scored all the same), where no prediction can, and with
+    --strict where any prediction failed or did not pair.
+    """
     if (
         "numpy" not in sys.modules
     ):  # scoring multiplies no matrices: NumPy need not start a thread per processor for that

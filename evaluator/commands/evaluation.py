@@ -10,14 +10,14 @@ from typing import Any
 import click
 
 import evaluator
-from evaluator.errors import EvaluatorError
+from evaluator.errors import EvaluatorError, InvalidReference
 from evaluator.protocol import OutputKind, Protocol, read_protocol
 from evaluator.protocol.quick import quick_protocol
 from evaluator.ranking.short_names import display_width
 from evaluator.results import RESULT_FORMAT, CaseResult
 from evaluator.scoring import score_files
 from evaluator.scoring.case import summarise
-from evaluator.scoring.many_cases import Budget, fragile_tolerances, score_cases
+from evaluator.scoring.many_cases import Budget, UnusableReference, fragile_tolerances, score_cases, unreadable_headers
 from evaluator.scoring.pairing import Pairing, pair_folders
 from evaluator.scoring.structures import reference_grid
 from evaluator.scoring.tables import score_table
@@ -33,12 +33,21 @@ class Answer:
     protocol: Protocol
     pairing: Pairing
     results: tuple[CaseResult, ...]
+    unusable: tuple[UnusableReference, ...] = ()
 
     @property
     def failed(self) -> list[str]:
-        """Cases without a usable prediction, with the reason."""
-        reasons = {result.case_id: result.failure for result in self.results}
-        return [f"{case_id} ({reason})" for case_id, reason in reasons.items() if reason]
+        """Cases without a usable prediction, with the reason and what was found."""
+        return [
+            f"{result.case_id} ({result.failure}{f': {result.detail}' if result.detail else ''})"
+            for result in self.results
+            if result.failure
+        ]
+
+    @property
+    def has_no_score(self) -> bool:
+        """Whether not one case had a prediction that could be used."""
+        return bool(self.results) and all(result.failure for result in self.results)
 
     def to_json(self) -> dict[str, Any]:
         """The evaluation as one document."""
@@ -50,7 +59,9 @@ class Answer:
             "backends": sorted({result.backend for result in self.results if result.backend}),
             "summary": summarise(self.protocol, self.results),
             "cases": [result.to_json() for result in self.results],
+            "unusable_references": {case.case_id: case.problem for case in self.unusable},
             "unpaired": {"without_prediction": list(self.pairing.missing), "leftover": list(self.pairing.leftover)},
+            "not_read": list(self.pairing.not_read),
         }
 
 
@@ -69,7 +80,10 @@ def evaluate_folders(
     backend: str,
     strict: bool,
 ) -> None:
-    """The command's options in, its files and its words out. Exits with 1 where `strict` and not everything was scored."""
+    """The command's options in, its files and its words out.
+
+    Exits with 1 where a reference could not be used, where no prediction could, or where `strict` and not everything was scored.
+    """
     try:
         protocol = _chosen_protocol(protocol_name, labels, metrics)
         if protocol.output.kind is OutputKind.TABLE:
@@ -80,7 +94,7 @@ def evaluate_folders(
                 protocol=protocol, references=references, predictions=predictions, follows_links=True
             )
             budget = Budget(jobs=jobs, memory_bytes=max_memory)
-            answer = Answer(protocol=protocol, pairing=pairing, results=_score_all(protocol, pairing, budget, backend))
+            answer = _score_all(protocol, pairing, budget, backend)
         score_files.write_scores(output, answer.results)
         if json_path:
             score_files.write_json(json_path, answer.to_json())
@@ -89,7 +103,7 @@ def evaluate_folders(
     except EvaluatorError as problem:
         raise click.ClickException(str(problem)) from problem
     _report(answer)
-    if strict and (answer.failed or answer.pairing.leftover):
+    if answer.unusable or answer.has_no_score or (strict and (answer.failed or answer.pairing.leftover)):
         sys.exit(1)
 
 
@@ -101,13 +115,35 @@ def _chosen_protocol(name: str | None, labels: str | None, metrics: str) -> Prot
     return read_protocol(str(name))
 
 
-def _score_all(protocol: Protocol, pairing: Pairing, budget: Budget, backend: str) -> tuple[CaseResult, ...]:
+def _score_all(protocol: Protocol, pairing: Pairing, budget: Budget, backend: str) -> Answer:
+    """All headers of references first: a broken one is said at once, and costs its own case only."""
+    broken = unreadable_headers(pairing.cases)
+    for case_id, problem in broken.items():
+        click.secho(
+            f"The reference of case {case_id} cannot be used, the case is not scored: {problem}", fg="red", err=True
+        )
+    cases = [case for case in pairing.cases if case.case_id not in broken]
+    if not cases:
+        raise InvalidReference(f"no reference can be used: {'; '.join(f'{k}: {v}' for k, v in broken.items())}")
+    unusable = {name: UnusableReference(case_id=name, problem=problem) for name, problem in broken.items()}
     found: dict[str, CaseResult] = {}
-    with _progress(len(pairing.cases)) as advance:
-        for result in score_cases(protocol=protocol, cases=pairing.cases, budget=budget, backend=backend):
-            found[result.case_id] = result
+    with _progress(len(cases)) as advance:
+        for result in score_cases(protocol=protocol, cases=cases, budget=budget, backend=backend):
+            if isinstance(result, UnusableReference):
+                unusable[result.case_id] = result
+            else:
+                found[result.case_id] = result
             advance()
-    return tuple(found[case.case_id] for case in pairing.cases)
+    if not found:
+        raise InvalidReference(
+            f"no reference can be used: {'; '.join(f'{u.case_id}: {u.problem}' for u in unusable.values())}"
+        )
+    return Answer(
+        protocol=protocol,
+        pairing=pairing,
+        results=tuple(found[case.case_id] for case in pairing.cases if case.case_id in found),
+        unusable=tuple(unusable[case.case_id] for case in pairing.cases if case.case_id in unusable),
+    )
 
 
 @contextmanager
@@ -124,8 +160,10 @@ def _draw(answer: Answer, folder: Path) -> None:
     from evaluator.reports.case_panel import draw_case  # matplotlib: only when pictures are asked for
 
     folder.mkdir(parents=True, exist_ok=True)
-    for case, result in zip(answer.pairing.cases, answer.results, strict=True):
-        if not result.failure:
+    results = {result.case_id: result for result in answer.results}
+    for case in answer.pairing.cases:
+        result = results.get(case.case_id)
+        if result is not None and not result.failure:
             draw_case(protocol=answer.protocol, case=case, result=result, path=folder / f"{case.case_id}.png")
 
 
@@ -138,6 +176,8 @@ def _report(answer: Answer) -> None:
         f"protocol {protocol.full_name} {protocol.sha256[:12]}, preset {protocol.preset}, "
         f"evaluator {evaluator.__version__}, {len(answer.results)} cases"
     )
+    _list("References that cannot be used, not scored", [f"{u.case_id} ({u.problem})" for u in answer.unusable])
+    _list("Not read, no format that is scored", answer.pairing.not_read)
     _list("Failed, scored as the protocol says", answer.failed)
     _list("Predictions without a reference, not scored", answer.pairing.leftover)
     _list("References hold more than is scored", _noted((r.case_id, r.reference_notes) for r in answer.results))
@@ -194,7 +234,10 @@ def _fragile(answer: Answer) -> list[str]:
     if not any(spec.metric.needs_tolerance for spec in answer.protocol.metrics):
         return []
     found: dict[str, str] = {}
+    unusable = {case.case_id for case in answer.unusable}
     for case in answer.pairing.cases:
+        if case.case_id in unusable:
+            continue
         found |= fragile_tolerances(
             answer.protocol, reference_grid({name: path.resolve() for name, path in case.references.items()})
         )

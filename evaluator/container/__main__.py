@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from evaluator.container.contracts import PROTOCOL_NAME, find_places, pair, result_document
-from evaluator.errors import EvaluatorError
+from evaluator.errors import EvaluatorError, InvalidReference
 from evaluator.protocol import load_protocol
 from evaluator.scoring.case import summarise
-from evaluator.scoring.many_cases import Budget, score_cases
+from evaluator.scoring.many_cases import Budget, UnusableReference, score_cases
 from evaluator.scoring.score_files import write_json
 
 BAKED_IN = Path("/opt/assay") / PROTOCOL_NAME
@@ -23,7 +23,11 @@ def main(*, root: Path, arguments: list[str]) -> None:
     protocol = load_protocol(source if source.is_file() else BAKED_IN)
     pairing = pair(protocol=protocol, places=places)
     budget = Budget(jobs=os.cpu_count() or 1)
-    scored = {result.case_id: result for result in score_cases(protocol=protocol, cases=pairing.cases, budget=budget)}
+    scored = {}
+    for result in score_cases(protocol=protocol, cases=pairing.cases, budget=budget):
+        if isinstance(result, UnusableReference):
+            raise InvalidReference(f"case {result.case_id}: {result.problem}")
+        scored[result.case_id] = result
     results = [scored[case.case_id] for case in pairing.cases]
     document = result_document(
         contract=places.contract, protocol=protocol, summary=summarise(protocol, results), results=results

@@ -25,6 +25,14 @@ FRAGILE_MM = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnusableReference:
+    """A case that cannot be scored, because its reference cannot be read: the organizer's fault, and no score of anybody."""
+
+    case_id: str
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """How many cases may run side by side, and how much memory they may use together."""
 
@@ -34,10 +42,10 @@ class Budget:
 
 def score_cases(
     *, protocol: Protocol, cases: Sequence[CaseFiles], budget: Budget, backend: str = "auto"
-) -> Iterator[CaseResult]:
-    """Every case's scores, as they are finished."""
+) -> Iterator[CaseResult | UnusableReference]:
+    """Every case's scores, as they are finished. A reference that cannot be used costs its own case only."""
     waiting = list(reversed(cases))
-    running: dict[Future[CaseResult], int] = {}
+    running: dict[Future[CaseResult | UnusableReference], int] = {}
     threads = max(1, len(os.sched_getaffinity(0)) // budget.jobs)
     with ThreadPoolExecutor(max_workers=budget.jobs) as pool:
         while waiting or running:
@@ -77,7 +85,19 @@ def fragile_tolerances(protocol: Protocol, grid: Grid) -> dict[str, str]:
     return fragile
 
 
-def _score(protocol: Protocol, case: CaseFiles, backend: str, threads: int) -> CaseResult:
+def unreadable_headers(cases: Sequence[CaseFiles]) -> dict[str, str]:
+    """Case → what is wrong with the header of its reference, looked at before anything is scored."""
+    found = {}
+    for case in cases:
+        try:
+            for path in case.references.values():
+                read_grid(path)
+        except InvalidVolume as problem:
+            found[case.case_id] = f"{', '.join(p.name for p in case.references.values())}: {problem}"
+    return found
+
+
+def _score(protocol: Protocol, case: CaseFiles, backend: str, threads: int) -> CaseResult | UnusableReference:
     try:
         return score_case(
             protocol=protocol,
@@ -88,4 +108,4 @@ def _score(protocol: Protocol, case: CaseFiles, backend: str, threads: int) -> C
             threads=threads,
         )
     except InvalidReference as problem:
-        raise InvalidReference(f"case {case.case_id}: {problem}") from problem
+        return UnusableReference(case_id=case.case_id, problem=str(problem))

@@ -13,6 +13,10 @@ from evaluator.errors import EvaluatorError
 from evaluator.protocol import OutputKind, Protocol
 
 VOLUME_EXTENSIONS = (".nii.gz", ".nii", ".mha")
+OTHER_VOLUMES = (".nrrd", ".nhdr", ".mhd", ".hdr", ".img", ".img.gz", ".mgz", ".mgh", ".dcm", ".tif", ".tiff")
+"""Formats that people have and nobody reads here: named, never called missing."""
+_NOT_OF_PEOPLE = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "thumbs.db", "desktop.ini")
+"""What systems and network storages leave in folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,8 @@ class Pairing:
 
     cases: tuple[CaseFiles, ...]
     leftover: tuple[str, ...]
+    not_read: tuple[str, ...] = ()
+    """Files of formats that are not read, among references and predictions."""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -46,7 +52,7 @@ def pair_folders(*, protocol: Protocol, references: Path, predictions: Path, fol
         if not folder.is_dir():
             raise EvaluatorError(f"{folder.name} is a file; expected a folder, one volume file or folder per case")
     found: dict[str, Mapping[str, Path]] = {}
-    for entry in sorted(references.iterdir()):
+    for entry in sorted(filter(is_of_people, references.iterdir())):
         files = _files_of(entry)
         if not files:
             continue
@@ -56,7 +62,9 @@ def pair_folders(*, protocol: Protocol, references: Path, predictions: Path, fol
         found[case_id] = {name: path.resolve() for name, path in files.items()}
     if not found:
         expected = f"one {', '.join(VOLUME_EXTENSIONS)} file or folder per case"
-        raise EvaluatorError(f"the references folder holds no volumes; expected {expected}")
+        other = _other_volumes(references)
+        there = f" that are read ({', '.join(other[:3])} {'are' if len(other) > 1 else 'is'} not)" if other else ""
+        raise EvaluatorError(f"the references folder holds no volumes{there}; expected {expected}")
     cases = tuple(
         CaseFiles(case_id=case_id, references=files, predictions=_prediction(protocol, case_id, predictions))
         for case_id, files in found.items()
@@ -64,7 +72,25 @@ def pair_folders(*, protocol: Protocol, references: Path, predictions: Path, fol
     used = {path for case in cases for path in case.predictions.values()}
     leftover = (path for path in _volumes_below(predictions) if path not in used)
     names = tuple(str(path.relative_to(predictions)) for path in leftover)
-    return Pairing(cases=tuple(map(_followed, cases)) if follows_links else cases, leftover=names)
+    not_read = (*_other_volumes(references), *(_other_volumes(predictions) if predictions != references else ()))
+    return Pairing(
+        cases=tuple(map(_followed, cases)) if follows_links else cases, leftover=names, not_read=tuple(not_read)
+    )
+
+
+def is_of_people(path: Path) -> bool:
+    """Whether somebody put this there: no hidden file, nothing that an archive or a network storage adds."""
+    return not path.name.startswith(".") and path.name.lower() not in _NOT_OF_PEOPLE
+
+
+def _other_volumes(folder: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.name.lower().endswith(OTHER_VOLUMES)
+        and all(is_of_people(folder / part) for part in path.relative_to(folder).parts)
+    )
 
 
 def _followed(case: CaseFiles) -> CaseFiles:
@@ -82,7 +108,8 @@ def case_name(path: Path) -> str:
 def _files_of(entry: Path) -> dict[str, Path]:
     """The volumes of one entry by name: itself, or the files of a folder."""
     members: Iterable[Path] = [entry] if entry.is_file() else sorted(entry.iterdir()) if entry.is_dir() else []
-    return {case_name(path): path for path in members if path.name.endswith(VOLUME_EXTENSIONS)}
+    volumes = (path for path in members if is_of_people(path) and path.name.endswith(VOLUME_EXTENSIONS))
+    return {case_name(path): path for path in volumes}
 
 
 def _prediction(protocol: Protocol, case_id: str, folder: Path) -> dict[str, Path]:
@@ -103,4 +130,10 @@ def _prediction(protocol: Protocol, case_id: str, folder: Path) -> dict[str, Pat
 
 
 def _volumes_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name.endswith(VOLUME_EXTENSIONS))
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.name.endswith(VOLUME_EXTENSIONS)
+        and all(is_of_people(Path(part)) for part in path.relative_to(folder).parts)
+    )

@@ -10,18 +10,19 @@ from typing import Any, TextIO
 from evaluator.results import CaseResult
 from evaluator.spreadsheets import as_written, harmless_row
 
-COLUMNS = ("case", "label", "metric", "value", "reason")
+COLUMNS = ("case", "label", "metric", "value", "reason", "detail")
 
 
 def write_scores(path: Path, results: Iterable[CaseResult]) -> None:
-    """One line per case, label and metric. An undefined value is an empty cell."""
+    """One line per case, label and metric. An undefined value is an empty cell. `detail` says what was wrong with a prediction."""
     with _whole(path) as target:
         writer = csv.writer(target)
         writer.writerow(COLUMNS)
         for result in results:
             for row in result.rows:
                 value = "" if row.value is None else repr(row.value)
-                writer.writerow(harmless_row((result.case_id, row.label, row.metric, value, row.reason)))
+                cells = (result.case_id, row.label, row.metric, value, row.reason, result.detail)
+                writer.writerow(harmless_row(cells))
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ be read, gets the worst value and a reason, and the others stand. How tables are
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluator.errors import InvalidReference, InvalidVolume
@@ -17,7 +17,7 @@ from evaluator.metrics.registry import OverCases, Scope
 from evaluator.protocol import LabelSpec, MetricSpec, Protocol
 from evaluator.protocol.conventions import Situation, resolve
 from evaluator.results import CaseResult, ScoreRow
-from evaluator.volumes.tables import TableRow, read_table
+from evaluator.volumes.tables import TableRow, read_table, require_columns
 
 ROW_MISSING = "row_missing"
 CELL_INVALID = "cell_invalid"
@@ -35,13 +35,16 @@ def score_table(
     references = reference_rows(reference)
     failure = failure or (None if prediction else OUTPUT_MISSING)
     predictions: Mapping[str, TableRow] = {}
+    detail = ""
     if failure is None and prediction:
         try:
             predictions = read_table(prediction)
+            require_columns(predictions, [label.name for label in protocol.labels])
         except InvalidVolume as problem:
-            failure = f"output_invalid:{problem.reason}"
+            failure, detail = f"output_invalid:{problem.reason}", problem.detail
     failures = dict.fromkeys(references, failure) if failure else {}
-    return score_rows(protocol=protocol, references=references, predictions=predictions, failures=failures)
+    results = score_rows(protocol=protocol, references=references, predictions=predictions, failures=failures)
+    return [replace(result, detail=detail) for result in results] if detail else results
 
 
 def reference_rows(path: Path) -> dict[str, TableRow]:

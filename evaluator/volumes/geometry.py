@@ -95,17 +95,48 @@ def grids_match(reference: Grid, prediction: Grid, tolerance: GridTolerance | No
     if not furthest_mm <= allowed_mm:
         return GridMismatch(
             reason=Reason.AFFINE_MISMATCH,
-            found=f"a corner {furthest_mm:.4g} mm away from where the input image has it",
-            expected=f"at most {allowed_mm:.4g} mm: copy origin and orientation from the input image",
+            found=f"{_what_is_off(reference, prediction)}a corner {furthest_mm:.4g} mm off",
+            expected=f"{_codes_if_off(reference, prediction)}at most {allowed_mm:.4g} mm: copy origin and orientation from the input image",
         )
     return None
 
 
+def _what_is_off(reference: Grid, prediction: Grid) -> str:
+    """Another orientation by its axis codes, else how far the first voxel is off along each axis."""
+    found = axis_codes(prediction)
+    if axis_codes(reference) != found:
+        return f"axes {found}, "
+    shifts = [p[3] - r[3] for r, p in zip(reference.affine[:3], prediction.affine[:3], strict=True)]
+    moved = ", ".join(
+        f"{shift:+.4g} mm along {axis}" for axis, shift in zip("xyz", shifts, strict=True) if abs(shift) > 1e-6
+    )
+    return f"{moved}, " if moved else "other directions, "
+
+
+def _codes_if_off(reference: Grid, prediction: Grid) -> str:
+    wanted = axis_codes(reference)
+    return f"axes {wanted}, " if axis_codes(prediction) != wanted else ""
+
+
+def axis_codes(grid: Grid) -> str:
+    """Where each stored axis runs, as nibabel names it: `RAS`, `LPS` … The nearest anatomical axis where it is oblique."""
+    letters = []
+    for axis in range(len(grid.shape)):
+        steps = [row[axis] for row in grid.affine[:3]]
+        largest = max(range(3), key=lambda place: abs(steps[place]))
+        letters.append(("LR", "PA", "IS")[largest][steps[largest] > 0])
+    return "".join(letters)
+
+
 def _corners(grid: Grid) -> list[tuple[float, ...]]:
-    """Positions in mm of the corner voxels' centres, always in the same order."""
+    """Positions in mm of the corner voxels' centres, always in the same order.
+
+    Those of a 2-D grid lie in their plane. The height of the slice is not compared: SimpleITK, which reads references, has none.
+    """
+    rows = grid.affine[: 2 if len(grid.shape) == 2 else 3]
     ends = [(0, length - 1) for length in grid.shape] + [(0,)] * (3 - len(grid.shape))
     return [
-        tuple(sum(row[axis] * index[axis] for axis in range(3)) + row[3] for row in grid.affine[:3])
+        tuple(sum(row[axis] * index[axis] for axis in range(3)) + row[3] for row in rows)
         for index in itertools.product(*ends)
     ]
 

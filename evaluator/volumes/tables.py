@@ -61,7 +61,7 @@ def parse_table(content: bytes, *, delimiter: str) -> dict[str, TableRow]:
     except (UnicodeDecodeError, csv.Error) as problem:
         expected = f"text in UTF-8, separated by {'tabs' if delimiter == chr(9) else 'commas'}"
         raise refuse(Reason.TABLE_INVALID, found=problem, expected=expected) from None
-    header = lines[0] if lines else []
+    header = [cell.strip() for cell in lines[0]] if lines else []
     if CASE_COLUMN not in header or len(set(header)) != len(header) or len(header) > MAX_COLUMNS:
         raise refuse(
             Reason.TABLE_COLUMNS,
@@ -70,12 +70,34 @@ def parse_table(content: bytes, *, delimiter: str) -> dict[str, TableRow]:
         )
     rows: dict[str, TableRow] = {}
     for number, line in enumerate(lines[1:], start=2):
+        if not any(cell.strip() for cell in line):
+            continue
         cells = dict(zip(header, line, strict=False))
+        cells[CASE_COLUMN] = cells.get(CASE_COLUMN, "").strip()
         if len(line) != len(header) or cells[CASE_COLUMN] in rows or max(map(len, line)) > MAX_CELL_CHARACTERS:
             expected = f"as many cells as columns, each case once, at most {MAX_CELL_CHARACTERS} characters in a cell"
-            raise refuse(Reason.TABLE_ROWS, found=f"line {number}", expected=expected)
+            raise refuse(Reason.TABLE_ROWS, found=_odd_line(number, line, header, rows), expected=expected)
         rows[cells[CASE_COLUMN]] = TableRow(cells)
     return rows
+
+
+def _odd_line(number: int, line: Sequence[str], header: Sequence[str], rows: Mapping[str, TableRow]) -> str:
+    if len(line) != len(header):
+        return f"{len(line)} cells in line {number} under {len(header)} columns"
+    case = line[header.index(CASE_COLUMN)].strip()
+    return f"the case {case[:80]!r} again in line {number}" if case in rows else f"a cell too long in line {number}"
+
+
+def require_columns(rows: Mapping[str, TableRow], columns: Sequence[str]) -> None:
+    """Every named column is there. Raises InvalidVolume that names those that are not."""
+    present = next(iter(rows.values()), TableRow({})).cells
+    missing = [column for column in columns if column not in present]
+    if rows and missing:
+        raise refuse(
+            Reason.TABLE_COLUMNS,
+            found=f"columns {', '.join(present)}"[:200],
+            expected=f"also {', '.join(missing)}"[:400],
+        )
 
 
 def read_table(path: Path) -> dict[str, TableRow]:

@@ -60,6 +60,7 @@ def test_two_folders_become_a_long_table_and_a_summary(folders, tmp_path):
         "metric": "dice",
         "value": "0.0",
         "reason": "output_missing",
+        "detail": "",
     }
     assert "c (output_missing)" in ended.output
     assert "z.nii.gz" in ended.output
@@ -173,8 +174,9 @@ def test_a_broken_reference_is_named_and_blamed_on_nobody_else(folders, tmp_path
     (folders[0] / "b.nii.gz").write_bytes(b"\x1f\x8b broken")
     ended = run_evaluate(folders, tmp_path, "--labels", "1:liver:1")
     assert ended.exit_code == 1
-    assert "case b: the reference cannot be used" in " ".join(ended.output.split())
-    assert not (tmp_path / "scores.csv").exists()
+    assert "The reference of case b cannot be used" in " ".join(ended.output.split())
+    lines = (tmp_path / "scores.csv").read_text().splitlines()
+    assert {line.partition(",")[0] for line in lines[1:]} == {"a", "c"}
 
 
 @pytest.mark.parametrize(

@@ -287,14 +287,15 @@ def test_a_table_separated_by_tabs_may_hold_commas(tmp_path):
     assert canonical(tmp_path, b"case\tgrade\nx1\tB, I think\n", form=form) == 'case,grade\na,"B, I think"\n'
 
 
-def test_a_case_without_a_row_and_a_column_that_is_not_there_stay_empty(tmp_path):
-    assert canonical(tmp_path, b"case,other\nx1,5\n") == "case,grade\na,\n"
+def test_a_case_without_a_row_is_left_out(tmp_path):
+    assert canonical(tmp_path, b"case,grade\nx1,5\n") == "case,grade\na,5\n"
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"case,grade\nx1,1\nx1,2\n", Reason.TABLE_ROWS),
+        (b"case,other\nx1,5\n", Reason.TABLE_COLUMNS),
         (b"\x00\xff", Reason.TABLE_INVALID),
         (b"PK\x03\x04" + bytes(100), Reason.TABLE_COLUMNS),
         (b"," * 40_000_000, Reason.READER_LIMIT),

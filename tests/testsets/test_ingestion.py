@@ -76,7 +76,7 @@ def test_a_reference_elsewhere_than_its_image_is_refused_with_both_places(source
     assert problem.code == "testset_invalid"
     assert problem.message == "1 of 2 cases cannot be used."
     assert "B01: labels/B01.nii.gz does not lie on the input image" in problem.found
-    assert "4 mm away" in problem.found
+    assert "+4 mm along z, a corner 4 mm off" in problem.found
 
 
 def test_all_problems_are_told_at_once(source, target):

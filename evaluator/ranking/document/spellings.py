@@ -36,7 +36,7 @@ _KEYS = {
     ),
 }
 """Key → its spellings, the plainest first. A later group is looked at only where no earlier one is found."""
-_OTHER_KEYS = ("label", "metric", "value", "reason", "team")
+_OTHER_KEYS = ("label", "metric", "value", "reason", "detail", "team")
 _SAME_METRIC = (
     (
         *("dice", "dsc", "dice_score", "dice_coefficient", "dice_similarity", "dice_similarity_coefficient"),

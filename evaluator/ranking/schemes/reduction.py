@@ -56,7 +56,7 @@ def _aggregate(values: Floats, how: Aggregate, weights: Floats | None) -> Floats
         above = np.where(np.isnan(values), np.nan, (values > how.q).astype(np.float64))
         return _aggregate(above, MEAN, weights)
     if how.kind == "trimmed":
-        return _trimmed(values, weights, q=how.q)
+        return _trimmed(values if weights is None else values[0], weights, q=how.q)
     if weights is None:
         return _plain(values, how)
     if how.kind in ("mean", "sum", "std"):
@@ -70,7 +70,7 @@ def _geometric(values: Floats, weights: Floats | None) -> Floats:
         logarithms = np.log(values)
     if np.isnan(logarithms[~np.isnan(values)]).any():
         raise ConfigError("scheme aggregate geometric: found a value below zero; expected values from zero")
-    return np.exp(_aggregate(logarithms, MEAN, weights))
+    return np.asarray(np.exp(_aggregate(logarithms, MEAN, weights)))
 
 
 def _trimmed(values: Floats, weights: Floats | None, *, q: float) -> Floats:
@@ -88,13 +88,7 @@ def _trimmed(values: Floats, weights: Floats | None, *, q: float) -> Floats:
         kept = np.diff(cut, axis=1, prepend=q * total)
         with np.errstate(invalid="ignore", divide="ignore"):
             result[:, index] = np.where(kept > 0, kept * row[order], 0).sum(axis=1) / kept.sum(axis=1)
-    if weights is None:
-        return result[0].reshape(values.shape[:-1])
-    return (
-        result.reshape(len(drawn), *values.shape[:-1])[:, 0]
-        if values.ndim > 3
-        else result.reshape(len(drawn), *values.shape[:-1])
-    )
+    return result[0].reshape(values.shape[:-1]) if weights is None else result.reshape(len(drawn), *values.shape[:-1])
 
 
 def _quantile_of(how: Aggregate) -> float:

@@ -12,7 +12,7 @@ from evaluator.ranking.schemes.prepare import stored_names
 from evaluator.ranking.score_files.cells import is_summary
 from evaluator.ranking.score_files.sheets import ScoresError, Sheet
 
-KEYS = ("algorithm", "case", "label", "metric", "value", "reason", "team")
+KEYS = ("algorithm", "case", "label", "metric", "value", "reason", "detail", "team")
 _JOINTS = re.compile(r"[\s_./:-]+")
 
 
