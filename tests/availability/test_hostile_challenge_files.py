@@ -121,6 +121,8 @@ DOCUMENT: dict[str, Any] = {
             "late_until": "2027-01-05",
             "divisions": ["open", "closed"],
             "freeze_hours": 24,
+            "review_days": 7,
+            "carry_over": "best",
             "public_percent": 30,
             "releases_at": "2027-02-01",
             "release_after": ["boards", "cases"],

@@ -64,6 +64,8 @@ EXPECTED_TIME = "a day such as 2026-11-01, or a time such as 2026-11-01 12:00 or
 LARGEST_PRIORITY = 100
 LARGEST_IMAGE_BYTES = 2**45
 SHOWS = ("best", "latest", "all", "chosen")
+CARRIES = ("none", "best", "chosen", "team")
+LONGEST_REVIEW_DAYS = 365
 OPENED = ("boards", "cases", "submissions", "reports")
 """What the release of a phase may open."""
 MOST_DIVISIONS = 20
@@ -99,6 +101,8 @@ class PhaseDefinition:
     public_percent: int | None = None
     releases_at: datetime | None = None
     release_after: tuple[str, ...] = ()
+    review_days: int | None = None
+    carry_over: str = "none"
     is_anonymous: bool = False
     is_paused: bool = False
     is_archived: bool = False
@@ -236,6 +240,14 @@ def read_phase(
         raise reader.error(
             _("A phase cannot come after itself."), key="requires_phase", found=slug, expected=_("another phase")
         )
+    carry_over = reader.choice("carry_over", choices=CARRIES)
+    if carry_over != "none" and not requires_phase:
+        raise reader.error(
+            _("`carry_over` takes submissions from the phase before."),
+            key="carry_over",
+            found=carry_over,
+            expected=_("`requires_phase` as well"),
+        )
     if requires_rank is not None and not requires_phase:
         raise reader.error(
             _("`requires_rank` is a rank in the phase before."),
@@ -268,6 +280,8 @@ def read_phase(
         public_percent=public_percent,
         releases_at=releases_at,
         release_after=reader.some_of("release_after", choices=OPENED),
+        review_days=reader.number("review_days", least=1, most=LONGEST_REVIEW_DAYS),
+        carry_over=carry_over,
         is_anonymous=reader.flag("is_anonymous"),
         is_paused=reader.flag("is_paused"),
         is_archived=reader.flag("is_archived"),

@@ -9,6 +9,9 @@ from assay.accounts.errors import InvalidError
 from assay.challenges.definition import ChallengeDefinition
 from assay.challenges.models import Challenge
 
+SET_WITH_GATES = ("requires_rank", "carry_over")
+"""What a row may only say together with the phase before it."""
+
 
 def check_gates(*, challenge: Challenge | None, definition: ChallengeDefinition) -> None:
     """Refuse a phase before that is not there, and phases that wait for each other. Raises `InvalidError`."""
@@ -41,4 +44,5 @@ def set_gates(*, challenge: Challenge, definition: ChallengeDefinition) -> None:
     for wanted in definition.phases:
         if wanted.requires_phase:
             rows = challenge.phases.filter(slug=wanted.slug)
-            rows.update(requires=keys[wanted.requires_phase], requires_rank=wanted.requires_rank)
+            together = {name: getattr(wanted, name) for name in SET_WITH_GATES}
+            rows.update(requires=keys[wanted.requires_phase], **together)

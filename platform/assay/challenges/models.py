@@ -217,6 +217,14 @@ class Phase(models.Model):
         default=list, blank=True, help_text="what the release opens: boards, cases, submissions, reports"
     )
     released_at = models.DateTimeField(null=True, blank=True, help_text="when results were released")
+    review_days = models.PositiveIntegerField(
+        null=True, blank=True, help_text="days after the release in which teams may object; empty: results are final"
+    )
+    finalized_at = models.DateTimeField(null=True, blank=True, help_text="when the review was over and answered")
+    carry_over = models.CharField(
+        max_length=6, choices=[(v, v) for v in ("none", "best", "chosen", "team")], default="none"
+    )
+    carried_at = models.DateTimeField(null=True, blank=True, help_text="when images of the phase before were entered")
     testset_name = models.SlugField(
         max_length=80, blank=True, help_text="which test set it uses; see testsets.PhaseTestSet"
     )
@@ -255,6 +263,18 @@ class Phase(models.Model):
             models.CheckConstraint(
                 condition=models.Q(release_after__contained_by=["boards", "cases", "submissions", "reports"]),
                 name="challenges_phase_release_after",
+            ),
+            moments_in_range("challenges_phase_review_times", "finalized_at", "carried_at"),
+            models.CheckConstraint(
+                condition=models.Q(finalized_at=None) | models.Q(released_at__isnull=False),
+                name="challenges_phase_final_after_release",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(review_days=None) | models.Q(review_days__gte=1), name="challenges_phase_review"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(carry_over="none") | models.Q(requires__isnull=False),
+                name="challenges_phase_carries_from_a_phase",
             ),
             models.CheckConstraint(
                 condition=models.Q(late_until=None) | models.Q(late_until__gt=models.F("closes_at")),
@@ -296,6 +316,17 @@ class Phase(models.Model):
     def has_private_cases(self) -> bool:
         """Whether participants see results of the public cases alone."""
         return self.released_at is None and self.public_percent is not None
+
+    @property
+    def review_ends_at(self) -> datetime | None:
+        """Until when teams may object to the results."""
+        if self.released_at is None or self.review_days is None:
+            return None
+        return self.released_at + timedelta(days=self.review_days)
+
+    def is_in_review(self, now: datetime) -> bool:
+        """Whether teams may object now."""
+        return self.finalized_at is None and self.review_ends_at is not None and now < self.review_ends_at
 
     def opens_after(self, what: str) -> bool:
         """Whether the release has opened `what`: boards, cases, submissions or reports."""

@@ -17,7 +17,7 @@ from assay.accounts.moments import checked_moment
 from assay.accounts.services import solo_team
 from assay.challenges.access import is_organizer
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
-from assay.challenges.gates import check_gates, set_gates
+from assay.challenges.gates import SET_WITH_GATES, check_gates, set_gates
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
 from assay.challenges.quotas import refuse_over_challenges
 from assay.challenges.telling import tell_decision, tell_request
@@ -35,7 +35,7 @@ PHASE_VALUES = (
     *("concurrent_limit", "running_limit", "running_limit_per_team"),
     *("pool", "priority", "max_image_bytes", "leaderboard_shows", "is_anonymous", "is_paused", "is_archived"),
     *("requires_phase", "requires_rank", "late_until", "divisions"),
-    *("freeze_hours", "public_percent", "releases_at", "release_after"),
+    *("freeze_hours", "public_percent", "releases_at", "release_after", "review_days", "carry_over"),
     *("embargo_until", "is_embargoed"),
 )
 
@@ -228,12 +228,13 @@ def apply(*, challenge: Challenge | None, definition: ChallengeDefinition, user:
         values["protocol"] = protocol_version(challenge=challenge, wanted=wanted, now=now)
         # a phase that is prolonged has nothing released yet
         Phase.objects.filter(challenge=challenge, slug=wanted.slug, released_at__lt=wanted.closes_at).update(
-            released_at=None
+            released_at=None, finalized_at=None
         )
         if not wanted.requires_phase:
             values["requires"] = None
         else:  # set below, once every phase is there
-            values.pop("requires_rank")
+            for name in SET_WITH_GATES:
+                values.pop(name)
         Phase.objects.update_or_create(challenge=challenge, slug=wanted.slug, defaults=values)
     set_gates(challenge=challenge, definition=definition)
     return challenge
@@ -420,7 +421,13 @@ def release_results(*, phase: Phase, user: User | None, now: datetime) -> Phase:
 def take_back_release(*, phase: Phase, user: User, now: datetime) -> Phase:
     """Undo a release. It comes again by itself only at a later `releases_at`, so the time is set far away where there is none."""
     return change_phase(
-        phase=phase, user=user, now=now, verb="release_taken_back", released_at=None, releases_at=moments.LATEST
+        phase=phase,
+        user=user,
+        now=now,
+        verb="release_taken_back",
+        released_at=None,
+        releases_at=moments.LATEST,
+        finalized_at=None,
     )
 
 
@@ -430,6 +437,7 @@ def due_releases(*, now: datetime) -> QuerySet[Phase]:
     is_due = Q(releases_at=None) | Q(releases_at__lte=now)
     is_shown = Q(is_embargoed=False) | Q(embargo_until__lte=now)
     has_something = Q(freeze_hours__isnull=False) | Q(public_percent__isnull=False) | ~Q(release_after=[])
+    has_something |= Q(review_days__isnull=False)
     return Phase.objects.filter(is_over, is_due, is_shown, has_something, released_at=None).select_related("challenge")
 
 
@@ -452,6 +460,8 @@ class PhaseValues(TypedDict, total=False):
     is_paused: bool
     released_at: datetime | None
     releases_at: datetime | None
+    finalized_at: datetime | None
+    carried_at: datetime | None
 
 
 def change_phase(*, phase: Phase, user: User | None, now: datetime, verb: str, **values: Unpack[PhaseValues]) -> Phase:

@@ -138,6 +138,16 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Want
 
 def notices_of(phase: Phase, *, part: LeaderboardEntry.Part, now: datetime) -> tuple[str, ...]:
     """What a viewer of this board has to know of it, in sentences."""
+    if phase.finalized_at is not None:
+        return (_("Final since %(moment)s UTC.") % {"moment": date_format(phase.finalized_at, "d M Y H:i")},)
+    if phase.review_ends_at is not None:
+        moment = date_format(phase.review_ends_at, "d M Y H:i")
+        words = (
+            _("Provisional: teams may object until %(moment)s UTC.")
+            if phase.is_in_review(now)
+            else _("Provisional: the review ended at %(moment)s UTC, and an objection has no answer yet.")
+        )
+        return (words % {"moment": moment},)
     if not phase.has_shown_part:
         return ()
     if part == LeaderboardEntry.Part.WHOLE:

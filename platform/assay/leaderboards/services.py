@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
@@ -225,10 +225,15 @@ def ranked_part(
 def active_evaluations(*, phase: Phase, is_late: bool = False) -> list[Evaluation]:
     """The evaluations that count: active, of submissions that are done and neither disqualified nor withdrawn.
 
-    Those that came after closing are a list of their own (`is_late`): they are shown and never ranked.
+    Those that came after closing are a list of their own (`is_late`): they are shown and never ranked. What was run again in the same
+    phase gives way to its re-run.
     """
+    rerun_here = Submission.objects.filter(
+        rerun_of=OuterRef("submission"), phase=phase, status=Submission.Status.DONE, is_withdrawn=False
+    )
     return list(
         Evaluation.objects.filter(
+            ~Exists(rerun_here),
             submission__phase=phase,
             is_active=True,
             status=Evaluation.Status.DONE,

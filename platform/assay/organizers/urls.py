@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from assay.organizers import cases, logs, metric_images, news, operations, rejudging, rights, sites, views
+from assay.organizers import after, cases, logs, metric_images, news, operations, rejudging, rights, sites, views
 
 app_name = "organizers"
 urlpatterns = [
@@ -14,6 +14,7 @@ urlpatterns = [
     path("c/<slug:slug>/manage/document/", views.document, name="document"),
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/", views.phase_action, name="phase-action"),
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/rejudge/", rejudging.rejudge, name="rejudge"),
+    path("c/<slug:slug>/manage/p/<slug:phase_slug>/after/", after.after, name="after"),
     path("c/<slug:slug>/manage/testsets/", views.testsets, name="testsets"),
     path("c/<slug:slug>/manage/metrics/", metric_images.metric_images, name="metric-images"),
     path("c/<slug:slug>/manage/submissions/", views.submissions, name="submissions"),

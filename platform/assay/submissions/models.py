@@ -137,6 +137,14 @@ class Submission(models.Model):
     is_withdrawn = models.BooleanField(default=False)
     is_chosen = models.BooleanField(default=False, help_text="its team lets this one stand for it in the phase")
     is_late = models.BooleanField(default=False, help_text="came after closing: scored, never ranked")
+    rerun_of = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="reruns",
+        help_text="the submission whose archived image runs again, in another phase or on another test set",
+    )
     division = models.CharField(max_length=40, blank=True, help_text="of the phase's divisions; each has its own ranks")
     created_at = models.DateTimeField()
     status_changed_at = models.DateTimeField()
@@ -153,6 +161,7 @@ class Submission(models.Model):
             models.UniqueConstraint(
                 fields=["phase", "team"], condition=models.Q(is_chosen=True), name="submissions_one_chosen"
             ),
+            models.UniqueConstraint(fields=["phase", "testset", "rerun_of"], name="submissions_rerun_once"),
         ]
         indexes = [
             models.Index(fields=["phase", "team", "created_at"], name="submissions_limit_window"),
@@ -182,3 +191,37 @@ class RunTime(models.Model):
 
     def __str__(self) -> str:
         return f"{self.person} in {self.challenge.slug} on {self.day}: {self.seconds:.0f} s"
+
+
+class Objection(models.Model):
+    """A team objects to the results of a phase while they are under review; see `objections.py`."""
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        UPHELD = "upheld"
+        REJECTED = "rejected"
+
+    phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="objections")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="objections")
+    written_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    text = models.CharField(max_length=4000)
+    created_at = models.DateTimeField()
+    state = models.CharField(max_length=8, choices=State, default=State.OPEN)
+    answer = models.CharField(max_length=4000, blank=True, help_text="the team reads it")
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["created_at", "pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(state="open", decided_at=None)
+                | models.Q(~models.Q(state="open"), decided_at__isnull=False),
+                name="submissions_objection_answered",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"objection of {self.team} in {self.phase}"

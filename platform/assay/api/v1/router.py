@@ -14,6 +14,7 @@ from assay.api.v1 import (
     nodes,
     operations,
     participants,
+    phases,
     rejudging,
     rights,
     site_joining,
@@ -43,6 +44,7 @@ translate_errors(api)
 api.add_router("", accounts.router, tags=["people"])
 api.add_router("/challenges", challenges.router, tags=["challenges"])
 api.add_router("/challenges", participants.router, tags=["challenges"])
+api.add_router("/challenges", phases.router, tags=["challenges"])
 api.add_router("/challenges", testsets.router, tags=["test sets"])
 api.add_router("/challenges", metric_images.router, tags=["test sets"])
 api.add_router("/uploads", uploads.router, tags=["uploads"])

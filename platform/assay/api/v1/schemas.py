@@ -341,6 +341,9 @@ class PhaseOut(PhaseBrief):
     releases_at: datetime | None
     release_after: list[str]
     released_at: datetime | None
+    review_days: int | None
+    finalized_at: datetime | None
+    carry_over: str
     is_embargoed: bool
     embargo_until: datetime | None
     shows_results: bool
@@ -356,6 +359,52 @@ class SubmissionsIn(Schema):
 
 class CancelledOut(Schema):
     cancelled: list[UUID]
+
+
+class RerunPhaseIn(Schema):
+    challenge: str = Field(max_length=80)
+    phase: str = Field(max_length=80)
+    which: str = Field("best", max_length=10)
+    dry_run: bool = False
+
+
+class RerunCandidate(Schema):
+    submission_id: UUID
+    number: int
+    team: str
+    name: str
+    why_not: str
+
+
+class RerunPhaseOut(Schema):
+    candidates: list[RerunCandidate]
+    entered: list[UUID]
+    hours: float
+    """The longest that those which can run may take on nodes, one after the other."""
+
+
+class ObjectionIn(Schema):
+    text: str = Field(max_length=4000)
+
+
+class ObjectionAnswer(Schema):
+    uphold: bool
+    answer: str = Field(max_length=4000)
+
+
+class ObjectionOut(Schema):
+    id: int
+    team: str
+    text: str
+    created_at: datetime
+    state: str
+    answer: str
+    decided_at: datetime | None
+
+    @staticmethod
+    def resolve_team(row: Any) -> str:
+        """The team's name."""
+        return str(row["team"] if isinstance(row, dict) else row.team)
 
 
 class EmbargoIn(Schema):
@@ -454,6 +503,7 @@ class SubmissionOut(Schema):
     is_chosen: bool
     is_late: bool
     division: str
+    rerun_of: UUID | None
     created_at: datetime
     finished_at: datetime | None
     image: dict[str, Any] | None

@@ -278,10 +278,11 @@ def brief(*, submission: Submission, progress: Progress, is_insider: bool) -> di
         submission, progress = as_seen(submission, is_insider=False), Progress()
     names = (
         "id number name description status verdict reason facts verdict_text fault is_charged is_disqualified disqualified_reason "
-        "is_withdrawn is_chosen is_late division created_at finished_at"
+        "is_withdrawn is_chosen is_late division rerun_of_id created_at finished_at"
     )
     return {
         **{name: getattr(submission, name) for name in names.split()},
+        "rerun_of": submission.rerun_of_id,
         "challenge": submission.challenge.slug,
         "phase": submission.phase.slug,
         "team": submission.team.name,

@@ -23,13 +23,13 @@ register.filter(verdict_words)
 
 GLYPHS = {
     "received": "○", "checking": "◔", "queued": "◷", "waiting": "◷", "running": "◑", "scoring": "◕", "review": "◕",
-    "done": "✓", "ok": "✓", "accepted": "✓", "released": "✓", "active": "✓", "published": "✓", "open": "✓",
+    "done": "✓", "ok": "✓", "accepted": "✓", "released": "✓", "active": "✓", "published": "✓", "open": "✓", "upheld": "✓",
     "failed": "✗", "rejected": "✗", "declined": "✗", "banned": "✗", "quarantined": "✗",
     "cancelled": "⊘", "removed": "⊘", "closed": "⊘", "archived": "⊘",
 }  # fmt: skip
 TONES = {
     "done": "good", "ok": "good", "accepted": "good", "released": "good", "active": "good", "published": "good",
-    "open": "good", "failed": "bad", "rejected": "bad", "declined": "bad", "banned": "bad", "quarantined": "bad",
+    "open": "good", "upheld": "good", "failed": "bad", "rejected": "bad", "declined": "bad", "banned": "bad", "quarantined": "bad",
     "running": "live", "scoring": "live", "checking": "live",
 }  # fmt: skip
 STATUSES = {
@@ -40,7 +40,7 @@ STATUSES = {
     "accepted": _("accepted"), "rejected": _("rejected"), "banned": _("banned"), "organizer": _("organizer"),
     "participant": _("participant"), "active": _("active"), "draining": _("draining"), "removed": _("removed"),
     "quarantined": _("quarantined"), "released": _("released"), "declined": _("declined"),
-    "cannot be read": _("cannot be read"),
+    "cannot be read": _("cannot be read"), "upheld": _("upheld"),
 }  # fmt: skip
 
 
@@ -72,6 +72,17 @@ def shows_words(rule: str) -> str:
         "chosen": _("the submission each team chooses, its latest where it chooses none"),
     }
     return str(words.get(rule, rule))
+
+
+@register.filter
+def which_words(which: str) -> str:
+    """Which of a team's submissions are meant."""
+    words = {
+        "best": _("its best by the leaderboard"),
+        "chosen": _("the one it chose, its latest where it chose none"),
+        "all": _("all that were scored"),
+    }
+    return str(words.get(which, which))
 
 
 @register.filter

@@ -7,12 +7,15 @@ from django.contrib import messages
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from assay.accounts.errors import AssayError
+from assay.accounts.identifiers import identifier
 from assay.accounts.models import Team, User
 from assay.accounts.selectors import get_team, teams_of
 from assay.accounts.services import solo_slug, solo_team
@@ -33,12 +36,18 @@ from assay.portal.boards import board_page, board_table
 from assay.portal.comparisons import comparison_page, comparison_table
 from assay.portal.facts import caveats_of, fact_sheet, ranking_words, release_words
 from assay.runs.selectors import queue_facts
+from assay.submissions.access import get_own_submission, own_submissions
+from assay.submissions.models import Submission
+from assay.submissions.objections import object_to_results, objections_seen_by
 from assay.submissions.selectors import eligibility_of, submission_list
 from assay.testsets.models import TestSet
 from assay.testsets.storage import has_file, open_file
 from assay.workflow.flow import doorbells
+from assay.workflow.flow.carrying import carry_by_team
 
 TOP = 5
+TYPED = "objection"
+"""Where a text that was refused is kept, so that nothing typed is lost."""
 NEWEST_NEWS = 2
 NEWEST = 20
 """How many of one's submissions a phase's page shows; the list has all of them."""
@@ -145,10 +154,63 @@ def phase_page(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse
     page["submissions"] = with_progress(mine[:NEWEST])
     page["queue"] = queue_facts(phase, now=now)
     page["limit_words"] = _limit_words(phase)
+    page["typed"] = request.session.get(TYPED, "")
     page["release_words"] = release_words(phase)
     page["caveats"] = caveats_of(phase)
+    page.update(_review(request, phase, organizes=page["can_manage"]))
+    page["to_carry"] = _to_carry(request.user, phase)
     page["case_count"] = testset.testset.cases.count() if testset else 0
     return render(request, "portal/phase.html", page)
+
+
+def _review(request: HttpRequest, phase: Phase, *, organizes: bool) -> dict[str, Any]:
+    """The objections this viewer may read, and whether results are under review now."""
+    if phase.review_ends_at is None:
+        return {}
+    rows = list(objections_seen_by(person=request.user, phase=phase, is_organizer=organizes))
+    return {"objections": rows, "is_in_review": phase.is_in_review(timezone.now())}
+
+
+def _to_carry(person: Person, phase: Phase) -> list[Submission]:
+    """What this person's team may enter here from the phase before."""
+    if phase.carry_over != "team" or phase.requires is None or not phase.is_open(timezone.now()):
+        return []
+    scored = own_submissions(person=person).filter(
+        phase=phase.requires, status="done", is_withdrawn=False, is_disqualified=False
+    )
+    return list(scored.order_by("-number")[:NEWEST])
+
+
+@require_POST
+def object_to(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
+    """Object to results that are under review."""
+    phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
+    text = request.POST.get("text", "")
+    try:
+        object_to_results(phase=phase, person=request.user, text=text, now=timezone.now())
+    except AssayError as error:
+        messages.error(request, " ".join(part for part in (error.message, error.found, error.expected) if part))
+        request.session[TYPED] = text
+    else:
+        request.session.pop(TYPED, None)
+        messages.success(request, _("Your objection is with the organizers. Their answer appears here."))
+    return HttpResponseRedirect(f"{reverse('portal:phase', args=[slug, phase_slug])}#review")
+
+
+@require_POST
+def carry(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
+    """Enter a submission of the phase before in this one."""
+    phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
+    submission, user = get_own_submission(
+        person=request.user, submission_id=identifier(request.POST.get("submission", ""))
+    )
+    try:
+        made = carry_by_team(submission=submission, phase=phase, by=user, now=timezone.now())
+    except AssayError as error:
+        messages.error(request, " ".join(part for part in (error.message, error.found, error.what_to_do) if part))
+        return redirect("portal:phase", slug, phase_slug)
+    messages.success(request, _("Entered. Your image runs on the cases of this phase."))
+    return redirect("portal:submission", made.pk)
 
 
 def _limit_words(phase: Phase) -> str:

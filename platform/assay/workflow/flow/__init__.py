@@ -34,7 +34,7 @@ from assay.evaluations.models import Evaluation
 from assay.evaluations.services import EvaluationLease, Results
 from assay.leaderboards import published
 from assay.leaderboards.published import PublishedTable
-from assay.leaderboards.services import ask_for_rebuild
+from assay.leaderboards.services import ask_for_rebuild, take_snapshot
 from assay.runs import leases
 from assay.runs import services as runs
 from assay.runs.intervals import current_intervals
@@ -42,7 +42,7 @@ from assay.runs.models import CaseRun, Node, Run
 from assay.runs.policy import Outcome
 from assay.runs.selectors import predictions_digest
 from assay.runs.services import Ending
-from assay.submissions import choosing
+from assay.submissions import choosing, objections
 from assay.submissions import services as submissions
 from assay.submissions.models import Submission
 from assay.submissions.reasons import Reason, Told
@@ -397,6 +397,16 @@ def release_results(*, phase: Phase, by: User | None, now: datetime) -> Phase:
         released = challenges.release_results(phase=phase, user=by, now=now)
         _ask_for_ranking(phase.pk, now=now)
     return released
+
+
+def finalize(*, phase: Phase, by: User | None, now: datetime) -> Phase:
+    """Make the results of a phase final, and keep a signed snapshot of its board. `by`: None where the review has ended by itself."""
+    with transaction.atomic():
+        was_final = phase.finalized_at is not None
+        final = objections.finalize(phase=phase, user=by, now=now)
+        if not was_final:
+            take_snapshot(phase=final, cause="the results are final", now=now)
+    return final
 
 
 def take_back_release(*, phase: Phase, by: User, now: datetime) -> Phase:

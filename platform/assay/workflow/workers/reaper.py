@@ -13,6 +13,8 @@
 | submission scoring | its evaluation | its evaluation's | advanced, or failed with the evaluation |
 | leaderboard asked for | the ranking queue | two tries | rung again; then set aside: see `leaderboards.services.behind` |
 | results of a phase that is over | the reaper | `releases_at`, or the end of an embargo | released |
+| results under review | the organizers | `review_days`, and an answer to each objection | final |
+| images of the phase before | the reaper | the phase opens and the one before is over | entered, where `carry_over` says so |
 | cancel requested | the node, or nobody | the lease | carried out again |
 | mail | the mail server | none: it waits longer after each failure | tried again seven times; then given up, and shown on `/ops` |
 | upload unfinished, unused, or checked | nobody | its expiry; none once checked | its space is given back |
@@ -38,11 +40,12 @@ from assay.runs import services as runs
 from assay.runs.intervals import current_intervals
 from assay.runs.leases import database_now
 from assay.runs.models import CaseRun, PromptRound, Run
+from assay.submissions import objections
 from assay.submissions.models import Submission
 from assay.submissions.reasons import Reason, Told
 from assay.submissions.uploads import tidy_uploads
 from assay.workflow import flow
-from assay.workflow.flow import doorbells
+from assay.workflow.flow import carrying, doorbells
 from assay.workflow.workers.locks import only_one
 from containers.verdicts import Fault, Verdict
 
@@ -170,8 +173,24 @@ def release_due_results(*, now: datetime) -> None:
             flow.release_results(phase=phase, by=None, now=now)
 
 
+def finalize_due_results(*, now: datetime) -> None:
+    """Make results final whose review is over and answered."""
+    for phase in objections.due_finals(now=now):
+        with surviving(f"phase {phase.pk}"):
+            flow.finalize(phase=phase, by=None, now=now)
+
+
+def carry_over_images(*, now: datetime) -> None:
+    """Enter images of the phase before in phases that have opened."""
+    for phase in carrying.due_carries(now=now):
+        with surviving(f"phase {phase.pk}"):
+            carrying.carry(phase=phase, now=now)
+
+
 STEPS = (
     release_due_results,
+    finalize_due_results,
+    carry_over_images,
     reap_leases,
     settle_cancels,
     advance_idle_runs,

@@ -1,0 +1,75 @@
+"""What comes after a phase, on one page: the release of its results, objections to them, and its images run again elsewhere."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext, ngettext
+
+from assay.accounts.errors import AssayError
+from assay.accounts.models import User
+from assay.accounts.numbers import whole_number
+from assay.challenges.access import get_organized_phase, organized_challenges
+from assay.challenges.models import Phase
+from assay.organizers.views import frame
+from assay.submissions.objections import answer_objection, objections_seen_by
+from assay.workflow import flow
+from assay.workflow.flow.carrying import WHICH, plan_rerun, rerun
+
+
+def after(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
+    """The state of the results, the objections, and a form that enters archived images in this phase."""
+    phase, user = get_organized_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
+    page = frame(phase.challenge, tab="overview", phase=phase, now=timezone.now())
+    page.update(which=WHICH, chosen_which=request.POST.get("which", "best"), source=request.POST.get("source", ""))
+    page["sources"] = rerun_sources(user)
+    if request.method == "POST":
+        try:
+            plan = _act(request, phase=phase, user=user)
+        except AssayError as error:
+            page["error"] = " ".join(part for part in (error.message, error.found, error.what_to_do) if part)
+            page["typed"] = request.POST
+        else:
+            if plan is None:
+                return redirect("organizers:after", slug, phase_slug)
+            page["plan"] = plan
+    page["objections"] = objections_seen_by(person=user, phase=phase, is_organizer=True)
+    return render(request, "organizers/after.html", page, status=400 if page.get("error") else 200)
+
+
+def rerun_sources(user: User) -> list[Phase]:
+    """Phases for containers of every challenge that this person organizes, whose images may run again. Two queries."""
+    mine = Phase.objects.filter(challenge__in=organized_challenges(person=user), kind=Phase.Kind.CONTAINER)
+    return list(mine.select_related("challenge").order_by("challenge__title", "position"))
+
+
+def _act(request: HttpRequest, *, phase: Phase, user: User) -> object | None:
+    """What a button asks for. Answers a plan to be shown, or None where something was done."""
+    now, act = timezone.now(), request.POST.get("action")
+    if act in ("uphold", "reject"):
+        number = whole_number(request.POST.get("objection", "")) or 0
+        answer_objection(
+            phase=phase,
+            objection_id=number,
+            is_upheld=act == "uphold",
+            answer=request.POST.get("answer", ""),
+            user=user,
+            now=now,
+        )
+        messages.success(request, gettext("Answered. Its team reads it on the phase's page."))
+    elif act == "release":
+        flow.release_results(phase=phase, by=user, now=now)
+    elif act == "take-back-release":
+        flow.take_back_release(phase=phase, by=user, now=now)
+    elif act == "finalize":
+        flow.finalize(phase=phase, by=user, now=now)
+    elif act in ("plan", "rerun"):
+        challenge_slug, _, phase_slug = request.POST.get("source", "").partition("/")
+        source, _by = get_organized_phase(person=user, challenge_slug=challenge_slug, phase_slug=phase_slug)
+        which = request.POST.get("which", "")
+        if act == "plan":
+            return plan_rerun(source=source, target=phase, which=which)
+        made = rerun(source=source, target=phase, which=which, by=user, now=now)
+        said = ngettext("%(count)s image runs again.", "%(count)s images run again.", len(made))
+        messages.success(request, said % {"count": len(made)})
+    return None
