@@ -88,6 +88,7 @@ def every_page() -> dict[str, Page]:
         "organizers:new": page("organizers:new", person=cast.olga),
         "organizers:operations": page("organizers:operations", person=cast.stan),
         "organizers:rights": page("organizers:rights", person=cast.stan),
+        "organizers:after": page("organizers:after", slug, phase, person=cast.olga),
         "organizers:rejudge": page("organizers:rejudge", slug, phase, person=cast.olga),
         "organizers:submission": page("organizers:submission", slug, submissions["done"], person=cast.olga),
         "organizers:case": page("organizers:case", slug, submissions["done"], "a", person=cast.olga),
