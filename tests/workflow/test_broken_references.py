@@ -84,3 +84,14 @@ def test_a_case_that_takes_longer_than_any_may_is_the_organizers_to_mend(stage, 
     assert (submission.verdict, submission.fault, submission.is_charged) == ("metrics_failed", "organizer", False)
     evaluation = submission.evaluations.get()
     assert "took more than 0.05 seconds of processor time; expected less" in evaluation.error
+
+
+def test_a_case_that_needs_more_memory_than_any_may_is_the_organizers_to_mend(stage, settings, monkeypatch):
+    settings.SCORING_MEMORY_BYTES = 256 * 2**20
+    monkeypatch.setattr(scoring, "score_case", lambda **_: bytearray(2**30))
+    submission = stage.submit()
+    stage.play()
+    submission.refresh_from_db()
+    assert (submission.verdict, submission.fault, submission.is_charged) == ("metrics_failed", "organizer", False)
+    assert "needs more than 256 MiB of memory; expected less" in submission.evaluations.get().error
+    assert len(bytearray(2**29)) == 2**29, "the limit is gone with the case"

@@ -1,5 +1,6 @@
 """Django's settings. Every value that may differ between machines comes through `env.py`; the rest is the same everywhere."""
 
+import os
 from pathlib import Path
 
 from assay.config import env
@@ -164,6 +165,8 @@ OPERATORS_CONTACT = env.text(name="ASSAY_OPERATORS_CONTACT")
 KEY_FOLDER = VAR / "keys"
 SCRATCH_ROOT = VAR / "scratch"
 SCRATCH_KEEP_BYTES = env.number(name="ASSAY_SCRATCH_KEEP_MB", default=20 * 1024) * 2**20
+MACHINE_MEMORY_MB = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+SCORING_MEMORY_BYTES = env.number(name="ASSAY_SCORING_MEMORY_MB", default=MACHINE_MEMORY_MB * 3 // 4) * 2**20
 METRIC_ENGINE = env.text(name="ASSAY_ENGINE", default="docker")
 METRIC_ENGINE_SOCKET = env.text(name="ASSAY_ENGINE_SOCKET")
 

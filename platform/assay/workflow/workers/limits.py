@@ -18,16 +18,20 @@ class OutOfTimeError(Exception):
 
 @contextmanager
 def limited_memory(most_bytes: int) -> Iterator[None]:
-    """No more address space than this on top of what is used; beyond it Python raises MemoryError."""
-    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = used + most_bytes
+    """No more private memory than this on top of what the process has. Beyond it Python raises MemoryError.
+
+    `RLIMIT_DATA` counts memory that can be written and is nobody else's, since Linux 4.7. Address space would be the wrong measure: the
+    driver of a GPU reserves far more of it than there is memory.
+    """
+    data_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = data_pages * resource.getpagesize() + most_bytes
     hard = before[1]
-    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from assay.runs.intervals import current_intervals
 from assay.signatures import signed
 from assay.testsets.models import Case
 from assay.workflow import flow
-from assay.workflow.workers.limits import OutOfTimeError, limited_processor_time
+from assay.workflow.workers.limits import OutOfTimeError, limited_memory, limited_processor_time
 from assay.workflow.workers.metric_images import MetricImageFailed, run_metric_image
 from containers.verdicts import Verdict
 from evaluator import __version__ as evaluator_version
@@ -39,8 +39,8 @@ CASE_SECONDS = 3600
 """Of processor time, in all threads together: a busy machine makes no case fail. A case of 512 × 512 × 500 voxels takes seconds."""
 
 
-class ScoringTooLong(Exception):
-    """A case takes longer than any protocol may ask for."""
+class ScoringTooMuch(Exception):
+    """A case takes longer, or needs more memory, than any protocol may ask for."""
 
 
 def renewal_of(lease: EvaluationLease, *, lease_seconds: float) -> LeaseRenewal:
@@ -83,7 +83,7 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
         log.warning("reference.invalid", extra={"evaluation": str(evaluation_id), "why": str(problem)})
         flow.blame_organizers(lease=lease, verdict=Verdict.REFERENCE_INVALID, error=str(problem), now=clock())
         return False
-    except (MetricImageFailed, ScoringTooLong) as problem:
+    except (MetricImageFailed, ScoringTooMuch) as problem:
         log.warning("evaluation.metrics_failed", extra={"evaluation": str(evaluation_id)})
         flow.blame_organizers(lease=lease, verdict=Verdict.METRICS_FAILED, error=str(problem), now=clock())
         return False
@@ -123,7 +123,7 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
         answer = answers.get(case.pk)
         with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
             prepared = specs.prepare_case(case=case, answer=answer, protocol=protocol, scratch=Path(scratch))
-            with blaming(case), in_time(case.case_id):
+            with blaming(case), within_limits(case.case_id):
                 result = score_case(
                     protocol=protocol,
                     case_id=case.case_id,
@@ -142,13 +142,18 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
 
 
 @contextmanager
-def in_time(case_id: str) -> Iterator[None]:
-    """A limit of processor time for one case: the labels and metrics are the organizers', and they may ask for too much."""
+def within_limits(case_id: str) -> Iterator[None]:
+    """Limits of one case: the volumes, labels and metrics are the organizers', and they may ask for too much."""
     try:
-        with limited_processor_time(CASE_SECONDS):
+        with limited_memory(settings.SCORING_MEMORY_BYTES), limited_processor_time(CASE_SECONDS):
             yield
+    except MemoryError as problem:
+        raise ScoringTooMuch(
+            f"case {case_id} needs more than {settings.SCORING_MEMORY_BYTES >> 20} MiB of memory; expected less: fewer labels, "
+            f"metrics without distances, or a smaller volume. Operators set this limit (ASSAY_SCORING_MEMORY_MB)"
+        ) from problem
     except OutOfTimeError as problem:
-        raise ScoringTooLong(
+        raise ScoringTooMuch(
             f"case {case_id} took more than {CASE_SECONDS} seconds of processor time; expected less: fewer labels or metrics, a "
             f"smaller `dilation`, or a smaller volume"
         ) from problem
