@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 __all__ = [
     "OWNER_LABEL",
+    "STORES_LABEL",
     "WALL_LABEL",
     "ContainerBody",
     "ContainerState",
@@ -28,6 +29,9 @@ OWNER_LABEL = "assay.owner"
 
 WALL_LABEL = "assay.wall-seconds"
 """The time limit, for engines that end a container on another machine by themselves."""
+
+STORES_LABEL = "assay.stores"
+"""Bytes and files that the output may hold, and bytes of the writable working directory, separated by spaces: for the same engines."""
 
 ContainerBody = Mapping[str, Any]
 

@@ -94,7 +94,9 @@ def launch_plan(*, name: str, body: ContainerBody, ground: Ground, mark: str) ->
         refuse_unknown(part)
     options = {**body, **host}
     tmpfs, places = _tmpfs(options, folder=ground.folder)
-    gpus = [uuid for request in options.get("DeviceRequests", []) for uuid in request["DeviceIDs"]]
+    requests = options.get("DeviceRequests", [])
+    gpus = [uuid for request in requests for uuid in request.get("DeviceIDs", [])]
+    is_counted = any("Count" in request for request in requests)
     mounts = [
         *_mounts(options, ground=ground),
         *places,
@@ -109,7 +111,7 @@ def launch_plan(*, name: str, body: ContainerBody, ground: Ground, mark: str) ->
             "--quiet",
             "exec",
             *confinement(options, ground=ground),
-            *(["--nv"] if gpus else []),
+            *(["--nv"] if gpus or is_counted else []),
             *(word for _, text in mounts for word in ("--mount", text)),
             str(ground.image),
             *command,
@@ -125,7 +127,12 @@ def launch_plan(*, name: str, body: ContainerBody, ground: Ground, mark: str) ->
         "oom_score_adj": options.get("OomScoreAdj", 0),
         "tmpfs": tmpfs,
         "copies": _copies(options, ground=ground),
-        "devices": [*NVIDIA_CONTROL, *(_device(uuid, ground=ground) for uuid in gpus)] if gpus else [],
+        "devices": None
+        if is_counted
+        else [*NVIDIA_CONTROL, *(_device(uuid, ground=ground) for uuid in gpus)]
+        if gpus
+        else [],
+        "stores": [],
         "log_bytes": LOG_BYTES,
     }
 

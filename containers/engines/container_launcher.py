@@ -254,6 +254,13 @@ def own_mounts(folder: Path, plan: dict[str, Any]) -> None:
         target.mkdir(parents=True, exist_ok=True)
         flags = MS_NOSUID | MS_NODEV | (0 if place["executable"] else MS_NOEXEC)
         mount("tmpfs", str(target), "tmpfs", flags, f"size={place['bytes']},mode={place['mode']}")
+    for store in plan.get("stores", []):
+        target = folder / store["at"]
+        target.mkdir(parents=True, exist_ok=True)
+        flags = MS_NOSUID | MS_NODEV | (0 if store["executable"] else MS_NOEXEC)
+        owner = f",uid={store['uid']},gid={store['gid']},mode=0755" if uid == 0 else ",mode=0700"
+        files = f",nr_inodes={store['files']}" if store["files"] else ""
+        mount("tmpfs", str(target), "tmpfs", flags, f"size={store['bytes']}{files}{owner}")
     if plan.get("devices") is not None and uid == 0:
         hide_devices(folder, granted=plan["devices"])
 
@@ -289,6 +296,17 @@ def fill(copies: list[dict[str, str]]) -> None:
         done = subprocess.run(command, capture_output=True, check=False, env={"PATH": os.defpath, "LC_ALL": "C"})
         if done.returncode != 0:
             raise OSError(f"failed to copy files: {done.stderr.decode(errors='replace').strip()[-300:]}")
+
+
+def hand_over(folder: Path, stores: list[dict[str, Any]]) -> None:
+    """Copy what a store holds to where it is wanted. Nobody of the container lives any more, and links are copied as links."""
+    for store in stores:
+        if store["to"]:
+            source = f"{folder / store['at']}/."
+            command = ["cp", "--archive", "--sparse=always", "--no-target-directory", source, store["to"]]
+            done = subprocess.run(command, capture_output=True, check=False, env={"PATH": os.defpath, "LC_ALL": "C"})
+            if done.returncode != 0:
+                raise OSError(f"the output could not be copied: {done.stderr.decode(errors='replace').strip()[-300:]}")
 
 
 def become_the_container(plan: dict[str, Any], cgroup: OwnCgroup | None) -> None:
@@ -374,6 +392,7 @@ class Launch:
         code = child.wait()
         ended = time.monotonic()
         self._end_the_rest()
+        hand_over(self.folder, self.plan.get("stores", []))
         self.log.close()
         self._tell_the_end(code, ended=ended, meter=meter)
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from containers.engines import WALL_LABEL, ContainerBody, ContainerState, EngineFacts, Measured
+from containers.engines import STORES_LABEL, WALL_LABEL, ContainerBody, ContainerState, EngineFacts, Measured
 from containers.engines.apptainer import LAUNCHER, ApptainerEngine, moment, usual_folder
 from containers.engines.apptainer_arguments import Ground
 from containers.errors import EngineRefused, EngineUnreachable, StartRefused
@@ -44,6 +44,7 @@ OWN_MEBIBYTES = 64
 MEBIBYTE = 2**20
 MOST_PROCESSORS = 4096
 
+STORES = "stores"
 WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 GOING_ON = {"RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"}
 OUR_FAULT = {"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "DEADLINE", "REVOKED"}
@@ -195,17 +196,16 @@ class SlurmEngine(ApptainerEngine):
 
     def _ground(self, body: ContainerBody, *, folder: Path) -> Ground:
         """The job has its cgroup already. Whether it runs as root is the same on both sides: jobs run as who submits them."""
-        return replace(super()._ground(body, folder=folder), has_cgroup=False, gpu_devices={})
+        ground = super()._ground(body, folder=folder)
+        volumes = {name: folder / STORES / name for name in ground.volumes}
+        return replace(ground, has_cgroup=False, gpu_devices={}, volumes=volumes)
 
     def _write(self, fresh: Path, *, final: Path, name: str, body: ContainerBody) -> None:
-        super()._write(fresh, final=final, name=name, body=body)
+        stores = stores_of(body, uid_gid=str(body.get("User", "0:0")))
+        super()._write(fresh, final=final, name=name, body=with_stores(body, stores=stores, folder=final))
         plan = json.loads((fresh / "plan.json").read_text(encoding="utf-8"))
         wall = float(body.get("Labels", {}).get(WALL_LABEL, 0) or 0)
-        if plan["copies"]:
-            raise EngineRefused(
-                "A writable working directory cannot be capped under Slurm: the profiles `legacy` and `image-user` need another engine."
-            )
-        plan |= {"measures": True, "wall_seconds": wall}
+        plan |= {"measures": True, "wall_seconds": wall, "stores": stores}
         (fresh / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
         (fresh / "launcher.py").write_bytes(LAUNCHER.read_bytes())
 
@@ -372,6 +372,42 @@ def jobs_of(environment: Mapping[str, str]) -> Jobs:
     key = tuple(sorted(environment.items()))
     with _JOBS_LOCK:
         return _JOBS.setdefault(key, Jobs(environment=environment))
+
+
+def stores_of(body: ContainerBody, *, uid_gid: str) -> list[dict[str, Any]]:
+    """Places of limited size on the compute node: one for the output, which is copied back, and one for a writable working directory.
+
+    They are in memory, as `OutputStore.KEEPER` is: hard limits, whose pages count towards the algorithm's memory.
+    """
+    words = str(body.get("Labels", {}).get(STORES_LABEL, "")).split()
+    if not words:
+        return []
+    output_bytes, output_files, working_bytes = map(int, words)
+    uid, _, gid = uid_gid.partition(":")
+    owner = {"uid": int(uid), "gid": int(gid or uid)}
+    made = []
+    for mount in body.get("HostConfig", {}).get("Mounts", []):
+        if mount["Type"] == "volume":
+            place = {
+                "at": f"{STORES}/{mount['Source']}",
+                "bytes": working_bytes,
+                "files": 0,
+                "executable": True,
+                "to": "",
+            }
+            made.append({**owner, **place})
+        elif not mount["ReadOnly"]:
+            place = {"at": f"{STORES}/output", "bytes": output_bytes, "files": output_files, "executable": False}
+            made.append({**owner, **place, "to": mount["Source"]})
+    return made
+
+
+def with_stores(body: ContainerBody, *, stores: Sequence[Mapping[str, Any]], folder: Path) -> ContainerBody:
+    """The document with the output's place on the compute node in place of the shared folder."""
+    places = {store["to"]: str(folder / store["at"]) for store in stores if store["to"]}
+    host = body.get("HostConfig", {})
+    mounts = [{**mount, "Source": places.get(mount["Source"], mount["Source"])} for mount in host.get("Mounts", [])]
+    return {**body, "HostConfig": {**host, "Mounts": mounts}}
 
 
 def job_script(folder: Path) -> str:

@@ -26,7 +26,7 @@ from pathlib import Path
 from zlib import crc32
 
 from containers.clock import Clock, SystemClock
-from containers.engines import WALL_LABEL, ContainerState, Engine, EngineFacts, ImageFacts
+from containers.engines import STORES_LABEL, WALL_LABEL, ContainerState, Engine, EngineFacts, ImageFacts
 from containers.errors import (
     ContainerStuck,
     DiskFull,
@@ -151,7 +151,7 @@ def failure(error: BaseException) -> RunResult:
     return RunResult(verdict=verdict, reason=reason)
 
 
-def image_problem(error: EngineRefused) -> Reason:
+def image_problem(error: EngineRefused | str) -> Reason:
     """Why the image cannot be run, when that is what the engine's message says; `NONE` when it is the engine's own
     trouble.
     """
@@ -283,16 +283,23 @@ class _Sandbox:
         )
 
     def _create(self, *, cpu_ids: tuple[int, ...], parent: Cgroup | None) -> str:
+        limits = self.spec.limits
+        stores = (
+            f"{capacity_bytes(limits.output_bytes)} {limits.output_inodes + INODE_SLACK} {limits.working_dir_bytes}"
+        )
         body = container_body(
             spec=self.spec,
             image=self.image,
             mounts=self._mounts(),
-            labels=self.labels | {WALL_LABEL: str(self.spec.limits.wall_seconds)},
+            labels=self.labels | {WALL_LABEL: str(limits.wall_seconds), STORES_LABEL: stores},
             cpu_ids=cpu_ids,
             user=self.user,
             open_files=min(OPEN_FILES, self.facts.open_files),
             cgroup_parent="" if parent is None else f"/{parent.name}",
         )
+        if self.facts.is_batch and limits.gpus:
+            count = {"Driver": "nvidia", "Count": limits.gpus, "Capabilities": [["gpu", "compute", "utility"]]}
+            body["HostConfig"]["DeviceRequests"] = [count]
         return self.engine.create(name=self.spec.name, body=body)
 
     def _gpu_usage(self, gpus: GpuRecording | None, *, start: float, end: float) -> Usage:
@@ -352,9 +359,11 @@ class _Sandbox:
             output_dir=self.space.output_dir, expected=self.spec.outputs, destination=collected
         )
         state, watch = seen.state, seen.watch
-        ended_with_engine = (watch.engine_was_lost or state.is_lost) and watch.killed_at is None
+        spoiled_by = image_problem(state.error) if state.is_lost and state.started_at is None else Reason.NONE
+        ended_with_engine = not spoiled_by and (watch.engine_was_lost or state.is_lost) and watch.killed_at is None
         ending = Ending(
             is_cancelled=watch.is_cancelled,
+            image_problem=spoiled_by,
             platform_problem=Reason.ENGINE_RESTARTED if ended_with_engine else Reason.NONE,
             wall_seconds=state.wall_seconds,
             wall_limit_seconds=self.spec.limits.wall_seconds,

@@ -20,7 +20,7 @@ OFFERED = {
     "containers.log_text": {"readable"},
     "containers.waiting": {"NotStartedError", "Patience", "Program", "patience_from", "processor_seconds", "wait_until_ready"},
     "containers.engines": {
-        "OWNER_LABEL", "WALL_LABEL", "ContainerBody", "ContainerState", "Engine", "EngineFacts", "ImageFacts", "Measured", "OwnedContainer",
+        "OWNER_LABEL", "STORES_LABEL", "WALL_LABEL", "ContainerBody", "ContainerState", "Engine", "EngineFacts", "ImageFacts", "Measured", "OwnedContainer",
     },
     "containers.engines.choice": {"EngineChoice", "EngineKind"},
     "containers.intake": {

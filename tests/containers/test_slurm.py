@@ -92,6 +92,48 @@ def test_a_memory_hog_is_out_of_memory_whatever_its_exit_code(job):
     assert job("x = b'x' * 2**30").verdict == Verdict.OUT_OF_MEMORY
 
 
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("open('/output/result.txt', 'wb').write(b'x' * 20 * 2**20)", "bytes_limit"),
+        ("[open(f'/output/{n}', 'w').close() for n in range(90)]", "files_limit"),
+    ],
+)
+def test_output_cannot_outgrow_its_cap_on_the_compute_node(job, program, reason, tmp_path):
+    """A program that ignores "no space left" still leaves no more than the cap and its slack on the shared folder."""
+    result = job(f"try:\n    {program}\nexcept OSError as error: print(error)")
+    assert (result.verdict, result.reason) == (Verdict.OUTPUT_TOO_LARGE, reason), result.log
+    assert b"No space left" in result.log
+    assert result.usage.output_bytes < 16 * 2**20
+
+
+def test_links_and_special_files_come_back_as_what_they_are(job):
+    assert job("import os; os.symlink('/etc/passwd', '/output/result.txt')").reason == "symlink"
+    assert job("import os; os.mkfifo('/output/result.txt')").reason == "not_a_file"
+
+
+@pytest.mark.parametrize("profile", ["legacy"])
+def test_a_working_directory_is_copied_and_capped_on_the_compute_node(job, profile):
+    program = (
+        "import os, pathlib; pathlib.Path('/etc/written').write_text('x'); "
+        "pathlib.Path('/output/result.txt').write_text(repr((os.getuid(), os.path.exists('/etc/passwd'))))"
+    )
+    limits = {"working_dir_bytes": 64 * 2**20, "memory_bytes": 512 * 2**20}
+    result = job(program, profile=profile, working_dir="/etc", limits=limits)
+    assert result.verdict == Verdict.OK, (result.reason, result.log)
+    assert result.outputs[0].path.read_text() == "(0, True)"
+    too_large = job(program, profile=profile, working_dir="/usr/lib", limits=limits)
+    assert (too_large.verdict, too_large.reason) == (Verdict.IMAGE_INVALID, "working_dir_too_large")
+
+
+def test_a_program_that_is_not_there_is_told_from_one_that_fails(
+    slurm_engine, slurm_image, job, spec_of, scratch, owner
+):
+    spec = spec_of(image_id=slurm_image, command=("/no/such/program",))
+    result = run(spec, engine=slurm_engine, scratch=scratch, should_cancel=lambda: False, labels={OWNER_LABEL: owner})
+    assert (result.verdict, result.exit_code) == (Verdict.NONZERO_EXIT, 127), result.log
+
+
 def test_a_sleeper_is_ended_at_the_second_and_not_at_slurms_minute(job):
     result = job("import time; time.sleep(600)", limits={"wall_seconds": 3.0})
     assert result.verdict == Verdict.TIMEOUT
