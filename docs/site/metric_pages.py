@@ -4,7 +4,7 @@ Everything but the sentences of `metric_notes.yaml` comes from the registry, the
 number of a picture is computed by the evaluator.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,16 @@ from markdown_text import code, contents, table
 from pictures import Mask, boxes
 
 import evaluator
-from evaluator.metrics.classification import mean_over_rows, precisions_of_rows, wins_of_rows
+from evaluator.metrics.classification import (
+    brier_of_rows,
+    calibration_of_rows,
+    concordance_of_rows,
+    kappa_of_rows,
+    log_loss_of_rows,
+    mean_over_rows,
+    precisions_of_rows,
+    wins_of_rows,
+)
 from evaluator.metrics.registry import REGISTRY, Direction, Metric, Scope
 from evaluator.protocol import Protocol, load_named_protocol, named_protocols
 from evaluator.protocol.conventions import Situation, Worth, default_value
@@ -304,6 +313,31 @@ def _precision() -> str:
     return _table_picture("average precision", mean_over_rows(precisions_of_rows(TRUTH, SCORES)))
 
 
+def _errors(power: int) -> str:
+    lines = [("case 1", "20.0", "22.0", f"{2**power}"), ("case 2", "40.0", "39.0", "1")]
+    picture = pictures.rows(("row", "reference", "prediction", "error"), lines, label="two measurements")
+    return picture + f"\n\n*The mean of both errors: {(2**power + 1) / 2:g}.*"
+
+
+def _of_rows(name: str, rows_of: Callable[[Sequence[float], Sequence[float | None]], list[float | None]]) -> str:
+    return _table_picture(name, mean_over_rows(rows_of(TRUTH, SCORES)))
+
+
+def _survival() -> str:
+    lines = [("case 1", "event at 3", "0.9"), ("case 2", "event at 5", "0.4"), ("case 3", "none up to 8", "0.6")]
+    value = mean_over_rows(concordance_of_rows([3.0, 5.0, -8.0], [0.9, 0.4, 0.6]))
+    picture = pictures.rows(("row", "reference", "risk"), lines, label="two of three pairs are in the right order")
+    return picture + f"\n\n*Three comparable pairs: concordance = {value:.4g}. The evaluator computed it.*"
+
+
+def _grades() -> str:
+    truth, graded = [0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 3.0, 3.0]
+    lines = [(f"case {i}", f"{r:g}", f"{p:g}") for i, (r, p) in enumerate(zip(truth, graded, strict=True), 1)]
+    value = mean_over_rows(kappa_of_rows(truth, list(graded)))
+    picture = pictures.rows(("row", "reference", "grade"), lines, label="one of four grades is one too high")
+    return picture + f"\n\n*Quadratic kappa = {value:.4g}. The evaluator computed it.*"
+
+
 def _table_picture(name: str, value: float | None) -> str:
     lines = [
         (f"row {number}", "positive" if truth else "negative", f"{score:g}")
@@ -333,4 +367,8 @@ def _measurements() -> str:
 
 ANSWERS: Mapping[str, Callable[[], str]] = {
     "macro_auc": _auc, "mean_average_precision": _precision, "accuracy": _answers, "choice_accuracy": _answers, "mape": _measurements,
+    "balanced_accuracy": _answers, "absolute_error": lambda: _errors(1), "squared_error": lambda: _errors(2), "concordance": _survival,
+    "quadratic_kappa": _grades, "brier": lambda: _of_rows("Brier score", brier_of_rows),
+    "log_loss": lambda: _of_rows("log loss", log_loss_of_rows),
+    "calibration_error": lambda: _of_rows("calibration error", calibration_of_rows),
 }  # fmt: skip

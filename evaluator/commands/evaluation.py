@@ -1,9 +1,9 @@
 """What `assay evaluate` does: pair two folders, score every case, write the files, and say what a person should know."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from evaluator.scoring.case import summarise
 from evaluator.scoring.many_cases import Budget, UnusableReference, fragile_tolerances, score_cases, unreadable_headers
 from evaluator.scoring.pairing import Pairing, pair_folders
 from evaluator.scoring.structures import reference_grid
-from evaluator.scoring.tables import score_table
+from evaluator.scoring.tables import auc_intervals, score_table
 
 SHOWN_NAMES = 5
 _GAP = "  "
@@ -34,6 +34,8 @@ class Answer:
     pairing: Pairing
     results: tuple[CaseResult, ...]
     unusable: tuple[UnusableReference, ...] = ()
+    auc_intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Label → DeLong's interval, for tables."""
 
     @property
     def failed(self) -> list[str]:
@@ -49,6 +51,15 @@ class Answer:
         """Whether not one case had a prediction that could be used."""
         return bool(self.results) and all(result.failure for result in self.results)
 
+    def summary(self) -> dict[str, Any]:
+        """The summary of the results, areas under ROC with their intervals."""
+        found = summarise(self.protocol, self.results)
+        for spec in self.protocol.metrics:
+            if spec.metric.name == "macro_auc":
+                for label, interval in self.auc_intervals.items():
+                    found[spec.id]["per_label"].get(label, {})["interval"] = list(interval)
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """The evaluation as one document."""
         return {
@@ -57,7 +68,7 @@ class Answer:
             "protocol": {key: self.protocol.document[key] for key in ("name", "mode", "title", "version", "preset")}
             | {"sha256": self.protocol.sha256},
             "backends": sorted({result.backend for result in self.results if result.backend}),
-            "summary": summarise(self.protocol, self.results),
+            "summary": self.summary(),
             "cases": [result.to_json() for result in self.results],
             "unusable_references": {case.case_id: case.problem for case in self.unusable},
             "unpaired": {"without_prediction": list(self.pairing.missing), "leftover": list(self.pairing.leftover)},
@@ -89,6 +100,9 @@ def evaluate_folders(
         if protocol.output.kind is OutputKind.TABLE:
             results = score_table(protocol=protocol, reference=references, prediction=predictions)
             answer = Answer(protocol=protocol, pairing=Pairing(cases=(), leftover=()), results=tuple(results))
+            if any(spec.metric.name == "macro_auc" for spec in protocol.metrics):
+                intervals = auc_intervals(protocol=protocol, reference=references, prediction=predictions)
+                answer = replace(answer, auc_intervals=intervals)
         else:
             pairing = pair_folders(
                 protocol=protocol, references=references, predictions=predictions, follows_links=True

@@ -370,6 +370,43 @@ _METRICS = (
         _TABLE_SOURCE, None, scope=Scope.TABLE, over_cases=classification.precisions_of_rows,
     ),
     _ratio(
+        "balanced_accuracy", "Balanced accuracy", "recall of each class, averaged over the columns with a positive row",
+        "scikit-learn balanced_accuracy_score", None, scope=Scope.TABLE, over_cases=classification.hits_of_rows,
+        options={"decision": Option(default="largest", choices=("largest", "threshold"))},
+    ),
+    Metric(
+        name="brier", title="Brier score", unit="", direction=Direction.MIN, lower=0.0, upper=1.0, scope=Scope.TABLE,
+        definition="mean of (probability − truth)²", source="scikit-learn brier_score_loss", over_cases=classification.brier_of_rows,
+    ),
+    Metric(
+        name="log_loss", title="Log loss", unit="", direction=Direction.MIN, lower=0.0, upper=None, scope=Scope.TABLE,
+        definition="mean of −log of the probability of what is true", source="scikit-learn log_loss",
+        over_cases=classification.log_loss_of_rows,
+    ),
+    Metric(
+        name="calibration_error", title="Calibration error", unit="", direction=Direction.MIN, lower=None, upper=None,
+        definition="mean over ten bins of |mean probability − share of positive rows|, by rows", scope=Scope.TABLE,
+        source="Naeini, Cooper and Hauskrecht, AAAI 2015", over_cases=classification.calibration_of_rows,
+    ),
+    Metric(
+        name="quadratic_kappa", title="Quadratic kappa", unit="", direction=Direction.MAX, lower=None, upper=1.0, scope=Scope.TABLE,
+        definition="1 − squared error / squared error of all pairs of rows", source="scikit-learn cohen_kappa_score",
+        over_cases=classification.kappa_of_rows,
+    ),
+    Metric(
+        name="concordance", title="Concordance index", unit="", direction=Direction.MAX, lower=0.0, upper=None, scope=Scope.TABLE,
+        definition="share of comparable pairs whose risks are in the right order", source="Harrell et al. 1982, as lifelines has it",
+        over_cases=classification.concordance_of_rows,
+    ),
+    Metric(
+        name="absolute_error", title="Mean absolute error", unit="", direction=Direction.MIN, lower=0.0, upper=None,
+        scope=Scope.TABLE, definition="mean of |prediction − reference|", source="scikit-learn mean_absolute_error",
+    ),
+    Metric(
+        name="squared_error", title="Mean squared error", unit="", direction=Direction.MIN, lower=0.0, upper=None,
+        scope=Scope.TABLE, definition="mean of (prediction − reference)²", source="scikit-learn mean_squared_error",
+    ),
+    _ratio(
         "choice_accuracy", "Choice accuracy", "share of multiple-choice answers that parse to the right letter",
         "VLMEvalKit without judge and without random fallback", None, scope=Scope.TABLE,
     ),

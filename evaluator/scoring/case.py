@@ -238,7 +238,8 @@ def _round_rows(
 ) -> Iterator[ScoreRow]:
     """The area under a metric over interactions, and its values after the earlier ones (`dice@0`, `dice@1`, …).
 
-    A round that wrote nothing usable counts with what stood before it.
+    A round that wrote nothing usable counts with what stood before it. Where the last value is undefined, so is the area: a case
+    that a published script leaves out leaves with all its metrics.
     """
     specs = [spec for spec in protocol.metrics if spec.metric.scope is Scope.ROUNDS]
     if not specs:
@@ -260,8 +261,9 @@ def _round_rows(
                 next(row.value or 0.0 for row in rows if (row.label, row.metric) == (label.name, base))
                 for rows in (*rounds, final)
             ]
-            area = area_over_rounds(series[-spec.options["rounds"] :])
-            reason = next(row.reason for row in final if (row.label, row.metric) == (label.name, base))
+            last = next(row for row in final if (row.label, row.metric) == (label.name, base))
+            area = None if last.value is None else area_over_rounds(series[-spec.options["rounds"] :])
+            reason = last.reason
             yield _row(spec, label.name, worth=COMPUTE, value=area, reason=reason)
 
 

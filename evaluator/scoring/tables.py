@@ -13,6 +13,7 @@ from pathlib import Path
 
 from evaluator.errors import InvalidReference, InvalidVolume
 from evaluator.metrics.choices import parse_choice
+from evaluator.metrics.classification import delong_interval
 from evaluator.metrics.registry import OverCases, Scope
 from evaluator.protocol import LabelSpec, MetricSpec, Protocol
 from evaluator.protocol.conventions import Situation, resolve
@@ -22,6 +23,8 @@ from evaluator.volumes.tables import TableRow, read_table, require_columns
 ROW_MISSING = "row_missing"
 CELL_INVALID = "cell_invalid"
 OUTPUT_MISSING = "output_missing"
+EVENT_COLUMN = "event"
+"""Of a reference table for survival: 1 where the event happened at the time of the row, 0 where it had not happened by then."""
 CLASS_ABSENT = "class_absent"
 """The reason of a score over all rows where the row does not show the class: it has a say in the others' scores only."""
 _OPTION_LETTERS = "ABCDEFGHIJ"
@@ -45,6 +48,26 @@ def score_table(
     failures = dict.fromkeys(references, failure) if failure else {}
     results = score_rows(protocol=protocol, references=references, predictions=predictions, failures=failures)
     return [replace(result, detail=detail) for result in results] if detail else results
+
+
+def auc_intervals(*, protocol: Protocol, reference: Path, prediction: Path) -> dict[str, list[float]]:
+    """Label → DeLong's 95 % interval of its area under ROC, where both classes have two rows. A table that is none has no interval."""
+    references = reference_rows(reference)
+    try:
+        predictions = read_table(prediction)
+    except InvalidVolume:
+        return {}
+    found = {}
+    for label in protocol.labels:
+        cells = [
+            _cell_of(label, row, predictions.get(case_id, TableRow({})), failure="")
+            for case_id, row in references.items()
+        ]
+        truths = [_number(cell.reference) or 0.0 for cell in cells]
+        interval = delong_interval(truths, [None if cell.reason else _number(cell.prediction) for cell in cells])
+        if interval is not None:
+            found[label.name] = list(interval)
+    return found
 
 
 def reference_rows(path: Path) -> dict[str, TableRow]:
@@ -105,7 +128,7 @@ def _columns(
         ]
         for spec in _metrics_of(protocol, label):
             columns[label.name, spec.id] = (
-                _scored_together(spec, label, cells, over_cases=spec.metric.over_cases)
+                _scored_together(protocol, spec, label, cells, over_cases=spec.metric.over_cases)
                 if spec.metric.over_cases
                 else [_score_cell(protocol, spec, label, cell) for cell in cells]
             )
@@ -138,24 +161,42 @@ def _cell_of(label: LabelSpec, reference: TableRow, prediction: TableRow, *, fai
 
 
 def _scored_together(
-    spec: MetricSpec, label: LabelSpec, cells: Sequence[_Cell], *, over_cases: OverCases
+    protocol: Protocol, spec: MetricSpec, label: LabelSpec, cells: Sequence[_Cell], *, over_cases: OverCases
 ) -> list[ScoreRow]:
     """Scores that need the whole column. A cell that cannot be read counts as the most wrong. Its row says so."""
     truths = []
     for cell in cells:
-        truth = _number(cell.reference)
+        truth = _time(cell) if spec.metric.name == "concordance" else _number(cell.reference)
         if truth is None:
+            expected = {"concordance": "a time, and 0 or 1 in a column event", "quadratic_kappa": "a grade as a number"}
             raise InvalidReference(
-                f"column {label.name} of the reference table holds {cell.reference!r}; expected 0 or 1"
+                f"column {label.name} of the reference table holds {cell.reference!r}; expected "
+                f"{expected.get(spec.metric.name, '0 or 1')}"
             )
         truths.append(truth)
-    numbers = [None if cell.reason else _number(cell.prediction) for cell in cells]
+    numbers = [None if cell.reason else _answer(protocol, spec, label, cell) for cell in cells]
     rows = []
     for cell, number, score in zip(cells, numbers, over_cases(truths, numbers), strict=True):
         reason = cell.reason or (CELL_INVALID if number is None else "")
         reason = CLASS_ABSENT if score is None else reason
         rows.append(ScoreRow(label=label.name, metric=spec.id, value=score, reason=reason))
     return rows
+
+
+def _answer(protocol: Protocol, spec: MetricSpec, label: LabelSpec, cell: _Cell) -> float | None:
+    """The number of a cell, or whether its class is the one with the row's largest number."""
+    if spec.options.get("decision") == "largest":
+        chosen = _largest(protocol, cell.prediction_row)
+        return None if chosen is None else float(chosen == label.name)
+    return _number(cell.prediction)
+
+
+def _time(cell: _Cell) -> float | None:
+    """The time of an event, or minus the time up to which there was none. The reference table has a column `event` of 0 and 1."""
+    time, event = _number(cell.reference), cell.reference_row.cells.get(EVENT_COLUMN, "").strip()
+    if time is None or time <= 0 or event not in ("0", "1"):
+        return None
+    return time if event == "1" else -time
 
 
 def _score_cell(protocol: Protocol, spec: MetricSpec, label: LabelSpec, cell: _Cell) -> ScoreRow:
@@ -184,6 +225,9 @@ def _compare(protocol: Protocol, spec: MetricSpec, cell: _Cell) -> float | None:
         options = _options(cell.reference_row) or dict.fromkeys(_OPTION_LETTERS[:4], "")
         return float(parse_choice(answered, options=options) == expected)
     truth, measured = _number(expected), _number(answered)
+    if truth is not None and spec.metric.name in ("absolute_error", "squared_error"):
+        power = 2 if spec.metric.name == "squared_error" else 1
+        return None if measured is None else float(abs(measured - truth) ** power)
     if not truth:
         raise InvalidReference(f"the reference table holds {expected!r}; expected a number other than 0")
     return None if measured is None else 100.0 * abs(measured - truth) / abs(truth)

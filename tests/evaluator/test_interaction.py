@@ -1,10 +1,13 @@
 """Prompts made from where an answer is wrong, worked out by hand."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from evaluator.errors import ProtocolError
 from evaluator.protocol import load_named_protocol, load_protocol
+from evaluator.scoring.case import score_case
 from evaluator.scoring.interaction import Click, LabelPrompts, Prompts, centre_of_largest, make_prompts, wall_seconds_of
 from tests.evaluator.volume_files import save_nifti
 
@@ -121,3 +124,32 @@ def test_a_protocol_that_cannot_be_played_in_rounds_is_refused(changes, message)
 def test_cvpr25_ships_with_six_rounds():
     interaction = load_named_protocol("cvpr25-interactive").interaction
     assert (interaction.box, interaction.clicks, interaction.rounds) == (True, 5, 6)
+
+
+def test_cvpr25_rounds_no_value_of_any_round(tmp_path):
+    """Dice 2·190 / (210 + 190) = 0.95 at first, 2·188 / 398 afterwards: areas and values keep every digit, as the script does."""
+    reference = save_nifti(tmp_path / "r.nii.gz", block((2, 9), (2, 8), (1, 6)))
+    answers = []
+    for number in range(6):
+        array = block((2, 9), (2, 8), (1, 6))
+        array[2, 2, 1 : 1 + number % 4] = 0
+        answers.append({"segmentation": save_nifti(tmp_path / f"p{number}.nii.gz", array)})
+    found = score_case(
+        protocol=load_named_protocol("cvpr25-interactive@published"), case_id="c", references={"r": reference},
+        predictions=answers[-1], earlier_rounds=answers[:-1],
+    )  # fmt: skip
+    dice = [2 * (210 - number % 4) / (420 - number % 4) for number in range(6)]
+    values = {row.metric: row.value for row in found.rows}
+    assert [values[f"dice@{number}"] for number in range(5)] == dice[:5]
+    assert values["dice"] == dice[5]
+    assert values["dice_auc"] == pytest.approx(sum((a + b) / 2 for a, b in pairwise(dice[1:])), abs=1e-15)
+
+
+def test_a_case_without_an_answer_leaves_cvpr25_as_published_with_all_its_metrics(tmp_path):
+    reference = save_nifti(tmp_path / "r.nii.gz", block((2, 9), (2, 8), (1, 6)))
+    for mode, expected in (("@published", {None}), ("", {0.0, 90.0})):
+        found = score_case(
+            protocol=load_named_protocol(f"cvpr25-interactive{mode}"), case_id="c", references={"r": reference},
+            predictions=None, earlier_rounds=[None] * 5,
+        )  # fmt: skip
+        assert {row.value for row in found.rows} == expected
