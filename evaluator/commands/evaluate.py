@@ -17,13 +17,35 @@ def _bytes(_context: click.Context, _option: click.Parameter, text: str) -> int:
     text = text.strip().upper().removesuffix("B")
     unit = text[-1:] if text[-1:] in _SIZES else ""
     try:
-        return int(float(text.removesuffix(unit)) * _SIZES[unit])
-    except ValueError:
-        raise click.BadParameter(f"found {text!r}, expected a size such as 500M or 4G") from None
+        size = int(float(text.removesuffix(unit)) * _SIZES[unit])
+    except (ValueError, OverflowError):
+        size = 0
+    if size <= 0:
+        raise click.BadParameter(f"found {text!r}, expected a size such as 500M or 4G")
+    return size
+
+
+def _writable(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    """A file that can be written later: found out before the first case is scored, which may take hours."""
+    if path is not None and not os.access(path.parent, os.W_OK | os.X_OK):
+        found = "no permission to write there" if path.parent.is_dir() else f"no folder {str(path.parent)!r}"
+        raise click.BadParameter(f"found {found}; expected a file in a folder that exists and can be written to")
+    return path
+
+
+def _folder_made(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    """The folder of the pictures, made at once for the same reason."""
+    try:
+        if path is not None:
+            path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise click.BadParameter(f"{path}: {problem.strerror}") from problem
+    return path
 
 
 _FOLDER = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_PICTURES = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
@@ -32,9 +54,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--metrics", default="dice,nsd,hd95", show_default=True, help="With --labels.")
 @click.option("--references", required=True, type=_FOLDER, help="A folder of volumes, or one CSV for a table protocol.")
 @click.option("--predictions", required=True, type=_FOLDER, help="The same, from the algorithm.")
-@click.option("-o", "--output", required=True, type=_FILE, help="CSV: case,label,metric,value,reason,detail.")
-@click.option("--json", "json_path", type=_FILE, help="Scores, summary and provenance as one document.")
-@click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="Folder for one PNG panel per case.")
+@click.option(
+    "-o", "--output", required=True, type=_FILE, callback=_writable, help="CSV: case,label,metric,value,reason,detail."
+)
+@click.option(
+    "--json", "json_path", type=_FILE, callback=_writable, help="Scores, summary and provenance as one document."
+)
+@click.option("--figures", type=_PICTURES, callback=_folder_made, help="Folder for one PNG panel per case.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 256))
 @click.option("--max-memory", default="4G", show_default=True, callback=_bytes, help="For all jobs together.")
 @click.option("--backend", default="auto", show_default=True, type=click.Choice(BACKENDS))

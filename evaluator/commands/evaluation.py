@@ -116,6 +116,8 @@ def evaluate_folders(
             _draw(answer, figures)
     except EvaluatorError as problem:
         raise click.ClickException(str(problem)) from problem
+    except OSError as problem:  # such as a full disk
+        raise click.ClickException(f"{problem.filename or 'writing'}: {problem.strerror}") from problem
     _report(answer)
     if answer.unusable or answer.has_no_score or (strict and (answer.failed or answer.pairing.leftover)):
         sys.exit(1)
@@ -173,7 +175,6 @@ def _progress(cases: int) -> Iterator[Callable[[], None]]:
 def _draw(answer: Answer, folder: Path) -> None:
     from evaluator.reports.case_panel import draw_case  # matplotlib: only when pictures are asked for
 
-    folder.mkdir(parents=True, exist_ok=True)
     results = {result.case_id: result for result in answer.results}
     for case in answer.pairing.cases:
         result = results.get(case.case_id)

@@ -7,6 +7,7 @@ platform stores (`document`) reads back to the same protocol, because nothing in
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from evaluator.protocol.conventions import Conventions, Situation
 from evaluator.protocol.document import normalise
 from evaluator.protocol.modes import Defect, Mode, in_settings, with_defects
 from evaluator.protocol.sockets import slug_of, socket_entry
-from evaluator.protocol.source import Marks, check_schema, locate, read_source
+from evaluator.protocol.source import Marks, check_schema, locate, read_source, walk
 from evaluator.ranking.document.parse import parse_ranking
 from evaluator.ranking.errors import ConfigError
 from evaluator.volumes.geometry import GridTolerance
@@ -389,6 +390,7 @@ def load_protocol(
         document, marks = read_source(source)
     else:
         document = json.loads(json.dumps(dict(source)))
+        _refuse_not_finite(document)
     if name is not None:
         document["name"] = name
     if mode is not None:
@@ -399,6 +401,13 @@ def load_protocol(
         normal = _as_published(normal, marks)
     _check_ranking(normal["ranking"], marks)
     return _protocol(normal)
+
+
+def _refuse_not_finite(document: Mapping[str, Any]) -> None:
+    """The reader of YAML refuses NaN and infinity by itself. A mapping made in Python, or of a command line, may hold them."""
+    for path, value in walk(document):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise locate(path, {}, found=str(value), expected="a finite number")
 
 
 def load_named_protocol(name: str) -> Protocol:

@@ -72,7 +72,7 @@ def test_submit_sends_the_image_and_says_where_it_stands(assay, server, archive)
     assert bytes(server.uploads["u1"].content) == archive.read_bytes()
     method, path, request = server.requests[-1]
     assert (method, path) == ("POST", f"{PHASE_PATH}/submissions")
-    words = {"name": "N4 + mixture", "description": "", "url": "https://example.org/paper", "team": ""}
+    words = {"name": "N4 + mixture", "description": "", "url": "https://example.org/paper", "team": "", "division": ""}
     assert request == {"upload_id": "u1", "allow_duplicate": False, **words}
 
 
@@ -344,3 +344,34 @@ def test_what_is_no_receipt_is_said_to_be_none(assay, tmp_path, text):
     result = assay("verify", str(tmp_path / "receipt.json"), "--key", "x")
     assert "is no receipt" in result.output
     assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("named", [["liver/final"], ["--phase", "liver/final"]])
+@pytest.mark.parametrize("action", ["publish", "embargo", "pause", "resume"])
+def test_a_phase_is_named_as_the_pages_say_or_as_other_commands_take_it(assay, server, action, named):
+    server.will_answer("POST", f"challenges/liver/phases/final/{action}", {})
+    result = assay(*SIGN_IN, "phase", action, *named)
+    assert result.exit_code == 0, result.output
+    assert server.requests[-1][:2] == ("POST", f"challenges/liver/phases/final/{action}")
+
+
+def test_a_phase_command_without_a_phase_says_how_to_name_one(assay):
+    result = assay(*SIGN_IN, "phase", "publish")
+    assert result.exit_code == 2
+    assert "Name one phase: assay phase publish CHALLENGE/PHASE" in result.output
+
+
+def test_a_file_that_is_not_text_is_said_without_a_traceback(assay, tmp_path):
+    (tmp_path / "challenge.yaml").write_bytes(b"slug: \xff\n")
+    result = assay(*SIGN_IN, "challenge", "push", str(tmp_path / "challenge.yaml"))
+    assert result.exit_code == 1
+    assert "A file is not text" in result.output
+    assert "the byte 0xff at position 6" in result.output
+
+
+def test_a_folder_that_cannot_be_made_is_said_without_a_traceback(assay, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = assay("challenge", "new", str(tmp_path / "file" / "below"), "--from", "flare22")
+    assert result.exit_code == 1
+    assert f"Error: {tmp_path}/file/below" in result.output
+    assert "Not a directory" in result.output

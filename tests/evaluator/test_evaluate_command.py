@@ -87,6 +87,15 @@ def test_the_json_names_everything_the_numbers_depend_on(folders, tmp_path):
     assert CaseResult.from_json(document["cases"][0]).to_json() == document["cases"][0]
 
 
+def test_where_nothing_can_be_written_is_said_before_a_case_is_scored(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("evaluator.commands.evaluation.score_cases", lambda **_: pytest.fail("scored for nothing"))
+    (tmp_path / "file").write_text("")
+    for option in ("--output", "--json", "--figures"):
+        ended = run_evaluate(folders, tmp_path, "--labels", "1:liver:1", option, str(tmp_path / "file" / "below"))
+        assert ended.exit_code == 2, ended.output
+        assert "Invalid value for" in ended.output
+
+
 def test_figures_are_drawn_for_every_case_with_a_prediction(folders, tmp_path):
     run_evaluate(folders, tmp_path, "--labels", "1:liver:1", "--figures", str(tmp_path / "figures"))
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["a.png", "b.png"]
@@ -99,6 +108,11 @@ def test_figures_are_drawn_for_every_case_with_a_prediction(folders, tmp_path):
         ([], "Give either --protocol or --labels"),
         (["--protocol", "flare99"], "expected one of"),
         (["--labels", "one:liver"], "value:name:tolerance"),
+        (["--labels", "1:liver:nan"], "labels.0.tolerance_mm: found nan; expected a finite number"),
+        (["--labels", "1:liver:1e400"], "labels.0.tolerance_mm: found inf; expected a finite number"),
+        (["--labels", "1:liver:1", "--max-memory", "-1"], "expected a size such as 500M or 4G"),
+        (["--labels", "1:liver:1", "--max-memory", "inf"], "expected a size such as 500M or 4G"),
+        (["--labels", "1:liver:1", "--json", "no/such/folder/all.json"], "found no folder 'no/such/folder'"),
         (["--labels", "1:liver", "--metrics", "nsd"], "without a tolerance"),
         (["--labels", "1:liver:1", "--max-memory", "much"], "500M or 4G"),
         (["--labels", "1:liver:1", "--backend", "abacus"], "'abacus' is not one of"),

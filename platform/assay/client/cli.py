@@ -4,6 +4,7 @@ It knows them by the table in `commands.py` and imports a room when its command 
 smallest modules may be imported here: `assay evaluate` pays for what stands on this page.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,13 @@ class Rooms(click.Group):
             return super().invoke(ctx)
         except ClientError as error:
             raise Shown(error) from error
+        except UnicodeDecodeError as error:
+            found = f"the byte 0x{error.object[error.start]:02x} at position {error.start}"
+            raise Shown(ClientError("A file is not text", found=found, expected="UTF-8")) from error
+        except OSError as error:
+            if not isinstance(error.filename, str | bytes) or isinstance(error, BrokenPipeError):
+                raise  # no file of the person's: click knows what to do with a closed pipe
+            raise Shown(ClientError(f"{os.fsdecode(error.filename)}: {error.strerror}")) from error
 
 
 def _described() -> list[click.Command]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from assay.client.bundles import bundle_source, pack_folder
-from assay.client.participating import json_option, phase_option
+from assay.client.participating import json_option
 from assay.client.session import Session, pass_session, phase_path
 from assay.client.uploads import describe_file, upload_file
 from assay.client.watching import choose_reporter
@@ -207,9 +207,13 @@ def phase() -> None:
 
 def _phase_command(action: str, words: str) -> click.Command:
     @click.command(action, help=words)
-    @phase_option
+    @click.argument("named", metavar="CHALLENGE/PHASE", default="")
+    @click.option("--phase", "also_named", default="", help="The same, as other commands take it.")
     @pass_session
-    def command(session: Session, phase: str) -> None:
+    def command(session: Session, named: str, also_named: str) -> None:
+        if bool(named) == bool(also_named):
+            raise click.UsageError(f"Name one phase: assay phase {action} CHALLENGE/PHASE")
+        phase = named or also_named
         with session.connect() as connection:
             connection.post(f"{phase_path(phase)}/{action}")
         click.echo(f"{phase}: {action} done.")
