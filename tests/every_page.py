@@ -33,7 +33,7 @@ class Page:
 
 
 def every_page() -> dict[str, Page]:
-    """By the name of its address; several states of one kind have a word behind the name. Needs a database."""
+    """By the name of its address. Several states of one kind have a word behind the name. Needs a database."""
     cast = people.scene()
     cast.challenge.title, cast.challenge.summary = "Tissue segmentation of the adult brain", f"{LONG}. {UNBROKEN}"
     cast.challenge.save()
@@ -102,7 +102,7 @@ def of_participants(name: str) -> bool:
 
 
 def _fill(cast: people.Scene) -> dict[str, Any]:
-    """A ranking, and a submission of Pia in every status that has a page of its own; by status."""
+    """A ranking, and a submission of Pia in every status that has a page of its own, by status."""
     for rank, name in enumerate((LONG, UNBROKEN, "nnU-Net"), start=1):
         metrics = {
             "dice": {"mean": 0.9 - rank / 50, "sd": 0.04, "per_label": {"core": {"mean": 0.9}, "rim": {"mean": 0.8}}}

@@ -141,7 +141,7 @@ DOCUMENT: dict[str, Any] = {
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every value but the whole; a key stands as (…, key, None)."""
+    """Every value but the whole. A key stands as (…, key, None)."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, below in items:
         yield (*path, key)
@@ -151,7 +151,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def replaced(path: tuple[Any, ...], piece: str) -> str:
-    """The file with this piece of YAML at one place; JSON is YAML."""
+    """The file with this piece of YAML at one place. JSON is YAML."""
     document = json.loads(json.dumps(DOCUMENT))
     around = document
     at = path[:-1] if path[-1] is None else path
@@ -175,7 +175,7 @@ def tried() -> list[tuple[tuple[Any, ...], str]]:
 
 
 def outcome(source: str) -> InvalidError | None:
-    """The refusal; None when the file is taken. Anything but a refusal with a sentence is a fault."""
+    """The refusal. None when the file is taken. Anything but a refusal with a sentence is a fault."""
     try:
         parse_definition(source)
     except InvalidError as error:
@@ -185,7 +185,7 @@ def outcome(source: str) -> InvalidError | None:
 
 @contextmanager
 def stored(told: str) -> Iterator[None]:
-    """Let refusals pass; anything else is named with the file it came from."""
+    """Let refusals pass. Anything else is named with the file it came from."""
     try:
         yield
     except AssayError:

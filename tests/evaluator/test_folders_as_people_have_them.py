@@ -159,7 +159,7 @@ def flat(path: Path, *, height: float) -> Path:
 
 
 def test_a_right_slice_is_not_refused_for_its_height(tmp_path: Path) -> None:
-    """SimpleITK, which reads the references of organizers, forgets the height of a 2-D slice; the strict reader keeps it."""
+    """SimpleITK, which reads the references of organizers, forgets the height of a 2-D slice. The strict reader keeps it."""
     at_ten, at_zero = flat(tmp_path / "a.nii.gz", height=10), flat(tmp_path / "b.nii.gz", height=0)
     assert read_grid(at_ten).affine[2][3] == 10
     trusted = read_image(at_ten).grid
