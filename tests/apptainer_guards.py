@@ -12,7 +12,7 @@ WEAK_TMPFS = "rw,exec,size=268435456,mode=1777"
 
 
 def strong(body: dict) -> dict:
-    """The document as the strict translation takes it: a weakened option is as it always is, or left out."""
+    """The document as the strict translation takes it: a weakened option is as it always is, or is left out."""
     host = {key: ONLY.get(key, value) for key, value in body.get("HostConfig", {}).items() if key != "Binds"}
     host["SecurityOpt"] = [option for option in host.get("SecurityOpt", []) if option != "seccomp=unconfined"]
     host["Tmpfs"] = {place: text if "size=" in text else WEAK_TMPFS for place, text in host.get("Tmpfs", {}).items()}

@@ -43,13 +43,13 @@ exec {program} "$@"' sh "$@"
 
 
 def apptainer_program(folder: Path) -> Path:
-    """A program that is Apptainer: the machine's own, or the one of the kept root, which is made when there is none."""
+    """A program that is Apptainer: the machine's own, or the one of the kept root. The root is made when there is none."""
     own = shutil.which("apptainer")
     return Path(own) if own else program_of_root(folder, "apptainer")
 
 
 def program_of_root(folder: Path, name: str) -> Path:
-    """A program of the kept root as a script in `folder`. Skips where the root cannot be made."""
+    """A program of the kept root. It is a script in `folder`. Skips where the root cannot be made."""
     make_root()
     script = folder / name
     script.write_text(ENTER.format(root=ROOT, program=f"/usr/bin/{name}"))

@@ -157,7 +157,7 @@ def wait_for_the_last_job(cluster: Cluster, *, seconds: float = 20.0) -> None:
 
 
 def require_packages() -> None:
-    """Install them as root; skip where that cannot be."""
+    """Install them as root. Skip where that cannot be."""
     if all(shutil.which(name, path="/usr/sbin:/usr/bin") for name in ("slurmctld", "slurmd", "sbatch", "munged")):
         if os.geteuid() != 0:
             pytest.skip("slurmd limits jobs by cgroups as root only; run the tests as root")

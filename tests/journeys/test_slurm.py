@@ -1,6 +1,6 @@
 """A submission on a server whose cases run as Apptainer jobs in a real Slurm: scored, ranked, judged and cancelled as anywhere else.
 
-`make test-cluster` runs it; it installs Slurm and Apptainer as root.
+`make test-cluster` runs it. It installs Slurm and Apptainer as root.
 """
 
 import shutil

@@ -25,8 +25,9 @@ from typing import Protocol
 from assay.leases import LeaseLost
 from assay.node.folder import made_place, write_made_inputs
 from assay.node.http import NodeApi, NodeApiProblem
+from assay.node.input_cache import InputCache
 from assay.node.lease import LeaseGuard
-from assay.node.orders import OrderInvalid, WorkOrder
+from assay.node.orders import FileOrder, OrderInvalid, WorkOrder
 from assay.node.outputs import CheckedOutputs, check_outputs
 from assay.node.rounds import RoundOrder, RoundsOutcome, RoundsStopped, run_rounds
 from containers.engines import OWNER_LABEL, Engine
@@ -83,6 +84,8 @@ class AgentOptions:
     """How long a running case may go on after SIGTERM before its lease is handed back."""
     image_bytes: int = IMAGE_BYTES
     """How much the images this node keeps may take."""
+    input_bytes: int = 0
+    """How much the inputs this node keeps between runs may take. Hidden inputs stay on its disk then."""
     disk_reserve_bytes: int = DISK_RESERVE_BYTES
     """Free disk below which the node claims nothing."""
 
@@ -100,6 +103,9 @@ class Agent:
         self._gpus = slots_of_this_host()
         self._images = image_cache(
             options.folder, limit_bytes=options.image_bytes, reserve_bytes=options.disk_reserve_bytes
+        )
+        self._inputs = input_cache(
+            options.folder, limit_bytes=options.input_bytes, reserve_bytes=options.disk_reserve_bytes
         )
         self._stopping = threading.Event()
         self._aborting = threading.Event()
@@ -249,7 +255,7 @@ class Agent:
         inputs = folder / "inputs"
         with ExitStack() as held:
             copy = held.enter_context(self._image_of(order, engine=engine))
-            fetch_inputs(order, api=self._api, folder=inputs)
+            fetch_inputs(order, api=self._api, folder=inputs, cache=self._inputs)
             is_batch = engine.facts().is_batch  # processors and GPUs are then the batch system's to give
             gpu_uuids = () if is_batch else held.enter_context(self._gpus.taken(order.limits.gpus))
             cpu_ids = () if is_batch else held.enter_context(self._cpus.taken(order.limits.cpus))
@@ -388,13 +394,23 @@ def image_cache(folder: Path, *, limit_bytes: int = IMAGE_BYTES, reserve_bytes: 
     )
 
 
-def fetch_inputs(order: WorkOrder, *, api: NodeApi, folder: Path) -> None:
+def input_cache(folder: Path, *, limit_bytes: int, reserve_bytes: int = DISK_RESERVE_BYTES) -> InputCache:
+    """The inputs that the node which works in `folder` keeps."""
+    return InputCache(folder=folder / "inputs", limit_bytes=limit_bytes, reserve_bytes=reserve_bytes)
+
+
+def fetching(api: NodeApi, file: FileOrder) -> Callable[[Path], None]:
+    """Fetch this file to a path."""
+    return lambda path: api.fetch(file, destination=path)
+
+
+def fetch_inputs(order: WorkOrder, *, api: NodeApi, folder: Path, cache: InputCache) -> None:
     """Put the case's input files where the container will see them, and nothing else."""
     folder.mkdir(mode=0o755)
     for file in order.inputs:
         destination = made_place(folder, file.path)
         fetched = folder.with_name("fetched.nii.gz") if file.is_volume else destination
-        api.fetch(file, destination=fetched)
+        cache.take(file, destination=fetched, fetch=fetching(api, file))
         if file.is_volume:
             write_as_named(source=fetched, destination=destination)
             fetched.unlink()

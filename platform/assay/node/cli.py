@@ -14,7 +14,7 @@ from types import FrameType
 
 import click
 
-from assay.node.agent import Agent, AgentOptions, Doorbell, Polling, image_cache, scratch_of
+from assay.node.agent import Agent, AgentOptions, Doorbell, Polling, image_cache, input_cache, scratch_of
 from assay.node.commands import check, run
 from assay.node.engine_option import engine_option
 from assay.node.http import NodeApi, NodeApiProblem, Registration, UpgradeNeeded, server_clock_ahead_seconds
@@ -92,6 +92,13 @@ def node() -> None:
     show_default=True,
     help="Free disk below which nothing is claimed.",
 )
+@click.option(
+    "--input-cache-mb",
+    envvar="ASSAY_NODE_INPUT_CACHE_MB",
+    default=0,
+    show_default=True,
+    help="Disk for inputs that are kept between runs, hidden ones among them. For nodes far from the server.",
+)
 @click.option("--log-level", envvar="ASSAY_LOG_LEVEL", default="INFO", show_default=True)
 @click.option("--log-format", envvar="ASSAY_LOG_FORMAT", default="line", type=click.Choice(list(FORMATTERS)))
 @engine_option
@@ -105,6 +112,7 @@ def run_node(
     poll_seconds: float,
     grace_seconds: float,
     disk_reserve_mb: int,
+    input_cache_mb: int,
     log_level: str,
     log_format: str,
     engine: EngineChoice,
@@ -121,6 +129,7 @@ def run_node(
         poll_seconds=poll_seconds,
         grace_seconds=grace_seconds,
         disk_reserve_bytes=disk_reserve_mb * 2**20,
+        input_bytes=input_cache_mb * 2**20,
     )
     agent = Agent(api=api, options=options, open_engine=engine.open)
     agent.clear_away()
@@ -135,11 +144,14 @@ def run_node(
 @click.option("--unused-days", type=float, default=0.0, show_default=True, help="Keep what was used since.")
 @engine_option
 def forget(*, folder: Path, unused_days: float, engine: EngineChoice) -> None:
-    """Remove the images that the node has loaded and what a crash left in its scratch folder, before the machine leaves."""
+    """Remove the images that the node has loaded, inputs it has kept, and what a crash left in its scratch folder, before the machine
+    leaves.
+    """
     sweep(scratch_of(folder))
     with engine.open() as opened:
         count = image_cache(folder).forget(opened, unused_since=time.time() - unused_days * SECONDS_PER_DAY)
-    click.echo(f"{count} images removed")
+    inputs = input_cache(folder, limit_bytes=0).forget()
+    click.echo(f"{count} images removed" + (f", and {inputs} kept inputs" if inputs else ""))
 
 
 @node.command()
