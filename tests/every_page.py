@@ -12,6 +12,8 @@ from assay.accounts.audit import record_event
 from assay.accounts.models import User
 from assay.accounts.services import invite_to_team
 from assay.challenges.announcements import announce
+from assay.challenges.models import Membership
+from assay.challenges.registration import make_invite
 from assay.evaluations.models import CaseScores
 from assay.notices.choices import unsubscribe_token
 from assay.notices.models import Kind
@@ -36,7 +38,13 @@ def every_page() -> dict[str, Page]:
     """By the name of its address. Several states of one kind have a word behind the name. Needs a database."""
     cast = people.scene()
     cast.challenge.title, cast.challenge.summary = "Tissue segmentation of the adult brain", f"{LONG}. {UNBROKEN}"
+    cast.challenge.questions, cast.challenge.rules_version = [f"{LONG}?"], 2
+    cast.challenge.agreements, cast.challenge.rules = {"hidden": UNBROKEN}, LONG
     cast.challenge.save()
+    Membership.objects.update(
+        rules_version=2, rules_accepted_at=factories.NOW, answers=[{"question": LONG, "answer": UNBROKEN}]
+    )
+    _, link = make_invite(challenge=cast.challenge, uses=3, by=cast.olga, now=factories.NOW)
     submissions = _fill(cast)
     slug, phase = cast.challenge.slug, cast.phase.slug
     _, secret = invite_to_team(user=cast.pia, team=cast.team, email="new@example.org", now=factories.NOW)
@@ -67,6 +75,7 @@ def every_page() -> dict[str, Page]:
         "portal:compare to choose": page("portal:compare", slug, phase),
         "portal:report": page("portal:report", slug, phase, status=202),
         "portal:accept-invite": page("portal:accept-invite", secret, person=cast.otto),
+        "portal:challenge-invite": page("portal:challenge-invite", link, person=cast.otto),
         "portal:unsubscribe": page(
             "portal:unsubscribe", unsubscribe_token(person=cast.pia, kind="verdict"), person=None
         ),

@@ -45,6 +45,8 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/challenges/draft/publish", None, 401, 404, 404, 409, 409),
     ("POST", "/challenges/brains/join", {}, 401, 200, 200, 200, 200),
     ("POST", "/challenges/draft/join", {}, 401, 404, 404, 200, 200),
+    ("POST", "/challenges/brains/rules/accept", {"rules_version": 1}, 401, 403, 200, 200, 403),
+    ("POST", "/challenges/draft/rules/accept", {"rules_version": 1}, 401, 404, 404, 200, 403),
     ("GET", "/challenges/brains/phases/final", None, 200, 200, 200, 200, 200),
     ("POST", "/challenges/brains/phases/final/publish", None, 401, 403, 403, 200, 200),
     ("POST", "/challenges/brains/phases/final/embargo", {}, 401, 403, 403, 200, 200),

@@ -11,6 +11,7 @@ from assay.challenges import services
 from assay.challenges.access import is_organizer
 from assay.challenges.models import Challenge, Membership
 from assay.challenges.publication import publish_challenge
+from assay.challenges.registration import Application
 from assay.challenges.selectors import challenge_list
 
 SOURCE = f"""
@@ -119,16 +120,16 @@ def test_publishing_needs_a_phase_and_happens_once(scene, now):
 
 
 def test_joining_alone_makes_a_team_of_one(scene, now):
-    membership = services.join_challenge(challenge=scene.challenge, user=scene.otto, team=None, now=now)
+    membership = services.join_challenge(challenge=scene.challenge, user=scene.otto, application=Application(), now=now)
     assert membership.status == Membership.Status.ACCEPTED
     assert list(membership.team.members.all()) == [scene.otto]
-    again = services.join_challenge(challenge=scene.challenge, user=scene.otto, team=None, now=now)
+    again = services.join_challenge(challenge=scene.challenge, user=scene.otto, application=Application(), now=now)
     assert again == membership
 
 
 def test_joining_may_need_approval(scene, now):
     scene.challenge.requires_approval = True
-    membership = services.join_challenge(challenge=scene.challenge, user=scene.otto, team=None, now=now)
+    membership = services.join_challenge(challenge=scene.challenge, user=scene.otto, application=Application(), now=now)
     assert membership.status == Membership.Status.PENDING
     services.decide_membership(
         membership=membership, status=Membership.Status.REJECTED, reason="late", user=scene.olga, now=now
@@ -145,16 +146,22 @@ def test_joining_may_need_approval(scene, now):
 )
 def test_nobody_joins_with_a_team_they_are_not_in(scene, now):
     with pytest.raises(NotAllowedError, match="not in this team"):
-        services.join_challenge(challenge=scene.challenge, user=scene.otto, team=scene.team, now=now)
+        services.join_challenge(
+            challenge=scene.challenge, user=scene.otto, application=Application(team=scene.team), now=now
+        )
 
 
 def test_a_team_can_be_changed_before_the_first_submission_and_not_after(scene, now):
     other = factories.team(name="Other", members=[scene.pia])
-    changed = services.join_challenge(challenge=scene.challenge, user=scene.pia, team=other, now=now)
+    changed = services.join_challenge(
+        challenge=scene.challenge, user=scene.pia, application=Application(team=other), now=now
+    )
     assert changed.team == other
     factories.submission(phase=scene.phase, team=other, user=scene.pia)
     with pytest.raises(ConflictError) as refusal:
-        services.join_challenge(challenge=scene.challenge, user=scene.pia, team=scene.team, now=now)
+        services.join_challenge(
+            challenge=scene.challenge, user=scene.pia, application=Application(team=scene.team), now=now
+        )
     assert refusal.value.code == "team_is_fixed"
 
 

@@ -12,6 +12,7 @@ import factories
 from assay.accounts.models import User
 from assay.challenges.models import Membership
 from assay.challenges.publication import ask_for_publication, decide_publication
+from assay.challenges.registration import Application
 from assay.challenges.services import decide_membership, join_challenge
 from assay.notices.choices import Wish, choose
 from assay.notices.delivery import send_mails
@@ -83,7 +84,7 @@ def test_a_disqualification_is_told_with_its_reason(submission, scene, now):
 def test_somebody_who_asks_to_take_part_and_the_decision_are_told(scene, now):
     scene.challenge.requires_approval = True
     scene.challenge.save()
-    membership = join_challenge(challenge=scene.challenge, user=scene.otto, team=None, now=now)
+    membership = join_challenge(challenge=scene.challenge, user=scene.otto, application=Application(), now=now)
     assert events_of(scene.olga) == ["asked_to_join"]
     for _ in range(2):  # the second organizer's click decides the same
         decide_membership(

@@ -37,6 +37,8 @@ NOT_SHOWN = {
     "portal:challenges-feed": "an Atom feed",
     "portal:open-notice": "leads to another page",
     "portal:invite": "takes a POST",
+    "portal:accept-rules": "takes a POST",
+    "portal:sign-agreement": "takes a POST",
     "portal:join": "takes a POST",
     "portal:cancel": "takes a POST",
     "portal:submission-live": "a part of a page",

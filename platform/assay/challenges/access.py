@@ -27,13 +27,28 @@ def signed_in(person: Person) -> User:
 
 
 def visible_challenges(*, person: Person) -> QuerySet[Challenge]:
-    """Challenges this person may know of: published and archived ones, and drafts they organize."""
+    """Challenges this person may know of: published and archived ones, private ones they are in, and drafts they organize."""
     everything = Challenge.objects.all()
+    is_public = Q(status__in=PUBLIC, is_private=False)
     if not isinstance(person, User):
-        return everything.filter(status__in=PUBLIC)
+        return everything.filter(is_public)
     if person.is_staff:
         return everything
-    return everything.filter(Q(status__in=PUBLIC) | Q(pk__in=organized_by(person).values("challenge")))
+    is_known = Q(status__in=PUBLIC) & (
+        Q(pk__in=taken_part_in(person).values("challenge"))
+        | (Q(pk__in=person.invited_to.values("challenge")) & ~Q(pk__in=excluded_from(person).values("challenge")))
+    )
+    return everything.filter(is_public | is_known | Q(pk__in=organized_by(person).values("challenge")))
+
+
+def taken_part_in(user: User) -> QuerySet[Membership]:
+    """The memberships that let somebody see a private challenge."""
+    return Membership.objects.filter(user=user, status__in=[Membership.Status.ACCEPTED, Membership.Status.PENDING])
+
+
+def excluded_from(user: User) -> QuerySet[Membership]:
+    """The memberships that the organizers have ended."""
+    return Membership.objects.filter(user=user, status__in=[Membership.Status.BANNED, Membership.Status.REJECTED])
 
 
 def get_challenge(*, person: Person, slug: str) -> Challenge:
@@ -61,7 +76,7 @@ def membership_of(*, person: Person, challenge: Challenge) -> Membership | None:
     """This person's part in the challenge, whatever its status."""
     if not isinstance(person, User):
         return None
-    return challenge.memberships.select_related("team").filter(user=person).first()
+    return challenge.memberships.select_related("team", "challenge").filter(user=person).first()
 
 
 def is_organizer(*, person: Person, challenge: Challenge) -> bool:

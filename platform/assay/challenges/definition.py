@@ -4,6 +4,7 @@
 slug: brains
 title: MNI brain tissue
 summary: …           # also: description, rules, licence, modality, anatomy, citation, contact, requires_approval, is_archived
+is_private: true     # also: questions, allow, deny, auto_accept, rules_version, agreements; see docs/organizers/registration.md
 timezone: AoE        # what a time without a zone means: UTC when not given, AoE, or a name such as Europe/Berlin
 organizers: [olga]   # user names. Without the key, the organizers stay
 protocol:            # the whole document inline, or {use: NAME} and whatever differs from that shipped protocol
@@ -19,7 +20,7 @@ The protocol is parsed by `evaluator.protocol` from the very characters of the f
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from textwrap import dedent
 from typing import Any
@@ -69,6 +70,8 @@ LONGEST_REVIEW_DAYS = 365
 OPENED = ("boards", "cases", "submissions", "reports")
 """What the release of a phase may open."""
 MOST_DIVISIONS = 20
+MOST_QUESTIONS, LONGEST_QUESTION = 20, 300
+MOST_ADDRESSES, LONGEST_ADDRESS = 1000, 254
 LONGEST_DIVISION = 40
 
 
@@ -129,6 +132,13 @@ class ChallengeDefinition:
     contact: str = ""
     timezone: str = "UTC"
     requires_approval: bool = False
+    is_private: bool = False
+    questions: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    auto_accept: tuple[str, ...] = ()
+    rules_version: int = 0
+    agreements: Mapping[str, str] = field(default_factory=dict)
     is_archived: bool = False
     organizers: tuple[str, ...] = ()
 
@@ -169,6 +179,13 @@ def parse_definition(source: str) -> ChallengeDefinition:
         phases=phases,
         timezone=root.text("timezone") or "UTC",
         requires_approval=root.flag("requires_approval"),
+        is_private=root.flag("is_private"),
+        questions=root.lines("questions", most=MOST_QUESTIONS, longest=LONGEST_QUESTION),
+        allow=root.lines("allow", most=MOST_ADDRESSES, longest=LONGEST_ADDRESS),
+        deny=root.lines("deny", most=MOST_ADDRESSES, longest=LONGEST_ADDRESS),
+        auto_accept=root.lines("auto_accept", most=MOST_ADDRESSES, longest=LONGEST_ADDRESS),
+        rules_version=root.number("rules_version", least=0, most=LARGEST_NUMBER) or 0,
+        agreements=root.agreements("agreements"),
         is_archived=root.flag("is_archived"),
         organizers=root.names("organizers"),
         **texts,
@@ -493,6 +510,37 @@ class Reader:
             )
         return names
 
+    def lines(self, key: str, *, most: int, longest: int) -> tuple[str, ...]:
+        """A list of short texts; empty when missing."""
+        lines = tuple(line.strip() for line in self.names(key))
+        if len(lines) > most or any(len(line) > longest or UNSTORABLE.search(line) for line in lines) or "" in lines:
+            raise self.error(
+                _("`%(key)s` is a list of short texts.") % {"key": key},
+                key=key,
+                found=list(lines),
+                expected=_("at most %(most)s of at most %(longest)s characters") % {"most": most, "longest": longest},
+            )
+        return lines
+
+    def agreements(self, key: str) -> dict[str, str]:
+        """Name of a test set → text; empty when missing."""
+        value = self.values.get(key)
+        if value is None:
+            return {}
+        texts: dict[Any, Any] = value if isinstance(value, dict) else {"": None}
+        fits = all(
+            isinstance(name, str) and name and set(name) <= SLUG_LETTERS and _is_text(text)
+            for name, text in texts.items()
+        )
+        if not fits:
+            raise self.error(
+                _("`%(key)s` says for a test set what is signed before it is downloaded.") % {"key": key},
+                key=key,
+                found=value,
+                expected=_("{name of a test set: text}"),
+            )
+        return {name: text.strip() for name, text in texts.items()}
+
     def zone(self, key: str) -> tzinfo:
         """A time zone; UTC when missing."""
         zone = zone_of(self.text(key) or "UTC")
@@ -559,6 +607,11 @@ class Reader:
                 column=column or place.column,
             ) from error
         return protocol, text
+
+
+def _is_text(value: object) -> bool:
+    """Whether it can be a Markdown text of ours."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and not UNSTORABLE.search(value)
 
 
 def _time_of(text: str) -> datetime:

@@ -31,6 +31,17 @@ class Challenge(models.Model):
     anatomy = models.CharField(max_length=80, blank=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
     requires_approval = models.BooleanField(default=False)
+    is_private = models.BooleanField(default=False, help_text="only those who were invited or take part see it")
+    questions = models.JSONField(default=list, blank=True, help_text="what is asked of whoever joins")
+    allow = models.JSONField(default=list, blank=True, help_text="addresses and domains; empty: everybody")
+    deny = models.JSONField(default=list, blank=True, help_text="addresses and domains that may not join")
+    auto_accept = models.JSONField(
+        default=list, blank=True, help_text="addresses and domains that nobody decides about"
+    )
+    rules_version = models.PositiveIntegerField(
+        default=0, help_text="0: rules are read; from 1 on they are accepted, and again when the number rises"
+    )
+    agreements = models.JSONField(default=dict, blank=True, help_text="name of a test set → what is signed for it")
     timezone = models.CharField(max_length=60, default="UTC", help_text="of times written without a zone")
     source = models.TextField(blank=True, help_text="challenge.yaml as it was applied last, comments included")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -126,6 +137,9 @@ class Membership(models.Model):
         Team, null=True, blank=True, on_delete=models.PROTECT, related_name="challenge_memberships"
     )
     reason = models.CharField(max_length=300, blank=True)
+    answers = models.JSONField(default=list, blank=True, help_text="question and answer, as both were when they joined")
+    rules_version = models.PositiveIntegerField(default=0, help_text="the last version of the rules they accepted")
+    rules_accepted_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
 
     class Meta:
@@ -133,6 +147,70 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} as {self.role} of {self.challenge}"
+
+
+class RulesText(models.Model):
+    """The rules as they stood under one number. A text that changes under the same number is a further row."""
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="rules_texts")
+    version = models.PositiveIntegerField()
+    text = models.TextField()
+    sha256 = models.CharField(max_length=64)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["version", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["challenge", "version", "sha256"], name="challenges_rules_text_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"rules {self.version} of {self.challenge}"
+
+
+class RulesAcceptance(models.Model):
+    """Somebody accepted a text of the rules. Kept for as long as the challenge is."""
+
+    rules = models.ForeignKey(RulesText, on_delete=models.CASCADE, related_name="acceptances")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="rules_acceptances")
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["rules", "user"], name="challenges_rules_accepted_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} accepted {self.rules}"
+
+
+class ChallengeInvite(models.Model):
+    """A link that lets people see and join a challenge without a decision. Only its hash is stored."""
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="invites")
+    email = models.EmailField(blank=True, help_text="whom it was mailed to; empty: a link that anybody may hold")
+    token_hash = models.CharField(max_length=64, unique=True)
+    uses_left = models.PositiveIntegerField()
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    people = models.ManyToManyField(settings.AUTH_USER_MODEL, through="InvitedPerson", related_name="challenge_invites")
+
+    def __str__(self) -> str:
+        return f"{self.email or 'a link'} to {self.challenge}"
+
+
+class InvitedPerson(models.Model):
+    """Somebody opened an invite while they were signed in: from then on they see the challenge."""
+
+    invite = models.ForeignKey(ChallengeInvite, on_delete=models.CASCADE, related_name="used")
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="invited")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="invited_to")
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["challenge", "user"], name="challenges_invited_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} was invited to {self.challenge}"
 
 
 class ProtocolVersion(models.Model):

@@ -20,13 +20,22 @@ from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, pa
 from assay.challenges.gates import SET_WITH_GATES, check_gates, set_gates
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
 from assay.challenges.quotas import refuse_over_challenges
+from assay.challenges.registration import (
+    Application,
+    check_rules,
+    checked_answers,
+    note_acceptance,
+    note_rules,
+    status_of_new,
+)
 from assay.challenges.telling import tell_decision, tell_request
 from assay.challenges.texts import render_markdown
 from assay.challenges.zones import moment_words, zone_of
 
 CHALLENGE_VALUES = (
     *("title", "summary", "description", "rules", "licence", "modality", "anatomy", "citation", "contact"),
-    *("timezone", "requires_approval"),
+    *("timezone", "requires_approval", "is_private", "questions", "allow", "deny", "auto_accept"),
+    *("rules_version", "agreements"),
 )
 MARKDOWN_TEXTS = ("description", "rules")
 PHASE_VALUES = (
@@ -135,7 +144,7 @@ def plan(*, challenge: Challenge | None, definition: ChallengeDefinition) -> Ite
             yield new_phase(phase, zone=zone)
         return
     for name in CHALLENGE_VALUES:
-        before, after = getattr(challenge, name), getattr(definition, name)
+        before, after = held(challenge, name), getattr(definition, name)
         if before != after:
             yield Change(path=name, before=before, after=after)
     is_archived = challenge.status == Challenge.Status.ARCHIVED
@@ -168,9 +177,9 @@ def shown(value: Any, *, zone: tzinfo, ends: bool = False) -> Any:
     return moment_words(value, zone=zone, ends=ends) if isinstance(value, datetime) else value
 
 
-def held(phase: Phase, name: str) -> Any:
-    """What a phase's row says under a key of the file."""
-    value = getattr(phase, name)
+def held(row: Phase | Challenge, name: str) -> Any:
+    """What a row says under a key of the file."""
+    value = getattr(row, name)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -203,7 +212,7 @@ def plan_phase(*, phase: Phase | None, wanted: PhaseDefinition, zone: tzinfo) ->
 
 def apply(*, challenge: Challenge | None, definition: ChallengeDefinition, user: User, now: datetime) -> Challenge:
     """Write the definition into the rows."""
-    texts = {name: getattr(definition, name) for name in CHALLENGE_VALUES}
+    texts: dict[str, Any] = {name: getattr(definition, name) for name in CHALLENGE_VALUES}
     for name in MARKDOWN_TEXTS:
         if challenge is None or getattr(challenge, name) != texts[name]:
             texts[f"{name}_html"] = render_markdown(texts[name])
@@ -222,6 +231,7 @@ def apply(*, challenge: Challenge | None, definition: ChallengeDefinition, user:
         Challenge.objects.filter(pk=challenge.pk).update(**texts)
         challenge.refresh_from_db()
     set_organizers(challenge=challenge, names=definition.organizers, now=now)
+    note_rules(challenge=challenge, now=now)
     for position, wanted in enumerate(definition.phases):
         values = {name: getattr(wanted, name) for name in PHASE_VALUES if name != "requires_phase"}
         values |= {"position": position, "testset_name": wanted.testset}
@@ -285,8 +295,12 @@ def protocol_version(*, challenge: Challenge, wanted: PhaseDefinition, now: date
     )
 
 
-def join_challenge(*, challenge: Challenge, user: User, team: Team | None, now: datetime) -> Membership:
-    """Take part, in a team of yours or alone. Joining again may change the team as long as the old one has submitted nothing."""
+def join_challenge(*, challenge: Challenge, user: User, application: Application, now: datetime) -> Membership:
+    """Take part, in a team of yours or alone. Joining again may change the team as long as the old one has submitted nothing.
+
+    Raises what `registration` refuses.
+    """
+    team = application.team
     chosen = team or solo_team(user=user, now=now)
     if not TeamMember.objects.filter(team=chosen, user=user).exists():
         raise NotAllowedError(
@@ -294,27 +308,45 @@ def join_challenge(*, challenge: Challenge, user: User, team: Team | None, now: 
             found=chosen.name,
             what_to_do=gettext("Ask its captain for an invite."),
         )
-    status = Membership.Status.PENDING if challenge.requires_approval else Membership.Status.ACCEPTED
     with transaction.atomic():
-        membership, is_new = Membership.objects.get_or_create(
-            challenge=challenge,
-            user=user,
-            defaults={"role": Membership.Role.PARTICIPANT, "status": status, "team": chosen, "created_at": now},
-        )
-        if is_new:
-            record_event(
-                actor=user,
-                verb="challenge.joined",
-                subject=membership,
-                challenge_slug=challenge.slug,
-                now=now,
-                team=chosen.slug,
+        membership = challenge.memberships.select_for_update().filter(user=user).first()
+        if membership is None:
+            membership, is_new = _new_membership(
+                challenge=challenge, user=user, team=chosen, application=application, now=now
             )
-            if membership.status == Membership.Status.PENDING:
-                tell_request(membership=membership, now=now)
-        elif team is not None and membership.team_id != chosen.pk:
+            if is_new:
+                return membership
+        if team is not None and membership.team_id != chosen.pk:
             move_to_team(membership=membership, team=chosen, user=user, now=now)
     return membership
+
+
+def _new_membership(
+    *, challenge: Challenge, user: User, team: Team, application: Application, now: datetime
+) -> tuple[Membership, bool]:
+    """The membership, and whether it was made now: of two requests at once, one makes it."""
+    values = {
+        "role": Membership.Role.PARTICIPANT,
+        "status": status_of_new(challenge=challenge, user=user),
+        "team": team,
+        "answers": checked_answers(challenge=challenge, answers=application.answers),
+        "created_at": now,
+    }
+    check_rules(challenge=challenge, version=application.rules_version)
+    membership, is_new = Membership.objects.get_or_create(challenge=challenge, user=user, defaults=values)
+    if is_new:
+        record_event(
+            actor=user,
+            verb="challenge.joined",
+            subject=membership,
+            challenge_slug=challenge.slug,
+            now=now,
+            team=team.slug,
+        )
+        note_acceptance(membership=membership, now=now)
+        if membership.status == Membership.Status.PENDING:
+            tell_request(membership=membership, now=now)
+    return membership, is_new
 
 
 def may_change_team(membership: Membership) -> bool:
@@ -363,6 +395,22 @@ def decide_membership(
             reason=reason,
         )
         tell_decision(membership=membership, now=now)
+
+
+def decide_memberships(
+    *, memberships: Sequence[Membership], status: Membership.Status, reason: str, user: User, now: datetime
+) -> int:
+    """The same for many participants, all or none. Answers how many. A refusal needs a reason, because they read it."""
+    if status in (Membership.Status.REJECTED, Membership.Status.BANNED) and not reason.strip():
+        raise InvalidError(
+            gettext("A refusal needs a reason."),
+            expected=gettext("what the people who are refused may read"),
+            what_to_do=gettext("Write one."),
+        )
+    with transaction.atomic():
+        for membership in memberships:
+            decide_membership(membership=membership, status=status, reason=reason.strip()[:300], user=user, now=now)
+    return len(memberships)
 
 
 def add_organizer(*, challenge: Challenge, user: User, by: User, now: datetime) -> Membership:

@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from assay.accounts.models import User
-from assay.challenges.models import Announcement, Challenge, Membership, Phase, PublicationRequest
+from assay.challenges.models import Announcement, Challenge, ChallengeInvite, Membership, Phase, PublicationRequest
 from assay.challenges.zones import moment_words, zone_of
 from assay.notices.models import Kind
-from assay.notices.services import News, notify
+from assay.notices.services import News, mail_to_address, notify, public_address
 
 DEADLINE_STEPS = (timedelta(days=1), timedelta(days=3))
 """How long before its end a phase is told of."""
@@ -134,3 +135,25 @@ def tell_publication_decided(*, request: PublicationRequest, now: datetime) -> N
         challenge_slug=challenge.slug,
     )
     notify(people=organizing(challenge), news=news, now=now)
+
+
+def mail_challenge_invite(*, invite: ChallengeInvite, secret: str, by: User, now: datetime) -> None:
+    """Send somebody the link that invites them to a challenge."""
+    words = {
+        "person": by,
+        "challenge": invite.challenge.title,
+        "link": public_invite_address(secret),
+        "until": f"{invite.expires_at:%Y-%m-%d}",
+    }
+    text = _(
+        "%(person)s invites you to take part in the challenge %(challenge)s on Assay.\n\n"
+        "Open this link to see it and to join. It works once, until %(until)s:\n%(link)s\n\n"
+        "If you do not know %(person)s, ignore this mail."
+    )
+    subject = _("Invitation to %(challenge)s") % {"challenge": invite.challenge.title}
+    mail_to_address(address=invite.email, subject=subject, text=text % words, now=now)
+
+
+def public_invite_address(secret: str) -> str:
+    """Where an invite is opened."""
+    return public_address(reverse("portal:challenge-invite", args=[secret]))

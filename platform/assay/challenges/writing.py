@@ -56,7 +56,7 @@ def _edited(challenge: Challenge, phases: list[Phase]) -> str | None:
 
 def _of_challenge(challenge: Challenge, definition: ChallengeDefinition) -> Mapping[str, Any]:
     """Key → value, of what the text does not say as the rows do."""
-    now = {name: getattr(challenge, name) for name in CHALLENGE_VALUES}
+    now = {name: held(challenge, name) for name in CHALLENGE_VALUES}
     now["slug"] = challenge.slug
     now["is_archived"] = challenge.status == Challenge.Status.ARCHIVED
     organizers = organizer_names(challenge)
@@ -104,7 +104,11 @@ def _scalar(value: Any) -> str:
 def _written(challenge: Challenge, phases: list[Phase]) -> str:
     """The file made from the rows alone."""
     empty = ChallengeDefinition(slug=challenge.slug, title="", phases=())
-    document: dict[str, Any] = {"slug": challenge.slug} | dict(_of_challenge(challenge, empty))
+    said = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in _of_challenge(challenge, empty).items()
+    }
+    document: dict[str, Any] = {"slug": challenge.slug} | said
     document |= {"organizers": organizer_names(challenge)}
     versions = {phase.protocol_id for phase in phases}
     if len(versions) == 1:

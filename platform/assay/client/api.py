@@ -15,7 +15,7 @@ did not answer. Reading is tried again when the network fails; writing never is.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -92,9 +92,13 @@ class Client:
         """The phase CHALLENGE/PHASE."""
         return Phase.from_json(self._connection.get(phase_path(phase)), challenge=split_phase(phase)[0])
 
-    def join(self, challenge: str, *, team: str = "") -> str:
-        """Take part in a challenge. The answer is the membership's status: `accepted`, or `pending` until organizers decide."""
-        return str(self._connection.post(f"challenges/{challenge}/join", {"team": team} if team else {})["status"])
+    def join(self, challenge: str, *, team: str = "", answers: Sequence[str] = (), rules_version: int = 0) -> str:
+        """Take part in a challenge. The answer is the membership's status: `accepted`, or `pending` until organizers decide.
+
+        `answers`: one per question of the organizers. `rules_version`: the version of the rules that you accept.
+        """
+        request = {"answers": list(answers), "rules_version": rules_version} | ({"team": team} if team else {})
+        return str(self._connection.post(f"challenges/{challenge}/join", request)["status"])
 
     def submit(
         self,
@@ -228,9 +232,9 @@ class AsyncClient:
         """See `Client.phase`."""
         return await self._run(self._client.phase, phase)
 
-    async def join(self, challenge: str, *, team: str = "") -> str:
+    async def join(self, challenge: str, *, team: str = "", answers: Sequence[str] = (), rules_version: int = 0) -> str:
         """See `Client.join`."""
-        return await self._run(self._client.join, challenge, team=team)
+        return await self._run(self._client.join, challenge, team=team, answers=answers, rules_version=rules_version)
 
     async def submit(
         self,

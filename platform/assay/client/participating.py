@@ -28,11 +28,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JS
 @click.command()
 @click.argument("challenge")
 @click.option("--team", default="", help="Take part with this team; alone when not given.")
+@click.option("--answer", "answers", multiple=True, help="Answer a question of the organizers, in their order.")
+@click.option("--accept-rules", type=int, default=0, metavar="VERSION", help="Accept this version of the rules.")
 @pass_session
-def join(session: Session, challenge: str, team: str) -> None:
+def join(session: Session, challenge: str, team: str, answers: tuple[str, ...], accept_rules: int) -> None:
     """Take part in CHALLENGE."""
+    request = {"answers": list(answers), "rules_version": accept_rules} | ({"team": team} if team else {})
     with session.connect() as connection:
-        membership = connection.post(f"challenges/{challenge}/join", {"team": team} if team else {})
+        membership = connection.post(f"challenges/{challenge}/join", request)
     click.echo(joined_words(membership, challenge=challenge))
 
 

@@ -2,7 +2,19 @@
 
 from django.urls import path
 
-from assay.organizers import after, cases, logs, metric_images, news, operations, rejudging, rights, sites, views
+from assay.organizers import (
+    after,
+    cases,
+    logs,
+    metric_images,
+    news,
+    operations,
+    people,
+    rejudging,
+    rights,
+    sites,
+    views,
+)
 
 app_name = "organizers"
 urlpatterns = [
@@ -26,7 +38,9 @@ urlpatterns = [
         name="case-file",
     ),
     path("c/<slug:slug>/manage/submissions/<uuid:submission_id>/logs/<uuid:case_run_id>", logs.log, name="log"),
-    path("c/<slug:slug>/manage/people/", views.people, name="people"),
+    path("c/<slug:slug>/manage/people/", people.people, name="people"),
+    path("c/<slug:slug>/manage/people/invites/", people.invites, name="invites"),
+    path("c/<slug:slug>/manage/people/downloads/", people.downloads, name="downloads"),
     path("c/<slug:slug>/manage/news/", news.news, name="news"),
     path("c/<slug:slug>/manage/sites/", sites.sites, name="sites"),
     path("c/<slug:slug>/manage/audit/", views.audit, name="audit"),

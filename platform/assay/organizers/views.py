@@ -4,9 +4,7 @@ import re
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
@@ -32,7 +30,6 @@ from assay.challenges.definition import LONGEST_BYTES
 from assay.challenges.models import Challenge, Membership
 from assay.challenges.publication import last_request, needs_approval
 from assay.challenges.services import (
-    decide_membership,
     embargo_results,
     pause_phase,
     publish_results,
@@ -59,7 +56,6 @@ from assay.pages.submissions import submission_page, with_progress
 from assay.pages.tables import PAGE, before_row
 from assay.runs.selectors import case_progress
 from assay.submissions.access import get_organized_submission
-from assay.submissions.hints import hints_of
 from assay.submissions.models import Submission, Upload
 from assay.submissions.selectors import newest_of
 from assay.submissions.testset_pushing import push_testset
@@ -321,24 +317,6 @@ def submission(request: HttpRequest, slug: str, submission_id: UUID) -> HttpResp
     page["can_resume"] = resuming.is_resumable(found)
     page["rerunnable"] = [row.case_id for row in rows if row.case_id] if found.image_id else []
     return render(request, "organizers/submission.html", page)
-
-
-def people(request: HttpRequest, slug: str) -> HttpResponse:
-    """Who takes part, and who asks to."""
-    challenge, user = get_organized_challenge(person=request.user, slug=slug)
-    if request.method == "POST":
-        membership = challenge.memberships.filter(pk=request.POST.get("membership", "0")).first()
-        if membership is None:
-            raise NotFoundError(gettext("There is no such person here."))
-        status = Membership.Status(request.POST.get("status", ""))
-        decide_membership(
-            membership=membership, status=status, reason=request.POST.get("reason", ""), user=user, now=timezone.now()
-        )
-        return redirect("organizers:people", slug)
-    memberships = challenge.memberships.select_related("user", "team").order_by("-status", "created_at", "pk")
-    page = Paginator(memberships, PAGE).get_page(request.GET.get("page"))
-    hints = {"hints": hints_of(challenge), "origin_days": settings.ORIGIN_DAYS}
-    return render(request, "organizers/people.html", frame(challenge, tab="people", memberships=page, **hints))
 
 
 @require_GET

@@ -13,6 +13,7 @@ from assay.accounts.models import Team, User
 from assay.challenges.access import Person, membership_of
 from assay.challenges.models import Challenge, Membership, Phase
 from assay.challenges.pools import may_use
+from assay.challenges.registration import needs_acceptance
 from assay.submissions.access import own_submissions, visible_submissions
 from assay.submissions.gates import gate_condition
 from assay.submissions.lifecycle import FINAL
@@ -38,6 +39,8 @@ def eligibility_of(
     if isinstance(person, User) and team:
         if phase.requires_id is not None:
             others.append(gate_condition(phase=phase, team=team, now=now))
+        if membership is not None and needs_acceptance(membership):
+            others.append(rules_condition(membership))
         if can_verify():
             others.append(address_condition(person))
         if phase.kind == Phase.Kind.CONTAINER:
@@ -62,6 +65,16 @@ def address_condition(person: User) -> Condition:
         ok=False,
         text="your mail address is not verified yet",
         cure=f"Open {page_to_verify()} and have the link sent to you. Submissions count once you have opened it.",
+    )
+
+
+def rules_condition(membership: Membership) -> Condition:
+    """The rules have changed materially, and this person has not accepted them yet."""
+    version = membership.challenge.rules_version
+    return Condition(
+        ok=False,
+        text=_("you have not accepted version %(version)s of the rules") % {"version": version},
+        cure=_("Read and accept them on the challenge's page."),
     )
 
 

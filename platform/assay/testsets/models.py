@@ -1,5 +1,6 @@
 """Hidden cases. Files are named by storage keys and opened by `storage.py` only."""
 
+from django.conf import settings
 from django.db import models
 
 from assay.challenges.models import Challenge, Phase
@@ -46,6 +47,52 @@ class Case(models.Model):
 
     def __str__(self) -> str:
         return self.case_id
+
+
+class AgreementText(models.Model):
+    """What is signed before a test set is downloaded, as it stood; see `agreements.py`."""
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="agreement_texts")
+    testset_name = models.SlugField(max_length=80)
+    text = models.TextField()
+    sha256 = models.CharField(max_length=64)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["challenge", "testset_name", "sha256"], name="testsets_agreement_text_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"agreement for {self.testset_name} of {self.challenge}"
+
+
+class Signature(models.Model):
+    """Somebody signed an agreement."""
+
+    agreement = models.ForeignKey(AgreementText, on_delete=models.CASCADE, related_name="signatures")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="signatures")
+    name = models.CharField(max_length=160, help_text="the name they signed with")
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["agreement", "user"], name="testsets_signed_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} signed the {self.agreement}"
+
+
+class Download(models.Model):
+    """Somebody began to download a test set. Nobody is named where it needs no sign-in."""
+
+    testset = models.ForeignKey(TestSet, on_delete=models.CASCADE, related_name="downloads")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="downloads"
+    )
+    at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.testset} by {self.user or 'a stranger'}"
 
 
 class PhaseTestSet(models.Model):

@@ -6,15 +6,18 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from ninja import Router
 
+from assay.accounts.errors import NotAllowedError
 from assay.accounts.selectors import get_team
 from assay.api.auth import EVERYBODY, person_of, user_of
 from assay.api.v1 import schemas
-from assay.challenges import access, selectors, services
+from assay.challenges import access, registration, selectors, services
 from assay.challenges.access import Person
 from assay.challenges.models import Challenge, Membership, Phase, PublicationRequest
 from assay.challenges.publication import last_request
+from assay.challenges.registration import Application
 from assay.challenges.writing import current_file
 from assay.evaluations import pushing
 from assay.evaluations.leaks import Leak, leaks_of_source
@@ -76,11 +79,28 @@ def publish_challenge(request: HttpRequest, slug: str) -> dict[str, Any]:
 
 @router.post("/{slug}/join", response=schemas.MembershipOut)
 def join(request: HttpRequest, slug: str, body: schemas.JoinIn) -> dict[str, Any]:
-    """Take part, in a team of yours or alone."""
+    """Take part, in a team of yours or alone. `GET` of the challenge says what it asks and which rules are accepted."""
     user = user_of(request)
     challenge = access.get_challenge(person=user, slug=slug)
-    team = get_team(user=user, slug=body.team) if body.team else None
-    return membership_document(services.join_challenge(challenge=challenge, user=user, team=team, now=timezone.now()))
+    application = Application(
+        team=get_team(user=user, slug=body.team) if body.team else None,
+        answers=body.answers,
+        rules_version=body.rules_version,
+    )
+    joined = services.join_challenge(challenge=challenge, user=user, application=application, now=timezone.now())
+    return membership_document(joined)
+
+
+@router.post("/{slug}/rules/accept", response=schemas.MembershipOut)
+def accept_rules(request: HttpRequest, slug: str, body: schemas.RulesIn) -> dict[str, Any]:
+    """Accept the rules as they stand now."""
+    user = user_of(request)
+    challenge = access.get_challenge(person=user, slug=slug)
+    membership = access.membership_of(person=user, challenge=challenge)
+    if membership is None:
+        raise NotAllowedError(_("You do not take part in this challenge."), what_to_do=_("Join it first."))
+    registration.accept_rules(membership=membership, version=body.rules_version, now=timezone.now())
+    return membership_document(membership)
 
 
 @router.get("/{slug}/phases/{phase}", auth=EVERYBODY, response=schemas.PhaseOut)
@@ -183,13 +203,19 @@ def phases_of(challenge: Challenge) -> list[dict[str, Any]]:
 def membership_document(membership: Membership) -> dict[str, Any]:
     """Somebody's part in a challenge."""
     team = membership.team.slug if membership.team else None
-    return {"role": membership.role, "status": membership.status, "team": team}
+    return {
+        "role": membership.role,
+        "status": membership.status,
+        "team": team,
+        "rules_version": membership.rules_version,
+    }
 
 
 def challenge_document(*, challenge: Challenge, person: Person) -> dict[str, Any]:
     """A challenge as the API shows it to this person."""
     membership = access.membership_of(person=person, challenge=challenge)
     names = "slug title summary description rules licence citation contact modality anatomy status requires_approval"
+    names += " is_private questions rules_version"
     return {
         **texts_of(challenge, names),
         "organizers": [str(row.user) for row in selectors.organizers_of(challenge=challenge)],

@@ -9,6 +9,7 @@ from ninja import Router, Status
 from assay.accounts.selectors import get_person
 from assay.api.auth import person_of
 from assay.api.v1 import schemas
+from assay.api.v1.challenges import membership_document
 from assay.challenges import services
 from assay.challenges.access import get_organized_challenge
 from assay.challenges.models import Membership
@@ -49,14 +50,16 @@ def add_organizer(request: HttpRequest, slug: str, body: schemas.OrganizerIn) ->
     membership = services.add_organizer(
         challenge=challenge, user=get_person(username=body.username), by=user, now=timezone.now()
     )
-    team = membership.team.slug if membership.team else None
-    return Status(201, {"role": membership.role, "status": membership.status, "team": team})
+    return Status(201, membership_document(membership))
 
 
 def document(membership: Membership) -> dict[str, Any]:
     """A participant as organizers see them. `user` and `team` are loaded."""
     person = membership.user
     return {
+        "answers": membership.answers,
+        "rules_version": membership.rules_version,
+        "rules_accepted_at": membership.rules_accepted_at,
         "username": person.username,
         "display_name": str(person),
         "email": person.email,

@@ -99,6 +99,7 @@ class MembershipOut(Schema):
     role: str
     status: str
     team: str | None
+    rules_version: int
 
 
 class ChallengeBrief(Schema):
@@ -136,6 +137,9 @@ class ChallengeOut(Schema):
     anatomy: str
     status: str
     requires_approval: bool
+    is_private: bool
+    questions: list[str]
+    rules_version: int
     organizers: list[str]
     membership: MembershipOut | None
     phases: list[PhaseBrief]
@@ -253,9 +257,23 @@ class PoolOwnersIn(Schema):
 
 class JoinIn(Schema):
     team: str | None = None
+    answers: list[str] = Field([], max_length=20, description="one per question of the challenge, in its order")
+    rules_version: int = Field(0, ge=0, le=1_000_000, description="the version of the rules that you accept")
+
+
+class AnswerOut(Schema):
+    question: str
+    answer: str
+
+
+class RulesIn(Schema):
+    rules_version: int = Field(ge=1, le=1_000_000)
 
 
 class ParticipantOut(Schema):
+    answers: list[AnswerOut]
+    rules_version: int
+    rules_accepted_at: datetime | None
     username: str
     display_name: str
     email: str

@@ -15,6 +15,7 @@ from assay.challenges.access import get_challenge, get_organized_challenge
 from assay.submissions.access import get_upload
 from assay.submissions.models import Upload
 from assay.submissions.testset_pushing import push_testset
+from assay.testsets.agreements import note_download
 from assay.testsets.export import archive_bytes, members_of, stream_archive
 from assay.testsets.models import TestSet
 from assay.testsets.selectors import get_public_testset, testsets_of
@@ -55,9 +56,15 @@ def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> Status[dic
 
 @router.get("/{slug}/testsets/{name}/{version}/archive", auth=EVERYBODY, response={200: None})
 def download(request: HttpRequest, slug: str, name: str, version: int) -> StreamingHttpResponse:
-    """A public test set, references included, as the tar that `assay testset push` takes. Hidden ones never leave."""
-    challenge = get_challenge(person=person_of(request), slug=slug)
-    members = members_of(get_public_testset(challenge=challenge, name=name, version=version))
+    """A public test set, references included, as the tar that `assay testset push` takes. Hidden ones never leave.
+
+    Where an agreement belongs to it, it has to be signed before. Every download is noted.
+    """
+    person = person_of(request)
+    challenge = get_challenge(person=person, slug=slug)
+    testset = get_public_testset(challenge=challenge, name=name, version=version)
+    note_download(testset=testset, person=person, now=timezone.now())
+    members = members_of(testset)
     headers = {
         "Content-Length": str(archive_bytes(members)),
         "Content-Disposition": f'attachment; filename="{challenge.slug}-{name}-v{version}.tar"',

@@ -1,5 +1,6 @@
 """A challenge's own pages: overview, rules, phase, leaderboard, joining."""
 
+import difflib
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +15,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from assay.accounts.errors import AssayError
+from assay.accounts.errors import AssayError, NotAllowedError
 from assay.accounts.identifiers import identifier
 from assay.accounts.models import Team, User
+from assay.accounts.numbers import whole_number
 from assay.accounts.selectors import get_team, teams_of
 from assay.accounts.services import solo_slug, solo_team
 from assay.challenges.access import Person, get_challenge, get_phase, is_organizer, membership_of, signed_in
 from assay.challenges.models import Challenge, Phase
 from assay.challenges.protocols import rules_of
+from assay.challenges.registration import Application, accept_rules, is_invited, needs_acceptance, open_invite
 from assay.challenges.services import join_challenge, may_change_team
 from assay.evaluations.disclosure import is_closed_phase
 from assay.leaderboards.comparing import MOST_ROWS, compare_rows
@@ -40,6 +43,7 @@ from assay.submissions.access import get_own_submission, own_submissions
 from assay.submissions.models import Submission
 from assay.submissions.objections import object_to_results, objections_seen_by
 from assay.submissions.selectors import eligibility_of, submission_list
+from assay.testsets.agreements import agreement_of, sign
 from assay.testsets.models import TestSet
 from assay.testsets.storage import has_file, open_file
 from assay.workflow.flow import doorbells
@@ -67,6 +71,8 @@ def frame(
     return {
         "challenge": challenge,
         "my_teams": teams_to_join(request.user) if is_in else (),
+        "must_accept": bool(membership and membership.team_id and needs_acceptance(membership)),
+        "is_invited": is_in and not membership and is_invited(challenge=challenge, user=signed_in(request.user)),
         "may_change_team": bool(is_in and membership and may_change_team(membership)),
         "phases": phases,
         "now": now,
@@ -109,12 +115,25 @@ def rules(request: HttpRequest, slug: str) -> HttpResponse:
     page = frame(request, challenge, tab="rules")
     page["sheets"] = [fact_sheet(phase) for phase in page["phases"]]
     page["datasets"] = [
-        _dataset(testset) for testset in challenge.testsets.prefetch_related("cases").order_by("name", "version")
+        _dataset(testset, person=request.user)
+        for testset in challenge.testsets.prefetch_related("cases").order_by("name", "version")
     ]
+    membership = page["membership"]
+    if membership is not None and membership.rules_accepted_at:
+        page["rules_changes"] = rules_history(challenge, since=membership.rules_version)
     return render(request, "portal/rules.html", page)
 
 
-def _dataset(testset: TestSet) -> dict[str, Any]:
+def rules_history(challenge: Challenge, *, since: int) -> list[str]:
+    """What changed in the rules since the version that somebody accepted, line by line; empty where nothing did."""
+    then = challenge.rules_texts.filter(version=since).last()
+    if then is None or then.text == challenge.rules:
+        return []
+    lines = difflib.unified_diff(then.text.splitlines(), challenge.rules.splitlines(), lineterm="", n=1)
+    return [line for line in lines if not line.startswith(("---", "+++", "@@"))]
+
+
+def _dataset(testset: TestSet, *, person: Person) -> dict[str, Any]:
     cases = list(testset.cases.all())
     files = [file for case in cases for file in (*case.inputs, *case.references)]
     return {
@@ -124,6 +143,10 @@ def _dataset(testset: TestSet) -> dict[str, Any]:
         "bytes": sum(file.get("bytes", 0) for file in files),
         "sha256": testset.sha256,
         "notice": testset.notice,
+        "slug": testset.name,
+        "agreement": agreement_of(challenge=testset.challenge, name=testset.name, person=person)
+        if testset.is_public
+        else None,
         "url": f"/api/v1/challenges/{testset.challenge.slug}/testsets/{testset.name}/{testset.version}/archive",
     }
 
@@ -135,12 +158,53 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
     user = signed_in(request.user)
     slug_of_team = request.POST.get("team", "")
     team = get_team(user=user, slug=slug_of_team) if slug_of_team else solo_team(user=user, now=timezone.now())
-    membership = join_challenge(challenge=challenge, user=user, team=team, now=timezone.now())
+    application = Application(
+        team=team,
+        answers=request.POST.getlist("answer"),
+        rules_version=whole_number(request.POST.get("rules_version", "")) or 0,
+    )
+    membership = join_challenge(challenge=challenge, user=user, application=application, now=timezone.now())
     if membership.status == membership.Status.ACCEPTED:
         messages.success(request, _("You take part as %(team)s.") % {"team": membership.team})
     else:
         messages.info(request, _("The organizers have to agree; you will see it here."))
     return redirect("portal:challenge", slug)
+
+
+@require_POST
+def accept(request: HttpRequest, slug: str) -> HttpResponse:
+    """Accept the rules as they stand now."""
+    challenge = get_challenge(person=request.user, slug=slug)
+    membership = membership_of(person=signed_in(request.user), challenge=challenge)
+    if membership is None:
+        raise NotAllowedError(_("You do not take part in this challenge."), what_to_do=_("Join it first."))
+    version = whole_number(request.POST.get("rules_version", "")) or 0
+    accept_rules(membership=membership, version=version, now=timezone.now())
+    messages.success(request, _("You accepted version %(version)s of the rules.") % {"version": version})
+    return redirect("portal:challenge", slug)
+
+
+@require_POST
+def sign_agreement(request: HttpRequest, slug: str, name: str) -> HttpResponse:
+    """Sign what belongs to a test set, so that it can be downloaded."""
+    user = signed_in(request.user)
+    challenge = get_challenge(person=user, slug=slug)
+    sha256, signature = request.POST.get("sha256", ""), request.POST.get("signature", "")
+    sign(challenge=challenge, name=name, sha256=sha256, signature=signature, user=user, now=timezone.now())
+    messages.success(request, _("Signed. You can download the data now."))
+    return redirect(f"{reverse('portal:rules', args=[slug])}#data")
+
+
+def invited(request: HttpRequest, secret: str) -> HttpResponse:
+    """Open an invitation to a challenge. A GET changes nothing: mail scanners follow links."""
+    user = signed_in(request.user)
+    if request.method == "POST":
+        challenge = open_invite(secret=secret, user=user, now=timezone.now())
+        messages.success(request, _("You are invited. Join the challenge here."))
+        return redirect("portal:challenge", challenge.slug)
+    lead = _("You were invited to a challenge.")
+    page = {"heading": _("Open the invitation"), "lead": lead, "button": _("Open it")}
+    return render(request, "portal/form_page.html", page)
 
 
 @require_GET
