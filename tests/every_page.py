@@ -12,13 +12,14 @@ from assay.accounts.audit import record_event
 from assay.accounts.models import User
 from assay.accounts.services import invite_to_team
 from assay.challenges.announcements import announce
-from assay.challenges.models import Membership
+from assay.challenges.models import Challenge, Membership
 from assay.challenges.registration import make_invite
 from assay.evaluations.models import CaseScores
 from assay.notices.choices import unsubscribe_token
 from assay.notices.models import Kind
 from assay.notices.services import News, notify
 from assay.runs.models import CaseRun, Node, Run
+from assay.workflow.operations.merging import ask_to_merge
 
 LONG = "Patch-wise ensemble of residual encoder networks with test-time mirroring"
 UNBROKEN = "Segmentierungsalgorithmusvergleichsstudiengruppe-" * 2
@@ -44,8 +45,12 @@ def every_page() -> dict[str, Page]:
     Membership.objects.update(
         rules_version=2, rules_accepted_at=factories.NOW, answers=[{"question": LONG, "answer": UNBROKEN}]
     )
+    Challenge.objects.update(merge_until=factories.NOW + timedelta(days=3))
+    other = factories.team(name=UNBROKEN, members=[cast.otto])
+    factories.membership(challenge=cast.challenge, user=cast.otto, team=other)
+    ask_to_merge(challenge=cast.challenge, team=other, into_slug=cast.team.slug, by=cast.otto, now=factories.NOW)
     _, link = make_invite(challenge=cast.challenge, uses=3, by=cast.olga, now=factories.NOW)
-    submissions = _fill(cast)
+    stranger, submissions = factories.user(username="nina"), _fill(cast)
     slug, phase = cast.challenge.slug, cast.phase.slug
     _, secret = invite_to_team(user=cast.pia, team=cast.team, email="new@example.org", now=factories.NOW)
 
@@ -68,7 +73,7 @@ def every_page() -> dict[str, Page]:
     pages |= {f"portal:submission {status}": page("portal:submission", pk) for status, pk in submissions.items()}
     pages |= {
         "portal:home of a stranger": page("portal:home", person=None),
-        "portal:challenge of somebody who has not joined": page("portal:challenge", slug, person=cast.otto),
+        "portal:challenge of somebody who has not joined": page("portal:challenge", slug, person=stranger),
         "portal:leaderboard without a match": page("portal:leaderboard", slug, phase, query="?q=nobody"),
         "portal:leaderboard by site": page("portal:leaderboard", slug, phase, query="?view=site:A"),
         "portal:compare": page("portal:compare", slug, phase, query="?s=1&s=2"),

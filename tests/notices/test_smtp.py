@@ -33,7 +33,7 @@ class Inbox:
 
 
 def free_port() -> int:
-    """One that nobody listens on at this moment; aiosmtpd wants to know it beforehand."""
+    """One that nobody listens on at this moment. aiosmtpd wants to know it beforehand."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -39,6 +39,8 @@ NOT_SHOWN = {
     "portal:invite": "takes a POST",
     "portal:accept-rules": "takes a POST",
     "portal:sign-agreement": "takes a POST",
+    "portal:change-team": "takes a POST",
+    "portal:merge": "takes a POST",
     "portal:join": "takes a POST",
     "portal:cancel": "takes a POST",
     "portal:submission-live": "a part of a page",

@@ -4,7 +4,7 @@
 slug: brains
 title: MNI brain tissue
 summary: …           # also: description, rules, licence, modality, anatomy, citation, contact, requires_approval, is_archived
-is_private: true     # also: questions, allow, deny, auto_accept, rules_version, agreements; see docs/organizers/registration.md
+is_private: true     # also: questions, allow, deny, auto_accept, rules_version, agreements, team_size, merge_until
 timezone: AoE        # what a time without a zone means: UTC when not given, AoE, or a name such as Europe/Berlin
 organizers: [olga]   # user names. Without the key, the organizers stay
 protocol:            # the whole document inline, or {use: NAME} and whatever differs from that shipped protocol
@@ -138,6 +138,8 @@ class ChallengeDefinition:
     deny: tuple[str, ...] = ()
     auto_accept: tuple[str, ...] = ()
     rules_version: int = 0
+    team_size: int = 0
+    merge_until: datetime | None = None
     agreements: Mapping[str, str] = field(default_factory=dict)
     is_archived: bool = False
     organizers: tuple[str, ...] = ()
@@ -185,6 +187,8 @@ def parse_definition(source: str) -> ChallengeDefinition:
         deny=root.lines("deny", most=MOST_ADDRESSES, longest=LONGEST_ADDRESS),
         auto_accept=root.lines("auto_accept", most=MOST_ADDRESSES, longest=LONGEST_ADDRESS),
         rules_version=root.number("rules_version", least=0, most=LARGEST_NUMBER) or 0,
+        team_size=root.number("team_size", least=0, most=LARGEST_NUMBER) or 0,
+        merge_until=root.moment("merge_until", zone=zone, ends=True),
         agreements=root.agreements("agreements"),
         is_archived=root.flag("is_archived"),
         organizers=root.names("organizers"),

@@ -32,7 +32,7 @@ class Challenge(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
     requires_approval = models.BooleanField(default=False)
     is_private = models.BooleanField(default=False, help_text="only those who were invited or take part see it")
-    questions = models.JSONField(default=list, blank=True, help_text="what is asked of whoever joins")
+    questions = models.JSONField(default=list, blank=True, help_text="what is asked of everybody who joins")
     allow = models.JSONField(default=list, blank=True, help_text="addresses and domains; empty: everybody")
     deny = models.JSONField(default=list, blank=True, help_text="addresses and domains that may not join")
     auto_accept = models.JSONField(
@@ -41,6 +41,8 @@ class Challenge(models.Model):
     rules_version = models.PositiveIntegerField(
         default=0, help_text="0: rules are read; from 1 on they are accepted, and again when the number rises"
     )
+    team_size = models.PositiveIntegerField(default=0, help_text="most people of one team; 0: no limit")
+    merge_until = models.DateTimeField(null=True, blank=True, help_text="until when two teams may become one")
     agreements = models.JSONField(default=dict, blank=True, help_text="name of a test set → what is signed for it")
     timezone = models.CharField(max_length=60, default="UTC", help_text="of times written without a zone")
     source = models.TextField(blank=True, help_text="challenge.yaml as it was applied last, comments included")
@@ -211,6 +213,30 @@ class InvitedPerson(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} was invited to {self.challenge}"
+
+
+class TeamMerge(models.Model):
+    """A team asks to become part of another one in a challenge; see `workflow/operations/merging.py`."""
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="merges")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="merges_asked", help_text="the one that ends")
+    into = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="merges_offered")
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    asked_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True, blank=True)
+    is_accepted = models.BooleanField(null=True, help_text="empty until the other captain has decided")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["challenge", "team"],
+                condition=models.Q(is_accepted=None),
+                name="challenges_one_open_merge",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.team} into {self.into} in {self.challenge}"
 
 
 class ProtocolVersion(models.Model):

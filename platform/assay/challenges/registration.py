@@ -1,8 +1,8 @@
 """Who may join a challenge, and what they say and accept when they do.
 
-In this order: who was excluded stays out. Who was invited is accepted. Whoever `deny` names is refused, and whoever `allow` does not name
-where it names anybody. Whoever `auto_accept` names is accepted. Everybody else is accepted, or waits for the organizers where
-`requires_approval` says so.
+In this order: who was excluded stays out. Who was invited is accepted. People named by `deny` are refused, and people whom `allow`
+does not name, where it names anybody. People named by `auto_accept` are accepted. Everybody else is accepted, or waits for the
+organizers where `requires_approval` says so.
 
 An entry with an `@` is an address, one without is a domain with all below it. `allow` and `auto_accept` count an address only once its
 owner has shown that it is theirs, where this installation can tell.
@@ -150,7 +150,7 @@ def note_acceptance(*, membership: Membership, now: datetime) -> None:
 
 
 def note_rules(*, challenge: Challenge, now: datetime) -> RulesText:
-    """The row of the rules as they stand. Called when they are pushed, and by whoever accepts rules that are older than these rows."""
+    """The row of the rules as they stand. Called when they are pushed, and by those who accept rules that are older than these rows."""
     sha256 = hashlib.sha256(challenge.rules.encode()).hexdigest()
     row, _is_new = RulesText.objects.get_or_create(
         challenge=challenge,

@@ -28,6 +28,7 @@ from assay.challenges.registration import (
     note_rules,
     status_of_new,
 )
+from assay.challenges.teams import refuse_full_team
 from assay.challenges.telling import tell_decision, tell_request
 from assay.challenges.texts import render_markdown
 from assay.challenges.zones import moment_words, zone_of
@@ -35,7 +36,7 @@ from assay.challenges.zones import moment_words, zone_of
 CHALLENGE_VALUES = (
     *("title", "summary", "description", "rules", "licence", "modality", "anatomy", "citation", "contact"),
     *("timezone", "requires_approval", "is_private", "questions", "allow", "deny", "auto_accept"),
-    *("rules_version", "agreements"),
+    *("rules_version", "agreements", "team_size", "merge_until"),
 )
 MARKDOWN_TEXTS = ("description", "rules")
 PHASE_VALUES = (
@@ -333,6 +334,8 @@ def _new_membership(
         "created_at": now,
     }
     check_rules(challenge=challenge, version=application.rules_version)
+    Challenge.objects.select_for_update(no_key=True).get(pk=challenge.pk)  # people of a team are counted
+    refuse_full_team(challenge=challenge, team=team)
     membership, is_new = Membership.objects.get_or_create(challenge=challenge, user=user, defaults=values)
     if is_new:
         record_event(
@@ -350,21 +353,26 @@ def _new_membership(
 
 
 def may_change_team(membership: Membership) -> bool:
-    """Whether this person has submitted nothing for their team yet."""
-    mine = membership.challenge.submissions.filter(team=membership.team, submitted_by=membership.user)
-    return not mine.exists()
+    """Whether this person has submitted nothing in the challenge yet."""
+    return not membership.challenge.submissions.filter(submitted_by=membership.user).exists()
 
 
 def move_to_team(*, membership: Membership, team: Team, user: User, now: datetime) -> None:
-    """Change the team somebody competes in. A second team would be a second set of attempts, so only before the first one."""
+    """Change the team somebody competes in. A second team would be a second set of attempts, so only before the first one.
+
+    Who left a team that they submitted for may come back to it.
+    """
     challenge = membership.challenge
-    if membership.team is not None and not may_change_team(membership):
+    for_others = challenge.submissions.filter(submitted_by=membership.user).exclude(team=team).select_related("team")
+    if (bound := for_others.first()) is not None:
         raise ConflictError(
             gettext("You have submitted for %(name)s already, so you stay in that team in this challenge.")
-            % {"name": membership.team.name},
+            % {"name": bound.team.name},
             code="team_is_fixed",
             what_to_do=gettext("Ask the organizers when teams have to merge."),
         )
+    Challenge.objects.select_for_update(no_key=True).get(pk=challenge.pk)
+    refuse_full_team(challenge=challenge, team=team)
     membership.team = team
     membership.save(update_fields=["team"])
     record_event(

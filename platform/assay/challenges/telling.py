@@ -83,7 +83,7 @@ def tell_announcement(*, announcement: Announcement, now: datetime) -> None:
 
 
 def tell_deadlines(*, now: datetime) -> None:
-    """Phases that close soon: whoever takes part is told three days before, and one day before.
+    """Phases that close soon: all who take part are told three days before, and one day before.
 
     A phase whose end is moved is told again. Repeating this tells nobody twice.
     """

@@ -81,6 +81,31 @@ SENTENCES: Mapping[str, Sentence] = {
     ),
     # Translators: the organizers' own words follow.
     "announced": Sentence(subject=_("%(challenge)s: %(title)s"), text=_("%(text)s")),
+    "left_team": Sentence(
+        subject=_("%(person)s has left the team %(team)s"), text=_("%(person)s has left the team %(team)s.")
+    ),
+    "removed_from_team": Sentence(
+        subject=_("%(person)s is no longer in the team %(team)s"),
+        text=_("The captain took %(person)s out of the team %(team)s."),
+    ),
+    "captain_of_team": Sentence(
+        subject=_("You lead the team %(team)s"),
+        text=_("You are the captain of the team %(team)s now: you invite, remove and rename."),
+    ),
+    "joined_team": Sentence(
+        subject=_("%(person)s has joined the team %(team)s"), text=_("%(person)s is in the team %(team)s now.")
+    ),
+    "merge_asked": Sentence(
+        subject=_("%(challenge)s: the team %(other)s wants to merge with %(team)s"),
+        text=_(
+            "The team %(other)s wants to become part of %(team)s in %(challenge)s. Its submissions and used attempts would "
+            "count as yours. The page of your teams is where you decide."
+        ),
+    ),
+    "merged": Sentence(
+        subject=_("%(challenge)s: %(other)s is part of %(team)s now"),
+        text=_("In %(challenge)s the team %(other)s competes as %(team)s now, with all its submissions."),
+    ),
     "asked_to_join": Sentence(
         subject=_("%(challenge)s: %(person)s asks to take part"),
         text=_("%(person)s asks to take part in %(challenge)s. The page of people is where you decide."),

@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='challenge',
             name='questions',
-            field=models.JSONField(blank=True, default=list, help_text='what is asked of whoever joins'),
+            field=models.JSONField(blank=True, default=list, help_text='what is asked of everybody who joins'),
         ),
         migrations.AddField(
             model_name='challenge',

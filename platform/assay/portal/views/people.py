@@ -25,9 +25,11 @@ from assay.accounts.models import Team
 from assay.accounts.selectors import get_team, teams_of, tokens_of
 from assay.accounts.services import accept_invite, create_team, create_user, invite_to_team
 from assay.accounts.tokens import issue_token, revoke_token
-from assay.challenges.access import signed_in
+from assay.challenges.access import get_challenge, signed_in
+from assay.challenges.teams import hand_over, is_solo, leave_team, remove_member, rename_team
 from assay.notices.services import mail_team_invite
 from assay.portal.forms import SignInForm, SignUpForm, TeamForm, TokenForm
+from assay.workflow.operations.merging import ask_to_merge, decide_merge, mergeable, open_merges
 
 
 def _next(request: HttpRequest) -> str:
@@ -96,10 +98,11 @@ def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
 
 
 class TeamRow(NamedTuple):
-    """One of somebody's teams, and whether they may invite others to it."""
+    """One of somebody's teams, and whether they lead it."""
 
     team: Team
     is_captain: bool
+    is_solo: bool
 
 
 def teams(request: HttpRequest) -> HttpResponse:
@@ -112,10 +115,57 @@ def teams(request: HttpRequest) -> HttpResponse:
         return redirect("portal:teams")
     mine = teams_of(user=user).prefetch_related("memberships__user")
     listed = [
-        TeamRow(team=team, is_captain=any(m.user_id == user.pk and m.is_captain for m in team.memberships.all()))
+        TeamRow(
+            team=team,
+            is_captain=any(m.user_id == user.pk and m.is_captain for m in team.memberships.all()),
+            is_solo=is_solo(team),
+        )
         for team in mine
     ]
-    return render(request, "portal/teams.html", {"teams": listed, "form": form})
+    page = {
+        "teams": listed,
+        "form": form,
+        "merges": open_merges(user),
+        "mergeable": mergeable(user, now=timezone.now()),
+    }
+    return render(request, "portal/teams.html", page)
+
+
+@require_POST
+def change_team(request: HttpRequest, slug: str) -> HttpResponse:
+    """Leave, remove somebody, hand over, rename, ask another team to merge."""
+    user, now = signed_in(request.user), timezone.now()
+    team = get_team(user=user, slug=slug)
+    person = request.POST.get("person", "")
+    match request.POST.get("action"):
+        case "leave":
+            leave_team(team=team, user=user, now=now)
+            messages.success(request, _("You have left %(team)s.") % {"team": team.name})
+        case "remove":
+            remove_member(team=team, username=person, by=user, now=now)
+            messages.success(request, _("They are no longer in the team."))
+        case "hand_over":
+            hand_over(team=team, username=person, by=user, now=now)
+            messages.success(request, _("The team has another captain."))
+        case "rename":
+            rename_team(team=team, name=request.POST.get("name", ""), by=user, now=now)
+            messages.success(request, _("The team has another name."))
+        case "merge":
+            challenge = get_challenge(person=user, slug=request.POST.get("challenge", ""))
+            into = request.POST.get("into", "").strip()
+            ask_to_merge(challenge=challenge, team=team, into_slug=into, by=user, now=now)
+            messages.success(request, _("The captain of the other team is asked."))
+    return redirect("portal:teams")
+
+
+@require_POST
+def merge(request: HttpRequest, merge_id: int) -> HttpResponse:
+    """Agree to a merge, refuse it, or take one's own question back."""
+    accepts = request.POST.get("answer") == "yes"
+    decided = decide_merge(merge_id=merge_id, accepts=accepts, by=signed_in(request.user), now=timezone.now())
+    said = _("%(team)s is part of %(into)s now.") if accepts else _("The teams stay apart.")
+    messages.success(request, said % {"team": decided.team.name, "into": decided.into.name} if accepts else said)
+    return redirect("portal:teams")
 
 
 @require_POST
