@@ -71,6 +71,10 @@ from evaluator.ranking.teams import one_per_team
 @click.option(
     "--difference", type=click.FloatRange(min=0, min_open=True), help="With --plan: the true difference to plan for."
 )
+@click.option("--width", help="With --figures: how wide they are, such as 88mm.")
+@click.option("--font", help='With --figures: such as "Helvetica 7pt".')
+@click.option("--format", "formats", help="With --figures: some of pdf,svg,png (default: svg,png).")
+@click.option("--top", type=click.IntRange(min=2), help="With --figures: show the best few algorithms only.")
 @click.option("--explain", is_flag=True, help="Also print how each column of SCORES was understood.")
 def rank(
     scores: tuple[Path, ...],
@@ -91,6 +95,10 @@ def rank(
     again: Path | None,
     only_plan: bool,
     difference: float | None,
+    width: str | None,
+    font: str | None,
+    formats: str | None,
+    top: int | None,
     explain: bool,
 ) -> None:
     """Rank the algorithms of SCORES: one table, a file for each algorithm, or a folder of them.
@@ -132,8 +140,9 @@ def rank(
         if json_output is not None:
             document = report_document(table, analysis, title=title, version=evaluator.__version__)
             json_output.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-        if report is not None or figures is not None:
-            _draw(table, analysis, html=report, folder=figures, title=title, protocol=chosen)
+        if report is not None or figures is not None or any((width, font, formats, top)):
+            asked = {"width": width, "font": font, "formats": formats, "top": top}
+            _draw(table, analysis, asked, html=report, folder=figures, title=title, protocol=chosen)
     except (RankingError, EvaluatorError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
@@ -161,15 +170,30 @@ def _read(
     return read_scores(paths, rules, as_form=as_form, metric=metric)
 
 
-def _draw(table: ScoreTable, analysis: Analysis, **more: Any) -> None:
+def _draw(table: ScoreTable, analysis: Analysis, asked: dict[str, Any], **more: Any) -> None:
     """Write the report. matplotlib is an extra: only those who ask for pictures need it."""
     try:
-        from evaluator.reports import write_report
+        from evaluator.reports import Paper, write_report
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"found no {error.name}; expected it for a report: pip install matplotlib"
         ) from error
-    write_report(table, analysis, **more)
+    paper = None
+    if any(value is not None for value in asked.values()):
+        if more["folder"] is None:
+            raise click.UsageError(
+                "found --width, --font, --format or --top without --figures; expected a folder for the files"
+            )
+        try:
+            paper = Paper.of(**asked)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        if not paper.has_font:
+            click.secho(
+                f"The font {paper.font} is not on this machine: SVG names it, PDF and PNG are drawn with DejaVu Sans.",
+                err=True,
+            )
+    write_report(table, analysis, paper=paper, version=evaluator.__version__, **more)
 
 
 def _of_each_team(found: ScoreFile) -> tuple[ScoreTable, tuple[str, ...]]:

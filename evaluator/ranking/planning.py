@@ -269,9 +269,8 @@ def _t_quantile(level: float, degrees: float) -> float:
 def plan_lines(plan: Plan) -> list[str]:
     """The plan as sentences for a terminal."""
     unit = f"{plan.unit}s"
-    title = (
-        f"{plan.units} {unit}, {plan.test} test at {plan.alpha:g}, power {plan.power:.0%}, measured as {plan.measure}"
-    )
+    test = plan.test.replace("wilcoxon", "Wilcoxon")
+    title = f"{plan.units} {unit}, {test} test at {plan.alpha:g}, power {plan.power:.0%}, measured as {plan.measure}"
     lines = [f"Is the test set big enough? {title}."]
     for pair in plan.pairs:
         enough = "no number of them would do" if pair.needed is None else f"needs {pair.needed} {unit}"

@@ -5,14 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evaluator.reports.case_panel import draw_case
+    from evaluator.reports.paper import Paper
     from evaluator.reports.report import write_report
 
 __all__ = [
+    "Paper",
     "draw_case",
     "write_report",
 ]
 
 _HOMES = {
+    "Paper": "evaluator.reports.paper",
     "draw_case": "evaluator.reports.case_panel",
     "write_report": "evaluator.reports.report",
 }

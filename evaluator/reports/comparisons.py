@@ -71,7 +71,7 @@ def task_ranks(agreement: Agreement) -> Figure:
     if count * tasks <= 400:
         for (row, column), value in np.ndenumerate(agreement.ranks):
             shade = readable_on(image, value)
-            axes.text(column, row, f"{value:g}", ha="center", va="center", color=shade, fontsize=8)
+            axes.text(column, row, f"{value:g}", ha="center", va="center", color=shade, fontsize="small")
     figure.colorbar(image, ax=axes, label="rank", pad=0.02, fraction=0.04).outline.set_visible(False)
     return figure
 
@@ -110,8 +110,10 @@ def blobs_by_algorithm(algorithms: Sequence[str], tasks: Mapping[str, Analysis])
     for place, (algorithm, title, axes) in enumerate(zip(algorithms, short(algorithms), panels, strict=True)):
         samples = _samples_of(algorithm, tasks)
         draw_blobs(axes, np.stack(list(samples.values()), axis=1), confidence=_confidence(tasks), count=16)
-        axes.set_title(title, fontsize=9)
-        axes.set_xticks(range(len(samples)), short(list(samples), longest=12), rotation=50, ha="right", fontsize=8)
+        axes.set_title(title, fontsize="medium")
+        axes.set_xticks(
+            range(len(samples)), short(list(samples), longest=12), rotation=50, ha="right", fontsize="small"
+        )
         axes.set_xlim(-0.6, len(samples) - 0.4)
         rank_axis(axes, lowest)
         axes.set_ylabel("rank" if place % PANELS_IN_A_ROW == 0 else "")
@@ -132,13 +134,15 @@ def frequencies_by_algorithm(algorithms: Sequence[str], tasks: Mapping[str, Anal
                 edgecolor="white", linewidth=0, label=task,
             )  # fmt: skip
             floor += shares
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title, fontsize="medium")
         axes.grid(axis="x", visible=False)
         axes.set_xlim(0.4, longest + 0.6)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.set_ylabel("tasks" if place % PANELS_IN_A_ROW == 0 else "")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, short(labels), loc="outside upper center", ncols=columns_for(short(labels)), fontsize=8)
+    figure.legend(
+        handles, short(labels), loc="outside upper center", ncols=columns_for(short(labels)), fontsize="small"
+    )
     return figure
 
 

@@ -45,11 +45,11 @@ class ReportData:
         return self.top.algorithms
 
 
-def gather(table: ScoreTable, analysis: Analysis, *, title: str) -> ReportData:
-    """Everything a report needs, computed once."""
+def gather(table: ScoreTable, analysis: Analysis, *, title: str, most: int = MOST_DRAWN) -> ReportData:
+    """Everything a report needs, computed once. Figures show the best `most`."""
     config = analysis.ranking.config
     prepared = prepare(table, config)
-    top = analysis.top(MOST_DRAWN)
+    top = analysis.top(most)
     order = np.array([prepared.algorithms.index(name) for name in top.algorithms], dtype=np.intp)
     values, case_ranks = {}, {}
     for name, metric in prepared.metrics.items():

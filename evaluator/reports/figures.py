@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from evaluator.arrays import Floats
 from evaluator.ranking.stability import rank_frequencies, rank_intervals
+from evaluator.ranking.statistics.effects import cliffs_delta, critical_difference
 from evaluator.ranking.statistics.ties import rank
 from evaluator.reports.data import ReportData
 from evaluator.reports.theme import (
@@ -35,7 +36,10 @@ from evaluator.reports.theme import (
 )
 
 _TIE_BREAK_SEED = 38
+MOST_ON_PODIUM = 8
 _CASES_SHOWN = 200
+_MOST_WRITTEN = 6
+"""Algorithms up to which a cell of the significance map has room for numbers."""
 
 
 def dot_and_box(data: ReportData, metric: str) -> Figure:
@@ -66,8 +70,8 @@ def podium(data: ReportData, metric: str) -> Figure:
 
     Ties are broken by chance (fixed seed), so that every case has one algorithm at each place.
     """
-    values, count = data.values[metric], len(data.algorithms)
-    shuffled = _broken_ties(data.case_ranks[metric])
+    values, count = data.values[metric][:MOST_ON_PODIUM], min(MOST_ON_PODIUM, len(data.algorithms))
+    shuffled = _broken_ties(rank(data.case_ranks[metric][:count].T).T)
     figure, (axes, bars) = stacked_figure(height=5.0, ratios=(3, 1))
     step = count * 1.15
     centres = [step * place + (count - 1) / 2 for place in range(count)]
@@ -137,10 +141,12 @@ def heatmap(data: ReportData, metric: str) -> Figure:
 
 
 def significance_map(data: ReportData, metric: str) -> Figure | None:
-    """Filled where the row's algorithm is significantly better than the column's."""
+    """Filled where the row's algorithm is significantly better than the column's; adjusted p, and Cliff's delta, where few."""
     tests = data.top.metrics[metric].tests
     if tests is None:
         return None
+    larger = data.prepared.metrics[metric].spec.larger_is_better
+    delta = cliffs_delta(data.values[metric], larger_is_better=larger)
     count = len(data.algorithms)
     figure, axes = new_figure(height=row_height(count, least=3.2, each=0.34))
     for row, column in np.ndindex(count, count):
@@ -149,6 +155,11 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
             axes.add_patch(
                 Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, facecolor=face, edgecolor=LINE, linewidth=0.8)
             )
+            if count <= _MOST_WRITTEN:
+                p = tests.adjusted[row, column]
+                words = f"{'<.001' if p < 0.001 else f'{p:.3f}'.lstrip('0')}\nδ {delta[row, column]:+.2f}"
+                shade = "white" if tests.is_better[row, column] else INK
+                axes.text(column, row, words, ha="center", va="center", fontsize="small", color=shade)
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_ylim(count - 0.5, -0.5)
     axes.set_aspect("equal")
@@ -156,6 +167,43 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
     axes.set_xticks(range(count), short(data.algorithms, longest=16), rotation=50, ha="right")
     axes.set_ylabel("better …")
     axes.set_xlabel("… than")
+    axes.grid(visible=False)
+    return figure
+
+
+def critical_difference_diagram(data: ReportData, metric: str) -> Figure | None:
+    """Mean ranks over cases on a line; those joined by a bar differ by less than the critical difference (Nemenyi)."""
+    ranks = data.case_ranks[metric]
+    complete = ranks[:, ~np.isnan(ranks).any(axis=0)]
+    count, cases = len(data.analysis.algorithms), complete.shape[1]
+    if len(ranks) < 3 or cases < 2:
+        return None
+    means = complete.mean(axis=1)
+    limit = critical_difference(count, cases, alpha=data.analysis.ranking.config.significance.alpha)
+    order = np.argsort(means, kind="stable")
+    figure, axes = new_figure(height=row_height(len(order), least=2.0, each=0.16))
+    names = short(data.algorithms, longest=20)
+    for place, index in enumerate(order):
+        axes.plot([means[index]] * 2, [0, -1 - place], color=LINE, linewidth=0.8, zorder=1)
+        axes.plot(means[index], 0, marker="o", markersize=4, color=BLUE, zorder=3)
+        axes.text(
+            means[index], -1.1 - place, f"{names[index]} {means[index]:.2f}", ha="center", va="top", fontsize="small"
+        )
+    level = 0.5
+    reached = -1
+    for start in range(len(order)):
+        end = max(other for other in range(start, len(order)) if means[order[other]] - means[order[start]] <= limit)
+        if end > start and end > reached:
+            axes.plot(
+                [means[order[start]], means[order[end]]], [level] * 2, color=INK, linewidth=2.5, solid_capstyle="butt"
+            )
+            level, reached = level + 0.45, end
+    axes.set_ylim(-2 - len(order), level + 0.3)
+    room = 0.12 * max(means.max() - means.min(), limit)
+    axes.set_xlim(means.min() - room, means.max() + room)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(f"mean rank over {cases} cases, critical difference {limit:.2f}")
     axes.grid(visible=False)
     return figure
 
@@ -198,7 +246,9 @@ def tau_violin(data: ReportData) -> Figure:
     if defined.size:
         draw_violin(axes, defined, 0)
     axes.set_yticks([])
-    axes.set_xlim(min(-0.02, float(defined.min(initial=0))), 1.02)
+    low = float(defined.min(initial=1.0))
+    room = max(0.02, 0.05 * (1 - low))
+    axes.set_xlim(max(-1.02, low - room), 1 + room)
     axes.set_xlabel("Kendall's tau-b with the ranking of all cases")
     return figure
 
@@ -244,9 +294,9 @@ def method_lines(data: ReportData, metric: str) -> Figure | None:
         )  # fmt: skip
         axes.annotate(
             name, (len(methods) - 1, line[-1] + _nudge(ranks[methods[-1]], index)), xytext=(8, 0),
-            textcoords="offset points", va="center", fontsize=8, annotation_clip=False,
+            textcoords="offset points", va="center", fontsize="small", annotation_clip=False,
         )  # fmt: skip
-    axes.set_xticks(range(len(methods)), methods)
+    axes.set_xticks(range(len(methods)), [method.replace("rank then ", "rank then\n") for method in methods])
     axes.set_xlim(-0.2, len(methods) - 0.2)
     rank_axis(axes, max(count, math.ceil(max(line.max() for line in ranks.values()))))
     return figure

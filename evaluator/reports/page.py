@@ -110,7 +110,10 @@ def _summary(data: ReportData) -> str:
             data.analysis.algorithms[index] for index in sets.leaders if data.analysis.algorithms[index] not in leaders
         ]
         if others:
-            parts.append(f"The data do not separate {_joined(others)} from the winner.")
+            named = others[0] if len(others) == 1 else _joined(others)
+            parts.append(
+                f"All pairs compared at once, the data do not separate {named} from the winner ({sets.confidence:.0%})."
+            )
     nearest = next((pair for pair in data.analysis.neighbours if pair.better == leaders[-1]), None)
     if nearest is not None:
         word = "is" if nearest.is_separable else "is not"
@@ -272,7 +275,7 @@ def plan(data: ReportData) -> list[str]:
     found = data.analysis.plan
     if found is None or not found.pairs:
         return []
-    unit = f"{found.unit}s"
+    unit, test = f"{found.unit}s", found.test.replace("_", " ").replace("wilcoxon", "Wilcoxon")
     rows = [
         [
             f"{pair.better} / {pair.worse}",
@@ -297,7 +300,7 @@ def plan(data: ReportData) -> list[str]:
         f"5 × {unit}",
     ]
     caption = (
-        f"Differences of {found.measure}. “Needed”: {unit} for {found.power:.0%} power of the {found.test.replace('_', ' ')} test at "
+        f"Differences of {found.measure}. “Needed”: {unit} for {found.power:.0%} power of the {test} test at "
         f"{found.alpha:g}, if the true difference and spread are the observed ones. “Smallest shown”: the smallest true difference "
         f"that these {unit} find with that power. Intervals of the difference now, with twice and five times as many."
     )

@@ -16,8 +16,9 @@ from evaluator.ranking.subgroups import SubgroupAnalysis
 from evaluator.ranking.table import ScoreTable
 from evaluator.reports import comparisons, figures, page
 from evaluator.reports.data import MOST_DRAWN, ReportData, gather
+from evaluator.reports.paper import MM_PER_INCH, Paper, latex_table, methods_text, table_rows, word_table
 from evaluator.reports.sections import TITLES, make_section
-from evaluator.reports.theme import inline_svg, png, style, svg
+from evaluator.reports.theme import inline_svg, pdf, png, style, svg
 
 MOST_PANELS = 12
 NOT_IN_A_NAME = re.compile(r"[^\w@.-]+")
@@ -38,27 +39,42 @@ _PICTURES: Sequence[tuple[str, Callable[[ReportData, str], Figure | None], str]]
     ("boxes", figures.dot_and_box, "Every case as a dot over quartiles, median and whiskers."),
     ("podium", figures.podium, "Places in each case, joined case by case (at most 200 shown), and wins of each place."),
     ("heatmap", figures.heatmap, "How many cases gave each rank."),
-    ("significance", figures.significance_map, "Filled: the row is significantly better than the column."),
+    (
+        "significance",
+        figures.significance_map,
+        "Filled: the row is significantly better than the column. In the cells the adjusted p and Cliff's delta.",
+    ),
+    (
+        "critical-difference",
+        figures.critical_difference_diagram,
+        "Mean ranks; algorithms under one bar are not told apart by the Nemenyi test (Demšar 2006).",
+    ),
     ("methods", figures.method_lines, "The rank each usual method would give; crossing lines mean the method decides."),
 )
 
 
 @dataclass(frozen=True)
 class _Gallery:
-    """Draws each figure once. Keeps files when a folder is given."""
+    """Draws each figure once. Keeps files when a folder is given. `is_page` is false where only files are wanted."""
 
     folder: Path | None
+    formats: tuple[str, ...] = ("svg", "png")
+    is_page: bool = True
 
     def show(self, name: str, drawn: Figure | None, caption: str) -> str:
         """The figure for the page, or nothing when there is none to show."""
         if drawn is None:
             return ""
         # First for the page: each drawing settles the layout a little further, and the page must not depend on the files.
-        shown = page.figure(inline_svg(drawn, label=caption), caption)
+        shown = page.figure(inline_svg(drawn, label=caption), caption) if self.is_page else ""
         if self.folder is not None:
             name = NOT_IN_A_NAME.sub("-", name)
-            (self.folder / f"{name}.svg").write_text(svg(drawn), "utf-8")
-            (self.folder / f"{name}.png").write_bytes(png(drawn))
+            if "svg" in self.formats:
+                (self.folder / f"{name}.svg").write_text(svg(drawn), "utf-8")
+            if "png" in self.formats:
+                (self.folder / f"{name}.png").write_bytes(png(drawn))
+            if "pdf" in self.formats:
+                (self.folder / f"{name}.pdf").write_bytes(pdf(drawn))
         return shown
 
     def tabulate(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str = "") -> str:
@@ -79,16 +95,31 @@ def write_report(
     folder: Path | None = None,
     title: str,
     protocol: Protocol | None = None,
+    paper: Paper | None = None,
+    version: str = "",
 ) -> None:
-    """Write the page, and figures (SVG, PNG) and tables (CSV, JSON) into a folder. The protocol may ask for sections of its own."""
+    """Write the page, and figures and tables (CSV, JSON, LaTeX, Word) into a folder. The protocol may ask for sections of its own.
+
+    `paper` says how figures look as files: without it they look as in the page. `version` is the evaluator's, for the methods.
+    """
     data = gather(table, analysis, title=title)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    with style():
-        text = render(data, _Gallery(folder=folder), protocol=protocol)
-    if html is not None:
-        html.write_text(text, "utf-8")
+    if html is not None or paper is None:
+        with style():
+            text = render(data, _Gallery(folder=folder if paper is None else None), protocol=protocol)
+        if html is not None:
+            html.write_text(text, "utf-8")
+    if folder is not None and paper is not None:
+        own = data if paper.top is None else gather(table, analysis, title=title, most=paper.top)
+        width = 7.4 if paper.width_mm is None else paper.width_mm / MM_PER_INCH
+        with style(width=width, font=paper.font, points=paper.points):
+            render(own, _Gallery(folder=folder, formats=paper.formats, is_page=False), protocol=protocol)
     if folder is not None:
+        header, rows = table_rows(analysis, top=None if paper is None else paper.top)
+        (folder / "ranks.tex").write_text(latex_table(header, rows, caption=title), "utf-8")
+        word_table(folder / "ranks.docx", header, rows, caption=title)
+        (folder / "methods.txt").write_text(methods_text(analysis, cases=table.case_count, version=version), "utf-8")
         write_rows(list(ranks_rows(analysis)), folder / "ranks.csv")
         (folder / "analysis.json").write_text(json.dumps(analysis.to_json(), indent=1) + "\n", "utf-8")
 

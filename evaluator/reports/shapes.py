@@ -103,7 +103,7 @@ def dumbbells(algorithms: Sequence[str], values: Mapping[str, Floats], *, label:
     axes.set_ylim(len(algorithms) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(label)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns_for(short(list(values))), fontsize=8)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns_for(short(list(values))), fontsize="small")
     return figure
 
 

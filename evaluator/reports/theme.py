@@ -5,10 +5,12 @@ the page's own (`var(--ink)`, …), in a file of their own they stay as they are
 """
 
 import io
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,20 +68,39 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+_SIZE: ContextVar[tuple[float, float]] = ContextVar("size", default=(7.4, 1.0))
+"""Width of a figure in inches, and what its height is multiplied by."""
+
+
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw inside this. The settings of the process stay as they were.
+def style(*, width: float = 7.4, font: str = "DejaVu Sans", points: float = 9.0) -> Iterator[None]:
+    """Draw inside this, at a width in inches and in a font. The settings of the process stay as they were.
 
     Letters the drawing font lacks (Chinese, Japanese …) are written as text all the same, and the reader's browser has them.
     """
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
-        yield
+    asked: dict[Any, Any] = {
+        "font.sans-serif": [font, "DejaVu Sans"],
+        "font.size": points,
+        "axes.titlesize": points * 10 / 9,
+    }
+    token = _SIZE.set((width, max(points / 9, 0.6)))
+    level = logging.getLogger("matplotlib.font_manager").level
+    logging.getLogger("matplotlib.font_manager").setLevel(
+        logging.ERROR
+    )  # of a font that is not here the command speaks
+    try:
+        with mpl.rc_context({**_STYLE, **asked}), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+            yield
+    finally:
+        logging.getLogger("matplotlib.font_manager").setLevel(level)
+        _SIZE.reset(token)
 
 
-def new_figure(*, width: float = 7.4, height: float = 3.6) -> tuple[Figure, Axes]:
-    """A transparent figure with one set of axes, sized in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def new_figure(*, height: float = 3.6) -> tuple[Figure, Axes]:
+    """A transparent figure with one set of axes. The height is in inches for a figure of the page's size."""
+    width, scale = _SIZE.get()
+    figure = Figure(figsize=(width, height * scale), layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
@@ -88,7 +109,8 @@ def new_figure(*, width: float = 7.4, height: float = 3.6) -> tuple[Figure, Axes
 
 def stacked_figure(*, height: float, ratios: tuple[int, int]) -> tuple[Figure, tuple[Axes, Axes]]:
     """Two sets of axes, one above the other, on the same horizontal scale."""
-    figure = Figure(figsize=(7.4, height), layout="constrained")
+    width, scale = _SIZE.get()
+    figure = Figure(figsize=(width, height * scale), layout="constrained")
     figure.patch.set_alpha(0)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=ratios)
     above.patch.set_alpha(0)
@@ -99,7 +121,8 @@ def stacked_figure(*, height: float, ratios: tuple[int, int]) -> tuple[Figure, t
 def small_multiples(count: int, *, height: float) -> tuple[Figure, list[Axes]]:
     """Panels of the same kind, three in a row, each `height` inches high."""
     rows = -(-count // PANELS_IN_A_ROW)
-    figure = Figure(figsize=(7.4, 0.5 + height * rows), layout="constrained")
+    width, scale = _SIZE.get()
+    figure = Figure(figsize=(width, (0.5 + height * rows) * scale), layout="constrained")
     figure.patch.set_alpha(0)
     panels = [figure.add_subplot(rows, PANELS_IN_A_ROW, place + 1) for place in range(count)]
     for axes in panels:
@@ -160,7 +183,12 @@ def legend(axes: Axes, algorithms: Sequence[str]) -> None:
     ]
     columns = columns_for([name for _, name in entries])
     axes.legend(
-        handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, fontsize=8, handletextpad=0.3
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=columns,
+        fontsize="small",
+        handletextpad=0.3,
     )
 
 
@@ -225,6 +253,14 @@ def png(figure: Figure) -> bytes:
     """The figure as a PNG on white."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=200, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def pdf(figure: Figure) -> bytes:
+    """The figure as a PDF, its letters as letters. The same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with mpl.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
     return buffer.getvalue()
 
 

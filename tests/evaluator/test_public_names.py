@@ -49,7 +49,7 @@ OFFERED = {
         "rank_algorithms", "replicates_within", "work_of",
     },
     "evaluator.reports": {
-        "draw_case", "write_report",
+        "Paper", "draw_case", "write_report",
     },
     "evaluator.scoring": {
         "MAX_METRICS_BYTES", "ROW_MISSING", "ExternalScores", "MetricsInvalid", "Prompts", "ReferenceCache",

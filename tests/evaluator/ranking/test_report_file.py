@@ -131,7 +131,7 @@ def test_who_is_disqualified_in_one_task_has_no_rank() -> None:
 def test_a_plan_is_printed_for_scores_and_for_a_pilot(tmp_path: Path) -> None:
     result = run(scores(tmp_path), "--plan", "--missing", "hd95=20")
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("Is the test set big enough? 18 cases, wilcoxon test at 0.05, power 80%")
+    assert result.output.startswith("Is the test set big enough? 18 cases, Wilcoxon test at 0.05, power 80%")
     pilot = run(scores(tmp_path), "--plan", "--difference", "0.01", "--missing", "hd95=20")
     assert pilot.exit_code == 0
     (tmp_path / "t.csv").write_text("algorithm,case,dice\na,c,1\nb,c,0.5\n")
