@@ -58,7 +58,7 @@ def add(*, source: Path, inputs: tuple[str, ...], pipeline: str, secret: Path | 
             return
         body = {name: document[name] for name in ("root_sha256", "case_count", "summary")}
         connection.post("site/datasets", {**body, "said": signed(document, key=home.key())})
-    data.keep(home.folder, root_sha256=str(document["root_sha256"]), case_count=int(document["case_count"]))
+    data.keep(home.folder, root_sha256=str(document["root_sha256"]), case_count=len(data.cases()))
     click.echo(
         f"Added. If the data changes, add it again. Its key is {home.folder / 'data.key'}: back it up with the data."
     )

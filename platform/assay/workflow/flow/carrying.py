@@ -4,7 +4,7 @@ A submission made here says whose it is a re-run of. The same act again enters n
 one re-run for each submission, phase and test set. In its own phase a re-run takes the place of the submission it came from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -101,7 +101,7 @@ def _chosen(rows: Sequence[Submission], *, source: Phase, which: str) -> list[Su
     return list(best.values())
 
 
-def _why_not(row: Submission, *, target: Phase, before: set[object]) -> str:
+def _why_not(row: Submission, *, target: Phase, before: Collection[object]) -> str:
     if row.pk in before:
         return _("entered already")
     if row.image is None or row.image.status != AlgorithmImage.Status.ACCEPTED or not row.image.rewritten_key:
