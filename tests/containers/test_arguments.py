@@ -85,7 +85,7 @@ def test_the_system_call_filter_is_the_committed_one():
 
 def test_every_denied_call_is_one_the_kernel_has_or_had():
     known = set((Path(__file__).parents[2] / "containers" / "sandbox" / "syscalls.txt").read_text().split())
-    never_in_headers = {"umount", "quotactl_fd"}  # 32-bit name of umount2; new in 5.14
+    never_in_headers = {"umount", "quotactl_fd"}  # 32-bit name of umount2. New in 5.14
     assert denied_calls() - known <= never_in_headers
 
 

@@ -153,7 +153,7 @@ def recording(tmp_path, samples):
 
 
 def test_gpu_usage_by_hand(tmp_path):
-    # before the run 500 MiB are in use; the run holds 1000, then 3000 MiB more
+    # before the run 500 MiB are in use. The run holds 1000, then 3000 MiB more
     samples = [(9.9, 500, 0), (10.0, 1500, 0), (11.0, 1500, 50), (12.0, 3500, 100)]
     record = recording(tmp_path, samples)
     usage = record.usage(start=9.95, end=12.1, tolerance_bytes=2048 * MIB)

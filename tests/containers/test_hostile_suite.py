@@ -79,7 +79,7 @@ def hostile_image(base_image, tmp_path_factory, docker_engine):
 
 @pytest.fixture
 def image_of(hostile_image, tmp_path, docker_engine, into_engine):
-    """The hostile image, or one made from it with the submission's own Dockerfile lines; those are removed again."""
+    """The hostile image, or one made from it with the submission's own Dockerfile lines. Those are removed again."""
     made = []
 
     def go(name: str) -> str:
@@ -160,7 +160,7 @@ def host_leftovers(engine: Engine, scratch: Path, volumes: set[str]) -> set[str]
 
 
 def attacks(names: list[str]) -> list[tuple[str, str]]:
-    """Each attack under each profile; those that ask for a profile of their own run under that one only."""
+    """Each attack under each profile. Those that ask for a profile of their own run under that one only."""
     return [
         (name, profile)
         for name in names

@@ -1,6 +1,6 @@
 """Pairs of label maps with the shapes of real anatomy: the MNI152 average brain of the nilearn wheel, and segmentations of it.
 
-`make setup` installs that wheel, so every clone has the maps; the demo's cases come from them too. The template may be used and passed
+`make setup` installs that wheel, so every clone has the maps. The demo's cases come from them too. The template may be used and passed
 on under the notice of its authors (Copyright 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological
 Institute). What a test is given is checked by its hash: a wheel with other maps is noticed.
 """

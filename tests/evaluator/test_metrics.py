@@ -126,7 +126,7 @@ def test_pooling_both_directions_lies_between_the_two(surface):
 
 
 def test_the_mean_of_means_and_the_pooled_mean_differ_as_the_surfaces_do():
-    """Reference to prediction 0 everywhere; back, the island's surface counts: pooled weighs by area, the mean by direction."""
+    """Reference to prediction 0 everywhere. Back, the island's surface counts: pooled weighs by area, the mean by direction."""
     reference, prediction = box((9, 9, 9), (2, 6), (2, 6), (2, 6)), box((9, 9, 9), (1, 7), (1, 7), (1, 7))
     values = [value_of(reference, prediction, "assd", combine=combine) for combine in ("pooled", "mean", "larger")]
     assert values[0] != values[1]
@@ -216,7 +216,7 @@ def test_reference_components_that_touch_when_dilated_are_one_lesion():
 
 
 def test_lesions_of_empty_masks_follow_the_formula():
-    """BraTS 2023: nothing there and nothing found 1 and 0 mm; only false positives 0 and 374 mm; only misses 0 and 374 mm."""
+    """BraTS 2023: nothing there and nothing found 1 and 0 mm. Only false positives 0 and 374 mm. Only misses 0 and 374 mm."""
     nothing, lesion = np.zeros((20, 20, 20), bool), box((20, 20, 20), (2, 8), (2, 8), (2, 8))
     wanted = ({"name": "lesion_dice"}, {"name": "lesion_hd95"})
     assert values_of(nothing, nothing, *wanted, **BRATS) == {"lesion_dice": 1.0, "lesion_hd95": 0.0}
@@ -378,7 +378,7 @@ def boundary_distances(mask, other, spacing_mm):
 
 @pytest.mark.parametrize("name", anatomy.pairs())
 def test_anatomy_in_files_scores_as_other_libraries_score_boundary_voxels(name, tmp_path):
-    """Dice exact; the distances within what single precision makes of a spacing."""
+    """Dice exact. The distances within what single precision makes of a spacing."""
     pair = anatomy.pairs()[name].unchanged()
     references = {"r": save_nifti(tmp_path / "r.nii.gz", pair.reference, spacing_mm=pair.spacing_mm)}
     predictions = {"segmentation": save_nifti(tmp_path / "p.nii.gz", pair.prediction, spacing_mm=pair.spacing_mm)}

@@ -1,4 +1,4 @@
-"""Archived images run again: in the next phase, in next year's, on a new test set; by itself, in one act, or by a team."""
+"""Archived images run again: in the next phase, in next year's, on a new test set. By itself, in one act, or by a team."""
 
 from datetime import timedelta
 

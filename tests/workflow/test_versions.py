@@ -58,7 +58,7 @@ class FirstNode:
         return self._http.post(f"/api/v1/node/{door}", json=body)
 
     def work(self) -> int:
-        """Register, then run what there is; how many case runs that was. Copies its input to its output."""
+        """Register, then run what there is. How many case runs that was. Copies its input to its output."""
         hello = self.post("register", {"slots": None, "inventory": INVENTORY_OF_THE_FIRST_VERSION})
         assert {"name", "pool", "installation", "slots"} <= hello.json().keys()
         done = 0

@@ -24,7 +24,7 @@ def test_the_power_of_t_is_that_of_the_noncentral_t(n: int, effect: float) -> No
 
 
 def test_the_published_sample_size_of_a_paired_t_test_is_found() -> None:
-    """Cohen (1988), as every textbook has it: d = 0.5, one-sided 5 %, power 80 % needs 27 pairs; two-sided 34."""
+    """Cohen (1988), as every textbook has it: d = 0.5, one-sided 5 %, power 80 % needs 27 pairs. Two-sided 34."""
     d = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)
     d = (d - d.mean()) / d.std(ddof=1) + 0.5
     assert cases_needed(d, T) == 27

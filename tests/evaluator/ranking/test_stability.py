@@ -160,7 +160,7 @@ def test_compatibility_mode_drops_repeated_cases_in_test_then_rank():
     for replicate, multiplicity in enumerate(draws.multiplicities):
         once = table_of(values, np.flatnonzero(multiplicity))
         plain = parse_ranking({"metrics": ["dice"], "scheme": "significance", "ties": {"break": ["dice.s1"]}})
-        # Only the test sees each case once; the tie breaker is a mean and counts every copy.
+        # Only the test sees each case once. The tie breaker is a mean and counts every copy.
         wins = {e.algorithm: e.score for e in rank_algorithms(once, plain).entries}
         order = [(-wins[f"a{a}"], found[replicate][a]) for a in range(ALGORITHMS)]
         assert sorted(order) == sorted(order, key=lambda pair: pair[1])

@@ -1,4 +1,4 @@
-"""The estimate of a ranking's work: never below what the engine does, and not far above it; heavy documents are refused with figures."""
+"""The estimate of a ranking's work: never below what the engine does, and not far above it. Heavy documents are refused with figures."""
 
 import dataclasses
 from contextlib import ExitStack

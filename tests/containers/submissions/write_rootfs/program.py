@@ -1,4 +1,4 @@
-"""Write where the image allows everybody to write; then into the places that are meant for it."""
+"""Write where the image allows everybody to write. Then into the places that are meant for it."""
 
 import os
 from pathlib import Path
