@@ -31,6 +31,7 @@ def generators(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("site")  # one process builds the site for all of them
 def test_no_page_fetches_anything_from_another_host(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 100
@@ -43,6 +44,7 @@ def test_no_page_fetches_anything_from_another_host(site):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("site")
 @pytest.mark.parametrize(
     "page",
     [

@@ -23,7 +23,7 @@ from evaluator.reports import write_report
 from evaluator.reports.checklist import items
 from evaluator.reports.theme import readable_on
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("report")]  # one process draws the page for all of them
 
 SKILL = {"alpha <b>&": 0.9, "beta": 0.85, "gamma": 0.8, "delta": 0.6}
 CONFIG = {
