@@ -88,6 +88,8 @@ def every_page() -> dict[str, Page]:
     }
     of_organizer = (
         "overview",
+        "texts",
+        "phase-new",
         "document",
         "testsets",
         "metric-images",
@@ -102,6 +104,8 @@ def every_page() -> dict[str, Page]:
         "organizers:new": page("organizers:new", person=cast.olga),
         "organizers:operations": page("organizers:operations", person=cast.stan),
         "organizers:rights": page("organizers:rights", person=cast.stan),
+        "organizers:phase-edit": page("organizers:phase-edit", slug, phase, person=cast.olga),
+        "organizers:rules": page("organizers:rules", slug, phase, person=cast.olga),
         "organizers:after": page("organizers:after", slug, phase, person=cast.olga),
         "organizers:rejudge": page("organizers:rejudge", slug, phase, person=cast.olga),
         "organizers:submission": page("organizers:submission", slug, submissions["done"], person=cast.olga),

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from evaluator.ranking.board import Board
     from evaluator.ranking.document.config import Adjustment, RankingConfig, Significance
     from evaluator.ranking.document.parse import parse_ranking
+    from evaluator.ranking.document.presets import preset_titles
     from evaluator.ranking.document.words import in_words
     from evaluator.ranking.engine import RankEntry, Ranking, rank_algorithms
     from evaluator.ranking.errors import ConfigError, RankingError, TableError
@@ -40,6 +41,7 @@ __all__ = [
     "in_words",
     "one_per_team",
     "parse_ranking",
+    "preset_titles",
     "rank_algorithms",
     "replicates_within",
     "work_of",
@@ -69,6 +71,7 @@ _HOMES = {
     "in_words": "evaluator.ranking.document.words",
     "one_per_team": "evaluator.ranking.teams",
     "parse_ranking": "evaluator.ranking.document.parse",
+    "preset_titles": "evaluator.ranking.document.presets",
     "rank_algorithms": "evaluator.ranking.engine",
     "replicates_within": "evaluator.ranking.work",
     "work_of": "evaluator.ranking.work",

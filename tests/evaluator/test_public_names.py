@@ -46,7 +46,7 @@ OFFERED = {
         "MOST_STEPS", "Adjustment", "Analysis", "Board", "ConfigError", "PairMemory", "RankEntry", "Ranking",
         "RankingConfig", "RankingError", "Row", "ScoreTable", "Significance", "Size", "TableError", "Work",
         "adjust_family", "analyse", "check_work", "compare_pairs", "in_words", "one_per_team", "parse_ranking",
-        "rank_algorithms", "replicates_within", "work_of",
+        "preset_titles", "rank_algorithms", "replicates_within", "work_of",
     },
     "evaluator.reports": {
         "Paper", "draw_case", "write_report",

@@ -1,22 +1,23 @@
 """A challenge's file as it stands now: the text that was applied last, with what was changed by buttons since.
 
 Theory of operation. The text is kept whole, comments included. Each value that the rows hold and the text does not say is written into
-the text at its own place: over the old value, or as a new line below the mapping's first key. Everything else stays to the letter.
+the text at its own place (`editing.py`). Everything else stays to the letter.
 The result is read again. Where it does not say exactly what the rows hold (a phase was added elsewhere, there is no text yet), the
 file is written anew from the rows, without comments.
 """
 
-import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import yaml
 
 from assay.accounts.errors import AssayError
-from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, Reader, parse_definition
+from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
+from assay.challenges.editing import edited
 from assay.challenges.models import Challenge, Phase
 from assay.challenges.services import CHALLENGE_VALUES, PHASE_VALUES, held, organizer_names, plan
+from evaluator.documents import Pointer
 
 
 def current_file(challenge: Challenge) -> str:
@@ -43,15 +44,13 @@ def _edited(challenge: Challenge, phases: list[Phase]) -> str | None:
         definition = parse_definition(text)
     except AssayError:
         return None
-    root = Reader.of_text(text)
-    edits = _edits(root, text, _of_challenge(challenge, definition))
+    changed: dict[Pointer, Any] = {(name,): value for name, value in _of_challenge(challenge, definition).items()}
     rows = {phase.slug: phase for phase in phases}
-    for reader, wanted in zip(root.items("phases"), definition.phases, strict=True):
+    for number, wanted in enumerate(definition.phases):
         if wanted.slug in rows:
-            edits += _edits(reader, text, _of_phase(rows[wanted.slug], wanted))
-    for start, end, new in sorted(edits, reverse=True):
-        text = text[:start] + new + text[end:]
-    return text
+            values = _of_phase(rows[wanted.slug], wanted)
+            changed |= {("phases", number, name): value for name, value in values.items()}
+    return edited(text, changed)
 
 
 def _of_challenge(challenge: Challenge, definition: ChallengeDefinition) -> Mapping[str, Any]:
@@ -68,37 +67,6 @@ def _of_challenge(challenge: Challenge, definition: ChallengeDefinition) -> Mapp
 def _of_phase(phase: Phase, wanted: PhaseDefinition) -> Mapping[str, Any]:
     changed = {name: held(phase, name) for name in PHASE_VALUES if held(phase, name) != getattr(wanted, name)}
     return changed if phase.testset_name == wanted.testset else changed | {"testset": phase.testset_name}
-
-
-def _edits(reader: Reader, text: str, values: Mapping[str, Any]) -> list[tuple[int, int, str]]:
-    """Start, end and new text of each value. `reader`'s places are in `text`."""
-    edits = []
-    for name, value in values.items():
-        if name in reader.values:
-            place = reader.place(name)
-            edits.append((place.start, place.end, _scalar(value)))
-            continue
-        first = next(iter(reader.values))
-        end = reader.place(first).end
-        if text[reader.place("").start] == "{":
-            edits.append((end, end, f", {name}: {_scalar(value)}"))
-        else:
-            line_end = text.find("\n", end)
-            end = len(text) if line_end < 0 else line_end
-            indent = " " * (reader.key_place(first).column - 1)
-            edits.append((end, end, f"\n{indent}{name}: {_scalar(value)}"))
-    return edits
-
-
-def _scalar(value: Any) -> str:
-    """A value in one line of YAML. A time keeps its zone. No value is `null`."""
-    if isinstance(value, datetime):
-        return f'"{value.astimezone(UTC).isoformat()}"'
-    if value is None or value == "" or value == ():
-        return "null"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_scalar(item) for item in value)}]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _written(challenge: Challenge, phases: list[Phase]) -> str:

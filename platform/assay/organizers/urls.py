@@ -5,6 +5,7 @@ from django.urls import path
 from assay.organizers import (
     after,
     cases,
+    desk,
     logs,
     metric_images,
     news,
@@ -12,6 +13,7 @@ from assay.organizers import (
     people,
     rejudging,
     rights,
+    rules,
     sites,
     views,
 )
@@ -26,6 +28,10 @@ urlpatterns = [
     path("c/<slug:slug>/manage/document/", views.document, name="document"),
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/", views.phase_action, name="phase-action"),
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/rejudge/", rejudging.rejudge, name="rejudge"),
+    path("c/<slug:slug>/manage/texts/", desk.texts, name="texts"),
+    path("c/<slug:slug>/manage/phases/new/", desk.new_phase, name="phase-new"),
+    path("c/<slug:slug>/manage/p/<slug:phase_slug>/edit/", desk.phase, name="phase-edit"),
+    path("c/<slug:slug>/manage/p/<slug:phase_slug>/rules/", rules.rules, name="rules"),
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/after/", after.after, name="after"),
     path("c/<slug:slug>/manage/testsets/", views.testsets, name="testsets"),
     path("c/<slug:slug>/manage/metrics/", metric_images.metric_images, name="metric-images"),

@@ -27,6 +27,7 @@ from assay.challenges.access import (
     visible_challenges,
 )
 from assay.challenges.definition import LONGEST_BYTES
+from assay.challenges.editing import fingerprint
 from assay.challenges.models import Challenge, Membership
 from assay.challenges.publication import last_request, needs_approval
 from assay.challenges.services import (
@@ -63,7 +64,7 @@ from assay.submissions.use import use_of
 from assay.testsets.services import choose_testset
 from assay.workflow import flow
 from assay.workflow.flow import resuming
-from assay.workflow.flow.pushing import push_challenge
+from assay.workflow.flow.pushing import push_challenge, push_edit
 from assay.workflow.flow.resuming import rerun_case
 
 SLUG = re.compile(r"^slug:\s*[\"']?([\w-]+)", re.MULTILINE)
@@ -100,9 +101,21 @@ def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, An
     is_dry_run = "apply" not in request.POST
     slug = slug or ((named := SLUG.search(source)) and named[1]) or ""
     try:
-        changes, challenge = push_challenge(
-            user=signed_in(request.user), slug=slug, source=source, is_dry_run=is_dry_run, now=timezone.now()
-        )
+        known = visible_challenges(person=request.user).filter(slug=slug).first()
+        if known is not None and "made_from" in request.POST:
+            changes = push_edit(
+                challenge=known,
+                user=signed_in(request.user),
+                source=source,
+                made_from=request.POST["made_from"],
+                is_dry_run=is_dry_run,
+                now=timezone.now(),
+            )
+            challenge: Challenge | None = known
+        else:
+            changes, challenge = push_challenge(
+                user=signed_in(request.user), slug=slug, source=source, is_dry_run=is_dry_run, now=timezone.now()
+            )
     except AssayError as error:
         return {"source": source, "error": error}
     if challenge is not None and not is_dry_run:
@@ -112,7 +125,7 @@ def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, An
             % {"count": len(changes)},
         )
         return challenge
-    known = challenge or visible_challenges(person=request.user).filter(slug=slug).first()
+    known = challenge or known
     return {
         "source": source,
         "plan": [change.text for change in changes],
@@ -160,6 +173,7 @@ def document(request: HttpRequest, slug: str) -> HttpResponse:
         if isinstance(outcome, Challenge):
             return redirect("organizers:document", slug)
         page.update(outcome)
+    page["made_from"] = fingerprint(current_file(challenge))
     page.setdefault("leaks", leaks_of(challenge, phases=phases_with_testsets(challenge)))
     page["versions"] = challenge.protocols.order_by("-version")
     return render(request, "organizers/document.html", page)

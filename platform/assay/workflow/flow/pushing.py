@@ -3,10 +3,15 @@
 from datetime import datetime
 
 from django.db import transaction
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
 
-from assay.accounts.models import User
+from assay.accounts.errors import ConflictError
+from assay.accounts.models import AuditEvent, User
+from assay.challenges.editing import fingerprint
 from assay.challenges.models import Challenge
 from assay.challenges.services import Change
+from assay.challenges.writing import current_file
 from assay.evaluations import pushing
 from assay.leaderboards.services import ask_for_rebuild
 from assay.workflow.flow import doorbells
@@ -28,3 +33,32 @@ def push_challenge(
                 ask_for_rebuild(phase_id=phase_id, now=now)
                 doorbells.ring_leaderboard(phase_id)
     return changes, challenge
+
+
+def push_edit(
+    *, challenge: Challenge, user: User, source: str, made_from: str, is_dry_run: bool, now: datetime
+) -> list[Change]:
+    """Push what was made from the file with the fingerprint `made_from`. Raises `ConflictError` where it is another file by now.
+
+    The challenge's row is locked from the look to the end, so of two who edit at once one is told, and neither overwrites the other.
+    """
+    with transaction.atomic():
+        locked = Challenge.objects.select_for_update().get(pk=challenge.pk)
+        if fingerprint(current_file(locked)) != made_from:
+            raise ConflictError(
+                _(
+                    "The challenge was changed while you edited. Nothing was overwritten, and what you typed is still here."
+                ),
+                code="changed_meanwhile",
+                found=_last_change(locked),
+                what_to_do=_("Look at what is different, and save again."),
+            )
+        changes, _pushed = push_challenge(user=user, slug=challenge.slug, source=source, is_dry_run=is_dry_run, now=now)
+    return changes
+
+
+def _last_change(challenge: Challenge) -> str:
+    last = AuditEvent.objects.filter(challenge_slug=challenge.slug).order_by("-at", "-pk").first()
+    if last is None:
+        return ""
+    return _("%(person)s, %(moment)s UTC") % {"person": last.actor_label, "moment": date_format(last.at, "d M Y H:i")}

@@ -1,0 +1,272 @@
+"""The desk in the browser: forms over the one challenge file, checked by its one reader."""
+
+import re
+from html import unescape
+
+import pytest
+from django.urls import reverse
+
+import factories
+from assay.accounts.models import AuditEvent
+from assay.challenges import services
+from assay.challenges.models import Challenge
+from assay.challenges.writing import current_file
+from assay.leaderboards.models import Leaderboard
+
+SOURCE = f"""\
+# Our challenge; ask Olga before you touch the limits.
+slug: lungs
+title: Lungs   # both of them
+timezone: Europe/Berlin
+description: |
+  Two lines
+
+  of <words>.
+protocol: {factories.PROTOCOL_TEXT}
+phases:
+  - slug: warm-up      # small
+    opens_at: 2026-01-01
+    closes_at: 2026-11-28
+  - {{slug: final, opens_at: 2026-12-01, closes_at: 2027-01-01, submission_limit: 3}}
+"""
+
+
+@pytest.fixture
+def lungs(scene, now, client) -> Challenge:
+    _, challenge = services.push_challenge(user=scene.olga, slug="lungs", source=SOURCE, is_dry_run=False, now=now)
+    client.force_login(scene.olga)
+    return challenge
+
+
+def form_of(client, url) -> dict[str, str | list[str]]:
+    """What a browser would send back if nothing was touched."""
+    page = client.get(url).content.decode()
+    return read_form(page)
+
+
+def read_form(page: str) -> dict[str, str | list[str]]:
+    body = page[page.index('name="made_from"') - 200 : page.index('name="save"')]
+    data: dict[str, str | list[str]] = {}
+    for tag in re.findall(r"<input[^>]*>", body):
+        attributes = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
+        name, value = attributes.get("name", ""), unescape(attributes.get("value", ""))
+        if attributes.get("type") == "checkbox":
+            if re.search(r"\bchecked\b", tag):
+                data[name] = [*data.get(name, []), value]
+        elif name:
+            data[name] = value
+    for name, text in re.findall(r'<textarea[^>]*name="([^"]+)"[^>]*>\n?(.*?)</textarea>', body, re.DOTALL):
+        data[name] = unescape(text).replace("\n", "\r\n")
+    for name, options in re.findall(r'<select[^>]*name="([^"]+)"[^>]*>(.*?)</select>', body, re.DOTALL):
+        chosen = re.search(r'value="([^"]*)"\s+selected', options)
+        data[name] = unescape(chosen[1]) if chosen else ""
+    return data
+
+
+def texts() -> str:
+    return reverse("organizers:texts", args=["lungs"])
+
+
+def phase_url(slug="final") -> str:
+    return reverse("organizers:phase-edit", args=["lungs", slug])
+
+
+@pytest.mark.parametrize("url", [texts, phase_url, lambda: phase_url("warm-up")])
+def test_an_untouched_form_changes_nothing(lungs, client, url):
+    events = AuditEvent.objects.count()
+    answer = client.post(url(), form_of(client, url()) | {"save": "1"})
+    assert answer.status_code == 302
+    lungs.refresh_from_db()
+    assert current_file(lungs) == SOURCE
+    assert AuditEvent.objects.count() == events
+
+
+def test_a_save_writes_the_file_and_keeps_its_comments(lungs, client):
+    data = form_of(client, phase_url()) | {
+        "title": "Grand final", "closes_at": "2027-02-01 18:00", "submission_limit": "", "leaderboard_shows": "chosen",
+        "divisions": "open, closed", "release_after": ["boards", "reports"], "is_paused": "yes", "requires_phase": "warm-up",
+        "save": "1",
+    }  # fmt: skip
+    assert client.post(phase_url(), data).status_code == 302
+    final = lungs.phases.get(slug="final")
+    assert (final.title, final.submission_limit, final.divisions) == ("Grand final", None, ["open", "closed"])
+    assert (final.closes_at.isoformat(), final.is_paused) == ("2027-02-01T17:00:00+00:00", True)
+    assert (final.release_after, final.requires_phase) == (["boards", "reports"], "warm-up")
+    lungs.refresh_from_db()
+    text = current_file(lungs)
+    assert "ask Olga before you touch" in text
+    assert "title: Lungs   # both of them" in text
+    assert Leaderboard.objects.filter(phase=final).exists()  # it is asked to be ranked by the new rules
+    assert client.post(phase_url(), form_of(client, phase_url()) | {"save": "1"}).status_code == 302
+    lungs.refresh_from_db()
+    assert current_file(lungs) == text
+
+
+def test_texts_are_edited_as_markdown(lungs, client):
+    data = form_of(client, texts())
+    assert data["description"] == "Two lines\r\n\r\nof <words>."
+    data |= {
+        "description": "# Lungs\r\n\r\nWith *words*.",
+        "organizers": "olga, otto",
+        "requires_approval": "yes",
+        "save": "1",
+    }
+    assert client.post(texts(), data).status_code == 302
+    lungs.refresh_from_db()
+    assert lungs.description == "# Lungs\n\nWith *words*."
+    assert "<em>words</em>" in lungs.description_html
+    assert (lungs.requires_approval, services.organizer_names(lungs)) == (True, ["olga", "otto"])
+    assert "description: |-\n  # Lungs\n" in current_file(lungs)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "says"),
+    [
+        ("closes_at", "soon", "is a time. Found: soon. Expected: a day such as"),
+        ("submission_limit", "three", "is a whole number. Found: three. Expected: 0 to"),
+        ("opens_at", "2028-01-01", "closes before it opens"),
+        ("divisions", "open", "ranked apart"),
+        ("public_percent", "100", "Expected: 1 to 99"),
+        ("requires_rank", "3", "is a rank in the phase before"),
+    ],
+)
+def test_what_is_wrong_stands_at_its_field_and_nothing_typed_is_lost(lungs, client, name, typed, says):
+    answer = client.post(phase_url(), form_of(client, phase_url()) | {"title": "Kept", name: typed, "save": "1"})
+    assert answer.status_code == 400
+    page = unescape(answer.content.decode())
+    assert says in " ".join(page.split())
+    assert 'role="alert"' in page
+    data = read_form(page)
+    assert (data["title"], data[name]) == ("Kept", typed)
+    if name != "opens_at":  # that one is about two fields
+        assert f'id="error-{name}"' in page
+    assert lungs.phases.get(slug="final").title == "Final"
+
+
+def test_of_two_who_edit_at_once_one_is_told_and_neither_overwrites(lungs, client, scene):
+    mine = form_of(client, phase_url())
+    theirs = form_of(client, phase_url())
+    client.post(phase_url(), theirs | {"title": "Theirs", "submission_limit": "5", "save": "1"})
+    answer = client.post(phase_url(), mine | {"title": "Mine", "review_days": "7", "save": "1"})
+    page = unescape(answer.content.decode())
+    assert answer.status_code == 400
+    assert "changed while you edited" in page
+    assert "It is now: Theirs" in " ".join(page.split())
+    final = lungs.phases.get(slug="final")
+    assert (final.title, final.submission_limit, final.review_days) == ("Theirs", 5, None)
+    again = read_form(page)
+    assert (again["title"], again["review_days"], again["submission_limit"]) == ("Mine", "7", "5")
+    assert client.post(phase_url(), again | {"save": "1"}).status_code == 302
+    final.refresh_from_db()
+    assert (final.title, final.submission_limit, final.review_days) == ("Mine", 5, 7)
+
+
+def test_the_file_as_text_is_not_overwritten_either(lungs, client):
+    url = reverse("organizers:document", args=["lungs"])
+    page = client.get(url).content.decode()
+    made_from = re.search(r'name="made_from" value="(\w+)"', page)[1]
+    client.post(phase_url(), form_of(client, phase_url()) | {"title": "Theirs", "save": "1"})
+    mine = SOURCE.replace("title: Lungs ", "title: Wings ")
+    answer = client.post(url, {"source": mine, "made_from": made_from, "apply": "1"})
+    assert "changed while you edited" in answer.content.decode()
+    assert "title: Wings" in answer.content.decode()
+    lungs.refresh_from_db()
+    assert lungs.title == "Lungs"
+
+
+def test_a_check_changes_nothing_and_says_the_plan(lungs, client):
+    answer = client.post(phase_url(), form_of(client, phase_url()) | {"title": "Grand final", "check": "1"})
+    assert "phases.final.title: Final → Grand final" in answer.content.decode()
+    assert lungs.phases.get(slug="final").title == "Final"
+
+
+def test_a_phase_is_added_and_can_be_edited_at_once(lungs, client):
+    url = reverse("organizers:phase-new", args=["lungs"])
+    data = form_of(client, url) | {
+        "slug": "extra",
+        "title": "Extra",
+        "opens_at": "2027-02-01",
+        "closes_at": "2027-03-01",
+        "save": "1",
+    }
+    assert client.post(url, data | {"slug": "final"}).status_code == 400
+    answer = client.post(url, data)
+    assert answer.url == phase_url("extra")
+    assert client.get(answer.url).status_code == 200
+    assert [phase.slug for phase in lungs.phases.order_by("position")] == ["warm-up", "final", "extra"]
+
+
+def test_only_organizers_come_to_the_desk(lungs, client, scene):
+    Challenge.objects.update(status="published")
+    client.force_login(scene.pia)
+    for url in (texts(), phase_url(), reverse("organizers:phase-new", args=["lungs"])):
+        assert client.get(url).status_code == 403
+        assert client.post(url, {"title": "x", "save": "1"}).status_code == 403
+    lungs.refresh_from_db()
+    assert lungs.title == "Lungs"
+
+
+@pytest.fixture
+def rules_url(lungs) -> str:
+    return reverse("organizers:rules", args=["lungs", "final"])
+
+
+def test_untouched_rules_change_nothing(lungs, client, rules_url):
+    assert client.post(rules_url, form_of(client, rules_url) | {"save": "1"}).status_code == 302
+    lungs.refresh_from_db()
+    assert current_file(lungs) == SOURCE
+
+
+def test_metrics_tolerance_limits_and_ranking_are_chosen_and_stand_in_the_file(lungs, client, rules_url):
+    data = form_of(client, rules_url) | {
+        "metrics": ["dice", "nsd", "hd95"], "tolerance:rim": "2.5", "memory_mb": "1024", "release": "aggregate",
+        "ranking": "rank_per_case", "save": "1",
+    }  # fmt: skip
+    answer = client.post(rules_url, data)
+    assert answer.status_code == 302, answer.content.decode()
+    document = lungs.phases.get(slug="final").protocol.document
+    assert [metric["name"] for metric in document["metrics"]] == ["dice", "nsd", "hd95"]
+    assert {label["name"]: label["tolerance_mm"] for label in document["labels"]} == {"core": 1, "rim": 2.5}
+    assert (document["resources"]["memory_mb"], document["release"]["mode"]) == (1024, "aggregate")
+    assert document["ranking"]["scheme"] == {"type": "mean_of_ranks", "rank_at": ["case"]}
+    lungs.refresh_from_db()
+    assert "ask Olga" in current_file(lungs)
+    assert client.post(rules_url, form_of(client, rules_url) | {"save": "1"}).status_code == 302
+
+
+def test_the_preview_ranks_made_up_scores_by_what_is_ticked_and_saves_nothing(lungs, client, rules_url):
+    looks = set()
+    for ranking in ("value", "mean_of_ranks", "significance"):
+        data = form_of(client, rules_url) | {"metrics": ["dice", "hd95"], "ranking": ranking, "preview": "1"}
+        answer = client.post(rules_url, data)
+        assert answer.status_code == 200
+        page = answer.content.decode()
+        assert page.count("<tr>") == 6
+        assert "<html" not in page
+        looks.add(page)
+    assert len(looks) == 3
+    lungs.refresh_from_db()
+    assert current_file(lungs) == SOURCE
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"), [("tolerance:rim", "wide"), ("memory_mb", "much"), ("tolerance:core", "-1")]
+)
+def test_a_rule_that_cannot_be_stands_at_its_field(lungs, client, rules_url, name, typed):
+    answer = client.post(rules_url, form_of(client, rules_url) | {name: typed, "save": "1"})
+    page = unescape(answer.content.decode())
+    assert answer.status_code == 400
+    assert f'id="error-{name}"' in page
+    assert read_form(page)[name] == typed
+    lungs.refresh_from_db()
+    assert current_file(lungs) == SOURCE
+
+
+@pytest.mark.parametrize("preset", ["feta", "msd"])
+def test_a_published_ranking_is_chosen_by_name(lungs, client, rules_url, preset):
+    metrics = ["dice", "hd95", "volume_similarity"] if preset == "feta" else ["dice", "nsd"]
+    data = form_of(client, rules_url) | {"metrics": metrics, "ranking": f"preset:{preset}", "save": "1"}
+    answer = client.post(rules_url, data)
+    assert answer.status_code == 302, unescape(answer.content.decode())
+    lungs.refresh_from_db()
+    assert f'ranking: {{"preset": "{preset}"}}' in current_file(lungs)
