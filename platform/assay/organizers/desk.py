@@ -19,7 +19,7 @@ from assay.accounts.models import User
 from assay.challenges.access import get_organized_challenge, get_organized_phase
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
 from assay.challenges.editing import appended, edited, fingerprint, key_at
-from assay.challenges.models import Challenge
+from assay.challenges.models import Challenge, Phase
 from assay.challenges.services import organizer_names
 from assay.challenges.writing import current_file
 from assay.challenges.zones import zone_of
@@ -197,6 +197,8 @@ class NewPhase(Desk):
         return text
 
 
-def _answer(request: HttpRequest, challenge: Challenge, desk: Desk, *, tab: str, **page: Any) -> HttpResponse:
-    shown = frame(challenge, tab=tab, **page) | desk.page()
+def _answer(
+    request: HttpRequest, challenge: Challenge, desk: Desk, *, tab: str, title: str, phase: Phase | None = None
+) -> HttpResponse:
+    shown = frame(challenge, tab=tab, title=title, phase=phase) | desk.page()
     return render(request, "organizers/desk.html", shown, status=400 if shown["has_errors"] else 200)
