@@ -65,7 +65,7 @@ def every_page() -> dict[str, Page]:
         name: page(name)
         for name in (
             *("portal:home", "portal:my-submissions", "portal:teams", "portal:account", "account_email"),
-            *("mfa_index", "portal:notices", "portal:notice-choices"),
+            *("mfa_index", "portal:notices", "portal:notice-choices", "portal:profile", "portal:delete-account"),
         )
     }
     pages |= {f"portal:{name}": page(f"portal:{name}", slug) for name in ("challenge", "rules", "news")}

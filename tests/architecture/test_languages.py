@@ -33,7 +33,7 @@ SPOKEN = {"aria-label", "title", "placeholder", "alt"}
 LETTERS = re.compile(r"[A-Za-z]{2}")
 TEMPLATE_TAGS = re.compile(r"\{% blocktranslate.*?endblocktranslate %\}|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
 SAME_IN_EVERY_LANGUAGE = re.compile(
-    r"Assay|API|CSV|JSON|mm|sha256|challenge\.yaml|tar, \.tar\.gz|manifest\.csv|my laptop|st-mary|St Mary's Hospital"
+    r"Assay|API|CSV|JSON|ORCID iD|mm|sha256|challenge\.yaml|tar, \.tar\.gz|manifest\.csv|my laptop|st-mary|St Mary's Hospital"
 )
 REFUSALS = {
     name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.AssayError)

@@ -41,6 +41,8 @@ NOT_SHOWN = {
     "portal:sign-agreement": "takes a POST",
     "portal:change-team": "takes a POST",
     "portal:merge": "takes a POST",
+    "portal:end-session": "takes a POST",
+    "portal:export-account": "takes a POST",
     "portal:join": "takes a POST",
     "portal:cancel": "takes a POST",
     "portal:submission-live": "a part of a page",

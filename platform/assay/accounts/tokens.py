@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from assay.accounts.audit import record_event
 from assay.accounts.errors import InvalidError, NotFoundError, NotSignedInError
 from assay.accounts.models import ApiToken, User
 from assay.accounts.names import clean_line
+from assay.accounts.scopes import checked_scopes
 
 USER_PREFIX = "assay_"
 LONGEST_DAYS = 366
@@ -29,8 +31,10 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def issue_token(*, user: User, name: str, days: int, now: datetime) -> tuple[ApiToken, str]:
-    """A new token for `user`. The second value is the secret, which nobody can read again."""
+def issue_token(
+    *, user: User, name: str, days: int, now: datetime, scopes: Collection[str] = ()
+) -> tuple[ApiToken, str]:
+    """A new token for `user`. The second value is the secret, which nobody can read again. No scopes: all that `user` may."""
     if not 1 <= days <= LONGEST_DAYS:
         raise InvalidError(
             _("A token lives between one day and one year."),
@@ -44,15 +48,18 @@ def issue_token(*, user: User, name: str, days: int, now: datetime) -> tuple[Api
             user=user,
             name=shown,
             token_hash=hash_secret(secret),
+            scopes=checked_scopes(scopes),
             created_at=now,
             expires_at=now + timedelta(days=days),
         )
-        record_event(actor=user, verb="token.issued", subject=token, now=now, name=token.name, days=days)
+        record_event(
+            actor=user, verb="token.issued", subject=token, now=now, name=token.name, days=days, scopes=token.scopes
+        )
     return token, secret
 
 
-def user_of_token(*, secret: str, now: datetime) -> User | None:
-    """Whose token this is. Nobody's when it is unknown, expired, revoked, or its owner may not sign in.
+def token_of(*, secret: str, now: datetime) -> ApiToken | None:
+    """The token, with its user. None when it is unknown, expired, revoked, or its owner may not sign in.
 
     Raises NotSignedInError for an operator's token that is older than the second factor.
     """
@@ -71,7 +78,7 @@ def user_of_token(*, secret: str, now: datetime) -> User | None:
         )
     if token.last_used_at is None or token.last_used_at < now - TOUCH_AFTER:
         touch(token, now=now)
-    return token.user
+    return token
 
 
 def touch(token: ApiToken, *, now: datetime) -> None:

@@ -15,7 +15,8 @@ from ninja.security.base import AuthBase
 
 from assay.accounts.errors import NotSignedInError
 from assay.accounts.models import User
-from assay.accounts.tokens import USER_PREFIX, user_of_token
+from assay.accounts.scopes import OPERATE, check_scope
+from assay.accounts.tokens import USER_PREFIX, token_of
 from assay.challenges.access import Person
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -24,13 +25,17 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 class UserToken(HttpBearer):
     """`Authorization: Bearer assay_…`."""
 
-    def authenticate(self, request: HttpRequest, token: str) -> User:  # noqa: ARG002  ninja's signature
-        user = user_of_token(secret=token, now=timezone.now()) if token.startswith(USER_PREFIX) else None
-        if user is None:
+    def authenticate(self, request: HttpRequest, token: str) -> User:
+        found = token_of(secret=token, now=timezone.now()) if token.startswith(USER_PREFIX) else None
+        if found is None:
             raise NotSignedInError(
                 _("This token is not good: unknown, expired or revoked."),
                 what_to_do=_("Make a new one: `assay login`."),
             )
+        check_scope(found.scopes, method=request.method or "", path=request.path.removeprefix("/api/v1/"))
+        user = found.user
+        if found.scopes and OPERATE not in found.scopes:
+            user.is_staff = user.is_superuser = False  # in this request alone: the row is never saved from here
         return user
 
 

@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "allauth",  # after our apps: our templates come first
     "allauth.account",
     "allauth.mfa",
+    "allauth.usersessions",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

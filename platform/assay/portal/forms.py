@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm
 from django.utils.translation import gettext_lazy as _
+
+from assay.accounts.scopes import SCOPES
 
 
 class SignUpForm(forms.Form):
@@ -37,6 +40,33 @@ class TokenForm(forms.Form):
 
     name = forms.CharField(max_length=80)
     days = forms.IntegerField(min_value=1, max_value=365)
+    scopes = forms.MultipleChoiceField(choices=list(SCOPES.items()), required=False)
+
+
+class ProfileForm(forms.Form):
+    """What people say about themselves."""
+
+    display_name = forms.CharField(label=_("Name others see"), max_length=80)
+    institution = forms.CharField(label=_("Institution"), max_length=120, required=False)
+    country = forms.CharField(
+        label=_("Country"), max_length=2, required=False, help_text=_("Two letters, such as DE or US.")
+    )
+    orcid = forms.CharField(label="ORCID iD", max_length=60, required=False, help_text="0000-0002-1825-0097")
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to Django as they came
+        self.fields["language"] = forms.ChoiceField(
+            label=_("Language of mails"),
+            required=False,
+            choices=[("", _("the installation's")), *settings.LANGUAGES],
+        )
+
+
+class DeletionForm(forms.Form):
+    """The end of an account: the password again, and the user name typed."""
+
+    username = forms.CharField(label=_("Your user name"), max_length=150)
+    password = forms.CharField(label=_("Password"), widget=forms.PasswordInput)
 
 
 class SubmitForm(forms.Form):

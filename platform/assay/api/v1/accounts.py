@@ -38,7 +38,9 @@ def issue_token(request: HttpRequest, body: schemas.TokenRequest) -> Status[dict
         raise NotSignedInError(_("The user name or the password is wrong."), code="wrong_password")
     addresses.check_verified(user)
     second_factor.check(user, code=body.code, now=timezone.now())
-    token, secret = tokens.issue_token(user=user, name=body.name, days=body.days, now=timezone.now())
+    token, secret = tokens.issue_token(
+        user=user, name=body.name, days=body.days, scopes=body.scopes, now=timezone.now()
+    )
     return Status(201, {"token": secret, "expires_at": token.expires_at})
 
 

@@ -32,6 +32,7 @@ class TokenRequest(Schema):
     code: str = Field("", max_length=40, description="Of the second factor, where the account has one.")
     name: str = Field("assay", max_length=80)
     days: int = 30
+    scopes: list[Literal["read", "submit", "organize", "operate"]] = Field([], description="Empty: all that you may.")
 
 
 class TokenIssued(Schema):
@@ -42,6 +43,7 @@ class TokenIssued(Schema):
 class TokenOut(Schema):
     id: UUID
     name: str
+    scopes: list[str]
     created_at: datetime
     expires_at: datetime
     last_used_at: datetime | None

@@ -9,27 +9,38 @@ from allauth.account.models import Login
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from assay.accounts.addresses import is_taken, must_verify
+from assay.accounts.audit import record_event
 from assay.accounts.errors import AssayError
 from assay.accounts.models import Team
+from assay.accounts.profile import Profile, change_profile
+from assay.accounts.scopes import SCOPES
 from assay.accounts.selectors import get_team, teams_of, tokens_of
 from assay.accounts.services import accept_invite, create_team, create_user, invite_to_team
+from assay.accounts.sessions import end_session, sessions_of
 from assay.accounts.tokens import issue_token, revoke_token
 from assay.challenges.access import get_challenge, signed_in
 from assay.challenges.teams import hand_over, is_solo, leave_team, remove_member, rename_team
 from assay.notices.services import mail_team_invite
-from assay.portal.forms import SignInForm, SignUpForm, TeamForm, TokenForm
+from assay.portal.forms import DeletionForm, ProfileForm, SignInForm, SignUpForm, TeamForm, TokenForm
+from assay.workflow.operations.leaving import delete_account, export_account
 from assay.workflow.operations.merging import ask_to_merge, decide_merge, mergeable, open_merges
+
+WHAT_STAYS = gettext_lazy(
+    "Your name, your addresses, your tokens and your notices are deleted. What you submitted stays with its scores, without your name. "
+    "Agreements that you signed stay with the organizers."
+)
 
 
 def _next(request: HttpRequest) -> str:
@@ -81,12 +92,76 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 
 
 def account(request: HttpRequest) -> HttpResponse:
-    """Your facts and API tokens."""
+    """Your facts, API tokens, and where you are signed in."""
     user = signed_in(request.user)
     form, secret = TokenForm(request.POST or None), ""
     if request.method == "POST" and form.is_valid():
         _token, secret = issue_token(user=user, **form.cleaned_data, now=timezone.now())
-    return render(request, "portal/account.html", {"tokens": tokens_of(user=user), "new_token": secret, "form": form})
+    page = {
+        "tokens": tokens_of(user=user),
+        "new_token": secret,
+        "form": form,
+        "scopes": SCOPES,
+        "sessions": sessions_of(user, current_key=request.session.session_key),
+    }
+    return render(request, "portal/account.html", page)
+
+
+def profile(request: HttpRequest) -> HttpResponse:
+    """What others see of you, and the language of mails to you."""
+    user = signed_in(request.user)
+    names = ("display_name", "institution", "country", "orcid", "language")
+    form = ProfileForm(request.POST or None, initial={name: getattr(user, name) for name in names})
+    if request.method == "POST" and form.is_valid():
+        try:
+            change_profile(user=user, profile=Profile(**form.cleaned_data), now=timezone.now())
+        except AssayError as error:
+            form.add_error(None, f"{error.message} {error.expected}".strip())
+        else:
+            messages.success(request, _("Kept."))
+            return redirect("portal:account")
+    page = {"form": form, "heading": _("Your profile"), "button": _("Keep")}
+    return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
+
+
+@require_POST
+def sign_out_elsewhere(request: HttpRequest, session_id: int) -> HttpResponse:
+    """End one of your sessions."""
+    end_session(user=signed_in(request.user), session_id=session_id, now=timezone.now())
+    messages.success(request, _("That browser is signed out."))
+    return redirect("portal:account")
+
+
+@require_POST
+def export(request: HttpRequest) -> HttpResponse:
+    """Everything we keep about you, as one JSON file."""
+    user = signed_in(request.user)
+    record_event(actor=user, verb="user.exported", subject=user, now=timezone.now())
+    answer = JsonResponse(export_account(user), json_dumps_params={"indent": 1, "ensure_ascii": False})
+    answer["Content-Disposition"] = f'attachment; filename="assay-{user.pk}.json"'
+    return answer
+
+
+@sensitive_post_parameters("password")
+def delete(request: HttpRequest) -> HttpResponse:
+    """End your account, for good."""
+    user = signed_in(request.user)
+    form = DeletionForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        typed = form.cleaned_data
+        if typed["username"] != user.username or not user.check_password(typed["password"]):
+            form.add_error(None, _("The user name or the password is not yours."))
+        else:
+            try:
+                delete_account(user=user, now=timezone.now())
+            except AssayError as error:
+                form.add_error(None, " ".join(part for part in (error.message, error.found, error.what_to_do) if part))
+            else:
+                logout(request)
+                messages.success(request, _("Your account is deleted."))
+                return redirect("portal:home")
+    page = {"form": form, "heading": _("Delete your account"), "button": _("Delete it for good"), "lead": WHAT_STAYS}
+    return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
 
 
 @require_POST
