@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from evaluator.arrays import Floats
-from evaluator.ranking.document.config import Adjustment, Aggregate, ConsensusMethod, Node, RankingConfig, SchemeType
+from evaluator.ranking.document.config import (
+    Adjustment,
+    Aggregate,
+    ConsensusMethod,
+    Node,
+    RankingConfig,
+    SchemeType,
+    Test,
+)
 from evaluator.ranking.engine import (
     Ranking,
     TaskRanks,
@@ -273,7 +281,11 @@ def _rank_sets(prepared: Prepared, order: Any, *, seed: int) -> RankSets | None:
 
 
 def _plan(prepared: Prepared, order: Any) -> Plan | None:
-    is_possible = len(order) > 1 and prepared.unit_count(prepared.config.cluster) >= FEWEST_UNITS
+    is_possible = (
+        prepared.config.significance.test is not Test.E_VALUE
+        and len(order) > 1
+        and prepared.unit_count(prepared.config.cluster) >= FEWEST_UNITS
+    )
     return plan_cases(prepared, list(order)) if is_possible else None
 
 

@@ -123,6 +123,16 @@ def _subgroup(found: SubgroupAnalysis) -> dict[str, Any]:
         "attribute": found.attribute,
         "groups": {name: list(cases) for name, cases in found.groups.items()},
         "left_out": dict(found.dropped),
+        "winner": None
+        if found.winner is None
+        else {
+            "winner": found.winner.winner,
+            "runner_up": found.winner.runner_up,
+            "ranks": dict(found.winner.ranks),
+            "leads": dict(found.winner.leads),
+            "p_heterogeneity": _number(found.winner.p_heterogeneity),
+            "i_squared": _number(found.winner.i_squared),
+        },
         "ranks": {name: dict(board.ranks()) for name, board in found.boards.items()},
         "tests": [
             {

@@ -36,6 +36,8 @@ def draw_clusters(prepared: Prepared, *, count: int, seed: int) -> Draws:
     """Multiplicities of `count` replicates."""
     size = prepared.unit_count(prepared.config.cluster)
     random = np.random.default_rng(seed)
+    if prepared.config.stability.nested:
+        return _draw_nested(prepared, random, count=count, size=size)
     multiplicities = np.empty((count, size))
     step = max(1, _CELLS_AT_ONCE // size)
     for first in range(0, count, step):
@@ -43,6 +45,23 @@ def draw_clusters(prepared: Prepared, *, count: int, seed: int) -> Draws:
         # Drawing indices and counting them is the multinomial distribution too, six times as fast as asking for it.
         drawn = random.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
         multiplicities[first : first + rows] = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
+    return Draws(multiplicities=multiplicities, follows_challenger=prepared.config.stability.follows_challenger)
+
+
+def _draw_nested(prepared: Prepared, random: np.random.Generator, *, count: int, size: int) -> Draws:
+    """Hierarchical bootstrap: the units of the top level (sites) with replacement, then in each as many clusters as it has.
+
+    Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8, with both stages replaced.
+    """
+    parents = prepared.parents(prepared.config.cluster, prepared.config.levels[-1])
+    groups = (
+        [np.arange(size)] if parents is None else [np.flatnonzero(parents == p) for p in range(int(parents.max()) + 1)]
+    )
+    multiplicities = np.zeros((count, size))
+    for row in multiplicities:
+        for site in random.integers(len(groups), size=len(groups)):
+            members = groups[site]
+            row += np.bincount(members[random.integers(len(members), size=len(members))], minlength=size)
     return Draws(multiplicities=multiplicities, follows_challenger=prepared.config.stability.follows_challenger)
 
 

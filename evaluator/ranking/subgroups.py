@@ -15,12 +15,12 @@ import numpy as np
 
 from evaluator.arrays import Floats
 from evaluator.ranking.document.config import MEAN, Adjustment, RankingConfig, Subgroup, TieMethod
-from evaluator.ranking.engine import Ranking, aggregation_node, rank_algorithms
+from evaluator.ranking.engine import Ranking, aggregation_node, headline, rank_algorithms
 from evaluator.ranking.groups import split
 from evaluator.ranking.schemes.climb import merge_structures, start
 from evaluator.ranking.schemes.prepare import prepare
 from evaluator.ranking.statistics.distributions import chi_squared_tail, normal_tail
-from evaluator.ranking.statistics.significance import adjust_family
+from evaluator.ranking.statistics.significance import adjust_family, gaps
 from evaluator.ranking.statistics.ties import rank
 from evaluator.ranking.table import ScoreTable
 
@@ -44,6 +44,33 @@ class SubgroupAnalysis:
     dropped: Mapping[str, int]
     boards: Mapping[str, Ranking]
     tests: tuple[GroupTests, ...]
+    winner: "WinnerInGroups | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinnerInGroups:
+    """Does the winner win everywhere? `ranks`: group → rank. The lead over `runner_up` in each group, and how much it differs.
+
+    `p_heterogeneity` is Cochran's Q, `i_squared` the share of variance beyond chance (Higgins and Thompson 2002). NaN where fewer
+    than two groups have a spread.
+    """
+
+    winner: str
+    runner_up: str
+    ranks: Mapping[str, float | None]
+    leads: Mapping[str, float]
+    p_heterogeneity: float
+    i_squared: float
+
+    @property
+    def in_words(self) -> str:
+        """`A ranks first in 3 of 5 groups; …`."""
+        first = sum(rank == 1 for rank in self.ranks.values())
+        told = f"{self.winner} ranks first in {first} of {len(self.ranks)} groups"
+        if math.isnan(self.p_heterogeneity):
+            return told
+        how = f"I² {self.i_squared:.0%}, Q test p {self.p_heterogeneity:.3g}"
+        return f"{told}; its lead over {self.runner_up} differs between them ({how})"
 
 
 def analyse_subgroups(table: ScoreTable, config: RankingConfig) -> tuple[SubgroupAnalysis, ...]:
@@ -54,6 +81,7 @@ def analyse_subgroups(table: ScoreTable, config: RankingConfig) -> tuple[Subgrou
 def analyse_subgroup(table: ScoreTable, config: RankingConfig, subgroup: Subgroup) -> SubgroupAnalysis:
     """Rank each group and test between groups. Cases without the attribute belong to no group."""
     every = split(table, subgroup)
+    whole = rank_algorithms(table, config)
     groups = {name: cases for name, cases in every.items() if len(cases) >= subgroup.minimum_cases}
     return SubgroupAnalysis(
         attribute=subgroup.attribute,
@@ -61,7 +89,46 @@ def analyse_subgroup(table: ScoreTable, config: RankingConfig, subgroup: Subgrou
         dropped={name: len(cases) for name, cases in every.items() if name not in groups},
         boards={name: rank_algorithms(table.only_cases(cases), config) for name, cases in groups.items()},
         tests=_tests(table, config, groups) if len(groups) > 1 else (),
+        winner=_winner(table, config, groups, whole) if len(groups) > 1 else None,
     )
+
+
+def _winner(
+    table: ScoreTable, config: RankingConfig, groups: Mapping[str, tuple[str, ...]], whole: Ranking
+) -> WinnerInGroups | None:
+    ranked = [entry.algorithm for entry in whole.entries if entry.rank is not None]
+    if len(ranked) < 2:
+        return None
+    leads: dict[str, float] = {}
+    variances: dict[str, float] = {}
+    ranks: dict[str, float | None] = {}
+    for name, cases in groups.items():
+        part = prepare(table.only_cases(cases), config)
+        ranks[name] = rank_algorithms(table.only_cases(cases), config).ranks().get(ranked[0])
+        if ranked[0] not in part.algorithms or ranked[1] not in part.algorithms:
+            continue
+        values, larger_is_better = headline(part)
+        first, second = (values[part.algorithms.index(who)] for who in ranked[:2])
+        d = gaps(first, second) if larger_is_better else gaps(second, first)
+        d = d[np.isfinite(d)]
+        if len(d) > 1:
+            leads[name], variances[name] = float(d.mean()), float(d.var(ddof=1)) / len(d)
+    p, share = heterogeneity(list(leads.values()), list(variances.values()))
+    return WinnerInGroups(
+        winner=ranked[0], runner_up=ranked[1], ranks=ranks, leads=leads, p_heterogeneity=p, i_squared=share
+    )
+
+
+def heterogeneity(effects: Sequence[float], variances: Sequence[float]) -> tuple[float, float]:
+    """Cochran's Q as a p, and I², of effects with their variances. NaN with fewer than two of them that vary."""
+    usable = [(e, v) for e, v in zip(effects, variances, strict=True) if v > 0]
+    if len(usable) < 2:
+        return math.nan, math.nan
+    weights = np.array([1 / v for _, v in usable])
+    values = np.array([e for e, _ in usable])
+    q = float((weights * (values - (weights * values).sum() / weights.sum()) ** 2).sum())
+    degrees = len(usable) - 1
+    return chi_squared_tail(q, degrees), max(0.0, (q - degrees) / q) if q > 0 else 0.0
 
 
 def _tests(table: ScoreTable, config: RankingConfig, groups: Mapping[str, tuple[str, ...]]) -> tuple[GroupTests, ...]:

@@ -46,6 +46,7 @@ FLAT = 5  # per element and draw: mean with every unit side by side
 NODE = 200_000  # of the interpreter, per metric of a node
 CONSENSUS = 150_000  # of the interpreter, per consensus
 PREFERENCE = 6  # per pair and vote
+E_STEP = 40_000  # per pair and case: the betting process in the interpreter
 MOVE = 15_000  # per member and pass of the local search
 
 
@@ -248,6 +249,8 @@ class _Count:
                 return overhead + self.pairs * (8 * size.cases + 600 * groups)
             case Test.WILCOXON:
                 return overhead + self.pairs * (SORT * size.cases + 100 * groups)
+            case Test.E_VALUE:
+                return overhead + self.pairs * size.cases * E_STEP
             case Test.T_PAIRED:
                 return overhead + self.pairs * (10 * size.cases + 150_000 * groups)
             case _:
@@ -259,7 +262,9 @@ class _Count:
         rules, size = self.config.significance, self.size
         if rules.test in (Test.PERMUTATION, Test.BOOTSTRAP):
             return _resampling(rules, cases=size.cases, rows=size.algorithms, groups=1)
-        return size.algorithms * (SORT * size.cases + 150_000)
+        return size.algorithms * (
+            SORT * size.cases + 150_000 + (E_STEP * size.cases if rules.test is Test.E_VALUE else 0)
+        )
 
     def leaf_of(self, name: str) -> Node:
         """The node that aggregates a metric."""

@@ -139,6 +139,10 @@ def methods_text(analysis: Analysis, *, cases: int, version: str) -> str:
             "Wilcoxon F. Individual comparisons by ranking methods. Biometrics 1 (1945).",
         ),
         Test.T_PAIRED: ("the paired t-test", "Student. The probable error of a mean. Biometrika 6 (1908)."),
+        Test.E_VALUE: (
+            "a sign test by betting that is valid after every case",
+            "Ramdas A. et al. Game-theoretic statistics and safe anytime-valid inference. Stat. Sci. 38 (2023).",
+        ),
         Test.PERMUTATION: ("a sign-flip permutation test", "Fisher R. A. The Design of Experiments (1935)."),
         Test.BOOTSTRAP: (
             "a bootstrap test of the difference",

@@ -279,6 +279,8 @@ def _subgroup(data: ReportData, gallery: _Gallery, subgroup: SubgroupAnalysis) -
         yield page.paragraph(f"Left out, too few cases: {left_out}.")
     if len(subgroup.boards) < 2:
         return
+    if subgroup.winner is not None:
+        yield page.paragraph(f"{subgroup.winner.in_words}.")
     ranks = {name: board.ranks() for name, board in subgroup.boards.items()}
     yield gallery.tabulate(
         f"subgroup-{subgroup.attribute}-ranks",

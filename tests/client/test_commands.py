@@ -178,6 +178,29 @@ def test_the_leaderboard_shows_units_directions_and_what_is_missing(assay, serve
     assert cells[1][0] == "–"
 
 
+def test_a_ranking_is_written_as_codabench_writes_its_results(assay, server, tmp_path):
+    """What is written is read again as a leaderboard of CodaBench."""
+    entry = {
+        "rank": 1, "team": "Mixture", "name": "N4", "score": 1.0, "failed_cases": 0, "case_count": 8, "seconds_per_case": 1.0,
+        "peak_memory_bytes": 1, "submission_id": "s-1", "metrics": {"dice": {"mean": 0.8914, "sd": 0.1}, "hd95": {"mean": None, "sd": None}},
+    }  # fmt: skip
+    other = {**entry, "rank": 2, "team": "Mirror", "submission_id": "s-2", "score": 2.0}
+    other["metrics"] = {"dice": {"mean": 0.5, "sd": 0.1}, "hd95": {"mean": 3.5, "sd": 0.1}}
+    metrics = [{"name": "dice", "unit": "", "direction": "max"}, {"name": "hd95", "unit": "mm", "direction": "min"}]
+    board = {"phase": "open", "metrics": metrics, "entries": [entry, other], "count": 2}
+    server.will_answer("GET", f"{PHASE_PATH}/leaderboard", board)
+    result = assay(
+        *SIGN_IN, "leaderboard", "codabench", "--phase", "mni-brain-tissue/open", "--output", tmp_path / "r.json"
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "r.json").read_text()) == {
+        "open": {
+            "Mixture-s-1": {"open-score": "1.0", "open-dice": "0.8914"},
+            "Mirror-s-2": {"open-score": "2.0", "open-dice": "0.5", "open-hd95": "3.5"},
+        }
+    }
+
+
 def test_a_test_set_is_pushed_as_one_tar_that_is_the_same_every_time(assay, server, tmp_path):
     folder = tmp_path / "hidden"
     (folder / "t1").mkdir(parents=True)

@@ -68,6 +68,7 @@ class Test(StrEnum):
     T_PAIRED = "t_paired"
     PERMUTATION = "permutation"
     BOOTSTRAP = "bootstrap_diff"
+    E_VALUE = "e_value"
 
 
 class Adjustment(StrEnum):
@@ -228,6 +229,8 @@ class Stability:
     confidence: float = 0.95
     interval: str = "auto"
     compat: str | None = None
+    nested: bool = False
+    """Draw the units of the top level first (sites), then the clusters within each (patients)."""
 
     @property
     def follows_challenger(self) -> bool:

@@ -68,6 +68,11 @@ def parse_ranking(document: Mapping[str, Any], *, path: str = "ranking") -> Rank
     )
     section.text("title")
     section.done()
+    if config.stability.nested and config.cluster == config.levels[-1]:
+        raise ConfigError(
+            f"{path}.stability.nested: found true where {config.cluster} is the top level; expected a level above it, such as site, in "
+            "unit.levels"
+        )
     _check_names(config, path)
     refuse_rewards(config, path)
     return config
@@ -234,6 +239,7 @@ def _stability(value: Any, path: str) -> Stability:
         confidence=confidence,
         interval=interval,
         compat=compat,
+        nested=section.flag("nested", default=False),
     )
     section.done()
     return result

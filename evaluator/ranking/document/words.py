@@ -185,6 +185,7 @@ def _tests(config: RankingConfig) -> str:
         Test.WILCOXON: "Wilcoxon signed-rank test (zeros dropped, continuity correction, normal approximation)",
         Test.T_PAIRED: "paired t-test",
         Test.PERMUTATION: f"sign-flip permutation test ({rules.repetitions} permutations)",
+        Test.E_VALUE: "sign test by betting, valid after every case (e-values)",
         Test.BOOTSTRAP: f"bootstrap of the mean difference ({rules.repetitions} samples)",
     }[rules.test]
     family = "all k(k − 1) ordered pairs" if rules.is_one_sided else "all k(k − 1)/2 pairs"

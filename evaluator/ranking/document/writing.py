@@ -39,6 +39,7 @@ def ranking_document(config: RankingConfig) -> dict[str, Any]:
             "ci": stability.confidence,
             "interval": stability.interval,
             "compat": stability.compat,
+            "nested": stability.nested,
         },
         "submissions": {
             "per_team": config.submissions.per_team,

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from evaluator.arrays import Floats, Index, Mask
 from evaluator.ranking.document.config import Adjustment, Significance, Test
+from evaluator.ranking.statistics.anytime import anytime_p
 from evaluator.ranking.statistics.distributions import normal_tail, student_tail
 from evaluator.ranking.statistics.signed_rank import Draws, drawn_signed_rank, signed_ranks
 
@@ -179,6 +180,8 @@ def _row_tester(values: Floats, *, rules: Significance, seed: int) -> Callable[[
     if rules.test is Test.BOOTSTRAP:
         drawn = _drawn_units(size, rules.repetitions, random)
         return lambda row, others: bootstrap_tails(gaps(values[row], values[others]), drawn)
+    if rules.test is Test.E_VALUE:
+        return lambda row, others: _anytime_row(gaps(values[row], values[others]))
     return lambda row, others: _t_row(gaps(values[row], values[others]))
 
 
@@ -188,6 +191,10 @@ def _drawn_units(size: int, repetitions: int, random: np.random.Generator) -> np
     for row in drawn:
         row[:] = np.bincount(random.integers(size, size=size), minlength=size)
     return drawn
+
+
+def _anytime_row(differences: Floats) -> tuple[Floats, Floats]:
+    return np.array([anytime_p(d) for d in differences]), np.array([anytime_p(-d) for d in differences])
 
 
 def _t_row(differences: Floats) -> tuple[Floats, Floats]:

@@ -102,3 +102,29 @@ def export_tables(session: Session, phase: str, layout: str, output: Path) -> No
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(archive.read(name))
             click.echo(f"  {name}")
+
+
+@leaderboard.command("codabench")
+@phase_option
+@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="A file for the JSON.")
+@pass_session
+def export_codabench(session: Session, phase: str, output: Path) -> None:
+    """Write the ranking as CodaBench writes its results: the scores of each submission by task and column."""
+    with session.connect() as connection:
+        document = connection.get(f"{phase_path(phase)}/leaderboard")
+        while len(document["entries"]) < document["count"] and (more := _entries_after(connection, document, phase)):
+            document["entries"] += more
+    board = Leaderboard.from_json(document)
+    output.write_text(json.dumps(codabench_results(board), indent=1) + "\n", "utf-8")
+    click.echo(f"{len(board.entries)} submissions to {output}")
+
+
+def codabench_results(board: Leaderboard) -> dict[str, dict[str, dict[str, str]]]:
+    """`{board: {"team-submission": {"task-column": value}}}`, values as text. A value that is not there has no key."""
+    rows = {}
+    for entry in board.entries:
+        values = {"score": entry.score, **{metric.name: entry.means.get(metric.name) for metric in board.metrics}}
+        rows[f"{entry.team}-{entry.submission_id}"] = {
+            f"{board.phase}-{name}": repr(value) for name, value in values.items() if value is not None
+        }
+    return {board.phase: rows}
