@@ -20,6 +20,8 @@ class VolumeHeader:
     """As NumPy writes types: byte order, kind, bytes, such as `<i2`. A text, so that headers are read without NumPy."""
     data_offset: int
     """Where the voxels begin, in bytes of the (inflated) NIfTI stream or of the MHA file."""
+    scaling: tuple[float, float] = (1.0, 0.0)
+    """Slope and intercept: a voxel means slope times what is stored, plus the intercept."""
     is_deflated: bool = False
     """True for an MHA whose voxels are one zlib stream."""
 

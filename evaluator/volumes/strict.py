@@ -1,9 +1,10 @@
-"""The strict reader for files we do not trust: NIfTI-1 (.nii.gz, .nii) and MetaImage (.mha) label maps.
+"""The strict reader for files we do not trust: NIfTI-1 and NIfTI-2 (.nii.gz, .nii) and MetaImage (.mha) label maps.
 
 Theory of operation. The header is checked completely before a byte of memory is reserved for voxels. The caller's limits and,
 when it knows the grid the file must have, that grid are compared first. Voxels are then streamed in pieces of a few MiB:
 each piece is checked (finite, whole, an allowed label) and narrowed into the result, so memory is the result plus one piece.
-The stream has to end exactly where the header says. The format is told by the content, never by the name.
+The stream has to end exactly where the header says. The format is told by the content, never by the name. Labels that a header
+scales are read where they are whole after scaling.
 
 Everything refused is an `InvalidVolume` with a reason from a closed list. Nothing here raises anything else for any input.
 """
@@ -26,6 +27,11 @@ from evaluator.volumes.streams import GZIP_WINDOW, ZLIB_WINDOW, InflatingStream,
 
 PIECE_VOXELS = 1 << 22
 _GZIP_MAGIC = b"\x1f\x8b"
+_NIFTI_STARTS = tuple(
+    size.to_bytes(4, order) for size in (nifti.HEADER_BYTES, nifti.HEADER2_BYTES) for order in ("little", "big")
+)
+_ALMOST_WHOLE = 1e-4
+"""How far a scaled label may be from a whole number: headers keep a slope such as 1/255 in single precision."""
 Labels = npt.NDArray[np.integer[Any]]
 
 
@@ -109,7 +115,7 @@ def _open_header(source: BinaryIO) -> tuple[VolumeHeader, Stream]:
     if start.startswith(_GZIP_MAGIC):
         stream: Stream = InflatingStream(source, window=GZIP_WINDOW)
         return _nifti(stream), stream
-    if start[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c"):
+    if start[:4] in _NIFTI_STARTS:
         stream = PlainStream(source)
         return _nifti(stream), stream
     if b"=" in start and b"\n" in start and start[:1].isalpha():
@@ -117,15 +123,18 @@ def _open_header(source: BinaryIO) -> tuple[VolumeHeader, Stream]:
         source.seek(header.data_offset)
         return header, InflatingStream(source, window=ZLIB_WINDOW) if header.is_deflated else PlainStream(source)
     raise refuse(
-        Reason.FORMAT_UNSUPPORTED, found="neither NIfTI-1 nor MetaImage", expected="a .nii.gz, .nii or .mha file"
+        Reason.FORMAT_UNSUPPORTED, found="neither NIfTI nor MetaImage", expected="a .nii.gz, .nii or .mha file"
     )
 
 
 def _nifti(stream: Stream) -> VolumeHeader:
     raw = bytearray(nifti.HEADER_BYTES)
     stream.read_into(memoryview(raw))
-    header = nifti.parse_nifti_header(bytes(raw))
-    stream.read_into(memoryview(bytearray(header.data_offset - nifti.HEADER_BYTES)))
+    more = bytearray(nifti.header_bytes(bytes(raw)) - len(raw))
+    stream.read_into(memoryview(more))
+    raw += more
+    header = nifti.parse_any_nifti_header(bytes(raw))
+    stream.read_into(memoryview(bytearray(header.data_offset - len(raw))))
     return header
 
 
@@ -148,16 +157,34 @@ def _check_expectation(header: VolumeHeader, *, expectation: Expectation, limits
 def _channels(header: VolumeHeader, stream: Stream, *, allowed: frozenset[int] | None) -> Iterator[Labels]:
     voxels = header.grid.voxels
     stored: np.dtype[Any] = np.dtype(header.stored_type)
-    target = _target_type(stored, allowed)
+    is_scaled = header.scaling != (1.0, 0.0)
+    target = _target_type(np.dtype(np.float64) if is_scaled else stored, allowed)
     for _ in range(header.channels):
         flat = np.empty(voxels, dtype=target)
         for begin in range(0, voxels, PIECE_VOXELS):
             end = min(begin + PIECE_VOXELS, voxels)
             raw = bytearray((end - begin) * stored.itemsize)
             stream.read_into(memoryview(raw))
-            flat[begin:end] = _checked_piece(np.frombuffer(raw, dtype=stored), allowed=allowed, target=target)
+            piece = np.frombuffer(raw, dtype=stored)
+            if is_scaled:
+                piece = _scaled(piece, *header.scaling)
+            flat[begin:end] = _checked_piece(piece, allowed=allowed, target=target)
         yield flat.reshape(header.grid.shape, order="F")
     stream.finish()
+
+
+def _scaled(piece: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[np.float64]:
+    """What stored numbers mean, where that is whole. Refused where it is not."""
+    with np.errstate(all="ignore"):
+        values = piece.astype(np.float64) * slope + intercept
+        whole = np.rint(values)
+        if np.isfinite(piece).all() and not (np.abs(values - whole) <= _ALMOST_WHOLE).all():
+            raise refuse(
+                Reason.SCALED,
+                found=f"slope {slope:g}, intercept {intercept:g}, and a voxel that is not whole after scaling",
+                expected="labels that are whole numbers",
+            )
+    return whole
 
 
 def _target_type(stored: np.dtype[np.generic], allowed: frozenset[int] | None) -> np.dtype[np.integer[Any]]:
