@@ -23,7 +23,8 @@ from django.utils import timezone
 
 import factories
 from assay.accounts.tokens import issue_token
-from assay.evaluation_sites.services import claim_evaluation, enrol_site, register_dataset
+from assay.evaluation_sites.services import enrol_site, register_dataset
+from assay.evaluation_sites.work import claim_evaluation
 from assay.runs import leases
 from assay.runs.nodes import enrol_node
 from assay.runs.services import create_run

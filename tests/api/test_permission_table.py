@@ -130,6 +130,8 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/challenges/brains/phases/final/sites/codes", {"name": "h", "title": "H"}, 401, 403, 403, 201, 201),
     ("POST", "/challenges/brains/phases/final/sites/{unknown}/approve", {"words": "a b"}, 401, 403, 403, 404, 404),
     ("POST", "/challenges/brains/phases/final/sites/{unknown}/revoke", {}, 401, 403, 403, 404, 404),
+    ("POST", "/challenges/brains/phases/final/sites/{unknown}/agreements", {}, 401, 403, 403, 404, 404),
+    ("GET", "/challenges/brains/phases/final/sites/log", None, 200, 200, 200, 200, 200),
     ("GET", "/challenges/brains/phases/final/sites/board", None, 200, 200, 200, 200, 200),
     ("POST", "/challenges/brains/phases/final/rejudge", None, 401, 403, 403, 202, 202),
     ("GET", "/challenges/brains/phases/final/rejudgement", None, 401, 403, 403, 200, 200),

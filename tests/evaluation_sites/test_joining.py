@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.test import Client
 from django.utils import timezone
 
-import factories
 from assay.accounts.errors import ConflictError, InvalidError
 from assay.client.errors import RefusedError
 from assay.client.http import Connection
@@ -166,15 +165,12 @@ def test_a_token_alone_never_replaces_a_key(scene, joined):
         enrol_site(phase=scene.phase, name="st-mary", title="St Mary", by=scene.olga, now=timezone.now())
 
 
-def test_a_revoked_site_is_nobody_and_its_leases_end(scene, joined):
-    site = approve(scene, joined)
-    submission = factories.submission(phase=scene.phase, team=scene.team, status="done")
-    held = as_site(joined)
-    register(joined)
-    order = held.post("site/claim", {"root_sha256": "0" * 64})
-    joining.revoke_site(site, reason="contract ended", by=scene.olga, now=timezone.now())
+def test_a_revoked_site_is_nobody_and_its_leases_end(scene, hospital, submission):
+    order = hospital.agent().claim(hospital.registration())
+    held = hospital.connection()
+    joining.revoke_site(hospital.site, reason="contract ended", by=scene.olga, now=timezone.now())
     with pytest.raises(RefusedError) as refusal:
-        held.post("site/release", {"evaluation_id": order["evaluation_id"], "fence": order["fence"], "aggregates": {}})
+        held.post("site/release", {"evaluation_id": order.evaluation_id, "fence": order.fence, "aggregates": {}})
     assert refusal.value.status == 401
     assert submission.site_evaluations.get().status == "queued"
 

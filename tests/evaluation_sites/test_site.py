@@ -47,11 +47,6 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def submission(scene):
-    return factories.submission(phase=scene.phase, team=scene.team, status="done")
-
-
-@pytest.fixture
 def sent():
     """Every body that left the hospital."""
     return []

@@ -15,6 +15,7 @@ from assay.client.errors import ClientError
 from assay.client.http import Connection
 from assay.client.records import Submission
 from assay.client.session import Session, pass_session, split_phase
+from assay.client.site_papers import log_words, release_words
 from assay.client.submitting import submit_file
 from assay.client.watching import choose_reporter, wait_until_finished
 from assay.signatures import SignatureInvalid, check_signature
@@ -172,18 +173,30 @@ def receipt(session: Session, submission: str, output: Path | None) -> None:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--key", default="", help="The installation's public key; asked of the server when not given.")
+@click.option(
+    "--older",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A copy of the log of sites that was kept earlier: it has to be the beginning of FILE.",
+)
 @pass_session
-def verify(session: Session, file: Path, key: str) -> None:
+def verify(session: Session, file: Path, key: str, older: Path | None) -> None:
     """Check the receipt or the snapshot of a leaderboard in FILE: who signed it, and that nothing in it was changed.
 
-    With --key no server is asked.
+    FILE may also be what a hospital released (its copy in `releases/`), or the log of a phase's sites (`assay site log`). With --key no
+    server is asked.
     """
     document = _read_receipt(file)
-    kind = "snapshot" if "entries" in document else "receipt"
     if not key:
         with session.connect() as connection:
             key = connection.get("keys")["ed25519"]
             click.echo(f"Key of {connection.url}: {key}")
+    if "site_log" in document:
+        click.echo(log_words(document, key=key, older=_read_receipt(older) if older else None))
+        return
+    if "release" in document:
+        click.echo(release_words(document, key=key))
+        return
+    kind = "snapshot" if "entries" in document else "receipt"
     try:
         check_signature(document, public_key=key)
     except SignatureInvalid as error:
@@ -206,7 +219,7 @@ def _read_receipt(file: Path) -> dict[str, Any]:
         raise ClientError(
             f"{file} is no receipt", found=str(error), expected="the JSON `assay receipt` writes"
         ) from error
-    if not isinstance(document, dict) or "signature" not in document:
+    if not isinstance(document, dict) or not {"signature", "site_log", "release"} & set(document):
         raise ClientError(f"{file} is no receipt", expected="the JSON `assay receipt` writes, with its signature")
     return document
 

@@ -19,6 +19,7 @@ from assay.accounts.errors import ConflictError, InvalidError, NotFoundError
 from assay.accounts.models import User
 from assay.accounts.tokens import hash_secret, new_secret
 from assay.challenges.models import Phase
+from assay.evaluation_sites.log import append_line
 from assay.evaluation_sites.models import Site, SiteCode
 from assay.evaluation_sites.services import LONGEST_REASON, TOKEN_PREFIX, check_names
 from assay.evaluations.receipts import signing_key
@@ -185,6 +186,7 @@ def approve_site(site: Site, *, words: str, by: User, now: datetime) -> None:
                 found=gettext("a site that is approved, revoked, or has joined again meanwhile"),
                 what_to_do=gettext("Look at the list of sites."),
             )
+        append_line(site=site, kind="approved", document=_key_line("site-approved", site.public_key), now=now)
         record_event(
             verb="site.approved",
             subject=site,
@@ -205,6 +207,8 @@ def revoke_site(site: Site, *, reason: str, by: User | None, now: datetime) -> N
         site.evaluations.filter(status__in=("running", "review")).update(
             status="queued", lease_until=None, fence=models.F("fence") + 1
         )
+        if site.approved_at is not None:
+            append_line(site=site, kind="revoked", document=_key_line("site-revoked", site.public_key), now=now)
         record_event(
             verb="site.revoked" if by else "site.left",
             subject=site,
@@ -239,6 +243,7 @@ def rotate_key(site: Site, *, said: dict[str, Any], now: datetime) -> None:
             public_key=following
         ):
             raise ConflictError(gettext("The site's key has changed meanwhile."), code="key_changed")
+        append_line(site=site, kind="key_changed", document=_key_line("site-key-changed", following), now=now)
         record_event(
             verb="site.key_changed",
             subject=site,
@@ -257,3 +262,7 @@ def _check_both_keys(said: dict[str, Any], *, was: str, following: str) -> None:
     if not isinstance(proof, dict) or proof.get("replaces") != was or following == was:
         raise SignatureInvalid(gettext("no proof that the new key replaces the old one"))
     check_signature(proof, public_key=following)
+
+
+def _key_line(kind: str, key: str) -> dict[str, str]:
+    return {"kind": f"assay-{kind}", "site_key": key}

@@ -12,6 +12,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from assay.accounts.errors import InvalidError
+from containers.verdicts import Fault, Verdict
 from evaluator.disclosure import SMALLEST_GROUP, CountProblem, check_counts
 from evaluator.protocol import MetricSpec, Protocol
 
@@ -34,6 +35,21 @@ def check_release(document: Mapping[str, Any], *, protocol: Protocol, case_count
     for name, numbers in document.items():
         if numbers is not None:
             _check_metric(numbers, spec=metrics[name], protocol=protocol, case_count=case_count)
+
+
+def check_failures(document: Mapping[str, Any], *, case_count: int) -> None:
+    """Verdict → how many cases ended so, null for fewer than the smallest group. Raise InvalidError naming the first that is not."""
+    known = {verdict.value for verdict in Verdict if verdict.fault is not Fault.NONE}
+    if not set(document) <= known:
+        raise _refused("failures", found=_names(document), expected=_names(known))
+    for verdict, count in document.items():
+        is_count = isinstance(count, int) and not isinstance(count, bool) and SMALLEST_GROUP <= count <= case_count
+        if count is not None and not is_count:
+            raise _refused(
+                f"failures.{verdict}",
+                found=str(count)[:40],
+                expected=f"null for fewer than {SMALLEST_GROUP}, else a count up to {case_count}",
+            )
 
 
 def _check_metric(summary: Any, *, spec: MetricSpec, protocol: Protocol, case_count: int) -> None:

@@ -1,15 +1,9 @@
-"""What changes evaluation sites: enrolling one, registering its data, claims, releases. A site polls; nothing is pushed to it.
-
-A claim is a lease with a fence, as for case runs: an agent that died leaves its evaluation to the next poll. A result under
-review has no deadline: it waits for a person at the site, and the board says so.
-"""
+"""Who a site is, and the data that it registers. `joining.py` lets sites in, `work.py` has their claims and releases."""
 
 import re
 from datetime import datetime
-from typing import Any, TypedDict, Unpack
-from uuid import UUID
+from typing import Any
 
-from django.db import connection, transaction
 from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
@@ -18,48 +12,13 @@ from assay.accounts.models import User
 from assay.accounts.tokens import hash_secret, new_secret
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
-from assay.evaluation_sites.models import Site, SiteDataset, SiteEvaluation
-from assay.evaluation_sites.releases import check_release
-from assay.leases import not_leased
-from assay.signatures import SignatureInvalid, check_signature
+from assay.evaluation_sites.models import Site, SiteDataset
+from assay.evaluation_sites.signing import check_said
 
 TOKEN_PREFIX = "assaysite_"  # noqa: S105  a prefix, not a secret
-LEASE_SECONDS = 900.0
 LONGEST_REASON = 200
 LONGEST_TITLE = 120
 NAME = re.compile(r"[a-z0-9-]{1,60}")
-
-NEXT_SUBMISSION = """
-INSERT INTO evaluation_sites_siteevaluation (id, site_id, submission_id, status, fence, reason, created_at)
-SELECT gen_random_uuid(), %(site)s, submission.id, 'queued', 0, '', now()
-FROM submissions_submission submission
-WHERE submission.phase_id = %(phase)s AND submission.status = 'done' AND submission.image_id IS NOT NULL
-  AND NOT submission.is_disqualified AND NOT submission.is_withdrawn
-ON CONFLICT (site_id, submission_id) DO NOTHING
-"""
-
-CLAIM = """
-UPDATE evaluation_sites_siteevaluation SET
-    status = 'running', fence = fence + 1, dataset_id = %(dataset)s,
-    lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
-WHERE id = (
-    SELECT evaluation.id FROM evaluation_sites_siteevaluation evaluation
-    JOIN submissions_submission submission ON submission.id = evaluation.submission_id
-    WHERE evaluation.site_id = %(site)s AND NOT submission.is_disqualified AND NOT submission.is_withdrawn
-      AND (evaluation.status = 'queued'
-           OR (evaluation.status = 'running' AND evaluation.lease_until < clock_timestamp()))
-    ORDER BY submission.created_at
-    FOR UPDATE OF evaluation SKIP LOCKED
-    LIMIT 1
-)
-RETURNING id
-"""
-
-RENEW = """
-UPDATE evaluation_sites_siteevaluation SET
-    status = %(status)s, lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
-WHERE id = %(evaluation)s AND site_id = %(site)s AND fence = %(fence)s AND status IN ('running', 'review')
-"""
 
 
 def check_names(*, name: str, title: str) -> None:
@@ -171,31 +130,6 @@ def register_dataset(
     return dataset
 
 
-def check_said(said: dict[str, Any] | None, *, site: Site, expected: dict[str, Any]) -> None:
-    """Return quietly when the site's key signed exactly `expected`. Raise InvalidError, code `signature_invalid`, if not."""
-    what_to_do = gettext(
-        "Use the agent on the machine that joined. If the key was changed there, nothing else may sign."
-    )
-    if said is None or {name: said[name] for name in said.keys() - {"public_key", "signature"}} != expected:
-        raise InvalidError(
-            gettext("This is not signed by the site's key."),
-            code="signature_invalid",
-            found=gettext("no signature") if said is None else gettext("a signature of something else"),
-            expected=gettext("the same document, signed with the key that was approved"),
-            what_to_do=what_to_do,
-        )
-    try:
-        check_signature(said, public_key=site.public_key)
-    except SignatureInvalid as error:
-        raise InvalidError(
-            gettext("This is not signed by the site's key."),
-            code="signature_invalid",
-            found=str(error),
-            expected=gettext("the same document, signed with the key that was approved"),
-            what_to_do=what_to_do,
-        ) from error
-
-
 def _check_summary(summary: dict[str, Any], *, site: Site, case_count: int) -> None:
     """A closed list, so that no text of a hospital gets in: what was checked, and which attributes of the protocol the cases have."""
     known = rules_of(site.phase.protocol).breakdowns
@@ -210,103 +144,3 @@ def _check_summary(summary: dict[str, Any], *, site: Site, case_count: int) -> N
             expected=gettext("`selfcheck` without a problem in any case, and `attributes` that the protocol names"),
             what_to_do=gettext("Mend what `assay site data add` says, and add the data again."),
         )
-
-
-def claim_evaluation(*, site: Site, dataset: SiteDataset, now: datetime) -> SiteEvaluation | None:
-    """The next submission for this site, oldest first; None when it has seen them all."""
-    parameters = {"site": site.pk, "phase": site.phase_id, "dataset": dataset.pk, "lease_seconds": LEASE_SECONDS}
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(NEXT_SUBMISSION, parameters)
-        cursor.execute(CLAIM, parameters)
-        row = cursor.fetchone()
-    Site.objects.filter(pk=site.pk).update(last_seen_at=now)
-    if row is None:
-        return None
-    return SiteEvaluation.objects.select_related("submission__image", "submission__protocol", "dataset").get(id=row[0])
-
-
-def keep_evaluation(*, site: Site, evaluation_id: UUID, fence: int, is_in_review: bool, now: datetime) -> None:
-    """Renew the lease, or say that the result now waits for a person at the site. Raises LeaseLost."""
-    status = SiteEvaluation.Status.REVIEW if is_in_review else SiteEvaluation.Status.RUNNING
-    parameters: dict[str, str | int | float] = {
-        "site": site.pk,
-        "evaluation": str(evaluation_id),
-        "fence": fence,
-        "status": status.value,
-        "lease_seconds": LEASE_SECONDS,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(RENEW, parameters)
-        is_held = cursor.rowcount > 0
-    Site.objects.filter(pk=site.pk).update(last_seen_at=now)
-    if not is_held:
-        raise not_leased(f"Evaluation {evaluation_id}", fence=fence)
-
-
-def release_evaluation(
-    *, site: Site, evaluation_id: UUID, fence: int, aggregates: dict[str, Any], now: datetime
-) -> SiteEvaluation:
-    """Take the numbers a person at the site approved. Raises LeaseLost, or InvalidError where they say too much."""
-    evaluation = (
-        SiteEvaluation.objects.select_related("submission__protocol", "dataset", "submission__challenge")
-        .filter(id=evaluation_id, site=site)
-        .first()
-    )
-    if evaluation is None or evaluation.dataset is None:
-        raise not_leased(f"Evaluation {evaluation_id}", fence=fence)
-    protocol = rules_of(evaluation.submission.protocol)
-    check_release(aggregates, protocol=protocol, case_count=evaluation.dataset.case_count)
-    _end(
-        evaluation,
-        fence=fence,
-        now=now,
-        status=SiteEvaluation.Status.RELEASED,
-        release={"case_count": evaluation.dataset.case_count, "metrics": aggregates},
-        released_at=now,
-    )
-    return evaluation
-
-
-def decline_evaluation(*, site: Site, evaluation_id: UUID, fence: int, reason: str, now: datetime) -> SiteEvaluation:
-    """The site does not release a result, and says why in a few words. Raises LeaseLost."""
-    evaluation = (
-        SiteEvaluation.objects.select_related("submission__challenge").filter(id=evaluation_id, site=site).first()
-    )
-    if evaluation is None:
-        raise not_leased(f"Evaluation {evaluation_id}", fence=fence)
-    status = SiteEvaluation.Status.DECLINED
-    _end(evaluation, fence=fence, now=now, status=status, reason=reason.strip()[:LONGEST_REASON])
-    return evaluation
-
-
-class EndingValues(TypedDict, total=False):
-    """What is written beside the status when a site's evaluation ends."""
-
-    release: dict[str, Any]
-    released_at: datetime
-    reason: str
-
-
-def _end(
-    evaluation: SiteEvaluation,
-    *,
-    fence: int,
-    now: datetime,
-    status: SiteEvaluation.Status,
-    **changes: Unpack[EndingValues],
-) -> None:
-    open_statuses = [SiteEvaluation.Status.RUNNING, SiteEvaluation.Status.REVIEW]
-    with transaction.atomic():
-        if not SiteEvaluation.objects.filter(pk=evaluation.pk, fence=fence, status__in=open_statuses).update(
-            status=status, lease_until=None, **changes
-        ):
-            raise not_leased(f"Evaluation {evaluation.pk}", fence=fence)
-        record_event(
-            verb=f"site_evaluation.{status.value}",
-            subject=evaluation,
-            now=now,
-            actor_label=f"site {evaluation.site.name}",
-            challenge_slug=evaluation.submission.challenge.slug,
-            submission=str(evaluation.submission_id),
-        )
-    evaluation.status = status

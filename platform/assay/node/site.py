@@ -2,11 +2,20 @@
 
 Outbound HTTPS only. What is sent: the data's root hash and case count, heartbeats, and approved releases. Every release is
 first written to a file, so that it can be approved later (`assay site release`), by somebody else, after a restart.
+
+A site that joined with a key takes orders only that the server signed with the key it showed when the site joined, under terms that
+the site signed. What leaves is signed here. Every finished case is written down at once, so that a machine that was switched off goes
+on with the next case. Nothing of that leaves: scores of cases, logs and drafts lie in the site's folder.
 """
 
+import fcntl
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,18 +23,26 @@ from typing import Any
 from assay.client.errors import RefusedError
 from assay.client.http import Connection
 from assay.leases import LeaseLost, LeaseRenewal
-from assay.node.folder import FolderCase
+from assay.node.folder import NOT_IN_A_NAME, FolderCase
 from assay.node.http import NodeApi
+from assay.node.joining import write_config
 from assay.node.local import LocalResult, Workbench, run_cases
 from assay.node.orders import FileOrder
 from assay.node.registry import DataRegistration
-from assay.node.review import build_release
+from assay.node.review import SMALLEST_GROUP, build_release
 from assay.node.site_data import SiteData
+from assay.node.site_progress import Progress
+from assay.node.site_signing import SiteSigner
+from assay.signatures import document_hash
 from containers.engines import Engine
 from containers.intake import load_archive
 from containers.machine import borrowed_image
+from containers.sandbox import remove_leftovers, sweep
+from containers.verdicts import Verdict
 from evaluator import __version__ as evaluator_version
-from evaluator.protocol import load_protocol
+from evaluator.protocol import Protocol, load_protocol
+
+RELEASE, RECALL = "assay-site-release", "assay-site-recall"
 
 
 class SiteProblem(Exception):
@@ -34,7 +51,7 @@ class SiteProblem(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class SiteOrder:
-    """One submission to evaluate."""
+    """One submission to evaluate. `signed` is the server's signed order; a site without a key gets none."""
 
     evaluation_id: str
     fence: int
@@ -44,19 +61,29 @@ class SiteOrder:
     protocol: Mapping[str, Any]
     image_id: str
     image: FileOrder
+    signed: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A finished evaluation before its release: the numbers that would leave, and the file they lie in."""
+    """A finished evaluation before its release: the numbers that would leave, and the file they lie in.
+
+    `document` is what would be signed. It is None for a site without a key, which sends `aggregates` alone.
+    """
 
     path: Path
     evaluation_id: str
     fence: int
     submission: str
     aggregates: dict[str, Any]
+    failures: dict[str, int | None]
+    document: dict[str, Any] | None = None
     withheld: tuple[str, ...] = ()
     results: tuple[LocalResult, ...] = ()
+
+    def leaves(self) -> dict[str, Any]:
+        """Everything that would leave, but for the signature."""
+        return self.document or {"metrics": self.aggregates, "failures": self.failures}
 
 
 class SiteAgent:
@@ -67,19 +94,37 @@ class SiteAgent:
         *,
         connection: Connection,
         api: NodeApi,
-        data: SiteData,
+        data: SiteData | None,
         secret: bytes,
         folder: Path,
-        engine: Engine,
+        engine: Engine | None,
         owner: str,
+        signer: SiteSigner | None = None,
     ) -> None:
         self._connection = connection
         self._api = api
-        self._data = data
+        self._given = data
         self._secret = secret
-        self._folder = folder
+        self._folder = self.folder = folder
         self._engine = engine
         self._owner = owner
+        self._signer = signer
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Work as the only program in this folder, after removing what a killed one left: containers, mounts, scans in scratch."""
+        with (_made(self._folder) / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SiteProblem(
+                    f"another `assay site run` works in {self._folder}: see systemctl status assay-site"
+                ) from None
+            remove_leftovers(self._opened(), owner=self._owner, keep=set())
+            sweep(self._scratch())
+            for left in self._scratch().glob("case-*"):
+                shutil.rmtree(left)
+            yield
 
     def register(self) -> DataRegistration:
         """Hash the data, and tell the server the root and the number of cases."""
@@ -89,9 +134,14 @@ class SiteAgent:
         )
         return registration
 
-    def claim(self, registration: DataRegistration) -> SiteOrder | None:
-        """The next submission, or None. Refuses to score with another evaluator than the server's."""
-        answer = self._connection.post("site/claim", {"root_sha256": registration.root_sha256})
+    def claim(self, registration: DataRegistration, *, skip: Sequence[str] = ()) -> SiteOrder | None:
+        """The next submission, or None. `skip`: evaluations that this machine could not do now; others go first.
+
+        Refuses to score with another evaluator than the server's.
+        """
+        agent = self._signer.agent if self._signer else ""
+        wish = {"root_sha256": registration.root_sha256, "agent": agent, "skip": list(skip)}
+        answer = self._connection.post("site/claim", wish)
         if not answer:
             return None
         if answer["evaluator_version"] != evaluator_version:
@@ -109,39 +159,97 @@ class SiteAgent:
             protocol=answer["protocol"],
             image_id=image["image_id"],
             image=FileOrder(path="image.tar", sha256=image["sha256"], bytes=image["bytes"], url=image["url"]),
+            signed=answer.get("order"),
         )
 
-    def evaluate(self, order: SiteOrder, *, on_case: Callable[[LocalResult], None]) -> Draft:
-        """Run and score every case, then write down what would be released."""
-        cases = self._data.cases()
-        if self._examine(cases).root_sha256 != order.root_sha256:
-            raise SiteProblem("the data has changed since it was registered; start again to register it anew")
-        with self._renewal(order) as renewal:
-            protocol = load_protocol(order.protocol)
-            workbench = Workbench(
-                engine=self._engine, folder=self._scratch(), owner=self._owner, should_stop=lambda: renewal.is_lost
+    def _check(self, order: SiteOrder, *, signer: SiteSigner, data_root: str) -> None:
+        expected = {
+            "evaluation_id": order.evaluation_id,
+            "submission": order.submission,
+            "image_id": order.image_id,
+            "image_sha256": order.image.sha256,
+            "protocol_sha256": load_protocol(order.protocol).sha256,
+            "evaluator": evaluator_version,
+            "data_root": data_root,
+        }
+        if problem := signer.why_order_is_refused(order.signed, expected=expected, now=datetime.now(UTC)):
+            raise SiteProblem(f"the order for submission {order.submission} is refused: {problem}")
+        if any(self._drafts().glob(f"{order.evaluation_id}.released")):
+            raise SiteProblem(
+                f"submission {order.submission} was released before under this order; it is not run again"
             )
-            results = []
+
+    def evaluate(self, order: SiteOrder, *, on_case: Callable[[LocalResult], None]) -> Draft:
+        """Run and score every case that is not done yet, then write down what would be released. Refuses an order that does not hold."""
+        cases = self._data.cases()
+        found = self._examine(cases).root_sha256
+        if found != order.root_sha256:
+            raise SiteProblem("the data has changed since it was registered; start again to register it anew")
+        if self._signer is not None:
+            self._check(order, signer=self._signer, data_root=found)
+        protocol = load_protocol(order.protocol)
+        progress = Progress(
+            _made(self._folder / "progress") / f"{order.evaluation_id}.jsonl",
+            about={"image": order.image_id, "protocol": protocol.sha256, "data": order.root_sha256},
+        )
+        results = progress.read()
+        done = {result.case_id for result in results}
+        left = [case for case in cases if case.case_id not in done]
+        if left:
+            results += self._run(order, cases=left, protocol=protocol, progress=progress, on_case=on_case)
+        draft = self._draft(order, cases=cases, protocol=protocol, results=results)
+        self._connection.post("site/heartbeat", {**_lease(order), "is_in_review": True})
+        return draft
+
+    def _run(
+        self,
+        order: SiteOrder,
+        *,
+        cases: Sequence[FolderCase],
+        protocol: Protocol,
+        progress: Progress,
+        on_case: Callable[[LocalResult], None],
+    ) -> list[LocalResult]:
+        results = []
+        with self._renewal(order) as renewal:
+            workbench = Workbench(
+                engine=self._opened(), folder=self._scratch(), owner=self._owner, should_stop=lambda: renewal.is_lost
+            )
             load = partial(self._load_image, order)
-            with borrowed_image(self._engine, image_id=order.image_id, load=load):
+            with borrowed_image(self._opened(), image_id=order.image_id, load=load):
                 for result in run_cases(cases=cases, image_id=order.image_id, protocol=protocol, workbench=workbench):
+                    self._keep_log(order, result)
+                    progress.add(result)
                     on_case(result)
                     results.append(result)
+        return results
+
+    def _draft(
+        self, order: SiteOrder, *, cases: Sequence[FolderCase], protocol: Protocol, results: Sequence[LocalResult]
+    ) -> Draft:
         attributes = {case.case_id: dict(case.attributes) for case in cases}
         release = build_release(protocol, [result.scores for result in results], attributes)
-        self._connection.post("site/heartbeat", {**_lease(order), "is_in_review": True})
         draft = Draft(
             path=self._drafts() / f"{order.evaluation_id}.json",
             evaluation_id=order.evaluation_id,
             fence=order.fence,
             submission=order.submission,
             aggregates=dict(release.metrics),
+            failures=failures_of(results),
             withheld=release.withheld,
             results=tuple(results),
         )
-        draft.path.write_text(
-            json.dumps({**_lease(order), "submission": order.submission, "aggregates": release.metrics}, indent=2)
-        )
+        if order.signed is not None:
+            names = ("submission", "agreement_sha256", "data_root", "evaluator", "nonce")
+            document = {
+                "kind": RELEASE,
+                "evaluation_id": order.evaluation_id,
+                "metrics": draft.aggregates,
+                "failures": draft.failures,
+                **{name: order.signed[name] for name in names},
+            }
+            draft = replace(draft, document=document)
+        write_draft(draft)
         return draft
 
     def drafts(self) -> list[Draft]:
@@ -149,16 +257,64 @@ class SiteAgent:
         return [read_draft(path) for path in sorted(self._drafts().glob("*.json"))]
 
     def release(self, draft: Draft) -> None:
-        """Send the approved numbers, and keep a copy of what was sent."""
-        body = {"evaluation_id": draft.evaluation_id, "fence": draft.fence, "aggregates": draft.aggregates}
-        self._connection.post("site/release", body)
-        draft.path.rename(draft.path.with_suffix(".released"))
+        """Sign and send the approved numbers. Keep what was sent and the server's receipt."""
+        body = {"evaluation_id": draft.evaluation_id, "fence": draft.fence}
+        said = None
+        if draft.document is not None:
+            if self._signer is None:
+                raise SiteProblem("this draft has to be signed, and this site has no key here")
+            said = self._signer.sign(draft.document)
+        aggregates, failures = draft.leaves()["metrics"], draft.leaves()["failures"]
+        answer = self._connection.post(
+            "site/release", {**body, "aggregates": aggregates, "failures": failures, "said": said}
+        )
+        receipt = answer.get("receipt")
+        if said is not None and self._signer is not None:
+            problem = self._signer.why_receipt_is_refused(receipt, release_sha256=document_hash(said))
+            if problem:
+                raise SiteProblem(f"the server took the release, but its receipt does not hold: {problem}")
+        kept = {
+            "submission": draft.submission,
+            "evaluation_id": draft.evaluation_id,
+            "release": said,
+            "receipt": receipt,
+        }
+        write_config(
+            draft.path.with_suffix(".released"), json.dumps(kept if said else _text_of(draft), indent=2) + "\n"
+        )
+        self._clear(draft)
 
     def decline(self, draft: Draft, *, reason: str) -> None:
         """Send no numbers, and say why."""
         body = {"evaluation_id": draft.evaluation_id, "fence": draft.fence, "reason": reason}
         self._connection.post("site/decline", body)
-        draft.path.rename(draft.path.with_suffix(".declined"))
+        draft.path.with_suffix(".declined").write_text(draft.path.read_text())
+        self._clear(draft)
+
+    def recall(self, released: Path, *, reason: str, again: bool) -> None:
+        """Take a released result back. The server marks it on the board, and orders it anew where `again` is said."""
+        kept = json.loads(released.read_text())
+        if kept.get("release") is None or self._signer is None:
+            raise SiteProblem("only a result that this site signed can be recalled from here; ask the organizers")
+        sha256 = document_hash(kept["release"])
+        document = {
+            "kind": RECALL,
+            "evaluation_id": kept["evaluation_id"],
+            "release_sha256": sha256,
+            "reason": reason.strip(),
+        }
+        body = {"evaluation_id": kept["evaluation_id"], "reason": reason.strip(), "again": again}
+        self._connection.post("site/recall", {**body, "said": self._signer.sign(document)})
+        released.rename(released.with_suffix(".recalled"))
+
+    def _clear(self, draft: Draft) -> None:
+        draft.path.unlink(missing_ok=True)
+        (self._folder / "progress" / f"{draft.evaluation_id}.jsonl").unlink(missing_ok=True)
+
+    def _keep_log(self, order: SiteOrder, result: LocalResult) -> None:
+        """What the container said, for the people of the site. It may repeat patients' text, so it never leaves."""
+        folder = _made(self._folder / "logs" / NOT_IN_A_NAME.sub("-", order.submission).strip("-"))
+        (folder / f"{NOT_IN_A_NAME.sub('-', result.case_id)}.log").write_bytes(result.log)
 
     def _renewal(self, order: SiteOrder) -> LeaseRenewal:
         def renew() -> float:
@@ -178,8 +334,19 @@ class SiteAgent:
     def _load_image(self, order: SiteOrder) -> None:
         archive = self._scratch() / f"{order.image.sha256}.tar"
         self._api.fetch(order.image, destination=archive)
-        load_archive(self._engine, archive, order.image_id)
+        load_archive(self._opened(), archive, order.image_id)
         archive.unlink()
+
+    @property
+    def _data(self) -> SiteData:
+        if self._given is None:
+            raise SiteProblem("this needs the data, and only releases were asked for")
+        return self._given
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            raise SiteProblem("this needs the container engine, and only releases were asked for")
+        return self._engine
 
     def _scratch(self) -> Path:
         return _made(self._folder / "scratch")
@@ -188,8 +355,35 @@ class SiteAgent:
         return _made(self._folder / "releases")
 
 
+def failures_of(results: Sequence[LocalResult]) -> dict[str, int | None]:
+    """Verdict → how many cases ended so. A number of 1 to 4 patients does not leave: None."""
+    counted = Counter(str(result.verdict) for result in results if result.verdict is not Verdict.OK)
+    return {verdict: count if count >= SMALLEST_GROUP else None for verdict, count in sorted(counted.items())}
+
+
+def write_draft(draft: Draft) -> None:
+    """Write a draft down, readable by its owner alone."""
+    write_config(draft.path, json.dumps(_text_of(draft), indent=2) + "\n")
+
+
+def _text_of(draft: Draft) -> dict[str, Any]:
+    return {
+        "evaluation_id": draft.evaluation_id,
+        "fence": draft.fence,
+        "submission": draft.submission,
+        "aggregates": draft.aggregates,
+        "failures": draft.failures,
+        "document": draft.document,
+        "withheld": list(draft.withheld),
+        "cases": [
+            {"case": result.case_id, "verdict": str(result.verdict), "reason": result.reason, **result.scores.to_json()}
+            for result in draft.results
+        ],
+    }
+
+
 def read_draft(path: Path) -> Draft:
-    """A draft as it was written down."""
+    """A draft as it was written down. The results of its cases stay in the file: `read_cases`."""
     document = json.loads(path.read_text())
     return Draft(
         path=path,
@@ -197,7 +391,15 @@ def read_draft(path: Path) -> Draft:
         fence=document["fence"],
         submission=document["submission"],
         aggregates=document["aggregates"],
+        failures=document.get("failures", {}),
+        document=document.get("document"),
+        withheld=tuple(document.get("withheld", ())),
     )
+
+
+def read_cases(path: Path) -> list[dict[str, Any]]:
+    """Verdict and scores of every case of a draft, for the people of the site."""
+    return list(json.loads(path.read_text()).get("cases", []))
 
 
 def _lease(order: SiteOrder) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`assay site …`: evaluate a challenge's submissions on data of your own, and release only what you approved."""
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -17,10 +18,12 @@ from assay.node.local import LocalResult, NotRun
 from assay.node.registry import DataRegistration
 from assay.node.review import SMALLEST_GROUP, TooFewCases, shown_bytes
 from assay.node.site import Draft, SiteAgent, SiteProblem
+from assay.node.site_agreeing import agree, log
 from assay.node.site_data import SiteData, kept_secret
 from assay.node.site_data_commands import data_group
 from assay.node.site_home import SiteHome, SiteSettings
 from assay.node.site_life import COMMANDS, folder_option, open_connection
+from assay.node.site_signing import SiteSigner, released_files
 from containers.engines import Engine
 from containers.engines.choice import EngineChoice
 from containers.errors import EngineError
@@ -43,7 +46,7 @@ def site() -> None:
     """Evaluate submissions on data that stays here; only approved numbers leave."""
 
 
-for command in (*COMMANDS, data_group):
+for command in (*COMMANDS, data_group, agree, log):
     site.add_command(command)
 
 
@@ -116,7 +119,8 @@ def _round(
                 f"registered {registration.case_count} cases as {registration.root_sha256}: this hash and the number "
                 "were sent, nothing else"
             )
-        _work(agent, registration=registration, console=console, approve_all=approve_all)
+        with agent.alone():
+            _work(agent, registration=registration, console=console, approve_all=approve_all)
 
 
 def added_data(home: SiteHome) -> tuple[SiteData, DataRegistration]:
@@ -135,27 +139,48 @@ def named_data(folder: Path | None) -> SiteData:
 
 
 @site.command(name="release")
-@data_argument
 @url_option
 @token_option
 @folder_option
-@engine_option
-def release(*, data: Path | None, url: str, token: str, folder: Path, engine: EngineChoice) -> None:
+def release(*, url: str, token: str, folder: Path) -> None:
     """Go through finished evaluations that still wait for approval."""
     console = Console()
     try:
         settings = member(folder, url=url, token=token)
-        site_data = added_data(SiteHome(folder))[0] if settings.name else named_data(data)
-        with open_connection(settings) as connection, engine.open() as opened:
-            agent = _agent(connection=connection, settings=settings, data=site_data, folder=folder, engine=opened)
+        with open_connection(settings) as connection:
+            agent = _agent(connection=connection, settings=settings, data=None, folder=folder, engine=None)
             for draft in agent.drafts():
                 decide(agent, draft, console=console, approve_all=False)
     except TROUBLE as problem:
         raise click.ClickException(str(problem)) from problem
 
 
+@site.command(name="recall")
+@click.argument("submission")
+@click.option("--reason", required=True, help="Everybody who reads the board reads this.")
+@click.option("--again", is_flag=True, help="Run the submission again afterwards, as a new record.")
+@folder_option
+def recall(*, submission: str, reason: str, again: bool, folder: Path) -> None:
+    """Take back what was released of SUBMISSION, such as 3. Its numbers leave the board; a mark with the reason stays."""
+    settings = member(folder, url="", token="")
+    with open_connection(settings) as connection:
+        agent = _agent(connection=connection, settings=settings, data=None, folder=folder, engine=None)
+        wanted = f"#{submission.lstrip('#')}"
+        found = [path for path in released_files(agent.folder) if json.loads(path.read_text())["submission"] == wanted]
+        if not found:
+            raise click.ClickException(f"Nothing of submission {wanted} was released from here.")
+        try:
+            agent.recall(found[-1], reason=reason, again=again)
+        except TROUBLE as problem:
+            raise click.ClickException(str(problem)) from problem
+    click.echo(f"recalled: submission {wanted}" + (", to be run again" if again else ""))
+
+
 def _work(agent: SiteAgent, *, registration: DataRegistration, console: Console, approve_all: bool) -> None:
-    while (order := agent.claim(registration)) is not None:
+    """Every submission that waits. What this machine cannot do now is left aside, so that the others go on."""
+    skip: list[str] = []
+    problem: Exception | None = None
+    while (order := agent.claim(registration, skip=skip)) is not None:
         console.print(f"\nsubmission {order.submission}")
         done: list[LocalResult] = []
 
@@ -163,15 +188,23 @@ def _work(agent: SiteAgent, *, registration: DataRegistration, console: Console,
             done.append(result)
             console.print(f"  {len(done)} {result.verdict}", highlight=False)
 
-        draft = agent.evaluate(order, on_case=show)
+        try:
+            draft = agent.evaluate(order, on_case=show)
+        except (NotRun, NodeApiProblem, TooFewCases, SiteProblem) as trouble:
+            console.print(f"submission {order.submission} is put off: {trouble}", markup=False)
+            skip.append(order.evaluation_id)
+            problem = trouble
+            continue
         console.print(result_table(draft.results, protocol=load_protocol(order.protocol)))
         decide(agent, draft, console=console, approve_all=approve_all)
+    if problem is not None:
+        raise problem
 
 
 def decide(agent: SiteAgent, draft: Draft, *, console: Console, approve_all: bool) -> None:
     """Show exactly what would leave; release, decline, or leave it for later."""
     console.print(f"Submission {draft.submission}. Exactly this would be sent (no group under {SMALLEST_GROUP} cases):")
-    click.echo(shown_bytes(draft.aggregates))
+    click.echo(shown_bytes(draft.leaves()))
     if draft.withheld:
         console.print(f"Withheld, because too few patients could be told from it: {', '.join(draft.withheld)}")
     if approve_all:
@@ -189,15 +222,24 @@ def decide(agent: SiteAgent, draft: Draft, *, console: Console, approve_all: boo
 
 
 def _agent(
-    *, connection: Connection, settings: SiteSettings, data: SiteData, folder: Path, engine: Engine
+    *,
+    connection: Connection,
+    settings: SiteSettings,
+    data: SiteData | None,
+    folder: Path,
+    engine: Engine | None,
 ) -> SiteAgent:
-    about = connection.get("site/about")
+    home = SiteHome(folder)
+    signer = SiteSigner(home) if settings.name else None
+    name = settings.name or connection.get("site/about")["name"]
+    owner = f"site/{name}/{signer.agent[:8]}" if signer else f"site/{name}"
     return SiteAgent(
         connection=connection,
         api=NodeApi(url=settings.url, token=settings.token, program="site"),
         data=data,
-        secret=kept_secret(folder.absolute()),
-        folder=folder.absolute() / about["name"],
+        secret=kept_secret(home.folder),
+        folder=home.folder / name,
         engine=engine,
-        owner=f"site/{about['name']}",
+        owner=owner,
+        signer=signer,
     )

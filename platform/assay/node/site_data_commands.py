@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -58,13 +59,13 @@ def add(*, source: Path, inputs: tuple[str, ...], pipeline: str, secret: Path | 
             return
         body = {name: document[name] for name in ("root_sha256", "case_count", "summary")}
         connection.post("site/datasets", {**body, "said": signed(document, key=home.key())})
-    data.keep(home.folder, root_sha256=str(document["root_sha256"]), case_count=len(data.cases()))
+    data.keep(home.folder, root_sha256=document["root_sha256"], case_count=document["case_count"])
     click.echo(
         f"Added. If the data changes, add it again. Its key is {home.folder / 'data.key'}: back it up with the data."
     )
 
 
-def _examined(data: SiteData, *, protocol: Protocol, secret: bytes) -> dict[str, object]:
+def _examined(data: SiteData, *, protocol: Protocol, secret: bytes) -> dict[str, Any]:
     """What is said of the data, once every case was checked."""
     cases = data.cases()
     click.echo(f"{data.form}: {len(cases)} cases")

@@ -13,7 +13,7 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from assay.accounts.models import Team
 from assay.challenges.models import Challenge, Membership, Phase
 from assay.challenges.protocols import rules_of
-from assay.evaluation_sites.models import Site, SiteEvaluation
+from assay.evaluation_sites.models import Site, SiteAgreement, SiteDataset, SiteEvaluation
 from assay.evaluations.leaks import Leak, leaks_of
 from assay.evaluations.models import Evaluation
 from assay.evaluations.pushing import missing_metric_images
@@ -293,6 +293,10 @@ class SiteRow(NamedTuple):
     site: Site
     case_total: int | None
     released_total: int
+    data: SiteDataset | None
+    agreement: SiteAgreement | None
+    is_current: bool
+    """Whether the agreement is about the newest data and today's rules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,15 +322,28 @@ def site_rows(challenge: Challenge) -> tuple[list[SiteRow], list[SiteBoard]]:
     """The third parties of a challenge, and one board for each: only what they released."""
     sites = list(
         Site.objects.filter(phase__challenge=challenge)
-        .select_related("phase")
-        .prefetch_related("datasets", "evaluations__submission__team")
+        .select_related("phase__protocol")
+        .prefetch_related("datasets", "agreements", "evaluations__submission__team")
         .order_by("name")
     )
     rows, boards = [], []
     for site in sites:
         released = [e for e in site.evaluations.all() if e.status == SiteEvaluation.Status.RELEASED and e.release]
         newest = max(site.datasets.all(), key=lambda dataset: dataset.registered_at, default=None)
-        rows.append(SiteRow(site=site, case_total=newest.case_count if newest else None, released_total=len(released)))
+        agreement = max(site.agreements.all(), key=lambda made: made.number, default=None)
+        rows.append(
+            SiteRow(
+                site=site,
+                case_total=newest.case_count if newest else None,
+                released_total=len(released),
+                data=newest,
+                agreement=agreement,
+                is_current=agreement is not None
+                and newest is not None
+                and agreement.dataset_id == newest.pk
+                and agreement.terms["protocol_sha256"] == rules_of(site.phase.protocol).sha256,
+            )
+        )
         boards.append(_site_board(site, released))
     return rows, [board for board in boards if board.rows]
 

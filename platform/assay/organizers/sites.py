@@ -6,7 +6,9 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext
 
+from assay.accounts.errors import NotFoundError
 from assay.challenges.access import get_organized_challenge, get_organized_phase
+from assay.evaluation_sites.agreements import offer_agreement
 from assay.evaluation_sites.joining import approve_site, find_site_of, make_code, revoke_site
 from assay.organizers.consoles import site_rows
 from assay.organizers.views import frame
@@ -26,6 +28,15 @@ def sites(request: HttpRequest, slug: str) -> HttpResponse:
             approve_site(find_site_of(phase, name), words=posted.get("words", ""), by=user, now=now)
             messages.success(
                 request, gettext("The words are right. Tell the person at the site so: the site may work now.")
+            )
+        elif action == "offer":
+            site = find_site_of(phase, name)
+            dataset = site.datasets.order_by("-registered_at").first()
+            if dataset is None:
+                raise NotFoundError(gettext("This site has registered no data."))
+            offer_agreement(site, dataset=dataset, by=user, now=now)
+            messages.success(
+                request, gettext("The terms are offered. The site reads and signs them: assay site agree.")
             )
         elif action == "revoke":
             revoke_site(find_site_of(phase, name), reason=posted.get("reason", ""), by=user, now=now)

@@ -20,7 +20,7 @@ from assay.api.throttling import SiteThrottle
 from assay.api.v1.schemas import Fence
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
 from assay.challenges.protocols import rules_of
-from assay.evaluation_sites import services
+from assay.evaluation_sites import services, work
 from assay.evaluation_sites.joining import server_key
 from assay.evaluation_sites.models import Site, SiteDataset, SiteEvaluation
 from assay.evaluation_sites.selectors import SiteRow, site_board
@@ -63,6 +63,10 @@ class Wish(Schema):
     """A site with time: the root of the data it would evaluate on."""
 
     root_sha256: str
+    agent: str = Field("", max_length=64)
+    """Which installation of the site's program asks. It gets back at once what it held before it was killed."""
+    skip: list[UUID] = Field([], max_length=1000)
+    """Evaluations that the site could not do a moment ago: others go first."""
 
 
 class Lease(Schema):
@@ -82,6 +86,10 @@ class Release(Lease):
     """The approved numbers."""
 
     aggregates: dict[str, Any]
+    failures: dict[str, Any] = Field({}, max_length=20)
+    """Verdict → cases that ended so, null for 1 to 4."""
+    said: dict[str, Any] | None = Field(None, max_length=20)
+    """All of it, signed by a site that has a key."""
 
 
 class Decline(Lease):
@@ -131,29 +139,29 @@ def claim(request: HttpRequest, wish: Wish) -> Any:
         raise NotFoundError(
             _("This data is not registered."), found=wish.root_sha256, what_to_do=_("Register it, then claim.")
         )
-    evaluation = services.claim_evaluation(site=site, dataset=dataset, now=timezone.now())
+    evaluation = work.claim_evaluation(site=site, dataset=dataset, agent=wish.agent, skip=wish.skip, now=timezone.now())
     return HttpResponse(status=204) if evaluation is None else order(request, evaluation)
 
 
 @router.post("/heartbeat", summary="Keep the lease, or say that the result is under review")
 def heartbeat(request: HttpRequest, held: Held) -> dict[str, float]:
-    services.keep_evaluation(site=working_site(request), now=timezone.now(), **held.dict())
-    return {"lease_seconds": services.LEASE_SECONDS}
+    work.keep_evaluation(site=working_site(request), now=timezone.now(), **held.dict())
+    return {"lease_seconds": work.LEASE_SECONDS}
 
 
 @router.post("/release", summary="Release approved numbers")
-def release(request: HttpRequest, given: Release) -> dict[str, str]:
-    return ended(services.release_evaluation(site=working_site(request), now=timezone.now(), **given.dict()))
+def release(request: HttpRequest, given: Release) -> dict[str, Any]:
+    return ended(work.release_evaluation(site=working_site(request), now=timezone.now(), **given.dict()))
 
 
 @router.post("/decline", summary="Release nothing, and say why")
-def decline(request: HttpRequest, given: Decline) -> dict[str, str]:
-    return ended(services.decline_evaluation(site=working_site(request), now=timezone.now(), **given.dict()))
+def decline(request: HttpRequest, given: Decline) -> dict[str, Any]:
+    return ended(work.decline_evaluation(site=working_site(request), now=timezone.now(), **given.dict()))
 
 
-def ended(evaluation: SiteEvaluation) -> dict[str, str]:
-    """Where it is now."""
-    return {"evaluation_id": str(evaluation.pk), "status": evaluation.status}
+def ended(evaluation: SiteEvaluation) -> dict[str, Any]:
+    """Where it is now, with our receipt for a signed release."""
+    return {"evaluation_id": str(evaluation.pk), "status": evaluation.status, "receipt": evaluation.receipt}
 
 
 @router.get("/files/{signed}", auth=None, summary="The image of the evaluation that is held")
@@ -225,11 +233,12 @@ def order(request: HttpRequest, evaluation: SiteEvaluation) -> dict[str, Any]:
     return {
         "evaluation_id": str(evaluation.pk),
         "fence": evaluation.fence,
-        "lease_seconds": services.LEASE_SECONDS,
+        "lease_seconds": work.LEASE_SECONDS,
         "submission": f"#{submission.number}",
         "root_sha256": evaluation.dataset.root_sha256 if evaluation.dataset else "",
         "protocol": rules_of(submission.protocol).document,
         "evaluator_version": evaluator_version,
+        "order": evaluation.order,
         "image": {
             "image_id": image.image_id,
             "sha256": image.rewritten_sha256,
