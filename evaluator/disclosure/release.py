@@ -112,7 +112,7 @@ def summary(values: Sequence[float], *, of: int, smallest: int) -> dict[str, Any
 
 def rounded(value: float) -> float | None:
     """To the released decimals. Infinite values have no mean that can be released."""
-    return round(value, DECIMALS) if math.isfinite(value) else None
+    return round(value, DECIMALS) + 0.0 if math.isfinite(value) else None  # never -0.0, which databases spell 0
 
 
 def shown_groups(sizes: Mapping[str, int], *, smallest: int) -> set[str]:

@@ -103,7 +103,7 @@ def test_from_a_challenge_file_to_the_board_of_a_site_whose_data_stayed_there(ad
         "--folder",
         tmp_path / "agent",
     ]
-    shown = olga.say(*words, answer="release\n")
+    shown = olga.say(*words, answer="approve\n")
     assert "dice" in shown.lower()
     sites = httpx.get(
         f"{address}/api/v1/challenges/copycat/phases/main/sites/board",

@@ -80,6 +80,7 @@ class Draft:
     document: dict[str, Any] | None = None
     withheld: tuple[str, ...] = ()
     results: tuple[LocalResult, ...] = ()
+    is_held: bool = False
 
     def leaves(self) -> dict[str, Any]:
         """Everything that would leave, but for the signature."""
@@ -307,6 +308,11 @@ class SiteAgent:
         self._connection.post("site/recall", {**body, "said": self._signer.sign(document)})
         released.rename(released.with_suffix(".recalled"))
 
+    def hold(self, draft: Draft) -> None:
+        """Leave a draft for later, and say so in the list."""
+        document = json.loads(draft.path.read_text())
+        write_config(draft.path, json.dumps({**document, "is_held": True}, indent=2) + "\n")
+
     def _clear(self, draft: Draft) -> None:
         draft.path.unlink(missing_ok=True)
         (self._folder / "progress" / f"{draft.evaluation_id}.jsonl").unlink(missing_ok=True)
@@ -394,6 +400,7 @@ def read_draft(path: Path) -> Draft:
         failures=document.get("failures", {}),
         document=document.get("document"),
         withheld=tuple(document.get("withheld", ())),
+        is_held=bool(document.get("is_held", False)),
     )
 
 

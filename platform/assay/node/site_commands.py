@@ -16,7 +16,10 @@ from assay.node.folder import FolderInvalid
 from assay.node.http import NodeApi, NodeApiProblem
 from assay.node.local import LocalResult, NotRun
 from assay.node.registry import DataRegistration
-from assay.node.review import SMALLEST_GROUP, TooFewCases, shown_bytes
+from assay.node.review import SMALLEST_GROUP, TooFewCases
+from assay.node.review_desk import SiteDesk
+from assay.node.review_page import ReviewServer
+from assay.node.review_sheet import ReviewSheet
 from assay.node.site import Draft, SiteAgent, SiteProblem
 from assay.node.site_agreeing import agree, log
 from assay.node.site_data import SiteData, kept_secret
@@ -202,23 +205,53 @@ def _work(agent: SiteAgent, *, registration: DataRegistration, console: Console,
 
 
 def decide(agent: SiteAgent, draft: Draft, *, console: Console, approve_all: bool) -> None:
-    """Show exactly what would leave; release, decline, or leave it for later."""
-    console.print(f"Submission {draft.submission}. Exactly this would be sent (no group under {SMALLEST_GROUP} cases):")
-    click.echo(shown_bytes(draft.leaves()))
-    if draft.withheld:
-        console.print(f"Withheld, because too few patients could be told from it: {', '.join(draft.withheld)}")
+    """Show exactly what would leave, warnings, and what changed; approve, reject with a reason, or hold."""
+    desk = SiteDesk(agent, title="")
+    show_sheet(desk.sheet_of(draft), submission=draft.submission, console=console)
     if approve_all:
         agent.release(draft)
         console.print("released (--approve-all)")
         return
     if not sys.stdin.isatty():
-        console.print(f"nobody is here to approve it; it waits in {draft.path}: run `assay site release`")
+        console.print(
+            f"nobody is here to approve it; it waits in {draft.path}: run `assay site review` or `assay site release`"
+        )
         return
-    answer = click.prompt("release, decline or later", type=click.Choice(["release", "decline", "later"]))
-    if answer == "release":
-        agent.release(draft)
-    elif answer == "decline":
-        agent.decline(draft, reason=click.prompt("why (the organizers read this)"))
+    action = click.prompt("approve, reject or hold", type=click.Choice(["approve", "reject", "hold"]))
+    reason = click.prompt("why (the organizers read this)") if action == "reject" else ""
+    console.print(desk.decide(draft.evaluation_id, action=action, reason=reason), markup=False)
+
+
+def show_sheet(sheet: ReviewSheet, *, submission: str, console: Console) -> None:
+    """The review sheet on the terminal."""
+    console.print(f"Submission {submission}. Exactly this would be sent (no group under {SMALLEST_GROUP} cases):")
+    click.echo(sheet.text)
+    console.print(f"{sheet.byte_count} bytes as signed, SHA-256 {sheet.sha256}", highlight=False)
+    for text in sheet.warnings:
+        console.print(f"! {text}", markup=False, highlight=False)
+    if sheet.withheld:
+        console.print(f"Withheld, because too few patients could be told from it: {', '.join(sheet.withheld)}")
+    if sheet.compared_with:
+        console.print(f"Since the last release (submission {sheet.compared_with}):", highlight=False)
+        for row in sheet.differences:
+            console.print(f"  {row.name}: {row.before} → {row.now}", markup=False, highlight=False)
+
+
+@site.command(name="review")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="A free one when left out.")
+@folder_option
+def review(*, port: int, folder: Path) -> None:
+    """Decide in the browser: a page on 127.0.0.1 with the exact text, what changed, and every case. Ends with Ctrl-C."""
+    settings = member(folder, url="", token="")
+    with open_connection(settings) as connection:
+        agent = _agent(connection=connection, settings=settings, data=None, folder=folder, engine=None)
+        server = ReviewServer(desk=SiteDesk(agent, title=f"{settings.title}: what waits to leave"), port=port)
+        click.echo(f"Open {server.address}")
+        click.echo("Only this machine reaches it. From another one of yours: ssh -L with the same port.")
+        try:
+            server.serve()
+        except KeyboardInterrupt:
+            click.echo("ended")
 
 
 def _agent(

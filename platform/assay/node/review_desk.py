@@ -1,0 +1,71 @@
+"""The desk behind the review page and the terminal: which drafts wait, their sheets, and what a decision does."""
+
+from collections.abc import Sequence
+
+from assay.client.errors import ClientError
+from assay.node.http import NodeApiProblem
+from assay.node.review_page import Waiting
+from assay.node.review_sheet import ReviewSheet, last_release, sheet_of
+from assay.node.site import Draft, SiteAgent, SiteProblem, read_cases
+from assay.node.site_signing import released_files
+
+
+class SiteDesk:
+    """The drafts of one site."""
+
+    def __init__(self, agent: SiteAgent, *, title: str) -> None:
+        self._agent = agent
+        self.title = title
+
+    def waiting(self) -> Sequence[Waiting]:
+        """The drafts that wait for a decision, held ones last."""
+        found = []
+        for draft in self._agent.drafts():
+            cases = read_cases(draft.path)
+            found.append(
+                Waiting(
+                    key=draft.evaluation_id,
+                    submission=draft.submission,
+                    case_count=len(cases),
+                    failed=sum(case["verdict"] != "ok" for case in cases),
+                    is_held=draft.is_held,
+                )
+            )
+        return sorted(found, key=lambda draft: (draft.is_held, draft.submission))
+
+    def sheet(self, key: str) -> tuple[str, ReviewSheet] | None:
+        """The submission and the sheet of one draft. None where nothing of that key waits."""
+        draft = self._find(key)
+        return None if draft is None else (draft.submission, self.sheet_of(draft))
+
+    def sheet_of(self, draft: Draft) -> ReviewSheet:
+        """What there is to look at."""
+        root = (draft.document or {}).get("data_root", "")
+        papers = [path.read_text() for path in released_files(self._agent.folder)] if root else []
+        last, count = last_release(papers, data_root=root)
+        return sheet_of(
+            draft.leaves(), withheld=draft.withheld, cases=read_cases(draft.path), last=last, releases_before=count
+        )
+
+    def decide(self, key: str, *, action: str, reason: str) -> str:
+        """Approve, reject or hold one draft. Returns a sentence."""
+        draft = self._find(key)
+        if draft is None:
+            return "There is no such draft. It may have been decided meanwhile."
+        reason = " ".join(reason.split())
+        try:
+            if action == "approve":
+                self._agent.release(draft)
+                return f"Submission {draft.submission} is sent. A copy with the server's receipt is in releases/."
+            if action == "reject" and reason:
+                self._agent.decline(draft, reason=reason)
+                return f"Submission {draft.submission} is rejected. The organizers were told why."
+            if action == "hold":
+                self._agent.hold(draft)
+                return f"Submission {draft.submission} is held. Nothing was sent."
+        except (ClientError, NodeApiProblem, SiteProblem) as problem:
+            return f"Nothing has changed here: {problem}"
+        return "Nothing was decided: a rejection needs a reason."
+
+    def _find(self, key: str) -> Draft | None:
+        return next((draft for draft in self._agent.drafts() if draft.evaluation_id == key), None)
