@@ -14,6 +14,7 @@ from assay.accounts.services import invite_to_team
 from assay.challenges.announcements import announce
 from assay.challenges.models import Challenge, Membership
 from assay.challenges.registration import make_invite
+from assay.evaluation_sites.models import Site, SiteEvaluation
 from assay.evaluations.models import CaseScores
 from assay.notices.choices import unsubscribe_token
 from assay.notices.models import Kind
@@ -76,6 +77,7 @@ def every_page() -> dict[str, Page]:
         "portal:challenge of somebody who has not joined": page("portal:challenge", slug, person=stranger),
         "portal:leaderboard without a match": page("portal:leaderboard", slug, phase, query="?q=nobody"),
         "portal:leaderboard by site": page("portal:leaderboard", slug, phase, query="?view=site:A"),
+        "portal:hospitals": page("portal:hospitals", slug, phase),
         "portal:compare": page("portal:compare", slug, phase, query="?s=1&s=2"),
         "portal:compare to choose": page("portal:compare", slug, phase),
         "portal:report": page("portal:report", slug, phase, status=202),
@@ -120,7 +122,11 @@ def of_participants(name: str) -> bool:
 
 
 def _fill(cast: people.Scene) -> dict[str, Any]:
-    """A ranking, and a submission of Pia in every status that has a page of its own, by status."""
+    """A ranking, hospitals, and a submission of Pia in every status that has a page of its own, by status."""
+    hospitals = [
+        Site.objects.create(phase=cast.phase, name=f"h{n}", title=title, token_hash=f"h{n}", created_at=factories.NOW)
+        for n, title in enumerate((LONG, "St Mary"))
+    ]
     for rank, name in enumerate((LONG, UNBROKEN, "nnU-Net"), start=1):
         metrics = {
             "dice": {"mean": 0.9 - rank / 50, "sd": 0.04, "per_label": {"core": {"mean": 0.9}, "rim": {"mean": 0.8}}}
@@ -139,6 +145,14 @@ def _fill(cast: people.Scene) -> dict[str, Any]:
         )
         row.submission.name = name
         row.submission.save()
+        for place, hospital in enumerate(hospitals):
+            numbers = {"mean": 0.9 - rank / 50 - place / 10, "n": 30, "sd": 0.1}
+            is_recalled = place == 1 and rank == 2
+            SiteEvaluation.objects.create(
+                site=hospital, submission=row.submission, created_at=factories.NOW, reason="wrong labels" if is_recalled else "",
+                status="recalled" if is_recalled else "released",
+                release=None if is_recalled else {"metrics": {"dice": numbers}, "failures": {"timeout": None}},
+            )  # fmt: skip
         CaseScores.objects.bulk_create(
             CaseScores(
                 evaluation=row.evaluation,

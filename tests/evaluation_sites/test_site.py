@@ -12,7 +12,6 @@ import factories
 from assay.client.errors import RefusedError
 from assay.client.http import Connection
 from assay.evaluation_sites.models import SiteEvaluation
-from assay.evaluation_sites.selectors import SiteRow, rank_rows
 from assay.evaluation_sites.services import enrol_site
 from assay.node.folder import read_folder
 from assay.node.http import NodeApi
@@ -243,14 +242,3 @@ def test_a_release_is_rounded_and_needs_five_cases():
     assert "sd" not in release.metrics["dice"]
     with pytest.raises(TooFewCases):
         build_release(*scored(sizes={"A": 4}))
-
-
-def test_every_site_counts_the_same_and_rows_that_miss_a_site_are_not_ranked():
-    def row(number: int, **sites: float) -> SiteRow:
-        return SiteRow(
-            submission_id=None, number=number, team="", name="", sites={s: {"dice": v} for s, v in sites.items()}
-        )
-
-    rows = [row(1, a=0.9, b=0.5), row(2, a=0.8, b=0.8), row(3, a=0.99)]
-    rank_rows(rows, metric="dice", site_count=2, is_higher_better=True)
-    assert [(r.mean, r.worst, r.rank) for r in rows] == [(0.7, 0.5, 2), (0.8, 0.8, 1), (0.99, 0.99, None)]

@@ -1,106 +1,166 @@
-"""The sites' board: a column per site, and the mean over sites, which says how an algorithm travels."""
+"""The sites' board: a column per site, and what the sites say together about how an algorithm travels."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
+from assay.evaluation_sites.boards import Duel, SiteCell, SiteRow, Weighting, duels, fill_rows
 from assay.evaluation_sites.models import Site, SiteEvaluation
 from evaluator.metrics import Direction
+from evaluator.protocol import MetricSpec
+
+MOST_DUELS = 30
+"""The matrix of wins shows the best so many rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteColumn:
-    """One site: how many results it has released, and how many wait."""
+    """One site: how many results it has released, and how many wait. `same_data_as` names an earlier site with the same data."""
 
     name: str
     title: str
     case_count: int | None
     released: int
     in_review: int
-
-
-@dataclass(kw_only=True)
-class SiteRow:
-    """One submission: the mean of every metric at every site that released it."""
-
-    submission_id: UUID
-    number: int
-    team: str
-    name: str
-    sites: dict[str, Mapping[str, float | None]] = field(default_factory=dict)
-    mean: float | None = None
-    worst: float | None = None
-    rank: int | None = None
+    recalled: int
+    same_data_as: str = ""
+    is_compared: bool = False
+    """Whether ranks are made over this site."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteBoard:
-    """`metric` orders the rows. Rows are ranked once every site has released them, others stay provisional."""
+    """`metric` orders the rows. `is_provisional`: a site has not released every row yet."""
 
     metric: str
+    metrics: tuple[str, ...]
+    is_higher_better: bool
+    weighting: Weighting
     columns: list[SiteColumn]
     rows: list[SiteRow]
+    matrix: list[list[Duel | None]]
+    groups: tuple[str, ...]
+    """Attributes of the protocol that a site released results by."""
+
+    @property
+    def arrived(self) -> int:
+        """How many sites have released anything."""
+        return sum(column.released > 0 for column in self.columns)
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether a site still has results to release."""
+        return any(column.released < len(self.rows) for column in self.columns if not column.same_data_as)
 
 
-def site_board(phase: Phase) -> SiteBoard:
-    """Every released result of the phase's sites, in two queries."""
-    sites = list(Site.objects.filter(phase=phase, revoked_at=None).order_by("name"))
+def site_board(phase: Phase, *, metric: str = "", weighting: Weighting = Weighting.SITES) -> SiteBoard:
+    """Every released result of the phase's sites, in two queries. An unknown metric is the leading one."""
+    sites = list(Site.objects.filter(phase=phase).order_by("name"))
     evaluations = list(
-        SiteEvaluation.objects.filter(site__in=sites)
+        SiteEvaluation.objects.filter(site__in=sites, submission__is_disqualified=False, submission__is_withdrawn=False)
         .select_related("site", "dataset", "submission__team")
-        .order_by("submission__number")
+        .order_by("submission__number", "round")
     )
-    leading = rules_of(phase.protocol).metrics[0]
-    is_higher_better = leading.metric.direction == Direction.MAX
+    protocol = rules_of(phase.protocol)
+    spec = next((spec for spec in protocol.metrics if spec.id == metric), protocol.metrics[0])
+    is_higher_better = spec.metric.direction == Direction.MAX
+    sites = [
+        site
+        for site in sites
+        if site.revoked_at is None or any(e.site_id == site.pk and e.release for e in evaluations)
+    ]
+    twins = _twins(evaluations)
+    rows = _rows(evaluations, spec=spec)
+    counted = [site.name for site in sites if site.pk not in twins]
+    common = fill_rows(rows, sites=counted, is_higher_better=is_higher_better, weighting=weighting)
+    rows.sort(key=lambda row: (row.rank is None, row.rank or 0, row.number))
+    return SiteBoard(
+        metric=spec.id,
+        metrics=tuple(spec.id for spec in protocol.metrics),
+        is_higher_better=is_higher_better,
+        weighting=weighting,
+        columns=[
+            _column(
+                site,
+                [e for e in evaluations if e.site_id == site.pk],
+                same_data_as=twins.get(site.pk, ""),
+                is_compared=site.name in common,
+            )
+            for site in sites
+        ],
+        rows=rows,
+        matrix=duels(rows[:MOST_DUELS], sites=counted, is_higher_better=is_higher_better),
+        groups=tuple(
+            name for name in protocol.breakdowns if any(name in c.groups for row in rows for c in row.cells.values())
+        ),
+    )
+
+
+def _rows(evaluations: Sequence[SiteEvaluation], *, spec: MetricSpec) -> list[SiteRow]:
     rows: dict[UUID, SiteRow] = {}
     for evaluation in evaluations:
-        submission = evaluation.submission
-        if evaluation.release is None or submission.is_disqualified or submission.is_withdrawn:
+        cell = _cell(evaluation, spec=spec)
+        if cell is None:
             continue
+        submission = evaluation.submission
         row = rows.setdefault(
             submission.pk,
             SiteRow(
                 submission_id=submission.pk, number=submission.number, team=submission.team.name, name=submission.name
             ),
         )
-        row.sites[evaluation.site.name] = {
-            metric: numbers["mean"] for metric, numbers in evaluation.release["metrics"].items() if numbers
-        }
-    rank_rows(list(rows.values()), metric=leading.id, site_count=len(sites), is_higher_better=is_higher_better)
-    return SiteBoard(
-        metric=leading.id,
-        columns=[_column(site, [e for e in evaluations if e.site_id == site.pk]) for site in sites],
-        rows=sorted(rows.values(), key=lambda row: (row.rank is None, row.rank or 0, row.number)),
+        row.cells[evaluation.site.name] = cell
+    return list(rows.values())
+
+
+def _cell(evaluation: SiteEvaluation, *, spec: MetricSpec) -> SiteCell | None:
+    """A result that was released, the mark of one that was recalled, or None."""
+    if evaluation.status == SiteEvaluation.Status.RECALLED:
+        return SiteCell(is_recalled=True, because=evaluation.reason)
+    if evaluation.release is None:
+        return None
+    numbers = evaluation.release.get("metrics", {}).get(spec.id) or {}
+    groups = {
+        name.removeprefix("per_"): value
+        for name, value in numbers.items()
+        if name.startswith("per_") and name != "per_label"
+    }
+    return SiteCell(
+        mean=numbers.get("mean"),
+        sd=numbers.get("sd"),
+        n=numbers.get("n"),
+        failures=evaluation.release.get("failures", {}),
+        groups=groups,
     )
 
 
-def rank_rows(rows: list[SiteRow], *, metric: str, site_count: int, is_higher_better: bool) -> None:
-    """Fill in the mean over sites (every site counts the same), the worst site, and ranks of rows that all sites released."""
-    for row in rows:
-        values = [numbers.get(metric) for numbers in row.sites.values()]
-        known = [value for value in values if value is not None]
-        if known:
-            row.mean = sum(known) / len(known)
-            row.worst = min(known) if is_higher_better else max(known)
-    complete = [row for row in rows if len(row.sites) == site_count and row.mean is not None]
-    for row in complete:
-        better = [
-            other
-            for other in complete
-            if (other.mean or 0.0) != (row.mean or 0.0)
-            and ((other.mean or 0.0) > (row.mean or 0.0)) == is_higher_better
-        ]
-        row.rank = len(better) + 1
+def _twins(evaluations: Sequence[SiteEvaluation]) -> dict[int, str]:
+    """Site → title of the site that released results on the same data before it."""
+    owners: dict[str, Site] = {}
+    twins: dict[int, str] = {}
+    released = [e for e in evaluations if e.dataset is not None and e.release is not None]
+    for evaluation in sorted(released, key=lambda e: (e.site.created_at, e.site_id)):
+        dataset = evaluation.dataset
+        if dataset is None:
+            continue
+        owner = owners.setdefault(dataset.root_sha256, evaluation.site)
+        if owner.pk != evaluation.site_id:
+            twins[evaluation.site_id] = owner.title
+    return twins
 
 
-def _column(site: Site, evaluations: list[SiteEvaluation]) -> SiteColumn:
+def _column(site: Site, evaluations: Sequence[SiteEvaluation], *, same_data_as: str, is_compared: bool) -> SiteColumn:
     counts = [evaluation.dataset.case_count for evaluation in evaluations if evaluation.dataset is not None]
+    status = SiteEvaluation.Status
     return SiteColumn(
         name=site.name,
         title=site.title,
         case_count=counts[-1] if counts else None,
-        released=sum(evaluation.status == SiteEvaluation.Status.RELEASED for evaluation in evaluations),
-        in_review=sum(evaluation.status == SiteEvaluation.Status.REVIEW for evaluation in evaluations),
+        released=sum(evaluation.status == status.RELEASED for evaluation in evaluations),
+        in_review=sum(evaluation.status == status.REVIEW for evaluation in evaluations),
+        recalled=sum(evaluation.status == status.RECALLED for evaluation in evaluations),
+        same_data_as=same_data_as,
+        is_compared=is_compared,
     )

@@ -3,7 +3,7 @@
 from django.urls import path
 from django.views.i18n import set_language
 
-from assay.portal.views import challenge, documentation, feeds, mail, news, notices, people, site, submission
+from assay.portal.views import challenge, documentation, feeds, hospitals, mail, news, notices, people, site, submission
 
 app_name = "portal"
 urlpatterns = [
@@ -47,6 +47,7 @@ urlpatterns = [
     path("c/<slug:slug>/p/<slug:phase_slug>/carry/", challenge.carry, name="carry"),
     path("c/<slug:slug>/p/<slug:phase_slug>/submit/", submission.submit, name="submit"),
     path("c/<slug:slug>/p/<slug:phase_slug>/leaderboard/", challenge.board, name="leaderboard"),
+    path("c/<slug:slug>/p/<slug:phase_slug>/hospitals/", hospitals.hospitals, name="hospitals"),
     path("c/<slug:slug>/p/<slug:phase_slug>/report/", challenge.report, name="report"),
     path("c/<slug:slug>/p/<slug:phase_slug>/compare/", challenge.compare, name="compare"),
     path("s/<uuid:submission_id>/", submission.detail, name="submission"),

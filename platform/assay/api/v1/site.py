@@ -2,6 +2,7 @@
 reference and no prediction ever passes here: they stay at the site.
 """
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -21,9 +22,10 @@ from assay.api.v1.schemas import Fence
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites import services, work
+from assay.evaluation_sites.boards import SiteRow, Weighting
 from assay.evaluation_sites.joining import server_key
 from assay.evaluation_sites.models import Site, SiteDataset, SiteEvaluation
-from assay.evaluation_sites.selectors import SiteRow, site_board
+from assay.evaluation_sites.selectors import site_board
 from evaluator import __version__ as evaluator_version
 
 SIGNING_SALT = "assay.site.files"
@@ -185,31 +187,27 @@ def enrol(request: HttpRequest, slug: str, phase: str, body: SiteIn) -> Status[d
 
 
 @phase_router.get("/{slug}/phases/{phase}/sites/board", auth=EVERYBODY, summary="What the sites released")
-def board(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
+def board(
+    request: HttpRequest, slug: str, phase: str, metric: str = "", weighting: Weighting = Weighting.SITES
+) -> dict[str, Any]:
     person, now = person_of(request), timezone.now()
     row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
     if not (row.shows_results(now) or is_organizer(person=person, challenge=row.challenge)):
         return {"phase": row.slug, "metric": "", "sites": [], "entries": [], "is_visible": False}
-    found = site_board(row)
+    found = site_board(row, metric=metric, weighting=weighting)
     return {
         "phase": row.slug,
         "metric": found.metric,
-        "sites": [
-            {
-                "name": column.name,
-                "title": column.title,
-                "case_count": column.case_count,
-                "released": column.released,
-                "in_review": column.in_review,
-            }
-            for column in found.columns
-        ],
-        "entries": [entry(line) for line in found.rows],
+        "weighting": found.weighting.value,
+        "is_provisional": found.is_provisional,
+        "sites": [asdict(column) for column in found.columns],
+        "entries": [entry(line, metric=found.metric) for line in found.rows],
+        "duels": [[asdict(duel) if duel else None for duel in line] for line in found.matrix],
         "is_visible": True,
     }
 
 
-def entry(line: SiteRow) -> dict[str, Any]:
+def entry(line: SiteRow, *, metric: str) -> dict[str, Any]:
     """One line of the sites' board."""
     return {
         "rank": line.rank,
@@ -219,7 +217,11 @@ def entry(line: SiteRow) -> dict[str, Any]:
         "submission_id": str(line.submission_id),
         "mean": line.mean,
         "worst": line.worst,
-        "sites": line.sites,
+        "worst_site": line.worst_site,
+        "best": line.best,
+        "heterogeneity": line.heterogeneity,
+        "sites": {name: {metric: cell.mean} for name, cell in line.cells.items() if not cell.is_recalled},
+        "cells": {name: {**asdict(cell), "interval": cell.interval} for name, cell in line.cells.items()},
     }
 
 

@@ -322,6 +322,7 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     page["shows_cases"] = _shows_cases(phase, page)
     page["shows_report"] = page["shows_cases"] or phase.opens_after("reports")
     page["as_participant"] = as_participant
+    page["has_hospitals"] = phase.evaluation_sites.exists()
     return render(request, "portal/leaderboard.html", page)
 
 
