@@ -89,7 +89,7 @@ def test_no_row_no_common_site():
 
 @pytest.fixture
 def released(scene):
-    """Writes what sites released: `{site: {submission number: mean}}`; a text in place of a mean is a recall with that reason."""
+    """Writes what sites released: `{site: {submission number: mean}}`. A text in place of a mean is a recall with that reason."""
 
     def write(table, *, roots=None):
         numbers = sorted({number for values in table.values() for number in values})

@@ -14,12 +14,14 @@ from django.utils.translation import gettext
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError
 from assay.accounts.models import User
+from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites.log import append_line, sign_here
 from assay.evaluation_sites.models import Site, SiteAgreement, SiteDataset, SiteEvaluation
-from assay.evaluation_sites.releases import DECIMALS
+from assay.evaluation_sites.releases import DECIMALS, LONGEST_NAME, MOST_GROUPS
 from assay.evaluation_sites.signing import check_said
 from assay.signatures import document_hash
+from assay.testsets.models import Case, PhaseTestSet
 from evaluator import __version__ as evaluator_version
 from evaluator.disclosure import SMALLEST_GROUP
 
@@ -72,7 +74,7 @@ def offer_agreement(
                 "protocol_sha256": rules_of(protocol).sha256,
                 "evaluator": evaluator_version,
                 "metrics": [spec.id for spec in rules_of(protocol).metrics],
-                "groups": list(rules_of(protocol).breakdowns),
+                "groups": groups_of(site.phase),
                 "smallest_group": SMALLEST_GROUP,
                 "decimals": DECIMALS,
                 "most_releases": most_releases,
@@ -102,6 +104,19 @@ def offer_agreement(
             root=dataset.root_sha256,
         )
     return agreement
+
+
+def groups_of(phase: Phase) -> dict[str, list[str]]:
+    """Attribute of the protocol → names of its groups, as the organizers wrote them in the phase's own test set."""
+    chosen = PhaseTestSet.objects.filter(phase=phase).first()
+    cases = Case.objects.filter(testset=chosen.testset_id).values_list("attributes", flat=True) if chosen else ()
+    stated = list(cases)
+    return {
+        name: sorted({str(attributes[name])[:LONGEST_NAME] for attributes in stated if attributes.get(name)})[
+            :MOST_GROUPS
+        ]
+        for name in rules_of(phase.protocol).breakdowns
+    }
 
 
 def _refuse_close_versions(site: Site, dataset: SiteDataset) -> None:

@@ -6,7 +6,7 @@ counts may stand in it. Means lie in the metric's range and are rounded.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -17,14 +17,21 @@ from evaluator.disclosure import SMALLEST_GROUP, CountProblem, check_counts
 from evaluator.protocol import MetricSpec, Protocol
 
 DECIMALS = 3
+OTHER = "other"
+"""The group of everybody whose group the organizers never named."""
 NUMBERS = frozenset({"mean", "sd", "n"})
 LARGEST = 1e9
 MOST_GROUPS = 200
 LONGEST_NAME = 80
 
 
-def check_release(document: Mapping[str, Any], *, protocol: Protocol, case_count: int) -> None:
-    """Return quietly when the document holds nothing but permitted numbers. Raise InvalidError naming the first that is not."""
+def check_release(
+    document: Mapping[str, Any], *, protocol: Protocol, case_count: int, groups: Mapping[str, Sequence[str]]
+) -> None:
+    """Return quietly when the document holds nothing but permitted numbers. Raise InvalidError naming the first that is not.
+
+    `groups`: attribute → names of groups that the organizers know. Any other name could be a patient's.
+    """
     metrics = {spec.id: spec for spec in protocol.metrics}
     if set(document) != set(metrics) or all(numbers is None for numbers in document.values()):
         raise _refused("metrics", found=_names(document), expected=f"{_names(metrics)}, null where withheld")
@@ -34,7 +41,7 @@ def check_release(document: Mapping[str, Any], *, protocol: Protocol, case_count
         )
     for name, numbers in document.items():
         if numbers is not None:
-            _check_metric(numbers, spec=metrics[name], protocol=protocol, case_count=case_count)
+            _check_metric(numbers, spec=metrics[name], protocol=protocol, case_count=case_count, known=groups)
 
 
 def check_failures(document: Mapping[str, Any], *, case_count: int) -> None:
@@ -52,7 +59,9 @@ def check_failures(document: Mapping[str, Any], *, case_count: int) -> None:
             )
 
 
-def _check_metric(summary: Any, *, spec: MetricSpec, protocol: Protocol, case_count: int) -> None:
+def _check_metric(
+    summary: Any, *, spec: MetricSpec, protocol: Protocol, case_count: int, known: Mapping[str, Sequence[str]]
+) -> None:
     partitions = {"per_label"} | {f"per_{attribute}" for attribute in protocol.breakdowns}
     if not isinstance(summary, Mapping) or not set(summary) <= NUMBERS | partitions:
         raise _refused(spec.id, found=_names(summary), expected=_names(NUMBERS | partitions))
@@ -63,8 +72,15 @@ def _check_metric(summary: Any, *, spec: MetricSpec, protocol: Protocol, case_co
         if not isinstance(groups, Mapping) or not 0 < len(groups) <= MOST_GROUPS:
             raise _refused(where, found=type(groups).__name__, expected=f"1 to {MOST_GROUPS} groups by name")
         for name, numbers in groups.items():
-            is_known = protocol.names_label(name) if partition == "per_label" else 0 < len(name) <= LONGEST_NAME
-            if not is_known or not isinstance(numbers, Mapping) or not set(numbers) <= NUMBERS:
+            names = (*known.get(partition.removeprefix("per_"), ()), OTHER)
+            is_known = protocol.names_label(name) if partition == "per_label" else name in names
+            if not is_known:
+                raise _refused(
+                    f"{where}.{str(name)[:LONGEST_NAME]}",
+                    found=str(name)[:LONGEST_NAME],
+                    expected="a label of the protocol" if partition == "per_label" else _names(set(names)),
+                )
+            if not isinstance(numbers, Mapping) or not set(numbers) <= NUMBERS:
                 raise _refused(f"{where}.{str(name)[:LONGEST_NAME]}", found=_names(numbers), expected=_names(NUMBERS))
             _check_numbers(numbers, where=f"{where}.{name}", spec=spec, case_count=case_count)
     try:

@@ -21,7 +21,7 @@ from django.utils.translation import gettext
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError
 from assay.challenges.protocols import rules_of
-from assay.evaluation_sites.agreements import require_standing
+from assay.evaluation_sites.agreements import groups_of, require_standing
 from assay.evaluation_sites.log import append_line, sign_here
 from assay.evaluation_sites.models import Site, SiteAgreement, SiteDataset, SiteEvaluation
 from assay.evaluation_sites.releases import check_failures, check_release
@@ -133,6 +133,7 @@ def _order_of(evaluation: SiteEvaluation, *, agreement: SiteAgreement, now: date
         "image_bytes": image.rewritten_bytes,
         "protocol_sha256": rules_of(submission.protocol).sha256,
         "evaluator": evaluator_version,
+        "groups": agreement.terms["groups"],
         "data_root": agreement.dataset.root_sha256,
         "agreement_sha256": agreement.terms_sha256,
         "nonce": secrets.token_hex(16),
@@ -191,7 +192,8 @@ def release_evaluation(
         }
         check_said(said, site=site, expected=expected)
         _check_terms(evaluation, now=now)
-    check_release(aggregates, protocol=protocol, case_count=evaluation.dataset.case_count)
+    groups = evaluation.order["groups"] if evaluation.order else groups_of(site.phase)
+    check_release(aggregates, protocol=protocol, case_count=evaluation.dataset.case_count, groups=groups)
     check_failures(failures or {}, case_count=evaluation.dataset.case_count)
     with transaction.atomic():
         receipt = None

@@ -131,14 +131,15 @@ def _with_value(entry: Mapping[str, Any], *, folder: Path) -> Mapping[str, Any]:
 
 
 def place_input(source: Path, *, destination: Path, kind: InputKind) -> None:
-    """Put an input where the container will see it: an image in the format of its name there, other files as they are."""
+    """Put an input where the container will see it: an image in the format of its name there, other files as they are.
+
+    An image is written anew, as a server does when it takes a test set. The text of its header (names, dates, descriptions) stays
+    behind.
+    """
     if kind is InputKind.IMAGE:
         with tempfile.TemporaryDirectory() as scratch:
             canonical = Path(scratch) / "image.nii.gz"
-            if source.name.endswith(CANONICAL_SUFFIX) and source.is_file():
-                canonical = source
-            else:
-                write_canonical(read_channels_of(source), canonical)
+            write_canonical(read_channels_of(source), canonical)
             write_as_named(source=canonical, destination=destination)
     else:
         shutil.copyfile(source, destination)

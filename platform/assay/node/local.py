@@ -29,7 +29,7 @@ from assay.node.rounds import RoundOrder, RoundsOutcome, run_rounds
 from containers.engines import OWNER_LABEL, Engine
 from containers.errors import ImageAbsent
 from containers.intake import ImageInvalid, Reason, inspect_archive, load_archive
-from containers.machine import borrowed_image
+from containers.machine import GpuSlots, borrowed_image, slots_of_this_host
 from containers.sandbox import run
 from containers.spec import Limits, OutputSpec, RunResult, RunSpec, Usage
 from containers.verdicts import Verdict
@@ -41,6 +41,10 @@ RETRY_SECONDS = (2.0, 15.0)
 """Pauses before a case that this machine broke is tried again."""
 NO_ANSWERS = frozenset({Verdict.CANCELLED, Verdict.INFRASTRUCTURE})
 """Endings that say nothing about the algorithm."""
+
+
+class UnsuitableHardware(Exception):
+    """This machine lacks what the phase gives to algorithms. That says nothing about the algorithm."""
 
 
 class NotRun(Exception):
@@ -84,6 +88,24 @@ class Workbench:
     owner: str
     should_stop: Callable[[], bool] = lambda: False
     """Asked all the time while a container runs."""
+    find_gpus: Callable[[], GpuSlots] = lambda: slots_of_this_host()  # noqa: PLW0108  looked up when asked
+    may_lack_gpus: bool = True
+    """Whether a machine without enough GPUs runs the algorithm without any, as one's own laptop does. A site does not."""
+
+    @contextmanager
+    def taken_gpus(self, count: int) -> Iterator[tuple[str, ...]]:
+        """So many GPUs of this machine for one container, as a node takes them. Raises `UnsuitableHardware`."""
+        if not count:
+            yield ()
+            return
+        gpus = self.find_gpus()
+        if len(gpus.uuids) < count:
+            if not self.may_lack_gpus:
+                raise UnsuitableHardware(f"the phase gives {count} GPUs, and this machine has {len(gpus.uuids)}")
+            yield ()
+            return
+        with gpus.taken(count) as uuids:
+            yield uuids
 
 
 @contextmanager
@@ -267,13 +289,14 @@ def _run_batch(
         should_cancel=workbench.should_stop,
         labels={OWNER_LABEL: workbench.owner},
     )
-    spec = order.run_spec(input_dir=inputs)
-    if order.interaction is not None:
-        played = _play_rounds(cases[0], order=order, protocol=protocol, spec=spec, start=start, folder=folder)
-        result, checked = played.result, played.checked
-    else:
-        result = start(spec)
-        checked = check_outputs(order, result=result, folder=folder)
+    with workbench.taken_gpus(order.limits.gpus) as gpu_uuids:
+        spec = order.run_spec(input_dir=inputs, gpu_uuids=gpu_uuids)
+        if order.interaction is not None:
+            played = _play_rounds(cases[0], order=order, protocol=protocol, spec=spec, start=start, folder=folder)
+            result, checked = played.result, played.checked
+        else:
+            result = start(spec)
+            checked = check_outputs(order, result=result, folder=folder)
     scored = score_batch(cases, protocol=protocol, order=order, checked=checked, usage=result.usage)
     for place, (case, scores) in enumerate(zip(cases, scored, strict=True)):
         verdict, reason = verdict_of(checked, place=place)

@@ -14,7 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ from containers.verdicts import Verdict
 from evaluator import __version__ as evaluator_version
 from evaluator.protocol import Protocol, load_protocol
 
+OTHER = "other"
 RELEASE, RECALL = "assay-site-release", "assay-site-recall"
 
 
@@ -61,6 +62,8 @@ class SiteOrder:
     protocol: Mapping[str, Any]
     image_id: str
     image: FileOrder
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Attribute → names of groups that may stand in a release."""
     signed: Mapping[str, Any] | None = None
 
 
@@ -160,6 +163,7 @@ class SiteAgent:
             protocol=answer["protocol"],
             image_id=image["image_id"],
             image=FileOrder(path="image.tar", sha256=image["sha256"], bytes=image["bytes"], url=image["url"]),
+            groups=answer.get("groups", {}),
             signed=answer.get("order"),
         )
 
@@ -172,6 +176,7 @@ class SiteAgent:
             "protocol_sha256": load_protocol(order.protocol).sha256,
             "evaluator": evaluator_version,
             "data_root": data_root,
+            "groups": dict(order.groups),
         }
         if problem := signer.why_order_is_refused(order.signed, expected=expected, now=datetime.now(UTC)):
             raise SiteProblem(f"the order for submission {order.submission} is refused: {problem}")
@@ -211,14 +216,21 @@ class SiteAgent:
         progress: Progress,
         on_case: Callable[[LocalResult], None],
     ) -> list[LocalResult]:
+        numbered = number_cases(cases, everybody=self._data.cases(), protocol=protocol)
+        names = {case.case_id: name for case, name in zip(numbered, [case.case_id for case in cases], strict=True)}
         results = []
         with self._renewal(order) as renewal:
             workbench = Workbench(
-                engine=self._opened(), folder=self._scratch(), owner=self._owner, should_stop=lambda: renewal.is_lost
+                engine=self._opened(),
+                folder=self._scratch(),
+                owner=self._owner,
+                should_stop=lambda: renewal.is_lost,
+                may_lack_gpus=False,
             )
             load = partial(self._load_image, order)
             with borrowed_image(self._opened(), image_id=order.image_id, load=load):
-                for result in run_cases(cases=cases, image_id=order.image_id, protocol=protocol, workbench=workbench):
+                for found in run_cases(cases=numbered, image_id=order.image_id, protocol=protocol, workbench=workbench):
+                    result = _named(found, numbered=names)
                     self._keep_log(order, result)
                     progress.add(result)
                     on_case(result)
@@ -228,7 +240,8 @@ class SiteAgent:
     def _draft(
         self, order: SiteOrder, *, cases: Sequence[FolderCase], protocol: Protocol, results: Sequence[LocalResult]
     ) -> Draft:
-        attributes = {case.case_id: dict(case.attributes) for case in cases}
+        groups = order.groups or dict.fromkeys(protocol.breakdowns, ())
+        attributes = {case.case_id: regrouped(case.attributes, groups=groups) for case in cases}
         release = build_release(protocol, [result.scores for result in results], attributes)
         draft = Draft(
             path=self._drafts() / f"{order.evaluation_id}.json",
@@ -308,6 +321,10 @@ class SiteAgent:
         self._connection.post("site/recall", {**body, "said": self._signer.sign(document)})
         released.rename(released.with_suffix(".recalled"))
 
+    def decline_order(self, order: SiteOrder, *, reason: str) -> None:
+        """Hand an order back that this machine cannot carry out, and say why. It is no failure of the team."""
+        self._connection.post("site/decline", {**_lease(order), "reason": reason})
+
     def hold(self, draft: Draft) -> None:
         """Leave a draft for later, and say so in the list."""
         document = json.loads(draft.path.read_text())
@@ -359,6 +376,29 @@ class SiteAgent:
 
     def _drafts(self) -> Path:
         return _made(self._folder / "releases")
+
+
+def number_cases(
+    cases: Sequence[FolderCase], *, everybody: Sequence[FolderCase], protocol: Protocol
+) -> list[FolderCase]:
+    """The cases under numbers: no patient's name reaches a container. Rows of a table of references are found by their own names."""
+    if protocol.table_form is not None:
+        return list(cases)
+    places = {case.case_id: place for place, case in enumerate(everybody, start=1)}
+    return [replace(case, case_id=f"case-{places[case.case_id]:05d}") for case in cases]
+
+
+def _named(result: LocalResult, *, numbered: Mapping[str, str]) -> LocalResult:
+    name = numbered[result.case_id]
+    return replace(result, case_id=name, scores=replace(result.scores, case_id=name))
+
+
+def regrouped(attributes: Mapping[str, str], *, groups: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Attributes under names that were agreed: what the organizers never named becomes `other`, so that no text of a patient leaves."""
+    return {
+        attribute: found if (found := attributes.get(attribute, "")) in names else OTHER
+        for attribute, names in groups.items()
+    }
 
 
 def failures_of(results: Sequence[LocalResult]) -> dict[str, int | None]:

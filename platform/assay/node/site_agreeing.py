@@ -61,6 +61,8 @@ def terms_lines(terms: dict[str, Any]) -> list[str]:
     lines = [f"Terms {terms['number']} of {terms['challenge']}/{terms['phase']} for {terms['site']}:"]
     for name, words in WORDS.items():
         value = terms[name]
+        if isinstance(value, dict):
+            value = [f"{attribute} ({', '.join([*groups, 'other'])})" for attribute, groups in value.items()]
         shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         if shown:
             lines.append(f"  {words}: {shown}")

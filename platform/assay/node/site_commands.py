@@ -14,7 +14,7 @@ from assay.node.commands import result_table
 from assay.node.engine_option import engine_option
 from assay.node.folder import FolderInvalid
 from assay.node.http import NodeApi, NodeApiProblem
-from assay.node.local import LocalResult, NotRun
+from assay.node.local import LocalResult, NotRun, UnsuitableHardware
 from assay.node.registry import DataRegistration
 from assay.node.review import SMALLEST_GROUP, TooFewCases
 from assay.node.review_desk import SiteDesk
@@ -193,6 +193,10 @@ def _work(agent: SiteAgent, *, registration: DataRegistration, console: Console,
 
         try:
             draft = agent.evaluate(order, on_case=show)
+        except UnsuitableHardware as lack:
+            agent.decline_order(order, reason=f"unsuitable hardware: {lack}")
+            console.print(f"submission {order.submission} is declined as unsuitable hardware: {lack}", markup=False)
+            continue
         except (NotRun, NodeApiProblem, TooFewCases, SiteProblem) as trouble:
             console.print(f"submission {order.submission} is put off: {trouble}", markup=False)
             skip.append(order.evaluation_id)

@@ -22,6 +22,7 @@ from assay.api.v1.schemas import Fence
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites import services, work
+from assay.evaluation_sites.agreements import groups_of
 from assay.evaluation_sites.boards import SiteRow, Weighting
 from assay.evaluation_sites.joining import server_key
 from assay.evaluation_sites.models import Site, SiteDataset, SiteEvaluation
@@ -241,6 +242,7 @@ def order(request: HttpRequest, evaluation: SiteEvaluation) -> dict[str, Any]:
         "protocol": rules_of(submission.protocol).document,
         "evaluator_version": evaluator_version,
         "order": evaluation.order,
+        "groups": evaluation.order["groups"] if evaluation.order else groups_of(submission.phase),
         "image": {
             "image_id": image.image_id,
             "sha256": image.rewritten_sha256,
