@@ -1,6 +1,6 @@
 """What this host offers to runs: its findings (`assay doctor`), CPU and GPU slots, and the images it keeps."""
 
-from containers.machine.devices import CpuSlots, GpuInventory, GpuSlots, gpu_inventory, slots_of_this_host
+from containers.machine.devices import CpuSlots, GpuInventory, GpuSlots, NoFreeGpu, gpu_inventory, slots_of_this_host
 from containers.machine.doctor import Finding, Level, examine, report
 from containers.machine.image_cache import ImageBusy, ImageCache, borrowed_image
 
@@ -12,6 +12,7 @@ __all__ = [
     "ImageBusy",
     "ImageCache",
     "Level",
+    "NoFreeGpu",
     "borrowed_image",
     "examine",
     "gpu_inventory",

@@ -398,3 +398,42 @@ def test_a_folder_that_cannot_be_made_is_said_without_a_traceback(assay, tmp_pat
     assert result.exit_code == 1
     assert f"Error: {tmp_path}/file/below" in result.output
     assert "Not a directory" in result.output
+
+
+MINE = [
+    {**SUBMISSION, "id": "s-7"},
+    {**SUBMISSION, "id": "s-8", "number": 8},
+    {**SUBMISSION, "id": "s-x", "number": 8, "phase": "final"},
+]
+
+
+@pytest.mark.parametrize(
+    "name", ["7", "#7", "mni-brain-tissue/open#7", "http://server/s/s-7/", "https://server/s/s-7", "s-7"]
+)
+def test_a_submission_is_named_by_its_number_its_page_or_its_id(assay, server, name):
+    server.will_answer("GET", "submissions", {"items": MINE, "count": 3})
+    server.will_answer("GET", "submissions/s-7", at("queued"))
+    result = assay(*SIGN_IN, "status", name)
+    assert result.exit_code == 0, result.output
+    assert "N4 + mixture" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("9", "There is no submission 9 among yours"),
+        ("liver/final#9", "There is no submission liver/final#9 in liver/final"),
+        ("8", "mni-brain-tissue/final#8, mni-brain-tissue/open#8"),
+    ],
+)
+def test_a_number_that_names_no_submission_or_several_is_said(assay, server, name, words):
+    server.will_answer("GET", "submissions", {"items": MINE, "count": 3})
+    result = assay(*SIGN_IN, "logs", name)
+    assert result.exit_code == 1
+    assert words in result.output
+
+
+def test_a_phase_has_one_slash(assay):
+    result = assay(*SIGN_IN, "leaderboard", "--phase", "a/b/c")
+    assert result.exit_code == 1
+    assert "'a/b/c' does not name a phase" in result.output

@@ -28,7 +28,7 @@ OFFERED = {
     },
     "containers.sandbox": {"remove_leftovers", "run", "sweep"},
     "containers.machine": {
-        "CpuSlots", "Finding", "GpuInventory", "GpuSlots", "ImageBusy", "ImageCache", "Level", "borrowed_image", "examine", "gpu_inventory", "report",
+        "CpuSlots", "Finding", "GpuInventory", "GpuSlots", "ImageBusy", "ImageCache", "Level", "NoFreeGpu", "borrowed_image", "examine", "gpu_inventory", "report",
         "slots_of_this_host",
     },
 }  # fmt: skip

@@ -310,3 +310,21 @@ def test_a_claim_is_planned_once_per_connection(scene):
         planned = [statement for (statement,) in cursor.fetchall()]
     assert len([statement for statement in planned if "UPDATE runs_caserun SET" in statement]) == 1
     assert not [statement for statement in planned if "runs_node" in statement]
+
+
+def test_a_node_gets_no_case_that_needs_more_gpus_than_it_has_free(scene):
+    node, run = enrol(), queue(scene, team=scene.team, case_runs=3)
+    run.case_runs.filter(position__in=[0, 1]).update(gpus=1)
+    assert leases.claim_case_run(node_id=node.pk, **LEASE, gpus=0).case_run_id == run.case_runs.get(position=2).pk
+    assert leases.claim_case_run(node_id=node.pk, **LEASE, gpus=0) is None, "the others wait for a node with a GPU"
+    assert leases.claim_case_run(node_id=node.pk, **LEASE, gpus=1) is not None
+    assert leases.claim_case_run(node_id=node.pk, **LEASE) is not None, "a node that does not say is not held back"
+
+
+def test_a_capped_claim_asks_for_the_gpus_as_well(scene):
+    node, run = enrol(), queue(scene, team=scene.team, case_runs=1)
+    scene.phase.running_limit = 5
+    scene.phase.save()
+    run.case_runs.update(gpus=2)
+    assert leases.claim_case_run(node_id=node.pk, **LEASE, gpus=1) is None
+    assert leases.claim_case_run(node_id=node.pk, **LEASE, gpus=2) is not None

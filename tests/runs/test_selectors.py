@@ -91,6 +91,24 @@ def test_a_page_says_why_nothing_moves(scene, fields, why):
     assert selectors.queue_facts(scene.phase, now=factories.NOW).why_waiting == why
 
 
+@pytest.mark.parametrize(
+    ("inventory", "why"),
+    [
+        ({"gpus": []}, "no live node of pool default has the 1 GPU that a case needs"),
+        ({"gpus": [{"uuid": "GPU-a"}]}, ""),
+        ({"gpus": [], "is_batch": True}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_page_says_that_nobody_has_the_gpu_a_case_needs(scene, inventory, why):
+    node(inventory=inventory)
+    scene.phase.protocol.document["resources"]["gpus"] = 1
+    scene.phase.protocol.save()
+    run = run_of(scene, statuses=["queued"])
+    assert selectors.waiting(run.submission, now=factories.NOW).why == why
+    assert selectors.queue_facts(scene.phase, now=factories.NOW).why_waiting == why
+
+
 def test_the_queue_facts_are_measured(scene):
     node()
     run_of(scene, statuses=["done", "running", "queued"])

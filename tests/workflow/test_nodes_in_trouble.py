@@ -1,5 +1,6 @@
 """A node in trouble: without disk it takes no work, and after a container that would not die it takes no more."""
 
+import contextlib
 import dataclasses
 import time
 
@@ -10,6 +11,7 @@ from assay.runs.models import CaseRun
 from containers.engines import OWNER_LABEL
 from containers.engines.fake import FakeEnding, FakeEngine
 from containers.errors import ContainerStuck, DiskFull, EngineUnreachable
+from containers.machine import NoFreeGpu
 from containers.machine.image_cache import ImageCache
 
 
@@ -42,6 +44,28 @@ def test_an_image_that_does_not_fit_goes_back_uncounted(stage, queued, monkeypat
     assert queued.infrastructure_failures == 0
 
 
+def test_a_node_without_a_gpu_leaves_a_case_that_needs_one_in_the_line(stage, queued):
+    CaseRun.objects.update(gpus=1)
+    agent, engine = stage.agent()
+    assert not agent.work_once(engine)
+    queued.refresh_from_db()
+    assert (queued.status, queued.attempt, queued.infrastructure_failures) == (CaseRun.Status.QUEUED, 0, 0)
+
+
+def test_a_gpu_that_another_slot_took_meanwhile_is_no_fault(stage, queued, monkeypatch):
+    agent, engine = stage.agent()
+
+    @contextlib.contextmanager
+    def none_left(_count):
+        raise NoFreeGpu("0 of 1 GPUs are free and healthy, 1 are needed.")
+        yield
+
+    monkeypatch.setattr(agent._gpus, "taken", none_left)
+    assert not agent.work_once(engine), "the slot has to wait, or it would claim the same work without end"
+    queued.refresh_from_db()
+    assert (queued.status, queued.infrastructure_failures) == (CaseRun.Status.QUEUED, 0)
+
+
 @pytest.mark.catalogue(
     120,
     attack="a container survives SIGKILL or its removal",
@@ -64,6 +88,7 @@ class AbsentEngine(FakeEngine):
     """An engine that may be told not to answer."""
 
     is_away = False
+    answers_left = 0
 
     def facts(self):
         self.answer()
@@ -74,21 +99,24 @@ class AbsentEngine(FakeEngine):
         return super().containers_of(owner)
 
     def answer(self):
-        if self.is_away:
+        if self.is_away and self.answers_left > 0:
+            self.answers_left -= 1
+        elif self.is_away:
             raise EngineUnreachable("No answer from the container engine")
 
 
-def test_an_engine_that_is_away_costs_one_try_and_no_more(stage, queued):
+@pytest.mark.parametrize("tries", [0, 1], ids=["away before the claim", "away after the claim"])
+def test_an_engine_that_is_away_costs_one_try_at_most(stage, queued, tries):
     engine = AbsentEngine(stage.script)
     options = stage.agent()[0]._options
     agent = Agent(api=stage.api(), options=options, open_engine=lambda: engine)
-    engine.is_away = True
-    assert agent.work_once(engine)
+    engine.is_away, engine.answers_left = True, tries
+    assert agent.work_once(engine) == bool(tries)
     CaseRun.objects.update(not_before=None)
     for _ in range(5):
         assert not agent.work_once(engine)
     queued.refresh_from_db()
-    assert (queued.status, queued.attempt, queued.infrastructure_failures) == ("queued", 1, 1)
+    assert (queued.status, queued.attempt, queued.infrastructure_failures) == ("queued", tries, tries)
     engine.is_away = False
     assert agent.work_once(engine)
     queued.refresh_from_db()

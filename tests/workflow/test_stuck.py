@@ -123,6 +123,16 @@ def test_a_pool_that_nobody_serves_gets_its_nodes_back(stage, rung):
     assert find_stuck(now=timezone.now() + LONG_AGO) == [], "who is paused waits on purpose"
 
 
+def test_cases_that_need_a_gpu_which_no_live_node_has_are_named(live):
+    live.submit()
+    live.check()
+    CaseRun.objects.update(gpus=2)
+    Node.objects.update(inventory={"gpus": [{"uuid": "GPU-a"}]})
+    assert only_line().text == "pool default: 1 case run waits, no live node has the 2 GPUs needed"
+    CaseRun.objects.update(gpus=1)
+    assert find_stuck(now=timezone.now()) == []
+
+
 def test_a_queue_that_nobody_takes_from_although_slots_are_free_is_woken(live):
     live.submit()
     live.check()

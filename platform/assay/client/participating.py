@@ -13,6 +13,7 @@ from rich.console import Console
 from assay.client.display import submissions_table
 from assay.client.errors import ClientError
 from assay.client.http import Connection
+from assay.client.naming import submission_id
 from assay.client.records import Submission
 from assay.client.session import Session, pass_session, split_phase
 from assay.client.site_papers import log_words, release_words
@@ -116,6 +117,7 @@ def status(session: Session, submission: str | None, phase: str, everybody: bool
     """Say where SUBMISSION stands, or list yours."""
     with session.connect() as connection:
         if submission:
+            submission = submission_id(submission, connection=connection)
             with choose_reporter("auto" if wait else "none") as reporter:
                 if wait:
                     wait_until_finished(connection=connection, submission_id=submission, reporter=reporter)
@@ -142,8 +144,9 @@ def _list_submissions(*, connection: Connection, phase: str, everybody: bool) ->
 def cancel(session: Session, submissions: tuple[str, ...]) -> None:
     """Cancel SUBMISSIONS; running containers are stopped."""
     with session.connect() as connection:
-        stopped = connection.post("submissions/cancel", {"submission_ids": list(submissions)})["cancelled"]
-    click.echo(f"{len(stopped)} of {len(set(submissions))} cancelled; the others had ended.")
+        chosen = list(dict.fromkeys(submission_id(text, connection=connection) for text in submissions))
+        stopped = connection.post("submissions/cancel", {"submission_ids": chosen})["cancelled"]
+    click.echo(f"{len(stopped)} of {len(chosen)} cancelled; the others had ended.")
 
 
 @click.command()
@@ -152,7 +155,7 @@ def cancel(session: Session, submissions: tuple[str, ...]) -> None:
 def logs(session: Session, submission: str) -> None:
     """Print what SUBMISSION's containers wrote: organizers always, participants on public cases."""
     with session.connect() as connection:
-        text = connection.get_bytes(f"submissions/{submission}/logs")
+        text = connection.get_bytes(f"submissions/{submission_id(submission, connection=connection)}/logs")
     click.echo(readable(text), nl=False)  # no terminal obeys a stranger's log, behind a pager or a pipe either
 
 
@@ -163,7 +166,7 @@ def logs(session: Session, submission: str) -> None:
 def receipt(session: Session, submission: str, output: Path | None) -> None:
     """Fetch the signed receipt of SUBMISSION; `assay verify` checks it without us."""
     with session.connect() as connection:
-        document = connection.get_bytes(f"submissions/{submission}/receipt")
+        document = connection.get_bytes(f"submissions/{submission_id(submission, connection=connection)}/receipt")
     if output is None:
         click.echo(document, nl=False)
     else:
@@ -231,7 +234,7 @@ def _read_receipt(file: Path) -> dict[str, Any]:
 def export(session: Session, submission: str, kind: str) -> None:
     """Write the case scores of SUBMISSION, as far as its phase releases them, to standard output."""
     with session.connect() as connection:
-        cases = connection.get(f"submissions/{submission}/cases")
+        cases = connection.get(f"submissions/{submission_id(submission, connection=connection)}/cases")
     if kind == "json":
         click.echo(json.dumps(cases, indent=2))
         return

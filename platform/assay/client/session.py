@@ -38,8 +38,8 @@ pass_session = click.make_pass_decorator(Session)
 
 def split_phase(text: str) -> tuple[str, str]:
     """`challenge/phase` as two slugs."""
-    challenge, slash, phase = text.partition("/")
-    if not (challenge and slash and phase):
+    challenge, _, phase = text.partition("/")
+    if not (challenge and phase) or "/" in phase:
         raise ClientError(
             f"{text!r} does not name a phase",
             expected="CHALLENGE/PHASE, such as mni-brain-tissue/open",

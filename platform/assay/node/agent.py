@@ -32,7 +32,7 @@ from assay.node.outputs import CheckedOutputs, check_outputs
 from assay.node.rounds import RoundOrder, RoundsOutcome, RoundsStopped, run_rounds
 from containers.engines import OWNER_LABEL, Engine
 from containers.errors import DiskFull, EngineError
-from containers.machine import CpuSlots, ImageBusy, ImageCache, slots_of_this_host
+from containers.machine import CpuSlots, ImageBusy, ImageCache, NoFreeGpu, slots_of_this_host
 from containers.sandbox import remove_leftovers, run
 from containers.spec import FailedCase, RunResult, RunSpec
 from containers.verdicts import Reason, Verdict
@@ -163,12 +163,16 @@ class Agent:
                 slots=self._options.slots,
                 cached_images=self._images.image_ids(),
                 disk_free_bytes=shutil.disk_usage(self._scratch()).free,
+                free_gpus=None if engine.facts().is_batch else self._gpus.free_count(),
             )
         except NodeApiProblem as error:
             log.warning("claim.failed", extra={"why": str(error)})
             return False
         except OrderInvalid:
             log.exception("order.invalid")
+            return False
+        except EngineError as error:  # nothing could run now: nobody's case is taken
+            log.warning("engine.away", extra={"why": str(error)})
             return False
         if order is None:
             return False
@@ -206,6 +210,9 @@ class Agent:
             self._release(order, reason="node_api", why=str(error), counts=True)
         except ImageBusy as error:
             self._release(order, reason="image_busy", why=str(error), counts=False)
+            return False
+        except NoFreeGpu as error:  # another slot took it between the claim and now, or it has just been set aside
+            self._release(order, reason="no_free_gpu", why=str(error), counts=False)
             return False
         except Exception as error:  # whatever broke here is ours: the case is tried again, and the agent lives on
             if self._is_disk_full(error):

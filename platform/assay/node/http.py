@@ -102,9 +102,24 @@ class NodeApi:
             name=answer["name"], pool=answer["pool"], installation=answer["installation"], slots=int(answer["slots"])
         )
 
-    def claim(self, *, slots: int, cached_images: list[str], disk_free_bytes: int | None = None) -> WorkOrder | None:
-        """The next case run, or None; says on the way what changes while a node runs."""
-        body = {"slots": slots, "cached_images": cached_images, "disk_free_bytes": disk_free_bytes}
+    def claim(
+        self,
+        *,
+        slots: int,
+        cached_images: list[str],
+        disk_free_bytes: int | None = None,
+        free_gpus: int | None = None,
+    ) -> WorkOrder | None:
+        """The next case run, or None; says on the way what changes while a node runs.
+
+        `free_gpus`: what needs more is not handed out. None: a batch system gives the GPUs.
+        """
+        body = {
+            "slots": slots,
+            "cached_images": cached_images,
+            "disk_free_bytes": disk_free_bytes,
+            "free_gpus": free_gpus,
+        }
         answer = self._send("POST", "/api/v1/node/claim", json=body, retries=0)
         return None if answer.status_code == httpx.codes.NO_CONTENT else parse_order(answer.json())
 

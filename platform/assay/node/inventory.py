@@ -25,9 +25,16 @@ def take_inventory(*, folder: Path, engine: EngineChoice) -> dict[str, Any]:
         "architecture": platform.machine(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "engine": describe_engine(engine),
+        **engine_words(engine),
         **asdict(gpu_inventory()),
     }
+
+
+def engine_words(engine: EngineChoice) -> dict[str, Any]:
+    """The engine, and whether a batch system behind it gives processors and GPUs: this machine's are then not what counts."""
+    with engine.open() as opened:
+        facts = opened.facts()
+        return {"engine": f"{engine.kind} {facts.version}", "is_batch": facts.is_batch}
 
 
 def describe_engine(engine: EngineChoice) -> str:

@@ -44,7 +44,7 @@ WHERE id = (
     JOIN runs_run run ON run.id = case_run.run_id
     JOIN submissions_submission submission ON submission.id = run.submission_id
     JOIN challenges_phase phase ON phase.id = submission.phase_id
-    WHERE case_run.status = 'queued' AND case_run.pool = %(pool)s
+    WHERE case_run.status = 'queued' AND case_run.pool = %(pool)s AND case_run.gpus <= %(gpus)s
       AND NOT phase.is_paused AND submission.cancel_requested_at IS NULL
       AND (case_run.not_before IS NULL OR case_run.not_before <= clock_timestamp())
       {has_room}
@@ -77,6 +77,7 @@ WITH running AS MATERIALIZED (
     has_room="""AND phase.id NOT IN (SELECT id FROM full_phase)
       AND (phase.id, submission.team_id) NOT IN (SELECT phase_id, team_id FROM full_team)""",
 )
+MANY_GPUS = 2**31 - 1
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('assay.runs.capped_claim', 0))"
 
 RENEW = """
@@ -88,9 +89,17 @@ RETURNING submission.cancel_requested_at IS NOT NULL
 """
 
 
-def claim_case_run(*, node_id: int, pool: str, lease_seconds: float) -> Lease | None:
-    """The next case run of the pool, in fair order, leased to the node. None when there is nothing to do."""
-    wanted = {"node": node_id, "pool": pool, "lease_seconds": lease_seconds}
+def claim_case_run(*, node_id: int, pool: str, lease_seconds: float, gpus: int | None = None) -> Lease | None:
+    """The next case run of the pool, in fair order, leased to the node. None when there is nothing to do.
+
+    `gpus`: how many the node has free. None where a batch system gives them, or where the node does not say.
+    """
+    wanted = {
+        "node": node_id,
+        "pool": pool,
+        "lease_seconds": lease_seconds,
+        "gpus": MANY_GPUS if gpus is None else gpus,
+    }
     row = _fetch_prepared(ANY_CLAIM, wanted)
     if row is None and _is_capped():
         with transaction.atomic():

@@ -86,6 +86,9 @@ class CaseRun(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
     is_canary = models.BooleanField(default=False)
     pool = models.CharField(max_length=40, help_text="the run's, repeated here so that one index serves the claim")
+    gpus = models.PositiveIntegerField(
+        default=0, help_text="how many it needs: a node with fewer free ones never gets it"
+    )
     priority = models.IntegerField(default=0, help_text="the phase's, when it was queued")
     turn = models.FloatField(default=0.0, help_text="start tag of fair queueing: see runs/fairness.py")
     expected_seconds = models.FloatField(default=0.0, help_text="what it was charged to the team's share when queued")

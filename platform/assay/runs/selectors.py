@@ -11,9 +11,11 @@ from django.db.models import Count, F, Min, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from assay.challenges.models import Phase
 from assay.runs.intervals import current_intervals
+from assay.runs.leases import MANY_GPUS
 from assay.runs.models import CaseRun, Node, Run
 from assay.submissions.models import Submission
 from containers.spec import Usage
@@ -253,12 +255,31 @@ def live_nodes(nodes: Iterable[Node], *, now: datetime) -> list[Node]:
     ]
 
 
+def gpus_of(phase: Phase) -> int:
+    """How many GPUs a case of the phase needs."""
+    return int(phase.protocol.document.get("resources", {}).get("gpus") or 0)
+
+
+def most_gpus(node: Node) -> int:
+    """How many GPUs one case may be given on the node, as far as it has said so. A batch system gives what it is asked for."""
+    gpus = node.inventory.get("gpus")
+    return MANY_GPUS if node.inventory.get("is_batch") or not isinstance(gpus, list) else len(gpus)
+
+
 def why_waiting(*, phase: Phase, nodes: Collection[Node], now: datetime) -> str:
     """Why nothing of the phase would start now, in words; empty when it would."""
     if phase.is_paused:
         return _("the organizers have paused this phase; submissions keep their place")
-    if live_nodes(nodes, now=now):
-        return ""
+    if live := live_nodes(nodes, now=now):
+        gpus = gpus_of(phase)
+        if any(most_gpus(node) >= gpus for node in live):
+            return ""
+        words = ngettext(
+            "no live node of pool %(pool)s has the %(count)d GPU that a case needs",
+            "no live node of pool %(pool)s has the %(count)d GPUs that a case needs",
+            gpus,
+        )
+        return words % {"pool": phase.pool, "count": gpus}
     if not nodes:
         return _("no node has joined pool %(pool)s yet") % {"pool": phase.pool}
     seen = max((node.last_seen_at for node in nodes if node.last_seen_at is not None), default=None)

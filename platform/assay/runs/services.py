@@ -76,7 +76,7 @@ def create_run(
     shuffle.shuffle(cases)
     kept = keeps or {}
     cases.sort(key=lambda case: case is not None and case.case_id in kept)  # what has to run comes first
-    wall_seconds = specs.limits_of(resources).wall_seconds
+    limits = specs.limits_of(resources)
     made = CaseRun.objects.bulk_create(
         CaseRun(
             run=run,
@@ -85,7 +85,8 @@ def create_run(
             is_canary=position == 0,
             pool=run.pool,
             priority=phase.priority,
-            expected_seconds=wall_seconds,
+            gpus=limits.gpus,
+            expected_seconds=limits.wall_seconds,
             **_kept_fields(kept.get(case.case_id) if case else None),
         )
         for position, case in enumerate(cases)

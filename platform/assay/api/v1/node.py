@@ -28,6 +28,7 @@ from assay.challenges.protocols import rules_of
 from assay.evaluations.receipts import installation_name
 from assay.runs import leases, nodes, services
 from assay.runs.intervals import current_intervals
+from assay.runs.leases import MANY_GPUS
 from assay.runs.models import CaseRun, Node
 from assay.runs.services import Ending
 from assay.runs.specs import attempt_folder, limits_of, output_names, resources_of, work_order
@@ -79,6 +80,7 @@ class Claim(Schema):
     slots: Slots = 1
     cached_images: list[ShortText] = Field([], max_length=5000)
     disk_free_bytes: int | None = Field(None, ge=0, le=LARGEST_COLUMN)
+    free_gpus: int | None = Field(None, ge=0, le=MANY_GPUS)
 
 
 class Held(Schema):
@@ -152,7 +154,7 @@ def claim(request: HttpRequest, wish: Claim) -> Any:
     news = {"cached_images": wish.cached_images, "disk_free_bytes": wish.disk_free_bytes}
     services.see_node(node=node, now=now, inventory={**node.inventory, **news}, is_urgent=False)
     may_have_more = node.status == Node.Status.ACTIVE and leases.has_free_slot(node_id=node.pk)
-    case_run = flow.claim(node=node, now=now) if may_have_more else None
+    case_run = flow.claim(node=node, now=now, gpus=wish.free_gpus) if may_have_more else None
     if case_run is None:
         return HttpResponse(status=204)
     cases = [case_run.case] if case_run.case else list(case_run.run.submission.testset.cases.all())

@@ -107,9 +107,13 @@ def refuse(
     )
 
 
-def claim(*, node: Node, now: datetime) -> CaseRun | None:
-    """The next case run for the node, with everything its work order needs; None when there is nothing to do."""
-    lease = leases.claim_case_run(node_id=node.pk, pool=node.pool, lease_seconds=current_intervals().lease_seconds)
+def claim(*, node: Node, now: datetime, gpus: int | None = None) -> CaseRun | None:
+    """The next case run for the node, with everything its work order needs; None when there is nothing to do.
+
+    `gpus`: how many the node has free; None where that does not limit what it may take.
+    """
+    lease_seconds = current_intervals().lease_seconds
+    lease = leases.claim_case_run(node_id=node.pk, pool=node.pool, lease_seconds=lease_seconds, gpus=gpus)
     if lease is None:
         return None
     needed = CaseRun.objects.select_related("case", "run__submission__image", "run__submission__protocol")

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, F, Min, OuterRef, Q, Subquery
+from django.db.models import Count, F, Max, Min, OuterRef, Q, Subquery
 
 from assay.evaluations.models import Evaluation
 from assay.evaluations.services import ATTEMPTS
 from assay.leaderboards.models import MOST_TRIES, REPORT_SET_ASIDE, Leaderboard
 from assay.leaderboards.services import behind
 from assay.runs.models import CaseRun, Node, PromptRound
-from assay.runs.selectors import live_nodes
+from assay.runs.selectors import live_nodes, most_gpus
 from assay.submissions.models import Submission
 from assay.submissions.services import NOT_THE_TEAMS
 from assay.workflow import flow
@@ -88,7 +88,12 @@ def unserved_pools(now: datetime) -> Iterator[Stuck]:
         CaseRun.objects.filter(status=CaseRun.Status.QUEUED, run__submission__phase__is_paused=False)
         .exclude(not_before__gt=now)
         .values("pool")
-        .annotate(case_runs=Count("id"), since=Min("queued_at"), free_since=Min("queued_at", filter=UNCAPPED))
+        .annotate(
+            case_runs=Count("id"),
+            gpus=Max("gpus"),
+            since=Min("queued_at"),
+            free_since=Min("queued_at", filter=UNCAPPED),
+        )
     )
     running = dict(
         CaseRun.objects.filter(status=CaseRun.Status.RUNNING).values_list("pool").annotate(case_runs=Count("id"))
@@ -104,6 +109,15 @@ def unserved_pools(now: datetime) -> Iterator[Stuck]:
             what = "every node is held back or silent" if held else "no node is live" if known else "it has no node"
             acts = ("wake", "activate") if held else ("wake",)
             yield Stuck(kind="pool", key=row["pool"], text=f"{waits}, {what}", since=since, acts=acts)
+        elif not any(most_gpus(node) >= row["gpus"] for node in live):
+            gpus = f"{row['gpus']} GPU{'s' if row['gpus'] > 1 else ''}"
+            yield Stuck(
+                kind="pool",
+                key=row["pool"],
+                text=f"{waits}, no live node has the {gpus} needed",
+                since=since,
+                acts=("wake",),
+            )
         elif running.get(row["pool"], 0) < sum(node.slots for node in live) and _is_old(row["free_since"], now=now):
             text = f"{waits} although slots are free"
             yield Stuck(kind="pool", key=row["pool"], text=text, since=row["free_since"], acts=("wake",))
