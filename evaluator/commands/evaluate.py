@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ def _writable(_context: click.Context, _option: click.Parameter, path: Path | No
 
 def _folder_made(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
     """The folder of the pictures, made at once for the same reason."""
+    if path is not None and find_spec("matplotlib") is None:
+        raise click.BadParameter("pictures need matplotlib: pip install matplotlib")
     try:
         if path is not None:
             path.mkdir(parents=True, exist_ok=True)

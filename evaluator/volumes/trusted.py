@@ -3,6 +3,10 @@
 Never call this on anything a container wrote: SimpleITK follows what a header says to other files. `strict.py` is for those.
 """
 
+import gzip
+import math
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +18,10 @@ import numpy.typing as npt
 from evaluator.errors import EvaluatorError, UnavailableBackend
 from evaluator.volumes.canonical import CanonicalFile, describe, write_canonical_channels
 from evaluator.volumes.geometry import Grid
+from evaluator.volumes.nifti import HEADER_BYTES
+
+_GZIP = b"\x1f\x8b"
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,8 @@ def read_image(path: Path) -> Volume:
 def read_channels_of(path: Path) -> Channels:
     """The image in `path`, or each volume of a 4-D one. Views of one array, nothing is copied."""
     sitk = _simpleitk()
+    if path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file():
+        _refuse_damaged(path)
     try:
         image = _read_series(sitk, path) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as problem:
@@ -72,6 +82,35 @@ def _simpleitk() -> Any:
     except ImportError:
         raise UnavailableBackend("reading this file needs SimpleITK: install `assay[ingest]`") from None
     return sitk
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Refuse a NIfTI file that ends too early. SimpleITK fills missing voxels with zeros and says nothing."""
+    with path.open("rb") as plain:
+        is_packed = plain.read(2) == _GZIP
+    try:
+        with gzip.open(path) if is_packed else path.open("rb") as source:
+            head = source.read(HEADER_BYTES)
+            found = len(head)
+            while piece := source.read(_PIECE):  # to the end, where the checksum is
+                found += len(piece)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
+        raise EvaluatorError(f"{path.name} is damaged: {str(problem)[:200]}") from problem
+    expected = _nifti_bytes(head)
+    if found < expected:
+        raise EvaluatorError(f"{path.name} is damaged: found {found} bytes, expected {expected} as its header says")
+
+
+def _nifti_bytes(head: bytes) -> int:
+    """How long a NIfTI-1 file has to be by its header. 0 for other headers: SimpleITK says what is wrong with them."""
+    if len(head) < HEADER_BYTES or head[344:348] != b"n+1\0":
+        return 0
+    order = next((order for order in "<>" if struct.unpack_from(f"{order}i", head)[0] == HEADER_BYTES), "")
+    axes, *sizes = struct.unpack_from(f"{order}8h", head, 40)
+    (bits,), (start,) = struct.unpack_from(f"{order}h", head, 72), struct.unpack_from(f"{order}f", head, 108)
+    if not order or not 1 <= axes <= 7 or not math.isfinite(start):
+        return 0
+    return int(start) + math.prod(max(size, 1) for size in sizes[:axes]) * bits // 8
 
 
 def _read_series(sitk: Any, folder: Path) -> Any:

@@ -13,6 +13,7 @@ from assay.accounts.models import AuditEvent
 from assay.challenges.models import Challenge, PublicationRequest
 from assay.challenges.publication import decide_publication, last_request, publish_challenge, waiting_publications
 from assay.evaluations import pushing
+from assay.organizers.consoles import unready
 from markup import markup
 
 
@@ -129,3 +130,12 @@ def test_who_asks_at_once_asks_once(settings):
         list(pool.map(ask, range(12)))
     assert PublicationRequest.objects.count() == 1
     assert verbs() == ["challenge.publication_asked"]
+
+
+def test_a_text_that_an_organizer_has_still_to_write_is_named(scene):
+    """`assay challenge new` marks it with ⟨ ⟩."""
+    scene.challenge.contact = "⟨an address somebody reads⟩"
+    (words,) = [text for text in unready(scene.challenge, now=factories.NOW) if "⟨ ⟩" in text]
+    assert words == "nothing in ⟨ ⟩ is left to write (Left: contact.)"
+    scene.challenge.contact = "olga@example.org"
+    assert not [text for text in unready(scene.challenge, now=factories.NOW) if "⟨ ⟩" in text]

@@ -41,6 +41,7 @@ def problem_of(line, *, whole):
     if call is None or line.lstrip().startswith(("install ", "useradd ", "chown ", "docker build ")):
         return ""
     words = shlex.split(END.split(call[2])[0])
+    whole = whole and ELLIPSIS not in words  # an ellipsis stands for what the page does not repeat
     command, context = main, click.Context(main, info_name="assay")
     while isinstance(command, click.Group) and words:
         if words[0].startswith("-"):
@@ -59,9 +60,7 @@ def problem_of(line, *, whole):
         return ""
     if words and words[-1].startswith("--") and not whole:
         words.append("X")  # a mention names an option without its value
-    values, left, _order = command.make_parser(context).parse_args(
-        [word for word in words if word != ELLIPSIS or whole]
-    )
+    values, left, _order = command.make_parser(context).parse_args([word for word in words if word != ELLIPSIS])
     if left and left != ["X"]:
         return f"nothing takes {left}"
     for parameter in command.params:

@@ -193,6 +193,28 @@ def test_a_dicom_folder_lies_where_its_segmentation_lies(tmp_path):
     assert image.array[3, 4].tolist() == [-1000, -900, -800, -700, -600]
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.98])
+def test_a_trusted_file_that_ends_too_early_is_refused(tmp_path, suffix, kept):
+    """SimpleITK alone answers with zeros for what is missing."""
+    whole, part = tmp_path / f"whole{suffix}", tmp_path / f"part{suffix}"
+    array = np.random.default_rng(5).integers(1, 200, (16, 16, 16), np.uint8)
+    save_nifti(whole, array)
+    assert np.array_equal(read_image(whole).array, array)
+    part.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * kept)])
+    with pytest.raises(EvaluatorError, match=r"is damaged|cannot be read"):
+        read_image(part)
+
+
+def test_a_trusted_file_with_a_wrong_checksum_is_refused(tmp_path):
+    path = save_nifti(tmp_path / "scan.nii.gz", np.ones((4, 4, 4), np.uint8))
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(EvaluatorError, match=r"scan\.nii\.gz is damaged"):
+        read_image(path)
+
+
 def test_a_trusted_reader_names_what_it_cannot_read(tmp_path):
     (tmp_path / "scan.nrrd").write_text("no image")
     with pytest.raises(EvaluatorError, match=r"scan\.nrrd cannot be read"):

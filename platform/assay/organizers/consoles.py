@@ -100,12 +100,18 @@ def _total(rows: QuerySet[Any]) -> Coalesce:
     return Coalesce(Subquery(counted.values("total")), 0)
 
 
+PLACEHOLDER = "⟨"
+"""How `assay challenge new` marks what an organizer has to write."""
+TEXTS_TO_WRITE = ("title", "summary", "description", "rules", "licence", "modality", "anatomy", "citation", "contact")
+
+
 def readiness(challenge: Challenge, phases: Sequence[PhaseRow]) -> list[Check]:
     """What has to be true before participants come."""
     document = reverse("organizers:document", args=[challenge.slug])
     testsets = reverse("organizers:testsets", args=[challenge.slug])
     unfit, missing = unfit_testsets(phases), missing_metric_images(challenge)
     without = [row.phase.title for row in phases if row.testset is None]
+    left = [key for key in TEXTS_TO_WRITE if PLACEHOLDER in getattr(challenge, key)]
     return [
         Check(
             ok=bool(phases),
@@ -141,6 +147,12 @@ def readiness(challenge: Challenge, phases: Sequence[PhaseRow]) -> list[Check]:
             ok=bool(challenge.contact),
             text=gettext("a contact address is given"),
             cure=gettext("Add `contact`."),
+            url=document,
+        ),
+        Check(
+            ok=not left,
+            text=gettext("nothing in ⟨ ⟩ is left to write"),
+            cure=gettext("Left: %(left)s.") % {"left": ", ".join(left)},
             url=document,
         ),
         Check(
