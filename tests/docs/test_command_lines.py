@@ -60,8 +60,9 @@ def problem_of(line, *, whole):
         return ""
     if words and words[-1].startswith("--") and not whole:
         words.append("X")  # a mention names an option without its value
-    values, left, _order = command.make_parser(context).parse_args([word for word in words if word != ELLIPSIS])
-    if left and left != ["X"]:
+    values, left, _order = command.make_parser(context).parse_args(words)
+    left = [word for word in left if word not in ("X", ELLIPSIS)]
+    if left:
         return f"nothing takes {left}"
     for parameter in command.params:
         value = values.get(parameter.name)
