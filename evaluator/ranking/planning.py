@@ -18,6 +18,7 @@ says nothing new about this one.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -255,6 +256,7 @@ def _half_width(spread: float, n: int) -> float:
     return _t_quantile(0.025, n - 1) * spread / math.sqrt(n) if n > 1 else math.nan
 
 
+@lru_cache(maxsize=4096)
 def _t_quantile(level: float, degrees: float) -> float:
     """The t with P(T > t) = level, by halving."""
     low, high = 0.0, 2.0

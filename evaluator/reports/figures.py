@@ -1,13 +1,15 @@
 """Figures of one ranking: how the scores lie, case by case and under the bootstrap. Each function returns a figure."""
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as MplPath
 from matplotlib.ticker import MaxNLocator
 
 from evaluator.arrays import Floats
@@ -110,7 +112,7 @@ def podium(data: ReportData, metric: str) -> Figure:
     bars.set_ylabel("cases")
     for panel in (axes, bars):
         panel.grid(axis="x", visible=False)
-    legend(axes, data.algorithms)
+    legend(axes, data.algorithms[:count])
     return figure
 
 
@@ -149,17 +151,20 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
     delta = cliffs_delta(data.values[metric], larger_is_better=larger)
     count = len(data.algorithms)
     figure, axes = new_figure(height=row_height(count, least=3.2, each=0.34))
+    # One path for all filled cells and one for the empty ones: four hundred rectangles of their own are half a report.
+    for is_filled, face in ((True, BLUE), (False, "none")):
+        at = [
+            (row, column)
+            for row, column in np.ndindex(count, count)
+            if row != column and tests.is_better[row, column] == is_filled
+        ]
+        axes.add_patch(PathPatch(_cells(at), facecolor=face, edgecolor=LINE, linewidth=0.8))
     for row, column in np.ndindex(count, count):
-        if row != column:
-            face = BLUE if tests.is_better[row, column] else "none"
-            axes.add_patch(
-                Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, facecolor=face, edgecolor=LINE, linewidth=0.8)
-            )
-            if count <= _MOST_WRITTEN:
-                p = tests.adjusted[row, column]
-                words = f"{'<.001' if p < 0.001 else f'{p:.3f}'.lstrip('0')}\nδ {delta[row, column]:+.2f}"
-                shade = "white" if tests.is_better[row, column] else INK
-                axes.text(column, row, words, ha="center", va="center", fontsize="small", color=shade)
+        if row != column and count <= _MOST_WRITTEN:
+            p = tests.adjusted[row, column]
+            words = f"{'<.001' if p < 0.001 else f'{p:.3f}'.lstrip('0')}\nδ {delta[row, column]:+.2f}"
+            shade = "white" if tests.is_better[row, column] else INK
+            axes.text(column, row, words, ha="center", va="center", fontsize="small", color=shade)
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_ylim(count - 0.5, -0.5)
     axes.set_aspect("equal")
@@ -169,6 +174,14 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
     axes.set_xlabel("… than")
     axes.grid(visible=False)
     return figure
+
+
+def _cells(at: Sequence[tuple[int, int]]) -> MplPath:
+    """Squares around (row, column) as one path."""
+    corners = np.array([(-0.44, -0.44), (0.44, -0.44), (0.44, 0.44), (-0.44, 0.44), (-0.44, -0.44)])
+    points = [np.add(corners, (column, row)) for row, column in at]
+    codes = [MplPath.MOVETO, *[MplPath.LINETO] * 3, MplPath.CLOSEPOLY] * len(at)
+    return MplPath(np.concatenate(points) if points else np.empty((0, 2)), codes or None)
 
 
 def critical_difference_diagram(data: ReportData, metric: str) -> Figure | None:

@@ -1,5 +1,8 @@
 """What a paper takes: figures at the width of its columns, tables for LaTeX and Word, effect sizes and their sources."""
 
+import base64
+import io
+import re
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -13,6 +16,7 @@ from scipy import stats
 from evaluator.commands.rank import rank
 from evaluator.ranking.statistics.effects import cliffs_delta, critical_difference, nemenyi_quantile
 from evaluator.reports.paper import Paper, latex_table
+from evaluator.reports.theme import new_figure, style, svg
 
 
 @pytest.mark.parametrize(
@@ -118,3 +122,15 @@ def test_words_that_say_no_figure_are_refused(tmp_path: Path, options, message: 
 def test_a_font_that_is_not_here_is_said() -> None:
     assert not Paper.of(width="3.5in", font="No Such Font 7pt", formats=None, top=None).has_font
     assert Paper.of(width="9cm", font=None, formats=None, top=None).width_mm == 90
+
+
+def test_a_picture_of_dots_has_a_palette_and_is_the_smaller_of_two() -> None:
+    with style():
+        figure, axes = new_figure(height=2)
+        axes.scatter(*np.random.default_rng(0).random((2, 4000)), s=7, alpha=0.4, linewidths=0, rasterized=True)
+        (content,) = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", svg(figure))
+    with Image.open(io.BytesIO(base64.b64decode(content))) as image:
+        assert image.mode == "P"
+        many = io.BytesIO()
+        image.convert("RGBA").save(many, "PNG", optimize=True)
+    assert len(base64.b64decode(content)) < len(many.getvalue())
