@@ -80,6 +80,7 @@ ATTACKS = (
         verdict="withheld; not both released; a number of releases is agreed",
         tests=(
             *here("site", "small_groups_are_withheld_and_cannot_be_found_by_subtraction"),
+            *here("data", "a_version_that_differs_by_one_patient_is_refused_at_the_site_even_with_the_same_number"),
             *here(
                 "agreements",
                 "versions_of_data_that_differ_by_few_patients_are_not_both_released",

@@ -198,6 +198,23 @@ def test_another_machine_of_the_site_brings_the_key_and_has_the_same_root(home, 
     assert data.examine(secret=secret) == data.examine(secret=kept_secret(other))
 
 
+def test_a_version_that_differs_by_one_patient_is_refused_at_the_site_even_with_the_same_number(home, tmp_path):
+    as_folders(tmp_path / "data")
+    assert add(home, tmp_path / "data").exit_code == 0
+    root = SiteDataset.objects.get().root_sha256
+    releases = home.folder / "h" / "releases"
+    releases.mkdir(parents=True)
+    (releases / "x.released").write_text(json.dumps({"release": {"data_root": root}}))
+    write_mask(tmp_path / "data" / "labels" / "P1.nii.gz", place=3)
+    answer = add(home, tmp_path / "data")
+    assert answer.exit_code != 0
+    assert "differs from data that has released results by 1 cases" in answer.output
+    for number in range(5):
+        write_mask(tmp_path / "data" / "labels" / f"P{number}.nii.gz", place=number + 1)
+    assert add(home, tmp_path / "data").exit_code == 0, "all five are others: nothing can be told from the difference"
+    assert SiteDataset.objects.count() == 2
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [

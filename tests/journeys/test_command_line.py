@@ -85,29 +85,37 @@ def test_from_a_challenge_file_to_the_board_of_a_site_whose_data_stayed_there(ad
     forged = subprocess.run([ASSAY, "verify", receipt], env=pia.environment, capture_output=True, check=False)
     assert forged.returncode != 0
 
-    enrolment = httpx.post(
-        f"{address}/api/v1/challenges/copycat/phases/main/sites",
-        json={"name": "st-mary", "title": "St Mary's Hospital"},
-        headers={"Authorization": f"Bearer {olga.token()}"},
-    )
-    assert enrolment.status_code == 201, enrolment.text
+    sites = f"{address}/api/v1/challenges/copycat/phases/main/sites"
+    as_olga = httpx.Client(headers={"Authorization": f"Bearer {olga.token()}"})
+
+    def organizer(path: str, **document) -> dict:
+        answer = as_olga.post(f"{sites}/{path}", json=document)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    clinic, folder = Person(name="clinic", url=address, home=tmp_path), tmp_path / "site"
+    here = ("--folder", folder)
+    code = organizer("codes", name="st-mary", title="St Mary's Hospital")["code"]
+    assert "Read these six words" in clinic.run("site", "join", code, "--url", address, "--no-service", *here)
+    words = json.loads(clinic.run("site", "status", "--json", *here))["words"]
+    organizer("st-mary/approve", words=words)
+    clinic.run("site", "confirm", *here)
     at_home = installation.write_testset(tmp_path / "st-mary", cases=6)
-    words = [
-        "site",
-        "run",
-        at_home,
-        "--url",
-        address,
-        "--token",
-        enrolment.json()["token"],
-        "--folder",
-        tmp_path / "agent",
-    ]
-    shown = olga.say(*words, answer="approve\n")
+    clinic.run("site", "data", "add", at_home, "--yes", *here)
+    organizer("st-mary/agreements")
+    clinic.run("site", "agree", "--yes", *here)
+    shown = clinic.say("site", "run", *here, answer="approve\n")
     assert "dice" in shown.lower()
-    sites = httpx.get(
-        f"{address}/api/v1/challenges/copycat/phases/main/sites/board",
-        headers={"Authorization": f"Bearer {olga.token()}"},
-    ).json()
-    assert len(sites["entries"]) == 1, sites
-    assert "case0" not in json.dumps(sites)
+    board = as_olga.get(f"{sites}/board").json()
+    assert [entry["mean"] for entry in board["entries"]] == [1.0], board
+    assert "case0" not in json.dumps(board)
+    (paper,) = folder.rglob("*.released")
+    clinic.run("verify", paper)
+    clinic.run("site", "log", "--output", tmp_path / "log.json", *here)
+    assert "1 releases, 0 recalls" in clinic.run("verify", tmp_path / "log.json")
+    clinic.run("site", "recall", "1", "--reason", "wrong labels", *here)
+    recalled = as_olga.get(f"{sites}/board").json()["entries"][0]
+    assert recalled["cells"]["st-mary"]["because"] == "wrong labels"
+    clinic.run("site", "leave", "--yes", *here)
+    clinic.run("site", "uninstall", "--yes", *here)
+    assert not folder.exists()

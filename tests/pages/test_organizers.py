@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import uuid
 
 import pytest
@@ -155,6 +156,17 @@ def test_inviting_a_site_shows_its_code_once(as_olga, cast):
     assert "assay site join" in markup(as_olga.post(url, entry, follow=True))
     assert "assay site join" not in markup(as_olga.get(url))
     assert cast.phase.site_codes.count() == 1
+
+
+def test_organizers_read_why_a_site_declined_or_recalled(as_olga, cast):
+    site = cast.phase.evaluation_sites.create(name="h", title="H", token_hash="x", created_at=factories.NOW)
+    for status, reason in (("declined", "unsuitable hardware: no GPU"), ("recalled", "wrong labels"), ("queued", "x")):
+        submission = factories.submission(phase=cast.phase, team=cast.team, status="done")
+        site.evaluations.create(submission=submission, status=status, reason=reason, created_at=factories.NOW)
+    page = markup(as_olga.get(reverse("organizers:sites", args=["brains"])))
+    assert "unsuitable hardware: no GPU" in page
+    assert "wrong labels" in page
+    assert len(re.findall(r"<td> ?declined ?</td>", page)) == len(re.findall(r"<td> ?recalled ?</td>", page)) == 1
 
 
 def test_memory_curves_are_aligned_and_carry_their_limit(cast):

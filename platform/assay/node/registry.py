@@ -8,8 +8,8 @@ the same files, say of a public data set, cannot find out by hashing them whethe
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,37 @@ from assay.node.folder import FolderCase
 
 @dataclass(frozen=True, kw_only=True)
 class DataRegistration:
-    """What is sent about the data: the root and how many cases."""
+    """What is sent about the data: the root and how many cases. `cases` stays: keyed name → hash of everything about the case."""
 
     root_sha256: str
     case_count: int
+    cases: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def patients_apart(self, earlier: Mapping[str, str]) -> int:
+        """How many cases are in one of two versions only, or differ between them."""
+        ours, theirs = set(self.cases.items()), set(earlier.items())
+        return len({name for name, _ in ours ^ theirs})
 
 
 def register_data(cases: Sequence[FolderCase], *, folder: Path, secret: bytes) -> DataRegistration:
     """Hash every file and the attributes of every case. `secret` is the key of the cases' names."""
     home = folder.resolve()
-    leaves = []
+    by_case: dict[str, list[bytes]] = {}
     for case in cases:
         name = case_key(case.case_id, secret=secret)
-        leaves.append(_leaf([name, "attributes", sorted(case.attributes.items())]))
-        leaves += [
-            file_leaf(name=name, role=role, path=_place(file, home), file=file)
-            for role, path in sorted([*_roles("input", case), *_roles("reference", case)])
-            for file in _files(path)
+        by_case[name] = [
+            _leaf([name, "attributes", sorted(case.attributes.items())]),
+            *(
+                file_leaf(name=name, role=role, path=_place(file, home), file=file)
+                for role, path in sorted([*_roles("input", case), *_roles("reference", case)])
+                for file in _files(path)
+            ),
         ]
-    return DataRegistration(root_sha256=tree_root(sorted(leaves)), case_count=len(cases))
+    return DataRegistration(
+        root_sha256=tree_root(sorted(leaf for leaves in by_case.values() for leaf in leaves)),
+        case_count=len(cases),
+        cases={name: tree_root(sorted(leaves)) for name, leaves in by_case.items()},
+    )
 
 
 def case_key(case_id: str, *, secret: bytes) -> str:

@@ -21,12 +21,13 @@ from assay.client.importing.options import Options
 from assay.node.folder import MANIFEST, REFERENCE, FolderCase, FolderInvalid, read_folder
 from assay.node.joining import write_config
 from assay.node.registry import DataRegistration, register_data
+from assay.node.review import SMALLEST_GROUP
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import OutputKind, Protocol
 from evaluator.scoring import score_case
 from evaluator.volumes import CANONICAL_SUFFIX, read_channels_of, write_canonical
 
-DATA, SECRET = "data.json", "data.key"
+DATA, SECRET, VERSIONS = "data.json", "data.key", "versions"
 SECRET_BYTES = 32
 CHECKED_METRICS = frozenset({"dice", "iou", "nsd", "hd", "hd95", "assd"})
 """What is at its best value when a mask is compared with itself."""
@@ -194,6 +195,30 @@ def _path(file: object, case_id: str) -> Path:
 
 
 _READERS = {"manifest": _read_manifest, "BIDS": _read_bids, "nnU-Net": _read_nnunet, "folders": _read_folders}
+
+
+def refuse_close_version(found: DataRegistration, *, home: Path, released_roots: set[str]) -> None:
+    """Refuse data that differs from released data by a few patients: the results of both would give these patients away.
+
+    The server compares numbers of cases only. Here the cases themselves are compared, so an exchange of one patient is seen too.
+    """
+    for root in released_roots - {found.root_sha256}:
+        try:
+            earlier = json.loads((home / VERSIONS / f"{root}.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        apart = found.patients_apart(earlier)
+        if apart < SMALLEST_GROUP:
+            raise FolderInvalid(
+                f"this data differs from data that has released results by {apart} cases; expected none, or at least {SMALLEST_GROUP}. "
+                "The results of both would give away these few patients. Keep the earlier data, or wait for more cases"
+            )
+
+
+def keep_version(found: DataRegistration, *, home: Path) -> None:
+    """Keep the keyed hashes of the cases, for the comparison with later versions. They stay here."""
+    (home / VERSIONS).mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_config(home / VERSIONS / f"{found.root_sha256}.json", json.dumps(dict(found.cases)))
 
 
 def kept_secret(home: Path, *, given: Path | None = None) -> bytes:

@@ -9,9 +9,11 @@ import click
 from assay.client.errors import ClientError
 from assay.client.http import Connection
 from assay.node.folder import FolderInvalid
-from assay.node.site_data import SiteData, check_itself, kept_secret, recognise
+from assay.node.registry import DataRegistration
+from assay.node.site_data import SiteData, check_itself, keep_version, kept_secret, recognise, refuse_close_version
 from assay.node.site_home import SiteHome
 from assay.node.site_life import folder_option, open_connection
+from assay.node.site_signing import released_roots
 from assay.signatures import signed
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import Protocol, load_protocol
@@ -49,7 +51,8 @@ def add(*, source: Path, inputs: tuple[str, ...], pipeline: str, secret: Path | 
         protocol = _protocol_of(connection)
         try:
             data = recognise(source, protocol=protocol, inputs=_pairs(inputs), pipeline=pipeline)
-            document = _examined(data, protocol=protocol, secret=kept_secret(home.folder, given=secret))
+            document, found = _examined(data, protocol=protocol, secret=kept_secret(home.folder, given=secret))
+            refuse_close_version(found, home=home.folder, released_roots=released_roots(home.folder / settings.name))
         except (FolderInvalid, EvaluatorError) as problem:
             raise click.ClickException(str(problem)) from problem
         click.echo("\nThis would be sent, and nothing else:")
@@ -57,6 +60,7 @@ def add(*, source: Path, inputs: tuple[str, ...], pipeline: str, secret: Path | 
         if not yes and not click.confirm("Send it?", default=False):
             click.echo("Nothing was sent.")
             return
+        keep_version(found, home=home.folder)
         body = {name: document[name] for name in ("root_sha256", "case_count", "summary")}
         connection.post("site/datasets", {**body, "said": signed(document, key=home.key())})
     data.keep(home.folder, root_sha256=document["root_sha256"], case_count=document["case_count"])
@@ -65,7 +69,7 @@ def add(*, source: Path, inputs: tuple[str, ...], pipeline: str, secret: Path | 
     )
 
 
-def _examined(data: SiteData, *, protocol: Protocol, secret: bytes) -> dict[str, Any]:
+def _examined(data: SiteData, *, protocol: Protocol, secret: bytes) -> tuple[dict[str, Any], DataRegistration]:
     """What is said of the data, once every case was checked."""
     cases = data.cases()
     click.echo(f"{data.form}: {len(cases)} cases")
@@ -83,12 +87,13 @@ def _examined(data: SiteData, *, protocol: Protocol, secret: bytes) -> dict[str,
         )
     registration = data.examine(secret=secret, cases=cases)
     used = [name for name in protocol.breakdowns if any(name in case.attributes for case in cases)]
-    return {
+    document = {
         "kind": KIND,
         "root_sha256": registration.root_sha256,
         "case_count": registration.case_count,
         "summary": {"selfcheck": checked.summary(), "attributes": used},
     }
+    return document, registration
 
 
 @data_group.command()

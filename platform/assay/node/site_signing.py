@@ -109,3 +109,10 @@ class SiteSigner:
 def released_files(folder: Path) -> list[Path]:
     """What was released from here, with receipts, oldest first."""
     return sorted((folder / "releases").glob("*.released"), key=lambda path: path.stat().st_mtime)
+
+
+def released_roots(folder: Path) -> set[str]:
+    """The roots of data that results were released on from here, recalled ones too: what was once read stays read."""
+    papers = [*(folder / "releases").glob("*.released"), *(folder / "releases").glob("*.recalled")]
+    releases = [json.loads(path.read_text(encoding="utf-8")).get("release") or {} for path in papers]
+    return {release["data_root"] for release in releases if "data_root" in release}

@@ -321,6 +321,31 @@ class SiteBoardRow:
     released_at: datetime | None
 
 
+class SiteRefusal(NamedTuple):
+    """A result that does not stand on the board: a site declined to release it, or took it back. `reason` is the site's."""
+
+    site: Site
+    submission: Submission
+    is_recalled: bool
+    reason: str
+
+
+def site_refusals(rows: Sequence[SiteRow]) -> list[SiteRefusal]:
+    """What the sites of these rows declined or recalled, newest last. No query: the rows bring it."""
+    refused = (SiteEvaluation.Status.DECLINED, SiteEvaluation.Status.RECALLED)
+    return [
+        SiteRefusal(
+            site=row.site,
+            submission=evaluation.submission,
+            is_recalled=evaluation.status == SiteEvaluation.Status.RECALLED,
+            reason=evaluation.reason,
+        )
+        for row in rows
+        for evaluation in sorted(row.site.evaluations.all(), key=lambda found: found.created_at)
+        if evaluation.status in refused
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SiteBoard:
     """What a site released."""

@@ -10,7 +10,7 @@ from assay.accounts.errors import NotFoundError
 from assay.challenges.access import get_organized_challenge, get_organized_phase
 from assay.evaluation_sites.agreements import offer_agreement
 from assay.evaluation_sites.joining import approve_site, find_site_of, make_code, revoke_site
-from assay.organizers.consoles import site_rows
+from assay.organizers.consoles import site_refusals, site_rows
 from assay.organizers.views import frame
 
 CODE_JUST_MADE = "site-code"
@@ -50,4 +50,5 @@ def sites(request: HttpRequest, slug: str) -> HttpResponse:
     )
     page["new_code"] = request.session.pop(CODE_JUST_MADE, "")
     page["sites"], page["boards"] = site_rows(challenge)
+    page["refusals"] = site_refusals(page["sites"])
     return render(request, "organizers/sites.html", page)
