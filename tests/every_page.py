@@ -91,6 +91,7 @@ def every_page() -> dict[str, Page]:
     of_organizer = (
         "overview",
         "texts",
+        "move",
         "phase-new",
         "document",
         "testsets",
@@ -107,6 +108,7 @@ def every_page() -> dict[str, Page]:
         "organizers:operations": page("organizers:operations", person=cast.stan),
         "organizers:rights": page("organizers:rights", person=cast.stan),
         "organizers:phase-edit": page("organizers:phase-edit", slug, phase, person=cast.olga),
+        "organizers:phase-move": page("organizers:phase-move", slug, phase, person=cast.olga),
         "organizers:rules": page("organizers:rules", slug, phase, person=cast.olga),
         "organizers:after": page("organizers:after", slug, phase, person=cast.olga),
         "organizers:rejudge": page("organizers:rejudge", slug, phase, person=cast.olga),

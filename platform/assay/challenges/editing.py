@@ -53,6 +53,22 @@ def appended(text: str, path: Pointer, value: Mapping[str, Any]) -> str:
     return text[:end] + f"\n{indent}- {written(value)}" + text[end:]
 
 
+def removed(text: str, path: Pointer) -> str:
+    """The text without one item of a list. Its comments go with it. An item that stands alone cannot be taken out."""
+    document = _read(text)
+    *around, number = path
+    place, end = document.places[path], _end(text, document, path)
+    count = len(_at(document, tuple(around)))
+    if text[document.place(tuple(around)).start] == "[":
+        if isinstance(number, int) and number + 1 < count:
+            return text[: place.start] + text[document.places[(*around, number + 1)].start :]
+        before = _end(text, document, (*around, count - 2))
+        return text[:before] + text[end:]
+    dash = text.rfind("-", 0, place.start)
+    begin = text.rfind("\n", 0, dash) + 1
+    return text[:begin] + text[_line_end(text, end) + 1 :]
+
+
 def written(value: Value) -> str:
     """A value in one line of YAML. A time keeps its zone. No value is `null`."""
     if isinstance(value, datetime):

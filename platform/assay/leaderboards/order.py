@@ -46,6 +46,8 @@ class Sight:
     is_closed: bool
     is_anonymous: bool
     metrics: Collection[str]
+    ranked_view: str = ""
+    """The view whose own ranks they see."""
     is_division: bool = False
     """Whether they look at one division alone."""
 
@@ -80,10 +82,15 @@ def ordered(entries: QuerySet[LeaderboardEntry], *, wanted: Wanted, sight: Sight
     A rebuild writes entries in the order of their submissions' numbers, so the last word is theirs without a look at them.
     """
     name, is_descending = wanted.sort.removeprefix("-"), wanted.sort.startswith("-")
-    by_rank = F(sight.rank).asc(nulls_last=True)
+    if sight.ranked_view:
+        in_view = KeyTransform(sight.ranked_view, KeyTransform("views", "statistics"))
+        rank: Expression | F = Cast(KeyTextTransform("rank", in_view), FloatField())
+    else:
+        rank = F(sight.rank)
+    by_rank = rank.asc(nulls_last=True)
     value = _column(name, view=wanted.view, sight=sight)
     if value is None:
-        by_rank = F(sight.rank).desc(nulls_last=True) if is_descending else by_rank
+        by_rank = rank.desc(nulls_last=True) if is_descending else by_rank
         return entries.order_by(by_rank, "pk")
     by_value = value.desc(nulls_last=True) if is_descending else value.asc(nulls_last=True)
     return entries.order_by(IsNull(F(sight.rank), True).asc(), by_value, by_rank, "pk")
@@ -100,4 +107,6 @@ def _column(name: str, *, view: str, sight: Sight) -> Expression | F | None:
         return F("pk") if sight.is_anonymous else Lower("submission__team__name")
     if name == "name":
         return Lower("submission__name")
+    if name == "score" and not sight.is_closed:
+        return F("score")
     return F("submission__created_at") if name == "created_at" else None

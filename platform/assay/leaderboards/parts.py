@@ -17,7 +17,7 @@ from assay.evaluations.models import Evaluation
 from assay.evaluations.public_part import public_aggregates, public_cases_by_testset
 from assay.leaderboards.models import Leaderboard, LeaderboardEntry
 from assay.leaderboards.scores import Kept
-from evaluator.ranking import Board
+from evaluator.ranking import MOST_STEPS, Board, Size, analyse, replicates_within, work_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +68,46 @@ def part_for(phase: Phase, *, is_organizer: bool) -> LeaderboardEntry.Part:
     """The board this viewer sees."""
     is_part = phase.has_shown_part and not is_organizer
     return LeaderboardEntry.Part.SHOWN if is_part else LeaderboardEntry.Part.WHOLE
+
+
+MOST_VIEWS = 24
+MOST_ROWS_WITH_INTERVALS = 60
+VIEW_REPLICATES = 200
+
+
+def ranked_views(
+    kept: Kept, *, evaluations: Sequence[Evaluation], breakdowns: Sequence[str]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Submission → view (`site:A`) → its rank among the cases of that view, the rank's interval and how many cases there are.
+
+    Views are ranked by the same rules as the whole board. Intervals are left out on long boards, where they would take minutes.
+    """
+    table = kept.board.table.only_algorithms({str(row.submission_id) for row in evaluations}).trimmed()
+    groups: dict[str, set[str]] = {}
+    for case_id in table.cases:
+        for attribute in breakdowns:
+            value = table.attributes.get(case_id, {}).get(attribute)
+            if value not in (None, ""):
+                groups.setdefault(f"{attribute}:{value}", set()).add(case_id)
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for view, cases in sorted(groups.items())[:MOST_VIEWS]:
+        board = Board(config=kept.board.config, table=table.only_cases(cases).trimmed())
+        if not board.table.algorithms:
+            continue
+        intervals = _intervals(board)
+        for entry in board.rank().entries:
+            rank = {"rank": entry.rank, "n": len(cases), "interval": intervals.get(entry.algorithm)}
+            found.setdefault(entry.algorithm, {})[view] = rank
+    return found
+
+
+def _intervals(board: Board) -> dict[str, Any]:
+    if not 2 <= len(board.table.algorithms) <= MOST_ROWS_WITH_INTERVALS or board.table.case_count < 2:
+        return {}
+    size = Size.of(board.table, board.config)
+    wanted = min(VIEW_REPLICATES, board.config.stability.bootstrap)
+    replicates = replicates_within(work_of(board.config, size), wanted=wanted, limit=MOST_STEPS // MOST_VIEWS)
+    if not replicates:
+        return {}
+    analysis = analyse(board.table, board.config, bootstrap=replicates)
+    return {name: analysis.statistics(name).get("rank_interval") for name in analysis.algorithms}

@@ -16,7 +16,8 @@ from assay.evaluations.disclosure import VERDICT_ONLY, is_closed_phase, release_
 from assay.leaderboards.models import MOST_TRIES, NOT_UP_TO_DATE, Leaderboard, LeaderboardEntry
 from assay.leaderboards.order import Sight, Wanted, matching, ordered
 from assay.leaderboards.parts import part_for
-from assay.leaderboards.standing import TOLD, Means
+from assay.leaderboards.standing import NOT_A_VIEW, TOLD, Means
+from evaluator.disclosure import SMALLEST_GROUP
 
 SHOWN = (
     *("division_rank", "told_division_rank", "submission__division", "submission__is_late"),
@@ -93,6 +94,8 @@ class Board:
     """What the ranking lacks, and why."""
     replicates: int | None = None
     """Resamplings behind the intervals; None where there are none, or nobody knows."""
+    ranks_view: bool = False
+    """Whether the ranks are those in the view, and not over all cases."""
     opens_submissions: bool = False
     """Whether everybody may read the submissions behind its rows."""
     notices: tuple[str, ...] = ()
@@ -113,10 +116,19 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Want
         metrics={column.name for column in columns},
         is_division=bool(wanted.division),
     )
+    if ":" in wanted.view and not sight.is_closed and not why_hidden:
+        sight = replace(
+            sight,
+            ranked_view=_ranked_view(
+                phase, part=part_for(phase, is_organizer=sees_all), wanted=wanted, sees_all=sees_all
+            ),
+        )
     part = part_for(phase, is_organizer=sees_all)
     entries = LeaderboardEntry.objects.none() if why_hidden else LeaderboardEntry.objects.filter(phase=phase, part=part)
     found = matching(entries, wanted=wanted, sight=sight)
-    rows = [_row(entry, phase=phase, sight=sight) for entry in _part(found, wanted=wanted, sight=sight)]
+    rows = [
+        _row(entry, phase=phase, sight=sight, sees_all=sees_all) for entry in _part(found, wanted=wanted, sight=sight)
+    ]
     row = None if why_hidden else Leaderboard.objects.filter(phase=phase).first()
     best: Means = {} if row is None else row.best if part == LeaderboardEntry.Part.WHOLE else row.best_shown
     return Board(
@@ -131,6 +143,7 @@ def leaderboard(phase: Phase, *, is_organizer: bool, now: datetime, wanted: Want
         disqualified=() if why_hidden else _disqualified(phase, sight=sight),
         note=_note(row, phase=phase),
         replicates=row.replicates if row and part == LeaderboardEntry.Part.WHOLE else None,
+        ranks_view=bool(sight.ranked_view),
         opens_submissions=not phase.is_anonymous and phase.opens_after("submissions"),
         notices=() if why_hidden else notices_of(phase, part=part, now=now),
     )
@@ -199,17 +212,48 @@ def _part(found: QuerySet[LeaderboardEntry], *, wanted: Wanted, sight: Sight) ->
     return ordered(shown, wanted=wanted, sight=sight)
 
 
-def _row(entry: LeaderboardEntry, *, phase: Phase, sight: Sight) -> LeaderboardRow:
+def _ranked_view(phase: Phase, *, part: LeaderboardEntry.Part, wanted: Wanted, sees_all: bool) -> str:
+    """The view, where the rebuild ranked it and its cases are enough for this viewer. One query."""
+    ranked = LeaderboardEntry.objects.filter(phase=phase, part=part, rank__isnull=False)
+    found = ranked.values_list("statistics", flat=True).first() or {}
+    known = (found.get("views") or {}).get(wanted.view)
+    return wanted.view if known and (sees_all or known["n"] >= SMALLEST_GROUP) else ""
+
+
+def without_small_groups(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's summary without the groups of so few cases that they would tell of single ones."""
+    return {
+        name: {
+            key: {group: part for group, part in of_key.items() if (part.get("n") or 0) >= SMALLEST_GROUP}
+            if key.startswith("per_") and key not in NOT_A_VIEW and isinstance(of_key, Mapping)
+            else of_key
+            for key, of_key in values.items()
+        }
+        if isinstance(values, Mapping)
+        else values
+        for name, values in metrics.items()
+    }
+
+
+def _statistics(statistics: Mapping[str, Any]) -> dict[str, Any]:
+    views = {view: found for view, found in (statistics.get("views") or {}).items() if found["n"] >= SMALLEST_GROUP}
+    return {**statistics, **({"views": views} if "views" in statistics else {})}
+
+
+def _row(entry: LeaderboardEntry, *, phase: Phase, sight: Sight, sees_all: bool) -> LeaderboardRow:
     submission, team = entry.submission, entry.submission.team
     rank = getattr(entry, sight.rank)
+    if sight.ranked_view:
+        found = (entry.statistics.get("views") or {}).get(sight.ranked_view, {}).get("rank")
+        rank = None if found is None else float(found)
     row = LeaderboardRow(
         rank=int(rank) if rank is not None and rank.is_integer() else rank,
         team=f"Team {submission.number}" if sight.is_anonymous else team.name,
         team_slug="" if sight.is_anonymous else team.slug,
         name=submission.name,
         score=entry.score,
-        metrics=entry.metrics,
-        statistics=entry.statistics,
+        metrics=entry.metrics if sees_all else without_small_groups(entry.metrics),
+        statistics=entry.statistics if sees_all else _statistics(entry.statistics),
         failed_cases=entry.failed_cases,
         case_count=entry.case_count,
         seconds_per_case=entry.seconds_per_case,

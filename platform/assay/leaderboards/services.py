@@ -198,6 +198,11 @@ def ranked_part(
     statistics = statistics_of(kept, evaluations=chosen) if public is None else Statistics(rows={})
     listed = sorted([*chosen, *late], key=lambda evaluation: evaluation.submission.number)
     usage, cases = usage_of(listed), case_counts(listed)
+    views = (
+        parts.ranked_views(kept, evaluations=chosen, breakdowns=rules_of(phase.protocol).breakdowns)
+        if public is None
+        else {}
+    )
     metrics = parts.metrics_of(listed, phase=phase, public=public)
     entries = [
         LeaderboardEntry(
@@ -209,7 +214,10 @@ def ranked_part(
             score=ranked.score if ranked else None,
             division_rank=in_division.get(str(evaluation.submission_id)),
             metrics=metrics[evaluation.pk],
-            statistics=dict(statistics.rows.get(str(evaluation.submission_id), {})),
+            statistics={
+                **statistics.rows.get(str(evaluation.submission_id), {}),
+                **({"views": found} if (found := views.get(str(evaluation.submission_id))) else {}),
+            },
             failed_cases=usage[evaluation.id].failed_cases,
             case_count=cases.get(evaluation.id, 0),
             seconds_per_case=usage[evaluation.id].seconds_per_case,

@@ -71,6 +71,8 @@ class BoardRow:
     """Whether a paired test separates this row from the next."""
     unranked_because: str = ""
     division: str = ""
+    score: float | None = None
+    """What it was ranked by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,7 @@ class BoardPage:
     pages: int = 1
     views: tuple[tuple[str, str], ...] = ()
     disqualified: tuple[Disqualified, ...] = ()
+    has_score: bool = False
     withholds: bool = False
     """Whether a mean of too few cases is not shown."""
     caption: str = ""
@@ -110,7 +113,8 @@ def board_page(
         _board_row(row, board=board, wanted=wanted, own_teams=own_teams, sees_all=sees_all) for row in board.entries
     ]
     return BoardPage(
-        columns=tuple(_columns(board.metrics, wanted=wanted)),
+        columns=tuple(_columns(board, wanted=wanted)),
+        has_score=_has_score(board, wanted),
         entries=tuple(row for row in rows if row.rank is not None),
         unranked=tuple(row for row in rows if row.rank is None),
         count=board.count,
@@ -128,8 +132,8 @@ def board_page(
 def _caption(view: str, *, replicates: int | None) -> str:
     if ":" in view:
         return gettext(
-            "Mean ± standard deviation over the cases of this view, n of them. The rank is that over all cases. A mean of "
-            "fewer than %(count)d cases is withheld; organizers see it."
+            "Mean ± standard deviation over the cases of this view, n of them. What is of fewer than %(count)d cases is "
+            "withheld, its rank too; organizers see it."
         ) % {"count": SMALLEST_GROUP}
     sentences = [
         gettext(
@@ -188,6 +192,8 @@ def _board_row(row: LeaderboardRow, *, board: Board, wanted: Wanted, own_teams: 
         is_best = mean is not None and mean == board.best.get(metric.name) and row.rank is not None
         cells.append(Cell(mean=mean, sd=values.get("sd"), is_best=is_best, n=count))
     interval = None if is_part or is_division else row.statistics.get("rank_interval")
+    if is_part and board.ranks_view:
+        interval = (row.statistics.get("views") or {}).get(view, {}).get("interval")
     return BoardRow(
         number=row.number,
         rank=row.rank,
@@ -208,10 +214,13 @@ def _board_row(row: LeaderboardRow, *, board: Board, wanted: Wanted, own_teams: 
         is_separable=None if is_part or is_division else row.statistics.get("separable_from_next"),
         unranked_because=_why_unranked(row),
         division=row.division,
+        score=row.score,
     )
 
 
-def _rank_words(wanted: Wanted) -> str:
+def _rank_words(wanted: Wanted, *, board: Board) -> str:
+    if ":" in wanted.view and board.ranks_view:
+        return gettext("Rank in %(view)s") % {"view": wanted.view.replace(":", " ", 1)}
     if ":" in wanted.view:
         return gettext("Rank over all cases")
     return gettext("Rank in %(division)s") % {"division": wanted.division} if wanted.division else gettext("Rank")
@@ -223,7 +232,14 @@ def _why_unranked(row: LeaderboardRow) -> str:
     return str(row.statistics.get("unranked_because", "")) or gettext("no scored case")
 
 
-def _columns(metrics: Sequence[MetricColumn], *, wanted: Wanted) -> list[Column]:
+def _has_score(board: Board, wanted: Wanted) -> bool:
+    """Whether the score that the rows were ranked by is shown: it is of all cases, and of all rows together."""
+    return not wanted.division and ":" not in wanted.view and any(row.score is not None for row in board.entries)
+
+
+def _columns(board: Board, *, wanted: Wanted) -> list[Column]:
+    metrics = board.metrics
+
     def column(name: str, title: str, *, best_first: str = "", **more: Any) -> Column:
         is_current = wanted.sort.lstrip("-") == name or (not wanted.sort and name == "rank")
         is_descending = wanted.sort.startswith("-")
@@ -234,10 +250,12 @@ def _columns(metrics: Sequence[MetricColumn], *, wanted: Wanted) -> list[Column]
         return Column(title=title, url=f"?{address}", aria_sort=aria, **more)
 
     columns = [
-        column("rank", _rank_words(wanted)),
+        column("rank", _rank_words(wanted, board=board)),
         column("team", gettext("Team")),
         column("name", gettext("Algorithm"), folds=True),
     ]
+    if _has_score(board, wanted):
+        columns.append(column("score", gettext("Ranking score"), is_number=True, folds=True))
     for position, metric in enumerate(metrics):
         columns.append(
             column(

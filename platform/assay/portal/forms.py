@@ -78,6 +78,9 @@ class SubmitForm(forms.Form):
     division = forms.ChoiceField(label=_("Division"), help_text=_("Each division has ranks of its own."))
     archive = forms.FileField(label=_("Archive"), required=False)
     upload_id = forms.UUIDField(widget=forms.HiddenInput, required=False)
+    allow_duplicate = forms.BooleanField(
+        label=_("Use an attempt on a file that we have submitted before"), required=False
+    )
 
     def __init__(self, *args: object, is_container: bool, divisions: Sequence[str] = (), **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to Django as they came

@@ -164,14 +164,17 @@ def refuse_ineligible(eligibility: Eligibility) -> None:
     raise ConflictError(message, code="cannot_submit", what_to_do=failing.cure)
 
 
+def twin_of(*, phase: Phase, team: Team, sha256: str) -> Submission | None:
+    """The team's submission of this very file, unless it failed or was cancelled."""
+    if not sha256:
+        return None
+    same = Q(image__archive_sha256=sha256) | Q(predictions__sha256=sha256)
+    return phase.submissions.filter(same, team=team).exclude(status__in=ENDINGS).first()
+
+
 def refuse_duplicate(*, phase: Phase, team: Team, upload: Upload, allows_duplicate: bool) -> None:
     """The very same file again would give the very same result and cost an attempt: ask first."""
-    twin = (
-        phase.submissions.filter(team=team)
-        .exclude(status__in=ENDINGS)
-        .filter(Q(image__archive_sha256=upload.sha256) | Q(predictions__sha256=upload.sha256))
-        .first()
-    )
+    twin = twin_of(phase=phase, team=team, sha256=upload.sha256)
     if twin is not None and not allows_duplicate:
         raise ConflictError(
             _("This is the same file as your team's submission #%(number)s.") % {"number": twin.number},

@@ -7,13 +7,13 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from ninja import Router
+from ninja import Router, Status
 
 from assay.accounts.errors import NotAllowedError
 from assay.accounts.selectors import get_team
 from assay.api.auth import EVERYBODY, person_of, user_of
 from assay.api.v1 import schemas
-from assay.challenges import access, registration, selectors, services
+from assay.challenges import access, registration, removal, selectors, services
 from assay.challenges.access import Person
 from assay.challenges.models import Challenge, Membership, Phase, PublicationRequest
 from assay.challenges.publication import last_request
@@ -75,6 +75,38 @@ def publish_challenge(request: HttpRequest, slug: str) -> dict[str, Any]:
     challenge, user = access.get_organized_challenge(person=person_of(request), slug=slug)
     published = pushing.publish_challenge(challenge=challenge, user=user, now=timezone.now())
     return challenge_document(challenge=published, person=user)
+
+
+@router.post("/{slug}/rename", response=schemas.ChallengeOut)
+def rename_challenge(request: HttpRequest, slug: str, body: schemas.RenameIn) -> dict[str, Any]:
+    """Another name in addresses. Links to the old one stop working."""
+    challenge, user = access.get_organized_challenge(person=person_of(request), slug=slug)
+    renamed = removal.rename_challenge(challenge=challenge, slug=body.slug, user=user, now=timezone.now())
+    return challenge_document(challenge=renamed, person=user)
+
+
+@router.delete("/{slug}", response={204: None})
+def remove_challenge(request: HttpRequest, slug: str, confirm: str = "") -> Status[None]:
+    """Remove a challenge that nobody submitted to, with everything in it. `confirm` is its name."""
+    challenge, user = access.get_organized_challenge(person=person_of(request), slug=slug)
+    removal.remove_challenge(challenge=challenge, confirm=confirm, user=user, now=timezone.now())
+    return Status(204, None)
+
+
+@router.post("/{slug}/phases/{phase}/rename", response=schemas.PhaseOut)
+def rename_phase(request: HttpRequest, slug: str, phase: str, body: schemas.RenameIn) -> dict[str, Any]:
+    """Another name in addresses. Links to the old one stop working."""
+    row, user = access.get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
+    renamed = removal.rename_phase(phase=row, slug=body.slug, user=user, now=timezone.now())
+    return phase_document(phase=renamed, person=user)
+
+
+@router.delete("/{slug}/phases/{phase}", response={204: None})
+def remove_phase(request: HttpRequest, slug: str, phase: str, confirm: str = "") -> Status[None]:
+    """Remove a phase that nobody submitted to. `confirm` is its name."""
+    row, user = access.get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
+    removal.remove_phase(phase=row, confirm=confirm, user=user, now=timezone.now())
+    return Status(204, None)
 
 
 @router.post("/{slug}/join", response=schemas.MembershipOut)

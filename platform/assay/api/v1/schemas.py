@@ -381,6 +381,10 @@ class CancelledOut(Schema):
     cancelled: list[UUID]
 
 
+class RenameIn(Schema):
+    slug: str = Field(max_length=80)
+
+
 class RerunPhaseIn(Schema):
     challenge: str = Field(max_length=80)
     phase: str = Field(max_length=80)
@@ -478,6 +482,12 @@ class SubmissionIn(Schema):
     team: str = ""
     allow_duplicate: bool = False
     division: str = Field("", max_length=40)
+
+
+class TwinOut(Schema):
+    number: int | None
+    """Of your team's submission of the same file; null where there is none."""
+    name: str
 
 
 class ProgressOut(Schema):

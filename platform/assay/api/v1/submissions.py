@@ -34,7 +34,7 @@ from assay.submissions.access import (
 from assay.submissions.images import warnings_of
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.selectors import case_aliases, stepper, submission_list
-from assay.submissions.services import Entry
+from assay.submissions.services import Entry, twin_of
 from assay.testsets import storage
 from assay.workflow import flow
 from assay.workflow.flow import resuming
@@ -75,6 +75,16 @@ def submit(request: HttpRequest, slug: str, phase: str, body: schemas.Submission
     )
     submission = flow.submit(entry, now=timezone.now())
     return Status(201, detail(submission=get_submission(person=user, submission_id=submission.pk), person=user))
+
+
+@phase_router.get("/{slug}/phases/{phase}/twin", response=schemas.TwinOut)
+def twin(request: HttpRequest, slug: str, phase: str, sha256: str) -> dict[str, Any]:
+    """Whether your team has submitted this very file to the phase before, to be asked before it is sent."""
+    person = person_of(request)
+    row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
+    team = competing_team(person=person, phase=row)
+    found = twin_of(phase=row, team=team, sha256=sha256) if team else None
+    return {"number": found.number if found else None, "name": found.name if found else ""}
 
 
 @router.get("", response=schemas.SubmissionPage)

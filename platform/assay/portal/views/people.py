@@ -41,6 +41,8 @@ WHAT_STAYS = gettext_lazy(
     "Your name, your addresses, your tokens and your notices are deleted. What you submitted stays with its scores, without your name. "
     "Agreements that you signed stay with the organizers."
 )
+TOKEN_JUST_ISSUED = "token-just-issued"  # noqa: S105  # the name of a place
+"""Where a new token waits to be shown once."""
 
 
 def _next(request: HttpRequest) -> str:
@@ -94,12 +96,14 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 def account(request: HttpRequest) -> HttpResponse:
     """Your facts, API tokens, and where you are signed in."""
     user = signed_in(request.user)
-    form, secret = TokenForm(request.POST or None), ""
+    form = TokenForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         _token, secret = issue_token(user=user, **form.cleaned_data, now=timezone.now())
+        request.session[TOKEN_JUST_ISSUED] = secret  # shown once, after the redirect: a reload issues no second one
+        return redirect("portal:account")
     page = {
         "tokens": tokens_of(user=user),
-        "new_token": secret,
+        "new_token": request.session.pop(TOKEN_JUST_ISSUED, ""),
         "form": form,
         "scopes": SCOPES,
         "sessions": sessions_of(user, current_key=request.session.session_key),

@@ -28,8 +28,8 @@ from assay.portal.views.challenge import frame
 from assay.submissions import uploads
 from assay.submissions.access import competing_team, get_own_submission, get_readable_submission, get_upload
 from assay.submissions.models import Submission, Upload
-from assay.submissions.selectors import eligibility_of
-from assay.submissions.services import Entry
+from assay.submissions.selectors import eligibility_of, unfinished_uploads
+from assay.submissions.services import PURPOSES, Entry
 from assay.testsets.selectors import case_names
 from assay.workflow import flow
 
@@ -52,6 +52,9 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     page["eligibility"] = eligibility_of(person=user, phase=phase, now=timezone.now())
     if phase.kind == Phase.Kind.PREDICTIONS:
         page["archive_tree"] = archive_tree(rules_of(phase.protocol), case_names(phase))
+    page["unfinished"] = unfinished_uploads(user=user, now=timezone.now()).filter(
+        purpose=PURPOSES[Phase.Kind(phase.kind)]
+    )
     page["origin"] = request.build_absolute_uri("/").rstrip("/")
     return render(request, "portal/submit.html", page, status=400 if form.errors else 200)
 
@@ -75,6 +78,7 @@ def _hand_in(request: HttpRequest, user: User, phase: Phase, data: Mapping[str, 
         url=data["url"],
         origin_hash=origin_of(request, challenge_id=phase.challenge_id),
         division=data.get("division", ""),
+        allows_duplicate=data["allow_duplicate"],
     )
     return flow.submit(entry, now=now)
 

@@ -50,6 +50,23 @@ function bytes(count) {
   }
 }
 
+/** Whether the team has submitted this very file before and has not said that it means to. Very large files are not asked about. */
+async function isAskedAbout(form, file, words) {
+  const box = form.querySelector("[data-twin]"), tick = form.elements.allow_duplicate;
+  if (!box || tick.checked || !window.crypto?.subtle || file.size > 2 ** 30) return false;
+  words.textContent = say("Looking whether your team has submitted this file before…");
+  const hash = await file.arrayBuffer().then((content) => crypto.subtle.digest("SHA-256", content)).catch(() => null);
+  if (!hash) return false; // too large for this browser: the server asks after the upload
+  const sha256 = [...new Uint8Array(hash)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const answer = await fetch(`${form.dataset.twins}?sha256=${sha256}`).then((found) => found.json()).catch(() => ({}));
+  if (!answer.number) return false;
+  box.hidden = false;
+  box.querySelector("[data-twin-words]").textContent = words.textContent =
+    say("Your team has submitted this very file already, as #%(number)s %(name)s. Nothing was sent.", answer);
+  tick.focus();
+  return true;
+}
+
 // A form with data-upload sends its file in resumable chunks first, then submits itself with the upload's id instead of the file.
 function takeUploads() {
   each("form[data-upload]", (form) => {
@@ -57,17 +74,21 @@ function takeUploads() {
     const file = form.querySelector("input[type=file]"), panel = form.querySelector("[data-upload-panel]");
     const bar = panel.querySelector("progress"), words = panel.querySelector("[data-words]"), pause = panel.querySelector("[data-pause]");
     const token = form.querySelector("[name=csrfmiddlewaretoken]").value;
-    let upload = null, started = 0, startedAt = 0;
+    let upload = null, started = 0, startedAt = 0, waiting = 0;
+    const goOn = () => { clearTimeout(waiting); waiting = 0; startedAt = 0; upload.start(); };
     window.addEventListener("beforeunload", (event) => { if (upload && !pause.hidden) event.preventDefault(); });
     pause.addEventListener("click", () => {
       if (pause.dataset.paused) { upload.start(); delete pause.dataset.paused; pause.textContent = say("Pause"); startedAt = 0; }
       else { upload.abort(); pause.dataset.paused = "yes"; pause.textContent = say("Resume"); words.textContent += `: ${say("paused")}`; }
     });
+    window.addEventListener("online", () => { if (upload && waiting) goOn(); });
     form.addEventListener("submit", async (event) => {
       const chosen = file.files[0];
       if (!chosen || form.elements.upload_id.value) return;
       event.preventDefault();
-      panel.hidden = false; pause.hidden = false;
+      panel.hidden = false;
+      if (await isAskedAbout(form, chosen, words)) return;
+      pause.hidden = false;
       form.querySelector("[type=submit]").disabled = true;
       upload = new window.tus.Upload(chosen, {
         endpoint: form.dataset.upload, chunkSize: 16 * 2 ** 20, retryDelays: [0, 1000, 3000, 5000, 10000, 20000],
@@ -80,6 +101,11 @@ function takeUploads() {
             + (speed ? `, ${bytes(speed)}/s. ${say("About %(time)s left.", { time: `${Math.ceil(left)} s` })}` : "");
         },
         onError(error) {
+          if (!error.originalResponse) { // no answer at all: the network, not the server
+            words.textContent = say("The connection is gone. The upload goes on by itself when it is back; you need do nothing.");
+            waiting = setTimeout(goOn, 15000);
+            return;
+          }
           const answer = error.originalResponse?.getBody();
           let message = error.message;
           try { const { error: told } = JSON.parse(answer); message = `${told.message} ${told.what_to_do ?? ""}`; } catch { /* not ours: the network's own words */ }
