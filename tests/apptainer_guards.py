@@ -26,7 +26,7 @@ def weaken(plan: dict, body: dict) -> dict:
         arguments.insert(2, "--writable-tmpfs")
     if not host.get("CapDrop", True):
         arguments.remove("--no-privs")
-        arguments.insert(2, "--keep-privs")
+        arguments[2:2] = ["--add-caps", "CAP_MKNOD"]
     if host.get("NetworkMode") == "bridge":
         position = arguments.index("--net")
         del arguments[position : position + 3]

@@ -143,7 +143,8 @@ def record(*, node: Node, case_run_id: UUID, fence: int, ending: Ending, now: da
         run = runs.lock_run(case_run_id=case_run_id)
         mark_started(run=run, now=now, actor_label=f"node {node.name}")
         case_run = runs.record_ending(case_run_id=case_run_id, fence=fence, node=node, ending=ending, now=now)
-        advance_run(run_id=run.id, now=now)
+        if not runs.simply_goes_on(case_run):
+            advance_run(run_id=run.id, now=now)
     return case_run
 
 

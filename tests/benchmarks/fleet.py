@@ -1,0 +1,311 @@
+"""`python tests/benchmarks/fleet.py`: many scripted nodes, submissions and cases through one server, from claim to leaderboard.
+
+The server, the database and the broker's address are real. Nodes and the evaluator are scripted: a node claims, sends one small file per
+output, and records at once, and the scores are made up. So what is measured is the server's own part. A reader asks for pages meanwhile. By
+default it is small (20 nodes, 40 submissions of 10 cases). `--nodes 1000 --submissions 10000 --cases 50` is a national challenge, and
+`--submissions 1 --cases 5903` one submission on the largest test set that we know of: the last records must not cost more than the first.
+"""
+
+import argparse
+import hashlib
+import random
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle
+
+import httpx
+from django.db import connection
+from figures import host, keep
+from server import own_database, running_web
+
+OUTPUT = b"scripted"
+TABLES = (
+    "runs_caserun",
+    "runs_run",
+    "submissions_submission",
+    "evaluations_casescores",
+    "evaluations_evaluation",
+    "accounts_auditevent",
+)
+GROWTH_ALLOWED = 3.0
+"""How much dearer the last tenth of the records may be than the first, as a ratio of medians: machines are busy."""
+
+
+@dataclass(kw_only=True)
+class Timings:
+    """Seconds of every request by what it did, in the order in which they ended."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def measure(self, what: str, act: Callable[[], httpx.Response]) -> httpx.Response:
+        """Do it and note how long it took."""
+        began = time.perf_counter()
+        answer = act()
+        took = time.perf_counter() - began
+        with self.lock:
+            self.seconds.setdefault(what, []).append(took)
+        return answer
+
+    def middle_and_p95(self, what: str) -> str:
+        """Two cells, in milliseconds."""
+        found = sorted(self.seconds.get(what, [0.0]))
+        return f"{1000 * statistics.median(found):.0f} | {1000 * found[int(0.95 * (len(found) - 1))]:.0f}"
+
+
+def main() -> int:
+    """Measure and print; 1 where records grew dearer, or something was left undone."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    for name, usual in (
+        ("nodes", 20),
+        ("submissions", 40),
+        ("cases", 10),
+        ("teams", 10),
+        ("threads", 8),
+        ("challenges", 100),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=usual)
+    parser.add_argument("--write", action="store_true", help="keep the table in tests/benchmarks/README.md")
+    asked = parser.parse_args()
+    with own_database() as home, with_broker(home):
+        phase, tokens = seed(asked)
+        before = table_bytes()
+        timings = Timings()
+        with running_web() as url:
+            began = time.perf_counter()
+            run_cases(url=url, tokens=tokens, phase=phase, timings=timings, threads=asked.threads)
+            ran = time.perf_counter() - began
+            scored = score_all()
+            rebuilt = rebuild(phase)
+            done = count_done()
+            thousandth = challenges_cost(url=url, many=asked.challenges, timings=timings)
+        grown = table_bytes()
+    total = asked.submissions * asked.cases
+    lines = table(asked=asked, timings=timings, ran=ran, scored=scored, rebuilt=rebuilt, thousandth=thousandth)
+    lines += growth(before, grown, cases=total)
+    print(*lines, "", f"{host()}.", sep="\n")
+    if asked.write:
+        keep([*lines, "", f"{host()}."], program="fleet")
+    problems = [] if done == asked.submissions else [f"{done} of {asked.submissions} submissions were done"]
+    ratio = dearer(timings.seconds["record"])
+    problems += [f"the last records cost {ratio:.1f} times the first"] if ratio > GROWTH_ALLOWED else []
+    print("; ".join(problems) or "every submission is done, and the last records cost what the first did")
+    return 1 if problems else 0
+
+
+@contextmanager
+def with_broker(home) -> Iterator[None]:
+    """A real broker: a doorbell that nobody answers would cost every request its patience."""
+    from assay.config.embedded import running_broker
+
+    with running_broker(home=home):
+        yield
+
+
+def seed(asked: argparse.Namespace) -> tuple:
+    """A phase whose submissions are queued, and the nodes' tokens."""
+    import factories
+    from assay.runs import services
+    from assay.runs.nodes import enrol_node
+
+    challenge = factories.challenge()
+    testset = factories.testset(challenge=challenge, case_ids=[f"{number:05}" for number in range(asked.cases)])
+    phase = factories.phase(challenge=challenge, testset=testset, leaderboard_shows="all")
+    teams = [factories.team(members=[factories.user()]) for _ in range(asked.teams)]
+    for number in range(asked.submissions):
+        submission = factories.submission(
+            phase=phase, team=teams[number % len(teams)], status="queued", number=number + 1
+        )
+        services.create_run(submission=submission, now=factories.NOW, shuffle=random.Random(number))
+    slots = -(-asked.threads // asked.nodes)
+    enrolled = [
+        enrol_node(name=f"node-{number}", pool="default", slots=slots + 1, by=None, now=factories.NOW)[1]
+        for number in range(asked.nodes)
+    ]
+    return phase, enrolled
+
+
+def run_cases(*, url: str, tokens: list[str], phase, timings: Timings, threads: int) -> None:
+    """Every thread plays its share of the nodes in turn until nothing is left. A reader looks at pages meanwhile."""
+    ending = threading.Event()
+    reader = threading.Thread(
+        target=read_pages, kwargs={"url": url, "phase": phase, "timings": timings, "ending": ending}
+    )
+    players = [
+        threading.Thread(
+            target=play, kwargs={"url": url, "tokens": tokens[number::threads] or tokens, "timings": timings}
+        )
+        for number in range(threads)
+    ]
+    reader.start()
+    for player in players:
+        player.start()
+    for player in players:
+        player.join()
+    ending.set()
+    reader.join()
+
+
+def play(*, url: str, tokens: list[str], timings: Timings) -> None:
+    """Claim, send, record, as one node after the other. Ends when claims found nothing for a while."""
+    idle, digest = 0, hashlib.sha256(OUTPUT).hexdigest()
+    with httpx.Client(base_url=url, timeout=120) as http:
+        for token in cycle(tokens):
+            said = {"headers": {"Authorization": f"Bearer {token}"}}
+            answer = timings.measure("claim", lambda said=said: http.post("/api/v1/node/claim", json={}, **said))
+            if answer.status_code != httpx.codes.OK:
+                idle += 1
+                if idle > 20:
+                    return
+                time.sleep(0.1)
+                continue
+            idle, order = 0, answer.json()
+            held = {"case_run_id": order["case_run_id"], "fence": order["fence"]}
+            names = [output["name"] for output in order["spec"]["outputs"]]
+            for name in names:
+                address = f"/api/v1/node/case-runs/{held['case_run_id']}/outputs/{name}?fence={held['fence']}"
+                timings.measure("output", lambda a=address, s=said: http.put(a, content=OUTPUT, **s)).raise_for_status()
+            outputs = [{"name": name, "sha256": digest, "bytes": len(OUTPUT)} for name in names]
+            usage = {"version": 1, "wall_seconds": 1.0, "peak_memory_bytes": 10**8}
+            record = {**held, "verdict": "ok", "exit_code": 0, "usage": usage, "outputs": outputs}
+            timings.measure(
+                "record", lambda r=record, s=said: http.post("/api/v1/node/record", json=r, **s)
+            ).raise_for_status()
+
+
+def read_pages(*, url: str, phase, timings: Timings, ending: threading.Event) -> None:
+    """What people open while cases run."""
+    addresses = {
+        "leaderboard": f"/c/{phase.challenge.slug}/p/{phase.slug}/leaderboard/",
+        "challenge": f"/c/{phase.challenge.slug}/",
+    }
+    with httpx.Client(base_url=url, timeout=120, follow_redirects=True) as http:
+        while not ending.wait(0.3):
+            for what, address in addresses.items():
+                timings.measure(f"page: {what}", lambda address=address: http.get(address))
+
+
+def score_all() -> float:
+    """Score everything with made-up scores, as one scoring worker would store them. How many seconds that took."""
+    from django.utils import timezone
+
+    from assay.challenges.protocols import rules_of
+    from assay.evaluations import services
+    from assay.evaluations.models import Evaluation
+    from assay.workflow import flow
+    from assay.workflow.workers.scoring import collect_results
+
+    began, chance = time.perf_counter(), random.Random(1)
+    for row in Evaluation.objects.filter(status="queued").values_list("id", flat=True):
+        lease = services.claim_evaluation(evaluation_id=row, worker="fleet", lease_seconds=600)
+        if lease is None:
+            continue
+        evaluation = Evaluation.objects.select_related(
+            "protocol", "testset", "submission__testset", "submission__challenge", "submission__phase", "submission__team",
+            "submission__image", "submission__predictions",
+        ).get(id=row)  # fmt: skip
+        protocol = rules_of(evaluation.protocol)
+        for case in evaluation.testset.cases.all():
+            scores = [
+                [label.name, spec.id, round(chance.random(), 4), ""]
+                for label in protocol.labels
+                for spec in protocol.metrics
+            ]
+            services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)
+        results = collect_results(evaluation=evaluation, protocol=protocol, now=timezone.now())
+        flow.finish_scoring(lease=lease, results=results, now=timezone.now())
+    return time.perf_counter() - began
+
+
+def rebuild(phase) -> float:
+    """Rank the phase. How many seconds that took."""
+    from django.utils import timezone
+
+    from assay.leaderboards.services import rebuild_leaderboard
+
+    began = time.perf_counter()
+    rebuild_leaderboard(phase_id=phase.pk, now=timezone.now())
+    return time.perf_counter() - began
+
+
+def count_done() -> int:
+    """Submissions that are done."""
+    from assay.submissions.models import Submission
+
+    return Submission.objects.filter(status="done").count()
+
+
+def challenges_cost(*, url: str, many: int, timings: Timings) -> tuple[float, float]:
+    """Milliseconds of the list of challenges with few and with many of them."""
+    import factories
+
+    def middle(what: str) -> float:
+        with httpx.Client(base_url=url, timeout=120) as http:
+            for _ in range(10):
+                timings.measure(what, lambda: http.get("/"))
+        return 1000 * statistics.median(timings.seconds[what])
+
+    few = middle("list of few")
+    for _ in range(many):
+        factories.phase(challenge=factories.challenge())
+    return few, middle("list of many")
+
+
+def table_bytes() -> dict[str, int]:
+    """Size of each table with its indexes and long values."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname, pg_total_relation_size(oid) FROM pg_class WHERE relkind = 'r' AND relname = ANY(%s)",
+            [list(TABLES)],
+        )
+        return dict(cursor.fetchall())
+
+
+def dearer(seconds: list[float]) -> float:
+    """Median of the last tenth over median of the first."""
+    tenth = max(1, len(seconds) // 10)
+    return statistics.median(seconds[-tenth:]) / max(1e-9, statistics.median(seconds[:tenth]))
+
+
+def table(
+    *, asked: argparse.Namespace, timings: Timings, ran: float, scored: float, rebuilt: float, thousandth: tuple
+) -> list[str]:
+    """The figures as lines of a README."""
+    total, few_many = asked.submissions * asked.cases, thousandth
+    title = (
+        f"{asked.nodes} nodes, {asked.submissions} submissions of {asked.cases} cases, {asked.threads} requests at once"
+    )
+    tenth = max(1, total // 10)
+    records = timings.seconds["record"]
+    first, last = (1000 * statistics.median(part) for part in (records[:tenth], records[-tenth:]))
+    lines = [f"| {title} | median, ms | p95, ms |", "|---|---|---|"]
+    lines += [
+        f"| {what} | {timings.middle_and_p95(what)} |"
+        for what in ("claim", "output", "record", "page: leaderboard", "page: challenge")
+    ]
+    return [
+        *lines,
+        "",
+        "| | |",
+        "|---|---|",
+        f"| case runs a second, from claim to record | {total / ran:.0f} |",
+        f"| record, median of the first and of the last tenth | {first:.0f} and {last:.0f} ms |",
+        f"| cases scored a second, scores made up, one worker | {total / scored:.0f} |",
+        f"| ranking the phase | {rebuilt:.2f} s |",
+        f"| list of challenges with 1 and with {asked.challenges + 1} | {few_many[0]:.0f} and {few_many[1]:.0f} ms |",
+    ]  # fmt: skip
+
+
+def growth(before: dict[str, int], after: dict[str, int], *, cases: int) -> list[str]:
+    """Bytes per case run by table."""
+    return [
+        f"| bytes of `{name}` per case run | {(after[name] - before[name]) / cases:.0f} |" for name in sorted(after)
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
