@@ -106,8 +106,10 @@ def _nifti_bytes(head: bytes) -> int:
     if len(head) < HEADER_BYTES or head[344:348] != b"n+1\0":
         return 0
     order = next((order for order in "<>" if struct.unpack_from(f"{order}i", head)[0] == HEADER_BYTES), "")
-    axes, *sizes = struct.unpack_from(f"{order}8h", head, 40)
-    (bits,), (start,) = struct.unpack_from(f"{order}h", head, 72), struct.unpack_from(f"{order}f", head, 108)
+    dimensions: tuple[int, ...] = struct.unpack_from(f"{order}8h", head, 40)
+    axes, *sizes = dimensions
+    bits: int = struct.unpack_from(f"{order}h", head, 72)[0]
+    start: float = struct.unpack_from(f"{order}f", head, 108)[0]
     if not order or not 1 <= axes <= 7 or not math.isfinite(start):
         return 0
     return int(start) + math.prod(max(size, 1) for size in sizes[:axes]) * bits // 8
