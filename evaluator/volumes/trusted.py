@@ -112,7 +112,8 @@ def _nifti_bytes(head: bytes) -> int:
     start: float = struct.unpack_from(f"{order}f", head, 108)[0]
     if not order or not 1 <= axes <= 7 or not math.isfinite(start):
         return 0
-    return int(start) + math.prod(max(size, 1) for size in sizes[:axes]) * bits // 8
+    voxels: int = math.prod(max(size, 1) for size in sizes[:axes])
+    return int(start) + voxels * int(bits) // 8
 
 
 def _read_series(sitk: Any, folder: Path) -> Any:

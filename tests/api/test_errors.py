@@ -87,3 +87,14 @@ def test_requests_are_counted_by_address(settings):
         RequestFactory().get("/", REMOTE_ADDR=address) for address in ("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2")
     ]
     assert [throttle.allow_request(request) for request in requests] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "delete"])
+@pytest.mark.parametrize(
+    "address", ["/api/v1/nosuch", "/api/v1/challenges/a/b/c/d", "/api/v2/challenges", "/api/nosuch"]
+)
+def test_an_address_that_is_no_operation_is_answered_as_the_api_answers(client, db, method, address):
+    answer = getattr(client, method)(address)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+    assert answer.json()["error"]["found"] == address

@@ -133,17 +133,26 @@ def submit_zip(stage, content: bytes):
 def test_predictions_are_scored_and_ranked_without_a_container(stage, truths):
     submission = submit_zip(stage, prediction_zip(truths))
     assert (submission.status, submission.verdict_text) == ("done", "")
-    assert submission.entry.rank == 1
-    assert submission.entry.metrics["dice"]["mean"] == 1.0
+    assert submission.entries.get().rank == 1
+    assert submission.entries.get().metrics["dice"]["mean"] == 1.0
     assert submission.evaluations.get().receipt["predictions_sha256"] == submission.predictions.sha256
+
+
+@pytest.mark.parametrize("folder", ["predictions/", "me/predictions/", "./"])
+def test_a_zip_of_a_folder_is_read_from_the_folder(stage, truths, folder):
+    """As a file manager packs it, with what macOS adds."""
+    inside = {folder: b"", **{f"{folder}{name}": content for name, content in truths.items()}}
+    submission = submit_zip(stage, prediction_zip({**inside, f"__MACOSX/{folder}._a.nii.gz": b"x"}))
+    assert (submission.status, submission.verdict_text) == ("done", "")
+    assert submission.entries.get().metrics["dice"]["mean"] == 1.0
 
 
 def test_a_missing_case_gets_the_worst_value_and_is_counted(stage, truths):
     truths.pop("b.nii.gz")
     submission = submit_zip(stage, prediction_zip(truths))
     assert submission.verdict_text == "1 of 2 cases failed: missing"
-    assert submission.entry.metrics["dice"]["mean"] == 0.5
-    assert submission.entry.failed_cases == 1
+    assert submission.entries.get().metrics["dice"]["mean"] == 0.5
+    assert submission.entries.get().failed_cases == 1
 
 
 def test_a_prediction_that_is_no_image_counts_as_failed(stage, truths):
@@ -151,7 +160,7 @@ def test_a_prediction_that_is_no_image_counts_as_failed(stage, truths):
     submission = submit_zip(stage, prediction_zip(truths))
     assert submission.status == "done"
     assert submission.verdict == "output_invalid"
-    assert submission.entry.failed_cases == 1
+    assert submission.entries.get().failed_cases == 1
 
 
 def test_a_file_that_inflates_beyond_the_limit_is_cut_short(stage, truths):
@@ -167,6 +176,9 @@ def test_a_file_that_inflates_beyond_the_limit_is_cut_short(stage, truths):
         (b"no zip at all", "not a zip archive"),
         (prediction_zip({"../a.nii.gz": b"x", "A.NII.GZ": b"x"}), "none of the expected files"),
         (prediction_zip({}), "none of the expected files"),
+        (prediction_zip({"../a.nii.gz": b"x", "../b.nii.gz": b"x"}), "none of the expected files"),
+        (prediction_zip({"/a.nii.gz": b"x", "b/b.nii.gz": b"x"}), "none of the expected files"),
+        (prediction_zip({"x/a.nii.gz": b"x", "y/b.nii.gz": b"x"}), "none of the expected files"),
     ],
 )
 def test_an_archive_without_one_usable_name_is_refused_and_not_charged(stage, content, words):
@@ -211,7 +223,7 @@ def test_an_output_without_a_case_in_its_name_lies_in_a_folder_of_the_case(stage
     files = {f"{name.removesuffix('.nii.gz')}/out/seg.nii.gz": content for name, content in truths.items()}
     submission = submit_zip(stage, prediction_zip(files))
     assert (submission.status, submission.verdict_text) == ("done", "")
-    assert submission.entry.metrics["dice"] == submission.entry.metrics["dice"] | {"mean": 1.0, "n": 2}
+    assert submission.entries.get().metrics["dice"] == submission.entries.get().metrics["dice"] | {"mean": 1.0, "n": 2}
 
 
 @pytest.mark.parametrize(("text", "dice"), [('{"voxels": 8}', 1.0), ("{broken", 0.0)])

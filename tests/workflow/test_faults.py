@@ -280,7 +280,7 @@ def test_rejudging_ranks_only_once_it_is_activated_and_old_scores_stay(stage):
     assert flow.activate(evaluation_ids=[new.pk], by=stage.scene.olga, now=timezone.now()) == 1
     stage.rank()
     assert submission.evaluations.get(is_active=True) == new
-    assert submission.entry.evaluation == new
+    assert submission.entries.get().evaluation == new
     assert old.case_scores.count() == 2
 
 
@@ -379,7 +379,7 @@ def test_a_dry_run_says_whose_rank_would_move(stage, monkeypatch):
     stage.script = fail_after_the_canary
     theirs = stage.submit(team=other, user=scene.otto)
     stage.play()
-    assert [mine.entry.rank, theirs.entry.rank] == [1, 2]
+    assert [mine.entries.get().rank, theirs.entries.get().rank] == [1, 2]
     real = scoring.score_case
 
     def judge_harshly(**case):
@@ -393,7 +393,7 @@ def test_a_dry_run_says_whose_rank_would_move(stage, monkeypatch):
     moves = {move.number: (move.rank_before, move.rank_after) for move in found.moves}
     assert moves == {mine.number: (1, 2), theirs.number: (2, 1)}
     assert len(found.waiting) == 1
-    assert mine.entry.rank == 1, "a dry run moves nothing"
+    assert mine.entries.get().rank == 1, "a dry run moves nothing"
 
 
 def test_a_ranking_that_changes_leaves_a_signed_snapshot_and_one_that_does_not_leaves_none(stage):

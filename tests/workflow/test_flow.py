@@ -18,8 +18,8 @@ def test_a_perfect_algorithm_runs_every_case_is_scored_and_ranked_first(stage):
     assert evaluation.is_active
     assert evaluation.aggregates["dice"]["mean"] == 1.0
     assert CaseScores.objects.filter(evaluation=evaluation).count() == 2
-    assert submission.entry.rank == 1
-    assert submission.entry.failed_cases == 0
+    assert submission.entries.get().rank == 1
+    assert submission.entries.get().failed_cases == 0
     verbs = list(AuditEvent.objects.filter(object_id=str(submission.pk)).order_by("id").values_list("verb", flat=True))
     assert verbs == [f"submission.{s}" for s in ("checking", "queued", "running", "scoring", "done")]
 
@@ -47,7 +47,7 @@ def test_a_crash_on_one_case_costs_that_case_only(stage):
     submission.refresh_from_db()
     assert submission.status == "done"
     assert submission.verdict_text == "the program ended with an error; 1 of 2 cases failed"
-    assert submission.entry.failed_cases == 1
+    assert submission.entries.get().failed_cases == 1
     assert submission.evaluations.get().aggregates["dice"]["mean"] == 0.5
 
 
@@ -145,7 +145,7 @@ def test_a_case_that_fails_in_a_cohort_costs_that_case_only(cohort):
     submission.refresh_from_db()
     assert submission.status == "done"
     assert submission.verdict_text == "an expected output file was not written; 1 of 2 cases failed"
-    assert submission.entry.failed_cases == 1
+    assert submission.entries.get().failed_cases == 1
     assert submission.evaluations.get().aggregates["dice"]["mean"] == 0.5
 
 

@@ -116,7 +116,7 @@ def test_a_case_is_played_to_its_end_and_scored_over_its_rounds(clicks):
     assert last > dice[1]
     assert found["lesion", "dice_auc"][0] == pytest.approx((dice[1] + last) / 2)
     assert found["", "time"] == (pytest.approx(0.3), "")
-    assert submission.entry.rank == 1
+    assert submission.entries.get().rank == 1
 
 
 def test_the_reference_is_in_no_container_and_prompts_hold_nothing_else(clicks):

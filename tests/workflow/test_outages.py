@@ -73,7 +73,7 @@ def test_a_broker_that_forgot_everything_costs_a_round_of_the_reaper(
         for task, arguments in rung:
             doors[task](*arguments)
     assert final(submission) == ("done", "ok", True)
-    assert submission.entry.rank == 1
+    assert submission.entries.get().rank == 1
 
 
 @pytest.mark.parametrize(("seconds_away", "is_kept"), [(59, True), (61, False)])
@@ -210,7 +210,7 @@ def test_a_submission_that_waits_while_its_phase_closes_counts(stage):
     stage.scene.phase.save()
     stage.play()
     assert final(submission) == ("done", "ok", True)
-    assert submission.entry.rank == 1
+    assert submission.entries.get().rank == 1
 
 
 def test_a_row_that_cannot_be_dealt_with_keeps_nobody_else_waiting(stage, monkeypatch):

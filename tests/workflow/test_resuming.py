@@ -79,8 +79,8 @@ def test_what_failed_by_our_fault_runs_only_the_missing_case_and_is_ranked(stage
     assert (kept.status, kept.kept_from, kept.outputs) == ("done", done, done.outputs)
     assert (ran.status, ran.kept_from) == ("done", None)
     assert half_run.evaluations.get().aggregates["dice"]["mean"] == 1.0
-    assert half_run.entry.rank == 1
-    assert half_run.entry.failed_cases == 0
+    assert half_run.entries.get().rank == 1
+    assert half_run.entries.get().failed_cases == 0
     verbs = list(AuditEvent.objects.filter(object_id=str(half_run.pk)).order_by("id").values_list("verb", flat=True))
     told = ("failed", "resumed", "running", "scoring", "done")
     assert verbs[-5:] == [f"submission.{word}" for word in told]
@@ -128,7 +128,7 @@ def test_a_mended_reference_revives_what_could_not_be_scored(stage):
     assert final(submission) == ("done", "ok", False)
     assert Run.objects.count() == 1, "nothing ran again"
     assert submission.testset == mended
-    assert submission.entry.rank == 1
+    assert submission.entries.get().rank == 1
 
 
 @pytest.mark.parametrize("status", ["done", "cancelled", "failed"])
@@ -189,13 +189,13 @@ def test_one_case_runs_again_and_ranks_only_once_it_is_activated(stage):
     stage.score()
     stage.rank()
     assert final(submission) == ("done", "nonzero_exit", True)
-    assert submission.entry.failed_cases == 1
+    assert submission.entries.get().failed_cases == 1
     found = rejudgement_of(stage.scene.phase)
     assert len(found.waiting) == 1
     flow.activate(evaluation_ids=found.waiting, by=stage.scene.olga, now=timezone.now())
     stage.rank()
     submission.refresh_from_db()
-    assert submission.entry.failed_cases == 0
+    assert submission.entries.get().failed_cases == 0
     assert submission.evaluations.get(is_active=True).aggregates["dice"]["mean"] == 1.0
     assert {row.verdict for row in case_progress(submission.pk)} == {"ok"}
     assert AuditEvent.objects.get(verb="submission.case_rerun").details == {"case": crashed.case.case_id, "run": 2}
@@ -211,7 +211,7 @@ def test_a_case_of_a_submission_that_failed_runs_again_and_the_team_stays_charge
     stage.play()
     assert final(submission) == ("done", "nonzero_exit", True)
     assert submission.verdict_text == "the program ended with an error; 1 of 2 cases failed"
-    assert submission.entry.failed_cases == 1
+    assert submission.entries.get().failed_cases == 1
 
 
 def test_a_rerun_that_fails_leaves_the_submission_as_it_was(stage):

@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, Throttled, ValidationError
 
@@ -82,6 +83,15 @@ def envelope(error: AssayError) -> dict[str, Any]:
     if isinstance(error, LimitReachedError) and error.retry_at is not None:
         fields["retry_at"] = error.retry_at.isoformat()
     return {"error": fields}
+
+
+@csrf_exempt  # nothing is done here, so a program that posts to a wrong address is told about the address
+def no_such_address(request: HttpRequest) -> HttpResponse:
+    """For whatever stands below `/api/` and is no operation: programs do not read pages."""
+    refusal = NotFoundError(
+        _("There is no such operation."), found=request.path[:200], what_to_do=_("See /api/v1/docs.")
+    )
+    return JsonResponse(envelope(refusal), status=status_of(refusal))
 
 
 def translate_errors(api: NinjaAPI) -> None:

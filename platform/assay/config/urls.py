@@ -1,8 +1,9 @@
 """Which room answers which address."""
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 
+from assay.api.errors import no_such_address
 from assay.api.transactions import routes
 from assay.api.v1.router import api
 from assay.config.health import healthz, readyz
@@ -13,6 +14,7 @@ urlpatterns = [
     path("readyz", readyz),
     path("metrics", metrics),
     path("api/v1/", routes(api)),
+    re_path("^api/", no_such_address),
     path("admin/", admin.site.urls),
     path("", include("assay.organizers.urls")),
     path("", include("assay.portal.urls")),

@@ -6,6 +6,7 @@ scoring knows one shape only. Where a protocol scores one table for all cases, t
 read and stored once, and every case finds its row in it.
 """
 
+import os
 import shutil
 import zipfile
 import zlib
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 from django.db import transaction
@@ -85,7 +86,9 @@ def read_archive(*, submission: Submission, archive: Path) -> list[CaseRun]:
     """One ended case run per case of the test set, by what the archive holds for it. Raises ArchiveRefused."""
     rules = rules_of(submission.protocol)
     cases = list(submission.testset.cases.all())
-    with _opened(archive, rules=rules) as files:
+    wanted = dict.fromkeys(path for case in cases for path in rules.archive_files(case.case_id).values())
+    with _opened(archive, rules=rules) as handed_in:
+        files = handed_in if wanted.keys() & handed_in.keys() else _without_common_folder(handed_in)
         reader = _Reader(
             files=files,
             rules=rules,
@@ -95,8 +98,7 @@ def read_archive(*, submission: Submission, archive: Path) -> list[CaseRun]:
         )
         case_runs = [reader.read_case(case, position=position) for position, case in enumerate(cases)]
     if all(case_run.reason == "missing" for case_run in case_runs):
-        wanted = dict.fromkeys(path for case in cases for path in rules.archive_files(case.case_id).values())
-        raise ArchiveRefused(Reason.NO_EXPECTED_FILE, expected=_listed(wanted), found=_listed(files))
+        raise ArchiveRefused(Reason.NO_EXPECTED_FILE, expected=_listed(wanted), found=_listed(handed_in))
     return case_runs
 
 
@@ -163,6 +165,15 @@ def _opened(archive: Path, *, rules: Protocol) -> Iterator[Mapping[str, Extract]
         if len(members) > MAX_MEMBERS:
             raise ArchiveRefused(Reason.ZIP_TOO_LONG, found=len(members), most=MAX_MEMBERS)
         yield {member.filename: partial(_extract, opened, member) for member in members}
+
+
+def _without_common_folder(files: Mapping[str, Extract]) -> Mapping[str, Extract]:
+    """The same files, named from the folder that holds them all: people zip a folder as often as what is in it."""
+    names = [name for name in files if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    if not names or any(name.startswith("/") or ".." in PurePosixPath(name).parts for name in names):
+        return files
+    common = os.path.commonpath([str(PurePosixPath(name).parent) for name in names])
+    return {str(PurePosixPath(name).relative_to(common)): files[name] for name in names}
 
 
 def _document(source: Path, canonical: Path) -> CanonicalFile:
