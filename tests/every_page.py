@@ -12,13 +12,14 @@ from assay.accounts.audit import record_event
 from assay.accounts.models import User
 from assay.accounts.services import invite_to_team
 from assay.challenges.announcements import announce
-from assay.challenges.models import Challenge, Membership
+from assay.challenges.models import Membership
 from assay.challenges.registration import make_invite
 from assay.evaluation_sites.models import Site, SiteEvaluation
 from assay.evaluations.models import CaseScores
 from assay.notices.choices import unsubscribe_token
 from assay.notices.models import Kind
 from assay.notices.services import News, notify
+from assay.notices.webhooks import make_hook
 from assay.runs.models import CaseRun, Node, Run
 from assay.workflow.operations.merging import ask_to_merge
 
@@ -42,15 +43,19 @@ def every_page() -> dict[str, Page]:
     cast.challenge.title, cast.challenge.summary = "Tissue segmentation of the adult brain", f"{LONG}. {UNBROKEN}"
     cast.challenge.questions, cast.challenge.rules_version = [f"{LONG}?"], 2
     cast.challenge.agreements, cast.challenge.rules = {"hidden": UNBROKEN}, LONG
+    cast.challenge.merge_until = factories.NOW + timedelta(days=3)
     cast.challenge.save()
     Membership.objects.update(
         rules_version=2, rules_accepted_at=factories.NOW, answers=[{"question": LONG, "answer": UNBROKEN}]
     )
-    Challenge.objects.update(merge_until=factories.NOW + timedelta(days=3))
-    other = factories.team(name=UNBROKEN, members=[cast.otto])
+    other = factories.team(name=UNBROKEN[:70], members=[cast.otto])
     factories.membership(challenge=cast.challenge, user=cast.otto, team=other)
     ask_to_merge(challenge=cast.challenge, team=other, into_slug=cast.team.slug, by=cast.otto, now=factories.NOW)
     _, link = make_invite(challenge=cast.challenge, uses=3, by=cast.olga, now=factories.NOW)
+    make_hook(url=f"https://example.org/{UNBROKEN}", by=cast.pia, team=cast.team, now=factories.NOW)
+    make_hook(
+        url=f"https://example.org/{UNBROKEN}", by=cast.olga, challenge_slug=cast.challenge.slug, now=factories.NOW
+    )
     stranger, submissions = factories.user(username="nina"), _fill(cast)
     slug, phase = cast.challenge.slug, cast.phase.slug
     _, secret = invite_to_team(user=cast.pia, team=cast.team, email="new@example.org", now=factories.NOW)
@@ -83,6 +88,7 @@ def every_page() -> dict[str, Page]:
         "portal:report": page("portal:report", slug, phase, status=202),
         "portal:accept-invite": page("portal:accept-invite", secret, person=cast.otto),
         "portal:challenge-invite": page("portal:challenge-invite", link, person=cast.otto),
+        "portal:hooks": page("portal:hooks", cast.team.slug),
         "portal:unsubscribe": page(
             "portal:unsubscribe", unsubscribe_token(person=cast.pia, kind="verdict"), person=None
         ),
@@ -98,7 +104,10 @@ def every_page() -> dict[str, Page]:
         "metric-images",
         "submissions",
         "people",
+        "invites",
+        "downloads",
         "news",
+        "hooks",
         "sites",
         "audit",
     )

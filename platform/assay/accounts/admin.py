@@ -32,7 +32,7 @@ def sign_in_at_the_portal(request: HttpRequest, extra_context: Any = None) -> Ht
 
 admin.site.login = sign_in_at_the_portal  # type: ignore[method-assign]  # Django's own way to replace it
 
-SECRET_FIELDS = frozenset({"token_hash", "password"})
+SECRET_FIELDS = frozenset({"token_hash", "password", "secret"})
 LONG_FIELDS = (models.JSONField, models.TextField)
 MOST_COLUMNS = 8
 

@@ -10,6 +10,7 @@ from assay.challenges.models import Announcement, Challenge, ChallengeInvite, Me
 from assay.challenges.zones import moment_words, zone_of
 from assay.notices.models import Kind
 from assay.notices.services import News, mail_to_address, notify, public_address
+from assay.notices.webhooks import emit
 
 DEADLINE_STEPS = (timedelta(days=1), timedelta(days=3))
 """How long before its end a phase is told of."""
@@ -39,6 +40,8 @@ def tell_request(*, membership: Membership, now: datetime) -> None:
         challenge_slug=challenge.slug,
     )
     notify(people=organizing(challenge), news=news, now=now)
+    payload = {"challenge": challenge.slug, "person": membership.user.username, "address": public_address(news.path)}
+    emit(event="asked_to_join", payload=payload, now=now, team_id=None, challenge_slug=challenge.slug)
 
 
 def tell_decision(*, membership: Membership, now: datetime) -> None:

@@ -225,6 +225,9 @@ DEFAULT_FROM_EMAIL = env.text(name="ASSAY_EMAIL_FROM", default="assay@localhost"
 SHOWS_MAIL = env.flag(name="ASSAY_MAIL_PAGE", default=DEBUG) and not EMAIL_HOST
 """Whether `/dev/mail/` shows everybody the mails in `EMAIL_FILE_PATH`, with their links: for development only."""
 
+WEBHOOK_NETWORKS = env.words(name="ASSAY_WEBHOOK_NETWORKS")
+"""Private networks that webhooks may reach, such as `10.1.0.0/16`. Without it they reach the public internet alone."""
+
 ACCOUNT_ADAPTER = "assay.accounts.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_EMAIL_VERIFICATION = (

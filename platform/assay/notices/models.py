@@ -101,3 +101,55 @@ class OutgoingMail(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject} to {self.address}"
+
+
+class Hook(models.Model):
+    """An address that a team, or the organizers of a challenge, want to be told at. Exactly one of the two owns it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    team = models.ForeignKey("accounts.Team", null=True, blank=True, on_delete=models.CASCADE, related_name="hooks")
+    challenge_slug = models.CharField(max_length=80, blank=True, db_index=True)
+    url = models.CharField(max_length=500)
+    secret = models.CharField(max_length=80, help_text="signs every delivery; its owners keep a copy")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField()
+    failures = models.PositiveIntegerField(default=0, help_text="deliveries given up one after the other")
+    disabled_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(team=None) ^ models.Q(challenge_slug=""), name="notices_hook_has_one_owner"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class Delivery(models.Model):
+    """One thing that one hook is told, written in the transaction of what it tells."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    hook = models.ForeignKey(Hook, on_delete=models.CASCADE, related_name="deliveries")
+    event = models.CharField(max_length=40)
+    payload = models.JSONField()
+    replay_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="replays")
+    at = models.DateTimeField()
+    due_at = models.DateTimeField()
+    attempts = models.PositiveIntegerField(default=0)
+    status_code = models.PositiveIntegerField(null=True, blank=True, help_text="of the last answer")
+    error = models.CharField(max_length=300, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+    gave_up_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["due_at"], condition=models.Q(done_at=None, gave_up_at=None), name="notices_hook_waits"
+            ),
+            models.Index(fields=["hook", "-at"], name="notices_hook_log"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} to {self.hook}"

@@ -18,7 +18,7 @@ from assay.accounts.addresses import must_verify, verified_among
 from assay.accounts.models import Team, User
 from assay.accounts.services import INVITE_LIFETIME
 from assay.notices.choices import EVERY_KIND, unsubscribe_token, wishes_of_all
-from assay.notices.models import ByMail, Kind, Notice, OutgoingMail
+from assay.notices.models import ByMail, Delivery, Kind, Notice, OutgoingMail
 from assay.notices.words import in_words, one_line
 
 KEPT = timedelta(days=90)
@@ -181,6 +181,7 @@ def forget_old(*, now: datetime) -> None:
     """Delete what is older than `KEPT`."""
     Notice.objects.filter(at__lt=now - KEPT).delete()
     OutgoingMail.objects.filter(written_at__lt=now - KEPT).delete()
+    Delivery.objects.filter(at__lt=now - KEPT).delete()
 
 
 def public_address(path: str) -> str:

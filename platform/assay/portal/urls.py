@@ -3,7 +3,19 @@
 from django.urls import path
 from django.views.i18n import set_language
 
-from assay.portal.views import challenge, documentation, feeds, hospitals, mail, news, notices, people, site, submission
+from assay.portal.views import (
+    challenge,
+    documentation,
+    feeds,
+    hooks,
+    hospitals,
+    mail,
+    news,
+    notices,
+    people,
+    site,
+    submission,
+)
 
 app_name = "portal"
 urlpatterns = [
@@ -31,6 +43,7 @@ urlpatterns = [
     path("teams/", people.teams, name="teams"),
     path("teams/<slug:slug>/invite/", people.invite, name="invite"),
     path("teams/<slug:slug>/change/", people.change_team, name="change-team"),
+    path("teams/<str:slug>/hooks/", hooks.hooks, name="hooks"),
     path("merges/<int:merge_id>/", people.merge, name="merge"),
     path("invites/<str:secret>/", people.accept, name="accept-invite"),
     path("c/<slug:slug>/", challenge.overview, name="challenge"),

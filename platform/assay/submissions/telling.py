@@ -7,7 +7,8 @@ from django.urls import reverse
 
 from assay.accounts.models import User
 from assay.notices.models import Kind
-from assay.notices.services import News, notify
+from assay.notices.services import News, notify, public_address
+from assay.notices.webhooks import emit
 from assay.submissions.models import Submission
 
 NOT_THEIRS = ("platform", "organizer")
@@ -58,3 +59,21 @@ def _tell_team(submission: Submission, *, kind: Kind, event: str, facts: dict[st
         challenge_slug=submission.challenge.slug,
     )
     notify(people=list(User.objects.filter(teams=submission.team)), news=news, now=now)
+    payload = {
+        "challenge": submission.challenge.slug,
+        "phase": submission.phase.slug,
+        "team": submission.team.slug,
+        "submission": str(submission.pk),
+        "number": submission.number,
+        "name": submission.name,
+        "status": str(submission.status),
+        "address": public_address(news.path),
+        **facts,
+    }
+    emit(
+        event=event,
+        payload=payload,
+        now=now,
+        team_id=submission.team_id,
+        challenge_slug=submission.challenge.slug,
+    )

@@ -16,6 +16,7 @@ from assay.leaderboards.reports import make_report
 from assay.leaderboards.services import rebuild_leaderboard
 from assay.notices.delivery import send_mails
 from assay.notices.services import forget_old, write_digests
+from assay.notices.webhooks import deliver
 from assay.submissions.hints import forget_origins
 from assay.workflow.workers import checking, prompting, reaper, scoring, tidying
 from assay.workflow.workers.limits import limited_memory
@@ -67,8 +68,9 @@ def report(phase_id: int) -> None:
 
 @shared_task(name="assay.workflow.tasks.tell", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
 def tell() -> None:
-    """Mails may wait to be sent."""
+    """Mails and webhooks may wait to be sent."""
     send_mails(now=timezone.now())
+    deliver(now=timezone.now())
 
 
 @shared_task(name="assay.workflow.tasks.reap", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped

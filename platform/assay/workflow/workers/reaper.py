@@ -36,6 +36,7 @@ from assay.evaluations import services as evaluations
 from assay.leaderboards.services import behind
 from assay.leases import LeaseLost
 from assay.notices.delivery import waiting_mails
+from assay.notices.webhooks import waiting_deliveries
 from assay.runs import services as runs
 from assay.runs.intervals import current_intervals
 from assay.runs.leases import database_now
@@ -161,8 +162,8 @@ def ring_leaderboards(*, now: datetime) -> None:  # noqa: ARG001  a step's signa
 
 
 def ring_mail(*, now: datetime) -> None:
-    """Ring where a mail is due."""
-    if waiting_mails(now=now).exists():
+    """Ring where a mail or a webhook is due."""
+    if waiting_mails(now=now).exists() or waiting_deliveries(now=now).exists():
         doorbells.ring_mail()
 
 

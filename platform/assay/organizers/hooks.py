@@ -1,0 +1,20 @@
+"""Webhooks of a challenge's organizers."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+
+from assay.challenges.access import get_organized_challenge
+from assay.organizers.views import frame
+from assay.pages.hooks import act, hooks_page
+
+
+def hooks(request: HttpRequest, slug: str) -> HttpResponse:
+    """Where the organizers are told of submissions and of people who ask to join."""
+    challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    error = ""
+    if request.method == "POST":
+        error = act(request, user=user, challenge_slug=challenge.slug)
+        if not error:
+            return redirect("organizers:hooks", slug)
+    page = frame(challenge, tab="news", error=error, **hooks_page(request, challenge_slug=challenge.slug))
+    return render(request, "organizers/hooks.html", page, status=400 if error else 200)
