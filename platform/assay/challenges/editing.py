@@ -124,7 +124,7 @@ def _with_value(text: str, path: Pointer, value: Value) -> str:
         around = around[:-1]
     missing = path[len(around) :]
     for step in reversed(missing[1:]):
-        value = {str(step): value}
+        value = {str(step): None if value == "" else value}
     if not missing:
         place = document.places[path]
         new = (

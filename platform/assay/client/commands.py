@@ -70,7 +70,7 @@ COMMANDS = {
     ),
     "rank": Entry(
         "evaluator.commands.rank:rank",
-        "Rank the algorithms of SCORES, a CSV (algorithm, case, metric, value; or one column per metric).",
+        "Rank the algorithms of SCORES: one table, a file for each algorithm, or a folder of them.",
     ),
     "receipt": Entry(
         "assay.client.participating:receipt",
