@@ -171,7 +171,7 @@ def _copy_submissions(old: Template, *, teams: list[Team], submissions: int) -> 
     _copy(old.case_run, source=f"{runs} {cases}", id="gen_random_uuid()", **place)
     _copy(old.scores, source=f"{evaluations} {cases}", evaluation_id="e.id", case_id="c.id", scores=SCORES)
     standing = {"rank": "s.number", "metrics": "e.aggregates"}
-    _copy(old.entries.get(), source=evaluations, submission_id="s.id", evaluation_id="e.id", **standing)
+    _copy(old.entry, source=evaluations, submission_id="s.id", evaluation_id="e.id", **standing)
 
 
 def _copy(old: Model, *, source: str, **changes: str) -> None:

@@ -17,7 +17,7 @@ from assay.leases import LeaseLost
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 from assay.testsets import storage
-from assay.workflow import flow
+from assay.workflow import flow, tasks
 from assay.workflow.flow import doorbells
 from assay.workflow.flow.resuming import resume
 from assay.workflow.operations.stuck import find_stuck
@@ -128,8 +128,9 @@ def test_the_reaper_rings_for_everything_that_waits(stage, rung, django_capture_
     stage.run_cases()
     assert reap() == [("score", "scoring")]
     stage.score()
-    assert reap() == [("rebuild", "ranking")]
+    assert sorted(reap()) == [("rebuild", "ranking"), ("tell", "workflow")], "the team is told by mail as well"
     stage.rank()
+    tasks.tell()
     assert reap() == []
 
 

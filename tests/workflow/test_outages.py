@@ -63,6 +63,7 @@ def test_a_broker_that_forgot_everything_costs_a_round_of_the_reaper(
         "assay.workflow.tasks.check": tasks.check,
         "assay.workflow.tasks.score": tasks.score,
         "assay.workflow.tasks.rebuild": tasks.rebuild,
+        "assay.workflow.tasks.tell": tasks.tell,
         "assay.node.tasks.work": lambda pool: stage.run_cases(),
     }
     for _ in range(4):

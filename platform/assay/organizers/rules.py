@@ -20,6 +20,7 @@ from assay.accounts.errors import AssayError
 from assay.challenges.access import get_organized_phase
 from assay.challenges.definition import parse_definition
 from assay.challenges.models import Phase
+from assay.challenges.protocols import rules_of
 from assay.organizers.desk import Desk
 from assay.organizers.desk_fields import Field, Group
 from assay.organizers.views import frame
@@ -94,7 +95,7 @@ class Rules(Desk):
     """The form over the protocol that a phase is scored by."""
 
     def __init__(self, request: HttpRequest, phase: Phase) -> None:
-        self.document: Mapping[str, Any] = phase.protocol.document
+        self.document: Mapping[str, Any] = rules_of(phase.protocol).document
         self.held_metrics = {entry["name"]: bare(entry, name=entry["name"]) for entry in self.document["metrics"]}
         self.labels = {label["name"]: label for label in self.document["labels"]}
         super().__init__(request, phase.challenge, groups=self._groups(), path=())
