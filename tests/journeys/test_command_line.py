@@ -115,6 +115,7 @@ def test_from_a_challenge_file_to_the_board_of_a_site_whose_data_stayed_there(ad
     assert "1 releases, 0 recalls" in clinic.run("verify", tmp_path / "log.json")
     clinic.run("site", "recall", "1", "--reason", "wrong labels", *here)
     recalled = as_olga.get(f"{sites}/board").json()["entries"][0]
+    as_olga.close()
     assert recalled["cells"]["st-mary"]["because"] == "wrong labels"
     clinic.run("site", "leave", "--yes", *here)
     clinic.run("site", "uninstall", "--yes", *here)

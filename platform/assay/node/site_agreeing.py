@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from assay.client.errors import ClientError
+from assay.client.http import Connection
 from assay.node.site_data import SiteData
 from assay.node.site_home import SiteHome
 from assay.node.site_life import folder_option, open_connection
@@ -75,7 +76,7 @@ def terms_lines(terms: dict[str, Any]) -> list[str]:
 def log(*, output: Path | None, folder: Path) -> None:
     """Fetch the public log of the phase's sites: releases, recalls, keys. `assay verify FILE` checks it."""
     settings = SiteHome.at(folder).joined()
-    with open_connection(settings) as connection:
+    with Connection(url=settings.url, program="site") as connection:  # the log is everybody's: no token
         found = connection.get(f"challenges/{settings.challenge}/phases/{settings.phase}/sites/log")
     text = json.dumps(found, indent=1) + "\n"
     if output is None:
