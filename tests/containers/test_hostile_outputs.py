@@ -81,7 +81,7 @@ NOT_READ = {
     "huge_label": "label_unknown",
     "negative_label": "label_unknown",
     "unknown_label": "label_unknown",
-    "scaled": "scaled",
+    "scaled": "label_unknown",
     "complex": "data_type_unsupported",
     "rgb": "data_type_unsupported",
     "pickle": "format_unsupported",

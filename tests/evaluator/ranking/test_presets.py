@@ -110,11 +110,15 @@ def test_feta_counts_a_missing_label_as_twice_the_largest_distance_of_the_others
         ("dice", "csf"): {"a": [0.9, 0.9], "b": [0.8, 0.8]},
         ("volume_similarity", "csf"): {"a": [0.9, 0.9], "b": [0.8, 0.8]},
         ("hd95", "csf"): {"a": [1.0, None], "b": [2.0, 4.0]},
+        ("euler_difference", "csf"): {"a": [0, 0], "b": [1, 1]},
     }
     ranking = rank_algorithms(table(scores), parse_ranking({"preset": "feta"}))
     entries = {entry.algorithm: entry for entry in ranking.entries}
     assert entries["a"].aggregates["hd95"] == (1 + 2 * 4) / 2
-    assert {name: entry.score for name, entry in entries.items()} == {"a": 1 + 1 + 2, "b": 2 + 2 + 1}
+    assert {name: entry.score for name, entry in entries.items()} == {
+        "a": (1 + 1 + 2 + 1) / 4,
+        "b": (2 + 2 + 1 + 2) / 4,
+    }
 
 
 @pytest.mark.checked(
