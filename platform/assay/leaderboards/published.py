@@ -29,7 +29,7 @@ from assay.leaderboards.parts import part_for
 from assay.leaderboards.services import ask_for_rebuild
 from assay.submissions.models import Submission
 from assay.submissions.reasons import Reason
-from assay.submissions.services import withdraw_submission
+from assay.submissions.services import lock_phase, next_number, withdraw_submission
 from assay.testsets.models import Case, PhaseTestSet, TestSet
 from evaluator.layouts import Layout, LayoutError, load_layout, read_tables, write_tables
 from evaluator.results import CaseResult
@@ -72,9 +72,7 @@ def import_table(table: PublishedTable, *, now: datetime) -> Submission:
             expected=str(problem),
         ) from problem
     with transaction.atomic():
-        phase = (
-            Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=table.phase.pk)
-        )
+        phase = lock_phase(table.phase)
         testset = _testset_for(phase=phase, results=results, now=now)
         cases = {case.case_id: case for case in testset.cases.all()}
         _refuse_other_cases(results, cases=cases)
@@ -190,17 +188,17 @@ def _submission(*, phase: Phase, testset: TestSet, user: User, name: str, source
     return Submission.objects.create(
         phase=phase,
         challenge=phase.challenge,
+        number=next_number(phase),
+        protocol=phase.protocol,
+        testset=testset,
+        created_at=now,
+        status_changed_at=now,
         team=team,
         submitted_by=user,
         name=name,
         imported_from=source_url,
-        number=(phase.submissions.aggregate(last=Max("number"))["last"] or 0) + 1,
         status=Submission.Status.DONE,
         reason=Reason.PUBLISHED_TABLE,
-        protocol=phase.protocol,
-        testset=testset,
         is_charged=False,
-        created_at=now,
-        status_changed_at=now,
         finished_at=now,
     )

@@ -17,11 +17,13 @@ from django.db.models import Q, QuerySet, Sum
 
 from assay.accounts.models import User
 from assay.accounts.quotas import HOUR, run_quota_seconds, whom_to_ask
-from assay.challenges.models import Challenge
+from assay.challenges.models import Challenge, Phase
+from assay.challenges.protocols import rules_of
 from assay.challenges.quotas import run_quota_of
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.limits import ATTEMPTS_USED, Condition, moment
 from assay.submissions.models import RunTime, Submission
+from assay.testsets.models import TestSet
 
 ADD = """
 INSERT INTO submissions_runtime (day, challenge_id, person_id, seconds) VALUES (%s, %s, %s, %s)
@@ -52,6 +54,11 @@ def longest_seconds(resources: Mapping[str, Any], *, cases: int) -> float:
     longest = wall if is_once else wall * cases
     total = resources.get("total_seconds")
     return longest if total is None else min(longest, float(total))
+
+
+def longest_run(*, phase: Phase, testset: TestSet) -> float:
+    """The longest that one submission to the phase may run on this test set, in seconds. One query."""
+    return longest_seconds(rules_of(phase.protocol).document["resources"], cases=testset.cases.count())
 
 
 def add_run_time(*, submission: Submission, seconds: float, now: datetime) -> None:

@@ -21,7 +21,7 @@ from assay.submissions.lifecycle import ENDINGS, FINAL, RESUMED, sources_of
 from assay.submissions.limits import ATTEMPTS_USED, Eligibility, is_late
 from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.submissions.reasons import Told
-from assay.submissions.run_time import longest_seconds
+from assay.submissions.run_time import longest_run
 from assay.submissions.selectors import eligibility_of
 from assay.submissions.selectors import rules_of as phase_rules
 from assay.submissions.telling import tell_disqualification, tell_ending
@@ -66,9 +66,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
         Challenge.objects.select_for_update(no_key=True).get(
             pk=entry.phase.challenge_id
         )  # its time on nodes is counted
-        phase = (
-            Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=entry.phase.pk)
-        )
+        phase = lock_phase(entry.phase)
         user = User.objects.select_for_update(no_key=True).get(pk=entry.user.pk)  # and theirs
         eligibility = eligibility_of(
             person=user, phase=phase, now=now, started_at=upload.created_at, sha256=upload.sha256
@@ -84,6 +82,11 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
         submission = Submission.objects.create(
             phase=phase,
             challenge=phase.challenge,
+            number=next_number(phase),
+            protocol=phase.protocol,
+            testset=testset,
+            created_at=now,
+            status_changed_at=now,
             team=team,
             submitted_by=user,
             image=image_of(upload=upload, team=team, now=now) if is_image else None,
@@ -91,20 +94,11 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             name=shown or upload.filename[:120],
             description=entry.description,
             url=entry.url,
-            number=(phase.submissions.aggregate(last=Max("number"))["last"] or 0) + 1,
-            protocol=phase.protocol,
-            testset=testset,
             limits=phase.protocol.document.get("resources", {}),
-            reserved_seconds=longest_seconds(
-                rules_of(phase.protocol).document["resources"], cases=testset.cases.count()
-            )
-            if is_image
-            else 0.0,
+            reserved_seconds=longest_run(phase=phase, testset=testset) if is_image else 0.0,
             origin_hash=entry.origin_hash,
             division=division,
             is_late=is_late(rules=phase_rules(phase), now=now, started_at=upload.created_at),
-            created_at=now,
-            status_changed_at=now,
         )
         record_event(
             actor=user,
@@ -118,6 +112,16 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             testset=testset.sha256,
         )
     return submission
+
+
+def lock_phase(phase: Phase) -> Phase:
+    """The phase as it is now, with its row locked until the transaction ends: submissions to it are numbered one after the other."""
+    return Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=phase.pk)
+
+
+def next_number(phase: Phase) -> int:
+    """The number of the next submission to a phase that the caller has locked."""
+    return (phase.submissions.aggregate(last=Max("number"))["last"] or 0) + 1
 
 
 def refuse_unfit_upload(*, upload: Upload, phase: Phase) -> None:

@@ -7,22 +7,21 @@ one re-run for each submission, phase and test set. In its own phase a re-run ta
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError
 from assay.accounts.models import User
 from assay.challenges.models import Phase
-from assay.challenges.protocols import rules_of
 from assay.challenges.services import change_phase
 from assay.leaderboards.models import LeaderboardEntry
 from assay.submissions.models import AlgorithmImage, Submission
-from assay.submissions.run_time import longest_seconds
+from assay.submissions.run_time import longest_run
 from assay.submissions.selectors import eligibility_of
-from assay.submissions.services import freeze_testset, refuse_ineligible
+from assay.submissions.services import freeze_testset, lock_phase, next_number, refuse_ineligible
 from assay.workflow.flow import doorbells
 
 WHICH = ("best", "chosen", "all")
@@ -72,18 +71,16 @@ def plan_rerun(*, source: Phase, target: Phase, which: str) -> RerunPlan:
             found=target.title,
             what_to_do=_("Push one first."),
         )
-    testset = target.chosen_testset.testset
     rows = source.submissions.filter(
         status=Submission.Status.DONE, is_disqualified=False, is_withdrawn=False, image__isnull=False
     ).select_related("team", "image", "submitted_by", "testset")
     chosen = _chosen(list(rows.order_by("number")), source=source, which=which)
-    before = set(target.submissions.filter(testset=testset).values_list("rerun_of", flat=True))
-    resources = rules_of(target.protocol).document["resources"]
+    before = _entered_before(target)
     return RerunPlan(
         candidates=tuple(
             Candidate(submission=row, why_not=_why_not(row, target=target, before=before)) for row in chosen
         ),
-        seconds_each=longest_seconds(resources, cases=testset.cases.count()),
+        seconds_each=longest_run(phase=target, testset=target.chosen_testset.testset),
     )
 
 
@@ -101,7 +98,12 @@ def _chosen(rows: Sequence[Submission], *, source: Phase, which: str) -> list[Su
     return list(best.values())
 
 
-def _why_not(row: Submission, *, target: Phase, before: Collection[object]) -> str:
+def _entered_before(target: Phase) -> set[UUID | None]:
+    """Of which submissions there are re-runs in this phase, on the test set that it has now."""
+    return set(target.submissions.filter(testset=target.chosen_testset.testset).values_list("rerun_of", flat=True))
+
+
+def _why_not(row: Submission, *, target: Phase, before: Collection[UUID | None]) -> str:
     if row.pk in before:
         return _("entered already")
     if row.image is None or row.image.status != AlgorithmImage.Status.ACCEPTED or not row.image.rewritten_key:
@@ -114,7 +116,7 @@ def _why_not(row: Submission, *, target: Phase, before: Collection[object]) -> s
 def rerun(*, source: Phase, target: Phase, which: str, by: User | None, now: datetime) -> list[Submission]:
     """Enter the archived images of `source` in `target`, each for its own team, all or none."""
     with transaction.atomic():
-        locked = Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=target.pk)
+        locked = lock_phase(target)
         found = plan_rerun(source=source, target=locked, which=which)
         made = [enter_again(submission=row, phase=locked, by=by, now=now) for row in found.ready]
         record_event(
@@ -141,23 +143,23 @@ def enter_again(
     made = Submission.objects.create(
         phase=phase,
         challenge=phase.challenge,
+        number=next_number(phase),
+        protocol=phase.protocol,
+        testset=testset,
+        created_at=now,
+        status_changed_at=now,
         team=submission.team,
         submitted_by=submission.submitted_by,
         image=submission.image,
         name=submission.name,
         description=submission.description,
         url=submission.url,
-        number=(phase.submissions.aggregate(last=Max("number"))["last"] or 0) + 1,
-        protocol=phase.protocol,
-        testset=testset,
         limits=phase.protocol.document.get("resources", {}),
-        reserved_seconds=longest_seconds(rules_of(phase.protocol).document["resources"], cases=testset.cases.count()),
+        reserved_seconds=longest_run(phase=phase, testset=testset),
         is_charged=is_charged,
         is_refunded=not is_charged,
         rerun_of=submission,
         division=division,
-        created_at=now,
-        status_changed_at=now,
     )
     record_event(
         actor=by,
@@ -182,12 +184,9 @@ def carry_by_team(*, submission: Submission, phase: Phase, by: User, now: dateti
             found=_("carry_over: %(rule)s") % {"rule": phase.carry_over},
         )
     with transaction.atomic():
-        locked = Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=phase.pk)
+        locked = lock_phase(phase)
         refuse_ineligible(eligibility_of(person=by, phase=locked, now=now))
-        before = set(
-            locked.submissions.filter(testset=locked.chosen_testset.testset).values_list("rerun_of", flat=True)
-        )
-        if why := _why_not(submission, target=locked, before=before):
+        if why := _why_not(submission, target=locked, before=_entered_before(locked)):
             raise ConflictError(_("This submission cannot be carried over."), found=why)
         return enter_again(submission=submission, phase=locked, by=by, now=now, is_charged=True)
 
@@ -212,7 +211,7 @@ def carry(*, phase: Phase, now: datetime) -> list[Submission]:
     with transaction.atomic():
         if not Phase.objects.filter(pk=phase.pk, carried_at=None).update(carried_at=now):
             return []
-        locked = Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=phase.pk)
+        locked = lock_phase(phase)
         found = plan_rerun(source=phase.requires, target=locked, which=phase.carry_over).ready
         if phase.requires_rank is not None:
             good = LeaderboardEntry.objects.filter(
