@@ -11,8 +11,9 @@ from aiosmtpd.controller import Controller
 from django.db import connections
 
 import factories
-from assay.notices.delivery import HELD, MOST_AT_ONCE, WAITS, send_mails
+from assay.notices.delivery import MOST_AT_ONCE, send_mails
 from assay.notices.models import Kind, OutgoingMail
+from assay.notices.outbox import HELD, WAITS
 from assay.notices.selectors import mail_queue
 from assay.notices.services import News, notify
 

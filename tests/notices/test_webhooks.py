@@ -15,7 +15,8 @@ from assay.accounts.errors import ConflictError, InvalidError
 from assay.notices import outbound
 from assay.notices.models import Delivery, Hook
 from assay.notices.outbound import NotReachedError, checked_url, may_call, target_of
-from assay.notices.webhooks import GIVEN_UP_IN_A_ROW, MOST_HOOKS, WAITS, deliver, make_hook, replay
+from assay.notices.outbox import WAITS
+from assay.notices.webhooks import GIVEN_UP_IN_A_ROW, MOST_HOOKS, deliver, make_hook, replay
 from assay.submissions.telling import tell_ending
 from markup import markup
 

@@ -1,33 +1,26 @@
 """Sending what waits. Any number of workers may do so at once, and any of them may die at any moment.
 
-Theory of operation. A worker takes a few mails by moving `due_at` into the future in one statement that skips rows which others
-hold. If it dies, they become due again. A mail server that does not answer ends the round: what was taken waits longer each time,
-and the worker goes back to its other work. A mail may arrive twice (sent, then the worker died before it noted so). Both copies have one
-`Message-ID`, by which mail programs know them.
+Theory of operation. `outbox.py` says who holds which mail, and when it is tried again. A mail server that does not answer ends the round:
+what was taken waits longer each time, and the worker goes back to its other work. A mail may arrive twice (sent, then the worker died
+before it noted so). Both copies have one `Message-ID`, by which mail programs know them.
 """
 
 import logging
-import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from email.utils import parseaddr
 from smtplib import SMTPDataError, SMTPException, SMTPRecipientsRefused, SMTPSenderRefused
 
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
-from django.db import transaction
 from django.db.models import QuerySet
 
 from assay.notices.models import OutgoingMail
+from assay.notices.outbox import WAITS, one_round, take
 
 log = logging.getLogger(__name__)
 MOST_AT_ONCE = 20
-LONGEST_ROUND_SECONDS = 15.0
-HELD = timedelta(minutes=5)
-"""How long a worker has what it took: far longer than a round."""
-WAITS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 240, 720, 1440))
-"""How long a mail waits after each failure. After the last one it is given up."""
 FIRST_PERMANENT = 500
 """SMTP's answers from here on will be the same next time."""
 
@@ -39,10 +32,9 @@ def waiting_mails(*, now: datetime) -> QuerySet[OutgoingMail]:
 
 def send_mails(*, now: datetime) -> int:
     """One round. Answers how many mails the server took."""
-    taken = take_mails(now=now)
+    taken = take(waiting_mails(now=now), most=MOST_AT_ONCE, now=now)
     if not taken:
         return 0
-    began, sent = time.monotonic(), 0
     connection = get_connection()
     try:
         connection.open()
@@ -50,22 +42,9 @@ def send_mails(*, now: datetime) -> int:
         put_back(taken, error=error, now=now)
         return 0
     try:
-        for position, mail in enumerate(taken):
-            if time.monotonic() - began > LONGEST_ROUND_SECONDS:
-                release(taken[position:], now=now)
-                break
-            sent += send_one(mail, connection=connection, now=now)
+        return sum(send_one(mail, connection=connection, now=now) for mail in one_round(taken, now=now))
     finally:
         connection.close()
-    return sent
-
-
-def take_mails(*, now: datetime) -> list[OutgoingMail]:
-    """Hold the next few, so that no other worker sends them."""
-    with transaction.atomic():
-        rows = list(waiting_mails(now=now).select_for_update(skip_locked=True).order_by("due_at", "pk")[:MOST_AT_ONCE])
-        OutgoingMail.objects.filter(pk__in=[row.pk for row in rows]).update(due_at=now + HELD)
-    return rows
 
 
 def send_one(mail: OutgoingMail, *, connection: BaseEmailBackend, now: datetime) -> bool:
@@ -100,11 +79,6 @@ def put_back(mails: Sequence[OutgoingMail], *, error: Exception, now: datetime) 
         else:
             rows.update(due_at=now + WAITS[mail.attempts], error=said, attempts=mail.attempts + 1)
         log.warning("mail.failed", extra={"mail": str(mail.pk), "error": said, "given_up": is_over})
-
-
-def release(mails: Sequence[OutgoingMail], *, now: datetime) -> None:
-    """Give back what there was no time for."""
-    OutgoingMail.objects.filter(pk__in=[mail.pk for mail in mails]).update(due_at=now)
 
 
 def is_permanent(error: Exception) -> bool:

@@ -8,9 +8,8 @@ import hashlib
 import hmac
 import json
 import logging
-import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,14 +23,12 @@ from assay.accounts.models import Team, User
 from assay.accounts.tokens import new_secret
 from assay.notices.models import Delivery, Hook
 from assay.notices.outbound import NotReachedError, checked_url, post
+from assay.notices.outbox import WAITS, one_round, take
 
 log = logging.getLogger(__name__)
 SECRET_PREFIX = "assayhook_"  # noqa: S105  no secret: what each begins with
 MOST_HOOKS = 5
 MOST_AT_ONCE = 10
-LONGEST_ROUND_SECONDS = 15.0
-HELD = timedelta(minutes=5)
-WAITS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 240, 720, 1440))
 GIVEN_UP_IN_A_ROW = 5
 """After so many the hook is switched off, until its owner replays a delivery that arrives."""
 SHOWN = 50
@@ -130,21 +127,8 @@ def waiting_deliveries(*, now: datetime) -> QuerySet[Delivery]:
 
 def deliver(*, now: datetime) -> int:
     """One round. Answers how many arrived. Any number of workers may do it at once."""
-    with transaction.atomic():
-        taken = list(
-            waiting_deliveries(now=now)
-            .select_for_update(skip_locked=True, of=("self",))
-            .select_related("hook")
-            .order_by("due_at", "pk")[:MOST_AT_ONCE]
-        )
-        Delivery.objects.filter(pk__in=[row.pk for row in taken]).update(due_at=now + HELD)
-    began, arrived = time.monotonic(), 0
-    for position, delivery in enumerate(taken):
-        if time.monotonic() - began > LONGEST_ROUND_SECONDS:
-            Delivery.objects.filter(pk__in=[row.pk for row in taken[position:]]).update(due_at=now)
-            break
-        arrived += deliver_one(delivery, now=now)
-    return arrived
+    taken = take(waiting_deliveries(now=now).select_related("hook"), most=MOST_AT_ONCE, now=now)
+    return sum(deliver_one(delivery, now=now) for delivery in one_round(taken, now=now))
 
 
 def deliver_one(delivery: Delivery, *, now: datetime) -> bool:
