@@ -16,16 +16,25 @@ DEADLINE_STEPS = (timedelta(days=1), timedelta(days=3))
 """How long before its end a phase is told of."""
 
 
-def organizing(challenge: Challenge) -> list[User]:
-    """Who organizes it."""
-    role, status = Membership.Role.ORGANIZER, Membership.Status.ACCEPTED
+def people_in(challenge: Challenge, *, role: Membership.Role) -> list[User]:
+    """Who was accepted in this role."""
     return list(
         User.objects.filter(
             challenge_memberships__challenge=challenge,
             challenge_memberships__role=role,
-            challenge_memberships__status=status,
+            challenge_memberships__status=Membership.Status.ACCEPTED,
         )
     )
+
+
+def organizing(challenge: Challenge) -> list[User]:
+    """Who organizes it."""
+    return people_in(challenge, role=Membership.Role.ORGANIZER)
+
+
+def taking_part(challenge: Challenge) -> list[User]:
+    """Who takes part."""
+    return people_in(challenge, role=Membership.Role.PARTICIPANT)
 
 
 def tell_request(*, membership: Membership, now: datetime) -> None:
@@ -57,18 +66,6 @@ def tell_decision(*, membership: Membership, now: datetime) -> None:
         challenge_slug=challenge.slug,
     )
     notify(people=[membership.user], news=news, now=now)
-
-
-def taking_part(challenge: Challenge) -> list[User]:
-    """Who takes part and was accepted."""
-    role, status = Membership.Role.PARTICIPANT, Membership.Status.ACCEPTED
-    return list(
-        User.objects.filter(
-            challenge_memberships__challenge=challenge,
-            challenge_memberships__role=role,
-            challenge_memberships__status=status,
-        )
-    )
 
 
 def tell_announcement(*, announcement: Announcement, now: datetime) -> None:
