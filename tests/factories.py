@@ -6,6 +6,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -82,11 +83,12 @@ def membership(*, challenge: Challenge, user: User, team: Team | None = None, **
 
 def protocol(*, challenge: Challenge, document: dict[str, Any] | None = None) -> ProtocolVersion:
     number = challenge.protocols.count() + 1
+    document = deepcopy(document or PROTOCOL)  # a test that changes its protocol changes no other test's
     return ProtocolVersion.objects.create(
         challenge=challenge,
         version=number,
-        document=document or PROTOCOL,
-        sha256=protocol_hash(challenge, document or PROTOCOL, number=number),
+        document=document,
+        sha256=protocol_hash(challenge, document, number=number),
         created_at=NOW,
     )
 
