@@ -75,6 +75,26 @@ class ImageFacts:
     layers: frozenset[str] = frozenset()
     """What the engine keeps once for all images that have it, by the hash of its content."""
 
+    @classmethod
+    def of_config(
+        cls, config: Mapping[str, Any], *, image_id: str, size: int, layers: frozenset[str] = frozenset()
+    ) -> "ImageFacts":
+        """From an image's `config` object (OCI image specification), where absent and null mean the same."""
+        variables = {name: value for name, _, value in (line.partition("=") for line in config.get("Env") or ())}
+        return cls(
+            image_id=image_id,
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            command=tuple(config.get("Cmd") or ()),
+            working_dir=config.get("WorkingDir") or "",
+            user=config.get("User") or "",
+            home=variables.get("HOME", ""),
+            volumes=tuple(sorted(config.get("Volumes") or ())),
+            labels=tuple(sorted(config.get("Labels") or ())),
+            variables=tuple(sorted(variables)),
+            bytes=size,
+            layers=layers,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerState:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from containers.engines import ContainerBody
+from containers.engines.fixed_options import FIXED, refuse_untranslated
 from containers.errors import EngineRefused
 
 NOT_IMPLEMENTED = 38
@@ -36,24 +37,7 @@ SCRIPTS = "/.singularity.d/env"
 LIBRARIES_OF_THE_DRIVER = "/.singularity.d/libs"
 NVIDIA_CONTROL = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
 
-ONLY: dict[str, Any] = {
-    "NetworkDisabled": True,
-    "AttachStdin": False,
-    "OpenStdin": False,
-    "Tty": False,
-    "Healthcheck": {"Test": ["NONE"]},
-    "StopSignal": "SIGKILL",
-    "NetworkMode": "none",
-    "ReadonlyRootfs": True,
-    "Privileged": False,
-    "CapDrop": ["ALL"],
-    "IpcMode": "private",
-    "CgroupnsMode": "private",
-    "Init": True,
-    "AutoRemove": False,
-    "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-    "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "2"}},
-}
+ONLY = {**FIXED, "Init": True}
 """Every container of ours is so under Apptainer, whether the document says it or not."""
 
 TRANSLATED = {
@@ -204,11 +188,7 @@ def environment_script(options: Mapping[str, Any], *, ground: Ground, mark: str)
 
 def refuse_unknown(part: Mapping[str, Any]) -> None:
     """Raise for an option that would be dropped."""
-    for key, value in part.items():
-        if key in ONLY and value != ONLY[key]:
-            raise EngineRefused(f"Under Apptainer {key} is always {ONLY[key]!r}; found {value!r}.")
-        if key not in ONLY and key not in TRANSLATED:
-            raise EngineRefused(f"{key} has no translation for Apptainer: add it to apptainer_arguments.py.")
+    refuse_untranslated(part, fixed=ONLY, translated=TRANSLATED, engine="Apptainer", file="apptainer_arguments.py")
 
 
 def _command(options: Mapping[str, Any], *, ground: Ground) -> list[str]:

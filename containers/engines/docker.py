@@ -121,19 +121,10 @@ class DockerEngine:
         """From `GET /images/{id}/json`."""
         with translated(absent=ImageAbsent):
             document = self._api.inspect_image(image_id)
-        config = document.get("Config") or {}
-        variables = {name: value for name, _, value in (line.partition("=") for line in config.get("Env") or ())}
-        return ImageFacts(
+        return ImageFacts.of_config(
+            document.get("Config") or {},
             image_id=document["Id"],
-            entrypoint=tuple(config.get("Entrypoint") or ()),
-            command=tuple(config.get("Cmd") or ()),
-            working_dir=config.get("WorkingDir") or "",
-            user=config.get("User") or "",
-            home=variables.get("HOME", ""),
-            volumes=tuple(sorted(config.get("Volumes") or ())),
-            labels=tuple(sorted(config.get("Labels") or ())),
-            variables=tuple(sorted(variables)),
-            bytes=document.get("Size", 0),
+            size=document.get("Size", 0),
             layers=frozenset((document.get("RootFS") or {}).get("Layers") or ()),
         )
 

@@ -62,20 +62,8 @@ class ImageFolders:
     def facts(self, name: str) -> ImageFacts:
         """About one image, by ID or by a tag of ours. Raises ImageAbsent."""
         folder = self._found(name)
-        config = self._config(folder)
-        variables = {key: value for key, _, value in (line.partition("=") for line in config.get("Env") or ())}
-        return ImageFacts(
-            image_id=f"sha256:{folder.name}",
-            entrypoint=tuple(config.get("Entrypoint") or ()),
-            command=tuple(config.get("Cmd") or ()),
-            working_dir=config.get("WorkingDir") or "",
-            user=config.get("User") or "",
-            home=variables.get("HOME", ""),
-            volumes=tuple(sorted(config.get("Volumes") or ())),
-            labels=tuple(sorted(config.get("Labels") or ())),
-            variables=tuple(sorted(variables)),
-            bytes=int(_read(folder / "facts.json").get("bytes", 0)),
-        )
+        size = int(_read(folder / "facts.json").get("bytes", 0))
+        return ImageFacts.of_config(self._config(folder), image_id=f"sha256:{folder.name}", size=size)
 
     def environment(self, name: str) -> dict[str, str]:
         """The variables the image sets."""

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from containers.engines import ContainerBody
+from containers.engines.fixed_options import FIXED, refuse_untranslated
 from containers.errors import EngineRefused
 
 SIGKILL = 9
@@ -44,25 +45,6 @@ ALWAYS: dict[str, Any] = {
     "log_configuration": {"driver": "k8s-file", "size": LOG_BYTES},
 }
 """Every container of ours under Podman, whether the document says so or not."""
-
-ONLY: dict[str, Any] = {
-    "NetworkDisabled": True,
-    "AttachStdin": False,
-    "OpenStdin": False,
-    "Tty": False,
-    "Healthcheck": {"Test": ["NONE"]},
-    "StopSignal": "SIGKILL",
-    "NetworkMode": "none",
-    "ReadonlyRootfs": True,
-    "Privileged": False,
-    "CapDrop": ["ALL"],
-    "IpcMode": "private",
-    "CgroupnsMode": "private",
-    "AutoRemove": False,
-    "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-    "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "2"}},
-}
-"""What `ALWAYS` means in Docker's words: another value has no translation."""
 
 PLAIN = {
     "Image": "image",
@@ -126,11 +108,8 @@ def seccomp_text(body: ContainerBody) -> str:
 
 
 def _refuse_unknown(part: Mapping[str, Any]) -> None:
-    for key, value in part.items():
-        if key in ONLY and value != ONLY[key]:
-            raise EngineRefused(f"Under Podman {key} is always {ONLY[key]!r}; found {value!r}.")
-        if key not in ONLY and key not in PLAIN and key not in TRANSLATED:
-            raise EngineRefused(f"{key} has no translation for Podman: add it to podman_specification.py.")
+    known = PLAIN.keys() | TRANSLATED
+    refuse_untranslated(part, fixed=FIXED, translated=known, engine="Podman", file="podman_specification.py")
 
 
 def _environment(lines: list[str]) -> dict[str, Any]:
