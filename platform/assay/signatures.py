@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from assay.config.secrets import write_once
+from assay.private_files import write_once
 
 CONSONANTS, VOWELS = "bdfghjklmnprstvz", "aiou"
 WORDS = 6
@@ -84,7 +84,7 @@ def kept_key(path: Path) -> Ed25519PrivateKey:
     """The private key in this file of mode 0600, made at the first use. The first of two makers wins."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_once(path=path, content=Ed25519PrivateKey.generate().private_bytes_raw())
+        write_once(path, Ed25519PrivateKey.generate().private_bytes_raw())
     return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
 
 

@@ -5,6 +5,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from assay import private_files
 from assay.client.errors import ClientError
 
 
@@ -40,12 +41,7 @@ def read_credentials(*, path: Path) -> Credentials | None:
 def write_credentials(*, path: Path, credentials: Credentials) -> None:
     """Write with mode 0600 from the first byte on: the token is as good as a password."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        json.dump(asdict(credentials), stream, indent=2)
-    fresh.replace(path)
+    private_files.replace(path, json.dumps(asdict(credentials), indent=2).encode())
 
 
 def choose_credentials(*, url: str, token: str, path: Path) -> Credentials:

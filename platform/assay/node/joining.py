@@ -4,7 +4,6 @@ The configuration is a file of `NAME=value` lines that systemd, a shell and `ass
 node's token, so only its owner may read it.
 """
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from assay import private_files
 from containers.engines.choice import EngineChoice
 
 SERVICE = "assay-node"
@@ -59,12 +59,7 @@ def usual_folder(*, is_root: bool) -> Path:
 def write_config(path: Path, text: str) -> None:
     """Replace the file at once. It is never readable by others, not even while it is written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    fresh.replace(path)
+    private_files.replace(path, text.encode())
 
 
 def read_config(path: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from assay import private_files
 from assay.client.errors import ClientError
 from assay.client.importing import bids, nnunet
 from assay.client.importing.datasets import case_id_of, refuse_unpaired, volumes_in
@@ -233,19 +234,10 @@ def kept_secret(home: Path, *, given: Path | None = None) -> bytes:
                 found=f"{len(secret)} bytes",
                 expected=f"the {SECRET} of the other machine",
             )
-        _write_secret(path, secret)
+        private_files.replace(path, secret)
     elif not path.exists():
-        _write_secret(path, os.urandom(SECRET_BYTES))
+        private_files.replace(path, os.urandom(SECRET_BYTES))
     return path.read_bytes()
-
-
-def _write_secret(path: Path, secret: bytes) -> None:
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secret)
-    fresh.replace(path)
 
 
 @dataclass(frozen=True, kw_only=True)
