@@ -15,7 +15,7 @@ import apptainer_guards
 from containers.engines import podman as podman_engine
 from containers.engines.apptainer import ApptainerEngine
 from containers.engines.docker import DockerEngine
-from containers.engines.podman_specification import ONLY
+from containers.engines.fixed_options import FIXED
 from containers.sandbox import arguments, collect, runner, watchdog, workspace
 from containers.sandbox.seccomp import seccomp_profile
 from containers.usage import cgroups
@@ -69,9 +69,9 @@ def change_body(patch: pytest.MonkeyPatch, change: Callable[[dict], None]) -> No
 
 def without_what_podman_refuses(body: dict) -> dict:
     """The document as the strict translation takes it: a weakened option is as it always is, or left out."""
-    host = {key: ONLY.get(key, value) for key, value in body["HostConfig"].items() if key != "Binds"}
+    host = {key: FIXED.get(key, value) for key, value in body["HostConfig"].items() if key != "Binds"}
     options = [option for option in host.get("SecurityOpt", []) if option != "seccomp=unconfined"]
-    return {key: ONLY.get(key, value) for key, value in body.items()} | {"HostConfig": host | {"SecurityOpt": options}}
+    return {key: FIXED.get(key, value) for key, value in body.items()} | {"HostConfig": host | {"SecurityOpt": options}}
 
 
 def weaken(specification: dict, body: dict) -> dict:

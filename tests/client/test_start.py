@@ -16,7 +16,7 @@ from tests.evaluator.volume_files import save_nifti
 
 FRONT = {
     "assay", "assay.client", "assay.client.cli", "assay.client.commands", "assay.client.credentials", "assay.client.errors",
-    "assay.client.session",
+    "assay.client.session", "assay.private_files",
 }  # fmt: skip
 """What of the platform every command needs."""
 HEAVY = {
