@@ -9,6 +9,7 @@ import numpy as np
 
 from evaluator.arrays import Floats
 from evaluator.ranking.document.config import (
+    FEW_CLUSTERS,
     Adjustment,
     Aggregate,
     ConsensusMethod,
@@ -57,8 +58,6 @@ from evaluator.ranking.table import ScoreTable
 
 SMALL_SAMPLE = 50
 MOST_ALGORITHMS_FOR_PAIRS = 100
-SMALL_FOR_PERCENTILES = 100
-"""Clusters; with fewer, `interval: auto` takes BCa: percentiles cover less than they say there."""
 MOST_KEMENY_REPLICATES = 200
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
@@ -350,7 +349,7 @@ def _metric_over_tasks(name: str, tasks: TaskRanks, draws: Mapping[str, Draws], 
 
 
 def _metric(name: str, prepared: Prepared, draws: Draws, order: Any) -> MetricAnalysis:
-    kind, few = prepared.config.stability.interval, prepared.unit_count(prepared.config.cluster) < SMALL_FOR_PERCENTILES
+    kind, few = prepared.config.stability.interval, prepared.unit_count(prepared.config.cluster) < FEW_CLUSTERS
     interval = metric_interval(name, prepared, draws, uses_bca=kind == "bca" or (kind == "auto" and few))
     is_there = (~np.isnan(cluster_values(name, prepared)[order])).astype(np.intp)
     tests = None

@@ -11,8 +11,8 @@ true numbers of algorithms and cases (`replicates_within`), and takes fewer repl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from evaluator.ranking.analysis import SMALL_FOR_PERCENTILES
 from evaluator.ranking.document.config import (
+    FEW_CLUSTERS,
     Aggregate,
     ConsensusMethod,
     Node,
@@ -140,9 +140,7 @@ def work_of(config: RankingConfig, size: Size) -> Work:
     if size.algorithms <= MOST_PAIRED:
         examination += 2 * len(names) * once.tests(groups=1)
         examination += once.pairs * REPLICATES * size.cases * MOMENT
-    if config.stability.interval == "bca" or (
-        config.stability.interval == "auto" and size.cases < SMALL_FOR_PERCENTILES
-    ):
+    if config.stability.interval == "bca" or (config.stability.interval == "auto" and size.cases < FEW_CLUSTERS):
         examination += size.cases * interval
     share_of_batch = once.widest(len(names)) / BATCH_CELLS
     pairs = size.algorithms**2

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 CHALLENGER = "challengeR-1.0.5"
+FEW_CLUSTERS = 100
+"""Below this many clusters percentile intervals cover too little, and `interval: auto` takes BCa."""
 
 
 class SchemeType(StrEnum):
@@ -102,7 +104,11 @@ class Pooled:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec:
-    """One metric as the ranking sees it. `tolerance` is subtracted and clipped at zero before anything else happens."""
+    """One metric as the ranking sees it. `tolerance` is subtracted and clipped at zero before anything else happens.
+
+    `scale` is (worst, best): where it is given, values count as the share of the way from the first to the second, clipped to 0…1,
+    and larger is better. Direction, bounds and missing rules speak of the values as they were measured.
+    """
 
     id: str
     larger_is_better: bool
@@ -112,6 +118,7 @@ class MetricSpec:
     structures: Mapping[str, float] | None = None
     tolerance: float | None = None
     round_decimals: int | None = None
+    scale: tuple[float, float] | None = None
     pooled: Pooled | None = None
 
     @property
@@ -150,7 +157,8 @@ class MissingRules:
 @dataclass(frozen=True, kw_only=True)
 class Aggregate:
     """How values of one level become one value of the next: `mean`, `median`, `geometric`, `std`, `sum`, or with a number `q`
-    `quantile`, `trimmed` (that share cut off at both ends) and `share_above` (the share of values above it).
+    `quantile`, `trimmed` (that share cut off at both ends), `highest` and `lowest` (the mean of that share of the values) and
+    `share_above` (the share of values above it).
     """
 
     kind: str
@@ -160,6 +168,8 @@ class Aggregate:
         texts = {
             "quantile": f"quantile {self.q:g}",
             "trimmed": f"mean without {self.q:.0%} at each end",
+            "highest": f"mean of the highest {self.q:.0%}",
+            "lowest": f"mean of the lowest {self.q:.0%}",
             "share_above": f"share above {self.q:g}",
             "geometric": "geometric mean",
         }

@@ -66,7 +66,8 @@ def parse_ranking(document: Mapping[str, Any], *, path: str = "ranking") -> Rank
         justification=_texts(section.get("justification", {}), f"{path}.justification"),
         unconfirmed=section.names("unconfirmed"),
     )
-    section.text("title")
+    for told in ("title", "source", "board"):
+        section.text(told)
     section.done()
     if config.stability.nested and config.cluster == config.levels[-1]:
         raise ConfigError(
@@ -114,9 +115,12 @@ def _metric(value: Any, path: str) -> MetricSpec:
         structures=_weights(section.get("structures"), f"{path}.structures"),
         tolerance=section.number("tolerance", None, minimum=0),
         round_decimals=section.integer("round_decimals", 0) if section.has("round_decimals") else None,
+        scale=_scale(section.get("scale"), f"{path}.scale", larger_is_better=direction == "max"),
         pooled=_pooled(section.get("pooled"), f"{path}.pooled"),
     )
     section.done()
+    if spec.scale is not None and spec.pooled is not None:
+        raise ConfigError(f"{path}.scale: found it on a pooled metric; expected either scale or pooled")
     if spec.tolerance is not None and spec.larger_is_better:
         raise ConfigError(
             f"{path}.tolerance: found {spec.tolerance:g} where larger is better; expected it on a cost only, max(0, x - tolerance)"
@@ -131,6 +135,18 @@ def _bounds(value: Any, path: str) -> tuple[float | None, float | None]:
     if low is not None and high is not None and low >= high:
         raise ConfigError(f"{path}: found {show(value)}; expected the lower end first")
     return low, high
+
+
+def _scale(value: Any, path: str, *, larger_is_better: bool) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
+        raise ConfigError(f"{path}: found {show(value)}; expected [worst, best], the values that count as 0 and 1")
+    worst, best = (number(end, path) for end in value)
+    if worst == best or (best > worst) != larger_is_better:
+        order = "the smaller value first" if larger_is_better else "the larger value first"
+        raise ConfigError(f"{path}: found {show(value)}; expected [worst, best], here {order}")
+    return worst, best
 
 
 def _weights(value: Any, path: str) -> Mapping[str, float] | None:

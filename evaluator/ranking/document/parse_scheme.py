@@ -23,16 +23,21 @@ def _aggregates(value: Any, path: str, *, levels: Sequence[str]) -> Mapping[str,
 
 
 def aggregate(text: Any, path: str) -> Aggregate:
-    """`mean`, `median`, `geometric`, `std`, `sum`, `quantile:0.3`, `trimmed:0.1` or `share_above:0.8`."""
+    """`mean`, `median`, `geometric`, `std`, `sum`, `quantile:0.3`, `trimmed:0.1`, `highest:0.68`, `lowest:0.68` or `share_above:0.8`."""
     if text in ("mean", "median", "geometric", "std", "sum"):
         return Aggregate(kind=text)
-    match = re.fullmatch(r"(quantile|trimmed|share_above):(\d*\.?\d+(?:e-?\d+)?)", str(text))
+    match = re.fullmatch(r"(quantile|trimmed|highest|lowest|share_above):(\d*\.?\d+(?:e-?\d+)?)", str(text))
     q = float(match[2]) if match else -1.0
     kind = match[1] if match else ""
-    if match is None or (kind == "quantile" and q > 1) or (kind == "trimmed" and q >= 0.5):
+    is_share = (
+        (kind == "quantile" and q <= 1)
+        or (kind == "trimmed" and q < 0.5)
+        or (kind in ("highest", "lowest") and 0 < q <= 1)
+    )
+    if match is None or not (is_share or kind == "share_above"):
         raise ConfigError(
             f"{path}: found {show(text)}; expected mean, median, std, sum or quantile:q with q between 0 and 1, geometric, "
-            "trimmed:q with q below 0.5, or share_above:x"
+            "trimmed:q with q below 0.5, highest:q or lowest:q with q above 0, or share_above:x"
         )
     return Aggregate(kind=kind, q=q)
 

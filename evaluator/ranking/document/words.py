@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluator.ranking.document.config import Adjustment, MetricSpec, Node, RankingConfig, SchemeType, Test, TieMethod
+from evaluator.ranking.document.config import (
+    FEW_CLUSTERS,
+    Adjustment,
+    MetricSpec,
+    Node,
+    RankingConfig,
+    SchemeType,
+    Test,
+    TieMethod,
+)
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,8 @@ def _metric(spec: MetricSpec) -> str:
         parts.append(f"the first {spec.tolerance:g} {spec.unit} are free".replace("  ", " "))
     if spec.round_decimals is not None:
         parts.append(f"rounded to {spec.round_decimals} decimals")
+    if spec.scale is not None:
+        parts.append(f"{spec.scale[0]:g} counts as 0 and {spec.scale[1]:g} as 1")
     if spec.pooled is not None:
         parts.append("pooled over cases")
     return ", ".join(parts) + ")"
@@ -201,7 +212,9 @@ def _tests(config: RankingConfig) -> str:
 
 def _stability(config: RankingConfig) -> str:
     rules = config.stability
-    kind = "BCa" if rules.interval == "bca" else "percentile"
+    kind = {"bca": "BCa", "percentile": "percentile"}.get(
+        rules.interval, f"BCa (under {FEW_CLUSTERS} {config.cluster}s, percentile from there)"
+    )
     compat = f", resampled as {rules.compat} does" if rules.compat else ""
     return (
         f"{rules.bootstrap} bootstrap replicates over {config.cluster}s (seed {rules.seed}){compat}; {rules.confidence:.0%} "

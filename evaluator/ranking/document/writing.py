@@ -77,6 +77,7 @@ def _metric(spec: MetricSpec) -> dict[str, Any]:
         "structures": None if spec.structures is None else dict(spec.structures),
         "tolerance": spec.tolerance,
         "round_decimals": spec.round_decimals,
+        "scale": None if spec.scale is None else list(spec.scale),
         "pooled": pooled,
     }
     return {key: value for key, value in document.items() if value is not None}
@@ -107,4 +108,6 @@ def _node(node: Node) -> dict[str, Any]:
 
 
 def _aggregate(how: Aggregate) -> str:
-    return f"{how.kind}:{how.q!r}" if how.kind in ("quantile", "trimmed", "share_above") else how.kind
+    return (
+        f"{how.kind}:{how.q!r}" if how.kind in ("quantile", "trimmed", "highest", "lowest", "share_above") else how.kind
+    )

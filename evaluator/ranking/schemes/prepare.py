@@ -3,7 +3,7 @@ gone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -102,11 +102,23 @@ def _metric(
     if spec.round_decimals is not None:
         values = np.round(values, spec.round_decimals)
     chosen, structures = _chosen(table.metrics[spec.id].structures, spec)
+    spec, values = _scaled(spec, values)
     return (
         Metric(spec=spec, structures=structures, values=values[:, chosen]),
         filled.is_disqualified,
         list(filled.cautions),
     )
+
+
+def _scaled(spec: MetricSpec, values: Floats) -> tuple[MetricSpec, Floats]:
+    """Values as the share of the way from worst to best, and the metric that they are then. What ranks last stays last."""
+    if spec.scale is None:
+        return spec, values
+    worst, best = spec.scale
+    behind = np.isinf(values)
+    share = np.clip((np.where(behind, worst, values) - worst) / (best - worst), 0, 1)
+    unit = f"of {worst:g} to {best:g} {spec.unit}".rstrip()
+    return replace(spec, larger_is_better=True, bounds=(0.0, 1.0), unit=unit), np.where(behind, -np.inf, share)
 
 
 def _pooled(

@@ -8,7 +8,7 @@ NaN is left out, an infinity decides the result, and no valid value at all gives
 summed in sorted order: equal multisets give equal means to the last bit, whatever the order of cases.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -55,8 +55,8 @@ def _aggregate(values: Floats, how: Aggregate, weights: Floats | None) -> Floats
     if how.kind == "share_above":
         above = np.where(np.isnan(values), np.nan, (values > how.q).astype(np.float64))
         return _aggregate(above, MEAN, weights)
-    if how.kind == "trimmed":
-        return _trimmed(values if weights is None else values[0], weights, q=how.q)
+    if how.kind in _CUTS:
+        return _cut_mean(values if weights is None else values[0], weights, *_CUTS[how.kind](how.q))
     if weights is None:
         return _plain(values, how)
     if how.kind in ("mean", "sum", "std"):
@@ -73,8 +73,16 @@ def _geometric(values: Floats, weights: Floats | None) -> Floats:
     return np.asarray(np.exp(_aggregate(logarithms, MEAN, weights)))
 
 
-def _trimmed(values: Floats, weights: Floats | None, *, q: float) -> Floats:
-    """The mean without the share `q` of the sample at each end; a value that stands on the cut counts in part."""
+_CUTS: Mapping[str, Callable[[float], tuple[float, float]]] = {
+    "trimmed": lambda q: (q, 1 - q),
+    "highest": lambda q: (1 - q, 1.0),
+    "lowest": lambda q: (0.0, q),
+}
+"""From which share of the sorted sample to which its mean is taken."""
+
+
+def _cut_mean(values: Floats, weights: Floats | None, low: float, high: float) -> Floats:
+    """The mean of the sorted sample between two shares of it; a value that stands on a cut counts in part."""
     rows = values.reshape(-1, values.shape[-1])
     drawn = np.ones((1, rows.shape[-1])) if weights is None else weights
     result = np.full((len(drawn), len(rows)), np.nan)
@@ -84,8 +92,8 @@ def _trimmed(values: Floats, weights: Floats | None, *, q: float) -> Floats:
             continue
         reached = np.cumsum(drawn[:, order], axis=1)
         total = reached[:, -1:]
-        cut = np.clip(reached, q * total, (1 - q) * total)
-        kept = np.diff(cut, axis=1, prepend=q * total)
+        cut = np.clip(reached, low * total, high * total)
+        kept = np.diff(cut, axis=1, prepend=low * total)
         with np.errstate(invalid="ignore", divide="ignore"):
             result[:, index] = np.where(kept > 0, kept * row[order], 0).sum(axis=1) / kept.sum(axis=1)
     return result[0].reshape(values.shape[:-1]) if weights is None else result.reshape(len(drawn), *values.shape[:-1])
