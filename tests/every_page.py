@@ -191,6 +191,20 @@ def _fill(cast: people.Scene) -> dict[str, Any]:
                 verdict="ok" if is_first and status == "running" else words.get("verdict", ""),
             )
         made[status] = row.pk
+    checked = cast.phase.chosen_testset.testset
+    checked.report = {
+        "cases": [
+            {
+                "case_id": case,
+                "spacing_mm": [1, 1, n + 1],
+                "voxels_per_label": {"1": 900 * n + 9},
+                "findings": [UNBROKEN],
+            }
+            for n, case in enumerate("ab")
+        ],
+        "warnings": [f"a: {UNBROKEN}", LONG],
+    }
+    checked.save()
     Node.objects.create(
         name="gpu-1",
         pool="default",

@@ -4,7 +4,8 @@ import base64
 import io
 import locale
 import tarfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,13 +46,13 @@ def write(picture: sitk.Image, path: Path) -> None:
     sitk.WriteImage(picture, str(path), useCompression=path.name.endswith(".gz"))
 
 
-def write_dicom_series(picture: sitk.Image, folder: Path) -> None:
+def write_dicom_series(picture: sitk.Image, folder: Path, *, tags: Mapping[str, str] | None = None) -> None:
     folder.mkdir(parents=True)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     for z in range(picture.GetSize()[2]):
         slice_ = picture[:, :, z]
-        tags = {
+        written = {
             "0008|0060": "CT",
             "0020|000e": "1.2.826.0.1.3680043.2.1125.1",
             "0020|000d": "1.2.826.0.1.3680043.2.1125.2",
@@ -62,7 +63,7 @@ def write_dicom_series(picture: sitk.Image, folder: Path) -> None:
             "0020|0037": "1\\0\\0\\0\\1\\0",
             "0018|0050": str(picture.GetSpacing()[2]),
         }
-        for tag, value in tags.items():
+        for tag, value in {**written, **(tags or {})}.items():
             slice_.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{z}.dcm"))
         with kept_locale():
@@ -100,3 +101,14 @@ def packed(folder: Path) -> bytes:
 
 def base64_of(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def zipped(folder: Path, *, within: str = "") -> bytes:
+    """The folder as people zip it: on its own or inside another one, with what their system adds."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, f"{within}{path.relative_to(folder).as_posix()}")
+        archive.writestr("__MACOSX/._manifest.csv", b"\0\5\x16\7")
+        archive.writestr(f"{within}.DS_Store", b"Bud1")
+    return buffer.getvalue()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         delimiter_of,
         read_table,
     )
-    from evaluator.volumes.trusted import Channels, Volume, read_channels_of, read_image, write_canonical
+    from evaluator.volumes.trusted import Channels, Volume, header_texts, read_channels_of, read_image, write_canonical
 
 __all__ = [
     "CANONICAL_SUFFIX",
@@ -43,6 +43,7 @@ __all__ = [
     "chosen_rows",
     "delimiter_of",
     "grids_match",
+    "header_texts",
     "read_channels_of",
     "read_grid",
     "read_image",
@@ -79,6 +80,7 @@ _HOMES = {
     "read_table": "evaluator.volumes.tables",
     "Channels": "evaluator.volumes.trusted",
     "Volume": "evaluator.volumes.trusted",
+    "header_texts": "evaluator.volumes.trusted",
     "read_channels_of": "evaluator.volumes.trusted",
     "read_image": "evaluator.volumes.trusted",
     "write_canonical": "evaluator.volumes.trusted",

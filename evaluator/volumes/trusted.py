@@ -68,6 +68,27 @@ def read_channels_of(path: Path) -> Channels:
     return Channels(arrays=[whole[..., index] for index in range(whole.shape[3])], grid=_grid(image[:, :, :, 0]))
 
 
+def header_texts(path: Path) -> dict[str, str]:
+    """What a header says in words: DICOM fields by `gggg|eeee` (of the first and the last slice of a series), keys of MetaImage, NRRD and
+    NIfTI by name. Empty for a file that is none of these."""
+    sitk = _simpleitk()
+    if path.is_dir():
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
+        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), series[0]) if series else ()
+    else:
+        files = (str(path),)
+    found: dict[str, str] = {}
+    for file in {*files[:1], *files[-1:]}:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(file)
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError:
+            continue
+        found |= {key: reader.GetMetaData(key).strip("\0 ") for key in reader.GetMetaDataKeys()}
+    return found
+
+
 def write_canonical(volume: Volume | Channels, path: Path) -> CanonicalFile:
     """Write a trusted volume, or the channels of one, our way."""
     arrays = [volume.array] if isinstance(volume, Volume) else volume.arrays

@@ -4,14 +4,17 @@ import re
 from html import unescape
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 import factories
+import testset_folders as folders
 from assay.accounts.models import AuditEvent
 from assay.challenges import services
 from assay.challenges.models import Challenge
 from assay.challenges.writing import current_file
 from assay.leaderboards.models import Leaderboard
+from assay.submissions.models import Upload
 
 SOURCE = f"""\
 # Our challenge; ask Olga before you touch the limits.
@@ -270,3 +273,66 @@ def test_a_published_ranking_is_chosen_by_name(lungs, client, rules_url, preset)
     assert answer.status_code == 302, unescape(answer.content.decode())
     lungs.refresh_from_db()
     assert f'ranking: {{"preset": "{preset}"}}' in current_file(lungs)
+
+
+def testsets() -> str:
+    return reverse("organizers:testsets", args=["lungs"])
+
+
+def add_testset(client, content: bytes, **typed: str):
+    file = SimpleUploadedFile("cases.zip", content)
+    return client.post(testsets(), {"name": "hidden", "phase": "final", "archive": file, **typed})
+
+
+def test_a_zip_in_the_browser_is_checked_case_by_case(lungs, client, tmp_path):
+    answer = add_testset(client, folders.zipped(folders.good_folder(tmp_path / "cases"), within="cases/"))
+    assert answer.status_code == 302
+    testset = lungs.testsets.get()
+    assert (testset.name, testset.phases.get().phase.slug) == ("hidden", "final")
+    page = unescape(client.get(testsets()).content.decode())
+    assert "2 cases were checked and added." in page
+    assert "Spacing along z in mm: 2 to 2 in 2 cases" in page
+    assert "Volume of label 1 in ml: 0.012 to 0.012 in 2 cases" in page
+
+
+def test_a_case_that_is_also_training_data_is_told(lungs, client, tmp_path):
+    add_testset(client, folders.zipped(folders.good_folder(tmp_path / "one")), name="training", phase="", is_public="1")
+    more = folders.good_folder(tmp_path / "two", case_ids=("X01",))
+    add_testset(client, folders.zipped(more))
+    assert "X01: the same image as A01 of training v1" in client.get(testsets()).content.decode()
+
+
+def test_a_refused_test_set_keeps_what_was_typed_and_what_was_sent(lungs, client, tmp_path):
+    folder = folders.good_folder(tmp_path / "cases", case_ids=("A01",))
+    folders.write_dicom_series(folders.image(), folder / "images/scan", tags={"0010|0010": "Doe^Jane"})
+    (folder / "manifest.csv").write_text("case_id,input:t1,reference\nA01,images/scan,labels/A01.nii.gz\n")
+    answer = add_testset(client, folders.zipped(folder))
+    assert answer.status_code == 400
+    page = unescape(answer.content.decode())
+    assert "A01: PatientName" in page
+    assert 'value="hidden"' in page
+    upload = Upload.objects.get()
+    assert f'value="{upload.pk}"' in page
+    again = {"name": "hidden", "phase": "final", "upload_id": str(upload.pk), "accepts_identifying": "1"}
+    assert client.post(testsets(), again).status_code == 302
+    assert lungs.testsets.get().phases.get().phase.slug == "final"
+
+
+def test_a_folder_on_the_server_is_chosen_in_the_browser(lungs, client, settings, tmp_path):
+    settings.TESTSET_FOLDER = str(tmp_path)
+    folders.good_folder(tmp_path / "lungs/cases")
+    assert '<option value="cases"' in client.get(testsets()).content.decode()
+    assert client.post(testsets(), {"name": "hidden", "server_folder": "cases"}).status_code == 302
+    assert lungs.testsets.get().cases.count() == 2
+    answer = client.post(testsets(), {"name": "hidden", "server_folder": "../livers"})
+    assert "no such folder" in answer.content.decode()
+    assert (tmp_path / "lungs/cases/manifest.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "typed", [{}, {"name": "Ä b"}, {"choose": "x", "phase": "final"}, {"choose": "1", "phase": "x"}]
+)
+def test_a_form_that_says_too_little_is_answered_at_the_form(lungs, client, typed):
+    answer = client.post(testsets(), {"name": "hidden", **typed})
+    assert answer.status_code in (400, 404)
+    assert not lungs.testsets.exists()

@@ -1,15 +1,12 @@
 """What organizers push becomes canonical cases. What cannot be used is named, all of it at once."""
 
-import io
-import tarfile
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 import testset_folders as folders
 from assay.accounts.errors import InvalidError
-from assay.testsets.ingestion import ingest_cases, summarise, unpack
+from assay.testsets.ingestion import ingest_cases, refuse_identifying, summarise
 from evaluator.protocol import InputKind
 from evaluator.volumes import read_label_map
 
@@ -136,39 +133,8 @@ def test_the_report_warns_of_labels_missing_in_one_case_only(source, target):
     assert report["attributes"] == ["site"]
 
 
-def test_a_tar_is_unpacked_without_links_and_outside_paths(source):
-    for name, kind in (("link", tarfile.SYMTYPE), ("pipe", tarfile.FIFOTYPE), ("hard", tarfile.LNKTYPE)):
-        member = tarfile.TarInfo(name)
-        member.type, member.linkname = kind, "/etc/passwd"
-        with pytest.raises(InvalidError, match="no file"):
-            unpack(archive=tar_of(member), folder=source)
-    for name in ("../escaped", "inside/../../escaped", str(source.parent / "escaped")):
-        with pytest.raises(InvalidError, match="leads outside"):
-            unpack(archive=tar_of(tarfile.TarInfo(name)), folder=source)
-    assert not (source.parent / "escaped").exists()
-
-
-def test_two_files_of_one_name_in_a_tar_are_refused(source):
-    with pytest.raises(InvalidError, match="cannot be unpacked"):
-        unpack(archive=tar_of(tarfile.TarInfo("twice"), tarfile.TarInfo("twice")), folder=source)
-
-
-def test_what_is_no_tar_is_refused(source):
-    with pytest.raises(InvalidError, match="cannot be unpacked"):
-        unpack(archive=io.BytesIO(b"PK\x03\x04 a zip, say" * 100), folder=source)
-
-
-def test_a_tar_without_a_manifest_is_refused(source, target):
+def test_a_folder_without_a_manifest_is_refused(source, target):
     assert "no manifest.csv" in problem_with(source, target).message
-
-
-def tar_of(*members: tarfile.TarInfo) -> io.BytesIO:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for member in members:
-            tar.addfile(member)
-    buffer.seek(0)
-    return buffer
 
 
 def test_the_protocol_says_what_an_input_is_and_not_its_suffix(source, target):
@@ -198,3 +164,38 @@ def test_a_value_has_to_be_json(source, target, text):
     manifest(source, f"a,{reference},age.json,{reference}", columns="case_id,input:t1,input:age,reference")
     with pytest.raises(InvalidError, match="cannot be used"):
         ingest_cases(folder=source, target=target, kinds={"age": InputKind.VALUE})
+
+
+def test_who_a_patient_is_stops_a_folder_and_a_pseudonym_does_not(source, target):
+    series = source / "scan"
+    folders.write_dicom_series(folders.image(), series, tags={"0010|0010": "Doe^Jane", "0010|0030": "19700131"})
+    folders.write(folders.labels(), source / "mask.nii.gz")
+    manifest(source, "A01,A,scan,mask.nii.gz")
+    (case,) = ingest_cases(folder=source, target=target)
+    assert case.facts["identifying"] == ["PatientBirthDate", "PatientName"]
+    with pytest.raises(InvalidError) as caught:
+        refuse_identifying([case])
+    assert caught.value.code == "testset_identifying"
+    assert "A01: PatientBirthDate, PatientName" in str(caught.value.found)
+    assert "Doe" not in str(caught.value.found)
+    assert "its header held PatientName" in summarise([case], notice="")["cases"][0]["findings"]
+
+
+@pytest.mark.parametrize("name", ["A01", "ANONYMOUS", "", "anon^^^^"])
+def test_what_a_tool_for_pseudonyms_leaves_behind_is_no_name(source, target, name):
+    folders.write_dicom_series(folders.image(), source / "scan", tags={"0010|0010": name, "0010|0020": "P-17"})
+    folders.write(folders.labels(), source / "mask.nii.gz")
+    manifest(source, "A01,A,scan,mask.nii.gz")
+    (case,) = ingest_cases(folder=source, target=target)
+    assert case.facts["identifying"] == []
+
+
+@pytest.mark.parametrize(("text", "found"), [("Doe^Jane 19700131", ["descrip"]), ("FSL5.0", []), ("TE=2.1;sec=4", [])])
+def test_the_free_texts_of_a_nifti_header_are_read(source, target, text, found):
+    picture = folders.image()
+    picture.SetMetaData("ITK_FileNotes", text)  # the text of the field `descrip`
+    folders.write(picture, source / "scan.nii.gz")
+    folders.write(folders.labels(), source / "mask.nii.gz")
+    manifest(source, "A01,A,scan.nii.gz,mask.nii.gz")
+    (case,) = ingest_cases(folder=source, target=target)
+    assert case.facts["identifying"] == found

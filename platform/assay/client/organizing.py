@@ -151,9 +151,18 @@ def testset() -> None:
 @click.option("--name", required=True, help="Such as hidden; pushing a name again makes a new version.")
 @click.option("--public", "is_public", is_flag=True, help="Anyone may download these cases, references included.")
 @click.option("--phase", "phases", multiple=True, help="Use it in this phase of the challenge; may be repeated.")
+@click.option(
+    "--accept-identifying", is_flag=True, help="Names, dates and numbers in headers are pseudonyms: do not refuse them."
+)
 @pass_session
 def push_testset(
-    session: Session, folder: Path, slug: str, name: str, is_public: bool, phases: tuple[str, ...]
+    session: Session,
+    folder: Path,
+    slug: str,
+    name: str,
+    is_public: bool,
+    phases: tuple[str, ...],
+    accept_identifying: bool,
 ) -> None:
     """Push FOLDER: a manifest.csv (case_id, input:<name>, reference, attributes) and the files it names."""
     with (
@@ -171,6 +180,7 @@ def push_testset(
             on_progress=lambda done, total: reporter.transfer("uploading", done, total),
         )
         request = {"name": name, "upload_id": upload_id, "is_public": is_public, "phases": list(phases)}
+        request |= {"accepts_identifying": True} if accept_identifying else {}  # an older server does not know it
         answer = connection.post(f"challenges/{slug}/testsets", request)
     click.echo(
         f"{slug}/{name} version {answer['version']}: {answer['case_count']} cases, sha256 {answer['sha256'][:12]}…"

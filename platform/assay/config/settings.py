@@ -180,6 +180,8 @@ if CELERY_BROKER_URL.startswith(
         "socket_connect_timeout": 3.0,
         "queue_order_strategy": "priority",  # a worker of several queues takes from the first one named first
     }
+TESTSET_FOLDER = env.text(name="ASSAY_TESTSET_FOLDER")
+"""Where operators put test sets that are too large to upload: a folder per challenge."""
 CELERY_TASK_ACKS_LATE = False  # a doorbell is answered or not; the reaper rings again for whatever still waits
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "workflow"

@@ -15,7 +15,7 @@ from assay.submissions.models import Upload
 def uploaded_archive(request: HttpRequest, *, purpose: Upload.Purpose, expected: str) -> Upload:
     """Sent before in pieces, or, without JavaScript, with this form."""
     user, now, file = signed_in(request.user), timezone.now(), request.FILES.get("archive")
-    if request.POST.get("upload_id"):
+    if request.POST.get("upload_id") and file is None:
         return get_upload(person=user, upload_id=identifier(request.POST["upload_id"]))
     if file is None:
         raise InvalidError(_("No archive was chosen."), expected=expected, what_to_do=_("Choose a file."))

@@ -17,6 +17,7 @@ from assay.organizers import (
     rights,
     rules,
     sites,
+    testsets,
     views,
 )
 
@@ -37,7 +38,7 @@ urlpatterns = [
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/edit/", desk.phase, name="phase-edit"),
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/rules/", rules.rules, name="rules"),
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/after/", after.after, name="after"),
-    path("c/<slug:slug>/manage/testsets/", views.testsets, name="testsets"),
+    path("c/<slug:slug>/manage/testsets/", testsets.testsets, name="testsets"),
     path("c/<slug:slug>/manage/metrics/", metric_images.metric_images, name="metric-images"),
     path("c/<slug:slug>/manage/submissions/", views.submissions, name="submissions"),
     path("c/<slug:slug>/manage/submissions/<uuid:submission_id>/", views.submission, name="submission"),

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -13,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_POST
 
-from assay.accounts.errors import AssayError, NotFoundError
+from assay.accounts.errors import AssayError
 from assay.accounts.identifiers import identifier
 from assay.accounts.models import AuditEvent
 from assay.accounts.moments import read_moment
@@ -22,7 +21,6 @@ from assay.accounts.quotas import whom_to_ask
 from assay.challenges.access import (
     get_organized_challenge,
     get_organized_phase,
-    get_phase,
     signed_in,
     visible_challenges,
 )
@@ -40,14 +38,12 @@ from assay.challenges.writing import current_file
 from assay.evaluations import pushing
 from assay.evaluations.history import scorings_of
 from assay.evaluations.leaks import leaks_of, leaks_of_source
-from assay.organizers.archives import uploaded_archive
 from assay.organizers.consoles import (
     needs_of,
     numbers_of,
     phases_of,
     phases_with_testsets,
     readiness,
-    testset_rows,
     unready,
 )
 from assay.organizers.forms import NewChallengeForm
@@ -57,11 +53,9 @@ from assay.pages.submissions import submission_page, with_progress
 from assay.pages.tables import PAGE, before_row
 from assay.runs.selectors import case_progress
 from assay.submissions.access import get_organized_submission
-from assay.submissions.models import Submission, Upload
+from assay.submissions.models import Submission
 from assay.submissions.selectors import newest_of
-from assay.submissions.testset_pushing import push_testset
 from assay.submissions.use import use_of
-from assay.testsets.services import choose_testset
 from assay.workflow import flow
 from assay.workflow.flow import resuming
 from assay.workflow.flow.pushing import push_challenge, push_edit
@@ -200,44 +194,6 @@ def phase_action(request: HttpRequest, slug: str, phase_slug: str) -> HttpRespon
         case "resume":
             resume_phase(phase=phase, user=user, now=now)
     return redirect("organizers:overview", slug)
-
-
-@transaction.non_atomic_requests  # files are checked for minutes; the service has a transaction of its own
-def testsets(request: HttpRequest, slug: str) -> HttpResponse:
-    """Test sets: what they hold, what was checked, and a way to add one."""
-    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
-    page = frame(challenge, tab="testsets", phases=challenge.phases.all())
-    if request.method == "POST":
-        try:
-            _change_testsets(request, challenge)
-        except AssayError as error:
-            page["error"] = " ".join(part for part in (error.message, error.what_to_do) if part)
-        else:
-            return redirect("organizers:testsets", slug)
-    page["testsets"] = testset_rows(challenge)
-    return render(request, "organizers/testsets.html", page)
-
-
-def _change_testsets(request: HttpRequest, challenge: Challenge) -> None:
-    user, now = signed_in(request.user), timezone.now()
-    if request.POST.get("choose"):
-        phase = get_phase(person=user, challenge_slug=challenge.slug, phase_slug=request.POST["phase"])
-        testset = challenge.testsets.filter(pk=request.POST["choose"]).first()
-        if testset is None:
-            raise NotFoundError(gettext("There is no such test set."))
-        choose_testset(phase=phase, testset=testset, user=user, now=now)
-        return
-    upload = uploaded_archive(request, purpose=Upload.Purpose.TESTSET, expected="a .tar or .tar.gz with a manifest.csv")
-    request.META["assay.takes_long"] = True  # see config/deadlines.py
-    push_testset(
-        challenge=challenge,
-        user=user,
-        upload=upload,
-        name=request.POST.get("name", ""),
-        is_public=bool(request.POST.get("is_public")),
-        phase_slugs=[slug for slug in [request.POST.get("phase", "")] if slug],
-        now=now,
-    )
 
 
 def submissions(request: HttpRequest, slug: str) -> HttpResponse:

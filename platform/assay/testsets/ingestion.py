@@ -8,18 +8,18 @@ open is never what was uploaded, only what we wrote.
 import functools
 import re
 import shutil
-import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from django.utils.translation import gettext as _
 
 from assay.accounts.errors import InvalidError
+from assay.testsets.identifying import identifying_fields, is_dicom
 from assay.testsets.manifest import FILE_NAME, ManifestCase, parse_manifest
 from evaluator.documents import read_json
 from evaluator.errors import EvaluatorError
@@ -36,8 +36,6 @@ from evaluator.volumes import (
     write_canonical,
 )
 
-MOST_MEMBERS = 1_000_000
-MOST_BYTES = 2 * 2**40
 HEAD_BYTES = 1 << 16
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd")
 TABLE_SUFFIXES = (".csv", ".tsv")
@@ -69,60 +67,6 @@ class CanonicalCase:
     grid: Grid | None
     """Where the case lies; None when nothing of it is a volume."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-def unpack(*, archive: BinaryIO, folder: Path) -> None:
-    """Unpack a tar into `folder`: regular files and folders only, nothing outside, no more than the caps."""
-    try:
-        with tarfile.open(fileobj=archive, mode="r|*") as tar:
-            for member in acceptable(tar):
-                write_member(tar=tar, member=member, folder=folder)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise InvalidError(
-            _("The test set cannot be unpacked."),
-            code="testset_unreadable",
-            found=str(error)[:200] or type(error).__name__,
-            expected=_("a tar (plain, gz, xz) of the folder with manifest.csv"),
-            what_to_do=_("`assay testset push FOLDER` makes one."),
-        ) from error
-
-
-def write_member(*, tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Write one member, with our own mode and owner. Written out because Debian 12's Python has no extraction filters."""
-    name = PurePosixPath(member.name)
-    if name.is_absolute() or ".." in name.parts:
-        raise InvalidError(
-            _("The test set holds a path that leads outside it."), found=member.name[:200], expected=_("relative paths")
-        )
-    path = folder / name
-    if member.isdir():
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    source = tar.extractfile(member)
-    if source is None:
-        raise tarfile.ReadError(f"{member.name} has no content")
-    with source, path.open("xb") as target:
-        shutil.copyfileobj(source, target, 2**20)
-
-
-def acceptable(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members we unpack; anything else ends the ingestion."""
-    count = total = 0
-    for member in tar:
-        count, total = count + 1, total + member.size
-        if count > MOST_MEMBERS or total > MOST_BYTES:
-            raise InvalidError(
-                _("The test set is too large."),
-                found=_("%(count)s files, %(total)s bytes") % {"count": count, "total": total},
-            )
-        if not (member.isreg() or member.isdir()):
-            raise InvalidError(
-                _("The test set holds something that is no file."),
-                found=member.name[:200],
-                expected=_("regular files and folders"),
-            )
-        yield member
 
 
 def read_folder(folder: Path) -> tuple[ManifestCase, ...]:
@@ -179,16 +123,20 @@ def ingest_case(
 ) -> CanonicalCase:
     """Read one case; its references must lie on the grid of its first image, where it has one."""
     inputs, grid = [], None
+    identifying: set[str] = set()
     for number, (name, path) in enumerate(case.inputs.items()):
         kind = kinds.get(name) or (InputKind.FILE if path.lower().endswith(FILE_SUFFIXES) else InputKind.IMAGE)
         if kind is not InputKind.IMAGE:
             inputs.append(
                 copy_part(existing_file(folder=folder, path=path), name=name, stem=target / f"input-{number}")
             )
+            if is_dicom(inputs[-1].path):
+                identifying.update(identifying_fields(inputs[-1].path, case_id=case.case_id))
             if kind is InputKind.VALUE:
                 require_value(inputs[-1].path, name=path)
             continue
         volume = read_volume(folder=folder, path=path)
+        identifying.update(identifying_fields(folder / path, case_id=case.case_id))
         grid = grid or volume.grid
         inputs.append(write_part(volume, name=name, path=target / f"input-{number}.nii.gz"))
     references, labels = [], Counter[int]()
@@ -199,6 +147,7 @@ def ingest_case(
             references.append(write_text(row, name=name, path=target / f"reference-{number}.csv"))
             continue
         masks = as_label_maps(read_volume(folder=folder, path=path), path=path)
+        identifying.update(identifying_fields(folder / path, case_id=case.case_id))
         grid = grid or masks.grid
         refuse_mismatch(grid, masks.grid, path=path)
         labels.update(count_voxels(masks))
@@ -207,6 +156,7 @@ def ingest_case(
         "shape": list(grid.shape) if grid else [],
         "spacing_mm": [round(spacing, 4) for spacing in grid.spacing_mm] if grid else [],
         "voxels_per_label": {str(value): count for value, count in sorted(labels.items())},
+        "identifying": sorted(identifying),
     }
     return CanonicalCase(source=case, inputs=tuple(inputs), references=tuple(references), grid=grid, facts=facts)
 
@@ -336,20 +286,44 @@ def write_part(volume: Channels, *, name: str, path: Path) -> CanonicalPart:
     return CanonicalPart(name=name, path=path)
 
 
-def summarise(cases: Sequence[CanonicalCase], *, notice: str) -> dict[str, Any]:
-    """The plain report: what was found, case by case, and what an organizer should look at."""
+def refuse_identifying(cases: Sequence[CanonicalCase]) -> None:
+    """Refuse headers that may say who a patient is. The values stay where they are."""
+    named = [f"{case.source.case_id}: {', '.join(fields)}" for case in cases if (fields := case.facts["identifying"])]
+    if named:
+        raise InvalidError(
+            _("Headers hold fields that may say who a patient is, in %(count)s of %(total)s cases.")
+            % {"count": len(named), "total": len(cases)},
+            code="testset_identifying",
+            found="; ".join(named[:10]) + (f"; and {len(named) - 10} more" if len(named) > 10 else ""),
+            expected=_("files without names, birth dates and addresses"),
+            what_to_do=_(
+                "Remove them where they came from and push again. Where they are pseudonyms, say so: tick the box of the form, or push "
+                "with --accept-identifying. Images are stored without them in any case."
+            ),
+        )
+
+
+def summarise(
+    cases: Sequence[CanonicalCase], *, notice: str, twins: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
+    """The plain report: what was found, case by case, and what an organizer should look at.
+
+    `twins`: case → where the same image is once more.
+    """
     totals: Counter[str] = Counter()
     for case in cases:
         totals.update(case.facts["voxels_per_label"])
-    warnings = [
-        f"{case.source.case_id}: label {value} is empty here and present in other cases"
-        for case in cases
-        for value in totals
-        if value not in case.facts["voxels_per_label"]
-    ]
+    rows = []
+    for case in cases:
+        empty = [value for value in totals if value not in case.facts["voxels_per_label"]]
+        findings = [f"label {value} is empty here and present in other cases" for value in empty]
+        findings += [f"the same image as {place}" for place in (twins or {}).get(case.source.case_id, ())]
+        findings += [f"its header held {field}" for field in case.facts["identifying"]]
+        rows.append({"case_id": case.source.case_id, **case.facts, "findings": findings})
+    warnings = [f"{row['case_id']}: {finding}" for row in rows for finding in row["findings"]]
     warnings += [] if notice else ["no NOTICE or LICENSE file came with the data"]
     return {
-        "cases": [{"case_id": case.source.case_id, **case.facts} for case in cases],
+        "cases": rows,
         "attributes": sorted({name for case in cases for name in case.source.attributes}),
         "warnings": warnings,
     }

@@ -16,6 +16,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -32,6 +33,8 @@ REFERENCE = "reference"
 REFERENCE_PREFIX = "reference:"
 MOST_CASES = 20_000
 LONGEST_CASE_ID = 120
+NAME = re.compile(r"[a-z0-9-]{1,80}")
+"""Of a test set."""
 CASE_ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 

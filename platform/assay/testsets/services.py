@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -18,10 +19,19 @@ from assay.challenges.models import Challenge, Phase
 from assay.challenges.protocols import rules_of
 from assay.challenges.services import Change
 from assay.testsets import storage
-from assay.testsets.ingestion import CanonicalCase, CanonicalPart, ingest_cases, read_notice, summarise, unpack
+from assay.testsets.archives import top_of, unpack
+from assay.testsets.ingestion import (
+    CanonicalCase,
+    CanonicalPart,
+    ingest_cases,
+    read_notice,
+    refuse_identifying,
+    summarise,
+)
 from assay.testsets.manifest import manifest_sha256
 from assay.testsets.models import Case, PhaseTestSet, TestSet
 from evaluator.protocol import InputKind
+from evaluator.volumes import CANONICAL_SUFFIX
 
 
 def ingest_testset(
@@ -34,8 +44,13 @@ def ingest_testset(
     phase_slugs: Sequence[str],
     now: datetime,
     refuse_bytes: Callable[[int], None] = lambda _: None,
+    accepts_identifying: bool = False,
+    folder_on_server: Path | None = None,
 ) -> TestSet:
-    """Make a new version of a test set from a tar in storage; the very same content again answers the version that has it.
+    """Make a new version of a test set from an archive in storage, or from a folder on the server; the very same content again answers
+    the version that has it.
+
+    Headers that may say who a patient is are refused unless `accepts_identifying`.
 
     `refuse_bytes` is called with the size of a new version, in the transaction that makes it, and raises where there is no room.
 
@@ -44,12 +59,16 @@ def ingest_testset(
     """
     phases = list(phases_to_serve(challenge=challenge, name=name, phase_slugs=phase_slugs))
     with storage.scratch_folder() as folder:
-        source, target = folder / "source", folder / "canonical"
-        source.mkdir()
+        source, target = folder_on_server or folder / "source", folder / "canonical"
         target.mkdir()
-        with storage.open_file(archive_key) as archive:
-            unpack(archive=archive, folder=source)
+        if folder_on_server is None:
+            source.mkdir()
+            with storage.open_file(archive_key) as archive:
+                unpack(archive=archive, folder=source)
+        source = top_of(source)
         canonical = ingest_cases(folder=source, target=target, kinds=kinds_of_inputs(phases))
+        if not accepts_identifying:
+            refuse_identifying(canonical)
         notice = read_notice(source)
         documents = store_cases(cases=canonical, prefix=f"testsets/{challenge.pk}/{uuid4()}")
     sha256 = manifest_sha256([without_keys(document) for document in documents])
@@ -64,7 +83,7 @@ def ingest_testset(
                 sha256=sha256,
                 is_public=is_public,
                 notice=notice,
-                report=summarise(canonical, notice=notice),
+                report=summarise(canonical, notice=notice, twins=twins_of(documents, challenge=challenge, name=name)),
                 documents=documents,
                 now=now,
             )
@@ -82,7 +101,7 @@ def ingest_testset(
             forget(documents)
         for phase in phases:
             choose_testset(phase=phase, testset=testset, user=user, now=now)
-    storage.delete_file(archive_key)
+    storage.delete_file(archive_key)  # no key, where it came from a folder
     return testset
 
 
@@ -141,6 +160,33 @@ def without_keys(document: dict[str, Any]) -> dict[str, Any]:
         for kind in ("inputs", "references")
     }
     return {**document, **bare}
+
+
+def twins_of(documents: Sequence[dict[str, Any]], *, challenge: Challenge, name: str) -> dict[str, list[str]]:
+    """Case → other places of the same image: in this test set, and in those of another name in the challenge. One query."""
+    places: dict[str, list[str]] = {}
+    for case_id, sha256 in images_of(documents):
+        places.setdefault(sha256, []).append(case_id)
+    others = Case.objects.filter(testset__challenge=challenge).exclude(testset__name=name).select_related("testset")
+    for case in others.only("case_id", "inputs", "testset__name", "testset__version").iterator():
+        for file in case.inputs:
+            if file["sha256"] in places:
+                places[file["sha256"]].append(f"{case.case_id} of {case.testset.name} v{case.testset.version}")
+    return {
+        case_id: found
+        for case_id, sha256 in images_of(documents)
+        if (found := [place for place in places[sha256] if place != case_id])
+    }
+
+
+def images_of(documents: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Case and hash of each image. Other inputs, such as values, may be alike for good reasons."""
+    return [
+        (document["case_id"], file["sha256"])
+        for document in documents
+        for file in document["inputs"]
+        if file["key"].endswith(CANONICAL_SUFFIX)
+    ]
 
 
 def forget(documents: Sequence[dict[str, Any]]) -> None:

@@ -464,6 +464,9 @@ class TestSetIn(Schema):
     upload_id: UUID
     is_public: bool = False
     phases: list[str] = []
+    accepts_identifying: bool = Field(
+        False, description="Headers may hold names, dates and numbers of patients: they are pseudonyms."
+    )
 
 
 class TestSetOut(TestSetBrief):

@@ -32,7 +32,7 @@ def list_testsets(request: HttpRequest, slug: str) -> list[dict[str, Any]]:
 
 @router.post("/{slug}/testsets", response={201: schemas.TestSetOut})
 def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> Status[dict[str, Any]]:
-    """Make a new version from an uploaded tar: every file is read, checked against its image and written again."""
+    """Make a new version from an uploaded tar or zip: every file is read, checked against its image and written again."""
     challenge, user = get_organized_challenge(person=person_of(request), slug=slug)
     upload = get_upload(person=user, upload_id=body.upload_id)
     if upload.purpose != Upload.Purpose.TESTSET:
@@ -50,6 +50,7 @@ def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> Status[dic
         is_public=body.is_public,
         phase_slugs=body.phases,
         now=timezone.now(),
+        accepts_identifying=body.accepts_identifying,
     )
     return Status(201, document(testsets_of(challenge=challenge).get(pk=testset.pk)))
 

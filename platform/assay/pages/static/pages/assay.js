@@ -82,6 +82,7 @@ function takeUploads() {
       else { upload.abort(); pause.dataset.paused = "yes"; pause.textContent = say("Resume"); words.textContent += `: ${say("paused")}`; }
     });
     window.addEventListener("online", () => { if (upload && waiting) goOn(); });
+    file.addEventListener("change", () => { form.elements.upload_id.value = ""; }); // another file than the one that is there
     form.addEventListener("submit", async (event) => {
       const chosen = file.files[0];
       if (!chosen || form.elements.upload_id.value) return;
