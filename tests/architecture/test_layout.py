@@ -78,6 +78,7 @@ def test_only_env_reads_the_environment_of_the_server():
     assert {reader for reader in readers if reader.split("/")[0] not in apart} <= {"config/env.py"}
 
 
+@pytest.mark.slow
 def test_the_libraries_import_without_django_celery_or_the_platform():
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

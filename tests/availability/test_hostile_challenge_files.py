@@ -22,6 +22,8 @@ from assay.challenges.definition import CHALLENGE_KEYS, PHASE_KEYS, parse_defini
 from assay.challenges.models import Challenge
 from assay.challenges.services import push_challenge
 
+pytestmark = pytest.mark.slow
+
 TRIES_ALL = os.environ.get("ASSAY_HOSTILE") == "all"
 SAMPLE, PUSHED, REFUSED = 1, 12, 6
 HERE = "@@here@@"

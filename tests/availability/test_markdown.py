@@ -16,6 +16,8 @@ from assay.challenges.definition import parse_definition
 from assay.challenges.models import Challenge
 from assay.challenges.texts import LONGEST_HTML, LONGEST_TEXT, render_markdown, render_old_text
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = {
     "open brackets": lambda n: "[" * n,
     "open images": lambda n: "![" * (n // 2),

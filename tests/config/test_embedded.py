@@ -17,6 +17,8 @@ from assay.config import embedded
 from assay.config.embedded import EmbeddedServiceError, home_under, running_broker, running_postgres, running_services
 from assay.workflow.flow import doorbells
 
+pytestmark = pytest.mark.slow
+
 OWNER_THAT_CRASHES = """
 import os, sys
 from pathlib import Path

@@ -8,6 +8,8 @@ import pytest
 from assay.config.processes import CRASHES_TOLERATED, CrashedTooOftenError, ProcessSpec, Supervisor
 from waits import until
 
+pytestmark = pytest.mark.slow
+
 
 def spec(tmp_path, code: str, **changes) -> ProcessSpec:
     values = {"name": "worker", "command": [sys.executable, "-c", code], "log": tmp_path / "worker.log"}

@@ -19,6 +19,7 @@ def test_the_bet_is_the_mixture_written_out(wins: int, losses: int) -> None:
     assert math.exp(log_e_value(wins, losses)) == pytest.approx(value, rel=1e-8)
 
 
+@pytest.mark.slow
 def test_looking_after_every_case_raises_no_more_false_alarms_than_stated() -> None:
     """Nobody is better: 1500 boards of 300 cases, looked at after each. A test of fixed size that is looked at so alarms for a third."""
     random = np.random.default_rng(4)

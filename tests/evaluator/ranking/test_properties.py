@@ -9,6 +9,8 @@ from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
 from evaluator.ranking.analysis import analyse
 from evaluator.ranking.board import Board
 
+pytestmark = pytest.mark.slow
+
 SCHEMES = {
     "value": {"type": "value"},
     "median": {"type": "value", "aggregate": "median"},

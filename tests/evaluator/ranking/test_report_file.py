@@ -49,6 +49,7 @@ def run(*arguments: object):
     return CliRunner().invoke(rank, [*map(str, arguments)], catch_exceptions=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", ["", "multi_task: {by: task}\n"], ids=["one task", "three tasks"])
 def test_a_report_file_fits_its_schema_and_makes_the_report_again(tmp_path: Path, more: str) -> None:
     path = scores(tmp_path)

@@ -18,6 +18,8 @@ from evaluator.ranking.statistics.effects import cliffs_delta, critical_differen
 from evaluator.reports.paper import Paper, latex_table
 from evaluator.reports.theme import new_figure, style, svg
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("count", "published"),

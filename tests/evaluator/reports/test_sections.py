@@ -186,12 +186,14 @@ def test_a_case_that_was_never_played_pulls_its_curve_down(monkeypatch):
     assert sorted(drawn[0].round(3).tolist()) == [[0.2, 0.4], [0.4, 0.6]]  # a: (0.4 + 0) / 2, then (0.8 + 0) / 2
 
 
+@pytest.mark.slow
 def test_significance_is_drawn_for_every_test_set():
     text, pictures = section_of({"section": "significance", "by": "site"}, scores=table(repeats=4))
     assert "site: A, 4 cases" in text
     assert set(pictures) == {f"p{group}-{metric}" for group in ("", "-A", "-B") for metric in ("dice", "hd95")}
 
 
+@pytest.mark.slow
 def test_a_report_has_the_sections_its_protocol_asks_for_right_after_the_ranking(tmp_path):
     protocol = protocol_with("structures", {"section": "matrix", "by": "site"})
     scores = table()
