@@ -18,8 +18,8 @@ from evaluator.layouts import named_layouts
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
 from evaluator.ranking.analysis import Analysis, analyse
 from evaluator.ranking.document.config import RankingConfig
-from evaluator.ranking.document.options import missing_option, with_missing
-from evaluator.ranking.document.parse import parse_ranking
+from evaluator.ranking.document.options import margin_option, missing_option, with_margins, with_missing
+from evaluator.ranking.document.parse import parse_ranking, with_metrics
 from evaluator.ranking.document.presets import preset_document, preset_titles
 from evaluator.ranking.engine import rank_algorithms
 from evaluator.ranking.errors import ConfigError, RankingError, TableError
@@ -49,6 +49,10 @@ from evaluator.ranking.teams import one_per_team
     "--metric", help="Whose values they are, where SCORES do not say (one column per algorithm, or a column value)."
 )
 @click.option("--missing", help="What a missing value counts as: dice=0,hd95=diagonal, or rank_last for every metric.")
+@click.option(
+    "--margin",
+    help="The smallest mean difference that matters, by metric: dice=0.01,hd95=1. Says who is practically equal.",
+)
 @click.option("--list-presets", is_flag=True, help="List the presets and stop.")
 @click.option("--show-preset", metavar="NAME", help="Print a preset, to start a configuration from, and stop.")
 @click.option("--bootstrap", type=click.IntRange(min=0), help="Bootstrap replicates (default: as configured, 1000).")
@@ -84,6 +88,7 @@ def rank(
     as_form: str,
     metric: str | None,
     missing: str | None,
+    margin: str | None,
     list_presets: bool,
     show_preset: str | None,
     bootstrap: int | None,
@@ -129,11 +134,15 @@ def rank(
                 click.echo(f"form: {found.form}")
                 click.echo("".join(f"column {name}: {meaning}\n" for name, meaning in found.columns.items()))
             table, left_out = _of_each_team(found)
+            rules = found.config
+            if margin is not None:
+                rules = with_metrics(rules, list(table.metrics))
+                rules = with_margins(rules, margin_option(margin, {spec.id: spec for spec in rules.metrics}))
             title = scores[0].stem
             if only_plan:
-                click.echo("\n".join(_plan(table, found.config, difference=difference)))
+                click.echo("\n".join(_plan(table, rules, difference=difference)))
                 return
-            analysis = analyse(table, found.config, bootstrap=bootstrap if found.has_cases else 0, seed=seed)
+            analysis = analyse(table, rules, bootstrap=bootstrap if found.has_cases else 0, seed=seed)
             analysis = replace(analysis, warnings=(*analysis.warnings, *left_out, *found.notes))
         if output is not None:
             write_rows(list(ranks_rows(analysis)), output)

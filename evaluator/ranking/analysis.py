@@ -46,6 +46,7 @@ from evaluator.ranking.stability import (
     summarise,
     winner_shares,
 )
+from evaluator.ranking.statistics.equivalence import Equivalence, equivalences
 from evaluator.ranking.statistics.significance import (
     PairTests,
     adjust_family,
@@ -78,6 +79,8 @@ class MetricAnalysis:
     ranks_by_method: Mapping[str, Floats]
     pair_counts: Floats = field(default_factory=lambda: np.empty((0, 0)))
     """How many clusters both algorithms of a pair have a value of."""
+    equivalence: Equivalence | None = None
+    """Which pairs are practically equal, where the metric has a margin."""
 
     def top(self, count: int) -> "MetricAnalysis":
         """Only the best few algorithms."""
@@ -91,6 +94,7 @@ class MetricAnalysis:
             tests=None if self.tests is None else self.tests.top(count),
             ranks_by_method={method: ranks[:count] for method, ranks in self.ranks_by_method.items()},
             pair_counts=self.pair_counts[:count, :count],
+            equivalence=None if self.equivalence is None else self.equivalence.top(count),
         )
 
 
@@ -190,6 +194,11 @@ class Analysis:
                 for name, part in self.metrics.items()
                 if part.tests is not None
             },
+            "equivalence": {
+                name: {"algorithms": list(self.algorithms), **_plain_equivalence(part.equivalence)}
+                for name, part in self.metrics.items()
+                if part.equivalence is not None
+            },
             "methods": {
                 name: {method: [float(r) for r in ranks] for method, ranks in part.ranks_by_method.items()}
                 for name, part in self.metrics.items()
@@ -222,6 +231,22 @@ class Analysis:
             "notes": list(self.ranking.notes),
             "warnings": list(self.warnings),
         }
+
+
+def _plain_equivalence(found: Equivalence) -> dict[str, Any]:
+    matrices = {
+        "difference": found.difference,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p,
+        "p_adjusted": found.adjusted,
+    }
+    return {
+        "margin": found.margin,
+        "alpha": found.alpha,
+        **{name: [[_number(value) for value in row] for row in matrix] for name, matrix in matrices.items()},
+        "is_equivalent": found.is_equivalent.tolist(),
+    }
 
 
 def _number(value: float) -> float | None:
@@ -352,7 +377,7 @@ def _metric(name: str, prepared: Prepared, draws: Draws, order: Any) -> MetricAn
     kind, few = prepared.config.stability.interval, prepared.unit_count(prepared.config.cluster) < FEW_CLUSTERS
     interval = metric_interval(name, prepared, draws, uses_bca=kind == "bca" or (kind == "auto" and few))
     is_there = (~np.isnan(cluster_values(name, prepared)[order])).astype(np.intp)
-    tests = None
+    tests = equal = None
     if 2 <= len(order) <= MOST_ALGORITHMS_FOR_PAIRS:
         spec = prepared.metrics[name].spec
         # The map shows all pairs at once, so it is adjusted even where the ranking itself counts unadjusted wins.
@@ -360,6 +385,7 @@ def _metric(name: str, prepared: Prepared, draws: Draws, order: Any) -> MetricAn
         rules = replace(rules, adjust=Adjustment.HOLM) if rules.adjust is Adjustment.NONE else rules
         values = cluster_values(name, prepared)[order]
         tests = compare_pairs(values, larger_is_better=spec.larger_is_better, rules=rules)
+        equal = None if spec.margin is None else equivalences(values, margin=spec.margin, alpha=rules.alpha)
     return MetricAnalysis(
         interval=Interval(
             estimate=interval.estimate[order],
@@ -370,6 +396,7 @@ def _metric(name: str, prepared: Prepared, draws: Draws, order: Any) -> MetricAn
         tests=tests,
         ranks_by_method=ranks_by_method(name, prepared, order),
         pair_counts=is_there @ is_there.T,
+        equivalence=equal,
     )
 
 

@@ -18,7 +18,6 @@ says nothing new about this one.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -28,7 +27,7 @@ from evaluator.arrays import Floats
 from evaluator.ranking.document.config import Significance, Test
 from evaluator.ranking.engine import headline
 from evaluator.ranking.schemes.prepare import Prepared
-from evaluator.ranking.statistics.distributions import normal_quantile, normal_tail, student_tail
+from evaluator.ranking.statistics.distributions import normal_quantile, normal_tail, student_quantile
 from evaluator.ranking.statistics.significance import gaps
 
 POWER = 0.8
@@ -198,7 +197,7 @@ def t_power(effect: float, n: int, *, level: float, steepness: float = 1.0) -> f
     if n < 2:
         return 0.0
     degrees = n - 1
-    limit = _t_quantile(level, degrees)
+    limit = student_quantile(level, degrees)
     # The chi distribution of √(V/ν) on a grid that holds all but 1e-12 of it.
     width = 8 / math.sqrt(2 * degrees)
     s = np.linspace(max(1e-9, 1 - width), 1 + width, 801)
@@ -249,23 +248,11 @@ def _wilcoxon_power(d: Floats, level: float) -> Callable[[int], float]:
 
 
 def _smallest(spread: float, n: int, *, level: float) -> float:
-    return (_t_quantile(level, n - 1) + normal_quantile(POWER)) * spread / math.sqrt(n)
+    return (student_quantile(level, n - 1) + normal_quantile(POWER)) * spread / math.sqrt(n)
 
 
 def _half_width(spread: float, n: int) -> float:
-    return _t_quantile(0.025, n - 1) * spread / math.sqrt(n) if n > 1 else math.nan
-
-
-@lru_cache(maxsize=4096)
-def _t_quantile(level: float, degrees: float) -> float:
-    """The t with P(T > t) = level, by halving."""
-    low, high = 0.0, 2.0
-    while student_tail(high, degrees) > level:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if student_tail(middle, degrees) < level else (middle, high)
-    return high
+    return student_quantile(0.025, n - 1) * spread / math.sqrt(n) if n > 1 else math.nan
 
 
 def plan_lines(plan: Plan) -> list[str]:

@@ -314,6 +314,48 @@ def plan(data: ReportData) -> list[str]:
     return [table(names, rows, caption=caption), *(paragraph(f"{text}.") for text in sums)]
 
 
+EQUIVALENCE = ("pair", "difference", "from", "to", "p (Holm)", "verdict")
+
+
+def equivalence(data: ReportData, metric: str) -> list[list[Any]]:
+    """A row for each pair of neighbours and for each other pair with the winner: what the margin of a metric says of it."""
+    part, names = data.analysis.metrics[metric], data.analysis.algorithms
+    found, tests = part.equivalence, part.tests
+    if found is None or tests is None:
+        return []
+    last = len(names) - 1
+    pairs = dict.fromkeys([*((i, i + 1) for i in range(last)), *((0, j) for j in range(1, len(names)))])
+    return [
+        [
+            f"{names[i]} / {names[j]}",
+            float(found.difference[i, j]),
+            float(found.low[i, j]),
+            float(found.high[i, j]),
+            float(found.adjusted[i, j]),
+            _verdict(bool(found.is_equivalent[i, j]), bool(tests.is_better[i, j] or tests.is_better[j, i])),
+        ]
+        for i, j in pairs
+    ]
+
+
+def _verdict(is_equal: bool, differs: bool) -> str:
+    if is_equal:
+        return "equal, and the small difference is real" if differs else "equal"
+    return "different" if differs else "open"
+
+
+def equal_words(data: ReportData, metric: str) -> str:
+    """What the table of a metric's equivalence shows."""
+    found = data.analysis.metrics[metric].equivalence
+    if found is None:
+        return ""
+    return (
+        f"{metric}: mean differences below {found.margin:g} do not matter. “Equal”: two one-sided paired t-tests show that the true mean "
+        f"difference lies within ± {found.margin:g} (p by Holm over all pairs, α = {found.alpha:g}). From, to: the interval of "
+        f"{1 - 2 * found.alpha:.0%}. “Open”: these cases show neither a difference nor equality."
+    )
+
+
 def _ahead(pair: Neighbours) -> Markup:
     verdict = f"{'yes' if pair.is_separable else 'no'}, {escape(p_words(pair.p))}"
     doubt = "" if pair.false_claim != pair.false_claim else f"<br><small>claim false: {pair.false_claim:.1%}</small>"

@@ -26,6 +26,7 @@ _SECTIONS = {
     "ranking": "Ranking",
     "stability": "How stable it is",
     "size": "Is the test set big enough?",
+    "equal": "Who is practically equal?",
     "metrics": "Metric by metric",
     "tasks": "Do the tasks agree?",
     "subgroups": "Subgroups",
@@ -130,6 +131,7 @@ def render(data: ReportData, gallery: _Gallery, *, protocol: Protocol | None = N
         "ranking": lambda d, _: [page.board(d)],
         "stability": _stability,
         "size": lambda d, _: page.plan(d),
+        "equal": _equal,
         "metrics": _metrics,
         "tasks": _tasks,
         "subgroups": _subgroups,
@@ -170,6 +172,20 @@ def _stability(data: ReportData, gallery: _Gallery) -> list[str]:
             f"Agreement of the bootstrap rankings with the ranking of all cases: {quartiles}; undefined in "
             f"{tau.n_undefined}. Mean Spearman footrule {page.number(rule.mean)}.",
         ),
+    ]
+
+
+def _equal(data: ReportData, gallery: _Gallery) -> list[str]:
+    """Neighbours and pairs with the winner, for every metric with a margin."""
+    return [
+        gallery.tabulate(
+            f"equivalence-{metric}",
+            page.EQUIVALENCE,
+            page.equivalence(data, metric),
+            caption=page.equal_words(data, metric),
+        )
+        for metric, part in data.analysis.metrics.items()
+        if part.equivalence is not None and len(data.analysis.algorithms) > 1
     ]
 
 

@@ -107,7 +107,8 @@ class MetricSpec:
     """One metric as the ranking sees it. `tolerance` is subtracted and clipped at zero before anything else happens.
 
     `scale` is (worst, best): where it is given, values count as the share of the way from the first to the second, clipped to 0…1,
-    and larger is better. Direction, bounds and missing rules speak of the values as they were measured.
+    and larger is better. Direction, bounds and missing rules speak of the values as they were measured. `margin` is the smallest mean
+    difference that matters: algorithms that are shown to differ by less are practically equal.
     """
 
     id: str
@@ -119,6 +120,7 @@ class MetricSpec:
     tolerance: float | None = None
     round_decimals: int | None = None
     scale: tuple[float, float] | None = None
+    margin: float | None = None
     pooled: Pooled | None = None
 
     @property

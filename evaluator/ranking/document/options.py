@@ -1,5 +1,6 @@
 """Parts of a ranking document as a command line says them."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -35,6 +36,32 @@ def missing_option(text: str, metrics: Mapping[str, object]) -> Mapping[str, Rul
     if not rules:
         raise ConfigError("--missing: found nothing; expected metric=rule, such as dice=0,hd95=diagonal")
     return rules
+
+
+def margin_option(text: str, metrics: Mapping[str, object]) -> Mapping[str, float]:
+    """`dice=0.01,hd95=1` as margins by metric. Raises `ConfigError`."""
+    margins: dict[str, float] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = item.partition("=")
+        metric = find_metric(name.strip(), metrics) or name.strip()
+        if metric not in metrics:
+            raise ConfigError(f"--margin: found the metric {metric!r}; expected one of {', '.join(list(metrics)[:12])}")
+        try:
+            margin = float(value)
+        except ValueError:
+            margin = math.nan
+        if not 0 < margin < math.inf:
+            raise ConfigError(f"--margin: found {item!r}; expected metric=number above 0, such as dice=0.01")
+        margins[metric] = margin
+    if not margins:
+        raise ConfigError("--margin: found nothing; expected metric=number, such as dice=0.01,hd95=1")
+    return margins
+
+
+def with_margins(config: RankingConfig, margins: Mapping[str, float]) -> RankingConfig:
+    """The configuration with these margins. Its metrics are filled in before."""
+    specs = tuple(replace(spec, margin=margins.get(spec.id, spec.margin)) for spec in config.metrics)
+    return replace(config, metrics=specs)
 
 
 def _plain(rule: str) -> object:

@@ -116,9 +116,12 @@ def _metric(value: Any, path: str) -> MetricSpec:
         tolerance=section.number("tolerance", None, minimum=0),
         round_decimals=section.integer("round_decimals", 0) if section.has("round_decimals") else None,
         scale=_scale(section.get("scale"), f"{path}.scale", larger_is_better=direction == "max"),
+        margin=section.number("margin", None, minimum=0),
         pooled=_pooled(section.get("pooled"), f"{path}.pooled"),
     )
     section.done()
+    if spec.margin == 0:
+        raise ConfigError(f"{path}.margin: found 0; expected the smallest difference that matters, or no margin")
     if spec.scale is not None and spec.pooled is not None:
         raise ConfigError(f"{path}.scale: found it on a pooled metric; expected either scale or pooled")
     if spec.tolerance is not None and spec.larger_is_better:

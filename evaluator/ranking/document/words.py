@@ -157,6 +157,8 @@ def _metric(spec: MetricSpec) -> str:
         parts.append(f"rounded to {spec.round_decimals} decimals")
     if spec.scale is not None:
         parts.append(f"{spec.scale[0]:g} counts as 0 and {spec.scale[1]:g} as 1")
+    if spec.margin is not None:
+        parts.append(f"differences below {spec.margin:g} do not matter")
     if spec.pooled is not None:
         parts.append("pooled over cases")
     return ", ".join(parts) + ")"

@@ -78,6 +78,7 @@ def _metric(spec: MetricSpec) -> dict[str, Any]:
         "tolerance": spec.tolerance,
         "round_decimals": spec.round_decimals,
         "scale": None if spec.scale is None else list(spec.scale),
+        "margin": spec.margin,
         "pooled": pooled,
     }
     return {key: value for key, value in document.items() if value is not None}

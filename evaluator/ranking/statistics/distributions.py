@@ -6,6 +6,7 @@ incomplete beta by its continued fraction (DLMF 8.17.22) and symmetry, fractions
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import count as counted
 from statistics import NormalDist
 
@@ -41,6 +42,18 @@ def student_tail(t: float, degrees: float) -> float:
         return 0.0 if t > 0 else 1.0
     both = incomplete_beta(degrees / (degrees + t * t), degrees / 2, 0.5)
     return both / 2 if t > 0 else 1 - both / 2
+
+
+@lru_cache(maxsize=4096)
+def student_quantile(level: float, degrees: float) -> float:
+    """The t with P(T > t) = level, by halving."""
+    low, high = 0.0, 2.0
+    while student_tail(high, degrees) > level:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if student_tail(middle, degrees) < level else (middle, high)
+    return high
 
 
 def _upper_gamma(a: float, x: float) -> float:
