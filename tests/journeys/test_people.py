@@ -1,0 +1,328 @@
+"""People and a browser: teams with questions and rules, a forgotten password, an invitation, a webhook, the end of an account.
+
+Mails are read from a real SMTP server. The pages come from Django's own server in this process, so the workers' part is called by name.
+`--pictures FOLDER` keeps a picture of every page that the journeys pass: at 1280 px, at 360 px, and in dark colours.
+"""
+
+import email
+import email.policy
+import hashlib
+import hmac
+import json
+import re
+import shutil
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from aiosmtpd.controller import Controller
+from django.core.management import call_command
+from django.db import connection, connections
+from django.utils import timezone
+from playwright.sync_api import Page, expect, sync_playwright
+
+import people
+from assay.accounts.addresses import note_verified
+from assay.accounts.models import User
+from assay.notices.delivery import send_mails
+from assay.notices.webhooks import deliver
+from waits import until
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:No directory at"),  # static files come from the finders
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)"),
+]
+PASSWORD, ANOTHER = "correct horse battery", "staple of another kind"
+PATIENCE = 120_000
+"""Milliseconds for one step: a bound for a page that never shows what is waited for, on a machine that does a lot besides."""
+OTHER_SESSIONS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+
+
+class Inbox:
+    """The mails that arrived."""
+
+    def __init__(self) -> None:
+        self.mails: list[email.message.EmailMessage] = []
+
+    async def handle_DATA(self, server, session, envelope) -> str:
+        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        return "250 kept"
+
+    def link(self, to: str, pattern: str) -> str:
+        """The path of the newest link like this in a mail to somebody."""
+        send_mails(now=timezone.now())
+        texts = [mail.get_content() for mail in self.mails if mail["To"] == to]
+        return next(found[0] for text in reversed(texts) if (found := re.search(pattern, text)))
+
+
+@pytest.fixture
+def inbox(settings, live_server):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    handler = Inbox()
+    controller = Controller(handler, hostname="127.0.0.1", port=port)
+    controller.start()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
+    settings.PUBLIC_URL = live_server.url
+    yield handler
+    controller.stop()
+
+
+@pytest.fixture
+def scene(transactional_db):
+    call_command("createcachetable", verbosity=0)
+    return people.scene()
+
+
+@pytest.fixture
+def browser(scene, monkeypatch):
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # Playwright runs an event loop in this thread
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield running
+        running.close()
+        connections.close_all()  # Django keeps another connection for code under an event loop
+    until(lambda: not other_sessions())  # threads of the server: the database is emptied next
+
+
+def other_sessions() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(OTHER_SESSIONS)
+        return cursor.fetchone()[0]
+
+
+@pytest.fixture
+def open_as(browser, live_server):
+    """A page of somebody's own browser, signed in where they have an account, else as they are after they have signed up."""
+
+    def open_page(name: str, inbox: Inbox | None = None) -> Page:
+        context = browser.new_context(base_url=live_server.url, viewport={"width": 1280, "height": 900})
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        person = User.objects.filter(username=name).first()
+        if person is None:
+            sign_up(page, name, inbox)
+        else:
+            person.set_password(PASSWORD)
+            person.save()
+            note_verified(person)
+            sign_in(page, name, PASSWORD)
+        expect(page.get_by_role("link", name="Notices")).to_be_visible()
+        return page
+
+    return open_page
+
+
+@pytest.fixture
+def look(request):
+    """Keep pictures of a page under a name, where they are asked for."""
+    folder = request.config.getoption("--pictures")
+
+    def keep(page: Page, name: str) -> None:
+        if not folder:
+            return
+        for kind, width, scheme in (("wide", 1280, "light"), ("narrow", 360, "light"), ("dark", 1280, "dark")):
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size({"width": width, "height": 900})
+            page.screenshot(path=Path(folder) / f"{name}-{kind}.png", full_page=True)
+        page.emulate_media(color_scheme="light")
+
+    return keep
+
+
+def sign_up(page: Page, name: str, inbox: Inbox | None) -> None:
+    """Make an account, and open the link that the mail brings where addresses are verified."""
+    page.goto("/signup/")
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Name others see").fill(name.title())
+    page.get_by_label("E-mail").fill(f"{name}@example.org")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("main").get_by_role("button", name="Sign up").click()
+    if inbox is None:
+        return
+    expect(page).to_have_url(re.compile("/account/address/verify/"))
+    page.goto(inbox.link(f"{name}@example.org", r"/account/address/verify/\S+"))
+    page.get_by_role("main").get_by_role("button").click()
+    expect(page.get_by_text("You have confirmed")).to_be_visible()
+    sign_in(page, name, PASSWORD)
+
+
+def sign_in(page: Page, name: str, password: str) -> None:
+    page.goto("/login/")
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+
+
+def test_three_people_in_two_teams_answer_accept_and_are_decided_about(scene, open_as, inbox, look, settings):
+    settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+    scene.challenge.questions, scene.challenge.requires_approval = ["Which data?"], True
+    scene.challenge.rules, scene.challenge.rules_version = "No external data.", 1
+    scene.challenge.save()
+    ada, bob, cleo = (open_as(name, inbox) for name in ("ada", "bob", "cleo"))
+    ada.goto("/teams/")
+    ada.get_by_role("article").filter(has_text="New team").get_by_label("Name").fill("Engines")
+    ada.get_by_role("button", name="Create").click()
+    ada.get_by_label("Invite by e-mail").fill("bob@example.org")
+    ada.get_by_role("button", name="Send an invitation").click()
+    expect(ada.get_by_text("bob@example.org").first).to_be_visible()
+    look(ada, "three-1-teams")
+    bob.goto(inbox.link("bob@example.org", r"/invites/\S+"))
+    look(bob, "three-2-team-invitation")
+    bob.get_by_role("button", name="Join it").click()
+    for page, team in ((ada, "Engines"), (bob, "Engines"), (cleo, "alone")):
+        page.goto("/c/brains/")
+        look(page, f"three-3-join-{team}")
+        page.get_by_label("Which data?").fill("my own")
+        page.get_by_label("Compete as").select_option(label=team)
+        page.get_by_label("I have read version 1").check()
+        page.get_by_role("button", name="Join this challenge").click()
+        expect(page.get_by_text("An organizer has to agree")).to_be_visible()
+    look(cleo, "three-4-waits")
+    olga = open_as("olga")
+    olga.goto("/c/brains/manage/people/?status=pending")
+    look(olga, "three-5-requests")
+    for box in olga.get_by_role("checkbox").all():
+        box.check()
+    olga.get_by_role("button", name="Accept").click()
+    expect(olga.get_by_text("Decided about 3 people.")).to_be_visible()
+    ada.goto(inbox.link("ada@example.org", r"/c/brains/"))
+    expect(
+        ada.get_by_role("link", name="Submit to Final").or_(ada.get_by_role("button", name="Submit to Final"))
+    ).to_be_visible()
+    look(ada, "three-6-accepted")
+    ada.goto("/notices/")
+    expect(ada.get_by_role("main")).to_contain_text("Brains")
+    look(ada, "three-7-notices")
+    cleo.goto(inbox.link("cleo@example.org", r"/c/brains/"))
+    expect(cleo.get_by_text("You compete as")).to_be_visible()
+    teams = scene.challenge.memberships.filter(user__username__in=["ada", "bob", "cleo"]).values_list("team", flat=True)
+    assert len(set(teams)) == 2
+
+
+def test_a_forgotten_password_is_replaced_by_a_mailed_link(scene, open_as, inbox, look):
+    page, elsewhere = open_as("pia"), open_as("pia")
+    page.get_by_role("button", name="Sign out").click()
+    page.goto("/login/")
+    look(page, "forgotten-1-sign-in")
+    page.get_by_role("link", name="Forgot your password?").click()
+    look(page, "forgotten-2-asked")
+    page.get_by_label("Email").fill("pia@example.org")
+    page.get_by_role("main").get_by_role("button").click()
+    expect(page).to_have_url(re.compile("/password/reset/sent/"))
+    look(page, "forgotten-3-sent")
+    link = inbox.link("pia@example.org", r"/password/reset/\S+")
+    page.goto(link)
+    look(page, "forgotten-4-new")
+    fields = page.locator("input[type=password]")
+    fields.nth(0).fill(ANOTHER)
+    fields.nth(1).fill(ANOTHER)
+    page.get_by_role("main").get_by_role("button").first.click()
+    expect(page).to_have_url(re.compile("/password/reset/done/"))
+    look(page, "forgotten-5-done")
+    page.goto(link)  # it opens once
+    look(page, "forgotten-6-used")
+    expect(page.locator("input[type=password]")).to_have_count(0)
+    sign_in(page, "pia", PASSWORD)
+    expect(page.get_by_role("alert")).to_be_visible()
+    sign_in(page, "pia", ANOTHER)
+    expect(page.get_by_role("link", name="Notices")).to_be_visible()
+    elsewhere.goto("/account/")  # whoever was signed in with the old password is not any more
+    expect(elsewhere).to_have_url(re.compile("/login/"))
+
+
+def test_a_private_challenge_is_joined_by_invitation(scene, open_as, inbox, look):
+    scene.challenge.is_private = True
+    scene.challenge.save()
+    otto, olga = open_as("otto"), open_as("olga")
+    assert otto.goto("/c/brains/").status == 404
+    look(otto, "private-1-stranger")
+    olga.goto("/c/brains/manage/people/invites/")
+    olga.get_by_label("Addresses").fill("otto@example.org")
+    olga.get_by_role("button", name="Send invitations").click()
+    expect(olga.get_by_text("1 invitation is on its way.")).to_be_visible()
+    look(olga, "private-2-invitations")
+    link = inbox.link("otto@example.org", r"/join/\S+")
+    otto.goto(link)
+    look(otto, "private-3-invited")
+    otto.get_by_role("button", name="Open it").click()
+    otto.get_by_role("button", name="Join this challenge").click()
+    expect(otto.get_by_text("You take part as")).to_be_visible()
+    look(otto, "private-4-joined")
+
+
+def test_a_webhook_is_received_verified_and_replayed(scene, open_as, settings, look):
+    got: list[tuple[str, bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            got.append((self.headers["X-Hub-Signature-256"], body))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    settings.WEBHOOK_NETWORKS = ["127.0.0.0/8"]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    pia = open_as("pia")
+    pia.goto(f"/teams/{scene.team.slug}/hooks/")
+    look(pia, "hook-1-none")
+    pia.get_by_label("Address").fill(f"http://127.0.0.1:{server.server_port}/assay")
+    pia.get_by_role("button", name="New webhook").click()
+    secret = pia.locator("#secret").inner_text()
+    look(pia, "hook-2-secret")
+    assert deliver(now=timezone.now()) == 1
+    pia.reload()
+    expect(pia.get_by_text("✓ 204")).to_be_visible()
+    look(pia, "hook-3-delivered")
+    pia.get_by_role("button", name="Send again").click()
+    expect(pia.get_by_role("row").filter(has_text="ping")).to_have_count(2)
+    assert deliver(now=timezone.now()) == 1
+    pia.reload()
+    expect(pia.get_by_text("✓ 204")).to_have_count(2)
+    look(pia, "hook-4-replayed")
+    server.shutdown()
+    server.server_close()
+    for signature, body in got:
+        assert signature == "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    first, second = (json.loads(body) for _, body in got)
+    assert (first["event"], second["replay_of"]) == ("ping", first["delivery"])
+
+
+def test_an_account_is_exported_and_deleted(scene, open_as, look):
+    pia = open_as("pia")
+    pia.goto("/account/")
+    look(pia, "account-1-page")
+    with pia.expect_download() as download:
+        pia.get_by_role("button", name="Download everything we keep about you").click()
+    document = json.loads(download.value.path().read_text())
+    assert document["account"][0]["username"] == "pia"
+    pia.get_by_role("link", name="Delete your account").click()
+    look(pia, "account-2-delete")
+    pia.get_by_label("Your user name").fill("pia")
+    pia.get_by_label("Password").fill(PASSWORD)
+    pia.get_by_role("button", name="Delete it for good").click()
+    expect(pia.get_by_text("Your account is deleted.")).to_be_visible()
+    look(pia, "account-3-deleted")
+    pia.go_back()
+    pia.goto("/account/")
+    expect(pia).to_have_url(re.compile("/login/"))
+    sign_in(pia, "pia", PASSWORD)
+    expect(pia.get_by_role("alert")).to_be_visible()
+    assert str(User.objects.get(pk=scene.pia.pk)) == "Deleted account"
