@@ -97,6 +97,11 @@ def of_overlap(function: Callable[[Overlap], float]) -> Compute:
     return lambda pair, _options: function(pair.overlap)
 
 
+def weighed(function: Callable[[Overlap], float]) -> Compute:
+    """A count of voxels, or the volume they fill."""
+    return lambda pair, options: function(pair.overlap) * (pair.voxel_mm3 if options["weigh_by"] == "mm3" else 1.0)
+
+
 def volume_difference_ml(pair: LabelPair, _options: Options) -> float:
     """Absolute difference of the volumes."""
     voxels = abs(pair.overlap.prediction_voxels - pair.overlap.reference_voxels)

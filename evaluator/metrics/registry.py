@@ -137,6 +137,8 @@ _MATCH_OPTIONS = {
     "tile": Option(default=0, low=0),
     "tile_from_voxels": Option(default=0, low=0),
 }
+_COUNT_OPTIONS = {"weigh_by": Option(default="voxel", choices=("voxel", "mm3"))}
+"""What a voxel counts in sums over cases: 1, or its volume, so that cases of coarse voxels weigh as much as their tissue."""
 _DEEPMIND = "Nikolov et al. 2021, google-deepmind/surface-distance"
 _TAHA = "Taha and Hanbury 2015"
 _BRATS = "rachitsaluja/BraTS-2023-Metrics"
@@ -282,9 +284,17 @@ _METRICS = (
         "NeurIPS 2022 CellSeg, HECKTOR", formulas.f1_at_iou,
         is_total=True, options=_MATCH_OPTIONS | {"without_objects": Option(default=1.0, low=0.0, high=1.0)},
     ),
-    _count("reference_voxels", "Reference voxels", "voxels", "|R|", formulas.of_overlap(lambda o: o.reference_voxels)),
-    _count("prediction_voxels", "Prediction voxels", "voxels", "|P|", formulas.of_overlap(lambda o: o.prediction_voxels)),
-    _count("intersection_voxels", "Common voxels", "voxels", "|R∩P|", formulas.of_overlap(lambda o: o.intersection_voxels)),
+    _count(
+        "reference_voxels", "Reference voxels", "voxels", "|R|", formulas.weighed(lambda o: o.reference_voxels), options=_COUNT_OPTIONS
+    ),
+    _count(
+        "prediction_voxels", "Prediction voxels", "voxels", "|P|", formulas.weighed(lambda o: o.prediction_voxels),
+        options=_COUNT_OPTIONS,
+    ),
+    _count(
+        "intersection_voxels", "Common voxels", "voxels", "|R∩P|", formulas.weighed(lambda o: o.intersection_voxels),
+        options=_COUNT_OPTIONS,
+    ),
     _count(
         "lesion_true_positives", "Lesions found", "lesions", "reference lesions that were found",
         formulas.lesion_count("true_positives"), options=_LESION_OPTIONS,
@@ -311,7 +321,7 @@ _METRICS = (
     ),
     _ratio(
         "pooled_dice", "Pooled Dice", "2 Σ|R∩P| / Σ(|R| + |P|) over cases", "HECKTOR 2022 (DSCagg)", None,
-        scope=Scope.COHORT,
+        scope=Scope.COHORT, options=_COUNT_OPTIONS,
         pooled=Pooled(
             numerator={"intersection_voxels": 2.0}, denominator={"reference_voxels": 1.0, "prediction_voxels": 1.0}
         ),
@@ -363,7 +373,10 @@ _METRICS = (
     _ratio(
         "macro_auc", "Macro AUC", "area under the ROC curve, averaged over the columns where both classes occur",
         _TABLE_SOURCE, None, scope=Scope.TABLE, over_cases=classification.wins_of_rows,
-        options={"one_sided": Option(default="skip", choices=("skip", "previous"))},
+        options={
+            "one_sided": Option(default="skip", choices=("skip", "previous")),
+            "normalise": Option(default="none", choices=("none", "softmax")),
+        },
     ),
     _ratio(
         "mean_average_precision", "mAP", "average precision, averaged over the columns with a positive row",
@@ -409,6 +422,7 @@ _METRICS = (
     _ratio(
         "choice_accuracy", "Choice accuracy", "share of multiple-choice answers that parse to the right letter",
         "VLMEvalKit without judge and without random fallback", None, scope=Scope.TABLE,
+        options={"parser": Option(default="strict", choices=("strict", "vlmevalkit"))},
     ),
     Metric(
         name="mape", title="MAPE", unit="%", direction=Direction.MIN, lower=0.0, upper=None, scope=Scope.TABLE,

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from evaluator.errors import InvalidReference, InvalidVolume
-from evaluator.metrics.choices import parse_choice
+from evaluator.metrics.choices import PARSERS
 from evaluator.metrics.classification import delong_interval
 from evaluator.metrics.registry import OverCases, Scope
 from evaluator.protocol import LabelSpec, MetricSpec, Protocol
@@ -27,6 +29,8 @@ EVENT_COLUMN = "event"
 """Of a reference table for survival: 1 where the event happened at the time of the row, 0 where it had not happened by then."""
 CLASS_ABSENT = "class_absent"
 """The reason of a score over all rows where the row does not show the class: it has a say in the others' scores only."""
+LARGEST_EXPONENT = 709.0
+"""Beyond it the exponential is no double."""
 _OPTION_LETTERS = "ABCDEFGHIJ"
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*", re.ASCII)
 
@@ -188,7 +192,19 @@ def _answer(protocol: Protocol, spec: MetricSpec, label: LabelSpec, cell: _Cell)
     if spec.options.get("decision") == "largest":
         chosen = _largest(protocol, cell.prediction_row)
         return None if chosen is None else float(chosen == label.name)
+    if spec.options.get("normalise") == "softmax":
+        return _softmax(protocol, label, cell.prediction_row)
     return _number(cell.prediction)
+
+
+def _softmax(protocol: Protocol, label: LabelSpec, row: TableRow) -> float | None:
+    """The share of a cell's exponential in those of its row. None where a cell of the row cannot be read or is too large."""
+    scores = [_number(row.cells.get(each.name, "")) for each in protocol.labels]
+    if any(score is None or score > LARGEST_EXPONENT for score in scores):
+        return None
+    exponentials = np.array([math.exp(score or 0.0) for score in scores])
+    share = exponentials[[each.name for each in protocol.labels].index(label.name)] / exponentials.sum()
+    return float(share) if math.isfinite(share) else None
 
 
 def _time(cell: _Cell) -> float | None:
@@ -223,7 +239,7 @@ def _compare(protocol: Protocol, spec: MetricSpec, cell: _Cell) -> float | None:
         return float(answered.strip() == expected)
     if spec.metric.name == "choice_accuracy":
         options = _options(cell.reference_row) or dict.fromkeys(_OPTION_LETTERS[:4], "")
-        return float(parse_choice(answered, options=options) == expected)
+        return float(PARSERS[spec.options["parser"]](answered, options=options) == expected)
     truth, measured = _number(expected), _number(answered)
     if truth is not None and spec.metric.name in ("absolute_error", "squared_error"):
         power = 2 if spec.metric.name == "squared_error" else 1

@@ -71,6 +71,7 @@ RULES = {
     "flare24-task3": accuracy(RATIO),
     "flare24-task3@published": accuracy(DROPPED),
     "hecktor22": POOLED,
+    "hecktor22@published": {name: (*worth[:3], None) for name, worth in POOLED.items()},
     "hecktor25": {"dice": RATIO} | POOLED | MATCHED,
     "kits19": {"dice": RATIO},
     "kits19@published": {"dice": (None, 0.0, 0.0, 0.0)},
