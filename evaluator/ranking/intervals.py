@@ -70,7 +70,7 @@ def _left_out(name: str, node: Node, prepared: Prepared, draws: Draws, *, size: 
     parts = []
     for first in range(0, size, _LEFT_OUT_AT_ONCE):
         rows = 1 - np.eye(min(_LEFT_OUT_AT_ONCE, size - first), size, k=first)
-        parts.append(_climbed(name, node, prepared, replace(draws, multiplicities=rows)))
+        parts.append(_climbed(name, node, prepared, replace(draws, multiplicities=rows, raters=None)))
     return np.concatenate(parts)
 
 

@@ -6,7 +6,7 @@ does (pooled into one case with doubled algorithms in rank-then-aggregate, count
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ def draw_clusters(prepared: Prepared, *, count: int, seed: int) -> Draws:
     size = prepared.unit_count(prepared.config.cluster)
     random = np.random.default_rng(seed)
     if prepared.config.stability.nested:
-        return _draw_nested(prepared, random, count=count, size=size)
+        return _with_raters(_draw_nested(prepared, random, count=count, size=size), prepared, random)
     multiplicities = np.empty((count, size))
     step = max(1, _CELLS_AT_ONCE // size)
     for first in range(0, count, step):
@@ -45,7 +45,20 @@ def draw_clusters(prepared: Prepared, *, count: int, seed: int) -> Draws:
         # Drawing indices and counting them is the multinomial distribution too, six times as fast as asking for it.
         drawn = random.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
         multiplicities[first : first + rows] = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
-    return Draws(multiplicities=multiplicities, follows_challenger=prepared.config.stability.follows_challenger)
+    draws = Draws(multiplicities=multiplicities, follows_challenger=prepared.config.stability.follows_challenger)
+    return _with_raters(draws, prepared, random)
+
+
+def _with_raters(draws: Draws, prepared: Prepared, random: np.random.Generator) -> Draws:
+    """Raters drawn beside the clusters, each on its own: the pigeonhole bootstrap (Owen, Annals of Applied Statistics 1, 2007)."""
+    if prepared.config.stability.raters is None:
+        return draws
+    names, size = (
+        prepared.members[prepared.config.stability.raters],
+        len(prepared.unit_names[prepared.config.stability.raters]),
+    )
+    drawn = np.stack([np.bincount(random.integers(size, size=size), minlength=size) for _ in draws.multiplicities])
+    return replace(draws, raters=drawn[:, names].astype(np.float64))
 
 
 def _draw_nested(prepared: Prepared, random: np.random.Generator, *, count: int, size: int) -> Draws:
@@ -78,11 +91,7 @@ def bootstrap_ranks(prepared: Prepared, draws: Draws) -> Floats:
 def batches(prepared: Prepared, draws: Draws) -> list[Draws]:
     """The replicates in portions whose arrays stay small."""
     size = max(1, _CELLS_AT_ONCE // widest_row(prepared))
-    rows = draws.multiplicities
-    return [
-        Draws(multiplicities=rows[first : first + size], follows_challenger=draws.follows_challenger)
-        for first in range(0, len(rows), size)
-    ]
+    return [draws.part(first, first + size) for first in range(0, len(draws.multiplicities), size)]
 
 
 def widest_row(prepared: Prepared) -> int:

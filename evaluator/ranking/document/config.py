@@ -243,6 +243,8 @@ class Stability:
     compat: str | None = None
     nested: bool = False
     """Draw the units of the top level first (sites), then the clusters within each (patients)."""
+    raters: str | None = None
+    """The attribute of a case that names its rater, where raters are drawn too."""
 
     @property
     def follows_challenger(self) -> bool:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from evaluator.ranking.document.config import MissingRules, RankingConfig, Rule
+from evaluator.ranking.document.config import MissingRules, Node, RankingConfig, Rule
 from evaluator.ranking.document.parse import parse_missing
 from evaluator.ranking.document.rewards import refuse_rewards
 from evaluator.ranking.document.spellings import find_metric, is_same_metric
@@ -80,3 +80,27 @@ def with_missing(config: RankingConfig, rules: Mapping[str, Rule]) -> RankingCon
     changed = replace(config, missing=MissingRules(by_class=by_class))
     refuse_rewards(changed, "--missing")
     return changed
+
+
+def with_raters(config: RankingConfig) -> RankingConfig:
+    """The configuration for a table of readings, whose cases say their `scan` and `rater`: readings are averaged within a scan.
+
+    A configuration that has a level `scan` already says itself how.
+    """
+    if "scan" in config.levels:
+        return config
+    place = config.levels.index("case") + 1
+    levels = (*config.levels[:place], "scan", *config.levels[place:])
+
+    def raised(node: Node) -> Node:
+        own = levels if node.levels == config.levels else node.levels
+        return replace(node, levels=own, children=tuple(raised(child) for child in node.children))
+
+    return replace(
+        config,
+        levels=levels,
+        cluster="scan" if config.cluster == "case" else config.cluster,
+        scheme=raised(config.scheme),
+        ties=replace(config.ties, breakers=tuple(raised(node) for node in config.ties.breakers)),
+        stability=replace(config.stability, raters="rater"),
+    )

@@ -74,6 +74,11 @@ def parse_ranking(document: Mapping[str, Any], *, path: str = "ranking") -> Rank
             f"{path}.stability.nested: found true where {config.cluster} is the top level; expected a level above it, such as site, in "
             "unit.levels"
         )
+    if config.stability.raters is not None and (config.cluster == "case" or config.cluster not in config.levels):
+        raise ConfigError(
+            f"{path}.stability.raters: found it where {config.cluster}s count as independent; expected a level above case, such as "
+            "levels: [structure, case, scan] and cluster: scan, for each reading of a scan is a case"
+        )
     _check_names(config, path)
     refuse_rewards(config, path)
     return config
@@ -259,6 +264,7 @@ def _stability(value: Any, path: str) -> Stability:
         interval=interval,
         compat=compat,
         nested=section.flag("nested", default=False),
+        raters=None if section.get("raters") is None else section.text("raters"),
     )
     section.done()
     return result

@@ -37,6 +37,8 @@ _KEYS = {
 }
 """Key → its spellings, the plainest first. A later group is looked at only where no earlier one is found."""
 _OTHER_KEYS = ("label", "metric", "value", "reason", "detail", "team")
+RATERS = ("rater", "rater_id", "annotator", "annotator_id", "reader", "reader_id", "observer", "observer_id")
+"""Columns that name whose reference a value was measured against."""
 _SAME_METRIC = (
     (
         *("dice", "dsc", "dice_score", "dice_coefficient", "dice_similarity", "dice_similarity_coefficient"),

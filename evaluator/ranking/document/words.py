@@ -217,9 +217,10 @@ def _stability(config: RankingConfig) -> str:
     kind = {"bca": "BCa", "percentile": "percentile"}.get(
         rules.interval, f"BCa (under {FEW_CLUSTERS} {config.cluster}s, percentile from there)"
     )
+    raters = "" if rules.raters is None else f" and over the raters ({rules.raters})"
     compat = f", resampled as {rules.compat} does" if rules.compat else ""
     return (
-        f"{rules.bootstrap} bootstrap replicates over {config.cluster}s (seed {rules.seed}){compat}; {rules.confidence:.0%} "
+        f"{rules.bootstrap} bootstrap replicates over {config.cluster}s{raters} (seed {rules.seed}){compat}; {rules.confidence:.0%} "
         f"rank intervals and {kind} intervals of the metrics; order-statistic intervals for medians"
     )
 

@@ -40,6 +40,7 @@ def ranking_document(config: RankingConfig) -> dict[str, Any]:
             "interval": stability.interval,
             "compat": stability.compat,
             "nested": stability.nested,
+            "raters": stability.raters,
         },
         "submissions": {
             "per_team": config.submissions.per_team,

@@ -18,10 +18,18 @@ _SUM = Aggregate(kind="sum")
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Bootstrap replicates: how often each cluster was drawn, draw × cluster."""
+    """Bootstrap replicates: how often each cluster was drawn, draw × cluster; where raters are drawn too, how often the rater of each
+    case was, draw × case.
+    """
 
     multiplicities: Floats
     follows_challenger: bool = False
+    raters: Floats | None = None
+
+    def part(self, first: int, last: int) -> "Draws":
+        """Some of the replicates."""
+        raters = None if self.raters is None else self.raters[first:last]
+        return replace(self, multiplicities=self.multiplicities[first:last], raters=raters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +137,8 @@ def rise(block: Block, node: Node, prepared: Prepared, draws: Draws | None, *, h
         values = ratio(*sums)
     else:
         values = reduce_units(block.values, parents=parents, how=how, weights=weights)
-    return replace(block, values=values, level=upper, is_raw=False, is_drawn=block.is_drawn or weights is not None)
+    is_drawn = block.is_drawn or (weights is not None and not _only_raters(level, prepared, draws))
+    return replace(block, values=values, level=upper, is_raw=False, is_drawn=is_drawn)
 
 
 def unit_weights(block: Block, node: Node, prepared: Prepared, draws: Draws | None) -> Floats | None:
@@ -137,8 +146,27 @@ def unit_weights(block: Block, node: Node, prepared: Prepared, draws: Draws | No
     cluster = prepared.config.cluster
     if draws is None or block.is_drawn or block.level is None:
         return None
+    if _only_raters(block.level, prepared, draws):
+        return draws.raters
     if block.level == cluster:
         return draws.multiplicities
     if block.level == "case" and cluster not in ladder(node):
         return draws.multiplicities[:, prepared.members[cluster]]
     return None
+
+
+def _only_raters(level: str, prepared: Prepared, draws: Draws | None) -> bool:
+    """Whether what enters at this level is how often raters were drawn. The clusters enter further up."""
+    return draws is not None and draws.raters is not None and level == "case" and prepared.config.cluster != "case"
+
+
+def standing_weights(block: Block, node: Node, prepared: Prepared, draws: Draws | None) -> Floats | None:
+    """Draw × unit: how often each unit of the block was drawn, where units stay as they are and climb no further."""
+    if draws is None or block.is_drawn or block.level is None:
+        return None
+    steps, cluster = ladder(node), prepared.config.cluster
+    if cluster not in steps or steps.index(cluster) <= steps.index(block.level):
+        return unit_weights(block, node, prepared, draws)
+    parents = prepared.parents(block.level, cluster)
+    drawn = draws.multiplicities if parents is None else draws.multiplicities[:, parents]
+    return drawn if draws.raters is None or block.level != "case" else drawn * draws.raters

@@ -72,7 +72,8 @@ def prepare(table: ScoreTable, config: RankingConfig, *, memory: PairMemory | No
     disqualified = _disqualified(table, config, {name: entry[1] for name, entry in decided.items()})
     keep = np.array([name not in disqualified for name in table.algorithms], dtype=bool)
     metrics = {name: _only(entry[0], keep) for name, entry in decided.items()}
-    members, unit_names = _units(table, levels=config.levels, cluster=config.cluster)
+    raters = () if config.stability.raters is None else (config.stability.raters,)
+    members, unit_names = _units(table, levels=config.levels, clusters=(config.cluster, *raters))
     return Prepared(
         config=config,
         algorithms=tuple(name for name in table.algorithms if name not in disqualified),
@@ -217,13 +218,13 @@ def _only(metric: Metric, keep: npt.NDArray[np.bool_]) -> Metric:
 
 
 def _units(
-    table: ScoreTable, *, levels: Sequence[str], cluster: str
+    table: ScoreTable, *, levels: Sequence[str], clusters: Sequence[str]
 ) -> tuple[dict[str, Index], dict[str, tuple[str, ...]]]:
     members: dict[str, Index] = {}
     names: dict[str, tuple[str, ...]] = {}
-    for level in dict.fromkeys((*levels, cluster)):
+    for level in dict.fromkeys((*levels, *clusters)):
         if level != "structure":
-            labels = list(table.cases) if level == "case" else _labels(table, level, is_cluster=level == cluster)
+            labels = list(table.cases) if level == "case" else _labels(table, level, is_cluster=level in clusters)
             names[level] = tuple(sorted(set(labels), key=natural_key))
             index = {name: position for position, name in enumerate(names[level])}
             members[level] = np.array([index[label] for label in labels], dtype=np.intp)

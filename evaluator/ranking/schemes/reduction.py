@@ -1,8 +1,8 @@
 """Aggregating one level: from values of cases to a value of a patient, of a site, of everything.
 
 Blocks are draw × algorithm × structure × unit. A bootstrap replicate is a row of multiplicities (how often each unit
-was drawn), so a thousand means are one matrix product. Weights enter exactly once, on a block that is the same for
-all draws.
+was drawn), so a thousand means are one matrix product. Weights enter once, on a block that is the same for all draws, and a second time
+only where raters were drawn as well as cases.
 
 NaN is left out, an infinity decides the result, and no valid value at all gives NaN. Without weights values are
 summed in sorted order: equal multisets give equal means to the last bit, whatever the order of cases.
@@ -55,6 +55,8 @@ def _aggregate(values: Floats, how: Aggregate, weights: Floats | None) -> Floats
     if how.kind == "share_above":
         above = np.where(np.isnan(values), np.nan, (values > how.q).astype(np.float64))
         return _aggregate(above, MEAN, weights)
+    if weights is not None and len(values) > 1:
+        return _each_draw(values, how, weights)
     if how.kind in _CUTS:
         return _cut_mean(values if weights is None else values[0], weights, *_CUTS[how.kind](how.q))
     if weights is None:
@@ -62,6 +64,13 @@ def _aggregate(values: Floats, how: Aggregate, weights: Floats | None) -> Floats
     if how.kind in ("mean", "sum", "std"):
         return _weighted_moments(values[0], weights, kind=how.kind)
     return _weighted_quantile(values[0], weights, q=_quantile_of(how))
+
+
+def _each_draw(values: Floats, how: Aggregate, weights: Floats) -> Floats:
+    """Values that differ from draw to draw already, each draw with its own weights."""
+    if how.kind == "mean":
+        return weighted_mean(values, np.broadcast_to(weights[:, None, None, :], values.shape))
+    return np.concatenate([_aggregate(values[at : at + 1], how, weights[at : at + 1]) for at in range(len(values))])
 
 
 def _geometric(values: Floats, weights: Floats | None) -> Floats:

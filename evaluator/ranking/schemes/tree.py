@@ -32,6 +32,7 @@ from evaluator.ranking.schemes.climb import (
     climb_to_top,
     kept_level,
     ladder,
+    standing_weights,
     start,
     unit_weights,
 )
@@ -325,7 +326,7 @@ def _flat(node: Node, blocks: Sequence[Block], prepared: Prepared, draws: Draws 
     ranks, own, drawn = [], [], []
     for block in blocks:
         count = block.values.shape[-1]
-        multiplicities = unit_weights(block, node, prepared, draws)
+        multiplicities = standing_weights(block, node, prepared, draws)
         own.append(np.repeat(np.asarray(block.weights) * block.metric.spec.weight, count))
         if multiplicities is not None:
             drawn.append(np.tile(multiplicities, (1, len(block.weights))))

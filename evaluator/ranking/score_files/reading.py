@@ -14,8 +14,9 @@ import numpy as np
 
 from evaluator.ranking.document.config import RankingConfig
 from evaluator.ranking.document.known import KNOWN_METRICS
+from evaluator.ranking.document.options import with_raters
 from evaluator.ranking.document.parse import with_metrics
-from evaluator.ranking.document.spellings import did_you_mean
+from evaluator.ranking.document.spellings import RATERS, did_you_mean
 from evaluator.ranking.schemes.missing import find_rule
 from evaluator.ranking.schemes.prepare import stored_names
 from evaluator.ranking.score_files.assembly import (
@@ -74,13 +75,16 @@ def read_sheets(
     name = sheets[0][1].name if len(sheets) == 1 else "the files"
     forms, notes = _forms(sheets, config, as_form=as_form, metric=metric)
     forms = _split_tasks(forms, config)
+    forms, scans = _split_raters(forms)
+    if scans:
+        config = with_raters(config)
     assembler = Assembler(config)
     scores = assembler.scores(forms)
     check_once(scores)
     check_values(scores, assembler.specs)
     for axis in ("algorithm", "label"):
         refuse_twins(scores.coders[axis].names, what="structure" if axis == "label" else axis, where=name)
-    table = scores.table(_attributes(forms))
+    table = scores.table(_of_scans(_attributes(forms), scans))
     config = with_metrics(config, [metric for metric in table.metrics if metric in KNOWN_METRICS])
     teams = _teams(forms)
     refuse_near_cases(table, where=name)
@@ -150,6 +154,44 @@ def _split_tasks(forms: list[Form], config: RankingConfig) -> list[Form]:
         note = f"cases are told apart by {by}: the same names stand under several"
         split.append(replace(form, cases=cases, parts=parts, notes=(*form.notes, note)))
     return split
+
+
+def _split_raters(forms: list[Form]) -> tuple[list[Form], Mapping[str, tuple[str, str]]]:
+    """A scan that stands under several raters is a case in each reading. Also: case → scan and rater; empty without such readings."""
+    split: list[Form] = []
+    scans: dict[str, tuple[str, str]] = {}
+    for form in forms:
+        column = next((name for name in form.others if name.strip().lower() in RATERS), None)
+        if column is None or isinstance(form.cases, str):
+            split.append(form)
+            continue
+        raters = [plain_name(rater) for rater in form.sheet.column(column)]
+        readings = dict.fromkeys(zip(form.cases, raters, strict=True))
+        if len(readings) == len({case for case, _ in readings}):
+            split.append(form)
+            continue
+        empty = next((row for row, rater in enumerate(raters) if not rater), None)
+        if empty is not None:
+            raise form.sheet.error(empty, column, found="nothing", expected="the rater of every row, or no such column")
+        names = {(case, rater): f"{plain_name(case)} / {rater}" for case, rater in readings}
+        scans |= {name: (plain_name(case), rater) for (case, rater), name in names.items()}
+        cases = [names[case, rater] for case, rater in zip(form.cases, raters, strict=True)]
+        note = (
+            f"{len(set(raters))} raters ({column}): every reading is a case; readings of a scan are averaged, "
+            "scans count as independent, and the bootstrap draws scans and raters"
+        )
+        own = replace(form, cases=cases, parts=tuple(replace(part, cases=cases) for part in form.parts))
+        split.append(replace(own, others=tuple(n for n in form.others if n != column), notes=(*form.notes, note)))
+    return split, scans
+
+
+def _of_scans(
+    attributes: Mapping[str, Mapping[str, str]], scans: Mapping[str, tuple[str, str]]
+) -> Mapping[str, Mapping[str, str]]:
+    """The attributes of cases, with the scan and the rater of every reading."""
+    if not scans:
+        return attributes
+    return {case: {**attributes.get(case, {}), "scan": scan, "rater": rater} for case, (scan, rater) in scans.items()}
 
 
 def _attributes(forms: Sequence[Form]) -> Mapping[str, Mapping[str, str]]:
