@@ -31,6 +31,8 @@ import existing_things_page  # noqa: E402
 import metric_pages  # noqa: E402
 import protocol_keys_page  # noqa: E402
 import protocol_pages  # noqa: E402
+import ranking_presets_page  # noqa: E402
+import score_tables_page  # noqa: E402
 import verdicts_page  # noqa: E402
 from sphinx.cmd.build import build_main  # noqa: E402
 
@@ -41,6 +43,8 @@ GENERATORS = (
     verdicts_page,
     catalogue_page,
     existing_things_page,
+    ranking_presets_page,
+    score_tables_page,
     commands_page,
     api_page,
     environment_page,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from evaluator.ranking.document.presets import preset_document, preset_names
+
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "docs" / "site"
 FETCHED = re.compile(
@@ -68,6 +70,25 @@ def test_the_table_of_existing_things_has_what_people_bring(generators):
     assert place == "organizers/existing-things.md"
     for thing in things:
         assert thing.name in text
+
+
+def test_every_table_of_scores_that_a_test_reads_is_listed(generators):
+    import score_tables_page
+
+    rows = score_tables_page.score_tables()
+    assert sum(outcome.startswith("ranked") for _, outcome, _ in rows) >= 27
+    assert len({(name, shown_by) for name, _, shown_by in rows}) == len(rows)
+    ((_, text),) = score_tables_page.pages()
+    assert all(name in text for name, _, _ in rows)
+
+
+def test_every_preset_is_listed_with_its_source_and_board(generators):
+    import ranking_presets_page
+
+    ((_, text),) = ranking_presets_page.pages()
+    for name in preset_names():
+        assert f"`{name}`" in text
+        assert preset_document(name)["source"].partition("|")[0] in text
 
 
 def test_every_variable_the_product_reads_is_explained_and_no_other(generators):

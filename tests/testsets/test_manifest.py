@@ -32,6 +32,8 @@ def test_a_byte_order_mark_and_windows_lines_are_fine():
     [
         ("", 1, "lacks a column"),
         ("case_id,input:ct\n1,a\n", 1, "lacks a column"),
+        ("case_id;input:ct;reference\n1;a;b\n", 1, "something else than commas"),
+        ("case_id\tinput:ct\treference\n1\ta\tb\n", 1, "something else than commas"),
         ("case_id,case_id,input:ct,reference\n1,1,a,b\n", 1, "twice"),
         ("case_id,input:ct,reference,reference:liver\n1,a,b,c\n", 1, "both kinds"),
         ("case_id,input:ct,reference\n1,a,b\n2,../../etc/passwd,b\n", 3, "inside the folder"),

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import math
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,13 +194,17 @@ def _spreadsheet(path: Path) -> Sheet:
     """The first sheet of an Excel file. openpyxl is an extra: only those who have such files need it."""
     try:
         import openpyxl
+        from openpyxl.utils.exceptions import InvalidFileException
     except ModuleNotFoundError as error:
         raise ScoresError(
             f"{path.name}: found no openpyxl to read it with; expected it: pip install openpyxl"
         ) from error
-    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    rows = [[_cell(cell) for cell in row] for row in book.worksheets[0].iter_rows(values_only=True)]
-    book.close()
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        rows = [[_cell(cell) for cell in row] for row in book.worksheets[0].iter_rows(values_only=True)]
+        book.close()
+    except (zipfile.BadZipFile, InvalidFileException, IndexError, KeyError, ValueError) as error:
+        raise ScoresError(f"{path.name}: found no Excel sheet in it ({error}); expected an .xlsx file") from error
     return _sheet_of_rows(path.name, rows)
 
 
@@ -209,7 +214,10 @@ def _parquet(path: Path) -> Sheet:
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise ScoresError(f"{path.name}: found no pyarrow to read it with; expected it: pip install pyarrow") from error
-    table = pyarrow.parquet.read_table(path)
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except ValueError as error:  # pyarrow's errors of content
+        raise ScoresError(f"{path.name}: found no Parquet table in it ({error}); expected one") from error
     columns = tuple([_cell(value) for value in column.to_pylist()] for column in table.columns)
     return Sheet(name=path.name, header=tuple(table.column_names), columns=columns, unit="row", first=1)
 

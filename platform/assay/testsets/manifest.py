@@ -72,7 +72,15 @@ def parse_manifest(text: str) -> tuple[ManifestCase, ...]:
 
 
 def check_columns(columns: Sequence[str]) -> None:
-    """There must be a case and a reference, and no column twice."""
+    """There must be a case and a reference, and no column twice. Other separators than commas are named."""
+    separator = next((mark for mark in (";", "\t") if len(columns) == 1 and mark in columns[0]), None)
+    if separator is not None:
+        raise InvalidError(
+            _("%(file_name)s separates its columns by something else than commas.") % {"file_name": FILE_NAME},
+            found=_("semicolons") if separator == ";" else _("tabs"),
+            expected=_("commas: save the table as “CSV (comma delimited)”, or replace every separator"),
+            line=1,
+        )
     if len(set(columns)) != len(columns) or "" in columns:
         raise InvalidError(
             _("%(file_name)s has a column twice, or one without a name.") % {"file_name": FILE_NAME},

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,57 @@ def test_a_layout_is_read_without_an_edit(tmp_path: Path, name: str) -> None:
     assert result.exit_code == 0, result.output
     rows = [line.split(",")[:2] for line in (tmp_path / "ranks.csv").read_text().splitlines()[1:]]
     assert rows == [["a", "1"], ["b", "2"], ["c", "3"]]
+
+
+BINARY: dict[str, tuple[str, str]] = {
+    "an Excel sheet with an empty column and a summary row": ("s.xlsx", "openpyxl"),
+    "Parquet with numbers and missing values": ("s.parquet", "pyarrow"),
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_spreadsheets_and_columnar_files_are_read(tmp_path: Path, name: str) -> None:
+    file, library = BINARY[name]
+    pytest.importorskip(library, reason=f"no {library} here, which is an extra: pip install {library}")
+    rows = [(a, c, v, None) for a, c, v in PAIRS]
+    if library == "openpyxl":
+        import openpyxl
+
+        book = openpyxl.Workbook()
+        book.active.append(["Model", "Subject", "Dice", None])
+        for row in [*rows, ("mean", "mean", 0.5, None)]:
+            book.active.append(row)
+        book.save(tmp_path / file)
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        names = ("Model", "Subject", "Dice", "note")
+        pyarrow.parquet.write_table(
+            pa.table({n: [row[i] for row in rows] for i, n in enumerate(names)}), tmp_path / file
+        )
+    result = run(tmp_path / file, "-o", tmp_path / "ranks.csv")
+    assert result.exit_code == 0, result.output
+    ranks = [line.split(",")[:2] for line in (tmp_path / "ranks.csv").read_text().splitlines()[1:]]
+    assert ranks == [["a", "1"], ["b", "2"], ["c", "3"]]
+
+
+@pytest.mark.parametrize(("file", "library"), BINARY.values())
+def test_a_file_that_needs_a_library_names_it(tmp_path: Path, file: str, library: str, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    if library == "pyarrow":
+        monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    result = run(write(tmp_path, {file: b"x"}) / file)
+    assert result.exit_code == 1
+    assert f"expected it: pip install {library}" in result.output
+
+
+@pytest.mark.parametrize(("file", "library"), BINARY.values())
+def test_a_file_that_is_none_of_its_kind_is_refused(tmp_path: Path, file: str, library: str) -> None:
+    pytest.importorskip(library, reason=f"no {library} here, which is an extra: pip install {library}")
+    result = run(write(tmp_path, {file: b"algorithm,case,dice"}) / file)
+    assert result.exit_code == 1
+    assert f"{file}: found no" in result.output
 
 
 AGGREGATES = {
