@@ -6,7 +6,7 @@
     │   ├── EngineRefused          it answered no
     │   │   ├── NameTaken            another container has this name: somebody else runs this case run already
     │   │   ├── ImageAbsent          no image with this ID here: it was evicted after it was accepted
-    │   │   └── StartRefused         created, but could not be started; carries the engine's exit code (126, 127)
+    │   │   └── StartRefused         created, but could not be started. Carries the engine's exit code (126, 127)
     │   └── ContainerStuck         it would not die or would not go away: the slot needs a look
     ├── WorkspaceError           scratch space could not be made, mounted or cleaned
     ├── ImageInvalid             intake refused an uploaded archive: the participant fixes it (`intake.reasons`)

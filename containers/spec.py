@@ -48,7 +48,7 @@ class Limits:
 
     @classmethod
     def from_resources(cls, resources: Mapping[str, Any]) -> "Limits":
-        """From a protocol's `resources`, which count in MiB; what they do not say stays at its default."""
+        """From a protocol's `resources`, which count in MiB. What they do not say stays at its default."""
         given: dict[str, Any] = {
             f"{name}_bytes": int(resources[f"{name}_mb"]) * MEBIBYTE
             for name in ("memory", "shm", "tmp", "output")

@@ -1,7 +1,7 @@
 """Why a container ended: the closed list, whose fault each verdict is, and whether it is tried again.
 
 The order of `Verdict` is the order of precedence: when several causes hold at once, the first one listed wins. A
-cancelled run that also ran out of time is `cancelled`; a run that was killed for memory and also left no output is
+cancelled run that also ran out of time is `cancelled`. A run that was killed for memory and also left no output is
 `out_of_memory`. Exit code 137 is not evidence of anything: only the engine's own OOM record is.
 
 `judge` is the whole rule: it is given everything that was observed (`Ending`) and names the verdict.
@@ -55,7 +55,7 @@ class Verdict(StrEnum):
 
     @property
     def is_retried(self) -> bool:
-        """Only our own faults are tried again; what an algorithm did is final for its case."""
+        """Only our own faults are tried again. What an algorithm did is final for its case."""
         return self is Verdict.INFRASTRUCTURE
 
 

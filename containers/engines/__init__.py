@@ -147,10 +147,10 @@ class OwnedContainer:
 
 
 class Engine(Protocol):
-    """A container engine. Every method may raise `EngineUnreachable`; refusals are `EngineRefused` and its kind."""
+    """A container engine. Every method may raise `EngineUnreachable`. Refusals are `EngineRefused` and its kind."""
 
     def facts(self) -> EngineFacts:
-        """About the engine itself; asked once per run, cheap."""
+        """About the engine itself. Asked once per run, cheap."""
 
     def life(self) -> int:
         """Another number whenever the engine ended and came back since this was last asked, however quickly."""
@@ -174,13 +174,13 @@ class Engine(Protocol):
         """Kill, remove with its anonymous volumes, and return once it is gone. A missing container is no error."""
 
     def read_log(self, container_id: str, *, max_bytes: int) -> bytes:
-        """Standard output and error, interleaved; the middle is left out above `max_bytes`."""
+        """Standard output and error, interleaved. The middle is left out above `max_bytes`."""
 
     def logged_memory_kill(self, container_id: str) -> bool:
         """Whether the engine's event log has an OOM kill in this (ended) container, which its state may have missed."""
 
     def usage_of(self, container_id: str) -> Measured | None:
-        """What this engine measured itself; nothing where the runner reads the cgroup on this machine."""
+        """What this engine measured itself. Nothing where the runner reads the cgroup on this machine."""
 
     def containers_of(self, owner: str) -> list[OwnedContainer]:
         """All containers, running or not, whose owner label is exactly this."""
@@ -189,7 +189,7 @@ class Engine(Protocol):
         """A named volume of the engine's `local` driver."""
 
     def remove_volume(self, name: str) -> None:
-        """Remove a named volume; a missing one is no error."""
+        """Remove a named volume. A missing one is no error."""
 
     def volumes_of(self, owner: str) -> list[str]:
         """Names of all volumes whose owner label is exactly this."""
@@ -201,10 +201,10 @@ class Engine(Protocol):
         """Load an archive that intake has written. Never an uploaded one: those can replace tags."""
 
     def import_image(self, *, root_archive: bytes, entrypoint: tuple[str, ...], tag: str) -> str:
-        """Make a one-layer image of our own from a tar of its files; returns its ID."""
+        """Make a one-layer image of our own from a tar of its files. Returns its ID."""
 
     def image_ids(self) -> set[str]:
         """IDs of all images present."""
 
     def remove_image(self, image_id: str) -> None:
-        """Remove one image by ID; a missing one is no error."""
+        """Remove one image by ID. A missing one is no error."""

@@ -238,7 +238,7 @@ class ApptainerEngine:
         )
 
     def kill(self, container_id: str) -> None:
-        """SIGKILL to everybody in the container; the launcher does it, and this process where the launcher has died."""
+        """SIGKILL to everybody in the container. The launcher does it, and this process where the launcher has died."""
         folder = self._found(container_id)
         self._kill(folder, state=self._state(folder))
 
@@ -292,7 +292,7 @@ class ApptainerEngine:
         return self.state(container_id).is_out_of_memory
 
     def usage_of(self, container_id: str) -> Measured | None:  # noqa: ARG002  the port's signature
-        """The runner reads the cgroup itself; see `slurm.py`."""
+        """The runner reads the cgroup itself. See `slurm.py`."""
         return None
 
     def containers_of(self, owner: str) -> list[OwnedContainer]:

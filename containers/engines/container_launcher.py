@@ -1,7 +1,7 @@
 """Start one container and stay with it to its end. A program of its own: `python container_launcher.py FOLDER [--stay]`.
 
 It knows nothing but the standard library (Python 3.9 or newer), so that it also runs on a compute node that has nothing of Assay. The
-engine writes `plan.json` into FOLDER; this program writes `state.json` beside it, and the container's log.
+engine writes `plan.json` into FOLDER. This program writes `state.json` beside it, and the container's log.
 
 Theory of operation. The launcher makes what a container needs and Apptainer does not give: a cgroup with limits, sized tmpfs mounts in a
 mount namespace of its own, resource limits, and only the GPUs that were granted. Then it starts Apptainer. The script that sets the
@@ -84,7 +84,7 @@ class Log:
         tail.flush()
 
     def _turn(self) -> BinaryIO:
-        """Begin the next part of the end; of three, the oldest goes."""
+        """Begin the next part of the end. Of three, the oldest goes."""
         if self._tail is not None:
             self._tail.close()
         newest, older, oldest = (self._folder / f"log.tail.{age}" for age in (0, 1, 2))
@@ -200,7 +200,7 @@ def table(path: Path) -> dict[str, int]:
 
 
 def kill_all(cgroup: OwnCgroup, *, seconds: float = KILL_SECONDS) -> bool:
-    """SIGKILL until nobody is left; false when somebody still is after `seconds`."""
+    """SIGKILL until nobody is left. False when somebody still is after `seconds`."""
     give_up_at = time.monotonic() + seconds
     while processes := cgroup.processes():
         for process in processes:
@@ -417,7 +417,7 @@ class Launch:
             self.kill()
 
     def _read(self, reader: int, child: subprocess.Popen[bytes]) -> bool:
-        """What the container says; false once it has ended."""
+        """What the container says. False once it has ended."""
         readable, _, _ = select.select([reader], [], [], TICK_SECONDS)
         has_ended = child.poll() is not None
         while readable:

@@ -1,8 +1,8 @@
 """The real engine: Docker (or Podman's Docker API) over its socket. The only file that imports docker.
 
 It speaks the low-level API: what `sandbox.arguments` wrote reaches the engine unchanged. Errors are translated here, once.
-A read that times out surfaces in three different exception types (docker-py lets requests' and urllib3's through);
-all of them mean that the engine gave no answer.
+A read that times out surfaces in three different exception types (docker-py lets requests' and urllib3's through).
+All of them mean that the engine gave no answer.
 """
 
 import contextlib
@@ -134,7 +134,7 @@ class DockerEngine:
             return str(self._api.create_container_from_config(dict(body), name=name)["Id"])
 
     def start(self, container_id: str) -> None:
-        """`POST /containers/{id}/start`; any refusal is a `StartRefused` with the engine's message."""
+        """`POST /containers/{id}/start`. Any refusal is a `StartRefused` with the engine's message."""
         with translated(refused=StartRefused):
             self._api.start(container_id)
 
@@ -183,7 +183,7 @@ class DockerEngine:
         return True
 
     def read_log(self, container_id: str, *, max_bytes: int) -> bytes:
-        """A quarter from the beginning, the rest from the end; never more than that in memory."""
+        """A quarter from the beginning, the rest from the end. Never more than that in memory."""
         head, tail, total = bytearray(), bytearray(), 0
         head_bytes = max_bytes // 4
         with translated():

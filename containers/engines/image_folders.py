@@ -80,7 +80,7 @@ class ImageFolders:
         return {name for name in names if DIGEST.fullmatch(name)}
 
     def remove(self, name: str) -> None:
-        """Remove one image; a missing one is no error."""
+        """Remove one image. A missing one is no error."""
         try:
             folder = self._found(name)
         except ImageAbsent:

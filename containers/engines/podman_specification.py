@@ -102,7 +102,7 @@ def podman_specification(
 
 
 def seccomp_text(body: ContainerBody) -> str:
-    """The system call filter that the document carries; empty when it leaves the choice to the engine."""
+    """The system call filter that the document carries. Empty when it leaves the choice to the engine."""
     options = body.get("HostConfig", {}).get("SecurityOpt", [])
     return next((option.removeprefix("seccomp=") for option in options if option.startswith("seccomp=")), "")
 

@@ -6,7 +6,7 @@ two fixed lines with the path of a folder of ours, so nothing a participant wrot
 How a container ended is asked of Slurm as well as of the launcher, because each knows half. A memory kill leaves the launcher alive and its
 script ends with 0: Slurm says OUT_OF_MEMORY. A node that fails, or a job that is preempted, leaves no word of the launcher at all.
 A job that waits has not begun: its wait is not the algorithm's time (`ContainerState.is_waiting`). Slurm's time limit is a second guard in
-whole minutes; the launcher ends the container at the second.
+whole minutes. The launcher ends the container at the second.
 
 A controller that does not answer says nothing about jobs, which go on without it. The last known state stands for `SILENCE_SECONDS`.
 """
@@ -66,7 +66,7 @@ class Jobs:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def state(self, job: str, *, fresh: bool = False) -> str:
-        """Slurm's word for this job; empty where it knows none. Raises EngineUnreachable after a long silence."""
+        """Slurm's word for this job. Empty where it knows none. Raises EngineUnreachable after a long silence."""
         with self._lock:
             if fresh or self.now() - self._asked_at > POLL_SECONDS or job not in self._states:
                 self._ask()
@@ -96,7 +96,7 @@ class Jobs:
         self._states = dict(line.strip().split("|", 1) for line in answer.splitlines() if "|" in line)
 
     def asked_by_number(self, job: str) -> str:
-        """Slurm's word for one job, from `scontrol`, and from the accounting where there is some; empty where neither knows it."""
+        """Slurm's word for one job, from `scontrol`, and from the accounting where there is some. Empty where neither knows it."""
         for command in (
             ["scontrol", "show", "job", job, "--oneliner"],
             ["sacct", "--jobs", job, "--allocations", "--noheader", "--parsable2", "--format=State"],

@@ -43,7 +43,7 @@ class Section(io.RawIOBase):
         self.digest = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes; nothing at the end."""
+        """At most `size` bytes. Nothing at the end."""
         left = self._end - self._at
         wanted = left if size < 0 else min(size, left)
         self._file.seek(self._at)
@@ -53,7 +53,7 @@ class Section(io.RawIOBase):
         return data
 
     def drain(self) -> str:
-        """Read what is left; the digest of the whole."""
+        """Read what is left. The digest of the whole."""
         while self.read(CHUNK_BYTES):
             pass
         return self.digest.hexdigest()
@@ -93,7 +93,7 @@ def unpack_tree(tree: BinaryIO, folder: Path) -> int:
 
 
 def _make_places() -> None:
-    """Where a runtime mounts something of its own. Other engines make these folders in every container; here it is done once."""
+    """Where a runtime mounts something of its own. Other engines make these folders in every container. Here it is done once."""
     for place in map(Path, MOUNT_POINTS):
         if not place.is_symlink():
             place.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ FOLDER = re.compile(r"/[!-~]{0,255}")
 
 
 class UserUnknown(Exception):
-    """USER cannot be told from the image's files; the text is for the participant."""
+    """USER cannot be told from the image's files. The text is for the participant."""
 
 
 @dataclass(frozen=True, kw_only=True)

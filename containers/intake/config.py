@@ -64,7 +64,7 @@ class VettedConfig:
 
 
 def vet_config(*, raw: bytes, architecture: str, limits: IntakeLimits, needs_command: bool) -> VettedConfig:
-    """Judge an uploaded configuration; raises `ImageInvalid` with what to change in the Dockerfile."""
+    """Judge an uploaded configuration. Raises `ImageInvalid` with what to change in the Dockerfile."""
     document = parse_document(raw)
     if not isinstance(document, dict):
         raise ImageInvalid(Reason.MALFORMED, "The image's configuration is no JSON object.")
@@ -147,7 +147,7 @@ def _is_sha256(value: Any) -> bool:
 
 
 def _words(settings: Document, key: str) -> tuple[str, ...]:
-    """ENTRYPOINT or CMD: a list of words; old builders wrote a single one as text."""
+    """ENTRYPOINT or CMD: a list of words. Old builders wrote a single one as text."""
     value = settings.get(key) or []
     words = [value] if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) and "\0" not in word for word in words):

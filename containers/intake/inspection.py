@@ -1,6 +1,6 @@
 """The inspection itself: two passes over one descriptor, in constant memory. Runs inside the limited child process.
 
-The first pass lists the archive's members and keeps its small documents; from them follow the configuration and which member
+The first pass lists the archive's members and keeps its small documents. From them follow the configuration and which member
 is which layer. The second pass reads every layer once: each chunk is counted, hashed and written to the new archive while the
 tar inside is walked. The new archive exists only if everything held.
 """
@@ -66,7 +66,7 @@ def inspect(
 
 
 def _open_archive(source: int, *, limits: IntakeLimits) -> Stream:
-    """The outer tar. What a compression yields is counted; a plain archive yields itself, so members can be passed over."""
+    """The outer tar. What a compression yields is counted. A plain archive yields itself, so members can be passed over."""
     file = open_file(source)
     stream = uncompressed(file)
     if stream is not file:
@@ -83,7 +83,7 @@ def _open_archive(source: int, *, limits: IntakeLimits) -> Stream:
 def _copy_layers(
     *, stream: Stream, layout: ImageLayout, config: VettedConfig, writer: ArchiveWriter, account: Account
 ) -> dict[str, Sightings]:
-    """Hash, walk and copy every layer in the order the archive has them; what was noticed, by diff_id."""
+    """Hash, walk and copy every layer in the order the archive has them. What was noticed, by diff_id."""
     expected: dict[str, str] = {}
     for name, diff_id in zip(layout.layers, config.diff_ids, strict=True):
         if expected.setdefault(name, diff_id) != diff_id:
@@ -142,7 +142,7 @@ def _watched_paths(working_dir: str) -> frozenset[bytes]:
 
 def _refuse_links(config: VettedConfig, sightings: Sightings) -> None:
     """A working directory that is a link could lead to /proc/self/fd/N, which old engines enter before the container is closed
-    (CVE-2024-21626); where /dev is one, old runtimes set up devices on the host (CVE-2026-41579).
+    (CVE-2024-21626). Where /dev is one, old runtimes set up devices on the host (CVE-2026-41579).
     """
     for name, kind in sightings.watched.items():
         if kind is Kind.FOLDER:

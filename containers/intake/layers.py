@@ -86,7 +86,7 @@ class Sightings:
 
     @property
     def base_os(self) -> str:
-        """`PRETTY_NAME` of the image's os-release file, such as "Ubuntu 22.04.4 LTS"; empty when there is none."""
+        """`PRETTY_NAME` of the image's os-release file, such as "Ubuntu 22.04.4 LTS". Empty when there is none."""
         for path in OS_RELEASE_PATHS:
             text = self.os_release.get(path, b"").decode(errors="replace")
             if match := re.search(r'^PRETTY_NAME="?([^"\n]{1,100})"?\s*$', text, re.MULTILINE):
@@ -136,7 +136,7 @@ def walk_layer(*, stream: Stream, account: Account, watched: frozenset[bytes]) -
 
 
 def _relative(name: bytes) -> bytes:
-    """The path below the layer's root; the engine takes absolute names as relative, and so do we."""
+    """The path below the layer's root. The engine takes absolute names as relative, and so do we."""
     if b".." in name or b"//" in name or name.startswith((b"/", b"./")) or name.endswith(b"/"):
         parts = [part for part in name.split(b"/") if part not in (b"", b".")]
         if b".." in parts:

@@ -46,7 +46,7 @@ KINDS = {
 
 
 class Entry(NamedTuple):
-    """One entry; its body, `size` bytes, comes next in the stream."""
+    """One entry. Its body, `size` bytes, comes next in the stream."""
 
     name: bytes
     kind: Kind
@@ -78,7 +78,7 @@ def read_entries(stream: Stream) -> Iterator[Entry]:
 
 
 def is_tar(stream: Stream) -> bool:
-    """Whether the next block can be a tar header or an end mark; nothing is consumed."""
+    """Whether the next block can be a tar header or an end mark. Nothing is consumed."""
     header = stream.peek(BLOCK)
     try:
         return header == ZERO_BLOCK or (len(header) == BLOCK and _has_checksum(header))
@@ -135,7 +135,7 @@ def _check_lengths(name: bytes, link: bytes) -> None:
 
 def _ustar_name(header: bytes) -> bytes:
     name = _text(header[:100])
-    # GNU tar keeps times where POSIX has the prefix; its magic ends in two spaces.
+    # GNU tar keeps times where POSIX has the prefix. Its magic ends in two spaces.
     prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else b""
     return prefix + b"/" + name if prefix else name
 

@@ -117,7 +117,7 @@ def user_of(profile: str, image: ImageFacts) -> RunUser | None:
 
 
 def writable_working_dir(*, spec: RunSpec, image: ImageFacts, user: RunUser) -> str:
-    """The folder of which the image gets a copy it may write into; empty where it gets none, or where something of ours lies."""
+    """The folder of which the image gets a copy it may write into. Empty where it gets none, or where something of ours lies."""
     folder = normpath("/" + (spec.working_dir or image.working_dir).lstrip("/"))
     ours = {"/", TMP, *map(normpath, (spec.input_mount, *spec.input_aliases, spec.output_mount))}
     has_copy = spec.profile == LEGACY or bool(user.home)

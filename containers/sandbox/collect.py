@@ -105,7 +105,7 @@ def _opened(*, output_dir: Path, path: PurePosixPath) -> Iterator[int]:
 
 
 def _only_name(*, folder: int, suffixes: tuple[str, ...]) -> str:
-    """The only name in the folder that ends so, in any case of letters; what it names is looked at by whoever opens it."""
+    """The only name in the folder that ends so, in any case of letters. What it names is looked at by whoever opens it."""
     with os.scandir(folder) as entries:
         found = [entry.name for entry in islice(entries, MOST_NAMES) if entry.name.lower().endswith(suffixes)]
     if not found:

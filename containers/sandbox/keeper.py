@@ -4,7 +4,7 @@ A tmpfs volume of the engine exists while some running container has it mounted.
 of ours, a single system call in a loop that sleeps, from an image that holds nothing else and is made here, so nothing
 has to be downloaded. When the submission has gone, the engine is asked for a tar of the keeper's view of the volume: safe,
 because no program of the submission runs any more and the engine only reads. Entries are recreated one by one in a folder
-of ours; links and special files are kept as what they are, pointing nowhere, so that `collect` names them as it always does.
+of ours. Links and special files are kept as what they are, pointing nowhere, so that `collect` names them as it always does.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ CHUNK_BYTES = 1 << 20
 MOST_ENTRIES = 100_000
 
 SLEEP_FOR_EVER = {
-    # again: mov eax, 34 (pause); syscall; jmp again
+    # again: mov eax, 34 (pause), syscall, jmp again
     "amd64": (62, bytes.fromhex("b8220000000f05ebf7")),
     # again: mov x0..x3, 0; mov x8, 73 (ppoll); svc 0; b again
     "arm64": (
@@ -84,7 +84,7 @@ def engine_volumes(
     volumes: Mapping[str, Mapping[str, str]],
     is_kept: bool,
 ) -> Iterator[str]:
-    """Volumes (name → options) for as long as the context lasts; gives the ID of the keeper that holds them, or ""."""
+    """Volumes (name → options) for as long as the context lasts. Gives the ID of the keeper that holds them, or ""."""
     container_id = ""
     try:
         for volume, options in volumes.items():
@@ -119,7 +119,7 @@ def _keeper_body(*, image: str, labels: Mapping[str, str], volumes: tuple[str, .
 
 
 def fetch(*, engine: Engine, container_id: str, volume: str, destination: Path, limit_bytes: int) -> bool:
-    """Recreate what the volume holds under `destination`; false when it claims to hold more than its limit."""
+    """Recreate what the volume holds under `destination`. False when it claims to hold more than its limit."""
     left = capacity_bytes(limit_bytes)
     stream = _Stream(engine.read_archive(container_id, f"/{volume}"))
     with contextlib.closing(stream), tarfile.open(fileobj=stream, mode="r|") as tar:
@@ -160,7 +160,7 @@ class _Stream(io.RawIOBase):
         self._rest = b""
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes; nothing at the end."""
+        """At most `size` bytes. Nothing at the end."""
         while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:

@@ -9,7 +9,7 @@ mutex: a second attempt at the same case run is refused by the engine itself.
 Everything that can be observed goes into one `verdicts.Ending`; `verdicts.judge` alone decides what it means.
 Durations are the daemon's two timestamps. Output is taken only after the container is removed and the output is
 sealed, so nothing can change under the reader's hands. Nothing the algorithm does makes `run` raise: an exception
-from here is a bug of ours; a failure of the engine or the disk is the verdict `infrastructure`.
+from here is a bug of ours. A failure of the engine or the disk is the verdict `infrastructure`.
 
 Cleaning up is the reverse order on every path: container, then its cgroup, then mounts, then folders. A process that
 dies in between leaves a container with its owner's label and a folder with a free lock: `remove_leftovers` finds both.
@@ -162,7 +162,7 @@ def image_problem(error: EngineRefused | str) -> Reason:
 
 
 def ran_out_of_memory(*, state: ContainerState, watch: Watch) -> bool:
-    """Whether something in the container was killed for memory, on every witness there is; see `cgroups`."""
+    """Whether something in the container was killed for memory, on every witness there is. See `cgroups`."""
     totals = watch.meter.totals
     if state.is_out_of_memory or totals.oom_kills or watch.was_memory_kill_logged:
         return True
@@ -179,7 +179,7 @@ def choose_cpus(*, spec: RunSpec, cpu_count: int) -> tuple[int, ...]:
 
 
 def remove_leftovers(engine: Engine, *, owner: str, keep: set[str], scratch: Path | None = None) -> int:
-    """Remove this owner's containers that are not in `keep`, their volumes, and abandoned workspaces; returns how
+    """Remove this owner's containers that are not in `keep`, their volumes, and abandoned workspaces. Returns how
     many.
     """
     kept = keep | {name + suffix for name in keep for suffix in (KEEPER_SUFFIX, OUTPUT_SUFFIX, WORK_SUFFIX)}

@@ -1,4 +1,4 @@
-"""Scratch space for one run: opaque, read-only input; output that cannot outgrow its cap; nothing left behind.
+"""Scratch space for one run. Input is opaque and read-only, output cannot outgrow its cap, and nothing is left behind.
 
 Three stores for the output, in order of strength:
 
@@ -154,7 +154,7 @@ def workspace(
 
 
 def sweep(scratch: Path) -> list[str]:
-    """Remove the workspaces of processes that no longer live, here and one folder below; returns their keys."""
+    """Remove the workspaces of processes that no longer live, here and one folder below. Returns their keys."""
     swept = []
     for root in sorted([*scratch.glob("runs/*"), *scratch.glob("*/runs/*")]):
         with contextlib.suppress(BlockingIOError, FileNotFoundError), _lock(root):
@@ -179,7 +179,7 @@ def file_system_occupancy(mount_point: Path) -> Occupancy:
 
 
 def folder_occupancy(folder: Path, *, most_entries: int = 200_000) -> Occupancy:
-    """The same for a plain folder, by walking it without following links; stops counting after `most_entries`."""
+    """The same for a plain folder, by walking it without following links. Stops counting after `most_entries`."""
     total = entries = 0
     for _, folders, names, descriptor in os.fwalk(folder, follow_symlinks=False):
         for name in [*folders, *names]:
@@ -265,7 +265,7 @@ def _reserve(file: Path, *, size_bytes: int) -> None:
 
 
 def _call(*command: str) -> None:
-    """Run one of the host's file-system tools; its error text is for operators only."""
+    """Run one of the host's file-system tools. Its error text is for operators only."""
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=MOUNT_SECONDS)
     except subprocess.CalledProcessError as error:

@@ -6,7 +6,7 @@ A program of ours says with every request who it is, and a server says with ever
     Assay-Server: assay/0.1.0; api=2; lowest=1
 
 An API level is a whole number that grows when a program may need something that servers had not before, or the other way round.
-The version is for people; only levels are compared. Who sends no level is of the first version, whose level is 1. Both sides
+The version is for people. Only levels are compared. Who sends no level is of the first version, whose level is 1. Both sides
 decide for themselves: a server refuses programs below `LOWEST_SERVED`, and a program refuses servers below `LOWEST_USED`. Each
 refusal says in one sentence what to upgrade. Unknown parameters are ignored, so that later versions may add some.
 
@@ -91,7 +91,7 @@ def server_header() -> str:
 
 
 def server_of(header: str | None) -> Peer:
-    """The server that sent this header; one that sends none, or one that nobody can read, counts as the first version."""
+    """The server that sent this header. One that sends none, or one that nobody can read, counts as the first version."""
     try:
         return Peer.parse(header or "")
     except ValueError:
@@ -99,7 +99,7 @@ def server_of(header: str | None) -> Peer:
 
 
 def why_client_is_refused(client: Peer) -> str:
-    """One sentence for the program's operator; empty where the program is served."""
+    """One sentence for the program's operator. Empty where the program is served."""
     if client.level >= LOWEST_SERVED:
         return ""
     return (
@@ -119,7 +119,7 @@ def why_server_is_refused(server: Peer, *, program: str) -> str:
 
 
 def may_be_too_old(server: Peer) -> str:
-    """What to add to a refusal that may mean that the server does not know the request yet; empty where it is not older."""
+    """What to add to a refusal that may mean that the server does not know the request yet. Empty where it is not older."""
     if server.level >= API_LEVEL:
         return ""
     return (

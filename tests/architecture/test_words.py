@@ -22,7 +22,7 @@ NUMBERED_TEST = re.compile(r"\bdef test_[a-z]\d{2,3}_")
 BRITISH = re.compile(r"organis(?:er|ers|ed|ing|e|es|ation)\b", re.IGNORECASE)
 RECORDS = re.compile(r"test_words\.py$|developers/plain-words\.md$|developers/decisions/|CHANGELOG\.md$")
 DIRECTIVE = re.compile(r"#\s*(?:noqa|type:|fmt:|pragma|!)")
-CEILINGS = {"containers": 1 / 12, "platform": 1 / 10}
+CEILINGS: dict[str, float] = {}
 RIDDLES = {
     r"\bby the dozen\b": "many at once",
     r"\bnone of your business\b": "not visible to you",

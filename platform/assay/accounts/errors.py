@@ -1,6 +1,6 @@
 """The family tree of every refusal: what was found, what was expected, what to do, and whose fault it is.
 
-Services raise these; the API and the pages translate each class once, at the border (`api/errors.py`). Anything else that gets
+Services raise these. The API and the pages translate each class once, at the border (`api/errors.py`). Anything else that gets
 out of a service is a bug of ours.
 """
 
@@ -102,7 +102,7 @@ class TooLargeError(AssayError):
 
 
 class OutOfSpaceError(AssayError):
-    """We cannot store it at the moment; nobody but us can help."""
+    """We cannot store it at the moment. Nobody but us can help."""
 
     code = "out_of_space"
     fault = "platform"
@@ -115,7 +115,7 @@ class UpgradeNeededError(AssayError):
 
 
 class MailNotSentError(AssayError):
-    """The mail server did not take a mail; nobody but us can help."""
+    """The mail server did not take a mail. Nobody but us can help."""
 
     code = "mail_not_sent"
     fault = "platform"

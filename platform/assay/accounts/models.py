@@ -13,7 +13,7 @@ from assay.accounts.names import LONGEST_KEY, name_key
 
 
 class User(AbstractUser):
-    """A person. `display_name` is what others see; the e-mail address is shown to organizers only."""
+    """A person. `display_name` is what others see. The e-mail address is shown to organizers only."""
 
     username_key = models.CharField(max_length=LONGEST_KEY, editable=False, help_text="see `names.name_key`")
     email = models.EmailField()
@@ -93,7 +93,7 @@ class Team(models.Model):
 
 
 class TeamMember(models.Model):
-    """One person's place in one team; the captain invites and removes."""
+    """One person's place in one team. The captain invites and removes."""
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="team_memberships")
@@ -108,7 +108,7 @@ class TeamMember(models.Model):
 
 
 class TeamInvite(models.Model):
-    """A link that lets one person join a team once; only its hash is stored."""
+    """A link that lets one person join a team once. Only its hash is stored."""
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="invites")
     email = models.EmailField()
@@ -139,7 +139,7 @@ class ApiToken(models.Model):
 
 
 class AuditEvent(models.Model):
-    """One line of history: who changed what, from what to what. Written in the transaction of the change; never edited."""
+    """One line of history: who changed what, from what to what. Written in the transaction of the change. Never edited."""
 
     at = models.DateTimeField(db_index=True)
     actor = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
@@ -158,7 +158,7 @@ class AuditEvent(models.Model):
 
 
 class SignInCount(models.Model):
-    """How often signing in failed for one name, address or pair of both until a time; see `sign_in.py`."""
+    """How often signing in failed for one name, address or pair of both until a time. See `sign_in.py`."""
 
     counted = models.CharField(max_length=80, unique=True, help_text="what is counted and a hash of whose it is")
     attempts = models.PositiveIntegerField(default=0)

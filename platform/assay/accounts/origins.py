@@ -12,7 +12,7 @@ from assay.accounts.sign_in import address_of
 
 
 def origin_of(request: HttpRequest, *, challenge_id: int) -> str:
-    """The hash of the requester's address (of IPv6, of the network); empty where none is to be kept."""
+    """The hash of the requester's address (of IPv6, of the network). Empty where none is to be kept."""
     address = address_of(request)
     if not address or not settings.ORIGIN_DAYS:
         return ""

@@ -53,7 +53,7 @@ def change_profile(*, user: User, profile: Profile, now: datetime) -> None:
 
 
 def checked_orcid(text: str) -> str:
-    """An ORCID iD as 0000-0002-1825-0097; empty stays empty. Its last character is ISO 7064's check of the others."""
+    """An ORCID iD as 0000-0002-1825-0097. Empty stays empty. Its last character is ISO 7064's check of the others."""
     typed = text.strip()
     if not typed:
         return ""

@@ -1,4 +1,4 @@
-"""Where somebody is signed in. django-allauth notes each sign-in; we list them and end them."""
+"""Where somebody is signed in. django-allauth notes each sign-in. We list them and end them."""
 
 from dataclasses import dataclass
 from datetime import datetime

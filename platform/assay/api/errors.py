@@ -2,7 +2,7 @@
 
     {"error": {"code", "message", "found", "expected", "what_to_do", "whose_fault", …}}
 
-`code` is for programs and never changes its meaning; the rest is for people.
+`code` is for programs and never changes its meaning. The rest is for people.
 """
 
 import logging
@@ -95,7 +95,7 @@ def no_such_address(request: HttpRequest) -> HttpResponse:
 
 
 def translate_errors(api: NinjaAPI) -> None:
-    """Teach the API every error that can reach the border; a class that is not listed is a bug of ours and says so."""
+    """Teach the API every error that can reach the border. A class that is not listed is a bug of ours and says so."""
 
     def answer(request: HttpRequest, error: Any) -> HttpResponse:
         refusal = error if isinstance(error, AssayError) else refusal_of(error)

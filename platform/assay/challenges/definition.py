@@ -1,4 +1,4 @@
-"""`challenge.yaml`: what an organizer pushes. Text in, frozen records out; every error names its line.
+"""`challenge.yaml`: what an organizer pushes. Text in, frozen records out. Every error names its line.
 
 ```yaml
 slug: brains
@@ -356,7 +356,7 @@ class Reader:
         return self.values.get(key) is not None
 
     def place(self, key: str) -> Place:
-        """Where a key's value stands; the mapping itself when the key is missing."""
+        """Where a key's value stands. The mapping itself when the key is missing."""
         return self.document.place((*self.path, key) if key else self.path)
 
     def key_place(self, key: str) -> Place:
@@ -398,7 +398,7 @@ class Reader:
         return [Reader(document=self.document, path=(*self.path, key, number)) for number in range(len(items))]
 
     def text(self, key: str, *, is_required: bool = False, longest: int = LONGEST_TEXT) -> str:
-        """A text; empty when missing. No control characters but tabs and line ends: PostgreSQL stores no NUL, pages show none."""
+        """A text. Empty when missing. No control characters but tabs and line ends: PostgreSQL stores no NUL, pages show none."""
         value = self.values.get(key)
         if value in (None, "") and not is_required:
             return ""
@@ -454,7 +454,7 @@ class Reader:
         return value
 
     def flag(self, key: str) -> bool:
-        """Yes or no; no when missing."""
+        """Yes or no. No when missing."""
         value = self.values.get(key, False)
         if not isinstance(value, bool):
             raise self.error(
@@ -463,7 +463,7 @@ class Reader:
         return value
 
     def choice(self, key: str, *, choices: tuple[str, ...]) -> str:
-        """One of a closed list; the first when missing."""
+        """One of a closed list. The first when missing."""
         value = self.values.get(key, choices[0])
         if value not in choices:
             raise self.error(
@@ -475,7 +475,7 @@ class Reader:
         return str(value)
 
     def names(self, key: str) -> tuple[str, ...]:
-        """A list of names; empty when missing."""
+        """A list of names. Empty when missing."""
         value = self.values.get(key)
         if value is None:
             return ()
@@ -489,7 +489,7 @@ class Reader:
         return tuple(dict.fromkeys(value))
 
     def some_of(self, key: str, *, choices: tuple[str, ...]) -> tuple[str, ...]:
-        """Some of a closed list; empty when missing."""
+        """Some of a closed list. Empty when missing."""
         names = self.names(key)
         if wrong := [name for name in names if name not in choices]:
             raise self.error(
@@ -501,7 +501,7 @@ class Reader:
         return names
 
     def divisions(self, key: str) -> tuple[str, ...]:
-        """Names of divisions; empty when missing. Two or more: one alone divides nothing."""
+        """Names of divisions. Empty when missing. Two or more: one alone divides nothing."""
         names = self.names(key)
         short = all(name == name.strip() and len(name) <= LONGEST_DIVISION for name in names)
         if (names and not (short and 2 <= len(names) <= MOST_DIVISIONS)) or UNSTORABLE.search("".join(names)):
@@ -515,7 +515,7 @@ class Reader:
         return names
 
     def lines(self, key: str, *, most: int, longest: int) -> tuple[str, ...]:
-        """A list of short texts; empty when missing."""
+        """A list of short texts. Empty when missing."""
         lines = tuple(line.strip() for line in self.names(key))
         if len(lines) > most or any(len(line) > longest or UNSTORABLE.search(line) for line in lines) or "" in lines:
             raise self.error(
@@ -527,7 +527,7 @@ class Reader:
         return lines
 
     def agreements(self, key: str) -> dict[str, str]:
-        """Name of a test set → text; empty when missing."""
+        """Name of a test set → text. Empty when missing."""
         value = self.values.get(key)
         if value is None:
             return {}
@@ -553,7 +553,7 @@ class Reader:
         return zone
 
     def moment(self, key: str, *, zone: tzinfo = UTC, ends: bool = False) -> datetime | None:
-        """A time. Without a zone it is in `zone`; a day without a time is its first moment, or (`ends`) its last."""
+        """A time. Without a zone it is in `zone`. A day without a time is its first moment, or (`ends`) its last."""
         value = self.values.get(key)
         if value is None:
             return None
@@ -628,7 +628,7 @@ def _time_of(text: str) -> datetime:
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, mapping by mapping; lists and values are replaced whole."""
+    """`base` with `changes` laid over it, mapping by mapping. Lists and values are replaced whole."""
     result = dict(base)
     for name, change in changes.items():
         below = result.get(name)

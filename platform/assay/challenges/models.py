@@ -55,7 +55,7 @@ class Challenge(models.Model):
 
 
 class Announcement(models.Model):
-    """What organizers tell everybody who takes part. It stays on the challenge's pages; see `announcements.py`."""
+    """What organizers tell everybody who takes part. It stays on the challenge's pages. See `announcements.py`."""
 
     challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="announcements")
     title = models.CharField(max_length=160)
@@ -73,7 +73,7 @@ class Announcement(models.Model):
 
 
 class PublicationRequest(models.Model):
-    """Somebody asked that a draft be published, on an installation where operators decide that; see `publication.py`."""
+    """Somebody asked that a draft be published, on an installation where operators decide that. See `publication.py`."""
 
     challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="publication_requests")
     asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -216,7 +216,7 @@ class InvitedPerson(models.Model):
 
 
 class TeamMerge(models.Model):
-    """A team asks to become part of another one in a challenge; see `workflow/operations/merging.py`."""
+    """A team asks to become part of another one in a challenge. See `workflow/operations/merging.py`."""
 
     challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="merges")
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="merges_asked", help_text="the one that ends")

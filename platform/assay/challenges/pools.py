@@ -35,7 +35,7 @@ class NamesPool(Protocol):
 
 
 def may_use(pool: str, *, challenge: Challenge | None) -> bool:
-    """Whether the challenge may use the pool as it stands now. Two queries; none for the pool that is everybody's."""
+    """Whether the challenge may use the pool as it stands now. Two queries. None for the pool that is everybody's."""
     if pool == EVERYBODYS:
         return True
     owned = Pool.objects.filter(name=pool).first()
@@ -85,7 +85,7 @@ def refuse_foreign_pools(
 def set_pool_owners(
     *, name: str, people: Collection[str], challenges: Collection[str], note: str, by: User | None, now: datetime
 ) -> Pool | None:
-    """Give a pool to these people and challenges; to everybody again (`None`) where both are empty.
+    """Give a pool to these people and challenges. To everybody again (`None`) where both are empty.
 
     Cases that wait or run go on. A phase that may not use its pool any more takes no new submissions.
     """

@@ -61,7 +61,7 @@ def make_public(*, challenge: Challenge, user: User | None, now: datetime) -> No
 
 
 def ask_for_publication(*, challenge: Challenge, user: User, now: datetime) -> None:
-    """Put the draft on the operators' list; once is enough."""
+    """Put the draft on the operators' list. Once is enough."""
     request, is_new = PublicationRequest.objects.get_or_create(
         challenge=challenge, is_approved=None, defaults={"asked_by": user, "asked_at": now}
     )
@@ -125,7 +125,7 @@ def waiting_publications() -> QuerySet[PublicationRequest]:
 
 
 def last_request(challenge: Challenge) -> PublicationRequest | None:
-    """The newest request to publish a draft; none for a challenge that is public."""
+    """The newest request to publish a draft. None for a challenge that is public."""
     if challenge.status != Challenge.Status.DRAFT:
         return None
     return challenge.publication_requests.select_related("challenge", "asked_by").order_by("-pk").first()

@@ -78,7 +78,7 @@ def push_challenge(
 ) -> tuple[list[Change], Challenge | None]:
     """Make a challenge, or change it to what `source` says. A dry run answers the plan and changes nothing.
 
-    Phases that the file leaves out stay as they are. A new protocol becomes a new version; submissions keep the one they were
+    Phases that the file leaves out stay as they are. A new protocol becomes a new version. Submissions keep the one they were
     accepted under.
     """
     definition = parse_definition(source)
@@ -174,7 +174,7 @@ def new_phase(wanted: PhaseDefinition, *, zone: tzinfo) -> Change:
 
 
 def shown(value: Any, *, zone: tzinfo, ends: bool = False) -> Any:
-    """A value as a plan says it; a time in the challenge's zone."""
+    """A value as a plan says it. A time in the challenge's zone."""
     return moment_words(value, zone=zone, ends=ends) if isinstance(value, datetime) else value
 
 
@@ -264,7 +264,7 @@ def archived_status(challenge: Challenge, *, is_archived: bool) -> Challenge.Sta
 
 
 def set_organizers(*, challenge: Challenge, names: Sequence[str], now: datetime) -> None:
-    """Let exactly these people organize the challenge; nobody is changed where the list is empty.
+    """Let exactly these people organize the challenge. Nobody is changed where the list is empty.
 
     Who no longer organizes stays as the participant they were, or leaves.
     """
@@ -281,7 +281,7 @@ def set_organizers(*, challenge: Challenge, names: Sequence[str], now: datetime)
 
 
 def protocol_version(*, challenge: Challenge, wanted: PhaseDefinition, now: datetime) -> ProtocolVersion:
-    """The row of this very document; a new version when there is none. The challenge's row is locked by the caller."""
+    """The row of this very document. A new version when there is none. The challenge's row is locked by the caller."""
     existing = challenge.protocols.filter(sha256=wanted.protocol.sha256).first()
     if existing is not None:
         return existing
@@ -388,7 +388,7 @@ def move_to_team(*, membership: Membership, team: Team, user: User, now: datetim
 def decide_membership(
     *, membership: Membership, status: Membership.Status, reason: str, user: User, now: datetime
 ) -> None:
-    """Accept, reject or ban a participant; the reason is shown to them."""
+    """Accept, reject or ban a participant. The reason is shown to them."""
     with transaction.atomic():
         rows = Membership.objects.filter(pk=membership.pk).exclude(status=status, reason=reason)
         if not rows.update(status=status, reason=reason):
@@ -422,7 +422,7 @@ def decide_memberships(
 
 
 def add_organizer(*, challenge: Challenge, user: User, by: User, now: datetime) -> Membership:
-    """Let somebody else do what organizers do; a participant keeps their team."""
+    """Let somebody else do what organizers do. A participant keeps their team."""
     with transaction.atomic():
         membership, _ = Membership.objects.update_or_create(
             challenge=challenge,
@@ -498,7 +498,7 @@ def due_releases(*, now: datetime) -> QuerySet[Phase]:
 
 
 def pause_phase(*, phase: Phase, user: User, now: datetime) -> Phase:
-    """Take no submissions for a while; those under way go on."""
+    """Take no submissions for a while. Those under way go on."""
     return change_phase(phase=phase, user=user, now=now, verb="paused", is_paused=True)
 
 
@@ -508,7 +508,7 @@ def resume_phase(*, phase: Phase, user: User, now: datetime) -> Phase:
 
 
 class PhaseValues(TypedDict, total=False):
-    """What organizers change in a phase by an act of its own; everything else comes with the challenge's document."""
+    """What organizers change in a phase by an act of its own. Everything else comes with the challenge's document."""
 
     is_embargoed: bool
     embargo_until: datetime | None

@@ -26,7 +26,7 @@ MOST_CELLS = 20_000
 
 
 def render_markdown(text: str) -> str:
-    """HTML without scripts, styles or frames; links carry no referrer. Raises `InvalidError` when the result would be too long."""
+    """HTML without scripts, styles or frames. Links carry no referrer. Raises `InvalidError` when the result would be too long."""
     if (cells := most_cells(text)) > MOST_CELLS:
         raise InvalidError(
             _("A table of the text is too large."),

@@ -10,7 +10,7 @@ with Client() as client:  # the server and token of `assay login`
 ```
 
 Every method raises `ClientError`: `RefusedError` where the server said no (with `status` and `code`), `UnreachableError` where it
-did not answer. Reading is tried again when the network fails; writing never is.
+did not answer. Reading is tried again when the network fails. Writing never is.
 """
 
 import asyncio
@@ -163,7 +163,7 @@ class Client:
             return wait_until_finished(connection=self._connection, submission_id=submission_id, reporter=reporter)
 
     def cancel(self, submission_id: str) -> Submission:
-        """Cancel a submission; its containers are stopped."""
+        """Cancel a submission. Its containers are stopped."""
         return Submission.from_json(self._connection.post(f"submissions/{submission_id}/cancel"))
 
     def cases(self, submission_id: str) -> list[Case]:
@@ -268,7 +268,7 @@ class AsyncClient:
         return await self._run(self._client.submission, submission_id)
 
     async def submissions(self, *, phase: str = "", status: str = "", mine: bool = True) -> list[Submission]:
-        """See `Client.submissions`; all pages at once."""
+        """See `Client.submissions`. All pages at once."""
         return await self._run(lambda: list(self._client.submissions(phase=phase, status=status, mine=mine)))
 
     async def wait(self, submission_id: str) -> Submission:

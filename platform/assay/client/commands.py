@@ -1,6 +1,6 @@
 """Every command of `assay`: its name, where it lives, and the line that `assay --help` says of it.
 
-The help and the shell's completion are made from this table, so that no room has to be imported for them; a room is imported when
+The help and the shell's completion are made from this table, so that no room has to be imported for them. A room is imported when
 its command runs. `tests/client/test_start.py` compares each line with what the command says of itself.
 """
 

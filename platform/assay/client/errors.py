@@ -2,7 +2,7 @@
 
 
 class ClientError(Exception):
-    """Something the person at the keyboard can read and act on; shown without a traceback."""
+    """Something the person at the keyboard can read and act on. Shown without a traceback."""
 
     def __init__(self, message: str, *, found: str = "", expected: str = "", what_to_do: str = "") -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class RefusedError(ClientError):
 
 
 class UpgradeNeededError(ClientError):
-    """The server is of a version that this program no longer works with; the message says what to upgrade."""
+    """The server is of a version that this program no longer works with. The message says what to upgrade."""
 
 
 class UnreachableError(ClientError):

@@ -44,7 +44,7 @@ class Connection:
         self._http.close()
 
     def get(self, path: str, **query: str | int | None) -> Any:
-        """The JSON at this path; tried again when the network or a busy server was the reason it failed."""
+        """The JSON at this path. Tried again when the network or a busy server was the reason it failed."""
         parameters = {name: value for name, value in query.items() if value is not None}
         for pause in RETRY_SECONDS:
             try:
@@ -62,11 +62,11 @@ class Connection:
         return self._send("GET", path).content
 
     def post(self, path: str, document: Mapping[str, Any] | None = None) -> Any:
-        """Send a document; the answer's JSON. Never repeated on its own: it may have arrived."""
+        """Send a document. The answer's JSON. Never repeated on its own: it may have arrived."""
         return _json(self._send("POST", path, json=dict(document or {}), timeout=PATIENCE_WITH_CHANGES))
 
     def put(self, path: str, document: Mapping[str, Any]) -> Any:
-        """Put a document; the answer's JSON."""
+        """Put a document. The answer's JSON."""
         return _json(self._send("PUT", path, json=dict(document), timeout=PATIENCE_WITH_CHANGES))
 
     def delete(self, path: str) -> None:

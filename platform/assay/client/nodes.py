@@ -54,7 +54,7 @@ def list_nodes(session: Session, as_json: bool) -> None:
 @click.option("--slots", default=1, show_default=True, help="Cases at once.")
 @pass_session
 def enrol(session: Session, name: str, pool: str, slots: int) -> None:
-    """Let a machine join POOL as NAME, and print its token, once. A known name gets a new token; the old one is void."""
+    """Let a machine join POOL as NAME, and print its token, once. A known name gets a new token. The old one is void."""
     with session.connect() as connection:
         answer = connection.post("nodes", {"name": name, "pool": pool, "slots": slots})
     click.echo(f"On that machine, as root:  assay node join {session.address()} --token {answer['token']}")

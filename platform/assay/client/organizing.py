@@ -81,7 +81,7 @@ def check_challenge(context: click.Context, path: Path, slug: str) -> None:
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of the terminal.")
 @pass_session
 def pull_challenge(session: Session, slug: str, output: Path | None) -> None:
-    """Write the challenge file of SLUG as it stands now, comments included; pushed as it is, it changes nothing."""
+    """Write the challenge file of SLUG as it stands now, comments included. Pushed as it is, it changes nothing."""
     with session.connect() as connection:
         source = connection.get(f"challenges/{slug}/file")["source"]
     if output is None:
@@ -91,7 +91,7 @@ def pull_challenge(session: Session, slug: str, output: Path | None) -> None:
 
 
 def slug_in(source: str) -> str:
-    """The top-level `slug` of a challenge file; the server reads the rest and says where it is wrong."""
+    """The top-level `slug` of a challenge file. The server reads the rest and says where it is wrong."""
     for line in source.splitlines():
         if line.startswith("slug:"):
             return line.removeprefix("slug:").partition("#")[0].strip().strip("\"'")

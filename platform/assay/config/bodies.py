@@ -54,7 +54,7 @@ class BoundedForms:
 
 
 def refuse_large_form(request: HttpRequest) -> None:
-    """Raise TooLargeError or OutOfSpaceError by the length that was announced; no more than that is ever read."""
+    """Raise TooLargeError or OutOfSpaceError by the length that was announced. No more than that is ever read."""
     length = announced_bytes(request)
     if length <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
         return

@@ -65,7 +65,7 @@ def serve(context: click.Context, *, host: str, port: int, ready_file: Path | No
 
 @serve.command()
 def prepare() -> None:
-    """Bring the database and the static files up to date; make the first administrator ASSAY_ADMIN_NAME, if that is set."""
+    """Bring the database and the static files up to date. Make the first administrator ASSAY_ADMIN_NAME, if that is set."""
     database_answers()
     call_command("migrate", interactive=False)
     call_command("collectstatic", interactive=False, verbosity=0)
@@ -165,7 +165,7 @@ def enrol(*, name: str, pool: str, slots: int) -> None:
 
 
 def first_administrator() -> None:
-    """Make the one that the environment names, unless there is one; say how, where it names none."""
+    """Make the one that the environment names, unless there is one. Say how, where it names none."""
     from assay.accounts.services import create_administrator, has_administrator
 
     if has_administrator():

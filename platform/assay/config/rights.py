@@ -75,7 +75,7 @@ def rights_commands(database_answers: Callable[[], None]) -> list[click.Command]
     def pool(
         *, name: str | None, people: tuple[str, ...], challenges: tuple[str, ...], note: str, everybody: bool
     ) -> None:
-        """Say whose the pool of nodes NAME is; without NAME, list the pools that belong to somebody."""
+        """Say whose the pool of nodes NAME is. Without NAME, list the pools that belong to somebody."""
         database_answers()
         from assay.challenges.pools import owned_pools, set_pool_owners
 

@@ -1,4 +1,4 @@
-"""Django's settings. Every value that may differ between machines comes through `env.py`; the rest is the same everywhere."""
+"""Django's settings. Every value that may differ between machines comes through `env.py`. The rest is the same everywhere."""
 
 import os
 from pathlib import Path
@@ -86,7 +86,7 @@ FORM_RENDERER = "django.forms.renderers.DjangoTemplates"
 DATABASES = {
     "default": {
         **env.database(url=env.text(name="DATABASE_URL", default=EMBEDDED_HOME.database_url)),
-        "ATOMIC_REQUESTS": True,  # an error never commits; see api/transactions.py for what is left out
+        "ATOMIC_REQUESTS": True,  # an error never commits. See api/transactions.py for what is left out
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }
@@ -182,7 +182,7 @@ if CELERY_BROKER_URL.startswith(
     }
 TESTSET_FOLDER = env.text(name="ASSAY_TESTSET_FOLDER")
 """Where operators put test sets that are too large to upload: a folder per challenge."""
-CELERY_TASK_ACKS_LATE = False  # a doorbell is answered or not; the reaper rings again for whatever still waits
+CELERY_TASK_ACKS_LATE = False  # a doorbell is answered or not. The reaper rings again for whatever still waits
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "workflow"
 CELERY_TASK_DEFAULT_QUEUE_TYPE = CELERY_TASK_CREATE_MISSING_QUEUE_TYPE = "quorum"  # RabbitMQ's; Redis knows no types
@@ -235,7 +235,7 @@ ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_EMAIL_VERIFICATION = (
     "mandatory" if env.flag(name="ASSAY_VERIFY_ADDRESSES", default=bool(EMAIL_HOST)) else "none"
 )
-ACCOUNT_CHANGE_EMAIL = True  # one address; a new one replaces it once it is verified
+ACCOUNT_CHANGE_EMAIL = True  # one address. A new one replaces it once it is verified
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "Assay: "
 ACCOUNT_EMAIL_NOTIFICATIONS = True  # the owner hears of every change of password or address
 ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # GuardedBackend limits these, at every door

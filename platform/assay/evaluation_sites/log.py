@@ -43,7 +43,7 @@ def append_line(*, site: Site, kind: str, document: dict[str, Any], now: datetim
 
 
 def line_of(entry: SiteLogEntry, *, shows_results: bool) -> dict[str, Any]:
-    """A line as everybody reads it. Documents with results are left out while results are hidden; their hashes stay."""
+    """A line as everybody reads it. Documents with results are left out while results are hidden. Their hashes stay."""
     return {
         "number": entry.number,
         "at": entry.at.isoformat(),

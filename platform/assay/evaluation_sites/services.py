@@ -40,7 +40,7 @@ def check_names(*, name: str, title: str) -> None:
 
 
 def enrol_site(*, phase: Phase, name: str, title: str, by: User, now: datetime) -> tuple[Site, str]:
-    """A site without a key, and its token, shown this once; a known name gets a new token. `joining.make_code` is the better way."""
+    """A site without a key, and its token, shown this once. A known name gets a new token. `joining.make_code` is the better way."""
     check_names(name=name, title=title)
     if Site.objects.filter(phase=phase, name=name, revoked_at=None).exclude(public_key="").exists():
         raise ConflictError(

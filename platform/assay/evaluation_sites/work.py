@@ -1,6 +1,6 @@
-"""The work of a site: claims, leases, releases, refusals, recalls. A site polls; nothing is pushed to it.
+"""The work of a site: claims, leases, releases, refusals, recalls. A site polls. Nothing is pushed to it.
 
-A claim is a lease with a fence, as for case runs. An agent that died claims its own evaluation again at once; another one waits for
+A claim is a lease with a fence, as for case runs. An agent that died claims its own evaluation again at once. Another one waits for
 the end of the lease. A result under review has no deadline: it waits for a person at the site, and the board says so.
 
 With a site that has a key, everything that counts is signed. The order is signed by this installation and names a nonce. The release

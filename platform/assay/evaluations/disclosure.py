@@ -131,7 +131,7 @@ def ladder(scores: Sequence[float | None], *, step: float, direction: str) -> li
 
 
 def ladder_values(phase: Phase, *, version: ProtocolVersion) -> dict[Any, float | None]:
-    """What every evaluated submission of the phase is told, by submission id. One query; empty unless the phase is a ladder."""
+    """What every evaluated submission of the phase is told, by submission id. One query. Empty unless the phase is a ladder."""
     if release_of(version) != LADDER:
         return {}
     rules = rules_of(version)

@@ -25,7 +25,7 @@ from assay.testsets import services as testsets
 def push_challenge(
     *, user: User, slug: str, source: str, is_dry_run: bool, now: datetime
 ) -> tuple[list[Change], Challenge | None]:
-    """Push a `challenge.yaml` (see `challenges.services.push_challenge`); the plan names metric images that are not here."""
+    """Push a `challenge.yaml` (see `challenges.services.push_challenge`). The plan names metric images that are not here."""
     with transaction.atomic():
         before = dict(Phase.objects.filter(challenge__slug=slug).values_list("slug", "pool"))
         changes, challenge = testsets.push_challenge(

@@ -112,7 +112,7 @@ def renew_evaluation(lease: EvaluationLease, *, lease_seconds: float) -> None:
 
 
 def store_case_scores(*, evaluation_id: UUID, case_pk: int, scores: Sequence[Sequence[Any]]) -> None:
-    """Store a case's scores once; the same case again changes nothing."""
+    """Store a case's scores once. The same case again changes nothing."""
     row = CaseScores(evaluation_id=evaluation_id, case_id=case_pk, scores=[list(score) for score in scores])
     CaseScores.objects.bulk_create([row], ignore_conflicts=True)
 
@@ -138,7 +138,7 @@ def finish_evaluation(lease: EvaluationLease, *, results: Results, now: datetime
 def release_evaluation(lease: EvaluationLease, *, error: str) -> bool:
     """Put the evaluation back after a fault of ours, to be tried again after a while: an outage must not use up its attempts.
 
-    The attempts are counted; the reaper fails it when they are used up.
+    The attempts are counted. The reaper fails it when they are used up.
     """
     mine = Evaluation.objects.filter(id=lease.evaluation_id, fence=lease.fence, status=Evaluation.Status.RUNNING)
     attempt = mine.values_list("attempt", flat=True).first() or 1
@@ -170,7 +170,7 @@ def keep_metric_image(
     report: dict[str, Any],
     now: datetime,
 ) -> MetricImage:
-    """Note a metric image under the ID that protocols name it by; the same image again is the same row."""
+    """Note a metric image under the ID that protocols name it by. The same image again is the same row."""
     image, is_new = MetricImage.objects.get_or_create(
         challenge=challenge,
         image_id=report["image_id"],
@@ -196,7 +196,7 @@ def keep_metric_image(
 
 
 def fail_exhausted(*, evaluation_id: UUID, now: datetime) -> bool:
-    """End an evaluation whose attempts are used up; nothing is lost, it can be asked for again without another run."""
+    """End an evaluation whose attempts are used up. Nothing is lost, it can be asked for again without another run."""
     stuck = Q(status=Evaluation.Status.QUEUED) | Q(status=Evaluation.Status.RUNNING, lease_until__lt=now)
     return bool(
         Evaluation.objects.filter(stuck, id=evaluation_id, attempt__gte=ATTEMPTS).update(
@@ -206,7 +206,7 @@ def fail_exhausted(*, evaluation_id: UUID, now: datetime) -> bool:
 
 
 def activate(*, evaluation: Evaluation, now: datetime, actor_label: str, actor: Any = None) -> None:
-    """Make this the evaluation that ranks. Call inside a transaction; older scores stay readable."""
+    """Make this the evaluation that ranks. Call inside a transaction. Older scores stay readable."""
     Evaluation.objects.filter(submission_id=evaluation.submission_id, is_active=True).exclude(id=evaluation.id).update(
         is_active=False
     )

@@ -1,7 +1,7 @@
 """Rows → what the evaluator is given for one case: paths of the references, canonical copies of the predictions, or a failure.
 
 Predictions are written by strangers. They are read here only by the strict reader in its limited child process, which never
-sees a reference; the evaluator reads the canonical files that child wrote.
+sees a reference. The evaluator reads the canonical files that child wrote.
 """
 
 from collections.abc import Mapping, Sequence
@@ -102,7 +102,7 @@ def prepare_case(*, case: Case, answer: Answer | None, protocol: Protocol, scrat
 def answers_by_round(
     case_run: CaseRun, *, case: Case, protocol: Protocol, scratch: Path
 ) -> dict[int, Mapping[str, Path]]:
-    """Canonical copies of what an interactive case answered, by round; a round whose answer cannot be read is left out."""
+    """Canonical copies of what an interactive case answered, by round. A round whose answer cannot be read is left out."""
     answers: dict[int, Mapping[str, Path]] = {}
     for number in range(protocol.interaction.rounds if protocol.interaction else 0):
         prefix = round_key(number, name="")
@@ -192,7 +192,7 @@ def table_of(answer: Answer, *, name: str) -> Mapping[str, Any] | None:
 def read_stored_table(
     table: Mapping[str, Any], *, case_run: CaseRun, played: Sequence[Case], protocol: Protocol, scratch: Path
 ) -> Mapping[str, TableRow] | str:
-    """The rows of a stored table by case, read strictly; or why it cannot be used."""
+    """The rows of a stored table by case, read strictly. Or why it cannot be used."""
     form = TableForm(columns=tuple(label.name for label in protocol.labels))
     try:
         made = canonicalise_table(
@@ -207,7 +207,7 @@ def read_stored_table(
 
 
 def names_in_table(case_run: CaseRun, *, played: Sequence[Case]) -> dict[str, str]:
-    """What cases are called in a stored table → their own names. Who hands in a table knows them; a container does not."""
+    """What cases are called in a stored table → their own names. Who hands in a table knows them. A container does not."""
     if case_run.run.submission.image_id is None:
         return {case.case_id: case.case_id for case in played}
     answered = played if case_run.case is None else [case_run.case]
@@ -225,7 +225,7 @@ def failure_of(answer: Answer | None) -> str | None:
 
 
 def with_reason(verdict: str, reason: str = "") -> str:
-    """Both from closed vocabularies; rules about a failure look at the verdict, people at the reason too."""
+    """Both from closed vocabularies. Rules about a failure look at the verdict, people at the reason too."""
     return f"{verdict}:{reason}" if reason else str(verdict)
 
 

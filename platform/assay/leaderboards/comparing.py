@@ -1,7 +1,7 @@
 """Two or three rows of a leaderboard side by side: paired differences metric by metric, structure by structure, case by case.
 
 A case counts with the mean over its structures, as in summaries, and only where both rows have a value. Differences are the second
-minus the first; their interval is the percentile bootstrap of the mean over cases, and p is Wilcoxon's two-sided signed rank,
+minus the first. Their interval is the percentile bootstrap of the mean over cases, and p is Wilcoxon's two-sided signed rank,
 Holm-adjusted over every pair and metric on the page. Where single cases are not the viewer's to see, means are all there is.
 """
 
@@ -32,7 +32,7 @@ TWO_SIDED = Significance(is_one_sided=False)
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What a row's numbers came from; a comparison across different ones says so."""
+    """What a row's numbers came from. A comparison across different ones says so."""
 
     image: str
     protocol: int

@@ -1,4 +1,4 @@
-"""Published rankings. Entries are rebuilt from active evaluations and never edited; snapshots keep history."""
+"""Published rankings. Entries are rebuilt from active evaluations and never edited. Snapshots keep history."""
 
 from django.db import models
 
@@ -102,7 +102,7 @@ class Leaderboard(models.Model):
 
     @property
     def report_trouble(self) -> str:
-        """Why the report of the ranking as it stands is not made again by itself; empty when nothing is wrong with it."""
+        """Why the report of the ranking as it stands is not made again by itself. Empty when nothing is wrong with it."""
         if self.report_failed == self.answered:
             return self.report_error
         has_ended_twice = self.report_tried == self.answered and self.report_tries >= MOST_TRIES

@@ -2,7 +2,7 @@
 
 An imported row is a submission without an image, a run or a receipt, of a team without members. It is ranked like every other row,
 says where it was copied from, and wins no prize. Its cases are the phase's: where the phase has a test set, the table must name
-exactly those cases; where it has none, the first table's cases become a list of names without files, which nobody can submit to.
+exactly those cases. Where it has none, the first table's cases become a list of names without files, which nobody can submit to.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ class PublishedTable:
 
 
 def import_table(table: PublishedTable, *, now: datetime) -> Submission:
-    """The scores as a finished row of the phase; a row of the same name gives way to it."""
+    """The scores as a finished row of the phase. A row of the same name gives way to it."""
     user, layout, name, source_url = table.user, table.layout, table.name, table.source_url
     protocol = rules_of(table.phase.protocol)
     try:

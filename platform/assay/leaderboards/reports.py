@@ -34,7 +34,7 @@ LOCK_NAMESPACE = 7003
 
 
 def report_key(phase: Phase) -> str:
-    """Where the report of the ranking as it stands now is kept; a change of the ranking changes the key."""
+    """Where the report of the ranking as it stands now is kept. A change of the ranking changes the key."""
     board = Leaderboard.objects.filter(phase=phase).first()
     return f"reports/{phase.pk}/{board.answered if board else 0}.html"
 

@@ -76,7 +76,7 @@ class Disqualified:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A phase's leaderboard for one viewer; without entries, and saying why, when it may not be shown."""
+    """A phase's leaderboard for one viewer. Without entries, and saying why, when it may not be shown."""
 
     phase: Phase
     metrics: list[MetricColumn]
@@ -270,7 +270,7 @@ def _row(entry: LeaderboardEntry, *, phase: Phase, sight: Sight, sees_all: bool)
 
 
 def closed_row(row: LeaderboardRow, *, version: ProtocolVersion, told: Mapping[str, float | None]) -> LeaderboardRow:
-    """A row on hidden cases: means as coarse as the protocol says; no cost, no counts."""
+    """A row on hidden cases: means as coarse as the protocol says. No cost, no counts."""
     first = rules_of(version).metrics[0].id
     return replace(
         row,
@@ -284,7 +284,7 @@ def closed_row(row: LeaderboardRow, *, version: ProtocolVersion, told: Mapping[s
 
 
 def why_hidden_from_participants(phase: Phase, *, now: datetime) -> str:
-    """Why participants do not see the ranking now; empty when they do."""
+    """Why participants do not see the ranking now. Empty when they do."""
     opened = phase.opens_after("boards") or phase.opens_after("cases")
     if release_of(phase.protocol) == VERDICT_ONLY and not opened:
         return _("scores of this phase are not shown; submissions get a verdict only")

@@ -2,7 +2,7 @@
 
 Theory of operation. Entries are a cache of the answer to "rank what counts now". Whatever changes the answer — a finished
 evaluation, a disqualification, an activation — raises `Leaderboard.asked` in its own transaction. A rebuild notes `asked`,
-ranks, replaces all entries in one transaction, and sets `answered` to what it noted; a change in between leaves
+ranks, replaces all entries in one transaction, and sets `answered` to what it noted. A change in between leaves
 `asked > answered`, and the reaper rings again. Rebuilds of one phase take turns under an advisory lock.
 """
 
@@ -339,7 +339,7 @@ def statistics_of(kept: Kept, *, evaluations: Sequence[Evaluation]) -> Statistic
 
 
 def affordable(board: Board) -> tuple[int | None, str]:
-    """How many replicates a board can have, None where it cannot even be examined without any; and what to say where it is fewer."""
+    """How many replicates a board can have, None where it cannot even be examined without any. The second value says why it is fewer."""
     table, config = board.table, board.config
     wanted = config.stability.bootstrap
     found = replicates_within(work_of(config, Size.of(table, config)), wanted=wanted, limit=MOST_STEPS)

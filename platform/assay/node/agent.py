@@ -2,8 +2,8 @@
 
 Theory of operation. Every slot is a thread with an engine connection of its own, doing the same small loop. All truth is on
 the server: an agent may die at any moment, and what it held is given to somebody else when the lease runs out (or at once,
-when it registers again). Before anything is written, the lease is looked at; a write under a lost lease is refused anyway.
-What the algorithm did is recorded; what went wrong on our side is released, so that the case is tried again and nobody is
+when it registers again). Before anything is written, the lease is looked at. A write under a lost lease is refused anyway.
+What the algorithm did is recorded. What went wrong on our side is released, so that the case is tried again and nobody is
 charged.
 """
 
@@ -120,7 +120,7 @@ class Agent:
         return self._stopping
 
     def clear_away(self) -> int:
-        """Remove the containers, folders and half-fetched images an earlier life of this node left; call it before serving."""
+        """Remove the containers, folders and half-fetched images an earlier life of this node left. Call it before serving."""
         with self._open_engine() as engine:
             removed = self._remove_leftovers(engine)
         for folder in self._scratch().glob(f"{CASE_PREFIX}*"):
@@ -129,7 +129,7 @@ class Agent:
         return removed
 
     def serve(self, doorbell: Doorbell) -> None:
-        """Work until `stop`; returns when every slot has ended."""
+        """Work until `stop`. Returns when every slot has ended."""
         slots = [
             threading.Thread(target=self._serve_slot, args=(doorbell,), name=f"slot {number}")
             for number in range(self._options.slots)
@@ -144,7 +144,7 @@ class Agent:
         log.info("agent.stopped")
 
     def stop(self) -> None:
-        """Take no new work; running cases get their grace, then their leases are handed back."""
+        """Take no new work. Running cases get their grace, then their leases are handed back."""
         self._stopping.set()
         timer = threading.Timer(self._options.grace_seconds, self._aborting.set)
         timer.daemon = True

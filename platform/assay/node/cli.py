@@ -1,4 +1,4 @@
-"""The node's commands of `assay`: `node join`, `node run`; the same machinery on one's own machine: `run`, `check`, `site`; `doctor`."""
+"""The node's commands of `assay`: `node join`, `node run`. The same machinery on one's own machine: `run`, `check`, `site`; `doctor`."""
 
 import logging
 import os
@@ -54,7 +54,7 @@ folder_option = click.option(
 
 
 def load_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:  # noqa: ARG001  click's signature
-    """Take what `assay node join` wrote down as the environment; what is set there already wins."""
+    """Take what `assay node join` wrote down as the environment. What is set there already wins."""
     for name, value in (read_config(path) if path else {}).items():
         os.environ.setdefault(name, value)
 
@@ -209,7 +209,7 @@ def wait_for_engine(engine: EngineChoice, *, pause_seconds: float, sleep: Callab
 
 
 def say_hello(api: NodeApi, *, slots: int | None, folder: Path, engine: EngineChoice) -> Registration:
-    """Register with an inventory; errors in the words of the command."""
+    """Register with an inventory. Errors in the words of the command."""
     try:
         return api.register(slots=slots, inventory=take_inventory(folder=folder, engine=engine))
     except EngineError as error:
@@ -238,7 +238,7 @@ def open_doorbell(*, broker: str | None, registration: Registration, stopping: t
 
 
 def stop_on_signals(agent: Agent) -> None:
-    """Finish in good order on SIGTERM and Ctrl-C; at once on the second."""
+    """Finish in good order on SIGTERM and Ctrl-C. At once on the second."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  a signal handler's signature
         if agent.stopping.is_set():

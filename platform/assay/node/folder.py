@@ -1,4 +1,4 @@
-"""A folder of cases on this machine, described by `manifest.csv` as for `assay testset push`; nothing of it leaves.
+"""A folder of cases on this machine, described by `manifest.csv` as for `assay testset push`. Nothing of it leaves.
 
 ```csv
 case_id,site,input:t1,reference
@@ -34,7 +34,7 @@ INPUT, REFERENCE = "input:", "reference"
 
 
 class FolderInvalid(Exception):
-    """The folder cannot be used; the text says which line and what was expected."""
+    """The folder cannot be used. The text says which line and what was expected."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,11 +22,11 @@ RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class NodeApiProblem(Exception):
-    """The server refused, or could not be reached; the text is for the operator."""
+    """The server refused, or could not be reached. The text is for the operator."""
 
 
 class UpgradeNeeded(NodeApiProblem):
-    """The server and this program are too far apart; the text says in one sentence which of them to upgrade."""
+    """The server and this program are too far apart. The text says in one sentence which of them to upgrade."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class NodeApi:
         self._http.close()
 
     def register(self, *, slots: int | None, inventory: Mapping[str, Any]) -> Registration:
-        """Say hello; what this node held before goes back in the line."""
+        """Say hello. What this node held before goes back in the line."""
         answer = self._json("POST", "/api/v1/node/register", {"slots": slots, "inventory": dict(inventory)})
         return Registration(
             name=answer["name"], pool=answer["pool"], installation=answer["installation"], slots=int(answer["slots"])
@@ -110,7 +110,7 @@ class NodeApi:
         disk_free_bytes: int | None = None,
         free_gpus: int | None = None,
     ) -> WorkOrder | None:
-        """The next case run, or None; says on the way what changes while a node runs.
+        """The next case run, or None. Says on the way what changes while a node runs.
 
         `free_gpus`: what needs more is not handed out. None: a batch system gives the GPUs.
         """

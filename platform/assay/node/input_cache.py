@@ -22,7 +22,7 @@ PART = ".part"
 
 
 class InputCache:
-    """One folder, shared by the slots of an agent. Safe to use from several threads; two that want one file fetch it once."""
+    """One folder, shared by the slots of an agent. Safe to use from several threads. Two that want one file fetch it once."""
 
     def __init__(self, *, folder: Path, limit_bytes: int, reserve_bytes: int = 0) -> None:
         self._folder = folder
@@ -75,7 +75,7 @@ class InputCache:
                 self._parts.discard(name)
 
     def _is_whole(self, kept: Path, *, file: FileOrder) -> bool:
-        """Whether it is there and unharmed; a harmed one is removed."""
+        """Whether it is there and unharmed. A harmed one is removed."""
         if not kept.exists():
             return False
         with kept.open("rb") as stream:

@@ -44,7 +44,7 @@ def describe_engine(engine: EngineChoice) -> str:
 
 
 def cpu_model() -> str:
-    """The processor's name, as the kernel has it; empty where it has none."""
+    """The processor's name, as the kernel has it. Empty where it has none."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="ascii", errors="replace").splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -146,7 +146,7 @@ def run_cases(
     workbench: Workbench,
     keep: Path | None = None,
 ) -> Iterator[LocalResult]:
-    """Run and score every case, one container per case (one for all in cohort mode); predictions are copied to `keep`.
+    """Run and score every case, one container per case (one for all in cohort mode). Predictions are copied to `keep`.
 
     What this machine broke is tried again and is never a score. Raises `NotRun` where it stays broken, or on a cancellation.
     """

@@ -83,7 +83,7 @@ def _score_rows(
 
 
 def _tables(order: WorkOrder, checked: CheckedOutputs) -> dict[str, Mapping[str, TableRow]]:
-    """Case → the rows of the table that answers for it; a shared one is read once."""
+    """Case → the rows of the table that answers for it. A shared one is read once."""
     paths, read = {file.name: file.path for file in checked.files}, cache(read_table)
     return {
         case: read(paths[expected.spec.name])

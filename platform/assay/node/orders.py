@@ -10,7 +10,7 @@ from evaluator.volumes import Grid, GridTolerance, TableForm
 
 
 class OrderInvalid(Exception):
-    """The work order cannot be carried out as it stands; the text says what was found and expected."""
+    """The work order cannot be carried out as it stands. The text says what was found and expected."""
 
 
 @dataclass(frozen=True, kw_only=True)

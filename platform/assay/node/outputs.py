@@ -46,7 +46,7 @@ class CheckedOutputs:
 
 
 def check_outputs(order: WorkOrder, *, result: RunResult, folder: Path) -> CheckedOutputs:
-    """Read every output with the strict reader; canonical files go below `folder`."""
+    """Read every output with the strict reader. Canonical files go below `folder`."""
     is_about_files = result.verdict in OF_SINGLE_FILES and bool(result.problems)
     if result.verdict != Verdict.OK and not is_about_files:
         return CheckedOutputs(verdict=result.verdict, reason=result.reason)

@@ -52,7 +52,7 @@ class SiteProblem(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class SiteOrder:
-    """One submission to evaluate. `signed` is the server's signed order; a site without a key gets none."""
+    """One submission to evaluate. `signed` is the server's signed order. A site without a key gets none."""
 
     evaluation_id: str
     fence: int
@@ -139,7 +139,7 @@ class SiteAgent:
         return registration
 
     def claim(self, registration: DataRegistration, *, skip: Sequence[str] = ()) -> SiteOrder | None:
-        """The next submission, or None. `skip`: evaluations that this machine could not do now; others go first.
+        """The next submission, or None. `skip`: evaluations that this machine could not do now. Others go first.
 
         Refuses to score with another evaluator than the server's.
         """

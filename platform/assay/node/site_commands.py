@@ -46,7 +46,7 @@ data_argument = click.argument("data", type=click.Path(path_type=Path, exists=Tr
 
 @click.group()
 def site() -> None:
-    """Evaluate submissions on data that stays here; only approved numbers leave."""
+    """Evaluate submissions on data that stays here. Only approved numbers leave."""
 
 
 for command in (*COMMANDS, data_group, agree, log):
@@ -164,7 +164,7 @@ def release(*, url: str, token: str, folder: Path) -> None:
 @click.option("--again", is_flag=True, help="Run the submission again afterwards, as a new record.")
 @folder_option
 def recall(*, submission: str, reason: str, again: bool, folder: Path) -> None:
-    """Take back what was released of SUBMISSION, such as 3. Its numbers leave the board; a mark with the reason stays."""
+    """Take back what was released of SUBMISSION, such as 3. Its numbers leave the board. A mark with the reason stays."""
     settings = member(folder, url="", token="")
     with open_connection(settings) as connection:
         agent = _agent(connection=connection, settings=settings, data=None, folder=folder, engine=None)
@@ -209,7 +209,7 @@ def _work(agent: SiteAgent, *, registration: DataRegistration, console: Console,
 
 
 def decide(agent: SiteAgent, draft: Draft, *, console: Console, approve_all: bool) -> None:
-    """Show exactly what would leave, warnings, and what changed; approve, reject with a reason, or hold."""
+    """Show exactly what would leave, warnings, and what changed. Approve, reject with a reason, or hold."""
     desk = SiteDesk(agent, title="")
     show_sheet(desk.sheet_of(draft), submission=draft.submission, console=console)
     if approve_all:

@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class ServerAnswer:
-    """How one request to the server ended. `error` is the chain of what went wrong, outermost first; empty when it was answered."""
+    """How one request to the server ended. `error` is the chain of what went wrong, outermost first. Empty when it was answered."""
 
     url: str
     proxy: str = ""

@@ -3,7 +3,7 @@
 Theory of operation. The name is resolved once, every address it has must be public, and the connection goes to the very address that
 was checked, so a name that answers differently a moment later changes nothing. Redirects are not followed. Certificates are
 checked against the name. The whole exchange ends after `LONGEST_SECONDS`, however slowly the other side sends.
-`ASSAY_WEBHOOK_NETWORKS` names private networks that may be reached all the same; only these may be asked without TLS.
+`ASSAY_WEBHOOK_NETWORKS` names private networks that may be reached all the same. Only these may be asked without TLS.
 """
 
 import http.client

@@ -164,7 +164,7 @@ def readiness(challenge: Challenge, phases: Sequence[PhaseRow]) -> list[Check]:
 
 
 def unready(challenge: Challenge, *, now: datetime) -> list[str]:
-    """What is not as it should be before a challenge is published, in words; empty when everything is."""
+    """What is not as it should be before a challenge is published, in words. Empty when everything is."""
     checks = readiness(challenge, phases_of(challenge, now=now))
     return [f"{check.text} ({check.cure})" for check in checks[:-1] if not check.ok]
 

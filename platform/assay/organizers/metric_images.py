@@ -17,7 +17,7 @@ from assay.submissions.models import Upload
 from assay.workflow.workers.metric_images import take_metric_image
 
 
-@transaction.non_atomic_requests  # an archive is checked for minutes; the service has a transaction of its own
+@transaction.non_atomic_requests  # an archive is checked for minutes. The service has a transaction of its own
 def metric_images(request: HttpRequest, slug: str) -> HttpResponse:
     """List them, say what is missing, take one in."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)

@@ -181,7 +181,7 @@ class Rules(Desk):
         return found | self._tolerances(tolerances)
 
     def _tolerances(self, wanted: Mapping[str, float | str | None]) -> dict[Pointer, Any]:
-        """Each at its place where the file writes the structure out; else all structures, as they are."""
+        """Each at its place where the file writes the structure out. Else all structures, as they are."""
         at = (*self.protocol_path, "labels")
         places = read_document(self.source).places
         if all((*at, name, "tolerance_mm") in places for name in wanted):

@@ -24,7 +24,7 @@ from assay.testsets.services import choose_testset
 EXPECTED = "a .zip, .tar or .tar.gz with a manifest.csv"
 
 
-@transaction.non_atomic_requests  # files are checked for minutes; the service has a transaction of its own
+@transaction.non_atomic_requests  # files are checked for minutes. The service has a transaction of its own
 def testsets(request: HttpRequest, slug: str) -> HttpResponse:
     """Test sets: what they hold, what was checked, and a way to add one. What was typed and uploaded stays after a refusal."""
     challenge, _ = get_organized_challenge(person=request.user, slug=slug)

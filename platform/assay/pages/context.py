@@ -34,6 +34,6 @@ def theme(request: HttpRequest) -> dict[str, str]:
 
 
 def script_words(request: HttpRequest) -> dict[str, dict[str, str]]:  # noqa: ARG001 - Django's signature
-    """The translations for `assay.js`; empty where the page speaks the script's own language."""
+    """The translations for `assay.js`. Empty where the page speaks the script's own language."""
     translated = {sentence: gettext(sentence) for sentence in SCRIPT_WORDS}
     return {"script_words": {sentence: words for sentence, words in translated.items() if words != sentence}}

@@ -18,7 +18,7 @@ JUST_MADE = "hook-secret"
 
 
 def act(request: HttpRequest, *, user: User, team: Team | None = None, challenge_slug: str = "") -> str:
-    """Do what a form of the page asks for. What is wrong, for people; empty where all went well."""
+    """Do what a form of the page asks for. What is wrong, for people. Empty where all went well."""
     now = timezone.now()
     try:
         if "url" in request.POST:

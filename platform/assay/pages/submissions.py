@@ -271,7 +271,7 @@ def _case_rows(
     *,
     is_organizer: bool,
 ) -> tuple[CaseTableRow, ...]:
-    """One row per scored case, worst first metric on top; before scoring, organizers see the runs alone."""
+    """One row per scored case, worst first metric on top. Before scoring, organizers see the runs alone."""
     by_case = {row.case_id: row for row in runs if row.case_id}
     if scores is None:
         return (

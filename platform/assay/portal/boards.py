@@ -25,7 +25,7 @@ FIXED_AFTER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One heading; its address sorts by it, and back."""
+    """One heading. Its address sorts by it, and back."""
 
     title: str
     url: str
@@ -274,7 +274,7 @@ def _columns(board: Board, *, wanted: Wanted) -> list[Column]:
 
 
 def _views(views: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Pooled, and every value of every breakdown; nothing where there is nothing to choose."""
+    """Pooled, and every value of every breakdown. Nothing where there is nothing to choose."""
     breakdowns = sorted(view for view in views if view != POOLED)
     named = tuple((view, view.replace(":", " ", 1)) for view in breakdowns)
     return ((POOLED, gettext("all cases together")), *named) if named else ()

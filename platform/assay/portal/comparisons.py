@@ -233,7 +233,7 @@ def _dot_rows(metric: MetricComparison, sides: Sequence[Side]) -> tuple[DotRow, 
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """A scale that holds every value with a little room, but none beyond 0 and 1 for shares; never of no width."""
+    """A scale that holds every value with a little room, but none beyond 0 and 1 for shares. Never of no width."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     room = 0.04 * (high - low) or 0.5 * abs(high) or 0.5
     is_share = 0 <= low <= high <= 1

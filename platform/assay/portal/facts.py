@@ -156,7 +156,7 @@ def container_tree(protocol: Protocol) -> str:
 
 
 def archive_tree(protocol: Protocol, case_ids: Sequence[str]) -> str:
-    """What an archive of predictions has to hold for these cases, one path a line; long lists end with how many are left out."""
+    """What an archive of predictions has to hold for these cases, one path a line. Long lists end with how many are left out."""
     paths = list(dict.fromkeys(path for case_id in case_ids for path in protocol.archive_files(case_id).values()))
     left_out = [f"… and {len(paths) - MOST_PATHS} more"] if len(paths) > MOST_PATHS else []
     return "\n".join([*paths[:MOST_PATHS], *left_out])

@@ -1,6 +1,6 @@
 """What becomes of a run, given how its case runs stand: the failure policy, and what is told of it. Pure.
 
-Algorithm faults are final for their case. `continue`: the other cases still run; three time-outs in a row end it, because
+Algorithm faults are final for their case. `continue`: the other cases still run. Three time-outs in a row end it, because
 they would only burn the node's time. `stop`: the first failure ends it. When every case failed there is nothing to score.
 A fault of ours that outlived its retries, or a reference that cannot be used, ends the whole run, at no cost to the team.
 """
@@ -53,7 +53,7 @@ class Decision:
 
 
 def decide(states: Sequence[CaseState], *, on_case_failure: str, resources: dict[str, Any]) -> Decision:
-    """The next step of a run. `resources` are the limits frozen on the submission; they are among the facts of the ending."""
+    """The next step of a run. `resources` are the limits frozen on the submission. They are among the facts of the ending."""
     failed = _ended(states, "failed")
     open_states = [state for state in states if state.status in ("waiting", "queued")]
     broken = next((state for state in failed if state.verdict in NOT_THE_ALGORITHMS), None)

@@ -200,7 +200,7 @@ def running_limits(phase: Phase) -> list[int]:
 
 
 def why_held_back(submission: Submission, *, now: datetime) -> str:
-    """Why a submission's next case would not start now although there are nodes, in words; empty when it would."""
+    """Why a submission's next case would not start now although there are nodes, in words. Empty when it would."""
     phase = submission.phase
     queued = CaseRun.objects.filter(run__submission=submission, status=Status.QUEUED)
     facts = queued.aggregate(
@@ -267,7 +267,7 @@ def most_gpus(node: Node) -> int:
 
 
 def why_waiting(*, phase: Phase, nodes: Collection[Node], now: datetime) -> str:
-    """Why nothing of the phase would start now, in words; empty when it would."""
+    """Why nothing of the phase would start now, in words. Empty when it would."""
     if phase.is_paused:
         return _("the organizers have paused this phase; submissions keep their place")
     if live := live_nodes(nodes, now=now):

@@ -64,7 +64,7 @@ def create_run(
 ) -> Run:
     """A run of the submission with its case runs in random order: the first is the canary and queued, the others wait.
 
-    `keeps`: by case, what earlier case runs came to; those cases do not run again.
+    `keeps`: by case, what earlier case runs came to. Those cases do not run again.
     """
     number = (submission.runs.aggregate(last=Max("number"))["last"] or 0) + 1
     phase, resources = submission.phase, specs.resources_of(submission)
@@ -226,7 +226,7 @@ def requeue(
     counts: bool = True,
     is_delayed: bool = False,
 ) -> CaseRun:
-    """Put a leased case run back in the line after a fault of ours; end it once such faults have used up its retries.
+    """Put a leased case run back in the line after a fault of ours. End it once such faults have used up its retries.
 
     `counts=False` for a node that gives a lease back in good order (it is being shut down). `is_delayed` when a node that lives
     says what was wrong: the next try would meet the same outage, so it waits. Raises LeaseLost.
@@ -341,7 +341,7 @@ def give_up_unrun(*, run: Run, reason: str, now: datetime) -> int:
 
 
 def cancel_unstarted(*, run: Run, now: datetime) -> int:
-    """Cancel the case runs that have not started; the running ones are told through their heartbeats."""
+    """Cancel the case runs that have not started. The running ones are told through their heartbeats."""
     return _end_unstarted(run=run, now=now, status=CaseRun.Status.CANCELLED, verdict=Verdict.CANCELLED)
 
 
@@ -414,7 +414,7 @@ def _end_unstarted(
 
 
 def _confirmed_outputs(case_run: CaseRun, said: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The outputs as stored, checked against what the node says it sent; a node cannot name a file it never sent."""
+    """The outputs as stored, checked against what the node says it sent. A node cannot name a file it never sent."""
     stored = {output["name"]: output for output in case_run.outputs}
     for output in said:
         known = stored.get(output["name"])

@@ -81,7 +81,7 @@ def _mail_patterns(challenge: Challenge) -> Iterable[tuple[str, str]]:
 
 
 def mail_pattern(email: str) -> str:
-    """An address without what somebody with many of them varies; empty where too little is left to mean anything.
+    """An address without what somebody with many of them varies. Empty where too little is left to mean anything.
 
     >>> mail_pattern("Ada.Lovelace+flare2@Example.org")
     'adalovelace@example.org'

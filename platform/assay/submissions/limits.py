@@ -1,7 +1,7 @@
 """May this team submit to this phase now? Pure: rules and usage in, an answer in sentences out.
 
 A limit counts *charged* submissions in a rolling window. A submission is charged when it is accepted and refunded when it ends
-by no fault of its team, so a fault of ours never costs an attempt. The answer here is shown to people; the same function decides
+by no fault of its team, so a fault of ours never costs an attempt. The answer here is shown to people. The same function decides
 inside the transaction that accepts a submission, where the phase's row is locked (see `services.create_submission`).
 """
 
@@ -235,7 +235,7 @@ def concurrency_condition(*, rules: PhaseRules, usage: TeamUsage) -> Condition:
 
 
 def attempts_left(*, rules: PhaseRules, remaining: int | None, next_at: datetime | None) -> str:
-    """`, 2 of 3 left this week, next at Tue 24 Nov 2026 09:12 UTC`; empty where there is no limit."""
+    """`, 2 of 3 left this week, next at Tue 24 Nov 2026 09:12 UTC`. Empty where there is no limit."""
     if remaining is None:
         return ""
     back = ", " + _("next at %(moment)s") % {"moment": moment(next_at)} if next_at else ""

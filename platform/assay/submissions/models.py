@@ -44,7 +44,7 @@ class Upload(models.Model):
 
 
 class AlgorithmImage(models.Model):
-    """One immutable container image, rewritten under our own identity by `containers.intake`; one row per team and archive."""
+    """One immutable container image, rewritten under our own identity by `containers.intake`. One row per team and archive."""
 
     class Status(models.TextChoices):
         CHECKING = "checking"
@@ -173,7 +173,7 @@ class Submission(models.Model):
 
     @property
     def verdict_text(self) -> str:
-        """Why it ended, in the reader's language; empty while there is nothing to say."""
+        """Why it ended, in the reader's language. Empty while there is nothing to say."""
         return sentence(self.reason, self.facts) if self.reason else self.earlier_text
 
 
@@ -194,7 +194,7 @@ class RunTime(models.Model):
 
 
 class Objection(models.Model):
-    """A team objects to the results of a phase while they are under review; see `objections.py`."""
+    """A team objects to the results of a phase while they are under review. See `objections.py`."""
 
     class State(models.TextChoices):
         OPEN = "open"

@@ -68,7 +68,7 @@ def object_to_results(*, phase: Phase, person: Person, text: str, now: datetime)
 
 
 def objections_seen_by(*, person: Person, phase: Phase, is_organizer: bool) -> QuerySet[Objection]:
-    """Those of one's own team; all for organizers. Two queries."""
+    """Those of one's own team. All for organizers. Two queries."""
     rows = phase.objections.select_related("team", "written_by", "decided_by", "phase")
     if is_organizer:
         return rows

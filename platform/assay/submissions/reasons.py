@@ -166,7 +166,7 @@ class Told:
 
 
 def sentence(reason: str, facts: Mapping[str, Any]) -> str:
-    """The sentence of a stored row, in the reader's language; the code itself where a newer Assay wrote it."""
+    """The sentence of a stored row, in the reader's language. The code itself where a newer Assay wrote it."""
     try:
         known = Reason(reason)
         shown = {name: _shown(name, value) for name, value in facts.items()}
@@ -223,7 +223,7 @@ def _shown(name: str, value: Any) -> str:
 
 
 def case_reason_words(reason: str) -> str:
-    """Why a case failed, in a few words; a code that is not listed is shown as it is, without underscores."""
+    """Why a case failed, in a few words. A code that is not listed is shown as it is, without underscores."""
     words = CASE_REASONS.get(reason)
     return gettext(words) if words else reason.replace("_", " ")
 

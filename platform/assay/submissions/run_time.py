@@ -2,7 +2,7 @@
 
 Theory of operation. What ended is in `RunTime`, one row per day, challenge and person, added to in the transaction that records the
 ending. What is under way counts with the longest it may take. A submission is accepted while both together are below the limit. It is not
-counted itself, so a limit smaller than one submission still lets one through; the next one sees it. `create_submission` locks the rows of
+counted itself, so a limit smaller than one submission still lets one through. The next one sees it. `create_submission` locks the rows of
 the challenge and of the person before it asks, so submissions that arrive at once are counted one after the other.
 """
 
@@ -69,7 +69,7 @@ def add_run_time(*, submission: Submission, seconds: float, now: datetime) -> No
 
 
 def run_time_uses(*, challenge: Challenge, person: User, now: datetime) -> tuple[RunTimeUse, RunTimeUse]:
-    """Of a challenge and of a person. Two queries; none where neither has a limit."""
+    """Of a challenge and of a person. Two queries. None where neither has a limit."""
     allowed = run_quota_of(challenge), run_quota_seconds(person)
     if allowed == (None, None):
         return RunTimeUse(used=0, reserved=0, allowed=None), RunTimeUse(used=0, reserved=0, allowed=None)
@@ -91,7 +91,7 @@ def run_time_uses(*, challenge: Challenge, person: User, now: datetime) -> tuple
 
 
 def run_time_condition(*, challenge: Challenge, person: User, now: datetime) -> tuple[Condition, datetime | None]:
-    """Whether there is time on nodes left, as one of the conditions of a submission; and when there will be some again."""
+    """Whether there is time on nodes left, as one of the conditions of a submission. It says when there will be some again."""
     of_challenge, of_person = run_time_uses(challenge=challenge, person=person, now=now)
     days = settings.QUOTA_PERIOD_DAYS
     if of_person.is_reached:

@@ -96,7 +96,7 @@ def rules_of(phase: Phase) -> PhaseRules:
 
 
 def usage_of(*, phase: Phase, team: Team, sha256: str = "") -> TeamUsage:
-    """What a team has used of a phase's limits. One query; one more where the phase counts the same image by other teams."""
+    """What a team has used of a phase's limits. One query. One more where the phase counts the same image by other teams."""
     rows = phase.submissions.filter(team=team).filter(Q(is_charged=True) | ~Q(status__in=FINAL))
     used = list(rows.values_list("created_at", "is_charged", "status"))
     same = same_image_moments(phase=phase, team=team, sha256=sha256) if phase.counts_same_image and sha256 else []
@@ -183,7 +183,7 @@ def submission_list(
 def newest_of(
     rows: QuerySet[Submission], *, length: int, before: UUID | None = None
 ) -> tuple[list[Submission], UUID | None]:
-    """A page of a list that is newest first, after the row `before`; and what the next page comes after, where there is one.
+    """A page of a list that is newest first, after the row `before`, and what the next page comes after, where there is one.
 
     It costs the same however far down the list it is, and what is handed in meanwhile moves nothing.
     """

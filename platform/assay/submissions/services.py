@@ -72,7 +72,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             person=user, phase=phase, now=now, started_at=upload.created_at, sha256=upload.sha256
         )
         refuse_ineligible(eligibility)
-        if team is None:  # an eligible person has a team; this is for the type checker and for callers who forgot
+        if team is None:  # an eligible person has a team. This is for the type checker and for callers who forgot
             raise NotAllowedError(_("You compete in no team here."), what_to_do=_("Join the challenge first."))
         refuse_duplicate(phase=phase, team=team, upload=upload, allows_duplicate=entry.allows_duplicate)
         refuse_too_many_scores(phase)
@@ -189,7 +189,7 @@ def refuse_duplicate(*, phase: Phase, team: Team, upload: Upload, allows_duplica
 
 
 def freeze_testset(*, testset: TestSet, user: User, now: datetime) -> TestSet:
-    """From the first submission on, a test set never changes; what needs changing becomes a new version."""
+    """From the first submission on, a test set never changes. What needs changing becomes a new version."""
     if TestSet.objects.filter(pk=testset.pk, frozen_at=None).update(frozen_at=now):
         testset.refresh_from_db()
         record_event(
@@ -303,7 +303,7 @@ def resume_submission(
     """Take up a failed submission again, in ONE conditional UPDATE with its line of history. What was no team's fault
     stays uncharged.
 
-    `protocol` and `testset` count from now on, because what was wrong may have been the old ones; the resource limits stay.
+    `protocol` and `testset` count from now on, because what was wrong may have been the old ones. The resource limits stay.
     `ended`: how its run ended, where only the scores are missing. `False`: it has not failed, or not
     through one of these `faults`.
     """
@@ -377,7 +377,7 @@ def reinstate_submission(*, submission_id: UUID, user: User, now: datetime) -> b
 
 
 def withdraw_submission(*, submission: Submission, user: User, now: datetime) -> None:
-    """Take a submission off the leaderboard at its own team's wish; it stays charged."""
+    """Take a submission off the leaderboard at its own team's wish. It stays charged."""
     with transaction.atomic():
         if Submission.objects.filter(pk=submission.pk, is_withdrawn=False).update(is_withdrawn=True):
             record_event(

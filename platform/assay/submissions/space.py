@@ -41,7 +41,7 @@ def promised_bytes(*, now: datetime, but: UUID | None = None) -> int:
 
 
 def free_bytes(*, now: datetime, but: UUID | None = None) -> int:
-    """What is left once everybody else has sent what they were promised; may be negative."""
+    """What is left once everybody else has sent what they were promised. May be negative."""
     root = Path(settings.UPLOAD_ROOT)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     free: int = shutil.disk_usage(root).free - settings.UPLOAD_KEEP_FREE_BYTES
@@ -70,7 +70,7 @@ def used_bytes(*, user: User, now: datetime) -> int:
 
 
 def bytes_by_person(*, now: datetime) -> dict[int, int]:
-    """The same of everybody, by their keys; people without files are left out. Five queries."""
+    """The same of everybody, by their keys. People without files are left out. Five queries."""
     return _bytes_by_person(now=now, of=None)
 
 

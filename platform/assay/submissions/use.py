@@ -1,4 +1,4 @@
-"""Who uses how much, for themselves and for operators; and operators setting somebody's limits."""
+"""Who uses how much, for themselves and for operators. And operators setting somebody's limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -135,7 +135,7 @@ def _run_time(ended: Q, under_way: Q, *, allowed: float | None, now: datetime) -
 
 
 def share_of(used: float, allowed: float | None) -> float | None:
-    """From 0 to 1; a limit of nothing is used up."""
+    """From 0 to 1. A limit of nothing is used up."""
     if allowed is None:
         return None
     return min(1.0, used / allowed) if allowed else 1.0

@@ -54,7 +54,7 @@ def room_in(folder: Path) -> int:
 
 
 def tar_members(archive: BinaryIO, *, most_bytes: int) -> Iterator[tuple[str, Readable | None]]:
-    """Name and content of each member; a folder has none. Written out because Debian 12's Python has no extraction filters."""
+    """Name and content of each member. A folder has none. Written out because Debian 12's Python has no extraction filters."""
     count = total = 0
     with tarfile.open(fileobj=archive, mode="r|*") as tar:
         for member in tar:

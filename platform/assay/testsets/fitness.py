@@ -9,7 +9,7 @@ SHOWN = 5
 
 
 def misfits(*, protocol: Protocol, cases: Sequence[Case], runs_containers: bool) -> list[str]:
-    """What is wrong, in sentences; empty when every case has what the protocol asks for."""
+    """What is wrong, in sentences. Empty when every case has what the protocol asks for."""
     problems: dict[str, list[str]] = {}
     for case in cases:
         for text in _misfits_of(case, protocol=protocol, runs_containers=runs_containers):
@@ -19,7 +19,7 @@ def misfits(*, protocol: Protocol, cases: Sequence[Case], runs_containers: bool)
 
 
 def too_many_scores(*, protocol: Protocol, cases: int) -> str:
-    """Why no submission can be scored on so many cases; empty when it can. Every score is a row that is kept."""
+    """Why no submission can be scored on so many cases. Empty when it can. Every score is a row that is kept."""
     found = scores_of_a_case(protocol) * cases
     if found <= MOST_SCORES:
         return ""

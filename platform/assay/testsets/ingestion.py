@@ -92,7 +92,7 @@ def read_notice(folder: Path) -> str:
 def ingest_cases(*, folder: Path, target: Path, kinds: Mapping[str, InputKind] | None = None) -> list[CanonicalCase]:
     """Read, check and rewrite every case of `folder` into `target`. All problems are told at once.
 
-    `kinds` says what each input is to the protocols the cases serve; the suffix decides for an input that they do not name.
+    `kinds` says what each input is to the protocols the cases serve. The suffix decides for an input that they do not name.
     """
     cases, problems = [], []
     tables = functools.cache(read_table)  # one table may serve every case
@@ -121,7 +121,7 @@ class CaseError(Exception):
 def ingest_case(
     *, case: ManifestCase, folder: Path, target: Path, tables: Tables, kinds: Mapping[str, InputKind]
 ) -> CanonicalCase:
-    """Read one case; its references must lie on the grid of its first image, where it has one."""
+    """Read one case. Its references must lie on the grid of its first image, where it has one."""
     inputs, grid = [], None
     identifying: set[str] = set()
     for number, (name, path) in enumerate(case.inputs.items()):

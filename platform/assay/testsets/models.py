@@ -7,7 +7,7 @@ from assay.challenges.models import Challenge, Phase
 
 
 class TestSet(models.Model):
-    """A versioned, hashed list of cases. Frozen when a phase that uses it opens; a change is a new version."""
+    """A versioned, hashed list of cases. Frozen when a phase that uses it opens. A change is a new version."""
 
     __test__ = False  # pytest: not a test class
 
@@ -50,7 +50,7 @@ class Case(models.Model):
 
 
 class AgreementText(models.Model):
-    """What is signed before a test set is downloaded, as it stood; see `agreements.py`."""
+    """What is signed before a test set is downloaded, as it stood. See `agreements.py`."""
 
     challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="agreement_texts")
     testset_name = models.SlugField(max_length=80)

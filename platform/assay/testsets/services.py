@@ -47,14 +47,14 @@ def ingest_testset(
     accepts_identifying: bool = False,
     folder_on_server: Path | None = None,
 ) -> TestSet:
-    """Make a new version of a test set from an archive in storage, or from a folder on the server; the very same content again answers
+    """Make a new version of a test set from an archive in storage, or from a folder on the server. The very same content again answers
     the version that has it.
 
     Headers that may say who a patient is are refused unless `accepts_identifying`.
 
     `refuse_bytes` is called with the size of a new version, in the transaction that makes it, and raises where there is no room.
 
-    Phases that name this test set in `challenge.yaml`, and those in `phase_slugs`, use the new version from now on; submissions
+    Phases that name this test set in `challenge.yaml`, and those in `phase_slugs`, use the new version from now on. Submissions
     keep the one they were accepted with.
     """
     phases = list(phases_to_serve(challenge=challenge, name=name, phase_slugs=phase_slugs))
@@ -134,7 +134,7 @@ def kinds_of_inputs(phases: Sequence[Phase]) -> dict[str, InputKind]:
 
 
 def store_cases(*, cases: Sequence[CanonicalCase], prefix: str) -> list[dict[str, Any]]:
-    """Give the canonical files to storage; keys say nothing about the cases."""
+    """Give the canonical files to storage. Keys say nothing about the cases."""
     return [
         {
             "case_id": case.source.case_id,
@@ -242,7 +242,7 @@ def create_version(
 
 
 def choose_testset(*, phase: Phase, testset: TestSet, user: User, now: datetime) -> None:
-    """Let a phase use a test set; submissions accepted before keep theirs."""
+    """Let a phase use a test set. Submissions accepted before keep theirs."""
     with transaction.atomic():
         chosen = PhaseTestSet.objects.select_for_update().filter(phase=phase).first()
         if chosen is not None and chosen.testset_id == testset.pk:

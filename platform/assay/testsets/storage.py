@@ -1,6 +1,6 @@
 """The only opener of protected files: hidden cases, uploads, images, predictions, logs.
 
-Rows name files by key; nothing else knows where they lie. Backed by django-storages: a folder on local disk by default, S3 in
+Rows name files by key. Nothing else knows where they lie. Backed by django-storages: a folder on local disk by default, S3 in
 production. Keys are made by us and never from a participant's words. No address of a file ever leaves the server: what a node
 may read goes through the node API, scoped to the case run it holds.
 """
@@ -76,7 +76,7 @@ def keep_file(*, source: Path, key: str, move: bool = False, sha256: str = "") -
 
 
 def save_file(*, key: str, stream: IO[bytes], max_bytes: int) -> StoredFile:
-    """Put a stream into storage; raises `TooLargeError` when it is longer than `max_bytes`, and keeps nothing then."""
+    """Put a stream into storage. Raises `TooLargeError` when it is longer than `max_bytes`, and keeps nothing then."""
     with scratch_folder() as folder:
         path, size = folder / "stream", 0
         with path.open("wb") as file:
@@ -154,7 +154,7 @@ def has_file(key: str) -> bool:
 
 
 def delete_file(key: str) -> None:
-    """Delete a stored file; one that is gone already is fine."""
+    """Delete a stored file. One that is gone already is fine."""
     if key:
         default_storage.delete(key)
 
@@ -174,7 +174,7 @@ def walk(prefix: str = "") -> Iterator[Listed]:
 
 
 def delete_folder(prefix: str) -> int:
-    """Delete every stored file directly below a prefix; answers how many there were."""
+    """Delete every stored file directly below a prefix. Answers how many there were."""
     try:
         folders, names = default_storage.listdir(prefix)
     except FileNotFoundError:

@@ -53,7 +53,7 @@ RANKING_BYTES = 8 * 2**30
 
 @shared_task(name="assay.workflow.tasks.rebuild", acks_late=False, time_limit=RANKING_SECONDS)  # type: ignore[untyped-decorator]  # Celery is untyped
 def rebuild(phase_id: int) -> None:
-    """A leaderboard may want rebuilding; once more when it was asked for meanwhile."""
+    """A leaderboard may want rebuilding. Once more when it was asked for meanwhile."""
     with limited_memory(RANKING_BYTES):
         while rebuild_leaderboard(phase_id=phase_id, now=timezone.now()):
             pass

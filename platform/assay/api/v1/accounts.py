@@ -85,7 +85,7 @@ def create_team(request: HttpRequest, body: schemas.TeamIn) -> Status[dict[str, 
 
 @router.post("/teams/{slug}/invites", response={201: schemas.InviteOut})
 def invite(request: HttpRequest, slug: str, body: schemas.InviteIn) -> Status[dict[str, Any]]:
-    """Invite one person; give them the token, it works once."""
+    """Invite one person. Give them the token, it works once."""
     user = user_of(request)
     team = selectors.get_team(user=user, slug=slug)
     row, secret = services.invite_to_team(user=user, team=team, email=body.email, now=timezone.now())

@@ -174,7 +174,7 @@ def embargo(request: HttpRequest, slug: str, phase: str, body: schemas.EmbargoIn
 
 @router.post("/{slug}/phases/{phase}/pause", response=schemas.PhaseOut)
 def pause(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
-    """Take no submissions for a while; those under way go on."""
+    """Take no submissions for a while. Those under way go on."""
     row, user = access.get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
     return phase_document(phase=services.pause_phase(phase=row, user=user, now=timezone.now()), person=user)
 
@@ -209,7 +209,7 @@ def leak_document(leak: Leak) -> dict[str, Any]:
 
 
 def brief_or_none(challenge: Challenge) -> schemas.ChallengeBrief | None:
-    """A challenge in a list; nothing for one that cannot be read, so that it does not take the list with it."""
+    """A challenge in a list. Nothing for one that cannot be read, so that it does not take the list with it."""
     try:
         names = "slug title summary modality anatomy status participant_count"
         return schemas.ChallengeBrief.model_validate(texts_of(challenge, names) | {"phases": phases_of(challenge)})

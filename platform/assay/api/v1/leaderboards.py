@@ -30,7 +30,7 @@ def show(
     offset: schemas.Offset = 0,
     division: str = "",
 ) -> Board:
-    """A phase's ranking, best first, at most 1000 rows at once; without entries, and saying why, where you may not see it.
+    """A phase's ranking, best first, at most 1000 rows at once. Without entries, and saying why, where you may not see it.
 
     `division`: one of the phase's divisions alone, by the ranks in it.
     """

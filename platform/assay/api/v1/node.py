@@ -1,4 +1,4 @@
-"""The one door of a node: claim, keep, hand back, record; files in, files out. Everything is bound to the lease it holds.
+"""The one door of a node: claim, keep, hand back, record. Files in, files out. Everything is bound to the lease it holds.
 
 A node has a token and nothing else: no database credentials, no references, no storage. It sees the image and the input images
 of the case run it holds, for as long as it holds it.
@@ -57,7 +57,7 @@ Inventory = Annotated[dict[str, Any], AfterValidator(_small)]
 
 
 class NodeToken(HttpBearer):
-    """Recognises a node by its token; what it may do is in the lease it holds."""
+    """Recognises a node by its token. What it may do is in the lease it holds."""
 
     def authenticate(self, request: HttpRequest, token: str) -> Node | None:  # noqa: ARG002  ninja's signature
         return nodes.find_node(token)

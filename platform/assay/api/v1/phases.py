@@ -48,7 +48,7 @@ def rerun_images(request: HttpRequest, slug: str, phase: str, body: schemas.Reru
 
 @router.get("/{slug}/phases/{phase}/objections", response=list[schemas.ObjectionOut])
 def list_objections(request: HttpRequest, slug: str, phase: str) -> QuerySet[Objection]:
-    """Objections of your team; all of them for organizers."""
+    """Objections of your team. All of them for organizers."""
     person = person_of(request)
     row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
     return objections_seen_by(

@@ -88,7 +88,7 @@ def list_largest(request: HttpRequest) -> dict[str, Any]:
 
 @router.put("/quotas/people/{username}", response=list[schemas.UseOut])
 def limit_person(request: HttpRequest, username: str, body: schemas.PersonLimitsIn) -> list[Use]:
-    """Set limits of one person; answers what they use of them."""
+    """Set limits of one person. Answers what they use of them."""
     user, now = require_staff(person_of(request)), timezone.now()
     person = set_person_limits(username=username, limits=body.dict(exclude_unset=True), by=user, now=now)
     return use_of(person, now=now)

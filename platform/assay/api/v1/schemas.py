@@ -1,4 +1,4 @@
-"""What goes over the wire, one class per document. Field names are the words of the project; units are in the names."""
+"""What goes over the wire, one class per document. Field names are the words of the project. Units are in the names."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

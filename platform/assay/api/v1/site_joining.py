@@ -1,4 +1,4 @@
-"""How sites join, change their key and leave; how organizers invite, approve and revoke them.
+"""How sites join, change their key and leave. How organizers invite, approve and revoke them.
 
 The operations hang on the routers of `site`: an address that has two methods must not be split over two routers.
 """

@@ -109,7 +109,7 @@ def list_submissions(
 
 @router.post("/cancel", response=schemas.CancelledOut)
 def cancel_all(request: HttpRequest, chosen: schemas.SubmissionsIn) -> dict[str, Any]:
-    """Stop many at once; running containers are killed. Those that had ended already are left out of `cancelled`."""
+    """Stop many at once. Running containers are killed. Those that had ended already are left out of `cancelled`."""
     user = user_of(request)
     known = get_submissions(person=user, submission_ids=chosen.submission_ids)
     ids = [submission.pk for submission in known]
@@ -118,7 +118,7 @@ def cancel_all(request: HttpRequest, chosen: schemas.SubmissionsIn) -> dict[str,
 
 @router.post("/resume", response=schemas.ResumedOut)
 def resume_all(request: HttpRequest, chosen: schemas.SubmissionsIn) -> dict[str, Any]:
-    """Take up again what failed by no fault of its team, where it stopped; what has not is left out of `resumed`."""
+    """Take up again what failed by no fault of its team, where it stopped. What has not is left out of `resumed`."""
     person = person_of(request)
     found = [get_organized_submission(person=person, submission_id=pk)[0] for pk in chosen.submission_ids]
     ids = [submission.pk for submission in found]
@@ -159,7 +159,7 @@ def cases(request: HttpRequest, submission_id: UUID) -> list[dict[str, Any]]:
 
 @router.post("/{submission_id}/cancel", response=schemas.SubmissionOut)
 def cancel(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
-    """Stop it wherever it is; running containers are killed."""
+    """Stop it wherever it is. Running containers are killed."""
     user = user_of(request)
     submission = get_submission(person=user, submission_id=submission_id)
     if not flow.cancel(submission_id=submission.pk, by=user, now=timezone.now()):
@@ -185,7 +185,7 @@ def receipt(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
 
 @router.get("/{submission_id}/logs", response={200: None})
 def logs(request: HttpRequest, submission_id: UUID) -> StreamingHttpResponse:
-    """What the algorithm wrote to its log, case by case. For organizers; for participants where all cases are public."""
+    """What the algorithm wrote to its log, case by case. For organizers. For participants where all cases are public."""
     person = person_of(request)
     submission = get_submission(person=person, submission_id=submission_id)
     if not may_see_log(person=person, submission=submission):
@@ -203,7 +203,7 @@ def logs(request: HttpRequest, submission_id: UUID) -> StreamingHttpResponse:
 
 @router.post("/{submission_id}/choose", response=schemas.SubmissionOut)
 def choose(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
-    """Let it stand for your team in a phase whose board shows what teams choose; until the phase closes."""
+    """Let it stand for your team in a phase whose board shows what teams choose. Until the phase closes."""
     submission, user = get_own_submission(person=person_of(request), submission_id=submission_id)
     flow.choose(submission=submission, by=user, now=timezone.now())
     return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
@@ -211,7 +211,7 @@ def choose(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
 
 @router.post("/{submission_id}/withdraw", response=schemas.SubmissionOut)
 def withdraw(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
-    """Take it off the leaderboard; its attempt stays used. Until the phase closes."""
+    """Take it off the leaderboard. Its attempt stays used. Until the phase closes."""
     submission, user = get_own_submission(person=person_of(request), submission_id=submission_id)
     flow.withdraw(submission=submission, by=user, now=timezone.now())
     return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
@@ -227,7 +227,7 @@ def restore(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
 
 @router.post("/{submission_id}/disqualify", response=schemas.SubmissionOut)
 def disqualify(request: HttpRequest, submission_id: UUID, body: schemas.Reason) -> dict[str, Any]:
-    """Take it out of the ranking, with a reason its team reads; its scores stay."""
+    """Take it out of the ranking, with a reason its team reads. Its scores stay."""
     submission, user = get_organized_submission(person=person_of(request), submission_id=submission_id)
     if not flow.disqualify(submission_id=submission.pk, reason=body.reason, by=user, now=timezone.now()):
         raise ConflictError(_("It is disqualified already."), found=submission.disqualified_reason)
@@ -282,7 +282,7 @@ def detail(*, submission: Submission, person: Person) -> dict[str, Any]:
 
 
 def brief(*, submission: Submission, progress: Progress, is_insider: bool) -> dict[str, Any]:
-    """A submission as it stands in a list; needs no further query."""
+    """A submission as it stands in a list. Needs no further query."""
     has_started = progress.has_started
     if not is_insider and is_closed(submission):
         submission, progress = as_seen(submission, is_insider=False), Progress()

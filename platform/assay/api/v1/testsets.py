@@ -1,4 +1,4 @@
-"""Test sets: organizers push and look; nobody else sees more than what a phase says about its hidden cases."""
+"""Test sets: organizers push and look. Nobody else sees more than what a phase says about its hidden cases."""
 
 from typing import Any
 
@@ -74,7 +74,7 @@ def download(request: HttpRequest, slug: str, name: str, version: int) -> Stream
 
 
 def document(testset: TestSet) -> dict[str, Any]:
-    """A test set as its organizers see it; rows come from `testsets_of`."""
+    """A test set as its organizers see it. Rows come from `testsets_of`."""
     names = ("name", "version", "is_public", "sha256", "notice", "report", "created_at", "frozen_at", "case_count")
     return {
         **{name: getattr(testset, name) for name in names},

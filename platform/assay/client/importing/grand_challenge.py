@@ -127,7 +127,7 @@ def _rules(place: Place, *, number: int, options: Options, name: str, title: str
 
 
 def _inputs(interfaces: Sequence[Place], *, where: str, notes: Notes) -> list[dict[str, Any]]:
-    """The sockets of all interfaces; one that is not in each of them is optional."""
+    """The sockets of all interfaces. One that is not in each of them is optional."""
     listed = [interface.need("inputs", expected="a list").sequence() for interface in interfaces]
     sockets = {socket.need("slug", expected="a name").text(): socket for sockets in listed for socket in sockets}
     found = []

@@ -86,7 +86,7 @@ def frame(
 
 
 def teams_to_join(person: Person) -> list[Team]:
-    """The teams this person may compete in; alone is always possible."""
+    """The teams this person may compete in. Alone is always possible."""
     return list(teams_of(user=person).exclude(slug=solo_slug(person))) if isinstance(person, User) else []
 
 
@@ -125,7 +125,7 @@ def rules(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def rules_history(challenge: Challenge, *, since: int) -> list[str]:
-    """What changed in the rules since the version that somebody accepted, line by line; empty where nothing did."""
+    """What changed in the rules since the version that somebody accepted, line by line. Empty where nothing did."""
     then = challenge.rules_texts.filter(version=since).last()
     if then is None or then.text == challenge.rules:
         return []
@@ -294,7 +294,7 @@ def _limit_words(phase: Phase) -> str:
 
 @require_GET
 def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
-    """The ranking; search, sorting and view live in the address."""
+    """The ranking. Search, sorting and view live in the address."""
     phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
     page = frame(request, phase.challenge, tab="leaderboard", phase=phase)
     own = {team.slug for team in teams_of(user=request.user)} if request.user.is_authenticated else set()
@@ -328,7 +328,7 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
 
 @require_GET
 def compare(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
-    """Two or three rows side by side, named by their numbers in the address; else a list to choose from."""
+    """Two or three rows side by side, named by their numbers in the address. Else a list to choose from."""
     phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
     page = frame(request, phase.challenge, tab="leaderboard", phase=phase)
     chosen = {int(text) for text in request.GET.getlist("s") if text.isdecimal() and len(text) < 10}
@@ -354,7 +354,7 @@ def _shows_cases(phase: Phase, page: dict[str, Any]) -> bool:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def report(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponseBase:
-    """The statistics behind the ranking, one file to keep; a worker makes it when it is first asked for.
+    """The statistics behind the ranking, one file to keep. A worker makes it when it is first asked for.
 
     It shows every case, so that of a phase on closed cases is the organizers'.
     """

@@ -29,7 +29,7 @@ def notices(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def open_notice(request: HttpRequest, notice_id: int) -> HttpResponse:
-    """Go to the page that a notice is about; it counts as read."""
+    """Go to the page that a notice is about. It counts as read."""
     user = signed_in(request.user)
     notice = get_notice(person=user, notice_id=notice_id)
     mark_read(person=user, now=timezone.now(), notice_id=notice.pk)

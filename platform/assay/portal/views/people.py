@@ -58,7 +58,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
     form = SignUpForm(request.POST or None, initial={"next": request.GET.get("next", "")})
     if request.method == "POST" and form.is_valid():
         data = {key: value for key, value in form.cleaned_data.items() if key != "next"}
-        if must_verify() and is_taken(data["email"]):  # the answer is the same; only the owner's mail says so
+        if must_verify() and is_taken(data["email"]):  # the answer is the same. Only the owner's mail says so
             return cast("HttpResponse", prevent_enumeration(request, email=data["email"]))
         try:
             user = create_user(**data, now=timezone.now())

@@ -84,7 +84,7 @@ def _hand_in(request: HttpRequest, user: User, phase: Phase, data: Mapping[str, 
 
 
 def _take(user: User, phase: Phase, archive: "UploadedFile[bytes]") -> Upload:
-    """Without JavaScript the file comes with the form, in one piece; it takes the same road from here."""
+    """Without JavaScript the file comes with the form, in one piece. It takes the same road from here."""
     now = timezone.now()
     purpose = Upload.Purpose.IMAGE if phase.kind == Phase.Kind.CONTAINER else Upload.Purpose.PREDICTIONS
     upload = uploads.start_upload(

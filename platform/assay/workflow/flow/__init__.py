@@ -227,7 +227,7 @@ def end_run(*, run: Run, outcome: Outcome, now: datetime) -> None:
 
 
 def finish_scoring(*, lease: EvaluationLease, results: Results, now: datetime) -> bool:
-    """The scores are in. A first evaluation ranks at once; a rejudgement waits to be activated."""
+    """The scores are in. A first evaluation ranks at once. A rejudgement waits to be activated."""
     with transaction.atomic():
         if not evaluations.finish_evaluation(lease, results=results, now=now):
             return False
@@ -301,7 +301,7 @@ def _end_unscored(evaluation: Evaluation, *, verdict: Verdict, told: Told, now: 
 def cancel(*, submission_id: UUID, by: User, now: datetime, refunds: bool = False) -> bool:
     """Stop a submission wherever it is. Running containers are killed at their node's next heartbeat.
 
-    The refund rule: an attempt of which no case was started is given back; one that ran is charged, unless `refunds` (an operator
+    The refund rule: an attempt of which no case was started is given back. One that ran is charged, unless `refunds` (an operator
     stops what is stuck: not its team's doing).
     """
     refunded = {"is_refunded": True, "is_charged": False} if refunds else {}
@@ -328,12 +328,12 @@ def unfinished_submissions() -> QuerySet[Submission]:
 
 
 def cancel_all(*, submission_ids: Collection[UUID], by: User, now: datetime) -> list[UUID]:
-    """Stop these submissions; the ones that will stop, without those that had ended or are being cancelled already."""
+    """Stop these submissions. The ones that will stop, without those that had ended or are being cancelled already."""
     return [submission_id for submission_id in submission_ids if cancel(submission_id=submission_id, by=by, now=now)]
 
 
 def settle_cancel(*, submission_id: UUID, now: datetime) -> None:
-    """Carry out a requested cancel as far as it can be now; the reaper repeats it until the submission has ended."""
+    """Carry out a requested cancel as far as it can be now. The reaper repeats it until the submission has ended."""
     for run in Run.objects.filter(submission_id=submission_id, finished_at=None).only("id"):
         advance_run(run_id=run.id, now=now)
     for sources, is_charged, reason in (
@@ -351,7 +351,7 @@ def settle_cancel(*, submission_id: UUID, now: datetime) -> None:
 
 
 def disqualify(*, submission_id: UUID, reason: str, by: User, now: datetime) -> bool:
-    """Take a submission out of the ranking, with a reason; its scores stay."""
+    """Take a submission out of the ranking, with a reason. Its scores stay."""
     with transaction.atomic():
         if not submissions.disqualify_submission(submission_id=submission_id, reason=reason, user=by, now=now):
             return False

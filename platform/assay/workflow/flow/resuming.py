@@ -1,6 +1,6 @@
 """Doing again what did not come to a good end: a submission that failed by no fault of its team, or one case of any submission.
 
-Nothing is run twice without need. A submission is taken up where it stopped (unchecked, unrun, unscored); a new run keeps the
+Nothing is run twice without need. A submission is taken up where it stopped (unchecked, unrun, unscored). A new run keeps the
 cases that stand (`runs.policy.is_kept`) and runs the others. What failed is taken up by the phase's present protocol and test set,
 because a broken reference or a protocol's mistake is mended by a new version, unless that version has other scans than those
 that were played. Nobody is charged. Each is one transaction that begins with a conditional update, so pressing twice does it once.
@@ -34,7 +34,7 @@ ANY_FAULT = tuple(Fault)
 
 
 def resume_all(*, submission_ids: Collection[UUID], by: User, now: datetime) -> list[UUID]:
-    """Take these submissions up again; the ones that go on, without those that had not failed or failed by their team's doing."""
+    """Take these submissions up again. The ones that go on, without those that had not failed or failed by their team's doing."""
     return [submission_id for submission_id in submission_ids if resume(submission_id=submission_id, by=by, now=now)]
 
 
@@ -138,7 +138,7 @@ def ending_of(run: Run | None) -> Ended | None:
 
 
 def rules_to_resume_by(submission: Submission) -> tuple[ProtocolVersion, TestSet]:
-    """The phase's present protocol and test set; the submission's own where its scans were others."""
+    """The phase's present protocol and test set. The submission's own where its scans were others."""
     testset = submission.phase.chosen_testset.testset
     if has_played(submission, testset=testset):
         return submission.phase.protocol, testset

@@ -41,7 +41,7 @@ def why_interrupted(submission: Submission, *, now: datetime) -> str:
 
 
 def why_unchecked(submission: Submission, *, now: datetime) -> str:
-    """Why the upload has not been checked, in words; empty when it is about to be."""
+    """Why the upload has not been checked, in words. Empty when it is about to be."""
     if submission.status == Status.CHECKING:
         return _("the upload is being read and checked")
     ahead = Submission.objects.filter(status=Status.RECEIVED, created_at__lt=submission.created_at).count()
@@ -52,7 +52,7 @@ def why_unchecked(submission: Submission, *, now: datetime) -> str:
 
 
 def why_unscored(submission: Submission, *, now: datetime) -> str:
-    """Why there are no scores yet, in words; empty when somebody is about to begin."""
+    """Why there are no scores yet, in words. Empty when somebody is about to begin."""
     evaluation = submission.evaluations.filter(status__in=["queued", "running"]).order_by("-number").first()
     if evaluation is None:
         return ""

@@ -49,7 +49,7 @@ def ask_to_merge(*, challenge: Challenge, team: Team, into_slug: str, by: User, 
 
 
 def decide_merge(*, merge_id: int, accepts: bool, by: User, now: datetime) -> TeamMerge:
-    """The other captain agrees or not; the one who asked may take it back. Of two decisions, one counts."""
+    """The other captain agrees or not. The one who asked may take it back. Of two decisions, one counts."""
     merge = open_merges(by).filter(pk=merge_id).first()
     if merge is None:
         raise NotFoundError(_("There is no such question."), what_to_do=_("Look at your teams again."))

@@ -2,7 +2,7 @@
 
 An act is about a thing as it was seen. A key names it, with the fence of its lease where there is one: when the reaper, a node or
 another operator was faster, nothing happens and the operator is told so. Each act that changed or rang something leaves one line
-of history with its operator; where the service below writes that line already, it is the one.
+of history with its operator. Where the service below writes that line already, it is the one.
 """
 
 from collections.abc import Callable, Mapping
@@ -127,7 +127,7 @@ def wake_evaluation(key: str, by: User, now: datetime) -> bool:  # noqa: ARG001 
 
 
 def release(key: str, by: User, now: datetime) -> bool:  # noqa: ARG001  an act's signature
-    """Take an evaluation from its worker; another goes on with the cases that have no scores yet."""
+    """Take an evaluation from its worker. Another goes on with the cases that have no scores yet."""
     evaluation_id, fence = fenced(key)
     lease = EvaluationLease(evaluation_id=evaluation_id, fence=fence)
     return release_evaluation(lease, error=f"released by {by.username}")

@@ -1,6 +1,6 @@
 """What has been in one state for longer than its owner should need, and which acts are right for it.
 
-The reaper repairs most of what goes wrong in its next round; what is listed here has outlasted that, or needs a person: a node that
+The reaper repairs most of what goes wrong in its next round. What is listed here has outlasted that, or needs a person: a node that
 stays away, a pool nobody serves, a submission that failed by a fault of ours. `operating.py` carries the acts out.
 """
 

@@ -54,7 +54,7 @@ def check_submission(*, submission_id: UUID, clock: Callable[[], datetime]) -> N
 
 
 def check_image(*, submission: Submission, image: AlgorithmImage, clock: Callable[[], datetime]) -> None:
-    """Inspect the archive once per image; a second submission of the same archive reuses the answer."""
+    """Inspect the archive once per image. A second submission of the same archive reuses the answer."""
     if image.status == AlgorithmImage.Status.CHECKING:
         try:
             inspect_image(image)

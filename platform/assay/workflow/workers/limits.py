@@ -39,7 +39,7 @@ def limited_processor_time(seconds: float) -> Iterator[None]:
     """Raise `OutOfTimeError` here once the process has used so much more processor time, all its threads together.
 
     The signal is handled between two operations of the interpreter, so one long array operation is finished first. Signals belong to
-    the main thread, where Celery runs tasks; in another thread there is no limit.
+    the main thread, where Celery runs tasks. In another thread there is no limit.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -13,7 +13,7 @@ evaluation, under grand-challenge's contract for evaluation images:
 Entries of a job have the keys that the platform writes: `interface` with slug, kind, super_kind and relative_path, and the name of
 the case's image at every Image input. Volumes have the format that their socket names, .mha unless the protocol says otherwise.
 
-This is the only place where a container sees a reference. Both folders are staged copies, read-only; there is no network, and
+This is the only place where a container sees a reference. Both folders are staged copies, read-only. There is no network, and
 all of the sandbox's limits hold. The image is the organizers': whatever it does wrong raises `MetricImageFailed`, which ends the
 evaluation at their charge. What the engine does wrong is ours, and tried again.
 """
@@ -125,7 +125,7 @@ def run_metric_image(
 
 
 def spec_of(evaluation: Evaluation, *, wanted: WantedImage, scratch: Path) -> RunSpec:
-    """One run for all cases; the references are mounted here and nowhere else."""
+    """One run for all cases. The references are mounted here and nowhere else."""
     return RunSpec(
         name=f"assay-metrics-{evaluation.id.hex}-f{evaluation.fence}",
         image_id=wanted.image,
@@ -217,7 +217,7 @@ def output_entry(protocol: Protocol, *, name: str, case_id: str) -> dict[str, An
 
 
 def place(source: Path, destination: Path) -> None:
-    """A copy that the sandbox may share with the container; a canonical volume in the format of its new name."""
+    """A copy that the sandbox may share with the container. A canonical volume in the format of its new name."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     if source.name.endswith(CANONICAL_SUFFIX):
         write_as_named(source=source, destination=destination)

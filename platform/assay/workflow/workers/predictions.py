@@ -1,8 +1,8 @@
 """Phases that take predictions instead of containers: a zip of files, named by `Protocol.archive_files`.
 
-The archive is read by Python's own zip reader with a cap on members and on bytes, one expected name at a time; what is not
+The archive is read by Python's own zip reader with a cap on members and on bytes, one expected name at a time. What is not
 expected is never opened. Each file goes through the strict reader. What comes out is a run whose case runs have ended, so that
-scoring knows one shape only. Where a protocol scores one table for all cases, the table itself may be handed in without a zip; it is
+scoring knows one shape only. Where a protocol scores one table for all cases, the table itself may be handed in without a zip. It is
 read and stored once, and every case finds its row in it.
 """
 
@@ -63,7 +63,7 @@ class ArchiveRefused(Exception):
 
 
 def check_predictions(*, submission: Submission, clock: Callable[[], datetime]) -> None:
-    """Unpack, check every case, and hand the submission to scoring; refuse it when nothing in it can be used."""
+    """Unpack, check every case, and hand the submission to scoring. Refuse it when nothing in it can be used."""
     upload = submission.predictions
     if upload is None:
         raise LookupError(f"submission {submission.pk} has neither an image nor predictions")
@@ -246,7 +246,7 @@ class _Reader:
     def _kept(
         self, path: str, *, suffix: str, convert: Callable[[Path, Path], CanonicalFile]
     ) -> "StoredFile | _Refusal":
-        """One expected file in our own form, in storage; or why there is none."""
+        """One expected file in our own form, in storage. Or why there is none."""
         extract = self.files.get(path)
         if extract is None:
             return _Refusal(verdict=Verdict.OUTPUT_MISSING, reason="missing")

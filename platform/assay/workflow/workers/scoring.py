@@ -87,7 +87,7 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
         log.warning("evaluation.metrics_failed", extra={"evaluation": str(evaluation_id)})
         flow.blame_organizers(lease=lease, verdict=Verdict.METRICS_FAILED, error=str(problem), now=clock())
         return False
-    except Exception as error:  # every fault of ours puts the evaluation back; the reaper counts the attempts
+    except Exception as error:  # every fault of ours puts the evaluation back. The reaper counts the attempts
         log.exception("evaluation.fault", extra={"evaluation": str(evaluation_id)})
         services.release_evaluation(lease, error=f"{type(error).__name__}: {error}")
         flow.give_up_scoring(evaluation_id=evaluation_id, now=clock())
