@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Self
 
+from containers.intake.entry_point import DEFAULT_PATH
 from containers.intake.layout import Document, parse_document
 from containers.intake.limits import IntakeLimits
 from containers.intake.reasons import ImageInvalid, Reason
@@ -45,6 +46,8 @@ class VettedConfig:
     command: tuple[str, ...]
     working_dir: str
     user: str
+    search_path: str
+    """ENV PATH, along which a command without a slash is looked for."""
     home: str
     """ENV HOME, which counts before the home in the image's /etc/passwd; empty when it is not set."""
     versions: dict[str, str]
@@ -101,6 +104,7 @@ def vet_config(*, raw: bytes, architecture: str, limits: IntakeLimits, needs_com
         command=command,
         working_dir=working_dir,
         user=str(settings.get("User") or "")[:100],
+        search_path=dict(variables).get("PATH", DEFAULT_PATH),
         home=dict(variables).get("HOME", ""),
         versions=_versions(variables),
         neutralised=(*_dropped_settings(settings), *changes),

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from containers.intake.accounts import ImageUser, UserUnknown, resolve_user
 from containers.intake.config import SYSTEM_FOLDERS, VettedConfig, vet_config
+from containers.intake.entry_point import NotRunnable, Stack, wanted_names
 from containers.intake.layers import Sightings, walk_layer
 from containers.intake.layout import ImageLayout, find_image, member_name, survey_archive
 from containers.intake.limits import Account, IntakeLimits
@@ -19,6 +20,9 @@ from containers.intake.report import IntakeReport
 from containers.intake.rewrite import ArchiveWriter
 from containers.intake.streams import Stream, open_file, uncompressed
 from containers.intake.tar import Kind, is_tar, read_entries
+
+NOBODY = 65532
+"""Who runs, unless the profile lets an image run as its own user."""
 
 
 def inspect(
@@ -90,7 +94,7 @@ def _copy_layers(
             raise ImageInvalid(
                 Reason.LAYER_MISMATCH, f"The layer {name[:200]!r} stands for two different diff_ids. Save it again."
             )
-    watched = _watched_paths(config.working_dir)
+    watched, wanted = _watched_paths(config.working_dir), wanted_names((*config.entrypoint, *config.command))
     sightings: dict[str, Sightings] = {}
     for entry in read_entries(stream):
         name = member_name(entry)
@@ -100,7 +104,7 @@ def _copy_layers(
             start = writer.begin_layer(diff_id=expected[name], size=entry.size if layer is body else None)
             copy = LayerCopy(account=account, writer=writer)
             layer = layer.watched(copy.add)
-            sightings[expected[name]] = walk_layer(stream=layer, account=account, watched=watched)
+            sightings[expected[name]] = walk_layer(stream=layer, account=account, watched=watched, wanted=wanted)
             _check_diff_id(name=name, found=copy.diff_id, expected=expected[name])
             writer.end_layer(start=start, diff_id=expected[name])
     return sightings
@@ -173,6 +177,8 @@ def _report(
     if sightings.setuid_files:
         warnings.append(f"{sightings.setuid_files} set-uid or set-gid files have no effect in a run")
     profile, because = _needed_profile(config=config, sightings=sightings, user=user)
+    words = (*config.entrypoint, *config.command)
+    programs = Stack(layers=sightings.programs, working_dir=config.working_dir, search_path=config.search_path)
     return IntakeReport(
         uploaded_image_id=config.uploaded_image_id,
         image_id=config.image_id,
@@ -187,14 +193,41 @@ def _report(
         user=config.user,
         neutralised=config.neutralised,
         warnings=tuple(warnings),
-        warnings_as_user=_closed_to(65532, sightings) + (because if profile == "image-user" else ()),
-        warnings_as_image_user=_closed_to(65532 if user is None else user.uid, sightings),
+        warnings_as_user=(
+            *_user_dropped(config, user),
+            *_closed_to(NOBODY, sightings),
+            *programs.doubts(words, uid=NOBODY),
+            *(because if profile == "image-user" else ()),
+        ),
+        warnings_as_image_user=(
+            *_closed_to(NOBODY if user is None else user.uid, sightings),
+            *programs.doubts(words, uid=NOBODY if user is None else user.uid),
+        ),
+        entry_point_problem=_entry_point_problem(programs, words),
         run_user="" if user is None else str(user),
         home="" if user is None else user.home,
         user_problem=user_problem,
         needed_profile=profile,
         needed_because=because,
         **sightings.to_json(),
+    )
+
+
+def _entry_point_problem(programs: Stack, words: tuple[str, ...]) -> str:
+    """Why the image's own program cannot be started by anybody; empty when it can, or where the layers do not tell."""
+    try:
+        if words:
+            programs.check(words)
+    except NotRunnable as problem:
+        return str(problem)
+    return ""
+
+
+def _user_dropped(config: VettedConfig, user: ImageUser | None) -> tuple[str, ...]:
+    if user is None or user.uid == NOBODY:
+        return ()
+    return (
+        f"USER {config.user} (uid {user.uid}) has no effect: a run has uid {NOBODY}, unless the phase's profile is `image-user`",
     )
 
 

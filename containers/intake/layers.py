@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from containers.intake.accounts import ACCOUNT_FILES, MAX_ACCOUNT_BYTES, AccountFiles
+from containers.intake.entry_point import HEAD_BYTES, Programs
 from containers.intake.limits import Account
 from containers.intake.reasons import ImageInvalid, Reason
 from containers.intake.streams import Stream
@@ -66,6 +67,8 @@ class Sightings:
     user_packages: set[bytes] = field(default_factory=set)
     """Homes with packages that `pip install --user` put there."""
     accounts: AccountFiles = field(default_factory=AccountFiles)
+    programs: list[Programs] = field(default_factory=list)
+    """One for each layer, bottom to top."""
     watched: dict[bytes, Kind] = field(default_factory=dict)
     """What the watched paths (the working directory and its parents) are."""
     owners: dict[bytes, int] = field(default_factory=dict)
@@ -78,6 +81,7 @@ class Sightings:
         self.watched |= upper.watched
         self.owners |= upper.owners
         self.accounts.cover(upper.accounts)
+        self.programs += upper.programs
         self.kinds += upper.kinds
         self.setuid_files += upper.setuid_files
         self.closed_files += upper.closed_files
@@ -103,9 +107,15 @@ class Sightings:
         }
 
 
-def walk_layer(*, stream: Stream, account: Account, watched: frozenset[bytes]) -> Sightings:
-    """Read one uncompressed layer to its end, bytes after the end mark included: they belong to its hash."""
-    sightings = Sightings()
+def walk_layer(
+    *, stream: Stream, account: Account, watched: frozenset[bytes], wanted: frozenset[bytes] = frozenset()
+) -> Sightings:
+    """Read one uncompressed layer to its end, bytes after the end mark included: they belong to its hash.
+
+    `wanted` are last parts of names that the image's command may mean.
+    """
+    programs = Programs(wanted=wanted)
+    sightings = Sightings(programs=[programs])
     links: set[bytes] = set()
     closed: dict[bytes, int] = {}
     prefixes: tuple[bytes, ...] = ()
@@ -122,7 +132,9 @@ def walk_layer(*, stream: Stream, account: Account, watched: frozenset[bytes]) -
             checked_parent = b""
         elif entry.kind is Kind.HARD_LINK:
             _refuse_path_through_link(_parent(_relative(entry.link)), links)
-        if not name.startswith(SYSTEM_PLACES) and not name.endswith(SKELETON):
+        is_read = entry.kind is Kind.FILE and programs.is_wanted(entry=entry, name=name)
+        programs.note(entry=entry, name=name, head=stream.peek(min(HEAD_BYTES, entry.size)) if is_read else b"")
+        if not name.startswith(SYSTEM_PLACES) and not name.endswith(SKELETON) and b"/.wh." not in name:
             is_below = name.startswith(prefixes)
             if entry.kind is Kind.FOLDER and not entry.mode & OTHERS_MAY_ENTER:
                 if not is_below and len(closed) < MOST_CLOSED_FOLDERS:

@@ -25,6 +25,8 @@ class Reason(StrEnum):
     """A name or link that would leave the folder it is unpacked into."""
     WRONG_PLATFORM = "wrong_platform"
     NO_COMMAND = "no_command"
+    ENTRY_POINT = "entry_point"
+    """The image's program is not there, not executable, or a script that no program of the image can read."""
     UNSAFE_CONFIGURATION = "unsafe_configuration"
     USER_UNKNOWN = "user_unknown"
     """USER is nobody in the image's /etc/passwd, and the phase's profile runs it as that user."""

@@ -41,6 +41,8 @@ class IntakeReport:
     home: str = ""
     user_problem: str = ""
     """Why the profile `image-user` cannot run this image; empty when it can."""
+    entry_point_problem: str = ""
+    """Why the image's own program cannot be started, as any user; empty when it can, or where its files do not tell."""
     needed_profile: str = "default"
     """The profile this image was built for, as far as its files tell."""
     needed_because: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ dies in between leaves a container with its owner's label and a folder with a fr
 import contextlib
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -58,6 +59,12 @@ from containers.verdicts import Ending, Reason, judge
 
 KILLED = 137
 OUR_INIT = "docker-init"
+EXEC_FAILED = (1, 126, 127)
+"""Exit codes of an init that could not start its program: catatonit leaves 1, tini 126 or 127."""
+INIT_COMPLAINS = re.compile(
+    rb"\[FATAL tini \(\d+\)\] exec [^\n]* failed: [^\n]*|ERROR \(catatonit:\d+\): failed to exec pid1: [^\n]*"
+)
+"""tini is Docker's init, catatonit Podman's."""
 logger = logging.getLogger(__name__)
 
 PLATFORM_PROBLEMS: dict[type[BaseException], Reason] = {
@@ -159,6 +166,16 @@ def image_problem(error: EngineRefused | str) -> Reason:
     if OUR_INIT in message:  # the engine's own init is not installed
         return Reason.NONE
     return next((reason for words, reason in IMAGE_PROBLEMS.items() if words in message), Reason.NONE)
+
+
+def problem_told_by_init(*, exit_code: int | None, log: bytes) -> Reason:
+    """Whether the init, which the engine started in the program's place, could not start the program.
+
+    The engine sees a container that ran. The init leaves an exit code and one line of its own, and nothing else was written, because
+    nothing else ever ran. A program that imitates that line exchanges one fault of its own for another.
+    """
+    told = exit_code in EXEC_FAILED and INIT_COMPLAINS.fullmatch(log.strip())
+    return Reason.ENTRY_POINT_NOT_RUNNABLE if told else Reason.NONE
 
 
 def ran_out_of_memory(*, state: ContainerState, watch: Watch) -> bool:
@@ -360,6 +377,7 @@ class _Sandbox:
         )
         state, watch = seen.state, seen.watch
         spoiled_by = image_problem(state.error) if state.is_lost and state.started_at is None else Reason.NONE
+        spoiled_by = spoiled_by or problem_told_by_init(exit_code=state.exit_code, log=seen.log)
         ended_with_engine = not spoiled_by and (watch.engine_was_lost or state.is_lost) and watch.killed_at is None
         ending = Ending(
             is_cancelled=watch.is_cancelled,

@@ -5,6 +5,7 @@ what it prints. One submission is made to end in many such ways. For each, every
 rendered. Ends that look the same carry nothing. The number of different looks is what one submission can say.
 """
 
+import html
 import itertools
 import json
 import math
@@ -266,6 +267,23 @@ def test_organizers_see_everything(story, scene, calling_as):
     assert detail["progress"]["failed"] == 2
     assert [row["seconds"] for row in as_olga("GET", f"/submissions/{told.submission.pk}/cases").json()] == [1.25, 1.25]
     assert as_olga("GET", f"/submissions/{told.submission.pk}/receipt").json() == RECEIPT
+
+
+def test_why_an_image_never_started_is_told_also_where_cases_are_hidden(story):
+    """No program ran, so the reason comes from the image. How many cases, when and with which exit code stay hidden."""
+    told = story("verdict_only")
+    seen = set()
+    for failed, code in ((1, 126), (4, 127)):
+        told.end(Ending(status="failed", verdict="image_invalid", failed=failed, exit_code=code))
+        facts = {"failed": failed, "total": 4, "case_reason": "entry_point_not_runnable"}
+        reason = told_of("image_invalid", resources={}, **facts)
+        Submission.objects.filter(pk=told.submission.pk).update(reason=reason.reason, facts=reason.facts)
+        seen.add(told.surface())
+    assert len(seen) == 1
+    assert (
+        "the image could not be started (its program or the interpreter of its script is missing or not executable)"
+        in html.unescape(seen.pop())
+    )
 
 
 VERDICTS = (

@@ -50,6 +50,29 @@ def test_an_honest_archive_is_rewritten_under_our_identity_and_queued(stage, tmp
     assert storage.size(image.rewritten_key) == image.rewritten_bytes
 
 
+@pytest.mark.parametrize(("command", "status"), [(None, "failed"), (["/copy"], "queued")])
+def test_a_program_that_cannot_be_started_is_refused_where_the_phase_does_not_bring_one(
+    stage, tmp_path, command, status
+):
+    layer = image_archives.tar_of(
+        image_archives.entry("copy", b"\x7fELF"), image_archives.entry("run.sh", b"#!/bin/bash\r\n")
+    )
+    config = image_archives.config_of(layer, settings={"Entrypoint": ["/run.sh"]})
+    archive = image_archives.docker_save(tmp_path / "image.tar", layer, config=config)
+    protocol = stage.scene.phase.protocol
+    protocol.document = {**protocol.document, "resources": {**protocol.document["resources"], "command": command}}
+    protocol.sha256 = f"{command!s:0>64.64}"
+    protocol.save()
+    submission = submit_image(stage, archive.read_bytes())
+    stage.check()
+    submission.refresh_from_db()
+    assert submission.status == status
+    if status == "failed":
+        assert (submission.verdict, submission.reason) == ("image_invalid", "entry_point")
+        assert "line ends of Windows" in submission.facts["detail"]
+        assert not submission.is_charged
+
+
 @pytest.mark.parametrize(("profile", "status"), [("default", "queued"), ("image-user", "failed")])
 def test_a_user_nobody_can_name_matters_where_the_image_runs_as_that_user(stage, tmp_path, profile, status):
     layer = image_archives.tar_of(image_archives.entry("copy", b"\x7fELF"))

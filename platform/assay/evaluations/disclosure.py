@@ -30,6 +30,10 @@ from evaluator.protocol import Protocol
 VERDICT_ONLY, AGGREGATE, PER_CASE, LADDER = "verdict_only", "aggregate", "per_case", "ladder"
 DEFAULT_DECIMALS = 3
 BUCKET_MINUTES = (0, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1440)
+REASONS_OF_IMAGES = frozenset(
+    {"entry_point_not_runnable", "mount_point_blocked", "working_dir_too_large", "user_unknown"}
+)
+"""Why a container was never started."""
 OUTCOMES = 16
 """Done or failed, each with any verdict an algorithm can bring about."""
 
@@ -72,12 +76,22 @@ def as_seen(submission: Submission, *, is_insider: bool) -> Submission:
         return submission
     seen = copy.copy(submission)
     if not is_about_the_upload(submission):
-        told = told_of(submission.verdict, resources=submission.limits)
+        told = told_of(submission.verdict, resources=submission.limits, **_about_the_image(submission))
         seen.reason, seen.facts, seen.earlier_text = told.reason or "", dict(told.facts), ""
     if submission.finished_at is not None:
         seen.finished_at = submission.created_at + bucket(submission.finished_at - submission.created_at)
         seen.status_changed_at = seen.finished_at
     return seen
+
+
+def _about_the_image(submission: Submission) -> dict[str, str]:
+    """Why an image could not be started. Nothing of it had run, so the reason tells nothing of a case.
+
+    An algorithm that runs can bring about one of these reasons only, by imitating the init's message: what it could say by that it can
+    say by the verdict alone.
+    """
+    reason = submission.facts.get("case_reason", "") if submission.verdict == Verdict.IMAGE_INVALID else ""
+    return {"case_reason": reason} if reason in REASONS_OF_IMAGES else {}
 
 
 def is_about_the_upload(submission: Submission) -> bool:

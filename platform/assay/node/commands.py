@@ -67,7 +67,10 @@ def check(
         click.echo(f"  note: {line}")
     for line in profile_lines(report, profile=rules.resources.profile):
         click.echo(f"  {line}")
-    if rules.resources.profile == "image-user" and report.user_problem:
+    is_blocked = rules.resources.command is None and bool(report.entry_point_problem)
+    if is_blocked:
+        click.echo(f"  this phase will refuse it: its program cannot be started: {report.entry_point_problem}")
+    if is_blocked or (rules.resources.profile == "image-user" and report.user_problem):
         raise SystemExit(1)
     if cases is None:
         click.echo("Run it on the public cases too: assay check … --cases FOLDER")

@@ -132,6 +132,10 @@ def provided_image(image: str, *, workbench: Workbench, protocol: Protocol) -> I
             raise ImageInvalid(
                 Reason.USER_UNKNOWN, f"This phase runs an image as its own USER, and {report.user_problem}."
             )
+        if needs_command and report.entry_point_problem:
+            raise ImageInvalid(
+                Reason.ENTRY_POINT, f"The image's program cannot be started: {report.entry_point_problem}"
+            )
         load = partial(load_archive, workbench.engine, rewritten, report.image_id)
         with borrowed_image(workbench.engine, image_id=report.image_id, load=load):
             rewritten.unlink()

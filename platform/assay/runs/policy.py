@@ -104,7 +104,7 @@ def _outcome(states: Sequence[CaseState], *, on_case_failure: str, resources: di
         return Outcome(status="failed", verdict=broken.verdict, fault=Verdict(broken.verdict).fault, told=told)
     first = _first_failure(states, failed)
     facts: dict[str, Fact] = {"failed": not_done, "total": total}
-    if first.reason and first.verdict == Verdict.OUTPUT_INVALID:
+    if first.reason and first.verdict in (Verdict.OUTPUT_INVALID, Verdict.IMAGE_INVALID):
         facts["case_reason"] = first.reason
     if first.verdict == Verdict.TIMEOUT and has_timeout_streak(states):
         facts["in_a_row"] = TIMEOUTS_IN_A_ROW

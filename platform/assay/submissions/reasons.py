@@ -39,6 +39,7 @@ class Reason(StrEnum):
     IMAGE_DELETED = "image_deleted"
     UPLOAD_GONE = "upload_gone"
     NO_COMMAND = "no_command"
+    ENTRY_POINT = "entry_point"
     IMAGE_USER = "image_user"
     SAME_IMAGE = "same_image"
     NOT_A_ZIP = "not_a_zip"
@@ -83,6 +84,8 @@ SENTENCES: Mapping[Reason, str | Promise] = {
         "the image has neither ENTRYPOINT nor CMD, and this phase sets no command: add one to the Dockerfile"
     ),
     # Translators: the detail is what the image's inspection says, in English.
+    Reason.ENTRY_POINT: _("the image's program cannot be started: %(detail)s"),
+    # Translators: the detail is what the image's inspection says, in English.
     Reason.IMAGE_USER: _("this phase runs an image as its own USER, and %(detail)s"),
     Reason.SAME_IMAGE: _(
         "other teams have submitted this very image, and this phase counts that: all attempts for it are used. "
@@ -123,6 +126,7 @@ OF_ALGORITHMS = frozenset(
 
 FACTS: Mapping[Reason, Mapping[str, type]] = {
     Reason.IMAGE_REFUSED: {"detail": str},
+    Reason.ENTRY_POINT: {"detail": str},
     Reason.IMAGE_USER: {"detail": str},
     Reason.ZIP_TOO_LONG: {"found": int, "most": int},
     Reason.NO_EXPECTED_FILE: {"expected": str, "found": str},
@@ -239,7 +243,9 @@ CASE_REASONS: Mapping[str, str] = {
     "scratch_failed": gettext_noop("scratch failed"),
     "disk_full": gettext_noop("disk full"),
     "measurement_gap": gettext_noop("measurement gap"),
-    "entry_point_not_runnable": gettext_noop("entry point not runnable"),
+    "entry_point_not_runnable": gettext_noop(
+        "its program or the interpreter of its script is missing or not executable"
+    ),
     "mount_point_blocked": gettext_noop("mount point blocked"),
     "working_dir_too_large": gettext_noop("working dir too large"),
     "user_unknown": gettext_noop("user unknown"),

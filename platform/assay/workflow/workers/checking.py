@@ -83,6 +83,8 @@ def why_not_in(resources: Resources, *, image: AlgorithmImage) -> Told | None:
     """Why an accepted image cannot be run in this phase; None when it can."""
     if resources.command is None and not says_what_to_run(image):
         return Told(reason=Reason.NO_COMMAND)
+    if resources.command is None and (problem := image.report.get("entry_point_problem")):
+        return Told(reason=Reason.ENTRY_POINT, facts={"detail": str(problem)[:LONGEST_FACT]})
     if resources.profile == "image-user" and (problem := image.report.get("user_problem")):
         return Told(reason=Reason.IMAGE_USER, facts={"detail": str(problem)[:LONGEST_FACT]})
     return None
