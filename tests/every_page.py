@@ -172,7 +172,7 @@ def _fill(cast: people.Scene) -> dict[str, Any]:
             )
             for case in cast.phase.chosen_testset.testset.cases.all()
         )
-    factories.entry(phase=cast.phase, rank=None, statistics={"unranked_because": "a case was not scored"})
+    factories.entry(phase=cast.phase, rank=None)
     made = {"done": cast.phase.submissions.get(number=1).pk}
     for status, words in {
         "running": {},

@@ -14,6 +14,7 @@ from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards import reports, scores, services
 from assay.leaderboards.models import Leaderboard, LeaderboardEntry
 from assay.leaderboards.services import ask_for_rebuild, behind, rebuild_leaderboard
+from assay.leaderboards.words import sentence
 from assay.organizers.consoles import needs_of
 from assay.submissions.services import refuse_too_many_scores
 from assay.testsets import fitness
@@ -140,7 +141,7 @@ def board_page(client, phase):
 
 def test_a_board_within_the_limit_names_its_replicates(phase, client):
     board = rebuilt(phase)
-    assert (board.replicates, board.note) == (1000, "")
+    assert (board.replicates, board.lack) == (1000, {})
     assert "its interval over 1000 resamplings" in board_page(client, phase)
 
 
@@ -148,12 +149,12 @@ def test_a_board_that_has_grown_takes_fewer_replicates_and_says_so(phase, client
     monkeypatch.setattr(services, "MOST_STEPS", work().total(400.5))
     board = rebuilt(phase)
     assert board.replicates == 400
-    assert "1000 resamplings of 3 submissions on 6 cases take too long" in board.note
+    assert "1000 resamplings of 3 submissions on 6 cases take too long" in sentence(board.lack)
     page = board_page(client, phase)
-    assert board.note in page
+    assert sentence(board.lack) in page
     assert "its interval over 400 resamplings" in page
     path = f"/api/v1/challenges/{phase.challenge.slug}/phases/{phase.slug}/leaderboard"
-    assert client.get(path).json()["note"] == board.note
+    assert client.get(path).json()["note"] == sentence(board.lack)
     entries = LeaderboardEntry.objects.filter(phase=phase)
     assert all(entry.statistics["rank_interval"] for entry in entries)
 
@@ -174,7 +175,7 @@ def test_a_ranking_that_is_too_much_by_itself_is_set_aside_at_once_with_figures(
     assert board.answered == standing.answered
     assert board.is_set_aside
     assert not behind().exists()
-    assert "steps to rank 3 submissions on 6 cases; expected at most" in board.error
+    assert "steps to rank 3 submissions on 6 cases; expected at most" in sentence(board.trouble)
     assert "The ranking is not up to date" in board_page(client, phase)
     assert any("push a protocol with a cheaper" in need.text for need in needs_of(phase.challenge))
     assert LeaderboardEntry.objects.filter(phase=phase).count() == 3, "the ranking that stood goes on standing"
@@ -186,7 +187,7 @@ def test_memory_that_runs_out_while_a_ranking_is_examined_costs_only_its_statist
 
     monkeypatch.setattr(services, "analyse", too_large)
     board = rebuilt(phase)
-    assert "more memory" in board.note
+    assert "more memory" in sentence(board.lack)
     assert LeaderboardEntry.objects.filter(phase=phase, rank=1).exists()
 
 

@@ -16,6 +16,7 @@ from assay.config.parts import WORKFLOW_OPTIONS
 from assay.leaderboards import services
 from assay.leaderboards.models import Leaderboard
 from assay.leaderboards.services import ask_for_rebuild, behind, let_go_on, rebuild_leaderboard
+from assay.leaderboards.words import UNFINISHED, sentence
 from assay.workflow.flow import doorbells
 from assay.workflow.operations.stuck import find_stuck
 from assay.workflow.tasks import RANKING_BYTES
@@ -84,7 +85,7 @@ def test_one_that_ends_well_starts_counting_anew(board):
     killed(board)
     assert rebuild_leaderboard(phase_id=board.phase_id, now=factories.NOW)
     board.refresh_from_db()
-    assert (board.tries, board.error, board.answered) == (0, "", board.asked)
+    assert (board.tries, board.trouble, board.answered) == (0, {}, board.asked)
 
 
 def test_operators_see_it_and_let_it_go_on(board):
@@ -109,7 +110,7 @@ def test_an_error_is_kept_for_the_organizers(board):
     with mock.patch.object(services, "_rebuild", side_effect=MemoryError("too large")), pytest.raises(MemoryError):
         rebuild_leaderboard(phase_id=board.phase_id, now=factories.NOW)
     board.refresh_from_db()
-    assert (board.tries, board.error) == (1, "MemoryError: too large")
+    assert (board.tries, sentence(board.trouble)) == (1, "MemoryError: too large")
 
 
 @pytest.mark.parametrize(("times", "words"), [(1, "It is tried once more"), (2, "is set aside")])
@@ -119,7 +120,7 @@ def test_organizers_see_it_on_their_page(board, scene, client, times, words):
     client.force_login(scene.olga)
     page = client.get(reverse("organizers:overview", args=[scene.challenge.slug])).text
     assert words in page
-    assert services.UNFINISHED in page
+    assert sentence(UNFINISHED) in page
 
 
 @pytest.mark.django_db

@@ -10,8 +10,9 @@ import factories
 from assay.accounts.models import Team
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards import reports
-from assay.leaderboards.models import REPORT_UNFINISHED, Leaderboard
+from assay.leaderboards.models import Leaderboard
 from assay.leaderboards.services import ask_for_rebuild, rebuild_leaderboard
+from assay.leaderboards.words import UNFINISHED, sentence
 from assay.submissions.models import Submission
 from assay.testsets.storage import has_file, open_file
 
@@ -90,7 +91,7 @@ def test_the_next_ranking_is_tried_again(phase, monkeypatch):
     enter(phase, level=0.6)
     assert reports.make_report(phase_id=phase.pk)
     assert has_file(reports.report_key(phase))
-    assert Leaderboard.objects.get(phase=phase).report_error
+    assert Leaderboard.objects.get(phase=phase).report_failure
 
 
 class WorkerKilled(BaseException):
@@ -115,7 +116,7 @@ def test_a_report_that_ended_its_worker_twice_is_set_aside_and_organizers_see_wh
     assert not reports.make_report(phase_id=phase.pk)
     assert not never.called
     client.force_login(scene.olga)
-    assert REPORT_UNFINISHED in client.get(reverse("organizers:overview", args=[phase.challenge.slug])).text
+    assert sentence(UNFINISHED) in client.get(reverse("organizers:overview", args=[phase.challenge.slug])).text
     assert client.get(reverse("portal:report", args=[phase.challenge.slug, phase.slug])).status_code == 500
 
 

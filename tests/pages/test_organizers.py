@@ -17,6 +17,7 @@ from assay.challenges.definition import parse_definition
 from assay.challenges.models import Challenge
 from assay.evaluation_sites.joining import words_for
 from assay.evaluations.models import Evaluation, MetricImage
+from assay.leaderboards.models import Snapshot
 from assay.leaderboards.rejudging import RankMove
 from assay.leaderboards.services import take_snapshot
 from assay.organizers.rejudging import Row
@@ -315,7 +316,7 @@ def test_logs_are_listed_with_failures_first_and_read_as_plain_text_by_organizer
 
 def test_a_snapshot_is_downloaded_and_holds_on_another_machine(as_olga, cast, settings):
     factories.entry(phase=cast.phase, rank=1, score=0.1 + 0.2)
-    snapshot = take_snapshot(phase=cast.phase, cause="the ranking changed", now=factories.NOW)
+    snapshot = take_snapshot(phase=cast.phase, cause=Snapshot.Cause.RANKING_CHANGED, now=factories.NOW)
     page = markup(as_olga.get(reverse("organizers:rejudge", args=[cast.challenge.slug, cast.phase.slug])))
     assert "How the ranking stood before" in page
     address = f"/api/v1/challenges/brains/phases/final/leaderboard/history/{snapshot.pk}"

@@ -9,7 +9,8 @@ from assay.accounts.errors import InvalidError
 from assay.accounts.models import AuditEvent
 from assay.challenges.models import Phase
 from assay.evaluations.models import Evaluation
-from assay.leaderboards.models import REPORT_UNFINISHED, Leaderboard
+from assay.leaderboards.models import Leaderboard
+from assay.leaderboards.words import UNFINISHED, failure, sentence
 from assay.organizers.consoles import needs_of
 from assay.runs.models import CaseRun, Node, PromptRound
 from assay.submissions.models import Submission
@@ -201,8 +202,8 @@ def test_a_container_that_waits_for_prompts_is_woken(live, claimed, rung):
 @pytest.mark.parametrize(
     ("state", "why"),
     [
-        ({"report_failed": 1, "report_error": "ConfigError: no such task"}, "ConfigError: no such task"),
-        ({"report_tried": 1, "report_tries": 2}, REPORT_UNFINISHED),
+        ({"report_failed": 1, "report_failure": failure(RuntimeError("no such task"))}, "RuntimeError: no such task"),
+        ({"report_tried": 1, "report_tries": 2}, sentence(UNFINISHED)),
     ],
 )
 def test_a_report_that_was_set_aside_is_seen_by_operators_and_organizers_and_made_again(live, rung, state, why):

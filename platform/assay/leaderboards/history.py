@@ -44,7 +44,7 @@ def past_ranking(snapshot: Snapshot) -> PastRanking:
     return PastRanking(
         id=snapshot.pk,
         taken_at=snapshot.taken_at,
-        cause=snapshot.cause,
+        cause=snapshot.get_cause_display(),
         sha256=snapshot.sha256,
         rows=len(entries),
         first=next((entry["team"] for entry in entries if entry["rank"] is not None), ""),

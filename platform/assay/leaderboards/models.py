@@ -1,22 +1,20 @@
 """Published rankings. Entries are rebuilt from active evaluations and never edited. Snapshots keep history."""
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from assay.challenges.models import Phase, ProtocolVersion
 from assay.evaluations.models import Evaluation
+from assay.leaderboards.words import UNFINISHED, Facts
 from assay.submissions.models import Submission
 
 MOST_TRIES = 2
 """A rebuild that has not ended so often is set aside, until its protocol changes or an operator lets it go on."""
 
-REPORT_UNFINISHED = "it was begun twice and did not end: too much time or memory for its protocol"
 REPORT_SET_ASIDE = models.Q(report_failed=models.F("answered")) | models.Q(
     report_tried=models.F("answered"), report_tries__gte=MOST_TRIES
 )
 """As `Leaderboard.report_trouble` says it, for queries."""
-
-
-NOT_UP_TO_DATE = "The ranking is not up to date: its rules ask for more work than it is given. The organizers see why."
 
 
 class LeaderboardEntry(models.Model):
@@ -70,8 +68,10 @@ class Leaderboard(models.Model):
     best = models.JSONField(default=dict, help_text="{view: {metric: best mean}} of the ranked entries")
     best_shown = models.JSONField(default=dict, help_text="the same of the shown part, where there is one")
     shown_cases = models.CharField(max_length=64, blank=True, help_text="hash of the public cases it is about")
-    error = models.CharField(max_length=300, blank=True, help_text="why the last rebuild failed; for organizers")
-    note = models.CharField(max_length=300, blank=True, help_text="what the ranking lacks, and why; for everybody")
+    trouble = models.JSONField(
+        default=dict, blank=True, help_text="why the last rebuild failed, see words.py; for organizers"
+    )
+    lack = models.JSONField(default=dict, blank=True, help_text="what the ranking lacks, see words.py; for everybody")
     replicates = models.PositiveIntegerField(null=True, blank=True, help_text="resamplings behind its intervals")
     tries = models.PositiveIntegerField(default=0, help_text="rebuilds begun since the last one that ended well")
     tried_protocol = models.ForeignKey(
@@ -85,8 +85,9 @@ class Leaderboard(models.Model):
     report_failed = models.BigIntegerField(
         null=True, blank=True, help_text="`answered` of the ranking whose report failed"
     )
-    report_error = models.CharField(max_length=300, blank=True, help_text="why that report failed; for organizers")
-
+    report_failure = models.JSONField(
+        default=dict, blank=True, help_text="why that report failed, see words.py; for organizers"
+    )
     report_tried = models.BigIntegerField(
         null=True, blank=True, help_text="`answered` of the ranking whose report was begun last"
     )
@@ -101,20 +102,25 @@ class Leaderboard(models.Model):
         return self.tries >= MOST_TRIES and self.tried_protocol_id == self.phase.protocol_id
 
     @property
-    def report_trouble(self) -> str:
+    def report_trouble(self) -> Facts:
         """Why the report of the ranking as it stands is not made again by itself. Empty when nothing is wrong with it."""
         if self.report_failed == self.answered:
-            return self.report_error
+            facts: Facts = self.report_failure
+            return facts
         has_ended_twice = self.report_tried == self.answered and self.report_tries >= MOST_TRIES
-        return REPORT_UNFINISHED if has_ended_twice else ""
+        return UNFINISHED if has_ended_twice else {}
 
 
 class Snapshot(models.Model):
     """A leaderboard as it stood: the whole document, hashed and signed, for history and prizes."""
 
+    class Cause(models.TextChoices):
+        RANKING_CHANGED = "ranking_changed", _("the ranking changed")
+        RESULTS_FINAL = "results_final", _("the results are final")
+
     phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="snapshots")
     taken_at = models.DateTimeField()
-    cause = models.CharField(max_length=120)
+    cause = models.CharField(max_length=20, choices=Cause)
     document = models.JSONField()
     sha256 = models.CharField(max_length=64)
     signature = models.CharField(max_length=128)

@@ -12,7 +12,7 @@ from django.db.models import F
 
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
-from assay.leaderboards.models import MOST_TRIES, REPORT_SET_ASIDE, REPORT_UNFINISHED, Leaderboard
+from assay.leaderboards.models import MOST_TRIES, REPORT_SET_ASIDE, Leaderboard
 from assay.leaderboards.scores import read_scores, score_table
 from assay.leaderboards.services import (
     CHOSEN,
@@ -22,6 +22,7 @@ from assay.leaderboards.services import (
     rank_phase,
     refuse_too_much_work,
 )
+from assay.leaderboards.words import UNFINISHED, failure, sentence
 from assay.submissions.models import Submission
 from assay.testsets.storage import has_file, save_file
 from evaluator.ranking import Board, analyse, parse_ranking
@@ -42,18 +43,18 @@ def report_key(phase: Phase) -> str:
 def report_failure(phase: Phase) -> str | None:
     """Why the report of the ranking as it stands could not be made, for organizers; None where it has not failed."""
     board = Leaderboard.objects.filter(phase=phase).first()
-    return (board.report_trouble or None) if board else None
+    return (sentence(board.report_trouble) or None) if board else None
 
 
 def forget_report_failure(phase: Phase) -> None:
     """Let a report that failed be made again."""
-    Leaderboard.objects.filter(phase=phase).update(report_failed=None, report_error="", report_tries=0)
+    Leaderboard.objects.filter(phase=phase).update(report_failed=None, report_failure={}, report_tries=0)
 
 
 def let_report_go_on(*, phase_id: int) -> bool:
     """Let the report of the ranking as it stands be made again after it was set aside; False when it was not."""
     board = Leaderboard.objects.filter(REPORT_SET_ASIDE, phase_id=phase_id)
-    return bool(board.update(report_failed=None, report_error="", report_tries=0))
+    return bool(board.update(report_failed=None, report_failure={}, report_tries=0))
 
 
 def make_report(*, phase_id: int) -> bool:
@@ -76,8 +77,9 @@ def make_report(*, phase_id: int) -> bool:
             was_made = write_report_of(phase)
     except Exception as error:
         log.exception("report.failed", extra={"keys": {"phase": phase_id}})
-        why = f"{type(error).__name__}: {error}"[:300]
-        Leaderboard.objects.filter(phase=phase).update(report_failed=answered, report_error=why, report_tries=0)
+        Leaderboard.objects.filter(phase=phase).update(
+            report_failed=answered, report_failure=failure(error), report_tries=0
+        )
         return False
     Leaderboard.objects.filter(phase=phase).update(report_tries=0)
     return was_made
@@ -97,7 +99,7 @@ def note_try(phase: Phase, *, answered: int | None) -> bool:
     """
     board = Leaderboard.objects.filter(phase=phase)
     if board.filter(report_tried=answered, report_tries__gte=MOST_TRIES).update(
-        report_failed=answered, report_error=REPORT_UNFINISHED, report_tries=0
+        report_failed=answered, report_failure=UNFINISHED, report_tries=0
     ):
         log.error("report.set_aside", extra={"keys": {"phase": phase.pk}})
         return False
@@ -121,12 +123,12 @@ def write_report_of(phase: Phase) -> bool:
     shown = replace(config.submissions, per_team=rule)
     board = Board(config=replace(config, submissions=shown), table=table)
     refuse_too_much_work(board)
-    replicates, note = affordable(board)
+    replicates, lack = affordable(board)
     if replicates is None:
-        raise TooMuchWorkError(note)
+        raise TooMuchWorkError(lack)
     analysis = analyse(table, board.config, bootstrap=replicates)
-    if note:
-        analysis = replace(analysis, warnings=(*analysis.warnings, note))
+    if lack:
+        analysis = replace(analysis, warnings=(*analysis.warnings, sentence(lack)))
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         title = f"{phase.challenge.title}, {phase.title}"

@@ -13,10 +13,11 @@ from django.utils.translation import gettext as _
 from assay.challenges.models import Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import VERDICT_ONLY, is_closed_phase, release_of, released_aggregates
-from assay.leaderboards.models import MOST_TRIES, NOT_UP_TO_DATE, Leaderboard, LeaderboardEntry
+from assay.leaderboards.models import MOST_TRIES, Leaderboard, LeaderboardEntry
 from assay.leaderboards.order import Sight, Wanted, matching, ordered
 from assay.leaderboards.parts import part_for
 from assay.leaderboards.standing import NOT_A_VIEW, TOLD, Means
+from assay.leaderboards.words import NOT_UP_TO_DATE, sentence
 from evaluator.disclosure import SMALLEST_GROUP
 
 SHOWN = (
@@ -186,7 +187,7 @@ def _note(row: Leaderboard | None, *, phase: Phase) -> str:
     if row is None:
         return ""
     is_set_aside = row.tries >= MOST_TRIES and row.tried_protocol_id == phase.protocol_id
-    return NOT_UP_TO_DATE if is_set_aside else row.note
+    return sentence(NOT_UP_TO_DATE if is_set_aside else row.lack)
 
 
 def _disqualified(phase: Phase, *, sight: Sight) -> tuple[Disqualified, ...]:

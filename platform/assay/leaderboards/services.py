@@ -8,7 +8,7 @@ ranks, replaces all entries in one transaction, and sets `answered` to what it n
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from assay.leaderboards import parts
 from assay.leaderboards.models import MOST_TRIES, Leaderboard, LeaderboardEntry, Snapshot
 from assay.leaderboards.scores import Kept, kept_scores
 from assay.leaderboards.standing import Means, note_standing
+from assay.leaderboards.words import UNFINISHED, Facts, failure, sentence
 from assay.runs.models import CaseRun
 from assay.signatures import canonical_json, signed
 from assay.submissions.models import Submission
@@ -44,7 +45,6 @@ from evaluator.ranking import (
 )
 
 LOCK_NAMESPACE = 7002
-UNFINISHED = "its rebuild began and did not end: too much time or memory for its protocol"
 LONGEST_ANALYSED_BOARD = 200
 CHOSEN = "chosen"
 WHOLE, SHOWN = LeaderboardEntry.Part.WHOLE, LeaderboardEntry.Part.SHOWN
@@ -53,14 +53,18 @@ WHOLE, SHOWN = LeaderboardEntry.Part.WHOLE, LeaderboardEntry.Part.SHOWN
 class TooMuchWorkError(EvaluatorError):
     """Ranking so many submissions by their protocol would cost more than a worker is given."""
 
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(sentence(facts))
+        self.facts = facts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """How far each rank can be trusted, by submission; `note` says what was left out and why, to everybody."""
+    """How far each rank can be trusted, by submission; `lack` says what was left out and why, to everybody."""
 
     rows: Mapping[str, Mapping[str, Any]]
     replicates: int | None = None
-    note: str = ""
+    lack: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +90,7 @@ def behind() -> QuerySet[Leaderboard]:
 
 def let_go_on(*, phase_id: int) -> bool:
     """Let a ranking that was set aside be rebuilt again."""
-    return bool(Leaderboard.objects.filter(phase_id=phase_id, tries__gte=MOST_TRIES).update(tries=0, error=""))
+    return bool(Leaderboard.objects.filter(phase_id=phase_id, tries__gte=MOST_TRIES).update(tries=0, trouble={}))
 
 
 def note_try(*, phase_id: int) -> bool:
@@ -96,9 +100,9 @@ def note_try(*, phase_id: int) -> bool:
     protocol_id = Phase.objects.values_list("protocol_id", flat=True).get(pk=phase_id)
     known = F("tries") + 1
     same = behind().filter(phase_id=phase_id, tried_protocol=protocol_id)
-    if same.update(tries=known, error=UNFINISHED):
+    if same.update(tries=known, trouble=UNFINISHED):
         return True
-    return bool(behind().filter(phase_id=phase_id).update(tries=1, tried_protocol=protocol_id, error=UNFINISHED))
+    return bool(behind().filter(phase_id=phase_id).update(tries=1, tried_protocol=protocol_id, trouble=UNFINISHED))
 
 
 def rebuild_leaderboard(*, phase_id: int, now: datetime) -> bool:
@@ -112,12 +116,12 @@ def rebuild_leaderboard(*, phase_id: int, now: datetime) -> bool:
         raise
     except TooMuchWorkError as error:  # a second try would find the same
         Leaderboard.objects.filter(phase_id=phase_id).update(
-            error=str(error)[:300],
+            trouble=error.facts,
             tries=MOST_TRIES,
         )
         return False
     except Exception as error:
-        Leaderboard.objects.filter(phase_id=phase_id).update(error=f"{type(error).__name__}: {error}"[:300])
+        Leaderboard.objects.filter(phase_id=phase_id).update(trouble=failure(error))
         raise
 
 
@@ -137,7 +141,7 @@ def _rebuild(*, phase_id: int, now: datetime) -> bool:
             return False
         phase = Phase.objects.select_related("protocol", "challenge").get(pk=phase_id)
         replace_entries(phase=phase, now=now)
-        Leaderboard.objects.filter(pk=board.pk).update(answered=board.asked, rebuilt_at=now, error="", tries=0)
+        Leaderboard.objects.filter(pk=board.pk).update(answered=board.asked, rebuilt_at=now, trouble={}, tries=0)
     return True
 
 
@@ -149,7 +153,7 @@ def replace_entries(*, phase: Phase, now: datetime) -> None:
     kept = kept_scores(phase_id=phase.pk, evaluations=evaluations, config=config)
     refuse_too_much_work(kept.board)
     whole = ranked_part(phase=phase, evaluations=evaluations, late=late, kept=kept, now=now)
-    values = {"best": whole.best, "replicates": whole.replicates, "note": whole.note, "best_shown": {}}
+    values: dict[str, Any] = {"best": whole.best, "replicates": whole.replicates, "lack": whole.lack, "best_shown": {}}
     entries = list(whole.entries)
     if phase.has_shown_part:
         visible = parts.before_freeze(evaluations, phase=phase)
@@ -169,7 +173,7 @@ def replace_entries(*, phase: Phase, now: datetime) -> None:
     LeaderboardEntry.objects.bulk_create(entries, batch_size=500)
     Leaderboard.objects.filter(phase=phase).update(**values)
     if _standing(whole.entries) != standing:
-        take_snapshot(phase=phase, cause="the ranking changed", now=now)
+        take_snapshot(phase=phase, cause=Snapshot.Cause.RANKING_CHANGED, now=now)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +183,7 @@ class RankedPart:
     entries: Sequence[LeaderboardEntry]
     best: Means
     replicates: int | None
-    note: str
+    lack: Facts
 
 
 def ranked_part(
@@ -227,7 +231,7 @@ def ranked_part(
         for evaluation in listed
     ]
     best = note_standing(entries, phase=phase)
-    return RankedPart(entries=entries, best=best, replicates=statistics.replicates, note=statistics.note)
+    return RankedPart(entries=entries, best=best, replicates=statistics.replicates, lack=statistics.lack)
 
 
 def active_evaluations(*, phase: Phase, is_late: bool = False) -> list[Evaluation]:
@@ -312,8 +316,13 @@ def refuse_too_much_work(board: Board) -> None:
     work = work_of(board.config, size)
     if work.ranking > MOST_STEPS:
         raise TooMuchWorkError(
-            f"found {work.ranking:.1e} steps to rank {size.algorithms} submissions on {size.cases} cases; expected at most "
-            f"{MOST_STEPS:.1e}: push a protocol with a cheaper `ranking.scheme` or `ranking.significance`"
+            {
+                "reason": "too_much_work",
+                "steps": work.ranking,
+                "most": MOST_STEPS,
+                "submissions": size.algorithms,
+                "cases": size.cases,
+            }
         )
 
 
@@ -325,33 +334,31 @@ def statistics_of(kept: Kept, *, evaluations: Sequence[Evaluation]) -> Statistic
     if not 2 <= len(evaluations) <= LONGEST_ANALYSED_BOARD:
         return Statistics(rows={})
     board = shown_board(kept, evaluations=evaluations)
-    replicates, note = affordable(board)
+    replicates, lack = affordable(board)
     if replicates is None:
-        return Statistics(rows={}, note=note)
+        return Statistics(rows={}, lack=lack)
     try:
         analysis = analyse(board.table, board.config, bootstrap=replicates)
     except MemoryError:
-        return Statistics(
-            rows={}, note="Ranks have no intervals: to compute them takes more memory than a worker is given."
-        )
+        return Statistics(rows={}, lack={"reason": "no_memory"})
     rows = {name: analysis.statistics(name) for name in analysis.algorithms}
-    return Statistics(rows=rows, replicates=analysis.bootstrap, note=note)
+    return Statistics(rows=rows, replicates=analysis.bootstrap, lack=lack)
 
 
-def affordable(board: Board) -> tuple[int | None, str]:
+def affordable(board: Board) -> tuple[int | None, Facts]:
     """How many replicates a board can have, None where it cannot even be examined without any. The second value says why it is fewer."""
     table, config = board.table, board.config
     wanted = config.stability.bootstrap
     found = replicates_within(work_of(config, Size.of(table, config)), wanted=wanted, limit=MOST_STEPS)
     if found == wanted:
-        return found, ""
-    why = f"{wanted} resamplings of {len(table.algorithms)} submissions on {len(table.cases)} cases take too long"
+        return found, {}
+    size = {"wanted": wanted, "submissions": len(table.algorithms), "cases": len(table.cases)}
     if not found:
-        return found, f"Ranks have no intervals: {why}."
-    return found, f"Intervals are over {found} resamplings of the cases: {why}."
+        return found, {"reason": "no_replicates", **size}
+    return found, {"reason": "fewer_replicates", "found": found, **size}
 
 
-def take_snapshot(*, phase: Phase, cause: str, now: datetime) -> Snapshot:
+def take_snapshot(*, phase: Phase, cause: Snapshot.Cause, now: datetime) -> Snapshot:
     """Keep the leaderboard as it stands, hashed and signed."""
     rows = (
         LeaderboardEntry.objects.filter(phase=phase, part=WHOLE)
@@ -378,7 +385,7 @@ def take_snapshot(*, phase: Phase, cause: str, now: datetime) -> Snapshot:
     seal = signed(document, key=signing_key(folder=Path(settings.KEY_FOLDER)))
     digest = hashlib.sha256(canonical_json(document)).hexdigest()
     return Snapshot.objects.create(
-        phase=phase, taken_at=now, cause=cause[:120], document=document, sha256=digest, signature=seal["signature"]
+        phase=phase, taken_at=now, cause=cause, document=document, sha256=digest, signature=seal["signature"]
     )
 
 

@@ -19,6 +19,7 @@ from assay.evaluations.models import Evaluation
 from assay.evaluations.pushing import missing_metric_images
 from assay.leaderboards.models import REPORT_SET_ASIDE, Leaderboard
 from assay.leaderboards.selectors import why_hidden_from_participants
+from assay.leaderboards.words import sentence
 from assay.pages.windows import window_status
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
@@ -234,14 +235,14 @@ def needs_of(challenge: Challenge) -> list[Need]:
             )
         )
     boards = Leaderboard.objects.filter(phase__challenge=challenge).select_related("phase")
-    for board in boards.filter(~Q(error="") | REPORT_SET_ASIDE):
+    for board in boards.filter(~Q(trouble={}) | REPORT_SET_ASIDE):
         url = reverse("portal:leaderboard", args=[challenge.slug, board.phase.slug])
-        if board.error:
+        if board.trouble:
             needs.append(Need(text=ranking_trouble(board), url=url))
         if board.report_trouble:
             text = gettext("the report of %(phase)s could not be made: %(error)s") % {
                 "phase": board.phase.title,
-                "error": board.report_trouble,
+                "error": sentence(board.report_trouble),
             }
             needs.append(Need(text=text, url=reverse("portal:report", args=[challenge.slug, board.phase.slug])))
     return needs
@@ -256,7 +257,7 @@ def ranking_trouble(board: Leaderboard) -> str:
         )
     else:
         text = gettext("the ranking of %(phase)s could not be made: %(error)s. It is tried once more")
-    return text % {"phase": board.phase.title, "error": board.error}
+    return text % {"phase": board.phase.title, "error": sentence(board.trouble)}
 
 
 @dataclass(frozen=True, kw_only=True)

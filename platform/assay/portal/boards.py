@@ -229,7 +229,7 @@ def _rank_words(wanted: Wanted, *, board: Board) -> str:
 def _why_unranked(row: LeaderboardRow) -> str:
     if row.is_late:
         return gettext("handed in after closing: scored, not ranked")
-    return str(row.statistics.get("unranked_because", "")) or gettext("no scored case")
+    return gettext("no scored case")
 
 
 def _has_score(board: Board, wanted: Wanted) -> bool:

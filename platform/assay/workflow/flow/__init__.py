@@ -33,6 +33,7 @@ from assay.evaluations import services as evaluations
 from assay.evaluations.models import Evaluation
 from assay.evaluations.services import EvaluationLease, Results
 from assay.leaderboards import published
+from assay.leaderboards.models import Snapshot
 from assay.leaderboards.published import PublishedTable
 from assay.leaderboards.services import ask_for_rebuild, take_snapshot
 from assay.runs import leases
@@ -410,7 +411,7 @@ def finalize(*, phase: Phase, by: User | None, now: datetime) -> Phase:
         was_final = phase.finalized_at is not None
         final = objections.finalize(phase=phase, user=by, now=now)
         if not was_final:
-            take_snapshot(phase=final, cause="the results are final", now=now)
+            take_snapshot(phase=final, cause=Snapshot.Cause.RESULTS_FINAL, now=now)
     return final
 
 

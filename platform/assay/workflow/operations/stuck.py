@@ -14,6 +14,7 @@ from assay.evaluations.models import Evaluation
 from assay.evaluations.services import ATTEMPTS
 from assay.leaderboards.models import MOST_TRIES, REPORT_SET_ASIDE, Leaderboard
 from assay.leaderboards.services import behind
+from assay.leaderboards.words import sentence
 from assay.runs.models import CaseRun, Node, PromptRound
 from assay.runs.selectors import live_nodes, most_gpus
 from assay.submissions.models import Submission
@@ -192,7 +193,7 @@ def set_aside_leaderboards(now: datetime) -> Iterator[Stuck]:  # noqa: ARG001  a
     """Rankings whose rebuild did not end twice: their protocol asks for too much, or we have a fault."""
     rows = Leaderboard.objects.filter(tries__gte=MOST_TRIES, tried_protocol=F("phase__protocol"))
     for row in rows.select_related("phase__challenge").order_by("asked_at")[:MOST]:
-        text = f"the leaderboard of {row.phase.challenge.slug}/{row.phase.slug} is set aside: {row.error}"
+        text = f"the leaderboard of {row.phase.challenge.slug}/{row.phase.slug} is set aside: {sentence(row.trouble)}"
         yield Stuck(kind="leaderboard", key=str(row.phase_id), text=text, since=row.asked_at, acts=("wake",))
 
 
@@ -200,7 +201,7 @@ def set_aside_reports(now: datetime) -> Iterator[Stuck]:  # noqa: ARG001  a find
     """Reports of the ranking as it stands that failed, or ended their worker twice."""
     rows = Leaderboard.objects.filter(REPORT_SET_ASIDE)
     for row in rows.select_related("phase__challenge").order_by("asked_at")[:MOST]:
-        text = f"the report of {row.phase.challenge.slug}/{row.phase.slug} is set aside: {row.report_trouble}"
+        text = f"the report of {row.phase.challenge.slug}/{row.phase.slug} is set aside: {sentence(row.report_trouble)}"
         yield Stuck(kind="report", key=str(row.phase_id), text=text, since=row.asked_at, acts=("wake",))
 
 
