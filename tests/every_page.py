@@ -120,6 +120,7 @@ def every_page() -> dict[str, Page]:
         "organizers:phase-move": page("organizers:phase-move", slug, phase, person=cast.olga),
         "organizers:rules": page("organizers:rules", slug, phase, person=cast.olga),
         "organizers:after": page("organizers:after", slug, phase, person=cast.olga),
+        "organizers:size": page("organizers:size", slug, phase, person=cast.olga),
         "organizers:rejudge": page("organizers:rejudge", slug, phase, person=cast.olga),
         "organizers:submission": page("organizers:submission", slug, submissions["done"], person=cast.olga),
         "organizers:case": page("organizers:case", slug, submissions["done"], "a", person=cast.olga),

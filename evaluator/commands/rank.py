@@ -22,11 +22,10 @@ from evaluator.ranking.document.options import margin_option, missing_option, wi
 from evaluator.ranking.document.parse import parse_ranking, with_metrics
 from evaluator.ranking.document.presets import preset_document, preset_titles
 from evaluator.ranking.engine import rank_algorithms
-from evaluator.ranking.errors import ConfigError, RankingError, TableError
-from evaluator.ranking.planning import FEWEST_UNITS, plan_cases, plan_lines
+from evaluator.ranking.errors import ConfigError, RankingError
+from evaluator.ranking.planning import plan_lines, plan_table
 from evaluator.ranking.rank_files import ranks_rows, write_rows
 from evaluator.ranking.report_file import read_report, report_document
-from evaluator.ranking.schemes.prepare import prepare
 from evaluator.ranking.score_files import FORMS, ScoreFile, read_scores, read_sheets
 from evaluator.ranking.score_files.columns import specs_of
 from evaluator.ranking.table import ScoreTable
@@ -140,7 +139,7 @@ def rank(
                 rules = with_margins(rules, margin_option(margin, {spec.id: spec for spec in rules.metrics}))
             title = scores[0].stem
             if only_plan:
-                click.echo("\n".join(_plan(table, rules, difference=difference)))
+                click.echo("\n".join(plan_lines(plan_table(table, rules, difference=difference))))
                 return
             analysis = analyse(table, rules, bootstrap=bootstrap if found.has_cases else 0, seed=seed)
             analysis = replace(analysis, warnings=(*analysis.warnings, *left_out, *found.notes))
@@ -157,18 +156,6 @@ def rank(
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from error
     click.echo(board_lines(analysis, width=_terminal_width()))
-
-
-def _plan(table: ScoreTable, config: RankingConfig, *, difference: float | None) -> list[str]:
-    """How many cases, as lines. Algorithms stand in the order of the ranking."""
-    prepared = prepare(table, config)
-    ranked = [entry.algorithm for entry in rank_algorithms(table, config).entries if entry.rank is not None]
-    if len(ranked) < 2 or prepared.unit_count(config.cluster) < FEWEST_UNITS:
-        raise TableError(
-            f"--plan: found {len(ranked)} algorithms and {prepared.unit_count(config.cluster)} {config.cluster}s; expected two "
-            f"algorithms and {FEWEST_UNITS} {config.cluster}s at least, to know a spread"
-        )
-    return plan_lines(plan_cases(prepared, [prepared.algorithms.index(name) for name in ranked], difference=difference))
 
 
 def _read(

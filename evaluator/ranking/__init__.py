@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from evaluator.ranking.document.words import in_words
     from evaluator.ranking.engine import RankEntry, Ranking, rank_algorithms
     from evaluator.ranking.errors import ConfigError, RankingError, TableError
+    from evaluator.ranking.planning import Plan, plan_table
+    from evaluator.ranking.score_files import read_scores
     from evaluator.ranking.statistics.significance import PairMemory, adjust_family, compare_pairs
     from evaluator.ranking.table import Row, ScoreTable
     from evaluator.ranking.teams import one_per_team
@@ -24,6 +26,7 @@ __all__ = [
     "Board",
     "ConfigError",
     "PairMemory",
+    "Plan",
     "RankEntry",
     "Ranking",
     "RankingConfig",
@@ -41,8 +44,10 @@ __all__ = [
     "in_words",
     "one_per_team",
     "parse_ranking",
+    "plan_table",
     "preset_titles",
     "rank_algorithms",
+    "read_scores",
     "replicates_within",
     "work_of",
 ]
@@ -54,6 +59,7 @@ _HOMES = {
     "Board": "evaluator.ranking.board",
     "ConfigError": "evaluator.ranking.errors",
     "PairMemory": "evaluator.ranking.statistics.significance",
+    "Plan": "evaluator.ranking.planning",
     "RankEntry": "evaluator.ranking.engine",
     "Ranking": "evaluator.ranking.engine",
     "RankingConfig": "evaluator.ranking.document.config",
@@ -71,8 +77,10 @@ _HOMES = {
     "in_words": "evaluator.ranking.document.words",
     "one_per_team": "evaluator.ranking.teams",
     "parse_ranking": "evaluator.ranking.document.parse",
+    "plan_table": "evaluator.ranking.planning",
     "preset_titles": "evaluator.ranking.document.presets",
     "rank_algorithms": "evaluator.ranking.engine",
+    "read_scores": "evaluator.ranking.score_files",
     "replicates_within": "evaluator.ranking.work",
     "work_of": "evaluator.ranking.work",
 }

@@ -24,11 +24,13 @@ from typing import Any
 import numpy as np
 
 from evaluator.arrays import Floats
-from evaluator.ranking.document.config import Significance, Test
-from evaluator.ranking.engine import headline
-from evaluator.ranking.schemes.prepare import Prepared
+from evaluator.ranking.document.config import RankingConfig, Significance, Test
+from evaluator.ranking.engine import headline, rank_algorithms
+from evaluator.ranking.errors import TableError
+from evaluator.ranking.schemes.prepare import Prepared, prepare
 from evaluator.ranking.statistics.distributions import normal_quantile, normal_tail, student_quantile
 from evaluator.ranking.statistics.significance import gaps
+from evaluator.ranking.table import ScoreTable
 
 POWER = 0.8
 FEWEST_UNITS = 5
@@ -83,6 +85,27 @@ def _plain(pair: dict[str, Any]) -> dict[str, Any]:
     return {
         key: [number(v) for v in value] if isinstance(value, tuple) else number(value) for key, value in pair.items()
     }
+
+
+def plan_table(
+    table: ScoreTable, config: RankingConfig, *, difference: float | None = None, most: int | None = None
+) -> Plan:
+    """Plan from a table of scores, or from a pilot's: with a `difference`, that true difference is planned for in every pair.
+
+    `most`: only the best few algorithms. Raises `RankingError`, also where there is too little to know a spread.
+    """
+    if config.significance.test is Test.E_VALUE:
+        raise TableError(
+            "plan: found the test e_value; expected another: a board that stays open has no planned number"
+        )
+    prepared = prepare(table, config)
+    ranked = [entry.algorithm for entry in rank_algorithms(table, config).entries if entry.rank is not None][:most]
+    if len(ranked) < 2 or prepared.unit_count(config.cluster) < FEWEST_UNITS:
+        raise TableError(
+            f"plan: found {len(ranked)} algorithms and {prepared.unit_count(config.cluster)} {config.cluster}s; expected two algorithms "
+            f"and {FEWEST_UNITS} {config.cluster}s at least, to know a spread"
+        )
+    return plan_cases(prepared, [prepared.algorithms.index(name) for name in ranked], difference=difference)
 
 
 def plan_cases(prepared: Prepared, order: Sequence[int], *, difference: float | None = None) -> Plan:

@@ -43,10 +43,10 @@ OFFERED = {
         "scores_of_a_case", "slug_of", "socket_entry", "worth_words",
     },
     "evaluator.ranking": {
-        "MOST_STEPS", "Adjustment", "Analysis", "Board", "ConfigError", "PairMemory", "RankEntry", "Ranking",
+        "MOST_STEPS", "Adjustment", "Analysis", "Board", "ConfigError", "PairMemory", "Plan", "RankEntry", "Ranking",
         "RankingConfig", "RankingError", "Row", "ScoreTable", "Significance", "Size", "TableError", "Work",
         "adjust_family", "analyse", "check_work", "compare_pairs", "in_words", "one_per_team", "parse_ranking",
-        "preset_titles", "rank_algorithms", "replicates_within", "work_of",
+        "plan_table", "preset_titles", "rank_algorithms", "read_scores", "replicates_within", "work_of",
     },
     "evaluator.reports": {
         "Paper", "draw_case", "write_report",

@@ -12,6 +12,7 @@ from django.db.models import F
 
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
+from assay.evaluations.models import Evaluation
 from assay.leaderboards.models import MOST_TRIES, REPORT_SET_ASIDE, Leaderboard
 from assay.leaderboards.scores import read_scores, score_table
 from assay.leaderboards.services import (
@@ -114,28 +115,31 @@ def write_report_of(phase: Phase) -> bool:
     evaluations = active_evaluations(phase=phase)
     if has_file(key) or not evaluations:
         return bool(evaluations)
-    protocol = rules_of(phase.protocol)
-    config = parse_ranking(protocol.ranking)
-    chosen, _ = rank_phase(phase=phase, evaluations=evaluations, kept=read_scores(evaluations, config=config))
-    names = names_of([evaluation.submission for evaluation in chosen], phase=phase)
-    table = score_table(chosen, name_of=lambda submission: names[submission.pk])
-    rule = "latest" if phase.leaderboard_shows == CHOSEN else phase.leaderboard_shows  # the table has one for each team
-    shown = replace(config.submissions, per_team=rule)
-    board = Board(config=replace(config, submissions=shown), table=table)
+    board = board_of(phase, evaluations=evaluations)
     refuse_too_much_work(board)
     replicates, lack = affordable(board)
     if replicates is None:
         raise TooMuchWorkError(lack)
-    analysis = analyse(table, board.config, bootstrap=replicates)
+    analysis = analyse(board.table, board.config, bootstrap=replicates)
     if lack:
         analysis = replace(analysis, warnings=(*analysis.warnings, sentence(lack)))
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         title = f"{phase.challenge.title}, {phase.title}"
-        write_report(table, analysis, html=page, title=title, protocol=protocol)
+        write_report(board.table, analysis, html=page, title=title, protocol=rules_of(phase.protocol))
         with page.open("rb") as stream:
             save_file(key=key, stream=stream, max_bytes=MOST_BYTES)
     return True
+
+
+def board_of(phase: Phase, *, evaluations: Sequence[Evaluation]) -> Board:
+    """What the leaderboard shows of a phase, by the names that people read."""
+    config = parse_ranking(rules_of(phase.protocol).ranking)
+    chosen, _ = rank_phase(phase=phase, evaluations=evaluations, kept=read_scores(evaluations, config=config))
+    names = names_of([evaluation.submission for evaluation in chosen], phase=phase)
+    table = score_table(chosen, name_of=lambda submission: names[submission.pk])
+    rule = "latest" if phase.leaderboard_shows == CHOSEN else phase.leaderboard_shows  # the table has one for each team
+    return Board(config=replace(config, submissions=replace(config.submissions, per_team=rule)), table=table)
 
 
 def names_of(submissions: Sequence[Submission], *, phase: Phase) -> dict[UUID, str]:

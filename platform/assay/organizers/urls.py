@@ -17,6 +17,7 @@ from assay.organizers import (
     rights,
     rules,
     sites,
+    size,
     testsets,
     views,
 )
@@ -38,6 +39,7 @@ urlpatterns = [
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/edit/", desk.phase, name="phase-edit"),
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/rules/", rules.rules, name="rules"),
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/after/", after.after, name="after"),
+    path("c/<slug:slug>/manage/p/<slug:phase_slug>/size/", size.size, name="size"),
     path("c/<slug:slug>/manage/testsets/", testsets.testsets, name="testsets"),
     path("c/<slug:slug>/manage/metrics/", metric_images.metric_images, name="metric-images"),
     path("c/<slug:slug>/manage/submissions/", views.submissions, name="submissions"),

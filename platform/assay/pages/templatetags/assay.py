@@ -1,5 +1,6 @@
 """How values look on our pages: moments with zone and relative time, durations, sizes, numbers, statuses."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -237,6 +238,12 @@ def in_bytes(value: float | None) -> str:
 def quantity(value: float) -> str:
     """An amount: one decimal while it is small, groups of three digits when it is large."""
     return f"{value:.1f}" if value < 100 and value != round(value) else f"{value:,.0f}"
+
+
+@register.filter
+def digits(value: float) -> str:
+    """A number in three digits. What is none is a dash."""
+    return f"{value:.3g}" if math.isfinite(value) else "–"
 
 
 @register.filter
