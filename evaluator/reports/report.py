@@ -18,7 +18,7 @@ from evaluator.reports import comparisons, figures, page
 from evaluator.reports.data import MOST_DRAWN, ReportData, gather
 from evaluator.reports.paper import MM_PER_INCH, Paper, latex_table, methods_text, table_rows, word_table
 from evaluator.reports.sections import TITLES, make_section
-from evaluator.reports.theme import inline_svg, pdf, png, style, svg
+from evaluator.reports.theme import inline_svg, pdf, png, settle, style, svg
 
 MOST_PANELS = 12
 NOT_IN_A_NAME = re.compile(r"[^\w@.-]+")
@@ -66,12 +66,14 @@ class _Gallery:
         """The figure for the page, or nothing when there is none to show."""
         if drawn is None:
             return ""
-        # First for the page: each drawing settles the layout a little further, and the page must not depend on the files.
-        shown = page.figure(inline_svg(drawn, label=caption), caption) if self.is_page else ""
+        settle(drawn)
+        is_file = self.folder is not None and "svg" in self.formats
+        text = svg(drawn) if self.is_page or is_file else ""
+        shown = page.figure(inline_svg(text, label=caption), caption) if self.is_page else ""
         if self.folder is not None:
             name = NOT_IN_A_NAME.sub("-", name)
-            if "svg" in self.formats:
-                (self.folder / f"{name}.svg").write_text(svg(drawn), "utf-8")
+            if is_file:
+                (self.folder / f"{name}.svg").write_text(text, "utf-8")
             if "png" in self.formats:
                 (self.folder / f"{name}.png").write_bytes(png(drawn))
             if "pdf" in self.formats:

@@ -231,9 +231,17 @@ def spread(axes: Axes, values: npt.NDArray[np.float64], *, is_upright: bool = Fa
     return f"logarithmic beyond {knee:g}"
 
 
-def inline_svg(figure: Figure, *, label: str) -> str:
-    """The figure as part of a page: no header, the page's ink, a text for those who do not see it."""
-    text = svg(figure)
+def settle(figure: Figure) -> None:
+    """Lay the figure out, once. Every later drawing takes it as it is, for laying out costs more than drawing."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        with mpl.rc_context({"figure.constrained_layout.use": False}):
+            figure.set_layout_engine(None)
+
+
+def inline_svg(text: str, *, label: str) -> str:
+    """An SVG document as part of a page: no header, the page's ink, a text for those who do not see it."""
     text = (
         text[text.index("<svg") :]
         .replace(INK, "var(--ink)")
