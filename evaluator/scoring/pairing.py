@@ -11,12 +11,11 @@ from pathlib import Path
 
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import OutputKind, Protocol
+from evaluator.volumes import is_left_behind
 
 VOLUME_EXTENSIONS = (".nii.gz", ".nii", ".mha")
 OTHER_VOLUMES = (".nrrd", ".nhdr", ".mhd", ".hdr", ".img", ".img.gz", ".mgz", ".mgh", ".dcm", ".tif", ".tiff")
 """Formats that people have and nobody reads here: named, never called missing."""
-_NOT_OF_PEOPLE = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "thumbs.db", "desktop.ini")
-"""What systems and network storages leave in folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,7 @@ def pair_folders(*, protocol: Protocol, references: Path, predictions: Path, fol
         if not folder.is_dir():
             raise EvaluatorError(f"{folder.name} is a file; expected a folder, one volume file or folder per case")
     found: dict[str, Mapping[str, Path]] = {}
-    for entry in sorted(filter(is_of_people, references.iterdir())):
+    for entry in sorted(path for path in references.iterdir() if not is_left_behind(path.name)):
         files = _files_of(entry)
         if not files:
             continue
@@ -78,18 +77,11 @@ def pair_folders(*, protocol: Protocol, references: Path, predictions: Path, fol
     )
 
 
-def is_of_people(path: Path) -> bool:
-    """Whether somebody put this there: no hidden file, nothing that an archive or a network storage adds."""
-    return not path.name.startswith(".") and path.name.lower() not in _NOT_OF_PEOPLE
-
-
 def _other_volumes(folder: Path) -> list[str]:
     return sorted(
         str(path.relative_to(folder))
         for path in folder.rglob("*")
-        if path.is_file()
-        and path.name.lower().endswith(OTHER_VOLUMES)
-        and all(is_of_people(folder / part) for part in path.relative_to(folder).parts)
+        if path.is_file() and path.name.lower().endswith(OTHER_VOLUMES) and not is_left_behind(path.relative_to(folder))
     )
 
 
@@ -108,7 +100,7 @@ def case_name(path: Path) -> str:
 def _files_of(entry: Path) -> dict[str, Path]:
     """The volumes of one entry by name: itself, or the files of a folder."""
     members: Iterable[Path] = [entry] if entry.is_file() else sorted(entry.iterdir()) if entry.is_dir() else []
-    volumes = (path for path in members if is_of_people(path) and path.name.endswith(VOLUME_EXTENSIONS))
+    volumes = (path for path in members if not is_left_behind(path.name) and path.name.endswith(VOLUME_EXTENSIONS))
     return {case_name(path): path for path in volumes}
 
 
@@ -133,7 +125,5 @@ def _volumes_below(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file()
-        and path.name.endswith(VOLUME_EXTENSIONS)
-        and all(is_of_people(Path(part)) for part in path.relative_to(folder).parts)
+        if path.is_file() and path.name.endswith(VOLUME_EXTENSIONS) and not is_left_behind(path.relative_to(folder))
     )

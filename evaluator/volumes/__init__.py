@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from evaluator.volumes.conversion import ChildLimits, canonicalise
     from evaluator.volumes.exports import CANONICAL_SUFFIX, write_as_named
     from evaluator.volumes.geometry import Grid, GridMismatch, GridTolerance, grids_match
+    from evaluator.volumes.left_behind import is_left_behind
     from evaluator.volumes.strict import LabelMap, ReaderLimits, read_grid, read_label_map
     from evaluator.volumes.tables import (
         CASE_COLUMN,
@@ -44,6 +45,7 @@ __all__ = [
     "delimiter_of",
     "grids_match",
     "header_texts",
+    "is_left_behind",
     "read_channels_of",
     "read_grid",
     "read_image",
@@ -57,6 +59,7 @@ __all__ = [
 _HOMES = {
     "CanonicalFile": "evaluator.volumes.canonical",
     "write_canonical_channels": "evaluator.volumes.canonical",
+    "is_left_behind": "evaluator.volumes.left_behind",
     "ChildLimits": "evaluator.volumes.conversion",
     "canonicalise": "evaluator.volumes.conversion",
     "CANONICAL_SUFFIX": "evaluator.volumes.exports",

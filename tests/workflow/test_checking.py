@@ -170,6 +170,47 @@ def test_a_zip_of_a_folder_is_read_from_the_folder(stage, truths, folder):
     assert submission.entries.get().metrics["dice"]["mean"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("folder", "beside"),
+    [
+        ("predictions\\", "README.txt"),
+        ("./", ".ipynb_checkpoints/a.nii.gz"),
+        (".//predictions/", "predictions/._a.nii.gz"),
+        ("me/predictions/", "@eaDir/a.nii.gz"),
+    ],
+)
+def test_a_zip_as_people_make_it_is_read(stage, truths, folder, beside):
+    files = {f"{folder}{name}": content for name, content in truths.items()}
+    submission = submit_zip(stage, prediction_zip(files | {beside: b"x"}))
+    assert (submission.status, submission.verdict_text) == ("done", "")
+    assert submission.entries.get().metrics["dice"]["mean"] == 1.0
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("again", ["a.nii.gz", "./a.nii.gz"])
+def test_two_files_of_one_name_are_refused_and_neither_is_chosen(stage, truths, again):
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for name in (*truths, again):
+            archive.writestr(name, truths[name.removeprefix("./")])
+    submission = submit_zip(stage, memory.getvalue())
+    assert (submission.status, submission.is_charged) == ("failed", False)
+    assert submission.verdict_text == "the zip holds a.nii.gz twice; expected each file once"
+
+
+def test_files_in_several_folders_are_not_guessed_at(stage, truths):
+    files = {f"{folder}/{name}": content for folder in ("new", "old") for name, content in truths.items()}
+    assert "none of the expected files" in submit_zip(stage, prediction_zip(files)).verdict_text
+
+
+@pytest.mark.parametrize("other", ["b.nrrd", "b.mhd", "B.NII"])
+def test_a_file_with_another_ending_is_not_called_missing(stage, truths, other):
+    truths[other] = truths.pop("b.nii.gz")
+    submission = submit_zip(stage, prediction_zip(truths))
+    assert submission.verdict_text == "1 of 2 cases failed: a file of that name has another ending"
+    assert submission.entries.get().metrics["dice"]["mean"] == 0.5
+
+
 def test_a_missing_case_gets_the_worst_value_and_is_counted(stage, truths):
     truths.pop("b.nii.gz")
     submission = submit_zip(stage, prediction_zip(truths))

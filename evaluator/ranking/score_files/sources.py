@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.ranking.score_files.sheets import ENDINGS, ScoresError
+from evaluator.volumes import is_left_behind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ def find_sources(paths: Sequence[Path]) -> tuple[Source, ...]:
 
 def _in_folder(folder: Path) -> Iterator[Source]:
     for path in sorted(folder.iterdir()):
-        if path.name.startswith((".", "__MACOSX")):
+        if is_left_behind(path.name):
             continue
         if path.is_dir():
             files = [inner for inner in sorted(path.rglob("*")) if _is_of_scores(inner)]

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     NOT_A_ZIP = "not_a_zip"
     ZIP_TOO_LONG = "zip_too_long"
     ZIP_DAMAGED = "zip_damaged"
+    NAME_TWICE = "name_twice"
     NO_EXPECTED_FILE = "no_expected_file"
     # what an algorithm did
     IMAGE_NOT_STARTED = "image_not_started"
@@ -94,6 +95,7 @@ SENTENCES: Mapping[Reason, str | Promise] = {
     Reason.NOT_A_ZIP: _("the upload is not a zip archive; expected one zip with a file per case"),
     Reason.ZIP_TOO_LONG: _("the zip holds %(found)s files; expected at most %(most)s"),
     Reason.ZIP_DAMAGED: _("a file of the zip cannot be unpacked; expected an undamaged, unencrypted zip"),
+    Reason.NAME_TWICE: _("the zip holds %(name)s twice; expected each file once"),
     Reason.NO_EXPECTED_FILE: _("the zip holds none of the expected files; expected %(expected)s, found %(found)s"),
     Reason.IMAGE_NOT_STARTED: _("the image could not be started"),
     Reason.TIME_LIMIT: _("time limit of %(seconds)s s reached"),
@@ -128,6 +130,7 @@ FACTS: Mapping[Reason, Mapping[str, type]] = {
     Reason.IMAGE_REFUSED: {"detail": str},
     Reason.ENTRY_POINT: {"detail": str},
     Reason.IMAGE_USER: {"detail": str},
+    Reason.NAME_TWICE: {"name": str},
     Reason.ZIP_TOO_LONG: {"found": int, "most": int},
     Reason.NO_EXPECTED_FILE: {"expected": str, "found": str},
     Reason.TIME_LIMIT: {"seconds": float},
@@ -289,6 +292,7 @@ CASE_REASONS: Mapping[str, str] = {
     "table_rows": gettext_noop("table rows"),
     "reader_limit": gettext_noop("reader limit"),
     "row_missing": gettext_noop("row missing"),
+    "other_ending": gettext_noop("a file of that name has another ending"),
     # why a case run went back in the line, or was never run
     "node_api": gettext_noop("the node lost contact"),
     "image_busy": gettext_noop("image busy"),

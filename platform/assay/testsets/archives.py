@@ -15,11 +15,11 @@ from django.utils.translation import gettext as _
 
 from assay.accounts.errors import InvalidError
 from assay.testsets.manifest import FILE_NAME
+from evaluator.volumes import is_left_behind
 
 MOST_MEMBERS = 1_000_000
 MOST_BYTES = 2 * 2**40
 PIECE_BYTES = 2**20
-HIDDEN = ("__MACOSX", ".DS_Store", "Thumbs.db", "@eaDir")
 ENCRYPTED = 1
 """The bit of a zip member's flags that says so."""
 
@@ -62,7 +62,7 @@ def tar_members(archive: BinaryIO, *, most_bytes: int) -> Iterator[tuple[str, Re
             refuse_too_much(count, total, most_bytes=most_bytes)
             if not (member.isreg() or member.isdir()):
                 raise no_file(member.name)
-            yield member.name, tar.extractfile(member)
+            yield member.name, None if is_left_behind(member.name) else tar.extractfile(member)
 
 
 def zip_members(archive: BinaryIO, *, most_bytes: int) -> Iterator[tuple[str, Readable | None]]:
@@ -86,9 +86,9 @@ def zip_members(archive: BinaryIO, *, most_bytes: int) -> Iterator[tuple[str, Re
                 raise InvalidError(
                     _("The archive is encrypted."), found=name[:200], expected=_("a zip without a password")
                 )
-            if member.is_dir() or set(PurePosixPath(name).parts) & set(HIDDEN):
+            if member.is_dir() or is_left_behind(name):
                 yield name, None
-            elif not PurePosixPath(name).name.startswith("._"):
+            else:
                 with packed.open(member) as content:
                     yield name, Counted(content, counted)
 
@@ -132,7 +132,7 @@ def write_member(*, name: str, content: Readable | None, folder: Path) -> None:
         )
     path = folder / inside
     if content is None:
-        if not set(inside.parts) & set(HIDDEN):
+        if not is_left_behind(inside):
             path.mkdir(parents=True, exist_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from assay.client.importing.draft import (
 from assay.client.importing.options import Options
 from assay.client.importing.sources import Place, inside, unpack_zip, visible_files
 from assay.client.importing.tables import read_table, table_cases, table_protocol
+from evaluator.volumes import is_left_behind
 
 MOST_VALUES = 1000
 LARGEST_PAGE_BYTES = 1 << 20
@@ -41,7 +42,7 @@ def opened(source: Path) -> Iterator[Path]:
 
 
 def _unwrapped(folder: Path) -> Path:
-    entries = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+    entries = [path for path in folder.iterdir() if not is_left_behind(path.name)]
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
 
 

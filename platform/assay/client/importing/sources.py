@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from assay.client.errors import ClientError
+from evaluator.volumes import is_left_behind
 
 LARGEST_DOCUMENT_BYTES = 16 << 20
 MOST_NODES = 2_000_000
@@ -300,7 +301,7 @@ def _unpack_member(packed: zipfile.ZipFile, member: zipfile.ZipInfo, *, archive:
         )
     if member.flag_bits & 1:
         raise ClientError(f"{archive}: {member.filename[:100]} is encrypted", expected="a zip without a password")
-    if is_hidden(path):
+    if is_left_behind(path):
         return
     target = folder.joinpath(*path.parts)
     if member.is_dir():
@@ -316,14 +317,8 @@ def _unpack_member(packed: zipfile.ZipFile, member: zipfile.ZipInfo, *, archive:
             copy.write(block)
 
 
-def is_hidden(path: PurePosixPath | Path) -> bool:
-    """Whether an operating system or editor put this entry there."""
-    return any(part.startswith(("._", ".DS_Store")) or part in ("__MACOSX", ".ipynb_checkpoints", "@eaDir", "Thumbs.db")
-               for part in path.parts)  # fmt: skip
-
-
 def visible_files(folder: Path) -> Iterator[Path]:
     """The regular files directly in `folder`, sorted by name, hidden ones left out."""
     for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.name.startswith(".") and not is_hidden(Path(path.name)):
+        if path.is_file() and not is_left_behind(path.name):
             yield path

@@ -6,15 +6,15 @@ scoring knows one shape only. Where a protocol scores one table for all cases, t
 read and stored once, and every case finds its row in it.
 """
 
-import os
 import shutil
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
@@ -45,6 +45,7 @@ from evaluator.volumes import (
     canonicalise,
     canonicalise_json,
     canonicalise_table,
+    is_left_behind,
     read_table,
 )
 
@@ -52,6 +53,8 @@ MAX_MEMBERS = 100_000
 CHUNK_BYTES = 2**20
 SHOWN_PATHS = 3
 LONGEST_PATH = 80
+OTHER_ENDING = "other_ending"
+"""A file of the expected name is there, with another ending."""
 
 
 class ArchiveRefused(Exception):
@@ -88,7 +91,7 @@ def read_archive(*, submission: Submission, archive: Path) -> list[CaseRun]:
     cases = list(submission.testset.cases.all())
     wanted = dict.fromkeys(path for case in cases for path in rules.archive_files(case.case_id).values())
     with _opened(archive, rules=rules) as handed_in:
-        files = handed_in if wanted.keys() & handed_in.keys() else _without_common_folder(handed_in)
+        files = handed_in if wanted.keys() & handed_in.keys() else _below_their_folder(handed_in, wanted=wanted.keys())
         reader = _Reader(
             files=files,
             rules=rules,
@@ -97,7 +100,7 @@ def read_archive(*, submission: Submission, archive: Path) -> list[CaseRun]:
             folder=f"runs/{uuid4()}",
         )
         case_runs = [reader.read_case(case, position=position) for position, case in enumerate(cases)]
-    if all(case_run.reason == "missing" for case_run in case_runs):
+    if all(case_run.reason in ("missing", OTHER_ENDING) for case_run in case_runs):
         raise ArchiveRefused(Reason.NO_EXPECTED_FILE, expected=_listed(wanted), found=_listed(handed_in))
     return case_runs
 
@@ -164,16 +167,48 @@ def _opened(archive: Path, *, rules: Protocol) -> Iterator[Mapping[str, Extract]
         members = opened.infolist()
         if len(members) > MAX_MEMBERS:
             raise ArchiveRefused(Reason.ZIP_TOO_LONG, found=len(members), most=MAX_MEMBERS)
-        yield {member.filename: partial(_extract, opened, member) for member in members}
+        yield _named(opened, members)
 
 
-def _without_common_folder(files: Mapping[str, Extract]) -> Mapping[str, Extract]:
-    """The same files, named from the folder that holds them all: people zip a folder as often as what is in it."""
-    names = [name for name in files if not name.endswith("/") and not name.startswith("__MACOSX/")]
-    if not names or any(name.startswith("/") or ".." in PurePosixPath(name).parts for name in names):
+def _named(opened: zipfile.ZipFile, members: Iterable[zipfile.ZipInfo]) -> dict[str, Extract]:
+    """Files by the names they were meant to have. Windows writes backslashes, `zip` a leading `./`, macOS letters in two pieces."""
+    files: dict[str, Extract] = {}
+    for member in members:
+        name = unicodedata.normalize("NFC", member.filename.replace("\\", "/"))
+        while name.startswith("./"):
+            name = name[2:].lstrip("/")
+        if not name or name.endswith("/") or is_left_behind(name):
+            continue
+        if name in files:
+            raise ArchiveRefused(Reason.NAME_TWICE, name=name[:LONGEST_PATH])
+        files[name] = partial(_extract, opened, member)
+    return files
+
+
+def _below_their_folder(files: Mapping[str, Extract], *, wanted: Collection[str]) -> Mapping[str, Extract]:
+    """The same files, named from the folder that the expected ones lie in: people zip a folder as often as what is in it.
+
+    Unchanged where expected names lie in several folders, or a name leads outside.
+    """
+    if any(name.startswith("/") or ".." in PurePosixPath(name).parts for name in files):
         return files
-    common = os.path.commonpath([str(PurePosixPath(name).parent) for name in names])
-    return {str(PurePosixPath(name).relative_to(common)): files[name] for name in names}
+    folders = {folder for name in files for folder, rest in _cuts(name) if rest in wanted}
+    if len(folders) != 1:
+        return files
+    folder = folders.pop()
+    return {name.removeprefix(folder): extract for name, extract in files.items() if name.startswith(folder)}
+
+
+def _cuts(name: str) -> Iterator[tuple[str, str]]:
+    """A path cut after each of its folders."""
+    parts = name.split("/")
+    return (("/".join(parts[:cut]) + "/", "/".join(parts[cut:])) for cut in range(1, len(parts)))
+
+
+def _without_ending(path: str) -> str:
+    """A name as far as its first full stop, whatever its case."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{name.partition('.')[0]}".casefold()
 
 
 def _document(source: Path, canonical: Path) -> CanonicalFile:
@@ -191,6 +226,11 @@ class _Reader:
     folder: str
     tables: dict[str, "_Table"] = field(default_factory=dict)
     """Path → what came of a table that was read before."""
+
+    @cached_property
+    def stems(self) -> frozenset[str]:
+        """The names of all files without their endings: `c1.nrrd`, `c1.mhd` and `C1.NII` are not `c1.nii.gz`, and not missing either."""
+        return frozenset(map(_without_ending, self.files))
 
     def read_case(self, case: Case, *, position: int) -> CaseRun:
         """The case run that stands for what the archive holds for the case."""
@@ -249,7 +289,8 @@ class _Reader:
         """One expected file in our own form, in storage. Or why there is none."""
         extract = self.files.get(path)
         if extract is None:
-            return _Refusal(verdict=Verdict.OUTPUT_MISSING, reason="missing")
+            is_there = _without_ending(path) in self.stems
+            return _Refusal(verdict=Verdict.OUTPUT_MISSING, reason=OTHER_ENDING if is_there else "missing")
         with storage.scratch_folder() as folder:
             source, canonical = folder / "source", folder / f"canonical{suffix}"
             if not extract(source, self.max_bytes):
