@@ -37,7 +37,7 @@ _RESOURCES: dict[str, Any] = {
     "output_mount": "/output",
     "profile": "default",
 }
-_GEOMETRY: dict[str, Any] = {"compare": "grid", "corner_voxels": 0.1, "spacing_relative": 1e-3}
+_GEOMETRY: dict[str, Any] = {"compare": "grid", "corner_voxels": 0.1, "spacing_relative": 1e-3, "reorient": False}
 _INTERACTION: dict[str, Any] = {
     "box": True,
     "prompts_file": "prompts.json",
@@ -84,7 +84,7 @@ class _Normaliser:
             "outputs": self._outputs(labels),
             "metrics": metrics,
             "conventions": self._conventions(preset, metrics),
-            "geometry": {**_GEOMETRY, **preset.geometry, **given.get("geometry", {})},
+            "geometry": self._geometry(preset),
             "resources": self._resources(),
             "interaction": self._interaction(),
             "ranking": self._ranking(metrics),
@@ -96,6 +96,15 @@ class _Normaliser:
 
     def error(self, path: Pointer, *, found: str, expected: str) -> ProtocolError:
         return locate(path, self.marks, found=found, expected=expected)
+
+    def _geometry(self, preset: Preset) -> dict[str, Any]:
+        geometry = {**_GEOMETRY, **preset.geometry, **self.document.get("geometry", {})}
+        if geometry["reorient"] and geometry["compare"] == "shape":
+            raise self.error(
+                ("geometry", "reorient"), found="true beside `compare: shape`",
+                expected="`compare: grid`: without comparing headers nobody knows how a file is turned",
+            )  # fmt: skip
+        return geometry
 
     def _preset(self) -> Preset:
         name = self.document.get("preset", "deepmind")

@@ -493,6 +493,7 @@ def _protocol(document: dict[str, Any]) -> Protocol:
             corner_voxels=geometry["corner_voxels"],
             spacing_relative=geometry["spacing_relative"],
             shape_only=geometry["compare"] == "shape",
+            reorient=geometry["reorient"],
         ),
         resources=Resources(**{**resources, "command": command, "input_aliases": tuple(resources["input_aliases"])}),
         interaction=Interaction(**document["interaction"]) if document["interaction"] else None,

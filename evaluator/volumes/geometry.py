@@ -63,6 +63,8 @@ class GridTolerance:
     spacing_relative: float = 1e-3
     shape_only: bool = False
     """True where a challenge never compares headers (FLARE): then only the shapes have to be equal."""
+    reorient: bool = False
+    """True where a challenge takes the same space in another orientation: axes are exchanged and reversed, nothing is interpolated."""
 
 
 @dataclass(frozen=True, kw_only=True)

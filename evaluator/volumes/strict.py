@@ -12,7 +12,7 @@ Everything refused is an `InvalidVolume` with a reason from a closed list. Nothi
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +23,7 @@ from evaluator.errors import Reason
 from evaluator.volumes import metaimage, nifti
 from evaluator.volumes.geometry import Grid, GridTolerance, grids_match
 from evaluator.volumes.header import VolumeHeader, refuse
+from evaluator.volumes.orientation import turn_onto
 from evaluator.volumes.streams import GZIP_WINDOW, ZLIB_WINDOW, InflatingStream, PlainStream, Stream
 
 PIECE_VOXELS = 1 << 22
@@ -104,8 +105,13 @@ def read_channels(
 ) -> tuple[VolumeHeader, Iterator[Labels]]:
     """The checked header, and the channels one after the other. Exhaust the iterator to learn that the file ends well."""
     header, stream = _open_header(source)
-    _check_expectation(header, expectation=expectation, limits=limits)
-    return header, _channels(header, stream, allowed=expectation.allowed_values)
+    turn = None
+    if expectation.grid is not None and expectation.tolerance.reorient:
+        turn = turn_onto(expectation.grid, header.grid)
+    lies = header if turn is None else replace(header, grid=turn.grid)
+    _check_expectation(lies, expectation=expectation, limits=limits)
+    channels = _channels(header, stream, allowed=expectation.allowed_values)
+    return lies, channels if turn is None else map(turn.apply, channels)
 
 
 def _open_header(source: BinaryIO) -> tuple[VolumeHeader, Stream]:

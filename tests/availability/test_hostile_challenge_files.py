@@ -77,7 +77,7 @@ DOCUMENT: dict[str, Any] = {
             {"name": "lesion_f1", "dilation": 3, "neighbourhood": 26},
         ],
         "conventions": {"both_empty": {"dice": 1}, "by_failure": {"timeout": {"dice": 0}}},
-        "geometry": {"compare": "grid", "corner_voxels": 0.1, "spacing_relative": 0.001},
+        "geometry": {"compare": "grid", "corner_voxels": 0.1, "spacing_relative": 0.001, "reorient": False},
         "resources": {
             **factories.PROTOCOL["resources"],
             "wall_seconds_per": "run",

@@ -1,6 +1,7 @@
 """Files as people have them: what nibabel reads without a warning is read here, to the same voxels, and as SimpleITK where it can."""
 
 import gzip
+import itertools
 import struct
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from evaluator.errors import InvalidVolume, Reason
-from evaluator.volumes import grids_match, read_grid, read_label_map
+from evaluator.errors import InvalidVolume, ProtocolError, Reason
+from evaluator.protocol import load_protocol
+from evaluator.scoring import score_case
+from evaluator.volumes import GridTolerance, canonicalise, grids_match, read_grid, read_label_map
 from evaluator.volumes.nifti import parse_nifti_header
 from evaluator.volumes.trusted import read_image
 
@@ -129,6 +132,77 @@ def test_the_swift_ways_leave_scaled_labels_to_the_strict_reader(tmp_path: Path)
     path = written(tmp_path / "x.nii", dtype=np.uint8, scaling=(0.5, 0.0))
     with pytest.raises(InvalidVolume):
         parse_nifti_header(path.read_bytes()[:348])
+
+
+ORIENTATIONS = ["".join(codes) for codes in itertools.product("LR", "PA", "IS")]
+ORIENTATIONS = ["".join(order) for codes in ORIENTATIONS for order in itertools.permutations(codes)]
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_the_same_space_in_another_orientation_is_read_exactly_where_a_protocol_takes_it(
+    tmp_path: Path, codes: str
+) -> None:
+    """All 48 orientations of an oblique volume. Off unless it is asked for: some challenges punish it."""
+    tilt = np.eye(4)
+    tilt[:2, :2] = [[0.96, -0.28], [0.28, 0.96]]
+    right = nibabel.Nifti1Image(LABELS.astype(np.uint8), tilt @ AFFINE)
+    right.to_filename(tmp_path / "r.nii.gz")
+    turn = nibabel.orientations.ornt_transform(
+        nibabel.io_orientation(right.affine), nibabel.orientations.axcodes2ornt(codes)
+    )
+    right.as_reoriented(turn).to_filename(tmp_path / "p.nii.gz")
+    grid = read_grid(tmp_path / "r.nii.gz")
+    canonicalise(
+        source=tmp_path / "p.nii.gz", destination=tmp_path / "c.nii.gz", grid=grid, allowed_values=None,
+        tolerance=GridTolerance(reorient=True),
+    )  # fmt: skip
+    found = read_label_map(tmp_path / "c.nii.gz")
+    assert np.array_equal(found.array, LABELS)
+    assert grids_match(grid, found.grid) is None
+    if codes != "".join(nibabel.aff2axcodes(right.affine)):
+        with pytest.raises(InvalidVolume) as caught:
+            canonicalise(
+                source=tmp_path / "p.nii.gz", destination=tmp_path / "c.nii.gz", grid=grid, allowed_values=None
+            )
+        assert caught.value.reason in (Reason.SHAPE_MISMATCH, Reason.AFFINE_MISMATCH, Reason.SPACING_MISMATCH)
+
+
+def test_turning_makes_nothing_right_that_lies_elsewhere(tmp_path: Path) -> None:
+    right = nibabel.Nifti1Image(LABELS.astype(np.uint8), AFFINE)
+    right.to_filename(tmp_path / "r.nii.gz")
+    turned = right.as_reoriented(np.array([[0, -1], [1, 1], [2, 1]]))
+    turned.affine[0, 3] += 1.0
+    tilted = np.eye(4)
+    tilted[:2, :2] = [[0.96, -0.28], [0.28, 0.96]]
+    nibabel.Nifti1Image(np.asarray(turned.dataobj), turned.affine).to_filename(tmp_path / "moved.nii.gz")
+    nibabel.Nifti1Image(np.asarray(right.dataobj), tilted @ AFFINE).to_filename(tmp_path / "oblique.nii.gz")
+    for name in ("moved", "oblique"):
+        with pytest.raises(InvalidVolume) as caught:
+            canonicalise(
+                source=tmp_path / f"{name}.nii.gz", destination=tmp_path / "c.nii.gz", grid=read_grid(tmp_path / "r.nii.gz"),
+                allowed_values=None, tolerance=GridTolerance(reorient=True),
+            )  # fmt: skip
+        assert caught.value.reason == Reason.AFFINE_MISMATCH
+
+
+def test_a_protocol_that_takes_other_orientations_scores_them(tmp_path: Path) -> None:
+    document = {
+        "protocol": 1, "name": "own", "labels": {"a": 1, "b": 2, "c": 3}, "metrics": [{"name": "dice"}],
+        "outputs": [{"name": "s", "kind": "label_map", "file": "{case}.nii.gz"}], "geometry": {"reorient": True},
+    }  # fmt: skip
+    right = nibabel.Nifti1Image(LABELS.astype(np.uint8), AFFINE)
+    right.to_filename(tmp_path / "r.nii.gz")
+    right.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]])).to_filename(tmp_path / "p.nii.gz")
+    found = [
+        {row.value for row in score_case(
+            protocol=load_protocol({**document, "geometry": {"reorient": taken}}), case_id="c",
+            references={"r": tmp_path / "r.nii.gz"}, predictions={"s": tmp_path / "p.nii.gz"},
+        ).rows}
+        for taken in (True, False)
+    ]  # fmt: skip
+    assert found == [{1.0}, {0.0}]
+    with pytest.raises(ProtocolError, match="without comparing headers"):
+        load_protocol({**document, "geometry": {"reorient": True, "compare": "shape"}})
 
 
 def test_simpleitk_writes_what_is_read(tmp_path: Path) -> None:
