@@ -1,4 +1,4 @@
-"""A reference that cannot be used is the organizers' to mend: nobody else is blamed, charged or kept waiting."""
+"""A reference that cannot be used is the organizers' to mend: nobody else is charged or kept waiting."""
 
 import pytest
 from django.utils import timezone

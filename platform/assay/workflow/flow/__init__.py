@@ -250,7 +250,7 @@ def finish_scoring(*, lease: EvaluationLease, results: Results, now: datetime) -
     return True
 
 
-def blame_organizers(*, lease: EvaluationLease, verdict: Verdict, error: str, now: datetime) -> bool:
+def fail_as_organizers_fault(*, lease: EvaluationLease, verdict: Verdict, error: str, now: datetime) -> bool:
     """A reference, or the organizers' metric image, cannot be used. No team is charged, and no further attempt is made."""
     with transaction.atomic():
         if not evaluations.fail_at_once(lease, error=error, now=now):
@@ -260,7 +260,7 @@ def blame_organizers(*, lease: EvaluationLease, verdict: Verdict, error: str, no
     return True
 
 
-def blame_reference_of_case(*, case_run_id: UUID, fence: int, now: datetime) -> bool:
+def fail_as_reference_fault(*, case_run_id: UUID, fence: int, now: datetime) -> bool:
     """A reference of an interactive case cannot be used. The node learns on its next request that the lease is gone."""
     with transaction.atomic():
         run = runs.lock_run(case_run_id=case_run_id)

@@ -72,7 +72,7 @@ def make_round(*, round_id: int, clock: Callable[[], datetime]) -> None:
             prompts = prompts_of(asked, case=case_run.case, rules=rules)
         except InvalidReference as problem:
             log.warning("reference.invalid", extra={"case_run": str(case_run.id), "why": str(problem)})
-            flow.blame_reference_of_case(case_run_id=case_run.id, fence=asked.fence, now=clock())
+            flow.fail_as_reference_fault(case_run_id=case_run.id, fence=asked.fence, now=clock())
             return
         PromptRound.objects.filter(pk=round_id, made_at=None).update(
             prompts=prompts.to_json(), wall_seconds=wall_seconds_of(rules, prompts), made_at=clock()

@@ -81,11 +81,11 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
         return False
     except InvalidReference as problem:
         log.warning("reference.invalid", extra={"evaluation": str(evaluation_id), "why": str(problem)})
-        flow.blame_organizers(lease=lease, verdict=Verdict.REFERENCE_INVALID, error=str(problem), now=clock())
+        flow.fail_as_organizers_fault(lease=lease, verdict=Verdict.REFERENCE_INVALID, error=str(problem), now=clock())
         return False
     except (MetricImageFailed, ScoringTooMuch) as problem:
         log.warning("evaluation.metrics_failed", extra={"evaluation": str(evaluation_id)})
-        flow.blame_organizers(lease=lease, verdict=Verdict.METRICS_FAILED, error=str(problem), now=clock())
+        flow.fail_as_organizers_fault(lease=lease, verdict=Verdict.METRICS_FAILED, error=str(problem), now=clock())
         return False
     except Exception as error:  # every fault of ours puts the evaluation back. The reaper counts the attempts
         log.exception("evaluation.fault", extra={"evaluation": str(evaluation_id)})
@@ -123,7 +123,7 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
         answer = answers.get(case.pk)
         with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
             prepared = specs.prepare_case(case=case, answer=answer, protocol=protocol, scratch=Path(scratch))
-            with blaming(case), within_limits(case.case_id):
+            with naming_case(case), within_limits(case.case_id):
                 result = score_case(
                     protocol=protocol,
                     case_id=case.case_id,
@@ -160,7 +160,7 @@ def within_limits(case_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def blaming(case: Case) -> Iterator[None]:
+def naming_case(case: Case) -> Iterator[None]:
     """A reference that cannot be used is told with its case: organizers, who alone read it, have to find it."""
     try:
         yield
