@@ -96,7 +96,7 @@ def test_results_are_final_after_the_review_once_every_objection_is_answered(sce
     assert due_finals(now=NOW) == []
     reaper.finalize_due_results(now=later)
     assert "Final since" in notices(phase, later)
-    assert list(Snapshot.objects.filter(phase=phase).values_list("cause", flat=True)) == ["the results are final"]
+    assert list(Snapshot.objects.filter(phase=phase).values_list("cause", flat=True)) == [Snapshot.Cause.RESULTS_FINAL]
     assert due_finals(now=later) == []
 
 
