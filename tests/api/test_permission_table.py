@@ -209,6 +209,21 @@ def test_every_operation_has_its_rows():
     assert operations - in_table == set()
 
 
+def test_every_refusal_of_the_table_is_in_the_description():
+    described = {
+        (method.upper(), shape(path.removeprefix("/api/v1"))): set(operation["responses"])
+        for path, methods in api.get_openapi_schema()["paths"].items()
+        for method, operation in methods.items()
+    }
+    missing = [
+        (method, address, status)
+        for method, address, _, *statuses in TABLE
+        for status in statuses
+        if 400 <= status < 500 and status not in described.get((method, shape(address)), set())
+    ]
+    assert missing == []
+
+
 def shape(address: str) -> str:
     """An address with its variable parts left out."""
     address = address.partition("?")[0]

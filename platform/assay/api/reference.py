@@ -13,8 +13,53 @@ from django.shortcuts import render
 from ninja import NinjaAPI
 from ninja.openapi.docs import DocsBase
 from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
 
 from assay.api.auth import Nobody
+
+REFUSALS = {
+    401: "Nobody is signed in, or the token is not good.",
+    403: "You may see it, and not do this with it.",
+    404: "It does not exist, or you may not see it.",
+    409: "It does not fit what is there by now.",
+    413: "The content is too large.",
+    422: "The content of the request cannot be used.",
+    426: "The client's API level is too low. The message says what to upgrade.",
+    429: "A limit is reached. `retry_at` or the header Retry-After say when to try again.",
+}
+REFUSAL: dict[str, Any] = {
+    "title": "Refusal",
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "found", "expected", "what_to_do", "whose_fault"],
+            "properties": {
+                "code": {"type": "string", "description": "For programs. It never changes its meaning."},
+                "message": {"type": "string", "description": "For people, in the language of the request."},
+                "found": {"type": "string"},
+                "expected": {"type": "string"},
+                "what_to_do": {"type": "string"},
+                "whose_fault": {"type": "string"},
+                "line": {"type": ["integer", "null"], "description": "Where a document is at fault, counted from 1."},
+                "column": {"type": ["integer", "null"]},
+                "retry_at": {"type": "string", "format": "date-time"},
+            },
+        }
+    },
+    "example": {
+        "error": {
+            "code": "limit_reached",
+            "message": "Your team has used its submissions of today.",
+            "found": "3 submissions",
+            "expected": "at most 3 in a day",
+            "what_to_do": "Submit again tomorrow.",
+            "whose_fault": "participant",
+            "retry_at": "2026-12-01T00:00:00+00:00",
+        }
+    },
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +86,42 @@ class OperationEntry:
 
 
 class DescribedAPI(NinjaAPI):
-    """An API whose description says in OpenAPI's own way where nobody needs to sign in: by an empty requirement."""
+    """An API whose description says in OpenAPI's own way where nobody needs to sign in, by an empty requirement, and how it refuses."""
+
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        """Short, and no two alike: the noun and the verb."""
+        view = operation.view_func
+        return f"{view.__module__.rpartition('.')[2]}_{view.__name__}"
 
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
         description = super().get_openapi_schema(**options)
         description.get("components", {}).get("securitySchemes", {}).pop(Nobody.__name__, None)
-        for methods in description["paths"].values():
-            for operation in methods.values():
+        description.setdefault("components", {}).setdefault("schemas", {})["Refusal"] = REFUSAL
+        for path, methods in description["paths"].items():
+            for method, operation in methods.items():
                 asked = operation.get("security", [])
                 if {Nobody.__name__: []} in asked:
                     operation["security"] = [way for way in asked if way != {Nobody.__name__: []}] + [{}]
+                operation["responses"] |= refusals_of(path, method, operation)
         return description
+
+
+def refusals_of(path: str, method: str, operation: dict[str, Any]) -> dict[int, Any]:
+    """The refusals that an operation can answer with, by status. All have one form."""
+    has_person = bool(operation.get("security")) and {} not in operation["security"]
+    reads = bool(operation.get("parameters")) or "requestBody" in operation
+    is_there = {
+        401: True,
+        403: bool(operation.get("security")),
+        404: "{" in path or has_person,
+        409: method != "get",
+        413: "requestBody" in operation or method == "patch",
+        422: reads or method != "get",
+        426: True,
+        429: True,
+    }
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    return {status: {"description": REFUSALS[status], "content": content} for status, yes in is_there.items() if yes}
 
 
 class PlainReference(DocsBase):
