@@ -21,7 +21,16 @@ if TYPE_CHECKING:
         delimiter_of,
         read_table,
     )
-    from evaluator.volumes.trusted import Channels, Volume, header_texts, read_channels_of, read_image, write_canonical
+    from evaluator.volumes.trusted import (
+        Channels,
+        Volume,
+        header_texts,
+        nonfinite_voxels,
+        read_channels_of,
+        read_image,
+        spacing_contradiction,
+        write_canonical,
+    )
 
 __all__ = [
     "CANONICAL_SUFFIX",
@@ -46,11 +55,13 @@ __all__ = [
     "grids_match",
     "header_texts",
     "is_left_behind",
+    "nonfinite_voxels",
     "read_channels_of",
     "read_grid",
     "read_image",
     "read_label_map",
     "read_table",
+    "spacing_contradiction",
     "write_as_named",
     "write_canonical",
     "write_canonical_channels",
@@ -85,6 +96,8 @@ _HOMES = {
     "Volume": "evaluator.volumes.trusted",
     "header_texts": "evaluator.volumes.trusted",
     "read_channels_of": "evaluator.volumes.trusted",
+    "spacing_contradiction": "evaluator.volumes.trusted",
+    "nonfinite_voxels": "evaluator.volumes.trusted",
     "read_image": "evaluator.volumes.trusted",
     "write_canonical": "evaluator.volumes.trusted",
 }

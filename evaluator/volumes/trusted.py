@@ -15,13 +15,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.errors import EvaluatorError, UnavailableBackend
+from evaluator.errors import EvaluatorError, InvalidVolume, UnavailableBackend
 from evaluator.volumes.canonical import CanonicalFile, describe, write_canonical_channels
 from evaluator.volumes.geometry import Grid
-from evaluator.volumes.nifti import HEADER_BYTES
+from evaluator.volumes.nifti import HEADER2_BYTES, HEADER_BYTES, parse_any_nifti_header
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
+_NIFTI = "NiftiImageIO"
+PAIR_SUFFIXES = (".hdr", ".img")
+"""NIfTI in two files: a header, and voxels in a file of the same name beside it."""
+SPACING_RELATIVE = 1e-3
+"""How far two statements of a header about the size of a voxel may differ: float32 rounding and a little more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +56,15 @@ def read_image(path: Path) -> Volume:
 def read_channels_of(path: Path) -> Channels:
     """The image in `path`, or each volume of a 4-D one. Views of one array, nothing is copied."""
     sitk = _simpleitk()
+    is_pair = path.is_file() and path.name.lower().endswith(PAIR_SUFFIXES)
     if path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file():
         _refuse_damaged(path)
+    elif is_pair:
+        _refuse_damaged_pair(path)
     try:
-        image = _read_series(sitk, path) if path.is_dir() else sitk.ReadImage(str(path))
+        image = (
+            _read_series(sitk, path) if path.is_dir() else sitk.ReadImage(str(path), imageIO=_NIFTI if is_pair else "")
+        )
     except RuntimeError as problem:
         raise EvaluatorError(f"{path.name} cannot be read as an image: {str(problem).splitlines()[-1]}") from problem
     if image.GetDimension() > 4 or image.GetNumberOfComponentsPerPixel() != 1:
@@ -89,6 +99,52 @@ def header_texts(path: Path) -> dict[str, str]:
     return found
 
 
+def nonfinite_voxels(path: Path) -> int:
+    """Voxels of a NIfTI file of floats that are not-a-number or infinite. SimpleITK reads each of them as 0 and says nothing."""
+    try:
+        with _unpacked(path) as source:
+            head = source.read(HEADER2_BYTES)
+            header = parse_any_nifti_header(head)
+            stored = np.dtype(header.stored_type)
+            if stored.kind != "f":
+                return 0
+            source.seek(header.data_offset)
+            found, left = 0, header.data_bytes
+            while left > 0 and (piece := source.read(min(_PIECE, left))):
+                left -= len(piece)
+                whole = len(piece) - len(piece) % stored.itemsize
+                found += whole // stored.itemsize - int(
+                    np.count_nonzero(np.isfinite(np.frombuffer(piece[:whole], stored)))
+                )
+            return found
+    except (InvalidVolume, EOFError, OSError, zlib.error):
+        return 0
+
+
+def _unpacked(path: Path) -> Any:
+    """The file, inflated where it is packed. Raises OSError for a folder."""
+    with path.open("rb") as plain:
+        is_packed = plain.read(2) == _GZIP
+    return gzip.open(path) if is_packed else path.open("rb")
+
+
+def spacing_contradiction(path: Path) -> str:
+    """What a NIfTI header says twice and differently about the size of its voxels, in words; empty where it does not.
+
+    Readers differ in which of the two they take: SimpleITK and this platform take `pixdim`, others the length of the affine's columns.
+    """
+    try:
+        with _unpacked(path) as source:
+            grid = parse_any_nifti_header(source.read(HEADER2_BYTES)).grid
+    except (InvalidVolume, EOFError, OSError, zlib.error):
+        return ""
+    columns = [math.hypot(*(row[axis] for row in grid.affine[:3])) for axis in range(len(grid.shape))]
+    if all(abs(a - b) <= SPACING_RELATIVE * a for a, b in zip(grid.spacing_mm, columns, strict=True)):
+        return ""
+    said, placed = (" × ".join(f"{size:.4g}" for size in sizes) for sizes in (grid.spacing_mm, columns))
+    return f"its header says that voxels are {said} mm large, and its affine places them {placed} mm apart"
+
+
 def write_canonical(volume: Volume | Channels, path: Path) -> CanonicalFile:
     """Write a trusted volume, or the channels of one, our way."""
     arrays = [volume.array] if isinstance(volume, Volume) else volume.arrays
@@ -107,10 +163,8 @@ def _simpleitk() -> Any:
 
 def _refuse_damaged(path: Path) -> None:
     """Refuse a NIfTI file that ends too early. SimpleITK fills missing voxels with zeros and says nothing."""
-    with path.open("rb") as plain:
-        is_packed = plain.read(2) == _GZIP
     try:
-        with gzip.open(path) if is_packed else path.open("rb") as source:
+        with _unpacked(path) as source:
             head = source.read(HEADER_BYTES)
             found = len(head)
             while piece := source.read(_PIECE):  # to the end, where the checksum is
@@ -120,6 +174,24 @@ def _refuse_damaged(path: Path) -> None:
     expected = _nifti_bytes(head)
     if found < expected:
         raise EvaluatorError(f"{path.name} is damaged: found {found} bytes, expected {expected} as its header says")
+
+
+def _refuse_damaged_pair(path: Path) -> None:
+    """Refuse a pair that is none, or whose second file ends too early. Analyze 7.5, which has no orientation, is none either."""
+    header, voxels = (path.with_suffix(suffix) for suffix in PAIR_SUFFIXES)
+    if not (header.is_file() and voxels.is_file()):
+        raise EvaluatorError(f"{path.name} stands alone; expected {header.name} and {voxels.name} beside each other")
+    with header.open("rb") as source:
+        head = source.read(HEADER_BYTES)
+    if head[344:348] != b"ni1\0":
+        raise EvaluatorError(
+            f"{header.name} is no NIfTI header (Analyze 7.5 says nothing of orientation); expected a NIfTI-1 pair or one .nii.gz"
+        )
+    expected = _nifti_bytes(head[:344] + b"n+1\0")
+    if voxels.stat().st_size < expected:
+        raise EvaluatorError(
+            f"{voxels.name} is damaged: found {voxels.stat().st_size} bytes, expected {expected} as its header says"
+        )
 
 
 def _nifti_bytes(head: bytes) -> int:

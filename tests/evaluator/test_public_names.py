@@ -59,8 +59,8 @@ OFFERED = {
     "evaluator.volumes": {
         "CANONICAL_SUFFIX", "CASE_COLUMN", "DOCUMENT_SUFFIX", "CanonicalFile", "Channels", "ChildLimits", "Grid", "GridMismatch",
         "GridTolerance", "LabelMap", "ReaderLimits", "TableForm", "TableRow", "Volume", "canonicalise",
-        "canonicalise_json", "canonicalise_table", "chosen_rows", "delimiter_of", "grids_match", "header_texts", "is_left_behind", "read_channels_of", "read_grid", "read_image",
-        "read_label_map", "read_table", "write_as_named", "write_canonical", "write_canonical_channels",
+        "canonicalise_json", "canonicalise_table", "chosen_rows", "delimiter_of", "grids_match", "header_texts", "is_left_behind", "nonfinite_voxels", "read_channels_of", "read_grid", "read_image",
+        "read_label_map", "read_table", "spacing_contradiction", "write_as_named", "write_canonical", "write_canonical_channels",
     },
 }  # fmt: skip
 

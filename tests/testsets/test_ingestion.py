@@ -1,5 +1,8 @@
 """What organizers push becomes canonical cases. What cannot be used is named, all of it at once."""
 
+import gzip
+import struct
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -47,7 +50,7 @@ def test_a_good_folder_becomes_canonical_files_on_one_grid(source, target):
     assert cases[0].facts["voxels_per_label"] == {"1": 6, "2": 6}
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".nrrd"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".nrrd", ".hdr", ".img"])
 def test_every_known_kind_of_file_gives_the_same_case(source, target, suffix):
     folders.write(folders.image(), source / f"i{suffix}")
     folders.write(folders.labels(), source / f"r{suffix}")
@@ -56,6 +59,53 @@ def test_every_known_kind_of_file_gives_the_same_case(source, target, suffix):
     assert case.grid.shape == folders.SHAPE
     np.testing.assert_allclose(case.grid.affine, [[-1, 0, 0, -3], [0, -1, 0, -4], [0, 0, 2, 5], [0, 0, 0, 1]])
     assert case.facts["voxels_per_label"] == {"1": 6, "2": 6}
+
+
+def test_a_pair_is_refused_where_it_is_none(source, target):
+    folders.good_folder(source, case_ids=("A",))
+    folders.write(folders.image(), source / "i.hdr")
+    manifest(source, "A,A,i.hdr,labels/A.nii.gz")
+    voxels = (source / "i.img").read_bytes()
+    (source / "i.img").write_bytes(voxels[:-1])
+    assert "i.img is damaged: found 239 bytes, expected 240" in problem_with(source, target).found
+    (source / "i.img").unlink()
+    assert "i.hdr stands alone; expected i.hdr and i.img beside each other" in problem_with(source, target / "2").found
+    (source / "i.img").write_bytes(voxels)
+    header = (source / "i.hdr").read_bytes()
+    (source / "i.hdr").write_bytes(header[:344] + b"\0\0\0\0")
+    assert "Analyze 7.5 says nothing of orientation" in problem_with(source, target / "3").found
+
+
+@pytest.mark.parametrize(
+    ("suffix", "then"),
+    [(".nii", "; they are stored as 0"), (".nii.gz", "; they are stored as 0"), (".mha", ""), (".nrrd", "")],
+)
+def test_voxels_that_are_no_numbers_are_a_warning(source, target, suffix, then):
+    """SimpleITK's NIfTI reader makes them 0 without a word."""
+    folders.good_folder(source, case_ids=("A",))
+    voxels = sitk.GetArrayFromImage(folders.image()).astype(np.float32)
+    voxels[0, 0, :3] = [np.nan, np.inf, -np.inf]
+    odd = folders.placed(voxels, spacing_mm=(1.0, 1.0, 2.0), origin_mm=(3.0, 4.0, 5.0))
+    folders.write(odd, source / f"images/odd{suffix}")
+    manifest(source, f"A,A,images/odd{suffix},labels/A.nii.gz")
+    report = summarise(ingest_cases(folder=source, target=target), notice="x")
+    assert report["warnings"] == [
+        f"A: images/odd{suffix} holds 3 voxels that are no finite numbers (NaN or infinity){then}"
+    ]
+
+
+def test_a_header_that_contradicts_itself_about_spacing_is_a_warning(source, target):
+    folders.good_folder(source, case_ids=("A",))
+    for path in (source / "images/A.nii.gz", source / "labels/A.nii.gz"):
+        raw = bytearray(gzip.decompress(path.read_bytes()))
+        struct.pack_into("<f", raw, 88, 2.5)
+        path.write_bytes(gzip.compress(bytes(raw)))
+    report = summarise(ingest_cases(folder=source, target=target), notice="x")
+    assert report["warnings"][0] == (
+        "A: images/A.nii.gz: its header says that voxels are 1 × 1 × 2.5 mm large, and its affine places them 1 × 1 × 2 mm apart; "
+        "1 × 1 × 2.5 mm is used"
+    )
+    assert len(report["warnings"]) == 2
 
 
 def test_a_dicom_series_in_a_folder_is_one_image(source, target):

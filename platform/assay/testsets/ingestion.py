@@ -31,13 +31,15 @@ from evaluator.volumes import (
     TableRow,
     chosen_rows,
     grids_match,
+    nonfinite_voxels,
     read_channels_of,
     read_table,
+    spacing_contradiction,
     write_canonical,
 )
 
 HEAD_BYTES = 1 << 16
-IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd")
+IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd", ".hdr", ".img")
 TABLE_SUFFIXES = (".csv", ".tsv")
 FILE_SUFFIXES = (
     *TABLE_SUFFIXES, ".json", ".txt", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz", ".zip"
@@ -124,6 +126,7 @@ def ingest_case(
     """Read one case. Its references must lie on the grid of its first image, where it has one."""
     inputs, grid = [], None
     identifying: set[str] = set()
+    notes: list[str] = []
     for number, (name, path) in enumerate(case.inputs.items()):
         kind = kinds.get(name) or (InputKind.FILE if path.lower().endswith(FILE_SUFFIXES) else InputKind.IMAGE)
         if kind is not InputKind.IMAGE:
@@ -137,6 +140,7 @@ def ingest_case(
             continue
         volume = read_volume(folder=folder, path=path)
         identifying.update(identifying_fields(folder / path, case_id=case.case_id))
+        notes += notes_on(volume, folder=folder, path=path)
         grid = grid or volume.grid
         inputs.append(write_part(volume, name=name, path=target / f"input-{number}.nii.gz"))
     references, labels = [], Counter[int]()
@@ -147,6 +151,7 @@ def ingest_case(
             references.append(write_text(row, name=name, path=target / f"reference-{number}.csv"))
             continue
         masks = as_label_maps(read_volume(folder=folder, path=path), path=path)
+        notes += notes_on(masks, folder=folder, path=path)
         identifying.update(identifying_fields(folder / path, case_id=case.case_id))
         grid = grid or masks.grid
         refuse_mismatch(grid, masks.grid, path=path)
@@ -157,8 +162,24 @@ def ingest_case(
         "spacing_mm": [round(spacing, 4) for spacing in grid.spacing_mm] if grid else [],
         "voxels_per_label": {str(value): count for value, count in sorted(labels.items())},
         "identifying": sorted(identifying),
+        **({"notes": notes} if notes else {}),
     }
     return CanonicalCase(source=case, inputs=tuple(inputs), references=tuple(references), grid=grid, facts=facts)
+
+
+def notes_on(volume: Channels, *, folder: Path, path: str) -> list[str]:
+    """What an organizer should look at in a file that can be used."""
+    kept = sum(
+        int(array.size - np.count_nonzero(np.isfinite(array))) for array in volume.arrays if array.dtype.kind == "f"
+    )
+    zeroed = nonfinite_voxels(folder / path)
+    found = (
+        [f"{path} holds {kept or zeroed} voxels that are no finite numbers (NaN or infinity)"] if kept or zeroed else []
+    )
+    found = [f"{line}; they are stored as 0" if zeroed and not kept else line for line in found]
+    contradiction = spacing_contradiction(folder / path)
+    used = " × ".join(f"{size:.4g}" for size in volume.grid.spacing_mm)
+    return [*found, *([f"{path}: {contradiction}; {used} mm is used"] if contradiction else [])]
 
 
 def refuse_mismatch(image: Grid, reference: Grid, *, path: str) -> None:
@@ -318,6 +339,7 @@ def summarise(
         empty = [value for value in totals if value not in case.facts["voxels_per_label"]]
         findings = [f"label {value} is empty here and present in other cases" for value in empty]
         findings += [f"the same image as {place}" for place in (twins or {}).get(case.source.case_id, ())]
+        findings += case.facts.get("notes", ())
         findings += [f"its header held {field}" for field in case.facts["identifying"]]
         rows.append({"case_id": case.source.case_id, **case.facts, "findings": findings})
     warnings = [f"{row['case_id']}: {finding}" for row in rows for finding in row["findings"]]
