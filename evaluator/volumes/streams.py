@@ -13,6 +13,7 @@ CHUNK_BYTES = 1 << 20
 GZIP_WINDOW = 31
 """zlib's code for "gzip header and trailer, checksum verified"."""
 ZLIB_WINDOW = 15
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 class PlainStream:
@@ -37,10 +38,14 @@ class PlainStream:
 
 
 class InflatingStream:
-    """Bytes of one gzip member or one zlib stream, inflated a piece at a time with a hard bound on each piece."""
+    """Bytes of a gzip file or of one zlib stream, inflated a piece at a time with a hard bound on each piece.
+
+    A gzip file may consist of members one after the other, the last ones empty, as bgzip and parallel compressors write it.
+    """
 
     def __init__(self, source: BinaryIO, *, window: int) -> None:
         self._source = source
+        self._window = window
         self._inflater = zlib.decompressobj(wbits=window)
         self._pending = b""
 
@@ -65,7 +70,7 @@ class InflatingStream:
         """Fill `target` completely or refuse the file."""
         filled = 0
         while filled < len(target):
-            if self._inflater.eof:
+            if self._inflater.eof and not self._begin_member():
                 raise _truncated()
             piece = self._step(min(len(target) - filled, CHUNK_BYTES))
             target[filled : filled + len(piece)] = piece
@@ -73,11 +78,21 @@ class InflatingStream:
 
     def finish(self) -> None:
         """Demand the end of the stream with a right checksum, and the end of the file right after it."""
-        while not self._inflater.eof:
-            if self._step(1):
+        while not self._inflater.eof or self._begin_member():
+            if not self._inflater.eof and self._step(1):
                 raise _trailing()
-        if self._inflater.unused_data or self._source.read(1):
+        if self._pending:
             raise _trailing()
+
+    def _begin_member(self) -> bool:
+        """Whether another gzip member follows the one that ended. What else follows is kept."""
+        self._pending = self._inflater.unused_data or self._pending
+        if len(self._pending) < len(GZIP_MAGIC):
+            self._pending += self._source.read(CHUNK_BYTES)
+        if self._window != GZIP_WINDOW or not self._pending.startswith(GZIP_MAGIC):
+            return False
+        self._inflater = zlib.decompressobj(wbits=self._window)
+        return True
 
 
 Stream = PlainStream | InflatingStream

@@ -24,10 +24,9 @@ from evaluator.volumes import metaimage, nifti
 from evaluator.volumes.geometry import Grid, GridTolerance, grids_match
 from evaluator.volumes.header import VolumeHeader, refuse
 from evaluator.volumes.orientation import turn_onto
-from evaluator.volumes.streams import GZIP_WINDOW, ZLIB_WINDOW, InflatingStream, PlainStream, Stream
+from evaluator.volumes.streams import GZIP_MAGIC, GZIP_WINDOW, ZLIB_WINDOW, InflatingStream, PlainStream, Stream
 
 PIECE_VOXELS = 1 << 22
-_GZIP_MAGIC = b"\x1f\x8b"
 _NIFTI_STARTS = tuple(
     size.to_bytes(4, order) for size in (nifti.HEADER_BYTES, nifti.HEADER2_BYTES) for order in ("little", "big")
 )
@@ -118,7 +117,7 @@ def _open_header(source: BinaryIO) -> tuple[VolumeHeader, Stream]:
     """Recognise the format by content, parse its header, and leave the stream at the first voxel."""
     start = source.read(nifti.HEADER_BYTES)
     source.seek(0)
-    if start.startswith(_GZIP_MAGIC):
+    if start.startswith(GZIP_MAGIC):
         stream: Stream = InflatingStream(source, window=GZIP_WINDOW)
         return _nifti(stream), stream
     if start[:4] in _NIFTI_STARTS:
