@@ -72,6 +72,7 @@ def every_page() -> dict[str, Page]:
         for name in (
             *("portal:home", "portal:my-submissions", "portal:teams", "portal:account", "account_email"),
             *("mfa_index", "portal:notices", "portal:notice-choices", "portal:profile", "portal:delete-account"),
+            "portal:provider-confirm",
         )
     }
     pages |= {f"portal:{name}": page(f"portal:{name}", slug) for name in ("challenge", "rules", "news")}

@@ -28,6 +28,7 @@ from assay.accounts.addresses import note_verified
 from assay.accounts.models import User
 from assay.notices.delivery import send_mails
 from assay.notices.webhooks import deliver
+from oidc_provider import running_provider
 from waits import until
 
 CHROMIUM = shutil.which("chromium")
@@ -242,6 +243,34 @@ def test_a_forgotten_password_is_replaced_by_a_mailed_link(scene, open_as, inbox
     expect(page.get_by_role("link", name="Notices")).to_be_visible()
     elsewhere.goto("/account/")  # whoever was signed in with the old password is not any more
     expect(elsewhere).to_have_url(re.compile("/login/"))
+
+
+def test_somebody_new_comes_from_their_institution_and_comes_again(
+    scene, open_as, look, settings, live_server, browser
+):
+    with running_provider() as provider:
+        settings.PUBLIC_URL = live_server.url
+        off = provider.settings(title="ORCID") | {"client_id": ""}
+        settings.SIGN_IN_PROVIDERS = {"institution": provider.settings(), "orcid": off}
+        provider.person |= {"email": "eve@example.edu", "email_verified": True, "name": "Eve Example"}
+        page = browser.new_context(base_url=live_server.url).new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto("/login/?next=/c/brains/")
+        look(page, "institution-1-sign-in")
+        page.get_by_role("button", name="Sign in with Example University").click()
+        expect(page.get_by_label("E-mail")).to_have_value("eve@example.edu")
+        look(page, "institution-2-new")
+        page.get_by_label("User name").fill("eve")
+        page.get_by_role("button", name="Sign up").click()
+        expect(page.get_by_role("button", name="Join this challenge")).to_be_visible()
+        page.goto("/account/")
+        expect(page.get_by_role("row", name="Example University")).to_contain_text("s-1")
+        look(page, "institution-3-account")
+        page.get_by_role("button", name="Sign out").first.click()
+        expect(page.get_by_role("link", name="Sign up")).to_be_visible()
+        page.goto("/login/?next=/teams/")
+        page.get_by_role("button", name="Sign in with Example University").click()
+        expect(page.get_by_role("heading", name="Teams", exact=True)).to_be_visible()
 
 
 def test_a_private_challenge_is_joined_by_invitation(scene, open_as, inbox, look):

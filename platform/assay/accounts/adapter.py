@@ -1,10 +1,14 @@
 """How django-allauth behaves here: where a request comes from, which address links lead to, what is written into history."""
 
 import logging
+import time
+from datetime import timedelta
 from smtplib import SMTPException
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.flows.login import get_authentication_records
+from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
@@ -17,6 +21,8 @@ from assay.accounts.models import User
 from assay.accounts.sign_in import address_of
 
 log = logging.getLogger(__name__)
+CONFIRMED_FOR = timedelta(minutes=5)
+"""How long a sign-in by a provider lets somebody without a password change their account."""
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth carries no types
@@ -50,6 +56,22 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ca
     def set_password(self, user: User, password: str) -> None:
         super().set_password(user, password)
         record_event(actor=user, verb="user.password_changed", subject=user, now=timezone.now())
+
+    def is_reauthentication_required(self, *, app: str) -> bool:
+        """A person with neither password nor second factor shows who they are by signing in with their provider once more."""
+        required = bool(super().is_reauthentication_required(app=app))
+        user = self.request.user
+        if not required or get_reauthentication_flows(user):
+            return required
+        records = get_authentication_records(self.request, user)
+        lately = [row["at"] for row in records if row["method"] == "socialaccount"]
+        return not lately or time.time() - lately[-1] > CONFIRMED_FOR.total_seconds()
+
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        if not methods and user.is_authenticated and user.identities.exists():
+            methods = [{"id": "provider", "url": reverse("portal:provider-confirm")}]
+        return methods
 
     def confirm_email(self, request: HttpRequest, email_address: Any) -> bool:
         is_confirmed = bool(super().confirm_email(request, email_address))

@@ -119,3 +119,10 @@ class MailNotSentError(AssayError):
 
     code = "mail_not_sent"
     fault = "platform"
+
+
+class ProviderNotReachedError(AssayError):
+    """Another organization that signs people in does not answer, or describes itself wrongly."""
+
+    code = "provider_not_reached"
+    fault = "platform"

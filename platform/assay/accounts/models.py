@@ -138,6 +138,24 @@ class ApiToken(models.Model):
         return f"{self.name} of {self.user}"
 
 
+class Identity(models.Model):
+    """Who somebody is to another organization that signs people in. One of its people signs in to one account."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="identities")
+    issuer = models.URLField(max_length=255)
+    subject = models.CharField(max_length=255, help_text="what the issuer calls them, for good")
+    connected_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["issuer", "subject"], name="accounts_identity_once"),
+            models.UniqueConstraint(fields=["user", "issuer"], name="accounts_identity_one_per_issuer"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject} at {self.issuer}"
+
+
 class AuditEvent(models.Model):
     """One line of history: who changed what, from what to what. Written in the transaction of the change. Never edited."""
 

@@ -26,8 +26,8 @@ SOLO_TRIES = 5
 """How often a free name is looked for while others take the one that was found."""
 
 
-def create_user(*, username: str, email: str, password: str, display_name: str, now: datetime) -> User:
-    """Sign somebody up."""
+def create_user(*, username: str, email: str, password: str | None, display_name: str, now: datetime) -> User:
+    """Sign somebody up. Without a password they sign in by another organization, until they set one."""
     shown = clean_line(display_name, what="The name others see", longest=80)
     chosen = clean_name(username, what="The user name", longest=60)
     if "@" in chosen:
@@ -38,7 +38,8 @@ def create_user(*, username: str, email: str, password: str, display_name: str, 
         )
     user = User(username=chosen, email=email.strip(), display_name=shown, date_joined=now)
     try:
-        validate_password(password, user)
+        if password is not None:
+            validate_password(password, user)
         user.set_password(password)
         user.full_clean()
     except ValidationError as error:

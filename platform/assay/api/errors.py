@@ -26,6 +26,7 @@ from assay.accounts.errors import (
     NotFoundError,
     NotSignedInError,
     OutOfSpaceError,
+    ProviderNotReachedError,
     TooLargeError,
     UpgradeNeededError,
 )
@@ -48,6 +49,7 @@ STATUSES: Mapping[type[AssayError], int] = {
     UpgradeNeededError: 426,
     OutOfSpaceError: 507,
     MailNotSentError: 503,
+    ProviderNotReachedError: 503,
     AssayError: 400,
 }
 """Most special first: the first class an error is an instance of decides."""

@@ -242,6 +242,23 @@ ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # GuardedBackend li
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]  # a mail alone removes no second factor
 
+SIGN_IN_PROVIDERS = {  # by what stands in addresses; one without a client id is off
+    "institution": {
+        "title": env.text(name="ASSAY_OIDC_NAME", default="your institution"),
+        "issuer": env.text(name="ASSAY_OIDC_ISSUER"),
+        "client_id": env.text(name="ASSAY_OIDC_CLIENT_ID"),
+        "client_secret": env.text(name="ASSAY_OIDC_CLIENT_SECRET"),
+        "scope": "openid profile email",
+    },
+    "orcid": {
+        "title": "ORCID",
+        "issuer": env.text(name="ASSAY_ORCID_ISSUER", default="https://orcid.org"),
+        "client_id": env.text(name="ASSAY_ORCID_CLIENT_ID"),
+        "client_secret": env.text(name="ASSAY_ORCID_CLIENT_SECRET"),
+        "scope": "openid",  # ORCID gives no addresses
+    },
+}
+
 OPERATORS_NEED_SECOND_FACTOR = env.flag(name="ASSAY_OPERATORS_NEED_SECOND_FACTOR", default=IS_BEHIND_TLS)
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_ALLOW_UNVERIFIED_EMAIL = ACCOUNT_EMAIL_VERIFICATION == "none"

@@ -18,6 +18,7 @@ from assay.accounts.errors import (
     NotAllowedError,
     NotFoundError,
     NotSignedInError,
+    ProviderNotReachedError,
     Text,
 )
 
@@ -29,6 +30,7 @@ STATUS = {
     ConflictError: 409,
     LimitReachedError: 429,
     MailNotSentError: 503,
+    ProviderNotReachedError: 503,
 }
 WHOSE: dict[str, Text] = {
     "participant": "",

@@ -22,6 +22,13 @@ class SignUpForm(forms.Form):
     next = forms.CharField(widget=forms.HiddenInput, required=False)
 
 
+class NewcomerForm(SignUpForm):
+    """A new account of somebody who signs in by another organization."""
+
+    password = None  # type: ignore[assignment]  # Django's way to leave a field of the parent out
+    next = None  # type: ignore[assignment]
+
+
 class SignInForm(AuthenticationForm):
     """Django's own, with our words."""
 
@@ -63,10 +70,15 @@ class ProfileForm(forms.Form):
 
 
 class DeletionForm(forms.Form):
-    """The end of an account: the password again, and the user name typed."""
+    """The end of an account: the user name typed, and the password again where there is one."""
 
     username = forms.CharField(label=_("Your user name"), max_length=150)
     password = forms.CharField(label=_("Password"), widget=forms.PasswordInput)
+
+    def __init__(self, *args: object, asks_for_password: bool, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to Django as they came
+        if not asks_for_password:
+            del self.fields["password"]
 
 
 class SubmitForm(forms.Form):

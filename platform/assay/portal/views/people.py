@@ -1,9 +1,10 @@
 """Accounts, tokens and teams."""
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from allauth.account.internal.flows.login import perform_login, perform_password_login
+from allauth.account.internal.flows.reauthentication import raise_if_reauthentication_required
 from allauth.account.internal.flows.signup import prevent_enumeration
 from allauth.account.models import Login
 from django.contrib import messages
@@ -23,8 +24,10 @@ from django.views.decorators.http import require_POST
 from assay.accounts.addresses import is_taken, must_verify
 from assay.accounts.audit import record_event
 from assay.accounts.errors import AssayError
+from assay.accounts.identities import connections_of
 from assay.accounts.models import Team
 from assay.accounts.profile import Profile, change_profile
+from assay.accounts.providers import providers
 from assay.accounts.scopes import SCOPES
 from assay.accounts.selectors import get_team, teams_of, tokens_of
 from assay.accounts.services import accept_invite, create_team, create_user, invite_to_team
@@ -45,7 +48,8 @@ TOKEN_JUST_ISSUED = "token-just-issued"  # noqa: S105  # the name of a place
 """Where a new token waits to be shown once."""
 
 
-def _next(request: HttpRequest) -> str:
+def wanted_page(request: HttpRequest) -> str:
+    """Where to go afterwards, if that is a page of ours."""
     wanted = request.POST.get("next") or request.GET.get("next") or ""
     is_ours = url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
     return wanted if is_ours else reverse("portal:home")
@@ -66,9 +70,9 @@ def sign_up(request: HttpRequest) -> HttpResponse:
             form.add_error(None, f"{error.message} {error.what_to_do}".strip())
         else:
             return cast(
-                "HttpResponse", perform_login(request, Login(user=user, redirect_url=_next(request), signup=True))
+                "HttpResponse", perform_login(request, Login(user=user, redirect_url=wanted_page(request), signup=True))
             )
-    page = {"form": form, "heading": _("Sign up"), "button": _("Sign up")}
+    page = {"form": form, "heading": _("Sign up"), "button": _("Sign up"), **_other_ways(request)}
     return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
 
 
@@ -79,11 +83,16 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     form = SignInForm(request, request.POST or None, initial={"next": request.GET.get("next", "")})
     if request.method == "POST" and form.is_valid():
         user = form.get_user()
-        login = Login(user=user, redirect_url=_next(request))
+        login = Login(user=user, redirect_url=wanted_page(request))
         return cast("HttpResponse", perform_password_login(request, {"username": user.get_username()}, login))
     foot = format_html('<a href="{}">{}</a>', reverse("account_reset_password"), _("Forgot your password?"))
-    page = {"form": form, "heading": _("Sign in"), "button": _("Sign in"), "foot": foot}
+    page = {"form": form, "heading": _("Sign in"), "button": _("Sign in"), "foot": foot, **_other_ways(request)}
     return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
+
+
+def _other_ways(request: HttpRequest) -> dict[str, Any]:
+    """What a page shows that signs people in by other organizations."""
+    return {"providers": providers(), "next": wanted_page(request)}
 
 
 @require_POST
@@ -107,6 +116,7 @@ def account(request: HttpRequest) -> HttpResponse:
         "form": form,
         "scopes": SCOPES,
         "sessions": sessions_of(user, current_key=request.session.session_key),
+        "connections": connections_of(user),
     }
     return render(request, "portal/account.html", page)
 
@@ -150,10 +160,14 @@ def export(request: HttpRequest) -> HttpResponse:
 def delete(request: HttpRequest) -> HttpResponse:
     """End your account, for good."""
     user = signed_in(request.user)
-    form = DeletionForm(request.POST or None)
+    has_password = user.has_usable_password()
+    if not has_password:
+        raise_if_reauthentication_required(request, app="assay.accounts")
+    form = DeletionForm(request.POST or None, asks_for_password=has_password)
     if request.method == "POST" and form.is_valid():
         typed = form.cleaned_data
-        if typed["username"] != user.username or not user.check_password(typed["password"]):
+        is_right = not has_password or user.check_password(typed["password"])
+        if typed["username"] != user.username or not is_right:
             form.add_error(None, _("The user name or the password is not yours."))
         else:
             try:

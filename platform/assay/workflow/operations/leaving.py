@@ -34,6 +34,7 @@ def export_account(user: User) -> dict[str, Any]:
     tables: dict[str, QuerySet[Any]] = {
         "account": User.objects.filter(pk=user.pk),
         "addresses": EmailAddress.objects.filter(user=user),
+        "identities": user.identities.all(),
         "teams": Team.objects.filter(members=user),
         "tokens": user.api_tokens.all(),
         "challenges": user.challenge_memberships.all(),
@@ -70,6 +71,7 @@ def delete_account(*, user: User, now: datetime) -> None:
         TeamInvite.objects.filter(created_by=user).delete()
         user.api_tokens.all().delete()
         EmailAddress.objects.filter(user=user).delete()
+        user.identities.all().delete()
         Authenticator.objects.filter(user=user).delete()
         AuditEvent.objects.filter(actor=user).update(actor_label=name)
         end_all_sessions(user)
