@@ -21,7 +21,7 @@ COMMANDS = {
     "backup": Entry(
         "assay.config.cli:backup", "Copy everything that an installation cannot make again, and put it back."
     ),
-    "cancel": Entry("assay.client.participating:cancel", "Cancel SUBMISSIONS; running containers are stopped."),
+    "cancel": Entry("assay.client.participating:cancel", "Cancel SUBMISSIONS and stop their containers."),
     "challenge": Entry("assay.client.organizing:challenge", "Push, publish and list challenges."),
     "check": Entry(
         "assay.node.cli:check",
@@ -82,7 +82,7 @@ COMMANDS = {
     ),
     "serve": Entry("assay.config.cli:serve", "Run a whole Assay on this machine, or one part of it."),
     "signup": Entry("assay.client.signing_in:signup", "Make an account on SERVER and sign in."),
-    "site": Entry("assay.node.cli:site", "Evaluate submissions on data that stays here; only approved numbers leave."),
+    "site": Entry("assay.node.cli:site", "Evaluate submissions on data that stays here."),
     "status": Entry("assay.client.participating:status", "Say where SUBMISSION stands, or list yours."),
     "submit": Entry(
         "assay.client.participating:submit",

@@ -142,7 +142,7 @@ def _list_submissions(*, connection: Connection, phase: str, everybody: bool) ->
 @click.argument("submissions", nargs=-1, required=True)
 @pass_session
 def cancel(session: Session, submissions: tuple[str, ...]) -> None:
-    """Cancel SUBMISSIONS. Running containers are stopped."""
+    """Cancel SUBMISSIONS and stop their containers."""
     with session.connect() as connection:
         chosen = list(dict.fromkeys(submission_id(text, connection=connection) for text in submissions))
         stopped = connection.post("submissions/cancel", {"submission_ids": chosen})["cancelled"]
