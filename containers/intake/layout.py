@@ -13,6 +13,8 @@ from containers.intake.tar import Entry, Kind, read_entries
 
 Document = dict[str, Any]
 MAX_INDEX_DEPTH = 3
+SYSTEM_FOLDERS = frozenset({"bin", "dev", "etc", "lib", "proc", "sbin", "sys", "usr", "var"})
+"""What the file system of a container has at its top."""
 
 
 @dataclass(kw_only=True)
@@ -22,6 +24,8 @@ class Survey:
     sizes: dict[str, int] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     documents: dict[str, bytes] = field(default_factory=dict)
+    tops: set[str] = field(default_factory=set)
+    """First parts of the members' names, folders included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,9 @@ def survey_archive(*, stream: Stream, limits: IntakeLimits) -> Survey:
     kept_bytes = 0
     for count, entry in enumerate(read_entries(stream)):
         name = member_name(entry)
+        survey.tops.add(name.partition("/")[0])
         if count >= limits.archive_members or name in survey.sizes or name in survey.links:
+            _refuse_export(survey)
             raise ImageInvalid(
                 Reason.MALFORMED,
                 f"The archive lists {name[:200]!r} twice, or more than {limits.archive_members} members.",
@@ -52,10 +58,21 @@ def survey_archive(*, stream: Stream, limits: IntakeLimits) -> Survey:
                 kept_bytes += entry.size
                 survey.documents[name] = stream.take(entry.size)
         elif entry.kind is not Kind.FOLDER:
+            _refuse_export(survey)
             raise ImageInvalid(
                 Reason.UNSAFE_PATH, f"The archive's member {name[:200]!r} is a {entry.kind}; expected plain files."
             )
     return survey
+
+
+def _refuse_export(survey: Survey) -> None:
+    """Say what the archive is where it is a container's files, which `docker export` writes: devices, links, thousands of members."""
+    if len(survey.tops & SYSTEM_FOLDERS) >= 2:
+        raise ImageInvalid(
+            Reason.NOT_AN_ARCHIVE,
+            "This is the file system of a container, as `docker export` writes it: it says nothing of what to run. "
+            "Upload the output of `docker save NAME:TAG`.",
+        )
 
 
 def member_name(entry: Entry) -> str:
@@ -70,6 +87,13 @@ def find_image(*, survey: Survey, architecture: str, limits: IntakeLimits) -> Im
     elif "index.json" in survey.sizes:
         config_name, layers = _oci_members(survey=survey, architecture=architecture, limits=limits)
     else:
+        _refuse_export(survey)
+        if "Dockerfile" in survey.sizes:
+            raise ImageInvalid(
+                Reason.NOT_AN_ARCHIVE,
+                "The archive holds a Dockerfile and no image. Build it (`docker build -t NAME .`) and upload the output of "
+                "`docker save NAME`.",
+            )
         raise ImageInvalid(
             Reason.NOT_AN_ARCHIVE,
             "The archive has neither manifest.json nor index.json at its top, so it holds no image. "

@@ -25,6 +25,10 @@ FOREIGN_MAGIC = {
     b"BZh": "a bzip2 file",
     b"\xfd7zXZ\x00": "an xz file",
     b"7z\xbc\xaf": "a 7z file",
+    b"Rar!": "a rar file",
+    b"#!/usr": "a script, or an image of Apptainer or Singularity",
+    b"\x89HDF\r\n": "an HDF5 file",
+    b"\x7fELF": "a program",
 }
 
 Read = Callable[[int], bytes | memoryview]

@@ -65,6 +65,7 @@ class Answer:
         return {
             "format": RESULT_FORMAT,
             "evaluator": evaluator.__version__,
+            "evaluator_sha256": evaluator.source_sha256(),
             "protocol": {key: self.protocol.document[key] for key in ("name", "mode", "title", "version", "preset")}
             | {"sha256": self.protocol.sha256},
             "backends": sorted({result.backend for result in self.results if result.backend}),

@@ -81,7 +81,7 @@ def test_the_json_names_everything_the_numbers_depend_on(folders, tmp_path):
     run_evaluate(folders, tmp_path, "--labels", "1:liver:1", "--json", str(tmp_path / "scores.json"))
     document = json.loads((tmp_path / "scores.json").read_text())
     assert document["protocol"]["preset"] == "deepmind"
-    assert len(document["protocol"]["sha256"]) == 64
+    assert len(document["protocol"]["sha256"]) == len(document["evaluator_sha256"]) == 64
     assert document["summary"]["dice"]["n"] == 3
     assert document["unpaired"] == {"without_prediction": ["c"], "leftover": ["z.nii.gz"]}
     assert CaseResult.from_json(document["cases"][0]).to_json() == document["cases"][0]

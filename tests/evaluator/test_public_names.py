@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OFFERED = {
     "evaluator": {
-        "Scores", "__version__", "evaluate",
+        "Scores", "__version__", "evaluate", "source_sha256",
     },
     "evaluator.arrays": {
         "Floats", "Index", "Mask",

@@ -285,6 +285,18 @@ def test_rejudging_ranks_only_once_it_is_activated_and_old_scores_stay(stage):
     assert old.case_scores.count() == 2
 
 
+def test_judging_again_with_the_same_versions_gives_the_same_bits_and_says_so(stage):
+    submission = stage.submit()
+    stage.play()
+    flow.rejudge(submission_ids=[submission.pk], by=stage.scene.olga, now=timezone.now())
+    stage.score()
+    first, second = (row.receipt for row in submission.evaluations.order_by("number"))
+    same = ("scores_sha256", "evaluator", "protocol", "testset")
+    assert [first[key] for key in same] == [second[key] for key in same]
+    assert {len(first[key]["sha256"]) for key in same[1:]} == {64}
+    assert (first["evaluation"], second["evaluation"]) == (1, 2)
+
+
 @pytest.mark.parametrize("which", ["prediction", "reference"])
 def test_a_stored_file_that_changed_is_our_fault_and_never_a_score(stage, which, tmp_path):
     """Rejudged after somebody wrote another label map over a stored one: without the hash this was a score of 0.5, unnoticed."""

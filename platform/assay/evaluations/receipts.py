@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.runs.models import CaseRun
 from assay.signatures import canonical_json, kept_key, public_key_text
+from evaluator import source_sha256
 
 RECEIPT_VERSION = 1
 
@@ -58,7 +59,11 @@ def build_receipt(evaluation: Evaluation, *, scores: Iterable[CaseScores], now: 
             "sha256": evaluation.testset.sha256,
         },
         "protocol": {"version": evaluation.protocol.version, "sha256": evaluation.protocol.sha256},
-        "evaluator": {"version": evaluation.evaluator_version, "backend": evaluation.backend},
+        "evaluator": {
+            "version": evaluation.evaluator_version,
+            "sha256": source_sha256(),
+            "backend": evaluation.backend,
+        },
         "metric_image_id": (evaluation.protocol.document.get("evaluation") or {}).get("image"),
         "limits": submission.limits,
         "nodes": nodes,

@@ -212,6 +212,12 @@ UPLOADS = {
     "damaged gzip": (gzip.compress(LAYER)[:20] + b"\xff" * 400, Reason.MALFORMED),
     "damaged zstd": (b"\x28\xb5\x2f\xfd" + b"\xff" * 400, Reason.MALFORMED),
     "tar without an image": (LAYER, Reason.NOT_AN_ARCHIVE),
+    "rar": (b"Rar!\x1a\x07\x01\x00" + bytes(2000), Reason.NOT_AN_ARCHIVE),
+    "Singularity": (b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0" + bytes(2000), Reason.NOT_AN_ARCHIVE),
+    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(2000), Reason.NOT_AN_ARCHIVE),
+    "build context": (tar_of(entry("Dockerfile", b"FROM scratch\n"), entry("run.sh", b"")), Reason.NOT_AN_ARCHIVE),
+    "exported": (tar_of(folder("dev"), folder("etc"), device("dev/null", major=1, minor=3)), Reason.NOT_AN_ARCHIVE),
+    "exported, links twice": (tar_of(folder("usr"), entry("etc/x"), entry("etc/x")), Reason.NOT_AN_ARCHIVE),
 }
 
 
@@ -228,6 +234,35 @@ def test_what_is_no_image_archive_is_refused_with_what_to_do(upload, tmp_path, r
     reason, message = refusal(tmp_path / "a.tar")
     assert reason is expected
     assert "pload" in message
+
+
+@pytest.mark.parametrize(
+    ("upload", "words"),
+    [
+        ("exported", "as `docker export` writes it"),
+        ("exported, links twice", "as `docker export` writes it"),
+        ("build context", "holds a Dockerfile and no image. Build it"),
+        ("Singularity", "an image of Apptainer or Singularity"),
+        ("rar", "a rar file"),
+        ("tar without an image", "neither manifest.json nor index.json"),
+    ],
+)
+def test_a_wrong_kind_of_file_is_called_what_it_is(upload, words, tmp_path, refusal):
+    (tmp_path / "a.tar").write_bytes(UPLOADS[upload][0])
+    assert words in refusal(tmp_path / "a.tar")[1]
+
+
+@pytest.mark.docker
+def test_what_docker_export_really_writes_is_called_by_its_name(base_image, tmp_path, refusal):
+    name = f"assay-test-{tmp_path.name}"
+    subprocess.run(["docker", "create", "--name", name, base_image, "true"], check=True, capture_output=True)
+    try:
+        subprocess.run(["docker", "export", "--output", str(tmp_path / "a.tar"), name], check=True, capture_output=True)
+    finally:
+        subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)
+    reason, message = refusal(tmp_path / "a.tar")
+    assert reason is Reason.NOT_AN_ARCHIVE
+    assert "as `docker export` writes it" in message
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
