@@ -76,6 +76,7 @@ messages: setup ## collect the sentences marked for translation, and compile the
 bench: setup ## the measurements the README quotes
 	@$(BIN)/python -m evaluator.bench $(ARGS)
 	@$(BIN)/python -m evaluator.bench.ranking $(filter --write,$(ARGS))
+	@$(BIN)/python -m evaluator.bench.coverage
 	@$(BIN)/python -m containers.bench.sandbox $(ARGS)
 	@$(BIN)/python -m containers.bench.intake
 	@$(BIN)/python tests/benchmarks/startup.py

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import cast
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
@@ -164,7 +165,7 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
             p = tests.adjusted[row, column]
             words = f"{'<.001' if p < 0.001 else f'{p:.3f}'.lstrip('0')}\nδ {delta[row, column]:+.2f}"
             shade = "white" if tests.is_better[row, column] else INK
-            axes.text(column, row, words, ha="center", va="center", fontsize="small", color=shade)
+            axes.text(column, row, words, ha="center", va="center", fontsize=_fitting(figure, count), color=shade)
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_ylim(count - 0.5, -0.5)
     axes.set_aspect("equal")
@@ -174,6 +175,12 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
     axes.set_xlabel("… than")
     axes.grid(visible=False)
     return figure
+
+
+def _fitting(figure: Figure, count: int) -> float:
+    """The size at which seven letters stand within a cell: the square of cells takes about two thirds of the shorter side."""
+    cell = 0.66 * 72 * float(min(figure.get_size_inches())) / count
+    return min(0.833 * float(mpl.rcParams["font.size"]), 0.88 * cell / (7 * 0.62))
 
 
 def _cells(at: Sequence[tuple[int, int]]) -> MplPath:

@@ -1,0 +1,123 @@
+"""Whether intervals, rank sets, plans and claims of equality hold what they promise: `python -m evaluator.bench.coverage [--boards 1000]`.
+
+Every line simulates boards whose truth is known, counts how often the statement is right, and prints the share beside what was promised and
+the error of counting. Part of `make bench`. The tests run the same with fewer boards.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+import click
+import numpy as np
+
+from evaluator.arrays import Floats
+from evaluator.ranking import ScoreTable, Significance, parse_ranking
+from evaluator.ranking.document.config import Test
+from evaluator.ranking.intervals import metric_interval
+from evaluator.ranking.planning import cases_needed
+from evaluator.ranking.rank_sets import rank_sets
+from evaluator.ranking.schemes.prepare import prepare
+from evaluator.ranking.stability import draw_clusters
+from evaluator.ranking.statistics.equivalence import equivalence_p
+from evaluator.ranking.statistics.significance import t_tail
+
+TRUTHS = {
+    "all tied": (0, 0, 0, 0),
+    "near ties": (0, 0.02, 0.04, 0.06),
+    "a clear order": (0, 2, 4, 6),
+    "two groups": (0, 0, 3, 3),
+}
+SIZES = (10, 50, 200)
+POPULATIONS: Mapping[str, Callable[[Floats], Floats]] = {
+    "uniform": lambda u: np.asarray((u - 0.5) * math.sqrt(12) + 0.3),
+    "skewed": lambda u: np.asarray(-np.log1p(-u) - 0.6),
+}
+"""Quantile functions of paired differences of spread 1."""
+
+
+def line(name: str, hits: int, boards: int, promised: str) -> str:
+    """A share with the error of counting, beside what was promised."""
+    share = hits / boards
+    return (
+        f"| {name} | {share:.1%} ± {1.96 * math.sqrt(max(share * (1 - share), 1 / boards) / boards):.1%} | {promised} |"
+    )
+
+
+def _sets(boards: int) -> Iterator[str]:
+    random = np.random.default_rng(3)
+    for name, truth in TRUTHS.items():
+        means = np.array(truth, dtype=np.float64)
+        lowest = 1 + (means[None] > means[:, None]).sum(axis=1)
+        highest = len(means) - (means[None] < means[:, None]).sum(axis=1)
+        for n in SIZES:
+            hits = 0
+            for board in range(boards):
+                noise = random.normal(0, 1, (len(means), n)) * np.array([[0.5], [1], [1], [2]])
+                found = rank_sets(
+                    means[:, None] + random.exponential(1, n) + noise,
+                    larger_is_better=True,
+                    confidence=0.95,
+                    seed=board,
+                )
+                hits += bool((found.low <= lowest).all() and (found.high >= highest).all())
+            yield line(f"rank sets hold all true ranks: {name}, {n} cases", hits, boards, "at least 95 %")
+
+
+def _intervals(boards: int) -> Iterator[str]:
+    random = np.random.default_rng(4)
+    for n in SIZES:
+        for kind in ("percentile", "bca"):
+            hits = 0
+            for board in range(boards):
+                values = random.beta(8, 2, n)
+                table = ScoreTable.from_arrays(
+                    algorithms=["a"], cases=[f"c{i}" for i in range(n)], metrics={"dice": values[None]}
+                )
+                prepared = prepare(table, parse_ranking({"metrics": ["dice"], "scheme": "value"}))
+                draws = draw_clusters(prepared, count=1000, seed=board)
+                found = metric_interval("dice", prepared, draws, uses_bca=kind == "bca")
+                hits += bool(found.low[0] <= 0.8 <= found.high[0])
+            yield line(f"interval of a mean Dice, {kind}, {n} cases", hits, boards, "95 %")
+
+
+def _plans(boards: int) -> Iterator[str]:
+    """Planned from the distribution itself, so that only the method errs."""
+    random = np.random.default_rng(5)
+    rules = Significance(test=Test.T_PAIRED)
+    grid = (np.arange(1000) + 0.5) / 1000
+    for name, drawn in POPULATIONS.items():
+        n = cases_needed(drawn(grid), rules) or 0
+        hits = sum(t_tail(row) <= rules.alpha for row in drawn(random.random((boards, n))))
+        yield line(f"planned power, t-test, {name} differences, {n} cases", hits, boards, "80 %, within 3 points")
+
+
+def _equality(boards: int) -> Iterator[str]:
+    random = np.random.default_rng(8)
+    for name, noise in (
+        ("normal", random.normal(0, 1, (boards, 40))),
+        ("exponential", random.exponential(1, (boards, 40)) - 1),
+    ):
+        yield line(
+            f"called equal though they differ by the margin, {name}, 40 cases",
+            _called(noise, 0.8),
+            boards,
+            "at most 5 %",
+        )
+
+
+def _called(noise: Floats, margin: float) -> int:
+    return sum(equivalence_p(row + margin, margin) <= 0.05 for row in noise)
+
+
+@click.command(help=__doc__)
+@click.option("--boards", type=click.IntRange(min=10), default=1000, help="How many boards each line simulates.")
+def main(boards: int) -> None:
+    """Print every share beside its promise."""
+    click.echo("| | found | promised |\n| --- | ---: | ---: |")
+    for part in (_plans, _equality, _sets, _intervals):
+        for found in part(boards):
+            click.echo(found)
+
+
+if __name__ == "__main__":
+    main()
