@@ -10,8 +10,11 @@ import pytest
 from evaluator.backends import devices, gpu, measure_pair
 from evaluator.errors import UnavailableBackend
 from evaluator.kernel.library import load_kernel
-from tests.evaluator import label_maps
+from evaluator.volumes import read_label_map
+from published import inputs
+from tests.evaluator import anatomy, label_maps
 from tests.evaluator.test_kernel import assert_same, two_balls
+from tests.evaluator.test_odd_files import FILES, READ
 
 DEVICES = [
     pytest.param(
@@ -61,6 +64,34 @@ def test_large_values_and_every_memory_order_give_the_oracles_numbers(device):
     for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
         pair = [table[each].transpose(order).copy().transpose(np.argsort(order)) for each in (reference, prediction)]
         assert_device_equals_oracle(device, *pair, spacing_mm, [(12175,), (70000, -4)])
+
+
+def nonzero_labels(*maps: np.ndarray) -> list[tuple[int, ...]]:
+    return [(value,) for value in np.unique(np.concatenate([each.ravel() for each in maps])).tolist() if value] or [
+        (1,)
+    ]
+
+
+CORPUS = {
+    **{f"anatomy: {name}": name for name in anatomy.pairs()},
+    **{f"published: {case.name}": case for case in (*inputs.tumours(), *inputs.volumes(), *inputs.lesions())},
+    **{f"odd file: {name}": content for name, (content, verdict) in FILES.items() if verdict == READ},
+}
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_every_case_of_the_corpora_gives_the_oracles_numbers(device, tmp_path, name):
+    """Whole label maps as others' code gets them: anatomy, the inputs of published scripts, every odd file that is read."""
+    if name.startswith("anatomy"):
+        pair = anatomy.pairs()[CORPUS[name]].unchanged()
+        maps, spacing_mm = (pair.reference, pair.prediction), pair.spacing_mm
+    elif name.startswith("published"):
+        maps, spacing_mm = (CORPUS[name].reference, CORPUS[name].prediction), CORPUS[name].spacing_mm
+    else:
+        (tmp_path / "x").write_bytes(CORPUS[name])
+        found = read_label_map(tmp_path / "x")
+        maps, spacing_mm = (found.array, np.roll(found.array, 1, axis=0)), found.grid.spacing_mm
+    assert_device_equals_oracle(device, *maps, spacing_mm, nonzero_labels(*maps))
 
 
 @pytest.mark.parametrize("spacing_mm", [(0.8, 0.8, 2.5), (3.0, 0.4, 0.4)])
