@@ -73,6 +73,7 @@ class Answer:
             "cases": [result.to_json() for result in self.results],
             "unusable_references": {case.case_id: case.problem for case in self.unusable},
             "unpaired": {"without_prediction": list(self.pairing.missing), "leftover": list(self.pairing.leftover)},
+            "lookalikes": list(self.pairing.lookalikes),
             "not_read": list(self.pairing.not_read),
         }
 
@@ -196,6 +197,7 @@ def _report(answer: Answer) -> None:
     _list("Not read, no format that is scored", answer.pairing.not_read)
     _list("Failed, scored as the protocol says", answer.failed)
     _list("Predictions without a reference, not scored", answer.pairing.leftover)
+    _list("Names that look like a case's and are others, not scored", answer.pairing.lookalikes)
     _list("References hold more than is scored", _noted((r.case_id, r.reference_notes) for r in answer.results))
     _list("Predictions hold more than is scored", _noted((r.case_id, r.notes) for r in answer.results))
     _list("Tolerance ties with the voxel size, so NSD depends on the reader", _fragile(answer))

@@ -2,10 +2,12 @@
 
 A case is a volume file in the references folder (its name without extension is the case) or a folder there (one file, or one per
 structure). Its prediction is looked for in this order: where the protocol's output template puts it. A file of the same name with
-any volume extension. A folder of the same name. Nothing is guessed from similar names.
+any volume extension. A folder of the same name. Names are the same where Unicode says so: macOS writes é in two characters. Nothing is
+guessed from similar names: those that only look like a case's are told.
 """
 
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +37,8 @@ class Pairing:
     leftover: tuple[str, ...]
     not_read: tuple[str, ...] = ()
     """Files of formats that are not read, among references and predictions."""
+    lookalikes: tuple[str, ...] = ()
+    """Predictions whose names look like that of a case without one, and are another."""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -64,8 +68,9 @@ def pair_folders(*, protocol: Protocol, references: Path, predictions: Path, fol
         other = _other_volumes(references)
         there = f" that are read ({', '.join(other[:3])} {'are' if len(other) > 1 else 'is'} not)" if other else ""
         raise EvaluatorError(f"the references folder holds no volumes{there}; expected {expected}")
+    spelled = {unicodedata.normalize("NFC", path.name): path for path in predictions.iterdir()}
     cases = tuple(
-        CaseFiles(case_id=case_id, references=files, predictions=_prediction(protocol, case_id, predictions))
+        CaseFiles(case_id=case_id, references=files, predictions=_prediction(protocol, case_id, predictions, spelled))
         for case_id, files in found.items()
     )
     used = {path for case in cases for path in case.predictions.values()}
@@ -73,8 +78,24 @@ def pair_folders(*, protocol: Protocol, references: Path, predictions: Path, fol
     names = tuple(str(path.relative_to(predictions)) for path in leftover)
     not_read = (*_other_volumes(references), *(_other_volumes(predictions) if predictions != references else ()))
     return Pairing(
-        cases=tuple(map(_followed, cases)) if follows_links else cases, leftover=names, not_read=tuple(not_read)
+        cases=tuple(map(_followed, cases)) if follows_links else cases,
+        leftover=names,
+        not_read=tuple(not_read),
+        lookalikes=tuple(_lookalikes([case.case_id for case in cases if not case.predictions], names)),
     )
+
+
+def _lookalikes(missing: Sequence[str], leftover: Sequence[str]) -> Iterator[str]:
+    """Leftover predictions that somebody would take for that of a case without one: other capitals, spaces, dashes."""
+    by_look = {_look(case_id): case_id for case_id in missing}
+    for name in leftover:
+        if (case_id := by_look.get(_look(case_name(Path(name.lower()))))) is not None:
+            yield f"{name} (case {case_id})"
+
+
+def _look(name: str) -> str:
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(character for character in folded if character.isalnum() or character == ".")
 
 
 def _other_volumes(folder: Path) -> list[str]:
@@ -104,7 +125,8 @@ def _files_of(entry: Path) -> dict[str, Path]:
     return {case_name(path): path for path in volumes}
 
 
-def _prediction(protocol: Protocol, case_id: str, folder: Path) -> dict[str, Path]:
+def _prediction(protocol: Protocol, case_id: str, folder: Path, spelled: Mapping[str, Path]) -> dict[str, Path]:
+    """The files of a case's prediction. `spelled`: what lies in the folder, by its name in Unicode's composed form."""
     templated = {name: folder / file for name, file in protocol.written_files(case_id).items() if "{" not in file}
     is_per_case = any("{case}" in output.file for output in protocol.outputs)
     if is_per_case and protocol.output.kind is OutputKind.MASK_PER_STRUCTURE:
@@ -114,10 +136,10 @@ def _prediction(protocol: Protocol, case_id: str, folder: Path) -> dict[str, Pat
     elif is_per_case and templated[protocol.output.name].is_file():
         return {protocol.output.name: templated[protocol.output.name]}
     for extension in VOLUME_EXTENSIONS:
-        path = folder / f"{case_id}{extension}"
-        if path.is_file():
+        path = spelled.get(unicodedata.normalize("NFC", f"{case_id}{extension}"))
+        if path is not None and path.is_file():
             return {protocol.output.name: path}
-    below = folder / case_id
+    below = spelled.get(unicodedata.normalize("NFC", case_id), folder / case_id)
     return _files_of(below) if below.is_dir() else {}
 
 
@@ -125,5 +147,7 @@ def _volumes_below(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and path.name.endswith(VOLUME_EXTENSIONS) and not is_left_behind(path.relative_to(folder))
+        if path.is_file()
+        and path.name.lower().endswith(VOLUME_EXTENSIONS)
+        and not is_left_behind(path.relative_to(folder))
     )

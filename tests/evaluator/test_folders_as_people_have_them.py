@@ -64,6 +64,26 @@ def test_a_format_that_is_not_read_is_named_and_never_called_missing(tmp_path: P
     assert "holds no volumes that are read (c1.mhd is not)" in run(tmp_path).output
 
 
+def test_one_name_in_two_spellings_of_unicode_is_one_name(tmp_path: Path) -> None:
+    save(tmp_path / "R" / "f\u00e4lle.nii.gz")
+    save(tmp_path / "P" / "fa\u0308lle.nii.gz")
+    result = run(tmp_path, "--strict")
+    assert result.exit_code == 0, result.output
+    assert [row["value"] for row in rows(tmp_path)] == ["1.0"]
+
+
+@pytest.mark.parametrize("name", ["C1.nii.gz", "c1.NII.GZ", "c1 .nii.gz", "c_1.nii.gz", "C-1.nii"])
+def test_names_that_only_look_the_same_are_told_and_not_guessed(tmp_path: Path, name: str) -> None:
+    for case in ("c1", "c2"):
+        save(tmp_path / "R" / f"{case}.nii.gz")
+        save(tmp_path / "P" / f"{case}.nii.gz")
+    (tmp_path / "P" / "c1.nii.gz").rename(tmp_path / "P" / name)
+    result = run(tmp_path)
+    assert f"Names that look like a case's and are others, not scored: {name} (case c1)" in result.output
+    assert [(row["value"], row["reason"]) for row in rows(tmp_path)] == [("0.0", "output_missing"), ("1.0", "")]
+    assert json.loads((tmp_path / "o.json").read_text())["lookalikes"] == [f"{name} (case c1)"]
+
+
 def test_what_was_found_wrong_reaches_terminal_csv_and_json(tmp_path: Path) -> None:
     save(tmp_path / "R" / "c1.nii.gz")
     save(tmp_path / "R" / "c2.nii.gz")
