@@ -2,7 +2,10 @@
 
 Theory of operation. Every pair of objects that share a voxel has an intersection over union. Pairs are taken from the largest
 downwards, and each object is taken once. At one half and above this finds as many pairs as any assignment can: an object with
-an IoU of exactly one half with two others covers both of them and nothing else, so no third pair hangs on the choice.
+an IoU of exactly one half with two others covers both of them and nothing else, so no third pair hangs on the choice. Below one half
+it can leave an object without a partner that another choice would have given one: `assignment: most_pairs` finds as many pairs as there
+can be (augmenting paths, Berge 1957), as picai_eval does. `spare_predictions: forgiven` leaves out of the false ones those that overlap an
+object enough although another prediction was matched to it, as picai_eval does unless it is told otherwise.
 
 Objects that touch the image's edge are cut, and some challenges do not count them: `border` removes, on each side by itself,
 every object with a voxel less than `border` voxels from the edge. Some scripts cut a large image into square tiles and treat
@@ -10,7 +13,8 @@ each tile as an image, with its own edge: `tile` and `tile_from_voxels` (NeurIPS
 """
 
 import itertools
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -28,6 +32,10 @@ class MatchRules:
     iou: float = 0.5
     iou_rule: str = "above"
     """`above`: the IoU exceeds `iou`. `at_least`: it reaches it."""
+    assignment: str = "largest_first"
+    """`largest_first`: pairs are taken by falling IoU. `most_pairs`: as many as can be."""
+    spare_predictions: str = "count"
+    """`count`: every prediction without a partner is false. `forgiven`: only those that overlap no object enough."""
     border: int = 0
     """Voxels from the image's edge. 0 counts every object."""
     tile: int = 0
@@ -111,11 +119,50 @@ def _match(reference: Components, prediction: Components, *, rules: MatchRules) 
     overlaps = common / (reference_sizes[references] + prediction_sizes[predictions] - common)
     enough = overlaps >= rules.iou if rules.iou_rule == "at_least" else overlaps > rules.iou
     found = (values[enough].tolist() for values in (overlaps, references, predictions))
-    matched_references: set[int] = set()
-    matched_predictions: set[int] = set()
-    for _, one, other in sorted(zip(*found, strict=True), reverse=True):
-        if one not in matched_references and other not in matched_predictions:
-            matched_references.add(one)
-            matched_predictions.add(other)
-    pairs = len(matched_references)
-    return ObjectMatch(pairs, prediction.count - pairs, reference.count - pairs)
+    candidates = sorted(zip(*found, strict=True), reverse=True)
+    partners = _largest_first(candidates) if rules.assignment == "largest_first" else _most_pairs(candidates)
+    pairs = len(partners)
+    spare = len({other for _, _, other in candidates} - set(partners)) if rules.spare_predictions == "forgiven" else 0
+    return ObjectMatch(pairs, prediction.count - pairs - spare, reference.count - pairs)
+
+
+def _largest_first(candidates: Sequence[tuple[float, int, int]]) -> dict[int, int]:
+    """Prediction → reference, taken in the order of the candidates."""
+    partners: dict[int, int] = {}
+    taken: set[int] = set()
+    for _, one, other in candidates:
+        if one not in taken and other not in partners:
+            taken.add(one)
+            partners[other] = one
+    return partners
+
+
+def _most_pairs(candidates: Sequence[tuple[float, int, int]]) -> dict[int, int]:
+    """Prediction → reference, as many as there can be: from the pairs taken first, along augmenting paths."""
+    partners = _largest_first(candidates)
+    choices: dict[int, list[int]] = {}
+    for _, one, other in candidates:
+        choices.setdefault(one, []).append(other)
+    taken = {one: other for other, one in partners.items()}
+    for free in choices.keys() - taken.keys():
+        came_from: dict[int, int] = {}
+        waiting = deque([free])
+        while waiting:
+            one = waiting.popleft()
+            for other in choices[one]:
+                if other in came_from:
+                    continue
+                came_from[other] = one
+                if other in partners:
+                    waiting.append(partners[other])
+                    continue
+                end: int | None = other
+                while end is not None:  # exchange partners back to the free object
+                    giver = came_from[end]
+                    partners[end] = giver
+                    before = taken.get(giver)
+                    taken[giver] = end
+                    end = before
+                waiting.clear()
+                break
+    return partners

@@ -133,6 +133,8 @@ _MATCH_OPTIONS = {
     "neighbourhood": _LESION_OPTIONS["neighbourhood"],
     "iou": Option(default=0.5, low=0.0, high=1.0),
     "iou_rule": Option(default="above", choices=("above", "at_least")),
+    "assignment": Option(default="largest_first", choices=("largest_first", "most_pairs")),
+    "spare_predictions": Option(default="count", choices=("count", "forgiven")),
     "border": Option(default=0, low=0, high=1000),
     "tile": Option(default=0, low=0),
     "tile_from_voxels": Option(default=0, low=0),

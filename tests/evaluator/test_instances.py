@@ -1,11 +1,14 @@
 """Objects that the files number themselves, detection pooled over cases, and time that costs nothing up to an image's size."""
 
+import random
+
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from evaluator.errors import ProtocolError
 from evaluator.metrics.components import number_values
-from evaluator.metrics.objects import MatchRules, ObjectMatch, match_objects
+from evaluator.metrics.objects import MatchRules, ObjectMatch, _most_pairs, match_objects
 from evaluator.protocol import load_named_protocol, load_protocol
 from evaluator.scoring.case import score_case, summarise
 from tests.evaluator.volume_files import save_nifti
@@ -143,6 +146,20 @@ POOLED = {
 }
 
 NUMBERED = [{**POOLED["outputs"][0], "instances": True}]
+
+
+def test_most_pairs_are_as_many_as_an_assignment_of_scipy_finds():
+    for seed in range(200):
+        draw = random.Random(seed)
+        rows, columns = draw.randint(1, 9), draw.randint(1, 9)
+        pairs = [(draw.random(), one, other) for one in range(rows) for other in range(columns) if draw.random() < 0.3]
+        weights = np.zeros((rows, columns))
+        for _, one, other in pairs:
+            weights[one, other] = 1
+        best = int(weights[linear_sum_assignment(weights, maximize=True)].sum())
+        found = _most_pairs(sorted(pairs, reverse=True))
+        assert len(found) == len(set(found.values())) == best
+        assert all(weights[one, other] for other, one in found.items())
 
 
 @pytest.mark.checked(
