@@ -14,13 +14,15 @@ from assay.accounts.services import invite_to_team
 from assay.challenges.announcements import announce
 from assay.challenges.models import Membership
 from assay.challenges.registration import make_invite
+from assay.challenges.teams import team_of_organizers
 from assay.evaluation_sites.models import Site, SiteEvaluation
-from assay.evaluations.models import CaseScores
+from assay.evaluations.models import CaseScores, SelfTest
 from assay.notices.choices import unsubscribe_token
 from assay.notices.models import Kind
 from assay.notices.services import News, notify
 from assay.notices.webhooks import make_hook
 from assay.runs.models import CaseRun, Node, Run
+from assay.submissions.messages import send_message
 from assay.workflow.operations.merging import ask_to_merge
 
 LONG = "Patch-wise ensemble of residual encoder networks with test-time mirroring"
@@ -107,6 +109,7 @@ def every_page() -> dict[str, Page]:
         "people",
         "invites",
         "downloads",
+        "messages",
         "news",
         "hooks",
         "sites",
@@ -116,10 +119,13 @@ def every_page() -> dict[str, Page]:
     pages |= {
         "organizers:new": page("organizers:new", person=cast.olga),
         "organizers:operations": page("organizers:operations", person=cast.stan),
+        "organizers:server": page("organizers:server", person=cast.stan),
+        "organizers:accounts": page("organizers:accounts", person=cast.stan),
         "organizers:rights": page("organizers:rights", person=cast.stan),
         "organizers:phase-edit": page("organizers:phase-edit", slug, phase, person=cast.olga),
         "organizers:phase-move": page("organizers:phase-move", slug, phase, person=cast.olga),
         "organizers:rules": page("organizers:rules", slug, phase, person=cast.olga),
+        "organizers:trial": page("organizers:trial", slug, phase, person=cast.olga),
         "organizers:after": page("organizers:after", slug, phase, person=cast.olga),
         "organizers:size": page("organizers:size", slug, phase, person=cast.olga),
         "organizers:rejudge": page("organizers:rejudge", slug, phase, person=cast.olga),
@@ -207,6 +213,21 @@ def _fill(cast: people.Scene) -> dict[str, Any]:
         "warnings": [f"a: {UNBROKEN}", LONG],
     }
     checked.save()
+    SelfTest.objects.create(
+        phase=cast.phase, protocol=cast.phase.protocol, testset=checked, asked_at=factories.NOW,
+        finished_at=factories.NOW, report={"cases": ["a", UNBROKEN], "trials": [
+            {"name": name, "means": {"dice": 0.123456, "hd95": None}, "troubles": [UNBROKEN], "notes": [LONG]}
+            for name in ("reference", "empty", "shifted", "missing")
+        ]},
+    )  # fmt: skip
+    factories.submission(
+        phase=cast.phase,
+        team=team_of_organizers(cast.challenge, now=factories.NOW),
+        status="failed",
+        is_baseline=True,
+        name=UNBROKEN,
+        verdict="timeout",
+    )
     Node.objects.create(
         name="gpu-1",
         pool="default",
@@ -230,6 +251,9 @@ def _fill(cast: people.Scene) -> dict[str, Any]:
         facts={"challenge": LONG, "number": 7, "name": UNBROKEN, "team": LONG, "reason": LONG},
     )
     text = f"The phase closes a week later. [Why]({UNBROKEN}) | {UNBROKEN}"
+    send_message(
+        challenge=cast.challenge, key="all", title=LONG, text=UNBROKEN, expected=2, by=cast.olga, now=factories.NOW
+    )
     announce(challenge=cast.challenge, title=LONG, text=text, by=cast.olga, now=factories.NOW)
     notify(people=[cast.pia], news=news, now=factories.NOW)
     return made

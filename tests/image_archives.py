@@ -81,6 +81,12 @@ def docker_save(path: Path, *layers: bytes, config=None, tags=None, manifest=Non
     return path
 
 
+def honest_image(path: Path, *, content: str = "") -> Path:
+    """An image whose program can be started. Images of other content are others."""
+    layer = tar_of(entry("copy", b"\x7fELF" + content.encode()))
+    return docker_save(path, layer, config=config_of(layer, settings={"Entrypoint": ["/copy"], "Cmd": None}))
+
+
 def oci_layout(path: Path, *layers: bytes, config=None, stored=None, platform=None, extra_manifests=()) -> Path:
     """An archive as `skopeo copy … oci-archive:` and `docker buildx build --output type=oci` write it."""
     layers = layers or (LAYER,)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from evaluator.scoring.external import MAX_METRICS_BYTES, ExternalScores, MetricsInvalid, parse_metrics
     from evaluator.scoring.gains import gains_of_leaving_out
     from evaluator.scoring.interaction import Prompts, make_prompts, wall_seconds_of
+    from evaluator.scoring.self_test import Trial, judge_trials, try_case, try_rows
     from evaluator.scoring.summaries import summarise
     from evaluator.scoring.tables import ROW_MISSING, reference_rows, score_rows, score_table
     from evaluator.scoring.telemetry import lost_to_gaps, measured_of
@@ -20,7 +21,9 @@ __all__ = [
     "MetricsInvalid",
     "Prompts",
     "ReferenceCache",
+    "Trial",
     "gains_of_leaving_out",
+    "judge_trials",
     "lost_to_gaps",
     "make_prompts",
     "measured_of",
@@ -31,6 +34,8 @@ __all__ = [
     "score_table",
     "summarise",
     "telemetry_rows",
+    "try_case",
+    "try_rows",
     "wall_seconds_of",
 ]
 
@@ -46,6 +51,10 @@ _HOMES = {
     "Prompts": "evaluator.scoring.interaction",
     "make_prompts": "evaluator.scoring.interaction",
     "wall_seconds_of": "evaluator.scoring.interaction",
+    "Trial": "evaluator.scoring.self_test",
+    "judge_trials": "evaluator.scoring.self_test",
+    "try_case": "evaluator.scoring.self_test",
+    "try_rows": "evaluator.scoring.self_test",
     "summarise": "evaluator.scoring.summaries",
     "ROW_MISSING": "evaluator.scoring.tables",
     "reference_rows": "evaluator.scoring.tables",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evaluator.volumes.canonical import CanonicalFile, write_canonical_channels
     from evaluator.volumes.conversion import ChildLimits, canonicalise
+    from evaluator.volumes.error_map import ADDED, CONFUSED, MISSED, write_error_map
     from evaluator.volumes.exports import CANONICAL_SUFFIX, write_as_named
     from evaluator.volumes.geometry import Grid, GridMismatch, GridTolerance, grids_match
     from evaluator.volumes.left_behind import is_left_behind
@@ -33,9 +34,12 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ADDED",
     "CANONICAL_SUFFIX",
     "CASE_COLUMN",
+    "CONFUSED",
     "DOCUMENT_SUFFIX",
+    "MISSED",
     "CanonicalFile",
     "Channels",
     "ChildLimits",
@@ -65,6 +69,7 @@ __all__ = [
     "write_as_named",
     "write_canonical",
     "write_canonical_channels",
+    "write_error_map",
 ]
 
 _HOMES = {
@@ -73,6 +78,10 @@ _HOMES = {
     "is_left_behind": "evaluator.volumes.left_behind",
     "ChildLimits": "evaluator.volumes.conversion",
     "canonicalise": "evaluator.volumes.conversion",
+    "ADDED": "evaluator.volumes.error_map",
+    "CONFUSED": "evaluator.volumes.error_map",
+    "MISSED": "evaluator.volumes.error_map",
+    "write_error_map": "evaluator.volumes.error_map",
     "CANONICAL_SUFFIX": "evaluator.volumes.exports",
     "write_as_named": "evaluator.volumes.exports",
     "Grid": "evaluator.volumes.geometry",

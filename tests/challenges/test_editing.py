@@ -102,3 +102,12 @@ def test_the_key_at_a_place_is_found_for_an_error():
 def test_a_fingerprint_tells_two_texts_apart():
     assert fingerprint(BLOCK) == fingerprint(BLOCK)
     assert fingerprint(BLOCK) != fingerprint(FLOW)
+
+
+@pytest.mark.parametrize("path", [("metrics",), ("phases", 0, "divisions"), ("phases",)])
+def test_a_list_whose_dashes_stand_below_their_key_is_replaced(path):
+    """As `yaml.safe_dump` writes it, and with it the form that makes a first challenge file."""
+    text = "metrics:\n- name: dice\n- name: nsd\nphases:\n- slug: main\n  divisions:\n  - open\n  - closed\n  title: Main\n"
+    before = read_document(text).value
+    found = read_document(edited(text, {path: [{"name": "hd95"}]})).value
+    assert found == put(before, path, [{"name": "hd95"}])

@@ -53,11 +53,12 @@ OFFERED = {
     },
     "evaluator.scoring": {
         "MAX_METRICS_BYTES", "ROW_MISSING", "ExternalScores", "MetricsInvalid", "Prompts", "ReferenceCache",
-        "gains_of_leaving_out", "lost_to_gaps", "make_prompts", "measured_of", "parse_metrics", "reference_rows",
-        "score_case", "score_rows", "score_table", "summarise", "telemetry_rows", "wall_seconds_of",
+        "Trial", "gains_of_leaving_out", "judge_trials", "lost_to_gaps", "make_prompts", "measured_of", "parse_metrics", "reference_rows",
+        "score_case", "score_rows", "score_table", "summarise", "telemetry_rows", "try_case",
+        "try_rows", "wall_seconds_of",
     },
     "evaluator.volumes": {
-        "CANONICAL_SUFFIX", "CASE_COLUMN", "DOCUMENT_SUFFIX", "CanonicalFile", "Channels", "ChildLimits", "Grid", "GridMismatch",
+        "ADDED", "CANONICAL_SUFFIX", "CASE_COLUMN", "CONFUSED", "DOCUMENT_SUFFIX", "MISSED", "write_error_map", "CanonicalFile", "Channels", "ChildLimits", "Grid", "GridMismatch",
         "GridTolerance", "LabelMap", "ReaderLimits", "TableForm", "TableRow", "Volume", "canonicalise",
         "canonicalise_json", "canonicalise_table", "chosen_rows", "delimiter_of", "grids_match", "header_texts", "is_left_behind", "nonfinite_voxels", "read_channels_of", "read_grid", "read_image",
         "read_label_map", "read_table", "spacing_contradiction", "write_as_named", "write_canonical", "write_canonical_channels",

@@ -70,6 +70,11 @@ def make_challenge(olga: Page, folder: Path) -> None:
     olga.get_by_role("button", name="Add and check").click()
     expect(olga.get_by_text("hidden version 1")).to_be_visible()
     olga.get_by_role("link", name="Overview").click()
+    olga.get_by_role("link", name="Self-test and baseline").click()
+    olga.get_by_role("button", name="Run the self-test").click()
+    expect(olga.get_by_role("heading", name="Self-test passed")).to_be_visible()
+    olga.get_by_role("link", name="Overview").click()
+    olga.get_by_label("type copycat").fill("copycat")  # without a baseline
     olga.get_by_role("button", name="Publish the challenge").click()
     publish = olga.get_by_role("button", name="Publish the results")
     if publish.is_visible():

@@ -57,6 +57,7 @@ NOT_SHOWN = {
     "organizers:publish-challenge": "takes a POST",
     "organizers:phase-action": "takes a POST",
     "organizers:case-file": "a file",
+    "organizers:case-errors": "a file",
     "organizers:log": "a text file",
 }
 WIDER = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -23,7 +23,7 @@ from assay.workflow.flow.resuming import resume
 from assay.workflow.operations.stuck import find_stuck
 from assay.workflow.workers import checking, reaper, scoring
 from containers.engines.fake import FakeEnding
-from tests.workflow.conftest import nifti_bytes
+from stage import nifti_bytes
 
 
 @pytest.fixture

@@ -130,14 +130,16 @@ def _with_value(text: str, path: Pointer, value: Value) -> str:
         new = (
             _block(value, key_column=document.keys[path].column) if _may_be_block(text, document, path, value) else None
         )
-        return text[: place.start] + (new or written(value)) + text[_end(text, document, path) :]
-    mapping, key = _at(document, around), missing[0]
+        key = document.keys.get(path)
+        deeper = "  " if key is not None and place.line > key.line and place.column <= key.column else ""
+        return text[: place.start] + (new or deeper + written(value)) + text[_end(text, document, path) :]
+    mapping, name = _at(document, around), missing[0]
     if not isinstance(mapping, dict):
         if mapping is None:  # written down as empty
-            return _with_value(text, around, {str(key): value})
+            return _with_value(text, around, {str(name): value})
         where = ".".join(map(str, around))
         raise InvalidError(_("`%(where)s` is a mapping.") % {"where": where}, found=str(mapping)[:80])
-    return _with_new_key(text, document, around=around, key=str(key), value=value)
+    return _with_new_key(text, document, around=around, key=str(name), value=value)
 
 
 def _with_new_key(text: str, document: Document, *, around: Pointer, key: str, value: Value) -> str:

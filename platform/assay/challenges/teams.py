@@ -14,7 +14,9 @@ from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, NotAllowedError, NotFoundError
 from assay.accounts.models import Team, TeamMember, User
 from assay.accounts.names import clean_name
+from assay.accounts.services import free_team_name
 from assay.challenges.models import Challenge, Membership
+from assay.challenges.telling import organizing
 from assay.notices.models import Kind
 from assay.notices.services import News, notify
 
@@ -22,6 +24,22 @@ from assay.notices.services import News, notify
 def is_solo(team: Team) -> bool:
     """Whether it is somebody's team of one."""
     return team.slug.startswith("_solo-")
+
+
+def team_of_organizers(challenge: Challenge, *, now: datetime) -> Team:
+    """The team that the organizers' baselines are entered by: made at the first need, with everybody who organizes by now.
+
+    `slugify` never makes an underscore at the front, so nobody else's team can have its name in addresses.
+    """
+    slug = f"_organizers-{challenge.pk}"
+    team = Team.objects.filter(slug=slug).first()
+    if team is None:
+        name = free_team_name(_("Organizers of %(title)s") % {"title": challenge.title}, owner=challenge.slug)
+        team, _is_new = Team.objects.get_or_create(slug=slug, defaults={"name": name, "created_at": now})
+    TeamMember.objects.bulk_create(
+        (TeamMember(team=team, user=person, joined_at=now) for person in organizing(challenge)), ignore_conflicts=True
+    )
+    return team
 
 
 def require_captain(*, team: Team, user: User) -> None:

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from assay.config import env
+from assay.workflow.operations.backups import note_backup
 
 DUMP, FILES, KEYS, MANIFEST = "database.dump", "files", "keys", "manifest.json"
 NAME_BY_TIME = "%Y-%m-%d-%H%M%S"
@@ -85,6 +86,7 @@ def make(folder: Path) -> Path:
     }
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
     partial.rename(folder)
+    note_backup(folder, now=datetime.now(UTC))
     return folder
 
 

@@ -151,6 +151,46 @@ def promote(*, name: str) -> None:
     click.echo(f"{name} is an administrator.")
 
 
+@admin.command()
+@click.argument("name")
+def demote(*, name: str) -> None:
+    """Make NAME nothing special any more. The last administrator stays one."""
+    click.echo(f"{_operated('set_staff', name, is_staff=False)} is no administrator.")
+
+
+@admin.command()
+@click.argument("name")
+def close(*, name: str) -> None:
+    """Close the account NAME: nobody signs in with it, its sessions end, and nothing of it is deleted."""
+    click.echo(f"{_operated('set_open', name, is_open=False)} cannot sign in.")
+
+
+@admin.command(name="open")
+@click.argument("name")
+def reopen(*, name: str) -> None:
+    """Open the account NAME again."""
+    click.echo(f"{_operated('set_open', name, is_open=True)} can sign in.")
+
+
+@admin.command(name="password-link")
+@click.argument("name")
+def password_link(*, name: str) -> None:
+    """Print a link with which NAME sets a new password, once."""
+    click.echo(_operated("password_link", name))
+
+
+def _operated(act: str, name: str, **options: bool) -> object:
+    """What a function of `accounts.operating` answers, with its refusal as a sentence."""
+    database_answers()
+    from assay.accounts import operating
+    from assay.accounts.errors import AssayError
+
+    try:
+        return getattr(operating, act)(username=name, by=None, now=datetime.now(tz=UTC), **options)
+    except AssayError as error:
+        raise click.ClickException(f"{error.message} {error.what_to_do}".strip()) from error
+
+
 @admin.command(name="node")
 @click.argument("name")
 @click.option("--pool", default="default", show_default=True, help="Which submissions it runs.")

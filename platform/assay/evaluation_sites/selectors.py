@@ -60,6 +60,7 @@ def site_board(phase: Phase, *, metric: str = "", weighting: Weighting = Weighti
     sites = list(Site.objects.filter(phase=phase).order_by("name"))
     evaluations = list(
         SiteEvaluation.objects.filter(site__in=sites, submission__is_disqualified=False, submission__is_withdrawn=False)
+        .filter(submission__is_hidden=False)
         .select_related("site", "dataset", "submission__team")
         .order_by("submission__number", "round")
     )

@@ -1,11 +1,11 @@
-"""One scoring of a submission, the scores it gave, and the images that organizers bring for their own metrics."""
+"""One scoring of a submission, the scores it gave, the images that organizers bring for their own metrics, and tests of a phase's rules."""
 
 import uuid
 
 from django.conf import settings
 from django.db import models
 
-from assay.challenges.models import Challenge, ProtocolVersion
+from assay.challenges.models import Challenge, Phase, ProtocolVersion
 from assay.runs.models import Run
 from assay.submissions.models import Submission
 from assay.testsets.models import Case, TestSet
@@ -90,3 +90,31 @@ class CaseScores(models.Model):
 
     def __str__(self) -> str:
         return f"scores of {self.case} in {self.evaluation}"
+
+
+class SelfTest(models.Model):
+    """The rules of a phase tried on answers whose worth is known beforehand; see `self_tests.py`. Done by the scoring workers."""
+
+    phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="self_tests")
+    protocol = models.ForeignKey(ProtocolVersion, on_delete=models.CASCADE, related_name="self_tests")
+    testset = models.ForeignKey(TestSet, on_delete=models.CASCADE, related_name="self_tests")
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    asked_at = models.DateTimeField()
+    attempt = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    is_passed = models.BooleanField(default=False)
+    report = models.JSONField(default=dict, help_text="trials with their means and troubles, the cases, or an error")
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["phase", "protocol", "testset"],
+                condition=models.Q(finished_at=None),
+                name="evaluations_one_self_test_at_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"self-test of {self.phase}"

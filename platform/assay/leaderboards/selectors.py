@@ -21,7 +21,7 @@ from assay.leaderboards.words import NOT_UP_TO_DATE, sentence
 from evaluator.disclosure import SMALLEST_GROUP
 
 SHOWN = (
-    *("division_rank", "told_division_rank", "submission__division", "submission__is_late"),
+    *("division_rank", "told_division_rank", "submission__division", "submission__is_late", "submission__is_baseline"),
     *("phase_id", "rank", "told_rank", "score", "metrics", "statistics", "means", "failed_cases", "case_count"),
     *("seconds_per_case", "peak_memory_bytes", "submission__number", "submission__name", "submission__url"),
     *("submission__imported_from", "submission__created_at", "submission__team__name", "submission__team__slug"),
@@ -64,6 +64,8 @@ class LeaderboardRow:
     division: str = ""
     is_late: bool = False
     """It came after closing: scored, never ranked."""
+    is_baseline: bool = False
+    """The organizers' own, to compare with: scored, never ranked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +268,7 @@ def _row(entry: LeaderboardEntry, *, phase: Phase, sight: Sight, sees_all: bool)
         created_at=submission.created_at,
         division=submission.division,
         is_late=submission.is_late,
+        is_baseline=submission.is_baseline,
     )
     return closed_row(row, version=phase.protocol, told=entry.means.get(TOLD, {})) if sight.is_closed else row
 

@@ -148,11 +148,11 @@ def _rebuild(*, phase_id: int, now: datetime) -> bool:
 def replace_entries(*, phase: Phase, now: datetime) -> None:
     """Write the phase's entries anew, each with the uncertainty of its rank. Of both boards, where participants see another one."""
     evaluations = active_evaluations(phase=phase)
-    late = latest_of_teams(active_evaluations(phase=phase, is_late=True))
+    unranked = without_earlier_late(active_evaluations(phase=phase, is_ranked=False))
     config = parse_ranking(rules_of(phase.protocol).ranking)
     kept = kept_scores(phase_id=phase.pk, evaluations=evaluations, config=config)
     refuse_too_much_work(kept.board)
-    whole = ranked_part(phase=phase, evaluations=evaluations, late=late, kept=kept, now=now)
+    whole = ranked_part(phase=phase, evaluations=evaluations, unranked=unranked, kept=kept, now=now)
     values: dict[str, Any] = {"best": whole.best, "replicates": whole.replicates, "lack": whole.lack, "best_shown": {}}
     entries = list(whole.entries)
     if phase.has_shown_part:
@@ -161,7 +161,7 @@ def replace_entries(*, phase: Phase, now: datetime) -> None:
         shown = ranked_part(
             phase=phase,
             evaluations=visible,
-            late=parts.before_freeze(late, phase=phase),
+            unranked=parts.before_freeze(unranked, phase=phase),
             kept=parts.only_shown(kept, evaluations=visible, public=public),
             now=now,
             public=public,
@@ -190,7 +190,7 @@ def ranked_part(
     *,
     phase: Phase,
     evaluations: Sequence[Evaluation],
-    late: Sequence[Evaluation],
+    unranked: Sequence[Evaluation],
     kept: Kept,
     now: datetime,
     public: parts.PublicCases | None = None,
@@ -200,7 +200,7 @@ def ranked_part(
     chosen, ranking = rank_phase(phase=phase, evaluations=evaluations, kept=kept)
     in_division = rank_divisions(phase=phase, evaluations=chosen, kept=kept)
     statistics = statistics_of(kept, evaluations=chosen) if public is None else Statistics(rows={})
-    listed = sorted([*chosen, *late], key=lambda evaluation: evaluation.submission.number)
+    listed = sorted([*chosen, *unranked], key=lambda evaluation: evaluation.submission.number)
     usage, cases = usage_of(listed), case_counts(listed)
     views = (
         parts.ranked_views(kept, evaluations=chosen, breakdowns=rules_of(phase.protocol).breakdowns)
@@ -234,11 +234,14 @@ def ranked_part(
     return RankedPart(entries=entries, best=best, replicates=statistics.replicates, lack=statistics.lack)
 
 
-def active_evaluations(*, phase: Phase, is_late: bool = False) -> list[Evaluation]:
-    """The evaluations that count: active, of submissions that are done and neither disqualified nor withdrawn.
+RANKED = Q(submission__is_late=False, submission__is_baseline=False)
 
-    Those that came after closing are a list of their own (`is_late`): they are shown and never ranked. What was run again in the same
-    phase gives way to its re-run.
+
+def active_evaluations(*, phase: Phase, is_ranked: bool = True) -> list[Evaluation]:
+    """The evaluations that count: active, of submissions that are done and neither disqualified, withdrawn nor hidden.
+
+    Those that came after closing and the organizers' baselines are a list of their own: they are shown and never ranked. What was run
+    again in the same phase gives way to its re-run.
     """
     rerun_here = Submission.objects.filter(
         rerun_of=OuterRef("submission"), phase=phase, status=Submission.Status.DONE, is_withdrawn=False
@@ -252,8 +255,9 @@ def active_evaluations(*, phase: Phase, is_late: bool = False) -> list[Evaluatio
             submission__status=Submission.Status.DONE,
             submission__is_disqualified=False,
             submission__is_withdrawn=False,
-            submission__is_late=is_late,
+            submission__is_hidden=False,
         )
+        .filter(RANKED if is_ranked else ~RANKED)
         .select_related("submission__team", "protocol")
         .order_by("submission__created_at")
     )
@@ -287,9 +291,10 @@ def chosen_or_latest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     return list(({row.submission.team_id: row for row in evaluations} | chosen).values())
 
 
-def latest_of_teams(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Each team's latest."""
-    return list({row.submission.team_id: row for row in evaluations}.values())
+def without_earlier_late(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Every baseline, and of what came after closing each team's latest."""
+    by_key = {row.submission_id if row.submission.is_baseline else row.submission.team_id: row for row in evaluations}
+    return list(by_key.values())
 
 
 def rank_divisions(*, phase: Phase, evaluations: Sequence[Evaluation], kept: Kept) -> dict[str, float]:

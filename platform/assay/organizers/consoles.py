@@ -17,6 +17,7 @@ from assay.evaluation_sites.models import Site, SiteAgreement, SiteDataset, Site
 from assay.evaluations.leaks import Leak, leaks_of
 from assay.evaluations.models import Evaluation
 from assay.evaluations.pushing import missing_metric_images
+from assay.evaluations.self_tests import newest_self_tests
 from assay.leaderboards.models import REPORT_SET_ASIDE, Leaderboard
 from assay.leaderboards.selectors import why_hidden_from_participants
 from assay.leaderboards.words import sentence
@@ -112,6 +113,7 @@ def readiness(challenge: Challenge, phases: Sequence[PhaseRow]) -> list[Check]:
     testsets = reverse("organizers:testsets", args=[challenge.slug])
     unfit, missing = unfit_testsets(phases), missing_metric_images(challenge)
     without = [row.phase.title for row in phases if row.testset is None]
+    trials, baselines = _trials_and_baselines([row.phase for row in phases])
     left = [key for key in TEXTS_TO_WRITE if PLACEHOLDER in getattr(challenge, key)]
     return [
         Check(
@@ -139,6 +141,18 @@ def readiness(challenge: Challenge, phases: Sequence[PhaseRow]) -> list[Check]:
             url=reverse("organizers:metric-images", args=[challenge.slug]),
         ),
         Check(
+            ok=bool(phases) and not trials,
+            text=gettext("the self-test of every phase has passed"),
+            cure=gettext("Not yet: %(phases)s.") % {"phases": ", ".join(phase.title for phase in trials)},
+            url=_trial_of(challenge, trials),
+        ),
+        Check(
+            ok=bool(phases) and not baselines,
+            text=gettext("a baseline was scored in every phase"),
+            cure=gettext("Not yet: %(phases)s.") % {"phases": ", ".join(phase.title for phase in baselines)},
+            url=_trial_of(challenge, baselines),
+        ),
+        Check(
             ok=bool(challenge.rules),
             text=gettext("the rules are written"),
             cure=gettext("Write them in the challenge file."),
@@ -162,6 +176,21 @@ def readiness(challenge: Challenge, phases: Sequence[PhaseRow]) -> list[Check]:
             cure=gettext("Only organizers see a draft."),
         ),
     ]
+
+
+def _trials_and_baselines(phases: Sequence[Phase]) -> tuple[list[Phase], list[Phase]]:
+    """Phases whose self-test has not passed, and those without a scored baseline. Two queries."""
+    tests = newest_self_tests(phases)
+    scored = Submission.objects.filter(phase__in=phases, is_baseline=True, status=Submission.Status.DONE)
+    with_baseline = set(scored.values_list("phase_id", flat=True))
+    return (
+        [phase for phase in phases if phase.pk not in tests or not tests[phase.pk].is_passed],
+        [phase for phase in phases if phase.pk not in with_baseline],
+    )
+
+
+def _trial_of(challenge: Challenge, phases: Sequence[Phase]) -> str:
+    return reverse("organizers:trial", args=[challenge.slug, phases[0].slug]) if phases else ""
 
 
 def unready(challenge: Challenge, *, now: datetime) -> list[str]:

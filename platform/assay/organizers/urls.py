@@ -3,11 +3,14 @@
 from django.urls import path
 
 from assay.organizers import (
+    accounts,
     after,
     cases,
     desk,
     hooks,
     logs,
+    machine,
+    messages,
     metric_images,
     moving,
     news,
@@ -18,7 +21,9 @@ from assay.organizers import (
     rules,
     sites,
     size,
+    submissions,
     testsets,
+    trials,
     views,
 )
 
@@ -26,6 +31,8 @@ app_name = "organizers"
 urlpatterns = [
     path("organize/", views.new, name="new"),
     path("ops/rights/", rights.rights, name="rights"),
+    path("ops/server/", machine.server, name="server"),
+    path("ops/accounts/", accounts.accounts, name="accounts"),
     path("ops/", operations.operations, name="operations"),
     path("c/<slug:slug>/manage/", views.overview, name="overview"),
     path("c/<slug:slug>/manage/publish/", views.publish_challenge, name="publish-challenge"),
@@ -40,11 +47,17 @@ urlpatterns = [
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/rules/", rules.rules, name="rules"),
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/after/", after.after, name="after"),
     path("c/<slug:slug>/manage/p/<slug:phase_slug>/size/", size.size, name="size"),
+    path("c/<slug:slug>/manage/p/<slug:phase_slug>/trial/", trials.trial, name="trial"),
     path("c/<slug:slug>/manage/testsets/", testsets.testsets, name="testsets"),
     path("c/<slug:slug>/manage/metrics/", metric_images.metric_images, name="metric-images"),
-    path("c/<slug:slug>/manage/submissions/", views.submissions, name="submissions"),
-    path("c/<slug:slug>/manage/submissions/<uuid:submission_id>/", views.submission, name="submission"),
+    path("c/<slug:slug>/manage/submissions/", submissions.submissions, name="submissions"),
+    path("c/<slug:slug>/manage/submissions/<uuid:submission_id>/", submissions.submission, name="submission"),
     path("c/<slug:slug>/manage/submissions/<uuid:submission_id>/cases/<str:case_id>/", cases.case_page, name="case"),
+    path(
+        "c/<slug:slug>/manage/submissions/<uuid:submission_id>/cases/<str:case_id>/errors.nii.gz",
+        cases.case_errors,
+        name="case-errors",
+    ),
     path(
         "c/<slug:slug>/manage/submissions/<uuid:submission_id>/cases/<str:case_id>/<slug:kind>/<path:file_name>",
         cases.case_file,
@@ -56,6 +69,7 @@ urlpatterns = [
     path("c/<slug:slug>/manage/people/downloads/", people.downloads, name="downloads"),
     path("c/<slug:slug>/manage/hooks/", hooks.hooks, name="hooks"),
     path("c/<slug:slug>/manage/news/", news.news, name="news"),
+    path("c/<slug:slug>/manage/messages/", messages.write, name="messages"),
     path("c/<slug:slug>/manage/sites/", sites.sites, name="sites"),
     path("c/<slug:slug>/manage/audit/", views.audit, name="audit"),
 ]

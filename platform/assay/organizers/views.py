@@ -2,10 +2,8 @@
 
 import re
 from typing import Any
-from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -13,7 +11,6 @@ from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_POST
 
 from assay.accounts.errors import AssayError
-from assay.accounts.identifiers import identifier
 from assay.accounts.models import AuditEvent
 from assay.accounts.moments import read_moment
 from assay.accounts.numbers import whole_number
@@ -36,7 +33,6 @@ from assay.challenges.services import (
 )
 from assay.challenges.writing import current_file
 from assay.evaluations import pushing
-from assay.evaluations.history import scorings_of
 from assay.evaluations.leaks import leaks_of, leaks_of_source
 from assay.organizers.consoles import (
     needs_of,
@@ -47,19 +43,10 @@ from assay.organizers.consoles import (
     unready,
 )
 from assay.organizers.forms import NewChallengeForm
-from assay.organizers.logs import with_logs
-from assay.organizers.telemetry import usage_charts
-from assay.pages.submissions import submission_page, with_progress
-from assay.pages.tables import PAGE, before_row
-from assay.runs.selectors import case_progress
-from assay.submissions.access import get_organized_submission
-from assay.submissions.models import Submission
-from assay.submissions.selectors import newest_of
+from assay.pages.tables import PAGE
 from assay.submissions.use import use_of
 from assay.workflow import flow
-from assay.workflow.flow import resuming
 from assay.workflow.flow.pushing import push_challenge, push_edit
-from assay.workflow.flow.resuming import rerun_case
 
 SLUG = re.compile(r"^slug:\s*[\"']?([\w-]+)", re.MULTILINE)
 
@@ -194,99 +181,6 @@ def phase_action(request: HttpRequest, slug: str, phase_slug: str) -> HttpRespon
         case "resume":
             resume_phase(phase=phase, user=user, now=now)
     return redirect("organizers:overview", slug)
-
-
-def submissions(request: HttpRequest, slug: str) -> HttpResponse:
-    """Every submission, and bulk actions."""
-    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
-    if request.method == "POST":
-        _act_on(request, challenge, ids=[identifier(value) for value in request.POST.getlist("chosen")])
-        return redirect(request.get_full_path())
-    search, status, phase_slug = (request.GET.get(key, "") for key in ("q", "status", "phase"))
-    rows = challenge.submissions.select_related("team").prefetch_related("phase")
-    if search:
-        rows = rows.filter(Q(name__icontains=search) | Q(team__name__icontains=search))
-    if status:
-        rows = rows.filter(status=status)
-    if phase_slug:
-        rows = rows.filter(phase__slug=phase_slug)
-    listed, older = newest_of(rows.order_by("-created_at", "-number"), length=PAGE, before=before_row(request))
-    rows_shown = with_progress(listed, sees_all=True)
-    page = frame(challenge, tab="submissions", submissions=rows_shown, q=search, status=status, phase_slug=phase_slug)
-    page.update(statuses=Submission.Status.values, phases=challenge.phases.all(), older=older)
-    return render(request, "organizers/submissions.html", page)
-
-
-def _act_on(request: HttpRequest, challenge: Challenge, *, ids: list[UUID]) -> None:
-    user, now = signed_in(request.user), timezone.now()
-    mine = list(challenge.submissions.filter(pk__in=ids).values_list("pk", flat=True))
-    match request.POST.get("action"):
-        case "cancel":
-            stopped = flow.cancel_all(submission_ids=mine, by=user, now=now)
-            messages.success(
-                request,
-                gettext("%(stopped)s of %(mine)s will stop; the others had ended.")
-                % {"stopped": len(stopped), "mine": len(mine)},
-            )
-        case "rejudge":
-            evaluations = flow.rejudge(submission_ids=mine, by=user, now=now)
-            messages.success(
-                request,
-                gettext(
-                    "%(evaluations)s are being scored again; the leaderboard does not change until you activate them."
-                )
-                % {"evaluations": len(evaluations)},
-            )
-        case "resume":
-            resumed = resuming.resume_all(submission_ids=mine, by=user, now=now)
-            messages.success(
-                request,
-                gettext("%(resumed)s of %(mine)s go on where they stopped. No attempt is charged for it.")
-                % {"resumed": len(resumed), "mine": len(mine)},
-            )
-        case "rerun":
-            _rerun(request, mine[0])
-        case "disqualify":
-            for pk in mine:
-                flow.disqualify(submission_id=pk, reason=request.POST.get("reason", ""), by=user, now=now)
-            messages.success(request, gettext("Disqualified. Everybody sees your reason below the ranking."))
-        case "reinstate":
-            for pk in mine:
-                flow.reinstate(submission_id=pk, by=user, now=now)
-            messages.success(request, gettext("Reinstated. The ranking counts it again."))
-
-
-def _rerun(request: HttpRequest, submission_id: UUID) -> None:
-    case_id = request.POST.get("case", "")
-    try:
-        rerun_case(submission_id=submission_id, case_id=case_id, by=signed_in(request.user), now=timezone.now())
-    except AssayError as error:
-        messages.error(request, " ".join(part for part in (error.message, error.what_to_do) if part))
-    else:
-        messages.success(
-            request,
-            gettext(
-                "Case %(case_id)s runs again; the others are kept. A rank changes only once you let the scores count."
-            )
-            % {"case_id": case_id},
-        )
-
-
-def submission(request: HttpRequest, slug: str, submission_id: UUID) -> HttpResponse:
-    """One submission with everything: cases, logs, telemetry, decisions."""
-    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
-    found, _ = get_organized_submission(person=request.user, submission_id=submission_id)
-    if request.method == "POST":
-        _act_on(request, challenge, ids=[found.pk])
-        return redirect("organizers:submission", slug, found.pk)
-    view = submission_page(found, is_organizer=True, can_cancel=False, now=timezone.now())
-    rows = case_progress(found.pk)
-    page = frame(challenge, tab="submissions", submission=found, view=view, logs=with_logs(rows), case_links=True)
-    page["charts"] = usage_charts(found)
-    page["scorings"] = scorings_of(found)
-    page["can_resume"] = resuming.is_resumable(found)
-    page["rerunnable"] = [row.case_id for row in rows if row.case_id] if found.image_id else []
-    return render(request, "organizers/submission.html", page)
 
 
 @require_GET

@@ -71,6 +71,7 @@ class BoardRow:
     """Whether a paired test separates this row from the next."""
     unranked_because: str = ""
     division: str = ""
+    is_baseline: bool = False
     score: float | None = None
     """What it was ranked by."""
 
@@ -214,6 +215,7 @@ def _board_row(row: LeaderboardRow, *, board: Board, wanted: Wanted, own_teams: 
         is_separable=None if is_part or is_division else row.statistics.get("separable_from_next"),
         unranked_because=_why_unranked(row),
         division=row.division,
+        is_baseline=row.is_baseline,
         score=row.score,
     )
 
@@ -227,6 +229,8 @@ def _rank_words(wanted: Wanted, *, board: Board) -> str:
 
 
 def _why_unranked(row: LeaderboardRow) -> str:
+    if row.is_baseline:
+        return gettext("the organizers' baseline: scored, not ranked")
     if row.is_late:
         return gettext("handed in after closing: scored, not ranked")
     return gettext("no scored case")

@@ -70,6 +70,7 @@ def get_readable_submission(*, person: Person, submission_id: UUID, now: datetim
         phase__is_anonymous=False,
         status=Submission.Status.DONE,
         is_withdrawn=False,
+        is_hidden=False,
     ).select_related("challenge", "phase", "team", "submitted_by", "image", "protocol", "testset")
     found = opened.filter(pk=submission_id).first()
     if found is not None and found.phase.shows_results(now):

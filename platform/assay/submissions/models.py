@@ -137,6 +137,11 @@ class Submission(models.Model):
     is_withdrawn = models.BooleanField(default=False)
     is_chosen = models.BooleanField(default=False, help_text="its team lets this one stand for it in the phase")
     is_late = models.BooleanField(default=False, help_text="came after closing: scored, never ranked")
+    is_baseline = models.BooleanField(
+        default=False, help_text="the organizers' own, to compare with: scored and shown, never ranked, never charged"
+    )
+    is_hidden = models.BooleanField(default=False, help_text="organizers keep it off the leaderboard; its team sees it")
+    flag = models.CharField(max_length=200, blank=True, help_text="what organizers noted about it, for themselves")
     rerun_of = models.ForeignKey(
         "self",
         null=True,
@@ -225,3 +230,23 @@ class Objection(models.Model):
 
     def __str__(self) -> str:
         return f"objection of {self.team} in {self.phase}"
+
+
+class Message(models.Model):
+    """Organizers wrote to some of those who take part; see `messages.py`."""
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="messages")
+    audience = models.CharField(max_length=200, help_text="as it was chosen: all, phase:SLUG:STATE or team:SLUG")
+    audience_words = models.CharField(max_length=300, help_text="the same in words, as they were then")
+    people = models.PositiveIntegerField(help_text="how many it went to")
+    title = models.CharField(max_length=160)
+    text = models.TextField()
+    text_html = models.TextField(editable=False)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-at", "-pk"]
+
+    def __str__(self) -> str:
+        return self.title

@@ -16,6 +16,7 @@ from assay.accounts.models import Team, User
 from assay.accounts.names import clean_line
 from assay.challenges.models import Challenge, Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
+from assay.challenges.teams import team_of_organizers
 from assay.submissions.choosing import chosen_division
 from assay.submissions.lifecycle import ENDINGS, FINAL, RESUMED, sources_of
 from assay.submissions.limits import ATTEMPTS_USED, Eligibility, is_late
@@ -51,6 +52,8 @@ class Entry:
     allows_duplicate: bool = False
     origin_hash: str = ""
     division: str = ""
+    is_baseline: bool = False
+    """The organizers' own: neither the phase's window nor a limit holds, and it is never ranked."""
 
 
 def create_submission(entry: Entry, *, now: datetime) -> Submission:
@@ -68,10 +71,14 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
         )  # its time on nodes is counted
         phase = lock_phase(entry.phase)
         user = User.objects.select_for_update(no_key=True).get(pk=entry.user.pk)  # and theirs
-        eligibility = eligibility_of(
-            person=user, phase=phase, now=now, started_at=upload.created_at, sha256=upload.sha256
-        )
-        refuse_ineligible(eligibility)
+        if entry.is_baseline:
+            refuse_without_testset(phase)
+            team = team_of_organizers(phase.challenge, now=now)
+        else:
+            eligibility = eligibility_of(
+                person=user, phase=phase, now=now, started_at=upload.created_at, sha256=upload.sha256
+            )
+            refuse_ineligible(eligibility)
         if team is None:  # an eligible person has a team. This is for the type checker and for callers who forgot
             raise NotAllowedError(_("You compete in no team here."), what_to_do=_("Join the challenge first."))
         refuse_duplicate(phase=phase, team=team, upload=upload, allows_duplicate=entry.allows_duplicate)
@@ -98,7 +105,10 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             reserved_seconds=longest_run(phase=phase, testset=testset) if is_image else 0.0,
             origin_hash=entry.origin_hash,
             division=division,
-            is_late=is_late(rules=phase_rules(phase), now=now, started_at=upload.created_at),
+            is_late=not entry.is_baseline and is_late(rules=phase_rules(phase), now=now, started_at=upload.created_at),
+            is_baseline=entry.is_baseline,
+            is_charged=not entry.is_baseline,
+            is_refunded=entry.is_baseline,
         )
         record_event(
             actor=user,
@@ -142,6 +152,14 @@ def refuse_unfit_upload(*, upload: Upload, phase: Phase) -> None:
             _("The file is larger than this phase takes."),
             found=_("%(total_bytes)s bytes") % {"total_bytes": upload.total_bytes},
             expected=_("at most %(max_image_bytes)s bytes") % {"max_image_bytes": phase.max_image_bytes},
+        )
+
+
+def refuse_without_testset(phase: Phase) -> None:
+    """Without cases there is nothing to be judged on."""
+    if not hasattr(phase, "chosen_testset"):
+        raise ConflictError(
+            _("The phase has no test set yet."), code="no_testset", found=phase.title, what_to_do=_("Add one first.")
         )
 
 

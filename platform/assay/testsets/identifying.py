@@ -1,7 +1,7 @@
 """Fields of headers that may say who a patient is.
 
 Images are written again without them, so they never leave. A pushed folder that holds some is refused all the same until its organizer
-says that they may be here: whoever packed it did not mean to, and other copies of it lie elsewhere.
+says that they may be here: they did not mean to send it, and other copies of it lie elsewhere.
 """
 
 import re

@@ -18,7 +18,7 @@ from assay.notices.delivery import send_mails
 from assay.notices.services import forget_old, write_digests
 from assay.notices.webhooks import deliver
 from assay.submissions.hints import forget_origins
-from assay.workflow.workers import checking, prompting, reaper, scoring, tidying
+from assay.workflow.workers import checking, prompting, reaper, scoring, self_testing, tidying
 from assay.workflow.workers.limits import limited_memory
 
 
@@ -38,6 +38,12 @@ def score(evaluation_id: str) -> None:
     """An evaluation may want scoring."""
     scoring.score_evaluation(evaluation_id=UUID(evaluation_id), worker=worker_name(), clock=timezone.now)
     tidying.tidy_this_host()
+
+
+@shared_task(name="assay.workflow.tasks.self_test", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+def self_test(self_test_id: int) -> None:
+    """The rules of a phase may want trying."""
+    self_testing.run_self_test(self_test_id=self_test_id, clock=timezone.now)
 
 
 @shared_task(name="assay.workflow.tasks.prompt", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped

@@ -43,7 +43,7 @@ from assay.runs.models import CaseRun, Node, Run
 from assay.runs.policy import Outcome
 from assay.runs.selectors import predictions_digest
 from assay.runs.services import Ending
-from assay.submissions import choosing, objections
+from assay.submissions import choosing, handling, objections
 from assay.submissions import services as submissions
 from assay.submissions.models import Submission
 from assay.submissions.reasons import Reason, Told
@@ -371,6 +371,16 @@ def reinstate(*, submission_id: UUID, by: User, now: datetime) -> bool:
         ask_for_rebuild(phase_id=phase_id, now=now)
         doorbells.ring_leaderboard(phase_id)
     return True
+
+
+def mark(*, submission_ids: Collection[UUID], verb: str, note: str, by: User, now: datetime) -> list[Submission]:
+    """Organizers note something about submissions by hand; boards that it changes are ranked again."""
+    with transaction.atomic():
+        marked = handling.mark_submissions(submission_ids=submission_ids, verb=verb, note=note, user=by, now=now)
+        if handling.MARKS[verb].changes_board:
+            for phase_id in sorted({row.phase_id for row in marked}):
+                _ask_for_ranking(phase_id, now=now)
+    return marked
 
 
 def choose(*, submission: Submission, by: User, now: datetime) -> bool:

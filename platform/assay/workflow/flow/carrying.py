@@ -72,7 +72,7 @@ def plan_rerun(*, source: Phase, target: Phase, which: str) -> RerunPlan:
             what_to_do=_("Push one first."),
         )
     rows = source.submissions.filter(
-        status=Submission.Status.DONE, is_disqualified=False, is_withdrawn=False, image__isnull=False
+        status=Submission.Status.DONE, is_disqualified=False, is_withdrawn=False, is_hidden=False, image__isnull=False
     ).select_related("team", "image", "submitted_by", "testset")
     chosen = _chosen(list(rows.order_by("number")), source=source, which=which)
     before = _entered_before(target)
@@ -154,6 +154,7 @@ def enter_again(
         name=submission.name,
         description=submission.description,
         url=submission.url,
+        is_baseline=submission.is_baseline,
         limits=phase.protocol.document.get("resources", {}),
         reserved_seconds=longest_run(phase=phase, testset=testset),
         is_charged=is_charged,

@@ -42,6 +42,11 @@ def ring_scoring(evaluation_id: UUID) -> None:
     _ring_on_commit("assay.workflow.tasks.score", [str(evaluation_id)], queue="scoring")
 
 
+def ring_self_test(self_test_id: int) -> None:
+    """The rules of a phase may want trying."""
+    _ring_on_commit("assay.workflow.tasks.self_test", [self_test_id], queue="scoring")
+
+
 def ring_prompts(round_id: int) -> None:
     """A container waits for what it is to be told."""
     _ring_on_commit("assay.workflow.tasks.prompt", [round_id], queue="prompts")

@@ -11,6 +11,7 @@
 | evaluation queued | the scoring pool | none | rung again |
 | evaluation running | the worker holding the lease | `lease_until` | rung again, at most five attempts; then failed as our fault |
 | submission scoring | its evaluation | its evaluation's | advanced, or failed with the evaluation |
+| self-test asked for | the scoring pool | its lease | rung again, at most three attempts; then failed as our fault |
 | leaderboard asked for | the ranking queue | two tries | rung again; then set aside: see `leaderboards.services.behind` |
 | results of a phase that is over | the reaper | `releases_at`, or the end of an embargo | released |
 | results under review | the organizers | `review_days`, and an answer to each objection | final |
@@ -32,6 +33,7 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Count, Exists, F, OuterRef
 
 from assay.challenges import services as challenges
+from assay.evaluations import self_tests
 from assay.evaluations import services as evaluations
 from assay.leaderboards.services import behind
 from assay.leases import LeaseLost
@@ -146,6 +148,12 @@ def ring_evaluations(*, now: datetime) -> None:
         doorbells.ring_scoring(evaluations.ask_for_evaluation(submission=run.submission, run=run, now=now).id)
 
 
+def ring_self_tests(*, now: datetime) -> None:  # noqa: ARG001  a step's signature
+    """Ring for every self-test that nobody works on."""
+    for self_test_id in self_tests.waiting_self_tests().values_list("pk", flat=True):
+        doorbells.ring_self_test(self_test_id)
+
+
 def ring_prompts(*, now: datetime) -> None:  # noqa: ARG001  a step's signature
     """Ring for every container that waits for its prompts."""
     awaited = PromptRound.objects.filter(
@@ -198,6 +206,7 @@ STEPS = (
     ring_pools,
     ring_checks,
     ring_evaluations,
+    ring_self_tests,
     ring_prompts,
     ring_leaderboards,
     ring_mail,

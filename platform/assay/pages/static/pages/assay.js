@@ -145,14 +145,30 @@ function offerViewer() {
       canvas.parentElement.hidden = false;
       const view = new window.niivue.Niivue({ backColor: [0, 0, 0, 1] });
       await view.attachToCanvas(canvas);
-      await view.loadVolumes(volumes.map(({ labels, ...volume }) => volume));
+      await view.loadVolumes(volumes.map(({ labels, layer, ...volume }) => volume));
       volumes.forEach(({ labels }, i) => { if (labels) view.volumes[i].setColormapLabel(labels); });
       view.updateGLVolume();
       view.setSliceType(view.sliceTypeMultiplanar);
       button.remove();
+      offerLayers(view, volumes);
       canvas.dataset.ready = "yes";
     });
   });
+}
+
+/** Which volumes are laid over the input, how strongly, and whether only their outlines are. */
+function offerLayers(view, volumes) {
+  const box = document.getElementById("viewer-layers");
+  if (!box || !box.querySelector("[data-layer]")) return;
+  box.hidden = false;
+  const draw = () => {
+    const opacity = Number(box.querySelector("[data-opacity]").value);
+    view.overlayOutlineWidth = box.querySelector("[data-outline]").checked ? 1 : 0;
+    volumes.forEach(({ layer }, i) => { if (layer) view.setOpacity(i, box.querySelector(`[data-layer="${layer}"]`).checked ? opacity : 0); });
+    view.updateGLVolume();
+  };
+  box.addEventListener("input", draw);
+  draw();
 }
 
 /** Asks for this page's address until the answer is another than 202 (not ready), then shows it. */

@@ -1,0 +1,48 @@
+"""Messages: written here, looked at with how many people they go to, sent, and kept in a log."""
+
+from django.contrib import messages as told
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import ngettext
+
+from assay.accounts.errors import AssayError
+from assay.accounts.numbers import whole_number
+from assay.challenges.access import get_organized_challenge
+from assay.challenges.texts import render_markdown
+from assay.organizers.desk import error_words
+from assay.organizers.views import frame
+from assay.submissions.messages import ALL, audience_of, audiences, send_message
+
+SHOWN = 20
+"""How many names a preview lists."""
+
+
+def write(request: HttpRequest, slug: str) -> HttpResponse:
+    """A form, its preview, and what was sent before."""
+    challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    title, text = request.POST.get("title", ""), request.POST.get("text", "")
+    key = request.POST.get("audience") or request.GET.get("audience") or ALL
+    page = frame(challenge, tab="messages", title=title, text=text, audience=key)
+    if request.method == "POST":
+        try:
+            audience = audience_of(challenge, key)
+            page.update(goes_to=audience, names=audience.people[:SHOWN], preview=render_markdown(text))
+            if "send" in request.POST:
+                message = send_message(
+                    challenge=challenge,
+                    key=key,
+                    title=title,
+                    text=text,
+                    expected=whole_number(request.POST.get("expected", "")),
+                    by=user,
+                    now=timezone.now(),
+                )
+                said = ngettext("Sent to %(count)s person.", "Sent to %(count)s people.", message.people)
+                told.success(request, said % {"count": message.people})
+                return redirect("organizers:messages", slug)
+        except AssayError as error:
+            page["error"] = error_words(error)
+    page["audiences"] = audiences(challenge)
+    page["sent"] = challenge.messages.select_related("by")[:100]
+    return render(request, "organizers/messages.html", page, status=400 if page.get("error") else 200)
