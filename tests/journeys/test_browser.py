@@ -70,7 +70,7 @@ def make_challenge(olga: Page, folder: Path) -> None:
     olga.get_by_role("button", name="Add and check").click()
     expect(olga.get_by_text("hidden version 1")).to_be_visible()
     olga.get_by_role("link", name="Overview").click()
-    olga.get_by_role("link", name="Self-test and baseline").click()
+    olga.get_by_role("button", name="Self-test and baseline").click()
     olga.get_by_role("button", name="Run the self-test").click()
     expect(olga.get_by_role("heading", name="Self-test passed")).to_be_visible()
     olga.get_by_role("link", name="Overview").click()
