@@ -53,7 +53,7 @@ def sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-LAYER = tar_of(folder("app"), entry("app/run.sh", PAYLOAD))
+LAYER = tar_of(folder("app"), entry("app/run.sh", PAYLOAD), entry("bin/sh", b"\x7fELF"))
 
 
 def config_of(*layers: bytes, settings=None, **changes) -> dict:

@@ -36,7 +36,7 @@ def test_a_docker_save_archive_is_rewritten_without_tags_and_with_our_configurat
     assert report.layers == 2
     assert report.bytes == checked.stat().st_size
     assert f"sha256:{report.sha256}" == sha256(checked.read_bytes())
-    assert report.entries == {"file": 2, "folder": 2}
+    assert report.entries == {"file": 3, "folder": 2}
     assert IntakeReport.from_json(json.loads(json.dumps(report.to_json()))) == report
 
 
