@@ -11,10 +11,15 @@ from django.test import Client
 
 import factories
 from assay.api.v1.router import api
+from assay.challenges.registration import make_invite
+from assay.notices.models import Kind
+from assay.notices.services import News, notify
+from assay.notices.webhooks import make_hook
 from assay.runs.nodes import enrol_node
 
 PEOPLE = ("nobody", "otto", "pia", "olga", "stan")
 PUSH = {"source": "slug: brains\ntitle: B\nphases: []"}
+ACCEPT_PIA = {"usernames": ["pia"], "status": "accepted"}
 WAKE = {"kind": "check", "key": "{unknown}", "act": "wake"}
 TABLE_OF_CASES = {
     "name": "Published",
@@ -35,6 +40,39 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/teams", {"name": "New Lab"}, 401, 201, 201, 201, 201),
     ("POST", "/teams/{team}/invites", {"email": "a@example.org"}, 401, 404, 201, 404, 404),
     ("POST", "/invites/accept", {"token": "assayinvite_x"}, 401, 404, 404, 404, 404),
+    ("POST", "/invites/open", {"token": "assayjoin_x"}, 401, 404, 404, 404, 404),
+    ("GET", "/notices", None, 401, 200, 200, 200, 200),
+    ("POST", "/notices/read", None, 401, 204, 204, 204, 204),
+    ("POST", "/notices/{notice_of_pia}/read", None, 401, 404, 204, 404, 404),
+    ("GET", "/notices/choices", None, 401, 200, 200, 200, 200),
+    ("PUT", "/notices/choices", [{"kind": "verdict", "by_mail": "never"}], 401, 200, 200, 200, 200),
+    ("GET", "/teams/{team}/hooks", None, 401, 404, 200, 404, 404),
+    ("POST", "/teams/{team}/hooks", {"url": "https://example.org/x"}, 401, 404, 201, 404, 404),
+    ("DELETE", "/teams/{team}/hooks/{hook_of_team}", None, 401, 404, 204, 404, 404),
+    ("GET", "/teams/{team}/hooks/{hook_of_team}/deliveries", None, 401, 404, 200, 404, 404),
+    ("GET", "/teams/{team}/hooks/{hook_of_brains}/deliveries", None, 401, 404, 404, 404, 404),
+    ("POST", "/teams/{team}/hooks/{hook_of_team}/deliveries/{ping_of_team}/replay", None, 401, 404, 201, 404, 404),
+    ("POST", "/teams/{team}/hooks/{hook_of_team}/deliveries/{ping_of_brains}/replay", None, 401, 404, 404, 404, 404),
+    ("GET", "/challenges/brains/hooks", None, 401, 403, 403, 200, 200),
+    ("GET", "/challenges/draft/hooks", None, 401, 404, 404, 200, 200),
+    ("POST", "/challenges/brains/hooks", {"url": "https://example.org/x"}, 401, 403, 403, 201, 201),
+    ("DELETE", "/challenges/brains/hooks/{hook_of_brains}", None, 401, 403, 403, 204, 204),
+    ("DELETE", "/challenges/brains/hooks/{hook_of_team}", None, 401, 403, 403, 404, 404),
+    ("GET", "/challenges/brains/hooks/{hook_of_brains}/deliveries", None, 401, 403, 403, 200, 200),
+    (
+        "POST",
+        "/challenges/brains/hooks/{hook_of_brains}/deliveries/{ping_of_brains}/replay",
+        None,
+        401,
+        403,
+        403,
+        201,
+        201,
+    ),
+    ("GET", "/challenges/brains/invites", None, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/brains/invites", {"addresses": ["a@example.org"]}, 401, 403, 403, 201, 201),
+    ("DELETE", "/challenges/brains/invites/{invite}", None, 401, 403, 403, 204, 204),
+    ("DELETE", "/challenges/draft/invites/{invite}", None, 401, 404, 404, 404, 404),
     ("GET", "/challenges", None, 200, 200, 200, 200, 200),
     ("GET", "/challenges/brains", None, 200, 200, 200, 200, 200),
     ("GET", "/challenges/draft", None, 404, 404, 404, 200, 200),
@@ -89,6 +127,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("GET", "/challenges/brains/participants", None, 401, 403, 403, 200, 200),
     ("GET", "/challenges/brains/hints", None, 401, 403, 403, 200, 200),
     ("POST", "/challenges/brains/participants/pia", {"status": "accepted"}, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/brains/participants", ACCEPT_PIA, 401, 403, 403, 200, 200),
     ("POST", "/challenges/draft/participants/pia", {"status": "accepted"}, 401, 404, 404, 404, 404),
     ("POST", "/challenges/brains/organizers", {"username": "otto"}, 401, 403, 403, 201, 201),
     ("GET", "/challenges/brains/testsets", None, 401, 403, 403, 200, 200),
@@ -160,7 +199,18 @@ def names(scene, now) -> dict[str, str]:
     scene.phase.opens_at = scene.phase.opens_at.replace(year=2000)
     scene.phase.closes_at = scene.phase.closes_at.replace(year=2100)
     scene.phase.save()
+    hook, _ = make_hook(url="https://example.org/x", by=scene.pia, team=scene.team, now=now)
+    theirs, _ = make_hook(url="https://example.org/x", by=scene.olga, challenge_slug=scene.challenge.slug, now=now)
+    invite, _ = make_invite(challenge=scene.challenge, uses=3, by=scene.olga, now=now)
+    news = News(kind=Kind.VERDICT, event="scored", key="1", path="/", facts={})
+    notify(people=[scene.pia], news=news, now=now)
     return {
+        "hook_of_team": str(hook.pk),
+        "hook_of_brains": str(theirs.pk),
+        "ping_of_team": str(hook.deliveries.get().pk),
+        "ping_of_brains": str(theirs.deliveries.get().pk),
+        "invite": str(invite.pk),
+        "notice_of_pia": str(scene.pia.notices.get().pk),
         "node": node.name,
         "team": scene.team.slug,
         "submission": str(submission.pk),

@@ -82,7 +82,7 @@ def test_submit_asks_whether_it_may_before_it_sends_a_byte(assay, server, archiv
     result = submit(assay, archive)
     assert result.exit_code == 1
     assert "0 of 10 submissions left today" in result.output
-    assert "wait until Tue 09:12" in result.output
+    assert "Wait until Tue 09:12." in result.output
     assert server.uploads == {}
 
 
@@ -359,6 +359,16 @@ def test_a_snapshot_of_a_leaderboard_is_verified_offline_too(assay, server, tmp_
     assert result.exit_code == 1
     assert "The snapshot does not hold" in result.output
     assert server.requests == []
+
+
+def test_publishing_names_the_lines_that_are_still_to_be_written(assay, server):
+    source = "slug: liver\ntitle: Liver\ncontact: ⟨your address⟩\n"
+    server.will_answer("GET", "challenges/liver/file", {"source": source})
+    server.will_answer("POST", "challenges/liver/publish", {})
+    result = assay(*SIGN_IN, "challenge", "publish", "liver")
+    assert result.exit_code == 0, result.output
+    assert "Still to be written, line 3: contact: ⟨your address⟩" in result.output
+    assert "liver is public." in result.output
 
 
 @pytest.mark.parametrize("text", ["no json", "[]", "{}"])

@@ -63,6 +63,15 @@ def test_the_estimate_comes_from_measured_cases_and_live_slots(scene):
     assert (found.position, found.eta_seconds, found.why) == (1, 10.0, "")
 
 
+def test_where_nobody_can_run_a_case_no_end_is_promised(scene):
+    node(inventory={"gpus": []})
+    scene.phase.protocol.document["resources"]["gpus"] = 1
+    scene.phase.protocol.save()
+    found = selectors.waiting(run_of(scene, statuses=["done", "queued"]).submission, now=factories.NOW)
+    assert found.why
+    assert found.eta_seconds is None
+
+
 def test_who_is_ahead_counts(scene):
     node()
     run_of(scene, statuses=["queued", "queued"])

@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 import factories
 from assay.accounts.errors import ConflictError
@@ -154,6 +155,17 @@ def test_a_team_enters_one_of_its_own_for_an_attempt(scene, follows, last_year):
     assert (made.rerun_of, made.is_charged, made.team) == (mine, True, scene.team)
     with pytest.raises(Exception, match=r"submissions .* are used"):
         carry_by_team(submission=last_year.submissions.get(number=3), phase=follows, by=scene.pia, now=NOW)
+
+
+def test_rows_are_locked_in_the_order_of_a_submission(scene, follows, last_year):
+    """Two that lock in different orders wait for each other for ever. Found with the phase locked alone."""
+    follows.carry_over = "team"
+    follows.save()
+    with CaptureQueriesContext(connection) as seen:
+        carry_by_team(submission=last_year.submissions.get(number=1), phase=follows, by=scene.pia, now=NOW)
+    locking = [row["sql"] for row in seen if " FOR " in row["sql"] and row["sql"].startswith("SELECT")]
+    tables = [sql.partition(' FROM "')[2].partition('"')[0] for sql in locking]
+    assert tables[:3] == ["challenges_challenge", "challenges_phase", "accounts_user"]
 
 
 def test_a_phase_that_carries_the_best_leaves_nothing_to_the_teams(scene, follows, last_year):

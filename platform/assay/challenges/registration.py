@@ -217,7 +217,10 @@ def make_invite(
 def open_invite(*, secret: str, user: User, now: datetime) -> Challenge:
     """Use an invite: from now on this person sees the challenge and may join it. Opening it again changes nothing."""
     with transaction.atomic():
-        invite = ChallengeInvite.objects.select_related("challenge").filter(token_hash=hash_secret(secret)).first()
+        invites = ChallengeInvite.objects.select_for_update(of=("self",)).select_related("challenge")
+        invite = invites.filter(
+            token_hash=hash_secret(secret)
+        ).first()  # locked: a second click waits, and changes nothing
         if invite is None:
             raise NotFoundError(_("This invite is not known."), what_to_do=_("Ask for a new one."))
         if is_invited(challenge=invite.challenge, user=user):

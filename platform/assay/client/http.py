@@ -112,14 +112,22 @@ def _json(response: httpx.Response) -> Any:
         ) from error  # fmt: skip
 
 
+def sentences(texts: Iterable[str]) -> str:
+    """Sentences one after the other, each with its full stop and a capital letter. Empty ones are left out.
+
+    >>> sentences(["join a team", "", "Wait until Monday."])
+    'Join a team. Wait until Monday.'
+    """
+    written = [text.strip() for text in texts if text.strip()]
+    return " ".join(f"{text[0].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}" for text in written)
+
+
 def _refusal(response: httpx.Response, *, hint: str) -> RefusedError:
     """The server's own words when it used our error envelope, else its status in ours. `hint` is added to what to do."""
     try:
         error = response.json()["error"]
         texts = {name: str(error.get(name) or "") for name in ("code", "found", "expected", "what_to_do")}
-        texts["what_to_do"] = (
-            "; ".join(filter(None, (texts["what_to_do"].rstrip("."), hint))) if hint else texts["what_to_do"]
-        )
+        texts["what_to_do"] = sentences([texts["what_to_do"], hint])
         return RefusedError(str(error["message"]), status=response.status_code, **texts)
     except (ValueError, KeyError, TypeError, AttributeError):
         advice = {

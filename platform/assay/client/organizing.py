@@ -98,13 +98,21 @@ def slug_in(source: str) -> str:
     raise click.UsageError("The file has no line `slug: …` at its top level; write one, or give --slug.")
 
 
+PLACEHOLDER = "⟨"
+"""How `assay challenge new` marks what an organizer has to write."""
+
+
 @challenge.command("publish")
 @click.argument("slug")
 @pass_session
 def publish_challenge(session: Session, slug: str) -> None:
     """Let everybody see the challenge. On some servers an operator has to agree first."""
     with session.connect() as connection:
+        source = str(connection.get(f"challenges/{slug}/file")["source"])
         answer = connection.post(f"challenges/{slug}/publish")
+    for number, line in enumerate(source.splitlines(), start=1):
+        if PLACEHOLDER in line:
+            click.echo(f"Still to be written, line {number}: {line.strip()}", err=True)
     publication = answer.get("publication")
     if publication and publication["state"] == "waiting":
         click.echo(f"{slug} is not public yet: an operator of this server has to agree. They have been asked.")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.client.errors import ClientError
-from assay.client.http import Connection
+from assay.client.http import Connection, sentences
 from assay.client.images import archive_of, cache_folder
 from assay.client.records import Submission
 from assay.client.session import phase_path
@@ -40,7 +40,7 @@ def refuse_ineligible(*, connection: Connection, phase: str) -> None:
     raise ClientError(
         f"You cannot submit to {phase} now",
         found="; ".join(condition["text"] for condition in failing),
-        what_to_do="; ".join(condition["cure"] for condition in failing if condition.get("cure")),
+        what_to_do=sentences(condition.get("cure") or "" for condition in failing),
     )
 
 

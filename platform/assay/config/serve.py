@@ -109,6 +109,10 @@ def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event)
             with step("node runs"):
                 supervisor.start(node_process(url=url, token=enrol_local_node()))
         click.echo(f"\nAssay serves {url}  (Ctrl-C stops it; logs are in {log_path('web').parent})")
+        from assay.accounts.services import has_administrator  # models exist only after django.setup()
+
+        if not has_administrator():
+            click.echo("There is no administrator yet. To make one: assay admin create NAME --email ADDRESS")
         with written(ready_file, content=url):
             supervisor.watch(should_stop=stop.is_set, chores=[service.mend for service in services])
         click.echo("stopping …")

@@ -185,12 +185,13 @@ def waiting(submission: Submission, *, now: datetime) -> Waiting:
         )
     seconds = seconds_per_case(phase)
     slots = min([sum(node.slots for node in live_nodes(nodes, now=now)), *running_limits(phase)])
-    eta = (ahead + left) * seconds / slots if seconds is not None and slots and left else None
+    nobody_can = why_waiting(phase=phase, nodes=nodes, now=now)
+    eta = (ahead + left) * seconds / slots if seconds is not None and slots and left and not nobody_can else None
     is_waiting = submission.status in (Submission.Status.QUEUED, Submission.Status.RUNNING)
     return Waiting(
         position=ahead + 1 if first is not None else None,
         eta_seconds=eta,
-        why=why_waiting(phase=phase, nodes=nodes, now=now) or why_held_back(submission, now=now) if is_waiting else "",
+        why=nobody_can or why_held_back(submission, now=now) if is_waiting else "",
     )
 
 

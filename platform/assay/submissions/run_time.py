@@ -1,4 +1,4 @@
-"""How long algorithms ran on nodes, and what is left of it: for a challenge, and for whoever submits.
+"""How long algorithms ran on nodes, and what is left of it: for a challenge, and for the person who submits.
 
 Theory of operation. What ended is in `RunTime`, one row per day, challenge and person, added to in the transaction that records the
 ending. What is under way counts with the longest it may take. A submission is accepted while both together are below the limit. It is not

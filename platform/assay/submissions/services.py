@@ -66,11 +66,8 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
     refuse_unfit_upload(upload=upload, phase=entry.phase)
     shown = clean_line(entry.name, what="The algorithm's name", longest=120)
     with transaction.atomic():
-        Challenge.objects.select_for_update(no_key=True).get(
-            pk=entry.phase.challenge_id
-        )  # its time on nodes is counted
         phase = lock_phase(entry.phase)
-        user = User.objects.select_for_update(no_key=True).get(pk=entry.user.pk)  # and theirs
+        user = lock_person(entry.user)
         if entry.is_baseline:
             refuse_without_testset(phase)
             team = team_of_organizers(phase.challenge, now=now)
@@ -125,8 +122,17 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
 
 
 def lock_phase(phase: Phase) -> Phase:
-    """The phase as it is now, with its row locked until the transaction ends: submissions to it are numbered one after the other."""
+    """The phase as it is now, with its row locked until the transaction ends: submissions to it are numbered one after the other.
+
+    The row of the challenge is locked before, because its time on nodes is counted. A person's row is locked after both.
+    """
+    Challenge.objects.select_for_update(no_key=True).get(pk=phase.challenge_id)
     return Phase.objects.select_for_update(of=("self",)).select_related("challenge", "protocol").get(pk=phase.pk)
+
+
+def lock_person(user: User) -> User:
+    """Somebody as they are now, locked until the transaction ends: what they use is counted. After `lock_phase`, never before."""
+    return User.objects.select_for_update(no_key=True).get(pk=user.pk)
 
 
 def next_number(phase: Phase) -> int:
@@ -202,7 +208,7 @@ def refuse_duplicate(*, phase: Phase, team: Team, upload: Upload, allows_duplica
             _("This is the same file as your team's submission #%(number)s.") % {"number": twin.number},
             code="duplicate",
             found=_("sha256 %(sha256)s") % {"sha256": upload.sha256},
-            what_to_do=_('Submit something else, or send "allow_duplicate": true to use an attempt on it anyway.'),
+            what_to_do=_("Submit something else, or allow the same file again, which uses an attempt."),
         )
 
 

@@ -20,10 +20,21 @@ router = Router()
 
 
 @router.get("/{slug}/participants", response=list[schemas.ParticipantOut])
-def list_participants(request: HttpRequest, slug: str) -> list[dict[str, Any]]:
-    """Everybody who takes part or has asked to, those who wait for an answer with the rest."""
+def list_participants(request: HttpRequest, slug: str, status: Membership.Status | None = None) -> list[dict[str, Any]]:
+    """Everybody who takes part or has asked to, with their answers. `status=pending`: those who wait."""
     challenge, _ = get_organized_challenge(person=person_of(request), slug=slug)
-    return [document(membership) for membership in participants_of(challenge=challenge)]
+    listed = participants_of(challenge=challenge)
+    return [document(membership) for membership in listed if status is None or membership.status == status]
+
+
+@router.post("/{slug}/participants", response=list[schemas.ParticipantOut])
+def decide_about_many(request: HttpRequest, slug: str, body: schemas.DecisionsIn) -> list[dict[str, Any]]:
+    """The same decision about several people, all or none. They read the reason."""
+    challenge, user = get_organized_challenge(person=person_of(request), slug=slug)
+    chosen = [get_participant(challenge=challenge, username=name) for name in dict.fromkeys(body.usernames)]
+    status = Membership.Status(body.status)
+    services.decide_memberships(memberships=chosen, status=status, reason=body.reason, user=user, now=timezone.now())
+    return [document(get_participant(challenge=challenge, username=row.user.username)) for row in chosen]
 
 
 @router.get("/{slug}/hints", response=list[schemas.HintOut])

@@ -8,10 +8,13 @@ from assay.api.throttling import AddressThrottle, PersonThrottle
 from assay.api.v1 import (
     accounts,
     challenges,
+    hooks,
+    invites,
     leaderboards,
     metric_images,
     node,
     nodes,
+    notices,
     operations,
     participants,
     phases,
@@ -43,6 +46,11 @@ api = DescribedAPI(
 )
 translate_errors(api)
 api.add_router("", accounts.router, tags=["people"])
+api.add_router("/notices", notices.router, tags=["notices"])
+api.add_router("/teams", hooks.team_router, tags=["webhooks"])
+api.add_router("/challenges", hooks.challenge_router, tags=["webhooks"])
+api.add_router("/challenges", invites.router, tags=["challenges"])
+api.add_router("/invites", invites.open_router, tags=["challenges"])
 api.add_router("/challenges", challenges.router, tags=["challenges"])
 api.add_router("/challenges", participants.router, tags=["challenges"])
 api.add_router("/challenges", phases.router, tags=["challenges"])

@@ -8,6 +8,7 @@ from ninja import Field, Schema
 from pydantic import HttpUrl
 
 from assay.leaderboards.selectors import Board, LeaderboardRow, MetricColumn
+from assay.notices.models import ByMail, Kind
 from assay.workflow.operations.stuck import Stuck
 
 LARGEST_COLUMN = 2**63 - 1
@@ -15,6 +16,8 @@ Offset = Annotated[int, Field(le=2**31 - 1)]
 """Where a page begins; below 0 is 0."""
 Fence = Annotated[int, Field(ge=0, le=LARGEST_COLUMN)]
 """Of a lease; grows with every claim."""
+RowKey = Annotated[int, Field(ge=0, le=LARGEST_COLUMN)]
+"""What a row is called that has no other name."""
 Slots = Annotated[int, Field(ge=1, le=64)]
 """How many cases a node runs at once."""
 
@@ -85,6 +88,85 @@ class InviteOut(Schema):
 
 class InviteAccepted(Schema):
     token: str
+
+
+class NoticeOut(Schema):
+    id: int
+    kind: str
+    subject: str
+    text: str
+    path: str
+    at: datetime | None
+    is_read: bool
+
+
+class NoticesOut(Schema):
+    notices: list[NoticeOut]
+    older: int | None
+    unread: int
+
+
+class WishOut(Schema):
+    kind: str
+    is_shown: bool
+    by_mail: str
+
+
+class WishIn(Schema):
+    kind: Kind
+    is_shown: bool = True
+    by_mail: ByMail = ByMail.NOW
+
+
+class HookIn(Schema):
+    url: str = Field(min_length=1, max_length=500)
+
+
+class HookMade(Schema):
+    id: UUID
+    url: str
+    secret: str
+
+
+class HookOut(Schema):
+    id: UUID
+    url: str
+    created_at: datetime
+    failures: int
+    disabled_at: datetime | None
+
+
+class DeliveryOut(Schema):
+    id: UUID
+    event: str
+    replay_of: UUID | None = Field(None, alias="replay_of_id")
+    at: datetime
+    attempts: int
+    status_code: int | None
+    error: str
+    done_at: datetime | None
+    gave_up_at: datetime | None
+
+
+class ChallengeInviteIn(Schema):
+    addresses: list[Annotated[str, Field(min_length=3, max_length=254)]] = Field([], max_length=100)
+    uses: int = Field(1, ge=1, le=1000, description="Of a link, where there are no addresses.")
+    days: int = Field(30, ge=1, le=365, description="Of a link, where there are no addresses.")
+
+
+class ChallengeInviteOut(Schema):
+    id: int
+    email: str
+    uses_left: int
+    created_at: datetime
+    expires_at: datetime
+    used_by: list[str]
+    link: str | None = Field(None, description="Of a new link, shown this once.")
+
+
+class InviteOpened(Schema):
+    challenge: str
+    title: str
 
 
 class PhaseBrief(Schema):
@@ -298,6 +380,10 @@ class HintOut(Schema):
 class DecisionIn(Schema):
     status: Literal["accepted", "rejected", "banned"]
     reason: str = Field("", max_length=300)
+
+
+class DecisionsIn(DecisionIn):
+    usernames: list[str] = Field(min_length=1, max_length=500)
 
 
 class OrganizerIn(Schema):

@@ -21,7 +21,7 @@ from assay.leaderboards.models import LeaderboardEntry
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.run_time import longest_run
 from assay.submissions.selectors import eligibility_of
-from assay.submissions.services import freeze_testset, lock_phase, next_number, refuse_ineligible
+from assay.submissions.services import freeze_testset, lock_person, lock_phase, next_number, refuse_ineligible
 from assay.workflow.flow import doorbells
 
 WHICH = ("best", "chosen", "all")
@@ -185,7 +185,7 @@ def carry_by_team(*, submission: Submission, phase: Phase, by: User, now: dateti
             found=_("carry_over: %(rule)s") % {"rule": phase.carry_over},
         )
     with transaction.atomic():
-        locked = lock_phase(phase)
+        locked, by = lock_phase(phase), lock_person(by)
         refuse_ineligible(eligibility_of(person=by, phase=locked, now=now))
         if why := _why_not(submission, target=locked, before=_entered_before(locked)):
             raise ConflictError(_("This submission cannot be carried over."), found=why)
@@ -210,9 +210,9 @@ def carry(*, phase: Phase, now: datetime) -> list[Submission]:
     """Enter each team's best or chosen submission of the phase before, once. Where the gate asks for a rank, theirs alone."""
     assert phase.requires is not None  # noqa: S101  # due_carries looks at it
     with transaction.atomic():
-        if not Phase.objects.filter(pk=phase.pk, carried_at=None).update(carried_at=now):
-            return []
         locked = lock_phase(phase)
+        if locked.carried_at is not None:  # another process was first
+            return []
         found = plan_rerun(source=phase.requires, target=locked, which=phase.carry_over).ready
         if phase.requires_rank is not None:
             good = LeaderboardEntry.objects.filter(
