@@ -42,6 +42,9 @@ class Page:
 def every_page() -> dict[str, Page]:
     """By the name of its address. Several states of one kind have a word behind the name. Needs a database."""
     cast = people.scene()
+    for person in (cast.pia, cast.olga, cast.stan):
+        person.set_password("a long enough one")  # who has none is asked to sign in again before an account is deleted
+        person.save()
     cast.challenge.title, cast.challenge.summary = "Tissue segmentation of the adult brain", f"{LONG}. {UNBROKEN}"
     cast.challenge.questions, cast.challenge.rules_version = [f"{LONG}?"], 2
     cast.challenge.agreements, cast.challenge.rules = {"hidden": UNBROKEN}, LONG
