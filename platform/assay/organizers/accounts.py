@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from django.contrib import messages
 from django.db.models import Q
@@ -48,7 +49,7 @@ def accounts(request: HttpRequest) -> HttpResponse:
     if (before := whole_number(request.GET.get("before", ""))) is not None:
         rows = rows.filter(pk__lt=before)
     listed = list(rows[: PAGE + 1])
-    page = {"people": listed[:PAGE], "older": listed[PAGE - 1].pk if len(listed) > PAGE else None}
+    page: dict[str, Any] = {"people": listed[:PAGE], "older": listed[PAGE - 1].pk if len(listed) > PAGE else None}
     page |= {"q": search, "kind": kind, "new_link": request.session.pop(JUST_MADE, "")}
     return render(request, "organizers/accounts.html", page)
 

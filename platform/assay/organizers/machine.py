@@ -4,10 +4,11 @@ import shutil
 import socket
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from typing import Any
 from urllib.parse import urlsplit
 
 import django
@@ -178,7 +179,7 @@ def charts_of(*, now: datetime) -> list[Chart]:
         failed=Count("pk", filter=Q(status=CaseRun.Status.FAILED)),
         wait=Avg(F("started_at") - F("queued_at")),
     )  # fmt: skip
-    by_hour = {row["hour"]: row for row in rows}
+    by_hour: dict[datetime, Mapping[str, Any]] = {row["hour"]: row for row in rows}
 
     def column(name: str) -> list[float]:
         return [float(by_hour.get(hour, {}).get(name) or 0) for hour in hours]
