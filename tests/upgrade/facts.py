@@ -16,7 +16,7 @@ CHANGED = {
 looks like an earlier one get a number, phases outside of 1970 to 2200 move to the nearer end."""
 RENAMED = {("submissions_submission", "verdict_text"): "earlier_text"}
 """(table, column) → how a migration calls it, with the same content."""
-DROPPED: dict[tuple[str, str], str] = {}
+DROPPED = {("leaderboards_leaderboard", "error"): "its words are in `trouble`, with a reason"}
 """(table, column) that a migration removes on purpose → the reason."""
 
 

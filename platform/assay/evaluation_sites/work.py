@@ -59,7 +59,7 @@ WHERE id = (
            OR (evaluation.status = 'running'
                AND (evaluation.lease_until < clock_timestamp()
                     OR (%(agent)s <> '' AND evaluation.agent = %(agent)s))))
-    ORDER BY submission.created_at
+    ORDER BY submission.created_at, submission.number
     FOR UPDATE OF evaluation SKIP LOCKED
     LIMIT 1
 )
