@@ -238,7 +238,7 @@ def test_what_an_older_server_does_not_know_is_explained(command):
 
     result = command("challenge", "list", transport=httpx.MockTransport(handle))
     assert (
-        "what to do: the server (the first version of Assay, API level 1) is older than this program" in result.output
+        "what to do: The server (the first version of Assay, API level 1) is older than this program" in result.output
     )
 
 
