@@ -136,7 +136,7 @@ def look(request):
         if not folder:
             return
         for kind, width, scheme in (("wide", 1280, "light"), ("narrow", 360, "light"), ("dark", 1280, "dark")):
-            page.emulate_media(color_scheme=scheme)
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # no colour halfway between two
             page.set_viewport_size({"width": width, "height": 900})
             page.screenshot(path=Path(folder) / f"{name}-{kind}.png", full_page=True)
         page.emulate_media(color_scheme="light")
@@ -181,9 +181,14 @@ def test_three_people_in_two_teams_answer_accept_and_are_decided_about(scene, op
     ada.get_by_role("button", name="Send an invitation").click()
     expect(ada.get_by_text("bob@example.org").first).to_be_visible()
     look(ada, "three-1-teams")
-    bob.goto(inbox.link("bob@example.org", r"/invites/\S+"))
+    link = inbox.link("bob@example.org", r"/invites/\S+")
+    bob.goto(link)
+    expect(bob.get_by_text("Ada invites you to the team Engines.")).to_be_visible()
     look(bob, "three-2-team-invitation")
-    bob.get_by_role("button", name="Join it").click()
+    bob.get_by_role("button", name="Join it").dblclick()
+    expect(bob.get_by_role("article").filter(has_text="Engines")).to_be_visible()
+    cleo.goto(link)  # it works once, and says so before anything is clicked
+    expect(cleo.get_by_text("This invite was used already")).to_be_visible()
     for page, team in ((ada, "Engines"), (bob, "Engines"), (cleo, "alone")):
         page.goto("/c/brains/")
         look(page, f"three-3-join-{team}")
@@ -291,6 +296,11 @@ def test_a_private_challenge_is_joined_by_invitation(scene, open_as, inbox, look
     otto.get_by_role("button", name="Join this challenge").click()
     expect(otto.get_by_text("You take part as")).to_be_visible()
     look(otto, "private-4-joined")
+    stranger = open_as("stan")
+    stranger.goto(link)
+    expect(stranger.get_by_text("This invite was used already")).to_be_visible()
+    otto.goto(link)  # the one who has used it may look at it again
+    expect(otto.get_by_role("button", name="Open it")).to_be_visible()
 
 
 def test_a_webhook_is_received_verified_and_replayed(scene, open_as, settings, look):

@@ -177,17 +177,40 @@ def invite_to_team(*, user: User, team: Team, email: str, now: datetime) -> tupl
     return invite, secret
 
 
+def is_member(user: User, *, team: Team) -> bool:
+    """Whether somebody is in a team."""
+    return TeamMember.objects.filter(team=team, user=user).exists()
+
+
+def usable_invite(*, secret: str, user: User, now: datetime) -> TeamInvite:
+    """The invite that a link stands for. Raises NotFoundError, and ConflictError when it can be used no more.
+
+    Members of the team may open it again: nothing changes for them.
+    """
+    invite = TeamInvite.objects.select_related("team", "created_by").filter(token_hash=hash_secret(secret)).first()
+    if invite is None:
+        raise NotFoundError(gettext("This invite is not known."), what_to_do=gettext("Ask for a new one."))
+    is_over = invite.accepted_at is not None or invite.expires_at <= now
+    if is_over and not is_member(user, team=invite.team):
+        raise invite_is_over()
+    return invite
+
+
+def invite_is_over() -> ConflictError:
+    """What the person hears who opens an invite too late."""
+    return ConflictError(
+        gettext("This invite was used already, or has expired."), what_to_do=gettext("Ask for a new one.")
+    )
+
+
 def accept_invite(*, user: User, secret: str, now: datetime) -> Team:
     """Join the team an invite leads to. Of two people who try at once, one gets in."""
     with transaction.atomic():
-        invite = TeamInvite.objects.select_related("team").filter(token_hash=hash_secret(secret)).first()
-        if invite is None:
-            raise NotFoundError(gettext("This invite is not known."), what_to_do=gettext("Ask for a new one."))
-        usable = TeamInvite.objects.filter(pk=invite.pk, accepted_at=None, expires_at__gt=now)
-        if not usable.update(accepted_at=now):
-            raise ConflictError(
-                gettext("This invite was used already, or has expired."), what_to_do=gettext("Ask for a new one.")
-            )
+        invite = usable_invite(secret=secret, user=user, now=now)
+        if not TeamInvite.objects.filter(pk=invite.pk, accepted_at=None).update(accepted_at=now):
+            if is_member(user, team=invite.team):  # a second click
+                return invite.team
+            raise invite_is_over()
         TeamMember.objects.get_or_create(team=invite.team, user=user, defaults={"joined_at": now})
         record_event(actor=user, verb="team.joined", subject=invite.team, now=now)
     return invite.team

@@ -239,6 +239,17 @@ def open_invite(*, secret: str, user: User, now: datetime) -> Challenge:
     return invite.challenge
 
 
+def usable_invite(*, secret: str, user: User, now: datetime) -> ChallengeInvite:
+    """The invite that a link stands for. Raises NotFoundError, and ConflictError when this person can use it no more."""
+    invite = ChallengeInvite.objects.select_related("challenge").filter(token_hash=hash_secret(secret)).first()
+    if invite is None:
+        raise NotFoundError(_("This invite is not known."), what_to_do=_("Ask for a new one."))
+    is_over = not invite.uses_left or invite.expires_at <= now
+    if is_over and not is_invited(challenge=invite.challenge, user=user):
+        raise ConflictError(_("This invite was used already, or has expired."), what_to_do=_("Ask for a new one."))
+    return invite
+
+
 def end_invite(*, challenge: Challenge, invite_id: int, by: User, now: datetime) -> None:
     """Let an invite be used no more. Who has used it stays."""
     invite = challenge.invites.filter(pk=invite_id).first()

@@ -24,7 +24,14 @@ from assay.accounts.services import solo_slug, solo_team
 from assay.challenges.access import Person, get_challenge, get_phase, is_organizer, membership_of, signed_in
 from assay.challenges.models import Challenge, Phase
 from assay.challenges.protocols import rules_of
-from assay.challenges.registration import Application, accept_rules, is_invited, needs_acceptance, open_invite
+from assay.challenges.registration import (
+    Application,
+    accept_rules,
+    is_invited,
+    needs_acceptance,
+    open_invite,
+    usable_invite,
+)
 from assay.challenges.services import join_challenge, may_change_team
 from assay.evaluations.disclosure import is_closed_phase
 from assay.leaderboards.comparing import MOST_ROWS, compare_rows
@@ -202,7 +209,8 @@ def invited(request: HttpRequest, secret: str) -> HttpResponse:
         challenge = open_invite(secret=secret, user=user, now=timezone.now())
         messages.success(request, _("You are invited. Join the challenge here."))
         return redirect("portal:challenge", challenge.slug)
-    lead = _("You were invited to a challenge.")
+    asked = usable_invite(secret=secret, user=user, now=timezone.now())
+    lead = _("You were invited to the challenge %(challenge)s.") % {"challenge": asked.challenge.title}
     page = {"heading": _("Open the invitation"), "lead": lead, "button": _("Open it")}
     return render(request, "portal/form_page.html", page)
 

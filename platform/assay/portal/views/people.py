@@ -30,7 +30,7 @@ from assay.accounts.profile import Profile, change_profile
 from assay.accounts.providers import providers
 from assay.accounts.scopes import SCOPES
 from assay.accounts.selectors import get_team, teams_of, tokens_of
-from assay.accounts.services import accept_invite, create_team, create_user, invite_to_team
+from assay.accounts.services import accept_invite, create_team, create_user, invite_to_team, usable_invite
 from assay.accounts.sessions import end_session, sessions_of
 from assay.accounts.tokens import issue_token, revoke_token
 from assay.challenges.access import get_challenge, signed_in
@@ -281,5 +281,8 @@ def accept(request: HttpRequest, secret: str) -> HttpResponse:
         team = accept_invite(user=user, secret=secret, now=timezone.now())
         messages.success(request, _("You are now in %(team)s.") % {"team": team.name})
         return redirect("portal:teams")
-    page = {"heading": _("Join a team"), "lead": _("You were invited to a team."), "button": _("Join it")}
+    asked = usable_invite(secret=secret, user=user, now=timezone.now())
+    words = _("%(person)s invites you to the team %(team)s.")
+    lead = words % {"person": asked.created_by, "team": asked.team.name}
+    page = {"heading": _("Join a team"), "lead": lead, "button": _("Join it")}
     return render(request, "portal/form_page.html", page)
