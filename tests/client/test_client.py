@@ -49,7 +49,7 @@ def test_who_may_not_submit_is_told_why_before_any_byte_is_sent(client, server, 
     server.will_answer("GET", PATH, {"eligibility": {"can_submit": False, "conditions": conditions}})
     with pytest.raises(ClientError, match="cannot submit") as refusal:
         client.submit(tmp_path / "image.tar", phase=PHASE, name="Otsu")
-    assert (refusal.value.found, refusal.value.what_to_do) == ("the phase has closed", "choose an open phase")
+    assert (refusal.value.found, refusal.value.what_to_do) == ("the phase has closed", "Choose an open phase.")
     assert server.uploads == {}
 
 
