@@ -65,6 +65,7 @@ def test_without_its_broker_it_serves_and_says_so(db, client, monkeypatch):
     assert ask(client) == (200, "degraded", {**UP, "broker": "down"})
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_not_there_is_found_out(monkeypatch):
     monkeypatch.setattr(celery_app.conf, "broker_write_url", "redis://127.0.0.1:1/0")
     assert not health.works("broker", health.try_broker)

@@ -14,6 +14,8 @@ import evaluator
 from evaluator import identity
 from evaluator.kernel.library import load_kernel
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import json, sys

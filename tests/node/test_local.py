@@ -106,6 +106,7 @@ def test_a_folder_that_cannot_be_used_says_why(cases, manifest, message):
         read_folder(cases)
 
 
+@pytest.mark.slow
 def test_a_case_is_played_in_rounds_at_home_as_on_a_server(cases, tmp_path):
     """The box is the whole structure here: painting it is perfect at once, and no click follows."""
     seen = []
@@ -154,6 +155,7 @@ def _without_pauses(monkeypatch):
     monkeypatch.setattr(local.time, "sleep", lambda seconds: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_without_pauses")
 def test_what_this_machine_broke_is_tried_again(cases, tmp_path):
     results, engine = play(cases, tmp_path, script=Flaky(case="A1", times=2))
