@@ -1,8 +1,10 @@
 """What organizers tell everybody who takes part: shown on the challenge's pages, in its Atom feed, and sent as notices."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from assay.accounts.audit import record_event
@@ -18,25 +20,35 @@ MOST_PER_DAY = 5
 """Each is a mail to everybody who takes part."""
 
 
-def announce(*, challenge: Challenge, title: str, text: str, by: User, now: datetime) -> Announcement:
-    """Tell everybody who takes part. The challenge's row is locked while we count, so two at once are counted both."""
+def written(*, title: str, text: str, missing: str) -> tuple[str, str, str]:
+    """Title, text and HTML of what organizers tell people, as they are kept. Raises InvalidError, with `missing` where one is."""
     shown, words = clean_line(title, what="The title", longest=160), text.strip()
     if not shown or not words:
-        raise InvalidError(_("An announcement needs a title and a text."))
+        raise InvalidError(missing)
     if len(words) > LONGEST_TEXT:
         raise InvalidError(
             _("The text is too long."), found=str(len(words)), expected=_("at most %(most)s") % {"most": LONGEST_TEXT}
         )
-    html = render_markdown(words)
+    return shown, words, render_markdown(words)
+
+
+def refuse_more_than(most: int, *, sent: QuerySet[Any], why: str, now: datetime) -> None:
+    """Raise LimitReachedError, with `why` and when it is possible again, where so many were sent in a day. The caller holds the lock."""
+    today = sent.filter(at__gt=now - timedelta(days=1))
+    if today.count() >= most:
+        raise LimitReachedError(
+            why % {"most": most},
+            retry_at=today.order_by("at").values_list("at", flat=True)[0] + timedelta(days=1),
+        )
+
+
+def announce(*, challenge: Challenge, title: str, text: str, by: User, now: datetime) -> Announcement:
+    """Tell everybody who takes part. The challenge's row is locked while we count, so two at once are counted both."""
+    shown, words, html = written(title=title, text=text, missing=_("An announcement needs a title and a text."))
     with transaction.atomic():
         Challenge.objects.select_for_update(no_key=True).get(pk=challenge.pk)
-        today = challenge.announcements.filter(at__gt=now - timedelta(days=1))
-        if today.count() >= MOST_PER_DAY:
-            raise LimitReachedError(
-                _("A challenge announces %(most)s things a day, because each is a mail to everybody.")
-                % {"most": MOST_PER_DAY},
-                retry_at=today.order_by("at").values_list("at", flat=True)[0] + timedelta(days=1),
-            )
+        why = _("A challenge announces %(most)s things a day, because each is a mail to everybody.")
+        refuse_more_than(MOST_PER_DAY, sent=challenge.announcements.all(), why=why, now=now)
         announcement = Announcement.objects.create(
             challenge=challenge, title=shown, text=words, text_html=html, by=by, at=now
         )

@@ -5,7 +5,7 @@ changed meanwhile, it is shown again.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
@@ -13,12 +13,10 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from assay.accounts.audit import record_event
-from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError
+from assay.accounts.errors import ConflictError, InvalidError
 from assay.accounts.models import Team, User
-from assay.accounts.names import clean_line
-from assay.challenges.announcements import LONGEST_TEXT
+from assay.challenges.announcements import refuse_more_than, written
 from assay.challenges.models import Challenge, Membership, Phase
-from assay.challenges.texts import render_markdown
 from assay.notices.models import Kind
 from assay.notices.services import News, notify
 from assay.submissions.lifecycle import FINAL
@@ -95,14 +93,7 @@ def send_message(
     *, challenge: Challenge, key: str, title: str, text: str, expected: int | None, by: User, now: datetime
 ) -> Message:
     """Write to an audience of the size that was shown. Raises ConflictError where it is another one by now."""
-    shown, words = clean_line(title, what="The title", longest=160), text.strip()
-    if not shown or not words:
-        raise InvalidError(_("A message needs a title and a text."))
-    if len(words) > LONGEST_TEXT:
-        raise InvalidError(
-            _("The text is too long."), found=str(len(words)), expected=_("at most %(most)s") % {"most": LONGEST_TEXT}
-        )
-    html = render_markdown(words)
+    shown, words, html = written(title=title, text=text, missing=_("A message needs a title and a text."))
     with transaction.atomic():
         Challenge.objects.select_for_update(no_key=True).get(pk=challenge.pk)
         audience = audience_of(challenge, key)
@@ -115,12 +106,8 @@ def send_message(
                 expected=str(expected),
                 what_to_do=_("Look at it again, then send it."),
             )
-        today = challenge.messages.filter(at__gt=now - timedelta(days=1))
-        if today.count() >= MOST_PER_DAY:
-            raise LimitReachedError(
-                _("A challenge sends %(most)s messages a day.") % {"most": MOST_PER_DAY},
-                retry_at=today.order_by("at").values_list("at", flat=True)[0] + timedelta(days=1),
-            )
+        why = _("A challenge sends %(most)s messages a day.")
+        refuse_more_than(MOST_PER_DAY, sent=challenge.messages.all(), why=why, now=now)
         message = Message.objects.create(
             challenge=challenge,
             audience=audience.key,
