@@ -4,7 +4,7 @@ import shutil
 import socket
 import ssl
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -80,19 +80,23 @@ def _database() -> Part:
     return Part(name=_("Database"), is_well=used < 0.9 * most, words=words)
 
 
-def _broker() -> Part:
+def _fault_of(ask: Callable[[], object]) -> str:
+    """Why a part does not answer, in words. Empty where it does."""
     try:
-        try_broker()
+        ask()
     except Exception as error:  # noqa: BLE001  whatever a driver raises, the part is down
-        return Part(name=_("Broker"), is_well=False, words=_("away: %(error)s") % {"error": type(error).__name__})
-    return Part(name=_("Broker"), is_well=True, words=_("answers"))
+        return _("away: %(error)s") % {"error": type(error).__name__}
+    return ""
+
+
+def _broker() -> Part:
+    fault = _fault_of(try_broker)
+    return Part(name=_("Broker"), is_well=not fault, words=fault or _("answers"))
 
 
 def _storage() -> Part:
-    try:
-        try_storage()
-    except Exception as error:  # noqa: BLE001  whatever a driver raises, the part is down
-        return Part(name=_("Storage"), is_well=False, words=_("away: %(error)s") % {"error": type(error).__name__})
+    if fault := _fault_of(try_storage):
+        return Part(name=_("Storage"), is_well=False, words=fault)
     free = free_bytes()
     words = _("answers") if free is None else _("answers, %(free)s free") % {"free": in_bytes(free)}
     return Part(name=_("Storage"), is_well=True, words=words)
