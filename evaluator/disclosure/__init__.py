@@ -16,10 +16,16 @@ patients. Three kinds of combination matter for one metric, whose headline is th
    If all but fewer than `k` patients cancel, the label means are withheld.
 
 Standard deviations need 20 cases. Minimum, maximum, median and percentiles never leave: each is the value of one patient. Counts are
-numbers about patients too: where 1 to `k - 1` cases of a group are undefined, the group's count is withheld (`n` is null).
+numbers about patients too, and follow the same rule (`count_audit.py`): where they would single out 1 to `k - 1` cases, the counts of that
+partition are withheld (`n` is null).
+
+Releases add up: over versions of the data, and over groupings that changed with the rules. `history.py` holds a further release against
+what the site released before. Two different submissions are different unknowns, even on the same data: that two algorithms agree in all
+patients but one is known to their authors alone, and no rule about sums can see it. The agreed number of releases bounds this.
 """
 
 from evaluator.disclosure.counts import CountProblem, check_counts
+from evaluator.disclosure.history import Told
 from evaluator.disclosure.release import (
     SMALLEST_GROUP,
     SPREAD_GROUP,
@@ -27,6 +33,7 @@ from evaluator.disclosure.release import (
     TooFewCases,
     release_metric,
     release_pooled,
+    shown_groups,
 )
 
 __all__ = [
@@ -34,8 +41,10 @@ __all__ = [
     "SPREAD_GROUP",
     "CountProblem",
     "MetricRelease",
+    "Told",
     "TooFewCases",
     "check_counts",
     "release_metric",
     "release_pooled",
+    "shown_groups",
 ]

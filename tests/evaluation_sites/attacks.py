@@ -76,9 +76,13 @@ ATTACKS = (
     ),
     Attack(
         name="g",
-        attack="small groups: hidden ones, totals, versions of 6 and 5 cases, many releases",
-        verdict="withheld; not both released; a number of releases is agreed",
+        attack="small groups: linear algebra over totals, groups, counts, versions of the data and all releases",
+        verdict="every combination is about at least five patients; a number of releases is agreed",
         tests=(
+            "evaluator/test_disclosure.py::test_no_combination_of_released_sums_depends_on_fewer_than_k_patients",
+            "evaluator/test_disclosure.py::test_no_combination_of_released_counts_depends_on_fewer_than_k_patients",
+            "evaluator/test_disclosure.py::test_no_combination_over_versions_and_groupings_depends_on_fewer_than_k_patients",
+            *here("inside", "a_version_with_one_new_patient_in_a_group_releases_the_total_alone"),
             *here("site", "small_groups_are_withheld_and_cannot_be_found_by_subtraction"),
             *here("data", "a_version_that_differs_by_one_patient_is_refused_at_the_site_even_with_the_same_number"),
             *here(

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 
 import factories
+from assay.accounts.errors import ConflictError
 from assay.client.errors import RefusedError
 from assay.evaluation_sites.models import SiteEvaluation
 from assay.node import local
 from assay.node.folder import place_input
-from assay.node.local import UnsuitableHardware, Workbench
-from assay.node.site import regrouped
+from assay.node.local import LocalResult, UnsuitableHardware, Workbench
+from assay.node.site import failures_of, regrouped
 from containers.engines.fake import FakeEnding, FakeEngine
 from containers.machine import GpuSlots
+from containers.spec import Usage
+from containers.verdicts import Verdict
 from evaluator.protocol import InputKind
+from evaluator.results import CaseResult
 from evaluator.volumes import Grid, Volume, read_image, write_canonical
 
 DESCRIPTION_AT, DESCRIPTION_BYTES = 148, 80
@@ -100,6 +104,60 @@ def test_a_release_with_a_name_as_a_group_is_refused_and_one_with_agreed_groups_
     assert refusal.value.code == "release_refused"
     agent.release(draft)
     assert SiteEvaluation.objects.get().status == "released"
+
+
+def write_groups(hospital, groups) -> None:
+    hospital.write_data([f"p{number}" for number in range(len(groups))])
+    lines = (hospital.data / "manifest.csv").read_text().splitlines()
+    rows = [line.replace(",H,", f",{group},") for line, group in zip(lines[1:], groups, strict=True)]
+    (hospital.data / "manifest.csv").write_text("\n".join([lines[0], *rows]))
+    hospital.register()
+    hospital.offer()
+    hospital.agree()
+
+
+def test_a_version_with_one_new_patient_in_a_group_releases_the_total_alone(hospital, scene):
+    document = {**factories.PROTOCOL, "breakdowns": ["site"]}
+    scene.phase.protocol = factories.protocol(challenge=scene.challenge, document=document)
+    scene.phase.save()
+    for case in scene.phase.chosen_testset.testset.cases.all():
+        case.attributes = {"site": "A"}
+        case.save()
+    factories.submission(phase=scene.phase, team=scene.team, status="done")
+    write_groups(hospital, "AAAAAAHHHHHH")
+    assert "per_site" in hospital.release().aggregates["dice"]
+    factories.submission(phase=scene.phase, team=scene.team, status="done")
+    write_groups(hospital, "AAAAAAHHHHHHAAAAH")
+    agent = hospital.agent()
+    draft = agent.evaluate(agent.claim(hospital.registration()), on_case=lambda result: None)
+    assert draft.aggregates["dice"]["n"] == 17
+    assert "per_site" not in draft.aggregates["dice"]
+    assert "dice.per_site" in draft.withheld
+    again = next(draft for draft in agent.drafts())
+    assert again.told == draft.told
+    assert "told" not in json.dumps(again.leaves())
+    agent.release(draft)
+    with pytest.raises(ConflictError, match="too few patients"):
+        write_groups(hospital, "AAAAAAHHHHHHAAAAHAH")
+
+
+def test_few_cases_of_one_failure_are_not_found_as_the_rest():
+    def ended(**counts):
+        return [
+            LocalResult(
+                case_id="c",
+                verdict=Verdict(name),
+                reason="",
+                usage=Usage(),
+                scores=CaseResult(case_id="c", rows=()),
+                log=b"",
+            )
+            for name, count in counts.items()
+            for _ in range(count)
+        ]
+
+    assert failures_of(ended(timeout=6, out_of_memory=7)) == {"out_of_memory": 7, "timeout": 6}
+    assert failures_of(ended(timeout=6, out_of_memory=2, ok=9)) == {"out_of_memory": None, "timeout": None}
 
 
 def test_gpus_are_taken_as_a_node_takes_them(tmp_path):

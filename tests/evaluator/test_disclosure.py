@@ -1,5 +1,6 @@
 """What may leave a hospital: an attacker with linear algebra recovers nothing about fewer than k patients."""
 
+import json
 from itertools import combinations
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluator.disclosure import CountProblem, TooFewCases, check_counts, release_metric
+from evaluator.disclosure import CountProblem, Told, TooFewCases, check_counts, release_metric
 from evaluator.disclosure.cuts import fewest_patients
 from evaluator.disclosure.release import shown_groups
 
@@ -62,6 +63,156 @@ def test_no_combination_of_released_sums_depends_on_fewer_than_k_patients(hospit
         return
     matrix, patients = released_columns(release, values, attributes, breakdowns)
     assert smallest_support(matrix, patients, below=smallest) == smallest
+
+
+@st.composite
+def histories(draw):
+    """A hospital whose patients come, go and change, over up to four releases of one deterministic algorithm."""
+    labels = ["a", "b"][: draw(st.integers(1, 2))]
+    everybody, attributes = {}, {}
+    for number in range(draw(st.integers(6, 12))):
+        has = [draw(st.integers(0, 7)) > 0 for _ in labels]
+        everybody[f"p{number}"] = {label: 0.5 if there else None for label, there in zip(labels, has, strict=True)}
+        attributes[f"p{number}"] = {"scanner": draw(st.sampled_from("AB")), "sex": draw(st.sampled_from("FM"))}
+    cohorts = [draw(st.integers(0, 2)) for _ in everybody]
+    releases = []
+    for number in range(draw(st.integers(2, 4))):
+        gone = draw(st.sets(st.sampled_from(cohorts), max_size=2))
+        others = draw(st.booleans())
+        there = [case for case, cohort in zip(everybody, cohorts, strict=True) if cohort not in gone]
+        changed = {case: number if others and cohorts[index] == 0 else 0 for index, case in enumerate(everybody)}
+        breakdowns = draw(st.sampled_from([(), ("scanner",), ("sex",), ("scanner", "sex")]))
+        releases.append((there, {case: str(changed[case]) for case in there}, breakdowns))
+    return everybody, attributes, releases
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories(), st.integers(2, 3))
+def test_no_combination_over_versions_and_groupings_depends_on_fewer_than_k_patients(history, smallest):
+    """A patient whose images changed is a new unknown, so a column counts patients with their content."""
+    everybody, attributes, releases = history
+    unknowns, columns, told = {}, [], []
+    for there, contents, breakdowns in releases:
+        values = {case: everybody[case] for case in there}
+        try:
+            release = release_metric(
+                values,
+                attributes=attributes,
+                breakdowns=breakdowns,
+                smallest=smallest,
+                earlier=told,
+                patients=contents,
+            )
+        except TooFewCases:
+            continue
+        told.append(Told.from_json(json.loads(json.dumps(release.told.to_json()))))
+        matrix, patients = released_columns(release, values, attributes, breakdowns)
+        names = [
+            (case, contents[case], label)
+            for case, row in values.items()
+            for label, value in row.items()
+            if value is not None
+        ]
+        assert [case for case, _, _ in names] == patients
+        columns += [dict(zip(names, column, strict=True)) for column in matrix.T]
+        unknowns |= dict.fromkeys(names)
+    if columns:
+        matrix = np.array([[column.get(name, 0.0) for column in columns] for name in unknowns])
+        assert smallest_support(matrix, [case for case, _, _ in unknowns], below=smallest) == smallest
+
+
+def versions(*, before, now, contents=None):
+    """Releases of one metric by scanner on two versions of the data: patients are named by scanner and number."""
+    found = []
+    for cases, changed in ((before, {}), (now, contents or {})):
+        patients = {case: changed.get(case, "same") for case in cases}
+        try:
+            release = release_metric(
+                {case: {"a": 0.5} for case in cases},
+                attributes={case: {"scanner": case[0]} for case in cases},
+                breakdowns=("scanner",),
+                earlier=[one.told for one in found if one],
+                patients=patients,
+            )
+        except TooFewCases:
+            release = None
+        found.append(release)
+    return found
+
+
+def patients_of(scanner, count, *, start=0):
+    return [f"{scanner}{number}" for number in range(start, start + count)]
+
+
+def test_a_version_with_five_new_patients_of_whom_one_is_alone_at_a_scanner_has_no_groups():
+    before = patients_of("A", 10) + patients_of("B", 10)
+    _, now = versions(before=before, now=before + patients_of("A", 4, start=10) + patients_of("B", 1, start=10))
+    assert set(now.numbers) == {"mean", "n", "sd", "per_label"}
+    assert now.withheld == ("per_scanner",)
+
+
+def test_a_version_with_one_exchanged_patient_is_withheld_as_a_whole():
+    before = patients_of("A", 20)
+    _, now = versions(before=before, now=[*before[1:], "A99"])
+    assert now is None
+    _, now = versions(before=before, now=before, contents={"A3": "another scan"})
+    assert now is None
+
+
+def test_versions_that_differ_by_many_patients_in_every_group_are_shown():
+    before = patients_of("A", 10) + patients_of("B", 10)
+    _, now = versions(before=before, now=before + patients_of("A", 5, start=10) + patients_of("B", 5, start=10))
+    assert {group: cell["n"] for group, cell in now.numbers["per_scanner"].items()} == {"A": 15, "B": 15}
+
+
+def test_another_grouping_of_the_same_data_is_held_against_the_earlier_one():
+    cases = patients_of("A", 8) + patients_of("B", 8)
+    attributes = {case: {"scanner": case[0], "sex": "F" if case < "A7" else "M"} for case in cases}
+    values = {case: {"a": 0.5} for case in cases}
+    first = release_metric(values, attributes=attributes, breakdowns=("scanner",))
+    second = release_metric(values, attributes=attributes, breakdowns=("sex",), earlier=[first.told])
+    assert "per_scanner" in first.numbers
+    assert second.withheld == ("per_sex",)
+
+
+def count_columns(numbers, values, attributes, breakdowns):
+    """Every released count as a column over the patients. The reader knows the number of cases, and the sizes of groups with a count."""
+    cases = list(values)
+    defined = {case: any(value is not None for value in row.values()) for case, row in values.items()}
+    columns = [[1.0] * len(cases)]
+    if numbers["n"] is not None:
+        columns.append([float(defined[case]) for case in cases])
+    for label, cell in numbers.get("per_label", {}).items():
+        if cell["n"] is not None:
+            columns.append([float(values[case][label] is not None) for case in cases])
+    for name in breakdowns:
+        for group, cell in numbers.get(f"per_{name}", {}).items():
+            if cell["n"] is not None:
+                columns.append([float(attributes[case][name] == group) for case in cases])
+                columns.append([float(defined[case] and attributes[case][name] == group) for case in cases])
+    return np.array(columns).T, cases
+
+
+@settings(max_examples=300, deadline=None)
+@given(hospitals(), st.integers(2, 4))
+def test_no_combination_of_released_counts_depends_on_fewer_than_k_patients(hospital, smallest):
+    values, attributes = hospital
+    breakdowns = ("scanner", "sex", "age")
+    try:
+        release = release_metric(values, attributes=attributes, breakdowns=breakdowns, smallest=smallest)
+    except TooFewCases:
+        return
+    matrix, patients = count_columns(release.numbers, values, attributes, breakdowns)
+    assert smallest_support(matrix, patients, below=smallest) == smallest
+
+
+def test_two_patients_without_a_value_are_not_found_as_the_rest_of_counts():
+    values, attributes = uniform({"A": 20, "B": 20})
+    for case in [f"A{n}" for n in range(6)] + ["B0", "B1"]:
+        values[case]["a"] = None
+    release = release_metric(values, attributes=attributes, breakdowns=("scanner",))
+    assert release.numbers["n"] == 32
+    assert {group: cell["n"] for group, cell in release.numbers["per_scanner"].items()} == {"A": None, "B": None}
 
 
 def uniform(sizes, *, label="a"):

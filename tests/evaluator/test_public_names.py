@@ -18,8 +18,8 @@ OFFERED = {
     },
     "evaluator.documents": {"SHOWN_CHARACTERS", "Document", "DocumentError", "Place", "Pointer", "read_document", "read_json", "shown"},
     "evaluator.disclosure": {
-        "SMALLEST_GROUP", "SPREAD_GROUP", "CountProblem", "MetricRelease", "TooFewCases", "check_counts", "release_metric",
-        "release_pooled",
+        "SMALLEST_GROUP", "SPREAD_GROUP", "CountProblem", "MetricRelease", "Told", "TooFewCases", "check_counts",
+        "release_metric", "release_pooled", "shown_groups",
     },
     "evaluator.errors": {
         "EvaluatorError", "InvalidReference", "InvalidVolume", "ProtocolError", "Reason", "UnavailableBackend",

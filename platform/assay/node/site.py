@@ -28,7 +28,7 @@ from assay.node.http import NodeApi
 from assay.node.joining import write_config
 from assay.node.local import LocalResult, Workbench, run_cases
 from assay.node.orders import FileOrder
-from assay.node.registry import DataRegistration
+from assay.node.registry import DataRegistration, case_key
 from assay.node.review import SMALLEST_GROUP, build_release
 from assay.node.site_data import SiteData
 from assay.node.site_progress import Progress
@@ -40,10 +40,13 @@ from containers.machine import borrowed_image
 from containers.sandbox import remove_leftovers, sweep
 from containers.verdicts import Verdict
 from evaluator import __version__ as evaluator_version
+from evaluator.disclosure import Told, shown_groups
 from evaluator.protocol import Protocol, load_protocol
 
 OTHER = "other"
 RELEASE, RECALL = "assay-site-release", "assay-site-recall"
+TOLD_IN = (".json", ".released", ".recalled")
+"""Papers whose numbers others have read, or may read."""
 
 
 class SiteProblem(Exception):
@@ -84,6 +87,8 @@ class Draft:
     withheld: tuple[str, ...] = ()
     results: tuple[LocalResult, ...] = ()
     is_held: bool = False
+    told: Mapping[str, Sequence[Told]] = field(default_factory=dict)
+    """How the numbers divide the patients. It stays here."""
 
     def leaves(self) -> dict[str, Any]:
         """Everything that would leave, but for the signature."""
@@ -188,7 +193,8 @@ class SiteAgent:
     def evaluate(self, order: SiteOrder, *, on_case: Callable[[LocalResult], None]) -> Draft:
         """Run and score every case that is not done yet, then write down what would be released. Refuses an order that does not hold."""
         cases = self._data.cases()
-        found = self._examine(cases).root_sha256
+        registration = self._examine(cases)
+        found = registration.root_sha256
         if found != order.root_sha256:
             raise SiteProblem("the data has changed since it was registered; start again to register it anew")
         if self._signer is not None:
@@ -203,7 +209,7 @@ class SiteAgent:
         left = [case for case in cases if case.case_id not in done]
         if left:
             results += self._run(order, cases=left, protocol=protocol, progress=progress, on_case=on_case)
-        draft = self._draft(order, cases=cases, protocol=protocol, results=results)
+        draft = self._draft(order, cases=cases, protocol=protocol, results=results, registration=registration)
         self._connection.post("site/heartbeat", {**_lease(order), "is_in_review": True})
         return draft
 
@@ -238,11 +244,23 @@ class SiteAgent:
         return results
 
     def _draft(
-        self, order: SiteOrder, *, cases: Sequence[FolderCase], protocol: Protocol, results: Sequence[LocalResult]
+        self,
+        order: SiteOrder,
+        *,
+        cases: Sequence[FolderCase],
+        protocol: Protocol,
+        results: Sequence[LocalResult],
+        registration: DataRegistration,
     ) -> Draft:
         groups = order.groups or dict.fromkeys(protocol.breakdowns, ())
-        attributes = {case.case_id: regrouped(case.attributes, groups=groups) for case in cases}
-        release = build_release(protocol, [result.scores for result in results], attributes)
+        keys = {case.case_id: case_key(case.case_id, secret=self._secret) for case in cases}
+        release = build_release(
+            protocol,
+            [replace(result.scores, case_id=keys[result.case_id]) for result in results],
+            {keys[case.case_id]: regrouped(case.attributes, groups=groups) for case in cases},
+            earlier=self._told_before(order),
+            patients=registration.cases,
+        )
         draft = Draft(
             path=self._drafts() / f"{order.evaluation_id}.json",
             evaluation_id=order.evaluation_id,
@@ -252,6 +270,7 @@ class SiteAgent:
             failures=failures_of(results),
             withheld=release.withheld,
             results=tuple(results),
+            told=release.told,
         )
         if order.signed is not None:
             names = ("submission", "agreement_sha256", "data_root", "evaluator", "nonce")
@@ -265,6 +284,17 @@ class SiteAgent:
             draft = replace(draft, document=document)
         write_draft(draft)
         return draft
+
+    def _told_before(self, order: SiteOrder) -> dict[str, list[Told]]:
+        """Metric → what was released of it from here, recalled or not, and what may be: drafts that wait."""
+        papers = [
+            path for path in self._drafts().iterdir() if path.suffix in TOLD_IN and path.stem != order.evaluation_id
+        ]
+        found: dict[str, list[Told]] = {}
+        for paper in sorted(papers):
+            for metric, told in json.loads(paper.read_text()).get("told", {}).items():
+                found.setdefault(metric, []).extend(Told.from_json(one) for one in told)
+        return found
 
     def drafts(self) -> list[Draft]:
         """What was finished and neither released nor declined."""
@@ -292,6 +322,7 @@ class SiteAgent:
             "evaluation_id": draft.evaluation_id,
             "release": said,
             "receipt": receipt,
+            "told": _told_text(draft),
         }
         write_config(
             draft.path.with_suffix(".released"), json.dumps(kept if said else _text_of(draft), indent=2) + "\n"
@@ -402,9 +433,10 @@ def regrouped(attributes: Mapping[str, str], *, groups: Mapping[str, Sequence[st
 
 
 def failures_of(results: Sequence[LocalResult]) -> dict[str, int | None]:
-    """Verdict → how many cases ended so. A number of 1 to 4 patients does not leave: None."""
+    """Verdict → how many cases ended so. A number of 1 to 4 patients does not leave, nor one that gives such a number away: None."""
     counted = Counter(str(result.verdict) for result in results if result.verdict is not Verdict.OK)
-    return {verdict: count if count >= SMALLEST_GROUP else None for verdict, count in sorted(counted.items())}
+    shown = shown_groups(counted, smallest=SMALLEST_GROUP)
+    return {verdict: count if verdict in shown else None for verdict, count in sorted(counted.items())}
 
 
 def write_draft(draft: Draft) -> None:
@@ -421,11 +453,16 @@ def _text_of(draft: Draft) -> dict[str, Any]:
         "failures": draft.failures,
         "document": draft.document,
         "withheld": list(draft.withheld),
+        "told": _told_text(draft),
         "cases": [
             {"case": result.case_id, "verdict": str(result.verdict), "reason": result.reason, **result.scores.to_json()}
             for result in draft.results
         ],
     }
+
+
+def _told_text(draft: Draft) -> dict[str, Any]:
+    return {metric: [one.to_json() for one in told] for metric, told in draft.told.items()}
 
 
 def read_draft(path: Path) -> Draft:
@@ -441,6 +478,7 @@ def read_draft(path: Path) -> Draft:
         document=document.get("document"),
         withheld=tuple(document.get("withheld", ())),
         is_held=bool(document.get("is_held", False)),
+        told={metric: [Told.from_json(one) for one in told] for metric, told in document.get("told", {}).items()},
     )
 
 
