@@ -1,7 +1,7 @@
 """The port: what `containers` asks of a container engine, and nothing more.
 
-`docker.DockerEngine`, `podman.PodmanEngine` and `apptainer.ApptainerEngine` are the real ones, `fake.FakeEngine` is scripted. The same
-contract tests run against all of them. Bodies are the JSON documents of the engine's HTTP API (`POST /containers/create`), as
+`docker`, `podman`, `apptainer`, `slurm` and `kubernetes` have the real ones, `fake.FakeEngine` is scripted. The same contract tests run
+against all of them. Bodies are the JSON documents of the engine's HTTP API (`POST /containers/create`), as
 `sandbox.arguments.container_body` makes them. Docker reads them, the others translate them, and tests compare them with committed files.
 """
 

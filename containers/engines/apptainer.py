@@ -12,7 +12,6 @@ only counts.
 import contextlib
 import json
 import os
-import re
 import resource
 import secrets
 import shutil
@@ -39,10 +38,10 @@ from containers.engines import (
 from containers.engines.apptainer_arguments import Ground, environment_script, filter_text, launch_plan
 from containers.engines.container_launcher import CGROUPS, OwnCgroup, kill_all
 from containers.engines.image_folders import ImageFolders
+from containers.engines.volume_names import NAME, VolumeNames
 from containers.errors import ContainerStuck, EngineRefused, EngineUnreachable, NameTaken, StartRefused
 
 LAUNCHER = Path(container_launcher.__file__)
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
 SETUP_SECONDS = 300.0
 REMOVAL_SECONDS = 60.0
 LEFT_OUT = b"\n[... %d bytes left out ...]\n"
@@ -64,6 +63,7 @@ class ApptainerEngine:
         self.program = base_url or "apptainer"
         self.folder = folder or usual_folder()
         self.images = ImageFolders(self.folder)
+        self.volumes = VolumeNames(self.folder)
         self._version = ""
 
     def __enter__(self) -> Self:
@@ -192,7 +192,7 @@ class ApptainerEngine:
             has_cgroup=may_limit(),
             masked=tuple(masked),
             masked_folders=frozenset(path for path in masked if Path(path).is_dir()),
-            volumes=self._volume_folders(),
+            volumes=self.volumes.folders(),
             gpu_devices=gpu_devices(),
             program=self.program,
         )
@@ -308,40 +308,20 @@ class ApptainerEngine:
     # ---- volumes ---------------------------------------------------------------------------------------------------
 
     def create_volume(self, *, name: str, options: Mapping[str, str], labels: Mapping[str, str]) -> None:
-        """A name for a folder of the host. A tmpfs is not kept between containers: nothing runs that could hold it."""
-        if not NAME.fullmatch(name):
-            raise EngineRefused(
-                f"found the volume name {name[:80]!r}; expected letters, digits, dots, hyphens and underscores"
-            )
-        folder = self.folder / "volumes"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if options and options.get("type") != "none":
-            raise EngineRefused("Apptainer keeps no volumes of its own: only a folder of the host can be one.")
-        (folder / f"{name}.json").write_text(
-            json.dumps({"options": dict(options), "labels": dict(labels)}), encoding="utf-8"
-        )
+        """A name for a folder of the host."""
+        self.volumes.create(name=name, options=options, labels=labels)
 
     def remove_volume(self, name: str) -> None:
         """The name is forgotten. The folder is not ours."""
-        (self.folder / "volumes" / f"{name}.json").unlink(missing_ok=True)
+        self.volumes.remove(name)
 
     def volumes_of(self, owner: str) -> list[str]:
         """By our label."""
-        found = [(path.stem, json.loads(path.read_text(encoding="utf-8"))) for path in self._volumes()]
-        return [name for name, document in found if document["labels"].get(OWNER_LABEL) == owner]
+        return self.volumes.of(owner)
 
     def read_archive(self, container_id: str, path: str) -> Iterator[bytes]:
         """Refused: output is always a folder of the host."""
         raise EngineRefused(f"Apptainer gives no archives (asked for {path} of {container_id}).")
-
-    def _volumes(self) -> list[Path]:
-        return sorted((self.folder / "volumes").glob("*.json"))
-
-    def _volume_folders(self) -> dict[str, Path]:
-        documents = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in self._volumes()}
-        return {
-            name: Path(document["options"]["device"]) for name, document in documents.items() if document["options"]
-        }
 
     def _all(self, name: str) -> list[Path]:
         return sorted((self.folder / "containers").glob(f"[!.]*/{name}"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from containers.engines.apptainer import ApptainerEngine
 from containers.engines.docker import DockerEngine
+from containers.engines.kubernetes import KubernetesEngine
 from containers.engines.podman import PodmanEngine
 from containers.engines.slurm import SlurmEngine
 
@@ -19,6 +20,7 @@ class EngineKind(StrEnum):
     PODMAN = "podman"
     APPTAINER = "apptainer"
     SLURM = "slurm"
+    KUBERNETES = "kubernetes"
 
     @property
     def is_program(self) -> bool:
@@ -32,15 +34,17 @@ class EngineChoice:
 
     kind: EngineKind = EngineKind.DOCKER
     socket: str = ""
-    """Where it listens; of an engine without a service, its program."""
+    """Where it listens; of an engine without a service, its program; of Kubernetes, its API server."""
     folder: Path | None = None
-    """Where an engine without a service keeps images and containers. Under Slurm the compute nodes see it too."""
+    """Where an engine without a service keeps images and containers. Machines of a cluster see it too."""
     options: str = ""
-    """Words for `sbatch`, such as `--partition=gpu`."""
+    """Words for `sbatch`, such as `--partition=gpu`, or for Kubernetes (`pod_manifest.ClusterOptions`)."""
 
-    def open(self) -> DockerEngine | ApptainerEngine:
+    def open(self) -> DockerEngine | ApptainerEngine | KubernetesEngine:
         """A connection of its own, to be closed. Raises `EngineUnreachable`."""
         address = self.socket or None
+        if self.kind is EngineKind.KUBERNETES:
+            return KubernetesEngine(base_url=address, folder=self.folder, options=self.options)
         if self.kind is EngineKind.SLURM:
             return SlurmEngine(base_url=address, folder=self.folder, options=self.options)
         if self.kind is EngineKind.APPTAINER:

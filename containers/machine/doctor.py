@@ -10,10 +10,11 @@ the profile to it.
 
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from containers.engines.choice import EngineChoice, EngineKind
 from containers.machine.host_facts import HostFacts, observe
@@ -80,6 +81,13 @@ ENGINES[EngineKind.SLURM] = EngineWords(
     install="run the node on a login node of the cluster, or sudo apt-get install slurm-client",
     start="ask the cluster's operators: squeue gets no answer from slurmctld",
     allow="ask the cluster's operators for an account that may submit jobs",
+)
+ENGINES[EngineKind.KUBERNETES] = EngineWords(
+    name="Kubernetes",
+    oldest=(1, 30),
+    install="run the node in the cluster (deploy/kubernetes), or name its API server in ASSAY_ENGINE_SOCKET",
+    start="ask the cluster's operators: its API server gives no answer",
+    allow="kubectl apply the Role and the RoleBinding of deploy/kubernetes",
 )
 SLURM_LIMITS = "set TaskPlugin=task/cgroup and, in cgroup.conf, ConstrainRAMSpace=yes, ConstrainSwapSpace=yes and ConstrainCores=yes"
 LIMITED_BY_CGROUP = "run the node as root, or under Slurm, whose jobs have limits"
@@ -181,7 +189,8 @@ def judge(facts: HostFacts) -> list[Finding]:
     engine = judge_engine(facts)
     if engine.level is Level.FAIL and not facts.info:
         return [engine, judge_programs(facts), judge_disk(facts)]
-    runtime = judge_guards(facts) if facts.engine.is_program else [judge_runtime(facts)]
+    has_runtime = facts.engine in (EngineKind.DOCKER, EngineKind.PODMAN)
+    runtime = [judge_runtime(facts)] if has_runtime else judge_guards(facts)
     return [
         engine,
         *judge_confinement(facts),
@@ -273,6 +282,8 @@ def judge_socket_memory(facts: HostFacts) -> Finding:
 
 def judge_guards(facts: HostFacts) -> list[Finding]:
     """Each guard as it was seen on a container of ours. Apptainer's depend on who runs it."""
+    if facts.engine is EngineKind.KUBERNETES:
+        return judge_cluster(facts.info["Kubernetes"])
     if facts.engine is EngineKind.SLURM:
         detail = "they depend on the compute nodes, and were not looked at from here"
         return [
@@ -304,6 +315,41 @@ def judge_guards(facts: HostFacts) -> list[Finding]:
     return findings
 
 
+def judge_cluster(cluster: Mapping[str, Any]) -> list[Finding]:
+    """What an agent may do in its namespace, whether containers are kept off the network, and what no Pod can ask for."""
+    denied, denies_all, namespace = cluster["denied"], cluster["denies_all"], cluster["namespace"]
+    account = Finding(level=Level.PASS, title="account", detail=f"may handle Pods in the namespace {namespace}")
+    if denied:
+        detail = f"may not {', '.join(denied)} in the namespace {namespace}"
+        account = Finding(level=Level.FAIL, title="account", detail=detail, fix=ENGINES[EngineKind.KUBERNETES].allow)
+    claim = Finding(level=Level.PASS, title="claim", detail="the folder that Pods share with this agent is there")
+    if not cluster["has_claim"]:
+        detail = "the folder that Pods share with this agent is not there"
+        fix = "mount the claim and name its place with --claim-root, or put ASSAY_ENGINE_FOLDER into it"
+        claim = Finding(level=Level.FAIL, title="claim", detail=detail, fix=fix)
+    policy = "apply the NetworkPolicy of deploy/kubernetes/manifests/agent.yaml"
+    network = Finding(
+        level=Level.CAUTION,
+        title="network",
+        detail="a NetworkPolicy denies everything; whether the cluster's network plug-in enforces it was not looked at",
+        fix="start a Pod with the label app.kubernetes.io/managed-by=assay-agent and try to reach something",
+    )
+    if denies_all is None:
+        detail = "this account may not see the NetworkPolicies of the namespace"
+        network = Finding(level=Level.CAUTION, title="network", detail=detail, fix="let it list networkpolicies")
+    elif not denies_all:
+        detail = "no NetworkPolicy denies everything to these Pods: algorithms reach the network"
+        network = Finding(level=Level.FAIL, title="network", detail=detail, fix=policy)
+    left = "; ".join(f"{name}: {words}" for name, words in cluster["left"].items())
+    fix = "see docs/operators/kubernetes.md; a RuntimeClass of gVisor or Kata (--runtime-class) covers most of it"
+    return [
+        account,
+        claim,
+        network,
+        Finding(level=Level.CAUTION, title="left to the cluster", detail=left, fix=fix),
+    ]
+
+
 def judge_runtime(facts: HostFacts) -> Finding:
     """The program that starts containers, against the advisories that matter to us."""
     if not facts.runtime_version:
@@ -323,6 +369,10 @@ def judge_runtime(facts: HostFacts) -> Finding:
 
 def judge_gpu(facts: HostFacts) -> list[Finding]:
     """Whether a GPU can be given to a container, safely. Nothing to say where there is none."""
+    if facts.engine is EngineKind.KUBERNETES:
+        return [
+            Finding(level=Level.PASS, title="GPU", detail="asked of the cluster by number; this machine's do not count")
+        ]
     if not facts.has_gpu:
         return [Finding(level=Level.PASS, title="GPU", detail="none: this machine serves CPU pools")]
     install = "sudo apt-get install nvidia-container-toolkit && sudo nvidia-ctk runtime configure && restart the engine"
@@ -373,6 +423,9 @@ def is_fixed(advisory: Advisory, *, version: str, changelog: str) -> bool:
 def judge_store(facts: HostFacts) -> Finding:
     """Which cap on output this user gets, and how strong it is."""
     title = "output cap"
+    if facts.engine is EngineKind.KUBERNETES:
+        detail = "memory of a hard size in each Pod; its pages count towards the algorithm's memory"
+        return Finding(level=Level.PASS, title=title, detail=detail)
     if facts.store is OutputStore.LOOP:
         detail = "an ext4 file system per run: a hard limit on bytes and on files, on disk"
         return Finding(level=Level.PASS, title=title, detail=detail)

@@ -13,6 +13,7 @@ from typing import Any
 
 from containers.engines import Engine
 from containers.engines.choice import EngineChoice, EngineKind
+from containers.engines.cluster_api import SERVICE_ACCOUNT
 from containers.engines.podman import default_socket
 from containers.errors import EngineError
 from containers.machine.guards import Guard, observe_guards
@@ -98,6 +99,8 @@ def observe(*, scratch: Path, choice: EngineChoice) -> HostFacts:
 
 def _is_there(choice: EngineChoice) -> bool:
     """Whether there is a socket where the engine should listen, or its program."""
+    if choice.kind is EngineKind.KUBERNETES:
+        return bool(choice.socket) or SERVICE_ACCOUNT.exists()
     if choice.kind.is_program:
         return shutil.which("sbatch" if choice.kind is EngineKind.SLURM else choice.socket or "apptainer") is not None
     socket = choice.socket or (default_socket() if choice.kind is EngineKind.PODMAN else "/var/run/docker.sock")

@@ -13,20 +13,18 @@ import os
 import struct
 import tarfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from containers.engines import Engine
-from containers.errors import EngineRefused, ImageAbsent
+from containers.engines.output_archive import recreate_all
+from containers.errors import ImageAbsent
 from containers.sandbox.arguments import Mount, capacity_bytes
 
 KEEPER_SUFFIX = "-keeper"
 OUTPUT_SUFFIX = "-output"
 WORK_SUFFIX = "-work"
 TAG = "assay/keeper"
-NOWHERE = "/nowhere"
-CHUNK_BYTES = 1 << 20
-MOST_ENTRIES = 100_000
 
 SLEEP_FOR_EVER = {
     # again: mov eax, 34 (pause), syscall, jmp again
@@ -120,36 +118,9 @@ def _keeper_body(*, image: str, labels: Mapping[str, str], volumes: tuple[str, .
 
 def fetch(*, engine: Engine, container_id: str, volume: str, destination: Path, limit_bytes: int) -> bool:
     """Recreate what the volume holds under `destination`. False when it claims to hold more than its limit."""
-    left = capacity_bytes(limit_bytes)
     stream = _Stream(engine.read_archive(container_id, f"/{volume}"))
-    with contextlib.closing(stream), tarfile.open(fileobj=stream, mode="r|") as tar:
-        for count, entry in enumerate(tar):
-            left -= entry.size
-            if left < 0 or count > MOST_ENTRIES:
-                return False
-            _recreate(tar=tar, entry=entry, destination=destination)
-    return True
-
-
-def _recreate(*, tar: tarfile.TarFile, entry: tarfile.TarInfo, destination: Path) -> None:
-    parts = PurePosixPath(entry.name).parts[1:]  # the first is the volume's own folder
-    if ".." in parts:
-        raise EngineRefused("The engine's archive names a place outside itself; expected names below the volume only.")
-    path = destination.joinpath(*parts)
-    if entry.isdir():
-        path.mkdir(exist_ok=True, mode=0o700)
-    elif entry.isreg():
-        source = tar.extractfile(entry)
-        with path.open("xb") as target:
-            while source is not None and (chunk := source.read(CHUNK_BYTES)):
-                target.write(chunk)
-    elif entry.islnk():
-        path.touch(exist_ok=False)
-        os.link(path, path.with_name(path.name + ".link"))
-    elif entry.issym():
-        path.symlink_to(NOWHERE)
-    else:
-        os.mkfifo(path)
+    with contextlib.closing(stream):
+        return recreate_all(stream, destination=destination, most_bytes=capacity_bytes(limit_bytes))
 
 
 class _Stream(io.RawIOBase):

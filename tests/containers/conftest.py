@@ -16,12 +16,14 @@ from containers.base.build import base_image as base_image_name
 from containers.engines import OWNER_LABEL, Engine
 from containers.engines.apptainer import ApptainerEngine
 from containers.engines.docker import DockerEngine
+from containers.engines.kubernetes import KubernetesEngine
 from containers.engines.podman import PodmanEngine
 from containers.engines.slurm import SlurmEngine
 from containers.errors import EngineUnreachable
 from containers.sandbox.runner import run
 from containers.sandbox.workspace import OutputStore
 from containers.spec import Limits, OutputSpec, RunResult, RunSpec
+from fake_cluster import FakeCluster, running_fake_cluster
 from leftovers import IMAGES, OWNERS, left_behind
 from slurm_cluster import Cluster, running_cluster
 
@@ -44,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--guards", action="store_true", help="take each guard away and demand that its attack succeeds")
     parser.addoption(
         "--engine",
-        choices=["docker", "podman", "apptainer", "slurm"],
+        choices=["docker", "podman", "apptainer", "slurm", "kubernetes"],
         default="docker",
         help="run the sandbox's tests on this engine",
     )
@@ -129,6 +131,29 @@ def slurm_engine(slurm_cluster, apptainer_engine) -> Iterator[SlurmEngine]:
         for name, value in slurm_cluster.environment.items():
             patch.setenv(name, value)
         yield SlurmEngine(base_url=apptainer_engine.program, folder=apptainer_engine.folder)
+
+
+@pytest.fixture(scope="session")
+def cluster_folder() -> Iterator[Path]:
+    """What a cluster and its agent share: the claim. Everybody may look into it by name."""
+    with tempfile.TemporaryDirectory(prefix="assay-claim-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def fake_cluster(cluster_folder) -> Iterator[FakeCluster]:
+    """A cluster of this process. Its claim is this machine's file system, so that tests may put their folders anywhere."""
+    with running_fake_cluster(folder=cluster_folder / "machine", claim_root=Path("/")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def kubernetes_engine(fake_cluster, cluster_folder) -> Iterator[KubernetesEngine]:
+    with KubernetesEngine(
+        base_url=fake_cluster.url, folder=cluster_folder / "engine", options=fake_cluster.options()
+    ) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")

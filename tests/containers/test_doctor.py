@@ -243,16 +243,48 @@ def test_a_slurm_that_does_not_limit_memory_fails():
     assert found["guards"].level is Level.CAUTION
 
 
-KINDS = [
-    pytest.param(kind, marks=pytest.mark.cluster if kind.is_program else pytest.mark.docker) for kind in EngineKind
-]
+CLUSTER = {
+    "namespace": "cases",
+    "denied": [],
+    "denies_all": True,
+    "has_claim": True,
+    "left": {"Ulimits": "the runtime's"},
+}
+
+
+def kubernetes(**changes):
+    info = INFO | {"ServerVersion": "1.33.0", "Kubernetes": CLUSTER | changes}
+    return findings(engine=EngineKind.KUBERNETES, info=info)
+
+
+def test_a_cluster_says_what_it_lacks_and_what_no_pod_can_ask_for():
+    found = kubernetes()
+    assert (found["account"].level, found["claim"].level) == (Level.PASS, Level.PASS)
+    assert found["network"].level is Level.CAUTION
+    assert "Ulimits" in found["left to the cluster"].detail
+    assert kubernetes(denies_all=False)["network"].level is Level.FAIL
+    assert kubernetes(denies_all=None)["network"].level is Level.CAUTION
+    assert "create pods" in kubernetes(denied=["create pods"])["account"].detail
+    assert kubernetes(has_claim=False)["claim"].level is Level.FAIL
+
+
+MARKS = {
+    EngineKind.KUBERNETES: [],
+    EngineKind.APPTAINER: [pytest.mark.cluster],
+    EngineKind.SLURM: [pytest.mark.cluster],
+}
+KINDS = [pytest.param(kind, marks=MARKS.get(kind, [pytest.mark.docker])) for kind in EngineKind]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_this_machine_is_examined(kind, request, tmp_path):
     engine = request.getfixturevalue(f"{kind}_engine")
-    socket = {EngineKind.DOCKER: ""}.get(kind) or getattr(engine, "program", "") or getattr(engine, "socket", "")
-    choice = EngineChoice(kind=kind, socket=socket, folder=getattr(engine, "folder", None))
+    socket = {EngineKind.DOCKER: ""}.get(kind) or next(
+        (getattr(engine, name) for name in ("program", "socket", "url") if hasattr(engine, name)), ""
+    )
+    is_cluster = kind is EngineKind.KUBERNETES
+    options = request.getfixturevalue("fake_cluster").options() if is_cluster else ""
+    choice = EngineChoice(kind=kind, socket=socket, folder=getattr(engine, "folder", None), options=options)
     found = {finding.title: finding for finding in examine(scratch=tmp_path, choice=choice)}
     assert found["container engine"].level is Level.PASS
     assert found["system call filter"].level is Level.PASS

@@ -1,4 +1,4 @@
-"""One contract, five engines: what the runner relies on holds for the scripted engine and for the real ones alike."""
+"""One contract, six engines: what the runner relies on holds for the scripted engine and for the real ones alike."""
 
 import json
 import time
@@ -8,6 +8,7 @@ import pytest
 from containers.engines import OWNER_LABEL
 from containers.engines.apptainer import ApptainerEngine
 from containers.engines.fake import FakeEnding, FakeEngine
+from containers.engines.kubernetes import KubernetesEngine
 from containers.errors import EngineRefused, ImageAbsent, NameTaken
 
 PROGRAMS = {
@@ -44,14 +45,20 @@ def slurm(request):
     return engine, request.getfixturevalue("shell_image")(engine)
 
 
+def kubernetes(request):
+    engine = request.getfixturevalue("kubernetes_engine")
+    return engine, request.getfixturevalue("shell_image")(engine)
+
+
 ENGINES = [
     fake,
+    kubernetes,
     *(pytest.param(engine, marks=pytest.mark.docker) for engine in (docker, podman)),
     *(pytest.param(engine, marks=pytest.mark.cluster) for engine in (apptainer, slurm)),
 ]
 
 
-@pytest.fixture(params=ENGINES, ids=["fake", "docker", "podman", "apptainer", "slurm"])
+@pytest.fixture(params=ENGINES, ids=["fake", "kubernetes", "docker", "podman", "apptainer", "slurm"])
 def engine_and_image(request):
     return request.param(request)
 
@@ -136,6 +143,8 @@ def _owner_of(engine, container_id):
     if isinstance(engine, ApptainerEngine):
         document = engine.folder / "containers" / container_id / "container.json"
         return json.loads(document.read_text())["body"]["Labels"][OWNER_LABEL]
+    if isinstance(engine, KubernetesEngine):
+        return engine.api.pod(container_id)["metadata"]["annotations"][OWNER_LABEL]
     if isinstance(engine, FakeEngine):
         return engine.containers[container_id].body["Labels"][OWNER_LABEL]
     return engine._api.inspect_container(container_id)["Config"]["Labels"][OWNER_LABEL]

@@ -20,22 +20,26 @@ def engine_option(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Choice([kind.value for kind in EngineKind]),
         default=EngineKind.DOCKER.value,
         show_default=True,
-        help="The container engine of this machine, or Slurm for the machines of a cluster.",
+        help="The container engine of this machine, or what gives the machines of a cluster.",
     )
     @click.option(
         "--engine-socket",
         envvar="ASSAY_ENGINE_SOCKET",
         default="",
-        help="Where it listens, such as unix:///run/podman/podman.sock, or where Apptainer's program is; the usual place when left out.",
+        help="Where it listens, such as unix:///run/podman/podman.sock. Of Apptainer its program, of a cluster its API server. "
+        "The usual place when left out.",
     )
     @click.option(
         "--engine-folder",
         envvar="ASSAY_ENGINE_FOLDER",
         type=click.Path(path_type=Path),
-        help="Where Apptainer's images and containers are kept. Under Slurm the compute nodes have to see it.",
+        help="Where Apptainer's images and containers are kept. Machines of a cluster have to see it.",
     )
     @click.option(
-        "--engine-options", envvar="ASSAY_ENGINE_OPTIONS", default="", help="Words for sbatch, such as --partition=gpu."
+        "--engine-options",
+        envvar="ASSAY_ENGINE_OPTIONS",
+        default="",
+        help="Words for sbatch or Kubernetes, such as --partition=gpu.",
     )
     @functools.wraps(command)
     def with_engine(
