@@ -33,6 +33,12 @@ POPULATIONS: Mapping[str, Callable[[Floats], Floats]] = {
     "skewed": lambda u: np.asarray(-np.log1p(-u) - 0.6),
 }
 """Quantile functions of paired differences of spread 1."""
+SCORES: Mapping[str, tuple[Callable[[np.random.Generator, int], Floats], float]] = {
+    "Dice near 0.8": (lambda random, n: random.beta(8, 2, n), 0.8),
+    "Dice near its end": (lambda random, n: random.beta(12, 1, n), 12 / 13),
+    "a distance with a long tail": (lambda random, n: random.lognormal(0, 0.8, n), math.exp(0.32)),
+}
+"""Scores of cases and their true mean."""
 
 
 def line(name: str, hits: int, boards: int, promised: str) -> str:
@@ -64,20 +70,28 @@ def _sets(boards: int) -> Iterator[str]:
 
 
 def _intervals(boards: int) -> Iterator[str]:
-    random = np.random.default_rng(4)
-    for n in SIZES:
-        for kind in ("percentile", "bca"):
-            hits = 0
-            for board in range(boards):
-                values = random.beta(8, 2, n)
-                table = ScoreTable.from_arrays(
-                    algorithms=["a"], cases=[f"c{i}" for i in range(n)], metrics={"dice": values[None]}
-                )
-                prepared = prepare(table, parse_ranking({"metrics": ["dice"], "scheme": "value"}))
-                draws = draw_clusters(prepared, count=1000, seed=board)
-                found = metric_interval("dice", prepared, draws, uses_bca=kind == "bca")
-                hits += bool(found.low[0] <= 0.8 <= found.high[0])
-            yield line(f"interval of a mean Dice, {kind}, {n} cases", hits, boards, "95 %")
+    for name, (scores, truth) in SCORES.items():
+        for n in SIZES:
+            for kind in ("percentile", "bca", "studentised"):
+                hits = covered(scores, truth, n=n, kind=kind, boards=boards, seed=4)
+                yield line(f"interval of a mean, {name}, {kind}, {n} cases", hits, boards, "95 %")
+
+
+def covered(
+    scores: Callable[[np.random.Generator, int], Floats], truth: float, *, n: int, kind: str, boards: int, seed: int
+) -> int:
+    """How many boards of one algorithm have the true mean in their interval."""
+    random = np.random.default_rng(seed)
+    config = parse_ranking({"metrics": [{"id": "value", "direction": "max"}], "scheme": "value"})
+    hits = 0
+    for board in range(boards):
+        table = ScoreTable.from_arrays(
+            algorithms=["a"], cases=[f"c{i}" for i in range(n)], metrics={"value": scores(random, n)[None]}
+        )
+        prepared = prepare(table, config)
+        found = metric_interval("value", prepared, draw_clusters(prepared, count=1000, seed=board), kind=kind)
+        hits += bool(found.low[0] <= truth <= found.high[0])
+    return hits
 
 
 def _plans(boards: int) -> Iterator[str]:

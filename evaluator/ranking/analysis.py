@@ -374,8 +374,10 @@ def _metric_over_tasks(name: str, tasks: TaskRanks, draws: Mapping[str, Draws], 
 
 
 def _metric(name: str, prepared: Prepared, draws: Draws, order: Any) -> MetricAnalysis:
-    kind, few = prepared.config.stability.interval, prepared.unit_count(prepared.config.cluster) < FEW_CLUSTERS
-    interval = metric_interval(name, prepared, draws, uses_bca=kind == "bca" or (kind == "auto" and few))
+    kind, is_small = prepared.config.stability.interval, prepared.unit_count(prepared.config.cluster) < FEW_CLUSTERS
+    if kind == "auto":
+        kind = "studentised" if is_small else "percentile"
+    interval = metric_interval(name, prepared, draws, kind=kind)
     is_there = (~np.isnan(cluster_values(name, prepared)[order])).astype(np.intp)
     tests = equal = None
     if 2 <= len(order) <= MOST_ALGORITHMS_FOR_PAIRS:

@@ -1,7 +1,9 @@
 """Confidence intervals of a metric: how precisely the cases pin down an algorithm's aggregate.
 
-For means the bootstrap interval, percentile or BCa (Efron 1987), over the clusters. For medians the bootstrap fails badly
-(its distribution sits on a few order statistics), so medians over clusters get the binomial order-statistic interval.
+For means over clusters the studentised bootstrap (bootstrap-t, Hall 1988), which holds its promise from ten clusters on, or
+Student's interval where there are fewer than eight. For other aggregates BCa (Efron 1987) or percentiles. For medians the
+bootstrap fails badly (its distribution sits on a few order statistics), so medians over clusters get the binomial order-statistic
+interval.
 """
 
 import math
@@ -16,9 +18,13 @@ from evaluator.ranking.schemes.climb import Draws, climb_to_top, ladder, start
 from evaluator.ranking.schemes.prepare import Prepared
 from evaluator.ranking.schemes.reduction import quantile
 from evaluator.ranking.stability import batches
-from evaluator.ranking.statistics.distributions import normal_quantile, normal_tail
+from evaluator.ranking.statistics.distributions import normal_quantile, normal_tail, student_quantile
 
 _LEFT_OUT_AT_ONCE = 1000
+FEWEST_STUDENTISED = 8
+"""Of fewer clusters many resamples have no spread, so that nothing can be divided by it."""
+_FARTHEST = 1e4
+"""A studentised value beyond this comes from a resample without spread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +37,11 @@ class Interval:
     method: str
 
 
-def metric_interval(name: str, prepared: Prepared, draws: Draws, *, uses_bca: bool = False) -> Interval:
-    """The interval of a metric's aggregate for every algorithm."""
+def metric_interval(name: str, prepared: Prepared, draws: Draws, *, kind: str = "percentile") -> Interval:
+    """The interval of a metric's aggregate for every algorithm. `kind`: percentile, bca, or studentised.
+
+    What is no plain mean over clusters has no studentised interval and gets BCa.
+    """
     node = aggregation_node(prepared, name)
     block = start(node, name, prepared)
     estimate = climb_to_top(block, node, prepared, None).values[0, :, 0, 0]
@@ -43,9 +52,18 @@ def metric_interval(name: str, prepared: Prepared, draws: Draws, *, uses_bca: bo
     if not len(draws.multiplicities):
         nothing = np.full(estimate.shape, np.nan)
         return Interval(estimate=estimate, low=nothing, high=nothing, method="no bootstrap")
-    samples = _climbed(name, node, prepared, draws)
     tail = (1 - confidence) / 2
-    if not uses_bca:
+    if kind == "studentised" and _is_mean_of_clusters(node, prepared, draws):
+        values = cluster_values(name, prepared)
+        low, high = _studentised(values, draws.multiplicities, tail)
+        worst, best = prepared.metrics[name].spec.bounds
+        if worst is not None and (np.nan_to_num(values, nan=worst) >= worst).all():
+            low = np.maximum(low, worst)
+        if best is not None and (np.nan_to_num(values, nan=best) <= best).all():
+            high = np.minimum(high, best)
+        return Interval(estimate=estimate, low=low, high=high, method="studentised bootstrap")
+    samples = _climbed(name, node, prepared, draws)
+    if kind == "percentile":
         low, high = (quantile(samples.T, q) for q in (tail, 1 - tail))
         return Interval(estimate=estimate, low=low, high=high, method="percentile bootstrap")
     size = prepared.unit_count(prepared.config.cluster)
@@ -77,6 +95,33 @@ def _left_out(name: str, node: Node, prepared: Prepared, draws: Draws, *, size: 
 def _is_median_of_clusters(node: Node, prepared: Prepared) -> bool:
     top = ladder(node)[-1]
     return node.aggregate.get(top, MEAN).kind == "median" and prepared.config.cluster == top and node.levels[-1] == top
+
+
+def _is_mean_of_clusters(node: Node, prepared: Prepared, draws: Draws) -> bool:
+    """Whether the aggregate is the plain mean of independent values, one per cluster."""
+    top = ladder(node)[-1]
+    is_plain = prepared.config.cluster == top and node.levels[-1] == top and not prepared.config.stability.nested
+    return is_plain and node.aggregate.get(top, MEAN).kind == "mean" and draws.raters is None
+
+
+def _studentised(values: Floats, multiplicities: Floats, tail: float) -> tuple[Floats, Floats]:
+    """Ends of bootstrap-t intervals of the means of the rows. Student's where clusters are few or resamples have no spread."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(values, axis=1) / count
+        centred = np.where(there, values - mean[:, None], 0.0)
+        error = np.sqrt((centred**2).sum(axis=1) / (count - 1) / count)
+        drawn = multiplicities @ there.T.astype(np.float64)
+        means = multiplicities @ centred.T / drawn
+        errors = np.sqrt(np.maximum(multiplicities @ (centred**2).T / drawn - means**2, 0.0) / (drawn - 1))
+        t = np.where(np.abs(means) <= 1e-12 * error, 0.0, means / errors)
+    t = np.nan_to_num(t, nan=0.0, posinf=10 * _FARTHEST, neginf=-10 * _FARTHEST)
+    below, above = quantile(t.T, 1 - tail), quantile(t.T, tail)
+    plain = np.array([student_quantile(tail, int(n) - 1) if n > 1 else 0.0 for n in count])
+    is_student = (count < FEWEST_STUDENTISED) | (np.maximum(np.abs(below), np.abs(above)) > _FARTHEST)
+    error = np.where(count > 1, error, 0.0)
+    return mean - np.where(is_student, plain, below) * error, mean - np.where(is_student, -plain, above) * error
 
 
 def _bca(samples: Floats, estimate: float, left_out: Floats, tail: float) -> tuple[float, float]:

@@ -96,7 +96,7 @@ def _studentised(differences: Floats, multiplicities: Floats) -> tuple[Floats, F
         spread = np.sqrt((((d - mean[:, None]) * is_there) ** 2).sum(axis=1) / (n - 1) / n)
         t = np.where(n > 1, mean / spread, 0.0)
         centred = (d - mean[:, None]) * is_there
-        counts = multiplicities @ is_there.T
+        counts = n[None] if is_there.all() else multiplicities @ is_there.T  # a draw holds as many as there are
         means = multiplicities @ centred.T / counts
         spreads = np.sqrt(np.maximum(multiplicities @ (centred**2).T / counts - means**2, 0) / (counts - 1))
         scale = np.sqrt((centred**2).sum(axis=1) / np.maximum(n, 1))

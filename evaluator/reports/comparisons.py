@@ -11,12 +11,15 @@ from evaluator.ranking.analysis import Analysis
 from evaluator.ranking.subgroups import SubgroupAnalysis
 from evaluator.ranking.tasks import Agreement, Merge, link
 from evaluator.reports.data import ReportData
-from evaluator.reports.figures import draw_blobs, draw_violin, metric_label
+from evaluator.reports.figures import draw_blobs, draw_violins, metric_label
 from evaluator.reports.theme import (
     BLUE,
     PANELS_IN_A_ROW,
+    colour_bar,
     columns_for,
     legend,
+    name_columns,
+    name_rows,
     new_figure,
     rank_axis,
     readable_on,
@@ -34,13 +37,13 @@ def dendrogram(agreement: Agreement, *, complete: bool = False) -> Figure | None
         return None
     merges = link(agreement.distances, complete=complete)
     order = _leaves(merges, count)
-    figure, axes = new_figure(height=row_height(count, least=2.0, each=0.24))
+    figure, axes = new_figure(height=row_height(count, least=2.0, each=0.2))
     places = {task: (0.0, float(order.index(task))) for task in range(count)}
     for index, merge in enumerate(merges):
         (x1, y1), (x2, y2) = places[merge.first], places[merge.second]
         axes.plot([x1, merge.height, merge.height, x2], [y1, y1, y2, y2], color=BLUE, linewidth=1.8)
         places[count + index] = (merge.height, (y1 + y2) / 2)
-    axes.set_yticks(range(count), [short(agreement.tasks)[task] for task in order])
+    name_rows(axes, [short(agreement.tasks)[task] for task in order])
     axes.set_ylim(count - 0.4, -0.6)
     axes.set_xlim(0, 1.05 * max(1.0, merges[-1].height))
     axes.set_xlabel(f"distance of the rankings (symmetric difference, {'complete' if complete else 'average'} linkage)")
@@ -63,28 +66,32 @@ def _leaves(merges: tuple[Merge, ...], count: int) -> list[int]:
 def task_ranks(agreement: Agreement) -> Figure:
     """Each algorithm's rank in each task."""
     count, tasks = agreement.ranks.shape
-    figure, axes = new_figure(height=row_height(count, least=2.6, each=0.3))
-    image = axes.imshow(agreement.ranks, aspect="auto", cmap="cividis_r", vmin=1, vmax=max(count, 2))
-    axes.set_yticks(range(count), short(agreement.algorithms))
-    axes.set_xticks(range(tasks), short(agreement.tasks, longest=18), rotation=50, ha="right")
+    figure, axes = new_figure(height=row_height(count, least=2.4, each=0.22))
+    image = axes.imshow(
+        agreement.ranks, aspect="auto", cmap="cividis_r", interpolation="nearest", vmin=1, vmax=max(count, 2)
+    )
+    name_rows(axes, short(agreement.algorithms))
+    name_columns(axes, short(agreement.tasks, longest=18), is_aslant=True)
     axes.grid(visible=False)
     if count * tasks <= 400:
         for (row, column), value in np.ndenumerate(agreement.ranks):
             shade = readable_on(image, value)
-            axes.text(column, row, f"{value:g}", ha="center", va="center", color=shade, fontsize="small")
-    figure.colorbar(image, ax=axes, label="rank", pad=0.02, fraction=0.04).outline.set_visible(False)
+            axes.text(
+                column, row, f"{value:g}", ha="center", va="center", color=shade, fontsize="small", in_layout=False
+            )
+    colour_bar(axes, image, "rank")
     return figure
 
 
 def task_blob(agreement: Agreement) -> Figure:
     """In how many tasks each algorithm has each rank: area by number."""
     count = len(agreement.algorithms)
-    figure, axes = new_figure(height=row_height(count, least=3.0, each=0.26))
+    figure, axes = new_figure(height=row_height(count, least=3.0, each=0.22))
     for index, ranks in enumerate(agreement.ranks):
         places, numbers = np.unique(ranks, return_counts=True)
         sizes = numbers / len(agreement.tasks) * min(420.0, 5200.0 / count)
         axes.scatter(np.full(len(places), index), places, s=sizes, color=BLUE, linewidths=0, zorder=3)
-    axes.set_xticks(range(count), short(agreement.algorithms, longest=16), rotation=50, ha="right")
+    name_columns(axes, short(agreement.algorithms, longest=16), is_aslant=True)
     rank_axis(axes, count)
     return figure
 
@@ -94,10 +101,9 @@ def task_taus(taus: Mapping[str, Floats]) -> Figure:
     known = {name: values[~np.isnan(values)] for name, values in taus.items()}
     known = {name: values for name, values in known.items() if values.size}
     names = sorted(known, key=lambda name: -float(np.median(known[name])))
-    figure, axes = new_figure(height=row_height(len(names), least=1.7, each=0.35))
-    for place, name in enumerate(names):
-        draw_violin(axes, known[name], place)
-    axes.set_yticks(range(len(names)), short(names))
+    figure, axes = new_figure(height=row_height(len(names), least=1.7, each=0.3))
+    draw_violins(axes, [known[name] for name in names])
+    name_rows(axes, short(names))
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel("Kendall's tau-b with the task's ranking of all its cases")
     return figure

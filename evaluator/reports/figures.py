@@ -13,9 +13,10 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as MplPath
 from matplotlib.ticker import MaxNLocator
 
-from evaluator.arrays import Floats
+from evaluator.arrays import Floats, Index
 from evaluator.ranking.stability import rank_frequencies, rank_intervals
 from evaluator.ranking.statistics.effects import cliffs_delta, critical_difference
+from evaluator.ranking.statistics.significance import PairTests
 from evaluator.ranking.statistics.ties import rank
 from evaluator.reports.data import ReportData
 from evaluator.reports.theme import (
@@ -27,7 +28,11 @@ from evaluator.reports.theme import (
     ORANGE,
     SEQUENTIAL,
     VERMILION,
+    colour_bar,
+    label_below,
     legend,
+    name_columns,
+    name_rows,
     new_figure,
     rank_axis,
     readable_on,
@@ -41,6 +46,7 @@ from evaluator.reports.theme import (
 _TIE_BREAK_SEED = 38
 MOST_ON_PODIUM = 8
 _CASES_SHOWN = 200
+_MOST_VECTOR_DOTS = 500
 _MOST_WRITTEN = 6
 """Algorithms up to which a cell of the significance map has room for numbers."""
 
@@ -49,20 +55,19 @@ def dot_and_box(data: ReportData, metric: str) -> Figure:
     """Every case as a dot over a box (quartiles, whiskers to 1.5 times their distance), best algorithm on top."""
     values = data.values[metric]
     figure, axes = new_figure(height=row_height(len(values)))
-    random = np.random.default_rng(0)
-    for place, row in enumerate(values):
-        finite = row[np.isfinite(row)]
-        axes.scatter(
-            finite,
-            place + random.uniform(-0.28, 0.28, finite.size),
-            s=7,
-            color=DOT,
-            alpha=max(0.25, min(0.7, 40 / max(finite.size, 1))),
-            linewidths=0,
-            rasterized=finite.size * len(values) > 500,
-        )
-        if finite.size:
-            _draw_box(axes, finite, place, width=0.62)
+    there = np.isfinite(values)
+    chance = np.random.default_rng(0).uniform(-0.28, 0.28, values.shape)
+    most = max(int(there.sum(axis=1).max(initial=1)), 1)
+    axes.scatter(
+        values[there],
+        (np.arange(len(values))[:, None] + chance)[there],
+        s=7,
+        color=DOT,
+        alpha=max(0.25, min(0.7, 40 / most)),
+        linewidths=0,
+        rasterized=int(there.sum()) > _MOST_VECTOR_DOTS,
+    )
+    draw_boxes(axes, [row[at] for row, at in zip(values, there, strict=True)], width=0.62)
     _name_rows(axes, data)
     axes.set_xlabel(", ".join(filter(None, (metric_label(data, metric), spread(axes, values)))))
     return figure
@@ -90,26 +95,29 @@ def podium(data: ReportData, metric: str) -> Figure:
     looks = [stroke(index) for index in range(count)]
     for index, look in enumerate(looks):
         at = order == index
-        axes.scatter(x[at], y[at], s=11, color=look.colour, marker=look.marker, linewidths=0, zorder=3, rasterized=True)
-    axes.tick_params(labelbottom=False)
+        axes.scatter(
+            x[at], y[at], s=11, color=look.colour, marker=look.marker, linewidths=0, zorder=1.1, rasterized=True
+        )
     label = (*metric_label(data, metric).split(", "), spread(axes, values, is_upright=True))
     axes.set_ylabel("\n".join(filter(None, label)))
-    for place in range(count):
-        wins = (shuffled == place + 1).sum(axis=1)
-        bars.bar(
-            step * place + np.arange(count),
-            wins,
-            width=0.9,
-            color=[look.colour for look in looks],
-            hatch=[look.hatch for look in looks],
-            edgecolor="white",
-            linewidth=0,
+    wins = np.stack([(shuffled == place + 1).sum(axis=1) for place in range(count)])
+    for index, look in enumerate(looks):
+        corners = [(step * place + index, 0.45, float(number)) for place, number in enumerate(wins[:, index])]
+        bars.add_collection(
+            PolyCollection(
+                [[(x - half, 0), (x + half, 0), (x + half, top), (x - half, top)] for x, half, top in corners],
+                facecolors=look.colour,
+                edgecolors="white",
+                linewidths=0,
+                hatch=look.hatch or None,
+            )
         )
+    bars.set_ylim(0, 1.05 * max(1, int(wins.max(initial=1))))
     bars.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     named = range(0, count, 1 + (count - 1) // 25)
-    bars.set_xticks([centres[place] for place in named], [str(place + 1) for place in named])
+    name_columns(bars, [str(place + 1) for place in named], places=[centres[place] for place in named])
     bars.set_xlim(-1, step * (count - 1) + count)
-    bars.set_xlabel("place in the case")
+    label_below(bars, "place in the case")
     bars.set_ylabel("cases")
     for panel in (axes, bars):
         panel.grid(axis="x", visible=False)
@@ -126,20 +134,19 @@ def heatmap(data: ReportData, metric: str) -> Figure:
     """In how many cases each algorithm had each rank (ties share the better one)."""
     ranks, count = data.case_ranks[metric], len(data.analysis.algorithms)
     grid = np.stack([np.bincount(row[~np.isnan(row)].astype(int) - 1, minlength=count) for row in ranks])
-    figure, axes = new_figure(height=row_height(len(grid), each=0.3))
-    image = axes.imshow(np.ma.masked_equal(grid, 0), aspect="auto", cmap=SEQUENTIAL, vmin=0)
+    figure, axes = new_figure(height=row_height(len(grid), each=0.22))
+    image = axes.imshow(np.ma.masked_equal(grid, 0), aspect="auto", cmap=SEQUENTIAL, interpolation="nearest", vmin=0)
     _name_rows(axes, data, inverted=False)
     places = range(0, count, 1 + (count - 1) // 25)
-    axes.set_xticks(places, [str(place + 1) for place in places])
-    axes.set_xlabel("rank in the case")
+    name_columns(axes, [str(place + 1) for place in places], places=places)
+    label_below(axes, "rank in the case")
     axes.grid(visible=False)
     if count <= 12:
         for (row, column), number in np.ndenumerate(grid):
             if number:
                 shade = readable_on(image, float(number))
-                axes.text(column, row, str(number), ha="center", va="center", color=shade)
-    bar = figure.colorbar(image, ax=axes, label="cases", pad=0.02, fraction=0.04, ticks=MaxNLocator(integer=True))
-    bar.outline.set_visible(False)
+                axes.text(column, row, str(number), ha="center", va="center", color=shade, in_layout=False)
+    colour_bar(axes, image, "cases")
     return figure
 
 
@@ -148,33 +155,33 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
     tests = data.top.metrics[metric].tests
     if tests is None:
         return None
-    larger = data.prepared.metrics[metric].spec.larger_is_better
-    delta = cliffs_delta(data.values[metric], larger_is_better=larger)
     count = len(data.algorithms)
-    figure, axes = new_figure(height=row_height(count, least=3.2, each=0.34))
+    figure, axes = new_figure(height=row_height(count, least=3.2, each=0.25))
     # One path for all filled cells and one for the empty ones: four hundred rectangles of their own are half a report.
-    for is_filled, face in ((True, BLUE), (False, "none")):
-        at = [
-            (row, column)
-            for row, column in np.ndindex(count, count)
-            if row != column and tests.is_better[row, column] == is_filled
-        ]
-        axes.add_patch(PathPatch(_cells(at), facecolor=face, edgecolor=LINE, linewidth=0.8))
-    for row, column in np.ndindex(count, count):
-        if row != column and count <= _MOST_WRITTEN:
-            p = tests.adjusted[row, column]
-            words = f"{'<.001' if p < 0.001 else f'{p:.3f}'.lstrip('0')}\nδ {delta[row, column]:+.2f}"
-            shade = "white" if tests.is_better[row, column] else INK
-            axes.text(column, row, words, ha="center", va="center", fontsize=_fitting(figure, count), color=shade)
+    others = ~np.eye(count, dtype=bool)
+    for at, face in ((tests.is_better & others, BLUE), (~tests.is_better & others, "none")):
+        axes.add_artist(PathPatch(_cells(np.argwhere(at)), facecolor=face, edgecolor=LINE, linewidth=0.8))
+    if count <= _MOST_WRITTEN:
+        _write_cells(axes, data, metric, tests, size=_fitting(figure, count))
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_ylim(count - 0.5, -0.5)
     axes.set_aspect("equal")
-    axes.set_yticks(range(count), short(data.algorithms))
-    axes.set_xticks(range(count), short(data.algorithms, longest=16), rotation=50, ha="right")
-    axes.set_ylabel("better …")
-    axes.set_xlabel("… than")
+    name_rows(axes, short(data.algorithms))
+    name_columns(axes, short(data.algorithms, longest=16), is_aslant=True)
+    axes.set_title("row better than column", fontsize="medium", fontweight="normal")
     axes.grid(visible=False)
     return figure
+
+
+def _write_cells(axes: Axes, data: ReportData, metric: str, tests: PairTests, *, size: float) -> None:
+    """The adjusted p of each pair, and the effect."""
+    larger = data.prepared.metrics[metric].spec.larger_is_better
+    delta = cliffs_delta(data.values[metric], larger_is_better=larger)
+    for row, column in zip(*np.nonzero(~np.eye(len(delta), dtype=bool)), strict=True):
+        p = tests.adjusted[row, column]
+        words = f"{'<.001' if p < 0.001 else f'{p:.3f}'.lstrip('0')}\nδ {delta[row, column]:+.2f}"
+        shade = "white" if tests.is_better[row, column] else INK
+        axes.text(column, row, words, ha="center", va="center", fontsize=size, color=shade, in_layout=False)
 
 
 def _fitting(figure: Figure, count: int) -> float:
@@ -183,12 +190,12 @@ def _fitting(figure: Figure, count: int) -> float:
     return min(0.833 * float(mpl.rcParams["font.size"]), 0.88 * cell / (7 * 0.62))
 
 
-def _cells(at: Sequence[tuple[int, int]]) -> MplPath:
+def _cells(at: Index) -> MplPath:
     """Squares around (row, column) as one path."""
     corners = np.array([(-0.44, -0.44), (0.44, -0.44), (0.44, 0.44), (-0.44, 0.44), (-0.44, -0.44)])
-    points = [np.add(corners, (column, row)) for row, column in at]
+    points = (at[:, None, ::-1] + corners).reshape(-1, 2)
     codes = [MplPath.MOVETO, *[MplPath.LINETO] * 3, MplPath.CLOSEPOLY] * len(at)
-    return MplPath(np.concatenate(points) if points else np.empty((0, 2)), codes or None)
+    return MplPath(points, codes or None)
 
 
 def critical_difference_diagram(data: ReportData, metric: str) -> Figure | None:
@@ -201,7 +208,7 @@ def critical_difference_diagram(data: ReportData, metric: str) -> Figure | None:
     means = complete.mean(axis=1)
     limit = critical_difference(count, cases, alpha=data.analysis.ranking.config.significance.alpha)
     order = np.argsort(means, kind="stable")
-    figure, axes = new_figure(height=row_height(len(order), least=2.0, each=0.16))
+    figure, axes = new_figure(height=row_height(len(order), least=1.8, each=0.16))
     names = short(data.algorithms, longest=20)
     for place, index in enumerate(order):
         axes.plot([means[index]] * 2, [0, -1 - place], color=LINE, linewidth=0.8, zorder=1)
@@ -234,14 +241,14 @@ def blob(data: ReportData) -> Figure:
     The rank in all cases stands before the name.
     """
     count, ranks = len(data.algorithms), data.analysis.ranking.ranks()
-    figure, axes = new_figure(height=row_height(count, least=3.4, each=0.28))
+    figure, axes = new_figure(height=row_height(count, least=3.0, each=0.22))
     axes.plot([-0.5, count - 0.5], [0.5, count + 0.5], color=LINE, linewidth=1, zorder=1)
     highest = draw_blobs(axes, data.top.rank_samples, confidence=data.top.confidence, count=count)
     names = [
         f"{ranks[name]:g}. {text}"
         for name, text in zip(data.algorithms, short(data.algorithms, longest=16), strict=True)
     ]
-    axes.set_xticks(range(count), names, rotation=50, ha="right")
+    name_columns(axes, names, is_aslant=True)
     rank_axis(axes, max(count, highest))
     return figure
 
@@ -264,7 +271,7 @@ def tau_violin(data: ReportData) -> Figure:
     defined = data.analysis.tau_samples[~np.isnan(data.analysis.tau_samples)]
     figure, axes = new_figure(height=1.7)
     if defined.size:
-        draw_violin(axes, defined, 0)
+        draw_violins(axes, [defined])
     axes.set_yticks([])
     low = float(defined.min(initial=1.0))
     room = max(0.02, 0.05 * (1 - low))
@@ -273,29 +280,42 @@ def tau_violin(data: ReportData) -> Figure:
     return figure
 
 
-def draw_violin(axes: Axes, values: Floats, place: float) -> None:
-    """A horizontal violin with its quartiles. Values that are all equal have no violin, only their line."""
-    if np.unique(values).size > 1:
-        parts = axes.violinplot(values, positions=[place], orientation="horizontal", widths=0.8, showextrema=False)
+def draw_violins(axes: Axes, rows: Sequence[Floats]) -> None:
+    """Horizontal violins with their quartiles. Values that are all equal have no violin, only their line."""
+    varied = [place for place, values in enumerate(rows) if np.unique(values).size > 1]
+    if varied:
+        parts = axes.violinplot(
+            [rows[place] for place in varied], positions=varied, orientation="horizontal", widths=0.8, showextrema=False
+        )
         for body in cast("list[PolyCollection]", parts["bodies"]):
             body.set(facecolor=BLUE, alpha=0.6, edgecolor=BLUE)
-    _draw_box(axes, values, place, width=0.18)
+    draw_boxes(axes, rows, width=0.18)
 
 
-def _draw_box(axes: Axes, values: Floats, place: float, *, width: float) -> None:
-    outline = {"color": INK, "linewidth": 1}
-    axes.boxplot(
-        values,
-        positions=[place],
-        orientation="horizontal",
-        widths=width,
-        showfliers=False,
-        manage_ticks=False,
-        boxprops=outline,
-        whiskerprops=outline,
-        capprops=outline,
-        medianprops={"color": VERMILION, "linewidth": 2},
-    )
+def draw_boxes(axes: Axes, rows: Sequence[Floats], *, width: float) -> None:
+    """A horizontal box for each row of finite values: quartiles, median, whiskers to the last value within 1.5 of their distances.
+
+    All boxes are three artists. Matplotlib's own makes seven for each.
+    """
+    boxes, lines, medians = [], [], []
+    for place, values in enumerate(rows):
+        if not values.size:
+            continue
+        low, median, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+        reach = 1.5 * (high - low)
+        least, most = (
+            float(values[values >= low - reach].min(initial=low)),
+            float(values[values <= high + reach].max(initial=high)),
+        )
+        top, bottom = place - width / 2, place + width / 2
+        boxes.append([(low, top), (high, top), (high, bottom), (low, bottom)])
+        medians.append([(median, top), (median, bottom)])
+        for start, end in ((low, least), (high, most)):
+            lines += [[(start, place), (end, place)], [(end, place - width / 4), (end, place + width / 4)]]
+    axes.add_collection(LineCollection(lines, colors=INK, linewidths=1, zorder=2))
+    axes.add_collection(PolyCollection(boxes, facecolors="none", edgecolors=INK, linewidths=1, zorder=2))
+    axes.add_collection(LineCollection(medians, colors=VERMILION, linewidths=2, zorder=2.1))
+    axes.autoscale_view()
 
 
 def method_lines(data: ReportData, metric: str) -> Figure | None:
@@ -304,7 +324,7 @@ def method_lines(data: ReportData, metric: str) -> Figure | None:
     if not ranks:
         return None
     count = len(data.algorithms)
-    figure, axes = new_figure(height=row_height(count, least=3.0, each=0.24))
+    figure, axes = new_figure(height=row_height(count, least=3.0, each=0.2))
     methods = list(ranks)
     for index, name in enumerate(short(data.algorithms, longest=18)):
         line, look = [ranks[method][index] for method in methods], stroke(index)
@@ -331,7 +351,7 @@ def interval_forest(data: ReportData, metric: str) -> Figure:
     """Each algorithm's aggregate with its confidence interval."""
     interval = data.top.metrics[metric].interval
     count = len(data.algorithms)
-    figure, axes = new_figure(height=row_height(count, least=2.0, each=0.24))
+    figure, axes = new_figure(height=row_height(count, least=2.0, each=0.2))
     axes.hlines(range(count), interval.low, interval.high, color=BLUE, linewidth=2.4)
     axes.scatter(interval.estimate, range(count), color=INK, s=22, zorder=3)
     _name_rows(axes, data)
@@ -348,7 +368,7 @@ def metric_label(data: ReportData, metric: str) -> str:
 
 def _name_rows(axes: Axes, data: ReportData, *, inverted: bool = True) -> None:
     count = len(data.algorithms)
-    axes.set_yticks(range(count), short(data.algorithms))
+    name_rows(axes, short(data.algorithms))
     if inverted:
         axes.set_ylim(count - 0.4, -0.6)
     axes.grid(axis="y", visible=False)

@@ -20,7 +20,7 @@ STYLE = """
   :root { --ink: #e4e9ee; --soft: #a3afbb; --line: #3a4551; --paper: #12181f; --card: #1a222b; --accent: #56b4e9; --blue: #3d9be0; }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 70rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 80rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .25rem; }
 h2 { margin: 3rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--line); font-size: 1.35rem; }
@@ -45,7 +45,8 @@ table.heat td span { display: block; margin: -.35rem -.6rem; padding: .35rem .6r
   background: color-mix(in srgb, var(--blue) calc(var(--share) * 38%), transparent); }
 small { color: var(--soft); white-space: nowrap; }
 figure { margin: 1.25rem 0; } figure .wide { margin: 0; }
-figure svg { width: 100%; height: auto; min-width: 42rem; max-width: 54rem; display: block; }
+figure svg { width: 100%; height: auto; min-width: 34rem; max-width: 48rem; display: block; }
+.figures { columns: 2 34rem; column-gap: 2rem; } .figures figure { margin: 0; padding: .6rem 0; break-inside: avoid; }
 details { margin: .75rem 0; border: 1px solid var(--line); border-radius: 6px; padding: .6rem .9rem; }
 summary { cursor: pointer; font-weight: 600; }
 .note { border-left: 3px solid #e69f00; background: var(--card); padding: .5rem .9rem; margin: .5rem 0; max-width: 46rem; }
@@ -53,6 +54,7 @@ summary { cursor: pointer; font-weight: 600; }
 code { font-size: .85em; overflow-wrap: anywhere; }
 @media print {
   :root, body { font-size: 10.5px; } body { max-width: none; padding: 0; } nav { display: none; } figure svg { min-width: 0; }
+  h2 { margin-top: 1.5rem; } .figures { columns: 2; column-gap: 1.2rem; }
   h2, h3, caption { break-after: avoid; } figure, tr { break-inside: avoid; } .wide { overflow: visible; }
   details::details-content { content-visibility: visible; height: auto; }
 }
@@ -150,6 +152,12 @@ def paragraph(text: str) -> str:
 def figure(svg: str, caption: str) -> str:
     """A figure with its caption."""
     return f'<figure><div class="wide" tabindex="0">{svg}</div><figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def gallery(*figures: str) -> str:
+    """Figures side by side where there is room. Nothing where there is none."""
+    shown = "\n".join(each for each in figures if each)
+    return f'<div class="figures">\n{shown}\n</div>' if shown else ""
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str = "", kind: str = "") -> str:
@@ -281,10 +289,10 @@ def plan(data: ReportData) -> list[str]:
             f"{pair.better} / {pair.worse}",
             pair.difference,
             pair.units,
-            "–" if pair.needed is None else pair.needed,
-            "–" if pair.ratio is None else f"{pair.ratio:.2g}",
+            pair.needed,
+            None if pair.ratio is None else Number(f"{pair.ratio:.2g}"),
             pair.smallest,
-            *(f"± {width:.2g}" for width in pair.half_widths),
+            *(Number(f"± {width:.2g}") for width in pair.half_widths),
         ]
         for pair in found.pairs
     ]

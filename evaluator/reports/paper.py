@@ -168,6 +168,9 @@ def methods_text(analysis: Analysis, *, cases: int, version: str) -> str:
             "Wiesenfarth M. et al. Methods and open-source toolkit for analyzing and visualizing challenge results. Sci. Rep. 11 (2021)."
         )
     kinds = {part.interval.method for part in analysis.metrics.values()}
+    if "studentised bootstrap" in kinds:
+        sentences.append("Intervals of metrics are studentised bootstrap intervals.")
+        cited.append("Hall P. Theoretical comparison of bootstrap confidence intervals. Ann. Stat. 16 (1988).")
     if "BCa bootstrap" in kinds:
         sentences.append("Intervals of metrics are bias-corrected and accelerated bootstrap intervals.")
         cited.append("Efron B. Better bootstrap confidence intervals. J. Am. Stat. Assoc. 82 (1987).")

@@ -16,9 +16,10 @@ from evaluator.ranking.subgroups import SubgroupAnalysis
 from evaluator.ranking.table import ScoreTable
 from evaluator.reports import comparisons, figures, page
 from evaluator.reports.data import MOST_DRAWN, ReportData, gather
+from evaluator.reports.output import inline_svg, pdf, png, settle, svg
 from evaluator.reports.paper import MM_PER_INCH, Paper, latex_table, methods_text, table_rows, word_table
 from evaluator.reports.sections import TITLES, make_section
-from evaluator.reports.theme import inline_svg, pdf, png, settle, style, svg
+from evaluator.reports.theme import PAGE_WIDTH, style
 
 MOST_PANELS = 12
 NOT_IN_A_NAME = re.compile(r"[^\w@.-]+")
@@ -115,7 +116,7 @@ def write_report(
             html.write_text(text, "utf-8")
     if folder is not None and paper is not None:
         own = data if paper.top is None else gather(table, analysis, title=title, most=paper.top)
-        width = 7.4 if paper.width_mm is None else paper.width_mm / MM_PER_INCH
+        width = PAGE_WIDTH if paper.width_mm is None else paper.width_mm / MM_PER_INCH
         with style(width=width, font=paper.font, points=paper.points):
             render(own, _Gallery(folder=folder, formats=paper.formats, is_page=False), protocol=protocol)
     if folder is not None:
@@ -162,7 +163,7 @@ def _stability(data: ReportData, gallery: _Gallery) -> list[str]:
         return []
     tau, rule = data.analysis.tau, data.analysis.footrule
     quartiles = f"median {page.number(tau.median)}, quartiles {page.number(tau.q25)} to {page.number(tau.q75)}"
-    return [
+    figures_shown = (
         gallery.show(
             "blob",
             figures.blob(data),
@@ -174,7 +175,8 @@ def _stability(data: ReportData, gallery: _Gallery) -> list[str]:
             f"Agreement of the bootstrap rankings with the ranking of all cases: {quartiles}; undefined in "
             f"{tau.n_undefined}. Mean Spearman footrule {page.number(rule.mean)}.",
         ),
-    ]
+    )
+    return [page.gallery(*figures_shown)]
 
 
 def _equal(data: ReportData, gallery: _Gallery) -> list[str]:
@@ -199,8 +201,12 @@ def _metric(data: ReportData, gallery: _Gallery, metric: str, *, prefix: str) ->
     if not data.algorithms:
         return
     yield page.heading(f"{prefix}{metric}")
-    for name, draw, caption in _PICTURES:
-        yield gallery.show(f"{prefix}{metric}-{name}", draw(data, metric), f"{prefix}{metric}: {caption}")
+    yield page.gallery(
+        *(
+            gallery.show(f"{prefix}{metric}-{name}", draw(data, metric), f"{prefix}{metric}: {caption}")
+            for name, draw, caption in _PICTURES
+        )
+    )
 
 
 def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
@@ -208,7 +214,7 @@ def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
     if len(agreement.tasks) < 2:
         return []
     drawn = agreement.top(MOST_DRAWN)
-    parts = [
+    pictures = [
         gallery.show("task-ranks", comparisons.task_ranks(drawn), "The rank of each algorithm by each of them."),
         gallery.show(
             "task-dendrogram-average",
@@ -221,8 +227,9 @@ def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
             "The same with complete linkage.",
         ),
     ]
+    parts = []
     if agreement.merged is not None:
-        parts.insert(0, gallery.show("task-blob", comparisons.task_blob(drawn), "How many tasks gave each rank."))
+        pictures.insert(0, gallery.show("task-blob", comparisons.task_blob(drawn), "How many tasks gave each rank."))
         order = agreement.merged.ranks.argsort(kind="stable")
         rows = [
             [float(agreement.merged.ranks[i]), agreement.algorithms[i], float(agreement.merged.scores[i])]
@@ -230,7 +237,8 @@ def _tasks(data: ReportData, gallery: _Gallery) -> list[str]:
         ]
         how = "" if agreement.merged.is_exact else " (the best found, not proven optimal)"
         caption = f"Consensus over the tasks{how}"
-        parts.insert(0, gallery.tabulate("consensus", ["rank", "algorithm", "score"], rows, caption=caption))
+        parts.append(gallery.tabulate("consensus", ["rank", "algorithm", "score"], rows, caption=caption))
+    parts.append(page.gallery(*pictures))
     return [*parts, *_task_stability(data, gallery), *_each_task(data, gallery)]
 
 
@@ -306,9 +314,16 @@ def _subgroup(data: ReportData, gallery: _Gallery, subgroup: SubgroupAnalysis) -
         [[name, *(ranks[group].get(name) for group in ranks)] for name in data.analysis.algorithms],
         caption="Rank in each group",
     )
-    for metric in data.analysis.metrics:
-        name = f"subgroup-{subgroup.attribute}-{metric}"
-        yield gallery.show(name, comparisons.subgroup_panel(data, subgroup, metric), f"{metric} in each group.")
+    yield page.gallery(
+        *(
+            gallery.show(
+                f"subgroup-{subgroup.attribute}-{metric}",
+                comparisons.subgroup_panel(data, subgroup, metric),
+                f"{metric} in each group.",
+            )
+            for metric in data.analysis.metrics
+        )
+    )
     rows = [[test.algorithm, test.metric, test.p_overall, *_smallest_pair(test.p_pairs)] for test in subgroup.tests]
     yield gallery.tabulate(
         f"subgroup-{subgroup.attribute}-tests",

@@ -14,6 +14,7 @@ from evaluator.reports.theme import (
     LINE,
     SEQUENTIAL,
     VERMILION,
+    colour_bar,
     columns_for,
     legend,
     new_figure,
@@ -31,14 +32,14 @@ LONGEST_LINE = 60
 
 def rank_map(ranks: Floats, algorithms: Sequence[str], columns: Sequence[str]) -> Figure:
     """Algorithm × structure: the rank in each."""
-    figure, axes = new_figure(height=row_height(len(algorithms), least=2.6, each=0.27))
+    figure, axes = new_figure(height=row_height(len(algorithms), least=2.6, each=0.22))
     count = max(2, int(ranks.max(initial=2)))
-    image = axes.imshow(ranks, aspect="auto", cmap="cividis_r", vmin=1, vmax=count)
+    image = axes.imshow(ranks, aspect="auto", cmap="cividis_r", interpolation="nearest", vmin=1, vmax=count)
     _name_axes(axes, algorithms, columns)
     if ranks.size <= MOST_NUMBERS:
         for (row, column), value in np.ndenumerate(ranks):
             _number(axes, column, row, f"{value:g}", image=image, value=value)
-    figure.colorbar(image, ax=axes, label="rank", pad=0.02, fraction=0.04).outline.set_visible(False)
+    colour_bar(axes, image, "rank")
     return figure
 
 
@@ -53,8 +54,9 @@ def value_matrix(
 ) -> Figure:
     """Row × column with the value in each cell, the mean of each row beside it. Framed cells are at home."""
     with_means = np.column_stack([values, np.nanmean(values, axis=1)])
-    figure, axes = new_figure(height=row_height(len(rows), least=2.8, each=0.36))
-    image = axes.imshow(with_means, aspect="auto", cmap=SEQUENTIAL if larger_is_better else f"{SEQUENTIAL}_r")
+    figure, axes = new_figure(height=row_height(len(rows), least=2.8, each=0.3))
+    colours = SEQUENTIAL if larger_is_better else f"{SEQUENTIAL}_r"
+    image = axes.imshow(with_means, aspect="auto", cmap=colours, interpolation="nearest")
     for (row, column), value in np.ndenumerate(with_means):
         text = "–" if np.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
         _number(axes, column, row, text, image=image, value=value)
@@ -62,16 +64,18 @@ def value_matrix(
         axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=VERMILION, linewidth=2))
     axes.axvline(len(columns) - 0.5, color="white", linewidth=5)
     _name_axes(axes, rows, [*columns, "mean"])
-    figure.colorbar(image, ax=axes, label=label, pad=0.02, fraction=0.04).outline.set_visible(False)
+    colour_bar(axes, image, label)
     return figure
 
 
 def p_map(p: Floats, algorithms: Sequence[str], *, alpha: float) -> Figure:
     """Row against column: the darker the smaller p. Significant ones carry their number."""
     count = len(algorithms)
-    figure, axes = new_figure(height=row_height(count, least=3.2, each=0.36))
+    figure, axes = new_figure(height=row_height(count, least=3.2, each=0.3))
     shown = np.log10(np.clip(p, SMALLEST_P, 1.0))
-    image = axes.imshow(np.ma.masked_invalid(shown), cmap="Blues_r", vmin=np.log10(SMALLEST_P), vmax=0.0)
+    image = axes.imshow(
+        np.ma.masked_invalid(shown), cmap="Blues_r", interpolation="nearest", vmin=np.log10(SMALLEST_P), vmax=0.0
+    )
     if count <= 20:
         for (row, column), value in np.ndenumerate(p):
             if value <= alpha:
@@ -84,16 +88,13 @@ def p_map(p: Floats, algorithms: Sequence[str], *, alpha: float) -> Figure:
     _name_axes(axes, algorithms, short(algorithms, longest=16))
     axes.set_ylabel("better …")
     axes.set_xlabel("… than")
-    bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.04)
-    bar.set_ticks([0.0, -1.0, -2.0, -3.0, -4.0], labels=["1", "0.1", "0.01", "0.001", "≤ 1e-4"])
-    bar.set_label("adjusted p")
-    bar.outline.set_visible(False)
+    colour_bar(axes, image, "adjusted p", ticks=[0, -1, -2, -3, -4], names=["1", "0.1", "0.01", "0.001", "≤ 1e-4"])
     return figure
 
 
 def dumbbells(algorithms: Sequence[str], values: Mapping[str, Floats], *, label: str) -> Figure:
     """One line per algorithm from group to group: how far it falls from one to the other."""
-    figure, axes = new_figure(height=row_height(len(algorithms), least=2.2, each=0.27))
+    figure, axes = new_figure(height=row_height(len(algorithms), least=2.2, each=0.22))
     stacked = np.stack(list(values.values()))
     axes.hlines(range(len(algorithms)), np.nanmin(stacked, axis=0), np.nanmax(stacked, axis=0), color=LINE, linewidth=3)
     for number, (group, row) in enumerate(zip(short(list(values)), values.values(), strict=True)):
@@ -142,4 +143,4 @@ def _name_axes(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
 
 def _number(axes: Axes, x: int, y: int, text: str, *, image: AxesImage, value: float, size: int = 8) -> None:
     shade = INK if np.isnan(value) else readable_on(image, value)
-    axes.text(x, y, text, ha="center", va="center", fontsize=size, color=shade)
+    axes.text(x, y, text, ha="center", va="center", fontsize=size, color=shade, in_layout=False)

@@ -4,10 +4,7 @@ Data colours are those of Okabe and Ito. Ink, lines and the main blue are drawn 
 the page's own (`var(--ink)`, …), in a file of their own they stay as they are on white.
 """
 
-import base64
-import io
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,10 +20,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
-from PIL import Image
+from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
-from evaluator.ranking.short_names import shorten
+from evaluator.ranking.short_names import display_width, shorten
 
 INK = "#1f2a37"
 LINE = "#d3d9e0"
@@ -39,8 +36,10 @@ SERIES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 SEQUENTIAL = "cividis"
 PANELS_IN_A_ROW = 3
 _LEGEND_LETTERS = 96  # across a figure, the handles counted as six
-_PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
-_COLOURS = 48
+_SHADES = 128
+_MEASURED = 4
+PAGE_WIDTH = 6.0  # inches of a figure in the page: letters of 9 points are as large as the page's own
+_GAP = 4.0  # points between axes and names
 _FAR = 4.0  # times what nine of ten values stay under
 
 _STYLE: dict[Any, Any] = {
@@ -65,19 +64,21 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # teams may have dollars in their names
     "xtick.color": INK,
     "ytick.color": INK,
+    "xtick.bottom": False,
+    "ytick.left": False,
     "xtick.major.size": 0.0,
     "ytick.major.size": 0.0,
     "legend.frameon": False,
-    "figure.dpi": 150,
+    "figure.dpi": 130,
 }
 
 
-_SIZE: ContextVar[tuple[float, float]] = ContextVar("size", default=(7.4, 1.0))
+_SIZE: ContextVar[tuple[float, float]] = ContextVar("size", default=(PAGE_WIDTH, 1.0))
 """Width of a figure in inches, and what its height is multiplied by."""
 
 
 @contextmanager
-def style(*, width: float = 7.4, font: str = "DejaVu Sans", points: float = 9.0) -> Iterator[None]:
+def style(*, width: float = PAGE_WIDTH, font: str = "DejaVu Sans", points: float = 9.0) -> Iterator[None]:
     """Draw inside this, at a width in inches and in a font. The settings of the process stay as they were.
 
     Letters the drawing font lacks (Chinese, Japanese …) are written as text all the same, and the reader's browser has them.
@@ -134,17 +135,67 @@ def small_multiples(count: int, *, height: float) -> tuple[Figure, list[Axes]]:
     return figure, panels
 
 
-def row_height(count: int, *, least: float = 2.4, each: float = 0.27) -> float:
+def row_height(count: int, *, least: float = 2.4, each: float = 0.22) -> float:
     """Inches for a figure with one line per algorithm."""
-    return max(least, 1.1 + each * count)
+    return max(least, 0.9 + each * count)
 
 
 def rank_axis(axes: Axes, count: int) -> None:
     """Ranks upwards, the best on top and always named."""
     step = 1 + (count - 1) // 25
     axes.set_ylim(count + 0.7, 0.3)
-    axes.set_yticks(range(1, count + 1, step))
-    axes.set_ylabel("rank")
+    places = range(1, count + 1, step)
+    name_rows(axes, [str(place) for place in places], places=places)
+    across = axes.get_yaxis_transform(which="grid")  # type: ignore[no-untyped-call]
+    axes.hlines(places, 0, 1, color=LINE, linewidth=0.6, zorder=0.5, transform=across)
+    axes.set_ylabel("rank", labelpad=_GAP + 2 + 0.64 * len(str(count)) * _points())
+
+
+def name_rows(axes: Axes, names: Sequence[str], *, places: Sequence[int] | None = None) -> None:
+    """Names left of the axes, as plain texts: twenty ticks of matplotlib are eighty lines and forty texts."""
+    _no_ticks(axes.yaxis)
+    at = axes.get_yaxis_transform(which="grid") + _shift(axes, -_GAP, 0)  # type: ignore[no-untyped-call]
+    longest = _longest(names)
+    for index, (place, name) in enumerate(zip(range(len(names)) if places is None else places, names, strict=True)):
+        axes.text(0, place, name, transform=at, ha="right", va="center", in_layout=index in longest)
+
+
+def name_columns(
+    axes: Axes, names: Sequence[str], *, places: Sequence[float] | None = None, is_aslant: bool = False
+) -> None:
+    """Names below the axes."""
+    _no_ticks(axes.xaxis)
+    at = axes.get_xaxis_transform(which="grid") + _shift(axes, 0, -_GAP)  # type: ignore[no-untyped-call]
+    measured = {*_longest(names), 0, 1, len(names) - 1}
+    turn, side = (50, "right") if is_aslant else (0, "center")
+    for index, (place, name) in enumerate(zip(range(len(names)) if places is None else places, names, strict=True)):
+        axes.text(place, 0, name, transform=at, ha=side, va="top", rotation=turn, in_layout=index in measured)
+
+
+def _longest(names: Sequence[str]) -> set[int]:
+    """The few names that decide how much room all need: measuring a name costs as much as drawing it."""
+    return set(sorted(range(len(names)), key=lambda index: display_width(names[index]))[-_MEASURED:])
+
+
+def label_below(axes: Axes, text: str) -> None:
+    """The label of an axis whose names stand in one line."""
+    axes.set_xlabel(text, labelpad=_GAP + 2 + 1.2 * _points())
+
+
+def _no_ticks(axis: Axis) -> None:
+    axis.set_major_locator(NullLocator())
+    axis.set_minor_locator(NullLocator())
+
+
+def _shift(axes: Axes, right: float, up: float) -> ScaledTranslation:
+    """A shift in points."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # noqa: S101  # axes of this module belong to one
+    return ScaledTranslation(right / 72, up / 72, figure.dpi_scale_trans)
+
+
+def _points() -> float:
+    return float(mpl.rcParams["font.size"])
 
 
 def short(names: Sequence[str], *, longest: int = 26) -> tuple[str, ...]:
@@ -201,6 +252,34 @@ def columns_for(names: Sequence[str]) -> int:
     return max(1, min(4, _LEGEND_LETTERS // (max(map(len, names)) + 6)))
 
 
+def colour_bar(
+    axes: Axes,
+    image: AxesImage,
+    label: str,
+    *,
+    ticks: Sequence[float] | None = None,
+    names: Sequence[str] | None = None,
+) -> None:
+    """What the colours of a map mean: a narrow scale that hangs right of the axes."""
+    low, high = (0.0 if end is None else float(end) for end in image.get_clim())
+    high = high if high > low else low + 1
+    bar = axes.inset_axes((1.02, 0.0, 0.03, 1.0))
+    bar.imshow(
+        np.linspace(low, high, _SHADES)[:, None], cmap=image.get_cmap(), extent=(0, 1, low, high), origin="lower",
+        aspect="auto", interpolation="nearest",
+    )  # fmt: skip
+    bar.set_xticks([])
+    bar.yaxis.tick_right()
+    bar.yaxis.set_label_position("right")
+    if ticks is None:
+        bar.yaxis.set_major_locator(MaxNLocator(integer=bool(high - low >= 2), nbins=6))
+    else:
+        bar.set_yticks(ticks, names)
+    bar.set_ylabel(label)
+    bar.grid(visible=False)
+    bar.spines[:].set_visible(False)
+
+
 def readable_on(image: AxesImage, value: float) -> str:
     """Black or white, whichever stands out more from what the image shows for a value: never less than 4.5 to 1."""
     rgb = np.asarray(image.to_rgba(np.array([value])))[0, :3]
@@ -229,62 +308,3 @@ def spread(axes: Axes, values: npt.NDArray[np.float64], *, is_upright: bool = Fa
     axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_minor_locator(NullLocator())
     return f"logarithmic beyond {knee:g}"
-
-
-def settle(figure: Figure) -> None:
-    """Lay the figure out, once. Every later drawing takes it as it is, for laying out costs more than drawing."""
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
-        with mpl.rc_context({"figure.constrained_layout.use": False}):
-            figure.set_layout_engine(None)
-
-
-def inline_svg(text: str, *, label: str) -> str:
-    """An SVG document as part of a page: no header, the page's ink, a text for those who do not see it."""
-    text = (
-        text[text.index("<svg") :]
-        .replace(INK, "var(--ink)")
-        .replace(LINE, "var(--line)")
-        .replace(BLUE.lower(), "var(--blue)")
-    )
-    head = f'<svg role="img" aria-label="{_escaped(label)}"'
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' width="[^"]*pt" height="[^"]*pt"', "", text, count=1)
-    return text.replace("<svg", head, 1)
-
-
-def svg(figure: Figure) -> str:
-    """The figure as an SVG document. The same figure gives the same bytes."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return _PICTURE.sub(_with_palette, buffer.getvalue())
-
-
-def _with_palette(found: re.Match[str]) -> str:
-    """A picture of dots needs few colours: with a palette it is a third of its size."""
-    content = base64.b64decode(found[1])
-    packed = io.BytesIO()
-    with Image.open(io.BytesIO(content)) as image:
-        image.convert("RGBA").quantize(_COLOURS, method=Image.Quantize.FASTOCTREE).save(packed, "PNG", optimize=True)
-    smaller = min(content, packed.getvalue(), key=len)
-    return f"data:image/png;base64,{base64.b64encode(smaller).decode()}"
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG on white."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def pdf(figure: Figure) -> bytes:
-    """The figure as a PDF, its letters as letters. The same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    with mpl.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    return buffer.getvalue()
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

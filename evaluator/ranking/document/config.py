@@ -20,7 +20,7 @@ from enum import StrEnum
 
 CHALLENGER = "challengeR-1.0.5"
 FEW_CLUSTERS = 100
-"""Below this many clusters percentile intervals cover too little, and `interval: auto` takes BCa."""
+"""Below this many clusters percentile intervals cover too little, and `interval: auto` takes studentised ones."""
 
 
 class SchemeType(StrEnum):
@@ -232,8 +232,8 @@ class Significance:
 
 @dataclass(frozen=True, kw_only=True)
 class Stability:
-    """The bootstrap. `compat` reproduces the resampling and missing-rank behaviour of the named tool. `interval: auto` is BCa
-    under 100 clusters, where percentiles cover too little, and percentiles above.
+    """The bootstrap. `compat` reproduces the resampling and missing-rank behaviour of the named tool. `interval: auto` is
+    studentised under 100 clusters, where percentiles cover too little, and percentiles above.
     """
 
     bootstrap: int = 1000

@@ -252,8 +252,8 @@ def _stability(value: Any, path: str) -> Stability:
     if compat not in (None, CHALLENGER):
         raise ConfigError(f"{path}.compat: found {show(compat)}; expected null or {CHALLENGER}")
     interval = section.text("interval", "auto")
-    if interval not in ("auto", "percentile", "bca"):
-        raise ConfigError(f"{path}.interval: found {interval!r}; expected auto, percentile or bca")
+    if interval not in ("auto", "studentised", "percentile", "bca"):
+        raise ConfigError(f"{path}.interval: found {interval!r}; expected auto, studentised, percentile or bca")
     confidence = number(section.get("ci", 0.95), f"{path}.ci", minimum=0)
     if not 0.5 <= confidence < 1:
         raise ConfigError(f"{path}.ci: found {confidence:g}; expected a share such as 0.95")

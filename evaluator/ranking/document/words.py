@@ -214,8 +214,8 @@ def _tests(config: RankingConfig) -> str:
 
 def _stability(config: RankingConfig) -> str:
     rules = config.stability
-    kind = {"bca": "BCa", "percentile": "percentile"}.get(
-        rules.interval, f"BCa (under {FEW_CLUSTERS} {config.cluster}s, percentile from there)"
+    kind = {"bca": "BCa", "percentile": "percentile", "studentised": "studentised bootstrap"}.get(
+        rules.interval, f"studentised bootstrap (under {FEW_CLUSTERS} {config.cluster}s, percentile from there)"
     )
     raters = "" if rules.raters is None else f" and over the raters ({rules.raters})"
     compat = f", resampled as {rules.compat} does" if rules.compat else ""

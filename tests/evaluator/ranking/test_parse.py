@@ -102,7 +102,7 @@ BROKEN = {
     "a certain interval": ({"stability": {"ci": 1.0}}, r"stability.ci: found 1; expected a share"),
     "an unknown interval": (
         {"stability": {"interval": "exact"}},
-        r"interval: found 'exact'; expected auto, percentile or bca",
+        r"interval: found 'exact'; expected auto, studentised, percentile or bca",
     ),
     "a team rule nobody knows": ({"submissions": {"per_team": "first"}}, r"per_team: found 'first'; expected best"),
     "bands that fall": (

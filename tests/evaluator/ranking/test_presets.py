@@ -286,3 +286,20 @@ def test_a_bootstrap_of_every_preset_equals_ranking_each_resampled_board(name):
     for ranks, drawn in zip(found, draws.multiplicities.astype(int), strict=True):
         ranking = rank_algorithms(resampled(board, drawn, algorithms=prepared.algorithms), config).ranks()
         assert [ranking[algorithm] for algorithm in prepared.algorithms] == ranks.tolist()
+
+
+@pytest.mark.checked(
+    "panther",
+    what="ranking by hand",
+    source="panther.grand-challenge.org/tasks-evaluation",
+)
+def test_panther_takes_the_mean_of_five_ranks_of_means():
+    """Ranks of the means (dice, nsd, masd, hd95, squared error): a 1 1 2 1 2, b 2 2 1 2 1. The errors 9 and 1 are RMSE √5 against √4."""
+    scores = {
+        ("dice", "tumour"): {"a": [0.9, 0.5], "b": [0.8, 0.4]},
+        ("nsd", "tumour"): {"a": [0.9, 0.5], "b": [0.8, 0.4]},
+        ("masd", "tumour"): {"a": [3.0, 5.0], "b": [2.0, 5.0]},
+        ("hd95", "tumour"): {"a": [9.0, 10.0], "b": [9.0, 11.0]},
+        ("volume_squared_error", "tumour"): {"a": [9.0, 1.0], "b": [4.0, 4.0]},
+    }
+    assert rank("panther", scores) == {"a": (1, pytest.approx(1.4)), "b": (2, pytest.approx(1.6))}

@@ -15,8 +15,9 @@ from scipy import stats
 
 from evaluator.commands.rank import rank
 from evaluator.ranking.statistics.effects import cliffs_delta, critical_difference, nemenyi_quantile
+from evaluator.reports.output import svg
 from evaluator.reports.paper import Paper, latex_table
-from evaluator.reports.theme import new_figure, style, svg
+from evaluator.reports.theme import new_figure, style
 
 pytestmark = pytest.mark.slow
 

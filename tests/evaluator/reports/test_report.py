@@ -307,7 +307,19 @@ class TestInABrowser:
         for width in (1400, 800, 390):
             page.set_viewport_size({"width": width, "height": 900})
             widths.append(page.evaluate("document.querySelector('figure svg').clientWidth"))
-        assert widths[0] > widths[1] > widths[2] > 390, "the last one scrolls inside its frame"
+        assert widths[1] > widths[0] > widths[2] > 390, "two stand side by side; the last one scrolls inside its frame"
+        page.close()
+
+    @pytest.mark.parametrize(("width", "columns"), [(1280, 2), (800, 1)])
+    def test_figures_stand_in_two_columns_where_there_is_room(
+        self, report: Path, browser: Browser, width: int, columns: int
+    ) -> None:
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto(f"file://{report}/report.html")
+        starts = page.evaluate(
+            "[...document.querySelectorAll('h3 + .figures')[0].children].map((each) => each.getBoundingClientRect().left)"
+        )
+        assert len(set(starts)) == columns
         page.close()
 
     def test_paper_shows_what_is_folded_in_ink_on_white(self, report: Path, browser: Browser) -> None:

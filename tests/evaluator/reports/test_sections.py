@@ -15,8 +15,9 @@ from evaluator.ranking.schemes.prepare import prepare
 from evaluator.reports import shapes, write_report
 from evaluator.reports.counting import groups_by, rank_by, rounds_of, tie_groups, tree
 from evaluator.reports.data import gather
+from evaluator.reports.output import png
 from evaluator.reports.sections import MAKERS, TITLES, make_section
-from evaluator.reports.theme import png, style
+from evaluator.reports.theme import style
 
 DOCUMENT = {
     "protocol": 1,
