@@ -26,9 +26,7 @@ ASKS_FOR_DATABASE = {"db", "transactional_db", "django_db_setup", "live_server",
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`make test-cluster` gives the first."""
     parser.addoption("--cluster", action="store_true", help="run the tests that need Apptainer or Slurm")
-    parser.addoption(
-        "--pictures", metavar="FOLDER", help="keep pictures of the pages that tests/journeys/test_people.py passes"
-    )
+    parser.addoption("--pictures", metavar="FOLDER", help="keep pictures of the pages that the journeys pass")
 
 
 @pytest.hookimpl(tryfirst=True)

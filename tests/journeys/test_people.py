@@ -4,168 +4,30 @@ Mails are read from a real SMTP server. The pages come from Django's own server 
 `--pictures FOLDER` keeps a picture of every page that the journeys pass: at 1280 px, at 360 px, and in dark colours.
 """
 
-import email
-import email.policy
 import hashlib
 import hmac
 import json
 import re
-import shutil
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-from aiosmtpd.controller import Controller
-from django.core.management import call_command
-from django.db import connection, connections
 from django.utils import timezone
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import expect
 
 import people
-from assay.accounts.addresses import note_verified
 from assay.accounts.models import User
-from assay.notices.delivery import send_mails
 from assay.notices.webhooks import deliver
+from browsing import IN_PROCESS, PASSWORD, PATIENCE, sign_in
 from oidc_provider import running_provider
-from waits import until
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:No directory at"),  # static files come from the finders
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)"),
-]
-PASSWORD, ANOTHER = "correct horse battery", "staple of another kind"
-PATIENCE = 120_000
-"""Milliseconds for one step: a bound for a page that never shows what is waited for, on a machine that does a lot besides."""
-OTHER_SESSIONS = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-"""
-
-
-class Inbox:
-    """The mails that arrived."""
-
-    def __init__(self) -> None:
-        self.mails: list[email.message.EmailMessage] = []
-
-    async def handle_DATA(self, server, session, envelope) -> str:
-        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
-        return "250 kept"
-
-    def link(self, to: str, pattern: str) -> str:
-        """The path of the newest link like this in a mail to somebody."""
-        send_mails(now=timezone.now())
-        texts = [mail.get_content() for mail in self.mails if mail["To"] == to]
-        return next(found[0] for text in reversed(texts) if (found := re.search(pattern, text)))
-
-
-@pytest.fixture
-def inbox(settings, live_server):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    handler = Inbox()
-    controller = Controller(handler, hostname="127.0.0.1", port=port)
-    controller.start()
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
-    settings.PUBLIC_URL = live_server.url
-    yield handler
-    controller.stop()
+pytestmark = IN_PROCESS
+ANOTHER = "staple of another kind"
 
 
 @pytest.fixture
 def scene(transactional_db):
-    call_command("createcachetable", verbosity=0)
     return people.scene()
-
-
-@pytest.fixture
-def browser(scene, monkeypatch):
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # Playwright runs an event loop in this thread
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield running
-        running.close()
-        connections.close_all()  # Django keeps another connection for code under an event loop
-    until(lambda: not other_sessions())  # threads of the server: the database is emptied next
-
-
-def other_sessions() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(OTHER_SESSIONS)
-        return cursor.fetchone()[0]
-
-
-@pytest.fixture
-def open_as(browser, live_server):
-    """A page of somebody's own browser, signed in where they have an account, else as they are after they have signed up."""
-
-    def open_page(name: str, inbox: Inbox | None = None) -> Page:
-        context = browser.new_context(base_url=live_server.url, viewport={"width": 1280, "height": 900})
-        context.set_default_timeout(PATIENCE)
-        page = context.new_page()
-        person = User.objects.filter(username=name).first()
-        if person is None:
-            sign_up(page, name, inbox)
-        else:
-            person.set_password(PASSWORD)
-            person.save()
-            note_verified(person)
-            sign_in(page, name, PASSWORD)
-        expect(page.get_by_role("link", name="Notices")).to_be_visible()
-        return page
-
-    return open_page
-
-
-@pytest.fixture
-def look(request):
-    """Keep pictures of a page under a name, where they are asked for."""
-    folder = request.config.getoption("--pictures")
-
-    def keep(page: Page, name: str) -> None:
-        if not folder:
-            return
-        for kind, width, scheme in (("wide", 1280, "light"), ("narrow", 360, "light"), ("dark", 1280, "dark")):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # no colour halfway between two
-            page.set_viewport_size({"width": width, "height": 900})
-            page.screenshot(path=Path(folder) / f"{name}-{kind}.png", full_page=True)
-        page.emulate_media(color_scheme="light")
-
-    return keep
-
-
-def sign_up(page: Page, name: str, inbox: Inbox | None) -> None:
-    """Make an account, and open the link that the mail brings where addresses are verified."""
-    page.goto("/signup/")
-    page.get_by_label("User name").fill(name)
-    page.get_by_label("Name others see").fill(name.title())
-    page.get_by_label("E-mail").fill(f"{name}@example.org")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("main").get_by_role("button", name="Sign up").click()
-    if inbox is None:
-        return
-    expect(page).to_have_url(re.compile("/account/address/verify/"))
-    page.goto(inbox.link(f"{name}@example.org", r"/account/address/verify/\S+"))
-    page.get_by_role("main").get_by_role("button").click()
-    expect(page.get_by_text("You have confirmed")).to_be_visible()
-    sign_in(page, name, PASSWORD)
-
-
-def sign_in(page: Page, name: str, password: str) -> None:
-    page.goto("/login/")
-    page.get_by_label("Username").fill(name)
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("main").get_by_role("button", name="Sign in").click()
 
 
 def test_three_people_in_two_teams_answer_accept_and_are_decided_about(scene, open_as, inbox, look, settings):
