@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.urls import reverse
@@ -12,7 +13,9 @@ from assay.accounts.audit import record_event
 from assay.accounts.models import User
 from assay.accounts.services import invite_to_team
 from assay.challenges.announcements import announce
+from assay.challenges.discussion import open_topic
 from assay.challenges.models import Membership
+from assay.challenges.pictures import add_picture
 from assay.challenges.registration import make_invite
 from assay.challenges.teams import team_of_organizers
 from assay.evaluation_sites.models import Site, SiteEvaluation
@@ -48,6 +51,10 @@ def every_page() -> dict[str, Page]:
     cast.challenge.title, cast.challenge.summary = "Tissue segmentation of the adult brain", f"{LONG}. {UNBROKEN}"
     cast.challenge.questions, cast.challenge.rules_version = [f"{LONG}?"], 2
     cast.challenge.agreements, cast.challenge.rules = {"hidden": UNBROKEN}, LONG
+    cast.challenge.pages = [{"slug": "faq", "title": LONG, "text": UNBROKEN}]
+    cast.challenge.pages_html = {"faq": f"<p>{UNBROKEN}</p>"}
+    cast.challenge.sponsors = [{"name": LONG, "url": "https://example.org"}, {"name": UNBROKEN}]
+    cast.challenge.logo = cast.challenge.banner = "logo"
     cast.challenge.merge_until = factories.NOW + timedelta(days=3)
     cast.challenge.save()
     Membership.objects.update(
@@ -61,6 +68,9 @@ def every_page() -> dict[str, Page]:
     make_hook(
         url=f"https://example.org/{UNBROKEN}", by=cast.olga, challenge_slug=cast.challenge.slug, now=factories.NOW
     )
+    drawn = (Path(__file__).parent / "pages" / "logo.png").read_bytes()
+    add_picture(challenge=cast.challenge, name="logo", content=drawn, by=cast.olga, now=factories.NOW)
+    topic = open_topic(challenge=cast.challenge, title=LONG, text=UNBROKEN, by=cast.pia, now=factories.NOW)
     stranger, submissions = factories.user(username="nina"), _fill(cast)
     slug, phase = cast.challenge.slug, cast.phase.slug
     _, secret = invite_to_team(user=cast.pia, team=cast.team, email="new@example.org", now=factories.NOW)
@@ -80,7 +90,8 @@ def every_page() -> dict[str, Page]:
             "portal:provider-confirm",
         )
     }
-    pages |= {f"portal:{name}": page(f"portal:{name}", slug) for name in ("challenge", "rules", "news")}
+    pages |= {f"portal:{name}": page(f"portal:{name}", slug) for name in ("challenge", "rules", "news", "discussion")}
+    pages |= {"portal:page": page("portal:page", slug, "faq"), "portal:topic": page("portal:topic", slug, topic.pk)}
     pages |= {f"portal:{name}": page(f"portal:{name}", slug, phase) for name in ("phase", "submit", "leaderboard")}
     pages |= {f"portal:submission {status}": page("portal:submission", pk) for status, pk in submissions.items()}
     pages |= {
@@ -117,6 +128,10 @@ def every_page() -> dict[str, Page]:
         "hooks",
         "sites",
         "audit",
+        "pages",
+        "page-new",
+        "costs",
+        "export",
     )
     pages |= {f"organizers:{name}": page(f"organizers:{name}", slug, person=cast.olga) for name in of_organizer}
     pages |= {
@@ -127,6 +142,7 @@ def every_page() -> dict[str, Page]:
         "organizers:rights": page("organizers:rights", person=cast.stan),
         "organizers:phase-edit": page("organizers:phase-edit", slug, phase, person=cast.olga),
         "organizers:phase-move": page("organizers:phase-move", slug, phase, person=cast.olga),
+        "organizers:page": page("organizers:page", slug, "faq", person=cast.olga),
         "organizers:rules": page("organizers:rules", slug, phase, person=cast.olga),
         "organizers:trial": page("organizers:trial", slug, phase, person=cast.olga),
         "organizers:after": page("organizers:after", slug, phase, person=cast.olga),

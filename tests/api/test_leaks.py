@@ -143,6 +143,9 @@ class Story:
             f"/challenges/{here[0]}/phases/{here[1]}/leaderboard/export?layout=kits",
         ]
         pages += [reverse("portal:notices"), reverse("portal:news", args=here[:1])]
+        pages += [reverse("portal:discussion", args=here[:1]), reverse("portal:page", args=[here[0], "faq"])]
+        pages += [reverse(f"organizers:{name}", args=here[:1]) for name in ("costs", "export", "pages", "submissions")]
+        pages += [reverse("organizers:after", args=here), reverse("portal:submit", args=here)]
         send_mails(now=timezone.now())
         answers = [self.pia.get(url) for url in pages] + [self.api("GET", path) for path in calls]
         texts = [b"".join(answer.streaming_content) if answer.streaming else answer.content for answer in answers]
@@ -178,6 +181,7 @@ def story(scene, client, calling_as):
         document = factories.PROTOCOL | {"release": release}
         version = factories.protocol(challenge=scene.challenge, document=document)
         scene.phase.protocol = version
+        scene.phase.budget_hours = scene.phase.team_budget_hours = 1000  # that there is room says nothing
         scene.phase.save()
         testset = scene.phase.chosen_testset.testset
         TestSet.objects.filter(pk=testset.pk).update(is_public=is_public)

@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from pathlib import Path
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -9,12 +10,17 @@ from django.urls import reverse
 
 import factories
 import testset_folders as folders
+from assay import organizers, pages, portal
 from assay.accounts.models import AuditEvent
 from assay.challenges import services
 from assay.challenges.models import Challenge
+from assay.challenges.pools import set_pool_owners
 from assay.challenges.writing import current_file
 from assay.leaderboards.models import Leaderboard
+from assay.runs.nodes import enrol_node
 from assay.submissions.models import Upload
+from desk_forms import form_of, read_form
+from markup import markup
 
 SOURCE = f"""\
 # Our challenge; ask Olga before you touch the limits.
@@ -39,31 +45,6 @@ def lungs(scene, now, client) -> Challenge:
     _, challenge = services.push_challenge(user=scene.olga, slug="lungs", source=SOURCE, is_dry_run=False, now=now)
     client.force_login(scene.olga)
     return challenge
-
-
-def form_of(client, url) -> dict[str, str | list[str]]:
-    """What a browser would send back if nothing was touched."""
-    page = client.get(url).content.decode()
-    return read_form(page)
-
-
-def read_form(page: str) -> dict[str, str | list[str]]:
-    body = page[page.index('name="made_from"') - 200 : page.index('name="save"')]
-    data: dict[str, str | list[str]] = {}
-    for tag in re.findall(r"<input[^>]*>", body):
-        attributes = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
-        name, value = attributes.get("name", ""), unescape(attributes.get("value", ""))
-        if attributes.get("type") == "checkbox":
-            if re.search(r"\bchecked\b", tag):
-                data[name] = [*data.get(name, []), value]
-        elif name:
-            data[name] = value
-    for name, text in re.findall(r'<textarea[^>]*name="([^"]+)"[^>]*>\n?(.*?)</textarea>', body, re.DOTALL):
-        data[name] = unescape(text).replace("\n", "\r\n")
-    for name, options in re.findall(r'<select[^>]*name="([^"]+)"[^>]*>(.*?)</select>', body, re.DOTALL):
-        chosen = re.search(r'value="([^"]*)"\s+selected', options)
-        data[name] = unescape(chosen[1]) if chosen else ""
-    return data
 
 
 def texts() -> str:
@@ -336,3 +317,34 @@ def test_a_form_that_says_too_little_is_answered_at_the_form(lungs, client, type
     answer = client.post(testsets(), {"name": "hidden", **typed})
     assert answer.status_code in (400, 404)
     assert not lungs.testsets.exists()
+
+
+def test_machines_are_chosen_by_what_they_are(lungs, client, scene, now):
+    for name, pool, gpus in (
+        ("a", "big", [{"name": "NVIDIA H200"}, {"name": "NVIDIA H200"}]),
+        ("b", "big", ["NVIDIA H200"]),
+        ("c", "theirs", [{"name": "NVIDIA L4"}]),
+        ("d", "odd", "nonsense"),
+    ):
+        node, _ = enrol_node(name=name, pool=pool, slots=1, by=scene.stan, now=now)
+        node.inventory = {"gpus": gpus}
+        node.save()
+    set_pool_owners(name="theirs", people=["otto"], challenges=[], note="", by=scene.stan, now=now)
+    page = markup(client.get(phase_url()))
+    assert "big: 2 nodes, 3 × NVIDIA H200" in page
+    assert "odd: 1 node, no GPU" in page
+    assert "default: no machine yet" in page
+    assert "theirs" not in page
+    data = form_of(client, phase_url())
+    assert data["pool"] == "default"
+    assert client.post(phase_url(), data | {"pool": "big", "save": "1"}).status_code == 302
+    assert lungs.phases.get(slug="final").pool == "big"
+
+
+def test_no_page_joins_the_parts_of_a_refusal_by_itself():
+    """`pages.errors.error_words` says what is wrong, what was found and expected, and what to do: everywhere alike."""
+    joined = re.compile(r"join\([^\n]*error\.message")
+    rooms = [Path(room.__file__).parent for room in (organizers, pages, portal)]
+    files = [file for room in rooms for file in room.rglob("*.py")]
+    assert len(files) > 50
+    assert [file.name for file in files if joined.search(file.read_text())] == []

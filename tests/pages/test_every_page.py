@@ -29,6 +29,7 @@ NOT_SHOWN = {
     "portal:docs": "Sphinx makes these pages",
     "portal:docs-page": "Sphinx makes these pages",
     "portal:mails": "for development only",
+    "portal:picture": "a picture",
     "portal:theme": "a switch",
     "portal:language": "a switch",
     "portal:sign-out": "takes a POST",

@@ -13,6 +13,12 @@ from assay.accounts.models import User
 from assay.challenges.models import Challenge, Membership, Phase
 
 Person = User | AnonymousUser
+PARTS = {
+    Membership.Role.ORGANIZER: "organize",
+    Membership.Role.EDITOR: "edit",
+    Membership.Role.REVIEWER: "review",
+}
+WORKING = (Membership.Role.ORGANIZER, Membership.Role.EDITOR, Membership.Role.REVIEWER)
 PUBLIC = (Challenge.Status.PUBLISHED, Challenge.Status.ARCHIVED)
 
 
@@ -38,7 +44,7 @@ def visible_challenges(*, person: Person) -> QuerySet[Challenge]:
         Q(pk__in=taken_part_in(person).values("challenge"))
         | (Q(pk__in=person.invited_to.values("challenge")) & ~Q(pk__in=excluded_from(person).values("challenge")))
     )
-    return everything.filter(is_public | is_known | Q(pk__in=organized_by(person).values("challenge")))
+    return everything.filter(is_public | is_known | Q(pk__in=worked_on_by(person).values("challenge")))
 
 
 def taken_part_in(user: User) -> QuerySet[Membership]:
@@ -100,6 +106,47 @@ def organized_challenges(*, person: Person) -> set[int]:
 def organized_by(user: User) -> QuerySet[Membership]:
     """The memberships that make this person an organizer."""
     return Membership.objects.filter(user=user, role=Membership.Role.ORGANIZER, status=Membership.Status.ACCEPTED)
+
+
+def worked_on_by(user: User) -> QuerySet[Membership]:
+    """The memberships by which this person organizes, edits or reviews."""
+    return Membership.objects.filter(user=user, role__in=WORKING, status=Membership.Status.ACCEPTED)
+
+
+def is_helper(*, person: Person, challenge: Challenge, role: Membership.Role) -> bool:
+    """Whether this person has the role, or organizes. An editor changes texts, a reviewer looks at submissions."""
+    if is_organizer(person=person, challenge=challenge):
+        return True
+    return isinstance(person, User) and worked_on_by(person).filter(challenge=challenge, role=role).exists()
+
+
+def parts_of(*, person: User, challenge: Challenge) -> frozenset[str]:
+    """What this person does for the challenge: `organize` (which holds the others), `edit`, `review`. One query."""
+    if person.is_staff:
+        return frozenset(PARTS.values())
+    role = worked_on_by(person).filter(challenge=challenge).values_list("role", flat=True).first()
+    if role is None:
+        return frozenset()
+    return frozenset(PARTS.values()) if role == Membership.Role.ORGANIZER else frozenset({PARTS[Membership.Role(role)]})
+
+
+def get_edited_challenge(*, person: Person, slug: str) -> tuple[Challenge, User]:
+    """A challenge whose texts this person may change."""
+    return _get_helped(person=person, slug=slug, role=Membership.Role.EDITOR)
+
+
+def get_reviewed_challenge(*, person: Person, slug: str) -> tuple[Challenge, User]:
+    """A challenge whose submissions and objections this person may look at."""
+    return _get_helped(person=person, slug=slug, role=Membership.Role.REVIEWER)
+
+
+def _get_helped(*, person: Person, slug: str, role: Membership.Role) -> tuple[Challenge, User]:
+    challenge, user = get_challenge(person=person, slug=slug), signed_in(person)
+    if is_helper(person=user, challenge=challenge, role=role):
+        return challenge, user
+    raise NotAllowedError(
+        _("Only organizers and those they have named for it may do this."), what_to_do=_("Ask one of its organizers.")
+    )
 
 
 def require_organizer(*, person: Person, challenge: Challenge) -> User:

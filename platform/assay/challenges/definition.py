@@ -73,6 +73,10 @@ MOST_DIVISIONS = 20
 MOST_QUESTIONS, LONGEST_QUESTION = 20, 300
 MOST_ADDRESSES, LONGEST_ADDRESS = 1000, 254
 LONGEST_DIVISION = 40
+MOST_PAGES = 20
+MOST_SPONSORS = 50
+LONGEST_MARKDOWN = LONGEST_TEXT
+WEB_ADDRESS = re.compile(r"https?://[^\s<>\"']+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,10 @@ class PhaseDefinition:
     testset: str = ""
     leaderboard_shows: str = "best"
     requires_phase: str = ""
+    budget_hours: int | None = None
+    team_budget_hours: int | None = None
+    budget_gib: int | None = None
+    team_budget_gib: int | None = None
     requires_rank: int | None = None
     late_until: datetime | None = None
     divisions: tuple[str, ...] = ()
@@ -143,6 +151,12 @@ class ChallengeDefinition:
     agreements: Mapping[str, str] = field(default_factory=dict)
     is_archived: bool = False
     organizers: tuple[str, ...] = ()
+    editors: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = ()
+    pages: tuple[Mapping[str, str], ...] = ()
+    logo: str = ""
+    banner: str = ""
+    sponsors: tuple[Mapping[str, str], ...] = ()
 
 
 CHALLENGE_KEYS = frozenset(field.name for field in fields(ChallengeDefinition)) | {"protocol"}
@@ -191,9 +205,84 @@ def parse_definition(source: str) -> ChallengeDefinition:
         merge_until=root.moment("merge_until", zone=zone, ends=True),
         agreements=root.agreements("agreements"),
         is_archived=root.flag("is_archived"),
-        organizers=root.names("organizers"),
+        **read_people(root),
+        pages=read_pages(root),
+        logo=root.slug("logo") if root.has("logo") else "",
+        banner=root.slug("banner") if root.has("banner") else "",
+        sponsors=read_sponsors(root),
         **texts,
     )
+
+
+def read_people(root: "Reader") -> dict[str, tuple[str, ...]]:
+    """Who organizes, edits and reviews. Nobody does two of these."""
+    found = {key: root.names(key) for key in ("organizers", "editors", "reviewers")}
+    listed = [name for names in found.values() for name in names]
+    if twice := sorted({name for name in listed if listed.count(name) > 1}):
+        raise root.error(
+            _("Somebody is named for two parts."),
+            key="reviewers" if set(twice) & set(found["reviewers"]) else "editors",
+            found=", ".join(twice),
+            expected=_("each name once among `organizers`, `editors` and `reviewers`"),
+        )
+    return found
+
+
+def read_pages(root: "Reader") -> tuple[Mapping[str, str], ...]:
+    """The challenge's further pages, in their order."""
+    readers = root.items("pages") if root.has("pages") else []
+    if len(readers) > MOST_PAGES:
+        raise root.error(
+            _("There are too many pages."),
+            key="pages",
+            found=len(readers),
+            expected=_("at most %(most)s") % {"most": MOST_PAGES},
+        )
+    pages: list[Mapping[str, str]] = []
+    for reader in readers:
+        reader.refuse_unknown(frozenset({"slug", "title", "text"}))
+        page = {
+            "slug": reader.slug("slug"),
+            "title": reader.text("title", is_required=True, longest=LONGEST_TITLE),
+            "text": reader.text("text", longest=LONGEST_MARKDOWN),
+        }
+        if any(page["slug"] == other["slug"] for other in pages):
+            raise reader.error(
+                _("Two pages have one slug."), key="slug", found=page["slug"], expected=_("a slug of its own for each")
+            )
+        pages.append(page)
+    return tuple(pages)
+
+
+def read_sponsors(root: "Reader") -> tuple[Mapping[str, str], ...]:
+    """Who pays for it, in the order of the pages' foot."""
+    readers = root.items("sponsors") if root.has("sponsors") else []
+    if len(readers) > MOST_SPONSORS:
+        raise root.error(
+            _("There are too many sponsors."),
+            key="sponsors",
+            found=len(readers),
+            expected=_("at most %(most)s") % {"most": MOST_SPONSORS},
+        )
+    return tuple(read_sponsor(reader) for reader in readers)
+
+
+def read_sponsor(reader: "Reader") -> Mapping[str, str]:
+    """Name, and perhaps an address of the web and the name of a picture. What is not said is left out."""
+    reader.refuse_unknown(frozenset({"name", "url", "picture"}))
+    said = {
+        "name": reader.text("name", is_required=True, longest=LONGEST_TITLE),
+        "url": reader.text("url", longest=LONGEST_ADDRESS),
+        "picture": reader.slug("picture") if reader.has("picture") else "",
+    }
+    if said["url"] and not WEB_ADDRESS.fullmatch(said["url"]):
+        raise reader.error(
+            _("The address of a sponsor leads to a page of the web."),
+            key="url",
+            found=said["url"],
+            expected=_("https://…, without blanks"),
+        )
+    return {key: value for key, value in said.items() if value}
 
 
 def read_phase(
@@ -286,6 +375,10 @@ def read_phase(
         submission_limit=reader.number("submission_limit", least=0),
         submission_window_days=reader.number("submission_window_days", least=1, most=LONGEST_WINDOW_DAYS) or 1,
         submission_limit_total=reader.number("submission_limit_total", least=0),
+        budget_hours=reader.number("budget_hours", least=0),
+        team_budget_hours=reader.number("team_budget_hours", least=0),
+        budget_gib=reader.number("budget_gib", least=0),
+        team_budget_gib=reader.number("team_budget_gib", least=0),
         counts_same_image=reader.flag("counts_same_image"),
         concurrent_limit=reader.number("concurrent_limit", least=1) or 1,
         running_limit=reader.number("running_limit", least=1),

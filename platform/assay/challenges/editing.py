@@ -39,7 +39,7 @@ def appended(text: str, path: Pointer, value: Mapping[str, Any]) -> str:
     document = _read(text)
     items = _at(document, path)
     if not isinstance(items, list):
-        return _with_value(text, path, [value])
+        return _with_new_list(text, document, path, value)
     if not items:
         place = document.place(path)
         return text[: place.start] + written([value]) + text[place.end :]
@@ -50,7 +50,37 @@ def appended(text: str, path: Pointer, value: Mapping[str, Any]) -> str:
     dash = text.rfind("-", 0, first.start)
     indent = " " * (dash - (text.rfind("\n", 0, dash) + 1))
     end = _line_end(text, last)
-    return text[:end] + f"\n{indent}- {written(value)}" + text[end:]
+    item = _block_item(value, indent=indent) or f"{indent}- {written(value)}"
+    return text[:end] + f"\n{item}" + text[end:]
+
+
+def _with_new_list(text: str, document: Document, path: Pointer, value: Mapping[str, Any]) -> str:
+    """A list of one item. At the end of the file, as people write it, where nothing is at its place yet."""
+    block = _block_item(value, indent="  ")
+    if block and len(path) == 1 and path not in document.places and text[document.place(()).start] != "{":
+        longer = f"{text.rstrip()}\n{path[0]}:\n{block}\n"
+        try:
+            if read_document(longer).value == {**_mapping(document.value), path[0]: [dict(value)]}:
+                return longer
+        except DocumentError:
+            pass
+    return _with_value(text, path, [value])
+
+
+def _mapping(value: Any) -> dict[Any, Any]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _block_item(value: Mapping[str, Any], *, indent: str) -> str | None:
+    """An item of a list with a text of several lines, key by key. None where there is no such text: one line does."""
+    if not any(isinstance(item, str) and "\n" in item for item in value.values()):
+        return None
+    lines = []
+    for number, (key, item) in enumerate(value.items()):
+        is_long = isinstance(item, str) and "\n" in item
+        block = _block(item, key_column=len(indent) + 3) if is_long else None
+        lines.append(f"{indent}{'  ' if number else '- '}{key}: {block or written(item)}")
+    return "\n".join(lines)
 
 
 def removed(text: str, path: Pointer) -> str:

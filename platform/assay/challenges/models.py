@@ -44,6 +44,13 @@ class Challenge(models.Model):
     team_size = models.PositiveIntegerField(default=0, help_text="most people of one team; 0: no limit")
     merge_until = models.DateTimeField(null=True, blank=True, help_text="until when two teams may become one")
     agreements = models.JSONField(default=dict, blank=True, help_text="name of a test set → what is signed for it")
+    pages = models.JSONField(default=list, blank=True, help_text="further pages: slug, title, text in Markdown")
+    pages_html = models.JSONField(
+        default=dict, editable=False, help_text="slug → HTML, rendered by challenges/texts.py"
+    )
+    logo = models.SlugField(max_length=80, blank=True, help_text="name of a picture")
+    banner = models.SlugField(max_length=80, blank=True, help_text="name of a picture")
+    sponsors = models.JSONField(default=list, blank=True, help_text="name, address and picture of each")
     timezone = models.CharField(max_length=60, default="UTC", help_text="of times written without a zone")
     source = models.TextField(blank=True, help_text="challenge.yaml as it was applied last, comments included")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -70,6 +77,67 @@ class Announcement(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class Picture(models.Model):
+    """A small picture of a challenge's pages, in the form that `pictures.py` writes. Texts name it as `picture:NAME`."""
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="pictures")
+    name = models.SlugField(max_length=80)
+    content = models.BinaryField(help_text="PNG or JPEG, written by us")
+    content_type = models.CharField(max_length=20, choices=[(v, v) for v in ("image/png", "image/jpeg")])
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64)
+    added_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["challenge", "name"], name="challenges_picture_name")]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.challenge}"
+
+
+class Topic(models.Model):
+    """A question or remark on a challenge's board, with the posts below it. See `discussion.py`."""
+
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="topics")
+    title = models.CharField(max_length=160)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    at = models.DateTimeField()
+    last_post_at = models.DateTimeField()
+    is_pinned = models.BooleanField(default=False)
+    is_locked = models.BooleanField(default=False, help_text="no further posts")
+
+    class Meta:
+        ordering = ["-is_pinned", "-last_post_at", "-pk"]
+        indexes = [models.Index(fields=["challenge", "-last_post_at"], name="challenges_topic_newest")]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Post(models.Model):
+    """What somebody wrote under a topic. The first one opens it."""
+
+    topic = models.ForeignKey(Topic, on_delete=models.CASCADE, related_name="posts")
+    text = models.TextField(help_text="Markdown")
+    text_html = models.TextField(editable=False, help_text="rendered by challenges/texts.py")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    at = models.DateTimeField()
+    removed_at = models.DateTimeField(null=True, blank=True)
+    removed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    reason = models.CharField(max_length=300, blank=True, help_text="why moderators removed it; everybody reads it")
+
+    class Meta:
+        ordering = ["at", "pk"]
+        indexes = [models.Index(fields=["topic", "at"], name="challenges_post_oldest")]
+
+    def __str__(self) -> str:
+        return f"{self.by} on {self.topic}"
 
 
 class PublicationRequest(models.Model):
@@ -123,6 +191,8 @@ class Membership(models.Model):
 
     class Role(models.TextChoices):
         ORGANIZER = "organizer"
+        EDITOR = "editor"
+        REVIEWER = "reviewer"
         PARTICIPANT = "participant"
 
     class Status(models.TextChoices):
@@ -283,6 +353,12 @@ class Phase(models.Model):
         default=False, help_text="submissions of the same file or image by other teams use up a team's attempts too"
     )
     concurrent_limit = models.PositiveIntegerField(default=1, help_text="unfinished submissions per team")
+    budget_hours = models.PositiveIntegerField(null=True, blank=True, help_text="on nodes, of all teams together")
+    team_budget_hours = models.PositiveIntegerField(null=True, blank=True, help_text="on nodes, of each team")
+    budget_gib = models.PositiveIntegerField(null=True, blank=True, help_text="images and predictions of all teams")
+    team_budget_gib = models.PositiveIntegerField(
+        null=True, blank=True, help_text="images and predictions of each team"
+    )
     running_limit = models.PositiveIntegerField(null=True, blank=True, help_text="cases of the phase running at once")
     running_limit_per_team = models.PositiveIntegerField(
         null=True, blank=True, help_text="cases of one team running at once in the phase"

@@ -15,7 +15,7 @@ from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError
 from assay.accounts.models import Team, TeamMember, User
 from assay.accounts.moments import checked_moment
 from assay.accounts.services import solo_team
-from assay.challenges.access import is_organizer
+from assay.challenges.access import is_helper, is_organizer
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
 from assay.challenges.gates import SET_WITH_GATES, check_gates, set_gates
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
@@ -37,11 +37,22 @@ CHALLENGE_VALUES = (
     *("title", "summary", "description", "rules", "licence", "modality", "anatomy", "citation", "contact"),
     *("timezone", "requires_approval", "is_private", "questions", "allow", "deny", "auto_accept"),
     *("rules_version", "agreements", "team_size", "merge_until"),
+    *("pages", "logo", "banner", "sponsors"),
 )
+EDITABLE = frozenset(
+    {
+        *("summary", "description", "licence", "modality", "anatomy", "citation"),
+        *("pages", "logo", "banner", "sponsors"),
+    }
+)
+"""What editors may change: words and pictures, and nothing that decides who takes part or what counts."""
+HELPERS = {"editors": Membership.Role.EDITOR, "reviewers": Membership.Role.REVIEWER}
+"""Key of the file → role of those it names."""
 MARKDOWN_TEXTS = ("description", "rules")
 PHASE_VALUES = (
     *("title", "kind", "opens_at", "closes_at", "submission_limit", "submission_window_days", "submission_limit_total"),
     "counts_same_image",
+    *("budget_hours", "team_budget_hours", "budget_gib", "team_budget_gib"),
     *("concurrent_limit", "running_limit", "running_limit_per_team"),
     *("pool", "priority", "max_image_bytes", "leaderboard_shows", "is_anonymous", "is_paused", "is_archived"),
     *("requires_phase", "requires_rank", "late_until", "divisions"),
@@ -91,7 +102,10 @@ def push_challenge(
         )
     with transaction.atomic():
         challenge = Challenge.objects.select_for_update().filter(slug=slug).first()
+        edits_alone = False
         if challenge is not None and not is_organizer(person=user, challenge=challenge):
+            edits_alone = is_helper(person=user, challenge=challenge, role=Membership.Role.EDITOR)
+        if challenge is not None and not edits_alone and not is_organizer(person=user, challenge=challenge):
             raise NotAllowedError(
                 gettext("The name %(slug)s is taken by a challenge you do not organize.") % {"slug": repr(slug)},
                 code="name_taken",
@@ -100,6 +114,8 @@ def push_challenge(
         if challenge is None:
             refuse_over_challenges(user=user, status=Challenge.Status.DRAFT)
         changes = list(plan(challenge=challenge, definition=definition))
+        if edits_alone:
+            refuse_beyond_texts(changes)
         check_people(challenge=challenge, definition=definition, user=user)
         check_gates(challenge=challenge, definition=definition)
         if not is_dry_run and (changes or challenge is None):
@@ -118,14 +134,36 @@ def push_challenge(
     return changes, challenge
 
 
+def refuse_beyond_texts(changes: Sequence[Change]) -> None:
+    """An editor changes texts and pictures. Raises NotAllowedError where something else would change, too."""
+    if beyond := [change.path for change in changes if change.path not in EDITABLE]:
+        raise NotAllowedError(
+            gettext("Editors change texts and pictures only. Nothing was changed."),
+            found=", ".join(beyond),
+            expected=", ".join(sorted(EDITABLE)),
+            what_to_do=gettext("Ask one of its organizers."),
+        )
+
+
 def check_people(*, challenge: Challenge | None, definition: ChallengeDefinition, user: User) -> None:
     """Refuse a list of organizers that names nobody we know, and a priority that only operators may give."""
-    known = set(User.objects.filter(username__in=definition.organizers).values_list("username", flat=True))
-    if unknown := [name for name in definition.organizers if name not in known]:
+    named = {key: getattr(definition, key) for key in ("organizers", *HELPERS)}
+    everybody = [name for names in named.values() for name in names]
+    known = set(User.objects.filter(username__in=everybody).values_list("username", flat=True))
+    for key, names in named.items():
+        if unknown := [name for name in names if name not in known]:
+            raise InvalidError(
+                gettext("`%(key)s` names somebody who has no account.") % {"key": key},
+                found=", ".join(unknown),
+                expected=gettext("user names of people who have signed up"),
+            )
+    helping = [*definition.editors, *definition.reviewers]
+    competing = challenge.memberships.filter(user__username__in=helping, team__isnull=False) if challenge else ()
+    if competing:
         raise InvalidError(
-            gettext("`organizers` names somebody who has no account."),
-            found=", ".join(unknown),
-            expected=gettext("user names of people who have signed up"),
+            gettext("Who takes part does not edit or review."),
+            found=", ".join(row.user.username for row in competing),
+            expected=gettext("people who are in no team of this challenge"),
         )
     before = {phase.slug: phase.priority for phase in challenge.phases.all()} if challenge else {}
     raised = [phase for phase in definition.phases if phase.priority > max(0, before.get(phase.slug, 0))]
@@ -154,6 +192,10 @@ def plan(*, challenge: Challenge | None, definition: ChallengeDefinition) -> Ite
     organizers = organizer_names(challenge)
     if definition.organizers and set(definition.organizers) != set(organizers):
         yield Change(path="organizers", before=", ".join(organizers), after=", ".join(definition.organizers))
+    for key, role in HELPERS.items():
+        helpers, wanted_ones = names_in(challenge, role=role), getattr(definition, key)
+        if set(wanted_ones) != set(helpers):
+            yield Change(path=key, before=", ".join(helpers), after=", ".join(wanted_ones))
     existing = {phase.slug: phase for phase in challenge.phases.select_related("protocol", "requires")}
     for wanted in definition.phases:
         yield from plan_phase(phase=existing.pop(wanted.slug, None), wanted=wanted, zone=zone)
@@ -163,8 +205,13 @@ def plan(*, challenge: Challenge | None, definition: ChallengeDefinition) -> Ite
 
 def organizer_names(challenge: Challenge) -> list[str]:
     """The user names of those who organize it, those who came first at the front."""
-    organizers = challenge.memberships.filter(role=Membership.Role.ORGANIZER, status=Membership.Status.ACCEPTED)
-    return list(organizers.order_by("created_at", "pk").values_list("user__username", flat=True))
+    return names_in(challenge, role=Membership.Role.ORGANIZER)
+
+
+def names_in(challenge: Challenge, *, role: Membership.Role) -> list[str]:
+    """The user names of those who have this role, those who came first at the front."""
+    rows = challenge.memberships.filter(role=role, status=Membership.Status.ACCEPTED)
+    return list(rows.order_by("created_at", "pk").values_list("user__username", flat=True))
 
 
 def new_phase(wanted: PhaseDefinition, *, zone: tzinfo) -> Change:
@@ -217,6 +264,8 @@ def apply(*, challenge: Challenge | None, definition: ChallengeDefinition, user:
     for name in MARKDOWN_TEXTS:
         if challenge is None or getattr(challenge, name) != texts[name]:
             texts[f"{name}_html"] = render_markdown(texts[name])
+    if challenge is None or held(challenge, "pages") != definition.pages:
+        texts["pages_html"] = {page["slug"]: render_markdown(page["text"]) for page in definition.pages}
     if challenge is None:
         try:
             with transaction.atomic():
@@ -232,6 +281,7 @@ def apply(*, challenge: Challenge | None, definition: ChallengeDefinition, user:
         Challenge.objects.filter(pk=challenge.pk).update(**texts)
         challenge.refresh_from_db()
     set_organizers(challenge=challenge, names=definition.organizers, now=now)
+    set_helpers(challenge=challenge, definition=definition, now=now)
     note_rules(challenge=challenge, now=now)
     for position, wanted in enumerate(definition.phases):
         values = {name: getattr(wanted, name) for name in PHASE_VALUES if name != "requires_phase"}
@@ -278,6 +328,18 @@ def set_organizers(*, challenge: Challenge, names: Sequence[str], now: datetime)
         Membership.objects.update_or_create(
             challenge=challenge, user=person, defaults=values, create_defaults={**values, "created_at": now}
         )
+
+
+def set_helpers(*, challenge: Challenge, definition: ChallengeDefinition, now: datetime) -> None:
+    """Let exactly these people edit and review. Who does so no longer leaves."""
+    for key, role in HELPERS.items():
+        names = getattr(definition, key)
+        challenge.memberships.filter(role=role).exclude(user__username__in=names).delete()
+        values = {"role": role, "status": Membership.Status.ACCEPTED}
+        for person in User.objects.filter(username__in=names):
+            Membership.objects.update_or_create(
+                challenge=challenge, user=person, defaults=values, create_defaults={**values, "created_at": now}
+            )
 
 
 def protocol_version(*, challenge: Challenge, wanted: PhaseDefinition, now: datetime) -> ProtocolVersion:

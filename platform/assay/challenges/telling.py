@@ -6,7 +6,15 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from assay.accounts.models import User
-from assay.challenges.models import Announcement, Challenge, ChallengeInvite, Membership, Phase, PublicationRequest
+from assay.challenges.models import (
+    Announcement,
+    Challenge,
+    ChallengeInvite,
+    Membership,
+    Phase,
+    Post,
+    PublicationRequest,
+)
 from assay.challenges.zones import moment_words, zone_of
 from assay.notices.models import Kind
 from assay.notices.services import News, mail_to_address, notify, public_address
@@ -80,6 +88,26 @@ def tell_announcement(*, announcement: Announcement, now: datetime) -> None:
         challenge_slug=challenge.slug,
     )
     notify(people=[*taking_part(challenge), *organizing(challenge)], news=news, now=now)
+
+
+def tell_post(*, post: Post, is_new: bool, now: datetime) -> None:
+    """A new topic is told to organizers and editors, a post to those who wrote under its topic. Never to its author."""
+    topic = post.topic
+    challenge = topic.challenge
+    if is_new:
+        people = [*organizing(challenge), *people_in(challenge, role=Membership.Role.EDITOR)]
+    else:
+        people = list(User.objects.filter(pk__in=topic.posts.filter(removed_at=None).values("by")))
+    news = News(
+        kind=Kind.DISCUSSION,
+        event="topic_opened" if is_new else "post_written",
+        key=f"post:{post.pk}",
+        path=f"{reverse('portal:topic', args=[challenge.slug, topic.pk])}#post-{post.pk}",
+        facts={"challenge": challenge.title, "person": str(post.by), "title": topic.title},
+        challenge_slug=challenge.slug,
+    )
+    can_see = [person for person in people if person.pk != post.by_id]
+    notify(people=can_see, news=news, now=now)
 
 
 def tell_deadlines(*, now: datetime) -> None:

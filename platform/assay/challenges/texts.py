@@ -17,6 +17,8 @@ from nh3 import clean
 
 from assay.accounts.errors import InvalidError
 
+PICTURE = "picture:"
+PLACE = "/picture-of-the-challenge/"
 LONGEST_TEXT = 32_768
 """Characters of one Markdown text."""
 LONGEST_HTML = 8 * LONGEST_TEXT
@@ -38,6 +40,7 @@ def render_markdown(text: str) -> str:
         )
     renderer = MarkdownIt("commonmark", {"html": False, "maxNesting": DEEPEST_NESTING}).enable("table")
     tokens = renderer.parse(text)
+    place_pictures(tokens)
     if (length := length_of(tokens)) > LONGEST_HTML:
         raise InvalidError(
             _("The text is too long once it is rendered."),
@@ -45,6 +48,20 @@ def render_markdown(text: str) -> str:
             expected=_("at most %(longest_html)s: shorter links, smaller tables") % {"longest_html": LONGEST_HTML},
         )
     return clean(renderer.renderer.render(tokens, renderer.options, {}), link_rel="noopener noreferrer nofollow")
+
+
+def place_pictures(tokens: Iterable[Token]) -> None:
+    """`![words](picture:NAME)` is shown from the challenge's own pictures. Where these are, `with_pictures` says."""
+    for token in tokens:
+        name = str(token.attrs.get("src", "")).removeprefix(PICTURE) if token.type == "image" else ""
+        if name and str(token.attrs["src"]).startswith(PICTURE):
+            token.attrs["src"] = f"{PLACE}{name}/" if re.fullmatch(r"[a-z0-9-]{1,80}", name) else ""
+        place_pictures(token.children or ())
+
+
+def with_pictures(html: str, *, address: str) -> str:
+    """Rendered text with its pictures at `address`, which begins with the challenge's slug and so may change."""
+    return html.replace(f'src="{PLACE}', f'src="{address}')
 
 
 def most_cells(text: str) -> int:

@@ -16,7 +16,7 @@ from assay.accounts.errors import AssayError
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
 from assay.challenges.editing import edited
 from assay.challenges.models import Challenge, Phase
-from assay.challenges.services import CHALLENGE_VALUES, PHASE_VALUES, held, organizer_names, plan
+from assay.challenges.services import CHALLENGE_VALUES, HELPERS, PHASE_VALUES, held, names_in, organizer_names, plan
 from evaluator.documents import Pointer
 
 
@@ -61,6 +61,9 @@ def _of_challenge(challenge: Challenge, definition: ChallengeDefinition) -> Mapp
     organizers = organizer_names(challenge)
     changed = {name: value for name, value in now.items() if value != getattr(definition, name)}
     listed = definition.organizers or (challenge.created_by.username,)
+    for key, role in HELPERS.items():
+        helpers = names_in(challenge, role=role)
+        changed |= {} if set(helpers) == set(getattr(definition, key)) else {key: helpers or None}
     return changed if set(organizers) == set(listed) else changed | {"organizers": organizers}
 
 

@@ -13,6 +13,8 @@ from assay.notices.models import ByMail, Choice, Kind, Notice
 
 SALT = "assay.notices.unsubscribe"
 EVERY_KIND = "all"
+BY_MAIL = {Kind.DISCUSSION: ByMail.DIGEST}
+"""Kinds that are not mailed at once where their reader has not chosen."""
 FOR_ORGANIZERS = frozenset({Kind.REQUEST, Kind.PUBLICATION})
 
 
@@ -37,7 +39,7 @@ def wishes_of_all(person_ids: Collection[int]) -> Mapping[int, list[Wish]]:
         person_id: [
             Wish(kind=kind, is_shown=row.is_shown, by_mail=row.by_mail)
             if (row := chosen.get((person_id, kind)))
-            else Wish(kind=kind)
+            else Wish(kind=kind, by_mail=BY_MAIL.get(kind, ByMail.NOW))
             for kind in Kind
         ]
         for person_id in person_ids

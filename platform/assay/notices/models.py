@@ -16,6 +16,7 @@ class Kind(models.TextChoices):
     ACCEPTANCE = "acceptance", _("Organizers decided about my part in a challenge")
     DEADLINE = "deadline", _("A phase that I take part in closes soon")
     ANNOUNCEMENT = "announcement", _("Organizers announce something")
+    DISCUSSION = "discussion", _("Somebody writes in a discussion that I take part in or moderate")
     TEAM = "team", _("Somebody joins or leaves my team")
     REQUEST = "request", _("Somebody asks to take part in a challenge that I organize")
     PUBLICATION = "publication", _("A draft waits for an operator, or an operator has decided")

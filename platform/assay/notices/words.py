@@ -81,6 +81,13 @@ SENTENCES: Mapping[str, Sentence] = {
     ),
     # Translators: the organizers' own words follow.
     "announced": Sentence(subject=_("%(challenge)s: %(title)s"), text=_("%(text)s")),
+    "topic_opened": Sentence(
+        subject=_("%(challenge)s: a new topic"), text=_("%(person)s opened the topic “%(title)s” in %(challenge)s.")
+    ),
+    "post_written": Sentence(
+        subject=_("%(challenge)s: a new post"),
+        text=_("%(person)s wrote under the topic “%(title)s” in %(challenge)s."),
+    ),
     "left_team": Sentence(
         subject=_("%(person)s has left the team %(team)s"), text=_("%(person)s has left the team %(team)s.")
     ),

@@ -16,7 +16,7 @@ from assay.accounts.errors import AssayError, InvalidError
 from assay.accounts.models import User
 from assay.accounts.numbers import whole_number
 from assay.challenges.access import require_staff
-from assay.organizers.desk import error_words
+from assay.pages.errors import error_words
 from assay.pages.tables import PAGE
 
 JUST_MADE = "password-link"

@@ -9,9 +9,16 @@ from django.utils.translation import gettext, ngettext
 from assay.accounts.errors import AssayError
 from assay.accounts.models import User
 from assay.accounts.numbers import whole_number
-from assay.challenges.access import get_organized_phase, organized_challenges
+from assay.challenges.access import (
+    get_organized_phase,
+    get_phase,
+    get_reviewed_challenge,
+    organized_challenges,
+    require_organizer,
+)
 from assay.challenges.models import Phase
 from assay.organizers.views import frame
+from assay.pages.errors import error_words
 from assay.submissions.objections import answer_objection, objections_seen_by
 from assay.workflow import flow
 from assay.workflow.flow.carrying import WHICH, plan_rerun, rerun
@@ -19,15 +26,18 @@ from assay.workflow.flow.carrying import WHICH, plan_rerun, rerun
 
 def after(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     """The state of the results, the objections, and a form that enters archived images in this phase."""
-    phase, user = get_organized_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
+    phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
+    _challenge, user = get_reviewed_challenge(person=request.user, slug=slug)
     page = frame(phase.challenge, tab="overview", phase=phase, now=timezone.now())
     page.update(which=WHICH, chosen_which=request.POST.get("which", "best"), source=request.POST.get("source", ""))
     page["sources"] = rerun_sources(user)
     if request.method == "POST":
+        if request.POST.get("action") not in ("uphold", "reject"):  # a reviewer answers objections, and nothing else
+            require_organizer(person=user, challenge=phase.challenge)
         try:
             plan = _act(request, phase=phase, user=user)
         except AssayError as error:
-            page["error"] = " ".join(part for part in (error.message, error.found, error.what_to_do) if part)
+            page["error"] = error_words(error)
             page["typed"] = request.POST
         else:
             if plan is None:

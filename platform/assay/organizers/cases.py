@@ -25,7 +25,7 @@ from assay.evaluations.selectors import active_evaluation
 from assay.organizers.views import frame
 from assay.pages import svg
 from assay.runs.models import CaseRun
-from assay.submissions.access import get_organized_submission
+from assay.submissions.access import get_reviewed_submission
 from assay.submissions.models import Submission
 from assay.testsets.models import Case
 from assay.testsets.storage import local_path, open_file, scratch_folder
@@ -53,7 +53,7 @@ LAYERS: dict[str, str | Promise] = {
 @require_GET
 def case_page(request: HttpRequest, slug: str, submission_id: UUID, case_id: str) -> HttpResponse:
     """The case's volumes over each other, its scores beside them, and the way to the cases that went worse and better."""
-    submission, _ = get_organized_submission(person=request.user, submission_id=submission_id)
+    submission, _ = get_reviewed_submission(person=request.user, submission_id=submission_id)
     case = _case(submission, case_id)
     files = files_of(submission, case)
     drawn = {kind: volumes_of(found)[-1:] for kind, found in files.items()}
@@ -133,7 +133,7 @@ def _goodness(row: CaseScores, *, headline: MetricSpec) -> tuple[float, str]:
 @require_GET
 def case_errors(request: HttpRequest, slug: str, submission_id: UUID, case_id: str) -> HttpResponse:  # noqa: ARG001
     """Where the prediction differs from the reference, worked out now."""
-    submission, _ = get_organized_submission(person=request.user, submission_id=submission_id)
+    submission, _ = get_reviewed_submission(person=request.user, submission_id=submission_id)
     files = files_of(submission, _case(submission, case_id))
     both = {kind: volumes_of(files[kind])[-1:] for kind in ("reference", "prediction")}
     if not all(both.values()):
@@ -161,7 +161,7 @@ def case_file(
     file_name: str,
 ) -> FileResponse:
     """One file of the case. Nothing but our own volumes is ever shown by a browser: the rest is an organizer's, or a stranger's."""
-    submission, _ = get_organized_submission(person=request.user, submission_id=submission_id)
+    submission, _ = get_reviewed_submission(person=request.user, submission_id=submission_id)
     files = files_of(submission, _case(submission, case_id)).get(kind, [])
     found = next((file for file in files if name_of(file) == file_name), None)
     if found is None:

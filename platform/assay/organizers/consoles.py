@@ -22,6 +22,7 @@ from assay.leaderboards.models import REPORT_SET_ASIDE, Leaderboard
 from assay.leaderboards.selectors import why_hidden_from_participants
 from assay.leaderboards.words import sentence
 from assay.pages.windows import window_status
+from assay.submissions.budgets import nearly_spent
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
 from assay.testsets.fitness import misfits
@@ -244,6 +245,14 @@ def needs_of(challenge: Challenge) -> list[Need]:
                 url=url,
             )
         )
+    needs += [
+        Need(
+            text=gettext("%(share)s %% of the budget of %(phase)s is used")
+            % {"share": round(100 * share), "phase": phase},
+            url=reverse("organizers:costs", args=[challenge.slug]),
+        )
+        for phase, share in nearly_spent(challenge)
+    ]
     broken = Evaluation.objects.filter(submission__challenge=challenge, status=Evaluation.Status.FAILED)
     for evaluation in broken.select_related("submission").order_by("-created_at")[:5]:
         url = reverse("organizers:submission", args=[challenge.slug, evaluation.submission_id])

@@ -16,15 +16,23 @@ from django.utils.translation import gettext, ngettext
 
 from assay.accounts.errors import AssayError, ConflictError, InvalidError
 from assay.accounts.models import User
-from assay.challenges.access import get_organized_challenge, get_organized_phase
+from assay.challenges.access import (
+    get_edited_challenge,
+    get_organized_challenge,
+    get_organized_phase,
+    is_organizer,
+)
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
 from assay.challenges.editing import appended, edited, fingerprint, key_at
 from assay.challenges.models import Challenge, Phase
-from assay.challenges.services import organizer_names
+from assay.challenges.pools import EVERYBODYS, may_use
+from assay.challenges.services import EDITABLE, organizer_names
 from assay.challenges.writing import current_file
 from assay.challenges.zones import zone_of
-from assay.organizers.desk_fields import NEW_PHASE, TEXTS, Field, Group, Row, phase_groups
+from assay.organizers.desk_fields import NEW_PHASE, Field, Group, Row, phase_groups, text_groups
 from assay.organizers.views import frame
+from assay.pages.errors import error_words
+from assay.runs.nodes import machines_of_pools
 from assay.workflow.flow.pushing import push_edit
 from evaluator.documents import Pointer
 
@@ -62,6 +70,10 @@ class Desk:
     def held(self) -> ChallengeDefinition | PhaseDefinition:
         """What the file says at the path."""
         return self.definition if not self.path else self.definition.phases[int(self.path[1])]
+
+    def saved(self) -> dict[str, str]:
+        """What the fields hold now, by name."""
+        return {name: row.text for name, row in self.rows.items()}
 
     def edits(self) -> dict[Pointer, Any]:
         """What the person changed, by its place in the file."""
@@ -128,20 +140,13 @@ class Desk:
         }
 
 
-def error_words(error: AssayError) -> str:
-    """A refusal in a sentence: what is wrong, what was found and expected, what to do."""
-    parts = [error.message]
-    if error.found:
-        parts.append(gettext("Found: %(found)s.") % {"found": error.found})
-    if error.expected:
-        parts.append(gettext("Expected: %(expected)s.") % {"expected": error.expected})
-    return " ".join([*parts, error.what_to_do]).strip()
-
-
 def texts(request: HttpRequest, slug: str) -> HttpResponse:
     """The texts and facts of a challenge, its organizers, its time zone."""
-    challenge, user = get_organized_challenge(person=request.user, slug=slug)
-    desk = Desk(request, challenge, groups=TEXTS)
+    challenge, user = get_edited_challenge(person=request.user, slug=slug)
+    names = None if is_organizer(person=user, challenge=challenge) else EDITABLE
+    pictures = [name for name in (challenge.logo, challenge.banner) if name]
+    pictures = sorted({*pictures, *challenge.pictures.values_list("name", flat=True)})
+    desk = Desk(request, challenge, groups=text_groups(pictures=pictures, names=names))
     if request.method == "POST" and desk.save(user):
         return redirect("organizers:texts", slug)
     return _answer(request, challenge, desk, tab="texts", title=gettext("Texts and people"))
@@ -154,11 +159,20 @@ def phase(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     slugs = [row.slug for row in parse_definition(current_file(challenge)).phases]
     names = challenge.testsets.order_by("name").values_list("name", flat=True).distinct()
     others = [other for other in slugs if other != phase_slug]
-    groups = phase_groups(others=others, testsets=list(names))
+    pools = pools_for(challenge, chosen=found.pool)
+    groups = phase_groups(others=others, testsets=list(names), pools=pools)
     desk = Desk(request, challenge, groups=groups, path=("phases", slugs.index(phase_slug)))
     if request.method == "POST" and desk.save(user):
         return redirect("organizers:phase-edit", slug, phase_slug)
     return _answer(request, challenge, desk, tab="overview", title=found.title, phase=found)
+
+
+def pools_for(challenge: Challenge, *, chosen: str) -> dict[str, str]:
+    """The pools that a phase of the challenge may use, with their machines. What is chosen is always among them."""
+    served = machines_of_pools()
+    usable = [name for name in served if name == chosen or may_use(name, challenge=challenge)]
+    names = dict.fromkeys([EVERYBODYS, chosen, *usable])
+    return {name: served.get(name, gettext("no machine yet")) for name in names}
 
 
 def new_phase(request: HttpRequest, slug: str) -> HttpResponse:

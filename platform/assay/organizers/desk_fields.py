@@ -5,7 +5,7 @@ there is one set of rules. Only what was changed is written, so nothing else of 
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
@@ -37,6 +37,8 @@ class Field:
             return f"{value.astimezone(zone):%Y-%m-%d %H:%M}"
         if isinstance(value, bool):
             return "yes" if value else ""
+        if self.kind == "sponsors":
+            return "\n".join(" | ".join(row.get(key, "") for key in SPONSOR_KEYS).rstrip(" |") for row in value)
         if isinstance(value, float):
             return f"{value:g}"
         return ", ".join(value) if isinstance(value, list | tuple) else str(value)
@@ -46,7 +48,12 @@ class Field:
         if self.kind == "some":
             return ", ".join(name for name, _words in self.choices if name in data.getlist(self.name))  # type: ignore[attr-defined]  # a QueryDict
         text = str(data.get(self.name, ""))
-        return text.replace("\r\n", "\n").strip() if self.kind == "long" else text.strip()
+        return text.replace("\r\n", "\n").strip() if self.is_long else text.strip()
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it takes several lines."""
+        return self.kind in ("long", "sponsors")
 
     def value(self, text: str) -> Any:
         """What the file is to say. A number that is none stays text: the file's reader says so at its place."""
@@ -55,9 +62,20 @@ class Field:
                 return bool(text)
             case "number":
                 return int(text) if text.removeprefix("-").isdecimal() and text.isascii() else text or None
+            case "sponsors":
+                return [sponsor_of(line) for line in text.splitlines() if line.strip()] or None
             case "names" | "some":
                 return [name.strip() for name in text.split(",") if name.strip()] or None
         return text or None
+
+
+SPONSOR_KEYS = ("name", "url", "picture")
+
+
+def sponsor_of(line: str) -> dict[str, str]:
+    """`Name | https://… | picture` as the file has it."""
+    parts = [part.strip() for part in line.split("|", 2)]
+    return {key: part for key, part in zip(SPONSOR_KEYS, parts, strict=False) if part or key == "name"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +140,63 @@ TEXTS = (
             Field(
                 name="organizers", label=_("Organizers"), kind="names", help=_("User names, with commas between them.")
             ),
+            Field(
+                name="editors",
+                label=_("Editors"),
+                kind="names",
+                help=_("They change texts, pictures and pages, announce news and moderate the discussion."),
+            ),
+            Field(
+                name="reviewers",
+                label=_("Reviewers"),
+                kind="names",
+                help=_("They see every submission and case, and answer objections. They change nothing else."),
+            ),
             Field(name="requires_approval", label=_("Organizers accept each participant"), kind="flag"),
             Field(name="is_archived", label=_("Archived: readable, and closed to submissions"), kind="flag"),
         ),
     ),
 )
+
+
+PAGE = (
+    Group(
+        title=_("A page"),
+        fields=(
+            Field(name="title", label=_("Title")),
+            Field(name="slug", label=_("Short name in addresses"), help=_("a-z, 0-9 and hyphens.")),
+            Field(
+                name="text",
+                label=_("Text"),
+                kind="long",
+                help=_("Markdown. ![what it shows](picture:NAME) shows a picture of this challenge."),
+            ),
+        ),
+    ),
+)
+
+
+def text_groups(*, pictures: Sequence[str], names: Collection[str] | None = None) -> tuple[Group, ...]:
+    """The form of the texts. `pictures`: what the challenge has. `names`: the only keys that this person may change."""
+    choices = (("", "–"), *((name, name) for name in pictures))
+    look = Group(
+        title=_("Look"),
+        fields=(
+            Field(name="logo", label=_("Logo"), kind="choice", choices=choices),
+            Field(name="banner", label=_("Banner"), kind="choice", choices=choices),
+            Field(
+                name="sponsors",
+                label=_("Sponsors"),
+                kind="sponsors",
+                help=_("One per line: name | https://… | name of a picture. The last two may be left out."),
+            ),
+        ),
+    )
+    groups = (*TEXTS[:-1], look, TEXTS[-1])
+    if names is None:
+        return groups
+    kept = [dataclasses.replace(g, fields=tuple(f for f in g.fields if f.name in names)) for g in groups]
+    return tuple(group for group in kept if group.fields)
 
 
 def pairs(names: Sequence[str], words: Mapping[str, Text]) -> tuple[tuple[str, Text], ...]:
@@ -137,8 +207,8 @@ def pairs(names: Sequence[str], words: Mapping[str, Text]) -> tuple[tuple[str, T
 KIND_CHOICES = pairs(KINDS, {"container": _("container images"), "predictions": _("archives of predictions")})
 
 
-def phase_groups(*, others: Sequence[str], testsets: Sequence[str]) -> tuple[Group, ...]:
-    """The form of a phase. `others`: slugs of the challenge's other phases. `testsets`: names of its test sets."""
+def phase_groups(*, others: Sequence[str], testsets: Sequence[str], pools: Mapping[str, str]) -> tuple[Group, ...]:
+    """The form of a phase. `others`: slugs of the challenge's other phases. `pools`: name → machines in words."""
     none = ("", "–")
     return (
         Group(
@@ -177,7 +247,27 @@ def phase_groups(*, others: Sequence[str], testsets: Sequence[str]) -> tuple[Gro
                     label=_("The same image by other teams uses attempts up too"),
                     kind="flag",
                 ),
-                Field(name="pool", label=_("Pool of nodes")),
+                Field(
+                    name="pool",
+                    label=_("Machines and their GPUs"),
+                    kind="choice",
+                    choices=tuple((name, f"{name}: {words}") for name, words in pools.items()),
+                    help=_("How many GPUs a case gets stands under Rules."),
+                ),
+            ),
+        ),
+        Group(
+            title=_("Budget of the whole phase"),
+            fields=(
+                Field(
+                    name="budget_hours",
+                    label=_("Hours on nodes, all teams together"),
+                    kind="number",
+                    help=_("When it is used up, nothing more is accepted. Empty: no limit."),
+                ),
+                Field(name="team_budget_hours", label=_("Hours on nodes, each team"), kind="number"),
+                Field(name="budget_gib", label=_("GiB of images and predictions, all teams together"), kind="number"),
+                Field(name="team_budget_gib", label=_("GiB of images and predictions, each team"), kind="number"),
             ),
         ),
         Group(

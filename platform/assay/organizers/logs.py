@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET
 
 from assay.accounts.errors import NotFoundError
 from assay.runs.selectors import CaseRow, case_progress
-from assay.submissions.access import get_organized_submission
+from assay.submissions.access import get_reviewed_submission
 from assay.testsets.storage import has_file, open_file
 from containers.log_text import readable
 from containers.verdicts import Verdict
@@ -30,7 +30,7 @@ def log(
     case_run_id: UUID,
 ) -> HttpResponse:
     """The tail of one case run's log, as plain text."""
-    submission, _ = get_organized_submission(person=request.user, submission_id=submission_id)
+    submission, _ = get_reviewed_submission(person=request.user, submission_id=submission_id)
     key = next((row.log_key for row in case_progress(submission.pk) if row.case_run_id == case_run_id), "")
     if not key or not has_file(key):
         raise NotFoundError(gettext("There is no log of this case run: it wrote none, or its time to be kept is over."))

@@ -10,8 +10,8 @@ from assay.accounts.errors import AssayError
 from assay.accounts.numbers import whole_number
 from assay.challenges.access import get_organized_challenge
 from assay.challenges.texts import render_markdown
-from assay.organizers.desk import error_words
 from assay.organizers.views import frame
+from assay.pages.errors import error_words
 from assay.submissions.messages import ALL, audience_of, audiences, send_message
 
 SHOWN = 20

@@ -13,6 +13,7 @@ from assay.evaluations.pushing import missing_metric_images
 from assay.evaluations.selectors import metric_images_of
 from assay.organizers.archives import uploaded_archive
 from assay.organizers.views import frame
+from assay.pages.errors import error_words
 from assay.submissions.models import Upload
 from assay.workflow.workers.metric_images import take_metric_image
 
@@ -28,7 +29,7 @@ def metric_images(request: HttpRequest, slug: str) -> HttpResponse:
             request.META["assay.takes_long"] = True  # see config/deadlines.py
             take_metric_image(challenge=challenge, user=user, upload=upload, now=timezone.now())
         except AssayError as error:
-            page["error"] = " ".join(part for part in (error.message, error.what_to_do) if part)
+            page["error"] = error_words(error)
         else:
             return redirect("organizers:metric-images", slug)
     users = phases_by_image(challenge)

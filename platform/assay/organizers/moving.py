@@ -9,8 +9,8 @@ from django.utils.translation import gettext
 from assay.accounts.errors import AssayError
 from assay.challenges import removal
 from assay.challenges.access import get_organized_challenge, get_organized_phase
-from assay.organizers.desk import error_words
 from assay.organizers.views import frame
+from assay.pages.errors import error_words
 
 
 def move_challenge(request: HttpRequest, slug: str) -> HttpResponse:

@@ -8,15 +8,16 @@ from django.utils.translation import gettext, ngettext
 
 from assay.accounts.errors import AssayError
 from assay.accounts.numbers import whole_number
-from assay.challenges.access import get_organized_challenge
+from assay.challenges.access import get_edited_challenge
 from assay.challenges.announcements import announce, withdraw
 from assay.challenges.telling import taking_part
 from assay.organizers.views import frame
+from assay.pages.errors import error_words
 
 
 def news(request: HttpRequest, slug: str) -> HttpResponse:
     """What was announced, and a form for the next one."""
-    challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    challenge, user = get_edited_challenge(person=request.user, slug=slug)
     title, text = request.POST.get("title", ""), request.POST.get("text", "")
     page = frame(challenge, tab="news", title=title, text=text)
     people = len(taking_part(challenge))
@@ -29,7 +30,7 @@ def news(request: HttpRequest, slug: str) -> HttpResponse:
         try:
             announce(challenge=challenge, title=title, text=text, by=user, now=timezone.now())
         except AssayError as error:
-            page["error"] = " ".join(part for part in (error.message, error.expected, error.what_to_do) if part)
+            page["error"] = error_words(error)
         else:
             said = ngettext("Announced to %(count)s participant.", "Announced to %(count)s participants.", people)
             messages.success(request, said % {"count": people})

@@ -19,6 +19,7 @@ from assay.challenges.registration import end_invite, invite_by_mail, make_invit
 from assay.challenges.services import decide_memberships
 from assay.challenges.telling import mail_challenge_invite, public_invite_address
 from assay.organizers.views import frame
+from assay.pages.errors import error_words
 from assay.pages.tables import FORMATS, PAGE, table_file
 from assay.submissions.hints import hints_of
 from assay.testsets.agreements import downloads_of, signatures_of
@@ -36,7 +37,7 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
         try:
             _decide(request, challenge, user=user)
         except InvalidError as error:
-            messages.error(request, " ".join(part for part in (error.message, error.what_to_do) if part))
+            messages.error(request, error_words(error))
         return redirect(request.get_full_path())
     status = request.GET.get("status", "")
     rows = challenge.memberships.select_related("user", "team").order_by("-status", "created_at", "pk")

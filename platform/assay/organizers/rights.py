@@ -17,6 +17,7 @@ from assay.challenges.access import require_staff
 from assay.challenges.pools import owned_pools, set_pool_owners
 from assay.challenges.publication import waiting_publications
 from assay.evaluations import pushing
+from assay.pages.errors import error_words
 from assay.runs.nodes import served_pools
 from assay.submissions.use import OF_PEOPLE, largest_challenges, largest_users, set_challenge_limit, set_person_limits
 
@@ -35,8 +36,7 @@ def rights(request: HttpRequest) -> HttpResponse:
         try:
             messages.success(request, act(request.POST, user, timezone.now()))
         except AssayError as error:
-            told = [error.message, error.found and f"Found: {error.found}.", error.what_to_do]
-            messages.error(request, " ".join(part for part in told if part))
+            messages.error(request, error_words(error))
         return redirect("organizers:rights")
     pools = list(owned_pools())
     open_pools = [name for name in served_pools() if name not in {pool.name for pool in pools}]

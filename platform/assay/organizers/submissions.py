@@ -17,17 +17,18 @@ from django.utils.translation import gettext_lazy as _
 from assay.accounts.errors import AssayError
 from assay.accounts.identifiers import identifier
 from assay.accounts.models import User
-from assay.challenges.access import get_organized_challenge, signed_in
+from assay.challenges.access import get_reviewed_challenge, require_organizer, signed_in
 from assay.challenges.models import Challenge
 from assay.evaluations.history import scorings_of
 from assay.organizers.filters import choices_of, filter_of
 from assay.organizers.logs import with_logs
 from assay.organizers.telemetry import usage_charts
 from assay.organizers.views import frame
+from assay.pages.errors import error_words
 from assay.pages.submissions import submission_page, with_progress
 from assay.pages.tables import FORMATS, PAGE, before_row, table_file
 from assay.runs.selectors import case_progress
-from assay.submissions.access import get_organized_submission
+from assay.submissions.access import get_reviewed_submission
 from assay.submissions.models import Submission
 from assay.submissions.selectors import newest_of
 from assay.workflow import flow
@@ -126,12 +127,13 @@ ACTS: Mapping[str, Act] = {
 
 def submissions(request: HttpRequest, slug: str) -> HttpResponse:
     """The list. A bulk act is shown with how many it concerns, then done. As CSV with `?format=csv`."""
-    challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    challenge, user = get_reviewed_challenge(person=request.user, slug=slug)
     now = timezone.now()
     chosen = filter_of(request)
     rows = chosen.rows(challenge, now=now)
     page = frame(challenge, tab="submissions", values=chosen.values, acts=ACTS)
     if request.method == "POST":
+        require_organizer(person=user, challenge=challenge)
         ids = _chosen(request, [*rows.values_list("pk", flat=True)])
         mine = list(challenge.submissions.select_related("team").filter(pk__in=ids).order_by("-created_at", "-number"))
         name = request.POST.get("action", "")
@@ -187,9 +189,10 @@ def _file(challenge: Challenge, rows: Sequence[Submission], *, as_format: str) -
 
 def submission(request: HttpRequest, slug: str, submission_id: UUID) -> HttpResponse:
     """One submission with everything: cases, logs, telemetry, decisions."""
-    challenge, user = get_organized_challenge(person=request.user, slug=slug)
-    found, _by = get_organized_submission(person=request.user, submission_id=submission_id)
+    challenge, user = get_reviewed_challenge(person=request.user, slug=slug)
+    found, _by = get_reviewed_submission(person=request.user, submission_id=submission_id)
     if request.method == "POST":
+        require_organizer(person=user, challenge=challenge)
         if request.POST.get("action") == "rerun":
             _rerun(request, found.pk)
         elif (name := request.POST.get("action", "")) in ACTS:
@@ -210,7 +213,7 @@ def _rerun(request: HttpRequest, submission_id: UUID) -> None:
     try:
         rerun_case(submission_id=submission_id, case_id=case_id, by=signed_in(request.user), now=timezone.now())
     except AssayError as error:
-        messages.error(request, " ".join(part for part in (error.message, error.what_to_do) if part))
+        messages.error(request, error_words(error))
     else:
         messages.success(
             request,

@@ -12,9 +12,9 @@ from assay.challenges.access import get_organized_challenge, get_phase, signed_i
 from assay.challenges.models import Challenge
 from assay.organizers.archives import uploaded_archive
 from assay.organizers.consoles import testset_rows
-from assay.organizers.desk import error_words
 from assay.organizers.histograms import histograms_of
 from assay.organizers.views import frame
+from assay.pages.errors import error_words
 from assay.submissions.models import Upload
 from assay.submissions.testset_pushing import push_testset
 from assay.testsets.archives import server_folder, server_folders

@@ -19,8 +19,8 @@ from assay.challenges.protocols import rules_of
 from assay.evaluations.models import SelfTest
 from assay.evaluations.self_tests import newest_self_tests
 from assay.organizers.archives import uploaded_archive
-from assay.organizers.desk import error_words
 from assay.organizers.views import frame
+from assay.pages.errors import error_words
 from assay.submissions.models import Upload
 from assay.submissions.services import PURPOSES, Entry
 from assay.workflow import flow

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from assay.accounts.errors import (
@@ -37,6 +38,16 @@ WHOSE: dict[str, Text] = {
     "organizer": _("This is for the organizers to mend."),
     "platform": _("This is our fault, not yours."),
 }
+
+
+def error_words(error: AssayError) -> str:
+    """A refusal in a sentence: what is wrong, what was found and expected, what to do."""
+    parts = [error.message]
+    if error.found:
+        parts.append(gettext("Found: %(found)s.") % {"found": error.found})
+    if error.expected:
+        parts.append(gettext("Expected: %(expected)s.") % {"expected": error.expected})
+    return " ".join([*parts, error.what_to_do]).strip()
 
 
 class RefusalsAsPages:

@@ -12,6 +12,7 @@ from assay.accounts.identifiers import identifier
 from assay.accounts.models import Team, User
 from assay.notices.models import Delivery
 from assay.notices.webhooks import SHOWN, get_hook, hooks_of, make_hook, remove_hook, replay
+from assay.pages.errors import error_words
 
 JUST_MADE = "hook-secret"
 """Where a new secret waits to be shown once, after the redirect."""
@@ -35,7 +36,7 @@ def act(request: HttpRequest, *, user: User, team: Team | None = None, challenge
             remove_hook(hook=hook, by=user, now=now)
             messages.success(request, _("The webhook is removed."))
     except AssayError as error:
-        return " ".join(part for part in (error.message, error.expected, error.what_to_do) if part)
+        return error_words(error)
     return ""
 
 

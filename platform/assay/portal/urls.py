@@ -5,6 +5,7 @@ from django.views.i18n import set_language
 
 from assay.portal.views import (
     challenge,
+    discussion,
     documentation,
     feeds,
     hooks,
@@ -12,6 +13,7 @@ from assay.portal.views import (
     mail,
     news,
     notices,
+    pages,
     people,
     providers,
     site,
@@ -58,6 +60,10 @@ urlpatterns = [
     path("c/<slug:slug>/news/", news.news, name="news"),
     path("c/<slug:slug>/news.atom", feeds.NewsFeed(), name="news-feed"),
     path("challenges.atom", feeds.ChallengesFeed(), name="challenges-feed"),
+    path("c/<slug:slug>/pages/<slug:name>/", pages.page, name="page"),
+    path("c/<slug:slug>/pictures/<slug:name>/", pages.picture, name="picture"),
+    path("c/<slug:slug>/discussion/", discussion.topics, name="discussion"),
+    path("c/<slug:slug>/discussion/<int:topic_id>/", discussion.topic, name="topic"),
     path("join/<str:secret>/", challenge.invited, name="challenge-invite"),
     path("c/<slug:slug>/rules/accept/", challenge.accept, name="accept-rules"),
     path("c/<slug:slug>/data/<slug:name>/sign/", challenge.sign_agreement, name="sign-agreement"),

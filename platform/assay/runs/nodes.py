@@ -1,6 +1,9 @@
 """Nodes: enrolling one, recognising it by its token, and taking it out of service."""
 
+from collections import Counter
 from datetime import datetime
+
+from django.utils.translation import gettext, ngettext
 
 from assay.accounts.audit import record_event
 from assay.accounts.models import User
@@ -43,6 +46,25 @@ def served_pools() -> list[str]:
     """The pools that have a node, whatever it does at the moment. One query."""
     served = Node.objects.exclude(status=Node.Status.REMOVED).values_list("pool", flat=True)
     return sorted(served.distinct())
+
+
+def machines_of_pools() -> dict[str, str]:
+    """For each pool that has a node, its machines in words: how many, and which GPUs they say they have. One query."""
+    nodes = Node.objects.exclude(status=Node.Status.REMOVED).order_by("pool", "name")
+    found: dict[str, list[Counter[str]]] = {}
+    for pool, inventory in nodes.values_list("pool", "inventory"):
+        told = inventory.get("gpus") if isinstance(inventory, dict) else None
+        gpus = [
+            gpu.get("name", "GPU") if isinstance(gpu, dict) else gpu for gpu in (told if isinstance(told, list) else ())
+        ]
+        found.setdefault(pool, []).append(Counter(str(gpu)[:60] for gpu in gpus))
+    words = {}
+    for pool, counts in found.items():
+        total: Counter[str] = sum(counts, Counter())
+        gpus = [f"{count} × {name}" for name, count in sorted(total.items())]
+        nodes_words = ngettext("%(count)s node", "%(count)s nodes", len(counts)) % {"count": len(counts)}
+        words[pool] = ", ".join([nodes_words, *(gpus or [gettext("no GPU")])])
+    return words
 
 
 def set_node_status(*, node: Node, status: Node.Status, reason: str, by: User, now: datetime) -> bool:

@@ -16,16 +16,17 @@ from assay.challenges.access import (
     organized_by,
     signed_in,
     visible_challenges,
+    worked_on_by,
 )
-from assay.challenges.models import Phase
+from assay.challenges.models import Membership, Phase
 from assay.submissions.models import Submission, Upload
+
+SHOWN_WITH = ("challenge", "phase", "team", "submitted_by", "image", "protocol", "testset")
 
 
 def visible_submissions(*, person: Person) -> QuerySet[Submission]:
     """Submissions of your teams and of challenges you organize. An operator sees all, somebody unknown none."""
-    everything = Submission.objects.select_related(
-        "challenge", "phase", "team", "submitted_by", "image", "protocol", "testset"
-    )
+    everything = Submission.objects.select_related(*SHOWN_WITH)
     if not isinstance(person, User):
         return everything.none()
     if person.is_staff:
@@ -71,7 +72,7 @@ def get_readable_submission(*, person: Person, submission_id: UUID, now: datetim
         status=Submission.Status.DONE,
         is_withdrawn=False,
         is_hidden=False,
-    ).select_related("challenge", "phase", "team", "submitted_by", "image", "protocol", "testset")
+    ).select_related(*SHOWN_WITH)
     found = opened.filter(pk=submission_id).first()
     if found is not None and found.phase.shows_results(now):
         return found
@@ -99,6 +100,15 @@ def get_organized_submission(*, person: Person, submission_id: UUID) -> tuple[Su
     raise NotAllowedError(
         _("Only organizers of this challenge may do this."), what_to_do=_("Ask one of its organizers.")
     )
+
+
+def get_reviewed_submission(*, person: Person, submission_id: UUID) -> tuple[Submission, User]:
+    """A submission to a challenge this person organizes or reviews."""
+    user = signed_in(person)
+    reviewed = worked_on_by(user).filter(role=Membership.Role.REVIEWER).values("challenge")
+    rows = Submission.objects.select_related(*SHOWN_WITH).filter(pk=submission_id, challenge__in=reviewed)
+    found = rows.first()
+    return (found, user) if found else get_organized_submission(person=person, submission_id=submission_id)
 
 
 def may_see_log(*, person: Person, submission: Submission) -> bool:

@@ -119,6 +119,7 @@ class Submission(models.Model):
     protocol = models.ForeignKey(ProtocolVersion, on_delete=models.PROTECT, related_name="submissions")
     testset = models.ForeignKey(TestSet, on_delete=models.PROTECT, related_name="submissions")
     limits = models.JSONField(default=dict, help_text="resource limits as frozen on acceptance")
+    run_seconds = models.FloatField(default=0.0, help_text="how long its cases ran on nodes, all attempts together")
     reserved_seconds = models.FloatField(
         default=0.0, help_text="the longest it may run: counts against quotas until it has ended"
     )

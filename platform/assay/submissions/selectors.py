@@ -15,6 +15,7 @@ from assay.challenges.models import Challenge, Membership, Phase
 from assay.challenges.pools import may_use
 from assay.challenges.registration import needs_acceptance
 from assay.submissions.access import own_submissions, visible_submissions
+from assay.submissions.budgets import budget_condition
 from assay.submissions.gates import gate_condition
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.limits import Condition, Eligibility, PhaseRules, TeamUsage, judge, remaining_attempts
@@ -46,6 +47,8 @@ def eligibility_of(
         if phase.kind == Phase.Kind.CONTAINER:
             condition, others_next_at = run_time_condition(challenge=phase.challenge, person=person, now=now)
             others.append(condition)
+        if (room := budget_condition(phase=phase, team=team)) is not None:
+            others.append(room)
     return judge(
         rules=rules_of(phase),
         usage=usage_of(phase=phase, team=team, sha256=sha256) if team else TeamUsage(),

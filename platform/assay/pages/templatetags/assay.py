@@ -14,7 +14,9 @@ from django.utils.translation import gettext, ngettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from assay.accounts.models import User
-from assay.challenges.models import Phase
+from assay.challenges.access import parts_of
+from assay.challenges.models import Challenge, Phase
+from assay.challenges.texts import with_pictures as pictures_at
 from assay.notices.selectors import unread_count
 from assay.pages.windows import window_status
 from assay.verdict_words import VERDICTS, verdict_words
@@ -39,7 +41,8 @@ STATUSES = {
     "cancelled": _("cancelled"), "draft": _("draft"), "published": _("published"), "archived": _("archived"),
     "upcoming": _("upcoming"), "open": _("open"), "paused": _("paused"), "closed": _("closed"), "pending": _("pending"),
     "accepted": _("accepted"), "rejected": _("rejected"), "banned": _("banned"), "organizer": _("organizer"),
-    "participant": _("participant"), "active": _("active"), "draining": _("draining"), "removed": _("removed"),
+    "participant": _("participant"), "editor": _("editor"), "reviewer": _("reviewer"),
+    "active": _("active"), "draining": _("draining"), "removed": _("removed"),
     "quarantined": _("quarantined"), "released": _("released"), "declined": _("declined"),
     "cannot be read": _("cannot be read"), "upheld": _("upheld"),
 }  # fmt: skip
@@ -244,6 +247,22 @@ def quantity(value: float) -> str:
 def digits(value: float) -> str:
     """A number in three digits. What is none is a dash."""
     return f"{value:.3g}" if math.isfinite(value) else "–"
+
+
+@register.filter
+def with_pictures(html: str, slug: str) -> SafeString:
+    """Organizers' text as `challenges/texts.py` rendered it, with the challenge's own pictures."""
+    address = reverse("portal:picture", args=[slug, "x"]).removesuffix("x/")
+    return mark_safe(pictures_at(html, address=address))  # noqa: S308  # made safe when it was rendered
+
+
+@register.simple_tag(takes_context=True)
+def parts(context: dict[str, object], challenge: Challenge) -> frozenset[str]:
+    """What the reader does for the challenge: organize, edit, review."""
+    person = context["user"]
+    if not isinstance(person, User):
+        return frozenset()
+    return parts_of(person=person, challenge=challenge)
 
 
 @register.filter

@@ -39,12 +39,14 @@ from assay.leaderboards.order import Wanted
 from assay.leaderboards.reports import forget_report_failure, report_failure, report_key
 from assay.leaderboards.selectors import leaderboard
 from assay.leaderboards.standing import POOLED
+from assay.pages.errors import error_words
 from assay.pages.submissions import with_progress
 from assay.pages.tables import FORMATS, PAGE, page_number, table_file
 from assay.pages.windows import challenge_status
 from assay.portal.boards import board_page, board_table
 from assay.portal.comparisons import comparison_page, comparison_table
 from assay.portal.facts import caveats_of, fact_sheet, ranking_words, release_words
+from assay.portal.timeline import timeline
 from assay.runs.selectors import queue_facts
 from assay.submissions.access import get_own_submission, own_submissions
 from assay.submissions.models import Submission
@@ -111,6 +113,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     ]
     caveats = [(phase, caveats_of(phase)) for phase in page["phases"]]
     page["caveats"] = [(phase, found) for phase, found in caveats if found]
+    page["timeline"] = timeline(page["phases"], now=page["now"])
     page["announcements"] = challenge.announcements.all()[:NEWEST_NEWS]
     return render(request, "portal/challenge.html", page)
 
@@ -261,7 +264,7 @@ def object_to(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     try:
         object_to_results(phase=phase, person=request.user, text=text, now=timezone.now())
     except AssayError as error:
-        messages.error(request, " ".join(part for part in (error.message, error.found, error.expected) if part))
+        messages.error(request, error_words(error))
         request.session[TYPED] = text
     else:
         request.session.pop(TYPED, None)
@@ -279,7 +282,7 @@ def carry(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     try:
         made = carry_by_team(submission=submission, phase=phase, by=user, now=timezone.now())
     except AssayError as error:
-        messages.error(request, " ".join(part for part in (error.message, error.found, error.what_to_do) if part))
+        messages.error(request, error_words(error))
         return redirect("portal:phase", slug, phase_slug)
     messages.success(request, _("Entered. Your image runs on the cases of this phase."))
     return redirect("portal:submission", made.pk)

@@ -36,6 +36,7 @@ from assay.accounts.tokens import issue_token, revoke_token
 from assay.challenges.access import get_challenge, signed_in
 from assay.challenges.teams import hand_over, is_solo, leave_team, remove_member, rename_team
 from assay.notices.services import mail_team_invite
+from assay.pages.errors import error_words
 from assay.portal.forms import DeletionForm, ProfileForm, SignInForm, SignUpForm, TeamForm, TokenForm
 from assay.workflow.operations.leaving import delete_account, export_account
 from assay.workflow.operations.merging import ask_to_merge, decide_merge, mergeable, open_merges
@@ -173,7 +174,7 @@ def delete(request: HttpRequest) -> HttpResponse:
             try:
                 delete_account(user=user, now=timezone.now())
             except AssayError as error:
-                form.add_error(None, " ".join(part for part in (error.message, error.found, error.what_to_do) if part))
+                form.add_error(None, error_words(error))
             else:
                 logout(request)
                 messages.success(request, _("Your account is deleted."))

@@ -20,6 +20,7 @@ from assay.challenges.access import get_phase, is_organizer, signed_in
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import as_seen
+from assay.pages.errors import error_words
 from assay.pages.submissions import page_version, submission_page
 from assay.pages.tables import FORMATS, table_file
 from assay.portal.facts import archive_tree
@@ -44,7 +45,7 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
         try:
             submission = _hand_in(request, user, phase, form.cleaned_data)
         except AssayError as error:
-            form.add_error(None, " ".join(part for part in (error.message, error.what_to_do) if part))
+            form.add_error(None, error_words(error))
         else:
             return redirect("portal:submission", submission.pk)
     page = frame(request, phase.challenge, tab="phase", phase=phase)
@@ -143,7 +144,7 @@ def decide(request: HttpRequest, submission_id: UUID) -> HttpResponse:
                 flow.take_up_again(submission=submission, by=user, now=now)
                 messages.success(request, _("Taken up again. The leaderboard counts it."))
     except AssayError as error:
-        messages.error(request, " ".join(part for part in (error.message, error.what_to_do) if part))
+        messages.error(request, error_words(error))
     return redirect("portal:submission", submission.pk)
 
 

@@ -1,0 +1,77 @@
+"""The discussion of a challenge: its topics, and one topic with its posts."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from assay.accounts.errors import AssayError
+from assay.accounts.numbers import whole_number
+from assay.challenges.access import get_challenge, signed_in
+from assay.challenges.discussion import get_topic, may_moderate, may_write, moderate, open_topic, topics_of, write_post
+from assay.pages.errors import error_words
+from assay.pages.tables import page_number
+from assay.portal.views.challenge import frame
+
+TOPICS, POSTS = 30, 50
+"""On one page."""
+
+
+def topics(request: HttpRequest, slug: str) -> HttpResponse:
+    """The topics, and a form that opens one."""
+    challenge = get_challenge(person=request.user, slug=slug)
+    page = frame(request, challenge, tab="discussion", typed=request.POST)
+    if request.method == "POST":
+        signed_in(request.user)
+        form = {name: request.POST.get(name, "") for name in ("title", "text")}
+        try:
+            topic = open_topic(challenge=challenge, by=request.user, now=timezone.now(), **form)
+        except AssayError as error:
+            page["error"] = error_words(error)
+        else:
+            return redirect("portal:topic", slug, topic.pk)
+    number = page_number(request)
+    rows = list(topics_of(challenge)[(number - 1) * TOPICS : number * TOPICS + 1])
+    page.update(topics=rows[:TOPICS], number=number, has_more=len(rows) > TOPICS)
+    page["may_write"] = may_write(person=request.user, challenge=challenge)
+    return render(request, "portal/discussion.html", page, status=400 if page.get("error") else 200)
+
+
+def topic(request: HttpRequest, slug: str, topic_id: int) -> HttpResponse:
+    """One topic with its posts, the oldest first. A form below writes, buttons moderate."""
+    found = get_topic(person=request.user, slug=slug, topic_id=topic_id)
+    challenge = found.challenge
+    page = frame(request, challenge, tab="discussion", topic=found, typed=request.POST)
+    if request.method == "POST":
+        signed_in(request.user)
+        try:
+            place = _act(request, slug, topic_id)
+        except AssayError as error:
+            page["error"] = error_words(error)
+        else:
+            return redirect(reverse("portal:topic", args=[slug, topic_id]) + place)
+    number = page_number(request)
+    posts = found.posts.select_related("by", "removed_by")
+    rows = list(posts[(number - 1) * POSTS : number * POSTS + 1])
+    page.update(posts=rows[:POSTS], number=number, has_more=len(rows) > POSTS)
+    page["moderates"] = may_moderate(person=request.user, challenge=challenge)
+    page["may_write"] = may_write(person=request.user, challenge=challenge) and (
+        page["moderates"] or not found.is_locked
+    )
+    return render(request, "portal/topic.html", page, status=400 if page.get("error") else 200)
+
+
+def _act(request: HttpRequest, slug: str, topic_id: int) -> str:
+    """What a form of the page asks for. Answers the place on the page to go to."""
+    topic, now = get_topic(person=request.user, slug=slug, topic_id=topic_id), timezone.now()
+    act = request.POST.get("act", "")
+    if not act:
+        post = write_post(topic=topic, text=request.POST.get("text", ""), by=request.user, now=now)
+        last = (topic.posts.count() - 1) // POSTS + 1
+        return f"?page={last}#post-{post.pk}" if last > 1 else f"#post-{post.pk}"
+    number = whole_number(request.POST.get("post", "")) or 0
+    moderate(topic=topic, act=act, by=request.user, now=now, post_id=number, reason=request.POST.get("reason", ""))
+    messages.success(request, _("Done. The history of the challenge names you."))
+    return f"#post-{number}" if number else ""
