@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run wheel image test test-quick coverage test-gpu test-podman test-cluster test-future test-pips test-upgrade check format messages bench evaluator-image docs screenshots lock openapi vendor catalogue chaos fuzz guards
+.PHONY: help setup demo run wheel agent image test test-quick coverage test-gpu test-podman test-cluster test-future test-pips test-upgrade check format messages bench evaluator-image docs screenshots lock openapi vendor catalogue chaos fuzz guards
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -21,6 +21,9 @@ run: setup ## serve Assay on this machine: database, broker, portal, workers, on
 
 wheel: setup ## build dist/assay-….tar.gz, and the wheel from it
 	@rm -rf dist && $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist . && ls -1 dist
+
+agent: setup ## build dist/assay-site.pyz, the site's program in one file (ARGS=--image also builds the container assay/site)
+	@$(BIN)/python deploy/agent.py $(ARGS)
 
 image: setup ## build assay/server for deploy/compose.yaml (ARGS="--services debian" also builds PostgreSQL, broker and Caddy)
 	@$(BIN)/python deploy/image.py $(ARGS)

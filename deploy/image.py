@@ -58,10 +58,10 @@ def needed(requirement: Requirement, *, python: str, found: set[str], seen: set[
             needed(other, python=python, found=found, seen=seen)
 
 
-def server_lock(lock: str, *, python: str) -> str:
-    """The part of the lock that the server needs on this Python. Raises ImageError when the lock lacks something."""
+def server_lock(lock: str, *, python: str, wanted: str = "assay[server]") -> str:
+    """The part of the lock that the server (or what else is wanted) needs on this Python. Raises ImageError when it lacks something."""
     found: set[str] = set()
-    needed(Requirement("assay[server]"), python=python, found=found, seen=set())
+    needed(Requirement(wanted), python=python, found=found, seen=set())
     found.discard("assay")
     entries: dict[str, str] = {}
     for entry in re.findall(r"^[A-Za-z0-9][^\n]*(?:\n[ \t]+[^\n]*)*", lock, re.MULTILINE):
