@@ -105,7 +105,7 @@ def test_a_folder_of_no_known_form_is_refused_with_what_would_be_read(tmp_path):
     with pytest.raises(FolderInvalid, match=r"manifest.csv, dataset.json"):
         recognise(tmp_path, protocol=PROTOCOL, inputs={})
     (tmp_path / "scan.dcm").touch()
-    with pytest.raises(FolderInvalid, match="reads neither"):
+    with pytest.raises(FolderInvalid, match="neither a segmentation"):
         recognise(tmp_path, protocol=PROTOCOL, inputs={})
 
 

@@ -78,7 +78,7 @@ def tree_root(leaves: Sequence[bytes]) -> str:
 
 def _place(file: Path, home: Path) -> str:
     found = file.resolve()
-    return found.relative_to(home).as_posix() if found.is_relative_to(home) else found.as_posix()
+    return found.relative_to(home).as_posix() if found.is_relative_to(home) else f"outside/{found.name}"
 
 
 def _roles(kind: str, case: FolderCase) -> list[tuple[str, Path]]:

@@ -9,7 +9,7 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from assay.client.importing import bids, nnunet
 from assay.client.importing.datasets import case_id_of, refuse_unpaired, volumes_in
 from assay.client.importing.draft import Draft
 from assay.client.importing.options import Options
+from assay.node.dicom_cases import holds_dicom_cases, read_dicom_cases
 from assay.node.folder import MANIFEST, REFERENCE, FolderCase, FolderInvalid, read_folder
 from assay.node.joining import write_config
 from assay.node.registry import DataRegistration, register_data
@@ -28,6 +29,7 @@ from evaluator.protocol import OutputKind, Protocol
 from evaluator.scoring import score_case
 from evaluator.volumes import CANONICAL_SUFFIX, read_channels_of, write_canonical
 
+DICOM = "DICOM"
 DATA, SECRET, VERSIONS = "data.json", "data.key", "versions"
 SECRET_BYTES = 32
 CHECKED_METRICS = frozenset({"dice", "iou", "nsd", "hd", "hd95", "assd"})
@@ -44,6 +46,12 @@ class SiteData:
     form: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     pipeline: str = ""
+    values: Mapping[str, int] = field(default_factory=dict)
+    """Of DICOM references: label of the protocol → its value."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of DICOM references: label of the protocol → name of the structure, where it has another one."""
+    cache: str = ""
+    """Where label maps made from DICOM references lie."""
 
     @property
     def folder(self) -> Path:
@@ -52,7 +60,10 @@ class SiteData:
 
     def cases(self) -> list[FolderCase]:
         """The cases as they lie there now. Raises FolderInvalid or ClientError."""
-        cases = _READERS[self.form](self.folder, self.pipeline)
+        if self.form == DICOM:
+            cases = read_dicom_cases(self.folder, values=self.values, names=self.labels, cache=Path(self.cache))
+        else:
+            cases = _READERS[self.form](self.folder, self.pipeline)
         if not self.inputs:
             return cases
         return [_renamed(case, self.inputs) for case in cases]
@@ -77,15 +88,28 @@ class SiteData:
         return cls(**document), registered
 
 
-def recognise(source: Path, *, protocol: Protocol, inputs: Mapping[str, str], pipeline: str = "") -> SiteData:
+def recognise(
+    source: Path,
+    *,
+    protocol: Protocol,
+    inputs: Mapping[str, str],
+    pipeline: str = "",
+    labels: Mapping[str, str] | None = None,
+    cache: Path | None = None,
+) -> SiteData:
     """Which form the data has, and which of its inputs is which of the challenge's. Raises FolderInvalid or ClientError."""
     form = _form_of(source)
     data = SiteData(source=str(source.absolute()), form=form, pipeline=pipeline)
+    if form == DICOM:
+        data = replace(
+            data,
+            values={label.name: label.values[0] for label in protocol.labels if label.values},
+            labels=labels or {},
+            cache=str((cache or source.with_name(f"{source.name}-references")).absolute()),
+        )
     found = list(dict.fromkeys(name for case in data.cases() for name in case.inputs))
     wanted = [item.name for item in protocol.inputs]
-    return SiteData(
-        source=data.source, form=form, pipeline=pipeline, inputs=_matched(wanted=wanted, found=found, said=inputs)
-    )
+    return replace(data, inputs=_matched(wanted=wanted, found=found, said=inputs))
 
 
 def _form_of(source: Path) -> str:
@@ -97,10 +121,12 @@ def _form_of(source: Path) -> str:
         return "nnU-Net"
     if _pair_of_folders(source) is not None:
         return "folders"
+    if holds_dicom_cases(source):
+        return DICOM
     if any(source.rglob("*.dcm")):
         raise FolderInvalid(
-            f"{source} holds DICOM files and no {MANIFEST}. A manifest may name a folder with one DICOM series as an input; references "
-            "must be NIfTI, MetaImage or NRRD (convert DICOM SEG and RTSTRUCT first: this program reads neither)"
+            f"{source} holds DICOM files, and neither a segmentation (SEG), a structure set (RTSTRUCT) nor {MANIFEST}. Expected a folder "
+            f"per case with its series and its reference, or a {MANIFEST} that names a folder with one DICOM series as an input"
         )
     raise FolderInvalid(
         f"{source} has no form that is known: expected {MANIFEST}, dataset.json (nnU-Net, Decathlon), dataset_description.json (BIDS), "

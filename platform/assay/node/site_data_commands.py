@@ -32,6 +32,13 @@ def data_group() -> None:
 @click.option(
     "--input", "inputs", multiple=True, metavar="CHALLENGE=DATA", help="Which input is which, as in ct=image."
 )
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="CHALLENGE=DATA",
+    help="DICOM: which structure is which label, as in core=Tumor.",
+)
 @click.option("--pipeline", default="", help="BIDS: the folder below derivatives/ that holds the references.")
 @click.option(
     "--secret",
@@ -40,8 +47,17 @@ def data_group() -> None:
 )
 @click.option("--yes", is_flag=True, help="Send without asking.")
 @folder_option
-def add(*, source: Path, inputs: tuple[str, ...], pipeline: str, secret: Path | None, yes: bool, folder: Path) -> None:
-    """Add the cases in SOURCE: a folder with manifest.csv, an nnU-Net or Decathlon folder, BIDS, or images/ beside labels/.
+def add(
+    *,
+    source: Path,
+    inputs: tuple[str, ...],
+    labels: tuple[str, ...],
+    pipeline: str,
+    secret: Path | None,
+    yes: bool,
+    folder: Path,
+) -> None:
+    """Add the cases in SOURCE: a folder with manifest.csv, an nnU-Net or Decathlon folder, BIDS, images/ beside labels/, or DICOM.
 
     Every reference is scored against itself first. Then you see what would be sent: one hash and counts.
     """
@@ -50,7 +66,14 @@ def add(*, source: Path, inputs: tuple[str, ...], pipeline: str, secret: Path | 
     with open_connection(settings) as connection:
         protocol = _protocol_of(connection)
         try:
-            data = recognise(source, protocol=protocol, inputs=_pairs(inputs), pipeline=pipeline)
+            data = recognise(
+                source,
+                protocol=protocol,
+                inputs=_pairs(inputs),
+                pipeline=pipeline,
+                labels=_pairs(labels, option="label"),
+                cache=home.folder / "references",
+            )
             document, found = _examined(data, protocol=protocol, secret=kept_secret(home.folder, given=secret))
             refuse_close_version(found, home=home.folder, released_roots=released_roots(home.folder / settings.name))
         except (FolderInvalid, EvaluatorError) as problem:
@@ -123,11 +146,11 @@ def _protocol_of(connection: Connection) -> Protocol:
     return load_protocol(connection.get("site/about")["protocol"])
 
 
-def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+def _pairs(texts: tuple[str, ...], *, option: str = "input") -> dict[str, str]:
     pairs = {}
     for text in texts:
         ours, separator, theirs = text.partition("=")
         if not separator or not ours or not theirs:
-            raise click.UsageError(f"--input {text}: expected CHALLENGE=DATA, such as ct=image")
+            raise click.UsageError(f"--{option} {text}: expected CHALLENGE=DATA, such as ct=image")
         pairs[ours] = theirs
     return pairs
