@@ -10,19 +10,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.utils import timezone
 
 import factories
-from assay.accounts.errors import ConflictError
+from assay.accounts.errors import ConflictError, InvalidError
 from assay.client import cli
 from assay.client.errors import RefusedError
 from assay.client.http import Connection
 from assay.evaluation_sites import agreements
+from assay.evaluation_sites.agreements import TermOptions
 from assay.evaluation_sites.joining import server_key
 from assay.evaluation_sites.log import sign_here
 from assay.evaluation_sites.models import SiteEvaluation, SiteLogEntry
+from assay.node.review_desk import SiteDesk
 from assay.node.site import SiteProblem
 from assay.node.site_joining import rotate_key
 from assay.node.site_signing import SiteSigner, released_files
 from assay.signatures import document_hash, signed
 from assay.site_log import LogInvalid, check_log
+from containers.engines.fake import FakeEnding, FakeEngine
 from containers.verdicts import Verdict
 
 LOG = "/api/v1/challenges/brains/phases/final/sites/log"
@@ -437,6 +440,83 @@ def test_logs_of_containers_stay_in_the_sites_folder(hospital, submission):
     hospital.release()
     logs = list((hospital.home.folder / hospital.name / "logs").rglob("*.log"))
     assert len(logs) == 5
+
+
+def test_only_submissions_of_agreed_teams_are_ordered_and_run(hospital, scene):
+    other = factories.team(name="others", members=[scene.otto])
+    first = factories.submission(phase=scene.phase, team=other, status="done")
+    second = factories.submission(phase=scene.phase, team=scene.team, status="done")
+    with pytest.raises(InvalidError, match="does not exist"):
+        hospital.offer(options=TermOptions(teams=("nobody",)))
+    hospital.offer(options=TermOptions(teams=(scene.team.slug,)))
+    hospital.agree()
+    agent = hospital.agent()
+    order = agent.claim(hospital.registration())
+    assert order.submission == f"#{second.number}"
+    assert order.signed["team"] == scene.team.slug
+    agent.evaluate(order, on_case=lambda result: None)
+    assert agent.claim(hospital.registration()) is None
+    assert not SiteEvaluation.objects.filter(submission=first).exists()
+    forged = sign_here({**order.signed, "team": other.slug})
+    expected = {name: forged[name] for name in ("evaluation_id", "submission")}
+    refused = SiteSigner(hospital.home).why_order_is_refused(forged, expected=expected, now=timezone.now())
+    assert "team" in refused
+
+
+def test_the_organizers_baseline_comes_first_so_that_a_wrong_reading_of_the_data_is_seen_early(hospital, scene):
+    factories.submission(phase=scene.phase, team=scene.team, status="done")
+    baseline = factories.submission(phase=scene.phase, team=scene.team, status="done")
+    baseline.is_baseline = True
+    baseline.save()
+    assert hospital.agent().claim(hospital.registration()).submission == f"#{baseline.number}"
+
+
+def test_two_people_approve_where_the_terms_say_so(hospital, submission):
+    hospital.offer(options=TermOptions(reviewers=2))
+    hospital.agree()
+    agent, draft = hospital.evaluate()
+    desk = SiteDesk(agent, title="")
+    for by in ("", "Ann Alpha", " ann  ALPHA "):
+        said = desk.decide(draft.evaluation_id, action="approve", reason="", by=by)
+        assert "nother person has to approve" in said
+    assert SiteEvaluation.objects.get().status == "review"
+    assert "is sent" in desk.decide(draft.evaluation_id, action="approve", reason="", by="Ben Beta")
+    row = SiteEvaluation.objects.get()
+    assert row.status == "released"
+    assert "Ann" not in hospital.everything_sent(), "names of reviewers stay at the site"
+
+
+def test_clean_results_go_without_asking_after_as_many_as_were_agreed(hospital, scene):
+    hospital.write_data([f"p{number}" for number in range(6)])
+    hospital.register()
+    hospital.offer(options=TermOptions(automatic_after=2))
+    hospital.agree()
+
+    def next_draft():
+        factories.submission(phase=scene.phase, team=scene.team, status="done")
+        agent, draft = hospital.evaluate()
+        return SiteDesk(agent, title=""), draft
+
+    def approve(desk, draft):
+        assert "is sent" in desk.decide(draft.evaluation_id, action="approve", reason="")
+
+    for expected in (False, False, True):
+        desk, draft = next_draft()
+        assert desk.is_automatic(draft) is expected
+        approve(desk, draft)
+    copying, hospital.engine = hospital.engine, FakeEngine(lambda call: FakeEnding())
+    desk, draft = next_draft()
+    assert not desk.is_automatic(draft), "no case has an answer"
+    approve(desk, draft)
+    hospital.engine = copying
+    desk, draft = next_draft()
+    assert not desk.is_automatic(draft), "counting begins anew"
+
+
+@pytest.mark.parametrize("options", [{"reviewers": 3}, {"reviewers": 0}, {"automatic_after": -1}])
+def test_options_out_of_range_are_not_offered(hospital, options):
+    with pytest.raises(InvalidError, match="cannot be offered"):
+        hospital.offer(options=TermOptions(**options))
 
 
 def test_standing_is_told_with_a_sentence(hospital):

@@ -5,6 +5,7 @@ import math
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 import factories
 from assay.evaluation_sites.boards import SiteCell, SiteRow, Weighting, common_sites, duels, fill_rows, heterogeneity
@@ -171,6 +172,34 @@ def test_while_results_are_hidden_only_organizers_see_the_page(client, released,
     assert "0.900" not in page_of(client)
     client.force_login(scene.olga)
     assert "0.900" in page_of(client)
+
+
+@pytest.mark.parametrize("mode", ["verdict_only", "ladder"])
+def test_the_rules_about_results_of_the_phase_hold_for_hospitals_too(mode, client, released, scene):
+    document = {**factories.PROTOCOL, "release": {"mode": mode}}
+    scene.phase.protocol = factories.protocol(challenge=scene.challenge, document=document)
+    scene.phase.save()
+    released({"north": {1: 0.9}})
+    assert "0.900" not in page_of(client)
+    assert client.get("/api/v1/challenges/brains/phases/final/sites/board").json()["is_visible"] is False
+    now = timezone.now()
+    scene.phase.release_after, scene.phase.closes_at, scene.phase.released_at = ["boards"], now, now
+    scene.phase.save()
+    assert "0.900" in page_of(client)
+
+
+def test_participants_read_hospitals_as_coarse_and_as_anonymous_as_the_phase_is(client, released, scene):
+    document = {**factories.PROTOCOL, "release": {"mode": "aggregate", "rounding": 1}}
+    scene.phase.protocol = factories.protocol(challenge=scene.challenge, document=document)
+    scene.phase.is_anonymous = True
+    scene.phase.save()
+    released({"north": {1: 0.876}})
+    entry = client.get("/api/v1/challenges/brains/phases/final/sites/board").json()["entries"][0]
+    assert (entry["team"], entry["sites"]) == ("Team 1", {"north": {"dice": 0.9}})
+    client.force_login(scene.olga)
+    entry = client.get("/api/v1/challenges/brains/phases/final/sites/board").json()["entries"][0]
+    assert entry["team"] != "Team 1"
+    assert entry["sites"] == {"north": {"dice": 0.876}}
 
 
 def test_the_first_versions_releases_and_empty_ones_break_nothing(client, released, scene):

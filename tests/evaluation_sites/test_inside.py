@@ -12,14 +12,14 @@ from assay.accounts.errors import ConflictError
 from assay.client.errors import RefusedError
 from assay.evaluation_sites.models import SiteEvaluation
 from assay.node import local
-from assay.node.folder import place_input
-from assay.node.local import LocalResult, UnsuitableHardware, Workbench
-from assay.node.site import failures_of, regrouped
+from assay.node.folder import FolderCase, place_input
+from assay.node.local import LocalResult, UnsuitableHardware, Workbench, run_cases
+from assay.node.site import failures_of, number_cases, regrouped
 from containers.engines.fake import FakeEnding, FakeEngine
 from containers.machine import GpuSlots
 from containers.spec import Usage
 from containers.verdicts import Verdict
-from evaluator.protocol import InputKind
+from evaluator.protocol import InputKind, load_protocol
 from evaluator.results import CaseResult
 from evaluator.volumes import Grid, Volume, read_image, write_canonical
 
@@ -68,6 +68,46 @@ def test_a_container_at_a_site_sees_numbers_for_names(hospital, submission):
         "the site's people read their own names"
     )
     agent.release(draft)
+
+
+def test_rows_of_a_table_have_numbers_in_the_container_and_are_scored_by_their_names(tmp_path):
+    protocol = load_protocol(
+        {
+            "protocol": 1,
+            "name": "t",
+            "labels": {"age": {}},
+            "inputs": [{"name": "scan", "kind": "image", "file": "{case}.nii.gz"}],
+            "outputs": [{"name": "answers", "kind": "table", "file": "answers.csv"}],
+            "metrics": [{"name": "absolute_error"}],
+            "conventions": {"failed": {"absolute_error": 100}},
+            "resources": {"run_mode": "cohort"},
+        }
+    )
+    names = ("Doe^Jane", "Roe^Rik")
+    (tmp_path / "r.csv").write_text("case,age\nDoe^Jane,61\nRoe^Rik,40\n")
+    for place, name in enumerate(names):
+        write_with_text(tmp_path / f"{place}.nii.gz", name.encode())
+    cases = [
+        FolderCase(
+            case_id=name,
+            inputs={"scan": tmp_path / f"{place}.nii.gz"},
+            references={"reference": tmp_path / "r.csv"},
+            attributes={},
+        )
+        for place, name in enumerate(names)
+    ]
+    seen = []
+
+    def answer(call):
+        seen.extend(source.name for source in call.input_dir.rglob("*"))
+        (call.output_dir / "answers.csv").write_text("case,age\ncase-00001,60\ncase-00002,44\n")
+        return FakeEnding()
+
+    numbered = number_cases(cases, everybody=cases)
+    bench = Workbench(engine=FakeEngine(answer), folder=tmp_path, owner="o")
+    results = list(run_cases(cases=numbered, image_id="sha256:" + "0" * 64, protocol=protocol, workbench=bench))
+    assert not [name for name in seen if "Doe" in name or "Roe" in name]
+    assert [[row.value for row in result.scores.rows] for result in results] == [[1.0], [4.0]]
 
 
 def test_group_names_that_the_organizers_never_wrote_become_other():

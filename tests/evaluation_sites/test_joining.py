@@ -232,7 +232,7 @@ def test_words_are_six_easy_ones_and_differ_with_either_key():
 def test_the_unit_names_this_installation_and_keeps_no_secret(joined):
     text = site_life.unit_text(folder=joined.folder, engine=EngineChoice(), python="/opt/assay/bin/python")
     assert f"ExecStart=/opt/assay/bin/python -m assay.node site run --folder {joined.folder} --poll-seconds 60" in text
-    assert "Environment=ASSAY_ENGINE=docker" in text
+    assert 'Environment="ASSAY_ENGINE=docker"' in text
     assert joined.joined().token not in text
 
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError
-from assay.accounts.models import User
+from assay.accounts.models import Team, User
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites.log import append_line, sign_here
@@ -28,8 +28,40 @@ from evaluator.disclosure import SMALLEST_GROUP
 KIND, ACCEPTANCE = "assay-site-agreement", "assay-site-acceptance"
 USUAL_DAYS, LONGEST_DAYS = 365, 5 * 366
 USUAL_RELEASES, MOST_RELEASES = 200, 10_000
+MOST_REVIEWERS, MOST_CLEAN, MOST_TEAMS = 2, 1000, 200
 PUBLISHED = (SiteEvaluation.Status.RELEASED, SiteEvaluation.Status.RECALLED)
 """What was once read by others stays read, so a recalled release counts too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermOptions:
+    """What terms may say beyond the usual. The site reads all of it before it signs."""
+
+    teams: tuple[str, ...] = ()
+    """Short names of the teams whose submissions are run. None named: all teams."""
+    reviewers: int = 1
+    """How many different people at the site have to approve a result."""
+    automatic_after: int = 0
+    """After so many clean results in a row, that people approved, a clean one is released without asking. 0: never."""
+
+
+def _check_options(options: TermOptions) -> None:
+    if not (1 <= options.reviewers <= MOST_REVIEWERS and 0 <= options.automatic_after <= MOST_CLEAN):
+        raise InvalidError(
+            gettext("These terms cannot be offered."),
+            found=gettext("%(reviewers)s reviewers, automatic after %(clean)s results")
+            % {"reviewers": options.reviewers, "clean": options.automatic_after},
+            expected=gettext("1 or %(reviewers)s reviewers, 0 to %(clean)s results")
+            % {"reviewers": MOST_REVIEWERS, "clean": MOST_CLEAN},
+        )
+    known = set(Team.objects.filter(slug__in=options.teams[:MOST_TEAMS]).values_list("slug", flat=True))
+    unknown = [name for name in options.teams if name not in known]
+    if unknown:
+        raise InvalidError(
+            gettext("These terms name a team that does not exist."),
+            found=", ".join(unknown)[:200],
+            expected=gettext("short names of teams, at most %(most)s of them") % {"most": MOST_TEAMS},
+        )
 
 
 def offer_agreement(
@@ -40,8 +72,10 @@ def offer_agreement(
     now: datetime,
     days: int = USUAL_DAYS,
     most_releases: int = USUAL_RELEASES,
+    options: TermOptions = TermOptions(),
 ) -> SiteAgreement:
     """Accept the site's data and offer terms about it. Raises InvalidError, ConflictError."""
+    _check_options(options)
     if not 1 <= days <= LONGEST_DAYS or not 1 <= most_releases <= MOST_RELEASES:
         raise InvalidError(
             gettext("These terms cannot be offered."),
@@ -78,6 +112,9 @@ def offer_agreement(
                 "smallest_group": SMALLEST_GROUP,
                 "decimals": DECIMALS,
                 "most_releases": most_releases,
+                "teams": sorted(options.teams),
+                "reviewers": options.reviewers,
+                "automatic_after": options.automatic_after,
                 "offered_at": now.isoformat(),
                 "ends_at": ends_at.isoformat(),
             }

@@ -1,13 +1,19 @@
 """The sites' board: a column per site, and what the sites say together about how an algorithm travels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
+
+from django.utils.translation import gettext as _
 
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluation_sites.boards import Duel, SiteCell, SiteRow, Weighting, duels, fill_rows
 from assay.evaluation_sites.models import Site, SiteEvaluation
+from assay.evaluation_sites.releases import DECIMALS
+from assay.evaluations.disclosure import AGGREGATE, LADDER, release_of
+from assay.leaderboards.selectors import why_hidden_from_participants
 from evaluator.metrics import Direction
 from evaluator.protocol import MetricSpec
 
@@ -55,8 +61,30 @@ class SiteBoard:
         return any(column.released < len(self.rows) for column in self.columns if not column.same_data_as)
 
 
-def site_board(phase: Phase, *, metric: str = "", weighting: Weighting = Weighting.SITES) -> SiteBoard:
-    """Every released result of the phase's sites, in two queries. An unknown metric is the leading one."""
+def why_board_is_hidden(phase: Phase, *, now: datetime) -> str:
+    """Why participants do not see results at sites now: the phase's own rules about results count here too. Empty when they do."""
+    if why := why_hidden_from_participants(phase, now=now):
+        return why
+    if release_of(phase.protocol) == LADDER and not (phase.opens_after("boards") or phase.opens_after("cases")):
+        return _("scores of this phase are shown in steps until its results are released")
+    return ""
+
+
+def shows_documents(phase: Phase, *, now: datetime) -> bool:
+    """Whether everybody may read released documents in the public log: they tell all decimals and every submission."""
+    rules = rules_of(phase.protocol).release
+    is_coarse = rules.mode == AGGREGATE and rules.rounding is not None and rules.rounding < DECIMALS
+    return not (is_coarse or phase.has_shown_part or why_board_is_hidden(phase, now=now))
+
+
+def site_board(
+    phase: Phase, *, metric: str = "", weighting: Weighting = Weighting.SITES, sees_all: bool = True
+) -> SiteBoard:
+    """Every released result of the phase's sites, in two queries. An unknown metric is the leading one.
+
+    Without `sees_all` as the phase's rules show it to participants: teams without names where it is anonymous, no submission after a
+    freeze, means rounded as its other means are.
+    """
     sites = list(Site.objects.filter(phase=phase).order_by("name"))
     evaluations = list(
         SiteEvaluation.objects.filter(site__in=sites, submission__is_disqualified=False, submission__is_withdrawn=False)
@@ -65,6 +93,9 @@ def site_board(phase: Phase, *, metric: str = "", weighting: Weighting = Weighti
         .order_by("submission__number", "round")
     )
     protocol = rules_of(phase.protocol)
+    if not sees_all and phase.has_shown_part and phase.freezes_at is not None:
+        evaluations = [row for row in evaluations if row.submission.created_at < phase.freezes_at]
+    decimals = protocol.release.rounding if protocol.release.mode == AGGREGATE and not sees_all else None
     spec = next((spec for spec in protocol.metrics if spec.id == metric), protocol.metrics[0])
     is_higher_better = spec.metric.direction == Direction.MAX
     sites = [
@@ -73,7 +104,7 @@ def site_board(phase: Phase, *, metric: str = "", weighting: Weighting = Weighti
         if site.revoked_at is None or any(e.site_id == site.pk and e.release for e in evaluations)
     ]
     twins = _twins(evaluations)
-    rows = _rows(evaluations, spec=spec)
+    rows = _rows(evaluations, spec=spec, decimals=decimals, is_anonymous=phase.is_anonymous and not sees_all)
     counted = [site.name for site in sites if site.pk not in twins]
     common = fill_rows(rows, sites=counted, is_higher_better=is_higher_better, weighting=weighting)
     rows.sort(key=lambda row: (row.rank is None, row.rank or 0, row.number))
@@ -99,7 +130,9 @@ def site_board(phase: Phase, *, metric: str = "", weighting: Weighting = Weighti
     )
 
 
-def _rows(evaluations: Sequence[SiteEvaluation], *, spec: MetricSpec) -> list[SiteRow]:
+def _rows(
+    evaluations: Sequence[SiteEvaluation], *, spec: MetricSpec, decimals: int | None, is_anonymous: bool
+) -> list[SiteRow]:
     rows: dict[UUID, SiteRow] = {}
     for evaluation in evaluations:
         cell = _cell(evaluation, spec=spec)
@@ -109,9 +142,14 @@ def _rows(evaluations: Sequence[SiteEvaluation], *, spec: MetricSpec) -> list[Si
         row = rows.setdefault(
             submission.pk,
             SiteRow(
-                submission_id=submission.pk, number=submission.number, team=submission.team.name, name=submission.name
+                submission_id=submission.pk,
+                number=submission.number,
+                team=f"Team {submission.number}" if is_anonymous else submission.team.name,
+                name=submission.name,
             ),
         )
+        if decimals is not None:
+            cell = _rounded(cell, decimals)
         row.cells[evaluation.site.name] = cell
     return list(rows.values())
 
@@ -135,6 +173,19 @@ def _cell(evaluation: SiteEvaluation, *, spec: MetricSpec) -> SiteCell | None:
         failures=evaluation.release.get("failures", {}),
         groups=groups,
     )
+
+
+def _rounded(cell: SiteCell, decimals: int) -> SiteCell:
+    """The cell with coarser means. A spread would tell more decimals, so it goes."""
+
+    def coarse(value: float | None) -> float | None:
+        return None if value is None else round(value, decimals)
+
+    groups = {
+        attribute: {name: {"mean": coarse(found.get("mean")), "n": found.get("n")} for name, found in by_name.items()}
+        for attribute, by_name in cell.groups.items()
+    }
+    return replace(cell, mean=coarse(cell.mean), sd=None, groups=groups)
 
 
 def _twins(evaluations: Sequence[SiteEvaluation]) -> dict[int, str]:

@@ -42,6 +42,8 @@ FROM submissions_submission submission
 WHERE submission.phase_id = %(phase)s AND submission.status = 'done' AND submission.image_id IS NOT NULL
   AND (%(protocol)s::bigint IS NULL OR submission.protocol_id = %(protocol)s)
   AND NOT submission.is_disqualified AND NOT submission.is_withdrawn
+  AND (cardinality(%(teams)s::text[]) = 0
+       OR submission.team_id IN (SELECT team.id FROM accounts_team team WHERE team.slug = ANY(%(teams)s::text[])))
 ON CONFLICT (site_id, submission_id, round) DO NOTHING
 """
 
@@ -55,11 +57,13 @@ WHERE id = (
     WHERE evaluation.site_id = %(site)s AND NOT submission.is_disqualified AND NOT submission.is_withdrawn
       AND (%(protocol)s::bigint IS NULL OR submission.protocol_id = %(protocol)s)
       AND evaluation.id <> ALL(%(skip)s::uuid[])
+      AND (cardinality(%(teams)s::text[]) = 0
+           OR submission.team_id IN (SELECT team.id FROM accounts_team team WHERE team.slug = ANY(%(teams)s::text[])))
       AND (evaluation.status = 'queued'
            OR (evaluation.status = 'running'
                AND (evaluation.lease_until < clock_timestamp()
                     OR (%(agent)s <> '' AND evaluation.agent = %(agent)s))))
-    ORDER BY submission.created_at, submission.number
+    ORDER BY submission.is_baseline DESC, submission.created_at, submission.number
     FOR UPDATE OF evaluation SKIP LOCKED
     LIMIT 1
 )
@@ -79,7 +83,7 @@ MAY_END = Q(status=SiteEvaluation.Status.REVIEW) | Q(status=SiteEvaluation.Statu
 def claim_evaluation(
     *, site: Site, dataset: SiteDataset, now: datetime, agent: str = "", skip: Sequence[UUID] = ()
 ) -> SiteEvaluation | None:
-    """The next submission for this site, oldest first; None when it has seen them all.
+    """The next submission for this site, baselines first, then the oldest. None when it has seen them all.
 
     `agent` names the installation of the site's program: it gets back at once what it held before it was killed. `skip` are
     evaluations that it could not do a moment ago. A site with a key works under a signed agreement about this data. Raises
@@ -102,6 +106,7 @@ def claim_evaluation(
         "protocol": agreement.protocol_id if agreement else None,
         "agent": agent,
         "skip": [str(evaluation) for evaluation in skip],
+        "teams": agreement.terms.get("teams", []) if agreement else [],
         "lease_seconds": LEASE_SECONDS,
     }
     with transaction.atomic(), connection.cursor() as cursor:
@@ -111,9 +116,8 @@ def claim_evaluation(
         Site.objects.filter(pk=site.pk).update(last_seen_at=now)
         if row is None:
             return None
-        evaluation = SiteEvaluation.objects.select_related("submission__image", "submission__protocol", "dataset").get(
-            id=row[0]
-        )
+        related = ("submission__image", "submission__protocol", "submission__team", "dataset")
+        evaluation = SiteEvaluation.objects.select_related(*related).get(id=row[0])
         if agreement is not None:
             evaluation.order = sign_here(_order_of(evaluation, agreement=agreement, now=now))
             evaluation.save(update_fields=["order"])
@@ -128,6 +132,7 @@ def _order_of(evaluation: SiteEvaluation, *, agreement: SiteAgreement, now: date
         "kind": ORDER,
         "evaluation_id": str(evaluation.pk),
         "submission": f"#{submission.number}",
+        "team": submission.team.slug if agreement.terms.get("teams") else "",
         "image_id": image.image_id,
         "image_sha256": image.rewritten_sha256,
         "image_bytes": image.rewritten_bytes,

@@ -45,6 +45,8 @@ class FolderCase:
     inputs: Mapping[str, Path]
     references: Mapping[str, Path]
     attributes: Mapping[str, str]
+    row: str = ""
+    """What the case is called in a table of references, where its name here is another one."""
 
 
 def read_folder(folder: Path) -> list[FolderCase]:

@@ -95,7 +95,7 @@ class Workbench:
     @contextmanager
     def taken_gpus(self, count: int) -> Iterator[tuple[str, ...]]:
         """So many GPUs of this machine for one container, as a node takes them. Raises `UnsuitableHardware`."""
-        if not count:
+        if not count or self.engine.facts().is_batch:  # a batch system gives them, on a machine of its choice
             yield ()
             return
         gpus = self.find_gpus()

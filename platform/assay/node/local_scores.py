@@ -73,7 +73,7 @@ def _score_rows(
     answered, read = _tables(order, checked), cache(reference_rows)
     for place, case in enumerate(cases):
         (path,) = case.references.values()
-        references[case.case_id] = read(path).get(case.case_id, TableRow({}))
+        references[case.case_id] = read(path).get(case.row or case.case_id, TableRow({}))
         verdict, _ = verdict_of(checked, place=place)
         if verdict != Verdict.OK:
             failures[case.case_id] = str(verdict)

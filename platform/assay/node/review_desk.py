@@ -5,9 +5,18 @@ from collections.abc import Sequence
 from assay.client.errors import ClientError
 from assay.node.http import NodeApiProblem
 from assay.node.review_page import Waiting
-from assay.node.review_sheet import ReviewSheet, last_release, sheet_of
+from assay.node.review_sheet import ReviewSheet, clean_in_a_row, last_release, sheet_of
 from assay.node.site import Draft, SiteAgent, SiteProblem, read_cases
-from assay.node.site_signing import released_files
+from assay.node.site_signing import decided_files, released_files
+
+LONGEST_NAME = 80
+
+
+def approvals(before: Sequence[str], *, by: str) -> list[str]:
+    """Who has approved, each person once."""
+    name = " ".join(by.split())[:LONGEST_NAME]
+    known = {one.casefold() for one in before}
+    return [*before, name] if name and name.casefold() not in known else list(before)
 
 
 class SiteDesk:
@@ -47,15 +56,30 @@ class SiteDesk:
             draft.leaves(), withheld=draft.withheld, cases=read_cases(draft.path), last=last, releases_before=count
         )
 
-    def decide(self, key: str, *, action: str, reason: str) -> str:
-        """Approve, reject or hold one draft. Returns a sentence."""
+    @property
+    def reviewers(self) -> int:
+        """How many different people have to approve a result, by the terms."""
+        return self._agent.terms_say("reviewers", 1)
+
+    def is_automatic(self, draft: Draft) -> bool:
+        """Whether the terms let this one go without asking: it is clean, and so were enough before it, one after the other."""
+        wanted = self._agent.terms_say("automatic_after", 0)
+        if not wanted or not self.sheet_of(draft).is_clean:
+            return False
+        return clean_in_a_row([path.read_text() for path in decided_files(self._agent.folder)]) >= wanted
+
+    def decide(self, key: str, *, action: str, reason: str, by: str = "") -> str:
+        """Approve, reject or hold one draft. Returns a sentence. `by`: who approves, where two people have to."""
         draft = self._find(key)
         if draft is None:
             return "There is no such draft. It may have been decided meanwhile."
         reason = " ".join(reason.split())
         try:
             if action == "approve":
-                self._agent.release(draft)
+                names = approvals(draft.approved_by, by=by)
+                if self.reviewers > 1 and len(names) < self.reviewers:
+                    return self._note(draft, names)
+                self._agent.release(draft, is_clean=self.sheet_of(draft).is_clean)
                 return f"Submission {draft.submission} is sent. A copy with the server's receipt is in releases/."
             if action == "reject" and reason:
                 self._agent.decline(draft, reason=reason)
@@ -66,6 +90,12 @@ class SiteDesk:
         except (ClientError, NodeApiProblem, SiteProblem) as problem:
             return f"Nothing has changed here: {problem}"
         return "Nothing was decided: a rejection needs a reason."
+
+    def _note(self, draft: Draft, names: Sequence[str]) -> str:
+        if len(names) == len(draft.approved_by):
+            return "Nothing was decided: your name is missing, or you approved this before. Another person has to approve it too."
+        self._agent.keep_approvals(draft, names)
+        return f"Noted: {', '.join(names)} approved submission {draft.submission}. Nothing was sent: another person has to approve it too."
 
     def _find(self, key: str) -> Draft | None:
         return next((draft for draft in self._agent.drafts() if draft.evaluation_id == key), None)

@@ -65,7 +65,11 @@ class Desk(Protocol):
     def sheet(self, key: str) -> tuple[str, ReviewSheet] | None:
         """The submission and the sheet of one draft."""
 
-    def decide(self, key: str, *, action: str, reason: str) -> str:
+    @property
+    def reviewers(self) -> int:
+        """How many different people have to approve."""
+
+    def decide(self, key: str, *, action: str, reason: str, by: str = "") -> str:
         """Approve, reject or hold. Returns a sentence about what happened."""
 
 
@@ -134,7 +138,14 @@ def _handler(server: ReviewServer) -> Callable[..., BaseHTTPRequestHandler]:
                 return
             key, nonce = parts.path.removeprefix("/draft/"), _nonce()
             self._send(
-                draft_page(key, submission=found[0], sheet=found[1], form_secret=server.form_secret, nonce=nonce),
+                draft_page(
+                    key,
+                    submission=found[0],
+                    sheet=found[1],
+                    form_secret=server.form_secret,
+                    nonce=nonce,
+                    reviewers=server.desk.reviewers,
+                ),
                 nonce=nonce,
             )
 
@@ -155,7 +166,7 @@ def _handler(server: ReviewServer) -> Callable[..., BaseHTTPRequestHandler]:
                 return
             key = urlsplit(self.path).path.removeprefix("/draft/")
             action, reason = form.get("action", [""])[0], form.get("reason", [""])[0]
-            said = server.desk.decide(key, action=action, reason=reason)
+            said = server.desk.decide(key, action=action, reason=reason, by=form.get("by", [""])[0])
             nonce = _nonce()
             self._send(list_page(server.desk.title, server.desk.waiting(), nonce=nonce, notice=said), nonce=nonce)
 
@@ -228,7 +239,9 @@ def list_page(title: str, waiting: Sequence[Waiting], *, nonce: str, notice: str
     return _page(title, f"<h1>{escape(title)}</h1>{intro}{said}{table}", nonce=nonce)
 
 
-def draft_page(key: str, *, submission: str, sheet: ReviewSheet, form_secret: str, nonce: str) -> str:
+def draft_page(
+    key: str, *, submission: str, sheet: ReviewSheet, form_secret: str, nonce: str, reviewers: int = 1
+) -> str:
     """One draft: warnings, the exact text, the decision, what changed, every case."""
     parts = [
         f'<p><a href="/">All results</a></p><h1>Submission {escape(submission)}</h1>',
@@ -242,14 +255,14 @@ def draft_page(key: str, *, submission: str, sheet: ReviewSheet, form_secret: st
         f'<p class="quiet">Withheld, because too few patients could be told from it: {escape(", ".join(sheet.withheld))}</p>'
         if sheet.withheld
         else "",
-        _decision_forms(key, form_secret=form_secret),
+        _decision_forms(key, form_secret=form_secret, reviewers=reviewers),
         _differences_table(sheet),
         _cases_table(sheet),
     ]
     return _page(f"Submission {submission}", "".join(parts), nonce=nonce)
 
 
-def _decision_forms(key: str, *, form_secret: str) -> str:
+def _decision_forms(key: str, *, form_secret: str, reviewers: int) -> str:
     def form(action: str, inner: str) -> str:
         return (
             f'<form method="post" action="/draft/{escape(key)}"><input type="hidden" name="form_secret" value="{form_secret}">'
@@ -257,9 +270,13 @@ def _decision_forms(key: str, *, form_secret: str) -> str:
         )
 
     reason = '<label>Reason, for the organizers<br><input name="reason" required maxlength="200"></label> '
+    approve = '<button class="go">Approve and send</button>'
+    if reviewers > 1:
+        name = '<label>Your name. Two people have to approve.<br><input name="by" required maxlength="80"></label> '
+        approve = f'{name}<button class="go">Approve</button>'
     return (
         "<h2>Decide</h2>"
-        + form("approve", '<button class="go">Approve and send</button>')
+        + form("approve", approve)
         + form("hold", "<button>Hold for later</button>")
         + form("reject", f"{reason}<button>Reject</button>")
     )

@@ -58,6 +58,8 @@ class ReviewSheet:
     columns: tuple[str, ...]
     cases: tuple[CaseRow, ...]
     """Failures first."""
+    is_clean: bool = False
+    """No case failed, every metric has a number, and no row looks made."""
 
 
 def sheet_of(
@@ -71,6 +73,7 @@ def sheet_of(
     """`leaves` is what would be sent, `cases` the local results of every case, `last` the last release on the same data."""
     spelled = canonical_json(leaves)
     columns, rows = _case_rows(cases)
+    odd = list(_warnings(leaves, rows=rows, columns=columns, releases_before=0))
     return ReviewSheet(
         text=shown_bytes(leaves),
         sha256=hashlib.sha256(spelled).hexdigest(),
@@ -81,6 +84,7 @@ def sheet_of(
         withheld=tuple(withheld),
         columns=columns,
         cases=tuple(sorted(rows, key=lambda row: (not row.has_failed, row.case_id))),
+        is_clean=bool(rows) and not odd and all(leaves.get("metrics", {}).values()),
     )
 
 
@@ -143,6 +147,16 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from _flat(value, path)
         else:
             yield path, value
+
+
+def clean_in_a_row(papers: Sequence[str]) -> int:
+    """How many of the newest decisions, oldest first, were clean results that were approved. Any other decision begins anew."""
+    count = 0
+    for paper in reversed(papers):
+        if not json.loads(paper).get("clean"):
+            break
+        count += 1
+    return count
 
 
 def last_release(papers: Sequence[str], *, data_root: str) -> tuple[Mapping[str, Any] | None, int]:

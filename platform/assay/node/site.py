@@ -89,6 +89,8 @@ class Draft:
     is_held: bool = False
     told: Mapping[str, Sequence[Told]] = field(default_factory=dict)
     """How the numbers divide the patients. It stays here."""
+    approved_by: tuple[str, ...] = ()
+    """Who approved it so far, where two people have to."""
 
     def leaves(self) -> dict[str, Any]:
         """Everything that would leave, but for the signature."""
@@ -222,7 +224,7 @@ class SiteAgent:
         progress: Progress,
         on_case: Callable[[LocalResult], None],
     ) -> list[LocalResult]:
-        numbered = number_cases(cases, everybody=self._data.cases(), protocol=protocol)
+        numbered = number_cases(cases, everybody=self._data.cases())
         names = {case.case_id: name for case, name in zip(numbered, [case.case_id for case in cases], strict=True)}
         results = []
         with self._renewal(order) as renewal:
@@ -300,8 +302,17 @@ class SiteAgent:
         """What was finished and neither released nor declined."""
         return [read_draft(path) for path in sorted(self._drafts().glob("*.json"))]
 
-    def release(self, draft: Draft) -> None:
-        """Sign and send the approved numbers. Keep what was sent and the server's receipt."""
+    def terms_say(self, name: str, otherwise: int) -> int:
+        """A number of the terms that were signed here. A site without a key has none."""
+        return int(self._signer.agreed_terms().get(name, otherwise)) if self._signer else otherwise
+
+    def keep_approvals(self, draft: Draft, names: Sequence[str]) -> None:
+        """Write down who approved a draft so far."""
+        document = json.loads(draft.path.read_text())
+        write_config(draft.path, json.dumps({**document, "approved_by": list(names)}, indent=2) + "\n")
+
+    def release(self, draft: Draft, *, is_clean: bool = False) -> None:
+        """Sign and send the approved numbers. Keep what was sent and the server's receipt. `is_clean` is kept for later decisions."""
         body = {"evaluation_id": draft.evaluation_id, "fence": draft.fence}
         said = None
         if draft.document is not None:
@@ -323,6 +334,7 @@ class SiteAgent:
             "release": said,
             "receipt": receipt,
             "told": _told_text(draft),
+            "clean": is_clean,
         }
         write_config(
             draft.path.with_suffix(".released"), json.dumps(kept if said else _text_of(draft), indent=2) + "\n"
@@ -409,14 +421,10 @@ class SiteAgent:
         return _made(self._folder / "releases")
 
 
-def number_cases(
-    cases: Sequence[FolderCase], *, everybody: Sequence[FolderCase], protocol: Protocol
-) -> list[FolderCase]:
+def number_cases(cases: Sequence[FolderCase], *, everybody: Sequence[FolderCase]) -> list[FolderCase]:
     """The cases under numbers: no patient's name reaches a container. Rows of a table of references are found by their own names."""
-    if protocol.table_form is not None:
-        return list(cases)
     places = {case.case_id: place for place, case in enumerate(everybody, start=1)}
-    return [replace(case, case_id=f"case-{places[case.case_id]:05d}") for case in cases]
+    return [replace(case, case_id=f"case-{places[case.case_id]:05d}", row=case.case_id) for case in cases]
 
 
 def _named(result: LocalResult, *, numbered: Mapping[str, str]) -> LocalResult:
@@ -478,6 +486,7 @@ def read_draft(path: Path) -> Draft:
         document=document.get("document"),
         withheld=tuple(document.get("withheld", ())),
         is_held=bool(document.get("is_held", False)),
+        approved_by=tuple(document.get("approved_by", ())),
         told={metric: [Told.from_json(one) for one in told] for metric, told in document.get("told", {}).items()},
     )
 

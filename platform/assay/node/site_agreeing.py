@@ -23,6 +23,9 @@ WORDS = {
     "smallest_group": "nothing about fewer patients than",
     "decimals": "decimals",
     "most_releases": "at most so many results",
+    "teams": "submissions of these teams only",
+    "reviewers": "people here who approve a result",
+    "automatic_after": "without asking, after so many clean results in a row that people approved",
     "ends_at": "until",
 }
 
@@ -61,7 +64,9 @@ def terms_lines(terms: dict[str, Any]) -> list[str]:
     """Terms for a person, one line each."""
     lines = [f"Terms {terms['number']} of {terms['challenge']}/{terms['phase']} for {terms['site']}:"]
     for name, words in WORDS.items():
-        value = terms[name]
+        value = terms.get(name, "")
+        if name == "automatic_after" and not value:
+            continue
         if isinstance(value, dict):
             value = [f"{attribute} ({', '.join([*groups, 'other'])})" for attribute, groups in value.items()]
         shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -33,7 +33,17 @@ from containers.errors import EngineError
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import load_protocol
 
-TROUBLE = (NotRun, ClientError, NodeApiProblem, SiteProblem, FolderInvalid, TooFewCases, EngineError, EvaluatorError)
+TROUBLE = (
+    NotRun,
+    ClientError,
+    NodeApiProblem,
+    SiteProblem,
+    FolderInvalid,
+    TooFewCases,
+    EngineError,
+    EvaluatorError,
+    OSError,
+)
 
 url_option = click.option(
     "--url", envvar="ASSAY_URL", default="", help="The server; the one that was joined when left out."
@@ -197,7 +207,7 @@ def _work(agent: SiteAgent, *, registration: DataRegistration, console: Console,
             agent.decline_order(order, reason=f"unsuitable hardware: {lack}")
             console.print(f"submission {order.submission} is declined as unsuitable hardware: {lack}", markup=False)
             continue
-        except (NotRun, NodeApiProblem, TooFewCases, SiteProblem) as trouble:
+        except (NotRun, NodeApiProblem, TooFewCases, SiteProblem, OSError) as trouble:  # OSError: a full disk, say
             console.print(f"submission {order.submission} is put off: {trouble}", markup=False)
             skip.append(order.evaluation_id)
             problem = trouble
@@ -212,9 +222,13 @@ def decide(agent: SiteAgent, draft: Draft, *, console: Console, approve_all: boo
     """Show exactly what would leave, warnings, and what changed. Approve, reject with a reason, or hold."""
     desk = SiteDesk(agent, title="")
     show_sheet(desk.sheet_of(draft), submission=draft.submission, console=console)
-    if approve_all:
+    if approve_all and desk.reviewers == 1:
         agent.release(draft)
         console.print("released (--approve-all)")
+        return
+    if desk.is_automatic(draft):
+        agent.release(draft, is_clean=True)
+        console.print("released without asking, as the terms say after so many clean results in a row")
         return
     if not sys.stdin.isatty():
         console.print(
@@ -223,7 +237,8 @@ def decide(agent: SiteAgent, draft: Draft, *, console: Console, approve_all: boo
         return
     action = click.prompt("approve, reject or hold", type=click.Choice(["approve", "reject", "hold"]))
     reason = click.prompt("why (the organizers read this)") if action == "reject" else ""
-    console.print(desk.decide(draft.evaluation_id, action=action, reason=reason), markup=False)
+    by = click.prompt("your name (two people have to approve)") if action == "approve" and desk.reviewers > 1 else ""
+    console.print(desk.decide(draft.evaluation_id, action=action, reason=reason, by=by), markup=False)
 
 
 def show_sheet(sheet: ReviewSheet, *, submission: str, console: Console) -> None:

@@ -93,8 +93,15 @@ def unit_text(*, folder: Path, engine: EngineChoice, python: str = sys.executabl
     """The systemd unit for this installation."""
     template = files("assay.node").joinpath("assay-site.service").read_text(encoding="utf-8")
     text = template.replace("@FOLDER@", str(folder)).replace("@PYTHON@", python)
-    variables = {"ASSAY_ENGINE": engine.kind.value, "ASSAY_ENGINE_SOCKET": engine.socket}
-    lines = "".join(f"Environment={name}={value}\n" for name, value in variables.items() if value)
+    if program := os.environ.get("ASSAY_PROGRAM"):  # one file, as `make agent` builds it
+        text = text.replace("-m assay.node ", f"{program} ")
+    variables = {
+        "ASSAY_ENGINE": engine.kind.value,
+        "ASSAY_ENGINE_SOCKET": engine.socket,
+        "ASSAY_ENGINE_FOLDER": engine.folder,
+        "ASSAY_ENGINE_OPTIONS": engine.options,
+    }
+    lines = "".join(f'Environment="{name}={value}"\n' for name, value in variables.items() if value)
     return text.replace("[Service]\n", f"[Service]\n{lines}")
 
 

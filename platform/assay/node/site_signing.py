@@ -58,6 +58,9 @@ class SiteSigner:
         differing = [name for name, value in wanted.items() if order.get(name) != value]
         if differing:
             return f"it differs in {', '.join(sorted(differing))} from what was agreed or sent with it"
+        teams = self.agreed_terms().get("teams", [])
+        if teams and order.get("team") not in teams:
+            return "its team is none of those that were agreed"
         if datetime.fromisoformat(order["expires_at"]) <= now:
             return f"it ended at {order['expires_at']}; is this machine's clock right?"
         return ""
@@ -99,16 +102,29 @@ class SiteSigner:
 
     def agreed_sha256(self) -> str:
         """The hash of the terms that were signed here. Raises ClientError where none were."""
+        return document_hash(self.agreed_terms())
+
+    def agreed_terms(self) -> Mapping[str, Any]:
+        """The terms that were signed here. Raises ClientError where none were."""
         try:
             kept = json.loads((self._home.folder / AGREEMENT).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ClientError("This site has signed no terms yet", what_to_do="assay site agree") from None
-        return document_hash(kept["terms"])
+        terms: Mapping[str, Any] = kept["terms"]
+        return terms
 
 
 def released_files(folder: Path) -> list[Path]:
     """What was released from here, with receipts, oldest first."""
     return sorted((folder / "releases").glob("*.released"), key=lambda path: path.stat().st_mtime)
+
+
+def decided_files(folder: Path) -> list[Path]:
+    """Every result that was decided here, released, recalled or declined, oldest first."""
+    found = [
+        path for ending in ("released", "recalled", "declined") for path in (folder / "releases").glob(f"*.{ending}")
+    ]
+    return sorted(found, key=lambda path: path.stat().st_mtime)
 
 
 def released_roots(folder: Path) -> set[str]:

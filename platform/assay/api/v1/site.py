@@ -26,7 +26,7 @@ from assay.evaluation_sites.agreements import groups_of
 from assay.evaluation_sites.boards import SiteRow, Weighting
 from assay.evaluation_sites.joining import server_key
 from assay.evaluation_sites.models import Site, SiteDataset, SiteEvaluation
-from assay.evaluation_sites.selectors import site_board
+from assay.evaluation_sites.selectors import site_board, why_board_is_hidden
 from evaluator import __version__ as evaluator_version
 
 SIGNING_SALT = "assay.site.files"
@@ -193,9 +193,10 @@ def board(
 ) -> dict[str, Any]:
     person, now = person_of(request), timezone.now()
     row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
-    if not (row.shows_results(now) or is_organizer(person=person, challenge=row.challenge)):
+    sees_all = is_organizer(person=person, challenge=row.challenge)
+    if not sees_all and why_board_is_hidden(row, now=now):
         return {"phase": row.slug, "metric": "", "sites": [], "entries": [], "is_visible": False}
-    found = site_board(row, metric=metric, weighting=weighting)
+    found = site_board(row, metric=metric, weighting=weighting, sees_all=sees_all)
     return {
         "phase": row.slug,
         "metric": found.metric,

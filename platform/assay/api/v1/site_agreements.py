@@ -17,6 +17,7 @@ from assay.evaluation_sites import agreements, work
 from assay.evaluation_sites.joining import find_site_of
 from assay.evaluation_sites.log import log_of
 from assay.evaluation_sites.models import SiteAgreement
+from assay.evaluation_sites.selectors import shows_documents
 
 __all__ = ["phase_router", "router"]
 
@@ -27,6 +28,9 @@ class TermsIn(Schema):
     root_sha256: str = Field("", max_length=64)
     days: int = Field(agreements.USUAL_DAYS, ge=1, le=agreements.LONGEST_DAYS)
     most_releases: int = Field(agreements.USUAL_RELEASES, ge=1, le=agreements.MOST_RELEASES)
+    teams: list[str] = Field([], max_length=agreements.MOST_TEAMS)
+    reviewers: int = Field(1, ge=1, le=agreements.MOST_REVIEWERS)
+    automatic_after: int = Field(0, ge=0, le=agreements.MOST_CLEAN)
 
 
 class AgreementOut(Schema):
@@ -96,8 +100,17 @@ def offer(request: HttpRequest, slug: str, phase: str, name: str, body: TermsIn)
     dataset = known.order_by("-registered_at").first()
     if dataset is None:
         raise NotFoundError(_("This site has registered no such data."), found=body.root_sha256)
+    options = agreements.TermOptions(
+        teams=tuple(body.teams), reviewers=body.reviewers, automatic_after=body.automatic_after
+    )
     made = agreements.offer_agreement(
-        site, dataset=dataset, by=user, now=timezone.now(), days=body.days, most_releases=body.most_releases
+        site,
+        dataset=dataset,
+        by=user,
+        now=timezone.now(),
+        days=body.days,
+        most_releases=body.most_releases,
+        options=options,
     )
     return Status(201, shown(made))
 
@@ -106,7 +119,7 @@ def offer(request: HttpRequest, slug: str, phase: str, name: str, body: TermsIn)
 def log(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
     person, now = person_of(request), timezone.now()
     row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
-    shows = row.shows_results(now) or is_organizer(person=person, challenge=row.challenge)
+    shows = is_organizer(person=person, challenge=row.challenge) or shows_documents(row, now=now)
     return log_of(row, shows_results=shows, now=now)
 
 
