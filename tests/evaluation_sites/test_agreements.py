@@ -457,7 +457,8 @@ def test_only_submissions_of_agreed_teams_are_ordered_and_run(hospital, scene):
     agent.evaluate(order, on_case=lambda result: None)
     assert agent.claim(hospital.registration()) is None
     assert not SiteEvaluation.objects.filter(submission=first).exists()
-    forged = sign_here({**order.signed, "team": other.slug})
+    bare = {name: value for name, value in order.signed.items() if name not in ("public_key", "signature")}
+    forged = sign_here({**bare, "team": other.slug})
     expected = {name: forged[name] for name in ("evaluation_id", "submission")}
     refused = SiteSigner(hospital.home).why_order_is_refused(forged, expected=expected, now=timezone.now())
     assert "team" in refused
