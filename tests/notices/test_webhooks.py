@@ -160,6 +160,14 @@ def test_a_worker_that_died_while_it_sent_loses_nothing(receiver, scene, now):
         ("::ffff:10.0.0.1", False),
         ("2002:7f00:1::", False),
         ("64:ff9b:1::1", False),
+        ("64:ff9b::a00:1", False),
+        ("::127.0.0.1", False),
+        ("::a00:1", False),
+        ("fec0::1", False),
+        ("fd00:ec2::254", False),
+        ("192.88.99.1", False),
+        ("3fff::1", False),
+        ("5f00::1", False),
     ],
 )
 def test_only_public_addresses_are_called(address, is_public):

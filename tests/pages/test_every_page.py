@@ -3,28 +3,18 @@
 The pages are made by Django's test client, and a browser shows what it answered: no server runs, so nothing waits.
 """
 
-import mimetypes
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
-from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from babel.messages.pofile import read_po
 from django.conf import settings
 from django.urls import get_resolver
-from playwright.sync_api import Page as Tab
-from playwright.sync_api import Route, sync_playwright
 
-import assay.pages
 from every_page import every_page, of_participants
+from shown_pages import answers, needs_chromium, shown
 
 pytestmark = pytest.mark.django_db
-STATIC = Path(assay.pages.__file__).parent / "static"
-CHROMIUM = shutil.which("chromium")
-ORIGIN = "http://assay.example"
 NOT_SHOWN = {
     "portal:docs": "Sphinx makes these pages",
     "portal:docs-page": "Sphinx makes these pages",
@@ -65,47 +55,6 @@ WIDER = "() => document.documentElement.scrollWidth - document.documentElement.c
 CULPRITS = """() => [...document.querySelectorAll("main *, header *, footer *")]
   .filter((node) => node.getBoundingClientRect().right > innerWidth + 1 && !node.closest(".scroll, pre, .chart, textarea"))
   .slice(0, 3).map((node) => node.outerHTML.slice(0, 120))"""
-
-
-def answers(client, *, language: str) -> dict[str, str]:
-    """The HTML of every page, by its name."""
-    found = {}
-    for name, page in every_page().items():
-        client.logout()
-        if page.person is not None:
-            client.force_login(page.person)
-        answer = client.get(page.address, headers={"Accept-Language": language})
-        assert answer.status_code == page.status, name
-        found[name] = answer.content.decode()
-    return found
-
-
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)")
-
-
-def shown(pages: dict[str, str], *, width: int, scheme: str = "light") -> Iterator[tuple[str, Tab]]:
-    """Each page by its name, in a tab whose network is this repository. While the browser runs, Django refuses the database."""
-
-    def serve(route: Route) -> None:
-        """The page and static files; nothing else is there, and what polls hears that nothing changed."""
-        path = unquote(urlsplit(route.request.url).path)
-        file = STATIC / path.removeprefix("/static/")
-        if path.startswith("/static/") and file.is_file():
-            route.fulfill(body=file.read_bytes(), content_type=mimetypes.guess_type(file.name)[0] or "text/plain")
-        elif path.removeprefix("/") in pages:
-            route.fulfill(body=pages[path.removeprefix("/")], content_type="text/html; charset=utf-8")
-        else:
-            route.fulfill(status=204)
-
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        tab.route("**/*", serve)
-        for name in pages:
-            tab.goto(f"{ORIGIN}/{quote(name)}")
-            yield name, tab
-        browser.close()
 
 
 def test_every_address_of_a_page_is_among_the_kinds():

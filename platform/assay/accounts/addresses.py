@@ -28,8 +28,8 @@ def page_to_verify() -> str:
 
 
 def is_verified(user: User) -> bool:
-    """Whether this person has opened a link that we sent to them."""
-    return bool(EmailAddress.objects.filter(user=user, verified=True).exists())
+    """Whether this person has opened a link that we sent to the address they use."""
+    return bool(EmailAddress.objects.filter(user=user, verified=True, email__iexact=user.email).exists())
 
 
 def verified_among(people: Collection[User]) -> set[int]:

@@ -89,9 +89,15 @@ class LimitReachedError(AssayError):
     code = "limit_reached"
 
     def __init__(
-        self, message: Text, *, found: Text = "", expected: Text = "", retry_at: datetime | None = None
+        self,
+        message: Text,
+        *,
+        found: Text = "",
+        expected: Text = "",
+        what_to_do: Text = "",
+        retry_at: datetime | None = None,
     ) -> None:
-        super().__init__(message, found=found, expected=expected)
+        super().__init__(message, found=found, expected=expected, what_to_do=what_to_do)
         self.retry_at = retry_at
 
 

@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 
 from assay.accounts.addresses import note_address, note_verified
 from assay.accounts.audit import record_event
+from assay.accounts.bounds import refuse_too_many
 from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError, NotAllowedError, NotFoundError
 from assay.accounts.models import Team, TeamInvite, TeamMember, User
 from assay.accounts.names import clean_line, clean_name, name_key
@@ -95,6 +96,7 @@ def create_team(*, user: User, name: str, institution: str = "", now: datetime) 
     place = clean_line(institution, what="The institution", longest=120)
     try:
         with transaction.atomic():
+            refuse_too_many(verb="team.founded", by=user, now=now)
             team = Team.objects.create(name=title, slug=team_slug(title), institution=place, created_at=now)
             TeamMember.objects.create(team=team, user=user, is_captain=True, joined_at=now)
             record_event(actor=user, verb="team.founded", subject=team, now=now)
@@ -163,6 +165,7 @@ def invite_to_team(*, user: User, team: Team, email: str, now: datetime) -> tupl
         ) from error
     secret = new_secret(prefix=INVITE_PREFIX)
     with transaction.atomic():
+        refuse_too_many(verb="team.invited", by=user, now=now)
         Team.objects.select_for_update(no_key=True).get(pk=team.pk)
         today = TeamInvite.objects.filter(team=team, expires_at__gt=now + INVITE_LIFETIME - timedelta(days=1))
         if today.count() >= MOST_INVITES_PER_DAY:  # each is a mail to an address that we know nothing of

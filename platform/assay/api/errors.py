@@ -145,6 +145,12 @@ def refusal_of(error: Exception) -> AssayError:
         return NotFoundError(_("There is nothing here."))
     if isinstance(error.__cause__, AssayError):  # the framework wraps what its parser raises
         return error.__cause__
+    if isinstance(error, HttpError) and error.status_code == 403 and "CSRF" in error.message:
+        return NotAllowedError(
+            _("This page is older than your sign-in, so nothing was changed."),
+            code="stale_page",
+            what_to_do=_("Reload the page and try again."),
+        )
     if isinstance(error, HttpError) and error.status_code == 403:
         return NotAllowedError(error.message)
     return InvalidError(str(error))

@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 
 from assay.accounts.addresses import can_verify, is_verified
 from assay.accounts.audit import record_event
+from assay.accounts.bounds import refuse_too_many
 from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError, NotAllowedError, NotFoundError
 from assay.accounts.models import Team, User
 from assay.accounts.tokens import hash_secret, new_secret
@@ -188,6 +189,7 @@ def make_invite(
         )
     secret = new_secret(prefix=INVITE_PREFIX)
     with transaction.atomic():
+        refuse_too_many(verb="challenge.invited", by=by, now=now)
         Challenge.objects.select_for_update(no_key=True).get(pk=challenge.pk)
         if challenge.invites.filter(created_at__gt=now - timedelta(days=1)).count() >= MOST_INVITES_PER_DAY:
             raise LimitReachedError(

@@ -63,6 +63,7 @@ MIDDLEWARE = [
     "assay.pages.errors.RefusalsAsPages",
     "assay.config.nul.RefuseNul",
 ]
+CSRF_FAILURE_VIEW = "assay.pages.errors.stale_form"
 ROOT_URLCONF = "assay.config.urls"
 WSGI_APPLICATION = "assay.config.wsgi.application"
 TEMPLATES = [
@@ -239,8 +240,14 @@ ACCOUNT_EMAIL_VERIFICATION = (
 ACCOUNT_CHANGE_EMAIL = True  # one address. A new one replaces it once it is verified
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "Assay: "
 ACCOUNT_EMAIL_NOTIFICATIONS = True  # the owner hears of every change of password or address
-ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # GuardedBackend limits these, at every door
+ACCOUNT_RATE_LIMITS = {
+    "login": None,  # GuardedBackend limits these two, at every door
+    "login_failed": None,
+    "signup": "20/m/ip,300/d/ip",
+    "reset_password": "20/m/ip,200/d/ip,5/h/key",  # each is a mail to an address that somebody typed
+}
 ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True  # whoever finds a browser that is signed in changes no address
 ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]  # a mail alone removes no second factor
 
 SIGN_IN_PROVIDERS = {  # by what stands in addresses; one without a client id is off

@@ -21,4 +21,5 @@ urlpatterns = [
     path("", include("assay.portal.account_urls")),
 ]
 handler404 = "assay.pages.errors.not_found"
+handler429 = "assay.pages.errors.too_many"
 handler500 = "assay.pages.errors.server_error"

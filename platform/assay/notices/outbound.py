@@ -24,8 +24,14 @@ LONGEST_SECONDS = 8.0
 LONGEST_ANSWER = 4096
 PORTS_BELOW_1024 = frozenset({80, 443})
 FIRST_FREE_PORT = 1024
-TRANSLATED = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48"))
-"""IPv6 addresses that stand for IPv4 ones (NAT64): behind them may be a private network."""
+NOT_PUBLIC = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("64:ff9b::/96", "64:ff9b:1::/48", "::/96"),  # they stand for IPv4 addresses, which may be private
+        *("fec0::/10", "192.88.99.0/24", "3fff::/20", "5f00::/16"),
+    )
+)
+"""Networks that Python calls public and that are not: translated, site-local, relayed, for documentation, for routing inside."""
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -92,7 +98,7 @@ def may_call(address: Address, *, is_tls: bool) -> bool:
     plain = getattr(address, "ipv4_mapped", None) or address
     if any(plain in network for network in opened_networks() if network.version == plain.version):
         return True
-    if any(plain in network for network in TRANSLATED if network.version == plain.version):
+    if any(plain in network for network in NOT_PUBLIC if network.version == plain.version):
         return False
     hidden = getattr(plain, "sixtofour", None) or (getattr(plain, "teredo", None) or (None,))[0]
     return is_tls and plain.is_global and not plain.is_multicast and hidden is None

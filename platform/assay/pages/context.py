@@ -8,6 +8,7 @@ THEMES = ("light", "dark")
 SCRIPT_WORDS = (
     _("%(moment)s (your time)"),
     _("Copied"),
+    _("Select it and copy it by hand."),
     _("Pause"),
     _("Resume"),
     _("paused"),

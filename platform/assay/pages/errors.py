@@ -38,6 +38,15 @@ WHOSE: dict[str, Text] = {
     "organizer": _("This is for the organizers to mend."),
     "platform": _("This is our fault, not yours."),
 }
+REASONS_OF_OUR_PAGES = "CSRF token"
+"""How Django's reasons begin where a form of ours came with an old secret. The others name a foreign site or a missing cookie."""
+NEVER_SHOWN = ("csrf", "password", "token", "secret", "code", "next")
+"""Parts of names of fields that no page shows again."""
+
+
+def page_status(error: AssayError) -> int:
+    """The HTTP status of a page that refuses."""
+    return next((code for kind, code in STATUS.items() if isinstance(error, kind)), 400)
 
 
 def error_words(error: AssayError) -> str:
@@ -65,10 +74,9 @@ class RefusalsAsPages:
             return HttpResponseRedirect(f"{reverse('portal:sign-in')}?{urlencode({'next': request.get_full_path()})}")
         if not isinstance(exception, AssayError):
             return None
-        status = next((code for kind, code in STATUS.items() if isinstance(exception, kind)), 400)
         return error_page(
             request,
-            status=status,
+            status=page_status(exception),
             heading=exception.message,
             what_to_do=exception.what_to_do,
             whose=WHOSE[exception.fault],
@@ -84,9 +92,17 @@ def error_page(
     what_to_do: Text = "",
     whose: Text = "",
     error_id: str = "",
+    **more: object,
 ) -> HttpResponse:
     """The one page for everything that went wrong."""
-    words = {"heading": heading, "message": message, "what_to_do": what_to_do, "whose": whose, "error_id": error_id}
+    words: dict[str, object] = {
+        "heading": heading,
+        "message": message,
+        "what_to_do": what_to_do,
+        "whose": whose,
+        "error_id": error_id,
+    }
+    words |= more
     return render(request, "pages/error.html", words, status=status)
 
 
@@ -94,6 +110,37 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
     """No such address."""
     return error_page(
         request, status=404, heading=_("There is no such page."), what_to_do=_("Look at the list of challenges.")
+    )
+
+
+def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form that does not belong to this session: it was open while somebody signed in or out, or the browser keeps no cookies.
+
+    What was typed is shown again, unless the form came from another site.
+    """
+    typed = {
+        name: text
+        for name, text in (request.POST.items() if reason.startswith(REASONS_OF_OUR_PAGES) else ())
+        if isinstance(text, str) and text.strip() and not any(word in name.lower() for word in NEVER_SHOWN)
+    }
+    return error_page(
+        request,
+        status=403,
+        heading=_("This form is older than your sign-in, so nothing was changed."),
+        message=_("It was open while you signed in or out in another tab, or your browser keeps no cookies."),
+        what_to_do=_("Open the page again and send the form once more."),
+        back=request.path if typed else "",
+        typed=typed,
+    )
+
+
+def too_many(request: HttpRequest) -> HttpResponse:
+    """django-allauth calls this where one of its limits is reached."""
+    return error_page(
+        request,
+        status=429,
+        heading=_("Too many requests in a short time."),
+        what_to_do=_("Wait a few minutes, then try again."),
     )
 
 

@@ -1,7 +1,7 @@
 """The list of challenges with their numbers, as the home page shows it. A constant number of queries."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db.models import Count
@@ -25,6 +25,8 @@ class ChallengeCard:
     teams: int
     submissions: int
     next_deadline: datetime | None
+    my_part: str = ""
+    """The reader's membership: its status, or `organizer`. Empty where they have none."""
 
 
 def challenge_cards(*, person: Person, search: str, status: str, only_mine: bool, now: datetime) -> list[ChallengeCard]:
@@ -39,9 +41,27 @@ def challenge_cards(*, person: Person, search: str, status: str, only_mine: bool
         .values("challenge")
         .annotate(teams=Count("team", distinct=True), total=Count("id"))
     }
-    cards = [_readable_card(challenge, numbers.get(challenge.pk, (0, 0)), now=now) for challenge in listed]
+    parts = _parts_of(person, listed)
+    cards = [
+        replace(
+            _readable_card(challenge, numbers.get(challenge.pk, (0, 0)), now=now), my_part=parts.get(challenge.pk, "")
+        )
+        for challenge in listed
+    ]
     cards = [card for card in cards if not status or card.status == status]
     return sorted(cards, key=lambda card: (card.next_deadline is None, card.next_deadline or now, card.challenge.title))
+
+
+def _parts_of(person: Person, challenges: list[Challenge]) -> dict[int, str]:
+    """What this person is in each of these challenges. One query."""
+    if not person.is_authenticated:
+        return {}
+    mine = Membership.objects.filter(user=person, challenge__in=challenges)
+    accepted, organizer = Membership.Status.ACCEPTED, Membership.Role.ORGANIZER
+    return {
+        row.challenge_id: str(organizer if row.role == organizer and row.status == accepted else row.status)
+        for row in mine
+    }
 
 
 def _readable_card(challenge: Challenge, numbers: tuple[int, int], *, now: datetime) -> ChallengeCard:

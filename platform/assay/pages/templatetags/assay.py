@@ -25,7 +25,7 @@ register = template.Library()
 register.filter(verdict_words)
 
 GLYPHS = {
-    "received": "○", "checking": "◔", "queued": "◷", "waiting": "◷", "running": "◑", "scoring": "◕", "review": "◕",
+    "received": "○", "checking": "◔", "queued": "◷", "waiting": "◷", "pending": "◷", "running": "◑", "scoring": "◕", "review": "◕",
     "done": "✓", "ok": "✓", "accepted": "✓", "released": "✓", "active": "✓", "published": "✓", "open": "✓", "upheld": "✓",
     "failed": "✗", "rejected": "✗", "declined": "✗", "banned": "✗", "quarantined": "✗",
     "cancelled": "⊘", "removed": "⊘", "closed": "⊘", "archived": "⊘",
@@ -115,6 +115,18 @@ def chip(status: str, words: str = "") -> SafeString:
     return format_html(
         '<span class="chip {}"><span aria-hidden="true">{}</span> {}</span>', tone, GLYPHS.get(status, "•"), label
     )
+
+
+@register.simple_tag
+def membership_chip(status: str) -> SafeString:
+    """What organizers have decided about the reader's part in a challenge."""
+    words = {
+        "accepted": _("you take part"),
+        "pending": _("waits for approval"),
+        "rejected": _("not accepted"),
+        "banned": _("excluded"),
+    }
+    return chip(status, str(words[status]))
 
 
 @register.simple_block_tag

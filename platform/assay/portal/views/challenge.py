@@ -1,10 +1,13 @@
 """A challenge's own pages: overview, rules, phase, leaderboard, joining."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
 from django.contrib import messages
+from django.db import transaction
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -39,7 +42,7 @@ from assay.leaderboards.order import Wanted
 from assay.leaderboards.reports import forget_report_failure, report_failure, report_key
 from assay.leaderboards.selectors import leaderboard
 from assay.leaderboards.standing import POOLED
-from assay.pages.errors import error_words
+from assay.pages.errors import error_words, page_status
 from assay.pages.submissions import with_progress
 from assay.pages.tables import FORMATS, PAGE, page_number, table_file
 from assay.pages.windows import challenge_status
@@ -80,6 +83,7 @@ def frame(
     return {
         "challenge": challenge,
         "my_teams": teams_to_join(request.user) if is_in else (),
+        "asked": [(question, "") for question in challenge.questions],
         "must_accept": bool(membership and membership.team_id and needs_acceptance(membership)),
         "is_invited": is_in and not membership and is_invited(challenge=challenge, user=signed_in(request.user)),
         "may_change_team": bool(is_in and membership and may_change_team(membership)),
@@ -102,8 +106,15 @@ def teams_to_join(person: Person) -> list[Team]:
 @require_GET
 def overview(request: HttpRequest, slug: str) -> HttpResponse:
     """What it is about, its phases, who leads, and your next step."""
-    challenge = get_challenge(person=request.user, slug=slug)
-    page = frame(request, challenge, tab="overview")
+    return _overview_page(request, get_challenge(person=request.user, slug=slug))
+
+
+def _overview_page(
+    request: HttpRequest, challenge: Challenge, *, error: str = "", typed: Sequence[str] = (), status: int = 200
+) -> HttpResponse:
+    """The page, with what was wrong with a request to join and the answers typed there."""
+    page = frame(request, challenge, tab="overview", join_error=error)
+    page["asked"] = list(zip_longest(challenge.questions, typed[: len(challenge.questions)], fillvalue=""))
     boards = [
         leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), wanted=Wanted(limit=TOP))
         for phase in page["phases"]
@@ -115,7 +126,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     page["caveats"] = [(phase, found) for phase, found in caveats if found]
     page["timeline"] = timeline(page["phases"], now=page["now"])
     page["announcements"] = challenge.announcements.all()[:NEWEST_NEWS]
-    return render(request, "portal/challenge.html", page)
+    return render(request, "portal/challenge.html", page, status=status)
 
 
 @require_GET
@@ -173,7 +184,13 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
         answers=request.POST.getlist("answer"),
         rules_version=whole_number(request.POST.get("rules_version", "")) or 0,
     )
-    membership = join_challenge(challenge=challenge, user=user, application=application, now=timezone.now())
+    try:
+        membership = join_challenge(challenge=challenge, user=user, application=application, now=timezone.now())
+    except AssayError as error:
+        said = " ".join(part for part in (error.message, error.expected, error.what_to_do) if part)
+        answer = _overview_page(request, challenge, error=said, typed=application.answers, status=page_status(error))
+        transaction.set_rollback(True)
+        return answer
     if membership.status == membership.Status.ACCEPTED:
         messages.success(request, _("You take part as %(team)s.") % {"team": membership.team})
     else:

@@ -7,6 +7,7 @@ from allauth.account.internal.flows.login import perform_login, perform_password
 from allauth.account.internal.flows.reauthentication import raise_if_reauthentication_required
 from allauth.account.internal.flows.signup import prevent_enumeration
 from allauth.account.models import Login
+from allauth.core import ratelimit
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.db import transaction
@@ -25,7 +26,7 @@ from assay.accounts.addresses import is_taken, must_verify
 from assay.accounts.audit import record_event
 from assay.accounts.errors import AssayError
 from assay.accounts.identities import connections_of
-from assay.accounts.models import Team
+from assay.accounts.models import Team, User
 from assay.accounts.profile import Profile, change_profile
 from assay.accounts.providers import providers
 from assay.accounts.scopes import SCOPES
@@ -36,7 +37,7 @@ from assay.accounts.tokens import issue_token, revoke_token
 from assay.challenges.access import get_challenge, signed_in
 from assay.challenges.teams import hand_over, is_solo, leave_team, remove_member, rename_team
 from assay.notices.services import mail_team_invite
-from assay.pages.errors import error_words
+from assay.pages.errors import error_words, page_status, too_many
 from assay.portal.forms import DeletionForm, ProfileForm, SignInForm, SignUpForm, TeamForm, TokenForm
 from assay.workflow.operations.leaving import delete_account, export_account
 from assay.workflow.operations.merging import ask_to_merge, decide_merge, mergeable, open_merges
@@ -60,11 +61,13 @@ def wanted_page(request: HttpRequest) -> str:
 @sensitive_post_parameters("password")
 def sign_up(request: HttpRequest) -> HttpResponse:
     """Make an account and be signed in, or be sent a mail first where addresses are verified."""
+    if not may_sign_up(request):
+        return too_many(request)
     form = SignUpForm(request.POST or None, initial={"next": request.GET.get("next", "")})
     if request.method == "POST" and form.is_valid():
         data = {key: value for key, value in form.cleaned_data.items() if key != "next"}
         if must_verify() and is_taken(data["email"]):  # the answer is the same. Only the owner's mail says so
-            return cast("HttpResponse", prevent_enumeration(request, email=data["email"]))
+            return say_it_by_mail(request, email=data["email"])
         try:
             user = create_user(**data, now=timezone.now())
         except AssayError as error:
@@ -75,6 +78,18 @@ def sign_up(request: HttpRequest) -> HttpResponse:
             )
     page = {"form": form, "heading": _("Sign up"), "button": _("Sign up"), **_other_ways(request)}
     return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
+
+
+def may_sign_up(request: HttpRequest) -> bool:
+    """Whether so few accounts were asked for from this address that another may be made. Only forms that are sent are counted."""
+    return ratelimit.consume(request, action="signup") is not None
+
+
+def say_it_by_mail(request: HttpRequest, *, email: str) -> HttpResponse:
+    """The answer to somebody who signs up with an address that is taken: the same as ever. Its owner gets a mail, a few in an hour."""
+    if ratelimit.consume(request, action="reset_password", key=email.strip().lower()) is None:
+        return redirect("account_email_verification_sent")
+    return cast("HttpResponse", prevent_enumeration(request, email=email))
 
 
 @transaction.non_atomic_requests  # failures are counted even where the answer is an error
@@ -204,9 +219,19 @@ def teams(request: HttpRequest) -> HttpResponse:
     user = signed_in(request.user)
     form = TeamForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        team = create_team(user=user, **form.cleaned_data, now=timezone.now())
+        try:
+            team = create_team(user=user, **form.cleaned_data, now=timezone.now())
+        except AssayError as error:
+            return _teams_page(request, user, form=form, error=error)
         messages.success(request, _("Team %(name)s is yours.") % {"name": team.name})
         return redirect("portal:teams")
+    return _teams_page(request, user, form=form)
+
+
+def _teams_page(
+    request: HttpRequest, user: User, *, form: TeamForm | None = None, error: AssayError | None = None
+) -> HttpResponse:
+    """The page, with what was wrong with a form of it."""
     mine = teams_of(user=user).prefetch_related("memberships__user")
     listed = [
         TeamRow(
@@ -219,37 +244,55 @@ def teams(request: HttpRequest) -> HttpResponse:
     page = {
         "teams": listed,
         "form": form,
-        "merges": open_merges(user),
+        "error": " ".join(part for part in (error.message, error.expected, error.what_to_do) if part) if error else "",
+        "typed": request.POST,
+        "team_asked_for": request.resolver_match.kwargs.get("slug", "") if error and request.resolver_match else "",
+        "merges": [
+            (row, any(row.into_id == asked.team.pk and asked.is_captain for asked in listed))
+            for row in open_merges(user)
+        ],
         "mergeable": mergeable(user, now=timezone.now()),
     }
-    return render(request, "portal/teams.html", page)
+    answer = render(request, "portal/teams.html", page, status=page_status(error) if error else 200)
+    if error is not None:
+        transaction.set_rollback(True)  # after the page's own questions: nothing is asked in a transaction that is over
+    return answer
 
 
 @require_POST
 def change_team(request: HttpRequest, slug: str) -> HttpResponse:
     """Leave, remove somebody, hand over, rename, ask another team to merge."""
-    user, now = signed_in(request.user), timezone.now()
+    user = signed_in(request.user)
     team = get_team(user=user, slug=slug)
-    person = request.POST.get("person", "")
+    try:
+        messages.success(request, _changed(request, user=user, team=team))
+    except AssayError as error:
+        return _teams_page(request, user, error=error)
+    return redirect("portal:teams")
+
+
+def _changed(request: HttpRequest, *, user: User, team: Team) -> str:
+    """Do what the form asks for. What is said about it."""
+    person, now, before = request.POST.get("person", ""), timezone.now(), team.name
     match request.POST.get("action"):
         case "leave":
             leave_team(team=team, user=user, now=now)
-            messages.success(request, _("You have left %(team)s.") % {"team": team.name})
+            return _("You have left %(team)s.") % {"team": before}
         case "remove":
             remove_member(team=team, username=person, by=user, now=now)
-            messages.success(request, _("They are no longer in the team."))
+            return _("They are no longer in the team.")
         case "hand_over":
             hand_over(team=team, username=person, by=user, now=now)
-            messages.success(request, _("The team has another captain."))
+            return _("The team has another captain.")
         case "rename":
             rename_team(team=team, name=request.POST.get("name", ""), by=user, now=now)
-            messages.success(request, _("The team has another name."))
+            return _("The team has another name.")
         case "merge":
             challenge = get_challenge(person=user, slug=request.POST.get("challenge", ""))
             into = request.POST.get("into", "").strip()
             ask_to_merge(challenge=challenge, team=team, into_slug=into, by=user, now=now)
-            messages.success(request, _("The captain of the other team is asked."))
-    return redirect("portal:teams")
+            return _("The captain of the other team is asked.")
+    return _("Nothing was asked for, and nothing was changed.")
 
 
 @require_POST
@@ -267,7 +310,10 @@ def invite(request: HttpRequest, slug: str) -> HttpResponse:
     """Make a link that lets one person in."""
     user = signed_in(request.user)
     team = get_team(user=user, slug=slug)
-    row, secret = invite_to_team(user=user, team=team, email=request.POST.get("email", ""), now=timezone.now())
+    try:
+        row, secret = invite_to_team(user=user, team=team, email=request.POST.get("email", ""), now=timezone.now())
+    except AssayError as error:
+        return _teams_page(request, user, error=error)
     mail_team_invite(address=row.email, team=team, secret=secret, by=user, now=timezone.now())
     link = request.build_absolute_uri(reverse("portal:accept-invite", args=[secret]))
     words = _("A mail goes to %(address)s. You may also send them this link; it works once: %(link)s")

@@ -5,7 +5,6 @@ from typing import Any, cast
 from allauth.account.adapter import get_adapter
 from allauth.account.internal.flows.login import perform_login, record_authentication
 from allauth.account.internal.flows.reauthentication import STATE_SESSION_KEY, raise_if_reauthentication_required
-from allauth.account.internal.flows.signup import prevent_enumeration
 from allauth.account.models import Login
 from django.contrib import messages
 from django.db import transaction
@@ -33,8 +32,9 @@ from assay.accounts.models import User
 from assay.accounts.providers import Claims, Provider, begin, finish, get_provider, providers
 from assay.accounts.sign_in import address_of
 from assay.challenges.access import signed_in
+from assay.pages.errors import too_many
 from assay.portal.forms import NewcomerForm
-from assay.portal.views.people import wanted_page
+from assay.portal.views.people import may_sign_up, say_it_by_mail, wanted_page
 
 NEWCOMER = "newcomer"
 """Where a session keeps what a provider said about somebody who has no account yet."""
@@ -112,6 +112,8 @@ def newcomer(request: HttpRequest, provider: str) -> HttpResponse:
     claims = kept_claims(held, now=now)
     if claims is None or claims.issuer != asked.issuer:
         return redirect("portal:sign-in")
+    if not may_sign_up(request):
+        return too_many(request)
     form = NewcomerForm(request.POST or None, initial={"display_name": claims.name, "email": claims.email})
     if request.method == "POST" and form.is_valid():
         typed = form.cleaned_data
@@ -120,7 +122,7 @@ def newcomer(request: HttpRequest, provider: str) -> HttpResponse:
                 form.add_error("email", _connect_instead(asked))
             elif must_verify():
                 request.session.pop(NEWCOMER, None)
-                return cast("HttpResponse", prevent_enumeration(request, email=typed["email"]))
+                return say_it_by_mail(request, email=typed["email"])
         if not form.errors:
             try:
                 user = sign_up_by(asked, claims, **typed, now=now)

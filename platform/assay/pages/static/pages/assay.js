@@ -15,16 +15,40 @@ function showLocalTimes(root = document) {
   each("time[datetime]", (time) => { time.title = say("%(moment)s (your time)", { moment: format.format(new Date(time.dateTime)) }); }, root);
 }
 
-function offerCopying() {
-  each("[data-copy]", (button) => {
-    button.hidden = false;
-    button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(button.dataset.copy);
-      const words = button.textContent;
-      button.textContent = say("Copied");
-      setTimeout(() => { button.textContent = words; }, 1500);
-    });
-  });
+/** Copy a text. Where the page came without TLS the browser has no clipboard for scripts, and the older way is taken. */
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch { /* no clipboard, or it was refused */ }
+  const area = Object.assign(document.createElement("textarea"), { value: text, className: "skip" });
+  document.body.append(area);
+  area.select();
+  const isCopied = document.execCommand("copy");
+  area.remove();
+  return isCopied;
+}
+
+function offerCopying(root = document) {
+  each("[data-copy]", (button) => { button.hidden = false; }, root);
+}
+
+// One listener for all of them, also for those that a live update brings.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("[data-copy]");
+  if (!button) return;
+  button.dataset.words ??= button.textContent;
+  const isCopied = await copyText(button.dataset.copy);
+  button.focus();
+  button.textContent = isCopied ? say("Copied") : say("Select it and copy it by hand.");
+  clearTimeout(Number(button.dataset.timer));
+  button.dataset.timer = setTimeout(() => { button.textContent = button.dataset.words; }, 1500);
+});
+
+/** The tab says what has become of the submission, also while the reader is elsewhere. */
+function showState() {
+  const live = document.querySelector("[data-title]");
+  if (live) document.title = live.dataset.title;
 }
 
 function drawCharts(root = document) {
@@ -184,7 +208,7 @@ function lookAgain() {
 }
 
 lookAgain(); showLocalTimes(); offerCopying(); drawCharts(); takeUploads(); offerViewer();
-document.body.addEventListener("htmx:afterSettle", () => { showLocalTimes(); drawCharts(); });
+document.body.addEventListener("htmx:afterSettle", () => { showLocalTimes(); offerCopying(); drawCharts(); showState(); });
 const mark = () => document.querySelector("[data-live-mark]");
 document.body.addEventListener("htmx:sendError", () => { if (mark()) mark().textContent = say("Live updates paused, retrying"); });
 document.body.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful && mark()) mark().textContent = say("live"); });

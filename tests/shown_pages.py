@@ -1,0 +1,59 @@
+"""Pages that Django's test client has made, shown by a browser whose network is this repository. No server runs, so nothing waits."""
+
+import mimetypes
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+from playwright.sync_api import Page as Tab
+from playwright.sync_api import Route, sync_playwright
+
+import assay.pages
+from every_page import every_page
+
+STATIC = Path(assay.pages.__file__).parent / "static"
+CHROMIUM = shutil.which("chromium")
+ORIGIN = "http://assay.example"
+
+
+def answers(client, *, language: str) -> dict[str, str]:
+    """The HTML of every page, by its name."""
+    found = {}
+    for name, page in every_page().items():
+        client.logout()
+        if page.person is not None:
+            client.force_login(page.person)
+        answer = client.get(page.address, headers={"Accept-Language": language})
+        assert answer.status_code == page.status, name
+        found[name] = answer.content.decode()
+    return found
+
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)")
+
+
+def shown(pages: dict[str, str], *, width: int, scheme: str = "light") -> Iterator[tuple[str, Tab]]:
+    """Each page by its name, in a tab whose network is this repository. While the browser runs, Django refuses the database."""
+
+    def serve(route: Route) -> None:
+        """The page and static files; nothing else is there, and what polls hears that nothing changed."""
+        path = unquote(urlsplit(route.request.url).path)
+        file = STATIC / path.removeprefix("/static/")
+        if path.startswith("/static/") and file.is_file():
+            route.fulfill(body=file.read_bytes(), content_type=mimetypes.guess_type(file.name)[0] or "text/plain")
+        elif path.removeprefix("/") in pages:
+            route.fulfill(body=pages[path.removeprefix("/")], content_type="text/html; charset=utf-8")
+        else:
+            route.fulfill(status=204)
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        tab.route("**/*", serve)
+        for name in pages:
+            tab.goto(f"{ORIGIN}/{quote(name)}")
+            yield name, tab
+        browser.close()
