@@ -122,6 +122,20 @@ def test_whoever_finds_an_open_browser_changes_no_address(mallory, client):
     assert EmailAddress.objects.filter(email="new@example.org").exists()
 
 
+def test_whoever_finds_an_open_browser_gives_no_password_to_an_account_without_one(mallory, client):
+    mallory.set_unusable_password()
+    mallory.save()
+    client.force_login(mallory)
+    new = {"password1": "staple of another kind", "password2": "staple of another kind"}
+    for address in ("/account/password/set/", "/account/delete/"):
+        answer = client.post(address, new | {"username": "mallory"})
+        assert (answer.status_code, "forgotten password" in markup(answer)) == (403, True)
+    mallory.identities.create(issuer="https://id.example.edu", subject="s-1", connected_at=factories.NOW)
+    assert client.post("/account/password/set/", new)["Location"].startswith("/account/confirm/provider/")
+    mallory.refresh_from_db()
+    assert (mallory.has_usable_password(), mallory.is_active) == (False, True)
+
+
 def test_a_session_that_was_planted_before_is_worth_nothing_after_signing_in(client, mallory):
     client.get("/login/")
     session = client.session

@@ -31,7 +31,8 @@ from assay.evaluations.disclosure import (
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards.models import LeaderboardEntry
 from assay.notices.delivery import send_mails
-from assay.notices.models import Notice, OutgoingMail
+from assay.notices.models import Delivery, Hook, Notice, OutgoingMail
+from assay.notices.webhooks import body_of, make_hook
 from assay.runs.models import CaseRun, Run
 from assay.submissions.models import RunTime, Submission
 from assay.submissions.reasons import Told, told_of
@@ -72,6 +73,7 @@ class Story:
     run: Run
     pia: Client
     api: object
+    hook: Hook
 
     def end(self, ending: Ending) -> None:
         """Write what the platform would have recorded."""
@@ -109,6 +111,7 @@ class Story:
             statistics={"rank_interval": [1, 1 + ending.failed]},
         )
         Notice.objects.all().delete()
+        Delivery.objects.all().delete()
         OutgoingMail.objects.all().delete()
         mail.outbox.clear()
         tell_ending(submission_id=self.submission.pk, now=created_at + timedelta(minutes=ending.minutes))
@@ -142,11 +145,16 @@ class Story:
             f"/challenges/{here[0]}/phases/{here[1]}/leaderboard",
             f"/challenges/{here[0]}/phases/{here[1]}/leaderboard/export?layout=kits",
         ]
-        pages += [reverse("portal:notices"), reverse("portal:news", args=here[:1])]
         pages += [reverse("portal:discussion", args=here[:1]), reverse("portal:page", args=[here[0], "faq"])]
         pages += [reverse(f"organizers:{name}", args=here[:1]) for name in ("costs", "export", "pages", "submissions")]
         pages += [reverse("organizers:after", args=here), reverse("portal:submit", args=here)]
+        pages += [reverse("portal:notices"), reverse("portal:news", args=here[:1]), reverse("portal:teams")]
+        pages += [reverse("portal:challenges-feed"), reverse("portal:news-feed", args=here[:1])]
+        pages += [reverse("portal:hooks", args=[self.scene.team.slug])]
+        log = f"/teams/{self.scene.team.slug}/hooks/{self.hook.pk}/deliveries"
+        calls += ["/notices", "/notices/choices", f"/teams/{self.scene.team.slug}/hooks", log]
         send_mails(now=timezone.now())
+        bodies = [body_of(delivery).decode() for delivery in self.hook.deliveries.order_by("at", "pk")]
         answers = [self.pia.get(url) for url in pages] + [self.api("GET", path) for path in calls]
         texts = [b"".join(answer.streaming_content) if answer.streaming else answer.content for answer in answers]
         codes = [answer.status_code for answer in answers]
@@ -156,8 +164,13 @@ class Story:
                 repr(codes),
                 *(text.decode(errors="replace") for text in texts),
                 *(f"{message.subject}\n{message.body}" for message in mail.outbox),
+                *bodies,
             ]
         )
+        for delivery in self.hook.deliveries.all():
+            text = text.replace(str(delivery.pk), "")
+        for notice in Notice.objects.all():
+            text = text.replace(f'"id": {notice.pk},', "")
         return re.sub(
             r'csrfmiddlewaretoken" value="\w+"|X-CSRFToken": "\w+"|nonce="[^"]+"|nonce-[^\']+|/notices/(\d+|unsubscribe/\S+)/',
             "",
@@ -200,9 +213,11 @@ def story(scene, client, calling_as):
             phase=scene.phase, submission=submission, evaluation=evaluation, rank=1, rebuilt_at=long_ago
         )
         client.force_login(scene.pia)
+        hook, _ = make_hook(url="https://example.org/x", by=scene.pia, team=scene.team, now=long_ago)
         return Story(
-            scene=scene, submission=submission, evaluation=evaluation, run=run, pia=client, api=calling_as(scene.pia)
-        )
+            scene=scene, submission=submission, evaluation=evaluation, run=run, pia=client, api=calling_as(scene.pia),
+            hook=hook,
+        )  # fmt: skip
 
     return tell
 
@@ -246,12 +261,26 @@ def test_an_outcome_looks_the_same_whatever_is_hidden_in_it(release, verdict, st
     assert len(story(release).looks(all_at_once(verdict, status))) == 1
 
 
-def test_a_mail_is_part_of_what_is_compared(story):
-    """Without it the tests above would show nothing of mails."""
+def test_mails_webhooks_and_the_log_are_part_of_what_is_compared(story):
+    """Without it the tests above would show nothing of them."""
     told = story("verdict_only")
     told.end(Ending(status="failed", verdict="timeout"))
-    assert "has failed: Time limit" in told.surface()
+    seen = told.surface()
+    assert "has failed: Time limit" in seen
     assert [message.to for message in mail.outbox] == [["pia@example.org"]]
+    assert '"event": "submission_failed"' in seen, "the body of the webhook"
+    assert '"state": "waits"' in seen, "the log of deliveries"
+    assert seen.count('"verdict": "timeout"') >= 2
+
+
+def test_organizers_read_when_their_webhook_was_told(story, scene, calling_as):
+    told = story("verdict_only")
+    theirs, _ = make_hook(url="https://example.org/x", by=scene.olga, challenge_slug="brains", now=timezone.now())
+    told.end(Ending())
+    at = f"/challenges/brains/hooks/{theirs.pk}/deliveries"
+    assert [row["at"] is None for row in calling_as(scene.olga)("GET", at).json()] == [False]
+    own = f"/teams/{scene.team.slug}/hooks/{told.hook.pk}/deliveries"
+    assert [row["at"] for row in told.api("GET", own).json()] == [None]
 
 
 @pytest.mark.parametrize("is_public", [False, True])

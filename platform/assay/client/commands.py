@@ -42,6 +42,7 @@ COMMANDS = {
         "assay.client.importing.cli:import_bundle",
         "Make a challenge bundle in FOLDER out of what another platform or data set gives at SOURCE.",
     ),
+    "invite": Entry("assay.client.people:invite", "Invite people to a challenge, or open an invitation."),
     "join": Entry("assay.client.participating:join", "Take part in CHALLENGE."),
     "leaderboard": Entry(
         "assay.client.leaderboards:leaderboard",
@@ -63,6 +64,7 @@ COMMANDS = {
     "nodes": Entry(
         "assay.client.nodes:nodes", "The machines that run submissions: who they are, and which of them take work."
     ),
+    "notices": Entry("assay.client.people:notices", "Read what you were told, and choose what you hear of."),
     "phase": Entry("assay.client.organizing:phase", "Open, close and publish a phase."),
     "protocol": Entry("evaluator.commands.protocol:protocol", "Look at scoring protocols."),
     "quota": Entry(

@@ -65,9 +65,10 @@ class Connection:
         """Send a document. The answer's JSON. Never repeated on its own: it may have arrived."""
         return _json(self._send("POST", path, json=dict(document or {}), timeout=PATIENCE_WITH_CHANGES))
 
-    def put(self, path: str, document: Mapping[str, Any]) -> Any:
+    def put(self, path: str, document: Mapping[str, Any] | list[Any]) -> Any:
         """Put a document. The answer's JSON."""
-        return _json(self._send("PUT", path, json=dict(document), timeout=PATIENCE_WITH_CHANGES))
+        body = document if isinstance(document, list) else dict(document)
+        return _json(self._send("PUT", path, json=body, timeout=PATIENCE_WITH_CHANGES))
 
     def delete(self, path: str) -> None:
         """Delete what lies at this path."""

@@ -20,6 +20,8 @@ urlpatterns = [
     path("", include("assay.portal.urls")),
     path("", include("assay.portal.account_urls")),
 ]
+handler400 = "assay.pages.errors.bad_request"
+handler403 = "assay.pages.errors.forbidden"
 handler404 = "assay.pages.errors.not_found"
 handler429 = "assay.pages.errors.too_many"
 handler500 = "assay.pages.errors.server_error"

@@ -6,6 +6,8 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from assay.notices.words import WITHOUT_TIME
+
 
 class Kind(models.TextChoices):
     """What a notice is about. Each kind is one row of a person's choices."""
@@ -154,3 +156,13 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event} to {self.hook}"
+
+    @property
+    def state(self) -> str:
+        """`waits`, `arrived` or `given_up`."""
+        return "arrived" if self.done_at else "given_up" if self.gave_up_at else "waits"
+
+    @property
+    def hides_time(self) -> bool:
+        """Whether a team reads no time of it. Organizers read every time."""
+        return self.replay_of_id is None and self.hook.team_id is not None and self.event in WITHOUT_TIME

@@ -134,6 +134,29 @@ def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
     )
 
 
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
+    """Django and django-allauth refuse: an account without any way to show who is there changes nothing of itself."""
+    return error_page(
+        request,
+        status=403,
+        heading=_("You may not do this."),
+        what_to_do=_(
+            "If this is about your account and you have no password yet, let the page for a forgotten password send you a link. "
+            "Set a password with it, then come back."
+        ),
+    )
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
+    """A request that Django does not take, such as a form with too many fields."""
+    return error_page(
+        request,
+        status=400,
+        heading=_("This request cannot be read."),
+        what_to_do=_("Go back, reload the page and try again."),
+    )
+
+
 def too_many(request: HttpRequest) -> HttpResponse:
     """django-allauth calls this where one of its limits is reached."""
     return error_page(

@@ -84,7 +84,7 @@ def hooks_router(whose: str, owner_of: Callable[[HttpRequest, str], Owner]) -> R
     def deliveries(request: HttpRequest, slug: str, hook_id: UUID) -> Any:
         """What was sent, the newest first, with the answers."""
         hook = owner_of(request, slug).hook(hook_id)
-        return Delivery.objects.filter(hook=hook).order_by("-at", "pk")[:SHOWN]
+        return Delivery.objects.filter(hook=hook).select_related("hook").order_by("-at", "pk")[:SHOWN]
 
     @router.post(
         "/{slug}/hooks/{hook_id}/deliveries/{delivery_id}/replay",

@@ -8,7 +8,7 @@ from ninja import Field, Schema
 from pydantic import HttpUrl
 
 from assay.leaderboards.selectors import Board, LeaderboardRow, MetricColumn
-from assay.notices.models import ByMail, Kind
+from assay.notices.models import ByMail, Delivery, Kind
 from assay.workflow.operations.stuck import Stuck
 
 LARGEST_COLUMN = 2**63 - 1
@@ -140,12 +140,30 @@ class DeliveryOut(Schema):
     id: UUID
     event: str
     replay_of: UUID | None = Field(None, alias="replay_of_id")
-    at: datetime
+    state: str = Field(description="`waits`, `arrived` or `given_up`.")
+    at: datetime | None = Field(
+        description="Null for a team's own submissions: how long they ran is told in coarse steps."
+    )
     attempts: int
     status_code: int | None
     error: str
     done_at: datetime | None
     gave_up_at: datetime | None
+
+    @staticmethod
+    def resolve_at(row: Delivery) -> datetime | None:
+        """When it was written."""
+        return None if row.hides_time else row.at
+
+    @staticmethod
+    def resolve_done_at(row: Delivery) -> datetime | None:
+        """When it arrived."""
+        return None if row.hides_time else row.done_at
+
+    @staticmethod
+    def resolve_gave_up_at(row: Delivery) -> datetime | None:
+        """When it was given up."""
+        return None if row.hides_time else row.gave_up_at
 
 
 class ChallengeInviteIn(Schema):
