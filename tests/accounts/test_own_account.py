@@ -97,7 +97,6 @@ def test_people_see_where_they_are_signed_in_and_end_a_session(ada):
         ("PUT", "challenges/brains", "organize"),
         ("POST", "challenges/brains/testsets", "organize"),
         ("POST", "submissions/1/restore", "submit"),
-        ("POST", "submissions/cancel", "submit"),
         ("POST", "submissions/resume", "organize"),
         ("PATCH", "uploads/1", "submit"),
         ("POST", "nodes", "operate"),

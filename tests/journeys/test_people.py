@@ -7,13 +7,14 @@ Mails are read from a real SMTP server. The pages come from Django's own server 
 import hashlib
 import hmac
 import json
+import os
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 import people
 from assay.accounts.models import User
@@ -227,3 +228,59 @@ def test_an_account_is_exported_and_deleted(scene, open_as, look):
     sign_in(pia, "pia", PASSWORD)
     expect(pia.get_by_role("alert")).to_be_visible()
     assert str(User.objects.get(pk=scene.pia.pk)) == "Deleted account"
+
+
+PIECE = 16 * 2**20
+"""As large as `assay.js` sends them."""
+
+
+@pytest.fixture
+def uploading(scene, open_as, tmp_path):
+    """Pia's form to submit, a file of three pieces, and where each piece began. The network goes away before the second one arrives."""
+    scene.phase.opens_at, scene.phase.closes_at = timezone.now().replace(year=2000), timezone.now().replace(year=2100)
+    scene.phase.save()
+    file = tmp_path / "image.tar"
+    file.write_bytes(os.urandom(2**20) * 40)
+    pia, offsets = open_as("pia"), []
+
+    def pass_on(route: Route) -> None:
+        if route.request.method == "PATCH":
+            offsets.append(int(route.request.headers["upload-offset"]))
+        if len(offsets) == 2 and route.request.method == "PATCH":
+            pia.context.set_offline(True)
+            route.abort("internetdisconnected")
+        else:
+            route.continue_()
+
+    pia.route("**/api/v1/uploads/*", pass_on)
+    pia.goto("/c/brains/p/final/submit/")
+    pia.get_by_label("Algorithm name").fill("Slow and steady")
+    pia.get_by_label("Archive").set_input_files(file)
+    pia.get_by_role("button", name="Submit", exact=True).click()
+    expect(pia.get_by_text("The connection is gone.")).to_be_visible()
+    return pia, file, offsets
+
+
+def test_an_upload_goes_on_by_itself_when_the_network_is_back(uploading, look):
+    pia, _, offsets = uploading
+    look(pia, "upload-1-offline")
+    pia.context.set_offline(False)
+    expect(pia.get_by_role("heading", name="Slow and steady")).to_be_visible()
+    assert offsets == [0, PIECE, PIECE, 2 * PIECE], "what had arrived is not sent again"
+
+
+def test_an_upload_that_was_left_is_listed_and_goes_on(uploading, look):
+    pia, file, offsets = uploading
+    pia.context.set_offline(False)
+    pia.goto("about:blank")
+    pia.goto("/c/brains/p/final/submit/")
+    del offsets[3:]
+    done_before = len(offsets)
+    expect(pia.get_by_text("Unfinished uploads")).to_be_visible()
+    expect(pia.get_by_role("listitem").filter(has_text="image.tar")).to_contain_text("40.0 MiB")
+    look(pia, "upload-2-unfinished")
+    pia.get_by_label("Algorithm name").fill("Slow and steady")
+    pia.get_by_label("Archive").set_input_files(file)
+    pia.get_by_role("button", name="Submit", exact=True).click()
+    expect(pia.get_by_role("heading", name="Slow and steady")).to_be_visible()
+    assert min(offsets[done_before:]) >= PIECE, "the first piece is not sent again"

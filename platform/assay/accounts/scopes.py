@@ -22,7 +22,7 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 OF_PARTICIPANTS = frozenset({"join", "accept", "submissions", "objections"})
 """Last words of addresses below a challenge where participants change something."""
 OF_TEAMS = frozenset({"cancel", "choose", "withdraw", "restore"})
-"""Last words of addresses below submissions where their team changes something."""
+"""Last words of addresses below one submission where its team changes something."""
 
 
 def scope_needed(*, method: str, path: str) -> str:
@@ -36,7 +36,7 @@ def scope_needed(*, method: str, path: str) -> str:
     if first == "challenges":
         return SUBMIT if last in OF_PARTICIPANTS else ORGANIZE
     if first == "submissions":
-        return SUBMIT if last in OF_TEAMS else ORGANIZE
+        return SUBMIT if last in OF_TEAMS and len(rest) > 1 else ORGANIZE
     return SUBMIT
 
 

@@ -1,6 +1,6 @@
 """Atom feeds of what everybody may see: new challenges, and what the organizers of one announce. They need no sign-in."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -17,13 +17,22 @@ from assay.challenges.models import Announcement, Challenge
 from assay.notices.services import public_address
 
 MOST = 30
+FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time of a feed without entries."""
 Strangers = AnonymousUser()
+
+
+class SteadyFeed(Atom1Feed):
+    """Atom that stays the same while nothing is new. Django's own says "now" where there are no entries."""
+
+    def latest_post_date(self) -> datetime:
+        return super().latest_post_date() if self.items else FIRST
 
 
 class PublicFeed(Feed):  # type: ignore[type-arg]  # not generic at run time
     """Atom, with addresses below the public one."""
 
-    feed_type = Atom1Feed
+    feed_type = SteadyFeed
 
     def get_feed(self, obj: Any, request: HttpRequest) -> Any:
         """Whatever name the request asked for, links lead to the public address."""

@@ -82,12 +82,12 @@ def sign_up(request: HttpRequest) -> HttpResponse:
 
 def may_sign_up(request: HttpRequest) -> bool:
     """Whether so few accounts were asked for from this address that another may be made. Only forms that are sent are counted."""
-    return ratelimit.consume(request, action="signup") is not None
+    return bool(ratelimit.consume(request, action="signup"))
 
 
 def say_it_by_mail(request: HttpRequest, *, email: str) -> HttpResponse:
     """The answer to somebody who signs up with an address that is taken: the same as ever. Its owner gets a mail, a few in an hour."""
-    if ratelimit.consume(request, action="reset_password", key=email.strip().lower()) is None:
+    if not ratelimit.consume(request, action="reset_password", key=email.strip().lower()):
         return redirect("account_email_verification_sent")
     return cast("HttpResponse", prevent_enumeration(request, email=email))
 
