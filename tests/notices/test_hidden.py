@@ -8,6 +8,7 @@ import pytest
 
 import factories
 from assay.challenges.announcements import announce
+from assay.challenges.models import Membership
 from assay.challenges.services import decide_memberships
 from assay.challenges.teams import leave_team
 from assay.challenges.telling import tell_deadlines
@@ -89,7 +90,7 @@ def test_who_left_the_team_or_was_excluded_hears_no_more(scene, ended, now):
     tell_ending(submission_id=ended.pk, now=now + timedelta(seconds=1))
     assert {row.address for row in OutgoingMail.objects.all()} == {scene.pia.email}
     membership = scene.challenge.memberships.get(user=mia)
-    decide_memberships(memberships=[membership], status="banned", reason="x", user=scene.olga, now=now)
+    decide_memberships(memberships=[membership], status=Membership.Status.BANNED, reason="x", user=scene.olga, now=now)
     OutgoingMail.objects.all().delete()
     announce(challenge=scene.challenge, title="News", text="For all who take part.", by=scene.olga, now=now)
     assert {row.address for row in OutgoingMail.objects.all()} == {scene.pia.email, scene.olga.email}
