@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from django.urls import reverse
 
 import factories
@@ -90,6 +91,22 @@ def every_page() -> dict[str, Page]:
             "portal:provider-confirm",
         )
     }
+    pages |= {
+        name: page(name, person=None)
+        for name in (
+            *("account_reset_password_done", "account_reset_password_from_key_done", "account_inactive"),
+            "account_email_verification_sent",
+        )
+    }
+    pages |= {
+        "account_reset_password_from_key of an old link": page(
+            "account_reset_password_from_key", "1", "x-y", person=None
+        ),
+        "account_confirm_email of an old link": page("account_confirm_email", "x", person=None),
+        "account_confirm_email": page("account_confirm_email", _link_of(stranger), person=None),
+        "account_change_password": page("account_change_password"),
+        "account_reauthenticate": page("account_reauthenticate"),
+    }
     pages |= {f"portal:{name}": page(f"portal:{name}", slug) for name in ("challenge", "rules", "news", "discussion")}
     pages |= {"portal:page": page("portal:page", slug, "faq"), "portal:topic": page("portal:topic", slug, topic.pk)}
     pages |= {f"portal:{name}": page(f"portal:{name}", slug, phase) for name in ("phase", "submit", "leaderboard")}
@@ -152,6 +169,12 @@ def every_page() -> dict[str, Page]:
         "organizers:case": page("organizers:case", slug, submissions["done"], "a", person=cast.olga),
     }
     return pages
+
+
+def _link_of(person: User) -> str:
+    """The secret part of the link that verifies somebody's address."""
+    address = EmailAddress.objects.create(user=person, email=person.email, primary=True)
+    return str(EmailConfirmationHMAC(address).key)
 
 
 def of_participants(name: str) -> bool:

@@ -11,6 +11,7 @@ from babel.messages.pofile import read_po
 from django.conf import settings
 from django.urls import get_resolver
 
+from assay.portal import account_urls
 from every_page import every_page, of_participants
 from shown_pages import answers, needs_chromium, shown
 
@@ -45,6 +46,17 @@ NOT_SHOWN = {
     "portal:object": "takes a POST",
     "portal:carry": "takes a POST",
     "portal:submission-live": "a part of a page",
+    "account_login": "portal:sign-in",
+    "account_signup": "portal:sign-up",
+    "account_logout": "takes a POST",
+    "account_set_password": "asks who is there first: tests/accounts/test_hostile_newcomers.py",
+    "mfa_authenticate": "only between password and code: tests/accounts/test_second_factor.py",
+    "mfa_reauthenticate": "only with a second factor: tests/accounts/test_second_factor.py",
+    "mfa_activate_totp": "asks who is there first: tests/accounts/test_second_factor.py",
+    "mfa_deactivate_totp": "only with a second factor: tests/accounts/test_second_factor.py",
+    "mfa_view_recovery_codes": "only with a second factor: tests/accounts/test_second_factor.py",
+    "mfa_generate_recovery_codes": "only with a second factor: tests/accounts/test_second_factor.py",
+    "mfa_download_recovery_codes": "a file",
     "organizers:publish-challenge": "takes a POST",
     "organizers:phase-action": "takes a POST",
     "organizers:case-file": "a file",
@@ -59,6 +71,7 @@ CULPRITS = """() => [...document.querySelectorAll("main *, header *, footer *")]
 
 def test_every_address_of_a_page_is_among_the_kinds():
     named = {f"{room}:{pattern.name}" for room, resolver in _rooms().items() for pattern in resolver if pattern.name}
+    named |= {pattern.name for pattern in account_urls.urlpatterns}
     listed = {name.split(" ")[0] for name in every_page()}
     assert named - listed - set(NOT_SHOWN) == set()
 
