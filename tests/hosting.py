@@ -58,9 +58,22 @@ def volume(arrays: list[np.ndarray], path: Path) -> Path:
     return path
 
 
-def cell(protocol: Protocol, *, place: int, column: int, is_right: bool) -> str:
-    """What a reference (or a good answer) holds, or a poorer answer: a choice, a number, or a class of two."""
+def finding(protocol: Protocol, *, place: int, is_right: bool, is_answer: bool) -> str:
+    """Something in every other case: a box, or a point with a diameter. An answer has a confidence, and may be far away."""
+    at = 10 * place + (0 if is_right or place < 2 else 500)
+    size = {"boxes_3d": f" {at + 5} 9 9", "boxes_2d": f" {at + 5} 9"}.get(protocol.output.cells, "")
+    third = " 1" if protocol.output.cells.endswith("3d") else ""
+    more = " 0.5" if is_answer else "" if size else " 8"
+    return f"{at} 2{third}{size}{more}" if place % 2 == 0 else ""
+
+
+def cell(protocol: Protocol, *, place: int, column: int, is_right: bool, is_answer: bool = False) -> str:
+    """What a reference (or a good answer) holds, or a poorer answer: a choice, a number, findings, or a class of two."""
     metrics = {spec.metric.name for spec in protocol.metrics}
+    if protocol.output.cells != "text":
+        return finding(protocol, place=place, is_right=is_right, is_answer=is_answer)
+    if "concordance" in metrics:
+        return str((-place if is_right else place) if is_answer else 40 + place)
     if "choice_accuracy" in metrics:
         return "ABCD"[(place if is_right or place == 0 else place + 1) % 4]
     if "mape" in metrics:
@@ -69,12 +82,20 @@ def cell(protocol: Protocol, *, place: int, column: int, is_right: bool) -> str:
     return str(truth if is_right or place < 2 else 1 - truth)
 
 
-def table(protocol: Protocol, case_ids: Sequence[str], *, is_right: bool, path: Path) -> Path:
+def table(protocol: Protocol, case_ids: Sequence[str], *, is_right: bool, path: Path, is_answer: bool = False) -> Path:
     columns = [label.name for label in protocol.labels]
     rows = [
-        [case_id, *(cell(protocol, place=place, column=column, is_right=is_right) for column in range(len(columns)))]
+        [
+            case_id,
+            *(
+                cell(protocol, place=place, column=column, is_right=is_right, is_answer=is_answer)
+                for column in range(len(columns))
+            ),
+            "1",
+        ]
         for place, case_id in enumerate(case_ids)
     ]
+    columns.append("event")  # every event has happened, where a protocol looks at it
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(table_text(columns=["case", *columns], rows=rows, delimiter=delimiter_of(path.name)))
     return path
@@ -112,7 +133,7 @@ def predictions_zip(protocol: Protocol, folder: Path, case_ids: Sequence[str], *
                 if name in archive.namelist():
                     continue
                 if protocol.table_form:
-                    path = table(protocol, case_ids, is_right=share == 1.0, path=folder / name)
+                    path = table(protocol, case_ids, is_right=share == 1.0, path=folder / name, is_answer=True)
                 elif protocol.output.kind is OutputKind.MASK_PER_STRUCTURE:
                     path = volume([arrays[place]], folder / name)
                 else:

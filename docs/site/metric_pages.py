@@ -5,7 +5,7 @@ number of a picture is computed by the evaluator.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from evaluator.metrics.classification import (
     precisions_of_rows,
     wins_of_rows,
 )
+from evaluator.metrics.findings import CaseFindings
 from evaluator.metrics.registry import REGISTRY, Direction, Metric, Scope
 from evaluator.protocol import Protocol, load_named_protocol, named_protocols
 from evaluator.protocol.conventions import Situation, Worth, default_value
 from evaluator.protocol.definitions import PRESETS
+from evaluator.volumes.findings import Finding
 
 FOLDER = "reference/metrics"
 NOTES = Path(__file__).with_name("metric_notes.yaml")
@@ -365,10 +367,39 @@ def _measurements() -> str:
     )
 
 
+def _findings(name: str) -> str:
+    """Two cases: a nodule that is found, one that is missed, one false answer."""
+    found = Finding((0.0, 0.0, 0.0), diameter=10.0)
+    cases = [
+        CaseFindings((found, Finding((40.0, 0.0, 0.0), diameter=6.0)), (Finding((1.0, 0.0, 0.0), 0.9),)),
+        CaseFindings((), (Finding((7.0, 7.0, 7.0), 0.4),)),
+    ]
+    metric = REGISTRY[name]
+    options = {key: option.default for key, option in metric.options.items()} | {"rule": "each"}
+    assert metric.over_findings is not None
+    value = mean_over_rows(metric.over_findings(cases, options))
+    lines = [("case 1", "0 0 0 10; 40 0 0 6", "1 0 0 0.9"), ("case 2", "nothing", "7 7 7 0.4")]
+    picture = pictures.rows(
+        ("row", "reference", "answer"), lines, label="one finding found, one missed, one false answer"
+    )
+    return (
+        picture
+        + f"\n\n*Points with a diameter, answers with a confidence: {metric.title} = {value:.4g}. The evaluator computed it.*"
+    )
+
+
+def _landmarks() -> str:
+    lines = [("case 1", "10 20 30", "11 22 32", "3 mm"), ("case 2", "12 21 30", "12 21 31", "1 mm")]
+    picture = pictures.rows(("row", "reference", "answer", "error"), lines, label="one landmark in two cases")
+    return picture + "\n\n*The mean error is 2 mm. One of two is within 2 mm.*"
+
+
 ANSWERS: Mapping[str, Callable[[], str]] = {
     "macro_auc": _auc, "mean_average_precision": _precision, "accuracy": _answers, "choice_accuracy": _answers, "mape": _measurements,
     "balanced_accuracy": _answers, "absolute_error": lambda: _errors(1), "squared_error": lambda: _errors(2), "concordance": _survival,
-    "quadratic_kappa": _grades, "brier": lambda: _of_rows("Brier score", brier_of_rows),
+    **{name: partial(_findings, name) for name in ("finding_precision", "froc", "finding_sensitivity", "finding_auc")},
+    "landmark_error": _landmarks, "landmark_hit": _landmarks, "quadratic_kappa": _grades,
+    "brier": lambda: _of_rows("Brier score", brier_of_rows),
     "log_loss": lambda: _of_rows("log loss", log_loss_of_rows),
     "calibration_error": lambda: _of_rows("calibration error", calibration_of_rows),
 }  # fmt: skip

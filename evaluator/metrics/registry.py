@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from evaluator.measurements import overlap
-from evaluator.metrics import classification, formulas
+from evaluator.metrics import classification, findings, formulas
+from evaluator.metrics.findings import OverFindings
 from evaluator.metrics.formulas import Compute
 
 
@@ -101,11 +102,20 @@ class Metric:
     pooled: Pooled | None = None
     over_cases: OverCases | None = None
     """For a score that needs all rows of a table: from (references, predictions) of one column to the score of each row."""
+    over_findings: OverFindings | None = None
+    """For a score that needs all rows of a table whose cells hold points or boxes."""
+    is_of_points: bool = False
+    """Of a table: each cell holds one point, a landmark."""
     base: str = ""
     """For a score over rounds: the metric whose values it follows."""
     needs_tolerance: bool = False
     is_total: bool = False
     """True when the formula is defined when one mask is empty too, so that no convention has to stand in for it."""
+
+    @property
+    def is_over_all(self) -> bool:
+        """Whether a score of a case depends on all the other cases of its table."""
+        return self.over_cases is not None or self.over_findings is not None
 
     @property
     def best(self) -> float | None:
@@ -114,9 +124,9 @@ class Metric:
 
     @property
     def worst(self) -> float | str | None:
-        """The value of no answer: the bad end of the range, and for a distance without one the case's diagonal."""
+        """The value of no answer: the bad end of the range, and for a distance in a volume without one the case's diagonal."""
         bound = self.lower if self.direction is Direction.MAX else self.upper
-        return "diagonal" if bound is None and self.unit == "mm" else bound
+        return "diagonal" if bound is None and self.unit == "mm" and self.scope is Scope.LABEL else bound
 
 
 _SURFACE = Option(default="surfels", choices=("surfels", "voxels6", "voxels26"))
@@ -141,6 +151,16 @@ _MATCH_OPTIONS = {
 }
 _COUNT_OPTIONS = {"weigh_by": Option(default="voxel", choices=("voxel", "mm3"))}
 """What a voxel counts in sums over cases: 1, or its volume, so that cases of coarse voxels weigh as much as their tissue."""
+_FINDING_OPTIONS = {
+    "rule": Option(default="best_first", choices=("best_first", "each", "most_overlap")),
+    "iou": Option(default=0.5, low=0.0, high=1.0),
+    "within_mm": Option(default=None, low=0.0),
+    "spare_predictions": _MATCH_OPTIONS["spare_predictions"],
+    "most_findings": Option(default=100, low=1, high=500),
+    "failed_cases": Option(default="all_false", choices=("all_false", "no_findings")),
+}
+"""How answers are matched to findings: `findings.py`."""
+_BETWEEN = {"between": Option(default="linear", choices=("linear", "step"))}
 _DEEPMIND = "Nikolov et al. 2021, google-deepmind/surface-distance"
 _TAHA = "Taha and Hanbury 2015"
 _BRATS = "rachitsaluja/BraTS-2023-Metrics"
@@ -151,6 +171,14 @@ def _ratio(name: str, title: str, definition: str, source: str, compute: Compute
     """From 0 (worst) to 1 (best)."""
     return Metric(
         name=name, title=title, unit="", direction=Direction.MAX, lower=0.0, upper=1.0, definition=definition,
+        source=source, compute=compute, **more,
+    )  # fmt: skip
+
+
+def _share(name: str, title: str, definition: str, source: str, compute: Compute | None, **more: Any) -> Metric:
+    """A share of all findings. 1 is best over all cases. What one case adds has no upper end: it may have many of the findings."""
+    return Metric(
+        name=name, title=title, unit="", direction=Direction.MAX, lower=0.0, upper=None, definition=definition,
         source=source, compute=compute, **more,
     )  # fmt: skip
 
@@ -420,6 +448,40 @@ _METRICS = (
     Metric(
         name="squared_error", title="Mean squared error", unit="", direction=Direction.MIN, lower=0.0, upper=None,
         scope=Scope.TABLE, definition="mean of (prediction − reference)²", source="scikit-learn mean_squared_error",
+    ),
+    _share(
+        "finding_precision", "Average precision of findings",
+        "precision at the confidence of each finding, averaged over the findings; averaged over labels it is mAP",
+        "picai_eval; COCO with interpolation coco", None, scope=Scope.TABLE, over_findings=findings.precisions_of_cases,
+        options=_FINDING_OPTIONS | {
+            "iou_to": Option(default=None, low=0.0, high=1.0),
+            "interpolation": Option(default="step", choices=("step", "envelope", "coco")),
+        },
+    ),
+    _share(
+        "froc", "FROC", "sensitivity, averaged over 1/8, 1/4, 1/2, 1, 2, 4 and 8 false answers per case (rates)",
+        "LUNA16; CAMELYON16 with rates quarter_to_8", None, scope=Scope.TABLE, over_findings=findings.froc_of_cases,
+        options=_FINDING_OPTIONS | _BETWEEN | {"rates": Option(default="eighth_to_8", choices=tuple(findings.RATES))},
+    ),
+    _share(
+        "finding_sensitivity", "Sensitivity", "share of findings found at so many false answers per case",
+        "LUNA16", None, scope=Scope.TABLE, over_findings=findings.sensitivity_of_cases,
+        options=_FINDING_OPTIONS | _BETWEEN | {"false_positives_per_case": Option(default=1.0, low=0.0, high=500.0)},
+    ),
+    _ratio(
+        "finding_auc", "AUC of cases", "area under the ROC curve of cases with against cases without findings, by the surest answer",
+        "picai_eval", None, scope=Scope.TABLE, over_findings=findings.auc_of_cases,
+        options={"failed_cases": _FINDING_OPTIONS["failed_cases"]},
+    ),
+    Metric(
+        name="landmark_error", title="Landmark error", unit="mm", direction=Direction.MIN, lower=0.0, upper=None,
+        scope=Scope.TABLE, definition="distance from the landmark to the point of the reference", is_of_points=True,
+        source="Wang et al. 2016, cephalometric landmarks",
+    ),
+    _ratio(
+        "landmark_hit", "Landmark hit rate", "share of landmarks at most within_mm from the point of the reference",
+        "Wang et al. 2016 (successful detection rate)", None, scope=Scope.TABLE, is_of_points=True,
+        options={"within_mm": Option(default=2.0, low=0.0)},
     ),
     _ratio(
         "choice_accuracy", "Choice accuracy", "share of multiple-choice answers that parse to the right letter",

@@ -194,6 +194,7 @@ class _Normaliser:
                 "file": item["file"],
                 "columns": list(item.get("columns", [])),
                 "instances": item.get("instances", False),
+                **({"cells": item["cells"]} if item.get("cells", "text") != "text" else {}),
             }
             for item in self.document["outputs"]
         ]
@@ -207,6 +208,7 @@ class _Normaliser:
             if item["kind"] == "json" and index == 0:
                 expected = "what is scored first: a json output is only kept, and given to a metric image"
                 raise self.error(("outputs", 0, "kind"), found="json", expected=expected)
+            self._check_cells_of(index, item)
             if item["instances"] and (item["kind"] != "label_map" or len(labels) > 1):
                 raise self.error(
                     ("outputs", index, "instances"), found="instances", expected="one label map of a single label"
@@ -214,6 +216,34 @@ class _Normaliser:
             if item["kind"] == "multichannel" and any(label["channel"] is None for label in labels):
                 raise self.error(("labels",), found="a label without `channel`", expected="one channel for every label")
         return outputs
+
+    def _check_cells_of(self, index: int, item: Mapping[str, Any]) -> None:
+        """Findings are in a table or in a JSON document per case, and the metrics that read them need them."""
+        is_json = item["file"].endswith(".json")
+        if "cells" in item and (item["kind"] != "table" or index):
+            raise self.error(
+                ("outputs", index, "cells"), found=f"cells of a {item['kind']}", expected="the first output, a table"
+            )
+        if item["kind"] == "table" and is_json and "cells" not in item:
+            expected = "a .csv or .tsv, or `cells: points_3d` (boxes_3d, points_2d, boxes_2d) for findings in JSON"
+            raise self.error(("outputs", index, "file"), found=item["file"], expected=expected)
+
+    def _check_findings(self, metrics: list[dict[str, Any]]) -> None:
+        cells = self.document["outputs"][0].get("cells", "text")
+        for index, item in enumerate(metrics):
+            metric = REGISTRY[item["name"]]
+            fits = cells != "text" if metric.over_findings else cells.startswith("points")
+            if (metric.over_findings or metric.is_of_points) and not fits:
+                expected = "a first output with `cells: points_3d` or points_2d"
+                expected += ", boxes_3d or boxes_2d" if metric.over_findings else ": a landmark is a point"
+                raise self.error(
+                    ("metrics", index), found=f"{item['name']} of cells that hold {cells}", expected=expected
+                )
+            if cells != "text" and metric.scope is Scope.TABLE and not (metric.over_findings or metric.is_of_points):
+                expected = "a metric of findings, or `cells: text`"
+                raise self.error(
+                    ("metrics", index), found=f"{item['name']} of cells that hold {cells}", expected=expected
+                )
 
     def _check_unique(self, key: str, items: list[dict[str, Any]]) -> None:
         for field in ("name", "file"):
@@ -231,6 +261,7 @@ class _Normaliser:
                     ("metrics", index), found=f"the id {item['id']!r} again", expected="each id once: set `id`"
                 )
             metrics.append(item)
+        self._check_findings(metrics)
         numbered = any(item.get("instances") for item in self.document["outputs"])
         for index, item in enumerate(metrics):
             if not numbered and (item["options"].get("border") or item["options"].get("tile")):
@@ -310,7 +341,7 @@ class _Normaliser:
     def _conventions(self, preset: Preset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
         given = self.document.get("conventions", {})
         named = {item["id"]: REGISTRY[item["name"]] for item in metrics}
-        ids = {key: metric for key, metric in named.items() if not metric.pooled and not metric.over_cases}
+        ids = {key: metric for key, metric in named.items() if not metric.pooled and not metric.is_over_all}
         for situation, row in given.items():
             rows = row.items() if situation == "by_failure" else ((None, row),)
             for failure, cells in rows:

@@ -26,7 +26,7 @@ from evaluator.protocol.source import Marks, check_schema, locate, read_source, 
 from evaluator.ranking.document.parse import parse_ranking
 from evaluator.ranking.errors import ConfigError
 from evaluator.volumes.geometry import GridTolerance
-from evaluator.volumes.tables import TableForm, delimiter_of, table_text
+from evaluator.volumes.tables import DOCUMENT_SUFFIX, TableForm, delimiter_of, table_text
 
 PROTOCOLS_FOLDER = Path(__file__).parents[1] / "protocols"
 
@@ -123,6 +123,8 @@ class OutputSpec:
     columns: tuple[str, ...]
     instances: bool
     """Of a label map: every value is one object of the only label, whatever its number (cells)."""
+    cells: str = "text"
+    """Of a table: what a cell holds. `points_3d` and the like are findings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,12 +305,18 @@ class Protocol:
         """What the scored table has to look like. None where volumes are scored."""
         if self.output.kind is not OutputKind.TABLE:
             return None
-        return TableForm(columns=tuple(label.name for label in self.labels), delimiter=delimiter_of(self.output.file))
+        return TableForm(
+            columns=tuple(label.name for label in self.labels),
+            delimiter=delimiter_of(self.output.file),
+            cells=self.output.cells,
+            is_document=self.output.file.endswith(DOCUMENT_SUFFIX),
+        )
 
     @property
     def has_shared_table(self) -> bool:
         """Whether one table answers for all cases."""
-        return self.table_form is not None and "{case}" not in self.output.file
+        form = self.table_form
+        return form is not None and not form.is_document and "{case}" not in self.output.file
 
     def input_files(self, case_id: str) -> dict[str, str]:
         """Name → path below the input folder, of what comes from the case's own files."""
@@ -356,7 +364,8 @@ class Protocol:
         """
         files: dict[str, str] = {}
         for item in self.outputs:
-            folder = "" if "{case}" in item.file or item.kind is OutputKind.TABLE else f"{case_id}/"
+            stands_alone = "{case}" in item.file or (item.kind is OutputKind.TABLE and self.has_shared_table)
+            folder = "" if stands_alone else f"{case_id}/"
             paths = {name: given_name(path) for name, path in self._paths(item, case_id).items()}
             files |= {name: folder + path for name, path in paths.items()}
         return files

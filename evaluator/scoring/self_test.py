@@ -29,6 +29,7 @@ from evaluator.scoring.structures import for_reference, reference_grid, referenc
 from evaluator.scoring.summaries import summarise
 from evaluator.scoring.tables import score_rows
 from evaluator.volumes.canonical import write_canonical_channels
+from evaluator.volumes.findings import Cells, as_answer
 from evaluator.volumes.geometry import Grid
 from evaluator.volumes.strict import read_label_map
 from evaluator.volumes.tables import TableRow
@@ -85,10 +86,11 @@ def try_case(
 def try_rows(*, protocol: Protocol, references: Mapping[str, TableRow]) -> dict[str, list[CaseResult]]:
     """The four results of a table."""
     names = list(references)
+    perfect = perfect_answers(protocol, references)
     answers: dict[str, Mapping[str, TableRow]] = {
-        "reference": references,
+        "reference": perfect,
         "empty": {},
-        "shifted": {name: references[other] for name, other in zip(names, [*names[1:], *names[:1]], strict=True)},
+        "shifted": {name: perfect[other] for name, other in zip(names, [*names[1:], *names[:1]], strict=True)},
         "missing": {},
     }
     return {
@@ -100,6 +102,23 @@ def try_rows(*, protocol: Protocol, references: Mapping[str, TableRow]) -> dict[
         )
         for trial in TRIALS
     }
+
+
+def perfect_answers(protocol: Protocol, references: Mapping[str, TableRow]) -> Mapping[str, TableRow]:
+    """The reference's rows as an answer has them: findings have a confidence and no size, risks are large where times are short."""
+    cells, names = Cells(protocol.output.cells), [label.name for label in protocol.labels]
+    if any(spec.metric.name == "concordance" for spec in protocol.metrics):
+        return {
+            case: TableRow({name: f"-{row.cells[name].strip()}" for name in names if name in row.cells})
+            for case, row in references.items()
+        }
+    if cells is Cells.TEXT:
+        return references
+    with reference_errors():
+        return {
+            case: TableRow({name: as_answer(row.cells.get(name, ""), cells=cells) for name in names})
+            for case, row in references.items()
+        }
 
 
 def answer_of(protocol: Protocol, references: Mapping[str, Path]) -> dict[str, Array]:

@@ -42,7 +42,7 @@ def _summary_of(
 ) -> dict[str, Any]:
     if spec.metric.pooled:
         return _pooled_summary(spec.metric.pooled, results)
-    if spec.metric.over_cases:
+    if spec.metric.is_over_all:
         return _summary_over_cases(spec, results)
     return _summary(_values_of(spec.id, results), breakdowns=breakdowns, attributes=attributes)
 

@@ -20,15 +20,14 @@ from evaluator.metrics.registry import OverCases, Scope
 from evaluator.protocol import LabelSpec, MetricSpec, Protocol
 from evaluator.protocol.conventions import Situation, resolve
 from evaluator.results import CaseResult, ScoreRow
-from evaluator.volumes.tables import TableRow, read_table, require_columns
+from evaluator.scoring.findings import CELL_INVALID, CLASS_ABSENT, CellPair, landmark_distance, score_findings
+from evaluator.volumes.findings import Cells
+from evaluator.volumes.tables import TableForm, TableRow, read_answers, read_table
 
 ROW_MISSING = "row_missing"
-CELL_INVALID = "cell_invalid"
 OUTPUT_MISSING = "output_missing"
 EVENT_COLUMN = "event"
 """Of a reference table for survival: 1 where the event happened at the time of the row, 0 where it had not happened by then."""
-CLASS_ABSENT = "class_absent"
-"""The reason of a score over all rows where the row does not show the class: it has a say in the others' scores only."""
 LARGEST_EXPONENT = 709.0
 """Beyond it the exponential is no double."""
 _OPTION_LETTERS = "ABCDEFGHIJ"
@@ -45,13 +44,17 @@ def score_table(
     detail = ""
     if failure is None and prediction:
         try:
-            predictions = read_table(prediction)
-            require_columns(predictions, [label.name for label in protocol.labels])
+            predictions = read_answers(prediction, form=form_of(protocol), names=references)
         except InvalidVolume as problem:
             failure, detail = f"output_invalid:{problem.reason}", problem.detail
     failures = dict.fromkeys(references, failure) if failure else {}
     results = score_rows(protocol=protocol, references=references, predictions=predictions, failures=failures)
     return [replace(result, detail=detail) for result in results] if detail else results
+
+
+def form_of(protocol: Protocol) -> TableForm:
+    """What the scored table has to look like."""
+    return protocol.table_form or TableForm(columns=tuple(label.name for label in protocol.labels))
 
 
 def auc_intervals(*, protocol: Protocol, reference: Path, prediction: Path) -> dict[str, list[float]]:
@@ -131,12 +134,19 @@ def _columns(
             for case_id, row in references.items()
         ]
         for spec in _metrics_of(protocol, label):
-            columns[label.name, spec.id] = (
-                _scored_together(protocol, spec, label, cells, over_cases=spec.metric.over_cases)
-                if spec.metric.over_cases
-                else [_score_cell(protocol, spec, label, cell) for cell in cells]
-            )
+            columns[label.name, spec.id] = _scored(protocol, spec, label, cells)
     return columns
+
+
+def _scored(protocol: Protocol, spec: MetricSpec, label: LabelSpec, cells: Sequence["_Cell"]) -> list[ScoreRow]:
+    """One row per case, of one column."""
+    metric = spec.metric
+    if metric.over_findings:
+        pairs, kind = [cell.pair for cell in cells], Cells(protocol.output.cells)
+        return score_findings(pairs, spec=spec, label=label.name, cells=kind, over_findings=metric.over_findings)
+    if metric.over_cases:
+        return _scored_together(protocol, spec, label, cells, over_cases=metric.over_cases)
+    return [_score_cell(protocol, spec, label, cell) for cell in cells]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +167,11 @@ class _Cell:
     def prediction(self) -> str:
         """The prediction's text."""
         return self.prediction_row.cells.get(self.label, "")
+
+    @property
+    def pair(self) -> CellPair:
+        """Both texts."""
+        return CellPair(reference=self.reference, prediction=self.prediction, reason=self.reason)
 
 
 def _cell_of(label: LabelSpec, reference: TableRow, prediction: TableRow, *, failure: str) -> _Cell:
@@ -217,6 +232,8 @@ def _time(cell: _Cell) -> float | None:
 
 def _score_cell(protocol: Protocol, spec: MetricSpec, label: LabelSpec, cell: _Cell) -> ScoreRow:
     reason = cell.reason
+    if spec.metric.is_of_points and not cell.reference:
+        return ScoreRow(label=label.name, metric=spec.id, value=None, reason=CLASS_ABSENT)
     value = None if reason else _compare(protocol, spec, cell)
     if value is None:
         reason = reason or CELL_INVALID
@@ -230,6 +247,8 @@ def _score_cell(protocol: Protocol, spec: MetricSpec, label: LabelSpec, cell: _C
 def _compare(protocol: Protocol, spec: MetricSpec, cell: _Cell) -> float | None:
     """One cell against its reference. None when the prediction says nothing that can be compared."""
     expected, answered = cell.reference, cell.prediction
+    if spec.metric.is_of_points:
+        return _of_landmark(protocol, spec, cell)
     if spec.options.get("decision") == "largest":
         wanted, chosen = (_largest(protocol, row) for row in (cell.reference_row, cell.prediction_row))
         if wanted is None:
@@ -247,6 +266,13 @@ def _compare(protocol: Protocol, spec: MetricSpec, cell: _Cell) -> float | None:
     if not truth:
         raise InvalidReference(f"the reference table holds {expected!r}; expected a number other than 0")
     return None if measured is None else 100.0 * abs(measured - truth) / abs(truth)
+
+
+def _of_landmark(protocol: Protocol, spec: MetricSpec, cell: _Cell) -> float | None:
+    distance = landmark_distance(cell.pair, label=cell.label, cells=Cells(protocol.output.cells))
+    if distance is None or spec.metric.name == "landmark_error":
+        return distance
+    return float(distance <= spec.options["within_mm"])
 
 
 def _options(row: TableRow) -> dict[str, str]:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from evaluator.volumes.conversion import ChildLimits, canonicalise
     from evaluator.volumes.error_map import ADDED, CONFUSED, MISSED, write_error_map
     from evaluator.volumes.exports import CANONICAL_SUFFIX, write_as_named
+    from evaluator.volumes.findings import Cells
     from evaluator.volumes.geometry import Grid, GridMismatch, GridTolerance, grids_match
     from evaluator.volumes.left_behind import is_left_behind
     from evaluator.volumes.strict import LabelMap, ReaderLimits, read_grid, read_label_map
@@ -41,6 +42,7 @@ __all__ = [
     "DOCUMENT_SUFFIX",
     "MISSED",
     "CanonicalFile",
+    "Cells",
     "Channels",
     "ChildLimits",
     "Grid",
@@ -76,6 +78,7 @@ _HOMES = {
     "CanonicalFile": "evaluator.volumes.canonical",
     "write_canonical_channels": "evaluator.volumes.canonical",
     "is_left_behind": "evaluator.volumes.left_behind",
+    "Cells": "evaluator.volumes.findings",
     "ChildLimits": "evaluator.volumes.conversion",
     "canonicalise": "evaluator.volumes.conversion",
     "ADDED": "evaluator.volumes.error_map",

@@ -7,14 +7,19 @@ import os
 from typing import Any
 
 from evaluator.volumes.confinement import serve
-from evaluator.volumes.tables import MAX_TABLE_BYTES, chosen_rows, parse_table, require_columns
+from evaluator.volumes.tables import MAX_TABLE_BYTES, TableForm, chosen_rows, rows_in_form
 
 
 def convert(request: dict[str, Any]) -> dict[str, Any]:
     """Read the source strictly, write the target canonically, answer that it is done."""
     with os.fdopen(request["source"], "rb") as source, os.fdopen(request["target"], "wb") as target:
-        rows = parse_table(source.read(MAX_TABLE_BYTES + 1), delimiter=request["delimiter"])
-        require_columns(rows, request["columns"])
+        form = TableForm(
+            columns=tuple(request["columns"]),
+            delimiter=request["delimiter"],
+            cells=request["cells"],
+            is_document=request["is_document"],
+        )
+        rows = rows_in_form(source.read(MAX_TABLE_BYTES + 1), form=form, names=request["names"])
         target.write(chosen_rows(rows, columns=request["columns"], names=request["names"]).encode())
     return {}
 

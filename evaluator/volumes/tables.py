@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +18,14 @@ from evaluator.documents import DocumentError, read_json
 from evaluator.errors import Reason
 from evaluator.volumes.canonical import CanonicalFile, describe
 from evaluator.volumes.conversion import ChildLimits, convert_in_child
+from evaluator.volumes.findings import (
+    Cells,
+    answer_text,
+    is_row_per_finding,
+    parse_answer,
+    rows_of_document,
+    rows_of_list,
+)
 from evaluator.volumes.header import refuse
 from evaluator.volumes.strict import ReaderLimits, open_untrusted
 
@@ -26,7 +34,8 @@ MAX_TABLE_BYTES = 64 << 20
 MAX_DOCUMENT_BYTES = 4 << 20
 DOCUMENT_SUFFIX = ".json"
 MAX_COLUMNS = 512
-MAX_CELL_CHARACTERS = 20_000
+MAX_CELL_CHARACTERS = 100_000
+"""A text, or `MOST_FINDINGS` boxes in three dimensions with every digit of a double."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CHILD_LIMITS = ChildLimits(
     wall_seconds=60, cpu_seconds=60, memory_bytes=2 << 30, output_bytes=MAX_TABLE_BYTES, file_bytes=MAX_TABLE_BYTES
@@ -39,6 +48,9 @@ class TableForm:
 
     columns: tuple[str, ...]
     delimiter: str = ","
+    cells: str = Cells.TEXT
+    """What a cell holds. Findings may also come in a row each, or in a JSON document of the only case."""
+    is_document: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,12 +67,7 @@ def delimiter_of(file_name: str) -> str:
 
 def parse_table(content: bytes, *, delimiter: str) -> dict[str, TableRow]:
     """The rows of a table by case. InvalidVolume with `table_invalid`, `table_columns` or `table_rows` when it is none."""
-    try:
-        text = content.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except (UnicodeDecodeError, csv.Error) as problem:
-        expected = f"text in UTF-8, separated by {'tabs' if delimiter == chr(9) else 'commas'}"
-        raise refuse(Reason.TABLE_INVALID, found=problem, expected=expected) from None
+    lines = _lines(content, delimiter=delimiter)
     header = [cell.strip() for cell in lines[0]] if lines else []
     if CASE_COLUMN not in header or len(set(header)) != len(header) or len(header) > MAX_COLUMNS:
         raise refuse(
@@ -79,6 +86,51 @@ def parse_table(content: bytes, *, delimiter: str) -> dict[str, TableRow]:
             raise refuse(Reason.TABLE_ROWS, found=_odd_line(number, line, header, rows), expected=expected)
         rows[cells[CASE_COLUMN]] = TableRow(cells)
     return rows
+
+
+def _lines(content: bytes, *, delimiter: str) -> list[list[str]]:
+    try:
+        text = content.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
+        return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except (UnicodeDecodeError, csv.Error) as problem:
+        expected = f"text in UTF-8, separated by {'tabs' if delimiter == chr(9) else 'commas'}"
+        raise refuse(Reason.TABLE_INVALID, found=problem, expected=expected) from None
+
+
+def rows_in_form(content: bytes, *, form: TableForm, names: Iterable[str]) -> dict[str, TableRow]:
+    """The rows of a table, whichever of its forms the content has. `names`: what its cases may be called.
+
+    InvalidVolume says what is wrong. Every cell of findings is read, so that what is stored can be scored.
+    """
+    cells = Cells(form.cells)
+    if cells is Cells.TEXT:
+        rows = parse_table(content, delimiter=form.delimiter)
+        require_columns(rows, form.columns)
+        return rows
+    if form.is_document:
+        found = rows_of_document(_document(content), cells=cells, columns=form.columns)
+        return {name: TableRow(found) for name in names}
+    lines = _lines(content, delimiter=form.delimiter)
+    header = [cell.strip() for cell in lines[0]] if lines else []
+    if len(header) <= MAX_COLUMNS and is_row_per_finding(header, columns=form.columns):
+        by_case = rows_of_list(header, lines[1:], cells=cells, columns=form.columns)
+        nothing = dict.fromkeys(form.columns, "")
+        return {name: TableRow(by_case.get(name, nothing)) for name in names}
+    rows = parse_table(content, delimiter=form.delimiter)
+    require_columns(rows, form.columns)
+    return {
+        name: TableRow({column: answer_text(parse_answer(row.cells[column], cells=cells)) for column in form.columns})
+        for name, row in rows.items()
+    }
+
+
+def _document(content: bytes) -> Any:
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise refuse(Reason.TOO_LARGE, found=f"more than {MAX_DOCUMENT_BYTES} bytes", expected="a smaller document")
+    try:
+        return read_json(content)
+    except DocumentError as problem:
+        raise refuse(Reason.DOCUMENT_INVALID, found=problem.found, expected=problem.expected) from problem
 
 
 def _odd_line(number: int, line: Sequence[str], header: Sequence[str], rows: Mapping[str, TableRow]) -> str:
@@ -106,6 +158,12 @@ def read_table(path: Path) -> dict[str, TableRow]:
         return parse_table(source.read(), delimiter=delimiter_of(path.name))
 
 
+def read_answers(path: Path, *, form: TableForm, names: Iterable[str]) -> dict[str, TableRow]:
+    """The rows of a table of ours to score in the form that the protocol says, whatever its name ends in."""
+    with open_untrusted(path, limits=ReaderLimits(file_bytes=MAX_TABLE_BYTES)) as source:
+        return rows_in_form(source.read(), form=replace(form, delimiter=delimiter_of(path.name)), names=names)
+
+
 def table_text(*, columns: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str = ",") -> str:
     """A table our way: its columns, then its rows."""
     target = io.StringIO(newline="")
@@ -125,13 +183,7 @@ def chosen_rows(rows: Mapping[str, TableRow], *, columns: Sequence[str], names: 
 def canonicalise_json(*, source: Path, destination: Path) -> CanonicalFile:
     """Write the untrusted JSON document `source` again in one form (sorted keys, no spaces), or raise InvalidVolume."""
     with source.open("rb") as file:
-        raw = file.read(MAX_DOCUMENT_BYTES + 1)
-    if len(raw) > MAX_DOCUMENT_BYTES:
-        raise refuse(Reason.TOO_LARGE, found=f"more than {MAX_DOCUMENT_BYTES} bytes", expected="a smaller document")
-    try:
-        value = read_json(raw)
-    except DocumentError as problem:
-        raise refuse(Reason.DOCUMENT_INVALID, found=problem.found, expected=problem.expected) from problem
+        value = _document(file.read(MAX_DOCUMENT_BYTES + 1))
     destination.write_text(json.dumps(value, sort_keys=True, separators=(",", ":")), encoding="utf-8")
     return describe(destination)
 

@@ -94,7 +94,9 @@ RULES = {
     "touchstone": accuracy(ABSENT_UNDEFINED),
 }
 ABORTED = {"cvpr24-laptop@published", "flare23@published", "totalsegmentator@published"}
-TABLES = {"feta24-biometry", "gmai-mmbench", "medfm-chest", "medfm-colon", "medfm-endo"}
+TABLES = {
+    "feta24-biometry", "gmai-mmbench", "hecktor22-outcome", "luna16", "medfm-chest", "medfm-colon", "medfm-endo", "picai-like",
+}  # fmt: skip
 
 
 def test_every_protocol_of_masks_has_its_rules_written_down():

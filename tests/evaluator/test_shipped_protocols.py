@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
+import hosting
 from evaluator.metrics.registry import Scope
 from evaluator.protocol import PROTOCOLS_FOLDER, OutputKind, load_named_protocol
 from evaluator.protocol.modes import Mode
@@ -120,7 +121,11 @@ def test_the_better_of_two_submissions_leads_under_the_protocols_own_ranking(nam
     ranked = [spec for spec in protocol.metrics if spec.metric.direction]
     assert {
         spec.id: summary[spec.id]["mean"] for spec in ranked if spec.metric.scope not in (Scope.CASE, Scope.ROUNDS)
-    } == {spec.id: spec.metric.best for spec in ranked if spec.metric.scope not in (Scope.CASE, Scope.ROUNDS)}
+    } == {
+        spec.id: pytest.approx(1.0 if spec.metric.best is None else spec.metric.best)
+        for spec in ranked
+        if spec.metric.scope not in (Scope.CASE, Scope.ROUNDS)
+    }
 
 
 def mask_results(protocol, tmp_path, *, is_good):
@@ -140,19 +145,10 @@ def mask_results(protocol, tmp_path, *, is_good):
 
 
 def table_results(protocol, tmp_path, *, is_good):
-    """Every column has both classes, and measurements and answers that are right or wrong."""
-    names = [label.name for label in protocol.labels]
-    lines = [",".join(["case", *names])]
-    answers = {"choice_accuracy": ("A", "B"), "mape": ("40", "50")}
-    right, wrong = answers.get(protocol.metrics[0].metric.name, ("1", "0"))
-    truth = [[right if (row + column) % 2 else wrong for column in range(len(names))] for row in range(8)]
-    said = [
-        [cell if is_good or row % 3 else {right: wrong, wrong: right}[cell] for cell in line]
-        for row, line in enumerate(truth)
-    ]
-    for name, rows in (("r", truth), ("p", said)):
-        body = [",".join([f"c{number}", *row]) for number, row in enumerate(rows)]
-        (tmp_path / f"{name}.csv").write_text("\n".join([*lines, *body, ""]))
+    """Every column has both classes, and measurements, findings and answers that are right or wrong."""
+    cases = [f"c{number}" for number in range(8)]
+    hosting.table(protocol, cases, is_right=True, path=tmp_path / "r.csv")
+    hosting.table(protocol, cases, is_right=is_good, path=tmp_path / "p.csv", is_answer=True)
     return score_table(protocol=protocol, reference=tmp_path / "r.csv", prediction=tmp_path / "p.csv")
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -132,7 +132,7 @@ def fingerprint(thing: Any) -> str:
             for mask in (part.reference, part.prediction):
                 digest.update(b"-" if mask is None else mask.tobytes())
         else:
-            digest.update(json.dumps(part).encode())
+            digest.update(json.dumps(asdict(part) if isinstance(part, BoxCase) else part).encode())
     return digest.hexdigest()
 
 
@@ -216,3 +216,74 @@ def _bars(*spans: tuple[int, int]) -> Mask:
 def confidences() -> list[float]:
     """How sure the algorithm is of the lesions of each case: multiples of 1/8, which every float holds."""
     return [0.5, 0.25, 0.75, 0.125, 0.875, 0.375, 0.5, 0.25, 1.0, 0.625]
+
+
+Box = tuple[int, int, int, int, int, int]
+"""The lower corner, and the upper one, which is not part of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxCase:
+    """Boxes of a case: what is there, and what was answered, with how many hundredths of confidence."""
+
+    name: str
+    reference: list[Box]
+    answer: list[tuple[Box, int]]
+
+
+def box_cases() -> list[BoxCase]:
+    """Boxes of whole numbers that touch none of their own kind, so that each is one component where they are drawn."""
+    source = random.Random(16)
+    sure = sorted(range(5, 100), key=lambda _: source.random())
+    cases = []
+    for number in range(14):
+        reference = _apart(source, [])[: number % 4]
+        near = [part for box in reference if source.random() < 0.75 for part in _answers(source, box)]
+        answer = _apart(source, near)[: len(near) + number % 3]
+        said = [(box, sure.pop()) for box in answer]
+        cases.append(BoxCase(name=f"case{number:02}", reference=reference, answer=said))
+    return cases
+
+
+def _apart(source: random.Random, first: list[Box]) -> list[Box]:
+    """Up to six boxes of which no two touch, the given ones first."""
+    kept: list[Box] = []
+    drawn = [_drawn(source) for _ in range(12)]
+    for box in [*first, *drawn]:
+        if len(kept) < 6 and not any(_touch(box, other) for other in kept):
+            kept.append(box)
+    return kept
+
+
+def _drawn(source: random.Random) -> Box:
+    low = [int(source.random() * (length - 8)) for length in SHAPE]
+    size = [4 + int(source.random() * 5) for _ in SHAPE]
+    return (*low, *(a + b for a, b in zip(low, size, strict=True)))  # type: ignore[return-value]  # three of each
+
+
+def _answers(source: random.Random, box: Box) -> list[Box]:
+    """The box a little beside its place, or two parts of it."""
+    x, y, z, a, b, c = box
+    middle = x + (a - x) // 3
+    if a - x > 4 and source.random() < 0.4:
+        return [(x, y, z, middle, b, c), (middle + 1, y, z, a, b, c)]
+    return [_moved(source, box)]
+
+
+def _moved(source: random.Random, box: Box) -> Box:
+    by = [int(source.random() * 3) - 1 for _ in SHAPE]
+    low = [max(0, a + b) for a, b in zip(box[:3], by, strict=True)]
+    high = [min(length, a + b) for a, b, length in zip(box[3:], by, SHAPE, strict=True)]
+    return (*low, *high)  # type: ignore[return-value]  # three of each
+
+
+def _touch(one: Box, other: Box) -> bool:
+    return all(one[axis] <= other[axis + 3] and other[axis] <= one[axis + 3] for axis in range(3))
+
+
+def drawn_boxes(boxes: list[tuple[Box, int]]) -> Mask:
+    """Each box with its value."""
+    mask = np.zeros(SHAPE, np.uint8)
+    for (x, y, z, a, b, c), value in boxes:
+        mask[x:a, y:b, z:c] = value
+    return mask

@@ -36,7 +36,10 @@ FILES = {
     "hecktor22": "hecktor/notebooks/evaluate_segmentation2022.ipynb",
     "segrap23-gtv": "SegRap2023/Eval/SegRap_Task002_DSC_NSD_Eval.py",
 }
-PACKAGES = {"picai": "picai-eval", "grand-challenge-metrics": "grand-challenge-metrics"}
+PACKAGES = {
+    "picai": "picai-eval", "picai-findings": "picai-eval", "coco": "pycocotools",
+    "grand-challenge-metrics": "grand-challenge-metrics",
+}  # fmt: skip
 NAMES = (*FILES, *PACKAGES)
 
 
@@ -45,7 +48,7 @@ def main() -> None:
     folder, name = Path(sys.argv[1]), sys.argv[2]
     runs: dict[str, Callable[[Path], dict[str, Any]]] = {
         "medfm": medfm, "gmai-mmbench": gmai_mmbench, "hecktor22": hecktor22, "segrap23-gtv": segrap23_gtv,
-        "picai": picai, "grand-challenge-metrics": grand_challenge_metrics,
+        "picai": picai, "picai-findings": picai_findings, "coco": coco, "grand-challenge-metrics": grand_challenge_metrics,
     }  # fmt: skip
     source = folder / FILES[name] if name in FILES else None
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -212,6 +215,53 @@ def picai(_folder: Path) -> dict[str, Any]:
     metrics = picai_eval.evaluate(maps, [case.reference for case in cases], num_parallel_calls=1)
     answers["auroc"] = float(metrics.auroc)
     return {"inputs": inputs.fingerprint([*cases, *confidences]), "answers": answers}
+
+
+def picai_findings(_folder: Path) -> dict[str, Any]:
+    """Average precision of lesions and AUROC of cases, over boxes drawn as maps of confidences."""
+    import picai_eval
+
+    cases = inputs.box_cases()
+    maps = [inputs.drawn_boxes(case.answer).astype(np.float64) / 100 for case in cases]
+    references = [inputs.drawn_boxes([(box, 1) for box in case.reference]).astype(np.int32) for case in cases]
+    answers = {}
+    for spare in (True, False):
+        metrics = picai_eval.evaluate(
+            maps, references, num_parallel_calls=1, allow_unmatched_candidates_with_minimal_overlap=spare
+        )
+        name = "forgiven" if spare else "count"
+        answers[name] = {"AP": float(metrics.AP), "auroc": float(metrics.auroc)}
+    return {"inputs": inputs.fingerprint(cases), "answers": answers}
+
+
+def coco(_folder: Path) -> dict[str, Any]:
+    """Average precision of boxes, of which COCO takes the first two axes, at IoU 0.5 and from 0.5 to 0.95."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    cases = inputs.box_cases()
+    flat = [
+        (number, (x, y, a - x, b - y), confidence / 100)
+        for number, case in enumerate(cases, start=1)
+        for (x, y, _, a, b, _), confidence in [*((box, 0) for box in case.reference), *case.answer]
+    ]
+    truth, said = COCO(), []
+    annotations = []
+    for number, box, confidence in flat:
+        row = {"image_id": number, "category_id": 1, "bbox": list(box), "area": box[2] * box[3], "iscrowd": 0}
+        if confidence:
+            said.append({**row, "score": confidence})
+        else:
+            annotations.append({**row, "id": len(annotations) + 1})
+    images = [{"id": number} for number in range(1, len(cases) + 1)]
+    truth.dataset = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "box"}]}
+    truth.createIndex()
+    run = COCOeval(truth, truth.loadRes(said), "bbox")
+    run.evaluate()
+    run.accumulate()
+    run.summarize()
+    answers = {"AP from 0.5 to 0.95": float(run.stats[0]), "AP at 0.5": float(run.stats[1])}
+    return {"inputs": inputs.fingerprint(cases), "answers": answers}
 
 
 def grand_challenge_metrics(_folder: Path) -> dict[str, Any]:

@@ -248,6 +248,53 @@ def test_the_area_under_roc_of_cases_is_picai_evals(tmp_path):
     assert summarise(protocol, results)["macro_auc"]["mean"] == pytest.approx(published, abs=1e-12)
 
 
+def boxes_scored(tmp_path: Path, metrics: list[dict], *, cells: str) -> dict[str, float]:
+    """Our scores of the boxes by metric id. Those of two dimensions take the first two axes."""
+    corners = (0, 1, 3, 4) if cells == "boxes_2d" else range(6)
+
+    def cell(boxes: list) -> str:
+        return "; ".join(
+            " ".join(str(number) for number in (*(box[at] for at in corners), *sure)) for box, sure in boxes
+        )
+
+    cases = inputs.box_cases()
+    told = {
+        "r.csv": [(case.name, cell([(box, ()) for box in case.reference])) for case in cases],
+        "p.csv": [(case.name, cell([(box, (sure / 100,)) for box, sure in case.answer])) for case in cases],
+    }
+    for file, rows in told.items():
+        (tmp_path / file).write_text("case,a\n" + "".join(f"{name},{text}\n" for name, text in rows))
+    protocol = load_protocol(
+        {
+            "protocol": 1, "name": "boxes", "labels": {"a": 1}, "metrics": metrics,
+            "outputs": [{"name": "s", "kind": "table", "file": "s.csv", "cells": cells}],
+        }
+    )  # fmt: skip
+    results = score_table(protocol=protocol, reference=tmp_path / "r.csv", prediction=tmp_path / "p.csv")
+    return {name: summary["mean"] for name, summary in summarise(protocol, results).items()}
+
+
+@pytest.mark.parametrize("spare", ["forgiven", "count"])
+def test_the_average_precision_of_lesions_is_picai_evals(tmp_path, spare):
+    published = golden("picai-findings", over=inputs.box_cases())[spare]
+    rule = {"rule": "most_overlap", "iou": 0.1, "spare_predictions": spare}
+    ours = boxes_scored(tmp_path, [{"name": "finding_precision", **rule}, {"name": "finding_auc"}], cells="boxes_3d")
+    assert ours["finding_precision"] == pytest.approx(published["AP"], abs=1e-9)
+    assert ours["finding_auc"] == pytest.approx(published["auroc"], abs=1e-9)
+    assert 0.2 < published["AP"] < 0.95
+
+
+def test_the_average_precision_of_boxes_is_cocos(tmp_path):
+    published = golden("coco", over=inputs.box_cases())
+    metrics = [
+        {"name": "finding_precision", "id": "half", "interpolation": "coco"},
+        {"name": "finding_precision", "id": "all", "interpolation": "coco", "iou_to": 0.95},
+    ]
+    ours = boxes_scored(tmp_path, metrics, cells="boxes_2d")
+    assert ours["half"] == pytest.approx(published["AP at 0.5"], abs=1e-9)
+    assert ours["all"] == pytest.approx(published["AP from 0.5 to 0.95"], abs=1e-9)
+
+
 # --- grand-challenge's metrics package
 
 CLOSE = {"dice": 3e-8, "iou": 3e-8, "hd": 1e-12, "assd": 1e-12, "volume_difference": 1e-12}

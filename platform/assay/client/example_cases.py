@@ -3,7 +3,7 @@
 import base64
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluator.protocol import LabelSpec, OutputKind, Protocol
-from evaluator.volumes import Grid, delimiter_of, write_canonical_channels
+from evaluator.volumes import Cells, Grid, delimiter_of, write_canonical_channels
 
 EXAMPLE_CASE = "example"
 ROWS = 4
@@ -115,12 +115,26 @@ def _write_tables(protocol: Protocol, *, folder: Path) -> None:
     names = [label.name for label in protocol.labels]
     metrics = {spec.metric.name for spec in protocol.metrics}
     is_choice = "choice_accuracy" in metrics
-    header = ["case", *names, *(OPTIONS if is_choice else ())]
-    rows = []
-    for number, case in enumerate(cases):
-        truth = list(OPTIONS)[number % 2] if is_choice else str(40 + number) if "mape" in metrics else str(number % 2)
-        rows.append([case, *(truth for _ in names), *(OPTIONS.values() if is_choice else ())])
+    more = OPTIONS if is_choice else {"event": "1"} if "concordance" in metrics else {}
+    rows = [
+        [case, *(_truth(protocol, metrics, number=number) for _ in names), *more.values()]
+        for number, case in enumerate(cases)
+    ]
+    header = ["case", *names, *more]
     write_rows(folder / "references" / "reference.csv", header, rows)
+
+
+def _truth(protocol: Protocol, metrics: Collection[str], *, number: int) -> str:
+    """The cell of a reference: findings in every other case, a choice, a measurement or a class."""
+    if protocol.output.cells != "text":
+        cells = Cells(protocol.output.cells)
+        place = [*range(10, 10 + cells.dimensions), *(range(20, 20 + cells.dimensions) if cells.are_boxes else ())]
+        size = [] if cells.are_boxes or any(spec.metric.is_of_points for spec in protocol.metrics) else [8]
+        is_there = number % 2 == 0 or not any(spec.metric.over_findings for spec in protocol.metrics)
+        return " ".join(str(value) for value in (*place, *size)) if is_there else ""
+    if "choice_accuracy" in metrics:
+        return list(OPTIONS)[number % 2]
+    return str(40 + number) if {"mape", "concordance"} & set(metrics) else str(number % 2)
 
 
 def _write_input(path: Path) -> None:

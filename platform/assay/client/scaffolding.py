@@ -28,6 +28,7 @@ from evaluator.protocol import (
     named_protocols,
     read_protocol,
 )
+from evaluator.volumes import Cells
 
 KIT = Path(__file__).with_name("kit")
 SCRIPT = re.compile(r"[\w./-]+\.(?:sh|py)")
@@ -168,6 +169,9 @@ def contract(protocol: Protocol) -> dict[str, Any]:
 
 def placeholder(protocol: Protocol) -> str:
     """A cell every metric of a table protocol can read."""
+    if protocol.output.cells != "text":
+        cells = Cells(protocol.output.cells)
+        return " ".join(["10"] * cells.dimensions + ["20"] * cells.dimensions * cells.are_boxes + ["0.5"])
     names = [spec.metric.name for spec in protocol.metrics]
     return next((PLACEHOLDERS[name] for name in names if name in PLACEHOLDERS), "0.5")
 
@@ -228,6 +232,8 @@ def contract_words(protocol: Protocol) -> str:
 
 def structures_words(protocol: Protocol) -> str:
     """A table of the structures, or of the columns."""
+    if protocol.output.cells != "text":
+        return _findings_words(protocol)
     if protocol.output.kind is OutputKind.TABLE:
         return "| Column |\n| --- |\n" + "\n".join(f"| {label.name} |" for label in protocol.labels)
     if protocol.output.kind is OutputKind.MULTICHANNEL:
@@ -238,6 +244,16 @@ def structures_words(protocol: Protocol) -> str:
     rows = [(label.name, ", ".join(str(value) for value in label.values) or "mask") for label in protocol.labels]
     return "| Structure | Voxel values |\n| --- | --- |\n" + "\n".join(
         f"| {name} | {values} |" for name, values in rows
+    )
+
+
+def _findings_words(protocol: Protocol) -> str:
+    """What a cell of findings holds."""
+    numbers = f"{Cells(protocol.output.cells).place_words} confidence"
+    columns = "\n".join(f"| {label.name} |" for label in protocol.labels)
+    return (
+        f"| Column |\n| --- |\n{columns}\n\nA cell lists what was found, with `;` between the findings: `{numbers}`, in mm. "
+        "An empty cell says that nothing was found."
     )
 
 

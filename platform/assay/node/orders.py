@@ -163,7 +163,16 @@ def _parse(document: Mapping[str, Any]) -> WorkOrder:
         allowed_values=frozenset(allowed) if allowed is not None else None,
         channels=int(document["channels"]),
         tolerance=GridTolerance(**document["geometry"]),
-        table_form=TableForm(columns=tuple(form["columns"]), delimiter=form["delimiter"]) if form else None,
+        table_form=(
+            TableForm(
+                columns=tuple(form["columns"]),
+                delimiter=form["delimiter"],
+                cells=form.get("cells", "text"),
+                is_document=bool(form.get("is_document", False)),
+            )
+            if form
+            else None
+        ),
         input_aliases=tuple(spec.get("input_aliases", ())),
         interaction=InteractionOrder(
             rounds=int(interaction["rounds"]),

@@ -79,7 +79,7 @@ def _released(
 ) -> MetricRelease:
     if summary["mean"] is None:
         raise TooFewCases(f"{spec.id} has no value in any case")
-    if spec.metric.pooled or spec.metric.over_cases:
+    if spec.metric.pooled or spec.metric.is_over_all:
         contributors = _contributors(spec, results)
         return release_pooled(summary, contributors=contributors, earlier=earlier, patients=patients)
     return release_metric(

@@ -264,14 +264,15 @@ class _Reader:
     def _table(self, path: str, *, case: Case) -> "StoredFile | _Refusal":
         """The table at `path`, unless it has no row of the case."""
         if path not in self.tables:
-            self.tables[path] = self._read_table(path)
+            self.tables[path] = self._read_table(path, case=case)
         table = self.tables[path]
         if isinstance(table.file, _Refusal) or case.case_id in table.cases:
             return table.file
         return _Refusal(verdict=Verdict.OUTPUT_MISSING, reason=ROW_MISSING)
 
-    def _read_table(self, path: str) -> "_Table":
-        form, names = self.rules.table_form, {case.case_id: case.case_id for case in self.cases}
+    def _read_table(self, path: str, *, case: Case) -> "_Table":
+        form, answered = self.rules.table_form, self.cases if self.rules.has_shared_table else [case]
+        names = {each.case_id: each.case_id for each in answered}
         present: set[str] = set()
 
         def convert(source: Path, canonical: Path) -> CanonicalFile:
