@@ -1,5 +1,6 @@
 """What to run and what came of it: the only vocabulary the platform and this room share. Frozen, plain values."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from containers.verdicts import Verdict
 
 __all__ = [
     "MEBIBYTE",
+    "MODEL_FOLDER",
     "CollectedOutput",
     "Curve",
     "FailedCase",
@@ -22,9 +24,21 @@ __all__ = [
     "RunSpec",
     "Usage",
     "UsageInvalid",
+    "is_model_folder",
 ]
 
 MEBIBYTE = 2**20
+MODEL_FOLDER = "/opt/ml/model"
+"""Where a model that is handed in beside an image lies unless its author says otherwise: grand-challenge's place."""
+LONGEST_MODEL_FOLDER = 200
+_FOLDER = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,8}")
+_NO_PLACE = ("proc", "sys", "dev", "etc")
+
+
+def is_model_folder(folder: str) -> bool:
+    """Whether a model may lie there: an absolute path of plain names, two at least, outside the system's folders."""
+    is_plain = len(folder) <= LONGEST_MODEL_FOLDER and _FOLDER.fullmatch(folder) is not None
+    return is_plain and folder.split("/")[1] not in _NO_PLACE
 
 
 @dataclass(frozen=True, kw_only=True)

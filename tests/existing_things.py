@@ -22,7 +22,7 @@ from assay.challenges.models import Phase
 from assay.evaluations.models import Evaluation
 from assay.node.agent import Agent
 from assay.runs.models import CaseRun
-from assay.submissions.models import AlgorithmImage, Submission
+from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.testsets import storage
 from assay.workflow.workers import checking, scoring
 from containers.engines.docker import DockerEngine
@@ -108,18 +108,34 @@ class Server:
     phase: Phase
     agent: Agent
 
-    def submit(self, archive: Path, *, name: str = "brought", **fields) -> Submission:
-        """Hand in an archive, and play it to its end; the submission with its scores."""
+    def uploaded(self, archive: Path, *, purpose: str) -> Upload:
+        """The file as an upload that has arrived."""
         key = f"uploads/{uuid.uuid4().hex}"
         with archive.open("rb") as stream:
             stored = storage.save_file(key=key, stream=stream, max_bytes=2**31)
-        upload = factories.complete_upload(
-            user=self.scene.pia, purpose="image", key=key, sha256=stored.sha256, total_bytes=stored.bytes
+        return factories.complete_upload(
+            user=self.scene.pia, purpose=purpose, key=key, sha256=stored.sha256, total_bytes=stored.bytes
         )
+
+    def submit(
+        self,
+        archive: Path,
+        *,
+        name: str = "brought",
+        model: Path | None = None,
+        model_folder: str = "/opt/ml/model",
+        **fields,
+    ) -> Submission:
+        """Hand in an archive, with a model beside it, and play it to its end; the submission with its scores."""
+        upload = self.uploaded(archive, purpose="image")
+        weights = self.uploaded(model, purpose="model") if model else None
         image = AlgorithmImage.objects.create(
             team=self.scene.team,
             upload=upload,
             archive_sha256=upload.sha256,
+            model_upload=weights,
+            model_sha256=weights.sha256 if weights else "",
+            model_folder=model_folder if weights else "",
             created_at=factories.NOW,
             status=AlgorithmImage.Status.CHECKING,
         )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ from containers.errors import ContainersError, ImageAbsent
 from containers.intake.limits import IntakeLimits
 from containers.intake.reasons import ImageInvalid, Reason
 from containers.intake.report import IntakeReport
+from containers.spec import MODEL_FOLDER
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -33,21 +35,32 @@ def inspect_archive(
     limits: IntakeLimits | None = None,
     architecture: str | None = None,
     needs_command: bool = True,
+    model: Path | None = None,
+    model_folder: str = MODEL_FOLDER,
 ) -> IntakeReport:
     """Check the uploaded archive at `source` and write the rewritten one to `destination`, which appears complete or not at all.
 
     `architecture` is the one the nodes have, in Docker's words. This machine's unless given. `needs_command` is false where
-    the phase fixes the command. Raises `ImageInvalid` or `IntakeUnavailable`.
+    the phase fixes the command. `model` is a tar whose files become the image's `model_folder`.
+    Raises `ImageInvalid` or `IntakeUnavailable`.
     """
     limits = limits or IntakeLimits()
     request = {
         "limits": asdict(limits),
         "architecture": architecture or ARCHITECTURES.get(platform.machine(), platform.machine()),
         "needs_command": needs_command,
+        "model_folder": model_folder,
     }
-    with source.open("rb") as upload, _appearing(destination) as written:
+    with ExitStack() as opened:
+        upload = opened.enter_context(source.open("rb"))
+        weights = opened.enter_context(model.open("rb")) if model else None
+        written = opened.enter_context(_appearing(destination))
         return ask_child(
-            source=upload.fileno(), destination=written.fileno(), request=request, wall_seconds=limits.wall_seconds
+            source=upload.fileno(),
+            destination=written.fileno(),
+            request=request,
+            wall_seconds=limits.wall_seconds,
+            model=weights.fileno() if weights else None,
         )
 
 
@@ -71,9 +84,12 @@ def load_archive(engine: Engine, path: Path, expected_image_id: str) -> None:
         raise ImageAbsent(f"the engine has another image under the ID {expected_image_id}")
 
 
-def ask_child(*, source: int, destination: int, request: dict[str, Any], wall_seconds: float) -> IntakeReport:
-    """Let a limited process of its own read the archive at descriptor `source`."""
-    command = [sys.executable, "-I", "-m", "containers.intake.child", str(source), str(destination)]
+def ask_child(
+    *, source: int, destination: int, request: dict[str, Any], wall_seconds: float, model: int | None = None
+) -> IntakeReport:
+    """Let a limited process of its own read the archive at descriptor `source`, and a model's."""
+    descriptors = (source, destination) if model is None else (source, destination, model)
+    command = [sys.executable, "-I", "-m", "containers.intake.child", *map(str, descriptors)]
     try:
         child = subprocess.run(
             command,
@@ -81,7 +97,7 @@ def ask_child(*, source: int, destination: int, request: dict[str, Any], wall_se
             capture_output=True,
             check=False,
             env={},
-            pass_fds=(source, destination),
+            pass_fds=descriptors,
             timeout=wall_seconds,
         )
     except subprocess.TimeoutExpired as error:

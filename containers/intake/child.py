@@ -13,7 +13,7 @@ import resource
 import sys
 from typing import Any
 
-from containers.intake.inspection import inspect
+from containers.intake.inspection import ModelSource, inspect
 from containers.intake.limits import IntakeLimits
 from containers.intake.reasons import ImageInvalid, Reason
 
@@ -45,7 +45,7 @@ def give_up_rights(*, limits: IntakeLimits) -> None:
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def answer(*, source: int, destination: int, request: dict[str, Any]) -> dict[str, Any]:
+def answer(*, source: int, destination: int, request: dict[str, Any], model: int | None = None) -> dict[str, Any]:
     """The report, or why the archive is refused, or why we could not do our work."""
     limits = IntakeLimits(**request["limits"])
     give_up_rights(limits=limits)
@@ -56,6 +56,7 @@ def answer(*, source: int, destination: int, request: dict[str, Any]) -> dict[st
             limits=limits,
             architecture=request["architecture"],
             needs_command=request["needs_command"],
+            model=None if model is None else ModelSource(descriptor=model, folder=request["model_folder"]),
         )
     except ImageInvalid as refusal:
         return {"reason": refusal.reason, "message": refusal.message}
@@ -73,8 +74,9 @@ def answer(*, source: int, destination: int, request: dict[str, Any]) -> dict[st
 
 def main() -> int:
     """Descriptors on the command line, the request on standard input, the answer on standard output."""
-    source, destination = (int(argument) for argument in sys.argv[1:3])
-    document = answer(source=source, destination=destination, request=json.load(sys.stdin))
+    source, destination, *models = (int(argument) for argument in sys.argv[1:4])
+    request = json.load(sys.stdin)
+    document = answer(source=source, destination=destination, request=request, model=next(iter(models), None))
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.write(json.dumps(document))
         sys.stdout.flush()

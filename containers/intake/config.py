@@ -60,6 +60,13 @@ class VettedConfig:
         changed = {**settings, "User": user, "Env": [*settings["Env"], f"HOME={home}"]}
         return replace(self, document=_serialised(document | {"config": changed}))
 
+    def with_layer(self, diff_id: str) -> Self:
+        """The same with one more layer on top."""
+        document = json.loads(self.document)
+        diff_ids = (*self.diff_ids, diff_id)
+        rootfs = {**document["rootfs"], "diff_ids": list(diff_ids)}
+        return replace(self, diff_ids=diff_ids, document=_serialised(document | {"rootfs": rootfs}))
+
     @property
     def image_id(self) -> str:
         """The ID an engine computes for the rewritten image."""

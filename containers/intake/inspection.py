@@ -7,6 +7,7 @@ tar inside is walked. The new archive exists only if everything held.
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from containers.intake.accounts import ImageUser, UserUnknown, resolve_user
@@ -15,6 +16,7 @@ from containers.intake.entry_point import NotRunnable, Stack, wanted_names
 from containers.intake.layers import Sightings, walk_layer
 from containers.intake.layout import ImageLayout, find_image, member_name, survey_archive
 from containers.intake.limits import Account, IntakeLimits
+from containers.intake.model import ModelLayer, open_model
 from containers.intake.reasons import ImageInvalid, Reason
 from containers.intake.report import IntakeReport
 from containers.intake.rewrite import ArchiveWriter
@@ -25,10 +27,24 @@ NOBODY = 65532
 """Who runs, unless the profile lets an image run as its own user."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """An open model archive, and the folder of the image that its files shall lie in."""
+
+    descriptor: int
+    folder: str
+
+
 def inspect(
-    *, source: int, destination: int, limits: IntakeLimits, architecture: str, needs_command: bool
+    *,
+    source: int,
+    destination: int,
+    limits: IntakeLimits,
+    architecture: str,
+    needs_command: bool,
+    model: ModelSource | None = None,
 ) -> IntakeReport:
-    """Judge the archive at descriptor `source` and write the rewritten one to `destination`."""
+    """Judge the archive at descriptor `source` and write the rewritten one to `destination`, with the model as its last layer."""
     archive_bytes = os.fstat(source).st_size
     if archive_bytes == 0:
         raise ImageInvalid(Reason.TRUNCATED, "The archive is empty: upload it again.")
@@ -41,7 +57,8 @@ def inspect(
             f"The archive holds {len(layout.layers)} layers, the image's configuration lists {len(config.diff_ids)}. Save it again.",
         )
     writer = ArchiveWriter(destination)
-    account = Account(limits=limits, archive_bytes=archive_bytes)
+    model_bytes = os.fstat(model.descriptor).st_size if model else 0
+    account = Account(limits=limits, archive_bytes=archive_bytes + model_bytes)
     layers = _copy_layers(
         stream=_open_archive(source, limits=limits), layout=layout, config=config, writer=writer, account=account
     )
@@ -49,6 +66,8 @@ def inspect(
     for diff_id in config.diff_ids:
         sightings.cover(layers[diff_id])
     _refuse_links(config, sightings)
+    if model is not None:
+        config = config.with_layer(_add_model(model, writer=writer, account=account))
     user, user_problem = None, ""
     try:
         user = resolve_user(user=config.user, home=config.home, files=sightings.accounts)
@@ -67,6 +86,20 @@ def inspect(
         user=user,
         user_problem=user_problem,
     )
+
+
+def _add_model(model: ModelSource, *, writer: ArchiveWriter, account: Account) -> str:
+    """Write the layer of the model, and answer its diff_id. It is made twice: its name is the hash of what it will be."""
+    digest = hashlib.sha256()
+    for piece in ModelLayer(open_model(model.descriptor), folder=model.folder, account=account).pieces():
+        account.add_bytes(piece)
+        digest.update(piece)
+    diff_id = f"sha256:{digest.hexdigest()}"
+    start = writer.begin_layer(diff_id=diff_id, size=None)
+    for piece in ModelLayer(open_model(model.descriptor), folder=model.folder).pieces():
+        writer.write_chunk(piece)
+    writer.end_layer(start=start, diff_id=diff_id)
+    return diff_id
 
 
 def _open_archive(source: int, *, limits: IntakeLimits) -> Stream:

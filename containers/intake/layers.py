@@ -122,7 +122,7 @@ def walk_layer(
     checked_parent = b""
     for entry in read_entries(stream):
         account.add_entry()
-        name = _relative(entry.name)
+        name = relative_path(entry.name)
         parent = _parent(name)
         if parent != checked_parent:
             _refuse_path_through_link(parent, links)
@@ -131,7 +131,7 @@ def walk_layer(
             links.add(name)
             checked_parent = b""
         elif entry.kind is Kind.HARD_LINK:
-            _refuse_path_through_link(_parent(_relative(entry.link)), links)
+            _refuse_path_through_link(_parent(relative_path(entry.link)), links)
         is_read = entry.kind is Kind.FILE and programs.is_wanted(entry=entry, name=name)
         programs.note(entry=entry, name=name, head=stream.peek(min(HEAD_BYTES, entry.size)) if is_read else b"")
         if not name.startswith(SYSTEM_PLACES) and not name.endswith(SKELETON) and b"/.wh." not in name:
@@ -147,7 +147,7 @@ def walk_layer(
     return sightings
 
 
-def _relative(name: bytes) -> bytes:
+def relative_path(name: bytes) -> bytes:
     """The path below the layer's root. The engine takes absolute names as relative, and so do we."""
     if b".." in name or b"//" in name or name.startswith((b"/", b"./")) or name.endswith(b"/"):
         parts = [part for part in name.split(b"/") if part not in (b"", b".")]

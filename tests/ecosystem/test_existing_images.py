@@ -1,6 +1,7 @@
 """Images people already have, each rebuilt, handed in to a server and run by a node in the real sandbox."""
 
 import json
+import tarfile
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -42,6 +43,16 @@ def scores_of(submission) -> dict[str, float]:
     return found
 
 
+def tar_gz(path: Path, files: dict[str, bytes]) -> Path:
+    """An archive of weights, as `tar -czf model.tar.gz -C model .` makes it."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"./{name}")
+            info.size, info.mode, info.uid = len(content), 0o600, 1000
+            archive.addfile(info, BytesIO(content))
+    return path
+
+
 USER_OF_TEMPLATE = [
     "RUN groupadd -r user && useradd -m --no-log-init -r -g user user && chmod 0750 /home/user",
     "USER user",
@@ -57,7 +68,7 @@ import json, pathlib, uuid
 import of_the_user  # only where HOME is the user's
 from volumes import threshold_mha
 
-INPUT, OUTPUT = pathlib.Path("/input"), pathlib.Path("/output")
+INPUT, OUTPUT, MODEL = pathlib.Path("/input"), pathlib.Path("/output"), pathlib.Path("/opt/ml/model")
 
 
 def run():
@@ -79,7 +90,8 @@ def without_age(sockets):
     found = [*folder.glob("*.tif"), *folder.glob("*.tiff"), *folder.glob("*.mha")]
     target = OUTPUT / "images/liver-segmentation"
     target.mkdir(parents=True, exist_ok=True)
-    voxels = threshold_mha(found[0], target / f"{uuid.uuid4()}.mha")
+    above = int((MODEL / "a_tarball_subdirectory/threshold.txt").read_text())
+    voxels = threshold_mha(found[0], target / f"{uuid.uuid4()}.mha", above=above)
     (OUTPUT / "liver-volume.json").write_text(json.dumps({"voxels": voxels, "boxes": []}))
 
 
@@ -107,7 +119,7 @@ def write_pack(path: Path) -> Path:
 
 
 @pytest.mark.existing_thing(
-    "grand-challenge: algorithm of the current template (USER, pip install --user, inputs.json, optional input, JSON output)",
+    "grand-challenge: algorithm of the current template (USER, pip install --user, inputs.json, optional input, model.tar.gz, JSON output)",
     runs="unchanged",
     through="submission",
 )
@@ -141,7 +153,8 @@ def test_an_algorithm_of_the_forge_template(workshop, serve, tmp_path):
         },
         zipped=True,
     )
-    submission = serve(draft.protocol, write_manifest(folder, rows)).submit(archive)
+    model = tar_gz(tmp_path / "model.tar.gz", {"a_tarball_subdirectory/threshold.txt": b"100"})
+    submission = serve(draft.protocol, write_manifest(folder, rows)).submit(archive, model=model)
     assert submission.status == "done", explained(submission)
     assert scores_of(submission) == {"with-age": 1.0, "without-age": 1.0}
     documents = {
@@ -332,6 +345,35 @@ def test_an_mlcube_with_its_parameters(workshop, serve, tmp_path):
     (folder / "parameters.yaml").write_text("threshold: 100\n")
     archive = workshop.archive("mlcube", ["COPY volumes.py mlcube.py /mlcube_project/"], {"mlcube.py": MLCUBE})
     submission = serve(threshold_rules(inputs=inputs, resources=resources), folder).submit(archive)
+    assert submission.status == "done", explained(submission)
+    assert scores_of(submission) == {"case_002": 1.0, "case_003": 1.0}
+
+
+MEDPERF = r"""
+import json, pathlib
+from volumes import threshold_nifti
+volumes = pathlib.Path("/mlcommons/volumes")
+above = json.loads((volumes / "additional_files/model.json").read_text())["threshold"]
+for scan in sorted((volumes / "data").glob("*_0000.nii.gz")):
+    threshold_nifti(scan, volumes / "predictions" / scan.name.replace("_0000", ""), above=above)
+"""
+
+
+@pytest.mark.existing_thing(
+    "MedPerf: container_config image of a model, with its additional_files", runs="unchanged", through="submission"
+)
+def test_a_medperf_model_with_its_additional_files(workshop, serve, tmp_path):
+    resources = {
+        "input_mount": "/mlcommons/volumes/data",
+        "output_mount": "/mlcommons/volumes/predictions",
+        "run_mode": "cohort",
+    }
+    archive = workshop.archive(
+        "medperf", ["COPY volumes.py infer.py /app/", 'ENTRYPOINT ["python", "/app/infer.py"]'], {"infer.py": MEDPERF}
+    )
+    model = tar_gz(tmp_path / "additional_files.tar.gz", {"model.json": b'{"threshold": 100}'})
+    server = serve(threshold_rules(resources=resources), two_cases(tmp_path / "cases"))
+    submission = server.submit(archive, model=model, model_folder="/mlcommons/volumes/additional_files")
     assert submission.status == "done", explained(submission)
     assert scores_of(submission) == {"case_002": 1.0, "case_003": 1.0}
 

@@ -28,7 +28,7 @@ from assay.client.errors import ClientError, RefusedError, UnreachableError
 from assay.client.http import Connection
 from assay.client.records import Case, Challenge, Entry, Leaderboard, Metric, Person, Phase, Score, Submission
 from assay.client.session import phase_path, split_phase
-from assay.client.submitting import submit_file
+from assay.client.submitting import MODEL_FOLDER, Model, submit_file
 from assay.client.watching import choose_reporter, wait_until_finished
 
 __all__ = [
@@ -110,13 +110,15 @@ class Client:
         link: str = "",
         team: str = "",
         division: str = "",
+        model: str | Path | None = None,
+        model_folder: str = MODEL_FOLDER,
         allow_duplicate: bool = False,
         wait: bool = False,
     ) -> Submission:
         """Submit an archive (`docker save` or OCI), a zip of predictions, or a local Docker image by name.
 
         An interrupted upload goes on where it stopped when the same file is submitted again. With `wait` the answer comes when
-        the submission has finished, whatever its status then is.
+        the submission has finished, whatever its status then is. `model` is a tar of weights that lies in `model_folder`, read-only.
         """
         request = {
             "name": name,
@@ -128,7 +130,12 @@ class Client:
         }
         with choose_reporter(self._progress) as reporter:
             submission = submit_file(
-                connection=self._connection, image=str(image), phase=phase, request=request, reporter=reporter
+                connection=self._connection,
+                image=str(image),
+                phase=phase,
+                request=request,
+                reporter=reporter,
+                model=Model(path=Path(model), folder=model_folder) if model else None,
             )
             if not wait:
                 return submission
@@ -246,6 +253,8 @@ class AsyncClient:
         link: str = "",
         team: str = "",
         division: str = "",
+        model: str | Path | None = None,
+        model_folder: str = MODEL_FOLDER,
         allow_duplicate: bool = False,
         wait: bool = False,
     ) -> Submission:
@@ -259,6 +268,8 @@ class AsyncClient:
             link=link,
             team=team,
             division=division,
+            model=model,
+            model_folder=model_folder,
             allow_duplicate=allow_duplicate,
             wait=wait,
         )

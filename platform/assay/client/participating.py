@@ -17,7 +17,7 @@ from assay.client.naming import submission_id
 from assay.client.records import Submission
 from assay.client.session import Session, pass_session, split_phase
 from assay.client.site_papers import log_words, release_words
-from assay.client.submitting import submit_file
+from assay.client.submitting import MODEL_FOLDER, Model, submit_file
 from assay.client.watching import choose_reporter, wait_until_finished
 from assay.signatures import SignatureInvalid, check_signature
 from containers.log_text import readable
@@ -64,6 +64,12 @@ def joined_words(membership: Mapping[str, Any], *, challenge: str) -> str:
 @click.option("--link", default="", help="Repository or paper.")
 @click.option("--team", default="", help="The team to submit as, when you are in several.")
 @click.option("--division", default="", help="The division you compete in, where the phase has some.")
+@click.option(
+    "--model",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A tar of weights that is kept apart from the image. Its files lie in the model folder, read-only.",
+)
+@click.option("--model-folder", default=MODEL_FOLDER, show_default=True, help="Where the algorithm finds the model.")
 @click.option("--allow-duplicate", is_flag=True, help="Submit even what your team has submitted before.")
 @click.option("--wait", is_flag=True, help="Stay until it has finished; the exit code says how.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True)
@@ -79,6 +85,8 @@ def submit(
     link: str,
     team: str,
     division: str,
+    model: Path | None,
+    model_folder: str,
     allow_duplicate: bool,
     wait: bool,
     progress: str,
@@ -96,7 +104,14 @@ def submit(
         "allow_duplicate": allow_duplicate,
     }
     with session.connect() as connection, choose_reporter(progress) as reporter:
-        submission = submit_file(connection=connection, image=image, phase=phase, request=request, reporter=reporter)
+        submission = submit_file(
+            connection=connection,
+            image=image,
+            phase=phase,
+            request=request,
+            reporter=reporter,
+            model=Model(path=model, folder=model_folder) if model else None,
+        )
         if wait:
             submission = wait_until_finished(connection=connection, submission_id=submission.id, reporter=reporter)
     if progress != "json":

@@ -1,6 +1,7 @@
 """Handing in a file: the questions before the first byte, the upload, and the request. Used by the command and by `Client`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,39 @@ from assay.client.session import phase_path
 from assay.client.uploads import describe_file, upload_file
 from assay.client.watching import Reporter
 
+MODEL_FOLDER = "/opt/ml/model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A tar of weights that is handed in beside an image, and where the algorithm finds its files."""
+
+    path: Path
+    folder: str = MODEL_FOLDER
+
 
 def submit_file(
-    *, connection: Connection, image: str, phase: str, request: Mapping[str, Any], reporter: Reporter
+    *,
+    connection: Connection,
+    image: str,
+    phase: str,
+    request: Mapping[str, Any],
+    reporter: Reporter,
+    model: Model | None = None,
 ) -> Submission:
-    """Upload an archive, a zip of predictions or a local image, and submit it. Raises `ClientError` before any byte is sent."""
+    """Upload an archive, a zip of predictions or a local image, and a model, and submit it.
+
+    Raises `ClientError` before any byte is sent.
+    """
     refuse_ineligible(connection=connection, phase=phase)
     path = archive_of(image=image, cache=cache_folder())
-    upload_id = send_file(connection=connection, path=path, purpose=purpose_of(image), reporter=reporter)
-    answer = connection.post(f"{phase_path(phase)}/submissions", {**request, "upload_id": upload_id})
+    uploads = {"upload_id": send_file(connection=connection, path=path, purpose=purpose_of(image), reporter=reporter)}
+    if model is not None:
+        uploads["model_upload_id"] = send_file(
+            connection=connection, path=model.path, purpose="model", reporter=reporter
+        )
+        uploads["model_folder"] = model.folder
+    answer = connection.post(f"{phase_path(phase)}/submissions", {**request, **uploads})
     submission = Submission.from_json(answer)
     reporter.submission(submission)
     return submission

@@ -47,6 +47,7 @@ def build_receipt(evaluation: Evaluation, *, scores: Iterable[CaseScores], now: 
         "algorithm": submission.name,
         "image": {
             "archive_sha256": image.archive_sha256,
+            **({"model_sha256": image.model_sha256} if image.model_sha256 else {}),
             "uploaded_image_id": image.uploaded_image_id,
             "image_id": image.image_id,
         }

@@ -17,6 +17,7 @@ from containers.engines.choice import EngineChoice
 from containers.errors import EngineError
 from containers.intake import ImageInvalid, IntakeReport, IntakeUnavailable, inspect_archive
 from containers.log_text import readable
+from containers.spec import MODEL_FOLDER, is_model_folder
 from containers.verdicts import Verdict
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
@@ -30,10 +31,35 @@ SHOWN_LOG_BYTES = 2000
 @click.option("--protocol", required=True, help="A protocol file, or the name of one of `assay protocol list`.")
 @click.option("--cases", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Keep the predictions in this folder.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A tar of weights, as `assay submit --model` takes it.",
+)
+@click.option("--model-folder", default=MODEL_FOLDER, show_default=True, help="Where the algorithm finds the model.")
 @engine_option
-def run(*, image: str, protocol: str, cases: Path, output: Path | None, engine: EngineChoice) -> None:
+def run(
+    *,
+    image: str,
+    protocol: str,
+    cases: Path,
+    output: Path | None,
+    model: Path | None,
+    model_folder: str,
+    engine: EngineChoice,
+) -> None:
     """Run IMAGE (a local image or an archive) on the cases of a folder in the platform's sandbox, and score it."""
-    _run_and_show(image=image, protocol=_find_protocol(protocol), cases=cases, output=output, engine=engine)
+    if not is_model_folder(model_folder):
+        raise click.UsageError(f"--model-folder is {model_folder!r}; expected a folder such as {MODEL_FOLDER}.")
+    _run_and_show(
+        image=image,
+        protocol=_find_protocol(protocol),
+        cases=cases,
+        output=output,
+        engine=engine,
+        model=model,
+        model_folder=model_folder,
+    )
 
 
 @click.command()
@@ -122,14 +148,25 @@ def _find_protocol(text: str) -> Protocol:
         raise click.ClickException(str(problem)) from problem
 
 
-def _run_and_show(*, image: str, protocol: Protocol, cases: Path, output: Path | None, engine: EngineChoice) -> None:
+def _run_and_show(
+    *,
+    image: str,
+    protocol: Protocol,
+    cases: Path,
+    output: Path | None,
+    engine: EngineChoice,
+    model: Path | None = None,
+    model_folder: str = MODEL_FOLDER,
+) -> None:
     console = Console()
     results: list[LocalResult] = []
     try:
         found = read_folder(cases)
         with engine.open() as opened, tempfile.TemporaryDirectory(prefix="assay-run-") as folder:
             workbench = Workbench(engine=opened, folder=Path(folder), owner=OWNER)
-            provided = provided_image(image, workbench=workbench, protocol=protocol)
+            provided = provided_image(
+                image, workbench=workbench, protocol=protocol, model=model, model_folder=model_folder
+            )
             with provided as image_id, console.status("running") as status:
                 for result in run_cases(
                     cases=found, image_id=image_id, protocol=protocol, workbench=workbench, keep=output

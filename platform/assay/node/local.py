@@ -31,7 +31,7 @@ from containers.errors import ImageAbsent
 from containers.intake import ImageInvalid, Reason, inspect_archive, load_archive
 from containers.machine import GpuSlots, borrowed_image, slots_of_this_host
 from containers.sandbox import run
-from containers.spec import Limits, OutputSpec, RunResult, RunSpec, Usage
+from containers.spec import MODEL_FOLDER, Limits, OutputSpec, RunResult, RunSpec, Usage
 from containers.verdicts import Verdict
 from evaluator.protocol import Protocol
 from evaluator.results import CaseResult
@@ -109,10 +109,12 @@ class Workbench:
 
 
 @contextmanager
-def provided_image(image: str, *, workbench: Workbench, protocol: Protocol) -> Iterator[str]:
+def provided_image(
+    image: str, *, workbench: Workbench, protocol: Protocol, model: Path | None = None, model_folder: str = MODEL_FOLDER
+) -> Iterator[str]:
     """The ID of an image in the engine: of a local name, or of an archive, inspected and rewritten as on a server.
 
-    A local image is inspected as well where it runs as its own user, who has to be found in its files first.
+    A local image is inspected as well where it runs as its own user, who has to be found in its files first, and where a model is added.
     """
     archive = Path(image)
     if not archive.is_file():
@@ -120,14 +122,20 @@ def provided_image(image: str, *, workbench: Workbench, protocol: Protocol) -> I
             facts = workbench.engine.image_facts(image)
         except ImageAbsent:
             raise ImageAbsent(f"{image} is neither an archive here nor an image of the local engine") from None
-        if protocol.resources.profile != "image-user":
+        if protocol.resources.profile != "image-user" and model is None:
             yield facts.image_id
             return
         archive = archive_of(image=image, cache=cache_folder())
     with tempfile.TemporaryDirectory(dir=workbench.folder, prefix="image-") as folder:
         rewritten = Path(folder) / "image.tar"
         needs_command = protocol.resources.command is None
-        report = inspect_archive(source=archive, destination=rewritten, needs_command=needs_command)
+        report = inspect_archive(
+            source=archive,
+            destination=rewritten,
+            needs_command=needs_command,
+            model=model,
+            model_folder=model_folder,
+        )
         if protocol.resources.profile == "image-user" and report.user_problem:
             raise ImageInvalid(
                 Reason.USER_UNKNOWN, f"This phase runs an image as its own USER, and {report.user_problem}."

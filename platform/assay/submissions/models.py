@@ -18,6 +18,7 @@ class Upload(models.Model):
         IMAGE = "image"
         PREDICTIONS = "predictions"
         TESTSET = "testset"
+        MODEL = "model"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="uploads")
@@ -44,7 +45,7 @@ class Upload(models.Model):
 
 
 class AlgorithmImage(models.Model):
-    """One immutable container image, rewritten under our own identity by `containers.intake`. One row per team and archive."""
+    """One immutable container image, rewritten under our own identity by `containers.intake`. One row per team, archive and model."""
 
     class Status(models.TextChoices):
         CHECKING = "checking"
@@ -56,6 +57,13 @@ class AlgorithmImage(models.Model):
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="images")
     upload = models.ForeignKey(Upload, null=True, on_delete=models.SET_NULL, related_name="images")
     archive_sha256 = models.CharField(max_length=64, db_index=True)
+    model_upload = models.ForeignKey(
+        Upload, null=True, blank=True, on_delete=models.SET_NULL, related_name="model_images"
+    )
+    model_sha256 = models.CharField(
+        max_length=64, blank=True, default="", help_text="of the model archive that became its last layer, or empty"
+    )
+    model_folder = models.CharField(max_length=200, blank=True, default="", help_text="where the model's files lie")
     uploaded_image_id = models.CharField(max_length=71, blank=True, help_text="sha256:… of the config as uploaded")
     image_id = models.CharField(
         max_length=71, blank=True, db_index=True, help_text="sha256:… as rewritten; the one that runs"
@@ -70,7 +78,10 @@ class AlgorithmImage(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["team", "archive_sha256"], name="submissions_image_once_per_team")
+            models.UniqueConstraint(
+                fields=["team", "archive_sha256", "model_sha256", "model_folder"],
+                name="submissions_image_and_model_once",
+            )
         ]
 
     def __str__(self) -> str:

@@ -28,6 +28,7 @@ from assay.submissions.selectors import rules_of as phase_rules
 from assay.submissions.telling import tell_disqualification, tell_ending
 from assay.testsets.fitness import too_many_scores
 from assay.testsets.models import TestSet
+from containers.spec import MODEL_FOLDER, is_model_folder
 
 NOTHING_TO_SAY = Told()
 NOT_THE_TEAMS = ("platform", "organizer")
@@ -52,6 +53,9 @@ class Entry:
     allows_duplicate: bool = False
     origin_hash: str = ""
     division: str = ""
+    model: Upload | None = None
+    """An archive of weights that lies in `model_folder` of the image. Nobody has to put them into the image then."""
+    model_folder: str = MODEL_FOLDER
     is_baseline: bool = False
     """The organizers' own: neither the phase's window nor a limit holds, and it is never ranked."""
 
@@ -64,6 +68,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
     """
     team, upload = entry.team, entry.upload
     refuse_unfit_upload(upload=upload, phase=entry.phase)
+    refuse_unfit_model(entry)
     shown = clean_line(entry.name, what="The algorithm's name", longest=120)
     with transaction.atomic():
         phase = lock_phase(entry.phase)
@@ -78,7 +83,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             refuse_ineligible(eligibility)
         if team is None:  # an eligible person has a team. This is for the type checker and for callers who forgot
             raise NotAllowedError(_("You compete in no team here."), what_to_do=_("Join the challenge first."))
-        refuse_duplicate(phase=phase, team=team, upload=upload, allows_duplicate=entry.allows_duplicate)
+        refuse_duplicate(entry, phase=phase, team=team)
         refuse_too_many_scores(phase)
         division = chosen_division(phase=phase, team=team, wanted=entry.division)
         testset = freeze_testset(testset=phase.chosen_testset.testset, user=user, now=now)
@@ -93,7 +98,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             status_changed_at=now,
             team=team,
             submitted_by=user,
-            image=image_of(upload=upload, team=team, now=now) if is_image else None,
+            image=image_of(entry, team=team, now=now) if is_image else None,
             predictions=None if is_image else upload,
             name=shown or upload.filename[:120],
             description=entry.description,
@@ -161,6 +166,36 @@ def refuse_unfit_upload(*, upload: Upload, phase: Phase) -> None:
         )
 
 
+def refuse_unfit_model(entry: Entry) -> None:
+    """A model comes beside an image: complete, of its kind, and not too large together with it."""
+    model, phase = entry.model, entry.phase
+    if model is None:
+        return
+    if phase.kind != Phase.Kind.CONTAINER:
+        raise InvalidError(_("This phase takes something else."), found="model", expected=_("predictions only"))
+    if model.purpose != Upload.Purpose.MODEL:
+        raise InvalidError(_("This upload is for something else."), found=str(model.purpose), expected="model")
+    if model.completed_at is None or not model.key:
+        raise ConflictError(
+            _("The upload of the model is not complete, or is not kept any more."),
+            code="upload_incomplete",
+            what_to_do=_("Upload it, then submit."),
+        )
+    if not is_model_folder(entry.model_folder):
+        raise InvalidError(
+            _("The model cannot lie there."),
+            found=entry.model_folder[:80],
+            expected=_("a folder such as /opt/ml/model"),
+        )
+    total_bytes = entry.upload.total_bytes + model.total_bytes
+    if total_bytes > phase.max_image_bytes:
+        raise TooLargeError(
+            _("The image and the model together are larger than this phase takes."),
+            found=_("%(total_bytes)s bytes") % {"total_bytes": total_bytes},
+            expected=_("at most %(max_image_bytes)s bytes") % {"max_image_bytes": phase.max_image_bytes},
+        )
+
+
 def refuse_without_testset(phase: Phase) -> None:
     """Without cases there is nothing to be judged on."""
     if not hasattr(phase, "chosen_testset"):
@@ -192,18 +227,19 @@ def refuse_ineligible(eligibility: Eligibility) -> None:
     raise ConflictError(message, code="cannot_submit", what_to_do=failing.cure)
 
 
-def twin_of(*, phase: Phase, team: Team, sha256: str) -> Submission | None:
-    """The team's submission of this very file, unless it failed or was cancelled."""
+def twin_of(*, phase: Phase, team: Team, sha256: str, model_sha256: str = "") -> Submission | None:
+    """The team's submission of this very file, with this very model, unless it failed or was cancelled."""
     if not sha256:
         return None
-    same = Q(image__archive_sha256=sha256) | Q(predictions__sha256=sha256)
+    same = Q(image__archive_sha256=sha256, image__model_sha256=model_sha256) | Q(predictions__sha256=sha256)
     return phase.submissions.filter(same, team=team).exclude(status__in=ENDINGS).first()
 
 
-def refuse_duplicate(*, phase: Phase, team: Team, upload: Upload, allows_duplicate: bool) -> None:
+def refuse_duplicate(entry: Entry, *, phase: Phase, team: Team) -> None:
     """The very same file again would give the very same result and cost an attempt: ask first."""
-    twin = twin_of(phase=phase, team=team, sha256=upload.sha256)
-    if twin is not None and not allows_duplicate:
+    upload, model_sha256 = entry.upload, entry.model.sha256 if entry.model else ""
+    twin = twin_of(phase=phase, team=team, sha256=upload.sha256, model_sha256=model_sha256)
+    if twin is not None and not entry.allows_duplicate:
         raise ConflictError(
             _("This is the same file as your team's submission #%(number)s.") % {"number": twin.number},
             code="duplicate",
@@ -227,10 +263,15 @@ def freeze_testset(*, testset: TestSet, user: User, now: datetime) -> TestSet:
     return testset
 
 
-def image_of(*, upload: Upload, team: Team, now: datetime) -> AlgorithmImage:
-    """The team's image of this archive: the accepted one when we know it already, otherwise one to be checked."""
+def image_of(entry: Entry, *, team: Team, now: datetime) -> AlgorithmImage:
+    """The team's image of this archive and model: the accepted one when we know it already, otherwise one to be checked."""
+    upload, model = entry.upload, entry.model
     image, is_new = AlgorithmImage.objects.get_or_create(
-        team=team, archive_sha256=upload.sha256, defaults={"upload": upload, "created_at": now}
+        team=team,
+        archive_sha256=upload.sha256,
+        model_sha256=model.sha256 if model else "",
+        model_folder=entry.model_folder if model else "",
+        defaults={"upload": upload, "model_upload": model, "created_at": now},
     )
     if not is_new and image.status in (AlgorithmImage.Status.REJECTED, AlgorithmImage.Status.DELETED):
         if not upload.key:
@@ -241,7 +282,7 @@ def image_of(*, upload: Upload, team: Team, now: datetime) -> AlgorithmImage:
                 what_to_do=_("Correct the image, or upload the archive again."),
             )
         AlgorithmImage.objects.filter(pk=image.pk, status=image.status).update(
-            status=AlgorithmImage.Status.CHECKING, upload=upload, reason="", report={}
+            status=AlgorithmImage.Status.CHECKING, upload=upload, model_upload=model, reason="", report={}
         )
         image.refresh_from_db()
     return image

@@ -21,6 +21,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from assay.accounts.audit import record_event
@@ -259,9 +260,10 @@ def tidy_uploads(*, now: datetime) -> None:
 def forget_checked_archives() -> int:
     """Delete archives whose images are checked: what runs is the rewritten one. Answers how many."""
     checked = (
-        Upload.objects.filter(purpose=Upload.Purpose.IMAGE, images__isnull=False)
+        Upload.objects.filter(Q(purpose=Upload.Purpose.IMAGE, images__isnull=False) | Q(model_images__isnull=False))
         .exclude(key="")
         .exclude(images__status=AlgorithmImage.Status.CHECKING)
+        .exclude(model_images__status=AlgorithmImage.Status.CHECKING)
         .distinct()
     )
     for upload in checked:
@@ -272,7 +274,8 @@ def forget_checked_archives() -> int:
 
 def forget_unused(*, now: datetime) -> int:
     """Throw away complete uploads that nobody has submitted within their time. Answers how many."""
-    unused = list(Upload.objects.filter(completed_at__isnull=False, expires_at__lte=now, images=None, submissions=None))
+    over = Upload.objects.filter(completed_at__isnull=False, expires_at__lte=now)
+    unused = list(over.filter(images=None, model_images=None, submissions=None))
     for upload in unused:
         upload.delete()
         storage.delete_file(upload.key)

@@ -583,6 +583,11 @@ class TestSetOut(TestSetBrief):
 
 class SubmissionIn(Schema):
     upload_id: UUID
+    model_upload_id: UUID | None = Field(
+        None,
+        description="A tar of weights, uploaded for the purpose `model`: its files lie in `model_folder`, read-only.",
+    )
+    model_folder: str = Field("/opt/ml/model", max_length=200)
     name: str = Field("", max_length=120)
     description: str = Field("", max_length=10_000)
     url: str = Field("", max_length=200)

@@ -72,18 +72,20 @@ def submit(request: HttpRequest, slug: str, phase: str, body: schemas.Submission
         allows_duplicate=body.allow_duplicate,
         origin_hash=origin_of(request, challenge_id=row.challenge_id),
         division=body.division,
+        model=get_upload(person=user, upload_id=body.model_upload_id) if body.model_upload_id else None,
+        model_folder=body.model_folder,
     )
     submission = flow.submit(entry, now=timezone.now())
     return Status(201, detail(submission=get_submission(person=user, submission_id=submission.pk), person=user))
 
 
 @phase_router.get("/{slug}/phases/{phase}/twin", response=schemas.TwinOut)
-def twin(request: HttpRequest, slug: str, phase: str, sha256: str) -> dict[str, Any]:
+def twin(request: HttpRequest, slug: str, phase: str, sha256: str, model_sha256: str = "") -> dict[str, Any]:
     """Whether your team has submitted this very file to the phase before, to be asked before it is sent."""
     person = person_of(request)
     row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
     team = competing_team(person=person, phase=row)
-    found = twin_of(phase=row, team=team, sha256=sha256) if team else None
+    found = twin_of(phase=row, team=team, sha256=sha256, model_sha256=model_sha256) if team else None
     return {"number": found.number if found else None, "name": found.name if found else ""}
 
 
@@ -320,6 +322,8 @@ def image_document(submission: Submission, image: AlgorithmImage) -> dict[str, A
         "status": image.status,
         "reason": image.reason,
         "archive_sha256": image.archive_sha256,
+        "model_sha256": image.model_sha256,
+        "model_folder": image.model_folder,
         "uploaded_image_id": image.uploaded_image_id,
         "image_id": image.image_id,
         **{name: image.report[name] for name in INTAKE_FACTS if name in image.report},

@@ -7,6 +7,7 @@ unpacked, and every file goes through the strict reader. Refusals are reasons of
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from uuid import UUID
 
 from assay.challenges.protocols import rules_of
@@ -19,6 +20,7 @@ from assay.workflow import flow
 from assay.workflow.workers import predictions
 from assay.workflow.workers.locks import only_one
 from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
+from containers.spec import MODEL_FOLDER
 from containers.verdicts import Verdict
 from evaluator.protocol import Resources
 
@@ -41,7 +43,9 @@ def check_submission(*, submission_id: UUID, clock: Callable[[], datetime]) -> N
             actor_label="checker",
         )
         submission = (
-            Submission.objects.select_related("image__upload", "predictions", "phase", "testset", "protocol")
+            Submission.objects.select_related(
+                "image__upload", "image__model_upload", "predictions", "phase", "testset", "protocol"
+            )
             .filter(pk=submission_id, status=Status.CHECKING)
             .first()
         )
@@ -95,9 +99,15 @@ def says_what_to_run(image: AlgorithmImage) -> bool:
     return bool(image.report.get("entrypoint", True) or image.report.get("command", True))
 
 
+def model_of(image: AlgorithmImage) -> Path | None:
+    """The model archive that was handed in beside the image."""
+    model = image.model_upload
+    return storage.unchanged_path(model.key, sha256=model.sha256) if model is not None else None
+
+
 def inspect_image(image: AlgorithmImage) -> None:
     """Inspect the uploaded archive and keep its rewritten form."""
-    if image.upload is None:
+    if image.upload is None or (image.model_sha256 and image.model_upload is None):
         reject_image(image_id=image.pk, reason=Reason.UPLOAD_GONE, message="the upload is gone")
         return
     with storage.scratch_folder() as folder:
@@ -107,6 +117,8 @@ def inspect_image(image: AlgorithmImage) -> None:
                 source=storage.unchanged_path(image.upload.key, sha256=image.upload.sha256),
                 destination=rewritten,
                 needs_command=False,
+                model=model_of(image),
+                model_folder=image.model_folder or MODEL_FOLDER,
             )
         except ImageInvalid as problem:
             reject_image(image_id=image.pk, reason=str(problem.reason), message=str(problem))
