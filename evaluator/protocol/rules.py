@@ -161,6 +161,8 @@ class Resources:
     input_aliases: tuple[str, ...]
     output_mount: str
     profile: str
+    takes_command: bool = False
+    """Whether a team says with each submission what is started, as TIRA and FeTA 2021 do."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from assay.client.importing.grand_challenge import read_grand_challenge
 from assay.client.importing.options import Options
 from assay.evaluations.models import Evaluation
 from assay.runs.models import CaseRun
+from assay.submissions.services import frozen_limits
 from assay.testsets import storage
 from evaluator.protocol import load_named_protocol
 from existing_things import SHAPE, cube, explained, scan, write_manifest, write_volume
@@ -374,6 +375,35 @@ def test_a_medperf_model_with_its_additional_files(workshop, serve, tmp_path):
     model = tar_gz(tmp_path / "additional_files.tar.gz", {"model.json": b'{"threshold": 100}'})
     server = serve(threshold_rules(resources=resources), two_cases(tmp_path / "cases"))
     submission = server.submit(archive, model=model, model_folder="/mlcommons/volumes/additional_files")
+    assert submission.status == "done", explained(submission)
+    assert scores_of(submission) == {"case_002": 1.0, "case_003": 1.0}
+
+
+TIRA = r"""
+import pathlib, sys
+from volumes import threshold_nifti
+source, target = map(pathlib.Path, sys.argv[1:])
+for scan in sorted(source.glob("*_0000.nii.gz")):
+    threshold_nifti(scan, target / scan.name.replace("_0000", ""))
+"""
+
+
+@pytest.mark.existing_thing(
+    "TIRA: software with the command given at submission ($inputDataset, $outputDir)",
+    runs="one command",
+    through="submission",
+)
+def test_tira_software_with_its_command(workshop, serve, tmp_path):
+    """`assay submit --command '…'`. The two variables are the phase's, the command is the team's."""
+    resources = {
+        "takes_command": True,
+        "environment": {"inputDataset": "/input", "outputDir": "/output"},
+        "run_mode": "cohort",
+    }
+    archive = workshop.archive("tira", ["COPY volumes.py predict.py /app/", 'CMD ["/bin/false"]'], {"predict.py": TIRA})
+    server = serve(threshold_rules(resources=resources), two_cases(tmp_path / "cases"))
+    command = "python /app/predict.py $inputDataset $outputDir"
+    submission = server.submit(archive, limits=frozen_limits(phase=server.phase, command=command))
     assert submission.status == "done", explained(submission)
     assert scores_of(submission) == {"case_002": 1.0, "case_003": 1.0}
 

@@ -112,6 +112,7 @@ class Client:
         division: str = "",
         model: str | Path | None = None,
         model_folder: str = MODEL_FOLDER,
+        command: str = "",
         allow_duplicate: bool = False,
         wait: bool = False,
     ) -> Submission:
@@ -119,6 +120,7 @@ class Client:
 
         An interrupted upload goes on where it stopped when the same file is submitted again. With `wait` the answer comes when
         the submission has finished, whatever its status then is. `model` is a tar of weights that lies in `model_folder`, read-only.
+        `command` is what the image's shell runs, where the phase takes one.
         """
         request = {
             "name": name,
@@ -127,6 +129,7 @@ class Client:
             "team": team,
             "division": division,
             "allow_duplicate": allow_duplicate,
+            **({"command": command} if command else {}),
         }
         with choose_reporter(self._progress) as reporter:
             submission = submit_file(
@@ -255,6 +258,7 @@ class AsyncClient:
         division: str = "",
         model: str | Path | None = None,
         model_folder: str = MODEL_FOLDER,
+        command: str = "",
         allow_duplicate: bool = False,
         wait: bool = False,
     ) -> Submission:
@@ -270,6 +274,7 @@ class AsyncClient:
             division=division,
             model=model,
             model_folder=model_folder,
+            command=command,
             allow_duplicate=allow_duplicate,
             wait=wait,
         )

@@ -70,6 +70,7 @@ def joined_words(membership: Mapping[str, Any], *, challenge: str) -> str:
     help="A tar of weights that is kept apart from the image. Its files lie in the model folder, read-only.",
 )
 @click.option("--model-folder", default=MODEL_FOLDER, show_default=True, help="Where the algorithm finds the model.")
+@click.option("--command", default="", help="What is started in the image, where the phase takes a command.")
 @click.option("--allow-duplicate", is_flag=True, help="Submit even what your team has submitted before.")
 @click.option("--wait", is_flag=True, help="Stay until it has finished; the exit code says how.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True)
@@ -87,6 +88,7 @@ def submit(
     division: str,
     model: Path | None,
     model_folder: str,
+    command: str,
     allow_duplicate: bool,
     wait: bool,
     progress: str,
@@ -102,6 +104,7 @@ def submit(
         "team": team,
         "division": division,
         "allow_duplicate": allow_duplicate,
+        **({"command": command} if command else {}),
     }
     with session.connect() as connection, choose_reporter(progress) as reporter:
         submission = submit_file(

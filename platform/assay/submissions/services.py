@@ -31,6 +31,7 @@ from assay.testsets.models import TestSet
 from containers.spec import MODEL_FOLDER, is_model_folder
 
 NOTHING_TO_SAY = Told()
+LONGEST_COMMAND = 2000
 NOT_THE_TEAMS = ("platform", "organizer")
 """Faults that cost a team nothing."""
 PURPOSES = {Phase.Kind.CONTAINER: Upload.Purpose.IMAGE, Phase.Kind.PREDICTIONS: Upload.Purpose.PREDICTIONS}
@@ -56,6 +57,8 @@ class Entry:
     model: Upload | None = None
     """An archive of weights that lies in `model_folder` of the image. Nobody has to put them into the image then."""
     model_folder: str = MODEL_FOLDER
+    command: str = ""
+    """What is started in the image, where the phase lets teams say it."""
     is_baseline: bool = False
     """The organizers' own: neither the phase's window nor a limit holds, and it is never ranked."""
 
@@ -69,6 +72,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
     team, upload = entry.team, entry.upload
     refuse_unfit_upload(upload=upload, phase=entry.phase)
     refuse_unfit_model(entry)
+    refuse_unfit_command(entry)
     shown = clean_line(entry.name, what="The algorithm's name", longest=120)
     with transaction.atomic():
         phase = lock_phase(entry.phase)
@@ -103,7 +107,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             name=shown or upload.filename[:120],
             description=entry.description,
             url=entry.url,
-            limits=phase.protocol.document.get("resources", {}),
+            limits=frozen_limits(phase=phase, command=entry.command),
             reserved_seconds=longest_run(phase=phase, testset=testset) if is_image else 0.0,
             origin_hash=entry.origin_hash,
             division=division,
@@ -196,6 +200,43 @@ def refuse_unfit_model(entry: Entry) -> None:
         )
 
 
+def refuse_unfit_command(entry: Entry) -> None:
+    """A command comes with an image, where the phase takes one, and is one line that a shell can read."""
+    if not entry.command:
+        return
+    if entry.phase.kind != Phase.Kind.CONTAINER or not rules_of(entry.phase.protocol).resources.takes_command:
+        raise InvalidError(
+            _("This phase takes no command."),
+            found=entry.command[:80],
+            expected=_("what the image or the phase starts"),
+            what_to_do=_("Put the command into the image (CMD), or ask the organizers for `takes_command: true`."),
+        )
+    if len(entry.command) > LONGEST_COMMAND or not entry.command.isprintable():
+        raise InvalidError(
+            _("The command cannot be used."),
+            found=_("%(length)s characters") % {"length": len(entry.command)},
+            expected=_("one line of at most %(longest)s characters") % {"longest": LONGEST_COMMAND},
+        )
+
+
+def frozen_limits(*, phase: Phase, command: str = "") -> dict[str, Any]:
+    """The phase's resources as they are now, with the team's command for the shell of the image."""
+    limits = dict(phase.protocol.document.get("resources", {}))
+    return limits | ({"command": shell_words(command)} if command else {})
+
+
+def shell_words(command: str) -> list[str]:
+    """The command as the image's shell is given it. Variables such as `$inputDataset` are the shell's to fill in."""
+    return ["sh", "-c", command]
+
+
+def command_of(submission: Submission) -> str:
+    """The command that the team gave with the submission; empty where it gave none."""
+    words = submission.limits.get("command")
+    is_own = words and words != submission.protocol.document.get("resources", {}).get("command")
+    return str(words[-1]) if is_own else ""
+
+
 def refuse_without_testset(phase: Phase) -> None:
     """Without cases there is nothing to be judged on."""
     if not hasattr(phase, "chosen_testset"):
@@ -227,18 +268,20 @@ def refuse_ineligible(eligibility: Eligibility) -> None:
     raise ConflictError(message, code="cannot_submit", what_to_do=failing.cure)
 
 
-def twin_of(*, phase: Phase, team: Team, sha256: str, model_sha256: str = "") -> Submission | None:
-    """The team's submission of this very file, with this very model, unless it failed or was cancelled."""
+def twin_of(*, phase: Phase, team: Team, sha256: str, model_sha256: str = "", command: str = "") -> Submission | None:
+    """The team's submission of this very file, with this model and command, unless it failed or was cancelled."""
     if not sha256:
         return None
     same = Q(image__archive_sha256=sha256, image__model_sha256=model_sha256) | Q(predictions__sha256=sha256)
+    if command:
+        same &= Q(limits__command=shell_words(command))
     return phase.submissions.filter(same, team=team).exclude(status__in=ENDINGS).first()
 
 
 def refuse_duplicate(entry: Entry, *, phase: Phase, team: Team) -> None:
     """The very same file again would give the very same result and cost an attempt: ask first."""
     upload, model_sha256 = entry.upload, entry.model.sha256 if entry.model else ""
-    twin = twin_of(phase=phase, team=team, sha256=upload.sha256, model_sha256=model_sha256)
+    twin = twin_of(phase=phase, team=team, sha256=upload.sha256, model_sha256=model_sha256, command=entry.command)
     if twin is not None and not entry.allows_duplicate:
         raise ConflictError(
             _("This is the same file as your team's submission #%(number)s.") % {"number": twin.number},

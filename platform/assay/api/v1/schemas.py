@@ -588,6 +588,9 @@ class SubmissionIn(Schema):
         description="A tar of weights, uploaded for the purpose `model`: its files lie in `model_folder`, read-only.",
     )
     model_folder: str = Field("/opt/ml/model", max_length=200)
+    command: str = Field(
+        "", max_length=2000, description="What the image's shell runs, where the phase says `takes_command: true`."
+    )
     name: str = Field("", max_length=120)
     description: str = Field("", max_length=10_000)
     url: str = Field("", max_length=200)

@@ -74,6 +74,7 @@ def submit(request: HttpRequest, slug: str, phase: str, body: schemas.Submission
         division=body.division,
         model=get_upload(person=user, upload_id=body.model_upload_id) if body.model_upload_id else None,
         model_folder=body.model_folder,
+        command=body.command,
     )
     submission = flow.submit(entry, now=timezone.now())
     return Status(201, detail(submission=get_submission(person=user, submission_id=submission.pk), person=user))

@@ -16,12 +16,21 @@ from assay.accounts.audit import record_event
 from assay.accounts.errors import ConflictError, InvalidError
 from assay.accounts.models import User
 from assay.challenges.models import Phase
+from assay.challenges.protocols import rules_of
 from assay.challenges.services import change_phase
 from assay.leaderboards.models import LeaderboardEntry
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.run_time import longest_run
 from assay.submissions.selectors import eligibility_of
-from assay.submissions.services import freeze_testset, lock_person, lock_phase, next_number, refuse_ineligible
+from assay.submissions.services import (
+    command_of,
+    freeze_testset,
+    frozen_limits,
+    lock_person,
+    lock_phase,
+    next_number,
+    refuse_ineligible,
+)
 from assay.workflow.flow import doorbells
 
 WHICH = ("best", "chosen", "all")
@@ -139,6 +148,7 @@ def enter_again(
     """A submission of the same image by the same team in `phase`, whose row is locked by the caller."""
     testset = freeze_testset(testset=phase.chosen_testset.testset, user=by or submission.submitted_by, now=now)
     divisions = phase.divisions
+    command = command_of(submission) if rules_of(phase.protocol).resources.takes_command else ""
     division = submission.division if submission.division in divisions else divisions[0] if divisions else ""
     made = Submission.objects.create(
         phase=phase,
@@ -155,7 +165,7 @@ def enter_again(
         description=submission.description,
         url=submission.url,
         is_baseline=submission.is_baseline,
-        limits=phase.protocol.document.get("resources", {}),
+        limits=frozen_limits(phase=phase, command=command),
         reserved_seconds=longest_run(phase=phase, testset=testset),
         is_charged=is_charged,
         is_refunded=not is_charged,

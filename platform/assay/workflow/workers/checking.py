@@ -6,6 +6,7 @@ unpacked, and every file goes through the strict reader. Refusals are reasons of
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -67,12 +68,18 @@ def check_image(*, submission: Submission, image: AlgorithmImage, clock: Callabl
             return
         image.refresh_from_db()
     is_accepted = image.status == AlgorithmImage.Status.ACCEPTED
-    rules = rules_of(submission.protocol)
-    told = why_not_in(rules.resources, image=image) if is_accepted else why_unusable(image)
+    told = why_not_in(resources_in_force(submission), image=image) if is_accepted else why_unusable(image)
     if told is None:
         flow.finish_check(submission_id=submission.pk, now=clock())
         return
     flow.refuse(submission_id=submission.pk, verdict=Verdict.IMAGE_INVALID, told=told, now=clock())
+
+
+def resources_in_force(submission: Submission) -> Resources:
+    """The phase's resources, with the command that the team gave."""
+    resources = rules_of(submission.protocol).resources
+    command = submission.limits.get("command")
+    return replace(resources, command=tuple(command)) if command else resources
 
 
 def why_unusable(image: AlgorithmImage) -> Told:
