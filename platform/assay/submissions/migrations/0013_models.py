@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("submissions", "0011_messages_and_marks")]
+    dependencies = [("submissions", "0012_budgets")]
 
     operations = [
         migrations.AlterField(
