@@ -5,10 +5,13 @@ The fixtures of `tests/journeys/conftest.py` are made of these.
 
 import email
 import email.policy
+import io
 import re
 import shutil
 from pathlib import Path
 
+import matplotlib.image
+import numpy as np
 import pytest
 from django.db import connection
 from django.utils import timezone
@@ -73,6 +76,11 @@ def sign_in(page: Page, name: str, password: str) -> None:
     page.get_by_label("Username").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("main").get_by_role("button", name="Sign in").click()
+
+
+def colours_in(png: bytes) -> int:
+    """How many colours a picture has, of every fourth pixel: an empty canvas has one."""
+    return len(np.unique(matplotlib.image.imread(io.BytesIO(png))[::4, ::4].reshape(-1, 4), axis=0))
 
 
 def other_sessions() -> int:

@@ -1,15 +1,13 @@
 """Two people and a browser: Olga makes a challenge in the console, Pia submits an image and sees her row on the leaderboard."""
 
-import io
 import shutil
 from pathlib import Path
 
-import matplotlib.image
-import numpy as np
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 import installation
+from browsing import colours_in
 from waits import HANGS_AFTER_SECONDS
 
 pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("installation")]
@@ -80,10 +78,6 @@ def make_challenge(olga: Page, folder: Path) -> None:
     if publish.is_visible():
         publish.click()
     expect(olga.get_by_text("shown to everyone")).to_be_visible()
-
-
-def colours_in(png: bytes) -> int:
-    return len(np.unique(matplotlib.image.imread(io.BytesIO(png))[::4, ::4].reshape(-1, 4), axis=0))
 
 
 def test_from_an_empty_installation_to_a_row_on_the_leaderboard(open_page, tmp_path):

@@ -189,6 +189,7 @@ def parse_definition(source: str) -> ChallengeDefinition:
             )
         slugs.add(phase.slug)
     texts = {name: root.text(name, longest=longest) for name, longest in LONGEST_TEXTS.items()}
+    people = read_people(root)
     return ChallengeDefinition(
         slug=root.slug("slug"),
         title=root.text("title", is_required=True, longest=LONGEST_TITLE),
@@ -205,7 +206,9 @@ def parse_definition(source: str) -> ChallengeDefinition:
         merge_until=root.moment("merge_until", zone=zone, ends=True),
         agreements=root.agreements("agreements"),
         is_archived=root.flag("is_archived"),
-        **read_people(root),
+        organizers=people["organizers"],
+        editors=people["editors"],
+        reviewers=people["reviewers"],
         pages=read_pages(root),
         logo=root.slug("logo") if root.has("logo") else "",
         banner=root.slug("banner") if root.has("banner") else "",
