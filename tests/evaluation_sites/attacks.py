@@ -26,6 +26,8 @@ def here(file: str, *names: str) -> tuple[str, ...]:
     return tuple(f"evaluation_sites/test_{file}.py::test_{name}" for name in names)
 
 
+JOURNEY = ("journeys/test_hospital.py::test_a_hospital_joins_releases_and_survives_faults",)
+"""A real run behind a proxy that opens encrypted connections: a flipped byte, kill -9, the server away."""
 ATTACKS = (
     Attack(
         name="a",
@@ -107,14 +109,16 @@ ATTACKS = (
             "a_machine_that_was_switched_off_goes_on_with_the_next_case",
             "a_line_that_was_cut_off_runs_again",
             "what_a_killed_program_left_of_patients_is_removed_at_the_start",
-        ),
+        )
+        + JOURNEY,
     ),
     Attack(
         name="j",
         attack="take the server away at the end of a run, or at the release",
         verdict="nothing is lost, and nothing is scored for it",
         tests=here("agreements", "a_finished_run_is_not_lost_when_the_server_is_away_at_the_end")
-        + here("review", "a_server_that_is_away_loses_no_draft"),
+        + here("review", "a_server_that_is_away_loses_no_draft")
+        + JOURNEY,
     ),
     Attack(
         name="k",
@@ -134,7 +138,8 @@ ATTACKS = (
             "agreements",
             "a_submission_that_cannot_be_done_now_lets_the_others_go_on",
             "a_site_refuses_an_order_that_the_server_did_not_sign_or_that_does_not_fit",
-        ),
+        )
+        + JOURNEY,
     ),
     Attack(
         name="m",

@@ -6,7 +6,6 @@ Every address lies in a namespace that this test makes: one for the server, one 
 import contextlib
 import ctypes
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from assay.runs.models import CaseRun
 from assay.runs.nodes import enrol_node
 from assay.submissions.models import Submission
 from assay.workflow.workers import reaper
+from namespaces import can_make_namespaces
 from waits import until
 from wire import send_through
 
@@ -43,16 +43,6 @@ CASES = [f"case-{number}" for number in range(8)]
 
 def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-def can_make_namespaces() -> bool:
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        return False
-    name = f"assay-probe-{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True).returncode == 0
-    if made:
-        ip("netns", "del", name)
-    return made
 
 
 pytestmark = [
