@@ -1,6 +1,8 @@
 """Parts of sheets as one table: names as codes, values as one array, and a way back from a value to its cell."""
 
+import itertools
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -98,9 +100,9 @@ class Assembler:
             return np.full(count, self._code(axis, names, is_read=False), dtype=np.intp)
         known = self._seen.get((axis, id(names)))
         if known is None:
-            distinct = dict.fromkeys(names)
-            codes = {text: self._read(axis, text, part, names, column) for text in distinct}
-            known = np.fromiter(map(codes.__getitem__, names), dtype=np.intp, count=count)
+            met: dict[str, int] = defaultdict(itertools.count().__next__)  # each new text gets the next number
+            numbered = np.fromiter(map(met.__getitem__, names), dtype=np.intp, count=count)
+            known = np.array([self._read(axis, text, part, names, column) for text in met], dtype=np.intp)[numbered]
             self._seen[axis, id(names)] = known
         return known
 
@@ -160,21 +162,23 @@ class Assembler:
         is_kept = (codes["case"] != _LEFT_OUT) & (codes["label"] != _LEFT_OUT)
         if not is_kept.any():
             raise ScoresError(f"{parts[0].sheet.name}: found summaries only; expected one row per algorithm and case")
+        are_all = bool(is_kept.all())
         ends = np.cumsum([len(part.values) for part in parts])
         starts = np.concatenate([[0], np.cumsum([int(n.sum()) for n in np.split(is_kept, ends[:-1])])[:-1]])
-        reasons = codes["reason"][is_kept]
-        flat = np.concatenate(values)[is_kept]
+        chosen: slice | npt.NDArray[np.bool_] = slice(None) if are_all else is_kept
+        reasons = codes["reason"][chosen]
+        flat = np.concatenate(values)[chosen]
         missing = self.coders["reason"].number("missing")
         reasons = np.where(np.isnan(flat) & (reasons == 0), missing, reasons)
         found = Scores(
             parts=parts,
             coders=self.coders,
-            codes={axis: codes[axis][is_kept] for axis in AXES},
+            codes={axis: codes[axis][chosen] for axis in AXES},
             values=flat,
             reasons=reasons,
             reason_names=tuple(self.coders["reason"].names),
             starts=starts.astype(np.intp),
-            rows=np.concatenate(rows)[is_kept],
+            rows=np.concatenate(rows)[chosen],
         )
         return self._finite(found)
 

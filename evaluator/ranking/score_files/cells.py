@@ -24,10 +24,10 @@ _SUMMARY = re.compile(
 def numbers(sheet: Sheet, column: str, texts: Sequence[str]) -> Floats:
     """Every cell of a column as a number, NaN where there is no value. Raises `ScoresError`."""
     try:
-        values = np.array(list(map(float, texts)), dtype=np.float64)
+        values = np.fromiter(map(float, texts), dtype=np.float64, count=len(texts))
     except ValueError:
         return _careful_numbers(sheet, column, texts)
-    if "_" in "".join(texts):
+    if (not sheet.text or "_" in sheet.text) and "_" in "".join(texts):  # Python reads 1_000 as a thousand
         return _careful_numbers(sheet, column, texts)
     return values
 

@@ -150,7 +150,9 @@ def _plain_columns(text: str, separator: str) -> tuple[tuple[str, ...], tuple[Se
     """
     if '"' in text or separator not in text:
         return None
-    text = text.replace("\r\n", "\n").rstrip("\n")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    text = text.rstrip("\n")
     if "\r" in text:
         return None
     marks = np.frombuffer(text.encode(), dtype=np.uint8)
