@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import math
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from evaluator.ranking.errors import TableError
+from evaluator.ranking.score_files.workbook import NoWorkbook, first_sheet
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".json", ".json.gz", ".xlsx", ".parquet")
 """What a file of scores may be called. The longer ending counts."""
@@ -193,21 +193,13 @@ def _text(path: Path) -> str:
 
 
 def _spreadsheet(path: Path) -> Sheet:
-    """The first sheet of an Excel file. openpyxl is an extra: only those who have such files need it."""
+    """The first sheet of an Excel file."""
     try:
-        import openpyxl
-        from openpyxl.utils.exceptions import InvalidFileException
-    except ModuleNotFoundError as error:
-        raise ScoresError(
-            f"{path.name}: found no openpyxl to read it with; expected it: pip install openpyxl"
-        ) from error
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        rows = [[_cell(cell) for cell in row] for row in book.worksheets[0].iter_rows(values_only=True)]
-        book.close()
-    except (zipfile.BadZipFile, InvalidFileException, IndexError, KeyError, ValueError) as error:
+        rows = first_sheet(path)
+    except NoWorkbook as error:
         raise ScoresError(f"{path.name}: found no Excel sheet in it ({error}); expected an .xlsx file") from error
-    return _sheet_of_rows(path.name, rows)
+    width = max(map(len, rows), default=0)
+    return _sheet_of_rows(path.name, [[*row, *[""] * (width - len(row))] for row in rows])
 
 
 def _parquet(path: Path) -> Sheet:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -200,55 +201,105 @@ def test_a_layout_is_read_without_an_edit(tmp_path: Path, name: str) -> None:
     assert rows == [["a", "1"], ["b", "2"], ["c", "3"]]
 
 
-BINARY: dict[str, tuple[str, str]] = {
-    "an Excel sheet with an empty column and a summary row": ("s.xlsx", "openpyxl"),
-    "Parquet with numbers and missing values": ("s.parquet", "pyarrow"),
-}
+EXCEL = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 
 
-@pytest.mark.parametrize("name", BINARY)
-def test_spreadsheets_and_columnar_files_are_read(tmp_path: Path, name: str) -> None:
-    file, library = BINARY[name]
-    pytest.importorskip(library, reason=f"no {library} here, which is an extra: pip install {library}")
-    rows = [(a, c, v, None) for a, c, v in PAIRS]
-    if library == "openpyxl":
-        import openpyxl
+def workbook(path: Path, sheet: str, *, texts: str = "") -> Path:
+    """An Excel file with a second sheet that must not be read. `sheet` and `texts` are what stands inside."""
+    parts = {
+        "xl/workbook.xml": f'<workbook xmlns="{EXCEL}" xmlns:r="{OFFICE}"><sheets><sheet name="A" sheetId="1" r:id="r7"/>'
+        '<sheet name="B" sheetId="2" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": '<Relationships><Relationship Id="r1" Target="worksheets/sheet1.xml"/>'
+        '<Relationship Id="r7" Target="/xl/worksheets/other.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{EXCEL}"><sheetData/></worksheet>',
+        "xl/worksheets/other.xml": f'<worksheet xmlns="{EXCEL}"><sheetData>{sheet}</sheetData></worksheet>',
+        "xl/sharedStrings.xml": f'<sst xmlns="{EXCEL}">{texts}</sst>',
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    return path
 
-        book = openpyxl.Workbook()
-        book.active.append(["Model", "Subject", "Dice", None])
-        for row in [*rows, ("mean", "mean", 0.5, None)]:
-            book.active.append(row)
-        book.save(tmp_path / file)
-    else:
-        import pyarrow as pa
-        import pyarrow.parquet
 
-        names = ("Model", "Subject", "Dice", "note")
-        pyarrow.parquet.write_table(
-            pa.table({n: [row[i] for row in rows] for i, n in enumerate(names)}), tmp_path / file
+def excel_row(*cells: str) -> str:
+    return "<row>" + "".join(cells) + "</row>"
+
+
+def test_the_first_sheet_of_an_excel_file_is_read(tmp_path: Path) -> None:
+    """Shared texts in pieces, inline texts, formulas with their value, a gap, an empty row, an empty column, a summary row."""
+    texts = "".join(f"<si><t>{text}</t></si>" for text in ("Model", "Subject"))
+    texts += "<si><r><t>Di</t></r><r><t>ce</t></r><rPh><t>x</t></rPh></si>"
+    header = excel_row(*(f'<c r="{"ABC"[i]}1" t="s"><v>{i}</v></c>' for i in range(3)), '<c r="D1" s="1"/>')
+    rows = [
+        excel_row(
+            f'<c r="A{2 + i}" t="inlineStr"><is><t>{a}</t></is></c><c t="str"><f>X</f><v>{c}</v></c><c r="C{2 + i}"><v>{v}</v></c>'
         )
-    result = run(tmp_path / file, "-o", tmp_path / "ranks.csv")
+        for i, (a, c, v) in enumerate(PAIRS)
+    ]
+    mean = excel_row(
+        '<c r="A99" t="inlineStr"><is><t>a</t></is></c><c t="str"><v>mean</v></c><c r="C99"><v>0.5</v></c>'
+    )
+    path = workbook(tmp_path / "s.xlsx", header + excel_row() + "".join(rows) + mean, texts=texts)
+    result = run(path, "-o", tmp_path / "ranks.csv")
     assert result.exit_code == 0, result.output
     ranks = [line.split(",")[:2] for line in (tmp_path / "ranks.csv").read_text().splitlines()[1:]]
     assert ranks == [["a", "1"], ["b", "2"], ["c", "3"]]
 
 
-@pytest.mark.parametrize(("file", "library"), BINARY.values())
-def test_a_file_that_needs_a_library_names_it(tmp_path: Path, file: str, library: str, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, library, None)
-    if library == "pyarrow":
-        monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    result = run(write(tmp_path, {file: b"x"}) / file)
-    assert result.exit_code == 1
-    assert f"expected it: pip install {library}" in result.output
+BROKEN_BOOKS = {
+    "no zip": (None, "", "not a zip file"),
+    "a text that is not there": (excel_row('<c t="s"><v>5</v></c>'), "", "a text numbered '5' of 0"),
+    "a cell out of place": (excel_row('<c r="C1"><v>1</v></c><c r="B1"><v>1</v></c>'), "", "a cell B1"),
+    "beyond the last column": (excel_row('<c r="ZZZ1"><v>1</v></c>'), "", "a cell ZZZ1"),
+    "broken XML": ("<row>", "", "mismatched tag"),
+}
 
 
-@pytest.mark.parametrize(("file", "library"), BINARY.values())
-def test_a_file_that_is_none_of_its_kind_is_refused(tmp_path: Path, file: str, library: str) -> None:
-    pytest.importorskip(library, reason=f"no {library} here, which is an extra: pip install {library}")
-    result = run(write(tmp_path, {file: b"algorithm,case,dice"}) / file)
+@pytest.mark.parametrize("name", BROKEN_BOOKS)
+def test_an_excel_file_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
+    sheet, texts, message = BROKEN_BOOKS[name]
+    if sheet is None:
+        path = write(tmp_path, {"s.xlsx": b"algorithm,case,dice"}) / "s.xlsx"
+    else:
+        path = workbook(tmp_path / "s.xlsx", sheet, texts=texts)
+    result = run(path)
     assert result.exit_code == 1
-    assert f"{file}: found no" in result.output
+    assert "s.xlsx: found no Excel sheet in it" in result.output
+    assert message in result.output
+
+
+def test_an_excel_file_that_would_grow_without_end_is_refused(tmp_path: Path, monkeypatch) -> None:
+    """Entities that name each other, and a part that unpacks to more than is allowed."""
+    path = workbook(tmp_path / "s.xlsx", "")
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("xl/sharedStrings.xml", '<!DOCTYPE sst [<!ENTITY a "aaaa">]><sst><si><t>&a;</t></si></sst>')
+    assert "a document type" in run(path).output
+    monkeypatch.setattr("evaluator.ranking.score_files.workbook.MOST_BYTES", 100)
+    assert "with more than 100 bytes" in run(workbook(tmp_path / "t.xlsx", "")).output
+
+
+def test_a_parquet_file_is_read(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="no pyarrow here, which is an extra: pip install pyarrow")
+    import pyarrow.parquet as files
+
+    names = ("Model", "Subject", "Dice", "note")
+    rows = [(a, c, v, None) for a, c, v in PAIRS]
+    files.write_table(pyarrow.table({n: [row[i] for row in rows] for i, n in enumerate(names)}), tmp_path / "s.parquet")
+    result = run(tmp_path / "s.parquet", "-o", tmp_path / "ranks.csv")
+    assert result.exit_code == 0, result.output
+    ranks = [line.split(",")[:2] for line in (tmp_path / "ranks.csv").read_text().splitlines()[1:]]
+    assert ranks == [["a", "1"], ["b", "2"], ["c", "3"]]
+    refused = run(write(tmp_path, {"t.parquet": b"algorithm,case,dice"}) / "t.parquet")
+    assert "t.parquet: found no" in refused.output
+
+
+def test_a_file_that_needs_a_library_names_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    result = run(write(tmp_path, {"s.parquet": b"x"}) / "s.parquet")
+    assert result.exit_code == 1
+    assert "expected it: pip install pyarrow" in result.output
 
 
 AGGREGATES = {
