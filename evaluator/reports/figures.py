@@ -297,7 +297,9 @@ def draw_boxes(axes: Axes, rows: Sequence[Floats], *, width: float) -> None:
 
     All boxes are three artists. Matplotlib's own makes seven for each.
     """
-    boxes, lines, medians = [], [], []
+    boxes: list[list[tuple[float, float]]] = []
+    lines: list[list[tuple[float, float]]] = []
+    medians: list[list[tuple[float, float]]] = []
     for place, values in enumerate(rows):
         if not values.size:
             continue

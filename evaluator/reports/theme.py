@@ -69,7 +69,7 @@ _STYLE: dict[Any, Any] = {
     "xtick.major.size": 0.0,
     "ytick.major.size": 0.0,
     "legend.frameon": False,
-    "figure.dpi": 130,
+    "figure.dpi": 120,
 }
 
 
@@ -146,7 +146,7 @@ def rank_axis(axes: Axes, count: int) -> None:
     axes.set_ylim(count + 0.7, 0.3)
     places = range(1, count + 1, step)
     name_rows(axes, [str(place) for place in places], places=places)
-    across = axes.get_yaxis_transform(which="grid")  # type: ignore[no-untyped-call]
+    across = axes.get_yaxis_transform(which="grid")
     axes.hlines(places, 0, 1, color=LINE, linewidth=0.6, zorder=0.5, transform=across)
     axes.set_ylabel("rank", labelpad=_GAP + 2 + 0.64 * len(str(count)) * _points())
 
@@ -154,7 +154,7 @@ def rank_axis(axes: Axes, count: int) -> None:
 def name_rows(axes: Axes, names: Sequence[str], *, places: Sequence[int] | None = None) -> None:
     """Names left of the axes, as plain texts: twenty ticks of matplotlib are eighty lines and forty texts."""
     _no_ticks(axes.yaxis)
-    at = axes.get_yaxis_transform(which="grid") + _shift(axes, -_GAP, 0)  # type: ignore[no-untyped-call]
+    at = axes.get_yaxis_transform(which="grid") + _shift(axes, -_GAP, 0)
     longest = _longest(names)
     for index, (place, name) in enumerate(zip(range(len(names)) if places is None else places, names, strict=True)):
         axes.text(0, place, name, transform=at, ha="right", va="center", in_layout=index in longest)
@@ -165,7 +165,7 @@ def name_columns(
 ) -> None:
     """Names below the axes."""
     _no_ticks(axes.xaxis)
-    at = axes.get_xaxis_transform(which="grid") + _shift(axes, 0, -_GAP)  # type: ignore[no-untyped-call]
+    at = axes.get_xaxis_transform(which="grid") + _shift(axes, 0, -_GAP)
     measured = {*_longest(names), 0, 1, len(names) - 1}
     turn, side = (50, "right") if is_aslant else (0, "center")
     for index, (place, name) in enumerate(zip(range(len(names)) if places is None else places, names, strict=True)):
