@@ -116,10 +116,10 @@ def with_palette(picture: npt.NDArray[np.uint8]) -> bytes:
     """A PNG of RGBA pixels in at most 256 colours. Pictures of dots and maps have few, so nobody sees the difference."""
     flat = np.ascontiguousarray(picture).view("<u4").ravel()
     seen = np.flatnonzero(flat >> 24)
-    pixels = flat[seen]
+    pixels = flat[seen].astype(np.int64)
     for dropped in range(4, 8):
         bits = 8 - dropped
-        keys = np.zeros(len(pixels), dtype=np.uint32)
+        keys = np.zeros(len(pixels), dtype=np.int64)
         for channel in range(4):
             keys = keys << bits | (pixels >> (8 * channel + dropped)) & ((1 << bits) - 1)
         last = np.full(1 << 4 * bits, -1, dtype=np.int64)
@@ -131,7 +131,7 @@ def with_palette(picture: npt.NDArray[np.uint8]) -> bytes:
     places[used] = np.arange(1, len(used) + 1)
     indices = np.zeros(len(flat), dtype=np.uint8)
     indices[seen] = places[keys]
-    palette = np.append(np.uint32(0), pixels[last[used]]).astype("<u4").view(np.uint8).reshape(-1, 4)
+    palette = np.append(0, pixels[last[used]]).astype("<u4").view(np.uint8).reshape(-1, 4)
     image = Image.frombytes("P", (picture.shape[1], picture.shape[0]), indices.tobytes())
     image.putpalette(palette[:, :3].tobytes())
     buffer = io.BytesIO()
