@@ -27,7 +27,6 @@ static inline void find_box(const assay_elements *elements, int32_t low[3], int3
 /* Exact distances in mm of the sources listed in `far`, ascending; `grid` shows the targets. */
 assay_status measure_by_cells(const distance_plan *plan, const bit_grid *grid,
                               const assay_elements *sources, const uint32_t *far,
-                              uint32_t far_count, const assay_elements *targets,
-                              double *distances_mm);
+                              uint32_t far_count, double *distances_mm);
 
 #endif

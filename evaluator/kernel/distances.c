@@ -79,12 +79,14 @@ static void plan_neighbours(distance_plan *plan, int is_planar) {
 static void choose_functions(distance_plan *plan) {
     plan->draw = draw;
     plan->search_nearby = search_nearby;
-    plan->look_into_cell = look_into_cell;
+    plan->look_through_list = look_through_list;
+    plan->bound_boxes = bound_boxes;
 #if defined(__x86_64__)
     if (choose_instructions() != AVX512) return;
     plan->draw = draw_in_lanes;
     plan->search_nearby = search_nearby_in_lanes;
-    plan->look_into_cell = look_into_cell_in_lanes;
+    plan->look_through_list = look_through_list_in_lanes;
+    plan->bound_boxes = bound_boxes_in_lanes;
 #endif
 }
 
@@ -236,19 +238,31 @@ static uint32_t settle_neighbours(const distance_plan *plan, const bit_grid *gri
     return count;
 }
 
+/* Sources that go to the cells without a look at the rows. The cells measure any source, so this
+ * changes no distance. */
+enum { SKIPPED = 8 };
+
 /* See search_function in near.h. */
 uint32_t search_nearby(const distance_plan *plan, const bit_grid *grid,
                        const assay_elements *sources, double *distances_mm, uint32_t *far) {
     const uint32_t left = settle_neighbours(plan, grid, sources, distances_mm, far);
     uint32_t far_count = 0;
+    int to_skip = 0; /* where one source is far, so are mostly those that follow */
     for (uint32_t i = 0; i < left; i++) {
+        if (to_skip) {
+            to_skip--;
+            far[far_count++] = far[i];
+            continue;
+        }
         const assay_element e = sources->data[far[i]];
         const double squared = nearest_through_windows(grid, &plan->search, (int32_t)element_x(e),
                                                        (int32_t)element_y(e), (int32_t)element_z(e),
                                                        plan->search.last_axis, INFINITY);
         distances_mm[far[i]] = sqrt(squared);
         far[far_count] = far[i];
-        far_count += squared > plan->search.settled;
+        const int is_far = squared > plan->search.settled;
+        to_skip = is_far ? SKIPPED : 0;
+        far_count += (uint32_t)is_far;
     }
     return far_count;
 }
@@ -270,8 +284,7 @@ assay_status measure_distances(const distance_plan *plan, const assay_elements *
     if (!far) status = ASSAY_NO_MEMORY;
     const uint32_t far_count =
         status ? 0 : plan->search_nearby(plan, &grid, sources, distances_mm, far);
-    if (far_count)
-        status = measure_by_cells(plan, &grid, sources, far, far_count, targets, distances_mm);
+    if (far_count) status = measure_by_cells(plan, &grid, sources, far, far_count, distances_mm);
     erase_grid(&grid, targets, workspace);
     free(far);
     return status;

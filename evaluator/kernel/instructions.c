@@ -13,7 +13,8 @@ static int is_here(instruction_set set) {
     if (set == AVX512) /* as Ice Lake, Zen 4 and later processors have it */
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vpopcntdq");
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi2") &&
+               __builtin_cpu_supports("avx512vpopcntdq");
     if (set == AVX2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi");
     if (set == SSE2) return 1;
 #elif defined(__aarch64__)

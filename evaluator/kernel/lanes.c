@@ -19,6 +19,10 @@
 /* How far the last lane's corner may lie beyond the first lane's: their windows fit in 128 bits. */
 #define REACH 54
 
+/* Where all lanes were far, so are mostly those that follow. The cells measure any source, so this
+ * changes no distance. */
+enum { SKIPPED = 4 };
+
 /* Sources of one row, the first of them from the grid's origin. */
 typedef struct {
     int32_t x, y, z;
@@ -87,6 +91,12 @@ WITH_AVX512 static inline __m512d settle_neighbours(const distance_plan *plan, c
 /* Squares of as many steps in mm. */
 WITH_AVX512 static inline __m512d square_lanes(__m512i steps, __m512d size_mm) {
     const __m512d length = _mm512_mul_pd(_mm512_cvtepi64_pd(steps), size_mm);
+    return _mm512_mul_pd(length, length);
+}
+
+/* Squares of whole steps in mm, given as floats. */
+WITH_AVX512 static inline __m512d square_lengths(__m256 steps, __m512d size_mm) {
+    const __m512d length = _mm512_mul_pd(_mm512_cvtps_pd(steps), size_mm);
     return _mm512_mul_pd(length, length);
 }
 
@@ -213,18 +223,24 @@ WITH_AVX512 uint32_t search_nearby_in_lanes(const distance_plan *plan, const bit
                                             const assay_elements *sources, double *distances_mm,
                                             uint32_t *far) {
     uint32_t far_count = 0;
+    int to_skip = 0; /* sets of lanes that go to the cells without a look at the rows */
     for (uint64_t first = 0; first < sources->count;) {
         const lane_set lanes = gather_lanes(grid, sources->data + first, sources->count - first);
         __m512d distances = settle_neighbours(plan, grid, &lanes);
         const __mmask8 open =
             _mm512_mask_cmp_pd_mask(lanes.in_use, distances, _mm512_set1_pd(INFINITY), _CMP_EQ_OQ);
-        if (open) {
+        if (open == lanes.in_use && to_skip) {
+            to_skip--;
+            for (uint32_t left = open; left; left &= left - 1)
+                far[far_count++] = (uint32_t)first + (uint32_t)__builtin_ctz(left);
+        } else if (open) {
             const __m512d squared = search_windows(plan, grid, &lanes, open);
             distances = _mm512_mask_sqrt_pd(distances, open, squared);
             const uint32_t beyond = _mm512_mask_cmp_pd_mask(
                 open, squared, _mm512_set1_pd(plan->search.settled), _CMP_GT_OQ);
             for (uint32_t left = beyond; left; left &= left - 1)
                 far[far_count++] = (uint32_t)first + (uint32_t)__builtin_ctz(left);
+            to_skip = beyond == lanes.in_use ? SKIPPED : 0;
         }
         _mm512_mask_storeu_pd(distances_mm + first, lanes.in_use, distances);
         first += (uint64_t)__builtin_popcount(lanes.in_use);
@@ -232,50 +248,45 @@ WITH_AVX512 uint32_t search_nearby_in_lanes(const distance_plan *plan, const bit
     return far_count;
 }
 
-/* Where the row's bit nearest to bit `from` is; there is one. */
-static int nearest_bit(uint32_t bits, int from) {
-    const int up = bits >> from ? __builtin_ctz(bits >> from) : 64;
-    const int down = __builtin_clzll((uint64_t)bits << (63 - from) | 1);
-    return up <= down ? from + up : from - down;
+/* See bound_function in near.h. */
+WITH_AVX512 void bound_boxes_in_lanes(const distance_plan *plan, const cell_boxes *boxes,
+                                      uint32_t first, const int32_t from[3],
+                                      double bounds[BOX_GROUP]) {
+    bound_group(plan, boxes, first, from, bounds);
 }
 
-/* See look_function in near.h. The eight rows of a slice at once. */
-WITH_AVX512 void look_into_cell_in_lanes(const distance_plan *plan, const bit_grid *grid,
-                                         const int32_t from[3], const cell *box, neighbour *found) {
-    const int32_t offset = from[0] - box->low[0], nearest_corner = offset < 0   ? 0
-                                                                   : offset > 7 ? 7
-                                                                                : offset;
+/* See look_function in near.h. The elements of a group at once. */
+WITH_AVX512 void look_through_list_in_lanes(const distance_plan *plan, const float *const pool[3],
+                                            target_list list, const int32_t from[3],
+                                            neighbour *found) {
+    __m512d nearest = _mm512_set1_pd(found->squared);
+    __m512i place = _mm512_set1_epi64(-1);
     const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
-    const __m512i beyond = _mm512_set1_epi64(abs(offset - nearest_corner));
-    const __mmask8 rows = (__mmask8)((2u << (box->high[1] - box->low[1])) - 1);
-    const __m512i places = _mm512_mullo_epi64(lane, _mm512_set1_epi64(grid->row_bytes));
-    const __m512i along_y =
-        _mm512_abs_epi64(_mm512_add_epi64(lane, _mm512_set1_epi64(box->low[1] - from[1])));
-    const __m512d y = square_lanes(along_y, _mm512_set1_pd(plan->spacing_mm[1]));
-    const uint8_t *home =
-        grid->bits + row_start(grid, box->low[1] - grid->origin[1], box->low[2] - grid->origin[2]) +
-        ((box->low[0] - grid->origin[0] + ROW_MARGIN) >> 3);
-    const int64_t layer = row_start(grid, 0, 1) - row_start(grid, 0, 0);
-    for (int32_t at_z = box->low[2]; at_z <= box->high[2]; at_z++, home += layer) {
-        const double z_squared = plan->squares[2][abs(at_z - from[2])];
-        if (z_squared >= found->squared) continue;
-        const __m512i read =
-            _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), rows, places, home, 1);
-        const __m512i bits = _mm512_and_si512(read, _mm512_set1_epi64(0xff));
-        const __m512i steps =
-            _mm512_add_epi64(steps_in_lanes(bits, (unsigned)nearest_corner), beyond);
-        const __m512d x = square_lanes(steps, _mm512_set1_pd(plan->spacing_mm[0]));
-        const __m512d squared =
-            sum_in_lanes(x, y, _mm512_set1_pd(z_squared), plan->search.last_axis);
-        const __mmask8 is_filled = _mm512_test_epi64_mask(bits, bits);
-        const __mmask8 is_nearer =
-            _mm512_mask_cmp_pd_mask(is_filled, squared, _mm512_set1_pd(found->squared), _CMP_LT_OQ);
-        if (!is_nearer) continue;
-        const double nearest = _mm512_mask_reduce_min_pd(is_nearer, squared);
-        const int row = __builtin_ctz(
-            _mm512_mask_cmp_pd_mask(is_nearer, squared, _mm512_set1_pd(nearest), _CMP_EQ_OQ));
-        const int bit = nearest_bit(home[row * grid->row_bytes], nearest_corner);
-        *found = (neighbour){nearest, {box->low[0] + bit, box->low[1] + row, at_z}};
+    const __m256 from_x = _mm256_set1_ps((float)from[0]), from_y = _mm256_set1_ps((float)from[1]);
+    const __m256 from_z = _mm256_set1_ps((float)from[2]);
+    const __m512d size_x = _mm512_set1_pd(plan->spacing_mm[0]);
+    const __m512d size_y = _mm512_set1_pd(plan->spacing_mm[1]);
+    const __m512d size_z = _mm512_set1_pd(plan->spacing_mm[2]);
+    const uint64_t first = (uint64_t)list.first * LIST_GROUP;
+    for (uint64_t i = first; i < first + (uint64_t)list.groups * LIST_GROUP; i += LIST_GROUP) {
+        const __m512d x =
+            square_lengths(_mm256_sub_ps(_mm256_loadu_ps(pool[0] + i), from_x), size_x);
+        const __m512d y =
+            square_lengths(_mm256_sub_ps(_mm256_loadu_ps(pool[1] + i), from_y), size_y);
+        const __m512d z =
+            square_lengths(_mm256_sub_ps(_mm256_loadu_ps(pool[2] + i), from_z), size_z);
+        const __m512d squared = sum_in_lanes(x, y, z, plan->search.last_axis);
+        const __mmask8 is_nearer = _mm512_cmp_pd_mask(squared, nearest, _CMP_LT_OQ);
+        nearest = _mm512_mask_mov_pd(nearest, is_nearer, squared);
+        place = _mm512_mask_add_epi64(place, is_nearer, lane, _mm512_set1_epi64((long long)i));
     }
+    const double smallest = _mm512_reduce_min_pd(nearest);
+    if (smallest >= found->squared) return;
+    int64_t places[LANES];
+    _mm512_storeu_si512(places, place);
+    const int64_t at =
+        places[__builtin_ctz(_mm512_cmp_pd_mask(nearest, _mm512_set1_pd(smallest), _CMP_EQ_OQ))];
+    *found =
+        (neighbour){smallest, {(int32_t)pool[0][at], (int32_t)pool[1][at], (int32_t)pool[2][at]}};
 }
 #endif

@@ -24,8 +24,8 @@ typedef uint32_t search_function(const struct distance_plan *plan, const bit_gri
                                  const assay_elements *sources, double *distances_mm,
                                  uint32_t *far);
 
-/* A box of at most 8 x 8 x 4 corners, both ends inclusive; along x it begins where a byte of the
- * grid does. */
+/* A box of at most 8 x 8 x 4 corners, both ends inclusive; along x it lies in one byte of the grid.
+ */
 typedef struct {
     int32_t low[3], high[3];
 } cell;
@@ -36,20 +36,40 @@ typedef struct {
     int32_t at[3];
 } neighbour;
 
-/* The nearest element of one cell, if nearer than what was found. */
-typedef void look_function(const struct distance_plan *plan, const bit_grid *grid,
-                           const int32_t from[3], const cell *box, neighbour *found);
+/* Targets listed in groups of LIST_GROUP, so that lanes are full. */
+enum { LIST_GROUP = 8 };
+typedef struct {
+    uint32_t first, groups; /* no groups: not listed yet */
+} target_list;
+
+/* The nearest element of a list, if nearer than what was found. `pool` has x, y and z of the
+ * elements, whole numbers. */
+typedef void look_function(const struct distance_plan *plan, const float *const pool[3],
+                           target_list list, const int32_t from[3], neighbour *found);
+
+/* Boxes of cells, whole groups of BOX_GROUP; the ends are whole numbers, both inclusive. */
+enum { BOX_GROUP = 16 };
+typedef struct {
+    double *low[3], *high[3];
+} cell_boxes;
+
+/* The smallest squared distances from a corner to the boxes of one group, of which the last may be
+ * any numbers. */
+typedef void bound_function(const struct distance_plan *plan, const cell_boxes *boxes,
+                            uint32_t first, const int32_t from[3], double bounds[BOX_GROUP]);
 
 draw_function draw, draw_in_lanes; /* in lanes: with AVX-512 */
 search_function search_nearby, search_nearby_in_lanes;
-look_function look_into_cell, look_into_cell_in_lanes;
+look_function look_through_list, look_through_list_in_lanes;
+bound_function bound_boxes, bound_boxes_in_lanes;
 
 /* What depends on the voxel sizes alone, shared by every label of a pair. */
 typedef struct distance_plan {
     search_plan search;
     draw_function *draw;
     search_function *search_nearby;
-    look_function *look_into_cell;
+    look_function *look_through_list;
+    bound_function *bound_boxes;
     double spacing_mm[3];
     double *squares[3];
     double window[WINDOW_EMPTY + 1];
@@ -59,5 +79,27 @@ typedef struct distance_plan {
     double neighbour_mm[NO_NEIGHBOUR + 1];
     uint8_t nearest_class[NEIGHBOUR_PATTERNS];
 } distance_plan;
+
+/* The loop of a bound_function, of which the compiler makes vector code for each instruction set.
+ */
+static inline __attribute__((always_inline)) void bound_group(const distance_plan *plan,
+                                                              const cell_boxes *boxes,
+                                                              uint32_t first, const int32_t from[3],
+                                                              double bounds[BOX_GROUP]) {
+    double squares[3][BOX_GROUP];
+    for (int axis = 0; axis < 3; axis++) {
+        const double *const low = boxes->low[axis] + first, *const high = boxes->high[axis] + first;
+        const double at = from[axis], size_mm = plan->spacing_mm[axis];
+        for (int i = 0; i < BOX_GROUP; i++) {
+            const double before = low[i] - at, behind = at - high[i];
+            const double outside = before > behind ? before : behind;
+            const double length = (outside > 0 ? outside : 0) * size_mm;
+            squares[axis][i] = length * length;
+        }
+    }
+    const int last = plan->search.last_axis, one = last == 0 ? 1 : 0, two = last == 2 ? 1 : 2;
+    for (int i = 0; i < BOX_GROUP; i++)
+        bounds[i] = (squares[one][i] + squares[two][i]) + squares[last][i];
+}
 
 #endif

@@ -7,6 +7,8 @@
  */
 #include "source.h"
 
+#include "instructions.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,6 +114,45 @@ static uint8_t find_unsigned_key(slice_reader *reader, uint64_t value) {
 #define VOXEL double
 #include "convert_float_template.h"
 
+/* Two-byte label maps are the second most common. Where keys are values, rows of them are narrowed
+ * by the loops below, of which the compiler makes vector code for each instruction set. Zero if
+ * some value does not fit in a byte. */
+#define NARROW_ROW                                            \
+    uint16_t joined = 0;                                      \
+    for (uint32_t x = 0; x < size; x++) {                     \
+        uint16_t value;                                       \
+        memcpy(&value, row + x * sizeof value, sizeof value); \
+        joined |= value;                                      \
+        keys[x] = (uint8_t)value;                             \
+    }                                                         \
+    return joined < 256
+typedef int narrow_function(const uint8_t *row, uint8_t *keys, uint32_t size);
+static int narrow_row(const uint8_t *restrict row, uint8_t *restrict keys, uint32_t size) {
+    NARROW_ROW;
+}
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static int narrow_row_avx2(const uint8_t *restrict row,
+                                                           uint8_t *restrict keys, uint32_t size) {
+    NARROW_ROW;
+}
+__attribute__((target("avx512f,avx512bw,avx512vl"))) static int narrow_row_avx512(
+    const uint8_t *restrict row, uint8_t *restrict keys, uint32_t size) {
+    NARROW_ROW;
+}
+#endif
+#undef NARROW_ROW
+
+/* The fastest of them that this machine can run. */
+static narrow_function *choose_narrow_row(void) {
+    switch (choose_instructions()) {
+#if defined(__x86_64__)
+        case AVX512: return narrow_row_avx512;
+        case AVX2: return narrow_row_avx2;
+#endif
+        default: return narrow_row;
+    }
+}
+
 /* Copy a row to `reader->row` with the bytes of each voxel in the other order. */
 static void swap_row(const slice_reader *reader, const uint8_t *row, uint32_t size) {
     const uint32_t bytes = reader->voxel_bytes;
@@ -132,6 +173,8 @@ static assay_status convert_row(slice_reader *reader, const uint8_t *row, uint8_
         swap_row(reader, row, reader->source->shape[0]);
         row = reader->row;
     }
+    if (reader->narrow_row && reader->narrow_row(row, keys, reader->source->shape[0]))
+        return ASSAY_OK;
     return CONVERTERS[reader->source->storage](reader, row, keys);
 }
 
@@ -165,6 +208,7 @@ assay_status slices_open(slice_reader *reader, const assay_source *source,
     reader->voxel_bytes = STORAGE_BYTES[source->storage];
     reader->slice_voxels = (uint64_t)source->shape[0] * source->shape[1];
     reader->is_identity = keys_are_values(labels);
+    if (reader->is_identity && reader->voxel_bytes == 2) reader->narrow_row = choose_narrow_row();
     reader->cached_value = labels->value_count ? labels->values[0] : 0;
     reader->cached_key = labels->value_count ? labels->keys[0] : labels->other_key;
     const int in_place =

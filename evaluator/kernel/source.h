@@ -14,6 +14,7 @@ typedef struct {
     uint32_t voxel_bytes;
     uint64_t slice_voxels;
     int is_identity; /* keys are the stored bytes themselves */
+    int (*narrow_row)(const uint8_t *row, uint8_t *keys, uint32_t size); /* or NULL */
     int64_t cached_value;
     uint8_t cached_key;
     uint8_t *key_slices[2]; /* converted slices, taken in turn */

@@ -122,6 +122,25 @@ def test_islands_far_beyond_the_windows_are_measured_exactly(spacing_mm):
     assert_kernel_equals_oracle(reference.T, prediction.T, spacing_mm, [(1,)])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("instructions", [None, "avx2", "plain"])
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_surface_of_which_every_element_is_far_is_measured_exactly(axes, instructions, monkeypatch):
+    """Shells inside each other and pieces elsewhere, two bytes a voxel: nearly every distance comes from the cells."""
+    if instructions:
+        monkeypatch.setenv("ASSAY_KERNEL_INSTRUCTIONS", instructions)
+    grid = np.indices((50, 52, 48))
+    radius = np.sqrt(sum((axis - middle) ** 2 for axis, middle in zip(grid, (25, 26, 24), strict=True)))
+    reference, prediction = np.zeros((2, 50, 52, 48), np.uint16)
+    reference[(radius < 23) & (radius > 22)] = 1
+    prediction[(radius < 6) & (radius > 5)] = 1
+    prediction[2:5, 3:5, 40:46] = 1
+    reference[:9, :9, :9], prediction[-9:, -9:, -9:] = 300, 300
+    arranged = [np.asfortranarray(each).transpose(axes) for each in (reference, prediction)]
+    assert_kernel_equals_oracle(*arranged, (0.5, 0.7, 1.1), [(1,), (300,)])
+    assert_kernel_equals_oracle(*(each % 256 for each in arranged), (1.0, 1.0, 1.0), [(1,), (44,)])
+
+
 @pytest.mark.parametrize("name", ["flipped", "shifted", "full", "one voxel", "noise", "empty", "opposite corners"])
 def test_adversarial_pairs_are_measured_exactly(name):
     generator = np.random.default_rng(9)
