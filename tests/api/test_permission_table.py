@@ -159,6 +159,8 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("DELETE", "/uploads/{unfinished_of_pia}", None, 401, 404, 204, 404, 404),
     ("GET", "/nodes", None, 401, 403, 403, 403, 200),
     ("POST", "/nodes", {"name": "gpu-1"}, 401, 403, 403, 403, 201),
+    ("POST", "/nodes/{node}/cost", {"hourly_cost": 2.5}, 401, 403, 403, 403, 200),
+    ("GET", "/nodes/costs", None, 401, 403, 403, 403, 200),
     ("POST", "/nodes/{node}/status", {"status": "draining"}, 401, 403, 403, 403, 200),
     ("GET", "/operations/stuck", None, 401, 403, 403, 403, 200),
     ("POST", "/operations/stuck/act", WAKE, 401, 403, 403, 403, 409),

@@ -29,6 +29,8 @@ from django.utils.translation import gettext as _
 
 from assay.accounts.errors import InvalidError
 from assay.accounts.moments import EXPECTED, is_in_range
+from assay.challenges.needs import EXPECTED as EXPECTED_NEEDS
+from assay.challenges.needs import Needs
 from assay.challenges.texts import LONGEST_TEXT
 from assay.challenges.zones import EXPECTED as EXPECTED_ZONE
 from assay.challenges.zones import moment_words, zone_of
@@ -118,6 +120,7 @@ class PhaseDefinition:
     is_paused: bool = False
     is_archived: bool = False
     priority: int = 0
+    needs: tuple[str, ...] = ()
     max_image_bytes: int = 20 * 2**30
     embargo_until: datetime | None = None
     is_embargoed: bool = False
@@ -403,6 +406,7 @@ def read_phase(
         is_paused=reader.flag("is_paused"),
         is_archived=reader.flag("is_archived"),
         priority=reader.number("priority", least=-LARGEST_PRIORITY, most=LARGEST_PRIORITY) or 0,
+        needs=reader.needs("needs"),
         max_image_bytes=reader.number("max_image_bytes", least=1, most=LARGEST_IMAGE_BYTES)
         or PhaseDefinition.max_image_bytes,
         embargo_until=embargo_until,
@@ -609,6 +613,20 @@ class Reader:
                 % {"least": 2, "most": MOST_DIVISIONS, "longest": LONGEST_DIVISION},
             )
         return names
+
+    def needs(self, key: str) -> tuple[str, ...]:
+        """What a node has to have. Empty when missing."""
+        words = self.names(key)
+        try:
+            Needs.of(words)
+        except ValueError as error:
+            raise self.error(
+                _("`%(key)s` names what a node has to have.") % {"key": key},
+                key=key,
+                found=str(error),
+                expected=_("some of %(words)s, each once") % {"words": EXPECTED_NEEDS},
+            ) from error
+        return words
 
     def lines(self, key: str, *, most: int, longest: int) -> tuple[str, ...]:
         """A list of short texts. Empty when missing."""

@@ -366,6 +366,7 @@ class Phase(models.Model):
     max_image_bytes = models.BigIntegerField(default=20 * 2**30)
     pool = models.CharField(max_length=40, default="default", help_text="which run pool executes it")
     priority = models.IntegerField(default=0)
+    needs = models.JSONField(default=list, blank=True, help_text="what a node has to have: see needs.py")
     leaderboard_shows = models.CharField(
         max_length=6, choices=[(v, v) for v in ("best", "latest", "all", "chosen")], default="best"
     )

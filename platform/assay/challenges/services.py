@@ -54,7 +54,7 @@ PHASE_VALUES = (
     "counts_same_image",
     *("budget_hours", "team_budget_hours", "budget_gib", "team_budget_gib"),
     *("concurrent_limit", "running_limit", "running_limit_per_team"),
-    *("pool", "priority", "max_image_bytes", "leaderboard_shows", "is_anonymous", "is_paused", "is_archived"),
+    *("pool", "priority", "needs", "max_image_bytes", "leaderboard_shows", "is_anonymous", "is_paused", "is_archived"),
     *("requires_phase", "requires_rank", "late_until", "divisions"),
     *("freeze_hours", "public_percent", "releases_at", "release_after", "review_days", "carry_over"),
     *("embargo_until", "is_embargoed"),

@@ -60,6 +60,36 @@ def enrol(session: Session, name: str, pool: str, slots: int) -> None:
     click.echo(f"On that machine, as root:  assay node join {session.address()} --token {answer['token']}")
 
 
+@nodes.command()
+@click.argument("node")
+@click.argument("hourly_cost", type=click.FloatRange(min=0))
+@pass_session
+def cost(session: Session, node: str, hourly_cost: float) -> None:
+    """Say what an hour of NODE costs, in your own currency."""
+    with session.connect() as connection:
+        answer = connection.post(f"nodes/{node}/cost", {"hourly_cost": hourly_cost})
+    click.echo(f"{answer['name']} costs {answer['hourly_cost']} an hour")
+
+
+@nodes.command()
+@json_option
+@pass_session
+def costs(session: Session, as_json: bool) -> None:
+    """What the nodes with a known cost have spent on each phase."""
+    with session.connect() as connection:
+        found = connection.get("nodes/costs")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    table = Table()
+    for heading in ("node", "phase", "case runs", "hours", "cost"):
+        table.add_column(heading)
+    for row in found:
+        phase = f"{row['challenge']}/{row['phase']}"
+        table.add_row(row["node"], phase, str(row["case_runs"]), f"{row['hours']:.2f}", str(row["cost"]))
+    Console().print(table)
+
+
 def _change(status: str, name: str, help_text: str) -> None:
     @nodes.command(name, help=help_text)
     @click.argument("node")

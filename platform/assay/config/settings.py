@@ -168,6 +168,8 @@ KEY_FOLDER = VAR / "keys"
 SCRATCH_ROOT = VAR / "scratch"
 SCRATCH_KEEP_BYTES = env.number(name="ASSAY_SCRATCH_KEEP_MB", default=20 * 1024) * 2**20
 MACHINE_MEMORY_MB = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+DEMAND_COMMAND = env.text(name="ASSAY_DEMAND_COMMAND")
+DEMAND_URL = env.text(name="ASSAY_DEMAND_URL")
 SCORING_MEMORY_BYTES = env.number(name="ASSAY_SCORING_MEMORY_MB", default=MACHINE_MEMORY_MB * 3 // 4) * 2**20
 METRIC_ENGINE = env.text(name="ASSAY_ENGINE", default="docker")
 METRIC_ENGINE_SOCKET = env.text(name="ASSAY_ENGINE_SOCKET")
@@ -203,6 +205,7 @@ METRICS_TOKEN = env.text(name="ASSAY_METRICS_TOKEN")
 REAPER_SECONDS = env.number(name="ASSAY_REAPER_SECONDS", default=15)
 CELERY_BEAT_SCHEDULE = {
     "reap": {"task": "assay.workflow.tasks.reap", "schedule": REAPER_SECONDS},
+    "tell_demand": {"task": "assay.workflow.tasks.tell_demand", "schedule": 60},
     "tidy": {"task": "assay.workflow.tasks.tidy", "schedule": 3600},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "celerybeat-schedule")

@@ -254,6 +254,14 @@ def phase_groups(*, others: Sequence[str], testsets: Sequence[str], pools: Mappi
                     choices=tuple((name, f"{name}: {words}") for name, words in pools.items()),
                     help=_("How many GPUs a case gets stands under Rules."),
                 ),
+                Field(
+                    name="needs",
+                    label=_("What a node has to have"),
+                    kind="names",
+                    help=_(
+                        "Such as gpu=A100, gpu_memory_gb=40, driver=535, cpus=8, memory_gb=64. Empty: any node of the pool."
+                    ),
+                ),
             ),
         ),
         Group(

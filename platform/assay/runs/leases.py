@@ -10,7 +10,7 @@ Where a phase caps how many of its cases run at once (in all, or per team), a cl
 the same time would both find room. So as long as there is such a phase, claims pass one after the other, under a lock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,7 +45,7 @@ WHERE id = (
     JOIN submissions_submission submission ON submission.id = run.submission_id
     JOIN challenges_phase phase ON phase.id = submission.phase_id
     WHERE case_run.status = 'queued' AND case_run.pool = %(pool)s AND case_run.gpus <= %(gpus)s
-      AND NOT phase.is_paused AND submission.cancel_requested_at IS NULL
+      AND phase.id <> ALL(%(unfit)s::bigint[]) AND NOT phase.is_paused AND submission.cancel_requested_at IS NULL
       AND (case_run.not_before IS NULL OR case_run.not_before <= clock_timestamp())
       {has_room}
     ORDER BY case_run.priority DESC, case_run.turn, case_run.position
@@ -89,16 +89,20 @@ RETURNING submission.cancel_requested_at IS NOT NULL
 """
 
 
-def claim_case_run(*, node_id: int, pool: str, lease_seconds: float, gpus: int | None = None) -> Lease | None:
+def claim_case_run(
+    *, node_id: int, pool: str, lease_seconds: float, gpus: int | None = None, unfit: Sequence[int] = ()
+) -> Lease | None:
     """The next case run of the pool, in fair order, leased to the node. None when there is nothing to do.
 
-    `gpus`: how many the node has free. None where a batch system gives them, or where the node does not say.
+    `gpus`: how many the node has free. None where a batch system gives them, or where the node does not say. `unfit`: phases that need
+    what the node has not (`matching.py`).
     """
     wanted = {
         "node": node_id,
         "pool": pool,
         "lease_seconds": lease_seconds,
         "gpus": MANY_GPUS if gpus is None else gpus,
+        "unfit": list(unfit),
     }
     row = _fetch_prepared(ANY_CLAIM, wanted)
     if row is None and _is_capped():

@@ -30,6 +30,13 @@ class Node(models.Model):
     most_slots = models.PositiveIntegerField(
         null=True, blank=True, help_text="the most it may say it has; empty: as many as the API takes"
     )
+    hourly_cost = models.DecimalField(
+        max_digits=10,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        help_text="in the installation's own currency; empty: unknown",
+    )
     inventory = models.JSONField(default=dict, help_text="GPUs, driver, disk, engine, cached images: as last reported")
     last_seen_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import datetime
+from decimal import Decimal
 
 from django.utils.translation import gettext, ngettext
 
@@ -65,6 +66,14 @@ def machines_of_pools() -> dict[str, str]:
         nodes_words = ngettext("%(count)s node", "%(count)s nodes", len(counts)) % {"count": len(counts)}
         words[pool] = ", ".join([nodes_words, *(gpus or [gettext("no GPU")])])
     return words
+
+
+def set_hourly_cost(*, node: Node, hourly_cost: Decimal | None, by: User, now: datetime) -> None:
+    """What an hour of it costs from now on. What ran before is counted by the new cost as well."""
+    node.hourly_cost = hourly_cost
+    node.save(update_fields=["hourly_cost"])
+    told = None if hourly_cost is None else str(hourly_cost)
+    record_event(verb="node.cost_changed", subject=node, now=now, actor=by, hourly_cost=told)
 
 
 def set_node_status(*, node: Node, status: Node.Status, reason: str, by: User, now: datetime) -> bool:

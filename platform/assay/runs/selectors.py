@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 from assay.challenges.models import Phase
 from assay.runs.intervals import current_intervals
 from assay.runs.leases import MANY_GPUS
+from assay.runs.matching import needs_of, serving
 from assay.runs.models import CaseRun, Node, Run
 from assay.submissions.models import Submission
 from containers.spec import Usage
@@ -273,8 +274,12 @@ def why_waiting(*, phase: Phase, nodes: Collection[Node], now: datetime) -> str:
         return _("the organizers have paused this phase; submissions keep their place")
     if live := live_nodes(nodes, now=now):
         gpus = gpus_of(phase)
-        if any(most_gpus(node) >= gpus for node in live):
+        fitting = serving(live, phase=phase)
+        if any(most_gpus(node) >= gpus for node in fitting):
             return ""
+        if phase.needs:
+            words = _("no live node of pool %(pool)s has what a case needs: %(needs)s")
+            return words % {"pool": phase.pool, "needs": needs_of(phase).in_words(gpus=gpus)}
         words = ngettext(
             "no live node of pool %(pool)s has the %(count)d GPU that a case needs",
             "no live node of pool %(pool)s has the %(count)d GPUs that a case needs",

@@ -18,6 +18,7 @@ from assay.notices.delivery import send_mails
 from assay.notices.services import forget_old, write_digests
 from assay.notices.webhooks import deliver
 from assay.submissions.hints import forget_origins
+from assay.workflow.operations.demand import tell_demand
 from assay.workflow.workers import checking, prompting, reaper, scoring, self_testing, tidying
 from assay.workflow.workers.limits import limited_memory
 
@@ -83,6 +84,12 @@ def tell() -> None:
 def reap() -> None:
     """Look after everything that has not ended."""
     reaper.reap(now=timezone.now())
+
+
+@shared_task(name="assay.workflow.tasks.tell_demand", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+def tell_demand_of_nodes() -> None:
+    """Whoever starts machines may want to know what waits."""
+    tell_demand(now=timezone.now())
 
 
 @shared_task(name="assay.workflow.tasks.tidy", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped

@@ -263,7 +263,7 @@ def phase_document(*, phase: Phase, person: Person) -> dict[str, Any]:
     now = timezone.now()
     names = (
         "slug title kind opens_at closes_at is_paused submission_limit submission_window_days submission_limit_total "
-        "concurrent_limit running_limit running_limit_per_team max_image_bytes pool leaderboard_shows requires_phase "
+        "concurrent_limit running_limit running_limit_per_team max_image_bytes pool needs leaderboard_shows requires_phase "
         "requires_rank late_until divisions freeze_hours public_percent releases_at release_after released_at "
         "review_days finalized_at carry_over "
         "is_embargoed embargo_until"

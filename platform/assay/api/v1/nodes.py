@@ -13,8 +13,9 @@ from assay.api.auth import person_of
 from assay.api.v1 import schemas
 from assay.challenges.access import require_staff
 from assay.evaluations.receipts import signing_key
+from assay.runs.costs import costs_by_phase
 from assay.runs.models import Node
-from assay.runs.nodes import enrol_node, set_node_status
+from assay.runs.nodes import enrol_node, set_hourly_cost, set_node_status
 from assay.signatures import public_key_text
 
 router = Router()
@@ -53,6 +54,24 @@ def change_status(request: HttpRequest, name: str, body: schemas.NodeStatusIn) -
     set_node_status(node=node, status=Node.Status(body.status), reason=body.reason, by=user, now=timezone.now())
     node.refresh_from_db()
     return node
+
+
+@router.post("/{name}/cost", response=schemas.NodeOut)
+def change_cost(request: HttpRequest, name: str, body: schemas.NodeCostIn) -> Node:
+    """What an hour of the node costs, in the installation's own currency."""
+    user = require_staff(person_of(request))
+    node = Node.objects.filter(name=name).first()
+    if node is None:
+        raise NotFoundError(_("There is no such node."), found=name, what_to_do=_("Look at the list of nodes."))
+    set_hourly_cost(node=node, hourly_cost=body.hourly_cost, by=user, now=timezone.now())
+    return node
+
+
+@router.get("/costs", response=list[schemas.NodeCostOut])
+def list_costs(request: HttpRequest) -> list[dict[str, Any]]:
+    """What nodes with a known cost have spent on each phase, by their last attempts."""
+    require_staff(person_of(request))
+    return [cost.__dict__ for cost in costs_by_phase()]
 
 
 @keys_router.get("/keys", auth=None, response=dict[str, str])

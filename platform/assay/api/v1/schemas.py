@@ -1,6 +1,7 @@
 """What goes over the wire, one class per document. Field names are the words of the project. Units are in the names."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -455,6 +456,7 @@ class PhaseOut(PhaseBrief):
     running_limit_per_team: int | None
     max_image_bytes: int
     pool: str
+    needs: list[str]
     leaderboard_shows: str
     requires_phase: str
     requires_rank: int | None
@@ -766,8 +768,24 @@ class NodeOut(Schema):
     reason: str
     slots: int
     most_slots: int | None
+    hourly_cost: Decimal | None
     last_seen_at: datetime | None
     inventory: dict[str, Any]
+
+
+class NodeCostIn(Schema):
+    hourly_cost: Decimal | None = Field(ge=0, max_digits=10, decimal_places=4)
+    """In the installation's own currency. Null: unknown."""
+
+
+class NodeCostOut(Schema):
+    node: str
+    challenge: str
+    phase: str
+    case_runs: int
+    hours: float
+    """Of the machine: a case run counts for its part of the node's slots."""
+    cost: Decimal
 
 
 class NodeStatusIn(Schema):

@@ -50,7 +50,8 @@ from assay.portal.boards import board_page, board_table
 from assay.portal.comparisons import comparison_page, comparison_table
 from assay.portal.facts import caveats_of, fact_sheet, ranking_words, release_words
 from assay.portal.timeline import timeline
-from assay.runs.selectors import queue_facts
+from assay.runs.matching import needs_of
+from assay.runs.selectors import gpus_of, queue_facts
 from assay.submissions.access import get_own_submission, own_submissions
 from assay.submissions.models import Submission
 from assay.submissions.objections import object_to_results, objections_seen_by
@@ -246,6 +247,7 @@ def phase_page(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse
     page["submissions"] = with_progress(mine[:NEWEST])
     page["queue"] = queue_facts(phase, now=now)
     page["limit_words"] = _limit_words(phase)
+    page["needs"] = needs_of(phase).in_words(gpus=gpus_of(phase)) if phase.needs else ""
     page["typed"] = request.session.get(TYPED, "")
     page["release_words"] = release_words(phase)
     page["caveats"] = caveats_of(phase)

@@ -39,6 +39,7 @@ from assay.leaderboards.services import ask_for_rebuild, take_snapshot
 from assay.runs import leases
 from assay.runs import services as runs
 from assay.runs.intervals import current_intervals
+from assay.runs.matching import unfit_phases
 from assay.runs.models import CaseRun, Node, Run
 from assay.runs.policy import Outcome
 from assay.runs.selectors import predictions_digest
@@ -114,7 +115,9 @@ def claim(*, node: Node, now: datetime, gpus: int | None = None) -> CaseRun | No
     `gpus`: how many the node has free; None where that does not limit what it may take.
     """
     lease_seconds = current_intervals().lease_seconds
-    lease = leases.claim_case_run(node_id=node.pk, pool=node.pool, lease_seconds=lease_seconds, gpus=gpus)
+    lease = leases.claim_case_run(
+        node_id=node.pk, pool=node.pool, lease_seconds=lease_seconds, gpus=gpus, unfit=unfit_phases(node)
+    )
     if lease is None:
         return None
     needed = CaseRun.objects.select_related("case", "run__submission__image", "run__submission__protocol")

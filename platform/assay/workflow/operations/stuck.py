@@ -4,19 +4,21 @@ The reaper repairs most of what goes wrong in its next round. What is listed her
 stays away, a pool nobody serves, a submission that failed by a fault of ours. `operating.py` carries the acts out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Count, F, Max, Min, OuterRef, Q, Subquery
 
+from assay.challenges.models import Phase
 from assay.evaluations.models import Evaluation
 from assay.evaluations.services import ATTEMPTS
 from assay.leaderboards.models import MOST_TRIES, REPORT_SET_ASIDE, Leaderboard
 from assay.leaderboards.services import behind
 from assay.leaderboards.words import sentence
+from assay.runs.matching import needs_of, serving
 from assay.runs.models import CaseRun, Node, PromptRound
-from assay.runs.selectors import live_nodes, most_gpus
+from assay.runs.selectors import gpus_of, live_nodes, most_gpus
 from assay.submissions.models import Submission
 from assay.submissions.services import NOT_THE_TEAMS
 from assay.workflow import flow
@@ -83,6 +85,19 @@ def longest(case_run: CaseRun) -> timedelta:
     return timedelta(seconds=LIMITS_PASSED * case_run.expected_seconds) if is_whole else timedelta(days=365)
 
 
+def unserved_needs(pool: str, *, live: Collection[Node]) -> str:
+    """What waits in the pool for something that no live node of it has. Empty where everything can be served."""
+    waiting = Phase.objects.exclude(needs=[]).filter(
+        pool=pool, is_paused=False, submissions__runs__case_runs__status=CaseRun.Status.QUEUED
+    )
+    for phase in waiting.distinct().select_related("challenge", "protocol"):
+        gpus = gpus_of(phase)
+        if not any(most_gpus(node) >= gpus for node in serving(live, phase=phase)):
+            needs = needs_of(phase).in_words(gpus=gpus)
+            return f"no live node has what {phase.challenge.slug}/{phase.slug} needs: {needs}"
+    return ""
+
+
 def unserved_pools(now: datetime) -> Iterator[Stuck]:
     """Pools with work that nobody takes: no live node, or nobody heard the doorbell although a slot is free."""
     queued = (
@@ -119,6 +134,8 @@ def unserved_pools(now: datetime) -> Iterator[Stuck]:
                 since=since,
                 acts=("wake",),
             )
+        elif lacking := unserved_needs(row["pool"], live=live):
+            yield Stuck(kind="pool", key=row["pool"], text=f"{waits}, {lacking}", since=since, acts=("wake",))
         elif running.get(row["pool"], 0) < sum(node.slots for node in live) and _is_old(row["free_since"], now=now):
             text = f"{waits} although slots are free"
             yield Stuck(kind="pool", key=row["pool"], text=text, since=row["free_since"], acts=("wake",))
