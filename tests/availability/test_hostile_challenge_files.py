@@ -148,6 +148,7 @@ DOCUMENT: dict[str, Any] = {
             "releases_at": "2027-02-01",
             "release_after": ["boards", "cases"],
             "pool": "default",
+            "needs": ["gpu=A100", "cpus=8"],
             "testset": "hidden",
             "leaderboard_shows": "best",
             "is_anonymous": False,
