@@ -2,7 +2,7 @@
 
 An image's ID is the digest of its configuration. A registry knows images by the digest of their manifest. So each image has one tag: the
 64 hex digits of its ID. The manifest is made here, always the same way, from the configuration and the layers that intake has written.
-Whoever fetches an image names the manifest's digest, so that nobody can put another one in its place.
+The cluster names the digest of the manifest, so that no other image can take its place.
 
 The repository is one agent's own: images that the agent no longer needs are removed from it.
 """

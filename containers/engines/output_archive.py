@@ -1,7 +1,7 @@
 """An archive of what a container has written, recreated entry by entry in a folder of ours.
 
-Nothing of the container runs any more. Links and special files are kept as what they are, pointing nowhere, so that whoever collects the
-output names them as always.
+Nothing of the container runs any more. Links and special files are kept as what they are, pointing nowhere, so that
+`collect` names them as always.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Whoever starts machines is told what waits: by a command or an address, as a state and not as an order."""
+"""A program that starts machines is told what waits: by a command or an address, as a state and not as an order."""
 
 import json
 import sys

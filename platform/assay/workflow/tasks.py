@@ -88,7 +88,7 @@ def reap() -> None:
 
 @shared_task(name="assay.workflow.tasks.tell_demand", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
 def tell_demand_of_nodes() -> None:
-    """Whoever starts machines may want to know what waits."""
+    """A program that starts machines may want to know what waits."""
     tell_demand(now=timezone.now())
 
 

@@ -1,7 +1,7 @@
-"""Telling somebody who can start machines how many case runs wait, and for what: scaling up from nothing, and down to it.
+"""Telling a program that can start machines how many case runs wait, and for what: scaling up from nothing, and down to it.
 
 Every minute the operators' command, or an address of theirs, is told all that waits. Nothing is told while nothing waits, except once
-when that begins. Whoever is told may do with it what is right: the message is a state and no order, so one that is lost does no harm.
+when that begins. The message is a state and no order, so one that is lost does no harm.
 """
 
 import json
