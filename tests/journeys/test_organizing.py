@@ -1,4 +1,4 @@
-"""An organizer without a shell: from nothing to two phases, of which the first gates the second and hands its best over.
+"""An organizer without a shell: from nothing to the released results of two phases, with a review, a rejudgement and a decision undone.
 
 Everything Olga does is a click. Pages come from Django's own server in this process, the workers' part is called by name, and the engine
 is scripted: what each image answers stands in `ANSWERS`. Time passes as organizers make it pass: they move a date.
@@ -22,7 +22,7 @@ from assay.accounts.models import User
 from assay.runs.nodes import enrol_node
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.workflow.workers import reaper
-from browsing import IN_PROCESS
+from browsing import IN_PROCESS, colours_in
 from containers.engines.fake import FakeCall, FakeEnding
 from stage import Stage
 
@@ -270,6 +270,84 @@ def pass_on(olga: Page, stage: Stage) -> None:
     assert sorted(status for _team, status in entered) == ["done", "done"]
 
 
+def end_the_final(olga: Page, ada: Page, stage: Stage, look) -> None:
+    """It closes, its embargo and its results are released, and teams may object for a week."""
+    change_phase(olga, "final", Closes=minutes_from_now(-1))
+    olga.goto(DESK)
+    olga.get_by_role("button", name="Publish the results").first.click()
+    olga.goto(f"{DESK}p/final/after/")
+    olga.get_by_role("button", name="Release the results").click()
+    expect(olga.get_by_text("Review ends")).to_be_visible()
+    stage.rank()
+    ada.goto(f"{CHALLENGE}p/final/leaderboard/")
+    expect(ada.get_by_role("main")).to_contain_text("Provisional: teams may object")
+
+
+def object_and_answer(olga: Page, bob: Page, look) -> None:
+    bob.goto(f"{CHALLENGE}p/final/")
+    bob.get_by_label("Object for your team").fill("The surface decides for surgeons, not the volume.")
+    look(bob, "organize-10-objection")
+    bob.get_by_role("button", name="Object", exact=True).click()
+    expect(bob.get_by_text("Your objection is with the organizers")).to_be_visible()
+    olga.goto(f"{DESK}p/final/after/")
+    olga.get_by_label("Your answer; the team reads it").fill("Agreed: the surface decides.")
+    look(olga, "organize-11-review")
+    olga.get_by_role("button", name="Uphold").click()
+    expect(olga.get_by_text("Answered. Its team reads it")).to_be_visible()
+    olga.get_by_role("button", name="Make the results final").click()  # the week is not over
+    expect(olga.get_by_text("cannot be final yet")).to_be_visible()
+    bob.reload()
+    expect(bob.get_by_text("Agreed: the surface decides.")).to_be_visible()
+
+
+def look_at_a_case(olga: Page, look) -> None:
+    """Scan, reference, prediction and errors, drawn by WebGL in the processor."""
+    olga.goto(f"{DESK}submissions/?phase=final")
+    olga.get_by_role("link", name="ada").first.click()
+    olga.get_by_role("link", name="case11").first.click()
+    olga.get_by_role("button", name="Show the volumes").click()
+    olga.locator("canvas[data-ready]").wait_for()
+    assert colours_in(olga.locator("#viewer").screenshot()) > 3, "the viewer shows nothing"
+    look(olga, "organize-20-case")
+
+
+def score_again(olga: Page, stage: Stage, look) -> None:
+    """Other rules, a look at whose rank moves, and one act that lets them count."""
+    olga.goto(f"{DESK}p/final/rules/")
+    olga.get_by_role("checkbox", name="Dice", exact=True).uncheck()
+    olga.get_by_label("Ranked").select_option("value")
+    for label in ("core", "rim"):
+        olga.get_by_label(f"{label}: tolerance in mm").fill("2")
+    save(olga)
+    olga.goto(f"{DESK}p/final/rejudge/")
+    olga.get_by_role("button", name="Score again").click()
+    expect(olga.get_by_text("being scored").first).to_be_visible()
+    stage.score()
+    olga.goto(f"{DESK}p/final/rejudge/")
+    expect(olga.get_by_text("2 of 2 would change rank")).to_be_visible()
+    look(olga, "organize-12-rejudge")
+    olga.get_by_role("button", name="Let the new scores count").click()
+    stage.rank()
+    assert ranks_on(olga, "final") == ["Bob", "Ada"]
+
+
+def disqualify_and_undo(olga: Page, stage: Stage, look) -> None:
+    olga.goto(f"{DESK}submissions/?phase=final")
+    olga.get_by_role("link", name="bob").first.click()
+    olga.get_by_label("Reason, shown to everybody below the ranking").fill("too good")
+    olga.get_by_role("button", name="Disqualify").click()
+    expect(olga.get_by_text("too good").first).to_be_visible()
+    stage.rank()
+    assert ranks_on(olga, "final") == ["Ada"]
+    olga.go_back()
+    olga.reload()
+    look(olga, "organize-13-disqualified")
+    olga.get_by_role("button", name="Reinstate it").click()
+    expect(olga.get_by_role("button", name="Disqualify")).to_be_visible()
+    stage.rank()
+    assert ranks_on(olga, "final") == ["Bob", "Ada"]
+
+
 def talk(olga: Page, ada: Page, look) -> None:
     """A topic on the challenge's board, an answer, and a page that keeps it for everybody."""
     ada.goto(f"{CHALLENGE}discussion/")
@@ -342,3 +420,10 @@ def test_an_organizer_without_a_shell_runs_two_phases(open_as, stage, look, tmp_
     expect(cleo.get_by_role("main")).to_contain_text("Preliminary")
     assert ranks_on(ada, "final") == []  # under embargo
     assert ranks_on(olga, "final") == ["Ada", "Bob"]
+    end_the_final(olga, ada, stage, look)
+    assert ranks_on(bob, "final") == ["Ada", "Bob"]
+    object_and_answer(olga, bob, look)
+    look_at_a_case(olga, look)
+    score_again(olga, stage, look)
+    disqualify_and_undo(olga, stage, look)
+    assert ranks_on(cleo, "final") == ["Bob", "Ada"]  # released: everybody sees it
