@@ -1,4 +1,4 @@
-"""An organizer without a shell: from nothing to the released results of two phases, with a review, a rejudgement and a decision undone.
+"""An organizer without a shell: from nothing to final results of two phases, and the same images again next year.
 
 Everything Olga does is a click. Pages come from Django's own server in this process, the workers' part is called by name, and the engine
 is scripted: what each image answers stands in `ANSWERS`. Time passes as organizers make it pass: they move a date.
@@ -348,6 +348,27 @@ def disqualify_and_undo(olga: Page, stage: Stage, look) -> None:
     assert ranks_on(olga, "final") == ["Bob", "Ada"]
 
 
+def next_year(olga: Page, stage: Stage, cases: Path, look) -> None:
+    """A new phase on new cases takes the archived images of the final in one act."""
+    olga.goto(f"{DESK}phases/new/")
+    olga.get_by_label("Short name in addresses").fill("next-year")
+    olga.get_by_label("Title").fill("Next year")
+    olga.get_by_label("Opens").fill(minutes_from_now(-5))
+    olga.get_by_label("Closes").fill(minutes_from_now(60 * 24 * 365))
+    olga.get_by_role("button", name="Save", exact=True).click()
+    expect(olga.get_by_role("heading", name="Next year", exact=True)).to_be_visible()
+    add_testset(olga, cases, name="new", phase="next-year")
+    olga.goto(f"{DESK}p/next-year/after/")
+    olga.get_by_label("Images of").select_option("lungs/final")
+    olga.get_by_role("button", name="Look first").click()
+    expect(olga.get_by_text("2 can run.")).to_be_visible()
+    look(olga, "organize-14-rerun")
+    olga.get_by_role("button", name="Run 2 images").click()
+    expect(olga.get_by_text("2 images run again.")).to_be_visible()
+    stage.play()
+    assert ranks_on(olga, "next-year") == ["Bob", "Ada"]
+
+
 def talk(olga: Page, ada: Page, look) -> None:
     """A topic on the challenge's board, an answer, and a page that keeps it for everybody."""
     ada.goto(f"{CHALLENGE}discussion/")
@@ -394,7 +415,7 @@ def dress_up(olga: Page, folder: Path, look) -> None:
     look(olga, "organize-18-challenge")
 
 
-def test_an_organizer_without_a_shell_runs_two_phases(open_as, stage, look, tmp_path):
+def test_an_organizer_without_a_shell_runs_two_phases_and_next_years(open_as, stage, look, tmp_path):
     olga = open_as("olga")
     begin(olga, look)
     dress_up(olga, tmp_path, look)
@@ -427,3 +448,11 @@ def test_an_organizer_without_a_shell_runs_two_phases(open_as, stage, look, tmp_
     score_again(olga, stage, look)
     disqualify_and_undo(olga, stage, look)
     assert ranks_on(cleo, "final") == ["Bob", "Ada"]  # released: everybody sees it
+    next_year(olga, stage, zipped_cases(tmp_path / "third", first=21), look)
+    olga.goto(f"{DESK}costs/")
+    look(olga, "organize-19-costs")
+    olga.goto(f"{DESK}export/")
+    with olga.expect_download() as download:
+        olga.get_by_role("button", name="Download the zip").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert {"challenge.yaml", "leaderboards/next-year.csv"} <= set(archive.namelist())
