@@ -27,7 +27,7 @@ def queued_run(scene, *, finished=None):
 def node(**fields) -> Node:
     values = {
         "name": "gpu-1",
-        "token_hash": "x",
+        "token_hash": fields.get("name", "x"),
         "slots": 2,
         "created_at": factories.NOW,
         "last_seen_at": factories.NOW,
