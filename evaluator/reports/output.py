@@ -175,14 +175,19 @@ def inline_svg(text: str, *, label: str) -> str:
 def png(figure: Figure) -> bytes:
     """The figure as a PNG on white."""
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer,
-        format="png",
-        dpi=200,
-        facecolor="white",
-        metadata={"Software": None},
-        pil_kwargs={"compress_level": _COMPRESSION},
-    )
+    alpha = figure.patch.get_alpha()
+    figure.patch.set_alpha(1)
+    try:
+        figure.savefig(
+            buffer,
+            format="png",
+            dpi=200,
+            facecolor="white",
+            metadata={"Software": None},
+            pil_kwargs={"compress_level": _COMPRESSION},
+        )
+    finally:
+        figure.patch.set_alpha(alpha)
     return buffer.getvalue()
 
 

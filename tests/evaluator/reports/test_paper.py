@@ -15,7 +15,7 @@ from scipy import stats
 
 from evaluator.commands.rank import rank
 from evaluator.ranking.statistics.effects import cliffs_delta, critical_difference, nemenyi_quantile
-from evaluator.reports.output import svg
+from evaluator.reports.output import png, svg, with_palette
 from evaluator.reports.paper import Paper, latex_table
 from evaluator.reports.theme import new_figure, style
 
@@ -137,3 +137,22 @@ def test_a_picture_of_dots_has_a_palette_and_is_the_smaller_of_two() -> None:
         many = io.BytesIO()
         image.convert("RGBA").save(many, "PNG", optimize=True)
     assert len(base64.b64decode(content)) < len(many.getvalue())
+
+
+def test_a_png_stands_on_white_and_an_svg_on_nothing() -> None:
+    with style():
+        figure, _ = new_figure()
+        picture = np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGBA"))
+        text = svg(figure)
+    assert picture[0, 0].tolist() == [255, 255, 255, 255]
+    assert 'id="patch_1"' not in text or "#ffffff" not in text.split('id="axes_1"')[0]
+
+
+def test_a_picture_of_few_colours_keeps_them_and_one_of_many_comes_close() -> None:
+    few = np.zeros((4, 5, 4), dtype=np.uint8)
+    few[1:3, 1:4] = [[[200, 10, 30, 255]], [[0, 90, 180, 64]]]
+    assert (np.asarray(Image.open(io.BytesIO(with_palette(few))).convert("RGBA"))[1:3, 1:4] == few[1:3, 1:4]).all()
+    many = np.random.default_rng(1).integers(0, 256, (40, 40, 4)).astype(np.uint8)
+    many[..., 3] = 255
+    found = np.asarray(Image.open(io.BytesIO(with_palette(many))).convert("RGBA")).astype(int)
+    assert np.abs(found - many).max() < 64
