@@ -7,7 +7,7 @@ Every answer becomes a document or one of this room's errors. A server that give
 import contextlib
 import json
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ class ClusterApi:
                 self._refuse(answer)
             yield from answer.iter_bytes()
 
-    def watch(self, selector: str, *, version: str) -> Iterator[tuple[str, Document]]:
+    def watch(self, selector: str, *, version: str) -> Generator[tuple[str, Document], None, None]:
         """Each change since `version`: what happened, and the Pod. Ends when the server ends it. Raises Gone, EngineUnreachable."""
         parameters = {
             "labelSelector": selector,

@@ -288,11 +288,6 @@ def test_a_bootstrap_of_every_preset_equals_ranking_each_resampled_board(name):
         assert [ranking[algorithm] for algorithm in prepared.algorithms] == ranks.tolist()
 
 
-@pytest.mark.checked(
-    "panther",
-    what="ranking by hand",
-    source="panther.grand-challenge.org/tasks-evaluation",
-)
 def test_panther_takes_the_mean_of_five_ranks_of_means():
     """Ranks of the means (dice, nsd, masd, hd95, squared error): a 1 1 2 1 2, b 2 2 1 2 1. The errors 9 and 1 are RMSE √5 against √4."""
     scores = {
