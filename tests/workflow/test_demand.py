@@ -55,6 +55,7 @@ def test_a_command_is_told_as_json_and_once_that_nothing_waits_any_more(queue, s
     told = tmp_path / "told.json"
     program = f"import sys; open({str(told)!r}, 'w').write(sys.stdin.read())"
     settings.DEMAND_COMMAND = f'{sys.executable} -c "{program}"'
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "demand"}}
     queue()
     assert tell_demand(now=factories.NOW) is True
     assert json.loads(told.read_text())["waiting"][0]["case_runs"] == 3
