@@ -1,6 +1,6 @@
 """A model archive becomes the last layer of the image: its files lie in one folder, read-only like everything else of the image.
 
-Whoever hands in weights beside an image (grand-challenge's `/opt/ml/model`, MedPerf's `additional_files`) uploads them as a tar. Nothing
+A participant hands in weights beside an image as a tar (grand-challenge's `/opt/ml/model`, MedPerf's `additional_files`). Nothing
 of its headers is kept but names and lengths: a layer of our own is written, with plain files and folders that everybody may read. Links
 and devices are refused, and so are the names by which a layer removes files of the layers below it.
 """

@@ -250,7 +250,7 @@ ACCOUNT_RATE_LIMITS = {
     "reset_password": "20/m/ip,200/d/ip,5/h/key",  # each is a mail to an address that somebody typed
 }
 ACCOUNT_SESSION_REMEMBER = True
-ACCOUNT_REAUTHENTICATION_REQUIRED = True  # whoever finds a browser that is signed in changes no address
+ACCOUNT_REAUTHENTICATION_REQUIRED = True  # a stranger who finds a browser signed in changes no address
 ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]  # a mail alone removes no second factor
 
 SIGN_IN_PROVIDERS = {  # by what stands in addresses; one without a client id is off

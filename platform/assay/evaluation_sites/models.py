@@ -10,7 +10,7 @@ from assay.submissions.models import Submission
 
 
 class SiteCode(models.Model):
-    """An invitation: whoever has this code may join once, as the site of this name. Only its hash is stored."""
+    """An invitation: the holder of this code may join once, as the site of this name. Only its hash is stored."""
 
     phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="site_codes")
     name = models.SlugField(max_length=60)
