@@ -142,6 +142,11 @@ class CaseRun(models.Model):
                 condition=models.Q(status="queued"),
             ),
             models.Index(fields=["lease_until"], name="runs_leased", condition=models.Q(status="running")),
+            models.Index(
+                fields=["run", "status"],
+                name="runs_unfinished",
+                condition=models.Q(status__in=("waiting", "queued", "running")),
+            ),
             models.Index(fields=["finished_at"], name="runs_failed_lately", condition=models.Q(status="failed")),
         ]
 
