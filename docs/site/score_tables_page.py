@@ -15,10 +15,14 @@ PLACE = "organizers/score-tables.md"
 OUTCOMES = {
     "LAYOUTS": ("ranked", "test_a_layout_is_read_without_an_edit"),
     "AGGREGATES": ("ranked, without intervals and tests", "test_aggregates_are_ranked_and_said_to_have_no_intervals"),
-    "BINARY": ("ranked", "test_spreadsheets_and_columnar_files_are_read"),
     "REFUSED": ("refused, with what to do", "test_what_could_be_ranked_by_accident_is_refused"),
 }
 """Dictionary → what becomes of its tables, and the test that shows it."""
+FILES = {
+    "first sheet of an Excel file": "test_the_first_sheet_of_an_excel_file_is_read",
+    "Parquet file": "test_a_parquet_file_is_read",
+}
+"""Table → the test that reads it and ranks it."""
 OPENING = """# Tables of scores
 
 `assay rank TABLE` reads a table as it is. Every row below is made from a test, which writes such a table and ranks it.
@@ -37,7 +41,9 @@ def score_tables(test: Path = TEST) -> list[tuple[str, str, str]]:
         if shown_by not in functions or not keys:
             raise ValueError(f"{test.name}: found no test {shown_by} or an empty {name}; expected both")
         rows += [(key, outcome, f"`{shown_by}[{key}]`") for key in keys]
-    return rows
+    if unknown := set(FILES.values()) - functions:
+        raise ValueError(f"{test.name}: found no test {', '.join(sorted(unknown))}")
+    return rows + [(name, "ranked", f"`{shown_by}`") for name, shown_by in FILES.items()]
 
 
 def _dictionary(tree: ast.Module, name: str) -> ast.Dict:

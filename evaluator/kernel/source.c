@@ -127,14 +127,18 @@ static uint8_t find_unsigned_key(slice_reader *reader, uint64_t value) {
     }                                                         \
     return joined < 256
 typedef int narrow_function(const uint8_t *row, uint8_t *keys, uint32_t size);
+
+/* A row in plain C. Like its two siblings it says whether every value fits a byte. */
 static int narrow_row(const uint8_t *restrict row, uint8_t *restrict keys, uint32_t size) {
     NARROW_ROW;
 }
 #if defined(__x86_64__)
+/* A row with AVX2. */
 __attribute__((target("avx2"))) static int narrow_row_avx2(const uint8_t *restrict row,
                                                            uint8_t *restrict keys, uint32_t size) {
     NARROW_ROW;
 }
+/* A row with AVX-512. */
 __attribute__((target("avx512f,avx512bw,avx512vl"))) static int narrow_row_avx512(
     const uint8_t *restrict row, uint8_t *restrict keys, uint32_t size) {
     NARROW_ROW;

@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OFFERED = {
     "containers.spec": {
-        "MEBIBYTE", "CollectedOutput", "Curve", "FailedCase", "Limits", "OutputProblem", "OutputSpec", "ReadOnlyFolder", "RoundUsage",
-        "RunResult", "RunSpec", "Usage", "UsageInvalid",
+        "MEBIBYTE", "MODEL_FOLDER", "CollectedOutput", "Curve", "FailedCase", "Limits", "OutputProblem", "OutputSpec", "ReadOnlyFolder", "RoundUsage",
+        "RunResult", "RunSpec", "Usage", "UsageInvalid", "is_model_folder",
     },
     "containers.verdicts": {"Ending", "Fault", "Reason", "Verdict", "judge", "most_important"},
     "containers.errors": {

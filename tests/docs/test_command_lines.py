@@ -38,7 +38,7 @@ def commands_mentioned(page):
 def problem_of(line, *, whole):
     """What the program would say of the line, or nothing. `whole`: required options and arguments are asked for."""
     call = CALL.search(line)
-    if call is None or line.lstrip().startswith(("install ", "useradd ", "chown ", "docker build ")):
+    if call is None or line.lstrip().startswith(("install ", "helm install ", "useradd ", "chown ", "docker build ")):
         return ""
     words = shlex.split(END.split(call[2])[0])
     whole = whole and ELLIPSIS not in words  # an ellipsis stands for what the page does not repeat

@@ -87,6 +87,7 @@ class Requests:
 
     def __init__(self, desk):
         self.title = desk.title
+        self.reviewers = desk.reviewers
         self._waiting = desk.waiting()
         self._sheets = {draft.key: desk.sheet(draft.key) for draft in self._waiting}
         self.decided = []
@@ -97,7 +98,7 @@ class Requests:
     def sheet(self, key):
         return self._sheets.get(key)
 
-    def decide(self, key, *, action, reason):
+    def decide(self, key, *, action, reason, by=""):
         self.decided.append((key, action, reason))
         return "done"
 

@@ -107,8 +107,7 @@ def invites(request: HttpRequest, slug: str) -> HttpResponse:
         try:
             _invite(request, challenge, user=user)
         except AssayError as error:
-            parts = (error.message, error.found, error.expected, error.what_to_do)
-            page["error"] = " ".join(part for part in parts if part)
+            page["error"] = error_words(error)
         else:
             return redirect("organizers:invites", slug)
     page["new_link"] = request.session.pop(JUST_MADE, "")

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -92,17 +92,19 @@ def error_page(
     what_to_do: Text = "",
     whose: Text = "",
     error_id: str = "",
-    **more: object,
+    back: str = "",
+    typed: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """The one page for everything that went wrong."""
+    """The one page for everything that went wrong. `back` is where a form is found again, `typed` what stood in it."""
     words: dict[str, object] = {
         "heading": heading,
         "message": message,
         "what_to_do": what_to_do,
         "whose": whose,
         "error_id": error_id,
+        "back": back,
+        "typed": typed or {},
     }
-    words |= more
     return render(request, "pages/error.html", words, status=status)
 
 

@@ -188,8 +188,9 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         membership = join_challenge(challenge=challenge, user=user, application=application, now=timezone.now())
     except AssayError as error:
-        said = " ".join(part for part in (error.message, error.expected, error.what_to_do) if part)
-        answer = _overview_page(request, challenge, error=said, typed=application.answers, status=page_status(error))
+        answer = _overview_page(
+            request, challenge, error=error_words(error), typed=application.answers, status=page_status(error)
+        )
         transaction.set_rollback(True)
         return answer
     if membership.status == membership.Status.ACCEPTED:

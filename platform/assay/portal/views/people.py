@@ -212,6 +212,8 @@ class TeamRow(NamedTuple):
     team: Team
     is_captain: bool
     is_solo: bool
+    typed_name: str
+    """What stood in a refused form for another name."""
 
 
 def teams(request: HttpRequest) -> HttpResponse:
@@ -233,20 +235,22 @@ def _teams_page(
 ) -> HttpResponse:
     """The page, with what was wrong with a form of it."""
     mine = teams_of(user=user).prefetch_related("memberships__user")
+    asked_for = request.resolver_match.kwargs.get("slug", "") if error and request.resolver_match else ""
     listed = [
         TeamRow(
             team=team,
             is_captain=any(m.user_id == user.pk and m.is_captain for m in team.memberships.all()),
             is_solo=is_solo(team),
+            typed_name=request.POST.get("name", "") if team.slug == asked_for else "",
         )
         for team in mine
     ]
     page = {
         "teams": listed,
         "form": form,
-        "error": " ".join(part for part in (error.message, error.expected, error.what_to_do) if part) if error else "",
+        "error": error_words(error) if error else "",
         "typed": request.POST,
-        "team_asked_for": request.resolver_match.kwargs.get("slug", "") if error and request.resolver_match else "",
+        "team_asked_for": asked_for,
         "merges": [
             (row, any(row.into_id == asked.team.pk and asked.is_captain for asked in listed))
             for row in open_merges(user)
