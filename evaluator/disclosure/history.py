@@ -92,7 +92,7 @@ class History:
             return True
         whole = self._everybody_in(blocks)
         together = [*self._groupings, whole]
-        if not self._holds(together):
+        if not self._holds(together) or not self._holds(together, among=self._with_a_value(defined)):
             return False
         for block in set(blocks.values()):
             if not self._enough({name for name in defined if blocks[name] == block}):
@@ -117,8 +117,15 @@ class History:
                         return False
         return True
 
-    def _holds(self, groupings: Sequence[Mapping[str, Hashable]]) -> bool:
-        finest = without_coarser([[of[name] for name in self._everybody] for of in groupings])
+    def _with_a_value(self, defined: AbstractSet[str]) -> list[str]:
+        """The patients that any sum contains: they have a value today or had one in an earlier release."""
+        had = (earlier.patients.keys() - set(earlier.lacking.get("", ())) for earlier in self._told)
+        return sorted(set(defined).union(*had))
+
+    def _holds(self, groupings: Sequence[Mapping[str, Hashable]], *, among: Sequence[str] | None = None) -> bool:
+        """Whether no combination depends on 1 to k - 1 of these patients. Counts are about everybody, sums about patients with a value."""
+        names = self._everybody if among is None else among
+        finest = without_coarser([[of[name] for name in names] for of in groupings])
         if not all(self._all_large(Counter(blocks)) for blocks in finest):
             return False
         if len(finest) == 2 and fewest_patients(*finest) >= self._smallest:

@@ -175,6 +175,19 @@ def test_another_grouping_of_the_same_data_is_held_against_the_earlier_one():
     assert second.withheld == ("per_sex",)
 
 
+def test_patients_without_a_value_do_not_hide_the_others_from_another_grouping():
+    """Scanner A minus sex M is one patient's value: the five patients without a value add nothing to either sum."""
+    nobody, somebody = [f"n{number}" for number in range(5)], [f"p{number}" for number in range(5)]
+    values = {case: {"a": None if case in nobody else 0.5} for case in [*nobody, *somebody]}
+    attributes = {case: {"scanner": "A", "sex": "F"} for case in nobody} | {
+        case: {"scanner": scanner, "sex": sex} for case, scanner, sex in zip(somebody, "ABBAA", "FFFMM", strict=True)
+    }
+    first = release_metric(values, attributes=attributes, breakdowns=("scanner",), smallest=2)
+    second = release_metric(values, attributes=attributes, breakdowns=("sex",), smallest=2, earlier=[first.told])
+    assert "per_scanner" in first.numbers
+    assert second.withheld == ("per_sex",)
+
+
 def count_columns(numbers, values, attributes, breakdowns):
     """Every released count as a column over the patients. The reader knows the number of cases, and the sizes of groups with a count."""
     cases = list(values)
