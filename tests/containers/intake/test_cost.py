@@ -1,4 +1,4 @@
-"""What intake costs does not grow with the archive: memory stays flat, and it reads faster than uploads arrive."""
+"""What intake costs does not grow with the archive: memory stays flat. How fast it reads, `python -m containers.bench.intake` says."""
 
 import json
 import subprocess
@@ -19,8 +19,7 @@ def test_every_form_of_archive_is_read_in_flat_memory(tmp_path):
         assert numbers["peak_memory_bytes"] < 60e6, form
 
 
-@pytest.mark.slow
-def test_two_gigabytes_take_no_more_memory_and_go_at_two_hundred_megabytes_per_processor_second(tmp_path):
-    numbers = bench("--mebibytes", "2048", "--forms", "plain", "--folder", str(tmp_path))["plain"]
-    assert numbers["peak_memory_bytes"] < 60e6
-    assert numbers["megabytes_per_cpu_second"] > 200
+def test_an_archive_of_half_a_gigabyte_takes_no_more_memory(tmp_path):
+    assert (
+        bench("--mebibytes", "512", "--forms", "plain", "--folder", str(tmp_path))["plain"]["peak_memory_bytes"] < 60e6
+    )
