@@ -4,14 +4,26 @@ import os
 import signal
 import socket
 import threading
+from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
+from django.db import OperationalError
 
 import installation
-from assay.config.embedded import home_under, is_listening, recorded_pid
+from assay.config import serve
+from assay.config.embedded import (
+    EmbeddedServiceError,
+    KeptServer,
+    answers,
+    home_under,
+    is_listening,
+    recorded_pid,
+    running_postgres,
+)
 from assay.config.serve import Health
 from containers.waiting import NotStartedError
 from waits import until
@@ -68,6 +80,45 @@ def test_a_database_or_broker_that_is_killed_is_started_again(tmp_path):
         until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
         until(lambda: is_listening(home.sockets / "valkey.sock"))
     assert processes_of(tmp_path) == {}
+
+
+def kill_database_while_migrating(monkeypatch, *, times):
+    """The command `migrate` meets a database that is killed under it this often. Gives the list of its calls."""
+    calls = []
+
+    def migrate(*_, **__):
+        calls.append("migrate")
+        if len(calls) <= times:
+            os.kill(recorded_pid(serve.settings.EMBEDDED_HOME.database_pid_file), signal.SIGKILL)
+            raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(serve, "call_command", migrate)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    return calls
+
+
+@contextmanager
+def kept_database(tmp_path, settings):
+    tmp_path.chmod(0o711)
+    settings.EMBEDDED_HOME = home_under(var=tmp_path / "var")
+    running = partial(running_postgres, home=settings.EMBEDDED_HOME, is_durable=False)
+    with KeptServer(running, pid_file=settings.EMBEDDED_HOME.database_pid_file) as database:
+        yield database
+
+
+def test_migrations_go_on_when_our_database_is_killed_meanwhile(tmp_path, settings, monkeypatch):
+    with kept_database(tmp_path, settings) as database:
+        calls = kill_database_while_migrating(monkeypatch, times=1)
+        serve.bring_up_to_date([database])
+        assert len(calls) == 2
+        assert answers(settings.EMBEDDED_HOME)
+
+
+def test_a_database_that_is_killed_again_and_again_is_reported_with_its_last_words(tmp_path, settings, monkeypatch):
+    with kept_database(tmp_path, settings) as database:
+        kill_database_while_migrating(monkeypatch, times=9)
+        with pytest.raises(EmbeddedServiceError, match="database system is ready to accept connections"):
+            serve.bring_up_to_date([database])
 
 
 def test_a_web_server_that_dies_is_reported_at_once_in_its_own_words(tmp_path):

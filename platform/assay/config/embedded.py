@@ -73,6 +73,10 @@ class Home:
         return self.path / "data" / "postmaster.pid"
 
     @property
+    def database_log(self) -> Path:
+        return self.path / "postgres.log"
+
+    @property
     def broker_pid_file(self) -> Path:
         return self.path / "valkey.pid"
 
@@ -152,9 +156,9 @@ def running_postgres(*, home: Home, is_durable: bool = True) -> Iterator[Home]:
         initialise(home=home, binaries=binaries, data=data, is_durable=is_durable)
         stop_leftover(home=home, pid_file=home.database_pid_file, stop_signal=signal.SIGINT)
         command = [str(binaries / "postgres"), "-D", str(data), *postgres_options(home, is_durable=is_durable)]
-        server = launch(home=home, command=command, log=home.path / "postgres.log")
+        server = launch(home=home, command=command, log=home.database_log)
         try:
-            wait_for("PostgreSQL", server=server, log=home.path / "postgres.log", is_ready=lambda: answers(home))
+            wait_for("PostgreSQL", server=server, log=home.database_log, is_ready=lambda: answers(home))
             create_database(home)
             yield home
         finally:
@@ -343,6 +347,21 @@ def answers(home: Home) -> bool:
     except psycopg.OperationalError:
         return False
     return True
+
+
+def until_answering(home: Home, *, services: Sequence[KeptServer]) -> None:
+    """Wait for a database that recovers by itself after the loss of a child, and start it again if all of it ended."""
+
+    def is_mended() -> bool:
+        for service in services:
+            service.mend()
+        return answers(home)
+
+    database = Program(name="PostgreSQL", process=None, log=home.database_log)
+    try:
+        wait_until_ready(database, is_ready=is_mended, patience=env.patience())
+    except NotStartedError as error:
+        raise EmbeddedServiceError(str(error)) from error
 
 
 def create_database(home: Home) -> None:

@@ -5,6 +5,7 @@ web server, the Celery workers (`workflow`, `ranking`, `scoring`), beat apart fr
 opposite order. With `--ready-file` the address is written there once all of it runs.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from http import HTTPStatus
@@ -25,10 +26,18 @@ import click
 import django
 from django.conf import settings
 from django.core.management import call_command
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from assay.config import env
-from assay.config.embedded import EmbeddedServiceError, KeptServer, erase, running_broker, running_postgres
+from assay.config.embedded import (
+    EmbeddedServiceError,
+    KeptServer,
+    erase,
+    running_broker,
+    running_postgres,
+    until_answering,
+)
 from assay.config.parts import (
     RANKING_OPTIONS,
     WORKFLOW_OPTIONS,
@@ -40,7 +49,10 @@ from assay.config.parts import (
 from assay.config.processes import CrashedTooOftenError, ProcessSpec, Supervisor
 from containers.waiting import NotStartedError, Program, wait_until_ready
 
+logger = logging.getLogger("assay.serve")
+
 USUAL_PORT = 8000
+MIGRATION_ATTEMPTS = 3
 ANSWER_SECONDS = 60.0
 LONGEST_ANSWER = 2000
 LOCAL_NODE = "local"
@@ -78,7 +90,7 @@ def run(*, host: str, port: int, ready_file: Path | None, stop: threading.Event)
         services = start_services(stack)
         with step("database is up to date"):
             django.setup()
-            call_command("migrate", interactive=False, verbosity=0)
+            bring_up_to_date(services)
         with step("static files are collected"):
             call_command("collectstatic", interactive=False, verbosity=0)
         listener = stack.enter_context(
@@ -131,6 +143,29 @@ def start_services(stack: ExitStack) -> list[KeptServer]:
     if not settings.EMBEDDED_HOME.path.is_relative_to(settings.VAR):
         click.echo(f"  (their data is in {settings.EMBEDDED_HOME.path}: they could not run below {settings.VAR})")
     return services
+
+
+def bring_up_to_date(services: Sequence[KeptServer]) -> None:
+    """Migrate the database. Our own server is started again if it ends meanwhile: a migration is done as a whole or not at all.
+
+    Raises EmbeddedServiceError with the end of the server's log when it ends again and again.
+    """
+    for attempt in range(1, MIGRATION_ATTEMPTS + 1):
+        try:
+            call_command("migrate", interactive=False, verbosity=0)
+        except OperationalError as error:
+            if env.text(name="DATABASE_URL"):
+                raise  # not ours to start again
+            if attempt == MIGRATION_ATTEMPTS:
+                words = Program(name="PostgreSQL", process=None, log=settings.EMBEDDED_HOME.database_log).last_words()
+                raise EmbeddedServiceError(
+                    f"The database ended while it was brought up to date: {error} {words}"
+                ) from error
+            logger.warning("serve.database_ended_while_migrating", extra={"attempt": attempt, "error": str(error)})
+            connection.close()
+            until_answering(settings.EMBEDDED_HOME, services=services)
+        else:
+            return
 
 
 @contextmanager
