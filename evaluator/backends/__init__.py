@@ -31,7 +31,7 @@ from evaluator.volumes.strict import (
     Expectation,
     LabelMap,
     ReaderLimits,
-    open_untrusted,
+    open_volume,
     present_values,
     read_channels,
     read_label_map,
@@ -184,7 +184,7 @@ def _lie_together(reference: StoredVolume, prediction: StoredVolume, tolerance: 
 
 
 def _read_prediction(path: Path, expectation: Expectation) -> LabelMap:
-    with open_untrusted(path, limits=_LIMITS) as source:
+    with open_volume(path, limits=_LIMITS) as source:
         header, channels = read_channels(source, expectation=expectation, limits=_LIMITS)
         array = next(channels)
         next(channels, None)  # the file has to end well

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import OutputKind, Protocol
-from evaluator.volumes import is_left_behind
+from evaluator.volumes import PAIR_VOXELS, is_left_behind
 
-VOLUME_EXTENSIONS = (".nii.gz", ".nii", ".mha")
-OTHER_VOLUMES = (".nrrd", ".nhdr", ".mhd", ".hdr", ".img", ".img.gz", ".mgz", ".mgh", ".dcm", ".tif", ".tiff")
+VOLUME_EXTENSIONS = (".nii.gz", ".nii", ".mha", ".nrrd", ".hdr", ".hdr.gz")
+"""A `.hdr` stands for its pair: the voxels lie beside it under the same name (`.img`, `.img.gz`)."""
+OTHER_VOLUMES = (".nhdr", ".mhd", ".mgz", ".mgh", ".dcm", ".tif", ".tiff")
 """Formats that people have and nobody reads here: named, never called missing."""
 
 
@@ -65,7 +66,7 @@ def pair_folders(*, protocol: Protocol, references: Path, predictions: Path, fol
         found[case_id] = {name: path.resolve() for name, path in files.items()}
     if not found:
         expected = f"one {', '.join(VOLUME_EXTENSIONS)} file or folder per case"
-        other = _other_volumes(references)
+        other = [*_other_volumes(references), *_capitals(references)]
         there = f" that are read ({', '.join(other[:3])} {'are' if len(other) > 1 else 'is'} not)" if other else ""
         raise EvaluatorError(f"the references folder holds no volumes{there}; expected {expected}")
     spelled = {unicodedata.normalize("NFC", path.name): path for path in predictions.iterdir()}
@@ -76,7 +77,11 @@ def pair_folders(*, protocol: Protocol, references: Path, predictions: Path, fol
     used = {path for case in cases for path in case.predictions.values()}
     leftover = (path for path in _volumes_below(predictions) if path not in used)
     names = tuple(str(path.relative_to(predictions)) for path in leftover)
-    not_read = (*_other_volumes(references), *(_other_volumes(predictions) if predictions != references else ()))
+    not_read = (
+        *_other_volumes(references),
+        *_capitals(references),
+        *(_other_volumes(predictions) if predictions != references else ()),
+    )
     return Pairing(
         cases=tuple(map(_followed, cases)) if follows_links else cases,
         leftover=names,
@@ -99,11 +104,31 @@ def _look(name: str) -> str:
 
 
 def _other_volumes(folder: Path) -> list[str]:
-    return sorted(
+    """Files of formats that are not read, and voxels of a pair whose header is not there."""
+    return [
         str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.is_file() and path.name.lower().endswith(OTHER_VOLUMES) and not is_left_behind(path.relative_to(folder))
-    )
+        for path in _files_below(folder)
+        if path.name.lower().endswith(OTHER_VOLUMES)
+        or (path.name.endswith(PAIR_VOXELS) and not any(header.exists() for header in _headers_of(path)))
+    ]
+
+
+def _headers_of(voxels: Path) -> list[Path]:
+    stem = voxels.name.removesuffix(".gz").removesuffix(".img")
+    return [voxels.with_name(f"{stem}{ending}") for ending in (".hdr", ".hdr.gz")]
+
+
+def _capitals(references: Path) -> list[str]:
+    """References whose ending is spelled in capitals: such a prediction is listed as one without a reference."""
+    return [
+        str(path.relative_to(references))
+        for path in _files_below(references)
+        if path.name.lower().endswith(VOLUME_EXTENSIONS) and not path.name.endswith(VOLUME_EXTENSIONS)
+    ]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not is_left_behind(path.relative_to(folder)))
 
 
 def _followed(case: CaseFiles) -> CaseFiles:
@@ -144,10 +169,4 @@ def _prediction(protocol: Protocol, case_id: str, folder: Path, spelled: Mapping
 
 
 def _volumes_below(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.name.lower().endswith(VOLUME_EXTENSIONS)
-        and not is_left_behind(path.relative_to(folder))
-    )
+    return [path for path in _files_below(folder) if path.name.lower().endswith(VOLUME_EXTENSIONS)]

@@ -33,7 +33,7 @@ from evaluator.volumes.strict import (
     Expectation,
     Labels,
     ReaderLimits,
-    open_untrusted,
+    open_volume,
     present_values,
     read_channels,
     read_grid,
@@ -364,7 +364,7 @@ class _Files:
 
     def _channels(self, path: Path) -> Iterator[Labels]:
         """Every channel of a file. The one before the last is held back until the file has ended well."""
-        with open_untrusted(path, limits=READER_LIMITS) as source:
+        with open_volume(path, limits=READER_LIMITS) as source:
             _, channels = read_channels(source, expectation=self.expectation, limits=READER_LIMITS)
             held = next(channels)
             for channel in channels:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from evaluator.volumes.findings import Cells
     from evaluator.volumes.geometry import Grid, GridMismatch, GridTolerance, grids_match
     from evaluator.volumes.left_behind import is_left_behind
-    from evaluator.volumes.strict import LabelMap, ReaderLimits, read_grid, read_label_map
+    from evaluator.volumes.strict import PAIR_VOXELS, LabelMap, ReaderLimits, read_grid, read_label_map
     from evaluator.volumes.tables import (
         CASE_COLUMN,
         DOCUMENT_SUFFIX,
@@ -41,6 +41,7 @@ __all__ = [
     "CONFUSED",
     "DOCUMENT_SUFFIX",
     "MISSED",
+    "PAIR_VOXELS",
     "CanonicalFile",
     "Cells",
     "Channels",
@@ -91,6 +92,7 @@ _HOMES = {
     "GridMismatch": "evaluator.volumes.geometry",
     "GridTolerance": "evaluator.volumes.geometry",
     "grids_match": "evaluator.volumes.geometry",
+    "PAIR_VOXELS": "evaluator.volumes.strict",
     "LabelMap": "evaluator.volumes.strict",
     "ReaderLimits": "evaluator.volumes.strict",
     "read_grid": "evaluator.volumes.strict",

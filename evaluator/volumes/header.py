@@ -24,6 +24,8 @@ class VolumeHeader:
     """Slope and intercept: a voxel means slope times what is stored, plus the intercept."""
     is_deflated: bool = False
     """True for an MHA whose voxels are one zlib stream."""
+    is_gzip: bool = False
+    """True for an NRRD whose voxels are gzipped behind a plain header."""
 
     @property
     def data_bytes(self) -> int:

@@ -1,7 +1,7 @@
 """The NIfTI-1 and NIfTI-2 headers, strictly: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h and nifti2.h
 
-Only single files (`n+1`) are read: a pair names its other half, and a header may not make us open anything. The affine is
-the sform when its code is positive, else the qform, else spacings only: the order nibabel uses and most writers intend.
+Single files (`n+1`) are read, and headers of pairs (`ni1`) where the caller has both halves. A header never makes us open anything.
+The affine is the sform when its code is positive, else the qform, else spacings only: the order nibabel uses and most writers intend.
 """
 
 import math
@@ -16,7 +16,8 @@ HEADER_BYTES = 348
 HEADER2_BYTES = 540
 MIN_DATA_OFFSET = 352
 MIN_DATA_OFFSET2 = 544
-_MAGIC2 = b"n+2\0\r\n\x1a\n"
+_LINE_ENDS = b"\r\n\x1a\n"
+"""What the magic of NIfTI-2 ends with: a transfer as text would have changed it."""
 MAX_EXTENSION_BYTES = 1 << 20
 _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
@@ -50,9 +51,10 @@ def parse_nifti_header(raw: bytes) -> VolumeHeader:
     return header
 
 
-def parse_any_nifti_header(raw: bytes) -> VolumeHeader:
-    """The checked header of a NIfTI-1 or NIfTI-2 file, its scaling stated, or InvalidVolume."""
-    return _checked(_fields2(raw) if header_bytes(raw) == HEADER2_BYTES else _fields1(raw))
+def parse_any_nifti_header(raw: bytes, *, is_pair: bool = False) -> VolumeHeader:
+    """The checked header of a NIfTI-1 or NIfTI-2 file or of a pair, its scaling stated, or InvalidVolume."""
+    is_second = header_bytes(raw) == HEADER2_BYTES
+    return _checked(_fields2(raw, is_pair=is_pair) if is_second else _fields1(raw, is_pair=is_pair))
 
 
 def header_bytes(start: bytes) -> int:
@@ -64,9 +66,9 @@ def header_bytes(start: bytes) -> int:
     return HEADER2_BYTES if is_second else HEADER_BYTES
 
 
-def _fields1(raw: bytes) -> _Fields:
+def _fields1(raw: bytes, *, is_pair: bool) -> _Fields:
     order = _byte_order(raw)
-    _check_magic(raw[344:348])
+    _check_magic(raw[344:348], single=b"n+1\0", pair=b"ni1\0", is_pair=is_pair)
     return _Fields(
         order=order,
         dim=struct.unpack_from(f"{order}8h", raw, 40),
@@ -77,18 +79,15 @@ def _fields1(raw: bytes) -> _Fields:
         codes=struct.unpack_from(f"{order}2h", raw, 252),
         quaternion=struct.unpack_from(f"{order}6f", raw, 256),
         rows=struct.unpack_from(f"{order}12f", raw, 280),
-        first_offset=MIN_DATA_OFFSET,
+        first_offset=0 if is_pair else MIN_DATA_OFFSET,
     )
 
 
-def _fields2(raw: bytes) -> _Fields:
+def _fields2(raw: bytes, *, is_pair: bool) -> _Fields:
     if len(raw) < HEADER2_BYTES:
         raise refuse(Reason.TRUNCATED, found=f"{len(raw)} bytes", expected=f"a NIfTI-2 header of {HEADER2_BYTES} bytes")
     order = "<" if int.from_bytes(raw[:4], "little") == HEADER2_BYTES else ">"
-    if raw[4:8] == b"ni2\0":
-        raise refuse(Reason.EXTERNAL_DATA, found="a header/image pair", expected="one single NIfTI file")
-    if raw[4:12] != _MAGIC2:
-        raise refuse(Reason.FORMAT_UNSUPPORTED, found=f"magic {raw[4:12]!r}", expected="a NIfTI file (.nii.gz or .nii)")
+    _check_magic(raw[4:12], single=b"n+2\0" + _LINE_ENDS, pair=b"ni2\0" + _LINE_ENDS, is_pair=is_pair)
     return _Fields(
         order=order,
         dim=struct.unpack_from(f"{order}8q", raw, 16),
@@ -99,7 +98,7 @@ def _fields2(raw: bytes) -> _Fields:
         codes=struct.unpack_from(f"{order}2i", raw, 344),
         quaternion=struct.unpack_from(f"{order}6d", raw, 352),
         rows=struct.unpack_from(f"{order}12d", raw, 400),
-        first_offset=MIN_DATA_OFFSET2,
+        first_offset=0 if is_pair else MIN_DATA_OFFSET2,
     )
 
 
@@ -132,11 +131,12 @@ def _byte_order(raw: bytes) -> str:
     raise refuse(Reason.FORMAT_UNSUPPORTED, found="no NIfTI-1 header", expected="a NIfTI-1 file (.nii.gz or .nii)")
 
 
-def _check_magic(magic: bytes) -> None:
-    if magic == b"ni1\0":
+def _check_magic(magic: bytes, *, single: bytes, pair: bytes, is_pair: bool) -> None:
+    if magic[:4] == pair[:4] and not is_pair:
         raise refuse(Reason.EXTERNAL_DATA, found="a header/image pair", expected="one single NIfTI file")
-    if magic != b"n+1\0":
-        raise refuse(Reason.FORMAT_UNSUPPORTED, found=f"magic {magic!r}", expected="a NIfTI-1 file (.nii.gz or .nii)")
+    if magic != (pair if is_pair else single):
+        expected = "a NIfTI header (.hdr with .img)" if is_pair else "a NIfTI file (.nii.gz or .nii)"
+        raise refuse(Reason.FORMAT_UNSUPPORTED, found=f"magic {magic!r}", expected=expected)
 
 
 def _stored_type(order: str, code: int, bits: int) -> str:

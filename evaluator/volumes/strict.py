@@ -1,10 +1,13 @@
-"""The strict reader for files we do not trust: NIfTI-1 and NIfTI-2 (.nii.gz, .nii) and MetaImage (.mha) label maps.
+"""The strict reader for files we do not trust: label maps as NIfTI-1 and NIfTI-2 (.nii.gz, .nii), MetaImage (.mha) and NRRD (.nrrd).
 
 Theory of operation. The header is checked completely before a byte of memory is reserved for voxels. The caller's limits and,
 when it knows the grid the file must have, that grid are compared first. Voxels are then streamed in pieces of a few MiB:
 each piece is checked (finite, whole, an allowed label) and narrowed into the result, so memory is the result plus one piece.
 The stream has to end exactly where the header says. The format is told by the content, never by the name. Labels that a header
 scales are read where they are whole after scaling.
+
+A NIfTI pair is the one exception to "one file": beside `c1.hdr` lie its voxels, `c1.img` or `c1.img.gz`. Only that name is opened,
+never one that a header says, and only by readers that are given a path. The limited child is given one open file, and refuses pairs.
 
 Everything refused is an `InvalidVolume` with a reason from a closed list. Nothing here raises anything else for any input.
 """
@@ -14,13 +17,13 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from evaluator.errors import Reason
-from evaluator.volumes import metaimage, nifti
+from evaluator.errors import InvalidVolume, Reason
+from evaluator.volumes import metaimage, nifti, nrrd
 from evaluator.volumes.geometry import Grid, GridTolerance, grids_match
 from evaluator.volumes.header import VolumeHeader, refuse
 from evaluator.volumes.orientation import turn_onto
@@ -32,6 +35,8 @@ _NIFTI_STARTS = tuple(
 )
 _ALMOST_WHOLE = 1e-4
 """How far a scaled label may be from a whole number: headers keep a slope such as 1/255 in single precision."""
+PAIR_HEADER = ".hdr"
+PAIR_VOXELS = (".img", ".img.gz")
 Labels = npt.NDArray[np.integer[Any]]
 
 
@@ -46,6 +51,23 @@ class ReaderLimits:
 
 DEFAULT_LIMITS = ReaderLimits()
 DEFAULT_TOLERANCE = GridTolerance()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A NIfTI volume in two open files."""
+
+    header: BinaryIO
+    voxels: BinaryIO
+    is_packed: bool
+    """Whether the voxels are gzipped. Their name says so: voxels may begin with any bytes."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.header.close()
+        self.voxels.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +90,7 @@ class LabelMap:
 
 def read_label_map(path: Path, *, limits: ReaderLimits = DEFAULT_LIMITS) -> LabelMap:
     """One label map from an untrusted file. Raises InvalidVolume when it is not exactly that."""
-    with open_untrusted(path, limits=limits) as source:
+    with open_volume(path, limits=limits) as source:
         header, channels = read_channels(source, expectation=Expectation(), limits=limits)
         array = next(channels)
         next(channels, None)
@@ -77,8 +99,23 @@ def read_label_map(path: Path, *, limits: ReaderLimits = DEFAULT_LIMITS) -> Labe
 
 def read_grid(path: Path, *, limits: ReaderLimits = DEFAULT_LIMITS) -> Grid:
     """Only the grid: the header is checked, the voxels are not touched."""
-    with open_untrusted(path, limits=limits) as source:
+    with open_volume(path, limits=limits) as source:
         return _open_header(source)[0].grid
+
+
+def open_volume(path: Path, *, limits: ReaderLimits) -> BinaryIO | Pair:
+    """A volume file, as `open_untrusted` opens it. A `.hdr` comes with the voxels that lie beside it."""
+    name = path.name.removesuffix(".gz")
+    if not name.endswith(PAIR_HEADER):
+        return open_untrusted(path, limits=limits)
+    images = [path.with_name(name.removesuffix(PAIR_HEADER) + ending) for ending in PAIR_VOXELS]
+    image = next((other for other in images if other.exists()), images[0])
+    header = open_untrusted(path, limits=limits)
+    try:
+        return Pair(header=header, voxels=open_untrusted(image, limits=limits), is_packed=image.name.endswith(".gz"))
+    except InvalidVolume as problem:
+        header.close()
+        raise refuse(problem.reason, found=f"{problem.found} at {image.name}", expected="the header's voxels") from None
 
 
 def open_untrusted(path: Path, *, limits: ReaderLimits) -> BinaryIO:
@@ -100,7 +137,7 @@ def open_untrusted(path: Path, *, limits: ReaderLimits) -> BinaryIO:
 
 
 def read_channels(
-    source: BinaryIO, *, expectation: Expectation, limits: ReaderLimits
+    source: BinaryIO | Pair, *, expectation: Expectation, limits: ReaderLimits
 ) -> tuple[VolumeHeader, Iterator[Labels]]:
     """The checked header, and the channels one after the other. Exhaust the iterator to learn that the file ends well."""
     header, stream = _open_header(source)
@@ -113,8 +150,10 @@ def read_channels(
     return lies, channels if turn is None else map(turn.apply, channels)
 
 
-def _open_header(source: BinaryIO) -> tuple[VolumeHeader, Stream]:
+def _open_header(source: BinaryIO | Pair) -> tuple[VolumeHeader, Stream]:
     """Recognise the format by content, parse its header, and leave the stream at the first voxel."""
+    if isinstance(source, Pair):
+        return _pair(source)
     start = source.read(nifti.HEADER_BYTES)
     source.seek(0)
     if start.startswith(GZIP_MAGIC):
@@ -123,13 +162,38 @@ def _open_header(source: BinaryIO) -> tuple[VolumeHeader, Stream]:
     if start[:4] in _NIFTI_STARTS:
         stream = PlainStream(source)
         return _nifti(stream), stream
+    if start.startswith(nrrd.MAGIC):
+        header = nrrd.parse_nrrd_header(source.read(nrrd.MAX_HEADER_BYTES))
+        source.seek(header.data_offset)
+        return header, InflatingStream(source, window=GZIP_WINDOW) if header.is_gzip else PlainStream(source)
     if b"=" in start and b"\n" in start and start[:1].isalpha():
         header = metaimage.parse_metaimage_header(source.read(metaimage.MAX_HEADER_BYTES))
         source.seek(header.data_offset)
         return header, InflatingStream(source, window=ZLIB_WINDOW) if header.is_deflated else PlainStream(source)
     raise refuse(
-        Reason.FORMAT_UNSUPPORTED, found="neither NIfTI nor MetaImage", expected="a .nii.gz, .nii or .mha file"
+        Reason.FORMAT_UNSUPPORTED,
+        found="neither NIfTI nor MetaImage nor NRRD",
+        expected="a .nii.gz, .nii, .mha or .nrrd file",
     )
+
+
+def _pair(source: Pair) -> tuple[VolumeHeader, Stream]:
+    """The header of a pair, and its voxels. What follows the header in its file are extensions, which nobody reads."""
+    is_packed = source.header.read(len(GZIP_MAGIC)) == GZIP_MAGIC  # no header begins like this
+    source.header.seek(0)
+    head = _stream(source.header, is_packed=is_packed)
+    raw = bytearray(nifti.HEADER_BYTES)
+    head.read_into(memoryview(raw))
+    more = bytearray(nifti.header_bytes(bytes(raw)) - len(raw))
+    head.read_into(memoryview(more))
+    header = nifti.parse_any_nifti_header(bytes(raw + more), is_pair=True)
+    voxels = _stream(source.voxels, is_packed=source.is_packed)
+    voxels.read_into(memoryview(bytearray(header.data_offset)))
+    return header, voxels
+
+
+def _stream(source: BinaryIO, *, is_packed: bool) -> Stream:
+    return InflatingStream(source, window=GZIP_WINDOW) if is_packed else PlainStream(source)
 
 
 def _nifti(stream: Stream) -> VolumeHeader:

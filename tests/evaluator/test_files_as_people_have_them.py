@@ -205,6 +205,118 @@ def test_a_protocol_that_takes_other_orientations_scores_them(tmp_path: Path) ->
         load_protocol({**document, "geometry": {"reorient": True, "compare": "shape"}})
 
 
+def nrrd(*lines: str, body: bytes = b"", kind: str = "uchar", sizes: str = "6 5 4") -> bytes:
+    """An NRRD file with its voxels. `lines` may replace the first ones."""
+    fields = {"type": kind, "dimension": str(len(sizes.split())), "sizes": sizes, "encoding": "raw"}
+    fields |= dict(line.split(": ", 1) for line in lines)
+    head = "NRRD0005\n# written by a test\nSegment0_Name:=liver\n" + "".join(
+        f"{key}: {value}\n" for key, value in fields.items()
+    )
+    return head.encode() + b"\n" + (body or LABELS.astype(np.uint8).tobytes(order="F"))
+
+
+LPS, STEPS = "space: left-posterior-superior", "space directions: (0,0.8,0) (-0.7,0,0) (0,0,2.5)"
+NRRD = {
+    "spacings": nrrd("spacings: 1 2 3"),
+    "LPS": nrrd(LPS, STEPS, "space origin: (1,2,3)"),
+    "RAS": nrrd("space: RAS", STEPS, "space origin: (1,2,3)"),
+    "LAS": nrrd("space: left-anterior-superior", STEPS, "space origin: (1,2,3)"),
+    "no name": nrrd("space dimension: 3", STEPS, "space origin: (1,2,3)", 'space units: "mm" "mm" "mm"'),
+    "oblique": nrrd(LPS, "space directions: (0.96,0.28,0) (-0.28,0.96,0) (0,0,2)", "kinds: domain domain domain"),
+    "gzip": nrrd(LPS, STEPS, "encoding: gzip", body=gzip.compress(LABELS.astype(np.uint8).tobytes(order="F"))),
+    "shorts": nrrd(LPS, STEPS, "endian: big", kind="short", body=LABELS.astype(">i2").tobytes(order="F")),
+    "floats": nrrd(LPS, STEPS, "endian: little", kind="float", body=LABELS.astype("<f4").tobytes(order="F")),
+    "one channel first": nrrd(
+        LPS,
+        "space directions: none (0,0.8,0) (-0.7,0,0) (0,0,2.5)",
+        "kinds: list domain domain domain",
+        sizes="1 6 5 4",
+    ),
+    "a plane": nrrd("spacings: 1 2", sizes="24 5"),
+}
+
+
+@pytest.mark.parametrize("name", NRRD)
+def test_an_nrrd_file_is_read_as_simpleitk_reads_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x.nrrd").write_bytes(NRRD[name])
+    ours, theirs = read_label_map(tmp_path / "x.nrrd"), read_image(tmp_path / "x.nrrd")
+    assert np.array_equal(ours.array, theirs.array)
+    assert np.allclose(ours.grid.affine, theirs.grid.affine, atol=1e-12)
+    assert np.allclose(ours.grid.spacing_mm, theirs.grid.spacing_mm, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (nrrd(LPS, STEPS, "data file: secret.raw"), Reason.EXTERNAL_DATA),
+        (nrrd(LPS, STEPS, "byte skip: -1"), Reason.EXTERNAL_DATA),
+        (nrrd(LPS, STEPS, "encoding: bzip2"), Reason.FORMAT_UNSUPPORTED),
+        (nrrd(LPS, STEPS, kind="block"), Reason.DATA_TYPE_UNSUPPORTED),
+        (nrrd(LPS, STEPS, kind="short"), Reason.HEADER_INVALID),  # which byte comes first is not said
+        (nrrd(), Reason.SPACING_INVALID),
+        (nrrd("spacings: 1 2 nan"), Reason.DIMENSIONS_INVALID),
+        (nrrd("spacings: 1 2 0"), Reason.SPACING_INVALID),
+        (nrrd("spacings: 1 2 3", "axis mins: 1 2 3"), Reason.HEADER_INVALID),
+        (nrrd("space: scanner-xyz", STEPS), Reason.AFFINE_INVALID),
+        (nrrd(LPS, "space directions: (1,0,0) (0,1,0) (0,1)"), Reason.AFFINE_INVALID),
+        (nrrd(LPS, "space directions: (1,0,0) (0,1,0) (0,0,inf)"), Reason.HEADER_INVALID),
+        (nrrd(LPS, "space directions: (1,0,0) (0,1,0)"), Reason.HEADER_INVALID),
+        (nrrd(LPS, STEPS, "sizes: 6 5 -4"), Reason.DIMENSIONS_INVALID),
+        (nrrd(LPS, STEPS, "dimension: 4"), Reason.DIMENSIONS_INVALID),
+        (nrrd(LPS, "space directions: none (1,0,0) (0,1,0) (0,0,1)", sizes="2 3 5 4"), Reason.DIMENSIONS_INVALID),
+        (nrrd(LPS, STEPS)[:-1], Reason.TRUNCATED),
+        (nrrd(LPS, STEPS) + b"x", Reason.TRAILING_DATA),
+        (nrrd(LPS, STEPS).split(b"\n\n")[0], Reason.HEADER_INVALID),
+        (nrrd(LPS, STEPS, "encoding: gzip", body=b"not a gzip stream"), Reason.GZIP_CORRUPT),
+        (b"NRRD0005\ntype uchar\n\n" + bytes(400), Reason.HEADER_INVALID),
+    ],
+)  # fmt: skip
+def test_an_nrrd_file_that_cannot_be_used_is_refused_with_its_reason(tmp_path: Path, content: bytes, reason) -> None:
+    (tmp_path / "x.nrrd").write_bytes(content)
+    with pytest.raises(InvalidVolume) as caught:
+        read_label_map(tmp_path / "x.nrrd")
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Pair, nibabel.Nifti2Pair])
+@pytest.mark.parametrize("ending", [".img", ".img.gz"])
+def test_a_pair_is_read_and_only_the_file_beside_it_is_opened(tmp_path: Path, kind, ending: str) -> None:
+    kind(LABELS.astype(np.int16), AFFINE).to_filename(tmp_path / f"x{ending}")
+    header = next(tmp_path.glob("x.hdr*"))
+    assert np.array_equal(read_label_map(header).array, LABELS)
+    assert np.allclose(read_grid(header).affine, AFFINE)
+    voxels = (tmp_path / f"x{ending}").rename(tmp_path / "elsewhere")
+    with pytest.raises(InvalidVolume, match=r"no file at x\.img") as caught:
+        read_grid(header)
+    assert caught.value.reason == Reason.MISSING
+    (tmp_path / f"x{ending}").symlink_to(voxels)  # a link may lead to a reference
+    with pytest.raises(InvalidVolume) as caught:
+        read_label_map(header)
+    assert caught.value.reason == Reason.NOT_A_REGULAR_FILE
+
+
+def test_half_a_pair_is_refused_with_its_reason(tmp_path: Path) -> None:
+    nibabel.Nifti1Pair(LABELS.astype(np.uint8), AFFINE).to_filename(tmp_path / "x.img")
+    (tmp_path / "x.img").write_bytes((tmp_path / "x.img").read_bytes()[:-1])
+    with pytest.raises(InvalidVolume) as caught:
+        read_label_map(tmp_path / "x.hdr")
+    assert caught.value.reason == Reason.TRUNCATED
+    written(tmp_path / "y.nii").rename(tmp_path / "x.hdr")  # a whole volume under a header's name
+    with pytest.raises(InvalidVolume) as caught:
+        read_label_map(tmp_path / "x.hdr")
+    assert caught.value.reason == Reason.FORMAT_UNSUPPORTED
+
+
+def test_the_limited_child_reads_nrrd_and_refuses_pairs(tmp_path: Path) -> None:
+    (tmp_path / "x.nrrd").write_bytes(NRRD["gzip"])
+    canonicalise(source=tmp_path / "x.nrrd", destination=tmp_path / "c.nii.gz", grid=None, allowed_values=None)
+    assert np.array_equal(read_label_map(tmp_path / "c.nii.gz").array, LABELS)
+    nibabel.Nifti1Pair(LABELS.astype(np.uint8), AFFINE).to_filename(tmp_path / "x.img")
+    with pytest.raises(InvalidVolume) as caught:
+        canonicalise(source=tmp_path / "x.hdr", destination=tmp_path / "c.nii.gz", grid=None, allowed_values=None)
+    assert caught.value.reason == Reason.EXTERNAL_DATA
+
+
 def test_simpleitk_writes_what_is_read(tmp_path: Path) -> None:
     image = sitk.GetImageFromArray(LABELS.astype(np.uint8).T)
     image.SetSpacing((0.5, 0.6, 2.0))

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from click.testing import CliRunner
 
 from evaluator.commands.evaluate import evaluate
@@ -56,12 +57,37 @@ def test_what_systems_leave_in_a_folder_is_no_case(tmp_path: Path, entry: str) -
 def test_a_format_that_is_not_read_is_named_and_never_called_missing(tmp_path: Path) -> None:
     save(tmp_path / "R" / "c1.nii.gz")
     save(tmp_path / "P" / "c1.nii.gz")
-    (tmp_path / "P" / "c2.NRRD").write_bytes(b"NRRD0004\n")
+    for name in ("c2.MHD", "c3.img"):  # the second one lacks its header
+        (tmp_path / "P" / name).write_bytes(b"ObjectType = Image\n")
+    (tmp_path / "R" / "c4.NRRD").write_bytes(b"NRRD0004\n")
     result = run(tmp_path)
-    assert "Not read, no format that is scored: c2.NRRD" in result.output
-    assert json.loads((tmp_path / "o.json").read_text())["not_read"] == ["c2.NRRD"]
+    assert "Not read, no format that is scored: c4.NRRD, c2.MHD, c3.img" in result.output
+    assert json.loads((tmp_path / "o.json").read_text())["not_read"] == ["c4.NRRD", "c2.MHD", "c3.img"]
+    (tmp_path / "R" / "c4.NRRD").unlink()
     (tmp_path / "R" / "c1.nii.gz").rename(tmp_path / "R" / "c1.mhd")
     assert "holds no volumes that are read (c1.mhd is not)" in run(tmp_path).output
+
+
+@pytest.mark.parametrize(
+    ("reference", "prediction"), [("c1.nrrd", "c1.hdr"), ("c1.img.gz", "c1.nii.gz"), ("c1.nii", "c1.nrrd")]
+)
+def test_references_and_predictions_may_be_nrrd_or_pairs(tmp_path: Path, reference: str, prediction: str) -> None:
+    """Written by other libraries. The pair is one case, and its voxels are no file without a reference."""
+    array = np.zeros(SHAPE, np.uint8)
+    array[3:9, 3:8, 2:6] = 1
+    for side, name in (("R", reference), ("P", prediction)):
+        (tmp_path / side).mkdir()
+        if name.endswith(".nrrd"):
+            image = sitk.GetImageFromArray(array.T)
+            image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # RAS, as nibabel's identity
+            sitk.WriteImage(image, str(tmp_path / side / name), True)
+        else:
+            kind = nibabel.Nifti1Pair if name.endswith((".hdr", ".img.gz")) else nibabel.Nifti1Image
+            kind(array, np.eye(4)).to_filename(tmp_path / side / name)
+    result = run(tmp_path, "--strict")
+    assert result.exit_code == 0, result.output
+    assert "Not read" not in result.output
+    assert [(row["case"], row["value"]) for row in rows(tmp_path)] == [("c1", "1.0")]
 
 
 def test_one_name_in_two_spellings_of_unicode_is_one_name(tmp_path: Path) -> None:

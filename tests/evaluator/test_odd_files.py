@@ -47,8 +47,8 @@ def meta(*, packed: bool = False, **lines: str) -> bytes:
     return "".join(f"{key} = {value}\n" for key, value in head.items()).encode() + body
 
 
-def nrrd() -> bytes:
-    head = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 6 5 4\nencoding: raw\nspacings: 1 1 1\n\n"
+def nrrd(spacings: str = "spacings: 1 1 1\n") -> bytes:
+    head = f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 6 5 4\nencoding: raw\n{spacings}\n"
     return head.encode() + LABELS.tobytes(order="F")
 
 
@@ -134,12 +134,13 @@ FILES: dict[str, tuple[bytes, str]] = {
     "MetaImage": (meta(), READ),
     "MetaImage, deflated": (meta(packed=True), READ),
     "MetaImage of shorts": (meta(ElementType="MET_SHORT", DimSize="6 5 2"), READ),
+    "NRRD": (nrrd(), READ),
     # what cannot be used, and why
     "nothing": (b"", Reason.FORMAT_UNSUPPORTED),
     "text": (b"case,liver\nc1,0.9\n", Reason.FORMAT_UNSUPPORTED),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(400), Reason.FORMAT_UNSUPPORTED),
     "DICOM": (bytes(128) + b"DICM" + bytes(400), Reason.FORMAT_UNSUPPORTED),
-    "NRRD": (nrrd(), Reason.FORMAT_UNSUPPORTED),
+    "NRRD without the size of a voxel": (nrrd(spacings=""), Reason.SPACING_INVALID),
     "MGZ": (gzip.compress(struct.pack(">7i", 1, 6, 5, 4, 1, 0, 0) + bytes(400), mtime=0), Reason.FORMAT_UNSUPPORTED),
     "a zip called .nii.gz": (zipped(), Reason.FORMAT_UNSUPPORTED),
     "a tar.gz called .nii.gz": (tarred(), Reason.FORMAT_UNSUPPORTED),
@@ -184,6 +185,9 @@ FILES: dict[str, tuple[bytes, str]] = {
 """Name → content, and what becomes of it: `None` for any reason, where several fit."""
 
 
+ENDINGS = {b"Obje": ".mha", b"NRRD": ".nrrd"}
+
+
 def test_there_are_sixty_odd_files() -> None:
     assert len(FILES) + len(ODD_ENTRIES) > 60
 
@@ -200,9 +204,7 @@ def verdict(path: Path) -> str:
 @pytest.mark.parametrize("name", FILES)
 def test_an_odd_file_is_read_or_refused_with_its_reason(tmp_path: Path, name: str) -> None:
     content, expected = FILES[name]
-    path = tmp_path / (
-        "x.nii.gz" if content[:2] == b"\x1f\x8b" else "x.mha" if content.startswith(b"ObjectType") else "x.nii"
-    )
+    path = tmp_path / ("x.nii.gz" if content[:2] == b"\x1f\x8b" else "x" + ENDINGS.get(content[:4], ".nii"))
     path.write_bytes(content)
     found = verdict(path)
     assert found == expected or (expected is None and found != READ)
@@ -212,7 +214,7 @@ def test_an_odd_file_is_read_or_refused_with_its_reason(tmp_path: Path, name: st
 
 
 def read_by_others(path: Path) -> np.ndarray:
-    if path.suffix == ".mha":
+    if path.suffix in ENDINGS.values():
         return sitk.GetArrayFromImage(sitk.ReadImage(str(path))).T
     array = np.asarray(nibabel.load(path).get_fdata())
     return array.reshape(array.shape[:3]) if array.ndim > 3 else array

@@ -58,7 +58,7 @@ OFFERED = {
         "try_rows", "wall_seconds_of",
     },
     "evaluator.volumes": {
-        "ADDED", "CANONICAL_SUFFIX", "CASE_COLUMN", "CONFUSED", "DOCUMENT_SUFFIX", "MISSED", "write_error_map", "CanonicalFile", "Cells", "Channels", "ChildLimits", "Grid", "GridMismatch",
+        "ADDED", "CANONICAL_SUFFIX", "CASE_COLUMN", "CONFUSED", "DOCUMENT_SUFFIX", "MISSED", "PAIR_VOXELS", "write_error_map", "CanonicalFile", "Cells", "Channels", "ChildLimits", "Grid", "GridMismatch",
         "GridTolerance", "LabelMap", "ReaderLimits", "TableForm", "TableRow", "Volume", "canonicalise",
         "canonicalise_json", "canonicalise_table", "chosen_rows", "delimiter_of", "grids_match", "header_texts", "is_left_behind", "nonfinite_voxels", "read_channels_of", "read_grid", "read_image",
         "read_label_map", "read_table", "spacing_contradiction", "write_as_named", "write_canonical", "write_canonical_channels",
