@@ -107,7 +107,7 @@ class ScoreTable:
         """
         sorted_names, sorted_codes = zip(*map(_in_order, names, codes), strict=True)
         algorithms, cases, labels, metric_names = sorted_names
-        used = {reason_names[code] for code in np.unique(reasons)}
+        used = {reason_names[code] for code in np.flatnonzero(np.bincount(reasons))}
         known = [PRESENT, ABSENT, UNDEFINED, *sorted(used - {PRESENT, ABSENT, UNDEFINED})]
         place = np.array([known.index(name) if name in used else 0 for name in reason_names], dtype=np.int16)
         why = place[reasons]
@@ -308,7 +308,10 @@ def _dense(
     metric: str,
 ) -> MetricScores:
     algorithm, structure, case = codes
-    used, structure = np.unique(structure, return_inverse=True)
+    used = np.flatnonzero(np.bincount(structure, minlength=len(names[1])))
+    place = np.zeros(len(names[1]), dtype=np.intp)
+    place[used] = np.arange(len(used))
+    structure = place[structure]
     shape = (len(names[0]), len(used), len(names[2]))
     flat = np.ravel_multi_index((algorithm, structure, case), shape)
     counts = np.bincount(flat)

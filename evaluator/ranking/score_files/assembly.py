@@ -1,8 +1,6 @@
 """Parts of sheets as one table: names as codes, values as one array, and a way back from a value to its cell."""
 
-import itertools
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +15,7 @@ from evaluator.ranking.schemes.missing import find_rule
 from evaluator.ranking.score_files.cells import has_control, is_summary, numbers, plain_name
 from evaluator.ranking.score_files.columns import specs_of
 from evaluator.ranking.score_files.forms import WHOLE, Form, Names, Part
+from evaluator.ranking.score_files.plain_columns import PlainColumn, numbered
 from evaluator.ranking.score_files.sheets import ScoresError
 from evaluator.ranking.table import ScoreTable
 from evaluator.spreadsheets import as_written
@@ -100,9 +99,9 @@ class Assembler:
             return np.full(count, self._code(axis, names, is_read=False), dtype=np.intp)
         known = self._seen.get((axis, id(names)))
         if known is None:
-            met: dict[str, int] = defaultdict(itertools.count().__next__)  # each new text gets the next number
-            numbered = np.fromiter(map(met.__getitem__, names), dtype=np.intp, count=count)
-            known = np.array([self._read(axis, text, part, names, column) for text in met], dtype=np.intp)[numbered]
+            texts, numbers_of_rows = names.distinct if isinstance(names, PlainColumn) else numbered(names)
+            codes = np.array([self._read(axis, text, part, names, column) for text in texts], dtype=np.intp)
+            known = codes[numbers_of_rows]
             self._seen[axis, id(names)] = known
         return known
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from evaluator.arrays import Floats
 from evaluator.ranking.document.spellings import is_missing
+from evaluator.ranking.score_files.plain_columns import PlainColumn
 from evaluator.ranking.score_files.sheets import Sheet
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -24,7 +25,8 @@ _SUMMARY = re.compile(
 def numbers(sheet: Sheet, column: str, texts: Sequence[str]) -> Floats:
     """Every cell of a column as a number, NaN where there is no value. Raises `ScoresError`."""
     try:
-        values = np.fromiter(map(float, texts), dtype=np.float64, count=len(texts))
+        is_plain = isinstance(texts, PlainColumn)
+        values = texts.numbers() if is_plain else np.fromiter(map(float, texts), dtype=np.float64, count=len(texts))
     except ValueError:
         return _careful_numbers(sheet, column, texts)
     if (not sheet.text or "_" in sheet.text) and "_" in "".join(texts):  # Python reads 1_000 as a thousand

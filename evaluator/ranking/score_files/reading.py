@@ -6,9 +6,7 @@ semicolons and tabs a number may have a decimal comma. An empty cell, NA, N/A, N
 nothing, and a row or column that summarises others (mean, std, overall) is never a score.
 """
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,21 +64,8 @@ def read_scores(
     `metric`: whose values they are, in forms that do not say. `as_form`: a name of `FORMS`, where a guess could be wrong.
     """
     sources = find_sources([paths] if isinstance(paths, Path) else list(paths))
-    with _without_collection():
-        sheets = [(source, _sheet(source.path)) for source in sources]
-        return read_sheets(sheets, config, as_form=as_form, metric=metric)
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Cells are texts in long lists and hold no cycles. Looking for cycles among them takes a third of the time of reading."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+    sheets = [(source, _sheet(source.path)) for source in sources]
+    return read_sheets(sheets, config, as_form=as_form, metric=metric)
 
 
 def read_sheets(
