@@ -73,7 +73,7 @@ def sign_up(page: Page, name: str, inbox: Inbox | None) -> None:
 
 def sign_in(page: Page, name: str, password: str) -> None:
     page.goto("/login/")
-    page.get_by_label("Username").fill(name)
+    page.get_by_label("User name").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("main").get_by_role("button", name="Sign in").click()
 

@@ -27,6 +27,7 @@ from assay.notices.services import News, notify
 from assay.notices.webhooks import make_hook
 from assay.runs.models import CaseRun, Node, Run
 from assay.submissions.messages import send_message
+from assay.testsets.models import Signature
 from assay.workflow.operations.merging import ask_to_merge
 
 LONG = "Patch-wise ensemble of residual encoder networks with test-time mirroring"
@@ -64,6 +65,12 @@ def every_page() -> dict[str, Page]:
     other = factories.team(name=UNBROKEN[:70], members=[cast.otto])
     factories.membership(challenge=cast.challenge, user=cast.otto, team=other)
     ask_to_merge(challenge=cast.challenge, team=other, into_slug=cast.team.slug, by=cast.otto, now=factories.NOW)
+    factories.testset(challenge=cast.challenge, name="training", case_ids=["a"], is_public=True)
+    cast.challenge.agreements |= {"training": LONG}
+    cast.challenge.save()
+    for person in (cast.pia, cast.otto):
+        signature = factories.signature(challenge=cast.challenge, user=person)
+    Signature.objects.filter(pk=signature.pk).update(end="revoked", ended_at=factories.NOW, reason=UNBROKEN)
     _, link = make_invite(challenge=cast.challenge, uses=3, by=cast.olga, now=factories.NOW)
     make_hook(url=f"https://example.org/{UNBROKEN}", by=cast.pia, team=cast.team, now=factories.NOW)
     make_hook(
@@ -112,6 +119,7 @@ def every_page() -> dict[str, Page]:
     pages |= {f"portal:{name}": page(f"portal:{name}", slug, phase) for name in ("phase", "submit", "leaderboard")}
     pages |= {f"portal:submission {status}": page("portal:submission", pk) for status, pk in submissions.items()}
     pages |= {
+        "portal:rules of somebody whose agreement was revoked": page("portal:rules", slug, person=cast.otto),
         "portal:home of a stranger": page("portal:home", person=None),
         "portal:challenge of somebody who has not joined": page("portal:challenge", slug, person=stranger),
         "portal:leaderboard without a match": page("portal:leaderboard", slug, phase, query="?q=nobody"),

@@ -19,7 +19,7 @@ from assay.evaluations.models import Evaluation
 from assay.leaderboards.models import Leaderboard, LeaderboardEntry
 from assay.leaderboards.standing import note_standing
 from assay.submissions.models import AlgorithmImage, Submission, Upload
-from assay.testsets.models import Case, PhaseTestSet, TestSet
+from assay.testsets.models import AgreementText, Case, PhaseTestSet, Signature, TestSet
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 """When this process began. Rows play on the machine's clock, like the services, pages and workers that read them: a fixed date
@@ -145,6 +145,15 @@ def testset(
             attributes={"site": "A" if position % 2 == 0 else "B"},
         )
     return row
+
+
+def signature(*, challenge: Challenge, user: User, name: str = "training") -> Signature:
+    """Somebody's agreement for a test set, as the challenge words it."""
+    text = challenge.agreements[name]
+    agreement, _ = AgreementText.objects.get_or_create(
+        challenge=challenge, testset_name=name, sha256=digest(text), defaults={"text": text, "at": NOW}
+    )
+    return Signature.objects.create(agreement=agreement, user=user, name=str(user), at=NOW)
 
 
 def upload(*, user: User, **fields: Any) -> Upload:

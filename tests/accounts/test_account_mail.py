@@ -54,7 +54,7 @@ def test_a_forgotten_password_is_replaced_by_a_link_that_works_once(client, ada,
     assert "/password/reset/" in markup(client.get("/login/"))
     client.post("/password/reset/", {"email": "ADA@example.org"})
     (message,) = mail.outbox
-    assert (message.to, "username is ada" in message.body) == (["ada@example.org"], True)
+    assert (message.to, "Your user name is ada." in message.body) == (["ada@example.org"], True)
     path = link_in(message, settings)
     form = client.get(path)["Location"]
     assert "too short" in markup(client.post(form, {"password1": "short", "password2": "short"}))

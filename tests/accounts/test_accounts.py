@@ -28,11 +28,11 @@ def test_somebody_who_signs_up_can_sign_in(ada, client):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"password": "short"}, "password: "),
-        ({"password": "1234567890"}, "password: "),
-        ({"username": "no spaces"}, "username: "),
-        ({"username": "ada"}, "username: "),
-        ({"email": "nowhere"}, "email: "),
+        ({"password": "short"}, "Password: "),
+        ({"password": "1234567890"}, "Password: "),
+        ({"username": "no spaces"}, "User name: "),
+        ({"username": "ada"}, "User name: "),
+        ({"email": "nowhere"}, "E-mail: "),
         ({"username": "ada2", "email": "ADA@example.org"}, "An account with this e-mail address exists already"),
     ],
 )

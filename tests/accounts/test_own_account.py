@@ -90,6 +90,9 @@ def test_people_see_where_they_are_signed_in_and_end_a_session(ada):
         ("POST", "challenges/brains/join", "submit"),
         ("POST", "challenges/brains/rules/accept", "submit"),
         ("POST", "challenges/brains/phases/final/submissions", "submit"),
+        ("POST", "challenges/brains/agreements/training/sign", "submit"),
+        ("POST", "challenges/brains/agreements/training/withdraw", "submit"),
+        ("POST", "challenges/brains/agreements/training/decision", "organize"),
         ("POST", "submissions/1/cancel", "submit"),
         ("POST", "submissions/cancel", "organize"),
         ("POST", "submissions/1/disqualify", "organize"),
@@ -146,7 +149,14 @@ def test_a_page_makes_a_token_with_chosen_scopes(ada, client):
     client.force_login(ada)
     client.post("/account/", {"name": "laptop", "days": "7", "scopes": ["submit", "read"]})
     assert ApiToken.objects.get().scopes == ["read", "submit"]
-    assert client.post("/account/", {"name": "x", "days": "7", "scopes": ["everything"]}).status_code == 200
+    assert client.post("/account/", {"name": "x", "days": "7", "scopes": ["everything"]}).status_code == 400
+    refused = client.post("/account/", {"name": "a" * 81, "days": "0", "scopes": ["submit"]})
+    page = markup(refused)
+    assert (refused.status_code, page.count('role="alert"')) == (400, 1), "what is wrong is said"
+    assert ('value="' + "a" * 81 in page, 'value="0"' in page) == (True, True), "what was typed stays"
+    assert re.findall(r'value="(\w+)"\s+checked', page) == ["submit"]
+    assert client.post("/account/", {"name": "a\0b", "days": "7"}).status_code == 400
+    assert client.post("/account/", {"name": "a\u202eb", "days": "7"}).status_code == 400
     assert ApiToken.objects.count() == 1
 
 

@@ -3,6 +3,7 @@
 `401` sign in first · `403` you may see it but not do it · `404` does not exist, or is not visible to you.
 """
 
+import hashlib
 import uuid
 from typing import Any
 
@@ -19,6 +20,9 @@ from assay.runs.nodes import enrol_node
 
 PEOPLE = ("nobody", "otto", "pia", "olga", "stan")
 PUSH = {"source": "slug: brains\ntitle: B\nphases: []"}
+AGREEMENT = "I publish nothing."
+SIGNED = {"sha256": hashlib.sha256(AGREEMENT.encode()).hexdigest(), "signature": "A. Person"}
+REVOKE_PIA = {"username": "pia", "status": "revoked", "reason": "published"}
 ACCEPT_PIA = {"usernames": ["pia"], "status": "accepted"}
 WAKE = {"kind": "check", "key": "{unknown}", "act": "wake"}
 TABLE_OF_CASES = {
@@ -153,6 +157,12 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/submissions/resume", {"submission_ids": ["{submission}"]}, 401, 404, 403, 200, 200),
     ("POST", "/submissions/{submission}/resume", None, 401, 404, 403, 409, 409),
     ("POST", "/submissions/{submission}/cases/{case}/rerun", None, 401, 404, 403, 409, 409),
+    ("GET", "/challenges/brains/agreements", None, 200, 200, 200, 200, 200),
+    ("GET", "/challenges/draft/agreements", None, 404, 404, 404, 200, 200),
+    ("GET", "/challenges/brains/agreements/log", None, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/brains/agreements/training/sign", SIGNED, 401, 201, 201, 201, 201),
+    ("POST", "/challenges/brains/agreements/training/withdraw", None, 401, 404, 204, 404, 404),
+    ("POST", "/challenges/brains/agreements/training/decision", REVOKE_PIA, 401, 403, 403, 204, 204),
     ("GET", "/uploads", None, 401, 200, 200, 200, 200),
     ("POST", "/uploads", None, 401, 422, 422, 422, 422),
     ("PATCH", "/uploads/{upload_of_pia}", {}, 401, 404, 422, 404, 404),
@@ -206,6 +216,9 @@ def names(scene, now) -> dict[str, str]:
     invite, _ = make_invite(challenge=scene.challenge, uses=3, by=scene.olga, now=now)
     news = News(kind=Kind.VERDICT, event="scored", key="1", path="/", facts={})
     notify(people=[scene.pia], news=news, now=now)
+    scene.challenge.agreements = {"training": AGREEMENT}
+    scene.challenge.save()
+    factories.signature(challenge=scene.challenge, user=scene.pia)
     return {
         "hook_of_team": str(hook.pk),
         "hook_of_brains": str(theirs.pk),

@@ -155,6 +155,8 @@ def unmarked_messages(source: str) -> list[str]:
             said = node.args[1:2]
         elif name in REFUSALS:
             said = [*node.args[:1], *(word.value for word in node.keywords if word.arg in ("message", "what_to_do"))]
+        elif name in ("clean_line", "clean_name"):  # `what` begins the sentence of a refusal
+            said = [word.value for word in node.keywords if word.arg == "what"]
         else:
             continue
         said = [leaf for text in said for leaf in ([text.body, text.orelse] if isinstance(text, ast.IfExp) else [text])]
@@ -171,6 +173,7 @@ def test_every_message_of_a_refusal_or_a_notice_is_marked():
     ]
     assert unmarked_messages('raise InvalidError(_("No such file."), code="x y")') == []
     assert unmarked_messages('messages.success(request, "All is well.")') == ["'All is well.'"]
+    assert unmarked_messages('clean_line(text, what="The signature", longest=9)') == ["'The signature'"]
     server = [path for path in PLATFORM.rglob("*.py") if path.relative_to(PLATFORM).parts[0] not in ("client", "node")]
     assert len(server) > 150
     assert {str(path): found for path in server if (found := unmarked_messages(path.read_text()))} == {}
@@ -243,15 +246,17 @@ def test_the_compiled_catalogue_is_the_written_one(path):
             assert compiled[key] == text, "run `make messages`"
 
 
+TRANSLATED = ("portal", "pages", "notices", "accounts")
+"""Rooms of the platform whose every sentence has its translation."""
+
+
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.parts[-3])
 def test_the_participants_pages_are_translated(path):
-    """All that `portal`, `pages` and `notices` say. The organizers' console may speak English until somebody translates it."""
+    """All that these rooms say. The organizers' console may speak English until somebody translates it."""
     with path.open("rb") as file:
         entries = [message for message in read_po(file) if message.id]
     of_participants = [
-        message
-        for message in entries
-        if any(place.split("/")[0] in ("portal", "pages", "notices") for place, _ in message.locations)
+        message for message in entries if any(place.split("/")[0] in TRANSLATED for place, _ in message.locations)
     ]
     assert len(of_participants) > 300
     missing = [

@@ -1,6 +1,7 @@
 """Joining a challenge: who may, what is asked and accepted, invitations, private challenges, agreements."""
 
 import csv
+import hashlib
 import io
 import re
 
@@ -15,10 +16,12 @@ from assay.challenges.registration import Application, make_invite, matches, ope
 from assay.challenges.services import decide_memberships, join_challenge, push_challenge
 from assay.challenges.writing import current_file
 from assay.notices.models import Notice, OutgoingMail
-from assay.testsets.models import Download, TestSet
+from assay.notices.words import in_words
+from assay.testsets.models import Download, Signature, TestSet
 from markup import markup
 
 pytestmark = pytest.mark.django_db
+DOWNLOADS = "/c/brains/manage/people/downloads/"
 FILE = """slug: brains
 title: Brains
 # who may take part
@@ -224,6 +227,84 @@ def test_data_with_an_agreement_are_downloaded_once_it_is_signed(scene, client):
     table = client.get("/c/brains/manage/people/downloads/?format=csv").content.decode()
     assert [row["what"] for row in csv.DictReader(io.StringIO(table))] == ["downloaded", "signed"]
     assert "Pia P." in markup(client.get("/c/brains/manage/people/downloads/"))
+
+
+def signed_by_pia(scene, client):
+    """Pia has signed for data that need it. The address of the download, and what a form that signs again holds."""
+    ask(scene, agreements={"hidden": "I publish nothing of it."})
+    TestSet.objects.update(is_public=True)
+    client.force_login(scene.pia)
+    form = {"sha256": hashlib.sha256(b"I publish nothing of it.").hexdigest(), "signature": "Pia P."}
+    client.post("/c/brains/data/hidden/sign/", form)
+    return "/api/v1/challenges/brains/testsets/hidden/1/archive", form
+
+
+def test_an_agreement_that_is_withdrawn_ends_downloads_at_once_and_may_be_signed_again(scene, client):
+    archive, form = signed_by_pia(scene, client)
+    running = client.get(archive)
+    pieces = iter(running.streaming_content)
+    next(pieces)
+    assert client.post("/c/brains/data/hidden/withdraw/").status_code == 302
+    assert sum(map(len, pieces)) < int(running.headers["Content-Length"]) // 2, "a download that runs is cut"
+    assert client.get(archive).status_code == 403
+    assert "Sign the agreement" in markup(client.get("/c/brains/rules/"))
+    assert "withdrew the agreement for the data hidden" in in_words(**told(scene.olga)).text
+    assert client.post("/c/brains/data/hidden/withdraw/").status_code == 404, "there is nothing to withdraw any more"
+    client.post("/c/brains/data/hidden/sign/", form)
+    assert client.get(archive).status_code == 200
+    client.force_login(scene.olga)
+    assert what_the_log_says(client) == ["downloaded", "signed", "withdrawn", "downloaded", "signed"]
+
+
+def test_an_agreement_that_an_organizer_revokes_holds_again_only_when_they_say_so(scene, client):
+    archive, form = signed_by_pia(scene, client)
+    client.force_login(scene.olga)
+    revoked = {"signature": Signature.objects.get().pk, "action": "revoke", "reason": "You published <b>a case</b>."}
+    refused = client.post(DOWNLOADS, revoked | {"reason": " "})
+    assert (refused.status_code, "revoked with a reason" in markup(refused)) == (400, True)
+    assert client.post(DOWNLOADS, revoked).status_code == 302
+    assert client.post(DOWNLOADS, revoked).status_code == 400, "a second click finds none that holds"
+    client.force_login(scene.pia)
+    answer = client.get(archive)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "agreement_revoked")
+    page = markup(client.get("/c/brains/rules/"))
+    assert "You published &lt;b&gt;a case" in page
+    assert "Sign the agreement" not in page
+    assert client.post("/c/brains/data/hidden/sign/", form).status_code == 403
+    ask(scene, agreements={"hidden": "Another text."})  # nor does another text let them in
+    another = {"sha256": hashlib.sha256(b"Another text.").hexdigest(), "signature": "Pia P."}
+    assert client.post("/c/brains/data/hidden/sign/", another).status_code == 403
+    ask(scene, agreements={"hidden": "I publish nothing of it."})
+    assert in_words(**told(scene.pia)).text.endswith("Reason: You published <b>a case</b>.")
+    client.force_login(scene.olga)
+    assert "You published &lt;b&gt;a case" in markup(client.get(DOWNLOADS))
+    assert client.post(DOWNLOADS, revoked | {"action": "give_back"}).status_code == 302
+    assert what_the_log_says(client) == ["given_back", "revoked", "signed"]
+    client.force_login(scene.pia)
+    assert client.get(archive).status_code == 200
+    assert "holds again" in in_words(**told(scene.pia)).subject
+
+
+def test_an_agreement_of_another_challenge_cannot_be_touched(scene, client):
+    signed_by_pia(scene, client)
+    factories.challenge(slug="lungs", organizer=scene.otto)
+    client.force_login(scene.otto)
+    form = {"signature": Signature.objects.get().pk, "action": "revoke", "reason": "mine"}
+    for number in (form["signature"], "0", "x", "9" * 30, ""):
+        at = "/c/lungs/manage/people/downloads/"
+        assert client.post(at, form | {"signature": number}).status_code == 400
+    assert Signature.objects.get().end == ""
+
+
+def told(person):
+    """The newest notice of somebody, as `in_words` takes it."""
+    notice = person.notices.latest("pk")
+    return {"event": notice.event, "facts": notice.facts}
+
+
+def what_the_log_says(client):
+    lines = csv.DictReader(io.StringIO(client.get(f"{DOWNLOADS}?format=csv").content.decode()))
+    return [line["what"] for line in lines]
 
 
 def test_the_file_says_all_of_it_and_comes_back_to_the_letter(now):

@@ -1,4 +1,4 @@
-"""`assay notices` and `assay invite`, as a person types them, against a server with canned answers."""
+"""`assay notices`, `assay invite` and `assay webhook`, as a person types them, against a server with canned answers."""
 
 SIGN_IN = ("--url", "http://server", "--token", "assay_x")
 READ = {
@@ -62,3 +62,49 @@ def test_a_link_is_opened_and_the_next_step_is_named(assay, server):
     for link in ("https://server/join/assayjoin_x/", "assayjoin_x"):
         assert "assay join brains" in assay(*SIGN_IN, "invite", "open", link).output
         assert server.requests[-1][2] == {"token": "assayjoin_x"}
+
+
+PING = {
+    "id": "d-1", "event": "ping", "replay_of": None, "state": "arrived", "at": "2026-11-30T08:15:00Z", "attempts": 1,
+    "status_code": 204, "error": "", "done_at": "2026-11-30T08:15:01Z", "gave_up_at": None,
+}  # fmt: skip
+LOST = PING | {
+    "id": "d-2",
+    "event": "submission_done",
+    "state": "given_up",
+    "status_code": None,
+    "error": "timeout",
+    "at": None,
+}
+
+
+def test_a_webhook_is_added_tested_replayed_and_removed(assay, server):
+    at = "teams/engines/hooks"
+    hook = {"id": "h-1", "url": "https://example.org/x", "failures": 0, "disabled_at": "2026-11-30T08:15:00Z"}
+    server.will_answer("POST", at, {"id": "h-1", "url": "https://example.org/x", "secret": "s3"}, status=201)
+    server.will_answer("GET", at, [hook])
+    server.will_answer("GET", f"{at}/h-1/deliveries", [LOST, PING])
+    for number in ("d-1", "d-2"):
+        again = PING | {"id": "d-3", "state": "waits", "status_code": None, "replay_of": number}
+        server.will_answer("POST", f"{at}/h-1/deliveries/{number}/replay", again, status=201)
+    server.will_answer("DELETE", f"{at}/h-1", None, status=204)
+    of_team = ("--team", "engines")
+    assert "shown this once: s3" in assay(*SIGN_IN, "webhook", "add", "https://example.org/x", *of_team).output
+    assert "switched off" in assay(*SIGN_IN, "webhook", "list", *of_team).output
+    assert assay(*SIGN_IN, "webhook", "log", "h-1", *of_team).output.splitlines() == [
+        "d-2  submission_done: given up (timeout)",
+        "d-1  ping: arrived (204)  2026-11-30 08:15 UTC",
+    ]
+    for command, number in ((("test", "h-1"), "d-1"), (("replay", "h-1", "d-2"), "d-2")):
+        assert f"waits, again of {number}" in assay(*SIGN_IN, "webhook", *command, *of_team).output
+        assert server.requests[-1][:2] == ("POST", f"{at}/h-1/deliveries/{number}/replay")
+    assert "Nothing is sent there" in assay(*SIGN_IN, "webhook", "remove", "h-1", *of_team).output
+    server.will_answer("GET", f"{at}/h-1/deliveries", [LOST])
+    assert "too old" in assay(*SIGN_IN, "webhook", "test", "h-1", *of_team).output
+
+
+def test_a_webhook_belongs_to_a_team_or_to_organizers(assay, server):
+    server.will_answer("GET", "challenges/brains/hooks", [])
+    assert "There is none." in assay(*SIGN_IN, "webhook", "list", "--challenge", "brains").output
+    for whose in ((), ("--team", "engines", "--challenge", "brains")):
+        assert assay(*SIGN_IN, "webhook", "list", *whose).exit_code == 2

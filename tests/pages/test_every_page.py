@@ -31,6 +31,7 @@ NOT_SHOWN = {
     "portal:invite": "takes a POST",
     "portal:accept-rules": "takes a POST",
     "portal:sign-agreement": "takes a POST",
+    "portal:withdraw-agreement": "takes a POST",
     "portal:change-team": "takes a POST",
     "portal:merge": "takes a POST",
     "portal:end-session": "takes a POST",

@@ -23,6 +23,7 @@ from assay.workflow.operations.merging import ask_to_merge
 pytestmark = pytest.mark.django_db
 PEOPLE = ("nobody", "otto", "pia", "olga", "stan")
 HOOK = {"url": "https://example.org/x"}
+REVOKED = {"action": "revoke", "reason": "published"}
 MANAGE = "/c/brains/manage"
 DRAFT = "/c/draft/manage"
 
@@ -64,6 +65,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("GET", "/c/secret/news/", None, 404, 404, 404, 200, 200),
     ("POST", "/c/brains/rules/accept/", {"rules_version": "0"}, 401, 403, 302, 302, 403),
     ("POST", "/c/brains/data/hidden/sign/", {"signature": "P"}, 401, 404, 404, 404, 404),
+    ("POST", "/c/brains/data/training/withdraw/", {}, 401, 404, 302, 404, 404),
     ("GET", "/c/brains/news/", None, 200, 200, 200, 200, 200),
     ("GET", "/c/draft/news/", None, 404, 404, 404, 200, 200),
     ("GET", "/c/brains/news.atom", None, 200, 200, 200, 200, 200),
@@ -80,6 +82,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ),
     ("POST", f"{MANAGE}/people/", {"membership": "{membership}", "status": "accepted"}, 401, 403, 403, 302, 302),
     ("POST", f"{MANAGE}/people/invites/", {"addresses": "a@example.org"}, 401, 403, 403, 302, 302),
+    ("POST", f"{MANAGE}/people/downloads/", {"signature": "{signature}"} | REVOKED, 401, 403, 403, 302, 302),
     ("POST", f"{MANAGE}/news/", {"title": "Late", "text": "A week later."}, 401, 403, 403, 302, 302),
     ("POST", f"{MANAGE}/hooks/", HOOK, 401, 403, 403, 302, 302),
     ("POST", f"{MANAGE}/hooks/", {"hook": "{hook_of_team}"}, 401, 403, 403, 400, 400),
@@ -109,7 +112,11 @@ def names(scene, now) -> dict[str, str]:
     news = News(kind=Kind.ACCEPTANCE, event="accepted", key="1", path="/c/brains/", facts={"challenge": "Brains"})
     scene.pia.notices.all().delete()
     notify(people=[scene.pia], news=news, now=now)
+    scene.challenge.agreements = {"training": "I publish nothing."}
+    scene.challenge.save()
+    signature = factories.signature(challenge=scene.challenge, user=scene.pia)
     return {
+        "signature": str(signature.pk),
         "notice_of_pia": str(scene.pia.notices.get().pk),
         "token": unsubscribe_token(person=scene.pia, kind="verdict"),
         "team": scene.team.slug,

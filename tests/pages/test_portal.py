@@ -9,6 +9,7 @@ from django.utils import timezone
 
 import factories
 import people
+from assay.accounts.models import ApiToken
 from assay.challenges.models import Challenge
 from assay.challenges.texts import render_markdown
 from assay.leaderboards.models import Leaderboard
@@ -147,8 +148,11 @@ def test_a_finished_submission_is_no_longer_polled(as_pia, cast):
 def test_the_token_is_shown_once_and_stored_hashed(as_pia, cast):
     answer = as_pia.post(reverse("portal:account"), {"name": "laptop", "days": 7})
     assert answer.status_code == 302  # a reload of the page that shows it issues no second one
-    assert "assay_" in markup(as_pia.get(answer.url))
-    assert "assay_" not in markup(as_pia.get(reverse("portal:account")))
+    shown = markup(as_pia.get(answer.url))
+    assert ("assay_" in shown, "If it is lost, revoke it and make a new one." in shown) == (True, True)
+    again = markup(as_pia.get(answer.url))  # a reload
+    assert ("assay_" in again, "If it is lost" in again, "laptop" in again) == (False, False, True)
+    assert ApiToken.objects.count() == 1
 
 
 def test_colours_are_kept_in_a_cookie_and_never_redirect_elsewhere(client, db):

@@ -11,6 +11,7 @@ import re
 import unicodedata
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from assay.accounts.errors import InvalidError
 
@@ -24,12 +25,12 @@ INVISIBLE = re.compile(
 )
 """Unicode's Default_Ignorable_Code_Point, and the blank Braille pattern."""
 REFUSED_CATEGORIES = {
-    "Cc": "a control character",
-    "Cs": "half of a surrogate pair",
-    "Co": "a character for private use",
-    "Cn": "a character that is not assigned",
-    "Zl": "a line separator",
-    "Zp": "a paragraph separator",
+    "Cc": gettext_lazy("a control character"),
+    "Cs": gettext_lazy("half of a surrogate pair"),
+    "Co": gettext_lazy("a character for private use"),
+    "Cn": gettext_lazy("a character that is not assigned"),
+    "Zl": gettext_lazy("a line separator"),
+    "Zp": gettext_lazy("a paragraph separator"),
 }
 
 
@@ -101,8 +102,8 @@ def clean_line(text: str, *, what: str, longest: int) -> str:
 def refused(character: str) -> str:
     """Why a character may stand in no name. Empty where it may."""
     if BIDI.match(character):
-        return "a character that changes the direction of the text"
-    return REFUSED_CATEGORIES.get(unicodedata.category(character), "")
+        return _("a character that changes the direction of the text")
+    return str(REFUSED_CATEGORIES.get(unicodedata.category(character), ""))
 
 
 def marks_in_a_row(text: str) -> int:

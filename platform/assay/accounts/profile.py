@@ -38,8 +38,8 @@ def change_profile(*, user: User, profile: Profile, now: datetime) -> None:
             _("There is no such language here."), found=language[:20], expected=", ".join(dict(settings.LANGUAGES))
         )
     values = {
-        "display_name": clean_line(profile.display_name, what="The name others see", longest=80),
-        "institution": clean_line(profile.institution, what="The institution", longest=120),
+        "display_name": clean_line(profile.display_name, what=_("The name others see"), longest=80),
+        "institution": clean_line(profile.institution, what=_("The institution"), longest=120),
         "country": country,
         "orcid": checked_orcid(profile.orcid),
         "language": language,

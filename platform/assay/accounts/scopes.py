@@ -19,7 +19,7 @@ SCOPES = {
     OPERATE: gettext_lazy("operate this installation, as far as you may"),
 }
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-OF_PARTICIPANTS = frozenset({"join", "accept", "submissions", "objections"})
+OF_PARTICIPANTS = frozenset({"join", "accept", "submissions", "objections", "sign", "withdraw"})
 """Last words of addresses below a challenge where participants change something."""
 OF_TEAMS = frozenset({"cancel", "choose", "withdraw", "restore"})
 """Last words of addresses below one submission where its team changes something."""

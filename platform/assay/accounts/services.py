@@ -29,11 +29,11 @@ SOLO_TRIES = 5
 
 def create_user(*, username: str, email: str, password: str | None, display_name: str, now: datetime) -> User:
     """Sign somebody up. Without a password they sign in by another organization, until they set one."""
-    shown = clean_line(display_name, what="The name others see", longest=80)
-    chosen = clean_name(username, what="The user name", longest=60)
+    shown = clean_line(display_name, what=gettext("The name others see"), longest=80)
+    chosen = clean_name(username, what=gettext("The user name"), longest=60)
     if "@" in chosen:
         raise InvalidError(
-            gettext("username: It looks like an e-mail address."),
+            gettext("A user name is no e-mail address."),
             found=chosen,
             expected=gettext("letters, digits and . + - _"),
         )
@@ -83,17 +83,24 @@ def has_administrator() -> bool:
 
 
 def sentence_of(error: ValidationError) -> str:
-    """Django's findings as one sentence per field: `password: too short. email: …`."""
-    if not hasattr(error, "error_dict"):
-        return "password: " + " ".join(error.messages)
-    named: Mapping[str, list[str]] = error.message_dict
-    return " ".join(f"{'' if field == '__all__' else f'{field}: '}{' '.join(texts)}" for field, texts in named.items())
+    """Django's findings as one sentence per field: `Password: too short. E-mail: …`."""
+    words = {
+        "username": gettext("User name"),
+        "email": gettext("E-mail"),
+        "password": gettext("Password"),
+        "__all__": "",
+    }
+    named: Mapping[str, list[str]] = (
+        error.message_dict if hasattr(error, "error_dict") else {"password": error.messages}
+    )
+    said = [(words.get(field, field), " ".join(texts)) for field, texts in named.items()]
+    return " ".join(f"{field}: {text}" if field else text for field, text in said)
 
 
 def create_team(*, user: User, name: str, institution: str = "", now: datetime) -> Team:
     """Found a team. Its founder is its captain."""
-    title = clean_name(name, what="The team's name", longest=80)
-    place = clean_line(institution, what="The institution", longest=120)
+    title = clean_name(name, what=gettext("The team's name"), longest=80)
+    place = clean_line(institution, what=gettext("The institution"), longest=120)
     try:
         with transaction.atomic():
             refuse_too_many(verb="team.founded", by=user, now=now)

@@ -42,7 +42,7 @@ def issue_token(
             expected=_("1 to %(longest_days)s days") % {"longest_days": LONGEST_DAYS},
         )
     secret = new_secret(prefix=USER_PREFIX)
-    shown = clean_line(name, what="The token's name", longest=80) or "unnamed"
+    shown = clean_line(name, what=_("The token's name"), longest=80) or "unnamed"
     with transaction.atomic():
         token = ApiToken.objects.create(
             user=user,

@@ -22,7 +22,7 @@ MOST_PER_DAY = 5
 
 def written(*, title: str, text: str, missing: str) -> tuple[str, str, str]:
     """Title, text and HTML of what organizers tell people, as they are kept. Raises InvalidError, with `missing` where one is."""
-    shown, words = clean_line(title, what="The title", longest=160), text.strip()
+    shown, words = clean_line(title, what=_("The title"), longest=160), text.strip()
     if not shown or not words:
         raise InvalidError(missing)
     if len(words) > LONGEST_TEXT:

@@ -107,7 +107,7 @@ def hand_over(*, team: Team, username: str, by: User, now: datetime) -> None:
 def rename_team(*, team: Team, name: str, by: User, now: datetime) -> None:
     """Give the team another name. Its address stays, so links go on working."""
     require_captain(team=team, user=by)
-    title = clean_name(name, what="The team's name", longest=80)
+    title = clean_name(name, what=_("The team's name"), longest=80)
     before = team.name
     try:
         with transaction.atomic():

@@ -96,5 +96,6 @@ COMMANDS = {
         "assay.client.participating:verify",
         "Check the receipt or the snapshot of a leaderboard in FILE: who signed it, and that nothing in it was changed.",
     ),
+    "webhook": Entry("assay.client.webhooks:webhook", "Tell a program of yours what happens."),
     "whoami": Entry("assay.client.signing_in:whoami", "Say which server we talk to, and as whom."),
 }

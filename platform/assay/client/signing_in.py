@@ -22,7 +22,7 @@ def _password_option(*, confirm: bool) -> Callable[[Function], Function]:
 
 @click.command()
 @click.argument("server", required=False)
-@click.option("--username", prompt=True)
+@click.option("--username", prompt="User name")
 @_password_option(confirm=False)
 @click.option("--days", default=TOKEN_DAYS, show_default=True, help="How long the token is good for.")
 @pass_session
@@ -33,8 +33,8 @@ def login(session: Session, server: str | None, username: str, password: str, da
 
 @click.command()
 @click.argument("server", required=False)
-@click.option("--username", prompt=True)
-@click.option("--email", prompt=True)
+@click.option("--username", prompt="User name")
+@click.option("--email", prompt="E-mail")
 @click.option("--display-name", default="", help="What others see; the user name when empty.")
 @_password_option(confirm=True)
 @pass_session

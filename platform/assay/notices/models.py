@@ -20,7 +20,7 @@ class Kind(models.TextChoices):
     ANNOUNCEMENT = "announcement", _("Organizers announce something")
     DISCUSSION = "discussion", _("Somebody writes in a discussion that I take part in or moderate")
     TEAM = "team", _("Somebody joins or leaves my team")
-    REQUEST = "request", _("Somebody asks to take part in a challenge that I organize")
+    REQUEST = "request", _("Somebody asks to take part in a challenge that I organize, or withdraws an agreement")
     PUBLICATION = "publication", _("A draft waits for an operator, or an operator has decided")
 
 

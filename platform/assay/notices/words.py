@@ -117,6 +117,23 @@ SENTENCES: Mapping[str, Sentence] = {
         subject=_("%(challenge)s: %(person)s asks to take part"),
         text=_("%(person)s asks to take part in %(challenge)s. The page of people is where you decide."),
     ),
+    "agreement_withdrawn": Sentence(
+        subject=_("%(challenge)s: %(person)s withdrew an agreement"),
+        text=_(
+            "%(person)s withdrew the agreement for the data %(data)s of %(challenge)s, and can download them no more."
+        ),
+    ),
+    "agreement_revoked": Sentence(
+        subject=_("%(challenge)s: your agreement was revoked"),
+        text=_(
+            "The organizers revoked your agreement for the data %(data)s of %(challenge)s. You can download them no more. "
+            "Reason: %(reason)s"
+        ),
+    ),
+    "agreement_given_back": Sentence(
+        subject=_("%(challenge)s: your agreement holds again"),
+        text=_("Your agreement for the data %(data)s of %(challenge)s holds again. You can download them."),
+    ),
     "publication_asked": Sentence(
         subject=_("%(challenge)s waits for your consent"),
         text=_("%(person)s asks to publish the draft %(challenge)s. An operator has to agree or refuse."),

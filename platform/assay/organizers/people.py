@@ -7,8 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.utils.translation import gettext, ngettext
-from django.views.decorators.http import require_GET
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from assay.accounts.errors import AssayError, InvalidError, NotFoundError
 from assay.accounts.models import User
@@ -22,10 +21,20 @@ from assay.organizers.views import frame
 from assay.pages.errors import error_words
 from assay.pages.tables import FORMATS, PAGE, table_file
 from assay.submissions.hints import hints_of
-from assay.testsets.agreements import downloads_of, signatures_of
+from assay.testsets.agreements import find_signature, give_back, log_of, revoke, signatures_of
+from assay.testsets.models import Signature
 
 DECISIONS = (Membership.Status.ACCEPTED, Membership.Status.REJECTED, Membership.Status.BANNED)
 MOST_ADDRESSES = 100
+MOST_LINES = 200
+WHAT_WORDS = {
+    "signed": gettext_lazy("signed"),
+    "withdrawn": gettext_lazy("withdrawn"),
+    "revoked": gettext_lazy("revoked"),
+    "given_back": gettext_lazy("holds again"),
+    "downloaded": gettext_lazy("downloaded"),
+}
+"""The lines of the log of data, in words."""
 JUST_MADE = "challenge-invite"
 """Where a new link waits to be shown once, after the redirect."""
 
@@ -142,32 +151,41 @@ def _invite(request: HttpRequest, challenge: Challenge, *, user: User) -> None:
         request.session[JUST_MADE] = public_invite_address(secret)
 
 
-@require_GET
 def downloads(request: HttpRequest, slug: str) -> HttpResponse:
-    """Who signed which agreement, and who downloaded which data. As CSV with `?format=csv`."""
-    challenge, _ = get_organized_challenge(person=request.user, slug=slug)
-    rows = [
-        (row.at, "downloaded", row.testset.name, f"v{row.testset.version}", row.user, "")
-        for row in downloads_of(challenge)
-    ] + [
-        (row.at, "signed", row.agreement.testset_name, row.agreement.sha256[:8], row.user, row.name)
-        for row in signatures_of(challenge)
-    ]
-    rows.sort(key=lambda row: row[0], reverse=True)
+    """Whose agreements hold, to revoke and give back, and the log of data. The log as CSV with `?format=csv`."""
+    challenge, user = get_organized_challenge(person=request.user, slug=slug)
+    page = frame(challenge, tab="people")
+    if request.method == "POST":
+        try:
+            _decide_agreement(request, challenge, user=user)
+        except AssayError as error:
+            page["error"] = error_words(error)
+            page["typed"] = request.POST
+        else:
+            return redirect("organizers:downloads", slug)
+    lines = log_of(challenge)
     if (as_format := request.GET.get("format", "")) in FORMATS:
-        lines = [
-            (
-                at.isoformat(),
-                what,
-                name,
-                version,
-                person.username if person else "",
-                person.email if person else "",
-                signed,
-            )
-            for at, what, name, version, person, signed in rows
+        header = ("at", "what", "data", "version", "user", "e-mail", "signed as or reason")
+        rows = [
+            (line.at.isoformat(), line.what, line.data, line.version, line.username, line.email, line.says)
+            for line in lines
         ]
-        header = ("at", "what", "data", "version", "user", "e-mail", "signed as")
-        return table_file(name=f"{challenge.slug}-downloads", header=header, rows=lines, as_format=as_format)
-    page = frame(challenge, tab="people", rows=rows[:200], total=len(rows))
-    return render(request, "organizers/downloads.html", page)
+        return table_file(name=f"{challenge.slug}-downloads", header=header, rows=rows, as_format=as_format)
+    page["signatures"] = [row for row in signatures_of(challenge) if row.end != Signature.End.WITHDRAWN]
+    page["lines"] = [(line, WHAT_WORDS[line.what]) for line in lines[:MOST_LINES]]
+    page["more"] = max(0, len(lines) - MOST_LINES)
+    return render(request, "organizers/downloads.html", page, status=400 if page.get("error") else 200)
+
+
+def _decide_agreement(request: HttpRequest, challenge: Challenge, *, user: User) -> None:
+    """Revoke one agreement, or give it back."""
+    number, now = whole_number(request.POST.get("signature", "")) or 0, timezone.now()
+    row = find_signature(challenge=challenge, signature_id=number)
+    name, person = row.agreement.testset_name, row.user
+    if request.POST.get("action") == "revoke":
+        reason = request.POST.get("reason", "")
+        revoke(challenge=challenge, name=name, person=person, reason=reason, by=user, now=now)
+        messages.success(request, gettext("Revoked. %(person)s can download these data no more.") % {"person": person})
+    else:
+        give_back(challenge=challenge, name=name, person=person, by=user, now=now)
+        messages.success(request, gettext("The agreement of %(person)s holds again.") % {"person": person})

@@ -13,7 +13,7 @@ from assay.accounts.scopes import SCOPES
 class SignUpForm(forms.Form):
     """A new account."""
 
-    username = forms.CharField(label=_("User name"), max_length=60, help_text=_("Letters, digits and @ . + - _"))
+    username = forms.CharField(label=_("User name"), max_length=60, help_text=_("Letters, digits and . + - _"))
     display_name = forms.CharField(label=_("Name others see"), max_length=80)
     email = forms.EmailField(
         label=_("E-mail"), help_text=_("Shown to organizers of challenges you join, to nobody else.")
@@ -34,6 +34,10 @@ class SignInForm(AuthenticationForm):
 
     next = forms.CharField(widget=forms.HiddenInput, required=False)
 
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to Django as they came
+        self.fields["username"].label = _("User name")
+
 
 class TeamForm(forms.Form):
     """A new team."""
@@ -45,9 +49,9 @@ class TeamForm(forms.Form):
 class TokenForm(forms.Form):
     """A new API token."""
 
-    name = forms.CharField(max_length=80)
-    days = forms.IntegerField(min_value=1, max_value=365)
-    scopes = forms.MultipleChoiceField(choices=list(SCOPES.items()), required=False)
+    name = forms.CharField(label=_("Name"), max_length=80)
+    days = forms.IntegerField(label=_("Days"), min_value=1, max_value=365)
+    scopes = forms.MultipleChoiceField(label=_("What it may do"), choices=list(SCOPES.items()), required=False)
 
 
 class ProfileForm(forms.Form):

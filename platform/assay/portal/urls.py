@@ -67,6 +67,7 @@ urlpatterns = [
     path("join/<str:secret>/", challenge.invited, name="challenge-invite"),
     path("c/<slug:slug>/rules/accept/", challenge.accept, name="accept-rules"),
     path("c/<slug:slug>/data/<slug:name>/sign/", challenge.sign_agreement, name="sign-agreement"),
+    path("c/<slug:slug>/data/<slug:name>/withdraw/", challenge.withdraw_agreement, name="withdraw-agreement"),
     path("c/<slug:slug>/join/", challenge.join, name="join"),
     path("c/<slug:slug>/p/<slug:phase_slug>/", challenge.phase_page, name="phase"),
     path("c/<slug:slug>/p/<slug:phase_slug>/object/", challenge.object_to, name="object"),

@@ -73,7 +73,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
     refuse_unfit_upload(upload=upload, phase=entry.phase)
     refuse_unfit_model(entry)
     refuse_unfit_command(entry)
-    shown = clean_line(entry.name, what="The algorithm's name", longest=120)
+    shown = clean_line(entry.name, what=_("The algorithm's name"), longest=120)
     with transaction.atomic():
         phase = lock_phase(entry.phase)
         user = lock_person(entry.user)

@@ -7,7 +7,7 @@ import csv
 import io
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,9 +82,11 @@ def archive_bytes(members: list[Member]) -> int:
     )
 
 
-def stream_archive(members: list[Member]) -> Iterator[bytes]:
-    """The archive, piece by piece."""
+def stream_archive(members: list[Member], *, may_go_on: Callable[[], bool]) -> Iterator[bytes]:
+    """The archive, piece by piece. `may_go_on` is asked before each file. A no ends it: the reader misses bytes that were promised."""
     for member in members:
+        if not may_go_on():
+            return
         yield header_of(member)
         if member.key:
             with storage.open_file(member.key) as file:

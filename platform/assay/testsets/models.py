@@ -68,15 +68,26 @@ class AgreementText(models.Model):
 
 
 class Signature(models.Model):
-    """Somebody signed an agreement."""
+    """Somebody signed an agreement. One that has ended stays: it is the proof of what held when."""
+
+    class End(models.TextChoices):
+        WITHDRAWN = "withdrawn"  # by the person, who may sign again
+        REVOKED = "revoked"  # by an organizer, until an organizer lets it hold again
 
     agreement = models.ForeignKey(AgreementText, on_delete=models.CASCADE, related_name="signatures")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="signatures")
     name = models.CharField(max_length=160, help_text="the name they signed with")
     at = models.DateTimeField()
+    end = models.CharField(max_length=10, blank=True, default="", choices=End, help_text="empty: it holds")
+    ended_at = models.DateTimeField(null=True, blank=True)
+    reason = models.CharField(max_length=300, blank=True, default="", help_text="why it was revoked")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["agreement", "user"], name="testsets_signed_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["agreement", "user"], condition=~models.Q(end="withdrawn"), name="testsets_signed_once"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.user} signed the {self.agreement}"

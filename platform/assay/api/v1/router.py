@@ -7,6 +7,7 @@ from assay.api.reference import DescribedAPI, PlainReference
 from assay.api.throttling import AddressThrottle, PersonThrottle
 from assay.api.v1 import (
     accounts,
+    agreements,
     challenges,
     hooks,
     invites,
@@ -54,6 +55,7 @@ api.add_router("/invites", invites.open_router, tags=["challenges"])
 api.add_router("/challenges", challenges.router, tags=["challenges"])
 api.add_router("/challenges", participants.router, tags=["challenges"])
 api.add_router("/challenges", phases.router, tags=["challenges"])
+api.add_router("/challenges", agreements.router, tags=["test sets"])
 api.add_router("/challenges", testsets.router, tags=["test sets"])
 api.add_router("/challenges", metric_images.router, tags=["test sets"])
 api.add_router("/uploads", uploads.router, tags=["uploads"])

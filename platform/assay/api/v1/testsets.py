@@ -15,7 +15,7 @@ from assay.challenges.access import get_challenge, get_organized_challenge
 from assay.submissions.access import get_upload
 from assay.submissions.models import Upload
 from assay.submissions.testset_pushing import push_testset
-from assay.testsets.agreements import note_download
+from assay.testsets.agreements import note_download, still_holds
 from assay.testsets.export import archive_bytes, members_of, stream_archive
 from assay.testsets.models import TestSet
 from assay.testsets.selectors import get_public_testset, testsets_of
@@ -59,7 +59,7 @@ def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> Status[dic
 def download(request: HttpRequest, slug: str, name: str, version: int) -> StreamingHttpResponse:
     """A public test set, references included, as the tar that `assay testset push` takes. Hidden ones never leave.
 
-    Where an agreement belongs to it, it has to be signed before. Every download is noted.
+    Where an agreement belongs to it, it has to be signed before. Every download is noted. One that runs while the agreement ends is cut.
     """
     person = person_of(request)
     challenge = get_challenge(person=person, slug=slug)
@@ -70,7 +70,8 @@ def download(request: HttpRequest, slug: str, name: str, version: int) -> Stream
         "Content-Length": str(archive_bytes(members)),
         "Content-Disposition": f'attachment; filename="{challenge.slug}-{name}-v{version}.tar"',
     }
-    return StreamingHttpResponse(stream_archive(members), content_type="application/x-tar", headers=headers)
+    pieces = stream_archive(members, may_go_on=still_holds(testset=testset, person=person))
+    return StreamingHttpResponse(pieces, content_type="application/x-tar", headers=headers)
 
 
 def document(testset: TestSet) -> dict[str, Any]:

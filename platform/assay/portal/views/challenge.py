@@ -56,7 +56,7 @@ from assay.submissions.access import get_own_submission, own_submissions
 from assay.submissions.models import Submission
 from assay.submissions.objections import object_to_results, objections_seen_by
 from assay.submissions.selectors import eligibility_of, submission_list
-from assay.testsets.agreements import agreement_of, sign
+from assay.testsets.agreements import agreement_of, sign, withdraw
 from assay.testsets.models import TestSet
 from assay.testsets.storage import has_file, open_file
 from assay.workflow.flow import doorbells
@@ -221,6 +221,16 @@ def sign_agreement(request: HttpRequest, slug: str, name: str) -> HttpResponse:
     sha256, signature = request.POST.get("sha256", ""), request.POST.get("signature", "")
     sign(challenge=challenge, name=name, sha256=sha256, signature=signature, user=user, now=timezone.now())
     messages.success(request, _("Signed. You can download the data now."))
+    return redirect(f"{reverse('portal:rules', args=[slug])}#data")
+
+
+@require_POST
+def withdraw_agreement(request: HttpRequest, slug: str, name: str) -> HttpResponse:
+    """Take back what one signed for a test set. Downloads end at once."""
+    user = signed_in(request.user)
+    challenge = get_challenge(person=user, slug=slug)
+    withdraw(challenge=challenge, name=name, user=user, now=timezone.now())
+    messages.success(request, _("Withdrawn. You can download the data no more, unless you sign again."))
     return redirect(f"{reverse('portal:rules', args=[slug])}#data")
 
 

@@ -121,11 +121,15 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 def account(request: HttpRequest) -> HttpResponse:
     """Your facts, API tokens, and where you are signed in."""
     user = signed_in(request.user)
-    form = TokenForm(request.POST or None)
+    form = TokenForm(request.POST or None, initial={"days": 90, "scopes": ["read", "submit"]})
     if request.method == "POST" and form.is_valid():
-        _token, secret = issue_token(user=user, **form.cleaned_data, now=timezone.now())
-        request.session[TOKEN_JUST_ISSUED] = secret  # shown once, after the redirect: a reload issues no second one
-        return redirect("portal:account")
+        try:
+            _token, secret = issue_token(user=user, **form.cleaned_data, now=timezone.now())
+        except AssayError as error:
+            form.add_error(None, error_words(error))
+        else:
+            request.session[TOKEN_JUST_ISSUED] = secret  # shown once, after the redirect: a reload issues no second one
+            return redirect("portal:account")
     page = {
         "tokens": tokens_of(user=user),
         "new_token": request.session.pop(TOKEN_JUST_ISSUED, ""),
@@ -134,7 +138,7 @@ def account(request: HttpRequest) -> HttpResponse:
         "sessions": sessions_of(user, current_key=request.session.session_key),
         "connections": connections_of(user),
     }
-    return render(request, "portal/account.html", page)
+    return render(request, "portal/account.html", page, status=400 if form.errors else 200)
 
 
 def profile(request: HttpRequest) -> HttpResponse:
