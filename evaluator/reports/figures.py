@@ -47,7 +47,10 @@ _TIE_BREAK_SEED = 38
 MOST_ON_PODIUM = 8
 _CASES_SHOWN = 200
 _MOST_VECTOR_DOTS = 500
-_MOST_WRITTEN = 6
+_SMALLEST_LETTERS = 5.0
+"""Points. Smaller ones nobody reads on paper."""
+_WIDEST_CELL = 3.1
+"""Ems of `<.001`, the widest words in a cell."""
 """Algorithms up to which a cell of the significance map has room for numbers."""
 
 
@@ -156,19 +159,22 @@ def significance_map(data: ReportData, metric: str) -> Figure | None:
     if tests is None:
         return None
     count = len(data.algorithms)
-    figure, axes = new_figure(height=row_height(count, least=3.2, each=0.25))
+    figure, axes = new_figure(height=row_height(count, least=3.2, each=0.25), is_square=True)
     # One path for all filled cells and one for the empty ones: four hundred rectangles of their own are half a report.
     others = ~np.eye(count, dtype=bool)
     for at, face in ((tests.is_better & others, BLUE), (~tests.is_better & others, "none")):
         axes.add_artist(PathPatch(_cells(np.argwhere(at)), facecolor=face, edgecolor=LINE, linewidth=0.8))
-    if count <= _MOST_WRITTEN:
-        _write_cells(axes, data, metric, tests, size=_fitting(figure, count))
+    size = _fitting(figure, count)
+    are_written = size >= _SMALLEST_LETTERS
+    if are_written:
+        _write_cells(axes, data, metric, tests, size=size)
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_ylim(count - 0.5, -0.5)
     axes.set_aspect("equal")
     name_rows(axes, short(data.algorithms))
     name_columns(axes, short(data.algorithms, longest=16), is_aslant=True)
-    axes.set_title("row better than column", fontsize="medium", fontweight="normal")
+    legend_of_cells = "\nadjusted p, Cliff's δ" if are_written else ""
+    axes.set_title(f"row better than column{legend_of_cells}", fontsize="medium", fontweight="normal")
     axes.grid(visible=False)
     return figure
 
@@ -179,15 +185,16 @@ def _write_cells(axes: Axes, data: ReportData, metric: str, tests: PairTests, *,
     delta = cliffs_delta(data.values[metric], larger_is_better=larger)
     for row, column in zip(*np.nonzero(~np.eye(len(delta), dtype=bool)), strict=True):
         p = tests.adjusted[row, column]
-        words = f"{'<.001' if p < 0.001 else f'{p:.3f}'.lstrip('0')}\nδ {delta[row, column]:+.2f}"
+        effect = f"{delta[row, column]:+.2f}".replace("0.", ".", 1)
+        words = f"{'<.001' if p < 0.001 else '1' if p > 0.9995 else f'{p:.3f}'.lstrip('0')}\n{effect}"
         shade = "white" if tests.is_better[row, column] else INK
         axes.text(column, row, words, ha="center", va="center", fontsize=size, color=shade, in_layout=False)
 
 
 def _fitting(figure: Figure, count: int) -> float:
-    """The size at which seven letters stand within a cell: the square of cells takes about two thirds of the shorter side."""
-    cell = 0.66 * 72 * float(min(figure.get_size_inches())) / count
-    return min(0.833 * float(mpl.rcParams["font.size"]), 0.88 * cell / (7 * 0.62))
+    """The size at which `<.001` stands within a cell: the square of cells takes about six tenths of the shorter side."""
+    cell = 0.62 * 72 * float(min(figure.get_size_inches())) / count
+    return min(float(mpl.rcParams["font.size"]), 0.88 * cell / _WIDEST_CELL)
 
 
 def _cells(at: Index) -> MplPath:

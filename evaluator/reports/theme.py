@@ -39,6 +39,7 @@ _LEGEND_LETTERS = 96  # across a figure, the handles counted as six
 _SHADES = 128
 _MEASURED = 4
 PAGE_WIDTH = 6.0  # inches of a figure in the page: letters of 9 points are as large as the page's own
+_NARROW = 4.5  # inches: a column of a journal, not its page
 _GAP = 4.0  # points between axes and names
 _FAR = 4.0  # times what nine of ten values stay under
 
@@ -102,10 +103,14 @@ def style(*, width: float = PAGE_WIDTH, font: str = "DejaVu Sans", points: float
         _SIZE.reset(token)
 
 
-def new_figure(*, height: float = 3.6) -> tuple[Figure, Axes]:
-    """A transparent figure with one set of axes. The height is in inches for a figure of the page's size."""
+def new_figure(*, height: float = 3.6, is_square: bool = False) -> tuple[Figure, Axes]:
+    """A transparent figure with one set of axes. The height is in inches for a figure of the page's size.
+
+    `is_square`: what is drawn is as high as wide, so in a narrow column the figure becomes nearly as high as wide.
+    """
     width, scale = _SIZE.get()
-    figure = Figure(figsize=(width, height * scale), layout="constrained")
+    least = 0.95 * width if is_square and width < _NARROW else 0.0
+    figure = Figure(figsize=(width, max(height * scale, least)), layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)

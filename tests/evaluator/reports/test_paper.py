@@ -10,12 +10,16 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from scipy import stats
 
 from evaluator.commands.rank import rank
+from evaluator.ranking import ScoreTable, analyse, parse_ranking
 from evaluator.ranking.statistics.effects import cliffs_delta, critical_difference, nemenyi_quantile
-from evaluator.reports.output import png, svg, with_palette
+from evaluator.reports.data import gather
+from evaluator.reports.figures import significance_map
+from evaluator.reports.output import png, settle, svg, with_palette
 from evaluator.reports.paper import Paper, latex_table
 from evaluator.reports.theme import new_figure, style
 
@@ -64,6 +68,32 @@ def scores(folder: Path, count: int = 5) -> Path:
 
 def run(*arguments: object):
     return CliRunner().invoke(rank, [*map(str, arguments), "--bootstrap", "20"], catch_exceptions=False)
+
+
+def test_p_and_effect_of_eight_algorithms_are_legible_in_a_column_of_88_millimetres() -> None:
+    random = np.random.default_rng(2)
+    values = 0.85 - np.linspace(0, 0.05, 8)[:, None] + random.normal(0, 0.05, 60) + random.normal(0, 0.03, (8, 60))
+    table = ScoreTable.from_arrays(
+        algorithms=[f"Method {letter}-net" for letter in "ABCDEFGH"],
+        cases=[f"c{case}" for case in range(60)],
+        metrics={"dice": np.clip(values, 0, 1)},
+    )
+    config = parse_ranking({"metrics": ["dice"], "scheme": "value"})
+    data = gather(table, analyse(table, config, bootstrap=20), title="x")
+    with style(width=88 / 25.4, points=7.0):
+        figure = significance_map(data, "dice")
+        assert figure is not None
+        settle(figure)
+        axes = figure.axes[0]
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        written = [text for text in axes.texts if "\n" in text.get_text()]
+        assert len(written) == 8 * 7
+        cell = 0.88 * abs(axes.transData.transform((1, 0))[0] - axes.transData.transform((0, 0))[0])
+        for text in written:
+            extent = text.get_window_extent(renderer)
+            assert text.get_fontsize() >= 5
+            assert extent.width <= cell
+            assert extent.height <= cell
 
 
 def test_figures_have_the_width_of_a_column_and_the_formats_asked_for(tmp_path: Path) -> None:
