@@ -13,6 +13,7 @@ an attempt.
 """
 
 from containers.intake.archives import IntakeUnavailable, inspect_archive, load_archive
+from containers.intake.inspection import KeptImage
 from containers.intake.limits import IntakeLimits
 from containers.intake.reasons import ImageInvalid, Reason
 from containers.intake.report import IntakeReport
@@ -22,6 +23,7 @@ __all__ = [
     "IntakeLimits",
     "IntakeReport",
     "IntakeUnavailable",
+    "KeptImage",
     "Reason",
     "inspect_archive",
     "load_archive",

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from containers.engines import Engine
 from containers.errors import ContainersError, ImageAbsent
+from containers.intake.inspection import KeptImage
 from containers.intake.limits import IntakeLimits
 from containers.intake.reasons import ImageInvalid, Reason
 from containers.intake.report import IntakeReport
@@ -37,11 +38,16 @@ def inspect_archive(
     needs_command: bool = True,
     model: Path | None = None,
     model_folder: str = MODEL_FOLDER,
+    model_kept_in: str = "",
+    kept: KeptImage | None = None,
 ) -> IntakeReport:
     """Check the uploaded archive at `source` and write the rewritten one to `destination`, which appears complete or not at all.
 
     `architecture` is the one the nodes have, in Docker's words. This machine's unless given. `needs_command` is false where
     the phase fixes the command. `model` is a tar whose files become the image's `model_folder`.
+
+    What was checked before need not be sent again. With `kept`, `source` is an archive that was written here. With `model_kept_in`, `model`
+    is one too, and its last layer holds the model in that folder.
     Raises `ImageInvalid` or `IntakeUnavailable`.
     """
     limits = limits or IntakeLimits()
@@ -50,6 +56,8 @@ def inspect_archive(
         "architecture": architecture or ARCHITECTURES.get(platform.machine(), platform.machine()),
         "needs_command": needs_command,
         "model_folder": model_folder,
+        "model_kept_in": model_kept_in,
+        "kept": asdict(kept) if kept else None,
     }
     with ExitStack() as opened:
         upload = opened.enter_context(source.open("rb"))

@@ -13,7 +13,7 @@ import resource
 import sys
 from typing import Any
 
-from containers.intake.inspection import ModelSource, inspect
+from containers.intake.inspection import KeptImage, ModelSource, inspect
 from containers.intake.limits import IntakeLimits
 from containers.intake.reasons import ImageInvalid, Reason
 
@@ -56,7 +56,10 @@ def answer(*, source: int, destination: int, request: dict[str, Any], model: int
             limits=limits,
             architecture=request["architecture"],
             needs_command=request["needs_command"],
-            model=None if model is None else ModelSource(descriptor=model, folder=request["model_folder"]),
+            model=None
+            if model is None
+            else ModelSource(descriptor=model, folder=request["model_folder"], kept_in=request["model_kept_in"]),
+            kept=KeptImage.from_json(request["kept"]) if request["kept"] else None,
         )
     except ImageInvalid as refusal:
         return {"reason": refusal.reason, "message": refusal.message}

@@ -67,6 +67,17 @@ class VettedConfig:
         rootfs = {**document["rootfs"], "diff_ids": list(diff_ids)}
         return replace(self, diff_ids=diff_ids, document=_serialised(document | {"rootfs": rootfs}))
 
+    def without_last_layer(self) -> Self:
+        """The same without the layer on top."""
+        document = json.loads(self.document)
+        diff_ids = self.diff_ids[:-1]
+        rootfs = {**document["rootfs"], "diff_ids": list(diff_ids)}
+        return replace(self, diff_ids=diff_ids, document=_serialised(document | {"rootfs": rootfs}))
+
+    def as_uploaded(self, *, user: str, uploaded_image_id: str, neutralised: tuple[str, ...]) -> Self:
+        """The same with what only the first upload said: a rewritten configuration names a user and an ID of ours."""
+        return replace(self, user=user, uploaded_image_id=uploaded_image_id, neutralised=neutralised)
+
     @property
     def image_id(self) -> str:
         """The ID an engine computes for the rewritten image."""

@@ -7,8 +7,9 @@ tar inside is walked. The new archive exists only if everything held.
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import Any
 
 from containers.intake.accounts import ImageUser, UserUnknown, resolve_user
 from containers.intake.config import SYSTEM_FOLDERS, VettedConfig, vet_config
@@ -16,7 +17,7 @@ from containers.intake.entry_point import NotRunnable, Stack, wanted_names
 from containers.intake.layers import Sightings, walk_layer
 from containers.intake.layout import ImageLayout, find_image, member_name, survey_archive
 from containers.intake.limits import Account, IntakeLimits
-from containers.intake.model import ModelLayer, open_model
+from containers.intake.model import ModelLayer, open_model, open_model_layer
 from containers.intake.reasons import ImageInvalid, Reason
 from containers.intake.report import IntakeReport
 from containers.intake.rewrite import ArchiveWriter
@@ -33,6 +34,34 @@ class ModelSource:
 
     descriptor: int
     folder: str
+    kept_in: str = ""
+    """The folder it lay in, where the descriptor is an archive of ours that has the model as its last layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptImage:
+    """What is known of a source that is one of our own archives: it was checked before, and gets another model now."""
+
+    user: str
+    uploaded_image_id: str
+    neutralised: tuple[str, ...]
+    has_model: bool
+    """Its last layer is a model, which is left out."""
+
+    @classmethod
+    def of_report(cls, report: dict[str, Any], *, has_model: bool) -> "KeptImage":
+        """From the report of the image's first check."""
+        return cls(
+            user=str(report["user"]),
+            uploaded_image_id=str(report["uploaded_image_id"]),
+            neutralised=tuple(report["neutralised"]),
+            has_model=has_model,
+        )
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "KeptImage":
+        """From plain values: lists become tuples again."""
+        return cls(**{**document, "neutralised": tuple(document["neutralised"])})
 
 
 def inspect(
@@ -43,14 +72,24 @@ def inspect(
     architecture: str,
     needs_command: bool,
     model: ModelSource | None = None,
+    kept: KeptImage | None = None,
 ) -> IntakeReport:
-    """Judge the archive at descriptor `source` and write the rewritten one to `destination`, with the model as its last layer."""
+    """Judge the archive at descriptor `source` and write the rewritten one to `destination`, with the model as its last layer.
+
+    `kept`: the source is an archive that this function wrote. The image gets the same ID as from its first upload.
+    """
     archive_bytes = os.fstat(source).st_size
     if archive_bytes == 0:
         raise ImageInvalid(Reason.TRUNCATED, "The archive is empty: upload it again.")
     survey = survey_archive(stream=_open_archive(source, limits=limits), limits=limits)
     layout = find_image(survey=survey, architecture=architecture, limits=limits)
     config = vet_config(raw=layout.config, architecture=architecture, limits=limits, needs_command=needs_command)
+    if kept is not None:
+        config = config.as_uploaded(
+            user=kept.user, uploaded_image_id=kept.uploaded_image_id, neutralised=kept.neutralised
+        )
+        if kept.has_model:
+            config, layout = config.without_last_layer(), replace(layout, layers=layout.layers[:-1])
     if len(config.diff_ids) != len(layout.layers):
         raise ImageInvalid(
             Reason.LAYER_MISMATCH,
@@ -67,7 +106,7 @@ def inspect(
         sightings.cover(layers[diff_id])
     _refuse_links(config, sightings)
     if model is not None:
-        config = config.with_layer(_add_model(model, writer=writer, account=account))
+        config = config.with_layer(_add_model(model, architecture, writer=writer, account=account, limits=limits))
     user, user_problem = None, ""
     try:
         user = resolve_user(user=config.user, home=config.home, files=sightings.accounts)
@@ -88,18 +127,32 @@ def inspect(
     )
 
 
-def _add_model(model: ModelSource, *, writer: ArchiveWriter, account: Account) -> str:
+def _add_model(
+    model: ModelSource, architecture: str, *, writer: ArchiveWriter, account: Account, limits: IntakeLimits
+) -> str:
     """Write the layer of the model, and answer its diff_id. It is made twice: its name is the hash of what it will be."""
     digest = hashlib.sha256()
-    for piece in ModelLayer(open_model(model.descriptor), folder=model.folder, account=account).pieces():
+    for piece in _model_layer(model, architecture, limits=limits, account=account).pieces():
         account.add_bytes(piece)
         digest.update(piece)
     diff_id = f"sha256:{digest.hexdigest()}"
     start = writer.begin_layer(diff_id=diff_id, size=None)
-    for piece in ModelLayer(open_model(model.descriptor), folder=model.folder).pieces():
+    for piece in _model_layer(model, architecture, limits=limits).pieces():
         writer.write_chunk(piece)
     writer.end_layer(start=start, diff_id=diff_id)
     return diff_id
+
+
+def _model_layer(
+    model: ModelSource, architecture: str, *, limits: IntakeLimits, account: Account | None = None
+) -> ModelLayer:
+    """The layer from the model's own archive, or from the image that it was kept in."""
+    if not model.kept_in:
+        return ModelLayer(open_model(model.descriptor), folder=model.folder, account=account)
+    survey = survey_archive(stream=_open_archive(model.descriptor, limits=limits), limits=limits)
+    layout = find_image(survey=survey, architecture=architecture, limits=limits)
+    stream = open_model_layer(model.descriptor, layout=layout)
+    return ModelLayer(stream, folder=model.folder, kept_in=model.kept_in, account=account)
 
 
 def _open_archive(source: int, *, limits: IntakeLimits) -> Stream:

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Iterator
 
 from containers.intake.layers import relative_path
+from containers.intake.layout import ImageLayout, member_name
 from containers.intake.limits import Account
 from containers.intake.reasons import ImageInvalid, Reason
 from containers.intake.streams import CHUNK_BYTES, Stream, open_file, uncompressed
@@ -28,13 +29,26 @@ def open_model(descriptor: int) -> Stream:
     return stream
 
 
-class ModelLayer:
-    """The layer of a model, piece by piece: what is read of the tar, and what is written of it."""
+def open_model_layer(descriptor: int, *, layout: ImageLayout) -> Stream:
+    """The last layer of one of our own archives, which a model became before."""
+    stream = open_file(descriptor)
+    for entry in read_entries(stream):
+        if entry.kind is Kind.FILE and member_name(entry) == layout.layers[-1]:
+            return stream.limited(entry.size)
+    raise ImageInvalid(Reason.TRUNCATED, "The image that the model was kept in lacks its last layer.")
 
-    def __init__(self, stream: Stream, *, folder: str, account: Account | None = None) -> None:
+
+class ModelLayer:
+    """The layer of a model, piece by piece: what is read of the tar, and what is written of it.
+
+    `kept_in`: the folder that the model lay in, where the tar is the layer of an image that was checked before.
+    """
+
+    def __init__(self, stream: Stream, *, folder: str, kept_in: str = "", account: Account | None = None) -> None:
         self._account = account
         self._stream = stream
         self._folder = folder.strip("/").encode()
+        self._kept_in = kept_in.strip("/").encode()
 
     def pieces(self) -> Iterator[bytes]:
         """The bytes of the layer, in order. Raises `ImageInvalid`."""
@@ -45,6 +59,10 @@ class ModelLayer:
             if self._account is not None:
                 self._account.add_entry()
             name = relative_path(entry.name)
+            if self._kept_in:
+                if not name.startswith(self._kept_in + b"/"):
+                    continue  # the folders that lead there
+                name = name[len(self._kept_in) + 1 :]
             if entry.kind not in (Kind.FILE, Kind.FOLDER) or any(part.startswith(REMOVES) for part in name.split(b"/")):
                 shown = name[:80].decode(errors="replace")
                 raise ImageInvalid(

@@ -140,6 +140,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/challenges/brains/metric-images", {"upload_id": "{unknown}"}, 401, 403, 403, 404, 404),
     ("POST", "/challenges/brains/phases/final/submissions", {"upload_id": "{upload_of_pia}"}, 401, 404, 201, 404, 404),
     ("GET", "/challenges/brains/phases/final/twin?sha256=0", None, 401, 200, 200, 200, 200),
+    ("GET", "/challenges/brains/phases/final/kept", None, 401, 200, 200, 200, 200),
     ("GET", "/challenges/brains/testsets/{public}/1/archive", None, 200, 200, 200, 200, 200),
     ("GET", "/challenges/brains/testsets/{hidden}/1/archive", None, 404, 404, 404, 404, 404),
     ("GET", "/submissions", None, 401, 200, 200, 200, 200),

@@ -1,6 +1,7 @@
 """The `assay` command, as a person types it, against a server with canned answers."""
 
 import base64
+import hashlib
 import json
 import stat
 
@@ -74,6 +75,29 @@ def test_submit_sends_the_image_and_says_where_it_stands(assay, server, archive)
     assert (method, path) == ("POST", f"{PHASE_PATH}/submissions")
     words = {"name": "N4 + mixture", "description": "", "url": "https://example.org/paper", "team": "", "division": ""}
     assert request == {"upload_id": "u1", "allow_duplicate": False, **words}
+
+
+def test_submit_sends_nothing_that_the_server_has(assay, server, archive):
+    """Neither a file whose hash the server knows, nor what is named by its hash alone."""
+    known = hashlib.sha256(archive.read_bytes()).hexdigest()
+    model = {
+        "kind": "model",
+        "version": 2,
+        "sha256": "ab" * 32,
+        "filename": "net.tar.gz",
+        "submissions": ["One", "Two"],
+    }
+    server.will_answer("GET", PHASE_PATH, PHASE)
+    server.will_answer("GET", f"{PHASE_PATH}/kept", [{**model, "kind": "image", "sha256": known}, model])
+    server.will_answer("POST", f"{PHASE_PATH}/submissions", SUBMISSION, status=201)
+    result = submit(assay, archive, "--model", f"sha256:{model['sha256']}")
+    assert result.exit_code == 0, result.output
+    assert server.uploads == {}
+    request = server.requests[-1][2]
+    named = {"sha256": known, "model_sha256": model["sha256"], "model_folder": "/opt/ml/model"}
+    assert {key: value for key, value in request.items() if key in named or key.endswith("upload_id")} == named
+    listed = assay(*SIGN_IN, "kept", "--phase", "mni-brain-tissue/open").output
+    assert f"model 2  sha256:{model['sha256']}  net.tar.gz  One, Two" in listed
 
 
 def test_submit_asks_whether_it_may_before_it_sends_a_byte(assay, server, archive):

@@ -120,6 +120,7 @@ class Client:
 
         An interrupted upload goes on where it stopped when the same file is submitted again. With `wait` the answer comes when
         the submission has finished, whatever its status then is. `model` is a tar of weights that lies in `model_folder`, read-only.
+        What your team has handed in before is not sent again: `sha256:…` in place of a file names it.
         `command` is what the image's shell runs, where the phase takes one.
         """
         request = {
@@ -138,7 +139,7 @@ class Client:
                 phase=phase,
                 request=request,
                 reporter=reporter,
-                model=Model(path=Path(model), folder=model_folder) if model else None,
+                model=Model(source=str(model), folder=model_folder) if model else None,
             )
             if not wait:
                 return submission

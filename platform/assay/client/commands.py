@@ -44,6 +44,7 @@ COMMANDS = {
     ),
     "invite": Entry("assay.client.people:invite", "Invite people to a challenge, or open an invitation."),
     "join": Entry("assay.client.participating:join", "Take part in CHALLENGE."),
+    "kept": Entry("assay.client.participating:kept", "List the images and models that your team has handed in before."),
     "leaderboard": Entry(
         "assay.client.leaderboards:leaderboard",
         "Print the ranking of a phase.",

@@ -15,7 +15,7 @@ from assay.client.errors import ClientError
 from assay.client.http import Connection
 from assay.client.naming import submission_id
 from assay.client.records import Submission
-from assay.client.session import Session, pass_session, split_phase
+from assay.client.session import Session, pass_session, phase_path, split_phase
 from assay.client.site_papers import log_words, release_words
 from assay.client.submitting import MODEL_FOLDER, Model, submit_file
 from assay.client.watching import choose_reporter, wait_until_finished
@@ -66,8 +66,7 @@ def joined_words(membership: Mapping[str, Any], *, challenge: str) -> str:
 @click.option("--division", default="", help="The division you compete in, where the phase has some.")
 @click.option(
     "--model",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A tar of weights that is kept apart from the image. Its files lie in the model folder, read-only.",
+    help="A tar of weights that is kept apart from the image, or sha256:… of one. Its files lie in the model folder, read-only.",
 )
 @click.option("--model-folder", default=MODEL_FOLDER, show_default=True, help="Where the algorithm finds the model.")
 @click.option("--command", default="", help="What is started in the image, where the phase takes a command.")
@@ -86,7 +85,7 @@ def submit(
     link: str,
     team: str,
     division: str,
-    model: Path | None,
+    model: str | None,
     model_folder: str,
     command: str,
     allow_duplicate: bool,
@@ -95,7 +94,8 @@ def submit(
 ) -> None:
     """Submit IMAGE: an archive (docker save or OCI, plain, .gz or .zst) or the name of a local Docker image.
 
-    An interrupted upload goes on where it stopped when the same command is given again.
+    An interrupted upload goes on where it stopped when the same command is given again. What your team has handed in before is
+    not sent again. `assay kept` lists it, and sha256:… names it without the file.
     """
     request = {
         "name": name,
@@ -113,7 +113,7 @@ def submit(
             phase=phase,
             request=request,
             reporter=reporter,
-            model=Model(path=model, folder=model_folder) if model else None,
+            model=Model(source=model, folder=model_folder) if model else None,
         )
         if wait:
             submission = wait_until_finished(connection=connection, submission_id=submission.id, reporter=reporter)
@@ -122,6 +122,24 @@ def submit(
         click.echo(submission.url or submission.id)
     if submission.status in ("failed", "cancelled"):
         raise SystemExit(1)
+
+
+@click.command()
+@phase_option
+@json_option
+@pass_session
+def kept(session: Session, phase: str, as_json: bool) -> None:
+    """List the images and models that your team has handed in before. Submit them as sha256:…"""
+    with session.connect() as connection:
+        rows = connection.get(f"{phase_path(phase)}/kept")
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        algorithms = ", ".join(row["submissions"])
+        click.echo(f"{row['kind']} {row['version']}  sha256:{row['sha256']}  {row['filename']}  {algorithms}")
+    if not rows:
+        click.echo("Nothing yet.")
 
 
 @click.command()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.client.errors import ClientError
+from assay.client.errors import ClientError, RefusedError
 from assay.client.http import Connection, sentences
 from assay.client.images import archive_of, cache_folder
 from assay.client.records import Submission
@@ -18,9 +18,9 @@ MODEL_FOLDER = "/opt/ml/model"
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A tar of weights that is handed in beside an image, and where the algorithm finds its files."""
+    """A tar of weights that is handed in beside an image, or `sha256:…` of one, and where the algorithm finds its files."""
 
-    path: Path
+    source: str
     folder: str = MODEL_FOLDER
 
 
@@ -35,20 +35,66 @@ def submit_file(
 ) -> Submission:
     """Upload an archive, a zip of predictions or a local image, and a model, and submit it.
 
-    Raises `ClientError` before any byte is sent.
+    What the team has handed in before is not sent again. `sha256:…` names it without the file. Raises `ClientError` before any byte
+    is sent.
     """
     refuse_ineligible(connection=connection, phase=phase)
-    path = archive_of(image=image, cache=cache_folder())
-    uploads = {"upload_id": send_file(connection=connection, path=path, purpose=purpose_of(image), reporter=reporter)}
+    kept = kept_hashes(connection=connection, phase=phase)
+    path = None if hash_in(image) else archive_of(image=image, cache=cache_folder())
+    given = given_file(
+        connection=connection, path=path, source=image, purpose=purpose_of(image), kept=kept, reporter=reporter
+    )
     if model is not None:
-        uploads["model_upload_id"] = send_file(
-            connection=connection, path=model.path, purpose="model", reporter=reporter
+        path = None if hash_in(model.source) else Path(model.source)
+        beside = given_file(
+            connection=connection, path=path, source=model.source, purpose="model", kept=kept, reporter=reporter
         )
-        uploads["model_folder"] = model.folder
-    answer = connection.post(f"{phase_path(phase)}/submissions", {**request, **uploads})
+        given |= {f"model_{name}": value for name, value in beside.items()} | {"model_folder": model.folder}
+    answer = connection.post(f"{phase_path(phase)}/submissions", {**request, **given})
     submission = Submission.from_json(answer)
     reporter.submission(submission)
     return submission
+
+
+def hash_in(source: str) -> str:
+    """The hash of `sha256:…`; empty where the text names a file or an image."""
+    hexadecimal = source.removeprefix("sha256:")
+    is_hash = source.startswith("sha256:") and len(hexadecimal) == 64 and set(hexadecimal) <= set("0123456789abcdef")
+    return hexadecimal if is_hash else ""
+
+
+def kept_hashes(*, connection: Connection, phase: str) -> set[tuple[str, str]]:
+    """Purpose and hash of what the team has handed in before. A server that is older than this question keeps nothing for us."""
+    try:
+        return {(row["kind"], row["sha256"]) for row in connection.get(f"{phase_path(phase)}/kept")}
+    except RefusedError as refusal:
+        if refusal.status != 404:
+            raise
+        return set()
+
+
+def given_file(
+    *,
+    connection: Connection,
+    path: Path | None,
+    source: str,
+    purpose: str,
+    kept: set[tuple[str, str]],
+    reporter: Reporter,
+) -> dict[str, str]:
+    """The fields of a request that name a file: its hash where the server has it, else the upload that was just made."""
+    if path is None:
+        return {"sha256": hash_in(source)}
+    file = describe_file(path=path, on_progress=lambda done, total: reporter.transfer("hashing", done, total))
+    if (purpose, file.sha256) in kept:
+        return {"sha256": file.sha256}
+    upload_id = upload_file(
+        connection=connection,
+        file=file,
+        purpose=purpose,
+        on_progress=lambda done, total: reporter.transfer("uploading", done, total),
+    )
+    return {"upload_id": upload_id}
 
 
 def purpose_of(image: str) -> str:
@@ -66,15 +112,4 @@ def refuse_ineligible(*, connection: Connection, phase: str) -> None:
         f"You cannot submit to {phase} now",
         found="; ".join(condition["text"] for condition in failing),
         what_to_do=sentences(condition.get("cure") or "" for condition in failing),
-    )
-
-
-def send_file(*, connection: Connection, path: Path, purpose: str, reporter: Reporter) -> str:
-    """Upload a file, or the rest of it, and return the upload's id."""
-    file = describe_file(path=path, on_progress=lambda done, total: reporter.transfer("hashing", done, total))
-    return upload_file(
-        connection=connection,
-        file=file,
-        purpose=purpose,
-        on_progress=lambda done, total: reporter.transfer("uploading", done, total),
     )

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -37,6 +38,7 @@ SHOWN_LOG_BYTES = 2000
     help="A tar of weights, as `assay submit --model` takes it.",
 )
 @click.option("--model-folder", default=MODEL_FOLDER, show_default=True, help="Where the algorithm finds the model.")
+@click.option("--command", default="", help="What is started in the image, as `assay submit --command` says it.")
 @engine_option
 def run(
     *,
@@ -46,6 +48,7 @@ def run(
     output: Path | None,
     model: Path | None,
     model_folder: str,
+    command: str,
     engine: EngineChoice,
 ) -> None:
     """Run IMAGE (a local image or an archive) on the cases of a folder in the platform's sandbox, and score it."""
@@ -53,7 +56,7 @@ def run(
         raise click.UsageError(f"--model-folder is {model_folder!r}; expected a folder such as {MODEL_FOLDER}.")
     _run_and_show(
         image=image,
-        protocol=_find_protocol(protocol),
+        protocol=with_command(_find_protocol(protocol), command=command),
         cases=cases,
         output=output,
         engine=engine,
@@ -139,6 +142,18 @@ def profile_lines(report: IntakeReport, *, profile: str) -> Iterator[str]:
     if report.needed_because and profile not in (report.needed_profile, "legacy"):
         wanted = f"`resources: {{profile: {report.needed_profile}}}`"
         yield f"It will probably fail there. Change the Dockerfile, or ask the organizers for {wanted}."
+
+
+def with_command(rules: Protocol, *, command: str) -> Protocol:
+    """The rules with the command that a team gives. Refused where the server would refuse it."""
+    if not command:
+        return rules
+    if not rules.resources.takes_command:
+        raise click.UsageError(
+            "These rules take no command. Put it into the image (CMD), or ask the organizers for "
+            "`resources: {takes_command: true}`."
+        )
+    return replace(rules, resources=replace(rules.resources, command=("sh", "-c", command)))
 
 
 def _find_protocol(text: str) -> Protocol:

@@ -8,6 +8,8 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.utils.translation import gettext_lazy as _
 
 from assay.accounts.scopes import SCOPES
+from assay.submissions.kept import KeptFile
+from containers.spec import MODEL_FOLDER
 
 
 class SignUpForm(forms.Form):
@@ -94,12 +96,55 @@ class SubmitForm(forms.Form):
     division = forms.ChoiceField(label=_("Division"), help_text=_("Each division has ranks of its own."))
     archive = forms.FileField(label=_("Archive"), required=False)
     upload_id = forms.UUIDField(widget=forms.HiddenInput, required=False)
+    kept_image = forms.ChoiceField(
+        label=_("Or an image that your team has handed in before"),
+        required=False,
+        help_text=_("It need not be sent again."),
+    )
+    model = forms.FileField(
+        label=_("Model archive"),
+        required=False,
+        help_text=_("A tar of weights, as grand-challenge takes it. Its files lie in the model folder, read-only."),
+        widget=forms.FileInput(attrs={"data-purpose": "model", "data-upload-into": "model_upload_id"}),
+    )
+    model_upload_id = forms.UUIDField(widget=forms.HiddenInput, required=False)
+    kept_model = forms.ChoiceField(
+        label=_("Or a model that your team has handed in before"),
+        required=False,
+        help_text=_("It need not be sent again."),
+    )
+    model_folder = forms.CharField(label=_("Model folder"), max_length=200, required=False, initial=MODEL_FOLDER)
+    command = forms.CharField(
+        label=_("Command"),
+        required=False,
+        max_length=2000,
+        help_text=_("What the image's shell runs. Without it, the image says so itself."),
+    )
     allow_duplicate = forms.BooleanField(
         label=_("Use an attempt on a file that we have submitted before"), required=False
     )
 
-    def __init__(self, *args: object, is_container: bool, divisions: Sequence[str] = (), **kwargs: object) -> None:
+    def __init__(
+        self,
+        *args: object,
+        is_container: bool,
+        takes_command: bool = False,
+        kept: Sequence[KeptFile] = (),
+        divisions: Sequence[str] = (),
+        **kwargs: object,
+    ) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to Django as they came
+        if not is_container:
+            for name in ("model", "model_upload_id", "model_folder"):
+                del self.fields[name]
+        if not (is_container and takes_command):
+            del self.fields["command"]
+        for name, kind in (("kept_image", "image"), ("kept_model", "model")):
+            choices = [(file.sha256, kept_words(file)) for file in kept if file.kind == kind]
+            if is_container and choices:
+                self.fields[name].choices = [("", "–"), *choices]  # type: ignore[attr-defined]  # a ChoiceField
+            else:
+                del self.fields[name]
         if divisions:
             self.fields["division"].choices = [("", "–"), *((name, name) for name in divisions)]  # type: ignore[attr-defined]  # a ChoiceField
         else:
@@ -113,6 +158,24 @@ class SubmitForm(forms.Form):
     def clean(self) -> dict[str, object]:
         """An archive has to come one way or the other."""
         cleaned = super().clean() or {}
-        if not cleaned.get("upload_id") and not cleaned.get("archive"):
+        if not any(cleaned.get(name) for name in ("upload_id", "archive", "kept_image")) and not self.errors:
             self.add_error("archive", _("Choose a file."))
         return cleaned
+
+    def fields_of_image(self) -> list[forms.BoundField]:
+        """What stands beside the file of an image, as far as this phase has it."""
+        return [self[name] for name in ("kept_image", "command") if name in self.fields]
+
+    def fields_of_model(self) -> list[forms.BoundField]:
+        """A model beside the image, where the phase takes images."""
+        return [self[name] for name in ("model", "kept_model", "model_folder") if name in self.fields]
+
+    def words(self) -> list[forms.BoundField]:
+        """What is said of the algorithm."""
+        return [self[name] for name in ("name", "description", "url", "division") if name in self.fields]
+
+
+def kept_words(file: KeptFile) -> str:
+    """One line of a list: `2: model.tar.gz, 2026-11-30, sha256 3f2c…, My algorithm`."""
+    named = f", {', '.join(file.submissions[:2])}" if file.submissions else ""
+    return f"{file.version}: {file.filename}, {file.first_at:%Y-%m-%d}, sha256 {file.sha256[:12]}…{named}"

@@ -19,6 +19,7 @@ from assay.challenges.access import (
     worked_on_by,
 )
 from assay.challenges.models import Membership, Phase
+from assay.submissions.kept import kept_upload
 from assay.submissions.models import Submission, Upload
 
 SHOWN_WITH = ("challenge", "phase", "team", "submitted_by", "image", "protocol", "testset")
@@ -130,6 +131,15 @@ def competing_team(*, person: Person, phase: Phase, team_slug: str = "") -> Team
             what_to_do=_("Join the challenge with this team, or leave the team out."),
         )
     return team
+
+
+def given_file(
+    *, person: Person, team: Team | None, upload_id: UUID | None, sha256: str, purpose: str
+) -> Upload | None:
+    """A file that somebody names: an upload of theirs, or by its hash one that their team has handed in. None when neither is named."""
+    if upload_id is not None:
+        return get_upload(person=person, upload_id=upload_id)
+    return kept_upload(user=signed_in(person), team=team, purpose=purpose, sha256=sha256.lower()) if sha256 else None
 
 
 def get_upload(*, person: Person, upload_id: UUID) -> Upload:

@@ -18,6 +18,7 @@ from assay.challenges.models import Challenge, Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
 from assay.challenges.teams import team_of_organizers
 from assay.submissions.choosing import chosen_division
+from assay.submissions.kept import is_kept
 from assay.submissions.lifecycle import ENDINGS, FINAL, RESUMED, sources_of
 from assay.submissions.limits import ATTEMPTS_USED, Eligibility, is_late
 from assay.submissions.models import AlgorithmImage, Submission, Upload
@@ -77,13 +78,12 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
     with transaction.atomic():
         phase = lock_phase(entry.phase)
         user = lock_person(entry.user)
+        started_at = beginning_of(entry)
         if entry.is_baseline:
             refuse_without_testset(phase)
             team = team_of_organizers(phase.challenge, now=now)
         else:
-            eligibility = eligibility_of(
-                person=user, phase=phase, now=now, started_at=upload.created_at, sha256=upload.sha256
-            )
+            eligibility = eligibility_of(person=user, phase=phase, now=now, started_at=started_at, sha256=upload.sha256)
             refuse_ineligible(eligibility)
         if team is None:  # an eligible person has a team. This is for the type checker and for callers who forgot
             raise NotAllowedError(_("You compete in no team here."), what_to_do=_("Join the challenge first."))
@@ -111,7 +111,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             reserved_seconds=longest_run(phase=phase, testset=testset) if is_image else 0.0,
             origin_hash=entry.origin_hash,
             division=division,
-            is_late=not entry.is_baseline and is_late(rules=phase_rules(phase), now=now, started_at=upload.created_at),
+            is_late=not entry.is_baseline and is_late(rules=phase_rules(phase), now=now, started_at=started_at),
             is_baseline=entry.is_baseline,
             is_charged=not entry.is_baseline,
             is_refunded=entry.is_baseline,
@@ -128,6 +128,13 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             testset=testset.sha256,
         )
     return submission
+
+
+def beginning_of(entry: Entry) -> datetime | None:
+    """When the upload began, for the grace after closing. What was handed in before begins nothing: its bytes are here already."""
+    upload = entry.upload
+    is_used = upload.images.exists() or upload.submissions.exists()
+    return None if is_used or (entry.model is not None and entry.model.model_images.exists()) else upload.created_at
 
 
 def lock_phase(phase: Phase) -> Phase:
@@ -179,7 +186,7 @@ def refuse_unfit_model(entry: Entry) -> None:
         raise InvalidError(_("This phase takes something else."), found="model", expected=_("predictions only"))
     if model.purpose != Upload.Purpose.MODEL:
         raise InvalidError(_("This upload is for something else."), found=str(model.purpose), expected="model")
-    if model.completed_at is None or not model.key:
+    if model.completed_at is None or not (model.key or (entry.team and is_kept(model, team=entry.team))):
         raise ConflictError(
             _("The upload of the model is not complete, or is not kept any more."),
             code="upload_incomplete",
@@ -273,8 +280,9 @@ def twin_of(*, phase: Phase, team: Team, sha256: str, model_sha256: str = "", co
     if not sha256:
         return None
     same = Q(image__archive_sha256=sha256, image__model_sha256=model_sha256) | Q(predictions__sha256=sha256)
-    if command:
-        same &= Q(limits__command=shell_words(command))
+    if rules_of(phase.protocol).resources.takes_command:
+        has_command = Q(limits__command=frozen_limits(phase=phase, command=command).get("command"))
+        same &= has_command if command else has_command | Q(limits__command=None)
     return phase.submissions.filter(same, team=team).exclude(status__in=ENDINGS).first()
 
 
@@ -316,6 +324,12 @@ def image_of(entry: Entry, *, team: Team, now: datetime) -> AlgorithmImage:
         model_folder=entry.model_folder if model else "",
         defaults={"upload": upload, "model_upload": model, "created_at": now},
     )
+    if is_new and not is_kept(upload, team=team):
+        raise ConflictError(
+            _("This archive was checked before and is not kept."),
+            code="upload_gone",
+            what_to_do=_("Send the file itself."),
+        )
     if not is_new and image.status in (AlgorithmImage.Status.REJECTED, AlgorithmImage.Status.DELETED):
         if not upload.key:
             raise ConflictError(

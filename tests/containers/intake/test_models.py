@@ -6,9 +6,9 @@ import tarfile
 
 import pytest
 
-from containers.intake import ImageInvalid, inspect_archive
+from containers.intake import ImageInvalid, KeptImage, inspect_archive
 from containers.spec import is_model_folder
-from image_archives import LAYER, docker_save, entry, folder, gzipped, sha256, symlink, tar_of
+from image_archives import LAYER, config_of, docker_save, entry, folder, gzipped, sha256, symlink, tar_of
 
 WEIGHTS = tar_of(folder("./"), folder("./net"), entry("./net/weights.bin", b"\7" * 70_000), entry("config.json", b"{}"))
 
@@ -89,3 +89,36 @@ def test_where_a_model_may_lie():
         "/x/" + "a" * 300,
     ):
         assert not is_model_folder(bad)
+
+
+OTHER = tar_of(entry("config.json", b"[]"))
+
+
+@pytest.mark.parametrize("user", ["", "1000:1000", "65532"])
+def test_a_kept_image_gets_another_model_and_the_id_it_would_have_had(tmp_path, user):
+    """Neither the image nor the model is sent again: both are taken from what was checked before."""
+    save = {
+        "source": docker_save(
+            tmp_path / "image.tar",
+            LAYER,
+            config=config_of(LAYER, settings={"User": user, "Entrypoint": ["/copy"], "Volumes": {"/data": {}}}),
+        )
+    }
+    (tmp_path / "one.tar").write_bytes(WEIGHTS)
+    (tmp_path / "two.tar").write_bytes(OTHER)
+
+    def check(name: str, **more):
+        return inspect_archive(destination=tmp_path / f"{name}-checked.tar", needs_command=False, **more)
+
+    plain = check("plain", **save)
+    one = check("one", **save, model=tmp_path / "one.tar", model_folder="/weights/here")
+    two = check("two", **save, model=tmp_path / "two.tar")
+    for source, has_model in (("plain", False), ("one", True)):
+        kept = KeptImage.of_report(one.to_json(), has_model=has_model)
+        source = tmp_path / f"{source}-checked.tar"
+        assert check("again", source=source, kept=kept, model=tmp_path / "two.tar") == two
+        assert check("again", source=source, kept=kept) == plain
+        other = {"model": tmp_path / "two-checked.tar", "model_kept_in": "/opt/ml/model"}
+        found = check("again", source=source, kept=kept, **other)
+        assert (found.image_id, found.sha256) == (two.image_id, two.sha256)
+        assert layers(tmp_path / "again-checked.tar") == layers(tmp_path / "two-checked.tar")

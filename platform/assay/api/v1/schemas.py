@@ -584,7 +584,11 @@ class TestSetOut(TestSetBrief):
 
 
 class SubmissionIn(Schema):
-    upload_id: UUID
+    upload_id: UUID | None = Field(None, description="Either this or `sha256`.")
+    sha256: str = Field(
+        "", max_length=64, description="Of an image that your team has handed in before. It need not be sent again."
+    )
+    model_sha256: str = Field("", max_length=64, description="The same of a model, in place of `model_upload_id`.")
     model_upload_id: UUID | None = Field(
         None,
         description="A tar of weights, uploaded for the purpose `model`: its files lie in `model_folder`, read-only.",
@@ -599,6 +603,16 @@ class SubmissionIn(Schema):
     team: str = ""
     allow_duplicate: bool = False
     division: str = Field("", max_length=40)
+
+
+class KeptFileOut(Schema):
+    kind: str = Field(description="`image` or `model`.")
+    sha256: str
+    filename: str
+    version: int = Field(description="Counts your team's images, or its models, from 1.")
+    first_at: datetime
+    bytes: int
+    submissions: list[str] = Field(description="Names of the algorithms that were submitted with it, newest first.")
 
 
 class TwinOut(Schema):

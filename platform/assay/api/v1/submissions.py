@@ -10,11 +10,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from ninja import Router, Status
 
-from assay.accounts.errors import ConflictError, NotAllowedError, NotFoundError
+from assay.accounts.errors import ConflictError, InvalidError, NotAllowedError, NotFoundError
 from assay.accounts.origins import origin_of
 from assay.api.auth import person_of, user_of
 from assay.api.v1 import schemas
 from assay.challenges.access import Person, get_phase, is_organizer, organized_challenges
+from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations import selectors as evaluations
 from assay.evaluations.disclosure import as_seen, is_closed
@@ -27,14 +28,15 @@ from assay.submissions.access import (
     get_readable_submission,
     get_submission,
     get_submissions,
-    get_upload,
+    given_file,
     may_see_log,
     visible_submissions,
 )
 from assay.submissions.images import warnings_of
-from assay.submissions.models import AlgorithmImage, Submission
+from assay.submissions.kept import kept_files, kept_json
+from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.submissions.selectors import case_aliases, stepper, submission_list
-from assay.submissions.services import Entry, twin_of
+from assay.submissions.services import PURPOSES, Entry, twin_of
 from assay.testsets import storage
 from assay.workflow import flow
 from assay.workflow.flow import resuming
@@ -61,23 +63,45 @@ def submit(request: HttpRequest, slug: str, phase: str, body: schemas.Submission
     """Enter an uploaded image (or predictions archive) in a phase."""
     user = user_of(request)
     row = get_phase(person=user, challenge_slug=slug, phase_slug=phase)
+    team = competing_team(person=user, phase=row, team_slug=body.team)
+    upload = given_file(
+        person=user, team=team, upload_id=body.upload_id, sha256=body.sha256, purpose=PURPOSES[Phase.Kind(row.kind)]
+    )
+    if upload is None:
+        raise InvalidError(_("Nothing was handed in."), expected=_("`upload_id` or `sha256`"))
+    model = given_file(
+        person=user,
+        team=team,
+        upload_id=body.model_upload_id,
+        sha256=body.model_sha256,
+        purpose=Upload.Purpose.MODEL,
+    )
     entry = Entry(
         user=user,
         phase=row,
-        team=competing_team(person=user, phase=row, team_slug=body.team),
-        upload=get_upload(person=user, upload_id=body.upload_id),
+        team=team,
+        upload=upload,
         name=body.name,
         description=body.description,
         url=body.url,
         allows_duplicate=body.allow_duplicate,
         origin_hash=origin_of(request, challenge_id=row.challenge_id),
         division=body.division,
-        model=get_upload(person=user, upload_id=body.model_upload_id) if body.model_upload_id else None,
+        model=model,
         model_folder=body.model_folder,
         command=body.command,
     )
     submission = flow.submit(entry, now=timezone.now())
     return Status(201, detail(submission=get_submission(person=user, submission_id=submission.pk), person=user))
+
+
+@phase_router.get("/{slug}/phases/{phase}/kept", response=list[schemas.KeptFileOut])
+def kept(request: HttpRequest, slug: str, phase: str) -> list[dict[str, Any]]:
+    """Images and models that your team has handed in before, newest first. Submit them by their `sha256`."""
+    person = person_of(request)
+    row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
+    team = competing_team(person=person, phase=row)
+    return [kept_json(file) for file in kept_files(team)] if team else []
 
 
 @phase_router.get("/{slug}/phases/{phase}/twin", response=schemas.TwinOut)

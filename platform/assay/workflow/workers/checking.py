@@ -8,11 +8,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from uuid import UUID
 
 from assay.challenges.protocols import rules_of
 from assay.submissions.images import accept_image, reject_image
+from assay.submissions.kept import Source, image_source, model_source
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.reasons import LONGEST_FACT, Reason, Told
 from assay.submissions.services import change_status
@@ -20,7 +20,7 @@ from assay.testsets import storage
 from assay.workflow import flow
 from assay.workflow.workers import predictions
 from assay.workflow.workers.locks import only_one
-from containers.intake import ImageInvalid, IntakeUnavailable, inspect_archive
+from containers.intake import ImageInvalid, IntakeUnavailable, KeptImage, inspect_archive
 from containers.spec import MODEL_FOLDER
 from containers.verdicts import Verdict
 from evaluator.protocol import Resources
@@ -106,26 +106,30 @@ def says_what_to_run(image: AlgorithmImage) -> bool:
     return bool(image.report.get("entrypoint", True) or image.report.get("command", True))
 
 
-def model_of(image: AlgorithmImage) -> Path | None:
-    """The model archive that was handed in beside the image."""
-    model = image.model_upload
-    return storage.unchanged_path(model.key, sha256=model.sha256) if model is not None else None
+def kept_facts(source: Source) -> KeptImage | None:
+    """What the first check said of an image that is taken from our own archive."""
+    within = source.within
+    return KeptImage.of_report(within.report, has_model=bool(within.model_sha256)) if within else None
 
 
 def inspect_image(image: AlgorithmImage) -> None:
     """Inspect the uploaded archive and keep its rewritten form."""
-    if image.upload is None or (image.model_sha256 and image.model_upload is None):
+    source = image_source(image)
+    model = model_source(image) if image.model_sha256 else None
+    if source is None or (image.model_sha256 and model is None):
         reject_image(image_id=image.pk, reason=Reason.UPLOAD_GONE, message="the upload is gone")
         return
     with storage.scratch_folder() as folder:
         rewritten = folder / "image.tar"
         try:
             report = inspect_archive(
-                source=storage.unchanged_path(image.upload.key, sha256=image.upload.sha256),
+                source=source.path,
                 destination=rewritten,
                 needs_command=False,
-                model=model_of(image),
+                kept=kept_facts(source),
+                model=model.path if model else None,
                 model_folder=image.model_folder or MODEL_FOLDER,
+                model_kept_in=model.within.model_folder if model and model.within else "",
             )
         except ImageInvalid as problem:
             reject_image(image_id=image.pk, reason=str(problem.reason), message=str(problem))

@@ -95,7 +95,7 @@ async function isAskedAbout(form, file, words) {
 function takeUploads() {
   each("form[data-upload]", (form) => {
     if (!window.tus) return;
-    const file = form.querySelector("input[type=file]"), panel = form.querySelector("[data-upload-panel]");
+    const files = [...form.querySelectorAll("input[type=file]")], panel = form.querySelector("[data-upload-panel]");
     const bar = panel.querySelector("progress"), words = panel.querySelector("[data-words]"), pause = panel.querySelector("[data-pause]");
     const token = form.querySelector("[name=csrfmiddlewaretoken]").value;
     let upload = null, started = 0, startedAt = 0, waiting = 0;
@@ -106,18 +106,20 @@ function takeUploads() {
       else { upload.abort(); pause.dataset.paused = "yes"; pause.textContent = say("Resume"); words.textContent += `: ${say("paused")}`; }
     });
     window.addEventListener("online", () => { if (upload && waiting) goOn(); });
-    file.addEventListener("change", () => { form.elements.upload_id.value = ""; }); // another file than the one that is there
+    const idOf = (file) => form.elements[file.dataset.uploadInto ?? "upload_id"];
+    for (const file of files) file.addEventListener("change", () => { idOf(file).value = ""; }); // another file than the one that is there
     form.addEventListener("submit", async (event) => {
-      const chosen = file.files[0];
-      if (!chosen || form.elements.upload_id.value) return;
+      const file = files.find((one) => one.files[0] && !idOf(one).value); // one after the other
+      if (!file) return;
+      const chosen = file.files[0], isOnly = files.filter((one) => one.files[0]).length === 1 && !form.elements.kept_model?.value;
       event.preventDefault();
       panel.hidden = false;
-      if (await isAskedAbout(form, chosen, words)) return;
+      if (isOnly && !file.dataset.purpose && await isAskedAbout(form, chosen, words)) return;
       pause.hidden = false;
       form.querySelector("[type=submit]").disabled = true;
       upload = new window.tus.Upload(chosen, {
         endpoint: form.dataset.upload, chunkSize: 16 * 2 ** 20, retryDelays: [0, 1000, 3000, 5000, 10000, 20000],
-        metadata: { filename: chosen.name, purpose: form.dataset.purpose }, headers: { "X-CSRFToken": token }, removeFingerprintOnSuccess: true,
+        metadata: { filename: chosen.name, purpose: file.dataset.purpose ?? form.dataset.purpose }, headers: { "X-CSRFToken": token }, removeFingerprintOnSuccess: true,
         onProgress(sent, total) {
           if (!startedAt) { startedAt = Date.now(); started = sent; }
           const speed = (sent - started) / Math.max(1, (Date.now() - startedAt) / 1000), left = speed ? (total - sent) / speed : 0;
@@ -139,8 +141,8 @@ function takeUploads() {
           form.querySelector("[type=submit]").disabled = false;
         },
         onSuccess() {
-          form.elements.upload_id.value = upload.url.split("/").filter(Boolean).pop();
-          file.disabled = true; pause.hidden = true; words.textContent = say("Received. Checking…");
+          idOf(file).value = upload.url.split("/").filter(Boolean).pop();
+          startedAt = 0; file.disabled = true; pause.hidden = true; words.textContent = say("Received. Checking…");
           form.requestSubmit();
         },
       });
