@@ -113,6 +113,7 @@ class Client:
         model: str | Path | None = None,
         model_folder: str = MODEL_FOLDER,
         command: str = "",
+        registry_login: tuple[str, str] | None = None,
         allow_duplicate: bool = False,
         wait: bool = False,
     ) -> Submission:
@@ -120,7 +121,8 @@ class Client:
 
         An interrupted upload goes on where it stopped when the same file is submitted again. With `wait` the answer comes when
         the submission has finished, whatever its status then is. `model` is a tar of weights that lies in `model_folder`, read-only.
-        What your team has handed in before is not sent again: `sha256:…` in place of a file names it.
+        What your team has handed in before is not sent again: `sha256:…` in place of a file names it. `docker://REGISTRY/NAME:TAG` is
+        fetched by the server, with `registry_login` (name, password) where it is not public.
         `command` is what the image's shell runs, where the phase takes one.
         """
         request = {
@@ -131,6 +133,9 @@ class Client:
             "division": division,
             "allow_duplicate": allow_duplicate,
             **({"command": command} if command else {}),
+            **(
+                dict(zip(("registry_user", "registry_password"), registry_login, strict=True)) if registry_login else {}
+            ),
         }
         with choose_reporter(self._progress) as reporter:
             submission = submit_file(
@@ -260,6 +265,7 @@ class AsyncClient:
         model: str | Path | None = None,
         model_folder: str = MODEL_FOLDER,
         command: str = "",
+        registry_login: tuple[str, str] | None = None,
         allow_duplicate: bool = False,
         wait: bool = False,
     ) -> Submission:
@@ -276,6 +282,7 @@ class AsyncClient:
             model=model,
             model_folder=model_folder,
             command=command,
+            registry_login=registry_login,
             allow_duplicate=allow_duplicate,
             wait=wait,
         )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from assay.signatures import SignatureInvalid, check_signature
 from containers.log_text import readable
 from evaluator.spreadsheets import harmless_row
 
+PASSWORD_VARIABLE = "ASSAY_REGISTRY_PASSWORD"  # noqa: S105 - a name
 phase_option = click.option("--phase", required=True, metavar="CHALLENGE/PHASE", help="Such as mni-brain-tissue/open.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 
@@ -70,6 +72,7 @@ def joined_words(membership: Mapping[str, Any], *, challenge: str) -> str:
 )
 @click.option("--model-folder", default=MODEL_FOLDER, show_default=True, help="Where the algorithm finds the model.")
 @click.option("--command", default="", help="What is started in the image, where the phase takes a command.")
+@click.option("--registry-user", default="", help="Your name in the registry of a docker:// image that is not public.")
 @click.option("--allow-duplicate", is_flag=True, help="Submit even what your team has submitted before.")
 @click.option("--wait", is_flag=True, help="Stay until it has finished; the exit code says how.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "json", "none"]), default="auto", show_default=True)
@@ -88,6 +91,7 @@ def submit(
     model: str | None,
     model_folder: str,
     command: str,
+    registry_user: str,
     allow_duplicate: bool,
     wait: bool,
     progress: str,
@@ -95,7 +99,7 @@ def submit(
     """Submit IMAGE: an archive (docker save or OCI, plain, .gz or .zst) or the name of a local Docker image.
 
     An interrupted upload goes on where it stopped when the same command is given again. What your team has handed in before is
-    not sent again. `assay kept` lists it, and sha256:… names it without the file.
+    not sent again. `assay kept` lists it, and sha256:… names it without the file. docker://REGISTRY/NAME:TAG is fetched by the server.
     """
     request = {
         "name": name,
@@ -105,6 +109,7 @@ def submit(
         "division": division,
         "allow_duplicate": allow_duplicate,
         **({"command": command} if command else {}),
+        **registry_login(registry_user),
     }
     with session.connect() as connection, choose_reporter(progress) as reporter:
         submission = submit_file(
@@ -122,6 +127,14 @@ def submit(
         click.echo(submission.url or submission.id)
     if submission.status in ("failed", "cancelled"):
         raise SystemExit(1)
+
+
+def registry_login(user: str) -> dict[str, str]:
+    """Name and password for a registry. The password comes from the environment or is asked for, so that no shell keeps it."""
+    if not user:
+        return {}
+    password = os.environ.get(PASSWORD_VARIABLE) or click.prompt(f"Password or token of {user}", hide_input=True)
+    return {"registry_user": user, "registry_password": password}
 
 
 @click.command()

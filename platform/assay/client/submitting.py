@@ -14,6 +14,8 @@ from assay.client.uploads import describe_file, upload_file
 from assay.client.watching import Reporter
 
 MODEL_FOLDER = "/opt/ml/model"
+REGISTRY = "docker://"
+"""In front of an image that the server fetches from a registry, as other tools write it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +42,13 @@ def submit_file(
     """
     refuse_ineligible(connection=connection, phase=phase)
     kept = kept_hashes(connection=connection, phase=phase)
-    path = None if hash_in(image) else archive_of(image=image, cache=cache_folder())
-    given = given_file(
-        connection=connection, path=path, source=image, purpose=purpose_of(image), kept=kept, reporter=reporter
-    )
+    if image.startswith(REGISTRY):
+        given = {"reference": image.removeprefix(REGISTRY)}
+    else:
+        path = None if hash_in(image) else archive_of(image=image, cache=cache_folder())
+        given = given_file(
+            connection=connection, path=path, source=image, purpose=purpose_of(image), kept=kept, reporter=reporter
+        )
     if model is not None:
         path = None if hash_in(model.source) else Path(model.source)
         beside = given_file(

@@ -235,6 +235,11 @@ SHOWS_MAIL = env.flag(name="ASSAY_MAIL_PAGE", default=DEBUG) and not EMAIL_HOST
 WEBHOOK_NETWORKS = env.words(name="ASSAY_WEBHOOK_NETWORKS")
 """Private networks that webhooks may reach, such as `10.1.0.0/16`. Without it they reach the public internet alone."""
 
+TRUSTED_REGISTRIES = env.words(name="ASSAY_TRUSTED_REGISTRIES")
+"""Registries that images may be fetched from although their address is private, such as `registry.example.org:5000`. One that is asked
+without TLS has `http://` in front. Without it, registries on the public internet alone are asked.
+"""
+
 ACCOUNT_ADAPTER = "assay.accounts.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_EMAIL_VERIFICATION = (

@@ -1,4 +1,4 @@
-"""The one door to addresses that strangers choose: a POST to the public internet, never into a private network.
+"""The one door to addresses that strangers choose: into the public internet, never into a private network.
 
 Theory of operation. The name is resolved once, every address it has must be public, and the connection goes to the very address that
 was checked, so a name that answers differently a moment later changes nothing. Redirects are not followed. Certificates are
@@ -6,12 +6,14 @@ checked against the name. The whole exchange ends after `LONGEST_SECONDS`, howev
 `ASSAY_WEBHOOK_NETWORKS` names private networks that may be reached all the same. Only these may be asked without TLS.
 """
 
+import errno
 import http.client
 import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -22,6 +24,8 @@ from assay.accounts.errors import InvalidError
 
 LONGEST_SECONDS = 8.0
 LONGEST_ANSWER = 4096
+LONGEST_SILENCE = 60.0
+"""How long the other side may send nothing, where an exchange may take longer than that."""
 PORTS_BELOW_1024 = frozenset({80, 443})
 FIRST_FREE_PORT = 1024
 NOT_PUBLIC = tuple(
@@ -76,8 +80,11 @@ def checked_url(text: str) -> str:
     return url
 
 
-def target_of(url: str) -> Target:
-    """Look the name up, and refuse every address that is not public. Raises NotReachedError."""
+def target_of(url: str, *, is_trusted: bool = False) -> Target:
+    """Look the name up, and refuse every address that is not public. Raises NotReachedError.
+
+    `is_trusted`: the operators have named this very host, so its address may be private and it may be asked without TLS.
+    """
     parts = urlsplit(url)
     host, is_tls = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if is_tls else 80)
@@ -87,7 +94,7 @@ def target_of(url: str) -> Target:
         raise NotReachedError(f"{host} has no address.") from error
     addresses = [ipaddress.ip_address(row[4][0]) for row in found]
     for address in addresses:
-        if not may_call(address, is_tls=is_tls):
+        if not is_trusted and not may_call(address, is_tls=is_tls):
             raise NotReachedError(f"{host} is not on the public internet.")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(host=host, port=port, path=path, is_tls=is_tls, address=str(addresses[0]))
@@ -111,27 +118,38 @@ def opened_networks() -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
 
 def post(url: str, *, body: bytes, headers: Mapping[str, str]) -> int:
     """Send a POST. The answer's status, whatever it is. Raises NotReachedError."""
-    target = target_of(url)
-    connection = http.client.HTTPConnection(target.host, target.port, timeout=LONGEST_SECONDS)
+    with exchange("POST", target_of(url), body=body, headers=headers, seconds=LONGEST_SECONDS) as answer:
+        answer.read(LONGEST_ANSWER)
+        return answer.status
+
+
+@contextmanager
+def exchange(
+    method: str, target: Target, *, headers: Mapping[str, str], seconds: float, body: bytes | None = None
+) -> Iterator[http.client.HTTPResponse]:
+    """One request to a checked address. The caller reads the answer inside. After `seconds` it is cut off. Raises NotReachedError."""
+    silence = min(seconds, LONGEST_SILENCE)
+    connection = http.client.HTTPConnection(target.host, target.port, timeout=silence)
     try:
-        plain = socket.create_connection((target.address, target.port), timeout=LONGEST_SECONDS)
+        plain = socket.create_connection((target.address, target.port), timeout=min(seconds, LONGEST_SECONDS))
     except OSError as error:
         raise NotReachedError(f"{target.host} did not answer: {type(error).__name__}.") from error
-    watch = threading.Timer(LONGEST_SECONDS, _cut, [plain])
+    plain.settimeout(silence)
+    watch = threading.Timer(seconds, _cut, [plain])
     watch.daemon = True
     watch.start()
     try:
         connection.sock = _with_tls(plain, host=target.host) if target.is_tls else plain
-        connection.request("POST", target.path, body=body, headers={"Host": _host_header(target), **headers})
-        answer = connection.getresponse()
-        answer.read(LONGEST_ANSWER)
+        connection.request(method, target.path, body=body, headers={"Host": _host_header(target), **headers})
+        yield connection.getresponse()
     except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # the caller's disk, where the answer is written
         raise NotReachedError(f"{target.host} broke off: {type(error).__name__}.") from error
     finally:
         watch.cancel()
         connection.close()
         plain.close()
-    return answer.status
 
 
 def _with_tls(plain: socket.socket, *, host: str) -> ssl.SSLSocket:

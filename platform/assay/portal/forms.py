@@ -87,6 +87,9 @@ class DeletionForm(forms.Form):
             del self.fields["password"]
 
 
+FIELDS_OF_REGISTRY = ("reference", "registry_user", "registry_password")
+
+
 class SubmitForm(forms.Form):
     """A submission: its words, and its archive either as an upload already made or as a file in this request."""
 
@@ -100,6 +103,20 @@ class SubmitForm(forms.Form):
         label=_("Or an image that your team has handed in before"),
         required=False,
         help_text=_("It need not be sent again."),
+    )
+    reference = forms.CharField(
+        label=_("Or an image in a registry"),
+        required=False,
+        max_length=300,
+        help_text=_("Such as ghcr.io/team/algorithm:1.0. The server fetches it by its digest."),
+    )
+    registry_user = forms.CharField(label=_("User in the registry"), required=False, max_length=200)
+    registry_password = forms.CharField(
+        label=_("Password or token"),
+        required=False,
+        max_length=4000,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text=_("For images that are not public. It is kept encrypted until the image is checked, then forgotten."),
     )
     model = forms.FileField(
         label=_("Model archive"),
@@ -135,7 +152,7 @@ class SubmitForm(forms.Form):
     ) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to Django as they came
         if not is_container:
-            for name in ("model", "model_upload_id", "model_folder"):
+            for name in ("model", "model_upload_id", "model_folder", *FIELDS_OF_REGISTRY):
                 del self.fields[name]
         if not (is_container and takes_command):
             del self.fields["command"]
@@ -158,7 +175,10 @@ class SubmitForm(forms.Form):
     def clean(self) -> dict[str, object]:
         """An archive has to come one way or the other."""
         cleaned = super().clean() or {}
-        if not any(cleaned.get(name) for name in ("upload_id", "archive", "kept_image")) and not self.errors:
+        if (
+            not any(cleaned.get(name) for name in ("upload_id", "archive", "kept_image", "reference"))
+            and not self.errors
+        ):
             self.add_error("archive", _("Choose a file."))
         return cleaned
 
@@ -169,6 +189,10 @@ class SubmitForm(forms.Form):
     def fields_of_model(self) -> list[forms.BoundField]:
         """A model beside the image, where the phase takes images."""
         return [self[name] for name in ("model", "kept_model", "model_folder") if name in self.fields]
+
+    def fields_of_registry(self) -> list[forms.BoundField]:
+        """An image that is fetched in place of one that is sent."""
+        return [self[name] for name in FIELDS_OF_REGISTRY if name in self.fields]
 
     def words(self) -> list[forms.BoundField]:
         """What is said of the algorithm."""

@@ -104,7 +104,7 @@ def _kept_by(team: Team, purpose: str, sha256: str) -> Upload | None:
 
 def is_kept(upload: Upload, *, team: Team) -> bool:
     """Whether the bytes of a complete upload are here: as they were sent, or in an image of the team."""
-    return bool(upload.key) or _kept_by(team, upload.purpose, upload.sha256) is not None
+    return bool(upload.key or upload.reference) or _kept_by(team, upload.purpose, upload.sha256) is not None
 
 
 def image_source(image: AlgorithmImage) -> Source | None:

@@ -29,6 +29,17 @@ class Upload(models.Model):
     expected_sha256 = models.CharField(max_length=64, blank=True)
     sha256 = models.CharField(max_length=64, blank=True, help_text="set once complete and hashed")
     key = models.CharField(max_length=200, blank=True, help_text="empty once its file is not needed any more")
+    reference = models.CharField(
+        max_length=400,
+        blank=True,
+        default="",
+        help_text="of an image in a registry, by digest: it is fetched, not sent",
+    )
+    sealed_login = models.TextField(
+        blank=True,
+        default="",
+        help_text="user and password of the registry, encrypted; empty once the image is checked",
+    )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     completed_at = models.DateTimeField(null=True, blank=True)

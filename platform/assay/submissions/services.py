@@ -331,7 +331,7 @@ def image_of(entry: Entry, *, team: Team, now: datetime) -> AlgorithmImage:
             what_to_do=_("Send the file itself."),
         )
     if not is_new and image.status in (AlgorithmImage.Status.REJECTED, AlgorithmImage.Status.DELETED):
-        if not upload.key:
+        if not upload.key and not upload.reference:
             raise ConflictError(
                 _("This archive was checked before and is not kept."),
                 code="upload_gone",

@@ -584,9 +584,18 @@ class TestSetOut(TestSetBrief):
 
 
 class SubmissionIn(Schema):
-    upload_id: UUID | None = Field(None, description="Either this or `sha256`.")
+    upload_id: UUID | None = Field(None, description="Either this or `sha256` or `reference`.")
     sha256: str = Field(
         "", max_length=64, description="Of an image that your team has handed in before. It need not be sent again."
+    )
+    reference: str = Field(
+        "",
+        max_length=300,
+        description="Of an image in a registry, such as `ghcr.io/team/algorithm:1.0`. The server fetches it, by digest.",
+    )
+    registry_user: str = Field("", max_length=200)
+    registry_password: str = Field(
+        "", max_length=4000, description="Kept encrypted until the image is checked, then forgotten."
     )
     model_sha256: str = Field("", max_length=64, description="The same of a model, in place of `model_upload_id`.")
     model_upload_id: UUID | None = Field(

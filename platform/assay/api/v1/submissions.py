@@ -35,6 +35,8 @@ from assay.submissions.access import (
 from assay.submissions.images import warnings_of
 from assay.submissions.kept import kept_files, kept_json
 from assay.submissions.models import AlgorithmImage, Submission, Upload
+from assay.submissions.referring import refer
+from assay.submissions.registry import Login
 from assay.submissions.selectors import case_aliases, stepper, submission_list
 from assay.submissions.services import PURPOSES, Entry, twin_of
 from assay.testsets import storage
@@ -67,8 +69,11 @@ def submit(request: HttpRequest, slug: str, phase: str, body: schemas.Submission
     upload = given_file(
         person=user, team=team, upload_id=body.upload_id, sha256=body.sha256, purpose=PURPOSES[Phase.Kind(row.kind)]
     )
+    if upload is None and body.reference:
+        login = Login(user=body.registry_user, password=body.registry_password)
+        upload = refer(user=user, phase=row, reference=body.reference, login=login, now=timezone.now())
     if upload is None:
-        raise InvalidError(_("Nothing was handed in."), expected=_("`upload_id` or `sha256`"))
+        raise InvalidError(_("Nothing was handed in."), expected=_("`upload_id`, `sha256` or `reference`"))
     model = given_file(
         person=user,
         team=team,
@@ -347,6 +352,7 @@ def image_document(submission: Submission, image: AlgorithmImage) -> dict[str, A
         "status": image.status,
         "reason": image.reason,
         "archive_sha256": image.archive_sha256,
+        "reference": image.upload.reference if image.upload else "",
         "model_sha256": image.model_sha256,
         "model_folder": image.model_folder,
         "uploaded_image_id": image.uploaded_image_id,

@@ -11,10 +11,13 @@ from datetime import datetime
 from uuid import UUID
 
 from assay.challenges.protocols import rules_of
+from assay.notices.outbound import NotReachedError
 from assay.submissions.images import accept_image, reject_image
 from assay.submissions.kept import Source, image_source, model_source
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.reasons import LONGEST_FACT, Reason, Told
+from assay.submissions.referring import fetched, forget_logins
+from assay.submissions.registry import RegistryRefusedError
 from assay.submissions.services import change_status
 from assay.testsets import storage
 from assay.workflow import flow
@@ -66,6 +69,7 @@ def check_image(*, submission: Submission, image: AlgorithmImage, clock: Callabl
         except IntakeUnavailable:  # ours: the reaper rings again until the deadline
             log.exception("image.check_failed", extra={"image": str(image.pk)})
             return
+        forget_logins()
         image.refresh_from_db()
     is_accepted = image.status == AlgorithmImage.Status.ACCEPTED
     told = why_not_in(resources_in_force(submission), image=image) if is_accepted else why_unusable(image)
@@ -114,12 +118,16 @@ def kept_facts(source: Source) -> KeptImage | None:
 
 def inspect_image(image: AlgorithmImage) -> None:
     """Inspect the uploaded archive and keep its rewritten form."""
-    source = image_source(image)
-    model = model_source(image) if image.model_sha256 else None
-    if source is None or (image.model_sha256 and model is None):
-        reject_image(image_id=image.pk, reason=Reason.UPLOAD_GONE, message="the upload is gone")
-        return
     with storage.scratch_folder() as folder:
+        try:
+            source = image_source(image) or fetched(image, folder=folder)
+        except (NotReachedError, RegistryRefusedError) as problem:
+            reject_image(image_id=image.pk, reason=Reason.IMAGE_REFUSED, message=f"The registry: {problem}")
+            return
+        model = model_source(image) if image.model_sha256 else None
+        if source is None or (image.model_sha256 and model is None):
+            reject_image(image_id=image.pk, reason=Reason.UPLOAD_GONE, message="the upload is gone")
+            return
         rewritten = folder / "image.tar"
         try:
             report = inspect_archive(
