@@ -30,7 +30,8 @@ def test_somebody_who_signs_up_can_sign_in(ada, client):
     [
         ({"password": "short"}, "Password: "),
         ({"password": "1234567890"}, "Password: "),
-        ({"username": "no spaces"}, "User name: "),
+        ({"username": "no spaces"}, "A user name has no spaces"),
+        ({"username": "bob@home"}, "A user name is no e-mail address"),
         ({"username": "ada"}, "User name: "),
         ({"email": "nowhere"}, "E-mail: "),
         ({"username": "ada2", "email": "ADA@example.org"}, "An account with this e-mail address exists already"),

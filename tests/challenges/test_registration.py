@@ -203,6 +203,8 @@ def test_organizers_decide_about_many_at_once_with_one_reason(scene, client, now
     client.post("/c/brains/manage/people/", {"membership": ids, "status": "rejected", "reason": "too late"})
     assert scene.challenge.memberships.filter(status="rejected", reason="too late").count() == 3
     assert Notice.objects.filter(event="rejected").count() == 3
+    page = markup(client.post("/c/brains/manage/people/", {"status": "rejected", "reason": "x"}, follow=True))
+    assert "Nobody is ticked. Tick somebody first." in page, "said on the page itself"
     own = scene.challenge.memberships.get(user=scene.olga).pk
     assert client.post("/c/brains/manage/people/", {"membership": own, "status": "banned"}).status_code == 404
 

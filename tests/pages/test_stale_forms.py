@@ -51,6 +51,22 @@ def test_a_stale_page_that_uploads_is_told_to_be_loaded_again(strict):
     assert "Reload" in error["what_to_do"]
 
 
+@pytest.mark.parametrize("name", ["", "  ", "x" * 81, "a\0b"])
+def test_what_is_wrong_with_the_name_of_a_new_team_is_said(client, scene, name):
+    client.force_login(scene.pia)
+    answer = client.post("/teams/", {"name": name})
+    assert (answer.status_code, 'role="alert"' in markup(answer)) == (400, True)
+
+
+def test_a_second_click_founds_no_second_team_and_is_no_error(client, scene):
+    client.force_login(scene.pia)
+    assert [client.post("/teams/", {"name": "Engines"}).status_code for _ in range(2)] == [302, 302]
+    page = markup(client.get("/teams/"))
+    assert (page.count("<h2>Engines</h2>"), page.count("Team Engines is yours.")) == (1, 1)
+    client.force_login(scene.otto)
+    assert client.post("/teams/", {"name": "Engines"}).status_code == 409
+
+
 def test_a_refused_name_of_a_team_stays_in_its_form(client, scene):
     client.force_login(scene.otto)
     answer = client.post("/teams/", {"name": "Pia and Friends", "institution": "Charité"})

@@ -17,6 +17,11 @@ def teams_of(*, user: User) -> QuerySet[Team]:
     return Team.objects.filter(members=user).prefetch_related("memberships__user").order_by("name")
 
 
+def team_led(*, user: User, name: str) -> Team | None:
+    """The team of this very name that somebody leads."""
+    return Team.objects.filter(name=name.strip(), memberships__user=user, memberships__is_captain=True).first()
+
+
 def get_team(*, user: User, slug: str) -> Team:
     """One of your own teams."""
     team = teams_of(user=user).filter(slug=slug).first()

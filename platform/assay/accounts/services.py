@@ -1,6 +1,7 @@
 """Changes to people and teams."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -23,6 +24,8 @@ from assay.accounts.tokens import hash_secret, new_secret
 INVITE_PREFIX = "assayinvite_"
 INVITE_LIFETIME = timedelta(days=14)
 MOST_INVITES_PER_DAY = 20
+USER_NAME = re.compile(r"[\w.+-]+")
+"""As Django takes it, without @: what looks like an address of somebody else deceives."""
 SOLO_TRIES = 5
 """How often a free name is looked for while others take the one that was found."""
 
@@ -31,9 +34,11 @@ def create_user(*, username: str, email: str, password: str | None, display_name
     """Sign somebody up. Without a password they sign in by another organization, until they set one."""
     shown = clean_line(display_name, what=gettext("The name others see"), longest=80)
     chosen = clean_name(username, what=gettext("The user name"), longest=60)
-    if "@" in chosen:
+    if not USER_NAME.fullmatch(chosen):
         raise InvalidError(
-            gettext("A user name is no e-mail address."),
+            gettext("A user name is no e-mail address.")
+            if "@" in chosen
+            else gettext("A user name has no spaces and no other signs."),
             found=chosen,
             expected=gettext("letters, digits and . + - _"),
         )

@@ -64,8 +64,10 @@ def _decide(request: HttpRequest, challenge: Challenge, *, user: User) -> None:
     """The same decision about everybody who is ticked."""
     ids = [number for text in request.POST.getlist("membership") if (number := whole_number(text)) is not None]
     chosen = list(challenge.memberships.select_related("user").filter(pk__in=ids, role=Membership.Role.PARTICIPANT))
+    if not ids:
+        raise InvalidError(gettext("Nobody is ticked."), what_to_do=gettext("Tick somebody first."))
     if not chosen:
-        raise NotFoundError(gettext("There is no such person here."), what_to_do=gettext("Tick somebody first."))
+        raise NotFoundError(gettext("There is no such person here."), what_to_do=gettext("Look at the list again."))
     wanted = request.POST.get("status", "")
     if wanted not in DECISIONS:
         raise InvalidError(gettext("There is no such decision."), found=wanted[:40], expected=", ".join(DECISIONS))

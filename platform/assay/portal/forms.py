@@ -44,8 +44,8 @@ class SignInForm(AuthenticationForm):
 class TeamForm(forms.Form):
     """A new team."""
 
-    name = forms.CharField(max_length=80)
-    institution = forms.CharField(max_length=120, required=False)
+    name = forms.CharField(label=_("Name"), max_length=80)
+    institution = forms.CharField(label=_("Institution"), max_length=120, required=False)
 
 
 class TokenForm(forms.Form):

@@ -30,7 +30,7 @@ from assay.accounts.models import Team, User
 from assay.accounts.profile import Profile, change_profile
 from assay.accounts.providers import providers
 from assay.accounts.scopes import SCOPES
-from assay.accounts.selectors import get_team, teams_of, tokens_of
+from assay.accounts.selectors import get_team, team_led, teams_of, tokens_of
 from assay.accounts.services import accept_invite, create_team, create_user, invite_to_team, usable_invite
 from assay.accounts.sessions import end_session, sessions_of
 from assay.accounts.tokens import issue_token, revoke_token
@@ -225,6 +225,8 @@ def teams(request: HttpRequest) -> HttpResponse:
     user = signed_in(request.user)
     form = TeamForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
+        if team_led(user=user, name=form.cleaned_data["name"]):  # a second click
+            return redirect("portal:teams")
         try:
             team = create_team(user=user, **form.cleaned_data, now=timezone.now())
         except AssayError as error:
@@ -261,7 +263,8 @@ def _teams_page(
         ],
         "mergeable": mergeable(user, now=timezone.now()),
     }
-    answer = render(request, "portal/teams.html", page, status=page_status(error) if error else 200)
+    status = 400 if form is not None and form.errors else 200
+    answer = render(request, "portal/teams.html", page, status=page_status(error) if error else status)
     if error is not None:
         transaction.set_rollback(True)  # after the page's own questions: nothing is asked in a transaction that is over
     return answer
