@@ -51,7 +51,7 @@ def test_a_stale_page_that_uploads_is_told_to_be_loaded_again(strict):
     assert "Reload" in error["what_to_do"]
 
 
-@pytest.mark.parametrize("name", ["", "  ", "x" * 81, "a\0b"])
+@pytest.mark.parametrize("name", ["", "  ", "x" * 81])
 def test_what_is_wrong_with_the_name_of_a_new_team_is_said(client, scene, name):
     client.force_login(scene.pia)
     answer = client.post("/teams/", {"name": name})
