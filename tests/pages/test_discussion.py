@@ -135,3 +135,66 @@ def test_a_long_board_has_pages_at_a_constant_price(scene, client, topic, board,
     with django_assert_max_num_queries(20):
         assert "Next page" in markup(client.get(board))
     assert "Previous page" in markup(client.get(f"{board}?page=2"))
+
+
+def test_authors_change_their_own_posts_and_moderators_read_what_stood_there(scene, client, topic):
+    post = topic.posts.get()
+    client.force_login(scene.pia)
+    assert client.post(of(topic), {"act": "edit", "post": post.pk, "text": "Is it *cm*?"}).status_code == 302
+    shown = client.get(of(topic)).content.decode()
+    assert "Is it <em>cm</em>?" in shown
+    assert "edited" in markup(client.get(of(topic)))
+    assert "Is it *mm*" not in shown
+    client.force_login(scene.olga)
+    assert "Is it *mm*?" in markup(client.get(of(topic)))
+
+
+def test_the_same_text_again_is_no_change(scene, topic, now):
+    post = topic.posts.get()
+    assert (
+        discussion.edit_post(topic=topic, post_id=post.pk, text=" Is it *mm*? ", by=scene.pia, now=now).edited_at
+        is None
+    )
+    assert not post.former_texts.exists()
+
+
+@pytest.mark.parametrize("change", ["other", "removed", "locked", "empty", "nowhere"])
+def test_a_change_that_may_not_be_is_refused_and_what_was_typed_stays(scene, client, topic, now, change):
+    post = topic.posts.get()
+    form = {"act": "edit", "post": post.pk, "text": "Typed anew"}
+    client.force_login(scene.olga if change == "other" else scene.pia)
+    if change == "removed":
+        discussion.moderate(topic=topic, act="remove", by=scene.pia, now=now, post_id=post.pk)
+    elif change == "locked":
+        discussion.moderate(topic=topic, act="lock", by=scene.olga, now=now)
+    form |= {"text": " "} if change == "empty" else {"post": "0"} if change == "nowhere" else {}
+    answer = client.post(of(topic), form)
+    assert answer.status_code == 400
+    post.refresh_from_db()
+    assert post.text == "Is it *mm*?"
+
+
+def test_changes_count_among_the_posts_of_an_hour(scene, topic, now, monkeypatch):
+    monkeypatch.setattr(discussion, "MOST_PER_HOUR", 2)
+    post = topic.posts.get()
+    discussion.edit_post(topic=topic, post_id=post.pk, text="Once", by=scene.pia, now=now)
+    with pytest.raises(discussion.LimitReachedError):
+        discussion.edit_post(topic=topic, post_id=post.pk, text="Twice", by=scene.pia, now=now)
+
+
+def test_topics_are_found_by_words_in_titles_and_posts(scene, client, topic, board, now):
+    other = discussion.open_topic(challenge=scene.challenge, title="Licence", text="CC-BY?", by=scene.pia, now=now)
+    hidden = discussion.write_post(topic=other, text="Buy pills", by=scene.pia, now=now)
+    discussion.moderate(topic=other, act="remove", by=scene.pia, now=now, post_id=hidden.pk)
+    for words, found in (
+        ("SPACING", {"Spacing?"}),
+        ("is mm", {"Spacing?"}),
+        ("mm CC-BY", set()),
+        ("?", {"Spacing?", "Licence"}),
+        ("pills", set()),
+        ("%", set()),
+    ):
+        answer = client.get(board, {"q": words})
+        assert {row.title for row in answer.context["topics"]} == found, words
+    assert {row.post_count for row in client.get(board, {"q": "cc"}).context["topics"]} == {1}
+    assert "No topic has all of these words" in markup(client.get(board, {"q": "pills"}))

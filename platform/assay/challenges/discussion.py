@@ -8,7 +8,7 @@ new topic to organizers and editors.
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from assay.accounts.audit import record_event
@@ -16,10 +16,11 @@ from assay.accounts.errors import ConflictError, InvalidError, LimitReachedError
 from assay.accounts.models import User
 from assay.challenges.access import Person, get_challenge, is_helper, membership_of, signed_in
 from assay.challenges.announcements import written
-from assay.challenges.models import Challenge, Membership, Post, Topic
+from assay.challenges.models import Challenge, FormerText, Membership, Post, Topic
 from assay.challenges.telling import tell_post
 
 MOST_PER_HOUR = 20
+MOST_WORDS, LONGEST_SEARCH = 8, 100
 LONGEST_REASON = 300
 ACTS = ("pin", "unpin", "lock", "unlock", "remove", "bring-back")
 
@@ -38,10 +39,17 @@ def may_moderate(*, person: Person, challenge: Challenge) -> bool:
     return is_helper(person=person, challenge=challenge, role=Membership.Role.EDITOR)
 
 
-def topics_of(challenge: Challenge) -> QuerySet[Topic]:
-    """Pinned ones first, then those with the newest posts. One query."""
-    shown = Count("posts", filter=Q(posts__removed_at=None))
-    return challenge.topics.select_related("by").annotate(post_count=shown)
+def topics_of(challenge: Challenge, *, search: str = "") -> QuerySet[Topic]:
+    """Pinned ones first, then those with the newest posts. With `search`, those with each of its words in title or posts. One query.
+
+    A post that was removed, and what stood in one before it was changed, are not found.
+    """
+    shown = Count("posts", filter=Q(posts__removed_at=None), distinct=True)
+    topics = challenge.topics.select_related("by").annotate(post_count=shown)
+    for word in search[:LONGEST_SEARCH].replace("\0", " ").split()[:MOST_WORDS]:
+        posts = Post.objects.filter(topic=OuterRef("pk"), removed_at=None, text__icontains=word)
+        topics = topics.filter(Q(title__icontains=word) | Exists(posts))
+    return topics
 
 
 def get_topic(*, person: Person, slug: str, topic_id: int) -> Topic:
@@ -77,6 +85,28 @@ def write_post(*, topic: Topic, text: str, by: Person, now: datetime) -> Post:
         post = Post.objects.create(topic=topic, text=words, text_html=html, by=person, at=now)
         Topic.objects.filter(pk=topic.pk).update(last_post_at=now)
         tell_post(post=post, is_new=False, now=now)
+    return post
+
+
+def edit_post(*, topic: Topic, post_id: int, text: str, by: Person, now: datetime) -> Post:
+    """Change what one wrote oneself. What stood there before is kept for moderators. The same text again changes nothing."""
+    person = refuse_stranger(person=by, challenge=topic.challenge)
+    _title, words, html = written(title=topic.title, text=text, missing=_("A post needs a text."))
+    with transaction.atomic():
+        refuse_flood(person=person, now=now)
+        post = topic.posts.select_for_update(of=("self",)).filter(pk=post_id).first()
+        if post is None:
+            raise NotFoundError(_("There is no such post."))
+        if post.by_id != person.pk:
+            raise NotAllowedError(_("Only its author changes a post."), what_to_do=_("Answer it, or remove it."))
+        if post.removed_at is not None:
+            raise ConflictError(_("This post was removed."), what_to_do=_("Write another one."))
+        if topic.is_locked and not may_moderate(person=person, challenge=topic.challenge):
+            raise ConflictError(_("The organizers have closed this topic."), what_to_do=_("Open another one."))
+        if post.text != words:
+            FormerText.objects.create(post=post, text=post.text, until=now)
+            post.text, post.text_html, post.edited_at = words, html, now
+            post.save(update_fields=["text", "text_html", "edited_at"])
     return post
 
 
@@ -129,11 +159,14 @@ def refuse_stranger(*, person: Person, challenge: Challenge) -> User:
 
 
 def refuse_flood(*, person: User, now: datetime) -> None:
-    """One person writes so many posts in an hour. The person's row is locked, so that two at once are counted both."""
+    """One person writes and changes so many posts in an hour. The person's row is locked, so that two at once are counted both."""
     User.objects.select_for_update(no_key=True).get(pk=person.pk)
-    recent = Post.objects.filter(by=person, at__gt=now - timedelta(hours=1)).order_by("at")
-    if recent.count() >= MOST_PER_HOUR:
+    since = now - timedelta(hours=1)
+    written_at = Post.objects.filter(by=person, at__gt=since).values_list("at", flat=True)
+    changed_at = FormerText.objects.filter(post__by=person, until__gt=since).values_list("until", flat=True)
+    recent = sorted([*written_at, *changed_at])
+    if len(recent) >= MOST_PER_HOUR:
         raise LimitReachedError(
             _("One person writes at most %(most)s posts in an hour.") % {"most": MOST_PER_HOUR},
-            retry_at=recent.values_list("at", flat=True)[0] + timedelta(hours=1),
+            retry_at=recent[0] + timedelta(hours=1),
         )

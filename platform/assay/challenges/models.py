@@ -7,6 +7,7 @@ from django.db import models
 
 from assay.accounts.models import Team
 from assay.accounts.moments import moments_in_range
+from assay.challenges.contact import link_of
 
 
 class Challenge(models.Model):
@@ -26,7 +27,9 @@ class Challenge(models.Model):
     rules_html = models.TextField(blank=True, editable=False, help_text="rendered by challenges/texts.py")
     citation = models.TextField(blank=True)
     licence = models.CharField(max_length=160, blank=True)
-    contact = models.EmailField(blank=True)
+    contact = models.CharField(
+        max_length=254, blank=True, help_text="a mail address or an https address: see contact.py"
+    )
     modality = models.CharField(max_length=80, blank=True)
     anatomy = models.CharField(max_length=80, blank=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
@@ -51,6 +54,8 @@ class Challenge(models.Model):
     logo = models.SlugField(max_length=80, blank=True, help_text="name of a picture")
     banner = models.SlugField(max_length=80, blank=True, help_text="name of a picture")
     sponsors = models.JSONField(default=list, blank=True, help_text="name, address and picture of each")
+    tasks = models.JSONField(default=list, blank=True, help_text="title, last day and whether it is done, of each")
+    combined = models.JSONField(default=list, blank=True, help_text="boards over several phases: see combined.py")
     timezone = models.CharField(max_length=60, default="UTC", help_text="of times written without a zone")
     source = models.TextField(blank=True, help_text="challenge.yaml as it was applied last, comments included")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -59,6 +64,11 @@ class Challenge(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def contact_link(self) -> str:
+        """Where the contact leads. Empty where an old row has a text that leads nowhere."""
+        return link_of(self.contact)
 
 
 class Announcement(models.Model):
@@ -131,6 +141,7 @@ class Post(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     reason = models.CharField(max_length=300, blank=True, help_text="why moderators removed it; everybody reads it")
+    edited_at = models.DateTimeField(null=True, blank=True, help_text="when its author changed it last")
 
     class Meta:
         ordering = ["at", "pk"]
@@ -138,6 +149,20 @@ class Post(models.Model):
 
     def __str__(self) -> str:
         return f"{self.by} on {self.topic}"
+
+
+class FormerText(models.Model):
+    """What a post said before its author changed it. Moderators read it."""
+
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="former_texts")
+    text = models.TextField(help_text="Markdown")
+    until = models.DateTimeField(help_text="when it was changed")
+
+    class Meta:
+        ordering = ["until", "pk"]
+
+    def __str__(self) -> str:
+        return f"{self.post} until {self.until:%Y-%m-%d %H:%M}"
 
 
 class PublicationRequest(models.Model):
@@ -406,6 +431,11 @@ class Phase(models.Model):
         max_length=6, choices=[(v, v) for v in ("none", "best", "chosen", "team")], default="none"
     )
     carried_at = models.DateTimeField(null=True, blank=True, help_text="when images of the phase before were entered")
+    keep_images_days = models.PositiveIntegerField(
+        null=True, blank=True, help_text="after the phase's end; empty: for ever. See workflow/operations/keeping.py"
+    )
+    keep_predictions_days = models.PositiveIntegerField(null=True, blank=True, help_text="the same of predictions")
+    keep_logs_days = models.PositiveIntegerField(null=True, blank=True, help_text="the same of containers' logs")
     testset_name = models.SlugField(
         max_length=80, blank=True, help_text="which test set it uses; see testsets.PhaseTestSet"
     )

@@ -10,7 +10,16 @@ from django.utils.translation import gettext as _
 from assay.accounts.errors import AssayError
 from assay.accounts.numbers import whole_number
 from assay.challenges.access import get_challenge, signed_in
-from assay.challenges.discussion import get_topic, may_moderate, may_write, moderate, open_topic, topics_of, write_post
+from assay.challenges.discussion import (
+    edit_post,
+    get_topic,
+    may_moderate,
+    may_write,
+    moderate,
+    open_topic,
+    topics_of,
+    write_post,
+)
 from assay.pages.errors import error_words
 from assay.pages.tables import page_number
 from assay.portal.views.challenge import frame
@@ -20,7 +29,7 @@ TOPICS, POSTS = 30, 50
 
 
 def topics(request: HttpRequest, slug: str) -> HttpResponse:
-    """The topics, and a form that opens one."""
+    """The topics, or those with some words in them (`?q=`), and a form that opens one."""
     challenge = get_challenge(person=request.user, slug=slug)
     page = frame(request, challenge, tab="discussion", typed=request.POST)
     if request.method == "POST":
@@ -33,8 +42,9 @@ def topics(request: HttpRequest, slug: str) -> HttpResponse:
         else:
             return redirect("portal:topic", slug, topic.pk)
     number = page_number(request)
-    rows = list(topics_of(challenge)[(number - 1) * TOPICS : number * TOPICS + 1])
-    page.update(topics=rows[:TOPICS], number=number, has_more=len(rows) > TOPICS)
+    search = request.GET.get("q", "").strip()
+    rows = list(topics_of(challenge, search=search)[(number - 1) * TOPICS : number * TOPICS + 1])
+    page.update(topics=rows[:TOPICS], number=number, has_more=len(rows) > TOPICS, search=search)
     page["may_write"] = may_write(person=request.user, challenge=challenge)
     return render(request, "portal/discussion.html", page, status=400 if page.get("error") else 200)
 
@@ -53,7 +63,7 @@ def topic(request: HttpRequest, slug: str, topic_id: int) -> HttpResponse:
         else:
             return redirect(reverse("portal:topic", args=[slug, topic_id]) + place)
     number = page_number(request)
-    posts = found.posts.select_related("by", "removed_by")
+    posts = found.posts.select_related("by", "removed_by").prefetch_related("former_texts")
     rows = list(posts[(number - 1) * POSTS : number * POSTS + 1])
     page.update(posts=rows[:POSTS], number=number, has_more=len(rows) > POSTS)
     page["moderates"] = may_moderate(person=request.user, challenge=challenge)
@@ -71,7 +81,11 @@ def _act(request: HttpRequest, slug: str, topic_id: int) -> str:
         post = write_post(topic=topic, text=request.POST.get("text", ""), by=request.user, now=now)
         last = (topic.posts.count() - 1) // POSTS + 1
         return f"?page={last}#post-{post.pk}" if last > 1 else f"#post-{post.pk}"
-    number = whole_number(request.POST.get("post", "")) or 0
+    number, page = whole_number(request.POST.get("post", "")) or 0, page_number(request)
+    place = (f"?page={page}" if page > 1 else "") + (f"#post-{number}" if number else "")
+    if act == "edit":
+        edit_post(topic=topic, post_id=number, text=request.POST.get("text", ""), by=request.user, now=now)
+        return place
     moderate(topic=topic, act=act, by=request.user, now=now, post_id=number, reason=request.POST.get("reason", ""))
     messages.success(request, _("Done. The history of the challenge names you."))
-    return f"#post-{number}" if number else ""
+    return place
