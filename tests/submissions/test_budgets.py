@@ -105,3 +105,15 @@ def test_a_team_never_reads_how_much_was_used(scene, ran, client):
     page = markup(client.get(reverse("portal:phase", args=["brains", "final"])))
     assert "your team has used its computing time" in page
     assert "3 hours" not in page
+
+
+def test_an_estimate_is_teams_times_submissions_times_cases(scene, client):
+    """Two cases, 20 teams, 5 submissions each, 3 minutes a case: 10 hours. A limit of ten minutes a case: 33.3 hours."""
+    client.force_login(scene.olga)
+    address = reverse("organizers:costs", args=["brains"])
+    (row,) = client.get(address, {"teams": 20, "each": 5, "minutes": "3", "price": "1,5"}).context["estimates"]
+    limit = scene.phase.protocol.document["resources"]["wall_seconds"]
+    assert (row.cases, row.hours, row.price) == (2, 10, 15)
+    assert row.longest_hours == pytest.approx(100 * 2 * limit / HOUR)
+    for nonsense in ({"teams": "many"}, {"minutes": "-1"}, {"price": "nan"}, {"each": "9" * 12}):
+        assert client.get(address, nonsense).context["estimates"] == []

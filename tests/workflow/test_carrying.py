@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 import factories
 from assay.accounts.errors import ConflictError
+from assay.challenges.models import Phase
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards import scores
 from assay.leaderboards.models import LeaderboardEntry
@@ -73,6 +74,45 @@ def test_an_image_that_is_gone_is_said_and_keeps_no_other_back(scene, last_year,
     assert [row.team for row in rerun(source=last_year, target=scene.phase, which="best", by=scene.olga, now=NOW)] == [
         scene.team
     ]
+
+
+NO_ROOM = "the budget of the phase leaves no room for it"
+
+
+@pytest.mark.parametrize(
+    ("budgets", "expected"),
+    [
+        ({"budget_hours": 1000, "team_budget_hours": 1000, "budget_gib": 99, "team_budget_gib": 99}, ["", ""]),
+        ({"budget_hours": 0}, [NO_ROOM, NO_ROOM]),
+        ({"team_budget_gib": 0}, [NO_ROOM, NO_ROOM]),
+        ({"budget_gib": 2}, ["", NO_ROOM]),  # the first image has 3 GiB: the last one that is entered may overrun
+        ({"budget_gib": 4}, ["", ""]),
+    ],
+)
+def test_images_that_the_budget_leaves_no_room_for_are_named_and_wait(scene, last_year, budgets, expected):
+    AlgorithmImage.objects.update(rewritten_bytes=3 * 2**30)
+    Phase.objects.filter(pk=scene.phase.pk).update(**budgets)
+    scene.phase.refresh_from_db()
+    plan = plan_rerun(source=last_year, target=scene.phase, which="best")
+    assert [row.why_not for row in plan.candidates] == expected
+    made = rerun(source=last_year, target=scene.phase, which="best", by=scene.olga, now=NOW)
+    assert [row.rerun_of.number for row in made] == [3, 2][: expected.count("")]
+    Phase.objects.filter(pk=scene.phase.pk).update(**dict.fromkeys(budgets))
+    scene.phase.refresh_from_db()
+    rerun(source=last_year, target=scene.phase, which="best", by=scene.olga, now=NOW)
+    assert scene.phase.submissions.exclude(rerun_of=None).count() == 2
+
+
+def test_each_run_that_is_entered_holds_the_longest_it_may_take(scene, last_year):
+    """Two cases of ten minutes each: 20 minutes an image. One hour holds them all, and none is entered once an hour is held."""
+    scene.phase.budget_hours = 1
+    scene.phase.save()
+    held = factories.submission(phase=scene.phase, team=scene.team, status="running", reserved_seconds=3540)
+    plan = plan_rerun(source=last_year, target=scene.phase, which="best")
+    assert [row.why_not for row in plan.candidates] == ["", NO_ROOM]
+    held.reserved_seconds = 3600
+    held.save()
+    assert not plan_rerun(source=last_year, target=scene.phase, which="best").ready
 
 
 def test_predictions_are_about_their_cases_and_do_not_run_again(scene, last_year):

@@ -34,6 +34,7 @@ from assay.submissions.selectors import newest_of
 from assay.workflow import flow
 from assay.workflow.flow import resuming
 from assay.workflow.flow.resuming import rerun_case
+from assay.workflow.operations.keeping import delete_files
 
 SHOWN = 20
 """How many of the chosen are listed before a bulk act."""
@@ -60,6 +61,10 @@ def _each(act: Callable[..., bool]) -> Run:
 
 def _reinstate(ids: list[UUID], _note: str, user: User, now: datetime) -> int:
     return sum(flow.reinstate(submission_id=pk, by=user, now=now) for pk in ids)
+
+
+def _deleting(ids: list[UUID], note: str, user: User, now: datetime) -> int:
+    return delete_files(submission_ids=ids, reason=note, by=user, now=now)
 
 
 def _marking(verb: str) -> Run:
@@ -116,6 +121,15 @@ ACTS: Mapping[str, Act] = {
         button=_("Give the attempt back"),
         said=_("%(done)s of %(mine)s count against no limit now."),
         run=_marking("refunded"),
+    ),
+    "delete-files": Act(
+        button=_("Delete image, predictions and logs"),
+        said=_(
+            "The files of %(done)s of %(mine)s are deleted. Scores and ranks stay. What is unfinished was left out."
+        ),
+        run=_deleting,
+        note=_("Reason, for the history of the challenge"),
+        is_note_needed=True,
     ),
     "charge": Act(
         button=_("Count the attempt"),

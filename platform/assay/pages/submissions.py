@@ -122,6 +122,7 @@ class SubmissionPage:
     can_choose: bool
     can_withdraw: bool
     can_restore: bool
+    can_ask_deletion: bool
 
 
 class SubmissionRow(NamedTuple):
@@ -196,6 +197,10 @@ def _decisions(submission: Submission, *, is_member: bool, now: datetime) -> dic
         "can_choose": counts and has_hope and phase.leaderboard_shows == "chosen" and not submission.is_chosen,
         "can_withdraw": counts and submission.status == Status.DONE,
         "can_restore": is_free and submission.is_withdrawn,
+        "can_ask_deletion": is_member
+        and submission.status in FINAL
+        and submission.deletion_asked_at is None
+        and submission.predictions_deleted_at is None,
     }
 
 

@@ -7,7 +7,7 @@ would say how long hidden cases took.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db.models import Count, F, Q, QuerySet, Sum
@@ -20,6 +20,7 @@ from assay.challenges.protocols import rules_of
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.limits import ATTEMPTS_USED, Condition
 from assay.submissions.models import AlgorithmImage, Submission, Upload
+from assay.submissions.run_time import longest_seconds
 
 WARN_FROM = 0.7
 KEYS = ("budget_hours", "team_budget_hours", "budget_gib", "team_budget_gib")
@@ -107,8 +108,72 @@ def gib_of(rows: QuerySet[Submission], *, allowed: float | None) -> Budget:
     """What is kept of images and predictions, each once. Two queries."""
     kept = rows.order_by()
     images = AlgorithmImage.objects.filter(pk__in=kept.values("image")).aggregate(total=Sum("rewritten_bytes"))
-    uploads = Upload.objects.filter(pk__in=kept.values("predictions")).aggregate(total=Sum("total_bytes"))
+    uploads = (
+        Upload.objects.filter(pk__in=kept.values("predictions")).exclude(key="").aggregate(total=Sum("total_bytes"))
+    )
     return Budget(used=((images["total"] or 0) + (uploads["total"] or 0)) / GIB, held=0.0, allowed=allowed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a phase would take if every team submitted so often."""
+
+    phase: Phase
+    cases: int
+    hours: float
+    gpu_hours: float
+    longest_hours: float
+    """The same where every case took its time limit."""
+    price: float
+
+
+def estimate_of(
+    phase: Phase, *, cases: int, teams: int, each: int, minutes: float, price_per_hour: float = 0.0
+) -> Estimate:
+    """`each`: submissions of one team. `minutes`: of one case on a node. No query."""
+    resources = rules_of(phase.protocol).document.get("resources", {})
+    submissions = teams * each
+    hours = submissions * cases * minutes / 60
+    return Estimate(
+        phase=phase,
+        cases=cases,
+        hours=hours,
+        gpu_hours=hours * float(resources.get("gpus") or 0),
+        longest_hours=submissions * longest_seconds(resources, cases=cases) / HOUR,
+        price=hours * price_per_hour,
+    )
+
+
+class Room:
+    """What the budgets of a phase leave, counted down as archived images are entered. Eight queries, none without budgets.
+
+    As with submissions, the last one that is entered may overrun a budget.
+    """
+
+    def __init__(self, phase: Phase) -> None:
+        self.is_limited = any(getattr(phase, key) is not None for key in KEYS)
+        if not self.is_limited:
+            return
+        rows = phase.submissions.all()
+        self.phase = phase
+        self.whole = [hours_of(rows, allowed=phase.budget_hours), gib_of(rows, allowed=phase.budget_gib)]
+        self.by_team = {cost.team.pk: [cost.hours, cost.gib] for cost in team_costs(phase)}
+        self.images = set(rows.values_list("image", flat=True))
+
+    def take(self, *, team_id: int, image: AlgorithmImage | None, seconds: float) -> bool:
+        """Whether there is room for one more. Where there is, it is held from now on."""
+        if not self.is_limited:
+            return True
+        limits = (self.phase.team_budget_hours, self.phase.team_budget_gib)
+        own = self.by_team.get(team_id, [Budget(used=0.0, held=0.0, allowed=allowed) for allowed in limits])
+        if any(budget.is_reached for budget in (*self.whole, *own)):
+            return False
+        is_new = image is not None and image.pk not in self.images
+        more = (seconds / HOUR, image.rewritten_bytes / GIB if image is not None and is_new else 0.0)
+        self.whole = [replace(budget, held=budget.held + held) for budget, held in zip(self.whole, more, strict=True)]
+        self.by_team[team_id] = [replace(b, held=b.held + held) for b, held in zip(own, more, strict=True)]
+        self.images.add(image.pk if image is not None else None)
+        return True
 
 
 def cost_of(phase: Phase, *, now: datetime) -> Cost:
@@ -170,7 +235,11 @@ def _bytes_by_team(rows: QuerySet[Submission]) -> Mapping[int, int]:
     """Each image and each archive of predictions once. Two queries."""
     found: dict[int, int] = {}
     images = rows.filter(image__isnull=False).values_list("team", "image", "image__rewritten_bytes").distinct()
-    uploads = rows.filter(predictions__isnull=False).values_list("team", "predictions", F("predictions__total_bytes"))
+    uploads = (
+        rows.filter(predictions__isnull=False)
+        .exclude(predictions__key="")
+        .values_list("team", "predictions", F("predictions__total_bytes"))
+    )
     for team, _key, size in [*images, *uploads.distinct()]:
         found[team] = found.get(team, 0) + (size or 0)
     return found

@@ -178,6 +178,13 @@ class Submission(models.Model):
     status_changed_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    deletion_asked_at = models.DateTimeField(
+        null=True, blank=True, help_text="when its team asked that its files be deleted"
+    )
+    predictions_deleted_at = models.DateTimeField(
+        null=True, blank=True, help_text="when what it wrote was deleted: it cannot be scored again"
+    )
+    logs_deleted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-created_at"]

@@ -175,7 +175,7 @@ def get_file(request: HttpRequest, signed: str) -> Any:
         .filter(id=ticket["evaluation"], fence=ticket["fence"], status=SiteEvaluation.Status.RUNNING)
         .first()
     )
-    if evaluation is None or evaluation.submission.image is None:
+    if evaluation is None or evaluation.submission.image is None or not evaluation.submission.image.rewritten_key:
         raise no_such_file()
     return send_file(key=evaluation.submission.image.rewritten_key, wanted=request.headers.get("Range", ""))
 

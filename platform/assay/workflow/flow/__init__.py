@@ -451,11 +451,11 @@ def import_table(table: PublishedTable, *, now: datetime) -> Submission:
 
 def rejudge(*, submission_ids: Collection[UUID], by: User, now: datetime) -> list[Evaluation]:
     """Score again what finished submissions' runs produced, by the phase's present protocol and test set. Nothing ranks until
-    `activate`. Left out is what never ended well, and what was played on other scans than the test set has now.
+    `activate`. Left out is what never ended well, what was deleted, and what was played on other scans than the test set has now.
     """
     asked = []
     with transaction.atomic():
-        chosen = Submission.objects.filter(pk__in=submission_ids, status=Status.DONE)
+        chosen = Submission.objects.filter(pk__in=submission_ids, status=Status.DONE, predictions_deleted_at=None)
         for submission in chosen.select_related(*PRESENT_RULES):
             run = submission.runs.filter(status=Run.Status.DONE).order_by("-number").first()
             if run is None or not has_played(submission, testset=submission.phase.chosen_testset.testset):

@@ -2,6 +2,9 @@
 
 A submission made here says whose it is a re-run of. The same act again enters nothing twice, which a constraint of the database holds:
 one re-run for each submission, phase and test set. In its own phase a re-run takes the place of the submission it came from.
+
+Where the budget of the phase does not reach for all, those that come first are entered, the best at the front where there are ranks. The
+plan names the others. Once the organizers have raised the budget, the same act enters them.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,6 +22,7 @@ from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.challenges.services import change_phase
 from assay.leaderboards.models import LeaderboardEntry
+from assay.submissions.budgets import Room
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.submissions.run_time import longest_run
 from assay.submissions.selectors import eligibility_of
@@ -84,13 +88,15 @@ def plan_rerun(*, source: Phase, target: Phase, which: str) -> RerunPlan:
         status=Submission.Status.DONE, is_disqualified=False, is_withdrawn=False, is_hidden=False, image__isnull=False
     ).select_related("team", "image", "submitted_by", "testset")
     chosen = _chosen(list(rows.order_by("number")), source=source, which=which)
-    before = _entered_before(target)
-    return RerunPlan(
-        candidates=tuple(
-            Candidate(submission=row, why_not=_why_not(row, target=target, before=before)) for row in chosen
-        ),
-        seconds_each=longest_run(phase=target, testset=target.chosen_testset.testset),
-    )
+    before, room = _entered_before(target), Room(target)
+    seconds = longest_run(phase=target, testset=target.chosen_testset.testset)
+    found = []
+    for row in chosen:
+        why_not = _why_not(row, target=target, before=before)
+        if not why_not and not room.take(team_id=row.team_id, image=row.image, seconds=seconds):
+            why_not = _("the budget of the phase leaves no room for it")
+        found.append(Candidate(submission=row, why_not=why_not))
+    return RerunPlan(candidates=tuple(found), seconds_each=seconds)
 
 
 def _chosen(rows: Sequence[Submission], *, source: Phase, which: str) -> list[Submission]:

@@ -41,6 +41,8 @@ def resume_all(*, submission_ids: Collection[UUID], by: User, now: datetime) -> 
 def resume(*, submission_id: UUID, by: User, now: datetime) -> bool:
     """Take up a submission that failed by no fault of its team, where it stopped."""
     submission = Submission.objects.select_related(*flow.PRESENT_RULES).get(pk=submission_id)
+    if submission.predictions_deleted_at is not None:
+        return False
     run = submission.runs.order_by("-number").first()
     to = stopped_at(run)
     protocol, testset = rules_to_resume_by(submission)
@@ -97,6 +99,12 @@ def refuse_rerun(submission: Submission, *, run: Run | None, case_id: str) -> No
             found=str(submission.status),
             expected=_("a submission that is done or failed"),
             what_to_do=_("Wait until it has ended."),
+        )
+    if submission.predictions_deleted_at is not None:
+        raise ConflictError(
+            _("What it wrote is deleted, so its other cases could not be scored again."),
+            found=_("deleted at %(moment)s UTC") % {"moment": f"{submission.predictions_deleted_at:%Y-%m-%d %H:%M}"},
+            what_to_do=_("Run its image again on the page of what comes after a phase, if it is kept."),
         )
     if run is None or submission.image_id is None:
         raise ConflictError(

@@ -16,6 +16,7 @@
 | results of a phase that is over | the reaper | `releases_at`, or the end of an embargo | released |
 | results under review | the organizers | `review_days`, and an answer to each objection | final |
 | images of the phase before | the reaper | the phase opens and the one before is over | entered, where `carry_over` says so |
+| images, predictions and logs of a phase that is over | the reaper | `keep_…_days` after its end, and no review | deleted |
 | cancel requested | the node, or nobody | the lease | carried out again |
 | mail | the mail server | none: it waits longer after each failure | tried again seven times; then given up, and shown on `/ops` |
 | upload unfinished, unused, or checked | nobody | its expiry; none once checked | its space is given back |
@@ -49,6 +50,7 @@ from assay.submissions.reasons import Reason, Told
 from assay.submissions.uploads import tidy_uploads
 from assay.workflow import flow
 from assay.workflow.flow import carrying, doorbells
+from assay.workflow.operations.keeping import delete_what_is_over
 from assay.workflow.workers.locks import only_one
 from containers.verdicts import Fault, Verdict
 
@@ -211,4 +213,5 @@ STEPS = (
     ring_leaderboards,
     ring_mail,
     tidy_uploads,
+    delete_what_is_over,
 )
