@@ -57,6 +57,8 @@ def every_page() -> dict[str, Page]:
     cast.challenge.pages_html = {"faq": f"<p>{UNBROKEN}</p>"}
     cast.challenge.sponsors = [{"name": LONG, "url": "https://example.org"}, {"name": UNBROKEN}]
     cast.challenge.logo = cast.challenge.banner = "logo"
+    cast.challenge.combined = [{"slug": "all", "title": "Both", "phases": ["final"], "by": "mean_rank"}]
+    cast.challenge.tasks = [{"title": LONG, "due": "2026-01-01"}, {"title": UNBROKEN, "is_done": True}]
     cast.challenge.merge_until = factories.NOW + timedelta(days=3)
     cast.challenge.save()
     Membership.objects.update(
@@ -116,6 +118,7 @@ def every_page() -> dict[str, Page]:
     }
     pages |= {f"portal:{name}": page(f"portal:{name}", slug) for name in ("challenge", "rules", "news", "discussion")}
     pages |= {"portal:page": page("portal:page", slug, "faq"), "portal:topic": page("portal:topic", slug, topic.pk)}
+    pages["portal:combined"] = page("portal:combined", slug, "all")
     pages |= {f"portal:{name}": page(f"portal:{name}", slug, phase) for name in ("phase", "submit", "leaderboard")}
     pages |= {f"portal:submission {status}": page("portal:submission", pk) for status, pk in submissions.items()}
     pages |= {
@@ -138,6 +141,7 @@ def every_page() -> dict[str, Page]:
     }
     of_organizer = (
         "overview",
+        "tasks",
         "texts",
         "move",
         "phase-new",

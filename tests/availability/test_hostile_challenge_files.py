@@ -65,6 +65,8 @@ DOCUMENT: dict[str, Any] = {
     "logo": "logo",
     "banner": "banner",
     "sponsors": [{"name": "Ministry", "url": "https://example.org", "picture": "logo"}],
+    "tasks": [{"title": "Ask the ethics board", "due": "2026-10-01", "is_done": True}],
+    "combined": [{"slug": "all", "title": "Both", "phases": ["final", "warm-up"], "by": "median_rank"}],
     "organizers": ["olga"],
     "protocol": {
         **factories.PROTOCOL,
@@ -144,6 +146,9 @@ DOCUMENT: dict[str, Any] = {
             "freeze_hours": 24,
             "review_days": 7,
             "carry_over": "best",
+            "keep_images_days": 365,
+            "keep_predictions_days": 90,
+            "keep_logs_days": 30,
             "public_percent": 30,
             "releases_at": "2027-02-01",
             "release_after": ["boards", "cases"],

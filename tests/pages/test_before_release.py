@@ -29,7 +29,9 @@ def addresses(topic: int) -> dict[str, str]:
 def hidden(scene, now):
     """An embargoed phase with a ranked row, and everything around it that people see."""
     Challenge.objects.filter(pk=scene.challenge.pk).update(
-        pages=[{"slug": "faq", "title": "FAQ", "text": "Why?"}], pages_html={"faq": "<p>Why?</p>"}
+        pages=[{"slug": "faq", "title": "FAQ", "text": "Why?"}],
+        pages_html={"faq": "<p>Why?</p>"},
+        combined=[{"slug": "faq", "title": "All", "phases": ["final"], "by": "mean_rank"}],
     )
     Phase.objects.filter(pk=scene.phase.pk).update(is_embargoed=True, release_after=["boards", "cases", "submissions"])
     scene.phase.refresh_from_db()

@@ -490,3 +490,11 @@ def test_a_site_is_approved_by_its_words_and_revoked_on_the_page(as_olga, cast):
     page = markup(as_olga.get(url))
     assert "revoked" in page
     assert "contract ended" in page
+
+
+def test_a_challenge_begins_with_the_rules_of_a_published_one(as_olga):
+    answers = {"form": "1", "title": "Livers", "slug": "livers", "kind": "container", "days": 30}
+    answers |= {"wall_seconds": 60, "memory_mb": 1024}
+    assert "Name the labels" in markup(as_olga.post(reverse("organizers:new"), answers))
+    source = as_olga.post(reverse("organizers:new"), answers | {"template": "flare22"}).context["source"]
+    assert "liver" in {label.name for label in parse_definition(source).phases[0].protocol.labels}

@@ -35,6 +35,16 @@ def pages(draw) -> dict:
 
 
 @st.composite
+def tasks(draw) -> dict:
+    due = maybe(st.dates(FIRST.date()).filter(lambda day: day.year < 2200).map(lambda day: day.isoformat()))
+    return cleaned({"title": draw(SHORT), "due": draw(due), "is_done": draw(maybe(st.booleans()))})
+
+
+def combined(slugs: list[str]) -> dict:
+    return {"slug": "all", "title": "All of it", "phases": slugs, "by": "median_rank"}
+
+
+@st.composite
 def phases(draw, *, slug: str, position: int) -> dict:
     opens = FIRST + timedelta(days=100 * position, minutes=draw(st.integers(0, 999)))
     closes = opens + timedelta(days=draw(st.integers(2, 50)))
@@ -85,6 +95,9 @@ def files(draw) -> str:
             "reviewers": draw(maybe(st.just(["stan"]))),
             "pages": draw(maybe(st.lists(pages(), min_size=1, max_size=3, unique_by=lambda page: page["slug"]))),
             "logo": draw(maybe(SLUGS)),
+            "tasks": draw(maybe(st.lists(tasks(), min_size=1, max_size=3))),
+            "combined": draw(maybe(st.just([combined(slugs)]) if len(slugs) > 1 else st.none())),
+            "contact": draw(maybe(st.sampled_from(["olga@example.org", "https://example.org/a?b=c", "⟨to write⟩"]))),
             "sponsors": draw(maybe(st.lists(sponsor, min_size=1, max_size=3))),
             "protocol": factories.PROTOCOL,
             "phases": [draw(phases(slug=slug, position=place)) for place, slug in enumerate(slugs)],

@@ -19,7 +19,7 @@ The protocol is parsed by `evaluator.protocol` from the very characters of the f
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from textwrap import dedent
@@ -63,12 +63,16 @@ LOOSE_TIME = re.compile(
 )
 """Also what YAML calls a time: one digit where ISO 8601 wants two, blanks before the zone."""
 DAY_LENGTH = len("2026-11-01")
+DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 EXPECTED_TIME = "a day such as 2026-11-01, or a time such as 2026-11-01 12:00 or 2026-11-01T12:00+01:00"
+FIRST_YEAR, LAST_YEAR = 1970, 2199
+EXPECTED_DAY = "a day such as 2026-11-01"
 LARGEST_PRIORITY = 100
 LARGEST_IMAGE_BYTES = 2**45
 SHOWS = ("best", "latest", "all", "chosen")
 CARRIES = ("none", "best", "chosen", "team")
 LONGEST_REVIEW_DAYS = 365
+LONGEST_KEPT_DAYS = 36_500
 OPENED = ("boards", "cases", "submissions", "reports")
 """What the release of a phase may open."""
 MOST_DIVISIONS = 20
@@ -78,6 +82,10 @@ LONGEST_DIVISION = 40
 MOST_PAGES = 20
 MOST_SPONSORS = 50
 LONGEST_MARKDOWN = LONGEST_TEXT
+MOST_TASKS = 100
+MOST_COMBINED = 10
+COMBINES = ("mean_rank", "median_rank")
+"""How ranks of several phases become one."""
 WEB_ADDRESS = re.compile(r"https?://[^\s<>\"']+")
 
 
@@ -116,6 +124,9 @@ class PhaseDefinition:
     release_after: tuple[str, ...] = ()
     review_days: int | None = None
     carry_over: str = "none"
+    keep_images_days: int | None = None
+    keep_predictions_days: int | None = None
+    keep_logs_days: int | None = None
     is_anonymous: bool = False
     is_paused: bool = False
     is_archived: bool = False
@@ -160,6 +171,8 @@ class ChallengeDefinition:
     logo: str = ""
     banner: str = ""
     sponsors: tuple[Mapping[str, str], ...] = ()
+    tasks: tuple[Mapping[str, Any], ...] = ()
+    combined: tuple[Mapping[str, Any], ...] = ()
 
 
 CHALLENGE_KEYS = frozenset(field.name for field in fields(ChallengeDefinition)) | {"protocol"}
@@ -216,6 +229,8 @@ def parse_definition(source: str) -> ChallengeDefinition:
         logo=root.slug("logo") if root.has("logo") else "",
         banner=root.slug("banner") if root.has("banner") else "",
         sponsors=read_sponsors(root),
+        tasks=read_tasks(root),
+        combined=read_combined(root),
         **texts,
     )
 
@@ -234,42 +249,73 @@ def read_people(root: "Reader") -> dict[str, tuple[str, ...]]:
     return found
 
 
+def read_list(root: "Reader", key: str, *, most: int, too_many: str) -> list["Reader"]:
+    """A list of mappings that may be left out. Raises InvalidError with `too_many` where it is longer than `most`."""
+    readers = root.items(key) if root.has(key) else []
+    if len(readers) > most:
+        raise root.error(too_many, key=key, found=len(readers), expected=_("at most %(most)s") % {"most": most})
+    return readers
+
+
+def refuse_second(reader: "Reader", *, slug: str, others: Sequence[Mapping[str, Any]], message: str) -> None:
+    """Raise InvalidError where one of the others has this slug."""
+    if any(slug == other["slug"] for other in others):
+        raise reader.error(message, key="slug", found=slug, expected=_("a slug of its own for each"))
+
+
 def read_pages(root: "Reader") -> tuple[Mapping[str, str], ...]:
     """The challenge's further pages, in their order."""
-    readers = root.items("pages") if root.has("pages") else []
-    if len(readers) > MOST_PAGES:
-        raise root.error(
-            _("There are too many pages."),
-            key="pages",
-            found=len(readers),
-            expected=_("at most %(most)s") % {"most": MOST_PAGES},
-        )
     pages: list[Mapping[str, str]] = []
-    for reader in readers:
+    for reader in read_list(root, "pages", most=MOST_PAGES, too_many=_("There are too many pages.")):
         reader.refuse_unknown(frozenset({"slug", "title", "text"}))
         page = {
             "slug": reader.slug("slug"),
             "title": reader.text("title", is_required=True, longest=LONGEST_TITLE),
             "text": reader.text("text", longest=LONGEST_MARKDOWN),
         }
-        if any(page["slug"] == other["slug"] for other in pages):
-            raise reader.error(
-                _("Two pages have one slug."), key="slug", found=page["slug"], expected=_("a slug of its own for each")
-            )
+        refuse_second(reader, slug=page["slug"], others=pages, message=_("Two pages have one slug."))
         pages.append(page)
     return tuple(pages)
 
 
+def read_tasks(root: "Reader") -> tuple[Mapping[str, Any], ...]:
+    """What the organizers mean to do, and until when. What is not said is left out."""
+    found = []
+    for reader in read_list(root, "tasks", most=MOST_TASKS, too_many=_("There are too many tasks.")):
+        reader.refuse_unknown(frozenset({"title", "due", "is_done"}))
+        said = {
+            "title": reader.text("title", is_required=True, longest=LONGEST_TITLE),
+            "due": reader.day("due"),
+            "is_done": reader.flag("is_done"),
+        }
+        found.append({key: value for key, value in said.items() if value})
+    return tuple(found)
+
+
+def read_combined(root: "Reader") -> tuple[Mapping[str, Any], ...]:
+    """Boards that put the ranks of several phases together. Whether the phases are there is asked by `combined.py`."""
+    found: list[Mapping[str, Any]] = []
+    too_many = _("There are too many combined boards.")
+    for reader in read_list(root, "combined", most=MOST_COMBINED, too_many=too_many):
+        reader.refuse_unknown(frozenset({"slug", "title", "phases", "by"}))
+        slug, phases = reader.slug("slug"), reader.names("phases")
+        if len(phases) < 2:
+            raise reader.error(
+                _("A combined board is about several phases."),
+                key="phases",
+                found=", ".join(phases),
+                expected=_("slugs of two phases or more"),
+            )
+        refuse_second(reader, slug=slug, others=found, message=_("Two combined boards have one slug."))
+        title = reader.text("title", longest=LONGEST_TITLE) or slug.replace("-", " ").capitalize()
+        by = reader.choice("by", choices=COMBINES)
+        found.append({"slug": slug, "title": title, "phases": list(phases), "by": by})
+    return tuple(found)
+
+
 def read_sponsors(root: "Reader") -> tuple[Mapping[str, str], ...]:
     """Who pays for it, in the order of the pages' foot."""
-    readers = root.items("sponsors") if root.has("sponsors") else []
-    if len(readers) > MOST_SPONSORS:
-        raise root.error(
-            _("There are too many sponsors."),
-            key="sponsors",
-            found=len(readers),
-            expected=_("at most %(most)s") % {"most": MOST_SPONSORS},
-        )
+    readers = read_list(root, "sponsors", most=MOST_SPONSORS, too_many=_("There are too many sponsors."))
     return tuple(read_sponsor(reader) for reader in readers)
 
 
@@ -402,6 +448,9 @@ def read_phase(
         release_after=reader.some_of("release_after", choices=OPENED),
         review_days=reader.number("review_days", least=1, most=LONGEST_REVIEW_DAYS),
         carry_over=carry_over,
+        keep_images_days=reader.number("keep_images_days", least=0, most=LONGEST_KEPT_DAYS),
+        keep_predictions_days=reader.number("keep_predictions_days", least=0, most=LONGEST_KEPT_DAYS),
+        keep_logs_days=reader.number("keep_logs_days", least=0, most=LONGEST_KEPT_DAYS),
         is_anonymous=reader.flag("is_anonymous"),
         is_paused=reader.flag("is_paused"),
         is_archived=reader.flag("is_archived"),
@@ -683,6 +732,20 @@ class Reader:
                 )
             return value.astimezone(UTC)
         raise self.error(_("`%(key)s` is a time.") % {"key": key}, key=key, found=value, expected=EXPECTED_TIME)
+
+    def day(self, key: str) -> str:
+        """A day, as ISO 8601 writes it. Empty when missing."""
+        value = self.values.get(key)
+        if value is None:
+            return ""
+        text = value.isoformat() if isinstance(value, date) else str(value)
+        try:
+            found = date.fromisoformat(text) if DAY.fullmatch(text) else None
+        except ValueError:
+            found = None
+        if found is None or not FIRST_YEAR <= found.year <= LAST_YEAR:
+            raise self.error(_("`%(key)s` is a day.") % {"key": key}, key=key, found=value, expected=EXPECTED_DAY)
+        return text
 
     def _parsed(self, key: str, text: str) -> date:
         """A day (`2026-11-01`) or a time."""

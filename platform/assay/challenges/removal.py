@@ -4,7 +4,7 @@ What it means is said first, by `meaning_of_…`. Then it is asked for with the 
 has some can be archived, which keeps it readable.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from django.db import transaction
@@ -86,6 +86,9 @@ def rename_phase(*, phase: Phase, slug: str, user: User, now: datetime) -> Phase
         for number, other in enumerate(parse_definition(text).phases):
             if other.requires_phase == phase.slug:
                 values[("phases", number, "requires_phase")] = slug
+        for number, board in enumerate(parse_definition(text).combined):
+            if phase.slug in board["phases"]:
+                values[("combined", number, "phases")] = renamed_in(board["phases"], phase.slug, slug)
         text = edited(text, values)
         is_made_of_slug = parse_definition(text).phases[at].title != phase.title
         return edited(text, {("phases", at, "title"): phase.title}) if is_made_of_slug else text
@@ -96,9 +99,17 @@ def rename_phase(*, phase: Phase, slug: str, user: User, now: datetime) -> Phase
             raise ConflictError(_("There is a phase of this name."), found=slug)
         source = _with_phase(challenge, phase, rename)
         Phase.objects.filter(pk=phase.pk).update(slug=slug)
+        for board in challenge.combined:
+            board["phases"] = renamed_in(board["phases"], phase.slug, slug)
+        challenge.save(update_fields=["combined"])
         _keep(challenge, source, user=user, now=now, verb="phase.renamed", subject=phase, before=phase.slug, after=slug)
     phase.refresh_from_db()
     return phase
+
+
+def renamed_in(slugs: Sequence[str], before: str, after: str) -> list[str]:
+    """The slugs with one of them renamed."""
+    return [after if slug == before else slug for slug in slugs]
 
 
 def remove_phase(*, phase: Phase, confirm: str, user: User, now: datetime) -> None:
@@ -113,6 +124,13 @@ def remove_phase(*, phase: Phase, confirm: str, user: User, now: datetime) -> No
                 _("A challenge needs a phase."),
                 code="last_phase",
                 what_to_do=_("Add another one first, or rename this one."),
+            )
+        if boards := [board["title"] for board in challenge.combined if phase.slug in board["phases"]]:
+            raise ConflictError(
+                _("The phase is part of a combined board."),
+                code="is_combined",
+                found=", ".join(boards),
+                what_to_do=_("Take it out of the board first."),
             )
 
         def remove(text: str, at: int) -> str:

@@ -16,6 +16,8 @@ from assay.accounts.models import Team, TeamMember, User
 from assay.accounts.moments import checked_moment
 from assay.accounts.services import solo_team
 from assay.challenges.access import is_helper, is_organizer
+from assay.challenges.combined import check_combined
+from assay.challenges.contact import check_contact
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
 from assay.challenges.gates import SET_WITH_GATES, check_gates, set_gates
 from assay.challenges.models import Challenge, Membership, Phase, ProtocolVersion
@@ -37,7 +39,7 @@ CHALLENGE_VALUES = (
     *("title", "summary", "description", "rules", "licence", "modality", "anatomy", "citation", "contact"),
     *("timezone", "requires_approval", "is_private", "questions", "allow", "deny", "auto_accept"),
     *("rules_version", "agreements", "team_size", "merge_until"),
-    *("pages", "logo", "banner", "sponsors"),
+    *("pages", "logo", "banner", "sponsors", "tasks", "combined"),
 )
 EDITABLE = frozenset(
     {
@@ -57,6 +59,7 @@ PHASE_VALUES = (
     *("pool", "priority", "needs", "max_image_bytes", "leaderboard_shows", "is_anonymous", "is_paused", "is_archived"),
     *("requires_phase", "requires_rank", "late_until", "divisions"),
     *("freeze_hours", "public_percent", "releases_at", "release_after", "review_days", "carry_over"),
+    *("keep_images_days", "keep_predictions_days", "keep_logs_days"),
     *("embargo_until", "is_embargoed"),
 )
 
@@ -118,6 +121,8 @@ def push_challenge(
             refuse_beyond_texts(changes)
         check_people(challenge=challenge, definition=definition, user=user)
         check_gates(challenge=challenge, definition=definition)
+        check_combined(challenge=challenge, definition=definition, source=source)
+        check_contact(before=challenge.contact if challenge else "", definition=definition, source=source)
         if not is_dry_run and (changes or challenge is None):
             challenge = apply(challenge=challenge, definition=definition, user=user, now=now)
             record_event(

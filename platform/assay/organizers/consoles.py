@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 from django.db.models import Func, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from assay.accounts.models import Team
 from assay.challenges.models import Challenge, Membership, Phase
 from assay.challenges.protocols import rules_of
+from assay.challenges.tasks import tasks_of
 from assay.evaluation_sites.models import Site, SiteAgreement, SiteDataset, SiteEvaluation
 from assay.evaluations.leaks import Leak, leaks_of
 from assay.evaluations.models import Evaluation
@@ -179,6 +181,11 @@ def readiness(challenge: Challenge, phases: Sequence[PhaseRow]) -> list[Check]:
     ]
 
 
+def first_opening(phases: Sequence[PhaseRow]) -> datetime | None:
+    """When everything has to be ready. None without phases."""
+    return min((row.phase.opens_at for row in phases), default=None)
+
+
 def _trials_and_baselines(phases: Sequence[Phase]) -> tuple[list[Phase], list[Phase]]:
     """Phases whose self-test has not passed, and those without a scored baseline. Two queries."""
     tests = newest_self_tests(phases)
@@ -232,9 +239,19 @@ def numbers_of(challenge: Challenge, *, now: datetime) -> list[tuple[str, Any]]:
     ]
 
 
-def needs_of(challenge: Challenge) -> list[Need]:
+def needs_of(challenge: Challenge, *, now: datetime) -> list[Need]:
     """What waits for an organizer."""
-    needs = []
+    needs = [
+        Need(
+            text=(
+                gettext("overdue since %(day)s: %(task)s") if task.is_overdue else gettext("due on %(day)s: %(task)s")
+            )
+            % {"day": date_format(task.due, "j M Y"), "task": task.title},
+            url=reverse("organizers:tasks", args=[challenge.slug]),
+        )
+        for task in tasks_of(challenge, now=now)
+        if task.is_overdue or task.is_soon
+    ]
     pending = challenge.memberships.filter(status=Membership.Status.PENDING).count()
     if pending:
         url = reverse("organizers:people", args=[challenge.slug])
@@ -245,6 +262,15 @@ def needs_of(challenge: Challenge) -> list[Need]:
                 url=url,
             )
         )
+    asked = challenge.submissions.filter(deletion_asked_at__isnull=False).order_by("deletion_asked_at")
+    needs += [
+        Need(
+            text=gettext("%(team)s asks that the files of %(submission)s be deleted")
+            % {"team": submission.team, "submission": submission},
+            url=reverse("organizers:submission", args=[challenge.slug, submission.pk]),
+        )
+        for submission in asked.select_related("team")[:5]
+    ]
     needs += [
         Need(
             text=gettext("%(share)s %% of the budget of %(phase)s is used")

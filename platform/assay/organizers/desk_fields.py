@@ -16,18 +16,20 @@ from django.utils.translation import gettext_lazy as _
 from assay.challenges.definition import CARRIES, KINDS, OPENED, SHOWS
 
 Text = str | Promise
+Choices = Sequence[tuple[str, Text]]
+NONE = ("", "–")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Field:
-    """One key. `kind`: text, long, number, moment, flag, choice, names or some (of `choices`)."""
+    """One key of the file. `kind`: text, long, number, moment, flag, choice, names, some (of `choices`) or rows (of `columns`)."""
 
     name: str
+    kind: str
     label: Text
-    kind: str = "text"
     help: Text = ""
-    choices: Sequence[tuple[str, Text]] = ()
-    is_empty_allowed: bool = True
+    choices: Choices = ()
+    columns: Sequence[str] = ()
 
     def shown(self, value: Any, *, zone: tzinfo) -> str:
         """A value as the form shows it."""
@@ -37,8 +39,8 @@ class Field:
             return f"{value.astimezone(zone):%Y-%m-%d %H:%M}"
         if isinstance(value, bool):
             return "yes" if value else ""
-        if self.kind == "sponsors":
-            return "\n".join(" | ".join(row.get(key, "") for key in SPONSOR_KEYS).rstrip(" |") for row in value)
+        if self.kind == "rows":
+            return "\n".join(line_of(row, columns=self.columns) for row in value)
         if isinstance(value, float):
             return f"{value:g}"
         return ", ".join(value) if isinstance(value, list | tuple) else str(value)
@@ -53,7 +55,7 @@ class Field:
     @property
     def is_long(self) -> bool:
         """Whether it takes several lines."""
-        return self.kind in ("long", "sponsors")
+        return self.kind in ("long", "rows")
 
     def value(self, text: str) -> Any:
         """What the file is to say. A number that is none stays text: the file's reader says so at its place."""
@@ -62,29 +64,41 @@ class Field:
                 return bool(text)
             case "number":
                 return int(text) if text.removeprefix("-").isdecimal() and text.isascii() else text or None
-            case "sponsors":
-                return [sponsor_of(line) for line in text.splitlines() if line.strip()] or None
+            case "rows":
+                return [row_of(line, columns=self.columns) for line in text.splitlines() if line.strip()] or None
             case "names" | "some":
-                return [name.strip() for name in text.split(",") if name.strip()] or None
+                return names_of(text) or None
         return text or None
 
 
-SPONSOR_KEYS = ("name", "url", "picture")
+LISTED = ("phases",)
+"""Columns of rows that hold names, with commas between them."""
 
 
-def sponsor_of(line: str) -> dict[str, str]:
-    """`Name | https://… | picture` as the file has it."""
-    parts = [part.strip() for part in line.split("|", 2)]
-    return {key: part for key, part in zip(SPONSOR_KEYS, parts, strict=False) if part or key == "name"}
+def names_of(text: str) -> list[str]:
+    """Names with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
-@dataclass(frozen=True, kw_only=True)
+def line_of(row: Mapping[str, Any], *, columns: Sequence[str]) -> str:
+    """An item of a list as one line: its values in their order, with bars between them."""
+    cells = (", ".join(row[key]) if key in LISTED else str(row.get(key, "")) for key in columns)
+    return " | ".join(cells).rstrip(" |")
+
+
+def row_of(line: str, *, columns: Sequence[str]) -> dict[str, Any]:
+    """`Name | https://… | picture` as the file has it. What is empty is left out, except what comes first."""
+    cells = [cell.strip() for cell in line.split("|", len(columns) - 1)]
+    said = {key: cell for key, cell in zip(columns, cells, strict=False) if cell or key == columns[0]}
+    return {key: names_of(cell) if key in LISTED else cell for key, cell in said.items()}
+
+
+@dataclass(frozen=True)
 class Group:
     """Fields that belong together."""
 
     title: Text
     fields: tuple[Field, ...]
-    is_open: bool = True
 
 
 @dataclass
@@ -111,65 +125,75 @@ class Row:
 
 TEXTS = (
     Group(
-        title=_("What it is"),
-        fields=(
-            Field(name="title", label=_("Title")),
-            Field(name="summary", label=_("Summary"), help=_("One sentence for the list of challenges.")),
-            Field(name="description", label=_("Description"), kind="long", help=_("Markdown.")),
-            Field(name="rules", label=_("Rules"), kind="long", help=_("Markdown.")),
+        _("What it is"),
+        (
+            Field("title", "text", _("Title")),
+            Field("summary", "text", _("Summary"), _("One sentence for the list of challenges.")),
+            Field("description", "long", _("Description"), _("Markdown.")),
+            Field("rules", "long", _("Rules"), _("Markdown.")),
         ),
     ),
     Group(
-        title=_("Facts"),
-        fields=(
-            Field(name="modality", label=_("Modality")),
-            Field(name="anatomy", label=_("Anatomy")),
-            Field(name="licence", label=_("Licence")),
-            Field(name="contact", label=_("Contact"), help=_("A mail address.")),
-            Field(name="citation", label=_("Citation"), kind="long"),
+        _("Facts"),
+        (
+            Field("modality", "text", _("Modality")),
+            Field("anatomy", "text", _("Anatomy")),
+            Field("licence", "text", _("Licence")),
+            Field("contact", "text", _("Contact"), _("A mail address, or an address that begins with https://.")),
+            Field("citation", "long", _("Citation")),
         ),
     ),
     Group(
-        title=_("People and time"),
-        fields=(
+        _("People and time"),
+        (
             Field(
-                name="timezone",
-                label=_("Time zone"),
-                help=_("What times on these pages mean: UTC, AoE, or a name such as Europe/Berlin."),
+                "timezone",
+                "text",
+                _("Time zone"),
+                _("What times on these pages mean: UTC, AoE, or a name such as Europe/Berlin."),
+            ),
+            Field("organizers", "names", _("Organizers"), _("User names, with commas between them.")),
+            Field(
+                "editors",
+                "names",
+                _("Editors"),
+                _("They change texts, pictures and pages, announce news and moderate the discussion."),
             ),
             Field(
-                name="organizers", label=_("Organizers"), kind="names", help=_("User names, with commas between them.")
+                "reviewers",
+                "names",
+                _("Reviewers"),
+                _("They see every submission and case, and answer objections. They change nothing else."),
             ),
+            Field("requires_approval", "flag", _("Organizers accept each participant")),
+            Field("is_archived", "flag", _("Archived: readable, and closed to submissions")),
+        ),
+    ),
+    Group(
+        _("Several phases together"),
+        (
             Field(
-                name="editors",
-                label=_("Editors"),
-                kind="names",
-                help=_("They change texts, pictures and pages, announce news and moderate the discussion."),
+                "combined",
+                "rows",
+                _("Combined boards"),
+                _("One per line: short name | title | phase, phase | mean_rank or median_rank."),
+                columns=("slug", "title", "phases", "by"),
             ),
-            Field(
-                name="reviewers",
-                label=_("Reviewers"),
-                kind="names",
-                help=_("They see every submission and case, and answer objections. They change nothing else."),
-            ),
-            Field(name="requires_approval", label=_("Organizers accept each participant"), kind="flag"),
-            Field(name="is_archived", label=_("Archived: readable, and closed to submissions"), kind="flag"),
         ),
     ),
 )
 
-
 PAGE = (
     Group(
-        title=_("A page"),
-        fields=(
-            Field(name="title", label=_("Title")),
-            Field(name="slug", label=_("Short name in addresses"), help=_("a-z, 0-9 and hyphens.")),
+        _("A page"),
+        (
+            Field("title", "text", _("Title")),
+            Field("slug", "text", _("Short name in addresses"), _("a-z, 0-9 and hyphens.")),
             Field(
-                name="text",
-                label=_("Text"),
-                kind="long",
-                help=_("Markdown. ![what it shows](picture:NAME) shows a picture of this challenge."),
+                "text",
+                "long",
+                _("Text"),
+                _("Markdown. ![what it shows](picture:NAME) shows a picture of this challenge."),
             ),
         ),
     ),
@@ -178,189 +202,180 @@ PAGE = (
 
 def text_groups(*, pictures: Sequence[str], names: Collection[str] | None = None) -> tuple[Group, ...]:
     """The form of the texts. `pictures`: what the challenge has. `names`: the only keys that this person may change."""
-    choices = (("", "–"), *((name, name) for name in pictures))
+    choices = (NONE, *((name, name) for name in pictures))
     look = Group(
-        title=_("Look"),
-        fields=(
-            Field(name="logo", label=_("Logo"), kind="choice", choices=choices),
-            Field(name="banner", label=_("Banner"), kind="choice", choices=choices),
+        _("Look"),
+        (
+            Field("logo", "choice", _("Logo"), choices=choices),
+            Field("banner", "choice", _("Banner"), choices=choices),
             Field(
-                name="sponsors",
-                label=_("Sponsors"),
-                kind="sponsors",
-                help=_("One per line: name | https://… | name of a picture. The last two may be left out."),
+                "sponsors",
+                "rows",
+                _("Sponsors"),
+                _("One per line: name | https://… | name of a picture. The last two may be left out."),
+                columns=("name", "url", "picture"),
             ),
         ),
     )
-    groups = (*TEXTS[:-1], look, TEXTS[-1])
+    what, facts, *rest = TEXTS
+    groups = (what, facts, look, *rest)
     if names is None:
         return groups
     kept = [dataclasses.replace(g, fields=tuple(f for f in g.fields if f.name in names)) for g in groups]
     return tuple(group for group in kept if group.fields)
 
 
-def pairs(names: Sequence[str], words: Mapping[str, Text]) -> tuple[tuple[str, Text], ...]:
+def pairs(names: Sequence[str], words: Mapping[str, Text]) -> Choices:
     """Choices with their words."""
     return tuple((name, words.get(name, name)) for name in names)
 
 
 KIND_CHOICES = pairs(KINDS, {"container": _("container images"), "predictions": _("archives of predictions")})
+CARRY_CHOICES = pairs(
+    CARRIES,
+    {
+        "none": _("nothing"),
+        "best": _("each team's best submission"),
+        "chosen": _("the submission each team chose"),
+        "team": _("what teams enter themselves"),
+    },
+)
+SHOW_CHOICES = pairs(
+    SHOWS,
+    {
+        "best": _("each team's best submission"),
+        "latest": _("each team's latest submission"),
+        "all": _("all submissions"),
+        "chosen": _("the submission each team chooses"),
+    },
+)
+OPEN_CHOICES = pairs(
+    OPENED,
+    {
+        "boards": _("the leaderboard"),
+        "cases": _("single cases"),
+        "submissions": _("everybody's submissions"),
+        "reports": _("the statistics report"),
+    },
+)
 
 
 def phase_groups(*, others: Sequence[str], testsets: Sequence[str], pools: Mapping[str, str]) -> tuple[Group, ...]:
     """The form of a phase. `others`: slugs of the challenge's other phases. `pools`: name → machines in words."""
-    none = ("", "–")
+    test_sets = (NONE, *((name, name) for name in testsets))
+    before = (NONE, *((name, name) for name in others))
+    machines = tuple((name, f"{name}: {words}") for name, words in pools.items())
     return (
         Group(
-            title=_("What and when"),
-            fields=(
-                Field(name="title", label=_("Title")),
-                Field(name="kind", label=_("Teams submit"), kind="choice", choices=KIND_CHOICES),
-                Field(name="opens_at", label=_("Opens"), kind="moment"),
-                Field(name="closes_at", label=_("Closes"), kind="moment"),
+            _("What and when"),
+            (
+                Field("title", "text", _("Title")),
+                Field("kind", "choice", _("Teams submit"), choices=KIND_CHOICES),
+                Field("opens_at", "moment", _("Opens")),
+                Field("closes_at", "moment", _("Closes")),
                 Field(
-                    name="late_until",
-                    label=_("Late submissions until"),
-                    kind="moment",
-                    help=_("Scored and never ranked. Empty: none are taken."),
+                    "late_until",
+                    "moment",
+                    _("Late submissions until"),
+                    _("Scored and never ranked. Empty: none are taken."),
                 ),
-                Field(
-                    name="testset",
-                    label=_("Test set"),
-                    kind="choice",
-                    choices=(none, *((name, name) for name in testsets)),
-                ),
+                Field("testset", "choice", _("Test set"), choices=test_sets),
             ),
         ),
         Group(
-            title=_("Limits"),
-            fields=(
-                Field(name="submission_limit", label=_("Submissions per team and window"), kind="number"),
-                Field(name="submission_window_days", label=_("Length of that window in days"), kind="number"),
-                Field(name="submission_limit_total", label=_("Submissions per team in all"), kind="number"),
-                Field(name="concurrent_limit", label=_("Unfinished submissions per team"), kind="number"),
-                Field(name="running_limit", label=_("Cases running at once"), kind="number"),
-                Field(name="running_limit_per_team", label=_("Cases of one team running at once"), kind="number"),
-                Field(name="max_image_bytes", label=_("Largest archive in bytes"), kind="number"),
+            _("Limits"),
+            (
+                Field("submission_limit", "number", _("Submissions per team and window")),
+                Field("submission_window_days", "number", _("Length of that window in days")),
+                Field("submission_limit_total", "number", _("Submissions per team in all")),
+                Field("concurrent_limit", "number", _("Unfinished submissions per team")),
+                Field("running_limit", "number", _("Cases running at once")),
+                Field("running_limit_per_team", "number", _("Cases of one team running at once")),
+                Field("max_image_bytes", "number", _("Largest archive in bytes")),
+                Field("counts_same_image", "flag", _("The same image by other teams uses attempts up too")),
                 Field(
-                    name="counts_same_image",
-                    label=_("The same image by other teams uses attempts up too"),
-                    kind="flag",
+                    "pool",
+                    "choice",
+                    _("Machines and their GPUs"),
+                    _("How many GPUs a case gets stands under Rules."),
+                    choices=machines,
                 ),
                 Field(
-                    name="pool",
-                    label=_("Machines and their GPUs"),
-                    kind="choice",
-                    choices=tuple((name, f"{name}: {words}") for name, words in pools.items()),
-                    help=_("How many GPUs a case gets stands under Rules."),
-                ),
-                Field(
-                    name="needs",
-                    label=_("What a node has to have"),
-                    kind="names",
-                    help=_(
+                    "needs",
+                    "names",
+                    _("What a node has to have"),
+                    _(
                         "Such as gpu=A100, gpu_memory_gb=40, driver=535, cpus=8, memory_gb=64. Empty: any node of the pool."
                     ),
                 ),
             ),
         ),
         Group(
-            title=_("Budget of the whole phase"),
-            fields=(
+            _("Budget of the whole phase"),
+            (
                 Field(
-                    name="budget_hours",
-                    label=_("Hours on nodes, all teams together"),
-                    kind="number",
-                    help=_("When it is used up, nothing more is accepted. Empty: no limit."),
+                    "budget_hours",
+                    "number",
+                    _("Hours on nodes, all teams together"),
+                    _("When it is used up, nothing more is accepted. Empty: no limit."),
                 ),
-                Field(name="team_budget_hours", label=_("Hours on nodes, each team"), kind="number"),
-                Field(name="budget_gib", label=_("GiB of images and predictions, all teams together"), kind="number"),
-                Field(name="team_budget_gib", label=_("GiB of images and predictions, each team"), kind="number"),
+                Field("team_budget_hours", "number", _("Hours on nodes, each team")),
+                Field("budget_gib", "number", _("GiB of images and predictions, all teams together")),
+                Field("team_budget_gib", "number", _("GiB of images and predictions, each team")),
             ),
         ),
         Group(
-            title=_("Who may begin, and what is brought along"),
-            fields=(
-                Field(
-                    name="requires_phase",
-                    label=_("Comes after"),
-                    kind="choice",
-                    choices=(none, *((name, name) for name in others)),
-                ),
-                Field(name="requires_rank", label=_("Worst rank there that goes on"), kind="number"),
-                Field(
-                    name="carry_over",
-                    label=_("Entered of the phase before"),
-                    kind="choice",
-                    choices=pairs(
-                        CARRIES,
-                        {
-                            "none": _("nothing"),
-                            "best": _("each team's best submission"),
-                            "chosen": _("the submission each team chose"),
-                            "team": _("what teams enter themselves"),
-                        },
-                    ),
-                ),
+            _("Who may begin, and what is brought along"),
+            (
+                Field("requires_phase", "choice", _("Comes after"), choices=before),
+                Field("requires_rank", "number", _("Worst rank there that goes on")),
+                Field("carry_over", "choice", _("Entered of the phase before"), choices=CARRY_CHOICES),
             ),
         ),
         Group(
-            title=_("The leaderboard"),
-            fields=(
-                Field(
-                    name="leaderboard_shows",
-                    label=_("Shows"),
-                    kind="choice",
-                    choices=pairs(
-                        SHOWS,
-                        {
-                            "best": _("each team's best submission"),
-                            "latest": _("each team's latest submission"),
-                            "all": _("all submissions"),
-                            "chosen": _("the submission each team chooses"),
-                        },
-                    ),
-                ),
-                Field(name="divisions", label=_("Divisions"), kind="names", help=_("Names, with commas between them.")),
-                Field(name="is_anonymous", label=_("Hides who is behind a row"), kind="flag"),
-                Field(name="public_percent", label=_("Shown part of the cases in percent"), kind="number"),
-                Field(name="freeze_hours", label=_("Frozen so many hours before closing"), kind="number"),
+            _("The leaderboard"),
+            (
+                Field("leaderboard_shows", "choice", _("Shows"), choices=SHOW_CHOICES),
+                Field("divisions", "names", _("Divisions"), _("Names, with commas between them.")),
+                Field("is_anonymous", "flag", _("Hides who is behind a row")),
+                Field("public_percent", "number", _("Shown part of the cases in percent")),
+                Field("freeze_hours", "number", _("Frozen so many hours before closing")),
             ),
         ),
         Group(
-            title=_("Results"),
-            fields=(
-                Field(name="is_embargoed", label=_("Under embargo"), kind="flag"),
-                Field(name="embargo_until", label=_("Embargo until"), kind="moment"),
-                Field(
-                    name="releases_at",
-                    label=_("Released at"),
-                    kind="moment",
-                    help=_("Empty: when the phase is over."),
-                ),
-                Field(
-                    name="release_after",
-                    label=_("The release opens"),
-                    kind="some",
-                    choices=pairs(
-                        OPENED,
-                        {
-                            "boards": _("the leaderboard"),
-                            "cases": _("single cases"),
-                            "submissions": _("everybody's submissions"),
-                            "reports": _("the statistics report"),
-                        },
-                    ),
-                ),
-                Field(name="review_days", label=_("Days in which teams may object"), kind="number"),
+            _("Results"),
+            (
+                Field("is_embargoed", "flag", _("Under embargo")),
+                Field("embargo_until", "moment", _("Embargo until")),
+                Field("releases_at", "moment", _("Released at"), _("Empty: when the phase is over.")),
+                Field("release_after", "some", _("The release opens"), choices=OPEN_CHOICES),
+                Field("review_days", "number", _("Days in which teams may object")),
             ),
         ),
         Group(
-            title=_("State"),
-            fields=(
-                Field(name="is_paused", label=_("Paused: no new submissions"), kind="flag"),
-                Field(name="is_archived", label=_("Archived: over for good"), kind="flag"),
-                Field(name="priority", label=_("Priority"), kind="number"),
+            _("How long files are kept"),
+            (
+                Field(
+                    "keep_images_days",
+                    "number",
+                    _("Images, in days after the phase's end"),
+                    _("Empty: for ever. Scores, ranks and receipts always stay."),
+                ),
+                Field(
+                    "keep_predictions_days",
+                    "number",
+                    _("Predictions, in days after the phase's end"),
+                    _("What is deleted cannot be scored again."),
+                ),
+                Field("keep_logs_days", "number", _("Logs of containers, in days after the phase's end")),
+            ),
+        ),
+        Group(
+            _("State"),
+            (
+                Field("is_paused", "flag", _("Paused: no new submissions")),
+                Field("is_archived", "flag", _("Archived: over for good")),
+                Field("priority", "number", _("Priority")),
             ),
         ),
     )
@@ -368,13 +383,13 @@ def phase_groups(*, others: Sequence[str], testsets: Sequence[str], pools: Mappi
 
 NEW_PHASE = (
     Group(
-        title=_("A new phase"),
-        fields=(
-            Field(name="slug", label=_("Short name in addresses"), help=_("a-z, 0-9 and hyphens.")),
-            Field(name="title", label=_("Title")),
-            Field(name="kind", label=_("Teams submit"), kind="choice", choices=KIND_CHOICES),
-            Field(name="opens_at", label=_("Opens"), kind="moment"),
-            Field(name="closes_at", label=_("Closes"), kind="moment"),
+        _("A new phase"),
+        (
+            Field("slug", "text", _("Short name in addresses"), _("a-z, 0-9 and hyphens.")),
+            Field("title", "text", _("Title")),
+            Field("kind", "choice", _("Teams submit"), choices=KIND_CHOICES),
+            Field("opens_at", "moment", _("Opens")),
+            Field("closes_at", "moment", _("Closes")),
         ),
     ),
 )

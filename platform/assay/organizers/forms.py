@@ -8,6 +8,8 @@ from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
+from evaluator.protocol import named_protocols
+
 LABEL_HELP = gettext_lazy(
     "One structure per line: name = value in the label map, and after a comma its NSD tolerance in mm. liver = 1, 5"
 )
@@ -21,7 +23,15 @@ class NewChallengeForm(forms.Form):
         max_length=80, help_text=gettext_lazy("The short name in addresses: small letters, digits and hyphens.")
     )
     summary = forms.CharField(max_length=300, required=False)
-    labels = forms.CharField(widget=forms.Textarea(attrs={"rows": 4, "class": "mono"}), help_text=LABEL_HELP)
+    template = forms.ChoiceField(
+        choices=[("", gettext_lazy("your own")), *((name, name) for name in named_protocols())],
+        required=False,
+        label=gettext_lazy("Rules"),
+        help_text=gettext_lazy("Those of a published challenge bring their labels, metrics and limits along."),
+    )
+    labels = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 4, "class": "mono"}), help_text=LABEL_HELP, required=False
+    )
     kind = forms.ChoiceField(
         choices=[
             ("container", gettext_lazy("Container images")),
@@ -47,13 +57,15 @@ class NewChallengeForm(forms.Form):
                 raise forms.ValidationError(
                     gettext("Found “%(line)s”; expected a line such as: liver = 1, 5") % {"line": line}
                 )
+        if not labels and not self.cleaned_data.get("template"):
+            raise forms.ValidationError(gettext("Name the labels, or choose the rules of a published challenge."))
         return labels
 
     def challenge_file(self) -> str:
         """The YAML text of the challenge these answers describe."""
         data, opens = self.cleaned_data, timezone.now().replace(microsecond=0)
         written = "segmentation.nii.gz" if data["kind"] == "container" else "{case}.nii.gz"
-        protocol = {
+        protocol: dict[str, Any] = {
             "protocol": 1,
             "name": data["slug"],
             "title": data["title"],
@@ -64,6 +76,8 @@ class NewChallengeForm(forms.Form):
             "resources": {"wall_seconds": data["wall_seconds"], "memory_mb": data["memory_mb"]},
             "release": "aggregate",
         }
+        if data["template"]:
+            protocol = {"use": data["template"]}
         phase = {
             "slug": "main",
             "title": "Main phase",

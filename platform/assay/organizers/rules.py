@@ -55,10 +55,10 @@ RELEASES = (
     ("ladder", gettext_lazy("the best score in steps (ladder)")),
 )
 LIMITS = (
-    Field(name="wall_seconds", label=gettext_lazy("Time in seconds"), kind="number"),
-    Field(name="memory_mb", label=gettext_lazy("Memory in MB"), kind="number"),
-    Field(name="cpus", label=gettext_lazy("Processors"), kind="number"),
-    Field(name="gpus", label=gettext_lazy("GPUs"), kind="number"),
+    Field("wall_seconds", "number", gettext_lazy("Time in seconds")),
+    Field("memory_mb", "number", gettext_lazy("Memory in MB")),
+    Field("cpus", "number", gettext_lazy("Processors")),
+    Field("gpus", "number", gettext_lazy("GPUs")),
 )
 
 
@@ -107,43 +107,25 @@ class Rules(Desk):
     def _groups(self) -> tuple[Group, ...]:
         labels = tuple(
             Field(
-                name=f"tolerance:{name}",
-                label=_("%(structure)s: tolerance in mm") % {"structure": name},
-                help=_("label values %(values)s") % {"values": ", ".join(map(str, label["values"]))},
+                f"tolerance:{name}",
+                "text",
+                _("%(structure)s: tolerance in mm") % {"structure": name},
+                _("label values %(values)s") % {"values": ", ".join(map(str, label["values"]))},
             )
             for name, label in self.labels.items()
         )
         rankings = [(KEEP, gettext_lazy("as it is now")), *((name, words) for name, (_doc, words) in SCHEMES.items())]
         rankings += [(f"preset:{name}", title) for name, title in preset_titles().items()]
+        measured = gettext_lazy("What is measured, the first one decides where one decides")
+        metrics = Field("metrics", "some", measured, choices=metric_choices(list(self.held_metrics)))
+        ranking = Field("ranking", "choice", gettext_lazy("Ranked"), choices=rankings)
+        release = Field("release", "choice", gettext_lazy("Teams see during the phase"), choices=RELEASES)
         return (
-            Group(
-                title=gettext_lazy("Metrics"),
-                fields=(
-                    Field(
-                        name="metrics",
-                        label=gettext_lazy("What is measured, the first one decides where one decides"),
-                        kind="some",
-                        choices=metric_choices(list(self.held_metrics)),
-                    ),
-                ),
-            ),
-            Group(title=gettext_lazy("Structures"), fields=labels),
-            Group(
-                title=gettext_lazy("Ranking"),
-                fields=(Field(name="ranking", label=gettext_lazy("Ranked"), kind="choice", choices=rankings),),
-            ),
-            Group(title=gettext_lazy("Limits of a container"), fields=LIMITS),
-            Group(
-                title=gettext_lazy("Release"),
-                fields=(
-                    Field(
-                        name="release",
-                        label=gettext_lazy("Teams see during the phase"),
-                        kind="choice",
-                        choices=RELEASES,
-                    ),
-                ),
-            ),
+            Group(gettext_lazy("Metrics"), (metrics,)),
+            Group(gettext_lazy("Structures"), labels),
+            Group(gettext_lazy("Ranking"), (ranking,)),
+            Group(gettext_lazy("Limits of a container"), LIMITS),
+            Group(gettext_lazy("Release"), (release,)),
         )
 
     def _held(self, name: str) -> Any:

@@ -35,6 +35,7 @@ from assay.challenges.writing import current_file
 from assay.evaluations import pushing
 from assay.evaluations.leaks import leaks_of, leaks_of_source
 from assay.organizers.consoles import (
+    first_opening,
     needs_of,
     numbers_of,
     phases_of,
@@ -122,7 +123,9 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     phases = phases_of(challenge, now=now)
     page = frame(challenge, tab="overview", phases=phases, checks=readiness(challenge, phases))
     page["is_ready"] = all(check.ok for check in page["checks"][:-1])  # the last one is that it is published
-    page.update(numbers=numbers_of(challenge, now=now), needs=needs_of(challenge))
+    page.update(
+        numbers=numbers_of(challenge, now=now), needs=needs_of(challenge, now=now), opens_at=first_opening(phases)
+    )
     page.update(publication=last_request(challenge), needs_approval=needs_approval(user))
     return render(request, "organizers/overview.html", page)
 

@@ -5,6 +5,7 @@ from django.views.i18n import set_language
 
 from assay.portal.views import (
     challenge,
+    combined,
     discussion,
     documentation,
     feeds,
@@ -62,6 +63,7 @@ urlpatterns = [
     path("challenges.atom", feeds.ChallengesFeed(), name="challenges-feed"),
     path("c/<slug:slug>/pages/<slug:name>/", pages.page, name="page"),
     path("c/<slug:slug>/pictures/<slug:name>/", pages.picture, name="picture"),
+    path("c/<slug:slug>/combined/<slug:name>/", combined.combined, name="combined"),
     path("c/<slug:slug>/discussion/", discussion.topics, name="discussion"),
     path("c/<slug:slug>/discussion/<int:topic_id>/", discussion.topic, name="topic"),
     path("join/<str:secret>/", challenge.invited, name="challenge-invite"),
