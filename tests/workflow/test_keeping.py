@@ -14,9 +14,9 @@ from assay.runs.models import CaseRun
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.testsets.storage import has_file
 from assay.workflow import flow
+from assay.workflow.flow.keeping import delete_files, delete_what_is_over, lets_go
 from assay.workflow.flow.resuming import rerun_case
 from assay.workflow.operations.garbage import find_garbage
-from assay.workflow.operations.keeping import delete_files, delete_what_is_over, lets_go
 from assay.workflow.workers.reaper import STEPS
 from markup import markup
 

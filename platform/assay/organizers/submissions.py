@@ -33,8 +33,8 @@ from assay.submissions.models import Submission
 from assay.submissions.selectors import newest_of
 from assay.workflow import flow
 from assay.workflow.flow import resuming
+from assay.workflow.flow.keeping import delete_files
 from assay.workflow.flow.resuming import rerun_case
-from assay.workflow.operations.keeping import delete_files
 
 SHOWN = 20
 """How many of the chosen are listed before a bulk act."""

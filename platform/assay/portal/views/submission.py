@@ -36,4 +36,131 @@ from assay.submissions.selectors import eligibility_of, unfinished_uploads
 from assay.submissions.services import PURPOSES, Entry
 from assay.testsets.selectors import case_names
 from assay.workflow import flow
-from assay.workflow.operations.keeping import ask_for_deletion
+from assay.workflow.flow.keeping import ask_for_deletion
+
+
+def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
+    """The form, and what becomes of it."""
+    user = signed_in(request.user)
+    phase = get_phase(person=user, challenge_slug=slug, phase_slug=phase_slug)
+    is_container = phase.kind == Phase.Kind.CONTAINER
+    form = SubmitForm(request.POST or None, request.FILES or None, is_container=is_container, divisions=phase.divisions)
+    if request.method == "POST" and form.is_valid():
+        try:
+            submission = _hand_in(request, user, phase, form.cleaned_data)
+        except AssayError as error:
+            form.add_error(None, error_words(error))
+        else:
+            return redirect("portal:submission", submission.pk)
+    page = frame(request, phase.challenge, tab="phase", phase=phase)
+    page["form"] = form
+    page["eligibility"] = eligibility_of(person=user, phase=phase, now=timezone.now())
+    if phase.kind == Phase.Kind.PREDICTIONS:
+        page["archive_tree"] = archive_tree(rules_of(phase.protocol), case_names(phase))
+    page["unfinished"] = unfinished_uploads(user=user, now=timezone.now()).filter(
+        purpose=PURPOSES[Phase.Kind(phase.kind)]
+    )
+    page["origin"] = request.build_absolute_uri("/").rstrip("/")
+    return render(request, "portal/submit.html", page, status=400 if form.errors else 200)
+
+
+def _hand_in(request: HttpRequest, user: User, phase: Phase, data: Mapping[str, Any]) -> Submission:
+    now = timezone.now()
+    upload_id, archive = data["upload_id"], data["archive"]
+    if isinstance(upload_id, UUID):
+        upload = get_upload(person=user, upload_id=upload_id)
+    else:
+        assert isinstance(archive, UploadedFile)  # noqa: S101 - the form asks for one of the two
+        upload = _take(user, phase, archive)
+    team = competing_team(person=user, phase=phase)
+    entry = Entry(
+        user=user,
+        phase=phase,
+        team=team,
+        upload=upload,
+        name=data["name"],
+        description=data["description"],
+        url=data["url"],
+        origin_hash=origin_of(request, challenge_id=phase.challenge_id),
+        division=data.get("division", ""),
+        allows_duplicate=data["allow_duplicate"],
+    )
+    return flow.submit(entry, now=now)
+
+
+def _take(user: User, phase: Phase, archive: "UploadedFile[bytes]") -> Upload:
+    """Without JavaScript the file comes with the form, in one piece. It takes the same road from here."""
+    now = timezone.now()
+    purpose = Upload.Purpose.IMAGE if phase.kind == Phase.Kind.CONTAINER else Upload.Purpose.PREDICTIONS
+    upload = uploads.start_upload(
+        user=user, filename=archive.name or "archive", purpose=purpose, total_bytes=archive.size or 0, now=now
+    )
+    return uploads.append(upload=upload, offset_bytes=0, stream=archive, now=now)
+
+
+def _see(request: HttpRequest, submission_id: UUID) -> tuple[Submission, bool]:
+    """The submission, and whether the viewer may cancel it: its team and organizers. Others read it once a release has opened it."""
+    submission = get_readable_submission(person=request.user, submission_id=submission_id, now=timezone.now())
+    organizes = is_organizer(person=request.user, challenge=submission.challenge)
+    submission = as_seen(submission, is_insider=False)  # organizers have a page of their own
+    return submission, organizes or submission.team.members.filter(pk=request.user.pk).exists()
+
+
+@require_GET
+def detail(request: HttpRequest, submission_id: UUID) -> HttpResponse:
+    """Everything about one submission."""
+    submission, can_cancel = _see(request, submission_id)
+    view = submission_page(submission, is_organizer=False, can_cancel=can_cancel, now=timezone.now())
+    if not can_cancel:
+        view = replace(view, intake=(), intake_warnings=(), has_receipt=False)
+    if (as_format := request.GET.get("format", "")) in FORMATS:
+        header = ["case", "verdict", *(metric.name for metric in view.metrics), "seconds", "peak_memory_bytes"]
+        rows = [[row.name, row.verdict, *row.values, row.seconds, row.peak_memory_bytes] for row in view.case_rows]
+        return table_file(name=f"submission-{submission.number}", header=header, rows=rows, as_format=as_format)
+    page = frame(request, submission.challenge, tab="phase", phase=submission.phase, submission=submission, view=view)
+    return render(request, "portal/submission.html", page)
+
+
+@require_GET
+def live(request: HttpRequest, submission_id: UUID) -> HttpResponse:
+    """The changing part alone; 204 while it is what the page shows already."""
+    submission, can_cancel = _see(request, submission_id)
+    if request.GET.get("v") == page_version(submission, is_organizer=False, now=timezone.now()):
+        return HttpResponse(status=204)
+    view = submission_page(submission, is_organizer=False, can_cancel=can_cancel, now=timezone.now())
+    return render(request, "pages/_submission_live.html", {"submission": submission, "view": view})
+
+
+@require_POST
+def decide(request: HttpRequest, submission_id: UUID) -> HttpResponse:
+    """What a team decides about its own submission: choose it, take it back, take it up again."""
+    submission, user = get_own_submission(person=request.user, submission_id=submission_id)
+    now = timezone.now()
+    try:
+        match request.POST.get("action"):
+            case "choose":
+                flow.choose(submission=submission, by=user, now=now)
+                messages.success(request, _("This submission stands for your team now."))
+            case "withdraw":
+                flow.withdraw(submission=submission, by=user, now=now)
+                messages.success(request, _("Taken back. The leaderboard no longer shows it."))
+            case "restore":
+                flow.take_up_again(submission=submission, by=user, now=now)
+                messages.success(request, _("Taken up again. The leaderboard counts it."))
+            case "ask-deletion":
+                ask_for_deletion(submission=submission, by=user, now=now)
+                messages.success(
+                    request, _("Asked. The organizers decide, and this page says when the files are gone.")
+                )
+    except AssayError as error:
+        messages.error(request, error_words(error))
+    return redirect("portal:submission", submission.pk)
+
+
+@require_POST
+def cancel(request: HttpRequest, submission_id: UUID) -> HttpResponse:
+    """Stop it, wherever it is."""
+    submission, can_cancel = _see(request, submission_id)
+    if can_cancel:
+        flow.cancel(submission_id=submission.pk, by=signed_in(request.user), now=timezone.now())
+    return redirect("portal:submission", submission.pk)

@@ -50,7 +50,7 @@ from assay.submissions.reasons import Reason, Told
 from assay.submissions.uploads import tidy_uploads
 from assay.workflow import flow
 from assay.workflow.flow import carrying, doorbells
-from assay.workflow.operations.keeping import delete_what_is_over
+from assay.workflow.flow.keeping import delete_what_is_over
 from assay.workflow.workers.locks import only_one
 from containers.verdicts import Fault, Verdict
 

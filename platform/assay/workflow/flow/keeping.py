@@ -6,8 +6,8 @@ review, while a submission is unfinished, or while it is being scored. An image 
 Scores, ranks and receipts stay for ever: they name what was deleted by its hash.
 
 The rows change first, in one transaction. The files are deleted after it. What a crash leaves in between is named by no row, and
-`assay admin garbage` finds it. A submission without predictions is never scored or taken up again, because what is missing would count as
-the worst value.
+`manage.py collect_garbage` finds it. A submission without predictions is never scored or taken up again, because what is missing
+would count as the worst value.
 """
 
 from collections.abc import Collection, Sequence
