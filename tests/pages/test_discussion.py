@@ -159,7 +159,7 @@ def test_the_same_text_again_is_no_change(scene, topic, now):
 
 
 @pytest.mark.parametrize("change", ["other", "removed", "locked", "empty", "nowhere"])
-def test_a_change_that_may_not_be_is_refused_and_what_was_typed_stays(scene, client, topic, now, change):
+def test_a_change_that_may_not_be_is_refused(scene, client, topic, now, change):
     post = topic.posts.get()
     form = {"act": "edit", "post": post.pk, "text": "Typed anew"}
     client.force_login(scene.olga if change == "other" else scene.pia)
@@ -198,3 +198,10 @@ def test_topics_are_found_by_words_in_titles_and_posts(scene, client, topic, boa
         assert {row.title for row in answer.context["topics"]} == found, words
     assert {row.post_count for row in client.get(board, {"q": "cc"}).context["topics"]} == {1}
     assert "No topic has all of these words" in markup(client.get(board, {"q": "pills"}))
+
+
+def test_a_change_that_is_too_long_stays_in_its_form(scene, client, topic):
+    client.force_login(scene.pia)
+    answer = client.post(of(topic), {"act": "edit", "post": topic.posts.get().pk, "text": "mm " * 4000})
+    assert answer.status_code == 400
+    assert answer.content.decode().count("mm mm mm") > 100

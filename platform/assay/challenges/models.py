@@ -432,7 +432,7 @@ class Phase(models.Model):
     )
     carried_at = models.DateTimeField(null=True, blank=True, help_text="when images of the phase before were entered")
     keep_images_days = models.PositiveIntegerField(
-        null=True, blank=True, help_text="after the phase's end; empty: for ever. See workflow/flow/keeping.py"
+        null=True, blank=True, help_text="after the phase's end; empty: no limit. See workflow/flow/keeping.py"
     )
     keep_predictions_days = models.PositiveIntegerField(null=True, blank=True, help_text="the same of predictions")
     keep_logs_days = models.PositiveIntegerField(null=True, blank=True, help_text="the same of containers' logs")

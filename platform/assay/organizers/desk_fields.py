@@ -359,7 +359,7 @@ def phase_groups(*, others: Sequence[str], testsets: Sequence[str], pools: Mappi
                     "keep_images_days",
                     "number",
                     _("Images, in days after the phase's end"),
-                    _("Empty: for ever. Scores, ranks and receipts always stay."),
+                    _("Empty: no limit. Scores, ranks and receipts always stay."),
                 ),
                 Field(
                     "keep_predictions_days",

@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='phase',
             name='keep_images_days',
-            field=models.PositiveIntegerField(blank=True, help_text="after the phase's end; empty: for ever. See workflow/flow/keeping.py", null=True),
+            field=models.PositiveIntegerField(blank=True, help_text="after the phase's end; empty: no limit. See workflow/flow/keeping.py", null=True),
         ),
         migrations.AddField(
             model_name='phase',

@@ -60,6 +60,7 @@ def topic(request: HttpRequest, slug: str, topic_id: int) -> HttpResponse:
             place = _act(request, slug, topic_id)
         except AssayError as error:
             page["error"] = error_words(error)
+            page["editing"] = whole_number(request.POST.get("post", "")) if request.POST.get("act") == "edit" else None
         else:
             return redirect(reverse("portal:topic", args=[slug, topic_id]) + place)
     number = page_number(request)

@@ -3,7 +3,7 @@
 Theory of operation. A phase may say for how many days after its end images, predictions and logs of containers are kept
 (`keep_images_days`, `keep_predictions_days`, `keep_logs_days`). The reaper deletes what is over. Nothing goes while results are under
 review, while a submission is unfinished, or while it is being scored. An image goes once each phase in which it was entered lets it go.
-Scores, ranks and receipts stay for ever: they name what was deleted by its hash.
+Scores, ranks and receipts always stay: they name what was deleted by its hash.
 
 The rows change first, in one transaction. The files are deleted after it. What a crash leaves in between is named by no row, and
 `manage.py collect_garbage` finds it. A submission without predictions is never scored or taken up again, because what is missing
