@@ -37,6 +37,7 @@ from assay.submissions.services import PURPOSES, Entry
 from assay.testsets.selectors import case_names
 from assay.workflow import flow
 from assay.workflow.flow.keeping import ask_for_deletion
+from containers.spec import MODEL_FOLDER
 
 
 def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
@@ -44,10 +45,18 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     user = signed_in(request.user)
     phase = get_phase(person=user, challenge_slug=slug, phase_slug=phase_slug)
     is_container = phase.kind == Phase.Kind.CONTAINER
-    form = SubmitForm(request.POST or None, request.FILES or None, is_container=is_container, divisions=phase.divisions)
+    team = competing_team(person=user, phase=phase)
+    form = SubmitForm(
+        request.POST or None,
+        request.FILES or None,
+        is_container=is_container,
+        takes_command=rules_of(phase.protocol).resources.takes_command,
+        kept=kept_files(team) if team and is_container else (),
+        divisions=phase.divisions,
+    )
     if request.method == "POST" and form.is_valid():
         try:
-            submission = _hand_in(request, user, phase, form.cleaned_data)
+            submission = _hand_in(request, user, phase, team, form.cleaned_data)
         except AssayError as error:
             form.add_error(None, error_words(error))
         else:
@@ -57,22 +66,26 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     page["eligibility"] = eligibility_of(person=user, phase=phase, now=timezone.now())
     if phase.kind == Phase.Kind.PREDICTIONS:
         page["archive_tree"] = archive_tree(rules_of(phase.protocol), case_names(phase))
-    page["unfinished"] = unfinished_uploads(user=user, now=timezone.now()).filter(
-        purpose=PURPOSES[Phase.Kind(phase.kind)]
-    )
+    purposes = [PURPOSES[Phase.Kind(phase.kind)], *([Upload.Purpose.MODEL] if is_container else [])]
+    page["unfinished"] = unfinished_uploads(user=user, now=timezone.now()).filter(purpose__in=purposes)
     page["origin"] = request.build_absolute_uri("/").rstrip("/")
     return render(request, "portal/submit.html", page, status=400 if form.errors else 200)
 
 
-def _hand_in(request: HttpRequest, user: User, phase: Phase, data: Mapping[str, Any]) -> Submission:
+def _hand_in(request: HttpRequest, user: User, phase: Phase, team: Team | None, data: Mapping[str, Any]) -> Submission:
     now = timezone.now()
-    upload_id, archive = data["upload_id"], data["archive"]
-    if isinstance(upload_id, UUID):
-        upload = get_upload(person=user, upload_id=upload_id)
-    else:
-        assert isinstance(archive, UploadedFile)  # noqa: S101 - the form asks for one of the two
-        upload = _take(user, phase, archive)
-    team = competing_team(person=user, phase=phase)
+    purpose = PURPOSES[Phase.Kind(phase.kind)]
+    names = {"upload_id": data["upload_id"], "sha256": data.get("kept_image", ""), "file": data["archive"]}
+    upload = _given(user, team, purpose=purpose, **names)
+    if upload is None:
+        login = Login(user=data["registry_user"], password=data["registry_password"])
+        upload = refer(user=user, phase=phase, reference=data["reference"], login=login, now=now)
+    names = {
+        "upload_id": data.get("model_upload_id"),
+        "sha256": data.get("kept_model", ""),
+        "file": data.get("model"),
+    }
+    model = _given(user, team, purpose=Upload.Purpose.MODEL, **names)
     entry = Entry(
         user=user,
         phase=phase,
@@ -84,14 +97,25 @@ def _hand_in(request: HttpRequest, user: User, phase: Phase, data: Mapping[str, 
         origin_hash=origin_of(request, challenge_id=phase.challenge_id),
         division=data.get("division", ""),
         allows_duplicate=data["allow_duplicate"],
+        model=model,
+        model_folder=data.get("model_folder") or MODEL_FOLDER,
+        command=data.get("command", ""),
     )
     return flow.submit(entry, now=now)
 
 
-def _take(user: User, phase: Phase, archive: "UploadedFile[bytes]") -> Upload:
+def _given(
+    user: User, team: Team | None, *, purpose: Upload.Purpose, upload_id: UUID | None, sha256: str, file: object
+) -> Upload | None:
+    """The file that a form names: a new one before one that the team has handed in before."""
+    if upload_id is None and isinstance(file, UploadedFile):
+        return _take(user, purpose, file)
+    return given_file(person=user, team=team, upload_id=upload_id, sha256=sha256, purpose=purpose)
+
+
+def _take(user: User, purpose: Upload.Purpose, archive: "UploadedFile[bytes]") -> Upload:
     """Without JavaScript the file comes with the form, in one piece. It takes the same road from here."""
     now = timezone.now()
-    purpose = Upload.Purpose.IMAGE if phase.kind == Phase.Kind.CONTAINER else Upload.Purpose.PREDICTIONS
     upload = uploads.start_upload(
         user=user, filename=archive.name or "archive", purpose=purpose, total_bytes=archive.size or 0, now=now
     )
