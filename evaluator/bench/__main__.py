@@ -1,10 +1,11 @@
-"""`python -m evaluator.bench [--rounds N] [--cases abd,hn,feta] [--quick] [--write]`: print every figure that page quotes.
+"""`python -m evaluator.bench [--rounds N] [--cases abd,hn,feta] [--quick] [--write] [--folders R P]`: print every figure that page quotes.
 
 `--write` puts the tables between the markers in `docs/reference/evaluator.md`. Contenders that are not installed are left out, and
 the output says so.
 """
 
 import argparse
+import importlib.util
 import os
 import platform
 import subprocess
@@ -18,7 +19,7 @@ from typing import Self
 from evaluator.bench.cases import CASES, Pair, adversarial
 from evaluator.bench.contenders import largest_differences
 from evaluator.bench.race import Entry, paired_ratio, race
-from evaluator.bench.throughput import measure_throughput
+from evaluator.bench.throughput import folders_of, measure_beside_pool, measure_throughput
 from evaluator.kernel.library import describe
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "evaluator.md"
@@ -37,6 +38,10 @@ def main() -> int:
     options = _options()
     lines = Page()
     lines += [_host(), ""]
+    if options.folders:
+        references, predictions = options.folders
+        lines += [measure_beside_pool(references, predictions, labels=options.labels, most=options.most), _host()]
+        return 0
     with tempfile.TemporaryDirectory() as scratch:
         pairs = {name: CASES[name]() for name in options.cases}
         files = {name: pair.write(Path(scratch) / name) for name, pair in pairs.items()}
@@ -45,6 +50,10 @@ def main() -> int:
         if "abd" in pairs and not options.quick:
             lines += ["", *_adversarial_table(pairs["abd"], Path(scratch), rounds=max(1, options.rounds // 3))]
         throughput = measure_throughput(files, pairs, folder=Path(scratch) / "many", count=options.throughput_cases)
+        if importlib.util.find_spec("surface_distance"):
+            sides = folders_of(files, Path(scratch) / "beside", count=options.pool_cases)
+            most = max(len(pair.labels) for pair in pairs.values())
+            throughput += "\n" + measure_beside_pool(*sides, labels=range(1, most + 1), most=options.pool_cases)
         lines += ["", throughput, f"`import evaluator`: {_import_seconds() * 1e3:.0f} ms.", _host()]
     if options.write:
         _write("\n".join(lines))
@@ -70,9 +79,18 @@ def _options() -> argparse.Namespace:
         "--quick", action="store_true", help="three rounds, few cases side by side, nothing adversarial"
     )
     parser.add_argument("--write", action="store_true", help="keep the tables in docs/reference/evaluator.md")
+    parser.add_argument(
+        "--folders", nargs=2, type=Path, metavar=("REFERENCES", "PREDICTIONS"),
+        help="only this: two folders of your own, by two jobs and by two processes of surface-distance",
+    )  # fmt: skip
+    parser.add_argument(
+        "--labels", type=lambda text: [int(v) for v in text.split(",")], default=[1], help="of these folders"
+    )
+    parser.add_argument("--most", type=int, default=40, help="pairs of these folders (default 40)")
     options = parser.parse_args()
     options.rounds = min(options.rounds, 3) if options.quick else options.rounds
     options.throughput_cases = 30 if options.quick else 200
+    options.pool_cases = 3 if options.quick else 12
     return options
 
 

@@ -1,10 +1,17 @@
-"""Many cases side by side: does `assay evaluate --jobs 2` keep what a single case promises?"""
+"""Many cases side by side: does `assay evaluate --jobs 2` keep what a single case promises? And what would two processes of
+surface-distance need for the same folder?"""
 
 import shutil
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Sequence
+from multiprocessing import get_context
 from pathlib import Path
 
 from evaluator.bench.cases import Pair
+from evaluator.bench.contenders import Scores, surface_distance
 from evaluator.protocol import Protocol
 from evaluator.protocol.quick import quick_protocol
 from evaluator.results import CaseResult
@@ -13,6 +20,7 @@ from evaluator.scoring.many_cases import Budget, score_cases
 from evaluator.scoring.pairing import CaseFiles
 
 JOBS = 2
+_EVALUATE = "from evaluator.commands.evaluate import evaluate; evaluate()"
 
 
 def measure_throughput(files: dict[str, tuple[Path, Path]], pairs: dict[str, Pair], *, folder: Path, count: int) -> str:
@@ -33,6 +41,65 @@ def measure_throughput(files: dict[str, tuple[Path, Path]], pairs: dict[str, Pai
         f"{count} cases with {JOBS} jobs: {seconds:.2f} s, one by one on all cores {summed:.2f} s: "
         f"{summed / seconds:.0%} of the summed single-case speed; {failed} failed.\n"
     )
+
+
+def measure_beside_pool(references: Path, predictions: Path, *, labels: Sequence[int], most: int) -> str:
+    """The first `most` pairs of two folders, by the command with two jobs and by two processes of surface-distance.
+
+    The command is timed whole, its start included. The two processes have everything imported before they are timed.
+    """
+    names = sorted(path.name for path in references.iterdir() if (predictions / path.name).is_file())[:most]
+    with tempfile.TemporaryDirectory() as folder:
+        sides = [Path(folder) / side for side in ("references", "predictions")]
+        for side, original in zip(sides, (references, predictions), strict=True):
+            side.mkdir()
+            for name in names:
+                (side / name).symlink_to((original / name).resolve())
+        command = [sys.executable, "-c", _EVALUATE, "--labels"]
+        command += [",".join(f"{value}:structure {value}:2" for value in labels), "--jobs", str(JOBS)]
+        command += [
+            "--references",
+            str(sides[0]),
+            "--predictions",
+            str(sides[1]),
+            "-o",
+            str(Path(folder) / "scores.csv"),
+        ]
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        ours = time.perf_counter() - start
+    work = [(references / name, predictions / name, list(labels)) for name in names]
+    with get_context("spawn").Pool(JOBS, initializer=_import_surface_distance) as pool:
+        pool.map(_nothing, range(JOBS), chunksize=1)
+        start = time.perf_counter()
+        pool.starmap(_by_surface_distance, work, chunksize=1)
+        theirs = time.perf_counter() - start
+    return (
+        f"{len(names)} pairs with {JOBS} jobs, the command whole: {ours:.2f} s. {JOBS} processes of surface-distance: "
+        f"{theirs:.2f} s, {theirs / ours:.0f}×.\n"
+    )
+
+
+def folders_of(files: dict[str, tuple[Path, Path]], folder: Path, *, count: int) -> tuple[Path, Path]:
+    """Two folders with `count` pairs, all kinds in turn."""
+    kinds = list(files)
+    for side, place in (("references", 0), ("predictions", 1)):
+        (folder / side).mkdir(parents=True)
+        for number in range(count):
+            shutil.copyfile(files[kinds[number % len(kinds)]][place], folder / side / f"{number:03}.nii.gz")
+    return folder / "references", folder / "predictions"
+
+
+def _import_surface_distance() -> None:
+    surface_distance()
+
+
+def _nothing(_number: int) -> None:
+    time.sleep(0.2)  # so that every process of the pool takes one
+
+
+def _by_surface_distance(reference: Path, prediction: Path, labels: Sequence[int]) -> Scores:
+    return surface_distance()(reference, prediction, labels)
 
 
 def _many(files: dict[str, tuple[Path, Path]], folder: Path, count: int) -> list[CaseFiles]:

@@ -18,7 +18,8 @@ from evaluator.protocol.rules import LabelRule
 from evaluator.ranking.document.parse import parse_ranking
 from evaluator.ranking.document.words import in_words
 
-TESTS = Path(__file__).parents[2] / "tests" / "evaluator"
+TESTS = tuple(Path(__file__).parents[2] / "tests" / room for room in ("evaluator", "published"))
+"""Where checks are made: against rules and by hand, and against what published code answered."""
 MARKER = "checked"
 HEADER = (
     "| protocol | labels | metrics | neither / invented / missed | no output | resources | ranking | report | "
@@ -28,7 +29,7 @@ HEADER = (
 
 def rules_rows() -> list[str]:
     """One row per protocol."""
-    checks = list(read_checks(TESTS))
+    checks = [check for folder in TESTS for check in read_checks(folder)]
     return [_row(load_named_protocol(name), checks) for name in named_protocols()]
 
 
