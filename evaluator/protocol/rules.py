@@ -189,6 +189,8 @@ class MetricImage:
     wall_seconds: float
     memory_mb: int
     cpus: int
+    layout: str = "grand-challenge"
+    """Where it finds what it scores: as grand-challenge or as CodaBench lays it out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,20 +3,27 @@
 import json
 import tarfile
 import zipfile
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from django.utils import timezone
 
+import factories
+from assay.challenges.models import Phase
+from assay.client.importing.codabench import read_codabench
 from assay.client.importing.grand_challenge import read_grand_challenge
 from assay.client.importing.options import Options
 from assay.evaluations.models import Evaluation
 from assay.runs.models import CaseRun
 from assay.submissions.services import frozen_limits
 from assay.testsets import storage
-from evaluator.protocol import load_named_protocol
+from assay.workflow.workers import checking, metric_images, scoring
+from containers.engines.docker import DockerEngine
+from evaluator.protocol import load_named_protocol, load_protocol
 from existing_things import SHAPE, cube, explained, scan, write_manifest, write_volume
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("engine")]
@@ -406,6 +413,75 @@ def test_tira_software_with_its_command(workshop, serve, tmp_path):
     submission = server.submit(archive, limits=frozen_limits(phase=server.phase, command=command))
     assert submission.status == "done", explained(submission)
     assert scores_of(submission) == {"case_002": 1.0, "case_003": 1.0}
+
+
+SCORING_PROGRAM = r"""
+import gzip, json, pathlib, sys
+source, target = map(pathlib.Path, sys.argv[1:])
+same = [gzip.open(truth).read()[352:] == gzip.open(source / "res" / truth.name).read()[352:]
+        for truth in sorted((source / "ref").iterdir())]
+(target / "scores.txt").write_text(f"accuracy: {sum(same) / len(same)}\nduration: 1.5\n")
+"""
+
+
+@pytest.mark.existing_thing(
+    "CodaBench: bundle with its scoring program ($input, $output, scores.txt), and a result submission",
+    runs="one command",
+    through="metric image",
+)
+def test_a_bundle_of_codabench_with_its_scoring_program(workshop, serve, tmp_path):
+    """`assay import` writes the Dockerfile, which is built as it is but for its first line: a build here has no network."""
+    source = tmp_path / "bundle"
+    write_volume(cube(2), source / "reference_data/case_002.nii.gz")
+    (source / "scoring_program").mkdir()
+    files = {"score.py": SCORING_PROGRAM, "metadata": "command: python3 $program/score.py $input $output\n"}
+    for name, content in files.items():
+        (source / "scoring_program" / name).write_text(content)
+    task = {"index": 0, "name": "t", "reference_data": "reference_data", "scoring_program": "scoring_program"}
+    phase = {"index": 0, "name": "Final", "start": "2026-11-01", "tasks": [0], "accepts_only_result_submissions": True}
+    description = {"version": 2, "title": "Cubes", "tasks": [task], "phases": [phase]}
+    (source / "competition.yaml").write_text(json.dumps(description))
+    with ExitStack() as stack:
+        draft = read_codabench(source, options=Options(slug="cubes", title="", protocol=""), stack=stack)
+        _from, *recipe = draft.kept["scoring-program-0.Dockerfile"].read_text().splitlines()
+    context = {f"scoring-program-0/{name}": content for name, content in files.items()}
+    archive = workshop.archive("codabench", recipe, context)
+    server = serve(threshold_rules(), two_cases(tmp_path / "cases"))
+    Phase.objects.filter(pk=server.phase.pk).update(kind="predictions")
+    server.phase.refresh_from_db()
+    taken = metric_images.take_metric_image(
+        challenge=server.phase.challenge,
+        user=server.scene.olga,
+        upload=server.uploaded(archive, purpose="image"),
+        now=timezone.now(),
+    )
+    rules = threshold_rules(
+        metrics=[{"name": "dice"}, {"name": "external_score", "id": "accuracy"}],
+        evaluation={"image": taken.image_id, "layout": "codabench"},
+        conventions={"failed": {"accuracy": 0.0}},
+    )
+    factories.rewrite_protocol(server.phase.protocol, load_protocol(rules).document)
+    zipped = tmp_path / "results.zip"
+    with zipfile.ZipFile(zipped, "w") as results:
+        for number, voxels in ((2, cube(2)), (3, cube(2))):
+            results.write(
+                tmp_path / "cases" / write_volume(voxels, tmp_path / "cases/made.nii.gz"), f"case_{number:03}.nii.gz"
+            )
+    upload = server.uploaded(zipped, purpose="predictions")
+    submission = factories.submission(
+        phase=server.phase, team=server.scene.team, image=None, predictions=upload, status="received"
+    )
+    checking.check_submission(submission_id=submission.pk, clock=timezone.now)
+    evaluation = Evaluation.objects.get(submission=submission)
+    try:
+        assert scoring.score_evaluation(evaluation_id=evaluation.pk, worker="test", clock=timezone.now)
+    finally:
+        with DockerEngine() as engine:
+            engine.remove_image(taken.image_id)
+    evaluation.refresh_from_db()
+    submission.refresh_from_db()
+    assert submission.status == "done", (explained(submission), evaluation.error)
+    assert evaluation.aggregates["accuracy"]["mean"] == 0.5, "one of two results is the reference, to the voxel"
 
 
 def test_the_rebuilt_cases_are_what_a_threshold_finds():

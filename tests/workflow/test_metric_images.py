@@ -93,6 +93,42 @@ def use_image(stage, image_id: str, *, wall_seconds: float = 60) -> None:
     factories.rewrite_protocol(protocol, document)
 
 
+def test_a_scoring_program_of_codabench_finds_its_folders(stage, with_metrics):
+    """Predictions and references by the names that participants use, and numbers over all cases by their keys."""
+    protocol = stage.scene.phase.protocol
+    evaluation = {**protocol.document["evaluation"], "layout": "codabench"}
+    factories.rewrite_protocol(protocol, load_protocol({**protocol.document, "evaluation": evaluation}).document)
+    seen = {}
+
+    def script(call):
+        for folder in ("res", "ref"):
+            place = call.input_dir / folder
+            seen[folder] = sorted(str(file.relative_to(place)) for file in place.rglob("*") if file.is_file())
+        assert call.read_only == ()
+        (call.output_dir / "scores.json").write_text('{"agreement": 0.25, "duration": 3.5}')
+        return FakeEnding()
+
+    _submission, scored = with_metrics(script)
+    assert seen["res"] == seen["ref"]
+    assert {name.partition(".")[0].partition("/")[0] for name in seen["ref"]} == {"a", "b"}
+    assert values(scored) == {"a": (0.25, ""), "b": (0.25, "")}
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1]", '{"agreement": "x"}'])
+def test_scores_that_cannot_be_read_are_the_organizers_fault(stage, with_metrics, text):
+    protocol = stage.scene.phase.protocol
+    evaluation = {**protocol.document["evaluation"], "layout": "codabench"}
+    factories.rewrite_protocol(protocol, load_protocol({**protocol.document, "evaluation": evaluation}).document)
+
+    def script(call):
+        (call.output_dir / "scores.json").write_text(text)
+        return FakeEnding()
+
+    submission, scored = with_metrics(script)
+    assert (submission.verdict, submission.fault, submission.is_charged) == ("metrics_failed", "organizer", False)
+    assert "scores.json" in scored.error
+
+
 @pytest.fixture
 def metric_image(stage) -> MetricImage:
     key, image_id = "metric-images/1/image.tar", f"sha256:{factories.digest('metrics')}"

@@ -105,7 +105,7 @@ class SubmitForm(forms.Form):
         help_text=_("It need not be sent again."),
     )
     reference = forms.CharField(
-        label=_("Or an image in a registry"),
+        label=_("Image in the registry"),
         required=False,
         max_length=300,
         help_text=_("Such as ghcr.io/team/algorithm:1.0. The server fetches it by its digest."),

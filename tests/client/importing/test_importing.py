@@ -262,6 +262,10 @@ def test_a_codabench_bundle_brings_pages_terms_phases_limits_and_reference_data(
     assert cases == {"task-0-cases": ["a", "b"]}
     assert "columns Dice" in output
     assert (place / "bundle/scoring-program-0/score.py").is_file()
+    recipe = (place / "bundle/scoring-program-0.Dockerfile").read_text()
+    assert recipe.startswith("FROM codalab/codalab-legacy:py37\nCOPY scoring-program-0 /app/program\n")
+    assert "python3 score.py /app/input /app/output && " in recipe
+    assert "layout: codabench" in (place / "bundle/IMPORTED.md").read_text()
 
 
 @pytest.mark.existing_thing("EvalAI: challenge configuration", runs="one command", through="import")

@@ -1,9 +1,12 @@
 """A CodaBench bundle, version 2: `competition.yaml` with tasks, phases, pages, terms and leaderboard columns, in a folder or a zip.
 
-The scoring program computes what only its author knows. It is kept beside the bundle. The phases are scored by Assay's own metrics
-or by the protocol that is asked for.
+The scoring program computes what only its author knows. It is kept beside the bundle, with a Dockerfile that makes a metric image of it.
+Until organizers push that, the phases are scored by Assay's own metrics or by the protocol that is asked for.
 """
 
+import json
+import re
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,11 @@ from assay.client.importing.sources import Place, inside, read_document
 
 FILE = "competition.yaml"
 FILES = (FILE, "competition.yml")
+AS_JSON = (
+    "{ [ -f /app/output/scores.json ] || python3 -c \"import json; p = '/app/output/scores.'; "
+    "json.dump({k.strip(): float(v) for k, v in (row.split(':') for row in open(p + 'txt') if ':' in row)}, open(p + 'json', 'w'))\"; }"
+)
+"""Old programs write scores.txt, a `key: value` a line."""
 
 
 def recognises(source: Path) -> bool:
@@ -54,7 +62,7 @@ def read_codabench(source: Path, *, options: Options, stack: ExitStack) -> Draft
         )
         if cases:
             testsets[name] = cases
-        kept |= _programs(source, task, index=index, notes=notes)
+        kept |= _programs(source, task, index=index, notes=notes, stack=stack, image=_image(root))
     first = next(iter(rules.values()))
     phases = [
         _phase(place, number=number, tasks=tasks, rules=rules, common=first, testsets=testsets, notes=notes)
@@ -102,14 +110,48 @@ def _folder(source: Path, place: Place | None, stack: ExitStack) -> Path | None:
     return path if path.is_dir() else stack.enter_context(opened(path))
 
 
-def _programs(source: Path, task: Place, *, index: int, notes: Notes) -> dict[str, Path]:
+def _image(root: Place) -> str:
+    """The image that CodaBench runs the programs in."""
+    place = root.get("docker_image")
+    return place.text() if place is not None and place.text() else "codalab/codalab-legacy:py37"
+
+
+def _recipe(program: Path, *, target: str, image: str) -> str:
+    """A Dockerfile that makes a metric image of a scoring program, or nothing where it does not say what to run."""
+    files = [program / name for name in ("metadata.yaml", "metadata") if (program / name).is_file()]
+    text = files[0].read_text(encoding="utf-8", errors="replace") if files else ""
+    found = re.search(r"^command:[ \t]*(.+)$", text, flags=re.MULTILINE)
+    if found is None:
+        return ""
+    command = found[1].strip().strip("\"'")
+    for word, place in (("$program", "/app/program"), ("$input", "/app/input"), ("$output", "/app/output")):
+        command = command.replace(word, place)
+    words = json.dumps(["sh", "-c", f"{command} && {AS_JSON}"])
+    return f"FROM {image}\nCOPY {target} /app/program\nWORKDIR /app/program\nENTRYPOINT []\nCMD {words}\n"
+
+
+def _programs(source: Path, task: Place, *, index: int, notes: Notes, stack: ExitStack, image: str) -> dict[str, Path]:
     kept = {}
     for key, folder in (("scoring_program", "scoring-program"), ("ingestion_program", "ingestion-program")):
         place = task.get(key)
         if place is None:
             continue
         target = f"{folder}-{index}"
-        kept[target] = inside(source, place)
+        path = inside(source, place)
+        if key == "scoring_program":
+            path = path if path.is_dir() else stack.enter_context(opened(path))
+            if recipe := _recipe(path, target=target, image=image):
+                written = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "Dockerfile"
+                written.write_text(recipe, encoding="utf-8")
+                kept[target], kept[f"{target}.Dockerfile"] = path, written
+                notes.changed(
+                    f"{FILE}: tasks[{index}].{key}",
+                    f"kept in {target}. To score with it: `docker build -t scores -f {target}.Dockerfile .`, `assay metric-image push`, "
+                    "and in the phase's protocol `evaluation: {image: sha256:…, layout: codabench}` with a metric "
+                    "`{name: external_score, id: KEY}` for each column",
+                )
+                continue
+        kept[target] = path
         what = "computes the columns by its own code" if key == "scoring_program" else "calls submitted code"
         notes.missing(f"{FILE}: tasks[{index}].{key}", f"{what}; kept in {target}. Assay scores with its own metrics")
     return kept

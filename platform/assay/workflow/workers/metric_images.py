@@ -10,6 +10,9 @@ evaluation, under grand-challenge's contract for evaluation images:
     /opt/ml/input/data/ground_truth/               the references: <case>.mha, or <case>/<structure>.mha
     /output/metrics.json                           what it has to write; `evaluator/scoring/external.py` has its form
 
+With `layout: codabench` it is CodaBench's contract for scoring programs: `/app/input/res` holds the predictions by the names that the
+protocol gives them, `/app/input/ref` the references by the same names, and `/app/output/scores.json` the numbers over all cases.
+
 Entries of a job have the keys that the platform writes: `interface` with slug, kind, super_kind and relative_path, and the name of
 the case's image at every Image input. Volumes have the format that their socket names, .mha unless the protocol says otherwise.
 
@@ -52,7 +55,8 @@ from evaluator.scoring import MAX_METRICS_BYTES, ExternalScores, MetricsInvalid,
 from evaluator.volumes import CANONICAL_SUFFIX, write_as_named
 
 INPUT_MOUNT, REFERENCE_MOUNT = "/input", "/opt/ml/input/data/ground_truth"
-METRICS = "metrics.json"
+METRICS, SCORES = "metrics.json", "scores.json"
+CODABENCH = "codabench"
 LOG_LETTERS = 160
 
 
@@ -109,7 +113,10 @@ def run_metric_image(
     image = MetricImage.objects.filter(challenge=evaluation.submission.challenge, image_id=wanted.image).first()
     if image is None:
         raise MetricImageFailed(f"found no metric image {wanted.image[:19]}… of this challenge; push it first")
-    lay_out(protocol=protocol, cases=cases, input_dir=scratch / "input", reference_dir=scratch / "references")
+    if wanted.layout == CODABENCH:
+        lay_out_for_codabench(protocol=protocol, cases=cases, input_dir=scratch / "input")
+    else:
+        lay_out(protocol=protocol, cases=cases, input_dir=scratch / "input", reference_dir=scratch / "references")
     owner = f"{installation_name(folder=Path(settings.KEY_FOLDER))}/metrics-{evaluation.id}"
     spec = spec_of(evaluation, wanted=wanted, scratch=scratch)
     with open_engine() as engine:
@@ -119,20 +126,26 @@ def run_metric_image(
         result = run(spec, engine=engine, scratch=scratch, should_cancel=should_cancel, labels={OWNER_LABEL: owner})
     try:
         keys = {key: case_id for number, case_id in enumerate(cases) for key in keys_of(case_id, number=number)}
-        return parse_metrics(metrics_of(result), protocol=protocol, case_ids=cases.keys(), keys=keys)
+        metrics = metrics_of(result)
+        if wanted.layout == CODABENCH:
+            metrics = as_aggregates(metrics)
+        return parse_metrics(metrics, protocol=protocol, case_ids=cases.keys(), keys=keys)
     except MetricsInvalid as problem:
-        raise MetricImageFailed(f"{METRICS}: {problem}") from problem
+        raise MetricImageFailed(f"{spec.outputs[0].path}: {problem}") from problem
 
 
 def spec_of(evaluation: Evaluation, *, wanted: WantedImage, scratch: Path) -> RunSpec:
     """One run for all cases. The references are mounted here and nowhere else."""
+    is_codabench = wanted.layout == CODABENCH
+    references = ReadOnlyFolder(source=scratch / "references", mount=REFERENCE_MOUNT)
     return RunSpec(
         name=f"assay-metrics-{evaluation.id.hex}-f{evaluation.fence}",
         image_id=wanted.image,
         input_dir=scratch / "input",
-        input_mount=INPUT_MOUNT,
-        read_only=(ReadOnlyFolder(source=scratch / "references", mount=REFERENCE_MOUNT),),
-        outputs=(OutputSpec(name="metrics", path=METRICS, max_bytes=MAX_METRICS_BYTES),),
+        input_mount="/app/input" if is_codabench else INPUT_MOUNT,
+        output_mount="/app/output" if is_codabench else "/output",
+        read_only=() if is_codabench else (references,),
+        outputs=(OutputSpec(name="metrics", path=SCORES if is_codabench else METRICS, max_bytes=MAX_METRICS_BYTES),),
         limits=Limits(
             wall_seconds=wanted.wall_seconds,
             memory_bytes=wanted.memory_mb * MEBIBYTE,
@@ -187,6 +200,33 @@ def lay_out(*, protocol: Protocol, cases: Mapping[str, PreparedCase], input_dir:
             }
         )
     (input_dir / "predictions.json").write_text(json.dumps(jobs))
+
+
+def lay_out_for_codabench(*, protocol: Protocol, cases: Mapping[str, PreparedCase], input_dir: Path) -> None:
+    """Predictions in `res` by the names that the protocol gives them, and references in `ref` by the same names."""
+    for folder in ("res", "ref"):
+        (input_dir / folder).mkdir(parents=True)
+    for case_id, case in cases.items():
+        for name, path in case.references.items():
+            place(path, input_dir / "ref" / named_file(protocol, name=name, case_id=case_id))
+        for name, path in {**(case.predictions or {}), **(case.documents if case.predictions else {})}.items():
+            place(path, input_dir / "res" / named_file(protocol, name=name, case_id=case_id))
+
+
+def named_file(protocol: Protocol, *, name: str, case_id: str) -> str:
+    """The file of an output as participants hand it in. A name without a kind of file gets ours."""
+    item = next((output for output in protocol.outputs if output.name == name), protocol.output)
+    file = item.file.replace("{case}", case_id).replace("{structure}", name)
+    return f"{file.removesuffix('*.mha')}{case_id}.mha" if "*" in file else file
+
+
+def as_aggregates(raw: bytes) -> bytes:
+    """CodaBench's scores are numbers over all cases, by their column's key."""
+    try:
+        scores = json.loads(raw)
+    except ValueError as problem:
+        raise MetricsInvalid(f"found no JSON: {problem}") from problem
+    return json.dumps({"aggregates": scores}).encode()
 
 
 def job_of(number: int) -> str:
