@@ -148,6 +148,17 @@ def test_a_private_challenge_does_not_exist_for_strangers(scene, now, client):
     assert [client.get(page).status_code for page in pages] == [200, 200, 404, 200]
 
 
+def test_of_several_addresses_all_are_invited_or_none_and_what_was_typed_stays(scene, client):
+    client.force_login(scene.olga)
+    at = "/c/brains/manage/people/invites/"
+    answer = client.post(at, {"addresses": "ada@example.org, bob@example"})
+    assert (answer.status_code, "ada@example.org, bob@example</textarea>" in markup(answer)) == (400, True)
+    assert (scene.challenge.invites.count(), OutgoingMail.objects.count()) == (0, 0)
+    assert 'value="2000"' in markup(client.post(at, {"uses": "2000", "days": "7"}))
+    assert client.post(at, {"addresses": "ada@example.org, bob@example.org"}).status_code == 302
+    assert (scene.challenge.invites.count(), OutgoingMail.objects.count()) == (2, 2)
+
+
 def test_an_invitation_by_mail_lets_one_person_in(scene, now, client):
     ask(scene, is_private=True, requires_approval=True, deny=["example.org"])
     client.force_login(scene.olga)

@@ -235,6 +235,8 @@ def test_a_secret_is_shown_once(scene, client):
     page = markup(client.post("/c/brains/manage/hooks/", {"url": "https://example.org/"}, follow=True))
     assert "assayhook_" in page
     assert "assayhook_" not in markup(client.get("/c/brains/manage/hooks/"))
+    refused = client.post("/c/brains/manage/hooks/", {"url": "http://10.0.0.1/a"})
+    assert (refused.status_code, 'value="http://10.0.0.1/a"' in markup(refused)) == (400, True), "what was typed stays"
 
 
 def test_there_are_not_too_many(scene, now):

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -116,9 +117,10 @@ def invites(request: HttpRequest, slug: str) -> HttpResponse:
     page = frame(challenge, tab="people")
     if request.method == "POST":
         try:
-            _invite(request, challenge, user=user)
+            with transaction.atomic():  # all of them or none
+                _invite(request, challenge, user=user)
         except AssayError as error:
-            page["error"] = error_words(error)
+            page["error"], page["typed"] = error_words(error), request.POST
         else:
             return redirect("organizers:invites", slug)
     page["new_link"] = request.session.pop(JUST_MADE, "")

@@ -44,4 +44,9 @@ def hooks_page(request: HttpRequest, *, team: Team | None = None, challenge_slug
     """What the template needs. Two queries."""
     hooks = list(hooks_of(team=team, challenge_slug=challenge_slug))
     rows = Delivery.objects.filter(hook__in=hooks).select_related("hook").order_by("-at", "pk")[:SHOWN]
-    return {"hooks": hooks, "deliveries": rows, "new_secret": request.session.pop(JUST_MADE, "")}
+    return {
+        "hooks": hooks,
+        "deliveries": rows,
+        "new_secret": request.session.pop(JUST_MADE, ""),
+        "typed_url": request.POST.get("url", ""),
+    }
