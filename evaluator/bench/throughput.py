@@ -1,6 +1,7 @@
 """Many cases side by side: does `assay evaluate --jobs 2` keep what a single case promises? And what would two processes of
 surface-distance need for the same folder?"""
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from evaluator.bench.cases import Pair
-from evaluator.bench.contenders import Scores, surface_distance
+from evaluator.bench.contenders import surface_distance
 from evaluator.protocol import Protocol
 from evaluator.protocol.quick import quick_protocol
 from evaluator.results import CaseResult
@@ -65,18 +66,18 @@ def measure_beside_pool(references: Path, predictions: Path, *, labels: Sequence
             "-o",
             str(Path(folder) / "scores.csv"),
         ]
-        start = time.perf_counter()
+        start, before = time.perf_counter(), _processor_seconds_of_children()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        ours = time.perf_counter() - start
+        ours, our_work = time.perf_counter() - start, _processor_seconds_of_children() - before
     work = [(references / name, predictions / name, list(labels)) for name in names]
     with get_context("spawn").Pool(JOBS, initializer=_import_surface_distance) as pool:
         pool.map(_nothing, range(JOBS), chunksize=1)
         start = time.perf_counter()
-        pool.starmap(_by_surface_distance, work, chunksize=1)
+        their_work = sum(pool.starmap(_by_surface_distance, work, chunksize=1))
         theirs = time.perf_counter() - start
     return (
-        f"{len(names)} pairs with {JOBS} jobs, the command whole: {ours:.2f} s. {JOBS} processes of surface-distance: "
-        f"{theirs:.2f} s, {theirs / ours:.0f}×.\n"
+        f"{len(names)} pairs with {JOBS} jobs, the command whole: {ours:.2f} s, {our_work:.2f} s of processors. {JOBS} processes of "
+        f"surface-distance: {theirs:.2f} s, {theirs / ours:.0f}×; {their_work:.2f} s of processors, {their_work / our_work:.0f}×.\n"
     )
 
 
@@ -98,8 +99,16 @@ def _nothing(_number: int) -> None:
     time.sleep(0.2)  # so that every process of the pool takes one
 
 
-def _by_surface_distance(reference: Path, prediction: Path, labels: Sequence[int]) -> Scores:
-    return surface_distance()(reference, prediction, labels)
+def _by_surface_distance(reference: Path, prediction: Path, labels: Sequence[int]) -> float:
+    """Processor seconds of one pair."""
+    start = time.process_time()
+    surface_distance()(reference, prediction, labels)
+    return time.process_time() - start
+
+
+def _processor_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _many(files: dict[str, tuple[Path, Path]], folder: Path, count: int) -> list[CaseFiles]:

@@ -107,7 +107,7 @@ class ScoreTable:
         """
         sorted_names, sorted_codes = zip(*map(_in_order, names, codes), strict=True)
         algorithms, cases, labels, metric_names = sorted_names
-        used = {reason_names[code] for code in np.flatnonzero(np.bincount(reasons))}
+        used = {reason_names[code] for code in np.flatnonzero(np.bincount(reasons)).tolist()}
         known = [PRESENT, ABSENT, UNDEFINED, *sorted(used - {PRESENT, ABSENT, UNDEFINED})]
         place = np.array([known.index(name) if name in used else 0 for name in reason_names], dtype=np.int16)
         why = place[reasons]
@@ -329,7 +329,9 @@ def _dense(
     why.flat[flat] = reasons
     is_expected = np.zeros(shape[1:], dtype=bool)
     is_expected[structure, case] = True
-    return MetricScores(structures=tuple(names[1][i] for i in used), values=dense, reasons=why, is_expected=is_expected)
+    return MetricScores(
+        structures=tuple(names[1][i] for i in used.tolist()), values=dense, reasons=why, is_expected=is_expected
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,7 +55,8 @@ class PlainColumn(Sequence[str]):
         is_cell[self._ends] = True
         marked = np.frombuffer(self._raw, np.uint8).copy()
         marked[self._ends] = ord("\n")
-        return marked[is_cell].tobytes().decode()[:-1].split("\n")
+        text: str = marked[is_cell].tobytes().decode()
+        return text[:-1].split("\n")
 
     @cached_property
     def distinct(self) -> tuple[list[str], Index]:

@@ -117,8 +117,7 @@ def _csv(path: Path) -> Sheet:
     separator = max(_SEPARATORS, key=text.partition("\n")[0].count)
     plain = plain_columns(text.encode(), separator)
     if plain is not None:
-        header, columns = plain
-        return Sheet(name=path.name, header=header, columns=columns, separator=separator, text=text)
+        return Sheet(name=path.name, header=plain[0], columns=plain[1], separator=separator, text=text)
     cells: list[str] = []  # one flat list: Python would look for cycles among as many lists as there are rows
     header: tuple[str, ...] = ()
     try:
