@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from html.parser import HTMLParser
 
 import pytest
 from django.db import connections
@@ -14,6 +15,7 @@ from assay.challenges.services import join_challenge
 from assay.challenges.teams import hand_over, leave_team, remove_member, rename_team
 from assay.leaderboards.models import Leaderboard
 from assay.notices.models import Notice
+from assay.notices.webhooks import make_hook
 from assay.submissions.models import Submission
 from assay.workflow.operations.merging import ask_to_merge, decide_merge
 from markup import markup
@@ -204,3 +206,39 @@ def test_teams_merge_once_everything_has_ended(scene, rivals, now):
     Submission.objects.filter(pk=running.pk).update(status="done", finished_at=now)
     decide_merge(merge_id=merge.pk, accepts=True, by=scene.pia, now=now)
     assert part_of(scene, scene.otto).team == scene.team
+
+
+class Buttons(HTMLParser):
+    """The words of a page's buttons, and whether each has to be unfolded first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depth, self.is_button = 0, False
+        self.folded: dict[str, bool] = {}
+
+    def handle_starttag(self, tag, attrs):
+        self.depth += tag == "details"
+        self.is_button = tag == "button"
+
+    def handle_endtag(self, tag):
+        self.depth -= tag == "details"
+        self.is_button = False
+
+    def handle_data(self, data):
+        if self.is_button and data.strip():
+            self.folded[data.strip()] = self.depth > 0
+
+
+def test_what_cannot_be_undone_alone_takes_two_clicks_and_says_so_first(scene, client, now):
+    ada = factories.user(username="ada")
+    led = factories.team(name="Engines", members=[scene.pia, ada])
+    make_hook(url="https://example.org/x", by=scene.pia, team=led, now=now)
+    found = {}
+    for person, address in ((scene.pia, "/teams/"), (ada, "/teams/"), (scene.pia, f"/teams/{led.slug}/hooks/")):
+        client.force_login(person)
+        reader = Buttons()
+        reader.feed(client.get(address).content.decode())
+        found |= reader.folded
+    asks = ("Hand over", "Remove", "Leave the team", "Remove the webhook")
+    assert {name: found[name] for name in asks} == dict.fromkeys(asks, True)
+    assert found["Send an invitation"] is False
