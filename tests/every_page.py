@@ -57,7 +57,7 @@ def every_page() -> dict[str, Page]:
     cast.challenge.pages_html = {"faq": f"<p>{UNBROKEN}</p>"}
     cast.challenge.sponsors = [{"name": LONG, "url": "https://example.org"}, {"name": UNBROKEN}]
     cast.challenge.logo = cast.challenge.banner = "logo"
-    cast.challenge.combined = [{"slug": "all", "title": "Both", "phases": ["final"], "by": "mean_rank"}]
+    cast.challenge.combined = [{"slug": "all", "title": "Both", "phases": ["final", "gone"], "by": "mean_rank"}]
     cast.challenge.tasks = [{"title": LONG, "due": "2026-01-01"}, {"title": UNBROKEN, "is_done": True}]
     cast.challenge.merge_until = factories.NOW + timedelta(days=3)
     cast.challenge.save()

@@ -31,7 +31,7 @@ def hidden(scene, now):
     Challenge.objects.filter(pk=scene.challenge.pk).update(
         pages=[{"slug": "faq", "title": "FAQ", "text": "Why?"}],
         pages_html={"faq": "<p>Why?</p>"},
-        combined=[{"slug": "faq", "title": "All", "phases": ["final"], "by": "mean_rank"}],
+        combined=[{"slug": "faq", "title": "All", "phases": ["final", "gone"], "by": "mean_rank"}],
     )
     Phase.objects.filter(pk=scene.phase.pk).update(is_embargoed=True, release_after=["boards", "cases", "submissions"])
     scene.phase.refresh_from_db()

@@ -112,7 +112,7 @@ TEXTS_TO_WRITE = ("title", "summary", "description", "rules", "licence", "modali
 
 def readiness(challenge: Challenge, phases: Sequence[PhaseRow]) -> list[Check]:
     """What has to be true before participants come."""
-    document = reverse("organizers:document", args=[challenge.slug])
+    document, texts = (reverse(f"organizers:{name}", args=[challenge.slug]) for name in ("document", "texts"))
     testsets = reverse("organizers:testsets", args=[challenge.slug])
     unfit, missing = unfit_testsets(phases), missing_metric_images(challenge)
     without = [row.phase.title for row in phases if row.testset is None]
@@ -158,14 +158,14 @@ def readiness(challenge: Challenge, phases: Sequence[PhaseRow]) -> list[Check]:
         Check(
             ok=bool(challenge.rules),
             text=gettext("the rules are written"),
-            cure=gettext("Write them in the challenge file."),
-            url=document,
+            cure=gettext("Write them under Texts."),
+            url=texts,
         ),
         Check(
             ok=bool(challenge.contact),
             text=gettext("a contact address is given"),
-            cure=gettext("Add `contact`."),
-            url=document,
+            cure=gettext("Give one under Texts."),
+            url=texts,
         ),
         Check(
             ok=not left,
