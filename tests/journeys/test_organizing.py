@@ -415,7 +415,7 @@ def next_year(olga: Page, stage: Stage, cases: Path, look) -> None:
 def talk(olga: Page, ada: Page, look) -> None:
     """A topic on the challenge's board, an answer, and a page that keeps it for everybody."""
     ada.goto(f"{CHALLENGE}discussion/")
-    ada.get_by_label("Title").fill("Which surface?")
+    ada.get_by_label("Title", exact=True).fill("Which surface?")
     ada.get_by_label("Text (Markdown)").fill("Is it *both* lobes?")
     ada.get_by_role("button", name="Open the topic").click()
     expect(ada.get_by_role("heading", name="Which surface?")).to_be_visible()
