@@ -25,13 +25,16 @@ _SUMMARY = re.compile(
 def numbers(sheet: Sheet, column: str, texts: Sequence[str]) -> Floats:
     """Every cell of a column as a number, NaN where there is no value. Raises `ScoresError`."""
     try:
-        is_plain = isinstance(texts, PlainColumn)
-        values = texts.numbers() if is_plain else np.fromiter(map(float, texts), dtype=np.float64, count=len(texts))
+        values = texts.numbers() if isinstance(texts, PlainColumn) else _floats(texts)
     except ValueError:
         return _careful_numbers(sheet, column, texts)
     if (not sheet.text or "_" in sheet.text) and "_" in "".join(texts):  # Python reads 1_000 as a thousand
         return _careful_numbers(sheet, column, texts)
     return values
+
+
+def _floats(texts: Sequence[str]) -> Floats:
+    return np.fromiter(map(float, texts), dtype=np.float64, count=len(texts))
 
 
 def _careful_numbers(sheet: Sheet, column: str, texts: Sequence[str]) -> Floats:
