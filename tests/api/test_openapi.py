@@ -47,3 +47,24 @@ def test_a_refusal_has_the_form_that_is_described(db, method, address, body, sta
 
 def test_the_example_of_a_refusal_is_one():
     jsonschema.validate(REFUSAL["example"], REFUSAL)
+
+
+def test_an_answer_that_is_a_file_says_which_kind():
+    """A generated client writes it to disk as bytes. Without a kind it would be read as nothing."""
+    files = {
+        (operation["operationId"], kind)
+        for path in api.get_openapi_schema()["paths"].values()
+        for operation in path.values()
+        for kind, content in operation["responses"]
+        .get(200, operation["responses"].get("200", {}))
+        .get("content", {})
+        .items()
+        if content.get("schema", {}).get("format") == "binary"
+    }
+    assert files == {
+        ("leaderboards_give_out", "application/zip"),
+        ("node_get_file", "application/octet-stream"),
+        ("site_get_file", "application/x-tar"),
+        ("submissions_logs", "text/plain"),
+        ("testsets_download", "application/x-tar"),
+    }

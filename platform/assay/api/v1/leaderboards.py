@@ -78,7 +78,9 @@ def snapshot(request: HttpRequest, slug: str, phase: str, snapshot: int) -> dict
     return signed_snapshot(phase=row, snapshot_id=snapshot)
 
 
-@router.get("/{slug}/phases/{phase}/leaderboard/export", auth=EVERYBODY)
+@router.get(
+    "/{slug}/phases/{phase}/leaderboard/export", auth=EVERYBODY, openapi_extra=schemas.file_of("application/zip")
+)
 def give_out(request: HttpRequest, slug: str, phase: str, layout: str) -> HttpResponse:
     """Every row's scores case by case in the columns of `layout`: a zip with one folder per row."""
     person = person_of(request)

@@ -23,6 +23,7 @@ from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 from assay.accounts.errors import InvalidError
 from assay.api.files import no_such_file, read_ticket, send_file
 from assay.api.throttling import NodeThrottle
+from assay.api.v1 import schemas
 from assay.api.v1.schemas import LARGEST_COLUMN, Fence, Slots
 from assay.challenges.protocols import rules_of
 from assay.evaluations.receipts import installation_name
@@ -260,7 +261,13 @@ def put_log(request: HttpRequest, case_run_id: UUID, fence: Fence) -> dict[str, 
     return {"bytes": stored.bytes}
 
 
-@router.get("/files/{signed}", auth=None, url_name="node-file", summary="One file of the case run that is held")
+@router.get(
+    "/files/{signed}",
+    auth=None,
+    url_name="node-file",
+    summary="One file of the case run that is held",
+    openapi_extra=schemas.file_of("application/octet-stream"),
+)
 def get_file(request: HttpRequest, signed: str) -> Any:
     good_for = timedelta(seconds=current_intervals().signed_url_seconds)
     ticket = read_ticket(signed, salt=SIGNING_SALT, good_for=good_for)

@@ -583,6 +583,28 @@ class TestSetOut(TestSetBrief):
     phases: list[str]
 
 
+def file_of(kind: str) -> dict[str, Any]:
+    """What the API's description says of an answer that is a file."""
+    content = {kind: {"schema": {"type": "string", "format": "binary"}}}
+    return {"responses": {200: {"description": "OK", "content": content}}}
+
+
+LOCATION = {
+    "responses": {
+        201: {
+            "description": "Created",
+            "headers": {
+                "Location": {
+                    "description": "Where the bytes go.",
+                    "schema": {"type": "string", "format": "uri-reference"},
+                }
+            },
+        }
+    }
+}
+"""What the API's description says of an answer without a body, whose address is all that is told."""
+
+
 class SubmissionIn(Schema):
     upload_id: UUID | None = Field(None, description="Either this or `sha256` or `reference`.")
     sha256: str = Field(

@@ -18,6 +18,7 @@ from assay.accounts.errors import NotFoundError
 from assay.api.auth import EVERYBODY, person_of
 from assay.api.files import no_such_file, read_ticket, send_file
 from assay.api.throttling import SiteThrottle
+from assay.api.v1 import schemas
 from assay.api.v1.schemas import Fence
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
 from assay.challenges.protocols import rules_of
@@ -167,7 +168,12 @@ def ended(evaluation: SiteEvaluation) -> dict[str, Any]:
     return {"evaluation_id": str(evaluation.pk), "status": evaluation.status, "receipt": evaluation.receipt}
 
 
-@router.get("/files/{signed}", auth=None, summary="The image of the evaluation that is held")
+@router.get(
+    "/files/{signed}",
+    auth=None,
+    summary="The image of the evaluation that is held",
+    openapi_extra=schemas.file_of("application/x-tar"),
+)
 def get_file(request: HttpRequest, signed: str) -> Any:
     ticket = read_ticket(signed, salt=SIGNING_SALT, good_for=timedelta(seconds=ADDRESS_SECONDS))
     evaluation = (

@@ -215,7 +215,7 @@ def receipt(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
     return document
 
 
-@router.get("/{submission_id}/logs", response={200: None})
+@router.get("/{submission_id}/logs", response={200: None}, openapi_extra=schemas.file_of("text/plain"))
 def logs(request: HttpRequest, submission_id: UUID) -> StreamingHttpResponse:
     """What the algorithm wrote to its log, case by case. For organizers. For participants where all cases are public."""
     person = person_of(request)

@@ -55,7 +55,12 @@ def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> Status[dic
     return Status(201, document(testsets_of(challenge=challenge).get(pk=testset.pk)))
 
 
-@router.get("/{slug}/testsets/{name}/{version}/archive", auth=EVERYBODY, response={200: None})
+@router.get(
+    "/{slug}/testsets/{name}/{version}/archive",
+    auth=EVERYBODY,
+    response={200: None},
+    openapi_extra=schemas.file_of("application/x-tar"),
+)
 def download(request: HttpRequest, slug: str, name: str, version: int) -> StreamingHttpResponse:
     """A public test set, references included, as the tar that `assay testset push` takes. Hidden ones never leave.
 

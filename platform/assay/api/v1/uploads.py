@@ -50,7 +50,7 @@ def describe(request: HttpRequest) -> HttpResponse:
     )
 
 
-@router.post("", response={201: None})
+@router.post("", response={201: None}, openapi_extra=schemas.LOCATION)
 def start(request: HttpRequest) -> HttpResponse:
     """Open an upload. The answer's `Location` is where its bytes go."""
     metadata = parse_metadata(request.headers.get("Upload-Metadata", ""))
