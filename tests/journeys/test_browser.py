@@ -91,7 +91,7 @@ def test_from_an_empty_installation_to_a_row_on_the_leaderboard(open_page, tmp_p
         pia.get_by_role("link", name="Submit to Main phase")
     ).click()
     pia.get_by_label("Algorithm name").fill("Copier")
-    pia.get_by_label("Archive").set_input_files(installation.copying_image(tmp_path))
+    pia.locator("#id_archive").set_input_files(installation.copying_image(tmp_path))
     pia.get_by_role("main").get_by_role("button", name="Submit", exact=True).click()
     expect(pia.get_by_role("heading", name="#1 Copier")).to_be_visible()
     expect(pia.get_by_text("3 of 3 cases done")).to_be_visible()

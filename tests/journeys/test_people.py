@@ -255,7 +255,7 @@ def uploading(scene, open_as, tmp_path):
     pia.route("**/api/v1/uploads/*", pass_on)
     pia.goto("/c/brains/p/final/submit/")
     pia.get_by_label("Algorithm name").fill("Slow and steady")
-    pia.get_by_label("Archive").set_input_files(file)
+    pia.locator("#id_archive").set_input_files(file)
     pia.get_by_role("button", name="Submit", exact=True).click()
     expect(pia.get_by_text("The connection is gone.")).to_be_visible()
     return pia, file, offsets
@@ -280,7 +280,7 @@ def test_an_upload_that_was_left_is_listed_and_goes_on(uploading, look):
     expect(pia.get_by_role("listitem").filter(has_text="image.tar")).to_contain_text("40.0 MiB")
     look(pia, "upload-2-unfinished")
     pia.get_by_label("Algorithm name").fill("Slow and steady")
-    pia.get_by_label("Archive").set_input_files(file)
+    pia.locator("#id_archive").set_input_files(file)
     pia.get_by_role("button", name="Submit", exact=True).click()
     expect(pia.get_by_role("heading", name="Slow and steady")).to_be_visible()
     assert min(offsets[done_before:]) >= PIECE, "the first piece is not sent again"
