@@ -19,6 +19,7 @@ import people
 from assay.config import env
 from assay.config.celery import app as celery_app
 from assay.config.embedded import home_under, running_postgres
+from migrated import TEMPLATE, lay_database
 
 ASKS_FOR_DATABASE = {"db", "transactional_db", "django_db_setup", "live_server", "postgres"}
 
@@ -56,8 +57,11 @@ def postgres() -> Iterator[None]:
         return
     with tempfile.TemporaryDirectory(prefix="assay-") as folder:
         Path(folder).chmod(0o711)  # as root the server runs as `nobody`, who has to pass through
-        with running_postgres(home=home_under(var=Path(folder)), is_durable=False) as home:
+        home = home_under(var=Path(folder))
+        lay_database(home)
+        with running_postgres(home=home, is_durable=False):
             connections.databases["default"].update(env.database(url=home.database_url))
+            connections.databases["default"]["TEST"]["TEMPLATE"] = TEMPLATE
             yield
             connections.close_all()
 

@@ -18,6 +18,7 @@ import image_archives
 from assay.config import env
 from assay.config.embedded import home_under
 from containers.waiting import Program, wait_until_ready
+from migrated import lay_database
 
 COPY_SOURCE = r"""
 #include <fcntl.h>
@@ -69,9 +70,15 @@ ASSAY = Path(sys.executable).with_name("assay")
 
 
 @contextmanager
-def running_installation(*, folder: Path, **environment: str) -> Iterator[str]:
-    """Start it, give its address, stop it. Its own words are in `serve.log` of the folder."""
+def running_installation(*, folder: Path, from_nothing: bool = False, **environment: str) -> Iterator[str]:
+    """Start it, give its address, stop it. Its own words are in `serve.log` of the folder.
+
+    Its database is a copy of one that is migrated already, unless it shall start `from_nothing`.
+    """
     ready, log = folder / "ready", folder / "serve.log"
+    home = home_under(var=folder / "var")
+    if not from_nothing and not home.path.exists():
+        lay_database(home)
     values = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     values |= {"ASSAY_VAR": str(folder / "var"), "ASSAY_PORT": "0"} | environment
     with log.open("wb") as out:
@@ -87,7 +94,7 @@ def running_installation(*, folder: Path, **environment: str) -> Iterator[str]:
         process.wait()  # it ends what does not end; pytest's own time-out ends a hang
         forget = [ASSAY, "node", "forget", "--folder", folder / "var" / "node"]
         subprocess.run(forget, capture_output=True, check=True)
-        shutil.rmtree(home_under(var=folder / "var").path, ignore_errors=True)
+        shutil.rmtree(home.path, ignore_errors=True)
 
 
 def label_map(seed: int) -> np.ndarray:

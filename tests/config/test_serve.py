@@ -55,7 +55,9 @@ def processes_of(folder: Path) -> dict[str, bytes]:
 
 def test_it_starts_answers_keeps_its_secrets_and_leaves_nothing_behind(tmp_path):
     tmp_path.chmod(0o711)
-    with installation.running_installation(folder=tmp_path, ASSAY_WEB_PROCESSES="1", ASSAY_SECRET_KEY=SECRET) as url:
+    with installation.running_installation(
+        folder=tmp_path, from_nothing=True, ASSAY_WEB_PROCESSES="1", ASSAY_SECRET_KEY=SECRET
+    ) as url:
         assert httpx.get(f"{url}/readyz").json()["status"] == "ready"
         assert httpx.get(f"{url}/api/v1/challenges").json() == []
         assert httpx.get(f"{url}/api/v1/me").status_code == 401
@@ -186,3 +188,17 @@ def test_a_port_where_nobody_listens_is_not_ready_and_says_nothing():
     health = Health(address, name="localhost")
     assert not health.is_good()
     assert health.said() is None
+
+
+def test_a_socket_that_nobody_serves_is_asked_with_growing_patience(monkeypatch):
+    """We hold the socket of a web server that died: it takes questions and never answers."""
+    waited = []
+
+    def ask(question, *, timeout):
+        waited.append(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(serve.urllib.request, "urlopen", ask)
+    health = Health("http://127.0.0.1:1", name="localhost")
+    assert not any(health.is_good() for _ in range(8))
+    assert waited == [1, 2, 4, 8, 16, 32, 60, 60]

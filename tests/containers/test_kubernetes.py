@@ -212,11 +212,13 @@ def test_an_image_that_cannot_be_fetched_for_a_while_costs_no_time(case, cluster
     cluster.pull_error = "dial tcp: connection refused"
 
     def heal():
-        time.sleep(1.0)
+        time.sleep(3.0)
         cluster.pull_error = ""
 
     meanwhile(heal, when=lambda pod: pod["status"].get("containerStatuses"))
-    result = case(OK, limits={"wall_seconds": 0.9})
+    result = case(
+        OK, limits={"wall_seconds": 2.9}
+    )  # less than the image takes, and more than Python does on a busy machine
     assert result.verdict == Verdict.OK, result
 
 

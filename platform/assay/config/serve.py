@@ -53,7 +53,8 @@ logger = logging.getLogger("assay.serve")
 
 USUAL_PORT = 8000
 MIGRATION_ATTEMPTS = 3
-ANSWER_SECONDS = 60.0
+FIRST_ANSWER_SECONDS = 1.0
+LONGEST_ANSWER_SECONDS = 60.0
 LONGEST_ANSWER = 2000
 LOCAL_NODE = "local"
 NODE_STOP_SECONDS = 60.0
@@ -266,17 +267,23 @@ def log_path(name: str) -> Path:
 
 
 class Health:
-    """What the web server at an address of this machine says of its own readiness, asked under its public `name`."""
+    """What the web server at an address of this machine says of its own readiness, asked under its public `name`.
+
+    We hold the listening socket, so a question to a web server that has died is taken and never answered. Each question waits twice as
+    long as the one before: a death is seen soon, and a slow machine has its minute in the end.
+    """
 
     def __init__(self, address: str, *, name: str) -> None:
         self._question = urllib.request.Request(f"{address}/readyz", headers={"Host": name})  # noqa: S310  our own address
         self._name = name
         self._said: str | None = None
+        self._answer_seconds = FIRST_ANSWER_SECONDS
 
     def is_good(self) -> bool:
         """Ask it. Raises NotStartedError when it does not answer to its name."""
+        patience, self._answer_seconds = self._answer_seconds, min(2 * self._answer_seconds, LONGEST_ANSWER_SECONDS)
         try:
-            with urllib.request.urlopen(self._question, timeout=ANSWER_SECONDS) as response:  # noqa: S310  our own address
+            with urllib.request.urlopen(self._question, timeout=patience) as response:  # noqa: S310  our own address
                 return bool(response.status == HTTPStatus.OK)
         except urllib.error.HTTPError as answer:
             if answer.code == HTTPStatus.BAD_REQUEST:

@@ -259,7 +259,7 @@ def active_evaluations(*, phase: Phase, is_ranked: bool = True) -> list[Evaluati
         )
         .filter(RANKED if is_ranked else ~RANKED)
         .select_related("submission__team", "protocol")
-        .order_by("submission__created_at")
+        .order_by("submission__created_at", "submission__number")
     )
 
 
