@@ -9,6 +9,7 @@ would say how long hidden cases took.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.utils.translation import gettext as _
@@ -158,7 +159,7 @@ class Room:
         self.phase = phase
         self.whole = [hours_of(rows, allowed=phase.budget_hours), gib_of(rows, allowed=phase.budget_gib)]
         self.by_team = {cost.team.pk: [cost.hours, cost.gib] for cost in team_costs(phase)}
-        self.images = set(rows.values_list("image", flat=True))
+        self.images: set[UUID | None] = set(rows.values_list("image_id", flat=True))
 
     def take(self, *, team_id: int, image: AlgorithmImage | None, seconds: float) -> bool:
         """Whether there is room for one more. Where there is, it is held from now on."""
