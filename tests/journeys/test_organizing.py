@@ -423,7 +423,7 @@ def talk(olga: Page, ada: Page, look) -> None:
     olga.get_by_role("link", name="Which surface?").click()
     olga.get_by_label("Your post (Markdown)").fill("Both, see the FAQ.")
     olga.get_by_role("button", name="Write", exact=True).click()
-    expect(olga.get_by_text("Both, see the FAQ.")).to_be_visible()
+    expect(olga.get_by_role("paragraph").filter(has_text="Both, see the FAQ.")).to_be_visible()
     look(olga, "organize-15-topic")
 
 
