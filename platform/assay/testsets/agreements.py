@@ -6,7 +6,7 @@ stops at the next file. Every download is noted, of test sets without an agreeme
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -147,7 +147,9 @@ def give_back(*, challenge: Challenge, name: str, person: User, by: User, now: d
         tell_agreement_decision(signature=newest, event="agreement_given_back", now=now)
 
 
-def _changed(*, challenge: Challenge, name: str, user: User, before: str, values: dict[str, object]) -> list[Signature]:
+def _changed(
+    *, challenge: Challenge, name: str, user: User, before: str, values: Mapping[str, object]
+) -> list[Signature]:
     """Change how everything stands that somebody signed for a test set. The rows, the newest first, at least one."""
     rows = held_by(challenge=challenge, name=name, user=user).filter(end=before).select_related("agreement__challenge")
     held = list(rows.select_related("agreement__challenge", "user").select_for_update(of=("self",)).order_by("-pk"))
