@@ -250,7 +250,7 @@ def needs_of(challenge: Challenge, *, now: datetime) -> list[Need]:
             url=reverse("organizers:tasks", args=[challenge.slug]),
         )
         for task in tasks_of(challenge, now=now)
-        if task.is_overdue or task.is_soon
+        if task.due and (task.is_overdue or task.is_soon)
     ]
     pending = challenge.memberships.filter(status=Membership.Status.PENDING).count()
     if pending:
