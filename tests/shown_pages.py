@@ -51,7 +51,8 @@ def shown(pages: dict[str, str], *, width: int, scheme: str = "light") -> Iterat
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        # without motion: else a changed scheme fades in, and colours are read in between
+        tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
         tab.route("**/*", serve)
         for name in pages:
             tab.goto(f"{ORIGIN}/{quote(name)}")

@@ -1,4 +1,4 @@
-"""Nothing grows with the number of cases, and the sandbox costs less than its bar. `make bench` does the same with a thousand."""
+"""Nothing grows with the number of cases. `make bench` does the same with a thousand, and measures what the sandbox costs."""
 
 import pytest
 
@@ -15,14 +15,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_eighty_tiny_cases_leave_nothing_behind_and_take_no_memory(docker_engine, base_image, folder):
-    warm, end, rate = bench.measure_leaks(engine=docker_engine, image_id=base_image, folder=folder, cases=80)
+def test_thirty_tiny_cases_leave_nothing_behind_and_take_no_memory(docker_engine, base_image, folder):
+    warm, end, _ = bench.measure_leaks(engine=docker_engine, image_id=base_image, folder=folder, cases=30)
     assert (end.containers, end.volumes, end.loop_devices, end.mounts) == (0, 0, 0, 0)
     assert end.descriptors == warm.descriptors
     assert end.resident_mib - warm.resident_mib < 2.0
-    assert rate > 0.2
-
-
-def test_the_sandbox_costs_less_than_a_third_of_a_second_per_case(docker_engine, base_image, folder):
-    measured = bench.measure_overhead(engine=docker_engine, image_id=base_image, folder=folder, repeats=8)
-    assert measured["overhead"] < 0.35
