@@ -26,8 +26,9 @@ published code does, with its defects.
 def pages() -> Iterator[tuple[str, str]]:
     """The overview and a page per protocol."""
     checks: dict[str, list[str]] = {}
-    for name, check in read_checks(TESTS):
-        checks.setdefault(name, []).append(check)
+    for folder in TESTS:
+        for name, check in read_checks(folder):
+            checks.setdefault(name, []).append(check)
     rows = []
     for name in named_protocols():
         protocol = load_named_protocol(name)

@@ -141,7 +141,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/challenges/brains/phases/final/submissions", {"upload_id": "{upload_of_pia}"}, 401, 404, 201, 404, 404),
     ("GET", "/challenges/brains/phases/final/twin?sha256=0", None, 401, 200, 200, 200, 200),
     ("GET", "/challenges/brains/phases/final/kept", None, 401, 200, 200, 200, 200),
-    ("GET", "/challenges/brains/testsets/{public}/1/archive", None, 200, 200, 200, 200, 200),
+    ("GET", "/challenges/brains/testsets/{public}/1/archive", None, 401, 403, 200, 200, 200),
     ("GET", "/challenges/brains/testsets/{hidden}/1/archive", None, 404, 404, 404, 404, 404),
     ("GET", "/submissions", None, 401, 200, 200, 200, 200),
     ("GET", "/submissions/{submission}", None, 401, 404, 200, 200, 200),

@@ -50,7 +50,7 @@ NOT_READ = {
     "mha_header_size": "external_data",
     "mha_list": "external_data",
     "mhd_external": "external_data",
-    "nrrd_external": "format_unsupported",
+    "nrrd_external": "external_data",
     "hdr_pair": "external_data",
     "mha_format_string": "external_data",
     "mha_empty_zlib": "truncated",

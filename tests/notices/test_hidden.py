@@ -19,9 +19,10 @@ from assay.submissions.telling import tell_ending
 
 pytestmark = pytest.mark.django_db
 MAY_CARRY = {
-    "challenge", "phase", "team", "other", "person", "number", "name", "verdict", "reason", "title", "text", "closes",
+    "challenge", "phase", "team", "other", "person", "number", "name", "verdict", "reason", "title", "text", "closes", "data",
 }  # fmt: skip
-"""What a sentence may hold. `verdict` is one of a closed list. `reason`, `title` and `text` are the organizers' own words."""
+"""What a sentence may hold. `verdict` is one of a closed list. `reason`, `title` and `text` are the organizers' own words, and `data` is
+the name of a set that they let people download."""
 FEEDS = ("/challenges.atom", "/c/brains/news.atom")
 
 

@@ -218,7 +218,8 @@ def test_the_matrix_keeps_what_is_chosen(scene, client):
 
 def test_every_sentence_can_be_said():
     facts = dict.fromkeys(
-        ("challenge", "phase", "team", "name", "person", "reason", "title", "text", "closes", "left", "other"), "x"
+        ("challenge", "phase", "team", "name", "person", "reason", "title", "text", "closes", "left", "other", "data"),
+        "x",
     ) | {"number": 3, "verdict": "timeout"}
     for event in SENTENCES:
         told = in_words(event, facts)

@@ -211,11 +211,11 @@ def test_a_report_that_was_set_aside_is_seen_by_operators_and_organizers_and_mad
     Leaderboard.objects.create(phase=phase, asked=1, answered=1, asked_at=timezone.now(), **state)
     line = only_line()
     assert line.text == f"the report of brains/final is set aside: {why}"
-    assert any(why in need.text for need in needs_of(live.scene.challenge))
+    assert any(why in need.text for need in needs_of(live.scene.challenge, now=timezone.now()))
     assert press(live, line, "wake")
     assert rung == [("ring_report", phase.pk)]
     assert find_stuck(now=timezone.now()) == []
-    assert needs_of(live.scene.challenge) == []
+    assert needs_of(live.scene.challenge, now=timezone.now()) == []
     assert not press(live, line, "wake")
 
 

@@ -353,7 +353,7 @@ def test_a_reading_process_that_spins_is_stopped(tmp_path, intake):
 )
 def test_a_full_disk_is_our_fault_and_not_the_participants(tmp_path):
     archive = docker_save(tmp_path / "a.tar")
-    request = {"limits": {}, "architecture": "amd64", "needs_command": True}
+    request = {"limits": {}, "architecture": "amd64", "needs_command": True, "kept": None}
     with (
         archive.open("rb") as source,
         Path("/dev/full").open("r+b", buffering=0) as full,
