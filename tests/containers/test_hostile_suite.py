@@ -170,8 +170,8 @@ def attacks(names: list[str]) -> list[tuple[str, str]]:
 
 
 def require(name, profile, docker_engine):
-    if profile == "image-user" and isinstance(docker_engine, PodmanEngine):
-        pytest.skip("Podman refuses the profile `image-user`: test_podman_specification.py")
+    if profile in ("image-user", "legacy") and isinstance(docker_engine, PodmanEngine):
+        pytest.skip(f"Podman refuses the profile `{profile}`: test_podman_specification.py")
     if docker_engine.facts().cpu_count < EXPECTED[name].get("needs_cpus", 1):
         pytest.skip(f"needs {EXPECTED[name]['needs_cpus']} CPUs to tell one from all")
 

@@ -70,9 +70,9 @@ BROKEN = {
     "its folder emptied": ([[*SHELL, entry("a/run", SCRIPT)], [entry("a/.wh..wh..opq")]], ["/a/run"], {}, "/a/run is not in"),
     "a folder": ([[*SHELL, folder("run")]], ["/run"], {}, "/run is not in the image, or is no file"),
     "a link to nowhere": ([[*SHELL, symlink("run", "gone")]], ["/run"], {}, "/run is not in the image"),
-    "not executable": ([[*SHELL, entry("run", SCRIPT, mode=0o644)]], ["/run"], {}, "chmod 755 /run"),
+    "not executable": ([[*SHELL, entry("start", SCRIPT, mode=0o644)]], ["/start"], {}, "chmod 755 /start"),
     "closed by a later layer": ([[*SHELL, entry("run", SCRIPT)], [entry("run", SCRIPT, mode=0o644)]], ["/run"], {}, "not executable"),
-    "line ends of Windows": ([[*SHELL, entry("run", b"#!/bin/sh\r\necho\r\n")]], ["/run"], {}, "line ends of Windows (CR LF)"),
+    "line ends of Windows": ([[*SHELL, entry("start", b"#!/bin/sh\r\necho\r\n")]], ["/start"], {}, "line ends of Windows (CR LF)"),
     "an interpreter that is absent": ([[*SHELL, entry("run", b"#!/bin/bash\n")]], ["/run"], {}, "/run asks for /bin/bash in its first"),
     "an interpreter that env does not find": (
         [[*SHELL, *PYTHON, entry("run", b"#!/usr/bin/env python\n")]], ["/run"], {}, "asks for python in its first line, and python is in no",
