@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,19 @@ from evaluator.spreadsheets import harmless_row
 PASSWORD_VARIABLE = "ASSAY_REGISTRY_PASSWORD"  # noqa: S105 - a name
 phase_option = click.option("--phase", required=True, metavar="CHALLENGE/PHASE", help="Such as mni-brain-tissue/open.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], *, line: Callable[[Mapping[str, Any]], str], nothing: str, as_json: bool
+) -> None:
+    """What a command of a list prints: JSON where `--json` asks for it, else a line each, or `nothing` where there is none."""
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for row in rows:
+        click.echo(line(row))
+    if not rows:
+        click.echo(nothing)
 
 
 @click.command()

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from assay.client.participating import json_option
+from assay.client.participating import json_option, print_rows
 from assay.client.session import Session, pass_session
 
 TIMES = ("now", "digest", "never")
@@ -127,13 +127,7 @@ def list_invites(session: Session, challenge: str, *, as_json: bool) -> None:
     """List the invitations to CHALLENGE, the newest first, and who has used them."""
     with session.connect() as connection:
         rows = connection.get(f"challenges/{challenge}/invites")
-    if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    for row in rows:
-        click.echo(invite_line(row))
-    if not rows:
-        click.echo("Nobody was invited.")
+    print_rows(rows, line=invite_line, nothing="Nobody was invited.", as_json=as_json)
 
 
 @invite.command("end")

@@ -1,12 +1,11 @@
 """Webhooks from the command line: of a team, or of the organizers of a challenge."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
-from assay.client.participating import json_option
+from assay.client.participating import json_option, print_rows
 from assay.client.session import Session, pass_session
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,14 +39,7 @@ def list_hooks(session: Session, *, team: str, challenge: str, as_json: bool) ->
     at = hooks_at(team=team, challenge=challenge)
     with session.connect() as connection:
         rows = connection.get(at)
-    if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    for row in rows:
-        off = "  switched off: too much did not arrive" if row["disabled_at"] else ""
-        click.echo(f"{row['id']}  {row['url']}{off}")
-    if not rows:
-        click.echo("There is none.")
+    print_rows(rows, line=hook_line, nothing="There is none.", as_json=as_json)
 
 
 @webhook.command("add")
@@ -73,13 +65,7 @@ def list_deliveries(session: Session, webhook_id: str, *, team: str, challenge: 
     at = hooks_at(team=team, challenge=challenge)
     with session.connect() as connection:
         rows = connection.get(f"{at}/{webhook_id}/deliveries")
-    if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    for row in rows:
-        click.echo(delivery_line(row))
-    if not rows:
-        click.echo("Nothing was sent yet.")
+    print_rows(rows, line=delivery_line, nothing="Nothing was sent yet.", as_json=as_json)
 
 
 @webhook.command("test")
@@ -118,6 +104,12 @@ def remove_hook(session: Session, webhook_id: str, *, team: str, challenge: str)
     with session.connect() as connection:
         connection.delete(f"{at}/{webhook_id}")
     click.echo("Nothing is sent there any more.")
+
+
+def hook_line(row: Mapping[str, Any]) -> str:
+    """One webhook: its number, where it goes, and whether it was switched off."""
+    off = "  switched off: too much did not arrive" if row["disabled_at"] else ""
+    return f"{row['id']}  {row['url']}{off}"
 
 
 def delivery_line(row: Mapping[str, Any]) -> str:
