@@ -34,7 +34,7 @@ def answers(client, *, language: str) -> dict[str, str]:
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)")
 
 
-def shown(pages: dict[str, str], *, width: int, scheme: str = "light") -> Iterator[tuple[str, Tab]]:
+def shown(pages: dict[str, str], *, width: int) -> Iterator[tuple[str, Tab]]:
     """Each page by its name, in a tab whose network is this repository. While the browser runs, Django refuses the database."""
 
     def serve(route: Route) -> None:
@@ -52,7 +52,7 @@ def shown(pages: dict[str, str], *, width: int, scheme: str = "light") -> Iterat
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         # without motion: else a changed scheme fades in, and colours are read in between
-        tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
+        tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme="light", reduced_motion="reduce")
         tab.route("**/*", serve)
         for name in pages:
             tab.goto(f"{ORIGIN}/{quote(name)}")
