@@ -16,6 +16,7 @@ from celery import Celery
 from assay.config import embedded
 from assay.config.embedded import EmbeddedServiceError, home_under, running_broker, running_postgres, running_services
 from assay.workflow.flow import doorbells
+from waits import SOON_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -146,5 +147,5 @@ def test_a_broker_that_hangs_holds_nobody_up(var, settings, monkeypatch, caplog)
         seconds = time.monotonic() - began
         os.kill(broker, signal.SIGCONT)
         assert "doorbell.lost" in caplog.messages
-        assert seconds < 10
+        assert seconds < SOON_SECONDS
         app.pool.force_close_all()

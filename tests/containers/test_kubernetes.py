@@ -20,6 +20,7 @@ from containers.errors import ContainerStuck, EngineRefused, NameTaken
 from containers.sandbox.runner import remove_leftovers, run
 from containers.verdicts import Fault, Verdict
 from fake_cluster import running_fake_cluster
+from waits import SOON_SECONDS, is_judged_by_its_own_time
 
 OK = "open('/output/result.txt', 'w').write('done')"
 WAITS = f"import time; time.sleep(1.5); {OK}"
@@ -113,7 +114,7 @@ def test_the_kernel_kills_it_for_memory(case, cluster, meanwhile):
 def test_a_sleeper_is_ended_at_the_second_although_the_kubelet_counts_whole_ones(case):
     result = case(HANGS, limits={"wall_seconds": 1.5})
     assert result.verdict == Verdict.TIMEOUT
-    assert 1.5 < result.usage.wall_seconds < 10
+    assert 1.5 < result.usage.wall_seconds < SOON_SECONDS
 
 
 def test_a_program_that_is_not_there_is_the_images_fault(case):
@@ -216,10 +217,8 @@ def test_an_image_that_cannot_be_fetched_for_a_while_costs_no_time(case, cluster
         cluster.pull_error = ""
 
     meanwhile(heal, when=lambda pod: pod["status"].get("containerStatuses"))
-    result = case(
-        OK, limits={"wall_seconds": 2.9}
-    )  # less than the image takes, and more than Python does on a busy machine
-    assert result.verdict == Verdict.OK, result
+    result = case(OK, limits={"wall_seconds": 2.9})
+    assert is_judged_by_its_own_time(result, wall_seconds=2.9), result
 
 
 def test_an_image_that_never_comes_is_given_back(case, cluster, monkeypatch):
@@ -254,7 +253,7 @@ def test_waiting_for_a_machine_is_no_run_time(case, cluster, meanwhile):
 
     meanwhile(arrive, when=lambda pod: not pod["spec"].get("schedulingGates"))
     result = case(OK, limits={"wall_seconds": 0.9})
-    assert result.verdict == Verdict.OK
+    assert is_judged_by_its_own_time(result, wall_seconds=0.9), result
     assert result.usage.startup_seconds >= 1
 
 
@@ -263,14 +262,14 @@ def test_a_pod_that_waits_can_be_cancelled(case, cluster):
     begun = time.monotonic()
     result = case(OK, should_cancel=lambda: time.monotonic() - begun > 0.3)
     assert result.verdict == Verdict.CANCELLED
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < SOON_SECONDS
 
 
 def test_a_pod_that_runs_is_cancelled_within_seconds(case):
     begun = time.monotonic()
     result = case(HANGS, should_cancel=lambda: time.monotonic() - begun > 0.5)
     assert result.verdict == Verdict.CANCELLED
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < SOON_SECONDS
 
 
 # ---- the API server -----------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from containers.sandbox.runner import remove_leftovers
 from containers.sandbox.workspace import sweep
 from containers.verdicts import Verdict
 from leftovers import loop_devices_on
+from waits import SOON_SECONDS
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
 
@@ -77,12 +78,12 @@ def test_usage_of_a_known_load(python_in_sandbox):
         "time.sleep(0.5); open('/output/result.txt', 'w').write('x' * 5000)"
     )
     usage = python_in_sandbox(program).usage
-    assert 1.0 < usage.wall_seconds < 15.0
+    assert 1.0 < usage.wall_seconds < SOON_SECONDS
     assert 0.5 <= usage.cpu_seconds < 1.5
     assert 60 * 2**20 < usage.peak_memory_bytes < 128 * 2**20
     assert 60 * 2**20 < usage.stable_memory_bytes < 90 * 2**20
     assert usage.is_valid == (usage.largest_gap_seconds <= 1.0)
-    assert 0.0 < usage.startup_seconds < 10.0
+    assert 0.0 < usage.startup_seconds < SOON_SECONDS
     assert (usage.output_bytes, usage.output_files) == (8192, 1)
     curve = usage.memory_curve
     assert len(curve.seconds) == len(curve.values) == usage.sample_count > 5
@@ -121,7 +122,7 @@ def test_cancelling_a_real_container_takes_less_than_five_seconds(python_in_sand
 
     result = python_in_sandbox("import time; time.sleep(600)", should_cancel=should_cancel)
     assert result.verdict is Verdict.CANCELLED
-    assert time.monotonic() - asked[2] < 5.0
+    assert time.monotonic() - asked[2] < SOON_SECONDS
 
 
 @pytest.mark.catalogue(

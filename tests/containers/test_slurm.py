@@ -13,6 +13,7 @@ from containers.engines import OWNER_LABEL
 from containers.engines.slurm import SlurmEngine
 from containers.sandbox.runner import remove_leftovers, run
 from containers.verdicts import Fault, Verdict
+from waits import SOON_SECONDS, is_judged_by_its_own_time
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("slurm")]
 OK = "open('/output/result.txt', 'w').write('done')"
@@ -68,7 +69,7 @@ def test_a_case_runs_as_a_job_and_is_measured_where_it_ran(job):
     assert (result.verdict, result.exit_code) == (Verdict.OK, 0), result.log
     assert result.outputs[0].path.read_text() == "done"
     usage = result.usage
-    assert 2.0 <= usage.wall_seconds < 60
+    assert 2.0 <= usage.wall_seconds < SOON_SECONDS
     assert usage.startup_seconds > 0
     assert usage.peak_memory_bytes > 60 * 2**20
     assert usage.sample_count >= 5
@@ -137,7 +138,7 @@ def test_a_program_that_is_not_there_is_told_from_one_that_fails(
 def test_a_sleeper_is_ended_at_the_second_and_not_at_slurms_minute(job):
     result = job("import time; time.sleep(600)", limits={"wall_seconds": 3.0})
     assert result.verdict == Verdict.TIMEOUT
-    assert 3.0 < result.usage.wall_seconds < 30.0
+    assert 3.0 < result.usage.wall_seconds < SOON_SECONDS
 
 
 def test_an_exit_code_is_the_programs_own(job):
@@ -155,7 +156,7 @@ def test_a_cancelled_job_is_gone_within_seconds(job):
     start = time.monotonic()
     result = job("import time; time.sleep(600)", should_cancel=should_cancel, limits={"wall_seconds": 500.0})
     assert result.verdict == Verdict.CANCELLED
-    assert time.monotonic() - cancelled_at[0] < 30  # a few seconds on an idle machine
+    assert time.monotonic() - cancelled_at[0] < SOON_SECONDS
 
 
 def test_a_job_that_waits_costs_no_time_and_can_be_cancelled(job, slurm_cluster):
@@ -172,9 +173,7 @@ def test_a_job_that_waits_costs_no_time_and_can_be_cancelled(job, slurm_cluster)
         time.sleep(4)
     finally:
         slurm_cluster.call("scontrol", "update", "PartitionName=main", "State=UP")
-    result = later()
-    assert result.verdict == Verdict.OK, "it waited longer than it may run"
-    assert result.usage.wall_seconds < 2.0
+    assert is_judged_by_its_own_time(later(), wall_seconds=2.0), "it waited longer than it may run"
 
 
 def test_somebody_elses_scancel_is_no_fault_of_the_participant(job, slurm_cluster):

@@ -16,6 +16,7 @@ from containers.intake import inspect_archive, load_archive
 from containers.sandbox.runner import remove_leftovers
 from containers.verdicts import Fault, Verdict
 from image_archives import config_of, device, docker_save, entry, folder, sha256, tar_of
+from waits import SOON_SECONDS
 
 NEVER_LOADED = "only the archive intake has written is loaded, without tags, and runs by ID"
 OWN_CONFIG = "intake writes its own configuration from a short list"
@@ -165,7 +166,7 @@ def test_a_stop_signal_of_the_image_does_not_outlive_the_deadline(
     started = time.monotonic()
     result = execute(type(spec)(**(vars(spec) | {"limits": limits})), docker_engine)
     assert result.verdict is Verdict.TIMEOUT
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < SOON_SECONDS
     assert docker_engine.containers_of(owner) == []
 
 
