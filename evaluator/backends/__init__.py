@@ -146,8 +146,8 @@ def measure_files(
         threads=threads,
     )
     named = frozenset({0}).union(*labels, allowed_values or ())
-    sides = [not named.issuperset(present_values(each.array)) for each in (expected, predicted)]
-    return replace(measured_pair, has_unnamed=(sides[0], sides[1]))
+    sides = [frozenset(present_values(each.array)) - named for each in (expected, predicted)]
+    return replace(measured_pair, unnamed_values=(sides[0], sides[1]))
 
 
 def nearest_distances(

@@ -70,25 +70,25 @@ def measure_stored(
     """
     axes = AxisOrder.as_in_nifti(len(reference.shape))
     known_values = frozenset({0}).union(*labels, allowed_values or ())
-    has_unnamed = (False, False)
+    unnamed_values: tuple[frozenset[int] | None, frozenset[int] | None] = (frozenset(), frozenset())
     measured: list[LabelMeasurements] = []
     for table in label_tables(labels, known_values):
         kept = references.find(reference, table=table) if references else None
         sources = [prediction.source()] if kept else [prediction.source(), reference.source()]
         with scan_volumes(sources, table=table, is_planar=len(reference.shape) == 2, threads=threads) as scans:
-            if allowed_values is not None and not table.knows_all(scans[0]):
+            if allowed_values is not None and table.unknown_values(scans[0]) != frozenset():
                 return None
             if references and not kept:
                 references.keep(reference, table=table, scanned=ScannedVolume.copy(scans[1]))
             pair = kept.pointers if kept else scans[1], scans[0]
-            has_unnamed = (not table.knows_all(pair[0]), not table.knows_all(pair[1]))
+            unnamed_values = (table.unknown_values(pair[0]), table.unknown_values(pair[1]))
             how = Setting(axes=axes, spacing_mm=reference.header.grid.spacing_mm, threads=threads)
             found = measure_scans(*pair, table=table, how=how)
             for label, crop in enumerate(crops[len(measured) : len(measured) + len(found)]):
                 if crop is not Crop.NONE and len(reference.shape) == 3:
                     found[label] = _measure_crop(*pair, found[label], table=table, label=label, crop=crop, how=how)
             measured += found
-    return PairMeasurements(labels=tuple(measured), backend="cpu", has_unnamed=has_unnamed)
+    return PairMeasurements(labels=tuple(measured), backend="cpu", unnamed_values=unnamed_values)
 
 
 def nearest_distances(

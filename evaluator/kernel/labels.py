@@ -49,11 +49,16 @@ class LabelTable:
             first=np.cumsum([0, *is_member]).astype(np.uint32),
         )
 
-    def knows_all(self, scan: CScan) -> bool:
-        """Whether every voxel of a scanned volume had a value of this table."""
+    def unknown_values(self, scan: CScan) -> frozenset[int] | None:
+        """Values of a scanned volume that this table does not hold. None where there are some and the scan does not tell which.
+
+        Where keys are values, the kernel leaves a small value it does not know as it is. Every other one becomes `other_key`.
+        """
         present = np.zeros(256, np.uint8)
         kernel().assay_keys_present(scan, address(present))
-        return set(np.flatnonzero(present).tolist()) <= set(self.keys.tolist())
+        unknown = frozenset(np.flatnonzero(present).tolist()) - frozenset(self.keys.tolist())
+        are_values = np.array_equal(self.keys, self.values) and self.other_key not in unknown
+        return unknown if are_values or not unknown else None
 
 
 def label_tables(

@@ -39,5 +39,8 @@ class PairMeasurements:
 
     labels: tuple[LabelMeasurements, ...]
     backend: str
-    has_unnamed: tuple[bool, bool] = (False, False)
-    """Of two files, reference and prediction: whether one holds a value that is neither 0, nor allowed, nor of a label."""
+    unnamed_values: tuple[frozenset[int] | None, frozenset[int] | None] = (frozenset(), frozenset())
+    """Of two files, reference and prediction: the values found that are neither 0, nor allowed, nor of a label.
+
+    None where there are some and only reading the file again tells which.
+    """

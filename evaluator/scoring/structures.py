@@ -116,8 +116,8 @@ def measure_case(
         maps = LazyMaps(read_reference=expected.trusted_map, read_prediction=predicted.map)
         measured = _measured_maps(protocol.labels, pair, maps, spacing_mm=grid.spacing_mm, backend=backend)
         notes = [
-            unnamed_values(protocol, files, of_reference=files is references) if has_unnamed else ""
-            for files, has_unnamed in zip((references, predictions), pair.has_unnamed, strict=True)
+            unnamed_values(protocol, files, of_reference=files is references, found=found)
+            for files, found in zip((references, predictions), pair.unnamed_values, strict=True)
         ]
         return MeasuredCase(labels=tuple(measured), reference_note=notes[0], prediction_note=notes[1])
     if protocol.output.instances:
@@ -303,15 +303,21 @@ def for_reference(protocol: Protocol, references: Mapping[str, Path]) -> Protoco
         raise InvalidReference(f"the reference cannot be used: {problem}") from problem
 
 
-def unnamed_values(protocol: Protocol, files: Mapping[str, Path], *, of_reference: bool) -> str:
-    """Values of a label map that no label names, in words. Empty where there are none or the file is no label map."""
+def unnamed_values(
+    protocol: Protocol, files: Mapping[str, Path], *, of_reference: bool, found: frozenset[int] | None = None
+) -> str:
+    """Values of a label map that no label names, in words. Empty where there are none or the file is no label map.
+
+    `found` are values that a measurement met. Without them the file is read.
+    """
     side = _reference_files(protocol, files)
     if side.layout is not OutputKind.LABEL_MAP or protocol.output.instances:
         return ""
     named = {0, *protocol.ignored_values}.union(*(label.values for label in protocol.labels))
     if not all(label.values for label in protocol.labels):
         return ""
-    unnamed = [value for value in present_values(side.map()) if value not in named]
+    present = present_values(side.map()) if found is None else sorted(found)
+    unnamed = [value for value in present if value not in named]
     if not unnamed:
         return ""
     shown = ", ".join(map(str, unnamed[:MOST_SHOWN_VALUES])) + (", …" if len(unnamed) > MOST_SHOWN_VALUES else "")

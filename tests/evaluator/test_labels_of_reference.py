@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from evaluator.backends import measure_files
 from evaluator.commands import evaluate as cli
 from evaluator.errors import ProtocolError
 from evaluator.protocol import load_named_protocol, load_protocol
+from evaluator.scoring import structures
 from evaluator.scoring.case import score_case, summarise
 from evaluator.scoring.interaction import make_prompts
 from tests.evaluator.volume_files import save_nifti
@@ -140,3 +142,30 @@ def test_a_mask_of_255_scores_as_before_and_is_said(tmp_path):
     assert case["scores"] == [["liver", "dice", 0.0, "prediction_empty"]]
     assert case["notes"] == ["values found that stand for nothing: 255"]
     assert "values found that stand for nothing: 255" in text
+
+
+@pytest.mark.parametrize("stored_type", [np.uint8, np.int16, np.uint16, np.float32])
+@pytest.mark.parametrize("stray", [(7,), (7, 200, 254), (255,), (7, 300), (2, 7, -3)])
+@pytest.mark.parametrize("labels", [[(1,)], [(1,), (1, 300)]], ids=["small labels", "a label beyond a byte"])
+def test_a_measurement_names_the_values_it_met_or_says_that_it_cannot(tmp_path, stored_type, stray, labels):
+    """An unnamed value is never overlooked and never a wrong one. Most of the time nobody has to read the file again."""
+    array = cubes(at_0=1).astype(stored_type)
+    for place, value in enumerate(stray):
+        array[12:15, 8:10, place] = np.array(value).astype(stored_type)
+    there = {int(value) for value in np.unique(array)} - {0} - {value for values in labels for value in values}
+    files = {name: save_nifti(tmp_path / f"{name}.nii.gz", array) for name in ("reference", "prediction")}
+    for found in measure_files(**files, labels=labels).unnamed_values:
+        assert found == there or (found is None and there), found
+        assert found is not None or max(there) >= 255 or min(there) < 0 or len(labels) > 1
+    assert measure_files(**files, labels=labels, backend="numpy").unnamed_values == (there, there)
+
+
+def test_a_mask_with_unnamed_values_is_inflated_once(tmp_path, monkeypatch):
+    """The scan has met every value. To read a file again only to name them costs more than the whole case."""
+    monkeypatch.setattr(structures, "open_volume", None)
+    monkeypatch.setattr(structures, "present_values", None)
+    reference = {"r": save_nifti(tmp_path / "r.nii.gz", cubes(at_0=1, at_1=2))}
+    protocol = load_named_protocol("msd-colon")
+    predicted = {protocol.output.name: save_nifti(tmp_path / "p.nii.gz", cubes(at_0=1))}
+    result = score_case(protocol=protocol, case_id="c", references=reference, predictions=predicted)
+    assert result.reference_notes == ("values that no label names, not scored: 2",)
