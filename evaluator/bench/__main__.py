@@ -1,4 +1,6 @@
-"""`python -m evaluator.bench [--rounds N] [--cases abd,hn,feta] [--quick] [--write] [--folders R P]`: print every figure that page quotes.
+"""`python -m evaluator.bench [--rounds N] [--cases abd,hn,feta] [--quick] [--write]`: print every figure that page quotes.
+
+With `--folders R P` or `--files R P` it measures label maps of your own and nothing else.
 
 `--write` puts the tables between the markers in `docs/reference/evaluator.md`. Contenders that are not installed are left out, and
 the output says so.
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +34,7 @@ OURS = (
     "assay, untrusted output",
 )
 OTHERS = ("surface-distance", "exacta")
+INFLATE = "libdeflate"
 
 
 def main() -> int:
@@ -42,11 +45,14 @@ def main() -> int:
         references, predictions = options.folders
         lines += [measure_beside_pool(references, predictions, labels=options.labels, most=options.most), _host()]
         return 0
+    if options.files:
+        lines += _main_table({"files": options.labels}, {"files": tuple(options.files)}, rounds=options.rounds)
+        lines += ["", _host()]
+        return 0
     with tempfile.TemporaryDirectory() as scratch:
         pairs = {name: CASES[name]() for name in options.cases}
         files = {name: pair.write(Path(scratch) / name) for name, pair in pairs.items()}
-        for row in _main_table(pairs, files, rounds=options.rounds):
-            lines += [row]
+        lines += _main_table({name: pair.labels for name, pair in pairs.items()}, files, rounds=options.rounds)
         if "abd" in pairs and not options.quick:
             lines += ["", *_adversarial_table(pairs["abd"], Path(scratch), rounds=max(1, options.rounds // 3))]
         throughput = measure_throughput(files, pairs, folder=Path(scratch) / "many", count=options.throughput_cases)
@@ -64,6 +70,7 @@ class Page(list[str]):
     """Lines that are printed as they are added."""
 
     def __iadd__(self, lines: Iterable[str]) -> Self:  # type: ignore[misc,override]  # a narrower += than a list's
+        """Add and print them one by one, as they come."""
         for line in lines:
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
@@ -84,7 +91,14 @@ def _options() -> argparse.Namespace:
         help="only this: two folders of your own, by two jobs and by two processes of surface-distance",
     )  # fmt: skip
     parser.add_argument(
-        "--labels", type=lambda text: [int(v) for v in text.split(",")], default=[1], help="of these folders"
+        "--files",
+        nargs=2,
+        type=Path,
+        metavar=("REFERENCE", "PREDICTION"),
+        help="only this: the table of one pair of yours",
+    )
+    parser.add_argument(
+        "--labels", type=lambda text: [int(v) for v in text.split(",")], default=[1], help="of these folders or files"
     )
     parser.add_argument("--most", type=int, default=40, help="pairs of these folders (default 40)")
     options = parser.parse_args()
@@ -94,35 +108,37 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _main_table(pairs: dict[str, Pair], files: dict[str, tuple[Path, Path]], *, rounds: int) -> Iterator[str]:
+def _main_table(labels: dict[str, Sequence[int]], files: dict[str, tuple[Path, Path]], *, rounds: int) -> Iterator[str]:
     columns = ["case", "contender", "wall, ms", "processor, ms", "peak, MB", *(f"× {name}" for name in OTHERS)]
-    columns += ["× surface-distance in processor time", "max ΔDice, ΔNSD, ΔHD95 mm"]
+    columns += ["× surface-distance in processor time", "of libdeflate's inflate alone", "max ΔDice, ΔNSD, ΔHD95 mm"]
     yield f"| {' | '.join(columns)} |"
     yield f"|{' --- |' * len(columns)}"
     missing: set[str] = set()
-    for case, pair in pairs.items():
-        found = race((*OURS, *OTHERS), files[case], labels=len(pair.labels), rounds=rounds)
-        missing |= set(OTHERS) - set(found)
+    for case, pair in files.items():
+        found = race((*OURS, *OTHERS, INFLATE), pair, labels=labels[case], rounds=rounds)
+        missing |= {*OTHERS, INFLATE} - set(found)
         yield from (_row(case, entry, found) for entry in found.values())
     yield from (f"\n{name} is not installed here: left out." for name in sorted(missing))
 
 
 def _row(case: str, entry: Entry, found: dict[str, Entry]) -> str:
     ratios = [_times_faster(found.get(other), entry) for other in OTHERS]
-    differences = processor = ""
-    if entry.name not in OTHERS and "surface-distance" in found:
+    differences = processor = inflate = ""
+    if entry.name not in (*OTHERS, INFLATE) and "surface-distance" in found:
         processor = f"{found['surface-distance'].cpu_seconds / entry.cpu_seconds:.0f}"
+    if entry.name not in (*OTHERS, INFLATE) and INFLATE in found:
+        inflate = f"{paired_ratio(entry, found[INFLATE]).median:.2f}×"
     if entry.name != "surface-distance" and entry.scores and "surface-distance" in found:
         differences = _differences(entry, found["surface-distance"])
     return (
         f"| {case} | {entry.name} | {entry.seconds * 1e3:.1f} | {entry.cpu_seconds * 1e3:.1f} "
-        f"| {entry.peak_bytes / 1e6:.0f} | {' | '.join(ratios)} | {processor} | {differences} |"
+        f"| {entry.peak_bytes / 1e6:.0f} | {' | '.join(ratios)} | {processor} | {inflate} | {differences} |"
     )
 
 
 def _times_faster(other: Entry | None, entry: Entry) -> str:
     """The median of paired runs and the extremes. Nothing where a contender would be compared with itself."""
-    if other is None or entry.name in OTHERS:
+    if other is None or entry.name in (*OTHERS, INFLATE):
         return ""
     ratio = paired_ratio(other, entry)
     return f"**{ratio.median:.0f}** ({ratio.low:.0f}–{ratio.high:.0f})"
@@ -138,7 +154,7 @@ def _adversarial_table(pair: Pair, scratch: Path, *, rounds: int) -> list[str]:
     lines.append("| --- | --- | --- | --- | --- |")
     for name, hostile in adversarial(pair).items():
         files = hostile.write(scratch / name.replace(" ", "-"))
-        found = race(("assay", "surface-distance"), files, labels=len(hostile.labels), rounds=rounds)
+        found = race(("assay", "surface-distance"), files, labels=hostile.labels, rounds=rounds)
         ours, theirs = found["assay"], found["surface-distance"]
         lines.append(
             f"| {name} | {ours.seconds * 1e3:.1f} | {theirs.seconds * 1e3:.0f} "

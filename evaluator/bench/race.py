@@ -55,7 +55,7 @@ def paired_ratio(slow: Entry, fast: Entry) -> Ratio:
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 
-def race(names: Sequence[str], files: tuple[Path, Path], *, labels: int, rounds: int) -> dict[str, Entry]:
+def race(names: Sequence[str], files: tuple[Path, Path], *, labels: Sequence[int], rounds: int) -> dict[str, Entry]:
     """All contenders that can run here, `rounds` turns each."""
     with ExitStack() as stack:
         runners, first = {}, {}
@@ -76,8 +76,8 @@ def race(names: Sequence[str], files: tuple[Path, Path], *, labels: int, rounds:
 
 
 @contextmanager
-def _runner(name: str, files: tuple[Path, Path], labels: int) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "evaluator.bench.worker", name, *map(str, files), str(labels)]
+def _runner(name: str, files: tuple[Path, Path], labels: Sequence[int]) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", "evaluator.bench.worker", name, *map(str, files), ",".join(map(str, labels))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as runner:
         try:
             yield runner

@@ -1,6 +1,6 @@
 """One contender in a process of its own: it warms up, then runs whenever it is told to and answers how long that took.
 
-    python -m evaluator.bench.worker NAME REFERENCE PREDICTION LABEL_COUNT
+    python -m evaluator.bench.worker NAME REFERENCE PREDICTION LABELS
 
 One line of JSON per answer: {"seconds", "cpu_seconds", "peak_bytes"}, and the scores in the first.
 """
@@ -14,13 +14,13 @@ from evaluator.bench.contenders import CONTENDERS
 
 
 def main() -> int:
-    name, reference, prediction, count = sys.argv[1:]
+    name, reference, prediction, values = sys.argv[1:]
     try:
         contender = CONTENDERS[name]()
     except ImportError as missing:
         _answer({"missing": str(missing)})
         return 0
-    labels = tuple(range(1, int(count) + 1))
+    labels = tuple(int(value) for value in values.split(","))
     paths = Path(reference), Path(prediction)
     scores = contender(*paths, labels)
     _answer({"scores": {str(label): values for label, values in scores.items()}, "peak_bytes": _peak_bytes()})
