@@ -97,7 +97,7 @@ def test_mirror_moves_its_segmentation_in_space_and_forgets_csf(views, tmp_path)
     assert not np.allclose(written.affine, case.affine)
 
 
-@pytest.mark.parametrize("seeds", [(0, 1, 2), (20, 21)], ids=str)
+@pytest.mark.parametrize("seeds", [(0, 1), (20, 21)], ids=str)
 def test_the_order_differs_per_site_whatever_the_seed(views, tmp_path, seeds):
     dice = {name: {site: [] for site in "AB"} for name in REAL}
     for site in "AB":

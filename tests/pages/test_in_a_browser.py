@@ -9,7 +9,13 @@ import people
 from assay.runs.models import CaseRun, Run
 from shown_pages import answers, needs_chromium, shown
 
-pytestmark = [pytest.mark.django_db, pytest.mark.browser, pytest.mark.slow, needs_chromium]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("pages"),
+    needs_chromium,
+]
 PAPER = 1032
 """The width of A4 on its side without its margins, in CSS pixels."""
 PRINTED = (

@@ -13,7 +13,7 @@ from assay.accounts.errors import AssayError
 from assay.submissions.models import Submission
 from assay.submissions.services import Entry, create_submission
 
-ATTEMPTS, THREADS = 200, 8
+ATTEMPTS, THREADS = 64, 8
 
 
 @pytest.mark.django_db(transaction=True)
