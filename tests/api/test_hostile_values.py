@@ -33,7 +33,7 @@ DESCRIPTION = json.loads(Path(__file__).with_name("openapi.json").read_text(enco
 PREFIX = "/api/v1"
 ROLES = ("outsider", "participant", "organizer", "operator", "node", "site")
 TRIES_ALL = os.environ.get("ASSAY_HOSTILE") == "all"
-SAMPLE = 2
+SAMPLE = 1
 """Values per field and role, unless all are tried. `ALWAYS` comes on top."""
 ALWAYS = {"path": ["a%00b"], "query": ["%00", "9" * 20, "%C2%B2"], "header": ["²"], "body": []}
 

@@ -1,6 +1,8 @@
 """Drives every part of the kernel, sound and damaged input alike. Run as a program, on a library built with a sanitizer.
 
-python tests/evaluator/kernel_exercise.py LIBRARY
+python tests/evaluator/kernel_exercise.py LIBRARY [TIMES]
+
+TIMES is how often each part is tried with other input. It is 12 unless said otherwise: under valgrind everything takes fifty times as long.
 """
 
 import sys
@@ -21,16 +23,17 @@ from tests.evaluator import label_maps
 def main() -> None:
     library.LIBRARY = Path(sys.argv[1])
     sys.stdout.write(f"{library.describe()}\n")
+    times = int(sys.argv[2]) if len(sys.argv) > 2 else 12
     generator = np.random.default_rng(3)
-    measure_arrays(generator)
-    inflate_damaged_streams(generator)
-    scan_damaged_volumes(generator)
+    measure_arrays(generator, times=times)
+    inflate_damaged_streams(generator, times=12 * times)
+    scan_damaged_volumes(generator, times=12 * times)
     look_for_other_bytes(generator)
     sys.stdout.write("done\n")
 
 
-def measure_arrays(generator: np.random.Generator) -> None:
-    for reference, prediction, spacing_mm in label_maps.pairs(seed=5, count=12):
+def measure_arrays(generator: np.random.Generator, *, times: int) -> None:
+    for reference, prediction, spacing_mm in label_maps.pairs(seed=5, count=times):
         for storage in ("u1", "i1", ">i2", "u4", "f4", ">f8"):
             measured = measure_pair(
                 reference=reference.astype(storage),
@@ -58,13 +61,13 @@ def damaged(stream: bytes, generator: np.random.Generator) -> bytes:
     return bytes(changed[: int(generator.integers(1, len(changed) + 1))] if generator.random() < 0.3 else changed)
 
 
-def inflate_damaged_streams(generator: np.random.Generator) -> None:
+def inflate_damaged_streams(generator: np.random.Generator, *, times: int) -> None:
     runs = np.repeat(generator.integers(0, 5, 300), generator.integers(1, 90, 300)).astype(np.uint8).tobytes()
     noise = generator.integers(0, 256, 3000).astype(np.uint8).tobytes()
     for data in (runs, noise, b"ab" * 2000, bytes(9000) + runs + bytes(20_000)):
         for level in (0, 1, 9):
             stream = zlib.compress(data, level=level, wbits=31)
-            for _ in range(150):
+            for _ in range(times):
                 try:
                     inflate_gzip(damaged(stream, generator), size=len(data) + int(generator.integers(-300, 300)))
                 except library.KernelError:
@@ -80,14 +83,14 @@ def look_for_other_bytes(generator: np.random.Generator) -> None:
             raise AssertionError(f"found {found} for {voxels.tolist()}")
 
 
-def scan_damaged_volumes(generator: np.random.Generator) -> None:
+def scan_damaged_volumes(generator: np.random.Generator, *, times: int) -> None:
     shape = (33, 20, 9)
     (table,) = label_tables([(1,), (2, 3)])
     for storage in ("u1", "i2", "f4"):
         voxels = label_maps.random_label_map(shape=shape, labels=3, density=0.5, generator=generator).astype(storage)
         content = bytes(352) + voxels.tobytes(order="F")
         stream = zlib.compress(content, level=6, wbits=31)
-        for _ in range(150):
+        for _ in range(times):
             content = np.frombuffer(damaged(stream, generator), np.uint8)
             source = gzip_source(content, offset=352, shape=shape, stored_type=np.dtype(storage))
             try:

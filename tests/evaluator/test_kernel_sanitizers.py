@@ -18,9 +18,11 @@ pytestmark = [
 ]
 
 
-def exercise(library: Path, *, prefix: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
+def exercise(
+    library: Path, *, prefix: tuple[str, ...] = (), times: int = 12, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*prefix, sys.executable, str(EXERCISE), str(library)],
+        [*prefix, sys.executable, str(EXERCISE), str(library), str(times)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONMALLOC": "malloc"} | environment,
         capture_output=True,
@@ -60,7 +62,7 @@ def test_the_kernel_compiles_here_without_a_warning(tmp_path):
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="no valgrind here: apt-get install valgrind")
 def test_valgrind_finds_no_error_that_starts_in_the_kernel(tmp_path):
     library = compile_kernel(destination=tmp_path / "debuggable.so", extra_flags=["-g", "-O1"])
-    finished = exercise(library, prefix=("valgrind", "--quiet", "--error-limit=no", "--num-callers=30"))
+    finished = exercise(library, prefix=("valgrind", "--quiet", "--error-limit=no", "--num-callers=30"), times=3)
     assert finished.stdout.endswith("done\n"), finished.stderr[-4000:]
     ours = [line for line in finished.stderr.splitlines() if ".c:" in line and "debuggable" not in line]
     kernel_sources = (*SOURCES, "nearest.h")
