@@ -78,6 +78,12 @@ def sign_in(page: Page, name: str, password: str) -> None:
     page.get_by_role("main").get_by_role("button", name="Sign in").click()
 
 
+def confirm(page: Page, words: str, button: str) -> None:
+    """Unfold the first `{% confirm %}` with these words, and press its button."""
+    page.locator("details.confirm > summary").filter(has_text=re.compile(f"^\\s*{words}\\s*$")).first.click()
+    page.get_by_role("button", name=button).first.click()
+
+
 def colours_in(png: bytes) -> int:
     """How many colours a picture has, of every fourth pixel: an empty canvas has one."""
     return len(np.unique(matplotlib.image.imread(io.BytesIO(png))[::4, ::4].reshape(-1, 4), axis=0))

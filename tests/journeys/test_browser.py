@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 import installation
-from browsing import colours_in
+from browsing import colours_in, confirm
 from waits import HANGS_AFTER_SECONDS
 
 pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("installation")]
@@ -72,11 +72,11 @@ def make_challenge(olga: Page, folder: Path) -> None:
     olga.get_by_role("button", name="Run the self-test").click()
     expect(olga.get_by_role("heading", name="Self-test passed")).to_be_visible()
     olga.get_by_role("link", name="Overview").click()
+    olga.locator("details.confirm > summary", has_text="Publish").first.click()
     olga.get_by_label("type copycat").fill("copycat")  # without a baseline
     olga.get_by_role("button", name="Publish the challenge").click()
-    publish = olga.get_by_role("button", name="Publish the results")
-    if publish.is_visible():
-        publish.click()
+    if olga.locator("summary", has_text="End the embargo").is_visible():
+        confirm(olga, "End the embargo", "Publish the results")
     expect(olga.get_by_text("shown to everyone")).to_be_visible()
 
 
@@ -109,12 +109,12 @@ def test_from_an_empty_installation_to_a_row_on_the_leaderboard(open_page, tmp_p
     olga.goto("/c/copycat/manage/p/main/rejudge/")
     olga.get_by_role("button", name="Score again").click()
     expect(olga.get_by_text("1 submission is being scored again")).to_be_visible()
-    activate = olga.get_by_role("button", name="Let the new scores count")
+    activate = olga.locator("summary", has_text="Use the new scores")
     while not activate.count():  # a worker scores; pytest's own time-out ends a hang
         olga.wait_for_timeout(300)
         olga.goto("/c/copycat/manage/p/main/rejudge/")
     expect(olga.get_by_text("No rank would change")).to_be_visible()
-    activate.click()
+    confirm(olga, "Use the new scores", "Let the new scores count")
     expect(olga.get_by_text("1 evaluation is ranking now")).to_be_visible()
 
     olga.goto("/c/copycat/manage/submissions/")

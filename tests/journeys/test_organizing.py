@@ -30,7 +30,7 @@ from assay.runs.nodes import enrol_node
 from assay.submissions.models import AlgorithmImage, Submission
 from assay.workflow.flow.self_testing import ask_self_test
 from assay.workflow.workers import reaper
-from browsing import IN_PROCESS, colours_in
+from browsing import IN_PROCESS, colours_in, confirm
 from containers.engines.fake import FakeCall, FakeEnding
 from stage import Stage
 
@@ -238,7 +238,7 @@ def rehearse_by_name(stage: Stage, *, phase: str) -> None:
 def publish(olga: Page, look) -> None:
     olga.goto(DESK)
     look(olga, "organize-07-ready")
-    olga.get_by_role("button", name="Publish the challenge").click()
+    confirm(olga, "Publish", "Publish the challenge")
     expect(olga.get_by_role("heading", level=1)).to_contain_text("published")
 
 
@@ -305,9 +305,9 @@ def end_the_final(olga: Page, ada: Page, stage: Stage, look) -> None:
     """It closes, its embargo and its results are released, and teams may object for a week."""
     change_phase(olga, "final", Closes=minutes_from_now(-1))
     olga.goto(DESK)
-    olga.get_by_role("button", name="Publish the results").first.click()
+    confirm(olga, "End the embargo", "Publish the results")
     olga.goto(f"{DESK}p/final/after/")
-    olga.get_by_role("button", name="Release the results").click()
+    confirm(olga, "Release", "Release the results")
     expect(olga.get_by_text("Review ends")).to_be_visible()
     stage.rank()
     ada.goto(f"{CHALLENGE}p/final/leaderboard/")
@@ -325,7 +325,7 @@ def object_and_answer(olga: Page, bob: Page, look) -> None:
     look(olga, "organize-11-review")
     olga.get_by_role("button", name="Uphold").click()
     expect(olga.get_by_text("Answered. Its team reads it")).to_be_visible()
-    olga.get_by_role("button", name="Make the results final").click()  # the week is not over
+    confirm(olga, "End the review", "Make the results final")  # the week is not over
     expect(olga.get_by_text("cannot be final yet")).to_be_visible()
     bob.reload()
     expect(bob.get_by_text("Agreed: the surface decides.")).to_be_visible()
@@ -357,7 +357,7 @@ def score_again(olga: Page, stage: Stage, look) -> None:
     olga.goto(f"{DESK}p/final/rejudge/")
     expect(olga.get_by_text("2 of 2 would change rank")).to_be_visible()
     look(olga, "organize-12-rejudge")
-    olga.get_by_role("button", name="Let the new scores count").click()
+    confirm(olga, "Use the new scores", "Let the new scores count")
     stage.rank()
     assert ranks_on("olga", "final") == ["Bob", "Ada"]
 
@@ -384,7 +384,7 @@ def end_the_review(olga: Page, ada: Page, look) -> None:
     week = timedelta(days=8)
     Phase.objects.filter(slug="final").update(closes_at=F("closes_at") - week, released_at=F("released_at") - week)
     olga.goto(f"{DESK}p/final/after/")
-    olga.get_by_role("button", name="Make the results final").click()
+    confirm(olga, "End the review", "Make the results final")
     ada.goto(f"{CHALLENGE}p/final/leaderboard/")
     expect(ada.get_by_role("main")).to_contain_text("Final since")
     expect(ada.get_by_role("main")).not_to_contain_text("Provisional")

@@ -348,3 +348,22 @@ def test_no_page_joins_the_parts_of_a_refusal_by_itself():
     files = [file for room in rooms for file in room.rglob("*.py")]
     assert len(files) > 50
     assert [file.name for file in files if joined.search(file.read_text())] == []
+
+
+def test_a_stored_file_that_cannot_be_read_any_more_is_mended_in_the_browser(lungs, client):
+    """An older version took the zone. The forms show the file with what is wrong at its line, comments kept, and it is applied there."""
+    Challenge.objects.filter(pk=lungs.pk).update(
+        source=SOURCE.replace("Europe/Berlin", "Mars/Base"), timezone="Mars/Base"
+    )
+    for url in (texts(), phase_url(), reverse("organizers:rules", args=["lungs", "final"])):
+        answer = client.get(url)
+        page = markup(answer)
+        assert (answer.status_code, "<mark>4 timezone: Mars/Base</mark>" in page) == (200, True), url
+        assert "# Our challenge; ask Olga before you touch the limits." in page
+        assert "Mend the line below" in page
+    mended = answer.context["source"].replace("Mars/Base", "Europe/Paris")
+    form = {"source": mended, "made_from": answer.context["made_from"], "apply": "1"}
+    assert client.post(reverse("organizers:document", args=["lungs"]), form).status_code == 302
+    lungs.refresh_from_db()
+    assert (lungs.timezone, lungs.source) == ("Europe/Paris", mended)
+    assert 'name="timezone"' in markup(client.get(texts()))

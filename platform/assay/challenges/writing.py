@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from assay.accounts.errors import AssayError
+from assay.accounts.errors import AssayError, InvalidError
 from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
 from assay.challenges.editing import edited
 from assay.challenges.models import Challenge, Phase
@@ -28,6 +28,17 @@ def current_file(challenge: Challenge) -> str:
         if text is not None and _says_what_is(text, challenge):
             return text
     return _written(challenge, phases)
+
+
+def unreadable(challenge: Challenge) -> tuple[str, InvalidError] | None:
+    """The file where today's reader refuses it, and what is wrong with it. A newer version may refuse what an older one took."""
+    for text in (challenge.source, current_file(challenge)):
+        try:
+            if text:
+                parse_definition(text)
+        except InvalidError as error:
+            return text, error
+    return None
 
 
 def _says_what_is(text: str, challenge: Challenge) -> bool:

@@ -61,6 +61,7 @@ MIDDLEWARE = [
     "assay.pages.middleware.ContentSecurityPolicy",
     "assay.pages.middleware.SecondFactorOfOperators",
     "assay.pages.errors.RefusalsAsPages",
+    "assay.pages.typed.TypedAgain",
     "assay.config.nul.RefuseNul",
 ]
 CSRF_FAILURE_VIEW = "assay.pages.errors.stale_form"

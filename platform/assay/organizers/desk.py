@@ -30,7 +30,7 @@ from assay.challenges.services import EDITABLE, organizer_names
 from assay.challenges.writing import current_file
 from assay.challenges.zones import zone_of
 from assay.organizers.desk_fields import NEW_PHASE, Field, Group, Row, phase_groups, text_groups
-from assay.organizers.views import frame
+from assay.organizers.views import frame, or_the_file
 from assay.pages.errors import error_words
 from assay.runs.nodes import machines_of_pools
 from assay.workflow.flow.pushing import push_edit
@@ -140,6 +140,7 @@ class Desk:
         }
 
 
+@or_the_file
 def texts(request: HttpRequest, slug: str) -> HttpResponse:
     """The texts and facts of a challenge, its organizers, its time zone."""
     challenge, user = get_edited_challenge(person=request.user, slug=slug)
@@ -152,6 +153,7 @@ def texts(request: HttpRequest, slug: str) -> HttpResponse:
     return _answer(request, challenge, desk, tab="texts", title=gettext("Texts and people"))
 
 
+@or_the_file
 def phase(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     """Everything of one phase but its rules."""
     found, user = get_organized_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
@@ -175,6 +177,7 @@ def pools_for(challenge: Challenge, *, chosen: str) -> dict[str, str]:
     return {name: served.get(name, gettext("no machine yet")) for name in names}
 
 
+@or_the_file
 def new_phase(request: HttpRequest, slug: str) -> HttpResponse:
     """One more phase, with the rules of the challenge."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)

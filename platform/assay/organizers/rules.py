@@ -16,14 +16,14 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from assay.accounts.errors import AssayError
+from assay.accounts.errors import AssayError, InvalidError
 from assay.challenges.access import get_organized_phase
 from assay.challenges.definition import parse_definition
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.organizers.desk import Desk
 from assay.organizers.desk_fields import Field, Group
-from assay.organizers.views import frame
+from assay.organizers.views import frame, or_the_file
 from evaluator.documents import Pointer, read_document
 from evaluator.errors import EvaluatorError
 from evaluator.metrics import REGISTRY, Direction, Scope
@@ -219,6 +219,8 @@ def ranking_of(choice: str, *, metrics: Sequence[str]) -> dict[str, Any]:
     """The ranking document that a choice stands for. A missing value is the worst there is."""
     if choice.startswith("preset:"):
         return {"preset": choice.removeprefix("preset:")}
+    if choice not in SCHEMES:
+        raise InvalidError(_("There is no such ranking."), found=choice or "–", expected=", ".join(SCHEMES))
     document = dict(SCHEMES[choice][0])
     if choice == "value":
         document["scheme"] = {"type": "value", "metrics": list(metrics[:1])}
@@ -269,6 +271,7 @@ def mean_of(table: ScoreTable, *, metric: str, team: str) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+@or_the_file
 def rules(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     """The form, its preview, and a save."""
     phase, user = get_organized_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)

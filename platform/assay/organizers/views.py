@@ -1,6 +1,8 @@
 """The organizers' doors: each asks access, calls one service, answers with a page."""
 
 import re
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.contrib import messages
@@ -10,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_POST
 
-from assay.accounts.errors import AssayError
+from assay.accounts.errors import AssayError, InvalidError
 from assay.accounts.models import AuditEvent
 from assay.accounts.moments import read_moment
 from assay.accounts.numbers import whole_number
@@ -31,7 +33,7 @@ from assay.challenges.services import (
     publish_results,
     resume_phase,
 )
-from assay.challenges.writing import current_file
+from assay.challenges.writing import current_file, unreadable
 from assay.evaluations import pushing
 from assay.evaluations.leaks import leaks_of, leaks_of_source
 from assay.organizers.consoles import (
@@ -99,7 +101,7 @@ def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, An
                 user=signed_in(request.user), slug=slug, source=source, is_dry_run=is_dry_run, now=timezone.now()
             )
     except AssayError as error:
-        return {"source": source, "error": error}
+        return {"source": source, "error": error, "excerpt": excerpt(source, line=getattr(error, "line", None))}
     if challenge is not None and not is_dry_run:
         messages.success(
             request,
@@ -151,16 +153,52 @@ def publish_challenge(request: HttpRequest, slug: str) -> HttpResponse:
 def document(request: HttpRequest, slug: str) -> HttpResponse:
     """The challenge file: check, then apply."""
     challenge, _ = get_organized_challenge(person=request.user, slug=slug)
-    page = frame(challenge, tab="document", source=current_file(challenge))
+    said: dict[str, Any] = {}
     if request.method == "POST":
         outcome = _push(request, slug=slug)
         if isinstance(outcome, Challenge):
             return redirect("organizers:document", slug)
-        page.update(outcome)
-    page["made_from"] = fingerprint(current_file(challenge))
+        said = outcome
+    return document_page(request, challenge, said)
+
+
+def document_page(request: HttpRequest, challenge: Challenge, said: dict[str, Any]) -> HttpResponse:
+    """The file, or what was sent of it (`said`), with what is wrong at its line. A stored file that cannot be read is shown as it is."""
+    current = current_file(challenge)
+    broken = None if said else unreadable(challenge)
+    page = frame(challenge, tab="document", made_from=fingerprint(current), source=current)
+    page.update(said)
+    if broken is not None:
+        text, error = broken
+        page.update(source=text, error=error, is_stored=True, excerpt=excerpt(text, line=getattr(error, "line", None)))
     page.setdefault("leaks", leaks_of(challenge, phases=phases_with_testsets(challenge)))
     page["versions"] = challenge.protocols.order_by("-version")
     return render(request, "organizers/document.html", page)
+
+
+def excerpt(source: str, *, line: int | None) -> list[tuple[int, str]]:
+    """The line of a file that cannot be read, with those around it, by their numbers."""
+    lines = list(enumerate(source.splitlines(), start=1))
+    return lines[max(0, line - 3) : line + 2] if line else []
+
+
+Door = Callable[..., HttpResponse]
+
+
+def or_the_file(view: Door) -> Door:
+    """A form over the challenge file. Where the stored file cannot be read, the file itself, to be mended there."""
+
+    @wraps(view)
+    def shown(request: HttpRequest, slug: str, **rest: str) -> HttpResponse:
+        try:
+            return view(request, slug, **rest)
+        except InvalidError:
+            challenge, _ = get_organized_challenge(person=request.user, slug=slug)
+            if request.method != "GET" or unreadable(challenge) is None:
+                raise
+            return document_page(request, challenge, {})
+
+    return shown
 
 
 @require_POST

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -22,6 +23,7 @@ from assay.accounts.errors import (
     ProviderNotReachedError,
     Text,
 )
+from assay.pages.typed import back_to_its_form, keep, texts_of
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +40,12 @@ WHOSE: dict[str, Text] = {
     "organizer": _("This is for the organizers to mend."),
     "platform": _("This is our fault, not yours."),
 }
+ENDED = _("You were signed out, so nothing was sent. What you had typed is here again: send it once more.")
+OLDER = _(
+    "This form was older than your sign-in, so nothing was changed. What you had typed is here again: send it once more."
+)
 REASONS_OF_OUR_PAGES = "CSRF token"
 """How Django's reasons begin where a form of ours came with an old secret. The others name a foreign site or a missing cookie."""
-NEVER_SHOWN = ("csrf", "password", "token", "secret", "code", "next")
-"""Parts of names of fields that no page shows again."""
 
 
 def page_status(error: AssayError) -> int:
@@ -71,9 +75,11 @@ class RefusalsAsPages:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Django calls this for what a view raised. None leaves it to others."""
         if isinstance(exception, NotSignedInError):
-            return HttpResponseRedirect(f"{reverse('portal:sign-in')}?{urlencode({'next': request.get_full_path()})}")
+            return _to_sign_in(request)
         if not isinstance(exception, AssayError):
             return None
+        if request.method == "POST" and (back := back_to_its_form(request, words=error_words(exception))):
+            return back
         return error_page(
             request,
             status=page_status(exception),
@@ -81,6 +87,15 @@ class RefusalsAsPages:
             what_to_do=exception.what_to_do,
             whose=WHOSE[exception.fault],
         )
+
+
+def _to_sign_in(request: HttpRequest) -> HttpResponse:
+    """To the page that signs in, and then on. What was sent after a session had ended comes back in its form."""
+    wanted = request.get_full_path()
+    if request.method == "POST" and (page := keep(request, words=ENDED)):
+        messages.info(request, _("You are signed out. What you typed comes back when you have signed in."))
+        wanted = page
+    return HttpResponseRedirect(f"{reverse('portal:sign-in')}?{urlencode({'next': wanted})}")
 
 
 def error_page(
@@ -118,13 +133,14 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form that does not belong to this session: it was open while somebody signed in or out, or the browser keeps no cookies.
 
-    What was typed is shown again, unless the form came from another site.
+    What was typed stands in its form again, unless the form came from another site.
     """
-    typed = {
-        name: text
-        for name, text in (request.POST.items() if reason.startswith(REASONS_OF_OUR_PAGES) else ())
-        if isinstance(text, str) and text.strip() and not any(word in name.lower() for word in NEVER_SHOWN)
-    }
+    is_ours = reason.startswith(REASONS_OF_OUR_PAGES)
+    if (
+        is_ours and "Origin" in request.headers and (back := back_to_its_form(request, words=OLDER))
+    ):  # Django has compared it
+        return back
+    typed = {name: text for name, text in (texts_of(request) if is_ours else ()) if text.strip()}
     return error_page(
         request,
         status=403,

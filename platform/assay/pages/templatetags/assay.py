@@ -140,6 +140,17 @@ def table(content: str, label: str, kind: str = "") -> SafeString:
     )
 
 
+@register.simple_block_tag
+def confirm(content: str, words: str, follows: str) -> SafeString:
+    """`{% confirm _("Revoke") _("What uses it …") %}<form>…{% endconfirm %}`: two clicks, and first what follows from the second."""
+    return format_html(
+        '<details class="confirm"><summary>{}</summary><p class="quiet small">{}</p>{}</details>',
+        words,
+        follows,
+        content,
+    )
+
+
 @register.simple_tag(takes_context=True)
 def tab(context: dict[str, object], words: str, name: str, address: str, *arguments: str) -> SafeString:
     """A link of a page's tabs, marked where the page says `tab` is this one."""

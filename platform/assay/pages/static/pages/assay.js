@@ -209,6 +209,9 @@ function lookAgain() {
   });
 }
 
+// A live part that changes leaves open what the reader has unfolded.
+if (window.Idiomorph) Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.tagName === "DETAILS");
+
 lookAgain(); showLocalTimes(); offerCopying(); drawCharts(); takeUploads(); offerViewer();
 document.body.addEventListener("htmx:afterSettle", () => { showLocalTimes(); offerCopying(); drawCharts(); showState(); });
 const mark = () => document.querySelector("[data-live-mark]");

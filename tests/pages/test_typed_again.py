@@ -1,0 +1,174 @@
+"""What is typed into a form is never lost: not by a refusal, and not by a session that has ended."""
+
+from html.parser import HTMLParser
+from urllib.parse import quote, urljoin, urlsplit
+
+import pytest
+from django.db import transaction
+from django.test import Client
+from django.urls import resolve
+
+from assay.pages.typed import filled
+from every_page import every_page
+from markup import markup
+
+pytestmark = pytest.mark.django_db
+OWN_TEXT = ("text", "search", "textarea")
+PROFILE = "/account/profile/"
+ACTS = ("action", "act", "status", "name")
+SIGN_IN = f"/login/?next={quote(PROFILE, safe='')}"
+WRONG = "²"
+"""No name, no number, no address, no time, no file."""
+
+
+class Forms(HTMLParser):
+    """The forms of a page that post: action, fields with their values, names of what is typed freely, buttons."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[dict] = []
+        self.inside, self.select = False, ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        name, kind = given.get("name"), given.get("type", "text") if tag == "input" else tag
+        if tag == "form":
+            self.inside = given.get("method") == "post"
+            if self.inside:
+                self.found.append({"action": given.get("action") or "", "fields": {}, "typed": [], "buttons": []})
+        elif not self.inside:
+            return
+        elif tag == "button":
+            self.found[-1]["buttons"].append((name, given.get("value") or ""))
+        elif tag == "select":
+            self.select = name
+            self.found[-1]["fields"][name] = ""
+        elif tag == "option" and self.select:
+            if "selected" in given or not self.found[-1]["fields"][self.select]:
+                self.found[-1]["fields"][self.select] = given.get("value") or ""
+        elif name and kind == "hidden":
+            self.found[-1]["fields"][name] = given.get("value") or ""
+        elif name and tag in ("input", "textarea") and kind not in ("checkbox", "radio", "file", "password"):
+            self.found[-1]["typed"].append(name)
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag != "form"
+
+
+def test_every_refused_form_is_shown_again_with_what_was_typed(client):
+    client.raise_request_exception = False
+    lost, tried = {}, set()
+    for name, page in every_page().items():
+        client.logout()
+        if page.person is not None:
+            client.force_login(page.person)
+        html = client.get(page.address).content.decode()
+        for form in Forms(html).found:
+            for button, value in form["buttons"] or [(None, "")]:
+                typed = {field: f"{WRONG} {number}" for number, field in enumerate(form["typed"])}
+                address = urljoin(page.address, form["action"] or page.address)
+                kind = (resolve(urlsplit(address).path).view_name, *typed, button, value if button in ACTS else "")
+                if not typed or kind in tried:
+                    continue
+                tried.add(kind)
+                sent = form["fields"] | typed | ({button: value} if button else {})
+                with transaction.atomic():
+                    answer = client.post(address, sent, headers={"Referer": f"http://testserver{page.address}"})
+                    words = fate_of(client, answer, typed)
+                    transaction.set_rollback(True)
+                if words:
+                    lost[f"{name}: {form['action']} {button} {value}"] = words
+    assert len(tried) > 40
+    assert lost == {}
+
+
+def fate_of(client, answer, typed: dict[str, str]) -> str:
+    """What is wrong with the answer: an error page, or a refusal without what was typed."""
+    if answer.status_code == 302:
+        answer = client.get(urlsplit(answer.url)._replace(fragment="").geturl())
+    if "text/html" not in answer.headers["Content-Type"]:
+        return ""
+    page = markup(answer)
+    used = {template.name for template in answer.templates}
+    if "pages/error.html" in used:
+        return f"an error page, {answer.status_code}"
+    is_refused = answer.status_code >= 400 or 'role="alert"' in page or 'class="messages"' in page
+    gone = [name for name, text in typed.items() if text not in page]
+    return f"{answer.status_code}: lost {gone}" if is_refused and gone else ""
+
+
+def test_a_session_that_ended_loses_no_text(client, scene):
+    """Signed out in another tab: the text comes back in its own form after signing in, and not for another person's page."""
+    scene.pia.set_password("a long enough one")
+    scene.pia.save()
+    client.force_login(scene.pia)
+    client.get(PROFILE)
+    client.logout()
+    client.cookies["csrftoken"] = "x" * 32
+    sent = {"display_name": "Pia of the long text", "country": "DE", "password": "a secret of hers"}
+    answer = client.post(PROFILE, sent, headers={"Referer": f"http://testserver{PROFILE}"})
+    assert (answer.status_code, answer.url) == (302, SIGN_IN)
+    assert "comes back when you have signed in" in markup(client.get(answer.url))
+    client.post(answer.url, {"username": "pia", "password": "a long enough one"})
+    page = markup(client.get(PROFILE))
+    assert ('value="Pia of the long text"' in page, "a secret of hers" in page) == (True, False)
+    assert "You were signed out, so nothing was sent" in page
+    assert "Pia of the long text" not in markup(client.get(PROFILE)), "once"
+
+
+def test_an_old_form_of_ours_comes_back_filled(scene):
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(scene.pia)
+    strict.get("/teams/")
+    ours = {"Referer": "http://testserver/teams/", "Origin": "http://testserver"}
+    answer = strict.post("/teams/", {"name": "A name that took long", "csrfmiddlewaretoken": "x" * 64}, headers=ours)
+    assert (answer.status_code, answer.url) == (302, "/teams/#typed")
+    page = markup(strict.get("/teams/"))
+    assert ('value="A name that took long"' in page, "older than your sign-in" in page) == (True, True)
+
+
+def test_too_much_text_of_a_stranger_is_not_kept(client):
+    client.cookies["csrftoken"] = "x" * 32
+    answer = client.post(PROFILE, {"institution": "x" * 100_001}, headers={"Referer": f"http://testserver{PROFILE}"})
+    assert answer.url == SIGN_IN
+    assert "typed" not in client.session
+
+
+FORM = (
+    '<main><form method="post" action="/a/"><input type="hidden" name="row" value="1"><input name="x" value="old"></form>'
+    '<details><form method="post" action="/a/"><input type="hidden" name="row" value="2"><input name="x"><textarea name="y">old\n'
+    '</textarea><select name="z"><option selected>1<option value="2">two</select><input type="checkbox" name="c" value="q">'
+    '<input type="hidden" name="made_from" value="new"><button name="act" value="go">Go</button></form></details></main>'
+)
+
+
+def test_the_form_that_was_sent_is_the_one_that_is_filled():
+    texts = [
+        ("row", "2"),
+        ("x", '"><b>'),
+        ("y", "</textarea>"),
+        ("z", "2"),
+        ("c", "q"),
+        ("made_from", "old"),
+        ("act", "go"),
+    ]
+    page = filled(FORM, page="/p/", form="/a/", texts=texts, words="No.")
+    first, second = page.split("<details open>")
+    assert ('name="x" value="old"' in first, 'role="alert"' in first) == (True, False)
+    assert 'role="alert"' in second
+    assert '<input name="x" value="&quot;&gt;&lt;b&gt;">' in second
+    assert '<textarea name="y">\n&lt;/textarea&gt;</textarea>' in second
+    assert '<option>1<option value="2" selected>two</select>' in second
+    assert '<input type="checkbox" name="c" value="q" checked>' in second
+    assert '<input type="hidden" name="made_from" value="old">' in second, "another's change in between is noticed"
+
+
+def test_what_was_typed_into_a_form_that_is_gone_can_be_copied():
+    page = filled("<main><p>closed</p></main>", page="/p/", form="/a/", texts=[("x", "<long text>")], words="No.")
+    assert page.index('role="alert"') < page.index("&lt;long text&gt;") < page.index("closed")
+
+
+@pytest.mark.parametrize("cut", range(0, len(FORM), 37))
+def test_a_page_that_is_cut_anywhere_is_no_error(cut):
+    assert "No." in filled(FORM[:cut], page="/p/", form="/a/", texts=[("x", "y")], words="No.")
