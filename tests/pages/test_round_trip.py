@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import factories
+from assay.challenges.definition import CHALLENGE_KEYS, PHASE_KEYS
 from assay.challenges.services import push_challenge
 from assay.challenges.writing import current_file
 from desk_forms import form_of
@@ -18,6 +19,64 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl
 LINES = st.lists(WORDS.map(str.strip) | st.just(""), min_size=1, max_size=5).map("\n".join)
 SHORT = WORDS.map(str.strip).filter(bool)
 SLUGS = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+
+
+NUMBERS = {
+    **dict.fromkeys(("submission_limit", "submission_window_days", "submission_limit_total", "review_days"), (1, 9)),
+    **dict.fromkeys(("concurrent_limit", "running_limit", "running_limit_per_team"), (1, 9)),
+    **dict.fromkeys(("budget_hours", "team_budget_hours", "budget_gib", "team_budget_gib"), (0, 9999)),
+    **dict.fromkeys(("keep_images_days", "keep_predictions_days", "keep_logs_days"), (0, 999)),
+    "freeze_hours": (1, 24),
+    "public_percent": (1, 99),
+    "max_image_bytes": (1, 2**40),
+}
+"""Keys of a phase that hold a whole number, with what may be drawn for them."""
+FLAGS = ("is_paused", "is_embargoed", "is_anonymous", "counts_same_image", "is_archived")
+DRAWN_OF_PHASE = {
+    *("slug", "title", "opens_at", "closes_at", "kind", "late_until", "divisions", "releases_at", "release_after"),
+    *("leaderboard_shows", "embargo_until", "needs", "pool", "requires_phase", "carry_over", "requires_rank"),
+    *NUMBERS,
+    *FLAGS,
+}
+NOT_DRAWN_OF_PHASE = {
+    "priority": "operators alone may set it",
+    "testset": "names a test set, whose files no generator makes; the desk's own tests choose one",
+    "protocol": "one for the whole file here; a phase's own is in the desk's own tests",
+}
+
+
+def test_every_key_of_a_phase_is_drawn_or_says_why_not():
+    assert DRAWN_OF_PHASE.isdisjoint(NOT_DRAWN_OF_PHASE)
+    assert DRAWN_OF_PHASE | set(NOT_DRAWN_OF_PHASE) == PHASE_KEYS
+
+
+def test_every_key_of_a_challenge_is_drawn_or_says_why_not():
+    assert set(DRAWN_OF_CHALLENGE).isdisjoint(NOT_DRAWN_OF_CHALLENGE)
+    assert set(DRAWN_OF_CHALLENGE) | set(NOT_DRAWN_OF_CHALLENGE) == CHALLENGE_KEYS
+
+
+DRAWN_OF_CHALLENGE = (
+    *("slug", "title", "summary", "description", "rules", "timezone", "licence", "modality", "anatomy", "citation"),
+    *("is_private", "allow", "deny", "auto_accept", "rules_version", "team_size", "merge_until", "questions"),
+    *(
+        "requires_approval",
+        "editors",
+        "reviewers",
+        "pages",
+        "logo",
+        "banner",
+        "tasks",
+        "combined",
+        "contact",
+        "sponsors",
+    ),
+    *("protocol", "phases"),
+)
+NOT_DRAWN_OF_CHALLENGE = {
+    "organizers": "who pushes has to stay among them",
+    "is_archived": "a draft cannot be archived",
+    "agreements": "names test sets, whose files no generator makes",
+}
 
 
 def maybe(strategy: st.SearchStrategy) -> st.SearchStrategy:
@@ -45,8 +104,9 @@ def combined(slugs: list[str]) -> dict:
 
 
 @st.composite
-def phases(draw, *, slug: str, position: int) -> dict:
-    opens = FIRST + timedelta(days=100 * position, minutes=draw(st.integers(0, 999)))
+def phases(draw, *, slug: str, before: list[str]) -> dict:
+    gate = draw(maybe(st.sampled_from(before))) if before else None
+    opens = FIRST + timedelta(days=100 * len(before), minutes=draw(st.integers(0, 999)))
     closes = opens + timedelta(days=draw(st.integers(2, 50)))
     return cleaned(
         {
@@ -55,19 +115,19 @@ def phases(draw, *, slug: str, position: int) -> dict:
             "opens_at": opens.isoformat(),
             "closes_at": closes.isoformat(),
             "kind": draw(maybe(st.sampled_from(["container", "predictions"]))),
-            "submission_limit": draw(maybe(st.integers(1, 9))),
-            "submission_window_days": draw(maybe(st.integers(1, 9))),
             "late_until": draw(maybe(st.just((closes + timedelta(days=1)).isoformat()))),
             "divisions": draw(maybe(st.lists(SLUGS, min_size=2, max_size=3, unique=True))),
-            "freeze_hours": draw(maybe(st.integers(1, 24))),
-            "public_percent": draw(maybe(st.integers(1, 99))),
             "releases_at": draw(maybe(st.just((closes + timedelta(days=2)).isoformat()))),
             "release_after": draw(maybe(st.just(["boards", "cases"]))),
-            "review_days": draw(maybe(st.integers(1, 9))),
-            "is_paused": draw(maybe(st.booleans())),
-            "is_embargoed": draw(maybe(st.booleans())),
+            "embargo_until": draw(maybe(st.just((closes + timedelta(days=3)).isoformat()))),
+            "requires_phase": gate,
+            "requires_rank": draw(maybe(st.integers(1, 9))) if gate else None,
+            "carry_over": draw(maybe(st.sampled_from(["none", "best", "chosen", "team"]))) if gate else None,
+            "needs": draw(maybe(st.just(["gpu=A100", "cpus=8"]))),
+            "pool": draw(maybe(st.just("default"))),
+            **{key: draw(maybe(st.integers(least, most))) for key, (least, most) in NUMBERS.items()},
+            **{key: draw(maybe(st.booleans())) for key in FLAGS},
             "leaderboard_shows": draw(maybe(st.sampled_from(["best", "latest", "all", "chosen"]))),
-            "max_image_bytes": draw(maybe(st.integers(1, 2**40))),
         }
     )
 
@@ -89,18 +149,30 @@ def files(draw) -> str:
             "description": draw(maybe(LINES.map(str.strip).filter(bool))),
             "rules": draw(maybe(LINES.map(str.strip).filter(bool))),
             "timezone": draw(maybe(st.sampled_from(["UTC", "AoE", "Europe/Berlin", "Asia/Kathmandu"]))),
+            "licence": draw(maybe(SHORT)),
+            "modality": draw(maybe(SHORT)),
+            "anatomy": draw(maybe(SHORT)),
+            "citation": draw(maybe(LINES.map(str.strip).filter(bool))),
+            "is_private": draw(maybe(st.booleans())),
+            "allow": draw(maybe(st.just(["@example.org", "ada@example.com"]))),
+            "deny": draw(maybe(st.just(["@example.net"]))),
+            "auto_accept": draw(maybe(st.just(["@example.edu"]))),
+            "rules_version": draw(maybe(st.integers(1, 9))),
+            "team_size": draw(maybe(st.integers(1, 9))),
+            "merge_until": draw(maybe(st.just((FIRST + timedelta(days=9)).isoformat()))),
             "questions": draw(maybe(st.lists(SHORT, min_size=1, max_size=3, unique=True))),
             "requires_approval": draw(maybe(st.booleans())),
             "editors": draw(maybe(st.just(["otto"]))),
             "reviewers": draw(maybe(st.just(["stan"]))),
             "pages": draw(maybe(st.lists(pages(), min_size=1, max_size=3, unique_by=lambda page: page["slug"]))),
             "logo": draw(maybe(SLUGS)),
+            "banner": draw(maybe(SLUGS)),
             "tasks": draw(maybe(st.lists(tasks(), min_size=1, max_size=3))),
             "combined": draw(maybe(st.just([combined(slugs)]) if len(slugs) > 1 else st.none())),
             "contact": draw(maybe(st.sampled_from(["olga@example.org", "https://example.org/a?b=c", "⟨to write⟩"]))),
             "sponsors": draw(maybe(st.lists(sponsor, min_size=1, max_size=3))),
             "protocol": factories.PROTOCOL,
-            "phases": [draw(phases(slug=slug, position=place)) for place, slug in enumerate(slugs)],
+            "phases": [draw(phases(slug=slug, before=slugs[:place])) for place, slug in enumerate(slugs)],
         }
     )
     flow, indent = draw(st.sampled_from([None, False])), draw(st.sampled_from([2, 4]))

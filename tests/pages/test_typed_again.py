@@ -164,6 +164,15 @@ def test_the_form_that_was_sent_is_the_one_that_is_filled():
     assert '<input type="hidden" name="made_from" value="old">' in second, "another's change in between is noticed"
 
 
+def test_a_row_that_shares_a_value_is_not_the_form_that_was_sent():
+    row = '<form method="post"><input type="hidden" name="p" value="1"><input type="hidden" name="x" value="a"></form>'
+    new = '<form method="post"><input name="x"><input name="y"><select name="p"><option>1</select></form>'
+    page = filled(
+        f"<main>{row}{new}</main>", page="/p/", form="/p/", texts=[("x", "b"), ("y", "c"), ("p", "1")], words="No."
+    )
+    assert '<input name="x" value="b"><input name="y" value="c">' in page
+
+
 def test_what_was_typed_into_a_form_that_is_gone_can_be_copied():
     page = filled("<main><p>closed</p></main>", page="/p/", form="/a/", texts=[("x", "<long text>")], words="No.")
     assert page.index('role="alert"') < page.index("&lt;long text&gt;") < page.index("closed")

@@ -63,3 +63,22 @@ def test_the_hash_does_not_depend_on_the_order_of_keys_and_does_on_the_content()
     one = [{"case_id": "1", "inputs": []}]
     assert manifest_sha256(one) == manifest_sha256([{"inputs": [], "case_id": "1"}])
     assert manifest_sha256(one) != manifest_sha256([{"case_id": "2", "inputs": []}])
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [
+        ("input_t1", "input:t1"),
+        ("Input: t1", "input:t1"),
+        ("inputs.flair", "input:flair"),
+        ("reference-core", "reference:core"),
+        ("caseid", "case_id"),
+        ("refrence", "reference"),
+    ],
+)
+def test_a_column_that_is_nearly_one_of_ours_is_no_attribute(column, meant):
+    """It was kept as one, and every case lacked the image it names."""
+    with pytest.raises(InvalidError) as refused:
+        parse_manifest(f"case_id,{column},reference:rim\na,x,y.nii.gz\n")
+    assert (refused.value.found, refused.value.expected, refused.value.line) == (column, meant, 1)
+    assert parse_manifest("case_id,site,age_band,reference\na,x,y,y.nii.gz\n")

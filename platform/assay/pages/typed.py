@@ -121,11 +121,11 @@ class Form:
 
     def likeness(self, texts: list[tuple[str, str]]) -> int:
         """How much this is the form that the texts came from. Several of a page may post to the same address."""
-        fixed = {
-            (row.name, row.attributes.get("value") or "") for row in self.controls if row.kind in ("hidden", "button")
-        }
         sent, here = {name for name, _text in texts}, {row.name for row in self.controls if row.kind not in FIXED}
-        return 100 * len(fixed.intersection(texts)) + len(sent & here) - len(here - sent)
+        fixed = [row for row in self.controls if row.kind in ("hidden", "button") and row.name in sent]
+        same = sum((row.name, row.attributes.get("value") or "") in texts for row in fixed)
+        hidden = sum(row.kind == "hidden" and row.name not in SAME_AGAIN for row in fixed)
+        return 100 * (same - hidden) + len(sent & here) - len(here - sent)
 
 
 class Reader(HTMLParser):

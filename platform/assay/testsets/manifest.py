@@ -19,6 +19,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -31,6 +32,7 @@ FILE_NAME = "manifest.csv"
 INPUT_PREFIX = "input:"
 REFERENCE = "reference"
 REFERENCE_PREFIX = "reference:"
+LOOKS_LIKE_OURS = re.compile(r"(input|reference)s?[ ._:;/-]+(.+)", re.IGNORECASE)
 MOST_CASES = 20_000
 LONGEST_CASE_ID = 120
 NAME = re.compile(r"[a-z0-9-]{1,80}")
@@ -87,6 +89,7 @@ def check_columns(columns: Sequence[str]) -> None:
             found=",".join(columns),
             line=1,
         )
+    refuse_lookalikes(columns)
     kinds = {
         "case_id": "case_id" in columns,
         "reference or reference:<structure>": any(column.startswith(REFERENCE) for column in columns),
@@ -105,6 +108,24 @@ def check_columns(columns: Sequence[str]) -> None:
             expected=_("either `reference` or `reference:<structure>`"),
             line=1,
         )
+
+
+def refuse_lookalikes(columns: Sequence[str]) -> None:
+    """A column that is nearly one of ours would be kept as an attribute, and a modality would be missing in every case."""
+    for column in columns:
+        if column in ("case_id", REFERENCE) or column.startswith((INPUT_PREFIX, REFERENCE_PREFIX)):
+            continue
+        begins = LOOKS_LIKE_OURS.fullmatch(column)
+        alike = get_close_matches(column.lower(), ("case_id", REFERENCE), n=1, cutoff=0.8)
+        meant = [f"{begins[1].lower()}:{begins[2]}"] if begins else alike
+        if meant:
+            raise InvalidError(
+                _("%(file_name)s has a column that looks like another.") % {"file_name": FILE_NAME},
+                found=column,
+                expected=meant[0],
+                what_to_do=_("Rename it. An attribute of the cases needs a name that looks like none of our columns."),
+                line=1,
+            )
 
 
 def read_row(row: Mapping[str | None, Any], *, line: int) -> ManifestCase:
