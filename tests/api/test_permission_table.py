@@ -24,6 +24,13 @@ AGREEMENT = "I publish nothing."
 SIGNED = {"sha256": hashlib.sha256(AGREEMENT.encode()).hexdigest(), "signature": "A. Person"}
 REVOKE_PIA = {"username": "pia", "status": "revoked", "reason": "published"}
 ACCEPT_PIA = {"usernames": ["pia"], "status": "accepted"}
+SITE_RESULT = {
+    "site_result": 1,
+    "evaluation_id": "00000000-0000-4000-8000-000000000000",
+    "fence": 1,
+    "action": "release",
+    "said": {},
+}
 WAKE = {"kind": "check", "key": "{unknown}", "act": "wake"}
 TABLE_OF_CASES = {
     "name": "Published",
@@ -188,6 +195,8 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/challenges/brains/phases/final/sites/{unknown}/approve", {"words": "a b"}, 401, 403, 403, 404, 404),
     ("POST", "/challenges/brains/phases/final/sites/{unknown}/revoke", {}, 401, 403, 403, 404, 404),
     ("POST", "/challenges/brains/phases/final/sites/{unknown}/agreements", {}, 401, 403, 403, 404, 404),
+    ("POST", "/challenges/brains/phases/final/sites/{unknown}/bundle", {}, 401, 403, 403, 404, 404),
+    ("POST", "/challenges/brains/phases/final/sites/{unknown}/results", SITE_RESULT, 401, 403, 403, 404, 404),
     ("GET", "/challenges/brains/phases/final/sites/log", None, 200, 200, 200, 200, 200),
     ("GET", "/challenges/brains/phases/final/sites/board", None, 200, 200, 200, 200, 200),
     ("POST", "/challenges/brains/phases/final/rejudge", None, 401, 403, 403, 202, 202),

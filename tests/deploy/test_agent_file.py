@@ -1,12 +1,16 @@
 """The site's program in one file: it unpacks once, whole or not at all, and nothing outside its folder."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+from tests.deploy.deploy_programs import load
 
 ROOT = Path(__file__).parents[2]
 MAIN = ROOT / "deploy" / "agent_main.py"
@@ -78,3 +82,35 @@ def test_the_service_starts_the_file(monkeypatch):
     monkeypatch.setenv("ASSAY_PROGRAM", "/opt/assay-site.pyz")
     text = unit_text(folder=Path("/var/lib/assay/site"), engine=choice, python="/usr/bin/python3")
     assert "ExecStart=/usr/bin/python3 /opt/assay-site.pyz site run --folder /var/lib/assay/site" in text
+
+
+EVERY_MODULE = """
+import importlib, pkgutil, sys
+import assay.client.cli, assay.node
+for found in pkgutil.iter_modules(assay.node.__path__):
+    if found.name not in ("__main__", "doorbell"):
+        importlib.import_module(f"assay.node.{found.name}")
+import SimpleITK
+print("\\n".join(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+"""The doorbell is for nodes beside a broker: a site asks over HTTPS."""
+
+
+def locked_for_a_site() -> set[str]:
+    """What the built file carries beside the program: the names in the part of the lock that `make agent` takes."""
+    image, agent = load("image"), (ROOT / "deploy" / "agent.py").read_text()
+    (wanted,) = re.findall(r'^WANTED = "(.+)"$', agent, re.MULTILINE)
+    python = ".".join(map(str, sys.version_info[:3]))
+    lock = image.server_lock((ROOT / "requirements.lock").read_text("utf-8"), python=python, wanted=wanted)
+    return set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+
+
+def test_the_file_carries_what_a_site_imports_and_nothing_of_the_server():
+    """`make agent` builds the real file. It fetches 90 MB, so it is a target and no test."""
+    carried = locked_for_a_site()
+    assert {"numpy", "simpleitk", "cryptography", "httpx", "docker"} <= carried
+    assert not {"django", "celery", "gunicorn", "psycopg", "matplotlib"} & carried
+    shown = subprocess.run([sys.executable, "-c", EVERY_MODULE], capture_output=True, text=True, check=True).stdout
+    owners = packages_distributions()
+    foreign = {owner.lower().replace("_", "-") for name in shown.split() for owner in owners.get(name, [])}
+    assert foreign - carried - {"assay"} == set()

@@ -20,8 +20,8 @@ from assay.evaluation_sites.joining import server_key
 from assay.evaluation_sites.log import sign_here
 from assay.evaluation_sites.models import SiteEvaluation, SiteLogEntry
 from assay.node.review_desk import SiteDesk
-from assay.node.site import SiteProblem
 from assay.node.site_joining import rotate_key
+from assay.node.site_problems import SiteProblem
 from assay.node.site_signing import SiteSigner, released_files
 from assay.signatures import document_hash, signed
 from assay.site_log import LogInvalid, check_log

@@ -14,7 +14,7 @@ from assay.evaluation_sites.models import SiteEvaluation
 from assay.node import local
 from assay.node.folder import FolderCase, place_input
 from assay.node.local import LocalResult, UnsuitableHardware, Workbench, run_cases
-from assay.node.site import failures_of, number_cases, regrouped
+from assay.node.site_drafts import failures_of, number_cases, regrouped
 from containers.engines.fake import FakeEnding, FakeEngine
 from containers.machine import GpuSlots
 from containers.spec import Usage

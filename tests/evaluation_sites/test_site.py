@@ -17,8 +17,9 @@ from assay.node.folder import read_folder
 from assay.node.http import NodeApi
 from assay.node.registry import register_data
 from assay.node.review import TooFewCases, build_release
-from assay.node.site import SiteAgent, SiteProblem
+from assay.node.site import SiteAgent
 from assay.node.site_data import SiteData
+from assay.node.site_problems import SiteProblem
 from containers.engines.fake import FakeEnding, FakeEngine
 from evaluator.protocol import load_protocol
 from evaluator.results import CaseResult, ScoreRow

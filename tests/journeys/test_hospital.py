@@ -1,6 +1,6 @@
 """A hospital joins from behind a proxy that opens encrypted connections, and goes on through faults of machine and network.
 
-The hospital's program comes from the wheel and runs in a network namespace. Each fault happens to a real run with real containers, and
+The hospital's program comes from the wheel and runs in a network namespace. `make test-agent` takes the built file instead. Each fault happens to a real run with real containers, and
 each run ends with exactly one release and with nothing left: no container, no mount, no scan in scratch.
 """
 
@@ -36,6 +36,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SITE = "st-mary"
 GOAL_COMMANDS, GOAL_SECONDS = 6, 15 * 60
 PATIENCE_SECONDS = 900
+FILE_PYTHON = os.environ.get("ASSAY_TEST_SITE_PYTHON", sys.executable)
+"""The Python that starts the one file: a hospital's own."""
 
 
 class Organizers:
@@ -81,12 +83,24 @@ class Organizers:
 
 
 class HospitalMachine:
-    """The hospital's commands: the program of the wheel, in the namespace, with the two variables of its page for IT."""
+    """The hospital's commands: its program in the namespace, with the two variables of its page for IT.
+
+    The program is the unpacked wheel, or the one file. The file runs in an empty folder, and sees nothing of this environment.
+    """
 
     def __init__(self, *, namespace: str, proxy: str, authority: Path, program: Path, home: Path) -> None:
         self.folder, self.namespace, self.commands = home / "site", namespace, 0
-        self.environment = os.environ | {
-            "PYTHONPATH": str(program),
+        if program.is_file():
+            self.place = home / "empty"
+            self.place.mkdir()
+            self.program = [FILE_PYTHON, "-s", program, "site"]
+            surroundings = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.place)}
+            surroundings["ASSAY_PROGRAM_FOLDER"] = str(home / "unpacked")
+        else:
+            self.place = Path.cwd()
+            self.program = [sys.executable, "-m", "assay.node", "site"]
+            surroundings = os.environ | {"PYTHONPATH": str(program)}
+        self.environment = surroundings | {
             "HTTPS_PROXY": f"http://{proxy}:{PORT}",
             "SSL_CERT_FILE": str(authority),
             "ASSAY_SITE_FOLDER": str(self.folder),
@@ -97,9 +111,9 @@ class HospitalMachine:
         """A command with a terminal, and the terminal's other end."""
         self.commands += 1
         leader, terminal = pty.openpty()
-        command = ["nsenter", f"--net=/run/netns/{self.namespace}", sys.executable, "-m", "assay.node", "site", *words]
         process = subprocess.Popen(
-            command,
+            ["nsenter", f"--net=/run/netns/{self.namespace}", *self.program, *words],
+            cwd=self.place,
             env=self.environment | changed,
             stdin=terminal,
             stdout=terminal,
@@ -151,7 +165,9 @@ def read_until(leader: int, is_enough: Callable[[str], bool]) -> str:
 
 
 def installed(folder: Path) -> Path:
-    """The wheel of this checkout, unpacked. What it asks for is in this environment, so that no index is needed."""
+    """The wheel of this checkout, unpacked. What it asks for is in this environment, so that no index is needed. Or the one file."""
+    if built := os.environ.get("ASSAY_TEST_SITE_PROGRAM"):
+        return Path(built).resolve(strict=True)
     uv = Path(sys.executable).with_name("uv")
     options = ["--quiet", "--offline", "--wheel", "--no-build-isolation", "--python", sys.executable]
     subprocess.run([uv, "build", *options, "--out-dir", folder / "dist", ROOT], check=True)

@@ -1,9 +1,9 @@
 """One request, one transaction: an answer that says no, or that could not be built, leaves nothing behind.
 
 Django opens the transaction around each view (`ATOMIC_REQUESTS`) and rolls back when an exception leaves the view. Here none
-does: `api/errors.py` turns each into an answer, and calls `undo_writes`. Operations that read a long body as it arrives, or check
-a whole archive, are left out, because they would hold a transaction open. They write in short transactions of their own. So do
-those that take a password.
+does: `api/errors.py` turns each into an answer, and calls `undo_writes`. Operations that read a long body as it arrives, check a
+whole archive or wait for work are left out, because they would hold a transaction open. They write in short transactions of their own.
+So do those that take a password.
 """
 
 from typing import Any
@@ -22,6 +22,7 @@ LONG = frozenset(
         "node/case-runs/<case_run_id>/log",
         "challenges/<slug>/testsets",
         "challenges/<slug>/metric-images",
+        "site/claim",
     }
 )
 SIGN_IN = frozenset({"tokens"})

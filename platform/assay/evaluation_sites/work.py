@@ -81,13 +81,19 @@ MAY_END = Q(status=SiteEvaluation.Status.REVIEW) | Q(status=SiteEvaluation.Statu
 
 
 def claim_evaluation(
-    *, site: Site, dataset: SiteDataset, now: datetime, agent: str = "", skip: Sequence[UUID] = ()
+    *,
+    site: Site,
+    dataset: SiteDataset,
+    now: datetime,
+    agent: str = "",
+    skip: Sequence[UUID] = (),
+    for_days: int = 0,
 ) -> SiteEvaluation | None:
     """The next submission for this site, baselines first, then the oldest. None when it has seen them all.
 
     `agent` names the installation of the site's program: it gets back at once what it held before it was killed. `skip` are
-    evaluations that it could not do a moment ago. A site with a key works under a signed agreement about this data. Raises
-    ConflictError where there is none that holds.
+    evaluations that it could not do a moment ago. `for_days`: so long for a site without a network, which renews no lease. A site
+    with a key works under a signed agreement about this data. Raises ConflictError where there is none that holds.
     """
     agreement = require_standing(site, now=now) if site.public_key else None
     if agreement is not None and agreement.dataset_id != dataset.pk:
@@ -98,17 +104,9 @@ def claim_evaluation(
             expected=agreement.dataset.root_sha256,
             what_to_do=gettext("Work with the data that was agreed, or ask the organizers for terms about this data."),
         )
-    parameters = {
-        "site": site.pk,
-        "phase": site.phase_id,
-        "dataset": dataset.pk,
-        "agreement": agreement.pk if agreement else None,
-        "protocol": agreement.protocol_id if agreement else None,
-        "agent": agent,
-        "skip": [str(evaluation) for evaluation in skip],
-        "teams": agreement.terms.get("teams", []) if agreement else [],
-        "lease_seconds": LEASE_SECONDS,
-    }
+    parameters = parameters_of_claim(site=site, dataset=dataset, agreement=agreement, agent=agent, skip=skip)
+    if for_days:
+        parameters["lease_seconds"] = timedelta(days=for_days).total_seconds()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(NEXT_SUBMISSION, parameters)
         cursor.execute(CLAIM, parameters)
@@ -119,12 +117,31 @@ def claim_evaluation(
         related = ("submission__image", "submission__protocol", "submission__team", "dataset")
         evaluation = SiteEvaluation.objects.select_related(*related).get(id=row[0])
         if agreement is not None:
-            evaluation.order = sign_here(_order_of(evaluation, agreement=agreement, now=now))
+            evaluation.order = sign_here(
+                _order_of(evaluation, agreement=agreement, days=for_days or ORDER_DAYS, now=now)
+            )
             evaluation.save(update_fields=["order"])
     return evaluation
 
 
-def _order_of(evaluation: SiteEvaluation, *, agreement: SiteAgreement, now: datetime) -> dict[str, Any]:
+def parameters_of_claim(
+    *, site: Site, dataset: SiteDataset, agreement: SiteAgreement | None, agent: str, skip: Sequence[UUID]
+) -> dict[str, Any]:
+    """What the statements about a site's next submission are asked with."""
+    return {
+        "site": site.pk,
+        "phase": site.phase_id,
+        "dataset": dataset.pk,
+        "agreement": agreement.pk if agreement else None,
+        "protocol": agreement.protocol_id if agreement else None,
+        "agent": agent,
+        "skip": [str(evaluation) for evaluation in skip],
+        "teams": agreement.terms.get("teams", []) if agreement else [],
+        "lease_seconds": LEASE_SECONDS,
+    }
+
+
+def _order_of(evaluation: SiteEvaluation, *, agreement: SiteAgreement, days: int, now: datetime) -> dict[str, Any]:
     submission, image = evaluation.submission, evaluation.submission.image
     if image is None:
         raise LookupError(f"submission {submission.pk} has no image; only image submissions are claimed")
@@ -143,7 +160,31 @@ def _order_of(evaluation: SiteEvaluation, *, agreement: SiteAgreement, now: date
         "agreement_sha256": agreement.terms_sha256,
         "nonce": secrets.token_hex(16),
         "issued_at": now.isoformat(),
-        "expires_at": (now + timedelta(days=ORDER_DAYS)).isoformat(),
+        "expires_at": (now + timedelta(days=days)).isoformat(),
+    }
+
+
+def order_body(evaluation: SiteEvaluation, *, image_at: str) -> dict[str, Any]:
+    """What a site needs to evaluate one submission: the rules, the signed order, and where the image lies."""
+    submission, image = evaluation.submission, evaluation.submission.image
+    if image is None:
+        raise LookupError(f"submission {submission.pk} has no image; only image submissions are claimed")
+    return {
+        "evaluation_id": str(evaluation.pk),
+        "fence": evaluation.fence,
+        "lease_seconds": LEASE_SECONDS,
+        "submission": f"#{submission.number}",
+        "root_sha256": evaluation.dataset.root_sha256 if evaluation.dataset else "",
+        "protocol": rules_of(submission.protocol).document,
+        "evaluator_version": evaluator_version,
+        "order": evaluation.order,
+        "groups": evaluation.order["groups"] if evaluation.order else groups_of(submission.phase),
+        "image": {
+            "image_id": image.image_id,
+            "sha256": image.rewritten_sha256,
+            "bytes": image.rewritten_bytes,
+            "url": image_at,
+        },
     }
 
 

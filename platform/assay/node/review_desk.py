@@ -6,7 +6,9 @@ from assay.client.errors import ClientError
 from assay.node.http import NodeApiProblem
 from assay.node.review_page import Waiting
 from assay.node.review_sheet import ReviewSheet, clean_in_a_row, last_release, sheet_of
-from assay.node.site import Draft, SiteAgent, SiteProblem, read_cases
+from assay.node.site import SiteAgent
+from assay.node.site_drafts import Draft, read_cases
+from assay.node.site_problems import SiteProblem
 from assay.node.site_signing import decided_files, released_files
 
 LONGEST_NAME = 80
@@ -80,9 +82,13 @@ class SiteDesk:
                 if self.reviewers > 1 and len(names) < self.reviewers:
                     return self._note(draft, names)
                 self._agent.release(draft, is_clean=self.sheet_of(draft).is_clean)
+                if draft.by_file:
+                    return f"Submission {draft.submission} is signed. Carry the file in {self._agent.outbox} to the organizers."
                 return f"Submission {draft.submission} is sent. A copy with the server's receipt is in releases/."
             if action == "reject" and reason:
                 self._agent.decline(draft, reason=reason)
+                if draft.by_file:
+                    return f"Submission {draft.submission} is rejected. Carry the file in {self._agent.outbox} to the organizers."
                 return f"Submission {draft.submission} is rejected. The organizers were told why."
             if action == "hold":
                 self._agent.hold(draft)

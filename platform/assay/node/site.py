@@ -11,10 +11,9 @@ on with the next case. Nothing of that leaves: scores of cases, logs and drafts 
 import fcntl
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,10 +26,22 @@ from assay.node.folder import NOT_IN_A_NAME, FolderCase
 from assay.node.http import NodeApi
 from assay.node.joining import write_config
 from assay.node.local import LocalResult, Workbench, run_cases
-from assay.node.orders import FileOrder
 from assay.node.registry import DataRegistration, case_key
-from assay.node.review import SMALLEST_GROUP, build_release
+from assay.node.review import build_release
 from assay.node.site_data import SiteData
+from assay.node.site_drafts import (
+    Draft,
+    failures_of,
+    named,
+    number_cases,
+    read_draft,
+    regrouped,
+    text_of,
+    told_text,
+    write_draft,
+)
+from assay.node.site_orders import SiteOrder, order_of
+from assay.node.site_problems import SiteProblem
 from assay.node.site_progress import Progress
 from assay.node.site_signing import SiteSigner
 from assay.signatures import document_hash
@@ -38,63 +49,20 @@ from containers.engines import Engine
 from containers.intake import load_archive
 from containers.machine import borrowed_image
 from containers.sandbox import remove_leftovers, sweep
-from containers.verdicts import Verdict
 from evaluator import __version__ as evaluator_version
-from evaluator.disclosure import Told, shown_groups
+from evaluator.disclosure import Told
 from evaluator.protocol import Protocol, load_protocol
 
-OTHER = "other"
-RELEASE, RECALL = "assay-site-release", "assay-site-recall"
+RELEASE, RECALL, DECLINE = "assay-site-release", "assay-site-recall", "assay-site-decline"
 TOLD_IN = (".json", ".released", ".recalled")
 """Papers whose numbers others have read, or may read."""
-
-
-class SiteProblem(Exception):
-    """The site cannot go on. The text says why and what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SiteOrder:
-    """One submission to evaluate. `signed` is the server's signed order. A site without a key gets none."""
-
-    evaluation_id: str
-    fence: int
-    lease_seconds: float
-    submission: str
-    root_sha256: str
-    protocol: Mapping[str, Any]
-    image_id: str
-    image: FileOrder
-    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Attribute → names of groups that may stand in a release."""
-    signed: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """A finished evaluation before its release: the numbers that would leave, and the file they lie in.
-
-    `document` is what would be signed. It is None for a site without a key, which sends `aggregates` alone.
-    """
-
-    path: Path
-    evaluation_id: str
-    fence: int
-    submission: str
-    aggregates: dict[str, Any]
-    failures: dict[str, int | None]
-    document: dict[str, Any] | None = None
-    withheld: tuple[str, ...] = ()
-    results: tuple[LocalResult, ...] = ()
-    is_held: bool = False
-    told: Mapping[str, Sequence[Told]] = field(default_factory=dict)
-    """How the numbers divide the patients. It stays here."""
-    approved_by: tuple[str, ...] = ()
-    """Who approved it so far, where two people have to."""
-
-    def leaves(self) -> dict[str, Any]:
-        """Everything that would leave, but for the signature."""
-        return self.document or {"metrics": self.aggregates, "failures": self.failures}
+STANDS = {
+    "json": "waits for a decision here",
+    "released": "was released before",
+    "recalled": "was released and recalled before",
+    "declined": "was declined before",
+}
+LONGEST_REASON = 200
 
 
 class SiteAgent:
@@ -145,34 +113,26 @@ class SiteAgent:
         )
         return registration
 
-    def claim(self, registration: DataRegistration, *, skip: Sequence[str] = ()) -> SiteOrder | None:
+    def claim(
+        self, registration: DataRegistration, *, skip: Sequence[str] = (), wait_seconds: int = 0
+    ) -> SiteOrder | None:
         """The next submission, or None. `skip`: evaluations that this machine could not do now. Others go first.
+
+        `wait_seconds`: how long the server may wait for new work before it answers that there is none.
 
         Refuses to score with another evaluator than the server's.
         """
         agent = self._signer.agent if self._signer else ""
-        wish = {"root_sha256": registration.root_sha256, "agent": agent, "skip": list(skip)}
+        wish = {
+            "root_sha256": registration.root_sha256,
+            "agent": agent,
+            "skip": list(skip),
+            "wait_seconds": wait_seconds,
+        }
         answer = self._connection.post("site/claim", wish)
         if not answer:
             return None
-        if answer["evaluator_version"] != evaluator_version:
-            raise SiteProblem(
-                f"the server scores with evaluator {answer['evaluator_version']}, this agent with {evaluator_version}; "
-                "install the server's version"
-            )
-        image = answer["image"]
-        return SiteOrder(
-            evaluation_id=answer["evaluation_id"],
-            fence=answer["fence"],
-            lease_seconds=answer["lease_seconds"],
-            submission=answer["submission"],
-            root_sha256=answer["root_sha256"],
-            protocol=answer["protocol"],
-            image_id=image["image_id"],
-            image=FileOrder(path="image.tar", sha256=image["sha256"], bytes=image["bytes"], url=image["url"]),
-            groups=answer.get("groups", {}),
-            signed=answer.get("order"),
-        )
+        return order_of(answer)
 
     def _check(self, order: SiteOrder, *, signer: SiteSigner, data_root: str) -> None:
         expected = {
@@ -212,7 +172,8 @@ class SiteAgent:
         if left:
             results += self._run(order, cases=left, protocol=protocol, progress=progress, on_case=on_case)
         draft = self._draft(order, cases=cases, protocol=protocol, results=results, registration=registration)
-        self._connection.post("site/heartbeat", {**_lease(order), "is_in_review": True})
+        if order.bundle is None:
+            self._connection.post("site/heartbeat", {**order.lease(), "is_in_review": True})
         return draft
 
     def _run(
@@ -238,7 +199,7 @@ class SiteAgent:
             load = partial(self._load_image, order)
             with borrowed_image(self._opened(), image_id=order.image_id, load=load):
                 for found in run_cases(cases=numbered, image_id=order.image_id, protocol=protocol, workbench=workbench):
-                    result = _named(found, numbered=names)
+                    result = named(found, numbered=names)
                     self._keep_log(order, result)
                     progress.add(result)
                     on_case(result)
@@ -273,6 +234,7 @@ class SiteAgent:
             withheld=release.withheld,
             results=tuple(results),
             told=release.told,
+            by_file=order.bundle is not None,
         )
         if order.signed is not None:
             names = ("submission", "agreement_sha256", "data_root", "evaluator", "nonce")
@@ -320,11 +282,15 @@ class SiteAgent:
                 raise SiteProblem("this draft has to be signed, and this site has no key here")
             said = self._signer.sign(draft.document)
         aggregates, failures = draft.leaves()["metrics"], draft.leaves()["failures"]
-        answer = self._connection.post(
-            "site/release", {**body, "aggregates": aggregates, "failures": failures, "said": said}
-        )
-        receipt = answer.get("receipt")
-        if said is not None and self._signer is not None:
+        receipt = None
+        if draft.by_file:
+            self._write_result(draft.submission, {**body, "action": "release", "said": said})
+        else:
+            answer = self._connection.post(
+                "site/release", {**body, "aggregates": aggregates, "failures": failures, "said": said}
+            )
+            receipt = answer.get("receipt")
+        if said is not None and self._signer is not None and not draft.by_file:
             problem = self._signer.why_receipt_is_refused(receipt, release_sha256=document_hash(said))
             if problem:
                 raise SiteProblem(f"the server took the release, but its receipt does not hold: {problem}")
@@ -333,18 +299,21 @@ class SiteAgent:
             "evaluation_id": draft.evaluation_id,
             "release": said,
             "receipt": receipt,
-            "told": _told_text(draft),
+            "told": told_text(draft),
             "clean": is_clean,
         }
-        write_config(
-            draft.path.with_suffix(".released"), json.dumps(kept if said else _text_of(draft), indent=2) + "\n"
-        )
+        write_config(draft.path.with_suffix(".released"), json.dumps(kept if said else text_of(draft), indent=2) + "\n")
         self._clear(draft)
 
     def decline(self, draft: Draft, *, reason: str) -> None:
         """Send no numbers, and say why."""
-        body = {"evaluation_id": draft.evaluation_id, "fence": draft.fence, "reason": reason}
-        self._connection.post("site/decline", body)
+        lease = {"evaluation_id": draft.evaluation_id, "fence": draft.fence}
+        if draft.by_file:
+            self._write_decline(
+                draft.submission, lease=lease, nonce=(draft.document or {}).get("nonce", ""), reason=reason
+            )
+        else:
+            self._connection.post("site/decline", {**lease, "reason": reason})
         draft.path.with_suffix(".declined").write_text(draft.path.read_text())
         self._clear(draft)
 
@@ -366,7 +335,35 @@ class SiteAgent:
 
     def decline_order(self, order: SiteOrder, *, reason: str) -> None:
         """Hand an order back that this machine cannot carry out, and say why. It is no failure of the team."""
-        self._connection.post("site/decline", {**_lease(order), "reason": reason})
+        if order.bundle is None:
+            self._connection.post("site/decline", {**order.lease(), "reason": reason})
+            return
+        nonce = str((order.signed or {}).get("nonce", ""))
+        self._write_decline(order.submission, lease=order.lease(), nonce=nonce, reason=reason)
+        write_config(self._drafts() / f"{order.evaluation_id}.declined", json.dumps({"reason": reason}) + "\n")
+
+    def stands(self, order: SiteOrder) -> str:
+        """Where an order from a stick stands here: empty before it was evaluated."""
+        for ending, words in STANDS.items():
+            if (self._drafts() / f"{order.evaluation_id}.{ending}").exists():
+                return words
+        return ""
+
+    @property
+    def outbox(self) -> Path:
+        """Where results lie that go out on a stick."""
+        return _made(self._folder / "outbox")
+
+    def _write_decline(self, submission: str, *, lease: Mapping[str, Any], nonce: str, reason: str) -> None:
+        if self._signer is None:
+            raise SiteProblem("this has to be signed, and this site has no key here")
+        words = " ".join(reason.split())[:LONGEST_REASON]
+        document = {"kind": DECLINE, "evaluation_id": lease["evaluation_id"], "nonce": nonce, "reason": words}
+        self._write_result(submission, {**lease, "action": "decline", "said": self._signer.sign(document)})
+
+    def _write_result(self, submission: str, result: Mapping[str, Any]) -> None:
+        name = f"submission-{NOT_IN_A_NAME.sub('-', submission).strip('-')}-{result['evaluation_id'][:8]}.json"
+        write_config(self.outbox / name, json.dumps({"site_result": 1, **result}, indent=2) + "\n")
 
     def hold(self, draft: Draft) -> None:
         """Leave a draft for later, and say so in the list."""
@@ -384,8 +381,10 @@ class SiteAgent:
 
     def _renewal(self, order: SiteOrder) -> LeaseRenewal:
         def renew() -> float:
+            if order.bundle is not None:  # leased for as long as the order is good
+                return order.lease_seconds
             try:
-                self._connection.post("site/heartbeat", _lease(order))
+                self._connection.post("site/heartbeat", order.lease())
             except RefusedError as refusal:
                 if refusal.code == LeaseLost.code:
                     raise LeaseLost(str(refusal)) from refusal
@@ -399,9 +398,20 @@ class SiteAgent:
 
     def _load_image(self, order: SiteOrder) -> None:
         archive = self._scratch() / f"{order.image.sha256}.tar"
-        self._api.fetch(order.image, destination=archive)
-        load_archive(self._opened(), archive, order.image_id)
-        archive.unlink()
+        if order.bundle is None:
+            self._api.fetch(order.image, destination=archive)
+            load_archive(self._opened(), archive, order.image_id)
+            archive.unlink()
+            return
+        if self._signer is None:
+            raise SiteProblem("a bundle is for a site with a key, and this site has none here")
+        archive.unlink(missing_ok=True)  # of a program that was killed
+        key = self._signer.sealing_key
+        order.bundle.write_image(order.image.url, sha256=order.image.sha256, destination=archive, key=key)
+        try:
+            load_archive(self._opened(), archive, order.image_id)
+        finally:
+            archive.unlink()
 
     @property
     def _data(self) -> SiteData:
@@ -419,85 +429,6 @@ class SiteAgent:
 
     def _drafts(self) -> Path:
         return _made(self._folder / "releases")
-
-
-def number_cases(cases: Sequence[FolderCase], *, everybody: Sequence[FolderCase]) -> list[FolderCase]:
-    """The cases under numbers: no patient's name reaches a container. Rows of a table of references are found by their own names."""
-    places = {case.case_id: place for place, case in enumerate(everybody, start=1)}
-    return [replace(case, case_id=f"case-{places[case.case_id]:05d}", row=case.case_id) for case in cases]
-
-
-def _named(result: LocalResult, *, numbered: Mapping[str, str]) -> LocalResult:
-    name = numbered[result.case_id]
-    return replace(result, case_id=name, scores=replace(result.scores, case_id=name))
-
-
-def regrouped(attributes: Mapping[str, str], *, groups: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Attributes under names that were agreed: what the organizers never named becomes `other`, so that no text of a patient leaves."""
-    return {
-        attribute: found if (found := attributes.get(attribute, "")) in names else OTHER
-        for attribute, names in groups.items()
-    }
-
-
-def failures_of(results: Sequence[LocalResult]) -> dict[str, int | None]:
-    """Verdict → how many cases ended so. A number of 1 to 4 patients does not leave, nor one that gives such a number away: None."""
-    counted = Counter(str(result.verdict) for result in results if result.verdict is not Verdict.OK)
-    shown = shown_groups(counted, smallest=SMALLEST_GROUP)
-    return {verdict: count if verdict in shown else None for verdict, count in sorted(counted.items())}
-
-
-def write_draft(draft: Draft) -> None:
-    """Write a draft down, readable by its owner alone."""
-    write_config(draft.path, json.dumps(_text_of(draft), indent=2) + "\n")
-
-
-def _text_of(draft: Draft) -> dict[str, Any]:
-    return {
-        "evaluation_id": draft.evaluation_id,
-        "fence": draft.fence,
-        "submission": draft.submission,
-        "aggregates": draft.aggregates,
-        "failures": draft.failures,
-        "document": draft.document,
-        "withheld": list(draft.withheld),
-        "told": _told_text(draft),
-        "cases": [
-            {"case": result.case_id, "verdict": str(result.verdict), "reason": result.reason, **result.scores.to_json()}
-            for result in draft.results
-        ],
-    }
-
-
-def _told_text(draft: Draft) -> dict[str, Any]:
-    return {metric: [one.to_json() for one in told] for metric, told in draft.told.items()}
-
-
-def read_draft(path: Path) -> Draft:
-    """A draft as it was written down. The results of its cases stay in the file: `read_cases`."""
-    document = json.loads(path.read_text())
-    return Draft(
-        path=path,
-        evaluation_id=document["evaluation_id"],
-        fence=document["fence"],
-        submission=document["submission"],
-        aggregates=document["aggregates"],
-        failures=document.get("failures", {}),
-        document=document.get("document"),
-        withheld=tuple(document.get("withheld", ())),
-        is_held=bool(document.get("is_held", False)),
-        approved_by=tuple(document.get("approved_by", ())),
-        told={metric: [Told.from_json(one) for one in told] for metric, told in document.get("told", {}).items()},
-    )
-
-
-def read_cases(path: Path) -> list[dict[str, Any]]:
-    """Verdict and scores of every case of a draft, for the people of the site."""
-    return list(json.loads(path.read_text()).get("cases", []))
-
-
-def _lease(order: SiteOrder) -> dict[str, Any]:
-    return {"evaluation_id": order.evaluation_id, "fence": order.fence}
 
 
 def _made(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -20,12 +21,16 @@ from assay.node.review import SMALLEST_GROUP, TooFewCases
 from assay.node.review_desk import SiteDesk
 from assay.node.review_page import ReviewServer
 from assay.node.review_sheet import ReviewSheet
-from assay.node.site import Draft, SiteAgent, SiteProblem
+from assay.node.site import SiteAgent
 from assay.node.site_agreeing import agree, log
+from assay.node.site_bundle import SiteBundle
 from assay.node.site_data import SiteData, kept_secret
 from assay.node.site_data_commands import data_group
+from assay.node.site_drafts import Draft
 from assay.node.site_home import SiteHome, SiteSettings
 from assay.node.site_life import COMMANDS, folder_option, open_connection
+from assay.node.site_orders import SiteOrder, orders_in
+from assay.node.site_problems import SiteProblem
 from assay.node.site_signing import SiteSigner, released_files
 from containers.engines import Engine
 from containers.engines.choice import EngineChoice
@@ -33,6 +38,8 @@ from containers.errors import EngineError
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import load_protocol
 
+WAIT_SECONDS = 25
+"""How long a question for work waits at the server. Proxies cut a silent connection after a minute."""
 TROUBLE = (
     NotRun,
     ClientError,
@@ -99,13 +106,23 @@ def run_site(
 ) -> None:
     """Evaluate every submission of the phase on the data that was added (`assay site data add`).
 
-    With --poll-seconds the program stays: while the approval, the server or the engine is missing it says so and asks again. Only a
-    site that was enrolled by token names its DATA here (a folder with manifest.csv).
+    With --poll-seconds the program stays, and waits at the server for new submissions. While the approval, the server or the engine is
+    missing, or where the server has no room to wait, it asks again so often. Only a site that was enrolled by token names its DATA here
+    (a folder with manifest.csv).
     """
     console = Console()
     while True:
         try:
-            _round(console, data=data, url=url, token=token, folder=folder, approve_all=approve_all, engine=engine)
+            _round(
+                console,
+                data=data,
+                url=url,
+                token=token,
+                folder=folder,
+                approve_all=approve_all,
+                stays=poll_seconds is not None,
+                engine=engine,
+            )
         except TROUBLE as problem:
             if poll_seconds is None:
                 raise click.ClickException(str(problem)) from problem
@@ -116,9 +133,17 @@ def run_site(
 
 
 def _round(
-    console: Console, *, data: Path | None, url: str, token: str, folder: Path, approve_all: bool, engine: EngineChoice
+    console: Console,
+    *,
+    data: Path | None,
+    url: str,
+    token: str,
+    folder: Path,
+    approve_all: bool,
+    stays: bool,
+    engine: EngineChoice,
 ) -> None:
-    """Evaluate what waits, once."""
+    """Evaluate what waits. A program that stays waits at the server for more, as long as the server lets it."""
     settings = member(folder, url=url, token=token)
     with open_connection(settings) as connection, engine.open() as opened:
         if settings.name:
@@ -133,7 +158,7 @@ def _round(
                 "were sent, nothing else"
             )
         with agent.alone():
-            _work(agent, registration=registration, console=console, approve_all=approve_all)
+            _work(agent, registration=registration, console=console, approve_all=approve_all, stays=stays)
 
 
 def added_data(home: SiteHome) -> tuple[SiteData, DataRegistration]:
@@ -189,33 +214,95 @@ def recall(*, submission: str, reason: str, again: bool, folder: Path) -> None:
     click.echo(f"recalled: submission {wanted}" + (", to be run again" if again else ""))
 
 
-def _work(agent: SiteAgent, *, registration: DataRegistration, console: Console, approve_all: bool) -> None:
+def next_order(
+    agent: SiteAgent,
+    *,
+    registration: DataRegistration,
+    skip: Sequence[str],
+    stays: bool,
+    clock: Callable[[], float] = time.monotonic,
+) -> SiteOrder | None:
+    """The next submission. A program that stays asks again at once when the server let it wait.
+
+    None, too, where the server answers early: it has no room, or it is an older one that lets nobody wait.
+    """
+    may_wait = stays and not skip
+    while True:
+        asked_at = clock()
+        order = agent.claim(registration, skip=skip, wait_seconds=WAIT_SECONDS if may_wait else 0)
+        if order is not None or not may_wait or clock() - asked_at < WAIT_SECONDS / 2:
+            return order
+
+
+def _work(
+    agent: SiteAgent, *, registration: DataRegistration, console: Console, approve_all: bool, stays: bool
+) -> None:
     """Every submission that waits. What this machine cannot do now is left aside, so that the others go on."""
     skip: list[str] = []
     problem: Exception | None = None
-    while (order := agent.claim(registration, skip=skip)) is not None:
-        console.print(f"\nsubmission {order.submission}")
-        done: list[LocalResult] = []
-
-        def show(result: LocalResult, done: list[LocalResult] = done) -> None:
-            done.append(result)
-            console.print(f"  {len(done)} {result.verdict}", highlight=False)
-
-        try:
-            draft = agent.evaluate(order, on_case=show)
-        except UnsuitableHardware as lack:
-            agent.decline_order(order, reason=f"unsuitable hardware: {lack}")
-            console.print(f"submission {order.submission} is declined as unsuitable hardware: {lack}", markup=False)
-            continue
-        except (NotRun, NodeApiProblem, TooFewCases, SiteProblem, OSError) as trouble:  # OSError: a full disk, say
-            console.print(f"submission {order.submission} is put off: {trouble}", markup=False)
+    while (order := next_order(agent, registration=registration, skip=skip, stays=stays)) is not None:
+        if trouble := work_on(agent, order, console=console, approve_all=approve_all):
             skip.append(order.evaluation_id)
             problem = trouble
-            continue
-        console.print(result_table(draft.results, protocol=load_protocol(order.protocol)))
-        decide(agent, draft, console=console, approve_all=approve_all)
     if problem is not None:
         raise problem
+
+
+def work_on(agent: SiteAgent, order: SiteOrder, *, console: Console, approve_all: bool) -> Exception | None:
+    """Evaluate one submission and let a person decide. Returns why it was put off."""
+    console.print(f"\nsubmission {order.submission}")
+    done: list[LocalResult] = []
+
+    def show(result: LocalResult) -> None:
+        done.append(result)
+        console.print(f"  {len(done)} {result.verdict}", highlight=False)
+
+    try:
+        draft = agent.evaluate(order, on_case=show)
+    except UnsuitableHardware as lack:
+        agent.decline_order(order, reason=f"unsuitable hardware: {lack}")
+        console.print(f"submission {order.submission} is declined as unsuitable hardware: {lack}", markup=False)
+        return None
+    except (NotRun, NodeApiProblem, TooFewCases, SiteProblem, OSError) as trouble:  # OSError: a full disk, say
+        console.print(f"submission {order.submission} is put off: {trouble}", markup=False)
+        return trouble
+    console.print(result_table(draft.results, protocol=load_protocol(order.protocol)))
+    decide(agent, draft, console=console, approve_all=approve_all)
+    return None
+
+
+@site.command(name="take")
+@click.argument("bundle", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@folder_option
+@engine_option
+def take(*, bundle: Path, folder: Path, engine: EngineChoice) -> None:
+    """Evaluate the submissions in BUNDLE, the file that the organizers gave you, on a machine without a network.
+
+    The orders are signed and checked as those that come over the network. What you approve is signed and written into a file in the
+    folder `outbox`. Carry it to the organizers.
+    """
+    console = Console()
+    try:
+        settings = member(folder, url="", token="")
+        data, _ = added_data(SiteHome(folder))
+        orders = orders_in(SiteBundle(bundle, site=settings.name, challenge=settings.challenge, phase=settings.phase))
+        problems = []
+        with open_connection(settings) as connection, engine.open() as opened:
+            agent = _agent(connection=connection, settings=settings, data=data, folder=folder, engine=opened)
+            with agent.alone():
+                for order in orders:
+                    if words := agent.stands(order):
+                        console.print(f"submission {order.submission} {words}", markup=False)
+                    elif trouble := work_on(agent, order, console=console, approve_all=False):
+                        problems.append(trouble)
+    except TROUBLE as problem:
+        raise click.ClickException(str(problem)) from problem
+    papers = sorted(agent.outbox.iterdir())
+    console.print(f"{len(papers)} results to carry to the organizers lie in {agent.outbox}", markup=False)
+    if problems:
+        raise click.ClickException(
+            f"{len(problems)} submissions were put off. Start this again once the reason is gone."
+        )
 
 
 def decide(agent: SiteAgent, draft: Draft, *, console: Console, approve_all: bool) -> None:

@@ -1,5 +1,6 @@
 """What a site signs, and what it demands of the server's signatures: orders, receipts, terms. The server's key was compared by words."""
 
+import base64
 import hashlib
 import json
 import secrets
@@ -9,9 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from assay.client.errors import ClientError
 from assay.node.joining import write_config
 from assay.node.site_home import SiteHome
+from assay.sealing import kept_sealing_key
 from assay.signatures import SignatureInvalid, check_signature, document_hash, signed
 
 ORDER, RECEIPT, TERMS, ACCEPTANCE = (
@@ -20,7 +24,7 @@ ORDER, RECEIPT, TERMS, ACCEPTANCE = (
     "assay-site-agreement",
     "assay-site-acceptance",
 )
-AGREEMENT, AGENT = "agreement.json", "agent.id"
+AGREEMENT, AGENT, SEALING_KEY = "agreement.json", "agent.id", "site.x25519"
 
 
 class SiteSigner:
@@ -95,10 +99,15 @@ class SiteSigner:
         return f"they differ in {', '.join(differing)} from what this site is" if differing else ""
 
     def accept(self, terms: Mapping[str, Any]) -> dict[str, Any]:
-        """Sign these terms, and keep them."""
-        said = self.sign({"kind": ACCEPTANCE, "terms_sha256": document_hash(terms)})
+        """Sign these terms, and keep them. The public key to which images on a stick are sealed goes with it."""
+        sealed_to = base64.b64encode(self.sealing_key().public_key().public_bytes_raw()).decode()
+        said = self.sign({"kind": ACCEPTANCE, "terms_sha256": document_hash(terms), "sealing_key": sealed_to})
         write_config(self._home.folder / AGREEMENT, json.dumps({"terms": dict(terms), "said": said}, indent=2) + "\n")
         return said
+
+    def sealing_key(self) -> X25519PrivateKey:
+        """The private key for images that travel on a stick, made here at the first use. It never leaves this folder."""
+        return kept_sealing_key(self._home.folder / SEALING_KEY)
 
     def agreed_sha256(self) -> str:
         """The hash of the terms that were signed here. Raises ClientError where none were."""

@@ -21,7 +21,7 @@ from assay.api.v1 import (
     phases,
     rejudging,
     rights,
-    site_agreements,
+    site_bundles,
     site_joining,
     submissions,
     testsets,
@@ -60,7 +60,7 @@ api.add_router("/challenges", testsets.router, tags=["test sets"])
 api.add_router("/challenges", metric_images.router, tags=["test sets"])
 api.add_router("/uploads", uploads.router, tags=["uploads"])
 api.add_router("/node", node.router, tags=["node"])
-api.add_router("/site", site_agreements.router, tags=["sites"])
+api.add_router("/site", site_bundles.router, tags=["sites"])
 api.add_router("/challenges", site_joining.phase_router, tags=["sites"])
 api.add_router("/challenges", submissions.phase_router, tags=["submissions"])
 api.add_router("/submissions", submissions.router, tags=["submissions"])

@@ -21,13 +21,12 @@ from assay.api.throttling import SiteThrottle
 from assay.api.v1 import schemas
 from assay.api.v1.schemas import Fence
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
-from assay.challenges.protocols import rules_of
 from assay.evaluation_sites import services, work
-from assay.evaluation_sites.agreements import groups_of
 from assay.evaluation_sites.boards import SiteRow, Weighting
 from assay.evaluation_sites.joining import server_key
 from assay.evaluation_sites.models import Site, SiteDataset, SiteEvaluation
 from assay.evaluation_sites.selectors import site_board, why_board_is_hidden
+from assay.evaluation_sites.waiting import COME_AGAIN_SECONDS, LONGEST_SECONDS, RoomIsFull, wait_for_work
 from evaluator import __version__ as evaluator_version
 
 SIGNING_SALT = "assay.site.files"
@@ -71,6 +70,8 @@ class Wish(Schema):
     """Which installation of the site's program asks. It gets back at once what it held before it was killed."""
     skip: list[UUID] = Field([], max_length=1000)
     """Evaluations that the site could not do a moment ago: others go first."""
+    wait_seconds: int = Field(0, ge=0, le=LONGEST_SECONDS)
+    """How long the answer may wait for work. Where many wait already it comes at once, with Retry-After."""
 
 
 class Lease(Schema):
@@ -143,7 +144,17 @@ def claim(request: HttpRequest, wish: Wish) -> Any:
         raise NotFoundError(
             _("This data is not registered."), found=wish.root_sha256, what_to_do=_("Register it, then claim.")
         )
-    evaluation = work.claim_evaluation(site=site, dataset=dataset, agent=wish.agent, skip=wish.skip, now=timezone.now())
+    try:
+        evaluation = wait_for_work(
+            site=site,
+            dataset=dataset,
+            agent=wish.agent,
+            skip=wish.skip,
+            seconds=wish.wait_seconds,
+            now=timezone.now,
+        )
+    except RoomIsFull:
+        return HttpResponse(status=204, headers={"Retry-After": str(COME_AGAIN_SECONDS)})
     return HttpResponse(status=204) if evaluation is None else order(request, evaluation)
 
 
@@ -234,26 +245,7 @@ def entry(line: SiteRow, *, metric: str) -> dict[str, Any]:
 
 
 def order(request: HttpRequest, evaluation: SiteEvaluation) -> dict[str, Any]:
-    """What a site needs to evaluate one submission: the image and the rules."""
-    submission, image = evaluation.submission, evaluation.submission.image
-    if image is None:
-        raise LookupError(f"submission {submission.pk} has no image; only image submissions are claimed")
+    """What a site needs to evaluate one submission, with a signed address of the image."""
     ticket = {"evaluation": str(evaluation.pk), "fence": evaluation.fence}
     address = f"{request.path.removesuffix('/claim')}/files/{signing.dumps(ticket, salt=SIGNING_SALT)}"
-    return {
-        "evaluation_id": str(evaluation.pk),
-        "fence": evaluation.fence,
-        "lease_seconds": work.LEASE_SECONDS,
-        "submission": f"#{submission.number}",
-        "root_sha256": evaluation.dataset.root_sha256 if evaluation.dataset else "",
-        "protocol": rules_of(submission.protocol).document,
-        "evaluator_version": evaluator_version,
-        "order": evaluation.order,
-        "groups": evaluation.order["groups"] if evaluation.order else groups_of(submission.phase),
-        "image": {
-            "image_id": image.image_id,
-            "sha256": image.rewritten_sha256,
-            "bytes": image.rewritten_bytes,
-            "url": address,
-        },
-    }
+    return work.order_body(evaluation, image_at=address)
