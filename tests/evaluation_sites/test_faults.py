@@ -8,11 +8,10 @@ import pytest
 from assay.client.errors import ClientError
 from assay.evaluation_sites.models import SiteEvaluation
 from assay.node import local, site
-from assay.node.http import NodeApi
 from assay.node.site_progress import Progress
 
 STEPS = {
-    "the image": (NodeApi, "fetch"),
+    "the image": (site, "borrowed_image"),
     "an input": (local, "place_input"),
     "a finished case": (Progress, "add"),
     "a log": (site.SiteAgent, "_keep_log"),
