@@ -9,7 +9,7 @@ What it protects against: who carries or stores the file, and has not the receiv
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -41,7 +41,7 @@ def kept_sealing_key(path: Path) -> X25519PrivateKey:
     return X25519PrivateKey.from_private_bytes(path.read_bytes())
 
 
-def seal(source: BinaryIO, *, receiver: bytes) -> Iterator[bytes]:
+def seal(source: IO[bytes], *, receiver: bytes) -> Iterator[bytes]:
     """The sealed file, piece by piece. `receiver` is the raw public key of who may open it. Raises ValueError for one that is none."""
     own = X25519PrivateKey.generate()
     public = own.public_key().public_bytes_raw()
@@ -51,7 +51,7 @@ def seal(source: BinaryIO, *, receiver: bytes) -> Iterator[bytes]:
         yield cipher.encrypt(_nonce(place, is_last=is_last), chunk, None)
 
 
-def unseal(source: BinaryIO, *, key: X25519PrivateKey) -> Iterator[bytes]:
+def unseal(source: IO[bytes], *, key: X25519PrivateKey) -> Iterator[bytes]:
     """What was sealed. Pieces may be used only once all have come: a cut file is noticed at its end. Raises SealBroken."""
     head = source.read(HEAD_BYTES)
     if len(head) < HEAD_BYTES or not head.startswith(MAGIC):
@@ -78,7 +78,7 @@ def _nonce(place: int, *, is_last: bool) -> bytes:
     return place.to_bytes(11, "big") + bytes([is_last])
 
 
-def _chunks(source: BinaryIO, length: int) -> Iterator[tuple[bytes, bool]]:
+def _chunks(source: IO[bytes], length: int) -> Iterator[tuple[bytes, bool]]:
     """Pieces of exactly `length` bytes, and whether each is the last. An empty file has one empty piece."""
     chunk = _read(source, length)
     while True:
@@ -89,7 +89,7 @@ def _chunks(source: BinaryIO, length: int) -> Iterator[tuple[bytes, bool]]:
         chunk = following
 
 
-def _read(source: BinaryIO, length: int) -> bytes:
+def _read(source: IO[bytes], length: int) -> bytes:
     """`length` bytes, fewer only at the end of the file."""
     content = b""
     while len(content) < length and (piece := source.read(length - len(content))):

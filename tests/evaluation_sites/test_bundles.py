@@ -8,7 +8,9 @@ from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
+from django.urls import reverse
 from django.utils import timezone
 
 import factories
@@ -222,3 +224,32 @@ def test_what_was_sealed_opens_whole_or_not_at_all(size):
             b"".join(unseal(io.BytesIO(wrong), key=key))
     with pytest.raises(SealBroken):
         b"".join(unseal(io.BytesIO(sealed), key=X25519PrivateKey.generate()))
+
+
+def test_organizers_offer_terms_with_options_and_serve_a_stick_on_their_page(hospital, scene, submission, client):
+    client.force_login(scene.olga)
+    url = reverse("organizers:sites", args=["brains"])
+    asked = {"phase": "final", "name": hospital.name}
+    options = {"days": "90", "most_releases": "7", "teams": scene.team.slug, "reviewers": "2", "automatic_after": "20"}
+    refused = client.post(url, {**asked, "action": "offer", **options, "days": "many"})
+    assert (refused.status_code, hospital.site.agreements.count()) == (400, 1)
+    assert "These terms cannot be offered." in refused.content.decode()
+    client.post(url, {**asked, "action": "offer", **options})
+    terms = hospital.site.agreements.order_by("-number").first().terms
+    kept = [terms[name] for name in ("most_releases", "teams", "reviewers", "automatic_after")]
+    assert kept == [7, [scene.team.slug], 2, 20]
+    hospital.agree()
+    page = client.get(url).content.decode()
+    assert "Two people approve each result." in page
+    assert "after 20 in a row" in page
+    answer = client.post(url, {**asked, "action": "bundle"})
+    stick = hospital.home.folder / "stick"
+    stick.write_bytes(b"".join(answer.streaming_content))
+    agent, _, draft = evaluated(hospital, stick)
+    agent.release(draft)
+    (paper,) = agent.outbox.iterdir()
+    for content in (b"", b"no result", b"[" * 100_000):
+        wrong = SimpleUploadedFile("result.json", content)
+        assert client.post(url, {**asked, "action": "result", "result": wrong}).status_code == 400
+    client.post(url, {**asked, "action": "result", "result": SimpleUploadedFile("result.json", paper.read_bytes())})
+    assert SiteEvaluation.objects.get().status == "released"

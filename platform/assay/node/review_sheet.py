@@ -128,7 +128,8 @@ def _warnings(
                 "An algorithm that answers few cases and leaves the rest empty can send single patients out this way"
             )
     if releases_before:
-        yield f"{releases_before} results were released on this data before; together they tell more than each alone"
+        words = "1 result was" if releases_before == 1 else f"{releases_before} results were"
+        yield f"{words} released on this data before; together they tell more than each alone"
     if not any(leaves.get("metrics", {}).values()):
         yield "no metric has a number"
 
