@@ -191,7 +191,7 @@ def test_the_second_result_is_shown_beside_the_first(hospital, scene):
     found = SiteDesk(agent, title="").sheet_of(draft)
     assert found.compared_with == "#1"
     assert found.differences == ()
-    assert any("1 results were released" in text for text in found.warnings)
+    assert any("1 result was released" in text for text in found.warnings)
 
 
 def test_a_server_that_is_away_loses_no_draft(hospital, submission, monkeypatch):
