@@ -27,8 +27,8 @@ PATTERNS = """() => [...document.querySelectorAll("[pattern]")].map((field) => {
 })"""
 CUT = """() => [...document.querySelectorAll("main .scroll")].filter((box) => box.scrollWidth > box.clientWidth + 1)
   .map((box) => `${box.getAttribute("aria-label")}: ${box.scrollWidth} > ${box.clientWidth}`)"""
-WIDE: set[str] = set()
-"""Pages whose tables may scroll at 1280 px: as many columns as somebody chose."""
+WIDE = {"portal:hospitals", "portal:compare", "portal:leaderboard", "portal:leaderboard by site"}
+"""Pages whose tables may scroll at 1280 px: they have as many columns as there are hospitals, algorithms or metrics."""
 MORPHED = """() => {
   const fold = document.querySelector("details.confirm[open]"), next = fold.cloneNode(true);
   next.removeAttribute("open");
