@@ -192,7 +192,8 @@ def filled(html: str, *, page: str, form: str, texts: list[tuple[str, str]], wor
     left: dict[str, list[str]] = defaultdict(list)
     for name, text in texts:
         left[name].append(text)
-    changes = [(chosen.start, chosen.start, render_to_string("pages/_not_taken.html", {"words": words}))]
+    notice = str(render_to_string("pages/_not_taken.html", {"words": words}))
+    changes: list[tuple[int, int, str]] = [(chosen.start, chosen.start, notice)]
     changes += [(at + len("<details"), at + len("<details"), " open") for at in chosen.folds]
     for row in chosen.controls:
         changes += _changes(row, left.get(row.name, []), html)
