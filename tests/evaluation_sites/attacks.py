@@ -118,6 +118,7 @@ ATTACKS = (
         verdict="nothing is lost, and nothing is scored for it",
         tests=here("agreements", "a_finished_run_is_not_lost_when_the_server_is_away_at_the_end")
         + here("review", "a_server_that_is_away_loses_no_draft")
+        + here("faults", "a_server_that_is_away_while_a_release_is_sent_takes_it_once")
         + JOURNEY,
     ),
     Attack(
