@@ -148,6 +148,7 @@ def every_page() -> dict[str, Page]:
         "document",
         "testsets",
         "metric-images",
+        "code-parts",
         "submissions",
         "people",
         "invites",

@@ -13,6 +13,7 @@ an attempt.
 """
 
 from containers.intake.archives import IntakeUnavailable, inspect_archive, load_archive
+from containers.intake.config import Program
 from containers.intake.inspection import KeptImage
 from containers.intake.limits import IntakeLimits
 from containers.intake.reasons import ImageInvalid, Reason
@@ -24,6 +25,7 @@ __all__ = [
     "IntakeReport",
     "IntakeUnavailable",
     "KeptImage",
+    "Program",
     "Reason",
     "inspect_archive",
     "load_archive",

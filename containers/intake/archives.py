@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from containers.engines import Engine
 from containers.errors import ContainersError, ImageAbsent
+from containers.intake.config import Program
 from containers.intake.inspection import KeptImage
 from containers.intake.limits import IntakeLimits
 from containers.intake.reasons import ImageInvalid, Reason
@@ -40,6 +41,7 @@ def inspect_archive(
     model_folder: str = MODEL_FOLDER,
     model_kept_in: str = "",
     kept: KeptImage | None = None,
+    program: Program | None = None,
 ) -> IntakeReport:
     """Check the uploaded archive at `source` and write the rewritten one to `destination`, which appears complete or not at all.
 
@@ -47,7 +49,7 @@ def inspect_archive(
     the phase fixes the command. `model` is a tar whose files become the image's `model_folder`.
 
     What was checked before need not be sent again. With `kept`, `source` is an archive that was written here. With `model_kept_in`, `model`
-    is one too, and its last layer holds the model in that folder.
+    is one too, and its last layer holds the model in that folder. `program` is what the image starts in place of its own.
     Raises `ImageInvalid` or `IntakeUnavailable`.
     """
     limits = limits or IntakeLimits()
@@ -58,6 +60,7 @@ def inspect_archive(
         "model_folder": model_folder,
         "model_kept_in": model_kept_in,
         "kept": asdict(kept) if kept else None,
+        "program": asdict(program) if program else None,
     }
     with ExitStack() as opened:
         upload = opened.enter_context(source.open("rb"))

@@ -13,6 +13,7 @@ import resource
 import sys
 from typing import Any
 
+from containers.intake.config import Program
 from containers.intake.inspection import KeptImage, ModelSource, inspect
 from containers.intake.limits import IntakeLimits
 from containers.intake.reasons import ImageInvalid, Reason
@@ -60,6 +61,7 @@ def answer(*, source: int, destination: int, request: dict[str, Any], model: int
             if model is None
             else ModelSource(descriptor=model, folder=request["model_folder"], kept_in=request["model_kept_in"]),
             kept=KeptImage.from_json(request["kept"]) if request["kept"] else None,
+            program=Program.from_json(request["program"]) if request.get("program") else None,
         )
     except ImageInvalid as refusal:
         return {"reason": refusal.reason, "message": refusal.message}

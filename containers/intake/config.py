@@ -22,6 +22,7 @@ SYSTEM_FOLDERS = ("/proc", "/sys", "/dev")
 ENGINE_HOOK_PREFIXES = ("LD_", "NVIDIA_")
 """Read by the dynamic linker or the GPU toolkit of hooks that run outside the container, as root (CVE-2025-23266)."""
 SEARCH_PATH_VARIABLE = "LD_LIBRARY_PATH"
+PYTHON_PATH = "PYTHONPATH="
 MAX_TEXT_BYTES = 64 << 10
 
 DROPPED = {
@@ -32,6 +33,21 @@ DROPPED = {
     "ExposedPorts": "EXPOSE: there is no network",
     "Labels": "LABEL: the platform sets its own",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What is started in an image whose own program is not: somebody's code that became its last layer."""
+
+    command: tuple[str, ...]
+    working_dir: str
+    python_path: str
+    """A folder that Python looks for modules in before those that the image names."""
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Program":
+        """From plain values: lists become tuples again."""
+        return cls(**{**document, "command": tuple(document["command"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +93,27 @@ class VettedConfig:
     def as_uploaded(self, *, user: str, uploaded_image_id: str, neutralised: tuple[str, ...]) -> Self:
         """The same with what only the first upload said: a rewritten configuration names a user and an ID of ours."""
         return replace(self, user=user, uploaded_image_id=uploaded_image_id, neutralised=neutralised)
+
+    def with_program(self, program: Program) -> Self:
+        """The same image, starting something else."""
+        document = json.loads(self.document)
+        settings = document["config"]
+        found = [line for line in settings["Env"] if line.startswith(PYTHON_PATH)]
+        folders = [program.python_path, *(line.removeprefix(PYTHON_PATH) for line in found)]
+        changed = {
+            **settings,
+            "Entrypoint": list(program.command),
+            "Cmd": None,
+            "WorkingDir": program.working_dir,
+            "Env": [*(line for line in settings["Env"] if line not in found), PYTHON_PATH + ":".join(folders)],
+        }
+        return replace(
+            self,
+            entrypoint=program.command,
+            command=(),
+            working_dir=program.working_dir,
+            document=_serialised(document | {"config": changed}),
+        )
 
     @property
     def image_id(self) -> str:

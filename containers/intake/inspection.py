@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from containers.intake.accounts import ImageUser, UserUnknown, resolve_user
-from containers.intake.config import SYSTEM_FOLDERS, VettedConfig, vet_config
+from containers.intake.config import SYSTEM_FOLDERS, Program, VettedConfig, vet_config
 from containers.intake.entry_point import NotRunnable, Stack, wanted_names
 from containers.intake.layers import Sightings, walk_layer
 from containers.intake.layout import ImageLayout, find_image, member_name, survey_archive
@@ -73,10 +73,12 @@ def inspect(
     needs_command: bool,
     model: ModelSource | None = None,
     kept: KeptImage | None = None,
+    program: Program | None = None,
 ) -> IntakeReport:
     """Judge the archive at descriptor `source` and write the rewritten one to `destination`, with the model as its last layer.
 
     `kept`: the source is an archive that this function wrote. The image gets the same ID as from its first upload.
+    `program`: what the image starts, in place of what its configuration says.
     """
     archive_bytes = os.fstat(source).st_size
     if archive_bytes == 0:
@@ -90,6 +92,8 @@ def inspect(
         )
         if kept.has_model:
             config, layout = config.without_last_layer(), replace(layout, layers=layout.layers[:-1])
+    if program is not None:
+        config = config.with_program(program)
     if len(config.diff_ids) != len(layout.layers):
         raise ImageInvalid(
             Reason.LAYER_MISMATCH,

@@ -163,6 +163,10 @@ class Resources:
     profile: str
     takes_command: bool = False
     """Whether a team says with each submission what is started, as TIRA and FeTA 2021 do."""
+    code_base: str = ""
+    """The base image of phases that take zips of code, `sha256:…`; empty where a phase takes images."""
+    code_wheels: str = ""
+    """The wheel house from which the code's requirements are installed; empty where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,6 +145,8 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/challenges/brains/testsets", {"name": "x", "upload_id": "{unknown}"}, 401, 403, 403, 404, 404),
     ("GET", "/challenges/brains/metric-images", None, 401, 403, 403, 200, 200),
     ("POST", "/challenges/brains/metric-images", {"upload_id": "{unknown}"}, 401, 403, 403, 404, 404),
+    ("GET", "/challenges/brains/code-parts", None, 401, 403, 403, 200, 200),
+    ("POST", "/challenges/brains/code-parts", {"kind": "base", "upload_id": "{unknown}"}, 401, 403, 403, 404, 404),
     ("POST", "/challenges/brains/phases/final/submissions", {"upload_id": "{upload_of_pia}"}, 401, 404, 201, 404, 404),
     ("GET", "/challenges/brains/phases/final/twin?sha256=0", None, 401, 200, 200, 200, 200),
     ("GET", "/challenges/brains/phases/final/kept", None, 401, 200, 200, 200, 200),

@@ -24,7 +24,7 @@ OFFERED = {
     },
     "containers.engines.choice": {"EngineChoice", "EngineKind"},
     "containers.intake": {
-        "ImageInvalid", "IntakeLimits", "IntakeReport", "IntakeUnavailable", "KeptImage", "Reason", "inspect_archive", "load_archive",
+        "ImageInvalid", "IntakeLimits", "IntakeReport", "IntakeUnavailable", "KeptImage", "Program", "Reason", "inspect_archive", "load_archive",
     },
     "containers.sandbox": {"remove_leftovers", "run", "sweep"},
     "containers.machine": {

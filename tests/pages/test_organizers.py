@@ -31,7 +31,7 @@ from containers.spec import Curve, Usage
 from markup import markup
 
 pytestmark = pytest.mark.django_db
-PAGES = ["overview", "document", "testsets", "metric-images", "submissions", "people", "sites", "audit"]
+PAGES = ["overview", "document", "testsets", "metric-images", "code-parts", "submissions", "people", "sites", "audit"]
 
 
 @pytest.fixture

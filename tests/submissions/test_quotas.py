@@ -325,7 +325,7 @@ def test_organizers_see_the_hours_of_their_challenges(scene, now, client):
 def test_the_use_costs_the_same_however_many_challenges(challenges, scene, now, django_assert_num_queries):
     for _ in range(challenges - 1):
         factories.challenge(organizer=scene.olga)
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(14):
         use_of(scene.olga, now=now)
 
 
@@ -333,7 +333,7 @@ def test_operators_see_the_largest_users(scene, now, client, django_assert_num_q
     factories.complete_upload(user=scene.otto, total_bytes=5 * GIB, offset_bytes=5 * GIB)
     row = factories.submission(phase=scene.phase, team=scene.team, status="done")
     add_run_time(submission=row, seconds=2 * HOUR, now=now)
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         rows = largest_users(now=now)
     assert [(found.person, found.stored_bytes, found.run_seconds) for found in rows[:2]] == [
         (scene.otto, 5 * GIB, 0.0),

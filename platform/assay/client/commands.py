@@ -27,6 +27,9 @@ COMMANDS = {
         "assay.node.cli:check",
         "Say what the platform would say of IMAGE (a local image or an archive) before you submit it.",
     ),
+    "code": Entry(
+        "assay.client.organizing:code", "Push what submissions of code are built from: a base image, and wheels."
+    ),
     "doctor": Entry(
         "assay.node.cli:doctor",
         "Say whether this machine can run submissions safely, and what to do where it cannot.",

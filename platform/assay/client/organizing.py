@@ -219,6 +219,44 @@ def push_metric_image(session: Session, archive: Path, slug: str) -> None:
 
 
 @click.group()
+def code() -> None:
+    """Push what submissions of code are built from: a base image, and wheels."""
+
+
+@code.command("push-base")
+@click.argument("archive", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--challenge", "slug", required=True)
+@pass_session
+def push_base(session: Session, archive: Path, slug: str) -> None:
+    """Push ARCHIVE, what `docker save` wrote of an image with python3 and pip."""
+    identity = _push_code_part(session, archive, slug=slug, kind="base", purpose="image")
+    click.echo(f"Write this into the protocol:\nresources: {{code_base: {identity}}}")
+
+
+@code.command("push-wheels")
+@click.argument("archive", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--challenge", "slug", required=True)
+@pass_session
+def push_wheels(session: Session, archive: Path, slug: str) -> None:
+    """Push ARCHIVE, a zip of wheels. `pip download --only-binary=:all: -d wheels PACKAGE …` fetches them."""
+    identity = _push_code_part(session, archive, slug=slug, kind="wheels", purpose="wheels")
+    click.echo(f"Write this into the protocol:\nresources: {{code_wheels: {identity}}}")
+
+
+def _push_code_part(session: Session, archive: Path, *, slug: str, kind: str, purpose: str) -> str:
+    with session.connect() as connection, choose_reporter("auto") as reporter:
+        file = describe_file(path=archive, on_progress=lambda done, total: reporter.transfer("hashing", done, total))
+        upload_id = upload_file(
+            connection=connection,
+            file=file,
+            purpose=purpose,
+            on_progress=lambda done, total: reporter.transfer("uploading", done, total),
+        )
+        answer = connection.post(f"challenges/{slug}/code-parts", {"kind": kind, "upload_id": upload_id})
+    return str(answer["identity"])
+
+
+@click.group()
 def phase() -> None:
     """Open, close and publish a phase."""
 

@@ -72,8 +72,13 @@ def joined_words(membership: Mapping[str, Any], *, challenge: str) -> str:
 
 
 @click.command()
-@click.argument("image")
+@click.argument("image", default="")
 @phase_option
+@click.option(
+    "--code",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A zip of code in place of IMAGE, where the phase takes code. It holds predict.py or metadata, and requirements.txt.",
+)
 @click.option("--name", required=True, help="The algorithm's name on the leaderboard.")
 @click.option("--description", default="")
 @click.option("--link", default="", help="Repository or paper.")
@@ -96,6 +101,7 @@ def submit(
     *,
     image: str,
     phase: str,
+    code: str | None,
     name: str,
     description: str,
     link: str,
@@ -114,6 +120,8 @@ def submit(
     An interrupted upload goes on where it stopped when the same command is given again. What your team has handed in before is
     not sent again. `assay kept` lists it, and sha256:… names it without the file. docker://REGISTRY/NAME:TAG is fetched by the server.
     """
+    if bool(image) == bool(code):
+        raise click.UsageError("Name one thing to submit: IMAGE, or --code code.zip")
     request = {
         "name": name,
         "description": description,
@@ -127,7 +135,8 @@ def submit(
     with session.connect() as connection, choose_reporter(progress) as reporter:
         submission = submit_file(
             connection=connection,
-            image=image,
+            image=code or image,
+            is_code=bool(code),
             phase=phase,
             request=request,
             reporter=reporter,

@@ -34,8 +34,9 @@ def submit_file(
     request: Mapping[str, Any],
     reporter: Reporter,
     model: Model | None = None,
+    is_code: bool = False,
 ) -> Submission:
-    """Upload an archive, a zip of predictions or a local image, and a model, and submit it.
+    """Upload an archive, a zip of predictions or of code, or a local image, and a model, and submit it.
 
     What the team has handed in before is not sent again. `sha256:…` names it without the file. Raises `ClientError` before any byte
     is sent.
@@ -46,8 +47,9 @@ def submit_file(
         given = {"reference": image.removeprefix(REGISTRY)}
     else:
         path = None if hash_in(image) else archive_of(image=image, cache=cache_folder())
+        purpose = "code" if is_code else purpose_of(image)
         given = given_file(
-            connection=connection, path=path, source=image, purpose=purpose_of(image), kept=kept, reporter=reporter
+            connection=connection, path=path, source=image, purpose=purpose, kept=kept, reporter=reporter
         )
     if model is not None:
         path = None if hash_in(model.source) else Path(model.source)

@@ -191,6 +191,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "workflow"
 CELERY_TASK_DEFAULT_QUEUE_TYPE = CELERY_TASK_CREATE_MISSING_QUEUE_TYPE = "quorum"  # RabbitMQ's; Redis knows no types
 CELERY_TASK_ROUTES = {
+    "assay.workflow.tasks.build": {"queue": "scoring"},
     "assay.workflow.tasks.score": {"queue": "scoring"},
     "assay.workflow.tasks.self_test": {"queue": "scoring"},
     "assay.workflow.tasks.rebuild": {"queue": "ranking"},  # may take minutes: checks must not wait for it

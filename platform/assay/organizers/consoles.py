@@ -1,6 +1,6 @@
 """What the organizer console shows: readiness, today's numbers, what needs somebody. Constant query counts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -18,13 +18,14 @@ from assay.challenges.tasks import tasks_of
 from assay.evaluation_sites.models import Site, SiteAgreement, SiteDataset, SiteEvaluation
 from assay.evaluations.leaks import Leak, leaks_of
 from assay.evaluations.models import Evaluation
-from assay.evaluations.pushing import missing_metric_images
+from assay.evaluations.pushing import missing_code_parts, missing_metric_images
 from assay.evaluations.self_tests import newest_self_tests
 from assay.leaderboards.models import REPORT_SET_ASIDE, Leaderboard
 from assay.leaderboards.selectors import why_hidden_from_participants
 from assay.leaderboards.words import sentence
 from assay.pages.windows import window_status
 from assay.submissions.budgets import nearly_spent
+from assay.submissions.code_parts import takes_code
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
 from assay.testsets.fitness import misfits
@@ -105,6 +106,18 @@ def _total(rows: QuerySet[Any]) -> Coalesce:
     return Coalesce(Subquery(counted.values("total")), 0)
 
 
+def _code_parts_ready(challenge: Challenge, phases: Sequence[PhaseRow]) -> Iterator[Check]:
+    """Asked only where a phase takes code."""
+    if any(takes_code(row.phase) for row in phases):
+        missing = missing_code_parts(challenge)
+        yield Check(
+            ok=not missing,
+            text=gettext("what code is built from is here"),
+            cure=" ".join(f"{change.text}." for change in missing),
+            url=reverse("organizers:code-parts", args=[challenge.slug]),
+        )
+
+
 PLACEHOLDER = "⟨"
 """How `assay challenge new` marks what an organizer has to write."""
 TEXTS_TO_WRITE = ("title", "summary", "description", "rules", "licence", "modality", "anatomy", "citation", "contact")
@@ -143,6 +156,7 @@ def readiness(challenge: Challenge, phases: Sequence[PhaseRow]) -> list[Check]:
             cure=" ".join(f"{change.text}." for change in missing),
             url=reverse("organizers:metric-images", args=[challenge.slug]),
         ),
+        *_code_parts_ready(challenge, phases),
         Check(
             ok=bool(phases) and not trials,
             text=gettext("the self-test of every phase has passed"),

@@ -6,7 +6,7 @@ preview ranks made-up scores with the very engine that ranks the phase.
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,13 @@ from django.utils.translation import gettext_lazy
 from assay.accounts.errors import AssayError, InvalidError
 from assay.challenges.access import get_organized_phase
 from assay.challenges.definition import parse_definition
-from assay.challenges.models import Phase
+from assay.challenges.models import Challenge, Phase
 from assay.challenges.protocols import rules_of
 from assay.organizers.desk import Desk
-from assay.organizers.desk_fields import Field, Group
+from assay.organizers.desk_fields import NONE, Field, Group
 from assay.organizers.views import frame, or_the_file
+from assay.submissions.code_parts import code_parts_of
+from assay.submissions.models import CodePart
 from evaluator.documents import Pointer, read_document
 from evaluator.errors import EvaluatorError
 from evaluator.metrics import REGISTRY, Direction, Scope
@@ -98,13 +100,13 @@ class Rules(Desk):
         self.document: Mapping[str, Any] = rules_of(phase.protocol).document
         self.held_metrics = {entry["name"]: bare(entry, name=entry["name"]) for entry in self.document["metrics"]}
         self.labels = {label["name"]: label for label in self.document["labels"]}
-        super().__init__(request, phase.challenge, groups=self._groups(), path=())
+        super().__init__(request, phase.challenge, groups=self._groups(phase.challenge), path=())
         slugs = [row.slug for row in self.definition.phases]
         own: Pointer = ("phases", slugs.index(phase.slug), "protocol")
         self.protocol_path = own if phase_has_own(self.source, own) else ("protocol",)
         self.path = self.protocol_path
 
-    def _groups(self) -> tuple[Group, ...]:
+    def _groups(self, challenge: Challenge) -> tuple[Group, ...]:
         labels = tuple(
             Field(
                 f"tolerance:{name}",
@@ -120,12 +122,14 @@ class Rules(Desk):
         metrics = Field("metrics", "some", measured, choices=metric_choices(list(self.held_metrics)))
         ranking = Field("ranking", "choice", gettext_lazy("Ranked"), choices=rankings)
         release = Field("release", "choice", gettext_lazy("Teams see during the phase"), choices=RELEASES)
+        code = tuple(code_fields(challenge))
         return (
             Group(gettext_lazy("Metrics"), (metrics,)),
             Group(gettext_lazy("Structures"), labels),
             Group(gettext_lazy("Ranking"), (ranking,)),
             Group(gettext_lazy("Limits of a container"), LIMITS),
             Group(gettext_lazy("Release"), (release,)),
+            *((Group(gettext_lazy("Submissions of code"), code),) if code else ()),
         )
 
     def _held(self, name: str) -> Any:
@@ -189,6 +193,23 @@ class Rules(Desk):
         if first == "labels" and rest:
             return f"tolerance:{rest[0]}"
         return rest[0] if first == "resources" and rest else first
+
+
+def code_fields(challenge: Challenge) -> Iterator[Field]:
+    """What code is built from, where something was pushed for it."""
+    words = {
+        CodePart.Kind.BASE: gettext_lazy("Teams hand in code, which runs on"),
+        CodePart.Kind.WHEELS: gettext_lazy("Packages come from"),
+    }
+    parts = code_parts_of(challenge)
+    for kind, name in ((CodePart.Kind.BASE, "code_base"), (CodePart.Kind.WHEELS, "code_wheels")):
+        choices = [
+            (part.identity, f"{part.version}: {part.filename}, {part.identity[:19]}…")
+            for part in parts
+            if part.kind == kind
+        ]
+        if choices:
+            yield Field(name, "choice", words[kind], choices=[NONE, *choices])
 
 
 def bare(entry: Mapping[str, Any], *, name: str) -> dict[str, Any]:

@@ -21,8 +21,7 @@ from assay.evaluations.self_tests import newest_self_tests
 from assay.organizers.archives import uploaded_archive
 from assay.organizers.views import frame
 from assay.pages.errors import error_words
-from assay.submissions.models import Upload
-from assay.submissions.services import PURPOSES, Entry
+from assay.submissions.services import Entry, purpose_of
 from assay.workflow import flow
 from assay.workflow.flow.self_testing import ask_self_test
 
@@ -61,7 +60,7 @@ def trial(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     found = newest_self_tests([phase]).get(phase.pk)
     page.update(test=found, **trial_table(found))
     page["baselines"] = list(phase.submissions.filter(is_baseline=True).order_by("-number"))
-    page["purpose"] = PURPOSES[Phase.Kind(phase.kind)]
+    page["purpose"] = purpose_of(phase)
     page["has_own_metrics"] = bool(phase.protocol and rules_of(phase.protocol).evaluation)
     status = 400 if page.get("error") else WAITS if found and not found.finished_at else 200
     return render(request, "organizers/trial.html", page, status=status)
@@ -72,9 +71,7 @@ def _act(request: HttpRequest, *, phase: Phase, user: User) -> None:
     if "baseline" not in request.POST:
         ask_self_test(phase=phase, user=user, now=now)
         return
-    upload = uploaded_archive(
-        request, purpose=Upload.Purpose(PURPOSES[Phase.Kind(phase.kind)]), expected="an archive as participants send it"
-    )
+    upload = uploaded_archive(request, purpose=purpose_of(phase), expected="an archive as participants send it")
     entry = Entry(
         user=user,
         phase=phase,

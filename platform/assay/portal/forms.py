@@ -145,13 +145,14 @@ class SubmitForm(forms.Form):
         self,
         *args: object,
         is_container: bool,
+        is_code: bool = False,
         takes_command: bool = False,
         kept: Sequence[KeptFile] = (),
         divisions: Sequence[str] = (),
         **kwargs: object,
     ) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to Django as they came
-        if not is_container:
+        if not is_container or is_code:
             for name in ("model", "model_upload_id", "model_folder", *FIELDS_OF_REGISTRY):
                 del self.fields[name]
         if not (is_container and takes_command):
@@ -167,7 +168,9 @@ class SubmitForm(forms.Form):
         else:
             del self.fields["division"]
         self.fields["archive"].help_text = (
-            _("From docker save, or an OCI layout; .tar, .tar.gz or .tar.zst.")
+            _("A zip with predict.py or metadata, and requirements.txt where it needs packages.")
+            if is_code
+            else _("From docker save, or an OCI layout; .tar, .tar.gz or .tar.zst.")
             if is_container
             else _("A zip with one file per case.")
         )

@@ -43,8 +43,10 @@ class Source:
 
 
 def checked_images(team: Team) -> QuerySet[AlgorithmImage]:
-    """The team's images that were accepted and are still here, oldest first."""
-    rows = AlgorithmImage.objects.filter(team=team, status=AlgorithmImage.Status.ACCEPTED).exclude(rewritten_key="")
+    """The team's images that were accepted and are still here, oldest first. Those we made of code are none of them."""
+    rows = AlgorithmImage.objects.filter(team=team, status=AlgorithmImage.Status.ACCEPTED, built_on="").exclude(
+        rewritten_key=""
+    )
     return rows.order_by("created_at", "pk")
 
 

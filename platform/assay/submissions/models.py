@@ -19,6 +19,8 @@ class Upload(models.Model):
         PREDICTIONS = "predictions"
         TESTSET = "testset"
         MODEL = "model"
+        CODE = "code"
+        WHEELS = "wheels"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="uploads")
@@ -55,8 +57,44 @@ class Upload(models.Model):
         return f"{self.filename} ({self.offset_bytes}/{self.total_bytes})"
 
 
+class CodePart(models.Model):
+    """What organizers provide for submissions of code: a base image, or a house of wheels. Kept by its hash, which protocols name."""
+
+    class Kind(models.TextChoices):
+        BASE = "base"
+        WHEELS = "wheels"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    challenge = models.ForeignKey(Challenge, on_delete=models.CASCADE, related_name="code_parts")
+    kind = models.CharField(max_length=6, choices=Kind)
+    version = models.PositiveIntegerField(help_text="counts the challenge's parts of this kind from 1")
+    identity = models.CharField(max_length=71, help_text="sha256:… as protocols name it: of the image, or of the zip")
+    filename = models.CharField(max_length=255)
+    key = models.CharField(max_length=200)
+    sha256 = models.CharField(max_length=64, help_text="of the stored file")
+    stored_bytes = models.BigIntegerField()
+    report = models.JSONField(
+        default=dict, help_text="of an image its intake report; of wheels their packages and versions"
+    )
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["challenge", "kind", "identity"], name="submissions_code_part_once"),
+            models.UniqueConstraint(fields=["challenge", "kind", "version"], name="submissions_code_part_version"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.version}"
+
+
 class AlgorithmImage(models.Model):
-    """One immutable container image, rewritten under our own identity by `containers.intake`. One row per team, archive and model."""
+    """One immutable container image, rewritten under our own identity by `containers.intake`. One row per team, archive and model.
+
+    `built_on`: the archive is a zip of code. The image is made of it here, on what `built_on` stands for.
+    """
 
     class Status(models.TextChoices):
         CHECKING = "checking"
@@ -75,6 +113,9 @@ class AlgorithmImage(models.Model):
         max_length=64, blank=True, default="", help_text="of the model archive that became its last layer, or empty"
     )
     model_folder = models.CharField(max_length=200, blank=True, default="", help_text="where the model's files lie")
+    built_on = models.CharField(
+        max_length=64, blank=True, default="", help_text="hash of base image, wheels and mounts; empty for an image"
+    )
     uploaded_image_id = models.CharField(max_length=71, blank=True, help_text="sha256:… of the config as uploaded")
     image_id = models.CharField(
         max_length=71, blank=True, db_index=True, help_text="sha256:… as rewritten; the one that runs"
@@ -90,7 +131,7 @@ class AlgorithmImage(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["team", "archive_sha256", "model_sha256", "model_folder"],
+                fields=["team", "archive_sha256", "model_sha256", "model_folder", "built_on"],
                 name="submissions_image_and_model_once",
             )
         ]

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     METRICS_FAILED = "metrics_failed"
     METRICS_FAILED_IN_SCORING = "metrics_failed_in_scoring"
     # what was uploaded
+    BUILD_FAULT = "build_fault"
     IMAGE_REFUSED = "image_refused"
     IMAGE_DELETED = "image_deleted"
     UPLOAD_GONE = "upload_gone"
@@ -76,6 +77,10 @@ SENTENCES: Mapping[Reason, str | Promise] = {
     Reason.METRICS_FAILED: _("the organizers' own metrics failed; this attempt was not charged"),
     Reason.METRICS_FAILED_IN_SCORING: _(
         "the organizers' own metrics failed; they are told, and this attempt was not charged"
+    ),
+    # Translators: the detail is what the worker that builds says, in English.
+    Reason.BUILD_FAULT: _(
+        "your code could not be built by a fault of the organizers: %(detail)s; this attempt was not charged"
     ),
     # Translators: the detail is what the image's inspection says, in English.
     Reason.IMAGE_REFUSED: _("%(detail)s"),
@@ -127,6 +132,7 @@ OF_ALGORITHMS = frozenset(
 """The reasons that clauses may be added to."""
 
 FACTS: Mapping[Reason, Mapping[str, type]] = {
+    Reason.BUILD_FAULT: {"detail": str},
     Reason.IMAGE_REFUSED: {"detail": str},
     Reason.ENTRY_POINT: {"detail": str},
     Reason.IMAGE_USER: {"detail": str},

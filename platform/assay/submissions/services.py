@@ -18,6 +18,7 @@ from assay.challenges.models import Challenge, Phase, ProtocolVersion
 from assay.challenges.protocols import rules_of
 from assay.challenges.teams import team_of_organizers
 from assay.submissions.choosing import chosen_division
+from assay.submissions.code_parts import built_on, refuse_without_code_parts, takes_code
 from assay.submissions.kept import is_kept
 from assay.submissions.lifecycle import ENDINGS, FINAL, RESUMED, sources_of
 from assay.submissions.limits import ATTEMPTS_USED, Eligibility, is_late
@@ -89,6 +90,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
             raise NotAllowedError(_("You compete in no team here."), what_to_do=_("Join the challenge first."))
         refuse_duplicate(entry, phase=phase, team=team)
         refuse_too_many_scores(phase)
+        refuse_without_code_parts(phase)
         division = chosen_division(phase=phase, team=team, wanted=entry.division)
         testset = freeze_testset(testset=phase.chosen_testset.testset, user=user, now=now)
         is_image = phase.kind == Phase.Kind.CONTAINER
@@ -156,6 +158,11 @@ def next_number(phase: Phase) -> int:
     return (phase.submissions.aggregate(last=Max("number"))["last"] or 0) + 1
 
 
+def purpose_of(phase: Phase) -> Upload.Purpose:
+    """What teams hand in: images, zips of code, or predictions."""
+    return Upload.Purpose.CODE if takes_code(phase) else PURPOSES[Phase.Kind(phase.kind)]
+
+
 def refuse_unfit_upload(*, upload: Upload, phase: Phase) -> None:
     """The upload must be complete, of the right kind, and not too large for this phase."""
     if upload.completed_at is None:
@@ -166,7 +173,7 @@ def refuse_unfit_upload(*, upload: Upload, phase: Phase) -> None:
             expected=_("%(total_bytes)s bytes") % {"total_bytes": upload.total_bytes},
             what_to_do=_("Continue it, then submit."),
         )
-    wanted = PURPOSES[Phase.Kind(phase.kind)]
+    wanted = purpose_of(phase)
     if upload.purpose != wanted:
         raise InvalidError(_("This phase takes something else."), found=str(upload.purpose), expected=str(wanted))
     if upload.total_bytes > phase.max_image_bytes:
@@ -184,6 +191,13 @@ def refuse_unfit_model(entry: Entry) -> None:
         return
     if phase.kind != Phase.Kind.CONTAINER:
         raise InvalidError(_("This phase takes something else."), found="model", expected=_("predictions only"))
+    if takes_code(phase):
+        raise InvalidError(
+            _("This phase takes something else."),
+            found="model",
+            expected="code",
+            what_to_do=_("Put the weights into the zip, beside the code."),
+        )
     if model.purpose != Upload.Purpose.MODEL:
         raise InvalidError(_("This upload is for something else."), found=str(model.purpose), expected="model")
     if model.completed_at is None or not (model.key or (entry.team and is_kept(model, team=entry.team))):
@@ -322,6 +336,7 @@ def image_of(entry: Entry, *, team: Team, now: datetime) -> AlgorithmImage:
         archive_sha256=upload.sha256,
         model_sha256=model.sha256 if model else "",
         model_folder=entry.model_folder if model else "",
+        built_on=built_on(rules_of(entry.phase.protocol).resources) if takes_code(entry.phase) else "",
         defaults={"upload": upload, "model_upload": model, "created_at": now},
     )
     if is_new and not is_kept(upload, team=team):

@@ -64,13 +64,13 @@ def refuse_without_space(*, wanted_bytes: int, now: datetime, upload_id: UUID | 
 
 def used_bytes(*, user: User, now: datetime) -> int:
     """What counts against a person's quota: files kept for them, the whole of every file they have announced, and the test sets and
-    metric images of the challenges they made. Five queries.
+    metric images, base images and wheels of the challenges they made. Six queries.
     """
     return _bytes_by_person(now=now, of=user).get(user.pk, 0)
 
 
 def bytes_by_person(*, now: datetime) -> dict[int, int]:
-    """The same of everybody, by their keys. People without files are left out. Five queries."""
+    """The same of everybody, by their keys. People without files are left out. Six queries."""
     return _bytes_by_person(now=now, of=None)
 
 
@@ -80,6 +80,7 @@ def _bytes_by_person(*, now: datetime, of: User | None) -> dict[int, int]:
         (uploads.filter(completed_at__isnull=False), "user", "total_bytes"),
         (uploads.filter(completed_at=None, expires_at__gt=now), "user", "total_bytes"),
         (made, "created_by", "testsets__stored_bytes"),
+        (made, "created_by", "code_parts__stored_bytes"),
         (made, "created_by", "metric_images__rewritten_bytes"),  # rows of `evaluations`, which is above this room
     )
     found: Counter[int] = Counter()

@@ -35,6 +35,8 @@ from assay.testsets import storage
 PIECE_BYTES = 1 << 20
 LONGEST_NAME = 255
 UNFINISHED_PER_USER = 20
+FOR_IMAGES = (Upload.Purpose.IMAGE, Upload.Purpose.CODE)
+"""What becomes an image of ours, and is not needed afterwards."""
 EMPTY_LIFETIME = timedelta(hours=1)
 """How long an upload waits for its first byte."""
 
@@ -260,7 +262,7 @@ def tidy_uploads(*, now: datetime) -> None:
 def forget_checked_archives() -> int:
     """Delete archives whose images are checked: what runs is the rewritten one. Answers how many."""
     checked = (
-        Upload.objects.filter(Q(purpose=Upload.Purpose.IMAGE, images__isnull=False) | Q(model_images__isnull=False))
+        Upload.objects.filter(Q(purpose__in=FOR_IMAGES, images__isnull=False) | Q(model_images__isnull=False))
         .exclude(key="")
         .exclude(images__status=AlgorithmImage.Status.CHECKING)
         .exclude(model_images__status=AlgorithmImage.Status.CHECKING)

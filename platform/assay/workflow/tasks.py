@@ -34,6 +34,12 @@ def check(submission_id: str) -> None:
     checking.check_submission(submission_id=UUID(submission_id), clock=timezone.now)
 
 
+@shared_task(name="assay.workflow.tasks.build", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
+def build(submission_id: str) -> None:
+    """A submission of code may want building."""
+    checking.build_submission(submission_id=UUID(submission_id), clock=timezone.now)
+
+
 @shared_task(name="assay.workflow.tasks.score", acks_late=False)  # type: ignore[untyped-decorator]  # Celery is untyped
 def score(evaluation_id: str) -> None:
     """An evaluation may want scoring."""

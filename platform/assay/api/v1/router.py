@@ -9,6 +9,7 @@ from assay.api.v1 import (
     accounts,
     agreements,
     challenges,
+    code_parts,
     hooks,
     invites,
     leaderboards,
@@ -58,6 +59,7 @@ api.add_router("/challenges", phases.router, tags=["challenges"])
 api.add_router("/challenges", agreements.router, tags=["test sets"])
 api.add_router("/challenges", testsets.router, tags=["test sets"])
 api.add_router("/challenges", metric_images.router, tags=["test sets"])
+api.add_router("/challenges", code_parts.router, tags=["test sets"])
 api.add_router("/uploads", uploads.router, tags=["uploads"])
 api.add_router("/node", node.router, tags=["node"])
 api.add_router("/site", site_bundles.router, tags=["sites"])

@@ -557,6 +557,21 @@ class MetricImageIn(Schema):
     upload_id: UUID
 
 
+class CodePartIn(Schema):
+    kind: Literal["base", "wheels"]
+    upload_id: UUID = Field(description="Of a `docker save` archive (purpose `image`), or of a zip (purpose `wheels`).")
+
+
+class CodePartOut(Schema):
+    kind: str
+    version: int
+    identity: str = Field(description="`sha256:…`, as protocols name it.")
+    filename: str
+    stored_bytes: int
+    report: dict[str, Any]
+    created_at: datetime
+
+
 class MetricImageOut(Schema):
     image_id: str
     archive_sha256: str

@@ -15,7 +15,6 @@ from assay.accounts.origins import origin_of
 from assay.api.auth import person_of, user_of
 from assay.api.v1 import schemas
 from assay.challenges.access import Person, get_phase, is_organizer, organized_challenges
-from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations import selectors as evaluations
 from assay.evaluations.disclosure import as_seen, is_closed
@@ -38,7 +37,7 @@ from assay.submissions.models import AlgorithmImage, Submission, Upload
 from assay.submissions.referring import refer
 from assay.submissions.registry import Login
 from assay.submissions.selectors import case_aliases, stepper, submission_list
-from assay.submissions.services import PURPOSES, Entry, twin_of
+from assay.submissions.services import Entry, purpose_of, twin_of
 from assay.testsets import storage
 from assay.workflow import flow
 from assay.workflow.flow import resuming
@@ -62,13 +61,11 @@ INTAKE_FACTS = (
 
 @phase_router.post("/{slug}/phases/{phase}/submissions", response={201: schemas.SubmissionOut})
 def submit(request: HttpRequest, slug: str, phase: str, body: schemas.SubmissionIn) -> Status[dict[str, Any]]:
-    """Enter an uploaded image (or predictions archive) in a phase."""
+    """Enter an uploaded image, a zip of code or of predictions, in a phase."""
     user = user_of(request)
     row = get_phase(person=user, challenge_slug=slug, phase_slug=phase)
     team = competing_team(person=user, phase=row, team_slug=body.team)
-    upload = given_file(
-        person=user, team=team, upload_id=body.upload_id, sha256=body.sha256, purpose=PURPOSES[Phase.Kind(row.kind)]
-    )
+    upload = given_file(person=user, team=team, upload_id=body.upload_id, sha256=body.sha256, purpose=purpose_of(row))
     if upload is None and body.reference:
         login = Login(user=body.registry_user, password=body.registry_password)
         upload = refer(user=user, phase=row, reference=body.reference, login=login, now=timezone.now())

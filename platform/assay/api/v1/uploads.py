@@ -1,6 +1,6 @@
 """Resumable uploads by tus 1.0 (creation, checksum, termination, expiration): any tus client works, and so does `curl`.
 
-POST   /uploads        Upload-Length, Upload-Metadata: filename, purpose (image | predictions | testset | model), sha256
+POST   /uploads        Upload-Length, Upload-Metadata: filename, purpose (image | predictions | testset | model | code | wheels), sha256
 HEAD   /uploads/{id}   → Upload-Offset
 PATCH  /uploads/{id}   Upload-Offset, Upload-Checksum: sha256 … (optional), the bytes
 DELETE /uploads/{id}

@@ -28,12 +28,13 @@ from assay.portal.forms import SubmitForm
 from assay.portal.views.challenge import frame
 from assay.submissions import uploads
 from assay.submissions.access import competing_team, get_own_submission, get_readable_submission, given_file
+from assay.submissions.code_parts import takes_code, wheels_of
 from assay.submissions.kept import kept_files
 from assay.submissions.models import Submission, Upload
 from assay.submissions.referring import refer
 from assay.submissions.registry import Login
 from assay.submissions.selectors import eligibility_of, unfinished_uploads
-from assay.submissions.services import PURPOSES, Entry
+from assay.submissions.services import Entry, purpose_of
 from assay.testsets.selectors import case_names
 from assay.workflow import flow
 from assay.workflow.flow.keeping import ask_for_deletion
@@ -44,14 +45,15 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     """The form, and what becomes of it."""
     user = signed_in(request.user)
     phase = get_phase(person=user, challenge_slug=slug, phase_slug=phase_slug)
-    is_container = phase.kind == Phase.Kind.CONTAINER
+    is_container, is_code = phase.kind == Phase.Kind.CONTAINER, takes_code(phase)
     team = competing_team(person=user, phase=phase)
     form = SubmitForm(
         request.POST or None,
         request.FILES or None,
         is_container=is_container,
+        is_code=is_code,
         takes_command=rules_of(phase.protocol).resources.takes_command,
-        kept=kept_files(team) if team and is_container else (),
+        kept=kept_files(team) if team and is_container and not is_code else (),
         divisions=phase.divisions,
     )
     if request.method == "POST" and form.is_valid():
@@ -63,10 +65,13 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
             return redirect("portal:submission", submission.pk)
     page = frame(request, phase.challenge, tab="phase", phase=phase)
     page["form"] = form
+    if is_code:
+        page["wheels"] = wheels_of(phase)
+    page["takes"] = str(purpose_of(phase))
     page["eligibility"] = eligibility_of(person=user, phase=phase, now=timezone.now())
     if phase.kind == Phase.Kind.PREDICTIONS:
         page["archive_tree"] = archive_tree(rules_of(phase.protocol), case_names(phase))
-    purposes = [PURPOSES[Phase.Kind(phase.kind)], *([Upload.Purpose.MODEL] if is_container else [])]
+    purposes = [purpose_of(phase), *([Upload.Purpose.MODEL] if is_container and not is_code else [])]
     page["unfinished"] = unfinished_uploads(user=user, now=timezone.now()).filter(purpose__in=purposes)
     page["origin"] = request.build_absolute_uri("/").rstrip("/")
     return render(request, "portal/submit.html", page, status=400 if form.errors else 200)
@@ -74,12 +79,12 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
 
 def _hand_in(request: HttpRequest, user: User, phase: Phase, team: Team | None, data: Mapping[str, Any]) -> Submission:
     now = timezone.now()
-    purpose = PURPOSES[Phase.Kind(phase.kind)]
+    purpose = purpose_of(phase)
     names = {"upload_id": data["upload_id"], "sha256": data.get("kept_image", ""), "file": data["archive"]}
     upload = _given(user, team, purpose=purpose, **names)
     if upload is None:
-        login = Login(user=data["registry_user"], password=data["registry_password"])
-        upload = refer(user=user, phase=phase, reference=data["reference"], login=login, now=now)
+        login = Login(user=data.get("registry_user", ""), password=data.get("registry_password", ""))
+        upload = refer(user=user, phase=phase, reference=data.get("reference", ""), login=login, now=now)
     names = {
         "upload_id": data.get("model_upload_id"),
         "sha256": data.get("kept_model", ""),

@@ -31,6 +31,11 @@ def ring_check(submission_id: UUID) -> None:
     _ring_on_commit("assay.workflow.tasks.check", [str(submission_id)], queue="workflow")
 
 
+def ring_build(submission_id: UUID) -> None:
+    """A submission of code may want building."""
+    _ring_on_commit("assay.workflow.tasks.build", [str(submission_id)], queue="scoring")
+
+
 def ring_pool(pool: str, *, case_runs: int = 1) -> None:
     """A pool may have case runs to claim. One doorbell wakes one agent, so several case runs ring several times."""
     for _ in range(min(case_runs, MAX_AGENTS_WOKEN)):

@@ -17,7 +17,7 @@ from assay.challenges.models import Phase
 from assay.evaluations.models import MetricImage
 from assay.leaderboards.reports import report_key
 from assay.runs.models import CaseRun
-from assay.submissions.models import AlgorithmImage, Upload
+from assay.submissions.models import AlgorithmImage, CodePart, Upload
 from assay.testsets import storage
 from assay.testsets.models import Case
 from assay.testsets.storage import Listed
@@ -72,6 +72,7 @@ def named_keys() -> Iterator[str]:
         yield from (file["key"] for file in [*inputs, *references])
     yield from AlgorithmImage.objects.values_list("rewritten_key", flat=True).iterator(CHUNK)
     yield from Upload.objects.values_list("key", flat=True).iterator(CHUNK)
+    yield from CodePart.objects.values_list("key", flat=True).iterator(CHUNK)
     yield from MetricImage.objects.values_list("rewritten_key", flat=True).iterator(CHUNK)
     yield from (report_key(phase) for phase in Phase.objects.all())
 

@@ -21,11 +21,13 @@ from assay.submissions.registry import RegistryRefusedError
 from assay.submissions.services import change_status
 from assay.testsets import storage
 from assay.workflow import flow
+from assay.workflow.flow import doorbells
 from assay.workflow.workers import predictions
+from assay.workflow.workers.building import build_image
 from assay.workflow.workers.locks import only_one
 from containers.intake import ImageInvalid, IntakeUnavailable, KeptImage, inspect_archive
 from containers.spec import MODEL_FOLDER
-from containers.verdicts import Verdict
+from containers.verdicts import Fault, Verdict
 from evaluator.protocol import Resources
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,19 @@ IMAGE_DELETED = Told(reason=Reason.IMAGE_DELETED)
 
 
 def check_submission(*, submission_id: UUID, clock: Callable[[], datetime]) -> None:
-    """Check one submission, unless it is checked already or somebody is at it. A row that is not there (yet) is normal."""
+    """Check one submission, unless it is checked already or somebody is at it. A row that is not there (yet) is normal.
+
+    Code is built by the scoring pool, which has an engine: see `build_submission`.
+    """
+    _check(submission_id=submission_id, clock=clock, builds=False)
+
+
+def build_submission(*, submission_id: UUID, clock: Callable[[], datetime]) -> None:
+    """The same where a container engine is."""
+    _check(submission_id=submission_id, clock=clock, builds=True)
+
+
+def _check(*, submission_id: UUID, clock: Callable[[], datetime], builds: bool) -> None:
     with only_one(purpose="check", subject=submission_id) as is_mine:
         if not is_mine:
             return
@@ -56,16 +70,24 @@ def check_submission(*, submission_id: UUID, clock: Callable[[], datetime]) -> N
         if submission is None:
             return
         if submission.image is not None:
-            check_image(submission=submission, image=submission.image, clock=clock)
+            check_image(submission=submission, image=submission.image, clock=clock, builds=builds)
         else:
             predictions.check_predictions(submission=submission, clock=clock)
 
 
-def check_image(*, submission: Submission, image: AlgorithmImage, clock: Callable[[], datetime]) -> None:
+def check_image(
+    *, submission: Submission, image: AlgorithmImage, clock: Callable[[], datetime], builds: bool = False
+) -> None:
     """Inspect the archive once per image. A second submission of the same archive reuses the answer."""
     if image.status == AlgorithmImage.Status.CHECKING:
+        if image.built_on and not builds:
+            doorbells.ring_build(submission.pk)
+            return
         try:
-            inspect_image(image)
+            if image.built_on:
+                build_image(submission=submission, image=image, resources=resources_in_force(submission))
+            else:
+                inspect_image(image)
         except IntakeUnavailable:  # ours: the reaper rings again until the deadline
             log.exception("image.check_failed", extra={"image": str(image.pk)})
             return
@@ -76,7 +98,8 @@ def check_image(*, submission: Submission, image: AlgorithmImage, clock: Callabl
     if told is None:
         flow.finish_check(submission_id=submission.pk, now=clock())
         return
-    flow.refuse(submission_id=submission.pk, verdict=Verdict.IMAGE_INVALID, told=told, now=clock())
+    fault = Fault.ORGANIZER if told.reason == Reason.BUILD_FAULT else Fault.PARTICIPANT
+    flow.refuse(submission_id=submission.pk, verdict=Verdict.IMAGE_INVALID, told=told, fault=fault, now=clock())
 
 
 def resources_in_force(submission: Submission) -> Resources:
@@ -91,6 +114,8 @@ def why_unusable(image: AlgorithmImage) -> Told:
     if image.reason == Reason.UPLOAD_GONE:
         return Told(reason=Reason.UPLOAD_GONE)
     detail = str(image.report.get("message") or "")
+    if image.reason == Reason.BUILD_FAULT:
+        return Told(reason=Reason.BUILD_FAULT, facts={"detail": detail[:LONGEST_FACT]})
     return Told(reason=Reason.IMAGE_REFUSED, facts={"detail": detail[:LONGEST_FACT]}) if detail else IMAGE_DELETED
 
 

@@ -7,9 +7,7 @@ read and stored once, and every case finds its row in it.
 """
 
 import shutil
-import unicodedata
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +31,7 @@ from assay.testsets.models import Case
 from assay.testsets.storage import StoredFile
 from assay.workflow import flow
 from assay.workflow.flow import doorbells
+from assay.workflow.workers.zip_files import LONGEST_PATH, ArchiveRefused, Extract, opened_zip
 from containers.verdicts import Fault, Verdict
 from evaluator.errors import InvalidVolume
 from evaluator.protocol import Protocol
@@ -45,24 +44,12 @@ from evaluator.volumes import (
     canonicalise,
     canonicalise_json,
     canonicalise_table,
-    is_left_behind,
     read_table,
 )
 
-MAX_MEMBERS = 100_000
-CHUNK_BYTES = 2**20
 SHOWN_PATHS = 3
-LONGEST_PATH = 80
 OTHER_ENDING = "other_ending"
 """A file of the expected name is there, with another ending."""
-
-
-class ArchiveRefused(Exception):
-    """The archive as a whole cannot be used."""
-
-    def __init__(self, reason: Reason, **facts: Fact) -> None:
-        self.told = Told(reason=reason, facts=facts)
-        super().__init__(str(reason))
 
 
 def check_predictions(*, submission: Submission, clock: Callable[[], datetime]) -> None:
@@ -149,40 +136,14 @@ def _listed(paths: Iterable[str]) -> str:
     return f"{', '.join(path[:LONGEST_PATH] for path in listed[:SHOWN_PATHS])}{more}" if listed else "no file"
 
 
-Extract = Callable[[Path, int], bool]
-"""Writes one file out, up to so many bytes; False when it is longer."""
-
-
 @contextmanager
 def _opened(archive: Path, *, rules: Protocol) -> Iterator[Mapping[str, Extract]]:
     """What was handed in, by name: the members of a zip, or the one table that the protocol scores."""
     if rules.has_shared_table and not zipfile.is_zipfile(archive):
         yield {rules.output.file: partial(_copy, archive)}
         return
-    try:
-        opened = zipfile.ZipFile(archive)
-    except (zipfile.BadZipFile, OSError):
-        raise ArchiveRefused(Reason.NOT_A_ZIP) from None
-    with opened:
-        members = opened.infolist()
-        if len(members) > MAX_MEMBERS:
-            raise ArchiveRefused(Reason.ZIP_TOO_LONG, found=len(members), most=MAX_MEMBERS)
-        yield _named(opened, members)
-
-
-def _named(opened: zipfile.ZipFile, members: Iterable[zipfile.ZipInfo]) -> dict[str, Extract]:
-    """Files by the names they were meant to have. Windows writes backslashes, `zip` a leading `./`, macOS letters in two pieces."""
-    files: dict[str, Extract] = {}
-    for member in members:
-        name = unicodedata.normalize("NFC", member.filename.replace("\\", "/"))
-        while name.startswith("./"):
-            name = name[2:].lstrip("/")
-        if not name or name.endswith("/") or is_left_behind(name):
-            continue
-        if name in files:
-            raise ArchiveRefused(Reason.NAME_TWICE, name=name[:LONGEST_PATH])
-        files[name] = partial(_extract, opened, member)
-    return files
+    with opened_zip(archive) as files:
+        yield files
 
 
 def _below_their_folder(files: Mapping[str, Extract], *, wanted: Collection[str]) -> Mapping[str, Extract]:
@@ -330,27 +291,4 @@ def _copy(source: Path, destination: Path, max_bytes: int) -> bool:
     if source.stat().st_size > max_bytes:
         return False
     shutil.copyfile(source, destination)
-    return True
-
-
-def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, destination: Path, max_bytes: int) -> bool:
-    """Write one member out; False when it is larger than allowed, whatever its header says."""
-    written = 0
-    try:
-        with opened.open(member) as source, destination.open("wb") as target:
-            while chunk := source.read(CHUNK_BYTES):
-                written += len(chunk)
-                if written > max_bytes:
-                    return False
-                target.write(chunk)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        RuntimeError,
-        NotImplementedError,
-        EOFError,
-        ValueError,
-        OSError,
-    ) as problem:
-        raise ArchiveRefused(Reason.ZIP_DAMAGED) from problem
     return True
