@@ -23,6 +23,7 @@ from evaluator.bench.contenders import largest_differences
 from evaluator.bench.race import Entry, paired_ratio, race
 from evaluator.bench.throughput import folders_of, measure_beside_pool, measure_throughput
 from evaluator.kernel.library import describe
+from evaluator.volumes.strict import present_values, read_label_map
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "evaluator.md"
 MARKERS = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -43,10 +44,14 @@ def main() -> int:
     lines += [_host(), ""]
     if options.folders:
         references, predictions = options.folders
-        lines += [measure_beside_pool(references, predictions, labels=options.labels, most=options.most), _host()]
+        lines += [
+            measure_beside_pool(references, predictions, labels=options.labels or [1], most=options.most),
+            _host(),
+        ]
         return 0
     if options.files:
-        lines += _main_table({"files": options.labels}, {"files": tuple(options.files)}, rounds=options.rounds)
+        labels = options.labels or values_of_both(*options.files)
+        lines += _main_table({"files": labels}, {"files": tuple(options.files)}, rounds=options.rounds)
         lines += ["", _host()]
         return 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -64,6 +69,12 @@ def main() -> int:
     if options.write:
         _write("\n".join(lines))
     return 0
+
+
+def values_of_both(reference: Path, prediction: Path) -> list[int]:
+    """The labels that every contender can measure: surface-distance stops at an empty mask."""
+    present = [set(present_values(read_label_map(path).array)) for path in (reference, prediction)]
+    return sorted((present[0] & present[1]) - {0})
 
 
 class Page(list[str]):
@@ -98,7 +109,9 @@ def _options() -> argparse.Namespace:
         help="only this: the table of one pair of yours",
     )
     parser.add_argument(
-        "--labels", type=lambda text: [int(v) for v in text.split(",")], default=[1], help="of these folders or files"
+        "--labels",
+        type=lambda text: [int(v) for v in text.split(",")],
+        help="of these folders (default 1) or files (default: every value that both have)",
     )
     parser.add_argument("--most", type=int, default=40, help="pairs of these folders (default 40)")
     options = parser.parse_args()

@@ -97,5 +97,5 @@ def _run(runner: "subprocess.Popen[str]") -> dict[str, float]:
 def _read(runner: "subprocess.Popen[str]") -> dict:  # type: ignore[type-arg]  # one of the worker's JSON records
     line = runner.stdout.readline() if runner.stdout else ""
     if not line:
-        raise RuntimeError(f"a contender stopped with exit code {runner.wait()}")
+        raise RuntimeError(f"a contender stopped with exit code {runner.wait()}: its last words are above")
     return json.loads(line)  # type: ignore[no-any-return]  # as written by the worker
