@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run wheel agent image test test-quick coverage test-gpu test-agent test-podman test-cluster test-future test-pips test-upgrade check format messages bench evaluator-image docs screenshots lock openapi vendor catalogue chaos fuzz guards
+.PHONY: help setup demo run wheel agent image test test-quick coverage test-gpu test-agent test-podman test-cluster test-future test-pips test-upgrade check format messages bench evaluator-image docs screenshots lock openapi vendor catalogue engines chaos fuzz guards
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -108,6 +108,9 @@ openapi: setup ## write the API's description, which a test compares
 
 vendor: setup ## fetch the browser libraries again (needs npm; users never do)
 	@$(BIN)/python -m assay.pages.vendor.refresh
+
+engines: setup ## look at every guard on Docker, Podman, Apptainer and Slurm as root, and write the table of docs/reference/engines.md
+	@$(BIN)/python -m pytest -q tests/containers/test_engine_table.py --cluster --write-table $(ARGS)
 
 catalogue: setup ## write the table of attacks into containers/CATALOGUE.md from the tests that carry them out
 	@$(BIN)/python tests/catalogue.py
