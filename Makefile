@@ -109,7 +109,7 @@ openapi: setup ## write the API's description, which a test compares
 vendor: setup ## fetch the browser libraries again (needs npm; users never do)
 	@$(BIN)/python -m assay.pages.vendor.refresh
 
-engines: setup ## look at every guard on Docker, Podman, Apptainer and Slurm as root, and write the table of docs/reference/engines.md
+engines: setup ## look at every guard on Docker, Podman and Apptainer as root, and write the table of docs/reference/engines.md
 	@$(BIN)/python -m pytest -q tests/containers/test_engine_table.py --cluster --write-table $(ARGS)
 
 catalogue: setup ## write the table of attacks into containers/CATALOGUE.md from the tests that carry them out

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from containers.engines import OWNER_LABEL, Engine
 from containers.engines.container_launcher import descendants
+from containers.errors import EngineRefused
 from containers.sandbox.arguments import ALGORITHM_UID, Mount, RunUser, container_body
 from containers.sandbox.keeper import keeper_image
 from containers.spec import MEBIBYTE, Limits, RunSpec
@@ -57,7 +58,10 @@ def observe_guards(engine: Engine) -> list[Guard]:
         container_id = engine.create(name=spec.name, body=body)
         try:
             engine.start(container_id)
-            process = descendants(engine.state(container_id).process_id)[-1]
+            process_id = engine.state(container_id).process_id
+            if not process_id:
+                raise EngineRefused("a container of ours runs, and its process is not on this machine or ended at once")
+            process = descendants(process_id)[-1]
             return guards_of(Path("/proc", str(process)))
         finally:
             engine.remove(container_id)
@@ -79,10 +83,11 @@ def guards_of(process: Path) -> list[Guard]:
     core = _limit(limits, "Max core file size")
     capabilities = "none" if no_capabilities else f"effective {status['CapEff']}"
     namespaces = f"shares {', '.join(shared)}" if shared else "processes, IPC, names and network are its own"
+    others = set(status["Groups"].split()) - {status["Gid"].split()[0]}  # Docker lists a process's own group once more
     root, given = mounts.get("/", "nowhere"), mounts.get("/input", "nowhere")
     return [
         Guard(name="user", holds=uid == str(ALGORITHM_UID), seen=f"containers run as uid {uid}"),
-        Guard(name="groups", holds=not status["Groups"], seen=status["Groups"] or "none besides its own"),
+        Guard(name="groups", holds=not others, seen=" ".join(sorted(others)) or "none besides its own"),
         Guard(name="capabilities", holds=no_capabilities, seen=capabilities),
         Guard(
             name="no new privileges", holds=status["NoNewPrivs"] == "1", seen=f"NoNewPrivs is {status['NoNewPrivs']}"

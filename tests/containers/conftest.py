@@ -44,7 +44,9 @@ RESULT = OutputSpec(name="result", path="result.txt", max_bytes=4 * MIB)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`make guards` names this folder, so that the option is known in time."""
     parser.addoption("--guards", action="store_true", help="take each guard away and demand that its attack succeeds")
-    parser.addoption("--write-table", action="store_true", help="write what each guard does on each engine into the docs")
+    parser.addoption(
+        "--write-table", action="store_true", help="write what each guard does on each engine into the docs"
+    )
     parser.addoption(
         "--engine",
         choices=["docker", "podman", "apptainer", "slurm", "kubernetes"],

@@ -16,14 +16,12 @@ COLUMNS = {
     "docker": "Docker Engine",
     "podman": "Podman, as root",
     "apptainer": "Apptainer, as root",
-    "slurm": "Slurm, jobs of root",
 }
 HOLDS = "holds"
 ENGINES = [
     pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.xdist_group("engine")]),
     pytest.param("podman", marks=[pytest.mark.docker, pytest.mark.xdist_group("podman")]),
     pytest.param("apptainer", marks=[pytest.mark.cluster, pytest.mark.xdist_group("apptainer")]),
-    pytest.param("slurm", marks=[pytest.mark.cluster, pytest.mark.xdist_group("slurm")]),
 ]
 
 
