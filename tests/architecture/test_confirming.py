@@ -45,7 +45,7 @@ ONE_CLICK = {
     "it goes on to a page that asks": ("Go on", "Sign in with {{ provider }}"),
     "what it concerns was typed or chosen, and the next page or person asks": (
         *("{{ asked.button }}", "{{ act.button }}", "Check", "Apply", "Push and inspect", "Submit"),
-        *("Approve", "Accept data, offer terms"),
+        "Approve",
     ),
     "operators are told on the page what each button does, and no work is lost": ("{{ words }}",),
 }

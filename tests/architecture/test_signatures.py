@@ -14,6 +14,7 @@ OF_OTHERS = {
     "config/celery.py": {"share_with_children"},  # Celery's
     "config/checks.py": {"check_lease", "check_public_url"},
     "config/management/commands/makemessages.py": {"handle"},
+    "evaluation_sites/management/commands/write_site_bundle.py": {"handle"},
     "workflow/management/commands/collect_garbage.py": {"handle"},
     "portal/forms.py": {"__init__"},
     "node/engine_option.py": {"with_engine"},  # wraps any command of click's
