@@ -1,11 +1,13 @@
 """Waiting for a program that starts, for as long as it works: no guess at how fast a machine is.
 
 Theory of operation. The starter of a program asks it a question (`is_ready`) until the answer is yes. Meanwhile we look for
-signs of work: its log grows, or it and its children use the processor. Only these end the wait without a yes:
+signs of work: its log grows, or it and its children use the processor. A program that tells its `state` is judged by the changes of
+it instead. Only these end the wait without a yes:
 
 * the program has ended: reported at once, with the end of its log.
 * it shows no sign of work for `silent_seconds`: it hangs.
 * `at_most_seconds` are over: the upper bound, a setting (`ASSAY_START_SECONDS`).
+* the starter itself does not want it any more (`should_stop`).
 
 A program that waits long says so once in a while, so that nobody has to guess. Standard library only: `make setup` uses this
 before anything is installed.

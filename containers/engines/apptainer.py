@@ -57,7 +57,7 @@ def usual_folder() -> Path:
 
 
 class ApptainerEngine:
-    """Implements `engine.Engine`. `base_url` is the program, where it is not `apptainer` on the PATH."""
+    """Implements `containers.engines.Engine`. `base_url` is the program, where it is not `apptainer` on the PATH."""
 
     def __init__(self, *, base_url: str | None = None, folder: Path | None = None) -> None:
         self.program = base_url or "apptainer"

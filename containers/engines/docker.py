@@ -1,4 +1,4 @@
-"""The real engine: Docker (or Podman's Docker API) over its socket. The only file that imports docker.
+"""Docker Engine (or Podman's Docker API) over its socket. The only file that imports docker.
 
 It speaks the low-level API: what `sandbox.arguments` wrote reaches the engine unchanged. Errors are translated here, once.
 A read that times out surfaces in three different exception types (docker-py lets requests' and urllib3's through).
@@ -50,7 +50,7 @@ LEFT_OUT = b"\n[... %d bytes left out ...]\n"
 
 
 class DockerEngine:
-    """Implements `engine.Engine`. Holds one connection pool; `close` it, or use it as a context manager.
+    """Implements `containers.engines.Engine`. Holds one connection pool; `close` it, or use it as a context manager.
 
     Unless an address is given it speaks to the engine that `DOCKER_HOST` names, as every program for Docker does.
     """

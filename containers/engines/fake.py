@@ -58,7 +58,7 @@ class _Container:
 
 
 class FakeEngine:
-    """Implements `engine.Engine`. `images` are the IDs it has. Empty means any."""
+    """Implements `containers.engines.Engine`. `images` are the IDs it has. Empty means any."""
 
     def __init__(
         self,

@@ -98,7 +98,10 @@ class _Seen:
 
 
 class KubernetesEngine:
-    """Implements `engine.Engine`. `base_url` is the API server, where it is not the one this Pod runs in. Safe in several threads."""
+    """Implements `containers.engines.Engine`. `base_url` is the API server, where it is not the one this Pod runs in.
+
+    Safe in several threads.
+    """
 
     def __init__(self, *, base_url: str | None = None, folder: Path | None = None, options: str = "") -> None:
         self.options = ClusterOptions.parse(options)

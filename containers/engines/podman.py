@@ -30,7 +30,7 @@ def default_socket() -> str:
 
 
 class PodmanEngine(DockerEngine):
-    """Implements `engine.Engine`. `close` it, or use it as a context manager."""
+    """Implements `containers.engines.Engine`. `close` it, or use it as a context manager."""
 
     def __init__(self, *, base_url: str | None = None, answer_seconds: float = ANSWER_SECONDS) -> None:
         self.socket = base_url or default_socket()

@@ -150,7 +150,7 @@ SILENCE = (
 
 
 class SlurmEngine(ApptainerEngine):
-    """Implements `engine.Engine`. `folder` lies on a file system that the compute nodes see under the same path.
+    """Implements `containers.engines.Engine`. `folder` lies on a file system that the compute nodes see under the same path.
 
     `options` are the operators' words for `sbatch`, such as `--partition=gpu --account=challenge`.
     """

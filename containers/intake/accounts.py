@@ -108,7 +108,7 @@ def resolve_user(*, user: str, home: str, files: AccountFiles) -> ImageUser | No
         return None
     if group:
         gid = _group(group, files=files)
-    return ImageUser(uid=uid, gid=gid or NOBODYS_GROUP, home=_home(home) or _home(folder) or "/tmp")  # noqa: S108
+    return ImageUser(uid=uid, gid=gid or NOBODYS_GROUP, home=_home(home) or _home(folder) or "/tmp")  # noqa: S108  a path in the container
 
 
 def _account(name: str, *, files: AccountFiles) -> tuple[int, int, str] | None:

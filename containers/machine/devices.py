@@ -1,10 +1,10 @@
 """CPU and GPU slots: which run has which of them, and whether a GPU may be given to anybody at all.
 
 A GPU belongs to one run at a time, by UUID. Before a run it has to be idle. After it, it has to come back idle within a few seconds:
-no process computing on it and no more memory in use than before. One that does not is quarantined with the reason until
-an operator has looked: a process in uninterruptible sleep, memory nobody owns, or a driver that no longer answers would
-otherwise be the next participant's failure. So would data left in memory. What a process freed, the driver hands out zeroed
-to other processes, which the test marked `gpu` checks on real hardware.
+no process computing on it and no more memory in use than before. One that does not is quarantined with the reason, until the
+node's program is started again when an operator has looked. A process in uninterruptible sleep, memory that belongs to none, or a
+driver that no longer answers would otherwise be the next participant's failure. So would data left in memory. What a process freed,
+the driver hands out zeroed to other processes, which the test marked `gpu` checks on real hardware.
 """
 
 import contextlib
@@ -59,11 +59,6 @@ class GpuSlots:
     def free_count(self) -> int:
         """How many could be taken now."""
         return sum(not state.is_taken and not state.quarantined_because for state in self.states())
-
-    def release_from_quarantine(self, uuid: str) -> None:
-        """An operator has looked."""
-        with self._lock:
-            self._quarantined.pop(uuid, None)
 
     @contextlib.contextmanager
     def taken(self, count: int) -> Iterator[tuple[str, ...]]:

@@ -22,19 +22,19 @@ import plain_django  # noqa: E402  the paths above come first
 
 plain_django.configure()
 
-import api_page  # noqa: E402
-import catalogue_page  # noqa: E402
-import commands_page  # noqa: E402
-import decisions_page  # noqa: E402
-import environment_page  # noqa: E402
-import existing_things_page  # noqa: E402
-import metric_pages  # noqa: E402
-import protocol_keys_page  # noqa: E402
-import protocol_pages  # noqa: E402
-import ranking_presets_page  # noqa: E402
-import score_tables_page  # noqa: E402
-import verdicts_page  # noqa: E402
-from sphinx.cmd.build import build_main  # noqa: E402
+import api_page  # noqa: E402  as above
+import catalogue_page  # noqa: E402  as above
+import commands_page  # noqa: E402  as above
+import decisions_page  # noqa: E402  as above
+import environment_page  # noqa: E402  as above
+import existing_things_page  # noqa: E402  as above
+import metric_pages  # noqa: E402  as above
+import protocol_keys_page  # noqa: E402  as above
+import protocol_pages  # noqa: E402  as above
+import ranking_presets_page  # noqa: E402  as above
+import score_tables_page  # noqa: E402  as above
+import verdicts_page  # noqa: E402  as above
+from sphinx.cmd.build import build_main  # noqa: E402  as above
 
 GENERATORS = (
     metric_pages,

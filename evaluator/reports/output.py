@@ -55,7 +55,7 @@ def _row(axes: Axes) -> int | None:
 def _fit(figure: Figure, panels: Sequence[Axes]) -> None:
     """Panels one above the other, as large as their labels leave them. A legend hangs on the axes, so it is measured twice."""
     dpi, figure.dpi = figure.dpi, 72  # as the SVG is drawn: the sizes of letters are measured once for both
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]  # matplotlib's
     width, height = figure.bbox.width, figure.bbox.height
     first = panels[0].get_subplotspec()
     ratios = np.ones(1) if first is None else np.asarray(first.get_gridspec().get_height_ratios(), dtype=np.float64)
@@ -98,11 +98,11 @@ class _PaletteSVG(RendererSVG):
     def draw_image(self, gc: Any, x: float, y: float, im: npt.ArrayLike, transform: Any = None) -> None:
         picture = np.asarray(im, dtype=np.uint8)
         if transform is not None or not picture.size:
-            super().draw_image(gc, x, y, im, transform)  # type: ignore[no-untyped-call]
+            super().draw_image(gc, x, y, im, transform)  # type: ignore[no-untyped-call]  # matplotlib's
             return
         high, wide = (72.0 * length / self.image_dpi for length in picture.shape[:2])
         content = base64.b64encode(with_palette(picture[::-1])).decode("ascii")
-        self.writer.element(  # type: ignore[no-untyped-call]
+        self.writer.element(  # type: ignore[no-untyped-call]  # matplotlib's
             "image",
             x=f"{x:.2f}",
             y=f"{self.height - y - high:.2f}",
@@ -149,8 +149,8 @@ def svg(figure: Figure) -> str:
     try:
         figure.dpi = 72
         metadata = {"Date": None, "Creator": None}
-        vector = _PaletteSVG(width * 72, height * 72, buffer, image_dpi=dpi, metadata=metadata)  # type: ignore[no-untyped-call]
-        renderer = MixedModeRenderer(figure, width, height, dpi, vector)  # type: ignore[no-untyped-call]
+        vector = _PaletteSVG(width * 72, height * 72, buffer, image_dpi=dpi, metadata=metadata)  # type: ignore[no-untyped-call]  # matplotlib's
+        renderer = MixedModeRenderer(figure, width, height, dpi, vector)  # type: ignore[no-untyped-call]  # matplotlib's
         figure.draw(renderer)  # type: ignore[arg-type] # it stands for either renderer
         renderer.finalize()
     finally:

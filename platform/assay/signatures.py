@@ -21,7 +21,6 @@ from assay.private_files import write_once
 
 CONSONANTS, VOWELS = "bdfghjklmnprstvz", "aiou"
 WORDS = 6
-WORD_BITS = 16
 
 
 class SignatureInvalid(Exception):

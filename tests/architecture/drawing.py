@@ -6,7 +6,7 @@
 A *hall* is a folder of Python files. A *room* is a file or a folder directly in it. The hall's own `__init__.py` is none. An *arrow*
 leads from a room to one that it imports, at the top of a file or within a function. The *floor* of a room is the length of the
 longest chain of arrows below it, those upwards left out. Rooms that import each other in a ring are a *circle*. An arrow of a function's import that closes
-a ring is counted as *upwards* instead, because it is no circle for Python: it runs when both rooms are there.
+a chain of imports at the top of files is counted as *upwards* instead: for Python it is no circle, because it runs when both rooms are there.
 """
 
 import argparse
@@ -49,12 +49,21 @@ class Drawing:
             (room, other) for room in self.late for other in self.late[room] if room in self.below.get(other, ())
         )
 
+    @cached_property
+    def reached(self) -> Arrows:
+        """Room → every room that it reaches by any arrow, those upwards left out."""
+        kept = defaultdict(set)
+        for room, other in set(self.arrows) - set(self.upwards):
+            kept[room].add(other)
+        ahead = {room: frozenset(others) for room, others in kept.items()}
+        return {room: frozenset(_reached(ahead, room)) for room in self.rooms}
+
     @property
     def circles(self) -> list[list[str]]:
         rings = {
-            frozenset(other for other in self.below[room] if room in self.below.get(other, ()))
+            frozenset(other for other in self.reached[room] if room in self.reached[other])
             for room in self.rooms
-            if room in self.below[room]
+            if room in self.reached[room]
         }
         return sorted(sorted(ring) for ring in rings)
 
@@ -65,7 +74,7 @@ class Drawing:
 
         def floor(room: str) -> int:
             if room not in height:
-                ring = {room} | {mate for mate in self.below[room] if room in self.below[mate]}
+                ring = {room} | {mate for mate in self.reached[room] if room in self.reached[mate]}
                 others = {other for start, other in self.arrows if start in ring and (start, other) not in self.upwards}
                 height[room] = 1 + max((floor(other) for other in others - ring), default=-1)
             return height[room]

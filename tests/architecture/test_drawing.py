@@ -55,6 +55,11 @@ def test_a_ring_is_a_circle_and_a_ring_by_a_function_leads_upwards(hall):
     assert (late.circles, late.upwards) == ([], [("c", "a")])
 
 
+def test_a_ring_of_functions_alone_is_a_circle_too(hall):
+    ring = hall(a="def f():\n    import hall.b", b="def g():\n    import hall.a", c="import hall.a")
+    assert (ring.circles, ring.upwards, ring.floors) == ([["a", "b"]], [], [["a", "b"], ["c"]])
+
+
 def test_the_command_prints_the_figures(capsys):
     drawing.main(["--arrows", "containers"])
     out = capsys.readouterr().out

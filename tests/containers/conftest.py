@@ -91,7 +91,7 @@ def podman_service() -> Iterator[PodmanEngine]:
     folder = Path(tempfile.mkdtemp(prefix="assay-podman-"))
     socket = folder / "podman.sock"
     stores = ["--root", str(folder / "root"), "--runroot", str(folder / "run"), "--log-level", "fatal"]
-    service = subprocess.Popen(["podman", *stores, "system", "service", "--time", "0", f"unix://{socket}"])
+    service = subprocess.Popen(["podman", *stores, "system", "service", "--time", "0", f"unix://{socket}"], cwd=folder)
     try:
         while not socket.exists():
             assert service.poll() is None, "the Podman service ended at once"

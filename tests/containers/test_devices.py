@@ -133,15 +133,6 @@ def test_runs_are_spread_over_the_cpus_and_share_when_there_are_more_of_them():
         assert again == (4,)
 
 
-def test_an_operator_ends_a_quarantine(slots, set_gpu):
-    set_gpu(A, processes=(1,))
-    with pytest.raises(NoFreeGpu), slots.taken(1):
-        pass
-    set_gpu(A)
-    slots.release_from_quarantine(A)
-    assert slots.free_count() == 2
-
-
 def recording(tmp_path, samples):
     path = tmp_path / "samples"
     lines = [

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,13 @@ def test_the_platform_takes_only_what_is_offered():
     ]
     assert len(taken) > 50
     assert [use for use in taken if use[2] not in OFFERED.get(use[1], set())] == []
+
+
+def test_every_other_module_of_containers_is_protected():
+    """A new file is the room's own until it is offered here."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (protected,) = (
+        one["protected_modules"] for one in contracts if "containers.engines.docker" in one.get("protected_modules", ())
+    )
+    engines = {f"containers.engines.{path.stem}" for path in (ROOT / "containers" / "engines").glob("[a-z]*.py")}
+    assert engines - set(protected) == engines & set(OFFERED)

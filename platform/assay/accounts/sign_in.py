@@ -142,7 +142,7 @@ def forget_old_counts(*, now: datetime) -> int:
 
 
 def limits() -> dict[str, Limit]:
-    """What is counted, and how many failures are allowed: `ASSAY_SIGN_IN_LIMITS`."""
+    """What is counted, and how many failures are allowed: `SIGN_IN_LIMITS` of the settings."""
     return {
         kind: Limit(failures=failures, within=timedelta(minutes=minutes))
         for kind, (failures, minutes) in settings.SIGN_IN_LIMITS.items()

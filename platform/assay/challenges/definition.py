@@ -175,6 +175,8 @@ class ChallengeDefinition:
     combined: tuple[Mapping[str, Any], ...] = ()
 
 
+NO_PROTOCOL = "no_protocol"
+"""The code of the refusal of a phase for which no protocol is written, neither there nor at the top."""
 CHALLENGE_KEYS = frozenset(field.name for field in fields(ChallengeDefinition)) | {"protocol"}
 PHASE_KEYS = frozenset(field.name for field in fields(PhaseDefinition)) - {"protocol_source"}
 
@@ -345,7 +347,9 @@ def read_phase(
     chosen = reader.protocol(source) or common
     if chosen is None:
         raise reader.error(
-            _("The phase has no protocol."), expected=_("`protocol:` in the phase or at the top of the file")
+            _("The phase has no protocol."),
+            code=NO_PROTOCOL,
+            expected=_("`protocol:` in the phase or at the top of the file"),
         )
     release = chosen[0].release
     if release.rounding is not None and release.mode != "aggregate":
@@ -512,10 +516,14 @@ class Reader:
         """Where a key itself stands."""
         return self.document.keys[(*self.path, key)]
 
-    def error(self, message: str, *, key: str = "", found: object = "", expected: str = "") -> InvalidError:
+    def error(
+        self, message: str, *, code: str = "", key: str = "", found: object = "", expected: str = ""
+    ) -> InvalidError:
         """An error at this key's line."""
         place = self.place(key)
-        return InvalidError(message, found=in_words(found), expected=expected, line=place.line, column=place.column)
+        return InvalidError(
+            message, code=code, found=in_words(found), expected=expected, line=place.line, column=place.column
+        )
 
     def refuse_unknown(self, known: frozenset[str]) -> None:
         """A misspelt key is an error: its value would be ignored silently."""

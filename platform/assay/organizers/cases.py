@@ -131,7 +131,7 @@ def _goodness(row: CaseScores, *, headline: MetricSpec) -> tuple[float, str]:
 
 
 @require_GET
-def case_errors(request: HttpRequest, slug: str, submission_id: UUID, case_id: str) -> HttpResponse:  # noqa: ARG001
+def case_errors(request: HttpRequest, slug: str, submission_id: UUID, case_id: str) -> HttpResponse:  # noqa: ARG001  its door has read the slug
     """Where the prediction differs from the reference, worked out now."""
     submission, _ = get_reviewed_submission(person=request.user, submission_id=submission_id)
     files = files_of(submission, _case(submission, case_id))

@@ -22,7 +22,7 @@ from assay.challenges.access import (
     get_organized_phase,
     is_organizer,
 )
-from assay.challenges.definition import ChallengeDefinition, PhaseDefinition, parse_definition
+from assay.challenges.definition import NO_PROTOCOL, ChallengeDefinition, PhaseDefinition, parse_definition
 from assay.challenges.editing import appended, edited, fingerprint, key_at
 from assay.challenges.models import Challenge, Phase
 from assay.challenges.pools import EVERYBODYS, may_use
@@ -209,7 +209,7 @@ class NewPhase(Desk):
         try:
             parse_definition(text)
         except InvalidError as error:
-            if first is not None and "protocol" in str(error.expected):
+            if first is not None and error.code == NO_PROTOCOL:
                 return appended(self.source, ("phases",), {**values, "protocol": first.protocol.document})
         return text
 

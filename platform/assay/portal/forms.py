@@ -28,7 +28,7 @@ class NewcomerForm(SignUpForm):
     """A new account of somebody who signs in by another organization."""
 
     password = None  # type: ignore[assignment]  # Django's way to leave a field of the parent out
-    next = None  # type: ignore[assignment]
+    next = None  # type: ignore[assignment]  # Django's, too
 
 
 class SignInForm(AuthenticationForm):
