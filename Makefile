@@ -22,7 +22,7 @@ run: setup ## serve Assay on this machine: database, broker, portal, workers, on
 wheel: setup ## build dist/assay-….tar.gz, and the wheel from it
 	@rm -rf dist && $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist . && ls -1 dist
 
-agent: setup ## build dist/assay-site.pyz, the site's program in one file (ARGS=--image also builds the container assay/site)
+agent: setup ## build dist/assay-site-VERSION-pyXY.pyz, the site's program in one file for this Python and machine (ARGS=--image also builds the container assay/site)
 	@$(BIN)/python deploy/agent.py $(ARGS)
 
 image: setup ## build assay/server for deploy/compose.yaml (ARGS="--services debian" also builds PostgreSQL, broker and Caddy)
@@ -79,7 +79,7 @@ format: setup ## format code, the C kernel and page templates, fix what ruff can
 messages: setup ## collect the sentences marked for translation, and compile the catalogues (apt-get install gettext)
 	@$(BIN)/python manage.py makemessages
 
-bench: setup ## the measurements the README quotes
+bench: setup ## measure speed, memory and latency on this machine (ARGS=--write: keep the tables of the documentation)
 	@$(BIN)/python -m evaluator.bench $(ARGS)
 	@$(BIN)/python -m evaluator.bench.ranking $(filter --write,$(ARGS))
 	@$(BIN)/python -m evaluator.bench.coverage

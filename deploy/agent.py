@@ -6,10 +6,13 @@
 Theory of operation. The file is a zip with the wheels of the lock, hashes checked when they were fetched, and a `__main__.py`. Compiled
 modules cannot be imported from a zip. So the first start unpacks the wheels into a folder that carries the file's hash in its name,
 under a name that nobody else uses, and renames it when it is whole. Later starts find it there. Nothing is fetched at the hospital.
+The file notes the Python and the machine it was built for, and refuses others before it unpacks anything.
 """
 
 import argparse
 import hashlib
+import json
+import platform
 import shutil
 import sys
 import tempfile
@@ -36,14 +39,16 @@ def gather(folder: Path, *, python: str) -> str:
     return version
 
 
-def write_file(destination: Path, *, wheels: Path) -> None:
-    """The file: a line for the shell, then a zip with the wheels and the program that unpacks them."""
+def write_file(destination: Path, *, wheels: Path, python: str) -> None:
+    """The file: a line for the shell, then a zip with the wheels, what they were built for, and the program that unpacks them."""
+    built_for = json.dumps({"python": python, "machine": platform.machine()})
     destination.parent.mkdir(exist_ok=True)
     with destination.open("wb") as stream:
         stream.write(b"#!/usr/bin/env python3\n")
         with zipfile.ZipFile(stream, "w", compression=zipfile.ZIP_STORED) as archive:
             for wheel in sorted(wheels.glob("*.whl")):
                 archive.writestr(zipfile.ZipInfo(f"wheels/{wheel.name}", date_time=STAMP), wheel.read_bytes())
+            archive.writestr(zipfile.ZipInfo("built_for.json", date_time=STAMP), built_for)
             archive.writestr(zipfile.ZipInfo("__main__.py", date_time=STAMP), MAIN.read_bytes())
     destination.chmod(0o755)
 
@@ -72,7 +77,7 @@ def main() -> int:
             wheels = Path(scratch) / "wheels"
             version = gather(wheels, python=f"{found[0]}.{found[1]}.{found[2]}")
             destination = ROOT / "dist" / f"assay-site-{version}-py{found[0]}{found[1]}.pyz"
-            write_file(destination, wheels=wheels)
+            write_file(destination, wheels=wheels, python=f"{found[0]}.{found[1]}")
         digest = hashlib.sha256(destination.read_bytes()).hexdigest()
         print(f"{destination.relative_to(ROOT)}  {destination.stat().st_size} bytes  sha256 {digest}")
         if wanted.image:

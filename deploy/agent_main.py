@@ -1,9 +1,11 @@
-"""The start of `assay-site.pyz`: unpack the wheels once, then run the program from there. Standard library only."""
+"""The start of `assay-site-….pyz`: unpack the wheels once, then run the program from there. Standard library only."""
 
 import hashlib
 import importlib
 import io
+import json
 import os
+import platform
 import re
 import shutil
 import sys
@@ -15,6 +17,8 @@ FOLDER = "ASSAY_PROGRAM_FOLDER"
 """Where the program is unpacked. Below the home folder's cache when not set, below /var/lib as root."""
 OF_A_WHEEL = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")
 OTHER_DATA = re.compile(r"^[^/]+\.data/")
+BUILT_FOR = "built_for.json"
+"""What `make agent` notes in the file: the Python and the machine of its compiled modules."""
 
 
 def usual_folder() -> Path:
@@ -22,6 +26,21 @@ def usual_folder() -> Path:
     if os.environ.get(FOLDER):
         return Path(os.environ[FOLDER])
     return Path("/var/lib/assay/program") if os.geteuid() == 0 else Path.home() / ".cache" / "assay" / "program"
+
+
+def refuse_another_python(source: Path) -> None:
+    """Compiled modules fit one minor version of Python and one kind of processor. This runs on any Python that can start it."""
+    with zipfile.ZipFile(source) as archive:
+        expected = json.loads(archive.read(BUILT_FOR).decode("ascii"))
+    version, machine = expected["python"], expected["machine"]
+    found = ".".join(map(str, sys.version_info[:2]))
+    if found == version and platform.machine() == machine:
+        return
+    remedy = f"start it with python{version}, or " if platform.machine() == machine else ""
+    raise SystemExit(
+        f"Found Python {found} on {platform.machine()}. Expected Python {version} on {machine}, for which this file was built. "
+        f"What to do: {remedy}ask the organizers for a file that was built for Python {found} on {platform.machine()}."
+    )
 
 
 def unpack(source: Path, *, folder: Path) -> Path:
@@ -63,14 +82,12 @@ def install(wheel: zipfile.ZipFile, *, folder: Path) -> None:
 
 def main() -> None:
     """Run `assay` with the arguments that were given."""
-    if sys.version_info < (3, 11):  # noqa: UP036  a hospital starts this file with the Python it has
-        raise SystemExit(
-            f"Python {sys.version.split()[0]} is here. Expected 3.11 or newer. Install python3.11, then start again."
-        )
-    place = unpack(Path(sys.argv[0]).resolve(), folder=usual_folder())
+    source = Path(sys.argv[0]).resolve()
+    refuse_another_python(source)
+    place = unpack(source, folder=usual_folder())
     sys.path.insert(0, str(place))
     os.environ["PYTHONPATH"] = str(place)  # programs that it starts find the same modules
-    os.environ["ASSAY_PROGRAM"] = str(Path(sys.argv[0]).resolve())  # the service starts this file
+    os.environ["ASSAY_PROGRAM"] = str(source)  # the service starts this file
     importlib.import_module("assay.client.cli").main()
 
 

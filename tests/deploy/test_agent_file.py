@@ -1,6 +1,8 @@
 """The site's program in one file: it unpacks once, whole or not at all, and nothing outside its folder."""
 
+import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -21,7 +23,10 @@ def main():
 """
 
 
-def write_file(folder: Path, *, extra: dict[str, str] | None = None) -> Path:
+HERE = {"python": ".".join(map(str, sys.version_info[:2])), "machine": platform.machine()}
+
+
+def write_file(folder: Path, *, extra: dict[str, str] | None = None, built_for: dict[str, str] = HERE) -> Path:
     """A file of the same form with a small program in it."""
     wheel = folder / "assay-0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -38,6 +43,7 @@ def write_file(folder: Path, *, extra: dict[str, str] | None = None) -> Path:
     built = folder / "assay-site.pyz"
     with zipfile.ZipFile(built, "w") as archive:
         archive.write(wheel, f"wheels/{wheel.name}")
+        archive.writestr("built_for.json", json.dumps(built_for))
         archive.write(MAIN, "__main__.py")
     return built
 
@@ -63,6 +69,29 @@ def test_another_file_is_unpacked_beside_it(tmp_path):
     start(write_file(tmp_path), folder=tmp_path)
     start(write_file(tmp_path, extra={"assay/newer.py": ""}), folder=tmp_path)
     assert len(list((tmp_path / "program").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("built_for", "remedy"),
+    [
+        (HERE | {"python": "3.99"}, "start it with python3.99, or ask the organizers"),
+        (HERE | {"machine": "pdp11"}, "What to do: ask the organizers"),
+    ],
+)
+def test_a_file_for_another_python_or_machine_says_so_and_unpacks_nothing(tmp_path, built_for, remedy):
+    done = start(write_file(tmp_path, built_for=built_for), folder=tmp_path)
+    assert done.returncode == 1
+    assert f"Found Python {HERE['python']} on {HERE['machine']}." in done.stderr
+    assert f"Expected Python {built_for['python']} on {built_for['machine']}" in done.stderr
+    assert remedy in done.stderr
+    assert not (tmp_path / "program").exists()
+
+
+def test_the_builder_notes_what_the_start_reads(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(MAIN.parent)  # `agent.py` imports its neighbour `image.py`
+    built = tmp_path / "built.pyz"
+    load("agent").write_file(built, wheels=tmp_path, python=HERE["python"])
+    load("agent_main").refuse_another_python(built)
 
 
 @pytest.mark.parametrize("name", ["../outside.py", "/tmp/assay-outside.py"])
