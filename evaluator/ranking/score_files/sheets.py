@@ -182,7 +182,7 @@ def _spreadsheet(path: Path) -> Sheet:
 
 
 def _parquet(path: Path) -> Sheet:
-    """A Parquet file. pyarrow is an extra: only those who have such files need it."""
+    """A Parquet file. pyarrow is no requirement of Assay: those who have such files install it (`pip install pyarrow`)."""
     try:
         import pyarrow.parquet
     except ModuleNotFoundError as error:

@@ -1,18 +1,6 @@
 """`challenge.yaml`: what an organizer pushes. Text in, frozen records out. Every error names its line.
 
-```yaml
-slug: brains
-title: MNI brain tissue
-summary: …           # also: description, rules, licence, modality, anatomy, citation, contact, requires_approval, is_archived
-is_private: true     # also: questions, allow, deny, auto_accept, rules_version, agreements, team_size, merge_until
-timezone: AoE        # what a time without a zone means: UTC when not given, AoE, or a name such as Europe/Berlin
-organizers: [olga]   # user names. Without the key, the organizers stay
-protocol:            # the whole document inline, or {use: NAME} and whatever differs from that shipped protocol
-  use: flare22
-phases:
-  - {slug: final, title: Final, opens_at: 2026-11-01, closes_at: 2027-01-01 12:00, submission_limit: 3, submission_window_days: 7,
-     testset: hidden}
-```
+Every key, what it means and what holds without it is in `docs/organizers/challenge-yaml.md`.
 
 A phase may carry a `protocol` of its own. A day without a time opens at its start and closes, or ends an embargo, at its end.
 The protocol is parsed by `evaluator.protocol` from the very characters of the file, padded so that its line numbers are the file's.

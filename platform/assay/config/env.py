@@ -1,4 +1,4 @@
-"""The only reader of the environment. Every name starts with `ASSAY_`, except `DATABASE_URL` and `BROKER_URL`."""
+"""The server's only reader of the environment. Every name starts with `ASSAY_`, except `DATABASE_URL`, `BROKER_URL` and `XDG_DATA_HOME`."""
 
 import os
 from collections.abc import Collection

@@ -41,7 +41,7 @@ from evaluator.volumes import write_as_named
 log = logging.getLogger(__name__)
 
 CASE_PREFIX = "case-"
-STRAYS_EVERY_SECONDS = 60.0
+LEFTOVERS_EVERY_SECONDS = 60.0
 """Leftover containers are removed at this interval."""
 CANNOT_EXECUTE = (126, 127)
 """What our init, like a shell, exits with when it could not execute the program."""
@@ -111,7 +111,7 @@ class Agent:
         self._aborting = threading.Event()
         self._names: set[str] = set()
         self._names_lock = threading.Lock()
-        self._may_have_strays = threading.Event()
+        self._may_have_leftovers = threading.Event()
         self._cleared_at = time.monotonic()
 
     @property
@@ -138,7 +138,7 @@ class Agent:
             slot.start()
         for slot in slots:
             slot.join()
-        if self._may_have_strays.is_set():
+        if self._may_have_leftovers.is_set():
             with self._living_on(), self._open_engine() as engine:
                 self._remove_leftovers(engine)
         log.info("agent.stopped")
@@ -155,8 +155,8 @@ class Agent:
         if not self._images.accepts_work():
             log.warning("disk.full", extra={"free_bytes": shutil.disk_usage(self._scratch()).free})
             return False
-        is_due = time.monotonic() - self._cleared_at > STRAYS_EVERY_SECONDS
-        if (is_due or self._may_have_strays.is_set()) and not self._has_recovered(engine):
+        is_due = time.monotonic() - self._cleared_at > LEFTOVERS_EVERY_SECONDS
+        if (is_due or self._may_have_leftovers.is_set()) and not self._has_recovered(engine):
             return False
         try:
             order = self._api.claim(
@@ -218,7 +218,7 @@ class Agent:
             if self._is_disk_full(error):
                 self._release(order, reason=Reason.DISK_FULL, why=str(error), counts=False)
                 return False
-            self._may_have_strays.set()
+            self._may_have_leftovers.set()
             log.exception("agent.fault", extra={"container": order.container_name})
             self._release(order, reason=type(error).__name__, why=str(error), counts=True)
         return True
@@ -230,11 +230,11 @@ class Agent:
         except EngineError as error:
             log.warning("engine.away", extra={"why": str(error)})
             return False
-        self._may_have_strays.clear()
+        self._may_have_leftovers.clear()
         return True
 
     def _remove_leftovers(self, engine: Engine) -> int:
-        with self._names_lock:  # nobody begins a case meanwhile: its container would look like a stray
+        with self._names_lock:  # nobody begins a case meanwhile: its container would look like a leftover
             removed = remove_leftovers(
                 engine, owner=self._options.owner, keep=set(self._names), scratch=self._scratch()
             )
@@ -277,7 +277,7 @@ class Agent:
             played = self._play_rounds(order, spec=spec, start=start, guard=guard, folder=folder)
             result = played.result if played else start(spec)
         if result.verdict == Verdict.INFRASTRUCTURE:
-            self._may_have_strays.set()
+            self._may_have_leftovers.set()
         if guard.is_lost:
             raise LeaseLost("the lease ran out while the container ran")
         if self._aborting.is_set() and result.verdict == Verdict.CANCELLED and not guard.is_cancelled:

@@ -1,5 +1,6 @@
-"""The one door of an evaluation site: register data by its hash, claim an image, release approved numbers. No input, no
-reference and no prediction ever passes here: they stay at the site.
+"""The door of an evaluation site's work: register data by its hash, claim an image, release approved numbers. No input, no
+reference and no prediction ever passes here: they stay at the site. Beside it stand `site_joining.py`, `site_agreements.py` and
+`site_bundles.py`.
 """
 
 from dataclasses import asdict
