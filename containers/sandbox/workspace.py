@@ -12,7 +12,7 @@ DIRECTORY  a plain folder. The largest-file limit and the watchdog, which looks 
            last resort, and what the scripted engine uses.
 
 A workspace holds a lock on its own folder for as long as its process lives. A folder whose lock is free belongs to
-nobody any more, and `sweep` unmounts and removes it: no list of runs is needed to know what is stray.
+nobody any more, and `sweep` unmounts and removes it: no list of runs is needed to know what is left over.
 """
 
 import contextlib

@@ -201,7 +201,7 @@ def test_a_start_that_fails_for_another_reason_is_ours(execute, spec_of):
     assert (result.verdict, result.reason) == (Verdict.INFRASTRUCTURE, "engine_refused")
 
 
-def test_strays_of_this_owner_are_removed_and_nobody_elses():
+def test_leftovers_of_this_owner_are_removed_and_nobody_elses():
     engine = FakeEngine()
     for name, owner in [("assay-a", "here"), ("assay-b", "here"), ("assay-c", "elsewhere"), ("assay-d", "here/2")]:
         engine.create(name=name, body={"Image": "i", "Labels": {"assay.owner": owner}})

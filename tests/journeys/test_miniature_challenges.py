@@ -1,8 +1,7 @@
 """Published challenges in miniature, through real containers: their contract, their output form, their ranking.
 
 One image carries a good and a poor answer for each. Which it gives is a variable of the image, so that two submissions differ as two
-teams' do. Where ../shared/data has anatomy, the answers are outputs of two real models. Elsewhere they are made to measure. The
-interactive one computes: it paints what it is told.
+teams' do. The answers are made to measure. The interactive one computes: it paints what it is told.
 """
 
 from datetime import timedelta
