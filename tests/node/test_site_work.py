@@ -16,7 +16,8 @@ class FullMachine:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
-    def claim(self, _registration, *, skip):
+    def claim(self, _registration, *, skip, wait_seconds):
+        assert wait_seconds == 0, "a program that does not stay waits for nothing"
         self.asked.append(list(skip))
         left = [name for name in ("one", "two") if name not in skip]
         return SimpleNamespace(submission=f"#{left[0]}", evaluation_id=left[0]) if left else None
@@ -28,7 +29,7 @@ class FullMachine:
 def test_a_full_disk_puts_submissions_off_and_is_said():
     agent, said = FullMachine(), io.StringIO()
     with pytest.raises(OSError, match="No space left") as problem:
-        _work(agent, registration=None, console=Console(file=said, width=200), approve_all=False)
+        _work(agent, registration=None, console=Console(file=said, width=200), approve_all=False, stays=False)
     assert isinstance(problem.value, TROUBLE), "the command says it and asks again"
     assert agent.asked == [[], ["one"], ["one", "two"]]
     assert said.getvalue().count("is put off: [Errno 28] No space left on device") == 2

@@ -59,7 +59,9 @@ def try_migrations() -> None:
     executor = MigrationExecutor(connection)
     waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if waiting:
-        raise NotMigrated(f"{len(waiting)} migrations are not applied, {waiting[0][0]} first: run `manage.py migrate`")
+        raise NotMigrated(
+            f"{len(waiting)} migrations are not applied, {waiting[0][0]} first: run `assay serve prepare`"
+        )
 
 
 PARTS: Mapping[str, Callable[[], None]] = {
