@@ -76,3 +76,15 @@ def test_what_repeats_is_an_include_or_a_tag():
         if markup in path.read_text() and not path.as_posix().endswith(place)
     ]
     assert again == []
+
+
+def test_a_form_is_never_included_without_the_page_around_it():
+    """`{% include … only %}` drops the secret of forms. What such a form sends is refused, and nothing says so before."""
+    by_name = {"/".join(path.parts[path.parts.index("templates") + 1 :]): path.read_text() for path in templates()}
+    alone = {
+        f"{place}: {included}"
+        for place, text in by_name.items()
+        for included in re.findall(r"""{% include ["']([^"']+)["'][^%]* only %}""", text)
+        if "{% csrf_token %}" in by_name[included]
+    }
+    assert alone == set()
