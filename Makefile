@@ -83,7 +83,7 @@ bench: setup ## measure speed, memory and latency on this machine (ARGS=--write:
 	@$(BIN)/python -m evaluator.bench $(ARGS)
 	@$(BIN)/python -m evaluator.bench.ranking $(filter --write,$(ARGS))
 	@$(BIN)/python -m evaluator.bench.coverage
-	@$(BIN)/python -m containers.bench.sandbox $(ARGS)
+	@$(BIN)/python -m containers.bench.sandbox
 	@$(BIN)/python -m containers.bench.intake
 	@$(BIN)/python tests/benchmarks/startup.py
 	@$(BIN)/python tests/benchmarks/claims.py
