@@ -14,7 +14,7 @@ from pathlib import Path
 
 from evaluator.bench.contenders import CONTENDERS
 
-SHORT_SECONDS = 0.1
+SHORT_SECONDS = 0.5
 
 
 def main() -> int:
@@ -38,8 +38,8 @@ def main() -> int:
 def _laps(run: Callable[[], object]) -> Iterator[tuple[float, float]]:
     """Wall and processor seconds of one run, or of as many as fit into `SHORT_SECONDS`.
 
-    After somebody else's turn the first run is slow for everybody: the processor has to fetch the program again. That is most of
-    a run of two milliseconds and nothing of one that takes a second.
+    After the turn of another contender the first run is slow for everybody: processor and system have to fetch the program again.
+    That doubles a run of 60 ms and is nothing beside one of ten seconds.
     """
     began = time.perf_counter()
     while True:
