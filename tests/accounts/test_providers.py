@@ -16,6 +16,7 @@ from assay.accounts.identities import disconnect
 from assay.accounts.models import AuditEvent, Identity, User
 from assay.accounts.providers import get_provider
 from oidc_provider import Provider, running_provider, unsigned
+from waits import HANGS_AFTER_SECONDS
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
@@ -46,7 +47,9 @@ def to_provider(client, *, path="/login/with/institution/", **form):
 
 def there_and_back(client, *, path="/login/with/institution/", **form):
     """What our page says when somebody comes back from the provider."""
-    returned = urlsplit(httpx.get(to_provider(client, path=path, **form)).headers["location"])
+    returned = urlsplit(
+        httpx.get(to_provider(client, path=path, **form), timeout=HANGS_AFTER_SECONDS).headers["location"]
+    )
     return client.get(f"{returned.path}?{returned.query}")
 
 
@@ -155,7 +158,7 @@ def test_a_connection_begun_by_one_person_is_not_ended_by_another(client, provid
     client.post("/account/with/institution/connect/")
     confirm_password(client)
     address = to_provider(client, path="/account/with/institution/connect/")
-    returned = urlsplit(httpx.get(address).headers["location"])
+    returned = urlsplit(httpx.get(address, timeout=HANGS_AFTER_SECONDS).headers["location"])
     memory = dict(client.session)
     client.force_login(factories.user(username="bob"))
     session = client.session
@@ -205,7 +208,7 @@ def test_an_answer_that_does_not_hold_signs_nobody_in(client, provider, ada, lie
 
 def test_an_answer_counts_once_and_only_in_the_browser_that_asked(client, provider, ada, django_user_model):
     identity_of(ada, provider)
-    returned = urlsplit(httpx.get(to_provider(client)).headers["location"])
+    returned = urlsplit(httpx.get(to_provider(client), timeout=HANGS_AFTER_SECONDS).headers["location"])
     stranger = type(client)()
     assert stranger.get(f"{returned.path}?{returned.query}").status_code == 400
     assert not is_signed_in(stranger)
@@ -218,7 +221,7 @@ def test_an_answer_counts_once_and_only_in_the_browser_that_asked(client, provid
 
 def test_a_code_without_the_verifier_is_useless_so_a_stolen_one_is(client, provider, ada):
     identity_of(ada, provider)
-    first = urlsplit(httpx.get(to_provider(client)).headers["location"])
+    first = urlsplit(httpx.get(to_provider(client), timeout=HANGS_AFTER_SECONDS).headers["location"])
     thief = type(client)()
     own = parse_qs(urlsplit(to_provider(thief)).query)["state"][0]
     stolen = parse_qs(first.query)["code"][0]

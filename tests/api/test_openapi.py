@@ -64,6 +64,7 @@ def test_an_answer_that_is_a_file_says_which_kind():
     assert files == {
         ("leaderboards_give_out", "application/zip"),
         ("node_get_file", "application/octet-stream"),
+        ("site_bundles_make_bundle", "application/x-tar"),
         ("site_get_file", "application/x-tar"),
         ("submissions_logs", "text/plain"),
         ("testsets_download", "application/x-tar"),

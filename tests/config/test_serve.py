@@ -26,7 +26,7 @@ from assay.config.embedded import (
 )
 from assay.config.serve import Health
 from containers.waiting import NotStartedError
-from waits import until
+from waits import HANGS_AFTER_SECONDS, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
 SECRET = "a key nobody else may see " * 3
@@ -58,9 +58,9 @@ def test_it_starts_answers_keeps_its_secrets_and_leaves_nothing_behind(tmp_path)
     with installation.running_installation(
         folder=tmp_path, from_nothing=True, ASSAY_WEB_PROCESSES="1", ASSAY_SECRET_KEY=SECRET
     ) as url:
-        assert httpx.get(f"{url}/readyz").json()["status"] == "ready"
-        assert httpx.get(f"{url}/api/v1/challenges").json() == []
-        assert httpx.get(f"{url}/api/v1/me").status_code == 401
+        assert httpx.get(f"{url}/readyz", timeout=HANGS_AFTER_SECONDS).json()["status"] == "ready"
+        assert httpx.get(f"{url}/api/v1/challenges", timeout=HANGS_AFTER_SECONDS).json() == []
+        assert httpx.get(f"{url}/api/v1/me", timeout=HANGS_AFTER_SECONDS).status_code == 401
         running = processes_of(tmp_path)
         for program in PROGRAMS.values():
             assert any(program in line for line in running), program
@@ -79,7 +79,7 @@ def test_a_database_or_broker_that_is_killed_is_started_again(tmp_path):
             killed = recorded_pid(pid_file)
             os.kill(killed, signal.SIGKILL)
             until(lambda pid_file=pid_file, killed=killed: recorded_pid(pid_file) not in (killed, None))
-        until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        until(lambda: httpx.get(f"{url}/readyz", timeout=HANGS_AFTER_SECONDS).status_code == 200)
         until(lambda: is_listening(home.sockets / "valkey.sock"))
     assert processes_of(tmp_path) == {}
 

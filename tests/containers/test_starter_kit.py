@@ -10,7 +10,7 @@ import pytest
 
 from assay.client.scaffolding import plan_bundle, write_bundle
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 
 from assay.config import env
 from containers.waiting import Program, wait_until_ready
+from waits import HANGS_AFTER_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,16 +180,18 @@ def test_it_serves_from_a_folder_of_the_user(assay):
         program = Program(name="assay serve", process=server, log=log)
         wait_until_ready(program, is_ready=ready.exists, patience=env.patience())
         url = ready.read_text().strip()
-        assert httpx.get(f"{url}/readyz").json()["status"] == "ready"
-        page = httpx.get(url).text
+        assert httpx.get(f"{url}/readyz", timeout=HANGS_AFTER_SECONDS).json()["status"] == "ready"
+        page = httpx.get(url, timeout=HANGS_AFTER_SECONDS).text
         style = re.search(r'href="(/static/[^"]+\.css)"', page)
-        assert httpx.get(f"{url}{style[1]}").status_code == 200
+        assert httpx.get(f"{url}{style[1]}", timeout=HANGS_AFTER_SECONDS).status_code == 200
         data = ["--data-dir", assay.home / "data"]
         assay.surroundings |= {"ASSAY_ADMIN_PASSWORD": "correct horse battery", "ASSAY_VAR": str(data[1])}
         assert "is an administrator" in assay("admin", *data, "create", "stan", "--email", "stan@example.org")
         signed_in = {"username": "stan", "password": "correct horse battery", "name": "wheel", "days": 1}
-        token = httpx.post(f"{url}/api/v1/tokens", json=signed_in).json()["token"]
-        me = httpx.get(f"{url}/api/v1/me", headers={"Authorization": f"Bearer {token}"}).json()
+        token = httpx.post(f"{url}/api/v1/tokens", json=signed_in, timeout=HANGS_AFTER_SECONDS).json()["token"]
+        me = httpx.get(
+            f"{url}/api/v1/me", headers={"Authorization": f"Bearer {token}"}, timeout=HANGS_AFTER_SECONDS
+        ).json()
         assert me["is_staff"] is True
         assay("backup", *data, "make", assay.home / "monday")
         assert (assay.home / "monday" / "database.dump").is_file()

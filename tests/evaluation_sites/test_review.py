@@ -16,6 +16,7 @@ from assay.node.review_desk import SiteDesk
 from assay.node.review_page import ReviewServer, draft_page
 from assay.node.review_sheet import sheet_of
 from assay.signatures import canonical_json
+from waits import HANGS_AFTER_SECONDS
 
 METRICS = {"dice": {"mean": 0.9, "n": 10}}
 
@@ -105,7 +106,9 @@ class Requests:
 
 @contextmanager
 def browser(server):
-    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", follow_redirects=True, trust_env=False) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{server.port}", follow_redirects=True, trust_env=False, timeout=HANGS_AFTER_SECONDS
+    ) as client:
         opened = client.get(urlsplit(server.address).path + "?" + urlsplit(server.address).query)
         assert opened.status_code == HTTPStatus.OK
         yield client
@@ -135,7 +138,7 @@ def test_a_person_opens_the_printed_address_reads_the_bytes_and_approves(served)
 def test_nobody_else_on_the_machine_or_in_the_browser_reads_or_decides(served):
     server, draft = served
     address, origin = f"/draft/{draft.evaluation_id}", f"http://127.0.0.1:{server.port}"
-    with httpx.Client(base_url=origin, trust_env=False) as stranger:
+    with httpx.Client(base_url=origin, trust_env=False, timeout=HANGS_AFTER_SECONDS) as stranger:
         for path in ("/", address, "/?secret=guess"):
             answer = stranger.get(path)
             assert answer.status_code == HTTPStatus.FORBIDDEN

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 import installation
+from waits import HANGS_AFTER_SECONDS
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("installation")]
 ASSAY = Path(sys.executable).with_name("assay")
@@ -75,7 +76,9 @@ def test_from_a_challenge_file_to_the_board_of_a_site_whose_data_stayed_there(ad
     image = installation.copying_image(tmp_path)
     pia.run("submit", image, "--phase", PHASE, "--name", "Copier", "--wait", "--progress", "none")
     assert "Copier" in pia.run("leaderboard", "--phase", PHASE)
-    board = httpx.get(f"{address}/api/v1/challenges/copycat/phases/main/leaderboard").json()
+    board = httpx.get(
+        f"{address}/api/v1/challenges/copycat/phases/main/leaderboard", timeout=HANGS_AFTER_SECONDS
+    ).json()
     assert board["entries"][0]["metrics"]["dice"]["mean"] == 1.0
 
     receipt = tmp_path / "receipt.json"
@@ -86,7 +89,7 @@ def test_from_a_challenge_file_to_the_board_of_a_site_whose_data_stayed_there(ad
     assert forged.returncode != 0
 
     sites = f"{address}/api/v1/challenges/copycat/phases/main/sites"
-    as_olga = httpx.Client(headers={"Authorization": f"Bearer {olga.token()}"})
+    as_olga = httpx.Client(headers={"Authorization": f"Bearer {olga.token()}"}, timeout=HANGS_AFTER_SECONDS)
 
     def organizer(path: str, **document) -> dict:
         answer = as_olga.post(f"{sites}/{path}", json=document)

@@ -136,7 +136,7 @@ def test_a_german_page_says_nothing_in_english_that_is_translated(client):
             message.id
             for message in read_po(file)
             if message.id and isinstance(message.id, str) and message.string not in ("", message.id)
-        }
+        } - {"Final"}  # the title of a phase
     left = {}
     for name, html in answers(client, language="de").items():
         assert '<html lang="de"' in html, name
