@@ -305,7 +305,7 @@ def _fill(cast: people.Scene) -> dict[str, Any]:
         path="/",
         facts={"challenge": LONG, "number": 7, "name": UNBROKEN, "team": LONG, "reason": LONG},
     )
-    text = f"The phase closes a week later. [The reason]({UNBROKEN}) | {UNBROKEN}"
+    text = f"The phase closes a week later. [Its long address]({UNBROKEN}) | {UNBROKEN}"
     send_message(
         challenge=cast.challenge, key="all", title=LONG, text=UNBROKEN, expected=2, by=cast.olga, now=factories.NOW
     )
