@@ -13,7 +13,7 @@ from assay.accounts.errors import AssayError
 from assay.submissions.models import AlgorithmImage, CodePart
 from assay.submissions.services import Entry, create_submission
 from assay.testsets import storage
-from assay.workflow.workers import building, checking
+from assay.workflow.workers import building, checking, images_of_organizers
 from code_zips import wheel
 from containers.engines.fake import FakeEnding, FakeEngine
 from containers.errors import EngineUnreachable
@@ -73,8 +73,8 @@ def hand_in(stage, parts, monkeypatch):
 
     def go(files, script=None):
         engine = FakeEngine(script or (lambda call: FakeEnding(exit_code=9)))
-        monkeypatch.setattr(building, "open_engine", lambda: contextlib.nullcontext(engine))
-        monkeypatch.setattr(building, "load_archive", lambda *_given: None)
+        monkeypatch.setattr(images_of_organizers, "open_engine", lambda: contextlib.nullcontext(engine))
+        monkeypatch.setattr(images_of_organizers, "load_archive", lambda *_given: None)
         pia = stage.scene.pia
         upload = uploaded(pia, files if isinstance(files, bytes) else zip_of(files), purpose="code")
         entry = Entry(user=pia, phase=stage.scene.phase, team=stage.scene.team, upload=upload, name="Mine")

@@ -10,10 +10,11 @@ from django.utils import timezone
 
 import factories
 import image_archives
+from assay.accounts.errors import InvalidError
 from assay.evaluations.models import Evaluation, MetricImage
 from assay.evaluations.receipts import build_receipt
 from assay.testsets import storage
-from assay.workflow.workers import metric_images
+from assay.workflow.workers import images_of_organizers, metric_images
 from containers.engines.docker import DockerEngine
 from containers.engines.fake import FakeEnding, FakeEngine
 from containers.errors import EngineUnreachable
@@ -146,7 +147,7 @@ def with_metrics(stage, metric_image, monkeypatch):
 
     def play(script):
         engine = FakeEngine(script)
-        monkeypatch.setattr(metric_images, "open_engine", lambda: contextlib.nullcontext(engine))
+        monkeypatch.setattr(images_of_organizers, "open_engine", lambda: contextlib.nullcontext(engine))
         submission = stage.submit(image=factories.image(team=stage.scene.team))
         stage.play()
         submission.refresh_from_db()
@@ -259,7 +260,7 @@ def test_a_real_image_in_the_real_sandbox_compares_predictions_with_references(s
 
 
 def test_an_archive_that_is_no_image_is_refused_in_words(stage):
-    with pytest.raises(metric_images.InvalidError) as refusal:
+    with pytest.raises(InvalidError) as refusal:
         take(stage, b"not a tar")
     assert refusal.value.code == "image_invalid"
     assert not MetricImage.objects.exists()

@@ -181,12 +181,7 @@ RESULT_FIELDS = ("evaluation_id", "fence", "action", "said")
 def take_result(phase: Phase, *, name: str, paper: Any, by: User, now: datetime) -> SiteEvaluation:
     """Take what a site wrote for a stick: a signed release, or a signed decline. Raises InvalidError, ConflictError, LeaseLost."""
     if not isinstance(paper, dict) or paper.get("site_result") != 1 or any(key not in paper for key in RESULT_FIELDS):
-        raise InvalidError(
-            gettext("This is no result of a site."),
-            code="result_invalid",
-            found=gettext("something else"),
-            expected=gettext("the file that the site's program wrote into its folder outbox"),
-        )
+        raise _no_result(gettext("something else"))
     site = find_site_of(phase, name)
     _require_key(site)
     evaluation_id, fence, said = _read_ids(paper)
@@ -230,16 +225,20 @@ def take_result(phase: Phase, *, name: str, paper: Any, by: User, now: datetime)
     return taken
 
 
+def _no_result(found: str) -> InvalidError:
+    return InvalidError(
+        gettext("This is no result of a site."),
+        code="result_invalid",
+        found=found,
+        expected=gettext("the file that the site's program wrote into its folder outbox"),
+    )
+
+
 def _read_ids(paper: dict[str, Any]) -> tuple[UUID, int, dict[str, Any]]:
     try:
         return UUID(str(paper["evaluation_id"])), int(paper["fence"]) % 2**63, _dictionary(paper["said"])
     except (ValueError, TypeError) as error:
-        raise InvalidError(
-            gettext("This is no result of a site."),
-            code="result_invalid",
-            found=str(error)[:80],
-            expected=gettext("the file that the site's program wrote into its folder outbox"),
-        ) from error
+        raise _no_result(str(error)[:80]) from error
 
 
 def _dictionary(value: Any) -> dict[str, Any]:
@@ -251,9 +250,4 @@ def read_paper(content: bytes) -> Any:
     try:
         return json.load(io.BytesIO(content))
     except (ValueError, RecursionError) as error:
-        raise InvalidError(
-            gettext("This is no result of a site."),
-            code="result_invalid",
-            found=str(error)[:80],
-            expected=gettext("the file that the site's program wrote into its folder outbox"),
-        ) from error
+        raise _no_result(str(error)[:80]) from error

@@ -10,7 +10,7 @@ from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from assay.accounts.audit import record_event
-from assay.accounts.errors import ConflictError, InvalidError
+from assay.accounts.errors import ConflictError
 from assay.accounts.models import User
 from assay.challenges.models import Challenge, Phase
 from assay.challenges.protocols import rules_of
@@ -72,18 +72,6 @@ def keep_code_part(
             identity=identity,
         )
     return part
-
-
-def refuse_unfit_part(*, upload: Upload, kind: CodePart.Kind) -> None:
-    """The upload is complete and for this."""
-    if upload.purpose != PURPOSE_OF[kind]:
-        raise InvalidError(
-            _("This upload is for something else."), found=str(upload.purpose), expected=str(PURPOSE_OF[kind])
-        )
-    if upload.completed_at is None:
-        raise ConflictError(
-            _("The upload is not complete."), code="upload_incomplete", what_to_do=_("Continue it first.")
-        )
 
 
 def takes_code(phase: Phase) -> bool:

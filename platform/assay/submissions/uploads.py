@@ -59,6 +59,16 @@ class OffsetMismatchError(ConflictError):
     code = "offset_mismatch"
 
 
+def require_complete(upload: Upload, *, purpose: Upload.Purpose) -> None:
+    """The upload is for this, and all of it has arrived. Raises InvalidError or ConflictError."""
+    if upload.purpose != purpose:
+        raise InvalidError(_("This upload is for something else."), found=str(upload.purpose), expected=str(purpose))
+    if upload.completed_at is None:
+        raise ConflictError(
+            _("The upload is not complete."), code="upload_incomplete", what_to_do=_("Continue it first.")
+        )
+
+
 def start_upload(
     *, user: User, filename: str, purpose: str, total_bytes: int, expected_sha256: str = "", now: datetime
 ) -> Upload:

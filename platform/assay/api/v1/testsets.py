@@ -4,10 +4,8 @@ from typing import Any
 
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
-from django.utils.translation import gettext
 from ninja import Router, Status
 
-from assay.accounts.errors import ConflictError, InvalidError
 from assay.api.auth import EVERYBODY, person_of
 from assay.api.transactions import TAKES_LONG
 from assay.api.v1 import schemas
@@ -15,6 +13,7 @@ from assay.challenges.access import get_challenge, get_organized_challenge
 from assay.submissions.access import get_upload
 from assay.submissions.models import Upload
 from assay.submissions.testset_pushing import push_testset
+from assay.submissions.uploads import require_complete
 from assay.testsets.agreements import note_download, still_holds
 from assay.testsets.export import archive_bytes, members_of, stream_archive
 from assay.testsets.models import TestSet
@@ -35,12 +34,7 @@ def push(request: HttpRequest, slug: str, body: schemas.TestSetIn) -> Status[dic
     """Make a new version from an uploaded tar or zip: every file is read, checked against its image and written again."""
     challenge, user = get_organized_challenge(person=person_of(request), slug=slug)
     upload = get_upload(person=user, upload_id=body.upload_id)
-    if upload.purpose != Upload.Purpose.TESTSET:
-        raise InvalidError(gettext("This upload is for something else."), found=str(upload.purpose), expected="testset")
-    if upload.completed_at is None:
-        raise ConflictError(
-            gettext("The upload is not complete."), code="upload_incomplete", what_to_do=gettext("Continue it first.")
-        )
+    require_complete(upload, purpose=Upload.Purpose.TESTSET)
     request.META[TAKES_LONG] = True
     testset = push_testset(
         challenge=challenge,

@@ -25,13 +25,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
-from django.conf import settings
 from django.utils.translation import gettext as _
 
 from assay.accounts.errors import InvalidError
 from assay.accounts.models import User
 from assay.challenges.models import Challenge
-from assay.evaluations.receipts import installation_name
 from assay.submissions.code import (
     METADATA,
     PACKAGES_FOLDER,
@@ -45,14 +43,14 @@ from assay.submissions.code import (
     refuse_missing,
     why_not_installed,
 )
-from assay.submissions.code_parts import code_part, keep_code_part, refuse_unfit_part
+from assay.submissions.code_parts import PURPOSE_OF, code_part, keep_code_part
 from assay.submissions.images import accept_image, reject_image
 from assay.submissions.models import AlgorithmImage, CodePart, Submission, Upload
 from assay.submissions.reasons import Reason, sentence
+from assay.submissions.uploads import require_complete
 from assay.testsets import storage
-from assay.workflow.workers.metric_images import open_engine
+from assay.workflow.workers.images_of_organizers import keep_inspected, run_image
 from assay.workflow.workers.zip_files import ArchiveRefused, Extract, opened_zip
-from containers.engines import OWNER_LABEL
 from containers.errors import ContainersError
 from containers.intake import (
     ImageInvalid,
@@ -61,10 +59,8 @@ from containers.intake import (
     KeptImage,
     Program,
     inspect_archive,
-    load_archive,
 )
 from containers.log_text import readable
-from containers.sandbox import remove_leftovers, run
 from containers.spec import Limits, OutputSpec, ReadOnlyFolder, RunResult, RunSpec
 from containers.verdicts import Verdict
 from evaluator.protocol import Resources
@@ -104,28 +100,14 @@ class PartUnusable(Exception):
 
 def take_base_image(*, challenge: Challenge, user: User, upload: Upload, now: datetime) -> CodePart:
     """Inspect an archive as a submission's is, and keep its rewritten form under the ID that protocols name."""
-    refuse_unfit_part(upload=upload, kind=CodePart.Kind.BASE)
-    with storage.scratch_folder() as folder:
-        rewritten = folder / "image.tar"
-        try:
-            report = inspect_archive(
-                source=storage.unchanged_path(upload.key, sha256=upload.sha256),
-                destination=rewritten,
-                needs_command=False,
-            )
-        except ImageInvalid as problem:
-            raise InvalidError(
-                str(problem), code="image_invalid", found=str(problem.reason), expected=_("a docker save archive")
-            ) from problem
-        key = f"code-parts/{challenge.pk}/{report.image_id[7:]}.tar"
-        stored = storage.keep_file(source=rewritten, key=key, move=True)
+    report, stored = keep_inspected(upload, below=f"code-parts/{challenge.pk}", needs_command=False)
     return keep_code_part(
         challenge=challenge,
         user=user,
         kind=CodePart.Kind.BASE,
         identity=report.image_id,
         filename=upload.filename,
-        key=key,
+        key=stored.key,
         sha256=stored.sha256,
         stored_bytes=stored.bytes,
         report=report.to_json(),
@@ -135,7 +117,6 @@ def take_base_image(*, challenge: Challenge, user: User, upload: Upload, now: da
 
 def take_wheels(*, challenge: Challenge, user: User, upload: Upload, now: datetime) -> CodePart:
     """Keep a zip of wheels under its hash. Raises InvalidError where it holds anything else, or nothing."""
-    refuse_unfit_part(upload=upload, kind=CodePart.Kind.WHEELS)
     source = storage.unchanged_path(upload.key, sha256=upload.sha256)
     try:
         with opened_zip(source, most=MOST_WHEELS) as files:
@@ -174,6 +155,7 @@ def take_wheels(*, challenge: Challenge, user: User, upload: Upload, now: dateti
 
 def take_code_part(*, challenge: Challenge, user: User, kind: CodePart.Kind, upload: Upload, now: datetime) -> CodePart:
     """Keep a base image or a zip of wheels that was uploaded. Raises `AssayError`."""
+    require_complete(upload, purpose=PURPOSE_OF[kind])
     take = take_base_image if kind == CodePart.Kind.BASE else take_wheels
     return take(challenge=challenge, user=user, upload=upload, now=now)
 
@@ -260,7 +242,6 @@ def _installed(
     (folder / "input" / REQUIREMENTS).write_text("".join(f"{wanted.text}\n" for wanted in requirements))
     (folder / "input" / REQUIREMENTS).chmod(0o444)
     waiting = Submission.objects.filter(pk=submission.pk, status=Submission.Status.CHECKING)
-    owner = f"{installation_name(folder=Path(settings.KEY_FOLDER))}/build-{submission.pk}"
     spec = RunSpec(
         name=f"assay-build-{submission.pk.hex}",
         image_id=base.identity,
@@ -271,17 +252,13 @@ def _installed(
         command=("python3", "-c", INSTALLER),
     )
     try:
-        with open_engine() as engine:
-            remove_leftovers(engine, owner=owner, keep=set())  # of an attempt that died
-            if base.identity not in engine.image_ids():
-                load_archive(engine, storage.unchanged_path(base.key, sha256=base.sha256), base.identity)
-            result = run(
-                spec,
-                engine=engine,
-                scratch=folder,
-                should_cancel=lambda: not waiting.exists(),
-                labels={OWNER_LABEL: owner},
-            )
+        result = run_image(
+            spec,
+            work=f"build-{submission.pk}",
+            archive=lambda: storage.unchanged_path(base.key, sha256=base.sha256),
+            scratch=folder,
+            should_cancel=lambda: not waiting.exists(),
+        )
     except (ContainersError, OSError) as problem:
         raise IntakeUnavailable(f"the code was not built: {problem}") from problem
     return _packages_of(result, requirements=requirements, wheels=wheels)

@@ -25,28 +25,20 @@ import json
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-from django.utils.translation import gettext as _
-
-from assay.accounts.errors import ConflictError, InvalidError
 from assay.accounts.models import User
 from assay.challenges.models import Challenge
 from assay.evaluations.models import Evaluation, MetricImage
-from assay.evaluations.receipts import installation_name
 from assay.evaluations.services import keep_metric_image
 from assay.evaluations.specs import PreparedCase
 from assay.submissions.models import Upload
+from assay.submissions.uploads import require_complete
 from assay.testsets import storage
-from containers.engines import OWNER_LABEL, Engine
-from containers.engines.choice import EngineChoice, EngineKind
-from containers.intake import ImageInvalid, inspect_archive, load_archive
+from assay.workflow.workers.images_of_organizers import keep_inspected, run_image
 from containers.log_text import readable
-from containers.sandbox import remove_leftovers, run
 from containers.spec import MEBIBYTE, Limits, OutputSpec, ReadOnlyFolder, RunResult, RunSpec
 from containers.verdicts import Verdict
 from evaluator.protocol import MetricImage as WantedImage
@@ -64,31 +56,10 @@ class MetricImageFailed(Exception):
     """The organizers' metric image cannot be run, or wrote nothing usable. The text is for them."""
 
 
-def open_engine() -> AbstractContextManager[Engine]:
-    """The scoring worker's container engine."""
-    return EngineChoice(kind=EngineKind(settings.METRIC_ENGINE), socket=settings.METRIC_ENGINE_SOCKET).open()
-
-
 def take_metric_image(*, challenge: Challenge, user: User, upload: Upload, now: datetime) -> MetricImage:
     """Inspect an uploaded archive as a submission's is, and keep its rewritten form."""
-    if upload.purpose != Upload.Purpose.IMAGE:
-        raise InvalidError(_("This upload is for something else."), found=str(upload.purpose), expected="image")
-    if upload.completed_at is None:
-        raise ConflictError(
-            _("The upload is not complete."), code="upload_incomplete", what_to_do=_("Continue it first.")
-        )
-    with storage.scratch_folder() as folder:
-        rewritten = folder / "image.tar"
-        try:
-            report = inspect_archive(
-                source=storage.unchanged_path(upload.key, sha256=upload.sha256), destination=rewritten
-            )
-        except ImageInvalid as problem:
-            raise InvalidError(
-                str(problem), code="image_invalid", found=str(problem.reason), expected=_("a docker save archive")
-            ) from problem
-        key = f"metric-images/{challenge.pk}/{report.image_id[7:]}.tar"
-        stored = storage.keep_file(source=rewritten, key=key, move=True)
+    require_complete(upload, purpose=Upload.Purpose.IMAGE)
+    report, stored = keep_inspected(upload, below=f"metric-images/{challenge.pk}")
     return keep_metric_image(
         challenge=challenge,
         user=user,
@@ -117,13 +88,14 @@ def run_metric_image(
         lay_out_for_codabench(protocol=protocol, cases=cases, input_dir=scratch / "input")
     else:
         lay_out(protocol=protocol, cases=cases, input_dir=scratch / "input", reference_dir=scratch / "references")
-    owner = f"{installation_name(folder=Path(settings.KEY_FOLDER))}/metrics-{evaluation.id}"
     spec = spec_of(evaluation, wanted=wanted, scratch=scratch)
-    with open_engine() as engine:
-        remove_leftovers(engine, owner=owner, keep=set())  # of an attempt that died
-        if image.image_id not in engine.image_ids():
-            load_archive(engine, storage.local_path(image.rewritten_key), image.image_id)
-        result = run(spec, engine=engine, scratch=scratch, should_cancel=should_cancel, labels={OWNER_LABEL: owner})
+    result = run_image(
+        spec,
+        work=f"metrics-{evaluation.id}",
+        archive=lambda: storage.local_path(image.rewritten_key),
+        scratch=scratch,
+        should_cancel=should_cancel,
+    )
     try:
         keys = {key: case_id for number, case_id in enumerate(cases) for key in keys_of(case_id, number=number)}
         metrics = metrics_of(result)
