@@ -72,7 +72,7 @@ def seed() -> tuple[int, list[str]]:
             run = services.create_run(submission=submission, now=factories.NOW, shuffle=shuffle)
             services.queue_case_runs(run=run, case_runs=run.case_runs.filter(status="waiting"), now=factories.NOW)
     tokens = [
-        enrol_node(name=f"node-{number}", pool="default", slots=1, by=None, now=factories.NOW)[1]
+        enrol_node(name=f"node-{number}", pool="default", slots=API_CLAIMS, by=None, now=factories.NOW)[1]
         for number in range(WORKERS)
     ]
     return CaseRun.objects.filter(status="queued").count(), tokens
@@ -80,11 +80,13 @@ def seed() -> tuple[int, list[str]]:
 
 def claim_over_api(*, url: str, token: str) -> int:
     """One agent's share of the claims."""
-    done = 0
+    share = API_CLAIMS // WORKERS
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as http:
-        while done < API_CLAIMS // WORKERS and http.post("/api/v1/node/claim", json={}).status_code == 200:
-            done += 1
-    return done
+        for number in range(share):
+            answer = http.post("/api/v1/node/claim", json={})
+            if answer.status_code != 200:
+                raise SystemExit(f"Claim {number + 1} of an agent was answered with {answer.status_code}: {answer.text}")
+    return share
 
 
 @contextmanager
