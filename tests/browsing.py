@@ -7,7 +7,6 @@ import email
 import email.policy
 import io
 import re
-import shutil
 from pathlib import Path
 
 import matplotlib.image
@@ -18,14 +17,14 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from assay.notices.delivery import send_mails
+from chromium import needs_chromium
 
-CHROMIUM = shutil.which("chromium")
 IN_PROCESS = [
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:No directory at"),  # static files come from the finders
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)"),
+    needs_chromium,
 ]
 """Marks of a module whose pages come from Django's own server in the process of the test."""
 PASSWORD = "correct horse battery"

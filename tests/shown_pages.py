@@ -1,20 +1,18 @@
 """Pages that Django's test client has made, shown by a browser whose network is this repository. No server runs, so nothing waits."""
 
 import mimetypes
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-import pytest
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import Route, sync_playwright
+from playwright.sync_api import Route
 
 import assay.pages
+from chromium import running_chromium
 from every_page import every_page
 
 STATIC = Path(assay.pages.__file__).parent / "static"
-CHROMIUM = shutil.which("chromium")
 ORIGIN = "http://assay.example"
 
 
@@ -40,9 +38,6 @@ def _made_answers(client, language: str) -> dict[str, str]:
     return found
 
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)")
-
-
 def shown(pages: dict[str, str], *, width: int) -> Iterator[tuple[str, Tab]]:
     """Each page by its name, in a tab whose network is this repository. While the browser runs, Django refuses the database."""
 
@@ -57,13 +52,10 @@ def shown(pages: dict[str, str], *, width: int) -> Iterator[tuple[str, Tab]]:
         else:
             route.fulfill(status=204)
 
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    with running_chromium() as browser:
         # without motion: else a changed scheme fades in, and colours are read in between
         tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme="light", reduced_motion="reduce")
         tab.route("**/*", serve)
         for name in pages:
             tab.goto(f"{ORIGIN}/{quote(name)}")
             yield name, tab
-        browser.close()

@@ -85,7 +85,9 @@ def claim_over_api(*, url: str, token: str) -> int:
         for number in range(share):
             answer = http.post("/api/v1/node/claim", json={})
             if answer.status_code != 200:
-                raise SystemExit(f"Claim {number + 1} of an agent was answered with {answer.status_code}: {answer.text}")
+                raise SystemExit(
+                    f"Claim {number + 1} of an agent was answered with {answer.status_code}: {answer.text}"
+                )
     return share
 
 

@@ -7,12 +7,13 @@ import pytest
 from aiosmtpd.controller import Controller
 from django.core.management import call_command
 from django.db import connections
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 import installation
 from assay.accounts.addresses import note_verified
 from assay.accounts.models import User
-from browsing import CHROMIUM, PASSWORD, PATIENCE, Inbox, keep_pictures, other_sessions, sign_in, sign_up
+from browsing import PASSWORD, PATIENCE, Inbox, keep_pictures, other_sessions, sign_in, sign_up
+from chromium import running_chromium
 from waits import until
 
 
@@ -49,13 +50,8 @@ def browser(transactional_db, monkeypatch):
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # Playwright runs an event loop in this thread
     call_command("createcachetable", verbosity=0)
     expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        arguments = [
-            "--no-sandbox", "--disable-background-networking", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-        ]  # fmt: skip
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    with running_chromium(draws_volumes=True) as running:
         yield running
-        running.close()
         connections.close_all()  # Django keeps another connection for code under an event loop
     until(lambda: not other_sessions())  # threads of the server: the database is emptied next
 

@@ -1,29 +1,25 @@
 """Two people and a browser: Olga makes a challenge in the console, Pia submits an image and sees her row on the leaderboard."""
 
-import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 import installation
 from browsing import colours_in, confirm
+from chromium import needs_chromium, picture_of, running_chromium
 from waits import HANGS_AFTER_SECONDS
 
-pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("installation")]
+pytestmark = [
+    pytest.mark.browser, pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("installation"), needs_chromium,
+]  # fmt: skip
 PASSWORD = "correct horse battery"
-CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: apt-get install chromium")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with running_chromium(draws_volumes=True) as running:
         yield running
-        running.close()
 
 
 @pytest.fixture
@@ -122,7 +118,7 @@ def test_from_an_empty_installation_to_a_row_on_the_leaderboard(open_page, tmp_p
     olga.get_by_role("link", name="case0").click()
     olga.get_by_role("button", name="Show the volumes").click()
     olga.locator("canvas[data-ready]").wait_for()
-    assert colours_in(olga.locator("#viewer").screenshot()) > 3, "the viewer shows nothing"
+    assert colours_in(picture_of(olga.locator("#viewer"))) > 3, "the viewer shows nothing"
     olga.go_back()
     olga.get_by_label("Reason, shown to everybody below the ranking").fill("it only copies")
     olga.get_by_role("button", name="Disqualify").click()

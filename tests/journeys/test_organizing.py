@@ -31,6 +31,7 @@ from assay.submissions.models import AlgorithmImage, Submission
 from assay.workflow.flow.self_testing import ask_self_test
 from assay.workflow.workers import reaper
 from browsing import IN_PROCESS, colours_in, confirm
+from chromium import picture_of
 from containers.engines.fake import FakeCall, FakeEnding
 from stage import Stage
 
@@ -338,7 +339,7 @@ def look_at_a_case(olga: Page, look) -> None:
     olga.get_by_role("link", name="case11").first.click()
     olga.get_by_role("button", name="Show the volumes").click()
     olga.locator("canvas[data-ready]").wait_for()
-    assert colours_in(olga.locator("#viewer").screenshot()) > 3, "the viewer shows nothing"
+    assert colours_in(picture_of(olga.locator("#viewer"))) > 3, "the viewer shows nothing"
     look(olga, "organize-20-case")
 
 

@@ -1,16 +1,14 @@
 """Charts in a browser: drawn from the page's own data, as wide as the page is now."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 import assay.pages
+from chromium import needs_chromium, running_chromium
 
 STATIC = Path(assay.pages.__file__).parent / "static"
-CHROMIUM = shutil.which("chromium")
 CHART = {"x_label": "seconds", "y_label": "MB", "series": ["memory"], "data": [[0, 1, 2], [10, 30, 20]]}
 PAGE = f"""<!doctype html><link rel="stylesheet" href="file://{STATIC}/pages/assay.css">
 <link rel="stylesheet" href="file://{STATIC}/vendor/uPlot.min.css"><script src="file://{STATIC}/vendor/uPlot.iife.min.js"></script>
@@ -19,11 +17,10 @@ PAGE = f"""<!doctype html><link rel="stylesheet" href="file://{STATIC}/pages/ass
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+@needs_chromium
 def test_a_chart_follows_the_width_of_the_window(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(PAGE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with running_chromium() as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 800})
         page.goto(f"file://{tmp_path}/page.html")
         for width in (1200, 500, 900):
@@ -33,4 +30,3 @@ def test_a_chart_follows_the_width_of_the_window(tmp_path: Path) -> None:
             )
             assert width - 100 < page.evaluate("document.querySelector('.uplot').clientWidth") <= width
         assert page.evaluate("document.querySelectorAll('.uplot').length") == 1
-        browser.close()

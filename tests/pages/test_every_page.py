@@ -14,8 +14,9 @@ from django.urls import get_resolver
 from playwright.sync_api import Page as Tab
 
 from assay.portal import account_urls
+from chromium import needs_chromium
 from every_page import every_page, of_participants
-from shown_pages import answers, needs_chromium, shown
+from shown_pages import answers, shown
 
 pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("pages")]
 NOT_SHOWN = {

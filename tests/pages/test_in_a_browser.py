@@ -7,7 +7,8 @@ from playwright.sync_api import expect
 import factories
 import people
 from assay.runs.models import CaseRun, Run
-from shown_pages import answers, needs_chromium, shown
+from chromium import needs_chromium
+from shown_pages import answers, shown
 
 pytestmark = [
     pytest.mark.django_db,

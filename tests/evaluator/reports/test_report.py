@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -14,8 +13,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
+from chromium import needs_chromium, picture_of, running_chromium
 from evaluator.protocol import load_named_protocol
 from evaluator.ranking import ScoreTable, parse_ranking
 from evaluator.ranking.analysis import analyse
@@ -273,14 +273,12 @@ SMALLEST_LETTER = """() => Math.min(...[...document.querySelectorAll("figure svg
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    with running_chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here: apt-get install chromium")
+@needs_chromium
 class TestInABrowser:
     """The page as people see it."""
 
@@ -295,7 +293,7 @@ class TestInABrowser:
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.evaluate(FAINT_TEXT) == []
         assert page.evaluate(SMALLEST_LETTER) > 9
-        pixels = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("L"), dtype=float)
+        pixels = np.asarray(Image.open(io.BytesIO(picture_of(page))).convert("L"), dtype=float)
         assert len(np.unique(pixels)) > 50, "something is drawn"
         assert (pixels.mean() > 200) if scheme == "light" else (pixels.mean() < 80)
         page.close()
