@@ -29,13 +29,13 @@ image: setup ## build assay/server for deploy/compose.yaml (ARGS="--services deb
 	@$(BIN)/python deploy/image.py $(ARGS)
 
 test: setup ## the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 test-quick: setup ## the tests for which nothing has to be started: no database, no container, no browser
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not (database or docker or browser or slow or gpu)" $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not (database or docker or browser or slow or gpu)" $(ARGS)
 
 coverage: setup ## the suite with the slowest twenty tests, and how much of each room it runs
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=20 --cov --cov-report= $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup --durations=20 --cov --cov-report= $(ARGS)
 	@$(BIN)/python tests/coverage_floors.py
 
 test-gpu: setup ## the tests that need a CUDA device

@@ -5,6 +5,7 @@ a task to run calls it.
 """
 
 import locale
+import os
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
@@ -22,7 +23,13 @@ from assay.config.celery import app as celery_app
 from assay.config.embedded import home_under, running_postgres
 from migrated import TEMPLATE, lay_database
 
+MOST_PROCESSORS = 8
 ASKS_FOR_DATABASE = {"db", "transactional_db", "django_db_setup", "live_server", "postgres"}
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: one process more than there are processors, because tests wait for containers and servers."""
+    return min(os.cpu_count() or 1, MOST_PROCESSORS) + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
