@@ -20,7 +20,7 @@ from django.db import connection, transaction
 from psycopg import Cursor
 
 from assay.leases import not_leased
-from assay.runs.models import CaseRun, Node
+from assay.runs.models import CaseRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +80,9 @@ WITH running AS MATERIALIZED (
 MANY_GPUS = 2**31 - 1
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('assay.runs.capped_claim', 0))"
 
+LOCK_NODE = "SELECT slots FROM runs_node WHERE id = %(node)s FOR UPDATE"
+COUNT_LEASES = "SELECT count(*) FROM runs_caserun WHERE node_id = %(node)s AND status = 'running'"
+
 RENEW = """
 UPDATE runs_caserun case_run SET lease_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
 FROM runs_run run JOIN submissions_submission submission ON submission.id = run.submission_id
@@ -116,8 +119,12 @@ def has_free_slot(*, node_id: int) -> bool:
     """Whether the node holds fewer leases than it has slots. Its row stays locked until the transaction ends, so that claims
     of one node that arrive together are counted one after the other.
     """
-    node = Node.objects.select_for_update().only("slots").get(pk=node_id)
-    return CaseRun.objects.filter(node_id=node_id, status=CaseRun.Status.RUNNING).count() < node.slots
+    node = {"node": node_id}
+    (slots,) = _fetch_prepared(LOCK_NODE, node) or (0,)
+    (held_now,) = _fetch_prepared(COUNT_LEASES, node) or (
+        0,
+    )  # a statement of its own: it has to see what the lock waited for
+    return bool(held_now < slots)
 
 
 def renew_lease(*, case_run_id: UUID, fence: int, node_id: int, lease_seconds: float) -> bool:
