@@ -1,7 +1,8 @@
 """Containers as Slurm jobs: an agent on a login node, Apptainer on the compute nodes, a folder that both see.
 
-Everything is as `apptainer.py` has it, but that the launcher runs in a job. What a job asks for comes from the document. The job script is
-two fixed lines with the path of a folder of ours, so nothing a participant wrote is ever read by a shell.
+Everything is as `apptainer.py` has it, but that the launcher runs in a job, alone or as a task of an array (`slurm_arrays.py`). What a job
+asks for comes from the document. The job script is fixed lines with the path of a folder of ours, so nothing a participant wrote is ever
+read by a shell.
 
 How a container ended is asked of Slurm as well as of the launcher, because each knows half. A memory kill leaves the launcher alive and its
 script ends with 0: Slurm says OUT_OF_MEMORY. A node that fails, or a job that is preempted, leaves no word of the launcher at all.
@@ -29,6 +30,7 @@ from typing import Any
 from containers.engines import STORES_LABEL, WALL_LABEL, ContainerBody, ContainerState, EngineFacts, Measured
 from containers.engines.apptainer import LAUNCHER, ApptainerEngine, moment, usual_folder
 from containers.engines.apptainer_arguments import Ground
+from containers.engines.slurm_arrays import Line, Start, task_of
 from containers.errors import EngineRefused, EngineUnreachable, StartRefused
 
 log = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ class Jobs:
 
     def _ask(self) -> None:
         self._asked_at = self.now()
-        command = ["squeue", "--me", "--states=all", "--noheader", "--format=%i|%T"]
+        command = ["squeue", "--me", "--states=all", "--array", "--noheader", "--format=%i|%T"]
         try:
             answer = call(command, environment=self.environment)
         except EngineUnreachable:
@@ -160,6 +162,7 @@ class SlurmEngine(ApptainerEngine):
         self._options = shlex.split(options)
         self._environment = slurm_environment()
         self.jobs = jobs_of(self._environment)
+        self.line = line_of(self._environment)
 
     def facts(self) -> EngineFacts:
         """Of the cluster, as far as it matters here. What a job may have is the partition's business."""
@@ -210,28 +213,23 @@ class SlurmEngine(ApptainerEngine):
         (fresh / "launcher.py").write_bytes(LAUNCHER.read_bytes())
 
     def start(self, container_id: str) -> None:
-        """`sbatch`. Returns once the job is queued. A name that is somebody's job already is not submitted again."""
+        """`sbatch`. Returns once the job is queued, alone or as a task of an array: see `slurm_arrays.py`."""
         folder = self._found(container_id)
         document = json.loads((folder / "container.json").read_text(encoding="utf-8"))
-        command = [*self._sbatch(container_id, body=document["body"], folder=folder), *self._options]
-        script = job_script(folder)
+        request = (*self._request(document["body"]), *self._options)
         try:
-            answer = call(command, environment=self._environment, script=script)
+            job = self.line.submitted(Start(name=container_id, folder=folder, request=request))
         except EngineRefused as error:
             raise StartRefused(f"Slurm did not take the job: {error}") from error
-        (folder / "job").write_text(answer.strip().partition(";")[0], encoding="ascii")
+        (folder / "job").write_text(job, encoding="ascii")
 
-    def _sbatch(self, name: str, *, body: Mapping[str, Any], folder: Path) -> list[str]:
+    def _request(self, body: Mapping[str, Any]) -> list[str]:
         host = body.get("HostConfig", {})
         processors = len(host.get("CpusetCpus", "0").split(",")) or 1
         memory = -(-int(host.get("Memory", 0)) // MEBIBYTE)
         wall = float(body.get("Labels", {}).get(WALL_LABEL, 0) or 0)
         gpus = sum(int(request.get("Count", 0)) for request in host.get("DeviceRequests", []))
         return [
-            "sbatch",
-            "--parsable",
-            f"--job-name={name}",
-            f"--output={folder / 'slurm.out'}",
             "--chdir=/",
             "--export=NONE",
             "--no-requeue",
@@ -324,11 +322,11 @@ class SlurmEngine(ApptainerEngine):
         self._cancel(container_id, folder=folder)
 
     def _cancel(self, name: str, *, folder: Path) -> None:
-        """By number, and by name: an agent may have died between `sbatch` and writing the number down."""
-        job = self._job(folder)
-        target = [job] if job else [f"--name={name}", "--me"]
-        with contextlib.suppress(EngineRefused):  # it has ended already
-            call(["scancel", *target], environment=self._environment)
+        """By number. The name gives it where an agent died between `sbatch` and writing the number down."""
+        jobs = [job] if (job := self._job(folder)) else self._jobs_by_name(name, folder=folder)
+        if jobs:
+            with contextlib.suppress(EngineRefused):  # it has ended already
+                call(["scancel", *jobs], environment=self._environment)
 
     def remove(self, container_id: str) -> None:
         """Cancel, wait until nothing of the job runs any more, then the folder goes. Raises EngineUnreachable where it lingers."""
@@ -347,8 +345,14 @@ class SlurmEngine(ApptainerEngine):
         job = self._job(folder)
         if job:
             return self.jobs.word(job, fresh=True) in WAITING | GOING_ON
-        command = ["squeue", "--me", f"--name={name}", "--noheader", "--format=%i"]
-        return bool(call(command, environment=self._environment).strip())
+        return bool(self._jobs_by_name(name, folder=folder))
+
+    def _jobs_by_name(self, name: str, *, folder: Path) -> list[str]:
+        """What waits or runs for this container: the job of its name, or its task of an array. Asked where its number is not known."""
+        array, index = task_of(folder)
+        command = ["squeue", "--me", f"--name={array or name}", "--array", "--noheader", "--format=%i"]
+        found = call(command, environment=self._environment).split()
+        return [job for job in found if not array or job.endswith(f"_{index}")]
 
     def _job(self, folder: Path) -> str:
         path = folder / "job"
@@ -358,7 +362,8 @@ class SlurmEngine(ApptainerEngine):
 REMOVAL_SECONDS = 90.0
 KEPT_VARIABLES = ("SLURM_CONF", "SLURM_CONF_SERVER", "LD_LIBRARY_PATH")
 _JOBS: dict[tuple[tuple[str, str], ...], Jobs] = {}
-_JOBS_LOCK = threading.Lock()
+_LINES: dict[tuple[tuple[str, str], ...], Line] = {}
+_SHARED_LOCK = threading.Lock()
 
 
 def slurm_environment() -> dict[str, str]:
@@ -370,8 +375,20 @@ def slurm_environment() -> dict[str, str]:
 def jobs_of(environment: Mapping[str, str]) -> Jobs:
     """One for all slots of this process."""
     key = tuple(sorted(environment.items()))
-    with _JOBS_LOCK:
+    with _SHARED_LOCK:
         return _JOBS.setdefault(key, Jobs(environment=environment))
+
+
+def line_of(environment: Mapping[str, str]) -> Line:
+    """One for all slots of this process."""
+
+    def submit(words: Sequence[str], script: str) -> str:
+        command = ["sbatch", "--parsable", *words]
+        return call(command, environment=environment, script=script).strip().partition(";")[0]
+
+    key = tuple(sorted(environment.items()))
+    with _SHARED_LOCK:
+        return _LINES.setdefault(key, Line(submit=submit))
 
 
 def stores_of(body: ContainerBody, *, uid_gid: str) -> list[dict[str, Any]]:
@@ -408,12 +425,6 @@ def with_stores(body: ContainerBody, *, stores: Sequence[Mapping[str, Any]], fol
     host = body.get("HostConfig", {})
     mounts = [{**mount, "Source": places.get(mount["Source"], mount["Source"])} for mount in host.get("Mounts", [])]
     return {**body, "HostConfig": {**host, "Mounts": mounts}}
-
-
-def job_script(folder: Path) -> str:
-    """Two fixed lines. The path is ours, and quoted all the same."""
-    program = shlex.join(["python3", "-I", "-S", str(folder / "launcher.py"), str(folder), "--stay"])
-    return f"#!/bin/sh\nexec {program}\n"
 
 
 def config_of(text: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Joining: the machine is examined first, the token is kept from others, and the same file serves every reader."""
 
+import os
 import shlex
 import stat
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from assay.node import cli
-from assay.node.http import NodeApiProblem, Registration
+from assay.node.http import NodeApiProblem, Registration, UnservedPhase
 from assay.node.joining import NodeConfig, install_service, read_config, unit_text, write_config
 from containers.engines.choice import EngineChoice, EngineKind
 from containers.errors import EngineUnreachable
@@ -23,7 +24,7 @@ BROKEN = [Finding(level=Level.FAIL, title="disk", detail="full", fix="a larger d
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
     """A machine whose doctor, server and systemd are played. Gives what was said to them."""
-    said = {"hello": [], "calls": [], "findings": READY}
+    said = {"hello": [], "calls": [], "findings": READY, "lacking": []}
 
     class Api:
         def __init__(self, *, url, token):
@@ -34,6 +35,11 @@ def machine(monkeypatch, tmp_path):
                 raise NodeApiProblem("POST /api/v1/node/register: 401: Unauthorized")
             said["hello"].append((slots, inventory))
             return Registration(name="gpu-1", pool="a100", installation="here", slots=slots or 1)
+
+        def unserved(self):
+            if said["server"][1] != TOKEN:
+                raise NodeApiProblem("GET /api/v1/node/unserved: 401: Unauthorized")
+            return said["lacking"]
 
     units = tmp_path / "units"
     units.mkdir()
@@ -91,6 +97,21 @@ def test_as_root_with_systemd_the_service_is_installed_and_started(machine, tmp_
     unit = (tmp_path / "units" / "assay-node.service").read_text()
     assert f"EnvironmentFile={tmp_path}/etc/node\n" in unit
     assert "@" not in unit
+
+
+def test_joining_and_the_doctor_say_which_phases_need_what_this_node_lacks(machine, tmp_path, monkeypatch):
+    assert "this node has what every phase of its pool needs" in join(tmp_path).output
+    machine["lacking"] = [UnservedPhase(phase="brains/final", needs="1 GPU (A100, 40 GB)")]
+    words = "CAUTION phase brains/final: a case needs 1 GPU (A100, 40 GB), which this node does not have"
+    assert words in join(tmp_path).output
+    asked = ["--url", "https://assay.example.org", "--token"]
+    looked = CliRunner().invoke(cli.doctor, [*asked, TOKEN])
+    assert (looked.exit_code, words in looked.output) == (0, True), looked.output
+    refused = CliRunner().invoke(cli.doctor, [*asked, "assaynode_wrong"])
+    assert "the server does not say" in refused.output
+    assert "phase" not in CliRunner().invoke(cli.doctor, asked[:2]).output
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # the file's settings become the environment of this process
+    assert words in CliRunner().invoke(cli.doctor, ["--config", str(tmp_path / "etc" / "node")]).output
 
 
 def test_a_machine_that_is_not_ready_is_not_joined(machine, tmp_path):

@@ -97,6 +97,19 @@ def test_a_node_never_gets_a_case_whose_machine_it_is_not(scene):
     assert leases.claim_case_run(node_id=large.pk, **wanted, unfit=unfit_phases(large)) is not None
 
 
+def test_a_node_is_told_for_which_phases_it_lacks_something(scene, django_assert_num_queries):
+    needing(scene, "gpu=H100", "memory_gb=64")
+    free = factories.phase(challenge=scene.phase.challenge, slug="free")
+    elsewhere = factories.phase(challenge=scene.phase.challenge, slug="elsewhere", pool="h100")
+    elsewhere.needs = ["gpu=H100"]
+    elsewhere.save()
+    found = node(inventory=MACHINE)
+    with django_assert_num_queries(1):
+        assert selectors.unserved_by(found) == [(scene.phase, "1 GPU (H100) and 64 GB of memory")]
+    assert free.pool == found.pool
+    assert selectors.unserved_by(node(name="gpu-2", inventory={"is_batch": True})) == []
+
+
 def test_phases_that_need_nothing_cost_a_claim_one_query(scene, django_assert_num_queries):
     found = node(inventory=MACHINE)
     with django_assert_num_queries(1):

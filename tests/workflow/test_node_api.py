@@ -34,6 +34,17 @@ def test_nobody_gets_in_without_a_nodes_token(db, address, token):
     assert call("POST", address, {}, token=token).status_code == 401
 
 
+def test_a_node_asks_which_phases_need_what_it_lacks(stage):
+    assert call("GET", "/unserved").status_code == 401
+    phase = stage.scene.phase
+    phase.needs = ["cpus=4000"]
+    phase.save()
+    stage.node.inventory = {"cpu_count": 2}
+    stage.node.save()
+    [lacking] = stage.api().unserved()
+    assert (lacking.phase, lacking.needs) == (f"{phase.challenge.slug}/{phase.slug}", "4000 processors")
+
+
 def test_a_persons_token_is_no_nodes_and_a_nodes_is_no_persons(stage):
     answer = Client().get("/api/v1/me", headers={"Authorization": f"Bearer {stage.token}"})
     assert answer.status_code == 401

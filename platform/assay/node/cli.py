@@ -34,7 +34,7 @@ from assay.node.logs import FORMATTERS, start_logging
 from assay.node.site_commands import site
 from containers.engines.choice import EngineChoice
 from containers.errors import EngineError, EngineUnreachable
-from containers.machine import examine, report
+from containers.machine import Finding, Level, examine, report
 from containers.sandbox import sweep
 
 __all__ = ["check", "doctor", "node", "run", "site"]
@@ -189,6 +189,7 @@ def join(
     settings = NodeConfig(url=url, token=token, folder=folder.absolute(), engine=engine, slots=slots, broker=broker)
     write_config(config.absolute(), settings.text())
     click.echo(f"\n{registration.name} is known to {url}, in pool {registration.pool}. Its token is in {config}.")
+    click.echo(report(judge_phases(NodeApi(url=url, token=token))))
     if IS_ROOT and SYSTEMD.exists() and not no_service:
         install_service(config=config.absolute(), call=partial(subprocess.run, check=True))
         click.echo(f"The service runs: journalctl -u {SERVICE} -f")
@@ -254,13 +255,40 @@ def stop_on_signals(agent: Agent) -> None:
     "--server", "is_server", is_flag=True, help="This machine serves the portal too: its clock has to be right."
 )
 @click.option("--url", envvar="ASSAY_URL", help="The server this node works for: compare clocks with it.")
+@click.option(
+    "--token", envvar="ASSAY_NODE_TOKEN", help="The node's, with --url: say which phases need what it does not have."
+)
+@config_option
 @engine_option
-def doctor(*, is_server: bool, url: str | None, engine: EngineChoice) -> None:
+def doctor(*, is_server: bool, url: str | None, token: str | None, engine: EngineChoice) -> None:
     """Say whether this machine can run submissions safely, and what to do where it cannot."""
     ahead_seconds = server_clock_ahead_seconds(url) if url else None
     findings = examine(choice=engine, is_server=is_server, server_clock_ahead_seconds=ahead_seconds)
+    if url and token:
+        findings = [*findings, *judge_phases(NodeApi(url=url, token=token))]
     click.echo(report(findings))
     sys.exit(any(finding.level == "FAIL" for finding in findings))
+
+
+def judge_phases(api: NodeApi) -> list[Finding]:
+    """Which phases of its pool the node gets no case of. The server compares them with what the node said when it last started."""
+    title = "phases"
+    try:
+        lacking = api.unserved()
+    except NodeApiProblem as problem:
+        fix = "give the token that enrolling printed, or what `assay node join` wrote, by --config"
+        return [Finding(level=Level.CAUTION, title=title, detail=f"the server does not say: {problem}", fix=fix)]
+    if not lacking:
+        return [Finding(level=Level.PASS, title=title, detail="this node has what every phase of its pool needs")]
+    return [
+        Finding(
+            level=Level.CAUTION,
+            title=f"phase {row.phase}",
+            detail=f"a case needs {row.needs}, which this node does not have: it gets none of them",
+            fix="add a node that has it, or start this node again after a change of its hardware",
+        )
+        for row in lacking
+    ]
 
 
 node.add_command(doctor)

@@ -52,6 +52,14 @@ class Registration:
         return f"{self.installation}/{self.name}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnservedPhase:
+    """A phase, such as brains/final, and what a case of it needs of a machine, in words."""
+
+    phase: str
+    needs: str
+
+
 def server_clock_ahead_seconds(url: str, *, transport: httpx.BaseTransport | None = None) -> float | None:
     """How far the server's clock is ahead of ours, to about a second (its answers are dated so); `None` where it does not say."""
     with httpx.Client(transport=transport, timeout=10.0) as http:
@@ -101,6 +109,11 @@ class NodeApi:
         return Registration(
             name=answer["name"], pool=answer["pool"], installation=answer["installation"], slots=int(answer["slots"])
         )
+
+    def unserved(self) -> list[UnservedPhase]:
+        """Phases of the pool that this node gets no case of, by what it said of itself when it last registered."""
+        answer = self._send("GET", "/api/v1/node/unserved", json=None, retries=0).json()
+        return [UnservedPhase(phase=str(row["phase"]), needs=str(row["needs"])) for row in answer]
 
     def claim(
         self,
@@ -199,7 +212,7 @@ class NodeApi:
     def _json(self, method: str, address: str, body: Mapping[str, Any], *, retries: int = len(RETRY_SECONDS)) -> Any:
         return self._send(method, address, json=body, retries=retries).json()
 
-    def _send(self, method: str, address: str, *, json: Mapping[str, Any], retries: int) -> httpx.Response:
+    def _send(self, method: str, address: str, *, json: Mapping[str, Any] | None, retries: int) -> httpx.Response:
         for pause in (*RETRY_SECONDS[:retries], None):
             try:
                 answer = self._http.request(method, address, json=json)

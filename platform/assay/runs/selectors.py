@@ -268,6 +268,17 @@ def most_gpus(node: Node) -> int:
     return MANY_GPUS if node.inventory.get("is_batch") or not isinstance(gpus, list) else len(gpus)
 
 
+def unserved_by(node: Node) -> list[tuple[Phase, str]]:
+    """Phases of its pool that the node gets no case of, each with what a case of it needs, in words. One query."""
+    phases = Phase.objects.filter(pool=node.pool).select_related("challenge", "protocol").order_by("pk")
+    found = []
+    for phase in phases:
+        needs, gpus = needs_of(phase), gpus_of(phase)
+        if not serving([node], phase=phase) or most_gpus(node) < gpus:
+            found.append((phase, needs.in_words(gpus=gpus)))
+    return found
+
+
 def why_waiting(*, phase: Phase, nodes: Collection[Node], now: datetime) -> str:
     """Why nothing of the phase would start now, in words. Empty when it would."""
     if phase.is_paused:

@@ -27,7 +27,7 @@ from assay.api.v1 import schemas
 from assay.api.v1.schemas import LARGEST_COLUMN, Fence, Slots
 from assay.challenges.protocols import rules_of
 from assay.evaluations.receipts import installation_name
-from assay.runs import leases, nodes, services
+from assay.runs import leases, nodes, selectors, services
 from assay.runs.intervals import current_intervals
 from assay.runs.leases import MANY_GPUS
 from assay.runs.models import CaseRun, Node
@@ -147,6 +147,16 @@ def register(request: HttpRequest, hello: Hello) -> dict[str, Any]:
         "lease_seconds": intervals.lease_seconds,
         "heartbeat_seconds": intervals.heartbeat_seconds,
     }
+
+
+@router.get(
+    "/unserved",
+    response=list[schemas.UnservedPhase],
+    summary="Phases of the node's pool that it gets no case of, because it lacks what they need",
+)
+def unserved(request: HttpRequest) -> Any:
+    found = selectors.unserved_by(node_of(request))
+    return [{"phase": f"{phase.challenge.slug}/{phase.slug}", "needs": needs} for phase, needs in found]
 
 
 @router.post("/claim", summary="The next case run of the pool, or 204")

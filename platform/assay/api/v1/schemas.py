@@ -833,6 +833,13 @@ class NodeOut(Schema):
     inventory: dict[str, Any]
 
 
+class UnservedPhase(Schema):
+    phase: str
+    """As in brains/final."""
+    needs: str
+    """What a case of it needs of a machine, in words."""
+
+
 class NodeCostIn(Schema):
     hourly_cost: Decimal | None = Field(ge=0, max_digits=10, decimal_places=4)
     """In the installation's own currency. Null: unknown."""
