@@ -13,7 +13,7 @@ from containers.engines import OWNER_LABEL
 from containers.engines.slurm import SlurmEngine
 from containers.sandbox.runner import remove_leftovers, run
 from containers.verdicts import Fault, Verdict
-from waits import SOON_SECONDS, is_judged_by_its_own_time
+from waits import SOON_SECONDS, is_judged_by_its_own_time, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("slurm")]
 OK = "open('/output/result.txt', 'w').write('done')"
@@ -157,6 +157,42 @@ def test_a_cancelled_job_is_gone_within_seconds(job):
     result = job("import time; time.sleep(600)", should_cancel=should_cancel, limits={"wall_seconds": 500.0})
     assert result.verdict == Verdict.CANCELLED
     assert time.monotonic() - cancelled_at[0] < SOON_SECONDS
+
+
+def test_cases_that_start_together_are_one_array_and_each_has_its_own_verdict(job, slurm_engine, monkeypatch):
+    """Memory kill, exit code, cancellation and output of each task are its own, by Slurm's word about this task."""
+    line, asked = slurm_engine.line, []
+
+    def submit(words, script):
+        asked.append(words)
+        if len(asked) == 1:
+            until(lambda: line.standing() == 3)
+        return sbatch(words, script)
+
+    sbatch = line.submit
+    monkeypatch.setattr(line, "submit", submit)
+    cancel, results = threading.Event(), {}
+    programs = {
+        "well": OK,
+        "hog": "x = b'x' * 2**30",
+        "seven": "raise SystemExit(7)",
+        "sleeper": "import time; time.sleep(600)",
+    }
+    for name, program in programs.items():
+        shared = {"name": f"assay-together-{name}", "limits": {"wall_seconds": 500.0}}
+        should_cancel = cancel.is_set if name == "sleeper" else lambda: False
+        results[name] = in_background(job, program, should_cancel=should_cancel, **shared)
+        until(lambda: asked)
+    ended = {name: results[name]() for name in ("well", "hog", "seven")}
+    assert {name: result.verdict for name, result in ended.items()} == {
+        "well": Verdict.OK,
+        "hog": Verdict.OUT_OF_MEMORY,
+        "seven": Verdict.NONZERO_EXIT,
+    }
+    assert ended["seven"].exit_code == 7
+    cancel.set()
+    assert results["sleeper"]().verdict == Verdict.CANCELLED
+    assert [word for words in asked for word in words if word.startswith("--array")] == ["--array=0-2"]
 
 
 def test_a_job_that_waits_costs_no_time_and_can_be_cancelled(job, slurm_cluster):

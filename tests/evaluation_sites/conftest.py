@@ -1,10 +1,12 @@
 """A hospital that has joined with a key, added data, agreed, and works through the real API without a network."""
 
 import json
+from functools import partial
 
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from django.test import Client
 from django.utils import timezone
 
@@ -12,6 +14,7 @@ import factories
 from assay.client.http import Connection
 from assay.evaluation_sites import agreements, joining
 from assay.evaluation_sites.models import Site
+from assay.node import site_commands
 from assay.node.http import NodeApi
 from assay.node.site import SiteAgent
 from assay.node.site_data import SiteData, kept_secret
@@ -122,6 +125,13 @@ class Hospital:
         agent, draft = self.evaluate()
         agent.release(draft)
         return draft
+
+    def command(self, monkeypatch, *words: str, answers: str = ""):
+        """`assay site …` as this hospital, whose network is the API of this process."""
+        monkeypatch.setattr(site_commands, "open_connection", lambda _settings: self.connection())
+        transport = httpx.MockTransport(self.listen)
+        monkeypatch.setattr(site_commands, "NodeApi", partial(NodeApi, transport=transport))
+        return CliRunner().invoke(site_commands.site, [*words, "--folder", str(self.home.folder)], input=answers)
 
     def everything_sent(self) -> str:
         return json.dumps(self.sent)

@@ -1,6 +1,7 @@
 """Running on a folder of one's own cases: the sandbox's contract and the scorer, without a server."""
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 from assay.node import local
 from assay.node.folder import FolderInvalid, read_folder
 from assay.node.local import NotRun, Workbench, run_cases
+from assay.node.site_commands import refuse_several_here
+from assay.node.site_problems import SiteProblem
 from containers.engines.fake import FakeCall, FakeEnding, FakeEngine
 from evaluator.protocol import load_protocol
 from evaluator.volumes import Grid, Volume, write_canonical
+from waits import HANGS_AFTER_SECONDS
 
 GRID = Grid.from_json(
     {
@@ -180,3 +184,42 @@ def test_a_cancelled_run_is_no_score(cases, tmp_path):
                 cases=read_folder(cases), image_id="sha256:1", protocol=load_protocol(PROTOCOL), workbench=workbench
             )
         )
+
+
+def at_once(cases, tmp_path, *, script):
+    """Two cases at the same time, as a batch system runs them."""
+    workbench = Workbench(engine=FakeEngine(script), folder=tmp_path, owner="test/local", at_once=2)
+    protocol = load_protocol(PROTOCOL)
+    return run_cases(cases=read_folder(cases), image_id="sha256:1", protocol=protocol, workbench=workbench)
+
+
+def test_where_a_batch_system_finds_the_machines_cases_run_at_the_same_time(cases, tmp_path):
+    both_are_here = threading.Barrier(2, timeout=HANGS_AFTER_SECONDS)
+
+    def meet(call: FakeCall) -> FakeEnding:
+        both_are_here.wait()
+        return copy(call)
+
+    results = list(at_once(cases, tmp_path, script=meet))
+    assert sorted((r.case_id, r.verdict, r.scores.rows[0].value) for r in results) == [
+        ("A1", "ok", 1.0),
+        ("B1", "ok", 1.0),
+    ]
+
+
+@pytest.mark.usefixtures("_without_pauses")
+def test_a_case_that_cannot_be_run_ends_those_that_run_beside_it(cases, tmp_path):
+    def script(call: FakeCall) -> FakeEnding:
+        if (call.input_dir / "A1.nii.gz").exists():
+            return FakeEnding(seconds=10**9)
+        return FakeEnding(start_error="Cannot connect to the Docker daemon")
+
+    with pytest.raises(NotRun, match="case B1 has no result"):
+        list(at_once(cases, tmp_path, script=script))
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("case-")] == []
+
+
+def test_one_machine_runs_one_case_after_the_other():
+    with pytest.raises(SiteProblem, match="--at-once 2 with an engine of this machine alone"):
+        refuse_several_here(FakeEngine(copy), at_once=2)
+    refuse_several_here(FakeEngine(copy), at_once=1)

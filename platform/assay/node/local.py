@@ -5,8 +5,10 @@
 
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -89,6 +91,8 @@ class Workbench:
     should_stop: Callable[[], bool] = lambda: False
     """Asked all the time while a container runs."""
     find_gpus: Callable[[], GpuSlots] = lambda: slots_of_this_host()  # noqa: PLW0108  looked up when asked
+    at_once: int = 1
+    """Cases at the same time. More than one only where a batch system finds the machines."""
     may_lack_gpus: bool = True
     """Whether a machine without enough GPUs runs the algorithm without any, as one's own laptop does. A site does not."""
 
@@ -160,13 +164,26 @@ def run_cases(
 ) -> Iterator[LocalResult]:
     """Run and score every case, one container per case (one for all in cohort mode). Predictions are copied to `keep`.
 
-    What this machine broke is tried again and is never a score. Raises `NotRun` where it stays broken, or on a cancellation.
+    What this machine broke is tried again and is never a score. Raises `NotRun` where it stays broken, or on a cancellation. Where the
+    workbench runs several cases at once, results come in the order in which they are done, and the first `NotRun` ends the others.
     """
     batches = [list(cases)] if protocol.resources.run_mode == "cohort" else [[case] for case in cases]
-    for number, batch in enumerate(batches):
-        yield from _tried_again(
-            batch, number=number, image_id=image_id, protocol=protocol, workbench=workbench, keep=keep
-        )
+    stopping = threading.Event()
+    bench = replace(workbench, should_stop=lambda: stopping.is_set() or workbench.should_stop())
+    play = partial(_tried_again, image_id=image_id, protocol=protocol, workbench=bench, keep=keep)
+    if workbench.at_once == 1:
+        for number, batch in enumerate(batches):
+            yield from play(batch, number=number)
+        return
+    with ThreadPoolExecutor(max_workers=workbench.at_once, thread_name_prefix="case") as pool:
+        waiting = [pool.submit(play, batch, number=number) for number, batch in enumerate(batches)]
+        try:
+            for done in as_completed(waiting):
+                yield from done.result()
+        finally:
+            stopping.set()
+            for one in waiting:
+                one.cancel()
 
 
 def _tried_again(

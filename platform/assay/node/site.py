@@ -79,6 +79,7 @@ class SiteAgent:
         engine: Engine | None,
         owner: str,
         signer: SiteSigner | None = None,
+        at_once: int = 1,
     ) -> None:
         self._connection = connection
         self._api = api
@@ -88,6 +89,7 @@ class SiteAgent:
         self._engine = engine
         self._owner = owner
         self._signer = signer
+        self._at_once = at_once
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -195,6 +197,7 @@ class SiteAgent:
                 owner=self._owner,
                 should_stop=lambda: renewal.is_lost,
                 may_lack_gpus=False,
+                at_once=self._at_once,
             )
             load = partial(self._load_image, order)
             with borrowed_image(self._opened(), image_id=order.image_id, load=load):

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -58,6 +59,14 @@ url_option = click.option(
 token_option = click.option(
     "--token", envvar="ASSAY_SITE_TOKEN", default="", help="Only for a site that was enrolled by token, without a key."
 )
+at_once_option = click.option(
+    "--at-once",
+    envvar="ASSAY_SITE_AT_ONCE",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Cases at the same time, where a batch system finds the machines (--engine slurm).",
+)
 data_argument = click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 
 
@@ -93,6 +102,7 @@ def member(folder: Path, *, url: str, token: str) -> SiteSettings:
 @folder_option
 @click.option("--approve-all", is_flag=True, help="Release without asking: only where your rules allow it.")
 @click.option("--poll-seconds", type=float, help="Stay, and ask for more work this often; ends when done without it.")
+@at_once_option
 @engine_option
 def run_site(
     *,
@@ -102,6 +112,7 @@ def run_site(
     folder: Path,
     approve_all: bool,
     poll_seconds: float | None,
+    at_once: int,
     engine: EngineChoice,
 ) -> None:
     """Evaluate every submission of the phase on the data that was added (`assay site data add`).
@@ -121,6 +132,7 @@ def run_site(
                 folder=folder,
                 approve_all=approve_all,
                 stays=poll_seconds is not None,
+                at_once=at_once,
                 engine=engine,
             )
         except TROUBLE as problem:
@@ -141,17 +153,19 @@ def _round(
     folder: Path,
     approve_all: bool,
     stays: bool,
+    at_once: int,
     engine: EngineChoice,
 ) -> None:
     """Evaluate what waits. A program that stays waits at the server for more, as long as the server lets it."""
     settings = member(folder, url=url, token=token)
     with open_connection(settings) as connection, engine.open() as opened:
+        refuse_several_here(opened, at_once=at_once)
+        made = partial(_agent, connection=connection, settings=settings, folder=folder, engine=opened, at_once=at_once)
         if settings.name:
             site_data, registration = added_data(SiteHome(folder))
-            agent = _agent(connection=connection, settings=settings, data=site_data, folder=folder, engine=opened)
+            agent = made(data=site_data)
         else:
-            site_data = named_data(data)
-            agent = _agent(connection=connection, settings=settings, data=site_data, folder=folder, engine=opened)
+            agent = made(data=named_data(data))
             registration = agent.register()
             console.print(
                 f"registered {registration.case_count} cases as {registration.root_sha256}: this hash and the number "
@@ -159,6 +173,15 @@ def _round(
             )
         with agent.alone():
             _work(agent, registration=registration, console=console, approve_all=approve_all, stays=stays)
+
+
+def refuse_several_here(engine: Engine, *, at_once: int) -> None:
+    """One machine runs one case after the other, so that none takes time or memory from another. Raises SiteProblem."""
+    if at_once > 1 and not engine.facts().is_batch:
+        raise SiteProblem(
+            f"found --at-once {at_once} with an engine of this machine alone; expected 1, or a batch system that finds a machine for each "
+            "case: --engine slurm"
+        )
 
 
 def added_data(home: SiteHome) -> tuple[SiteData, DataRegistration]:
@@ -274,8 +297,9 @@ def work_on(agent: SiteAgent, order: SiteOrder, *, console: Console, approve_all
 @site.command(name="take")
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @folder_option
+@at_once_option
 @engine_option
-def take(*, bundle: Path, folder: Path, engine: EngineChoice) -> None:
+def take(*, bundle: Path, folder: Path, at_once: int, engine: EngineChoice) -> None:
     """Evaluate the submissions in BUNDLE, the file that the organizers gave you, on a machine without a network.
 
     The orders are signed and checked as those that come over the network. What you approve is signed and written into a file in the
@@ -288,7 +312,10 @@ def take(*, bundle: Path, folder: Path, engine: EngineChoice) -> None:
         orders = orders_in(SiteBundle(bundle, site=settings.name, challenge=settings.challenge, phase=settings.phase))
         problems = []
         with open_connection(settings) as connection, engine.open() as opened:
-            agent = _agent(connection=connection, settings=settings, data=data, folder=folder, engine=opened)
+            refuse_several_here(opened, at_once=at_once)
+            agent = _agent(
+                connection=connection, settings=settings, data=data, folder=folder, engine=opened, at_once=at_once
+            )
             with agent.alone():
                 for order in orders:
                     if words := agent.stands(order):
@@ -367,6 +394,7 @@ def _agent(
     data: SiteData | None,
     folder: Path,
     engine: Engine | None,
+    at_once: int = 1,
 ) -> SiteAgent:
     home = SiteHome(folder)
     signer = SiteSigner(home) if settings.name else None
@@ -381,4 +409,5 @@ def _agent(
         engine=engine,
         owner=owner,
         signer=signer,
+        at_once=at_once,
     )
