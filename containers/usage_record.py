@@ -281,7 +281,7 @@ class Usage:
     def json_schema(cls) -> dict[str, Any]:
         """What `from_json` takes, as JSON Schema."""
         nullable = {name: {"anyOf": [dict(kind.schema), {"type": "null"}]} for name, kind in KINDS.items()}
-        version = {"type": "integer", "const": VERSION}
+        version = {"type": "integer", "enum": [VERSION]}
         return {
             "type": "object",
             "title": "Usage",

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from _pytest.nodeid import NodeId
 from django.db import connections
+from django.http import HttpResponse
+from django.test import Client
 from django.utils import translation
 
 import factories
@@ -21,6 +23,7 @@ import people
 from assay.config import env
 from assay.config.celery import app as celery_app
 from assay.config.embedded import home_under, running_postgres
+from generated_client import GeneratedClient, generate
 from migrated import TEMPLATE, lay_database
 
 MOST_PROCESSORS = 8
@@ -133,6 +136,32 @@ def now() -> datetime:
 def scene(db) -> people.Scene:
     """Olga's challenge `brains` with its open phase `final`, Pia's team in it, Otto outside."""
     return people.scene()
+
+
+@pytest.fixture(scope="session")
+def _generated(tmp_path_factory) -> str:
+    pytest.importorskip("openapi_python_client", reason="openapi-python-client is missing: make setup")
+    return generate(tmp_path_factory.mktemp("generated"))
+
+
+@pytest.fixture
+def generated(_generated: str) -> GeneratedClient:
+    """A client made from the API's description."""
+    return GeneratedClient(warnings=_generated)
+
+
+@pytest.fixture
+def reading(generated: GeneratedClient, monkeypatch) -> GeneratedClient:
+    """The same, while it reads every answer that Django's test client gets."""
+    ask = Client.generic
+
+    def generic(client: Client, *given: object, **options: object) -> HttpResponse:
+        answer = ask(client, *given, **options)
+        generated.look_at(answer)
+        return answer
+
+    monkeypatch.setattr(Client, "generic", generic)
+    return generated
 
 
 @pytest.fixture(autouse=True)

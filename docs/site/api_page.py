@@ -29,6 +29,22 @@ header. [](../operators/upgrade.md) says which versions work together.
 ```
 
 `code` is for programs and does not change. The sentences are for people and may change.
+
+**A client in your language.** Every answer has a schema, so a generator can make a client. For Python:
+
+```sh
+pip install openapi-python-client
+openapi-python-client generate --url https://assay.example.org/api/v1/openapi.json --config options.yaml
+```
+
+`options.yaml` says that tar and zip answers are files:
+
+```yaml
+content_type_overrides: {application/x-tar: application/octet-stream, application/zip: application/octet-stream}
+```
+
+`from assay import Client` is the shorter way where it does what you need: it uploads, waits and pages for you. Uploads use tus 1.0, for which
+there are clients in many languages.
 """
 
 

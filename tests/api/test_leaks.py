@@ -43,7 +43,7 @@ from containers.spec import Usage
 
 pytestmark = pytest.mark.django_db
 CLOSED = "what a team sees of a closed submission is decided in evaluations/disclosure.py"
-RECEIPT = {"receipt": 1, "timings": [1.5, 2.5], "nodes": {"gpu-1": {}}}
+RECEIPT = {"receipt": 1, "timings": [1.5, 2.5], "nodes": {"gpu-1": {}}, "public_key": "k", "signature": "s"}
 
 
 @dataclass(frozen=True, kw_only=True)

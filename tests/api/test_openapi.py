@@ -1,11 +1,16 @@
 """The committed description of the API is the API."""
 
+import importlib
+import pkgutil
+from collections import Counter
 from pathlib import Path
 
 import jsonschema
 import pytest
 from django.test import Client
+from pydantic import BaseModel
 
+from assay.api import v1
 from assay.api.openapi import description
 from assay.api.reference import REFUSAL
 from assay.api.v1.router import api
@@ -47,6 +52,42 @@ def test_a_refusal_has_the_form_that_is_described(db, method, address, body, sta
 
 def test_the_example_of_a_refusal_is_one():
     jsonschema.validate(REFUSAL["example"], REFUSAL)
+
+
+def test_no_two_documents_have_one_name():
+    """The description has one place per name: the second document would be described as the first one is."""
+    modules = [importlib.import_module(f"assay.api.v1.{found.name}") for found in pkgutil.iter_modules(v1.__path__)]
+    documents = {
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, BaseModel)
+    }
+    own = Counter(kind.__name__ for kind in documents if kind.__module__.startswith(v1.__name__))
+    assert own.total() > 100
+    assert [name for name, times in own.items() if times > 1] == []
+
+
+def shape_of(schema: dict, schemas: dict) -> dict:
+    """The schema itself where another is named."""
+    named = schema.get("$ref", "").rpartition("/")[2]
+    return schemas[named] if named else schema
+
+
+def test_no_operation_answers_without_a_schema():
+    """A generated client could do nothing with it: neither with no schema, nor with an object of which nothing is said."""
+    description = api.get_openapi_schema()
+    schemas, loose = description["components"]["schemas"], set()
+    for path in description["paths"].values():
+        for operation in path.values():
+            for status, answer in operation["responses"].items():
+                bodies = [shape_of(body.get("schema", {}), schemas) for body in answer.get("content", {}).values()]
+                is_empty = not bodies and not (str(status) == "204" or "headers" in answer)
+                if is_empty or any(
+                    not body or (body.get("type") == "object" and not body.get("properties")) for body in bodies
+                ):
+                    loose.add((operation["operationId"], status))
+    assert loose == set()
 
 
 def test_an_answer_that_is_a_file_says_which_kind():

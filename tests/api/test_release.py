@@ -50,7 +50,7 @@ def enter(phase, *, public, private, team=None, **fields) -> Submission:
     mean = (public + private) / 2
     evaluation = Evaluation.objects.create(
         submission=submission, number=1, protocol=submission.protocol, testset=submission.testset, status="done",
-        is_active=True, created_at=NOW, aggregates={"dice": {"mean": mean, "per_label": {}}}, receipt={"receipt": 1},
+        is_active=True, created_at=NOW, aggregates={"dice": {"mean": mean, "per_label": {}}}, receipt={"receipt": 1, "public_key": "k", "signature": "s"},
     )  # fmt: skip
     for case in submission.testset.cases.all():
         level = public if case.case_id in "ab" else private

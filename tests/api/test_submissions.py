@@ -12,6 +12,7 @@ from assay.testsets import storage
 from containers.spec import Usage
 
 MIB = 2**20
+RECEIPT = {"receipt": 1, "public_key": "k", "signature": "s"}
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def submission(scene, now) -> Submission:
         )  # fmt: skip
     evaluation = Evaluation.objects.create(
         submission=row, run=run, number=1, protocol=row.protocol, testset=row.testset, status="done", is_active=True,
-        aggregates={"dice": {"mean": 0.8, "sd": 0.1}}, receipt={"receipt": 1}, created_at=now,
+        aggregates={"dice": {"mean": 0.8, "sd": 0.1}}, receipt=RECEIPT, created_at=now,
     )  # fmt: skip
     for case in row.testset.cases.all():
         CaseScores.objects.create(evaluation=evaluation, case=case, scores=[["core", "dice", 0.8, ""]])
@@ -90,7 +91,7 @@ def test_organizers_read_every_log_and_a_team_those_of_public_cases(submission, 
 
 
 def test_the_receipt_is_handed_out_once_there_is_one(submission, as_pia):
-    assert as_pia("GET", f"/submissions/{submission.pk}/receipt").json() == {"receipt": 1}
+    assert as_pia("GET", f"/submissions/{submission.pk}/receipt").json() == RECEIPT
     Evaluation.objects.update(is_active=False)
     assert as_pia("GET", f"/submissions/{submission.pk}/receipt").status_code == 404
 

@@ -235,8 +235,10 @@ def recall(hospital, *, reason="wrong labels in two cases", again=False):
     hospital.agent().recall(released, reason=reason, again=again)
 
 
-def test_a_recall_takes_the_numbers_off_the_board_and_stays_in_the_log(hospital, submission, client):
+def test_a_recall_takes_the_numbers_off_the_board_and_stays_in_the_log(reading, hospital, submission, client):
     hospital.release()
+    before = client.get("/api/v1/challenges/brains/phases/final/sites/board").json()
+    assert before["entries"][0]["sites"] == {"st-mary": {"dice": 1.0}}
     recall(hospital)
     row = SiteEvaluation.objects.get()
     assert (row.status, row.release, row.reason) == ("recalled", None, "wrong labels in two cases")
@@ -246,6 +248,10 @@ def test_a_recall_takes_the_numbers_off_the_board_and_stays_in_the_log(hospital,
     board = client.get("/api/v1/challenges/brains/phases/final/sites/board").json()
     assert "dice" not in json.dumps(board["entries"])
     assert hospital.agent().claim(hospital.registration()) is None
+    assert {
+        "site_joining_join", "site_register_dataset", "site_agreements_agreement", "site_agreements_accept", "site_claim",
+        "site_release", "site_agreements_recall", "site_agreements_log", "site_board",
+    } <= reading.read  # fmt: skip
 
 
 def test_a_recalled_result_may_be_run_again_as_a_new_record(hospital, submission, client):

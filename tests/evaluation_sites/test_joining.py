@@ -175,7 +175,7 @@ def test_a_revoked_site_is_nobody_and_its_leases_end(scene, hospital, submission
     assert submission.site_evaluations.get().status == "queued"
 
 
-def test_a_new_key_is_signed_by_the_old_one(scene, joined):
+def test_a_new_key_is_signed_by_the_old_one(reading, scene, joined):
     approve(scene, joined)
     was = public_key_text(joined.key())
     words = rotate_key(joined, connection=as_site(joined))
@@ -183,6 +183,7 @@ def test_a_new_key_is_signed_by_the_old_one(scene, joined):
     assert site.public_key == public_key_text(joined.key()) != was
     assert same_words(words, joining.words_for(site))
     assert not as_site(joined).get("site/about")["is_waiting"], "the old key vouched for the new one"
+    assert {"site_joining_change_key", "site_about"} <= reading.read
 
 
 def test_a_rotation_that_broke_off_after_the_server_took_it_is_finished_by_doing_it_again(scene, joined):

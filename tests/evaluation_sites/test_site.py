@@ -102,7 +102,7 @@ def test_a_site_evaluates_reviews_and_releases_and_only_numbers_leave(agent, sub
     assert agent.claim(agent.register()) is None
 
 
-def test_nothing_is_released_before_somebody_approves(agent, submission):
+def test_nothing_is_released_before_somebody_approves(reading, agent, submission):
     evaluate(agent)
     assert len(agent.drafts()) == 1
     assert SiteEvaluation.objects.get().release is None
@@ -110,6 +110,7 @@ def test_nothing_is_released_before_somebody_approves(agent, submission):
     row = SiteEvaluation.objects.get()
     assert (row.status, row.reason, row.release) == ("declined", "too many motion artefacts", None)
     assert agent.drafts() == []
+    assert {"site_claim", "site_heartbeat", "site_decline"} <= reading.read
 
 
 def test_data_that_changed_since_it_was_registered_is_not_evaluated(agent, submission, data):

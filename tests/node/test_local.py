@@ -1,17 +1,21 @@
 """Running on a folder of one's own cases: the sandbox's contract and the scorer, without a server."""
 
+import contextlib
 import json
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from click.testing import CliRunner
 
-from assay.node import local
+from assay.node import commands, local
 from assay.node.folder import FolderInvalid, read_folder
 from assay.node.local import NotRun, Workbench, run_cases
 from assay.node.site_commands import refuse_several_here
 from assay.node.site_problems import SiteProblem
+from containers.engines.choice import EngineChoice
 from containers.engines.fake import FakeCall, FakeEnding, FakeEngine
 from evaluator.protocol import load_protocol
 from evaluator.volumes import Grid, Volume, write_canonical
@@ -223,3 +227,33 @@ def test_one_machine_runs_one_case_after_the_other():
     with pytest.raises(SiteProblem, match="--at-once 2 with an engine of this machine alone"):
         refuse_several_here(FakeEngine(copy), at_once=2)
     refuse_several_here(FakeEngine(copy), at_once=1)
+
+
+@pytest.fixture
+def assay_run(cases, tmp_path, monkeypatch):
+    """The command `assay run`, on a scripted engine that has the image."""
+    engine = FakeEngine(copy)
+    monkeypatch.setattr(EngineChoice, "open", lambda _choice: contextlib.nullcontext(engine))
+    protocol = tmp_path / "core.yaml"
+
+    def run(*arguments, **changes):
+        protocol.write_text(yaml.safe_dump({**PROTOCOL, **changes}))
+        given = ("image:latest", "--protocol", str(protocol), "--cases", str(cases), *arguments)
+        return CliRunner().invoke(commands.run, given), [body["Entrypoint"] for body in engine.bodies]
+
+    return run
+
+
+def test_a_command_of_the_team_is_what_its_container_is_started_with(assay_run):
+    command = "python3 /work/predict.py --fast 'a b'"
+    result, started = assay_run("--command", command, resources={"takes_command": True})
+    assert result.exit_code == 0, result.output
+    assert started == [["sh", "-c", command]] * 2
+    assert result.output.count("1.000") == 2
+
+
+def test_a_command_is_refused_where_the_server_would_refuse_it(assay_run):
+    result, started = assay_run("--command", "true")
+    assert (result.exit_code, started) == (2, [])
+    assert "take no command" in result.output
+    assert "takes_command: true" in result.output

@@ -4,19 +4,89 @@ import contextlib
 import io
 import zipfile
 
+import httpx
 import pytest
+import yaml
+from click.testing import CliRunner
+from django.test import Client
 from django.utils import timezone
 
 import factories
 import image_archives
+from assay import Client as ApiClient
 from assay.accounts.errors import AssayError
-from assay.submissions.models import AlgorithmImage, CodePart
+from assay.accounts.tokens import issue_token
+from assay.client import http
+from assay.client.cli import main
+from assay.client.errors import ClientError
+from assay.submissions.models import AlgorithmImage, CodePart, Submission
 from assay.submissions.services import Entry, create_submission
 from assay.testsets import storage
+from assay.workflow import flow
 from assay.workflow.workers import building, checking, images_of_organizers
-from code_zips import wheel
+from code_zips import wheel, zipped
 from containers.engines.fake import FakeEnding, FakeEngine
 from containers.errors import EngineUnreachable
+from wire import send_through
+
+
+@pytest.fixture
+def assay_as(monkeypatch, tmp_path):
+    """Run the `assay` command as somebody: the real command and the real views."""
+    ask = httpx.Client
+    monkeypatch.setattr(http.httpx, "Client", lambda **options: ask(**{**options, "transport": send_through(Client())}))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+    def run(person, *arguments):
+        _, token = issue_token(user=person, name="test", days=1, now=timezone.now())
+        monkeypatch.setenv("ASSAY_URL", "http://testserver")
+        monkeypatch.setenv("ASSAY_TOKEN", token)
+        return CliRunner().invoke(main, list(map(str, arguments)))
+
+    return run
+
+
+def pushed(result) -> dict:
+    """The line that a push prints for the protocol, as a protocol has it."""
+    assert result.exit_code == 0, result.output
+    return yaml.safe_load(result.output.partition("Write this into the protocol:\n")[2])["resources"]
+
+
+def test_the_commands_of_organizer_and_team_meet(assay_as, stage, tmp_path):
+    """`assay code push-base` and `push-wheels` print what the rules need. `assay submit --code` and `Client` hand in by these rules."""
+    layer = image_archives.tar_of(image_archives.entry("usr/bin/python3", b"#!", mode=0o755))
+    base = image_archives.docker_save(tmp_path / "base.tar", layer, config=image_archives.config_of(layer))
+    wheels = zipped(tmp_path / "wheels.zip", dict([wheel("leaf")]))
+    code = zipped(tmp_path / "code.zip", {"predict.py": "pass", "requirements.txt": "leaf\n"})
+    olga, pia = stage.scene.olga, stage.scene.pia
+    refused = assay_as(pia, "code", "push-base", base, "--challenge", "brains")
+    assert (refused.exit_code, CodePart.objects.count()) == (1, 0), "Pia does not organize it"
+    named = pushed(assay_as(olga, "code", "push-base", base, "--challenge", "brains"))
+    named |= pushed(assay_as(olga, "code", "push-wheels", wheels, "--challenge", "brains"))
+    assert named == {f"code_{part.kind}": part.identity for part in CodePart.objects.all()}
+    stage.change_resources(**named)
+
+    submit = ("submit", "--phase", "brains/final", "--name", "Mine")
+    assert "Name one thing to submit" in assay_as(pia, *submit).output
+    assert "Name one thing to submit" in assay_as(pia, *submit, base, "--code", code).output
+    image = assay_as(pia, *submit, base)
+    assert image.exit_code == 1
+    assert "something else" in image.output
+    told = assay_as(pia, *submit, "--code", code)
+    assert told.exit_code == 0, told.output
+    submission = Submission.objects.get()
+    assert "#1 Mine: received" in told.output
+    assert named["code_base"] in submission.image.built_on
+    flow.cancel(submission_id=submission.pk, by=pia, now=timezone.now())
+
+    _, token = issue_token(user=pia, name="test", days=1, now=timezone.now())
+    with ApiClient("http://testserver", token) as client:
+        with pytest.raises(ClientError, match="One thing is submitted at a time"):
+            client.submit(base, code=code, phase="brains/final", name="Mine")
+        with pytest.raises(ClientError, match="is not a file"):
+            client.submit(code=tmp_path / "nothing.zip", phase="brains/final", name="Mine")
+        second = client.submit(code=code, phase="brains/final", name="By a program", allow_duplicate=True)
+    assert Submission.objects.get(pk=second.id).image.upload == submission.image.upload
 
 
 def zip_of(files) -> bytes:
@@ -69,10 +139,11 @@ def parts(stage, tmp_path):
 
 @pytest.fixture
 def hand_in(stage, parts, monkeypatch):
-    """Submit a zip, and build it with an engine that behaves as the script says."""
+    """Submit a zip, and build it with an engine that behaves as the script says. `go.engines`: those that were used."""
 
     def go(files, script=None):
         engine = FakeEngine(script or (lambda call: FakeEnding(exit_code=9)))
+        go.engines.append(engine)
         monkeypatch.setattr(images_of_organizers, "open_engine", lambda: contextlib.nullcontext(engine))
         monkeypatch.setattr(images_of_organizers, "load_archive", lambda *_given: None)
         pia = stage.scene.pia
@@ -83,6 +154,7 @@ def hand_in(stage, parts, monkeypatch):
         submission.refresh_from_db()
         return submission
 
+    go.engines = []
     return go
 
 
@@ -137,6 +209,31 @@ def test_whose_fault_a_build_is(hand_in, parts):
 
     submission = hand_in({**code, "a": "d"}, gone)
     assert (submission.status, submission.image.status) == ("checking", AlgorithmImage.Status.CHECKING)
+
+
+@pytest.mark.parametrize("who", ["pia", "olga"])
+def test_a_build_that_is_cancelled_stops_and_leaves_nothing(hand_in, stage, caplog, who):
+    """By its team or its organizers, in the middle of an installation that would take an hour. The same zip can be built afterwards."""
+    code = {"predict.py": "pass", "requirements.txt": "leaf>1\n"}
+
+    def slow(_call):
+        (running,) = Submission.objects.filter(status="checking")
+        assert flow.cancel(submission_id=running.pk, by=getattr(stage.scene, who), now=timezone.now())
+        return FakeEnding(seconds=3600)
+
+    submission = hand_in(code, slow)
+    assert (submission.status, submission.verdict, submission.is_charged) == ("cancelled", "cancelled", False)
+    (engine,) = hand_in.engines
+    assert (len(engine.bodies), engine.containers, engine.volumes) == (1, {}, {})
+    with storage.scratch_folder() as scratch:
+        assert list(scratch.parent.iterdir()) == [scratch], "the build's folder is gone"
+    assert (submission.image.status, submission.image.rewritten_key) == (AlgorithmImage.Status.CHECKING, "")
+    assert not [entry for entry in caplog.records if entry.exc_info], "a cancel is no fault, and nothing is tried again"
+    checking.build_submission(submission_id=submission.pk, clock=timezone.now)
+    submission.refresh_from_db()
+    assert (submission.status, len(hand_in.engines[0].bodies)) == ("cancelled", 1)
+    again = hand_in(code, installs)
+    assert (again.status, again.image) == ("queued", submission.image), again.verdict_text
 
 
 def test_a_phase_takes_code_or_images_and_says_what_is_missing(stage, parts):

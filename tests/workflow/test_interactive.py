@@ -119,7 +119,7 @@ def test_a_case_is_played_to_its_end_and_scored_over_its_rounds(clicks):
     assert submission.entries.get().rank == 1
 
 
-def test_the_reference_is_in_no_container_and_prompts_hold_nothing_else(clicks):
+def test_the_reference_is_in_no_container_and_prompts_hold_nothing_else(reading, clicks):
     player = Player()
     play(clicks, player)
     for seen in player.seen:
@@ -127,6 +127,7 @@ def test_the_reference_is_in_no_container_and_prompts_hold_nothing_else(clicks):
             ["case", "prompts"], ["case", "case", "prompts"],
         )  # fmt: skip
     assert list(PromptRound.objects.values_list("number", flat=True).order_by("number")) == [0, 1, 2]
+    assert "node_ask_round" in reading.read
 
 
 def test_organizers_see_the_answer_of_every_round(clicks, client):

@@ -28,7 +28,7 @@ from assay.client.errors import ClientError, RefusedError, UnreachableError
 from assay.client.http import Connection
 from assay.client.records import Case, Challenge, Entry, Leaderboard, Metric, Person, Phase, Score, Submission
 from assay.client.session import phase_path, split_phase
-from assay.client.submitting import MODEL_FOLDER, Model, submit_file
+from assay.client.submitting import MODEL_FOLDER, HandedIn, hand_in
 from assay.client.watching import choose_reporter, wait_until_finished
 
 __all__ = [
@@ -102,10 +102,11 @@ class Client:
 
     def submit(
         self,
-        image: str | Path,
+        image: str | Path = "",
         *,
         phase: str,
         name: str,
+        code: str | Path | None = None,
         description: str = "",
         link: str = "",
         team: str = "",
@@ -117,7 +118,7 @@ class Client:
         allow_duplicate: bool = False,
         wait: bool = False,
     ) -> Submission:
-        """Submit an archive (`docker save` or OCI), a zip of predictions, or a local Docker image by name.
+        """Submit an archive (`docker save` or OCI), a zip of predictions, or a local Docker image by name. Or a zip of `code`.
 
         An interrupted upload goes on where it stopped when the same file is submitted again. With `wait` the answer comes when
         the submission has finished, whatever its status then is. `model` is a tar of weights that lies in `model_folder`, read-only.
@@ -125,30 +126,23 @@ class Client:
         fetched by the server, with `registry_login` (name, password) where it is not public.
         `command` is what the image's shell runs, where the phase takes one.
         """
-        request = {
-            "name": name,
-            "description": description,
-            "url": link,
-            "team": team,
-            "division": division,
-            "allow_duplicate": allow_duplicate,
-            **({"command": command} if command else {}),
-            **(
-                dict(zip(("registry_user", "registry_password"), registry_login, strict=True)) if registry_login else {}
-            ),
-        }
+        given = HandedIn(
+            image=str(image or ""),
+            code=str(code or ""),
+            phase=phase,
+            name=name,
+            description=description,
+            link=link,
+            team=team,
+            division=division,
+            model=str(model or ""),
+            model_folder=model_folder,
+            command=command,
+            registry_login=registry_login,
+            allow_duplicate=allow_duplicate,
+        )
         with choose_reporter(self._progress) as reporter:
-            submission = submit_file(
-                connection=self._connection,
-                image=str(image),
-                phase=phase,
-                request=request,
-                reporter=reporter,
-                model=Model(source=str(model), folder=model_folder) if model else None,
-            )
-            if not wait:
-                return submission
-            return wait_until_finished(connection=self._connection, submission_id=submission.id, reporter=reporter)
+            return hand_in(given, connection=self._connection, reporter=reporter, wait=wait)
 
     def submission(self, submission_id: str) -> Submission:
         """One submission as it stands now."""
@@ -254,10 +248,11 @@ class AsyncClient:
 
     async def submit(
         self,
-        image: str | Path,
+        image: str | Path = "",
         *,
         phase: str,
         name: str,
+        code: str | Path | None = None,
         description: str = "",
         link: str = "",
         team: str = "",
@@ -275,6 +270,7 @@ class AsyncClient:
             image,
             phase=phase,
             name=name,
+            code=code,
             description=description,
             link=link,
             team=team,

@@ -9,11 +9,10 @@ from typing import Any
 import click
 
 from assay.client.bundles import bundle_source, pack_folder
-from assay.client.http import Connection
 from assay.client.participating import json_option
 from assay.client.session import Session, pass_session, phase_path
-from assay.client.uploads import describe_file, upload_file
-from assay.client.watching import Reporter, choose_reporter
+from assay.client.submitting import send_file
+from assay.client.watching import choose_reporter
 
 
 @click.group()
@@ -181,7 +180,7 @@ def push_testset(
     ):
         archive = Path(scratch) / f"{name}.tar"
         pack_folder(folder=folder, archive=archive)
-        upload_id = _sent(archive, purpose="testset", connection=connection, reporter=reporter)
+        upload_id = send_file(archive, purpose="testset", connection=connection, reporter=reporter)
         request = {"name": name, "upload_id": upload_id, "is_public": is_public, "phases": list(phases)}
         request |= {"accepts_identifying": True} if accept_identifying else {}  # an older server does not know it
         answer = connection.post(f"challenges/{slug}/testsets", request)
@@ -202,7 +201,7 @@ def metric_image() -> None:
 def push_metric_image(session: Session, archive: Path, slug: str) -> None:
     """Push ARCHIVE, what `docker save` wrote of an image that fulfils grand-challenge's evaluation contract."""
     with session.connect() as connection, choose_reporter("auto") as reporter:
-        upload_id = _sent(archive, purpose="image", connection=connection, reporter=reporter)
+        upload_id = send_file(archive, purpose="image", connection=connection, reporter=reporter)
         answer = connection.post(f"challenges/{slug}/metric-images", {"upload_id": upload_id})
     click.echo(f"Write this into the protocol:\nevaluation: {{image: {answer['image_id']}}}")
 
@@ -232,20 +231,9 @@ def push_wheels(session: Session, archive: Path, slug: str) -> None:
     click.echo(f"Write this into the protocol:\nresources: {{code_wheels: {identity}}}")
 
 
-def _sent(archive: Path, *, purpose: str, connection: Connection, reporter: Reporter) -> str:
-    """Upload a file with bars for what takes long. The upload's id."""
-    file = describe_file(path=archive, on_progress=lambda done, total: reporter.transfer("hashing", done, total))
-    return upload_file(
-        connection=connection,
-        file=file,
-        purpose=purpose,
-        on_progress=lambda done, total: reporter.transfer("uploading", done, total),
-    )
-
-
 def _push_code_part(session: Session, archive: Path, *, slug: str, kind: str, purpose: str) -> str:
     with session.connect() as connection, choose_reporter("auto") as reporter:
-        upload_id = _sent(archive, purpose=purpose, connection=connection, reporter=reporter)
+        upload_id = send_file(archive, purpose=purpose, connection=connection, reporter=reporter)
         answer = connection.post(f"challenges/{slug}/code-parts", {"kind": kind, "upload_id": upload_id})
     return str(answer["identity"])
 

@@ -18,7 +18,7 @@ from assay.client.naming import submission_id
 from assay.client.records import Submission
 from assay.client.session import Session, pass_session, phase_path, split_phase
 from assay.client.site_papers import log_words, release_words
-from assay.client.submitting import MODEL_FOLDER, Model, submit_file
+from assay.client.submitting import MODEL_FOLDER, HandedIn, hand_in
 from assay.client.watching import choose_reporter, wait_until_finished
 from assay.signatures import SignatureInvalid, check_signature
 from containers.log_text import readable
@@ -122,28 +122,23 @@ def submit(
     """
     if bool(image) == bool(code):
         raise click.UsageError("Name one thing to submit: IMAGE, or --code code.zip")
-    request = {
-        "name": name,
-        "description": description,
-        "url": link,
-        "team": team,
-        "division": division,
-        "allow_duplicate": allow_duplicate,
-        **({"command": command} if command else {}),
-        **registry_login(registry_user),
-    }
+    given = HandedIn(
+        image=image,
+        code=code or "",
+        phase=phase,
+        name=name,
+        description=description,
+        link=link,
+        team=team,
+        division=division,
+        model=model or "",
+        model_folder=model_folder,
+        command=command,
+        registry_login=registry_login(registry_user),
+        allow_duplicate=allow_duplicate,
+    )
     with session.connect() as connection, choose_reporter(progress) as reporter:
-        submission = submit_file(
-            connection=connection,
-            image=code or image,
-            is_code=bool(code),
-            phase=phase,
-            request=request,
-            reporter=reporter,
-            model=Model(source=model, folder=model_folder) if model else None,
-        )
-        if wait:
-            submission = wait_until_finished(connection=connection, submission_id=submission.id, reporter=reporter)
+        submission = hand_in(given, connection=connection, reporter=reporter, wait=wait)
     if progress != "json":
         click.echo(f"#{submission.number} {submission.name}: {submission.status}: {submission.outcome}")
         click.echo(submission.url or submission.id)
@@ -151,12 +146,12 @@ def submit(
         raise SystemExit(1)
 
 
-def registry_login(user: str) -> dict[str, str]:
+def registry_login(user: str) -> tuple[str, str] | None:
     """Name and password for a registry. The password comes from the environment or is asked for, so that no shell keeps it."""
     if not user:
-        return {}
-    password = os.environ.get(PASSWORD_VARIABLE) or click.prompt(f"Password or token of {user}", hide_input=True)
-    return {"registry_user": user, "registry_password": password}
+        return None
+    password: str = os.environ.get(PASSWORD_VARIABLE) or click.prompt(f"Password or token of {user}", hide_input=True)
+    return user, password
 
 
 @click.command()

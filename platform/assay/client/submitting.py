@@ -1,6 +1,5 @@
 """Handing in a file: the questions before the first byte, the upload, and the request. Used by the command and by `Client`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from assay.client.http import Connection, sentences
 from assay.client.images import archive_of, cache_folder
 from assay.client.records import Submission
 from assay.client.session import phase_path
-from assay.client.uploads import describe_file, upload_file
-from assay.client.watching import Reporter
+from assay.client.uploads import LocalFile, describe_file, upload_file
+from assay.client.watching import Reporter, wait_until_finished
 
 MODEL_FOLDER = "/opt/ml/model"
 REGISTRY = "docker://"
@@ -19,48 +18,83 @@ REGISTRY = "docker://"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
-    """A tar of weights that is handed in beside an image, or `sha256:…` of one, and where the algorithm finds its files."""
+class HandedIn:
+    """What is handed in, and what is said of it. Either `image` or `code` is given.
 
-    source: str
-    folder: str = MODEL_FOLDER
-
-
-def submit_file(
-    *,
-    connection: Connection,
-    image: str,
-    phase: str,
-    request: Mapping[str, Any],
-    reporter: Reporter,
-    model: Model | None = None,
-    is_code: bool = False,
-) -> Submission:
-    """Upload an archive, a zip of predictions or of code, or a local image, and a model, and submit it.
-
-    What the team has handed in before is not sent again. `sha256:…` names it without the file. Raises `ClientError` before any byte
-    is sent.
+    `image`: an archive, a zip of predictions, a local image by name, `sha256:…` of what the team has handed in before, or
+    `docker://REGISTRY/NAME:TAG`. `code`: a zip of code. `model`: a tar of weights, or `sha256:…` of one.
     """
-    refuse_ineligible(connection=connection, phase=phase)
-    kept = kept_hashes(connection=connection, phase=phase)
-    if image.startswith(REGISTRY):
-        given = {"reference": image.removeprefix(REGISTRY)}
+
+    phase: str
+    name: str
+    image: str = ""
+    code: str = ""
+    description: str = ""
+    link: str = ""
+    team: str = ""
+    division: str = ""
+    model: str = ""
+    model_folder: str = MODEL_FOLDER
+    command: str = ""
+    registry_login: tuple[str, str] | None = None
+    allow_duplicate: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.image) == bool(self.code):
+            raise ClientError(
+                "One thing is submitted at a time",
+                found="an image and code" if self.image else "neither an image nor code",
+                expected="an image, or a zip of code",
+                what_to_do="name one of the two",
+            )
+
+    def request(self) -> dict[str, Any]:
+        """What is said of the files."""
+        user, password = self.registry_login or ("", "")
+        return {
+            "name": self.name,
+            "description": self.description,
+            "url": self.link,
+            "team": self.team,
+            "division": self.division,
+            "allow_duplicate": self.allow_duplicate,
+            **({"command": self.command} if self.command else {}),
+            **({"registry_user": user, "registry_password": password} if self.registry_login else {}),
+        }
+
+
+def hand_in(given: HandedIn, *, connection: Connection, reporter: Reporter, wait: bool = False) -> Submission:
+    """Upload the files and submit them. With `wait` the answer comes when the submission has finished.
+
+    What the team has handed in before is not sent again. Raises `ClientError` before any byte is sent.
+    """
+    refuse_ineligible(connection=connection, phase=given.phase)
+    kept = kept_hashes(connection=connection, phase=given.phase)
+    if given.image.startswith(REGISTRY):
+        files = {"reference": given.image.removeprefix(REGISTRY)}
     else:
-        path = None if hash_in(image) else archive_of(image=image, cache=cache_folder())
-        purpose = "code" if is_code else purpose_of(image)
-        given = given_file(
-            connection=connection, path=path, source=image, purpose=purpose, kept=kept, reporter=reporter
+        purpose = "code" if given.code else purpose_of(given.image)
+        path = None if hash_in(given.image) else file_of(given)
+        files = given_file(
+            connection=connection, path=path, source=given.image, purpose=purpose, kept=kept, reporter=reporter
         )
-    if model is not None:
-        path = None if hash_in(model.source) else Path(model.source)
+    if given.model:
+        path = None if hash_in(given.model) else Path(given.model)
         beside = given_file(
-            connection=connection, path=path, source=model.source, purpose="model", kept=kept, reporter=reporter
+            connection=connection, path=path, source=given.model, purpose="model", kept=kept, reporter=reporter
         )
-        given |= {f"model_{name}": value for name, value in beside.items()} | {"model_folder": model.folder}
-    answer = connection.post(f"{phase_path(phase)}/submissions", {**request, **given})
+        files |= {f"model_{name}": value for name, value in beside.items()} | {"model_folder": given.model_folder}
+    answer = connection.post(f"{phase_path(given.phase)}/submissions", {**given.request(), **files})
     submission = Submission.from_json(answer)
     reporter.submission(submission)
-    return submission
+    if not wait:
+        return submission
+    return wait_until_finished(connection=connection, submission_id=submission.id, reporter=reporter)
+
+
+def file_of(given: HandedIn) -> Path:
+    """The file to send: of a local image, what `docker save` writes of it."""
+    return Path(given.code) if given.code else archive_of(image=given.image, cache=cache_folder())
 
 
 def hash_in(source: str) -> str:
@@ -92,16 +126,28 @@ def given_file(
     """The fields of a request that name a file: its hash where the server has it, else the upload that was just made."""
     if path is None:
         return {"sha256": hash_in(source)}
-    file = describe_file(path=path, on_progress=lambda done, total: reporter.transfer("hashing", done, total))
+    file = _described(path, reporter=reporter)
     if (purpose, file.sha256) in kept:
         return {"sha256": file.sha256}
-    upload_id = upload_file(
+    return {"upload_id": _sent(file, purpose=purpose, connection=connection, reporter=reporter)}
+
+
+def send_file(path: Path, *, purpose: str, connection: Connection, reporter: Reporter) -> str:
+    """Upload a file with bars for what takes long. The upload's id."""
+    return _sent(_described(path, reporter=reporter), purpose=purpose, connection=connection, reporter=reporter)
+
+
+def _described(path: Path, *, reporter: Reporter) -> LocalFile:
+    return describe_file(path=path, on_progress=lambda done, total: reporter.transfer("hashing", done, total))
+
+
+def _sent(file: LocalFile, *, purpose: str, connection: Connection, reporter: Reporter) -> str:
+    return upload_file(
         connection=connection,
         file=file,
         purpose=purpose,
         on_progress=lambda done, total: reporter.transfer("uploading", done, total),
     )
-    return {"upload_id": upload_id}
 
 
 def purpose_of(image: str) -> str:

@@ -52,7 +52,7 @@ def end(request: HttpRequest, slug: str, invite_id: schemas.RowKey) -> Status[No
 
 
 @open_router.post("/open", response=schemas.InviteOpened)
-def open_(request: HttpRequest, body: schemas.InviteAccepted) -> dict[str, str]:
+def follow(request: HttpRequest, body: schemas.InviteAccepted) -> dict[str, str]:
     """See the challenge that an invitation leads to. Join it afterwards: no organizer has to agree."""
     challenge = open_invite(secret=body.token, user=user_of(request), now=timezone.now())
     return {"challenge": challenge.slug, "title": challenge.title}

@@ -71,7 +71,7 @@ def history(request: HttpRequest, slug: str, phase: str) -> list[PastRanking]:
     return history_of(row)
 
 
-@router.get("/{slug}/phases/{phase}/leaderboard/history/{snapshot}", response=dict[str, Any])
+@router.get("/{slug}/phases/{phase}/leaderboard/history/{snapshot}", response=schemas.SignedDocument)
 def snapshot(request: HttpRequest, slug: str, phase: str, snapshot: int) -> dict[str, Any]:
     """One of them whole, with key and signature: `assay verify` checks it without us."""
     row, _ = get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)

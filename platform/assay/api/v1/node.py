@@ -23,7 +23,7 @@ from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 from assay.accounts.errors import InvalidError
 from assay.api.files import no_such_file, read_ticket, send_file
 from assay.api.throttling import NodeThrottle
-from assay.api.v1 import schemas
+from assay.api.v1 import node_answers, schemas
 from assay.api.v1.schemas import LARGEST_COLUMN, Fence, Slots
 from assay.challenges.protocols import rules_of
 from assay.evaluations.receipts import installation_name
@@ -84,14 +84,14 @@ class Claim(Schema):
     free_gpus: int | None = Field(None, ge=0, le=MANY_GPUS)
 
 
-class Held(Schema):
+class HeldCaseRun(Schema):
     """A lease, as every write names it."""
 
     case_run_id: UUID
     fence: Fence
 
 
-class Release(Held):
+class ReleasedCaseRun(HeldCaseRun):
     """A lease handed back without a result. `counts`: it was a fault (of ours), not an orderly shutdown."""
 
     reason: str = Field("", max_length=2000)
@@ -110,7 +110,7 @@ ReportedUsage = Annotated[Usage, PlainValidator(Usage.from_json), WithJsonSchema
 """Checked by the record itself: a stolen node's token must not put anything else into ranks, shares and charts."""
 
 
-class Record(Held):
+class Record(HeldCaseRun):
     """How a case run ended."""
 
     verdict: Verdict
@@ -126,7 +126,9 @@ def node_of(request: HttpRequest) -> Node:
     return node
 
 
-@router.post("/register", summary="Start: what a node had before it died goes back in the line")
+@router.post(
+    "/register", response=node_answers.Registered, summary="Start: what a node had before it died goes back in the line"
+)
 def register(request: HttpRequest, hello: Hello) -> dict[str, Any]:
     node, now, intervals = node_of(request), timezone.now(), current_intervals()
     services.see_node(node=node, now=now, inventory=hello.inventory, slots=hello.slots)
@@ -159,7 +161,9 @@ def unserved(request: HttpRequest) -> Any:
     return [{"phase": f"{phase.challenge.slug}/{phase.slug}", "needs": needs} for phase, needs in found]
 
 
-@router.post("/claim", summary="The next case run of the pool, or 204")
+@router.post(
+    "/claim", response={200: node_answers.WorkOrder, 204: None}, summary="The next case run of the pool, or 204"
+)
 def claim(request: HttpRequest, wish: Claim) -> Any:
     node, now, intervals = node_of(request), timezone.now(), current_intervals()
     news = {"cached_images": wish.cached_images, "disk_free_bytes": wish.disk_free_bytes}
@@ -178,8 +182,8 @@ def claim(request: HttpRequest, wish: Claim) -> Any:
     )
 
 
-@router.post("/heartbeat", summary="Keep the lease; says whether to cancel")
-def heartbeat(request: HttpRequest, held: Held) -> dict[str, Any]:
+@router.post("/heartbeat", response=node_answers.LeaseKept, summary="Keep the lease; says whether to cancel")
+def heartbeat(request: HttpRequest, held: HeldCaseRun) -> dict[str, Any]:
     node, intervals = node_of(request), current_intervals()
     services.see_node(node=node, now=timezone.now())
     is_cancelled = leases.renew_lease(
@@ -188,7 +192,7 @@ def heartbeat(request: HttpRequest, held: Held) -> dict[str, Any]:
     return {"cancel": is_cancelled, "lease_seconds": intervals.lease_seconds}
 
 
-@router.post("/record", summary="How the case run ended")
+@router.post("/record", response=node_answers.CaseRunStatus, summary="How the case run ended")
 def record(request: HttpRequest, said: Record) -> dict[str, str]:
     case_run = flow.record(
         node=node_of(request),
@@ -206,8 +210,8 @@ def record(request: HttpRequest, said: Record) -> dict[str, str]:
     return {"status": case_run.status}
 
 
-@router.post("/release", summary="Hand the lease back without a result")
-def release(request: HttpRequest, given: Release) -> dict[str, str]:
+@router.post("/release", response=node_answers.CaseRunStatus, summary="Hand the lease back without a result")
+def release(request: HttpRequest, given: ReleasedCaseRun) -> dict[str, str]:
     node = node_of(request)
     leases.held(case_run_id=given.case_run_id, fence=given.fence, node_id=node.pk)
     case_run = flow.release(
@@ -222,7 +226,9 @@ def release(request: HttpRequest, given: Release) -> dict[str, str]:
     return {"status": case_run.status}
 
 
-@router.put("/case-runs/{case_run_id}/outputs/{path:name}", summary="Send one output file")
+@router.put(
+    "/case-runs/{case_run_id}/outputs/{path:name}", response=node_answers.StoredOutput, summary="Send one output file"
+)
 def put_output(request: HttpRequest, case_run_id: UUID, name: str, fence: Fence) -> dict[str, Any]:
     node = node_of(request)
     case_run = leases.held(case_run_id=case_run_id, fence=fence, node_id=node.pk)
@@ -249,15 +255,19 @@ def put_output(request: HttpRequest, case_run_id: UUID, name: str, fence: Fence)
     return {"sha256": stored.sha256, "bytes": stored.bytes}
 
 
-@router.post("/case-runs/{case_run_id}/rounds/{int:number}", summary="What a round of an interactive case is told")
-def ask_round(request: HttpRequest, case_run_id: UUID, number: int, held: Held) -> dict[str, Any]:
+@router.post(
+    "/case-runs/{case_run_id}/rounds/{int:number}",
+    response=node_answers.RoundAsked,
+    summary="What a round of an interactive case is told",
+)
+def ask_round(request: HttpRequest, case_run_id: UUID, number: int, held: HeldCaseRun) -> dict[str, Any]:
     leases.held(case_run_id=case_run_id, fence=held.fence, node_id=node_of(request).pk)
     asked = prompting.ask_for_round(case_run_id=case_run_id, fence=held.fence, number=number, now=timezone.now())
     is_ready = asked.made_at is not None
     return {"is_ready": is_ready, "prompts": asked.prompts, "wall_seconds": asked.wall_seconds}
 
 
-@router.put("/case-runs/{case_run_id}/log", summary="Send the log")
+@router.put("/case-runs/{case_run_id}/log", response=node_answers.StoredLog, summary="Send the log")
 def put_log(request: HttpRequest, case_run_id: UUID, fence: Fence) -> dict[str, Any]:
     node = node_of(request)
     case_run = leases.held(case_run_id=case_run_id, fence=fence, node_id=node.pk)

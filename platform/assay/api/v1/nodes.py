@@ -74,7 +74,7 @@ def list_costs(request: HttpRequest) -> list[dict[str, Any]]:
     return [cost.__dict__ for cost in costs_by_phase()]
 
 
-@keys_router.get("/keys", auth=None, response=dict[str, str])
+@keys_router.get("/keys", auth=None, response=schemas.KeysOut)
 def public_keys(request: HttpRequest) -> dict[str, str]:
     """The public half of the key this installation signs receipts with, base64. `assay verify --key` takes it."""
     return {"ed25519": public_key_text(signing_key(folder=settings.KEY_FOLDER))}

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Field, Schema
-from pydantic import HttpUrl
+from pydantic import BaseModel, ConfigDict, HttpUrl
 
+from assay.leaderboards.rejudging import RankMove
 from assay.leaderboards.selectors import Board, LeaderboardRow, MetricColumn
 from assay.notices.models import ByMail, Delivery, Kind
 from assay.workflow.operations.stuck import Stuck
@@ -745,6 +746,34 @@ class CaseOut(Schema):
 
 class RejudgeOut(Schema):
     evaluations: list[UUID]
+
+
+class RejudgementOut(Schema):
+    """Whose rank would move. `waiting`: evaluations that are ready."""
+
+    waiting: int
+    unfinished: int
+    moves: list[RankMove]
+
+
+class ActivatedOut(Schema):
+    activated: int
+
+
+class KeysOut(Schema):
+    ed25519: str
+
+
+class SignedDocument(BaseModel):
+    """A document with its signature over all the rest: canonical JSON, Ed25519, base64. `assay verify` checks it.
+
+    It is sent as it was signed: what else is in it depends on its kind.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    public_key: str
+    signature: str
 
 
 class ResumedOut(Schema):

@@ -19,7 +19,7 @@ from assay.accounts.errors import NotFoundError
 from assay.api.auth import EVERYBODY, person_of
 from assay.api.files import no_such_file, read_ticket, send_file
 from assay.api.throttling import SiteThrottle
-from assay.api.v1 import schemas
+from assay.api.v1 import schemas, site_answers
 from assay.api.v1.schemas import Fence
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
 from assay.evaluation_sites import services, work
@@ -115,7 +115,7 @@ def working_site(request: HttpRequest) -> Site:
     return services.require_approved(site_of(request))
 
 
-@router.get("/about", summary="Who we are to the server, and the rules")
+@router.get("/about", response=site_answers.AboutSite, summary="Who we are to the server, and the rules")
 def about(request: HttpRequest) -> dict[str, Any]:
     site = site_of(request)
     return {
@@ -131,13 +131,15 @@ def about(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-@router.post("/datasets", summary="Register data by its hash")
+@router.post("/datasets", response=site_answers.DatasetOut, summary="Register data by its hash")
 def register_dataset(request: HttpRequest, said: Dataset) -> dict[str, Any]:
     dataset = services.register_dataset(site=working_site(request), now=timezone.now(), **said.dict())
     return {"root_sha256": dataset.root_sha256, "case_count": dataset.case_count}
 
 
-@router.post("/claim", summary="The next submission to evaluate, or 204")
+@router.post(
+    "/claim", response={200: site_answers.SiteOrder, 204: None}, summary="The next submission to evaluate, or 204"
+)
 def claim(request: HttpRequest, wish: Wish) -> Any:
     site = working_site(request)
     dataset = SiteDataset.objects.filter(site=site, root_sha256=wish.root_sha256).first()
@@ -159,18 +161,20 @@ def claim(request: HttpRequest, wish: Wish) -> Any:
     return HttpResponse(status=204) if evaluation is None else order(request, evaluation)
 
 
-@router.post("/heartbeat", summary="Keep the lease, or say that the result is under review")
+@router.post(
+    "/heartbeat", response=site_answers.SiteLeaseKept, summary="Keep the lease, or say that the result is under review"
+)
 def heartbeat(request: HttpRequest, held: Held) -> dict[str, float]:
     work.keep_evaluation(site=working_site(request), now=timezone.now(), **held.dict())
     return {"lease_seconds": work.LEASE_SECONDS}
 
 
-@router.post("/release", summary="Release approved numbers")
+@router.post("/release", response=site_answers.SiteEnded, summary="Release approved numbers")
 def release(request: HttpRequest, given: Release) -> dict[str, Any]:
     return ended(work.release_evaluation(site=working_site(request), now=timezone.now(), **given.dict()))
 
 
-@router.post("/decline", summary="Release nothing, and say why")
+@router.post("/decline", response=site_answers.SiteEnded, summary="Release nothing, and say why")
 def decline(request: HttpRequest, given: Decline) -> dict[str, Any]:
     return ended(work.decline_evaluation(site=working_site(request), now=timezone.now(), **given.dict()))
 
@@ -198,14 +202,19 @@ def get_file(request: HttpRequest, signed: str) -> Any:
     return send_file(key=evaluation.submission.image.rewritten_key, wanted=request.headers.get("Range", ""))
 
 
-@phase_router.post("/{slug}/phases/{phase}/sites", response={201: dict[str, str]}, summary="Enrol a site")
+@phase_router.post("/{slug}/phases/{phase}/sites", response={201: site_answers.SiteEnrolled}, summary="Enrol a site")
 def enrol(request: HttpRequest, slug: str, phase: str, body: SiteIn) -> Status[dict[str, str]]:
     row, user = get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
     site, token = services.enrol_site(phase=row, name=body.name, title=body.title, by=user, now=timezone.now())
     return Status(201, {"name": site.name, "title": site.title, "token": token})
 
 
-@phase_router.get("/{slug}/phases/{phase}/sites/board", auth=EVERYBODY, summary="What the sites released")
+@phase_router.get(
+    "/{slug}/phases/{phase}/sites/board",
+    auth=EVERYBODY,
+    response=site_answers.SiteBoardOut,
+    summary="What the sites released",
+)
 def board(
     request: HttpRequest, slug: str, phase: str, metric: str = "", weighting: Weighting = Weighting.SITES
 ) -> dict[str, Any]:
@@ -213,16 +222,16 @@ def board(
     row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)
     sees_all = is_organizer(person=person, challenge=row.challenge)
     if not sees_all and why_board_is_hidden(row, now=now):
-        return {"phase": row.slug, "metric": "", "sites": [], "entries": [], "is_visible": False}
+        return {"phase": row.slug, "metric": "", "weighting": weighting, "is_visible": False}
     found = site_board(row, metric=metric, weighting=weighting, sees_all=sees_all)
     return {
         "phase": row.slug,
         "metric": found.metric,
-        "weighting": found.weighting.value,
+        "weighting": found.weighting,
         "is_provisional": found.is_provisional,
-        "sites": [asdict(column) for column in found.columns],
+        "sites": found.columns,
         "entries": [entry(line, metric=found.metric) for line in found.rows],
-        "duels": [[asdict(duel) if duel else None for duel in line] for line in found.matrix],
+        "duels": found.matrix,
         "is_visible": True,
     }
 

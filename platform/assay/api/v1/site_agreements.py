@@ -11,6 +11,7 @@ from ninja import Field, Schema, Status
 
 from assay.accounts.errors import NotFoundError
 from assay.api.auth import EVERYBODY, person_of
+from assay.api.v1 import site_answers
 from assay.api.v1.site import ended, phase_router, router, working_site
 from assay.challenges.access import get_organized_phase, get_phase, is_organizer
 from assay.evaluation_sites import agreements, work
@@ -83,7 +84,7 @@ def accept(request: HttpRequest, given: Acceptance) -> dict[str, Any]:
     return shown(agreements.accept_agreement(working_site(request), said=given.said, now=timezone.now()))
 
 
-@router.post("/recall", summary="Take a released result back")
+@router.post("/recall", response=site_answers.SiteEnded, summary="Take a released result back")
 def recall(request: HttpRequest, given: Recall) -> dict[str, Any]:
     return ended(work.recall_evaluation(site=working_site(request), now=timezone.now(), **given.dict()))
 
@@ -115,7 +116,12 @@ def offer(request: HttpRequest, slug: str, phase: str, name: str, body: TermsIn)
     return Status(201, shown(made))
 
 
-@phase_router.get("/{slug}/phases/{phase}/sites/log", auth=EVERYBODY, summary="The public log of a phase's sites")
+@phase_router.get(
+    "/{slug}/phases/{phase}/sites/log",
+    auth=EVERYBODY,
+    response=site_answers.SiteLogOut,
+    summary="The public log of a phase's sites",
+)
 def log(request: HttpRequest, slug: str, phase: str) -> dict[str, Any]:
     person, now = person_of(request), timezone.now()
     row = get_phase(person=person, challenge_slug=slug, phase_slug=phase)

@@ -8,7 +8,7 @@ from django.utils import timezone
 from ninja import Field, Schema
 
 from assay.api.auth import person_of
-from assay.api.v1 import schemas
+from assay.api.v1 import schemas, site_answers
 from assay.api.v1.schemas import Fence
 from assay.api.v1.site import ended, phase_router
 from assay.api.v1.site_agreements import router
@@ -50,7 +50,11 @@ def make_bundle(request: HttpRequest, slug: str, phase: str, name: str, body: Bu
     return StreamingHttpResponse(made.pieces(), content_type="application/x-tar", headers=headers)
 
 
-@phase_router.post("/{slug}/phases/{phase}/sites/{name}/results", summary="Hand in what a site wrote for the stick")
+@phase_router.post(
+    "/{slug}/phases/{phase}/sites/{name}/results",
+    response=site_answers.SiteEnded,
+    summary="Hand in what a site wrote for the stick",
+)
 def take_result(request: HttpRequest, slug: str, phase: str, name: str, given: Result) -> dict[str, Any]:
     row, user = get_organized_phase(person=person_of(request), challenge_slug=slug, phase_slug=phase)
     return ended(bundles.take_result(row, name=name, paper=given.dict(), by=user, now=timezone.now()))

@@ -12,6 +12,7 @@ from ninja import Field, Schema, Status
 
 from assay.api.auth import person_of
 from assay.api.throttling import AddressThrottle
+from assay.api.v1 import site_answers
 from assay.api.v1.site import SiteIn, phase_router, router, site_of
 from assay.challenges.access import get_organized_phase
 from assay.evaluation_sites import joining
@@ -68,7 +69,7 @@ class SiteOut(Schema):
 
 
 @router.post(
-    "/join", auth=None, throttle=[AddressThrottle()], response={201: dict[str, str]}, summary="Join with a code"
+    "/join", auth=None, throttle=[AddressThrottle()], response={201: site_answers.Joined}, summary="Join with a code"
 )
 def join(request: HttpRequest, given: Joining) -> Status[dict[str, str]]:
     site, token = joining.join(code=given.code, said=given.said, now=timezone.now())
@@ -85,14 +86,14 @@ def join(request: HttpRequest, given: Joining) -> Status[dict[str, str]]:
     )
 
 
-@router.post("/key", summary="Change the site's key")
+@router.post("/key", response=site_answers.KeyChanged, summary="Change the site's key")
 def change_key(request: HttpRequest, given: KeyChange) -> dict[str, str]:
     site = site_of(request)
     joining.rotate_key(site, said=given.said, now=timezone.now())
     return {"public_key": site.public_key}
 
 
-@router.post("/leave", summary="Leave: the token is void from now on")
+@router.post("/leave", response=site_answers.SiteLeft, summary="Leave: the token is void from now on")
 def leave(request: HttpRequest, given: Leaving) -> dict[str, str]:
     site = site_of(request)
     joining.revoke_site(site, reason=given.reason, by=None, now=timezone.now())

@@ -198,7 +198,7 @@ def cancel(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
     return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
 
 
-@router.get("/{submission_id}/receipt", response=dict[str, Any])
+@router.get("/{submission_id}/receipt", response=schemas.SignedDocument)
 def receipt(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
     """The signed receipt; `assay verify` checks it offline."""
     person = person_of(request)

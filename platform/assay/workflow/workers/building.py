@@ -94,6 +94,10 @@ shutil.make_archive("/output/packages", "zip", "/tmp/packages")
 """
 
 
+class BuildStopped(Exception):
+    """The submission was cancelled while its code was built."""
+
+
 class PartUnusable(Exception):
     """What the organizers provide cannot be used. The text is for them and for the team."""
 
@@ -161,7 +165,10 @@ def take_code_part(*, challenge: Challenge, user: User, kind: CodePart.Kind, upl
 
 
 def build_image(*, submission: Submission, image: AlgorithmImage, resources: Resources) -> None:
-    """Make the image of a team's code, and note what came of it. Raises IntakeUnavailable where the fault is ours."""
+    """Make the image of a team's code, and note what came of it. Raises IntakeUnavailable where the fault is ours.
+
+    Where the submission was cancelled meanwhile the build stops, and the image is as before: another submission of it is built.
+    """
     upload = image.upload
     if upload is None or not upload.key:
         reject_image(image_id=image.pk, reason=Reason.UPLOAD_GONE, message="the upload is gone")
@@ -179,6 +186,8 @@ def build_image(*, submission: Submission, image: AlgorithmImage, resources: Res
     except PartUnusable as problem:
         reject_image(image_id=image.pk, reason=Reason.BUILD_FAULT, message=str(problem))
         log.warning("code.part_unusable", extra={"image": str(image.pk), "problem": str(problem)})
+    except BuildStopped:
+        log.info("code.build_stopped", extra={"image": str(image.pk)})
     except (CodeRefused, ImageInvalid) as problem:
         reject_image(image_id=image.pk, reason=Reason.IMAGE_REFUSED, message=str(problem))
         log.info("code.refused", extra={"image": str(image.pk)})
@@ -268,7 +277,9 @@ def _packages_of(result: RunResult, *, requirements: tuple[Requirement, ...], wh
     """What the run wrote, or whose fault it is that it wrote nothing."""
     if result.verdict == Verdict.OK:
         return result.outputs[0].path
-    if result.verdict in (Verdict.INFRASTRUCTURE, Verdict.CANCELLED):
+    if result.verdict == Verdict.CANCELLED:
+        raise BuildStopped
+    if result.verdict == Verdict.INFRASTRUCTURE:
         raise IntakeUnavailable(f"the code was not built: {result.verdict} {result.reason}")
     said = readable(result.log)
     if result.exit_code == NOT_INSTALLED:

@@ -93,6 +93,8 @@ def check_image(
             return
         forget_logins()
         image.refresh_from_db()
+        if image.status == AlgorithmImage.Status.CHECKING:  # its submission was cancelled during the build
+            return
     is_accepted = image.status == AlgorithmImage.Status.ACCEPTED
     told = why_not_in(resources_in_force(submission), image=image) if is_accepted else why_unusable(image)
     if told is None:
