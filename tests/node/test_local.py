@@ -245,7 +245,7 @@ def assay_run(cases, tmp_path, monkeypatch):
 
 
 def test_a_command_of_the_team_is_what_its_container_is_started_with(assay_run):
-    command = "python3 /work/predict.py --fast 'a b'"
+    command = "python3 /opt/predict.py --fast 'a b'"
     result, started = assay_run("--command", command, resources={"takes_command": True})
     assert result.exit_code == 0, result.output
     assert started == [["sh", "-c", command]] * 2
