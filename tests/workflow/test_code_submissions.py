@@ -214,7 +214,7 @@ def test_whose_fault_a_build_is(hand_in, parts):
 @pytest.mark.parametrize("who", ["pia", "olga"])
 def test_a_build_that_is_cancelled_stops_and_leaves_nothing(hand_in, stage, caplog, who):
     """By its team or its organizers, in the middle of an installation that would take an hour. The same zip can be built afterwards."""
-    code = {"predict.py": "pass", "requirements.txt": "leaf>1\n"}
+    code = zip_of({"predict.py": "pass", "requirements.txt": "leaf>1\n"})
 
     def slow(_call):
         (running,) = Submission.objects.filter(status="checking")
