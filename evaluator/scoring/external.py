@@ -8,6 +8,7 @@ of the image, with its suffix or without. An entry of grand-challenge's template
 `metrics`. There, values that are no declared metric are passed over.
 
 A document with `aggregates` alone says one number per metric for all cases. Every case gets it, so a mean over cases is that number.
+The same holds where no entry of `results` names a case, as grand-challenge's template writes them.
 
 The image is the organizers', so is whatever is wrong with its document: `MetricsInvalid` says what and stops the scoring, and no
 submission is charged. Only a case or a metric that it leaves out is worth what the protocol says of a failed case, with a reason.
@@ -48,14 +49,14 @@ def parse_metrics(
     document = _parse_json(raw)
     entries = document.get("results") if isinstance(document, dict) else None
     aggregates = document.get("aggregates") if isinstance(document, dict) else None
-    if entries is None and isinstance(aggregates, dict):
+    known = {**(keys or {}), **{case_id: case_id for case_id in case_ids}}
+    if isinstance(aggregates, dict) and (entries is None or _names_no_case(entries, known=known)):
         scores = _declared(aggregates, protocol=protocol)
         return {case_id: _scores_of(scores, protocol=protocol, case_id=case_id) for case_id in case_ids}
     if not isinstance(entries, list):
         raise MetricsInvalid(
             'found neither a list `results` nor `aggregates`, expected {"results": [{"case": …, "metrics": {…}}]}'
         )
-    known = {**(keys or {}), **{case_id: case_id for case_id in case_ids}}
     found: dict[str, ExternalScores] = {}
     for entry in entries:
         case_id = _case_of(entry, known=known)
@@ -65,6 +66,18 @@ def parse_metrics(
         metrics = entry.get("metrics") if "metrics" in entry or "case" in entry else _declared(entry, protocol=protocol)
         found[case_id] = _scores_of(metrics, protocol=protocol, case_id=case_id)
     return found
+
+
+def _names_no_case(entries: Any, *, known: Mapping[str, str]) -> bool:
+    """Whether no entry says of which case it is, as grand-challenge's template writes them: only the aggregates are of use then."""
+    return (
+        isinstance(entries, list)
+        and bool(entries)
+        and all(
+            isinstance(entry, dict) and "case" not in entry and _case_of(entry, known=known) is None
+            for entry in entries
+        )
+    )
 
 
 def _case_of(entry: Any, *, known: Mapping[str, str]) -> str | None:

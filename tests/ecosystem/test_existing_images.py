@@ -278,12 +278,12 @@ def threshold_rules(**changes) -> dict:
     } | changes
 
 
-def two_cases(folder: Path, **more: str) -> Path:
+def two_cases(folder: Path, *, column: str = "input:ct", **more: str) -> Path:
     folder.mkdir()
     rows = [
         {
             "case_id": f"case_{number:03}",
-            "input:ct": write_volume(scan(number), folder / f"ct-{number}.nii.gz"),
+            column: write_volume(scan(number), folder / f"ct-{number}.nii.gz"),
             "reference": write_volume(cube(number), folder / f"label-{number}.nii.gz"),
             **more,
         }
@@ -446,7 +446,22 @@ def test_a_bundle_of_codabench_with_its_scoring_program(workshop, serve, tmp_pat
         _from, *recipe = draft.kept["scoring-program-0.Dockerfile"].read_text().splitlines()
     context = {f"scoring-program-0/{name}": content for name, content in files.items()}
     archive = workshop.archive("codabench", recipe, context)
-    server = serve(threshold_rules(), two_cases(tmp_path / "cases"))
+    evaluation, submission = scored_by(
+        serve(threshold_rules(), two_cases(tmp_path / "cases")),
+        archive,
+        rules=threshold_rules(
+            metrics=[{"name": "dice"}, {"name": "external_score", "id": "accuracy"}],
+            evaluation={"layout": "codabench"},
+            conventions={"failed": {"accuracy": 0.0}},
+        ),
+        folder=tmp_path,
+    )
+    assert submission.status == "done", (explained(submission), evaluation.error)
+    assert evaluation.aggregates["accuracy"]["mean"] == 0.5, "one of two results is the reference, to the voxel"
+
+
+def scored_by(server, archive: Path, *, rules: dict, folder: Path):
+    """Two prediction files, of which one is right, scored by this metric image; the evaluation, and the submission."""
     Phase.objects.filter(pk=server.phase.pk).update(kind="predictions")
     server.phase.refresh_from_db()
     taken = metric_images.take_metric_image(
@@ -455,17 +470,13 @@ def test_a_bundle_of_codabench_with_its_scoring_program(workshop, serve, tmp_pat
         upload=server.uploaded(archive, purpose="image"),
         now=timezone.now(),
     )
-    rules = threshold_rules(
-        metrics=[{"name": "dice"}, {"name": "external_score", "id": "accuracy"}],
-        evaluation={"image": taken.image_id, "layout": "codabench"},
-        conventions={"failed": {"accuracy": 0.0}},
-    )
+    rules = {**rules, "evaluation": {"image": taken.image_id, **rules.get("evaluation", {})}}
     factories.rewrite_protocol(server.phase.protocol, load_protocol(rules).document)
-    zipped = tmp_path / "results.zip"
+    zipped = folder / "results.zip"
     with zipfile.ZipFile(zipped, "w") as results:
         for number, voxels in ((2, cube(2)), (3, cube(2))):
             results.write(
-                tmp_path / "cases" / write_volume(voxels, tmp_path / "cases/made.nii.gz"), f"case_{number:03}.nii.gz"
+                folder / "cases" / write_volume(voxels, folder / "cases/made.nii.gz"), f"case_{number:03}.nii.gz"
             )
     upload = server.uploaded(zipped, purpose="predictions")
     submission = factories.submission(
@@ -474,14 +485,96 @@ def test_a_bundle_of_codabench_with_its_scoring_program(workshop, serve, tmp_pat
     checking.check_submission(submission_id=submission.pk, clock=timezone.now)
     evaluation = Evaluation.objects.get(submission=submission)
     try:
-        assert scoring.score_evaluation(evaluation_id=evaluation.pk, worker="test", clock=timezone.now)
+        is_scored = scoring.score_evaluation(evaluation_id=evaluation.pk, worker="test", clock=timezone.now)
     finally:
         with DockerEngine() as engine:
             engine.remove_image(taken.image_id)
     evaluation.refresh_from_db()
     submission.refresh_from_db()
+    assert is_scored, (explained(submission), evaluation.error)
+    return evaluation, submission
+
+
+EVALUATION = r"""
+import json, multiprocessing, pathlib
+from concurrent.futures import ProcessPoolExecutor, as_completed
+import of_the_user  # psutil stands here: only where HOME is the user's
+from volumes import read_mha
+
+INPUT, OUTPUT, TRUTH = pathlib.Path("/input"), pathlib.Path("/output"), pathlib.Path("/opt/ml/input/data/ground_truth")
+
+
+def entry_of(values, slug):
+    return next(value for value in values if value["interface"]["slug"] == slug)
+
+
+def process(job):
+    relative = entry_of(job["outputs"], "segmentation")["interface"]["relative_path"]
+    folder = INPUT / job["pk"] / "output" / relative
+    found = [*folder.glob("*.tiff"), *folder.glob("*.mha")]
+    name = entry_of(job["inputs"], "image")["image"]["name"]
+    return {"my_metric": int(read_mha(found[0])[1] == read_mha(TRUTH / name)[1])}
+
+
+def work(jobs, results, errors):
+    with ProcessPoolExecutor(max_workers=min(4, multiprocessing.cpu_count())) as pool:
+        asked = {pool.submit(process, job): job["pk"] for job in jobs}
+        for one in as_completed(asked):
+            (errors if one.exception() else results)[asked[one]] = repr(one.exception()) if one.exception() else one.result()
+
+
+def main():
+    jobs = json.loads((INPUT / "predictions.json").read_text())
+    with multiprocessing.Manager() as manager:
+        results, errors = manager.dict(), manager.dict()
+        worker = multiprocessing.Process(target=work, args=(jobs, results, errors))
+        worker.start()
+        worker.join()
+        assert not errors, dict(errors)
+        found = list(results.values())
+    mean = sum(result["my_metric"] for result in found) / len(found)
+    (OUTPUT / "metrics.json").write_text(json.dumps({"results": found, "aggregates": {"my_metric": mean}}, indent=4))
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.existing_thing(
+    "grand-challenge: evaluation of the current template (USER, pip install --user, predictions.json, a pool of processes, results without a case)",
+    runs="unchanged",
+    through="metric image",
+)
+def test_an_evaluation_of_the_forge_template(workshop, serve, tmp_path):
+    archive = workshop.archive(
+        "forge-evaluation",
+        [
+            *USER_OF_TEMPLATE,
+            "COPY --chown=user:user evaluate.py volumes.py /opt/app/",
+            'ENTRYPOINT ["python", "evaluate.py"]',
+        ],
+        {
+            "evaluate.py": EVALUATION,
+            "requirements.txt": "of_the_user\n",
+            "wheels/of_the_user-1.0-py3-none-any.whl": wheel("of_the_user"),
+        },
+        zipped=True,
+    )
+    inputs = [{"name": "image", "file": "images/image/{case}.mha"}]
+    server = serve(threshold_rules(inputs=inputs), two_cases(tmp_path / "cases", column="input:image"))
+    evaluation, submission = scored_by(
+        server,
+        archive,
+        rules=threshold_rules(
+            inputs=inputs,
+            metrics=[{"name": "dice"}, {"name": "external_score", "id": "my_metric"}],
+            conventions={"failed": {"my_metric": 0.0}},
+        ),
+        folder=tmp_path,
+    )
     assert submission.status == "done", (explained(submission), evaluation.error)
-    assert evaluation.aggregates["accuracy"]["mean"] == 0.5, "one of two results is the reference, to the voxel"
+    assert evaluation.aggregates["my_metric"]["mean"] == 0.5, "one of two results is the reference, to the voxel"
 
 
 def test_the_rebuilt_cases_are_what_a_threshold_finds():

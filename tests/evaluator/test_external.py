@@ -73,6 +73,16 @@ def test_aggregates_alone_are_the_number_of_every_case(number):
     assert {case: rows(raw, case)["agreement", ""] for case in CASES} == {"a": (0.75, ""), "b": (0.75, "")}
 
 
+def test_results_that_name_no_case_leave_the_aggregates_to_count():
+    """As grand-challenge's template writes them, in the order in which its jobs ended."""
+    raw = said({"agreement": 1}, {"agreement": 0.5}, aggregates={"agreement": 0.75})
+    assert {case: rows(raw, case)["agreement", ""] for case in CASES} == {"a": (0.75, ""), "b": (0.75, "")}
+    named = said({"image": "a", "agreement": 1}, {"agreement": 0.5}, aggregates={"agreement": 0.75})
+    for refused in (said({"agreement": 1}, {"agreement": 0.5}), named):
+        with pytest.raises(MetricsInvalid, match="as a case"):
+            parse_metrics(refused, protocol=PROTOCOL, case_ids=CASES)
+
+
 def test_what_is_left_out_is_worth_what_a_failed_case_is_and_says_so():
     raw = said({"case": "a", "metrics": {"topology": {"arch": 1}}})
     assert rows(raw, "a") == {

@@ -16,6 +16,8 @@ protocol gives them, `/app/input/ref` the references by the same names, and `/ap
 Entries of a job have the keys that the platform writes: `interface` with slug, kind, super_kind and relative_path, and the name of
 the case's image at every Image input. Volumes have the format that their socket names, .mha unless the protocol says otherwise.
 
+An image whose packages or working directory are its own USER's runs as that user, as `profile: image-user` has it.
+
 This is the only place where a container sees a reference. Both folders are staged copies, read-only. There is no network, and
 all of the sandbox's limits hold. The image is the organizers': whatever it does wrong raises `MetricImageFailed`, which ends the
 evaluation at their charge. What the engine does wrong is ours, and tried again.
@@ -49,6 +51,7 @@ from evaluator.volumes import CANONICAL_SUFFIX, write_as_named
 INPUT_MOUNT, REFERENCE_MOUNT = "/input", "/opt/ml/input/data/ground_truth"
 METRICS, SCORES = "metrics.json", "scores.json"
 CODABENCH = "codabench"
+DEFAULT, IMAGE_USER = "default", "image-user"
 LOG_LETTERS = 160
 
 
@@ -88,7 +91,7 @@ def run_metric_image(
         lay_out_for_codabench(protocol=protocol, cases=cases, input_dir=scratch / "input")
     else:
         lay_out(protocol=protocol, cases=cases, input_dir=scratch / "input", reference_dir=scratch / "references")
-    spec = spec_of(evaluation, wanted=wanted, scratch=scratch)
+    spec = spec_of(evaluation, wanted=wanted, scratch=scratch, profile=profile_of(image))
     result = run_image(
         spec,
         work=f"metrics-{evaluation.id}",
@@ -106,7 +109,13 @@ def run_metric_image(
         raise MetricImageFailed(f"{spec.outputs[0].path}: {problem}") from problem
 
 
-def spec_of(evaluation: Evaluation, *, wanted: WantedImage, scratch: Path) -> RunSpec:
+def profile_of(image: MetricImage) -> str:
+    """As its own USER where its files were found to need that: grand-challenge's template installs its packages for the user."""
+    is_for_its_user = image.report.get("needed_profile") == IMAGE_USER and not image.report.get("user_problem")
+    return IMAGE_USER if is_for_its_user else DEFAULT
+
+
+def spec_of(evaluation: Evaluation, *, wanted: WantedImage, scratch: Path, profile: str) -> RunSpec:
     """One run for all cases. The references are mounted here and nowhere else."""
     is_codabench = wanted.layout == CODABENCH
     references = ReadOnlyFolder(source=scratch / "references", mount=REFERENCE_MOUNT)
@@ -116,6 +125,7 @@ def spec_of(evaluation: Evaluation, *, wanted: WantedImage, scratch: Path) -> Ru
         input_dir=scratch / "input",
         input_mount="/app/input" if is_codabench else INPUT_MOUNT,
         output_mount="/app/output" if is_codabench else "/output",
+        profile=profile,
         read_only=() if is_codabench else (references,),
         outputs=(OutputSpec(name="metrics", path=SCORES if is_codabench else METRICS, max_bytes=MAX_METRICS_BYTES),),
         limits=Limits(
