@@ -43,8 +43,8 @@ openapi-python-client generate --url https://assay.example.org/api/v1/openapi.js
 content_type_overrides: {application/x-tar: application/octet-stream, application/zip: application/octet-stream}
 ```
 
-`from assay import Client` is the shorter way where it does what you need: it uploads, waits and pages for you. Uploads use tus 1.0, for which
-there are clients in many languages.
+`from assay import Client` is the shorter way where it does what you need: it uploads, waits and pages for you. Uploads use tus 1.0, for
+which there are clients in many languages.
 """
 
 
