@@ -21,7 +21,9 @@ def beside_bar(value: float, *, bar: float, is_least: bool = False) -> str:
 
 def keep(lines: Sequence[str], *, program: str, readme: Path = README) -> None:
     """Put the lines into the README, between the marks of the program that measured them."""
-    begin, end = f"<!-- written by tests/benchmarks/{program}.py --write -->", f"<!-- {program} ends -->"
+    name, _, place = program.partition("-")
+    option = f"--write {program}" if place else "--write"
+    begin, end = f"<!-- written by tests/benchmarks/{name}.py {option} -->", f"<!-- {program} ends -->"
     before, found, rest = readme.read_text("utf-8").partition(begin)
     _, found_end, after = rest.partition(end)
     if not (found and found_end):

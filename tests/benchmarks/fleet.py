@@ -4,11 +4,15 @@ The server, the database and the broker's address are real. Nodes and the evalua
 output, and records at once, and the scores are made up. So what is measured is the server's own part. A reader asks for pages meanwhile. By
 default it is small (20 nodes, 40 submissions of 10 cases). `--nodes 1000 --submissions 10000 --cases 50` is a national challenge, and
 `--submissions 1 --cases 5903` one submission on the largest test set that we know of: the last records must not cost more than the first.
+
+Half a million case runs take hours on two cores. `--finished 9000 --submissions 1000` writes nine tenths of the challenge as done, by the database
+itself, so that the last tenth meets tables of the full size. `--seconds` ends running after so long, and scoring after so long again.
 """
 
 import argparse
 import hashlib
 import random
+import resource
 import statistics
 import threading
 import time
@@ -67,30 +71,44 @@ def main() -> int:
         ("teams", 10),
         ("threads", 8),
         ("challenges", 100),
+        ("finished", 0),
+        ("seconds", 0),
     ):
         parser.add_argument(f"--{name}", type=int, default=usual)
-    parser.add_argument("--write", action="store_true", help="keep the table in tests/benchmarks/README.md")
+    parser.add_argument(
+        "--write",
+        nargs="?",
+        const="fleet",
+        choices=["fleet", "fleet-one"],
+        help="keep the table in tests/benchmarks/README.md: fleet-one is the place of one large submission",
+    )
     asked = parser.parse_args()
     with own_database() as home, with_broker(home):
+        began = time.perf_counter()
         phase, tokens = seed(asked)
+        print(f"seeded in {time.perf_counter() - began:.0f} s", flush=True)
         before = table_bytes()
         timings = Timings()
         with running_web() as url:
             began = time.perf_counter()
-            run_cases(url=url, tokens=tokens, phase=phase, timings=timings, threads=asked.threads)
+            run_cases(url=url, tokens=tokens, phase=phase, timings=timings, asked=asked)
             ran = time.perf_counter() - began
-            scored = score_all()
-            rebuilt = rebuild(phase)
-            done = count_done()
+            print(f"ran in {ran:.0f} s", flush=True)
+            scored = score_all(asked.seconds)
+            print(f"scored in {scored.seconds:.0f} s", flush=True)
+            rebuilt = [rebuild(phase) for _ in range(2)]
+            done = count_done() - asked.finished
             thousandth = challenges_cost(url=url, many=asked.challenges, timings=timings)
         grown = table_bytes()
-    total = asked.submissions * asked.cases
+    recorded = len(timings.seconds["record"])
     lines = table(asked=asked, timings=timings, ran=ran, scored=scored, rebuilt=rebuilt, thousandth=thousandth)
-    lines += growth(before, grown, cases=total)
+    lines += growth(before, grown, cases=recorded)
+    lines.append(f"| submissions of these that were done when time was up | {done} of {asked.submissions} |")
     print(*lines, "", f"{host()}.", sep="\n")
     if asked.write:
-        keep([*lines, "", f"{host()}."], program="fleet")
-    problems = [] if done == asked.submissions else [f"{done} of {asked.submissions} submissions were done"]
+        keep([*lines, "", f"{host()}."], program=asked.write)
+    is_whole = not asked.seconds
+    problems = [f"{done} of {asked.submissions} submissions were done"] if is_whole and done < asked.submissions else []
     ratio = dearer(timings.seconds["record"])
     problems += [f"the last records cost {ratio:.1f} times the first"] if ratio > GROWTH_ALLOWED else []
     print("; ".join(problems) or "every submission is done, and the last records cost what the first did")
@@ -107,18 +125,23 @@ def with_broker(home) -> Iterator[None]:
 
 
 def seed(asked: argparse.Namespace) -> tuple:
-    """A phase whose submissions are queued, and the nodes' tokens."""
+    """A phase whose submissions are queued, after those that were done before, and the nodes' tokens."""
+    import crowd
+
     import factories
     from assay.runs import services
     from assay.runs.nodes import enrol_node
 
-    challenge = factories.challenge()
-    testset = factories.testset(challenge=challenge, case_ids=[f"{number:05}" for number in range(asked.cases)])
-    phase = factories.phase(challenge=challenge, testset=testset, leaderboard_shows="all")
+    if asked.finished:
+        phase = crowd.seed(submissions=asked.finished, cases=asked.cases, teams=asked.teams).phase
+    else:
+        challenge = factories.challenge()
+        testset = factories.testset(challenge=challenge, case_ids=[f"{number:05}" for number in range(asked.cases)])
+        phase = factories.phase(challenge=challenge, testset=testset, leaderboard_shows="all")
     teams = [factories.team(members=[factories.user()]) for _ in range(asked.teams)]
     for number in range(asked.submissions):
         submission = factories.submission(
-            phase=phase, team=teams[number % len(teams)], status="queued", number=number + 1
+            phase=phase, team=teams[number % len(teams)], status="queued", number=asked.finished + number + 1
         )
         services.create_run(submission=submission, now=factories.NOW, shuffle=random.Random(number))
     slots = -(-asked.threads // asked.nodes)
@@ -129,15 +152,22 @@ def seed(asked: argparse.Namespace) -> tuple:
     return phase, enrolled
 
 
-def run_cases(*, url: str, tokens: list[str], phase, timings: Timings, threads: int) -> None:
-    """Every thread plays its share of the nodes in turn until nothing is left. A reader looks at pages meanwhile."""
-    ending = threading.Event()
+def run_cases(*, url: str, tokens: list[str], phase, timings: Timings, asked: argparse.Namespace) -> None:
+    """Every thread plays its share of the nodes in turn until nothing is left, or time is up. A reader looks at pages meanwhile."""
+    ending, threads = threading.Event(), asked.threads
+    ends_at = time.perf_counter() + asked.seconds if asked.seconds else float("inf")
     reader = threading.Thread(
         target=read_pages, kwargs={"url": url, "phase": phase, "timings": timings, "ending": ending}
     )
     players = [
         threading.Thread(
-            target=play, kwargs={"url": url, "tokens": tokens[number::threads] or tokens, "timings": timings}
+            target=play,
+            kwargs={
+                "url": url,
+                "tokens": tokens[number::threads] or tokens,
+                "timings": timings,
+                "ends_at": ends_at,
+            },
         )
         for number in range(threads)
     ]
@@ -150,11 +180,13 @@ def run_cases(*, url: str, tokens: list[str], phase, timings: Timings, threads: 
     reader.join()
 
 
-def play(*, url: str, tokens: list[str], timings: Timings) -> None:
-    """Claim, send, record, as one node after the other. Ends when claims found nothing for a while."""
+def play(*, url: str, tokens: list[str], timings: Timings, ends_at: float) -> None:
+    """Claim, send, record, as one node after the other. Ends when claims found nothing for a while, or when time is up."""
     idle, digest = 0, hashlib.sha256(OUTPUT).hexdigest()
     with httpx.Client(base_url=url, timeout=120) as http:
         for token in cycle(tokens):
+            if time.perf_counter() > ends_at:
+                return
             said = {"headers": {"Authorization": f"Bearer {token}"}}
             answer = timings.measure("claim", lambda said=said: http.post("/api/v1/node/claim", json={}, **said))
             if answer.status_code != httpx.codes.OK:
@@ -189,8 +221,22 @@ def read_pages(*, url: str, phase, timings: Timings, ending: threading.Event) ->
                 timings.measure(f"page: {what}", lambda address=address: http.get(address))
 
 
-def score_all() -> float:
-    """Score everything with made-up scores, as one scoring worker would store them. How many seconds that took."""
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """How many cases were scored, and how long that took."""
+
+    cases: int
+    seconds: float
+    peak_memory_bytes: int
+
+    @property
+    def rate(self) -> float:
+        """Cases a second."""
+        return self.cases / max(self.seconds, 1e-9)
+
+
+def score_all(most_seconds: int) -> Scored:
+    """Score everything with made-up scores, as one scoring worker would store them. No evaluation is begun after `most_seconds`."""
     from django.utils import timezone
 
     from assay.challenges.protocols import rules_of
@@ -199,11 +245,13 @@ def score_all() -> float:
     from assay.workflow import flow
     from assay.workflow.workers.scoring import collect_results
 
-    began, chance = time.perf_counter(), random.Random(1)
+    began, chance, cases = time.perf_counter(), random.Random(1), 0
     for row in Evaluation.objects.filter(status="queued").values_list("id", flat=True):
         lease = services.claim_evaluation(evaluation_id=row, worker="fleet", lease_seconds=600)
         if lease is None:
             continue
+        if most_seconds and time.perf_counter() - began > most_seconds:
+            break
         evaluation = Evaluation.objects.select_related(
             "protocol", "testset", "submission__testset", "submission__challenge", "submission__phase", "submission__team",
             "submission__image", "submission__predictions",
@@ -216,9 +264,11 @@ def score_all() -> float:
                 for spec in protocol.metrics
             ]
             services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)
+            cases += 1
         results = collect_results(evaluation=evaluation, protocol=protocol, now=timezone.now())
         flow.finish_scoring(lease=lease, results=results, now=timezone.now())
-    return time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Scored(cases=cases, seconds=time.perf_counter() - began, peak_memory_bytes=peak)
 
 
 def rebuild(phase) -> float:
@@ -272,15 +322,19 @@ def dearer(seconds: list[float]) -> float:
 
 
 def table(
-    *, asked: argparse.Namespace, timings: Timings, ran: float, scored: float, rebuilt: float, thousandth: tuple
+    *,
+    asked: argparse.Namespace,
+    timings: Timings,
+    ran: float,
+    scored: Scored,
+    rebuilt: list[float],
+    thousandth: tuple[float, float],
 ) -> list[str]:
     """The figures as lines of a README."""
-    total, few_many = asked.submissions * asked.cases, thousandth
-    title = (
-        f"{asked.nodes} nodes, {asked.submissions} submissions of {asked.cases} cases, {asked.threads} requests at once"
-    )
-    tenth = max(1, total // 10)
+    before = f" after {asked.finished} that were done" if asked.finished else ""
+    title = f"{asked.nodes} nodes, {asked.submissions} submissions{before} of {asked.cases} cases, {asked.threads} requests at once"
     records = timings.seconds["record"]
+    tenth = max(1, len(records) // 10)
     first, last = (1000 * statistics.median(part) for part in (records[:tenth], records[-tenth:]))
     lines = [f"| {title} | median, ms | p95, ms |", "|---|---|---|"]
     lines += [
@@ -292,11 +346,12 @@ def table(
         "",
         "| | |",
         "|---|---|",
-        f"| case runs a second, from claim to record | {total / ran:.0f} |",
+        f"| case runs, from claim to record | {len(records)} in {ran:.0f} s: {len(records) / ran:.0f} a second |",
         f"| record, median of the first and of the last tenth | {first:.0f} and {last:.0f} ms |",
-        f"| cases scored a second, scores made up, one worker | {total / scored:.0f} |",
-        f"| ranking the phase | {rebuilt:.2f} s |",
-        f"| list of challenges with 1 and with {asked.challenges + 1} | {few_many[0]:.0f} and {few_many[1]:.0f} ms |",
+        f"| cases scored, scores made up, one worker | {scored.cases} in {scored.seconds:.0f} s: {scored.rate:.0f} a second |",
+        f"| memory of nodes and scoring together, at most | {scored.peak_memory_bytes / 2**20:.0f} MiB |",
+        f"| ranking the phase, and again | {rebuilt[0]:.2f} and {rebuilt[1]:.2f} s |",
+        f"| list of challenges with 1 and with {asked.challenges + 1} | {thousandth[0]:.0f} and {thousandth[1]:.0f} ms |",
     ]  # fmt: skip
 
 

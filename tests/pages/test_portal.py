@@ -46,6 +46,28 @@ def test_everybody_sees_published_challenges_and_nobody_else_sees_drafts(client,
     assert "Secret-Draft" in markup(client.get("/"))
 
 
+def test_many_challenges_are_shown_by_pages_soonest_deadline_first(client, cast, django_assert_max_num_queries):
+    """The thousandth challenge costs what the hundredth does: what is on another page is not read."""
+    for number in range(60):
+        closes_at = factories.NOW + timedelta(days=100 + number)
+        factories.phase(
+            challenge=factories.challenge(slug=f"later-{number:02}", organizer=cast.olga), closes_at=closes_at
+        )
+    with django_assert_max_num_queries(8):
+        page = client.get("/").content.decode()
+    assert page.count('class="card"') == 48
+    assert page.index("Brains") < page.index("Later-00") < page.index("Later-46")
+    assert "Later-47" not in page
+    assert "page 1 of 2, 61 challenges" in page
+    last = client.get("/?page=2").content.decode()
+    assert last.count('class="card"') == 13
+    assert client.get("/?page=99").content.decode().count('class="card"') == 13
+    filtered = client.get("/?status=open&q=later&page=2").content.decode()
+    assert filtered.count('class="card"') == 12
+    assert "status=open&amp;q=later&amp;page=1" in filtered, "the other pages keep the filter"
+    assert client.get("/?status=closed").content.decode().count('class="card"') == 0
+
+
 def test_a_draft_and_a_slug_nobody_used_answer_the_same(client, cast):
     factories.challenge(slug="secret-draft", status="draft", organizer=cast.olga)
     hidden = client.get(reverse("portal:challenge", args=["secret-draft"]))

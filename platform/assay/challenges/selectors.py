@@ -10,17 +10,23 @@ from assay.challenges.models import Challenge, Membership, Phase
 
 def challenge_list(*, person: Person, search: str = "") -> QuerySet[Challenge]:
     """Challenges this person may know of, newest first, with phases and the number of participants (two queries)."""
-    rows = visible_challenges(person=person).annotate(
+    rows = found_challenges(person=person, search=search).annotate(
         participant_count=Count(
             "memberships",
             filter=Q(memberships__role=Membership.Role.PARTICIPANT, memberships__status=Membership.Status.ACCEPTED),
         )
     )
-    if search:
-        rows = rows.filter(Q(title__icontains=search) | Q(summary__icontains=search) | Q(slug__icontains=search))
     return rows.prefetch_related(Prefetch("phases", Phase.objects.select_related("protocol"))).order_by(
         "-created_at", "slug"
     )
+
+
+def found_challenges(*, person: Person, search: str) -> QuerySet[Challenge]:
+    """Challenges this person may know of whose title, summary or slug has the words. All of them without words."""
+    rows = visible_challenges(person=person)
+    if not search:
+        return rows
+    return rows.filter(Q(title__icontains=search) | Q(summary__icontains=search) | Q(slug__icontains=search))
 
 
 def organizers_of(*, challenge: Challenge) -> QuerySet[Membership]:

@@ -1,18 +1,21 @@
 """The list of challenges with their numbers, as the home page shows it. A constant number of queries."""
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from django.db.models import Count
+from django.db.models import Count, F, OuterRef, Subquery
 
 from assay.challenges.access import Person
 from assay.challenges.models import Challenge, Membership, Phase
-from assay.challenges.selectors import challenge_list
+from assay.challenges.selectors import found_challenges
 from assay.pages.windows import challenge_status
 from assay.submissions.models import Submission
 
 log = logging.getLogger(__name__)
+CARDS = 48
+"""How many challenges a page shows: rows of two and of three are full."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +32,37 @@ class ChallengeCard:
     """The reader's membership: its status, or `organizer`. Empty where they have none."""
 
 
-def challenge_cards(*, person: Person, search: str, status: str, only_mine: bool, now: datetime) -> list[ChallengeCard]:
-    """The challenges this person may know of, soonest deadline first."""
-    challenges = challenge_list(person=person, search=search)
+@dataclass(frozen=True, kw_only=True)
+class CardPage:
+    """One page of the list, and how many challenges there are on all of them."""
+
+    cards: list[ChallengeCard]
+    page: int
+    pages: int
+    total: int
+
+
+def challenge_cards(*, person: Person, search: str, status: str, only_mine: bool, page: int, now: datetime) -> CardPage:
+    """The challenges this person may know of, soonest deadline first. What is not on the page is not read."""
+    challenges = found_challenges(person=person, search=search)
     if only_mine and person.is_authenticated:
         challenges = challenges.filter(memberships__user=person, memberships__status=Membership.Status.ACCEPTED)
-    listed = list(challenges)
+    open_phases = Phase.objects.filter(challenge=OuterRef("pk"), closes_at__gt=now).order_by("closes_at")
+    rows = challenges.annotate(next_deadline=Subquery(open_phases.values("closes_at")[:1])).order_by(
+        F("next_deadline").asc(nulls_last=True), "title", "pk"
+    )
+    if status:  # it follows from windows of phases, which only the rules of windows know
+        rows = rows.filter(
+            pk__in=[row.pk for row in rows.prefetch_related("phases") if _status(row, now=now) == status]
+        )
+    total = rows.count()
+    pages = max(1, math.ceil(total / CARDS))
+    page = min(page, pages)
+    listed = list(rows.prefetch_related("phases")[(page - 1) * CARDS : page * CARDS])
+    return CardPage(cards=_cards(listed, person=person, now=now), page=page, pages=pages, total=total)
+
+
+def _cards(listed: list[Challenge], *, person: Person, now: datetime) -> list[ChallengeCard]:
     numbers = {
         row["challenge"]: (row["teams"], row["total"])
         for row in Submission.objects.filter(challenge__in=listed)
@@ -42,14 +70,16 @@ def challenge_cards(*, person: Person, search: str, status: str, only_mine: bool
         .annotate(teams=Count("team", distinct=True), total=Count("id"))
     }
     parts = _parts_of(person, listed)
-    cards = [
+    return [
         replace(
             _readable_card(challenge, numbers.get(challenge.pk, (0, 0)), now=now), my_part=parts.get(challenge.pk, "")
         )
         for challenge in listed
     ]
-    cards = [card for card in cards if not status or card.status == status]
-    return sorted(cards, key=lambda card: (card.next_deadline is None, card.next_deadline or now, card.challenge.title))
+
+
+def _status(challenge: Challenge, *, now: datetime) -> str:
+    return _readable_card(challenge, (0, 0), now=now).status
 
 
 def _parts_of(person: Person, challenges: list[Challenge]) -> dict[int, str]:

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET, require_POST
 from assay.challenges.access import signed_in
 from assay.pages.context import THEMES
 from assay.pages.submissions import with_progress
-from assay.pages.tables import PAGE, before_row
+from assay.pages.tables import PAGE, before_row, page_number
 from assay.portal.cards import challenge_cards
 from assay.portal.verdict_help import VERDICT_HELP
 from assay.submissions.lifecycle import FINAL
@@ -23,11 +23,18 @@ def home(request: HttpRequest) -> HttpResponse:
     """Every challenge this person may know of."""
     search, status = request.GET.get("q", ""), request.GET.get("status", "")
     only_mine = bool(request.GET.get("mine"))
-    cards = challenge_cards(person=request.user, search=search, status=status, only_mine=only_mine, now=timezone.now())
+    found = challenge_cards(
+        person=request.user,
+        search=search,
+        status=status,
+        only_mine=only_mine,
+        page=page_number(request),
+        now=timezone.now(),
+    )
     mine = []
     if request.user.is_authenticated:
         mine = list(submission_list(person=request.user, is_mine=True).exclude(status__in=FINAL)[:8])
-    page = {"cards": cards, "q": search, "status": status, "statuses": STATUSES, "only_mine": only_mine, "mine": mine}
+    page = {"found": found, "q": search, "status": status, "statuses": STATUSES, "only_mine": only_mine, "mine": mine}
     return render(request, "portal/home.html", page)
 
 
