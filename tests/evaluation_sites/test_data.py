@@ -1,6 +1,7 @@
 """A hospital adds the data in the form in which it lies, sees what would be sent, and sends nothing it did not see."""
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ from assay.client.errors import RefusedError
 from assay.client.http import Connection
 from assay.evaluation_sites import joining
 from assay.evaluation_sites.models import Site, SiteDataset
-from assay.node import site_data_commands
+from assay.node import local, site_data_commands
 from assay.node.folder import FolderInvalid
 from assay.node.site_data import SiteData, check_itself, kept_secret, recognise
 from assay.node.site_home import SiteHome
 from assay.node.site_joining import join
 from assay.signatures import signed
+from containers.engines.choice import EngineChoice
+from containers.engines.fake import FakeEnding, FakeEngine
 from evaluator.protocol import load_protocol
 from evaluator.volumes import Grid, Volume, write_canonical
 from wire import send_through
@@ -166,6 +169,65 @@ def test_adding_shows_the_document_then_sends_exactly_it(home, tmp_path):
     assert {name: row.document[name] for name in shown} == shown
     assert (shown["root_sha256"], shown["case_count"]) == (row.root_sha256, 5)
     assert "P0" not in json.dumps(shown)
+
+
+def with_engine(monkeypatch, script):
+    """The engine of the hospital's machine. Gives the names under which the algorithm saw the cases."""
+    seen = []
+
+    def look(call):
+        seen.extend(path.name for path in call.input_dir.iterdir())
+        return script(call)
+
+    monkeypatch.setattr(EngineChoice, "open", lambda _choice: nullcontext(FakeEngine(look)))
+    return seen
+
+
+def copy_scan(call):
+    for source in call.input_dir.iterdir():
+        (call.output_dir / source.name).write_bytes(source.read_bytes())
+    return FakeEnding()
+
+
+def empty_mask(call):
+    for source in call.input_dir.iterdir():
+        nothing = np.zeros((4, 4, 4), dtype=np.uint8)
+        write_canonical(Volume(array=nothing, grid=Grid.from_json(factories.GRID)), call.output_dir / source.name)
+    return FakeEnding()
+
+
+def test_a_baseline_runs_on_a_few_cases_before_the_data_counts_and_nothing_of_it_is_sent(home, tmp_path, monkeypatch):
+    as_folders(tmp_path / "data")
+    seen = with_engine(monkeypatch, copy_scan)
+    answer = add(home, tmp_path / "data", "--baseline", "assay/baseline:1", "--baseline-cases", "2")
+    assert answer.exit_code == 0, answer.output
+    assert "1.000" in answer.output
+    assert seen == ["case-00001.nii.gz", "case-00002.nii.gz"], "names of patients reach no container"
+    assert SiteDataset.objects.get().document["summary"] == {
+        "selfcheck": {"cases": 5, "problems": 0},
+        "attributes": [],
+    }
+    command = ["check", "--folder", str(home.folder), "--baseline", "assay/baseline:1"]
+    assert "unchanged" in CliRunner().invoke(site_data_commands.data_group, command).output
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (empty_mask, "worth no more than no answer"),
+        (lambda call: FakeEnding(exit_code=3), "answered in none of 5 cases (nonzero_exit"),
+        (lambda call: FakeEnding(start_error="Cannot connect to the Docker daemon"), "no fault of the algorithm"),
+    ],
+)
+def test_data_on_which_a_baseline_fails_does_not_count(home, tmp_path, monkeypatch, script, words):
+    monkeypatch.setattr(local, "RETRY_SECONDS", ())
+    as_folders(tmp_path / "data")
+    with_engine(monkeypatch, script)
+    answer = add(home, tmp_path / "data", "--baseline", "assay/baseline:1")
+    assert answer.exit_code == 1
+    assert words in answer.output
+    assert not SiteDataset.objects.exists()
+    assert SiteData.kept(home.folder) is None
 
 
 def test_nothing_is_sent_without_a_yes_nor_when_the_check_fails(home, tmp_path):

@@ -303,11 +303,11 @@ def _imperfect(case: FolderCase, *, protocol: Protocol) -> list[str]:
         for number, (name, path) in enumerate(case.references.items()):
             answers[protocol.output.name if name == REFERENCE else name] = _canonical(path, Path(scratch) / str(number))
         result = score_case(protocol=protocol, case_id=case.case_id, references=case.references, predictions=answers)
-    checked = [row for row in result.rows if row.metric in _checked_metrics(protocol)]
+    checked = [row for row in result.rows if row.metric in checked_metrics(protocol)]
     found = [
         f"{row.metric} of {row.label or 'the case'} is {row.value} for the reference itself"
         for row in checked
-        if row.value is not None and not math.isclose(row.value, _checked_metrics(protocol)[row.metric], abs_tol=1e-9)
+        if row.value is not None and not math.isclose(row.value, checked_metrics(protocol)[row.metric], abs_tol=1e-9)
     ]
     if not any(row.value is not None for row in checked) and checked:
         found.append("no structure of the challenge is in the reference; are its values those of the protocol?")
@@ -319,11 +319,11 @@ def _too_good(case: FolderCase, *, protocol: Protocol) -> list[str]:
     return [
         f"{row.metric} of {row.label or 'the case'} is {row.value}, its best value"
         for row in result.rows
-        if row.metric in _checked_metrics(protocol) and row.value == _checked_metrics(protocol)[row.metric]
+        if row.metric in checked_metrics(protocol) and row.value == checked_metrics(protocol)[row.metric]
     ]
 
 
-def _checked_metrics(protocol: Protocol) -> dict[str, float]:
+def checked_metrics(protocol: Protocol) -> dict[str, float]:
     """Metric id → its best value, of those that an answer equal to the reference must reach."""
     return {
         spec.id: spec.metric.best

@@ -1,25 +1,50 @@
 """`assay site data …`: add a folder of cases, see what was sent about it, check it again."""
 
 import json
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from assay.client.errors import ClientError
 from assay.client.http import Connection
-from assay.node.folder import FolderInvalid
+from assay.node.commands import result_table
+from assay.node.engine_option import engine_option
+from assay.node.folder import FolderCase, FolderInvalid
+from assay.node.local import NotRun, UnsuitableHardware
 from assay.node.registry import DataRegistration
+from assay.node.site_baseline import MOST_CASES, run_baseline, why_refused
 from assay.node.site_data import SiteData, check_itself, keep_version, kept_secret, recognise, refuse_close_version
 from assay.node.site_home import SiteHome
 from assay.node.site_life import folder_option, open_connection
 from assay.node.site_signing import released_roots
 from assay.signatures import signed
+from containers.engines.choice import EngineChoice
+from containers.errors import EngineError
+from containers.intake import ImageInvalid, IntakeUnavailable
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import Protocol, load_protocol
 
 KIND = "assay-site-data"
 SHOWN_PROBLEMS = 20
+CANNOT_RUN = (NotRun, UnsuitableHardware, EngineError, ImageInvalid, IntakeUnavailable)
+
+
+def baseline_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command's function `baseline` and `baseline_cases`."""
+    image = click.option(
+        "--baseline",
+        default="",
+        metavar="IMAGE",
+        help="An algorithm that is known to work: an archive from the organizers, or an image of the engine here.",
+    )
+    count = click.option(
+        "--baseline-cases", type=click.IntRange(1), default=MOST_CASES, show_default=True, help="On so many cases."
+    )
+    return image(count(command))
 
 
 @click.group(name="data")
@@ -45,8 +70,10 @@ def data_group() -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="data.key of this site's other machine: the same data then has the same root.",
 )
+@baseline_options
 @click.option("--yes", is_flag=True, help="Send without asking.")
 @folder_option
+@engine_option
 def add(
     *,
     source: Path,
@@ -54,12 +81,16 @@ def add(
     labels: tuple[str, ...],
     pipeline: str,
     secret: Path | None,
+    baseline: str,
+    baseline_cases: int,
     yes: bool,
     folder: Path,
+    engine: EngineChoice,
 ) -> None:
     """Add the cases in SOURCE: a folder with manifest.csv, an nnU-Net or Decathlon folder, BIDS, images/ beside labels/, or DICOM.
 
-    Every reference is scored against itself first. Then you see what would be sent: one hash and counts.
+    Every reference is scored against itself first, and with --baseline an algorithm runs on a few cases. Then you see what would be
+    sent: one hash and counts.
     """
     home = SiteHome.at(folder)
     settings = home.joined()
@@ -76,7 +107,9 @@ def add(
             )
             document, found = _examined(data, protocol=protocol, secret=kept_secret(home.folder, given=secret))
             refuse_close_version(found, home=home.folder, released_roots=released_roots(home.folder / settings.name))
-        except (FolderInvalid, EvaluatorError) as problem:
+            if baseline:
+                _try_baseline(baseline, cases=data.cases()[:baseline_cases], protocol=protocol, engine=engine)
+        except (FolderInvalid, EvaluatorError, *CANNOT_RUN) as problem:
             raise click.ClickException(str(problem)) from problem
         click.echo("\nThis would be sent, and nothing else:")
         click.echo(json.dumps(document, indent=2))
@@ -119,10 +152,25 @@ def _examined(data: SiteData, *, protocol: Protocol, secret: bytes) -> tuple[dic
     return document, registration
 
 
+def _try_baseline(baseline: str, *, cases: Sequence[FolderCase], protocol: Protocol, engine: EngineChoice) -> None:
+    """Run it and show what came of it, for the people of the site. Raises FolderInvalid where its answers say that something is wrong."""
+    click.echo(f"Running the baseline on {len(cases)} cases. Nothing of this is sent …")
+    with engine.open() as opened, tempfile.TemporaryDirectory(prefix="assay-baseline-") as scratch:
+        results = []
+        for result in run_baseline(baseline, cases=cases, protocol=protocol, engine=opened, folder=Path(scratch)):
+            results.append(result)
+            click.echo(f"  {len(results)} {result.verdict}")
+    Console().print(result_table(results, protocol=protocol))
+    if why := why_refused(results, cases=cases, protocol=protocol):
+        raise FolderInvalid(f"{why} Nothing was sent")
+
+
 @data_group.command()
+@baseline_options
 @folder_option
-def check(*, folder: Path) -> None:
-    """Say whether the data still is what was added: read every file and compare the root."""
+@engine_option
+def check(*, baseline: str, baseline_cases: int, folder: Path, engine: EngineChoice) -> None:
+    """Say whether the data still is what was added: read every file and compare the root. --baseline runs an algorithm on a few cases."""
     home = SiteHome.at(folder)
     kept = SiteData.kept(home.folder)
     if kept is None:
@@ -139,6 +187,13 @@ def check(*, folder: Path) -> None:
             expected=f"{registered.case_count} cases, root {registered.root_sha256[:16]}…",
             what_to_do="put the files back, or add the data again: that is a new data set, which the organizers must accept",
         )
+    if baseline:
+        with open_connection(home.joined()) as connection:
+            protocol = _protocol_of(connection)
+        try:
+            _try_baseline(baseline, cases=data.cases()[:baseline_cases], protocol=protocol, engine=engine)
+        except (FolderInvalid, EvaluatorError, *CANNOT_RUN) as problem:
+            raise click.ClickException(str(problem)) from problem
     click.echo(f"{data.source} ({data.form}): {found.case_count} cases, unchanged, root {found.root_sha256}")
 
 
