@@ -15,7 +15,7 @@ from evaluator.errors import EvaluatorError
 from evaluator.protocol import OutputKind, Protocol
 from evaluator.volumes import PAIR_VOXELS, is_left_behind
 
-VOLUME_EXTENSIONS = (".nii.gz", ".nii", ".mha", ".nrrd", ".hdr", ".hdr.gz")
+VOLUME_EXTENSIONS = (".nii.gz", ".nii", ".mha", ".nrrd", ".hdr", ".hdr.gz", ".tif", ".tiff")
 """A `.hdr` stands for its pair: the voxels lie beside it under the same name (`.img`, `.img.gz`)."""
 OTHER_VOLUMES = (".nhdr", ".mhd", ".mgz", ".mgh", ".dcm", ".tif", ".tiff")
 """Formats that people have and nobody reads here: named, never called missing."""

@@ -5,6 +5,7 @@ Only files we wrote come here. NIfTI and MetaImage store voxels in the same orde
 
 import gzip
 import shutil
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +14,20 @@ from evaluator.errors import EvaluatorError
 from evaluator.volumes.geometry import Grid
 from evaluator.volumes.header import VolumeHeader
 from evaluator.volumes.nifti import HEADER_BYTES, parse_nifti_header
+from evaluator.volumes.tiff import (
+    BITS,
+    COMPRESSION,
+    HEIGHT,
+    PHOTOMETRIC,
+    PLAIN,
+    ROWS_PER_STRIP,
+    SAMPLE_FORMAT,
+    SAMPLES,
+    STRIP_BYTES,
+    STRIPS,
+    TIFF_SUFFIXES,
+    WIDTH,
+)
 
 CANONICAL_SUFFIX = ".nii.gz"
 _ELEMENT_TYPES = {
@@ -22,7 +37,7 @@ _ELEMENT_TYPES = {
 
 
 def write_as_named(*, source: Path, destination: Path) -> None:
-    """Write the canonical `source` to `destination` in the format of its name: `.nii.gz`, `.nii` or `.mha`."""
+    """Write the canonical `source` to `destination` in the format of its name: `.nii.gz`, `.nii`, `.mha`, and flat images as `.tif`."""
     name = destination.name.lower()
     if name.endswith(CANONICAL_SUFFIX):
         shutil.copyfile(source, destination)
@@ -32,8 +47,10 @@ def write_as_named(*, source: Path, destination: Path) -> None:
             _write_metaimage(voxels, target)  # type: ignore[arg-type]  # GzipFile reads as any binary file
         elif name.endswith(".nii"):
             shutil.copyfileobj(voxels, target)
+        elif name.endswith(TIFF_SUFFIXES):
+            _write_tiff(voxels, target)  # type: ignore[arg-type]  # as above
         else:
-            raise EvaluatorError(f"found the input name {destination.name!r}; expected .nii.gz, .nii or .mha")
+            raise EvaluatorError(f"found the input name {destination.name!r}; expected .nii.gz, .nii, .mha or .tif")
 
 
 def _write_metaimage(voxels: BinaryIO, target: BinaryIO) -> None:
@@ -41,6 +58,27 @@ def _write_metaimage(voxels: BinaryIO, target: BinaryIO) -> None:
     header = parse_nifti_header(start)
     voxels.read(header.data_offset - HEADER_BYTES)
     target.write(_metaimage_header(header).encode())
+    shutil.copyfileobj(voxels, target)
+
+
+def _write_tiff(voxels: BinaryIO, target: BinaryIO) -> None:
+    """One page in one strip. Only a flat image has a place in it."""
+    start = voxels.read(HEADER_BYTES)
+    header = parse_nifti_header(start)
+    if len(header.grid.shape) != 2 or header.channels != 1:
+        raise EvaluatorError(f"found a volume of {len(header.grid.shape)} axes; expected a flat image for a .tif")
+    voxels.read(header.data_offset - HEADER_BYTES)
+    width, height = header.grid.shape
+    kind, size = header.stored_type[1], int(header.stored_type[2:])
+    entries = [
+        (WIDTH, width), (HEIGHT, height), (BITS, 8 * size), (COMPRESSION, PLAIN), (PHOTOMETRIC, 1), (STRIPS, 0), (SAMPLES, 1),
+        (ROWS_PER_STRIP, height), (STRIP_BYTES, header.data_bytes), (SAMPLE_FORMAT, {"u": 1, "i": 2, "f": 3}[kind]),
+    ]  # fmt: skip
+    begin = 8 + 2 + 12 * len(entries) + 4
+    target.write(struct.pack("<2sHIH", b"II", 42, 8, len(entries)))
+    for tag, value in entries:
+        target.write(struct.pack("<HHII", tag, 4, 1, begin if tag == STRIPS else value))
+    target.write(bytes(4))
     shutil.copyfileobj(voxels, target)
 
 

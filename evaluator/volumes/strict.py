@@ -1,4 +1,5 @@
-"""The strict reader for files we do not trust: label maps as NIfTI-1 and NIfTI-2 (.nii.gz, .nii), MetaImage (.mha) and NRRD (.nrrd).
+"""The strict reader for files we do not trust: label maps as NIfTI-1 and NIfTI-2 (.nii.gz, .nii), MetaImage (.mha), NRRD (.nrrd) and,
+in two dimensions, TIFF (.tif).
 
 Theory of operation. The header is checked completely before a byte of memory is reserved for voxels. The caller's limits and,
 when it knows the grid the file must have, that grid are compared first. Voxels are then streamed in pieces of a few MiB:
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluator.errors import InvalidVolume, Reason
-from evaluator.volumes import metaimage, nifti, nrrd
+from evaluator.volumes import metaimage, nifti, nrrd, tiff
 from evaluator.volumes.geometry import Grid, GridTolerance, grids_match
 from evaluator.volumes.header import VolumeHeader, refuse
 from evaluator.volumes.orientation import turn_onto
@@ -150,7 +151,7 @@ def read_channels(
     return lies, channels if turn is None else map(turn.apply, channels)
 
 
-def _open_header(source: BinaryIO | Pair) -> tuple[VolumeHeader, Stream]:
+def _open_header(source: BinaryIO | Pair) -> tuple[VolumeHeader, Stream | tiff.TiffStream]:
     """Recognise the format by content, parse its header, and leave the stream at the first voxel."""
     if isinstance(source, Pair):
         return _pair(source)
@@ -166,14 +167,16 @@ def _open_header(source: BinaryIO | Pair) -> tuple[VolumeHeader, Stream]:
         header = nrrd.parse_nrrd_header(source.read(nrrd.MAX_HEADER_BYTES))
         source.seek(header.data_offset)
         return header, InflatingStream(source, window=GZIP_WINDOW) if header.is_gzip else PlainStream(source)
+    if start.startswith(tiff.MAGICS):
+        return tiff.read_tiff(source)
     if b"=" in start and b"\n" in start and start[:1].isalpha():
         header = metaimage.parse_metaimage_header(source.read(metaimage.MAX_HEADER_BYTES))
         source.seek(header.data_offset)
         return header, InflatingStream(source, window=ZLIB_WINDOW) if header.is_deflated else PlainStream(source)
     raise refuse(
         Reason.FORMAT_UNSUPPORTED,
-        found="neither NIfTI nor MetaImage nor NRRD",
-        expected="a .nii.gz, .nii, .mha or .nrrd file",
+        found="a BigTIFF" if start.startswith(tiff.BIG_MAGICS) else "neither NIfTI nor MetaImage nor NRRD nor TIFF",
+        expected="a .nii.gz, .nii, .mha, .nrrd or .tif file",
     )
 
 
@@ -223,7 +226,9 @@ def _check_expectation(header: VolumeHeader, *, expectation: Expectation, limits
         raise refuse(mismatch.reason, found=mismatch.found, expected=mismatch.expected)
 
 
-def _channels(header: VolumeHeader, stream: Stream, *, allowed: frozenset[int] | None) -> Iterator[Labels]:
+def _channels(
+    header: VolumeHeader, stream: Stream | tiff.TiffStream, *, allowed: frozenset[int] | None
+) -> Iterator[Labels]:
     voxels = header.grid.voxels
     stored: np.dtype[Any] = np.dtype(header.stored_type)
     is_scaled = header.scaling != (1.0, 0.0)

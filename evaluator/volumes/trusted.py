@@ -1,4 +1,5 @@
-"""Readers for files an organizer vouches for: NIfTI, MetaImage, NRRD and DICOM folders, through SimpleITK.
+"""Readers for files an organizer vouches for: NIfTI, MetaImage, NRRD and DICOM folders, through SimpleITK. A flat TIFF by our own reader,
+so that it means the same in a test set and in a prediction.
 
 Never call this on anything a container wrote: SimpleITK follows what a header says to other files. `strict.py` is for those.
 """
@@ -19,6 +20,8 @@ from evaluator.errors import EvaluatorError, InvalidVolume, UnavailableBackend
 from evaluator.volumes.canonical import CanonicalFile, describe, write_canonical_channels
 from evaluator.volumes.geometry import Grid
 from evaluator.volumes.nifti import HEADER2_BYTES, HEADER_BYTES, parse_any_nifti_header
+from evaluator.volumes.strict import ReaderLimits, open_untrusted
+from evaluator.volumes.tiff import TIFF_SUFFIXES, read_tiff
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
@@ -55,6 +58,8 @@ def read_image(path: Path) -> Volume:
 
 def read_channels_of(path: Path) -> Channels:
     """The image in `path`, or each volume of a 4-D one. Views of one array, nothing is copied."""
+    if path.is_file() and path.name.lower().endswith(TIFF_SUFFIXES):
+        return _read_flat(path)
     sitk = _simpleitk()
     is_pair = path.is_file() and path.name.lower().endswith(PAIR_SUFFIXES)
     if path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file():
@@ -78,9 +83,24 @@ def read_channels_of(path: Path) -> Channels:
     return Channels(arrays=[whole[..., index] for index in range(whole.shape[3])], grid=_grid(image[:, :, :, 0]))
 
 
+def _read_flat(path: Path) -> Channels:
+    try:
+        with open_untrusted(path, limits=ReaderLimits()) as source:
+            header, stream = read_tiff(source)
+            raw = bytearray(header.data_bytes)
+            stream.read_into(memoryview(raw))
+    except InvalidVolume as problem:
+        raise EvaluatorError(f"{path.name} cannot be read as an image: {problem.detail}") from problem
+    stored = np.dtype(header.stored_type)
+    array = np.frombuffer(raw, stored).astype(stored.newbyteorder("="), copy=False)
+    return Channels(arrays=[array.reshape(header.grid.shape, order="F")], grid=header.grid)
+
+
 def header_texts(path: Path) -> dict[str, str]:
     """What a header says in words: DICOM fields by `gggg|eeee` (of the first and the last slice of a series), keys of MetaImage, NRRD and
     NIfTI by name. Empty for a file that is none of these."""
+    if path.name.lower().endswith(TIFF_SUFFIXES):
+        return {}  # nothing of it but the pixels is read
     sitk = _simpleitk()
     if path.is_dir():
         series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))

@@ -153,6 +153,6 @@ def grid_of(case: FolderCase) -> Grid | None:
     for path in [*case.references.values(), *case.inputs.values()]:
         if path.name.endswith(CANONICAL_SUFFIX):
             return read_grid(path)
-        if path.is_dir() or path.name.lower().endswith((".nii", ".mha", ".nrrd")):
+        if path.is_dir() or path.name.lower().endswith((".nii", ".mha", ".nrrd", ".tif", ".tiff")):
             return read_channels_of(path).grid
     return None

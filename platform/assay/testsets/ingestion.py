@@ -39,7 +39,7 @@ from evaluator.volumes import (
 )
 
 HEAD_BYTES = 1 << 16
-IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd", ".hdr", ".img")
+IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd", ".hdr", ".img", ".tif", ".tiff")
 TABLE_SUFFIXES = (".csv", ".tsv")
 FILE_SUFFIXES = (
     *TABLE_SUFFIXES, ".json", ".txt", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz", ".zip"
