@@ -77,6 +77,16 @@ def froc_of_cases(cases: Sequence[CaseFindings], options: Mapping[str, Any]) -> 
     return _at_rates(cases, options, rates=RATES[options["rates"]])
 
 
+def froc_by_rate(cases: Sequence[CaseFindings], options: Mapping[str, Any]) -> dict[float, list[float | None]]:
+    """The sensitivity at each rate of false answers per case, whose mean `froc_of_cases` is: the points of the curve."""
+    found = match_cases(cases, options)
+    curve = curve_of(found)
+    return {
+        rate: _by_case(found, _shares_at_rates(curve, options, rates=(rate,), cases=len(cases)))
+        for rate in RATES[options["rates"]]
+    }
+
+
 def sensitivity_of_cases(cases: Sequence[CaseFindings], options: Mapping[str, Any]) -> list[float | None]:
     """The sensitivity at one rate of false answers per case."""
     return _at_rates(cases, options, rates=(float(options["false_positives_per_case"]),))
@@ -227,13 +237,19 @@ def _at_rates(
     cases: Sequence[CaseFindings], options: Mapping[str, Any], *, rates: Sequence[float]
 ) -> list[float | None]:
     found = match_cases(cases, options)
-    curve = curve_of(found)
+    return _by_case(found, _shares_at_rates(curve_of(found), options, rates=rates, cases=len(cases)))
+
+
+def _shares_at_rates(
+    curve: Curve, options: Mapping[str, Any], *, rates: Sequence[float], cases: int
+) -> dict[float, float]:
+    """Confidence → what a finding found with it adds to the mean sensitivity at these rates, times the number of findings."""
     weights = np.zeros(len(curve.thresholds))
     for rate in rates:
-        _add_point(weights, curve, rate=rate * len(cases), is_linear=options["between"] == "linear")
+        _add_point(weights, curve, rate=rate * cases, is_linear=options["between"] == "linear")
     # A finding counts at every threshold that its confidence reaches: a sum over the thresholds from its own on.
     shares = np.cumsum(weights[::-1])[::-1] / len(rates)
-    return _by_case(found, {float(at): float(share) for at, share in zip(curve.thresholds, shares, strict=True)})
+    return {float(at): float(share) for at, share in zip(curve.thresholds, shares, strict=True)}
 
 
 def _add_point(weights: Floats, curve: Curve, *, rate: float, is_linear: bool) -> None:

@@ -8,6 +8,7 @@
 | `significance` | p of every ordered pair as a map; `by` repeats it, with its subgroups, for each test set | Touchstone |
 | `matrix` | algorithms (by what they were trained on) by groups of cases (`by`) | A-Eval |
 | `categories` | the mean in every branch of a tree of case attributes (`path`) | GMAI-MMBench |
+| `froc` | the share of findings found, by how many answers per case are false (`froc@0.125`, …) | LUNA16, CAMELYON16 |
 | `curves` | a metric after each interaction (scores of earlier ones are kept as `dice@0`, `dice@1`, …) | CVPR 2025 interactive |
 """
 
@@ -40,6 +41,7 @@ from evaluator.reports.counting import (
 )
 from evaluator.reports.data import ReportData
 from evaluator.reports.figures import metric_label
+from evaluator.results import ROUND_MARK
 
 
 class Gallery(Interface):
@@ -242,6 +244,27 @@ def curves(scene: Scene, gallery: Gallery) -> Iterator[str]:
         )
 
 
+def froc(scene: Scene, gallery: Gallery) -> Iterator[str]:
+    """The curve of each algorithm, and its points as a table. A score that was imported has no curve."""
+    table, names = scene.data.table, list(scene.data.analysis.algorithms)
+    at = [table.algorithms.index(name) for name in names]
+    for spec in scene.protocol.metrics:
+        found = {
+            float(name.partition(ROUND_MARK)[2]): mean_over(mean_over(table.metrics[name].values[at], axis=2), axis=1)
+            for name in rounds_of(table).get(spec.id, ())[:-1]
+        }
+        if "rates" not in spec.metric.options or not found:
+            continue
+        rates = sorted(found)
+        means = np.stack([found[rate] for rate in rates], axis=1)
+        drawn = shapes.froc_curves(means[: len(scene.data.algorithms)], list(scene.data.algorithms), rates=rates)
+        title = _title(scene, spec.id)
+        yield gallery.show(f"froc-{spec.id}", drawn, f"{title} is the mean of these points.")
+        header = ["algorithm", *(f"{rate:g}" for rate in rates)]
+        rows = [[name, *map(float, row)] for name, row in zip(names, means, strict=True)]
+        yield page.table(header, rows, caption="Sensitivity at so many false answers per case.")
+
+
 MAKERS: Mapping[str, Callable[[Scene, Gallery], Iterator[str]]] = {
     "structures": structures,
     "structure_ranks": structure_ranks,
@@ -250,6 +273,7 @@ MAKERS: Mapping[str, Callable[[Scene, Gallery], Iterator[str]]] = {
     "matrix": matrix,
     "categories": categories,
     "curves": curves,
+    "froc": froc,
 }
 TITLES = {
     "structures": "Structures and cost",
@@ -259,6 +283,7 @@ TITLES = {
     "matrix": "From one data set to another",
     "categories": "By category",
     "curves": "Interaction by interaction",
+    "froc": "Findings found and false answers",
 }
 
 

@@ -129,6 +129,21 @@ def round_curves(values: Floats, algorithms: Sequence[str], *, label: str) -> Fi
     return figure
 
 
+def froc_curves(values: Floats, algorithms: Sequence[str], *, rates: Sequence[float]) -> Figure:
+    """Algorithm × rate of false answers: one curve each, over rates that double."""
+    figure, axes = new_figure(height=3.8)
+    for index, row in enumerate(values):
+        look = stroke(index)
+        axes.plot(rates, row, marker=look.marker, linestyle=look.line, markersize=4, linewidth=1.6, color=look.colour)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(rates, [f"1/{1 / rate:.0f}" if rate < 1 else f"{rate:g}" for rate in rates])
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("false answers per case")
+    axes.set_ylabel("sensitivity")
+    legend(axes, algorithms)
+    return figure
+
+
 def _name_axes(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
     axes.set_yticks(range(len(rows)), short(rows))
     labels = list(columns) if any("\n" in name for name in columns) else list(short(columns, longest=20))

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluator.errors import InvalidReference, InvalidVolume
-from evaluator.metrics.findings import CaseFindings, OverFindings
+from evaluator.metrics.findings import CaseFindings, OverFindings, froc_by_rate
 from evaluator.protocol import MetricSpec
-from evaluator.results import ScoreRow
+from evaluator.results import ROUND_MARK, ScoreRow
 from evaluator.volumes.findings import Cells, Findings, parse_answer, parse_reference
 
 CELL_INVALID = "cell_invalid"
@@ -32,15 +32,34 @@ def score_findings(
     pairs: Sequence[CellPair], *, spec: MetricSpec, label: str, cells: Cells, over_findings: OverFindings
 ) -> list[ScoreRow]:
     """One row per case, all cases together."""
+    cases, reasons = _cases_of(pairs, spec=spec, label=label, cells=cells)
+    return _rows(over_findings(cases, spec.options), reasons=reasons, metric=spec.id, label=label)
+
+
+def score_rates(pairs: Sequence[CellPair], *, spec: MetricSpec, label: str, cells: Cells) -> dict[str, list[ScoreRow]]:
+    """The points of a FROC curve beside its score, as metrics of their own: `froc@0.125`, `froc@0.25`, …"""
+    cases, reasons = _cases_of(pairs, spec=spec, label=label, cells=cells)
+    names = {f"{spec.id}{ROUND_MARK}{rate:g}": scores for rate, scores in froc_by_rate(cases, spec.options).items()}
+    return {name: _rows(scores, reasons=reasons, metric=name, label=label) for name, scores in names.items()}
+
+
+def _cases_of(
+    pairs: Sequence[CellPair], *, spec: MetricSpec, label: str, cells: Cells
+) -> tuple[list[CaseFindings], list[str]]:
+    """The cases, and why one has no usable answer."""
     cases, reasons = [], []
     for pair in pairs:
         answer = None if pair.reason else answered(pair.prediction, cells=cells)
         reasons.append(pair.reason or (CELL_INVALID if answer is None else ""))
         cases.append(CaseFindings(referred(pair.reference, label=label, cells=cells), answer))
     _refuse_points_without_size(cases, spec=spec, label=label, cells=cells)
+    return cases, reasons
+
+
+def _rows(scores: Sequence[float | None], *, reasons: Sequence[str], metric: str, label: str) -> list[ScoreRow]:
     return [
-        ScoreRow(label=label, metric=spec.id, value=score, reason=CLASS_ABSENT if score is None else reason)
-        for score, reason in zip(over_findings(cases, spec.options), reasons, strict=True)
+        ScoreRow(label=label, metric=metric, value=score, reason=CLASS_ABSENT if score is None else reason)
+        for score, reason in zip(scores, reasons, strict=True)
     ]
 
 

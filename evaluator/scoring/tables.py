@@ -20,7 +20,14 @@ from evaluator.metrics.registry import OverCases, Scope
 from evaluator.protocol import LabelSpec, MetricSpec, Protocol
 from evaluator.protocol.conventions import Situation, resolve
 from evaluator.results import CaseResult, ScoreRow
-from evaluator.scoring.findings import CELL_INVALID, CLASS_ABSENT, CellPair, landmark_distance, score_findings
+from evaluator.scoring.findings import (
+    CELL_INVALID,
+    CLASS_ABSENT,
+    CellPair,
+    landmark_distance,
+    score_findings,
+    score_rates,
+)
 from evaluator.volumes.findings import Cells
 from evaluator.volumes.tables import TableForm, TableRow, read_answers, read_table
 
@@ -100,11 +107,7 @@ def score_rows(
     return [
         CaseResult(
             case_id=case_id,
-            rows=tuple(
-                columns[label.name, spec.id][position]
-                for label in protocol.labels
-                for spec in _metrics_of(protocol, label)
-            ),
+            rows=tuple(rows[position] for rows in columns.values()),
             failure=failures.get(case_id, "" if case_id in predictions else ROW_MISSING),
         )
         for position, case_id in enumerate(references)
@@ -126,7 +129,7 @@ def _columns(
     *,
     failures: Mapping[str, str],
 ) -> dict[tuple[str, str], list[ScoreRow]]:
-    """Label and metric → one row per case, in the order of the reference table."""
+    """Label and metric → one row per case, in the order of the reference table. Points of a curve follow their score."""
     columns = {}
     for label in protocol.labels:
         cells = [
@@ -135,6 +138,10 @@ def _columns(
         ]
         for spec in _metrics_of(protocol, label):
             columns[label.name, spec.id] = _scored(protocol, spec, label, cells)
+            if "rates" in spec.metric.options:
+                pairs, kind = [cell.pair for cell in cells], Cells(protocol.output.cells)
+                points = score_rates(pairs, spec=spec, label=label.name, cells=kind)
+                columns |= {(label.name, name): rows for name, rows in points.items()}
     return columns
 
 

@@ -14,7 +14,7 @@ from evaluator.commands.evaluate import evaluate
 from evaluator.errors import InvalidReference, InvalidVolume, ProtocolError
 from evaluator.metrics.assignment import best_assignment
 from evaluator.metrics.classification import mean_over_rows
-from evaluator.metrics.findings import CaseFindings, match_case
+from evaluator.metrics.findings import CaseFindings, froc_by_rate, match_case
 from evaluator.metrics.registry import REGISTRY
 from evaluator.protocol import load_protocol
 from evaluator.scoring.case import summarise
@@ -88,6 +88,11 @@ def luna16(cases: list[CaseFindings]) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(12))
 def test_froc_is_what_luna16_computes(seed: int) -> None:
     cases = nodules(seed)
+    options = options_of("froc", rule="each", spare_predictions="forgiven")
+    by_rate = froc_by_rate(cases, options)
+    means = [np.mean([value for value in values if value is not None]) for values in by_rate.values()]
+    assert np.mean(means) == pytest.approx(score("froc", cases, rule="each", spare_predictions="forgiven"), abs=1e-9)
+    assert (np.diff(means) >= -1e-12).all(), "more false answers never find less"
     false, sensitivity = luna16(cases)
     at_rates = np.interp(RATES, false, sensitivity)
     luna = {"rule": "each", "spare_predictions": "forgiven"}
@@ -269,6 +274,9 @@ def test_a_cell_per_case_and_a_row_per_finding_score_alike(tmp_path: Path) -> No
         "class_absent",
         "class_absent",
     ]
+    points = {row.metric: row.value for row in results[0].rows if "@" in row.metric}
+    assert points == {f"froc@{rate}": pytest.approx(0.5) for rate in ("0.125", "0.25", "0.5", "1", "2", "4", "8")}
+    assert set(summary) == {"froc", "finding_auc"}, "the points of the curve are no metrics of the protocol"
 
 
 def test_a_cell_that_is_none_costs_its_case_and_says_so(tmp_path: Path) -> None:

@@ -187,6 +187,49 @@ def test_a_case_that_was_never_played_pulls_its_curve_down(monkeypatch):
     assert sorted(drawn[0].round(3).tolist()) == [[0.2, 0.4], [0.4, 0.6]]  # a: (0.4 + 0) / 2, then (0.8 + 0) / 2
 
 
+FROC = """
+protocol: 1
+name: nodules
+labels: {nodule: {}}
+outputs: [{name: s, kind: table, file: s.csv, cells: points_3d}]
+metrics: [{name: froc, rule: each}]
+report: [froc]
+"""
+
+
+def test_froc_is_drawn_over_rates_in_their_order(monkeypatch):
+    """Two algorithms on two scans, of which the second has no nodule. Names of rates do not sort as their numbers do."""
+    protocol, rates = load_protocol(FROC), (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+    rows = []
+    for name, first in (("a", 0.2), ("b", 0.1)):
+        points = [first + 0.1 * place for place in range(len(rates))]
+        values = {
+            "froc": np.mean(points),
+            **{f"froc@{rate:g}": point for rate, point in zip(rates, points, strict=True)},
+        }
+        rows += [(name, "s1", "nodule", metric, value, "") for metric, value in values.items()]
+        rows += [(name, "s2", "nodule", metric, None, "class_absent") for metric in values]
+    scores = ScoreTable.from_rows(rows)
+    data = gather(scores, analyse(scores, parse_ranking(protocol.ranking), bootstrap=5), title="T")
+    drawn, drawings, curves = [], Drawings(), shapes.froc_curves
+    monkeypatch.setattr(
+        shapes,
+        "froc_curves",
+        lambda values, *names, **more: drawn.append((values, more)) or curves(values, *names, **more),
+    )
+    with style():
+        text = "".join(make_section(protocol.report[0], data=data, protocol=protocol, gallery=drawings))
+    ((values, more),) = drawn
+    assert more == {"rates": list(rates)}
+    assert values.round(6).tolist() == [[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]]
+    assert set(drawings.pictures) == {"froc-froc"}
+    assert '<th scope="col" class=number>0.125</th>' in text
+    assert "is the mean of these points" in text
+    imported = ScoreTable.from_rows([row for row in rows if "@" not in row[3]])
+    data = gather(imported, analyse(imported, parse_ranking(protocol.ranking), bootstrap=5), title="T")
+    assert make_section(protocol.report[0], data=data, protocol=protocol, gallery=drawings) == []
+
+
 @pytest.mark.slow
 def test_significance_is_drawn_for_every_test_set():
     text, pictures = section_of({"section": "significance", "by": "site"}, scores=table(repeats=4))
