@@ -230,6 +230,20 @@ def test_rejudging_says_what_waits_and_never_activates_nothing(as_olga, cast):
     assert "nothing complete to activate" in page
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason", "facts", "words"),
+    [
+        ("organizer", "reference_invalid", {}, "a reference of its test set cannot be used"),
+        ("organizer", "metrics_failed", {}, "your own metric image failed"),
+        ("organizer", "build_fault", {"detail": "no wheel of numpy"}, "could not be built from your base image"),
+        ("platform", "platform_fault", {}, "a fault of ours"),
+    ],
+)
+def test_what_needs_an_organizer_says_what_went_wrong(as_olga, cast, fault, reason, facts, words):
+    factories.submission(phase=cast.phase, team=cast.team, status="failed", fault=fault, reason=reason, facts=facts)
+    assert words in markup(as_olga.get(reverse("organizers:overview", args=["brains"])))
+
+
 def test_the_page_takes_up_what_failed_by_no_fault_of_its_team(as_olga, cast):
     lost = factories.submission(phase=cast.phase, team=cast.team, status="failed", fault="organizer")
     factories.submission(phase=cast.phase, team=cast.team, status="failed", fault="participant")

@@ -12,6 +12,7 @@ from assay.submissions.reasons import (
     CASE_REASONS,
     CLAUSES,
     FACTS,
+    FOR_ORGANIZERS,
     OF_ALGORITHMS,
     OF_CLAUSES,
     SENTENCES,
@@ -20,6 +21,7 @@ from assay.submissions.reasons import (
     case_reason_words,
     sentence,
     told_of,
+    words_for_organizers,
 )
 from containers.verdicts import Reason as CaseReason
 from containers.verdicts import Verdict
@@ -46,6 +48,20 @@ def test_every_clause_uses_the_facts_that_call_for_it():
     }
     assert set().union(*CLAUSES) == set(OF_CLAUSES)
     assert all("cause" in fields(text) for text in CLAUSES.values())
+
+
+def test_organizers_read_what_their_own_fault_was():
+    """Each fault of theirs in words of its own, and never that they are told: they are the ones who read it."""
+    assert {reason: fields(text) for reason, text in FOR_ORGANIZERS.items()} == {
+        reason: set(FACTS.get(reason, {})) for reason in FOR_ORGANIZERS
+    }
+    told = {reason: words_for_organizers(reason, {"detail": "no wheel of numpy"}) for reason in FOR_ORGANIZERS}
+    assert told[Reason.BUILD_FAULT].endswith("your base image and wheels: no wheel of numpy")
+    assert "reference" in told[Reason.REFERENCE_INVALID]
+    assert "metric image" in told[Reason.METRICS_FAILED]
+    assert not any("not charged" in words or "are told" in words for words in told.values())
+    assert words_for_organizers("time_limit", {"seconds": 5}) == "time limit of 5 s reached"
+    assert words_for_organizers("of_a_newer_assay", {}) == "of a newer assay"
 
 
 @pytest.mark.parametrize("reason", list(Reason))

@@ -9,7 +9,7 @@ from django.db.models import Func, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils.formats import date_format
-from django.utils.translation import gettext, gettext_lazy, ngettext
+from django.utils.translation import gettext, ngettext
 
 from assay.accounts.models import Team
 from assay.challenges.models import Challenge, Membership, Phase
@@ -28,13 +28,10 @@ from assay.submissions.budgets import nearly_spent
 from assay.submissions.code_parts import takes_code
 from assay.submissions.lifecycle import FINAL
 from assay.submissions.models import Submission
+from assay.submissions.reasons import words_for_organizers
+from assay.submissions.services import NOT_THE_TEAMS
 from assay.testsets.fitness import misfits
 from assay.testsets.models import Case, TestSet
-
-WHOSE_FAULT = {
-    "platform": gettext_lazy("%(submission)s failed through our fault"),
-    "organizer": gettext_lazy("%(submission)s failed through a reference that cannot be used"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,12 +300,13 @@ def needs_of(challenge: Challenge, *, now: datetime) -> list[Need]:
                 url=url,
             )
         )
-    uncharged = challenge.submissions.filter(status=Submission.Status.FAILED, fault__in=WHOSE_FAULT)
+    uncharged = challenge.submissions.filter(status=Submission.Status.FAILED, fault__in=NOT_THE_TEAMS)
     for submission in uncharged.exclude(evaluations__in=broken).order_by("-created_at")[:5]:
         url = reverse("organizers:submission", args=[challenge.slug, submission.pk])
         needs.append(
             Need(
-                text=str(WHOSE_FAULT[submission.fault]) % {"submission": submission},
+                text=gettext("%(submission)s failed: %(why)s")
+                % {"submission": submission, "why": why_it_failed(submission)},
                 url=url,
             )
         )
@@ -324,6 +322,13 @@ def needs_of(challenge: Challenge, *, now: datetime) -> list[Need]:
             }
             needs.append(Need(text=text, url=reverse("portal:report", args=[challenge.slug, board.phase.slug])))
     return needs
+
+
+def why_it_failed(submission: Submission) -> str:
+    """What nobody of its team is at fault for. Rows of before there were codes say what they said."""
+    if not submission.reason:
+        return submission.verdict_text
+    return words_for_organizers(submission.reason, submission.facts)
 
 
 def ranking_trouble(board: Leaderboard) -> str:

@@ -116,6 +116,19 @@ SENTENCES: Mapping[Reason, str | Promise] = {
 }
 """Reason → its sentence."""
 
+FOR_ORGANIZERS: Mapping[str, str | Promise] = {
+    Reason.PLATFORM_FAULT: _("a fault of ours kept it from running"),
+    Reason.CHECK_FAULT: _("the upload could not be checked, by a fault of ours"),
+    Reason.SCORING_FAULT: _("scoring failed, by a fault of ours"),
+    Reason.REFERENCE_INVALID: _("a reference of its test set cannot be used"),
+    Reason.REFERENCE_INVALID_IN_SCORING: _("a reference of its test set cannot be used"),
+    Reason.METRICS_FAILED: _("your own metric image failed"),
+    Reason.METRICS_FAILED_IN_SCORING: _("your own metric image failed"),
+    # Translators: the detail is what the worker that builds says, in English.
+    Reason.BUILD_FAULT: _("its code could not be built from your base image and wheels: %(detail)s"),
+}
+"""What no team is at fault for, as those read it who have to act. The others have the team's sentence."""
+
 CLAUSES: Mapping[frozenset[str], str | Promise] = {
     frozenset({"case_reason"}): _("%(cause)s (%(case_reason)s)"),
     frozenset({"in_a_row"}): _("%(cause)s on %(in_a_row)s cases in a row"),
@@ -191,6 +204,15 @@ def sentence(reason: str, facts: Mapping[str, Any]) -> str:
     except (ValueError, KeyError, TypeError):
         return reason.replace("_", " ")
     return text
+
+
+def words_for_organizers(reason: str, facts: Mapping[str, Any]) -> str:
+    """The sentence of a stored row for the people who run the challenge."""
+    own = FOR_ORGANIZERS.get(reason)
+    try:
+        return str(own) % facts if own is not None else sentence(reason, facts)
+    except (KeyError, ValueError, TypeError):
+        return sentence(reason, facts)
 
 
 def told_of(verdict: str, *, resources: Mapping[str, Any], **more: Fact) -> Told:

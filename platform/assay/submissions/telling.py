@@ -10,6 +10,8 @@ from assay.notices.models import Kind
 from assay.notices.services import News, notify, public_address
 from assay.notices.webhooks import emit
 from assay.submissions.models import Submission
+from assay.submissions.reasons import Reason
+from assay.verdict_words import NOT_BUILT
 
 NOT_THEIRS = ("platform", "organizer")
 
@@ -25,8 +27,13 @@ def tell_ending(*, submission_id: UUID, now: datetime) -> None:
     kind, event = events[Submission.Status(submission.status)]
     if event == "submission_failed" and submission.fault in NOT_THEIRS:
         event = "submission_not_theirs"
-    facts = {"verdict": str(submission.verdict)} if submission.status == Submission.Status.FAILED else {}
+    facts = {"verdict": _verdict_of(submission)} if submission.status == Submission.Status.FAILED else {}
     _tell_team(submission, kind=kind, event=event, facts=facts, now=now)
+
+
+def _verdict_of(submission: Submission) -> str:
+    """The word of the closed list. Code that could not be built by the organizers' fault is no image that was refused."""
+    return NOT_BUILT if submission.reason == Reason.BUILD_FAULT else str(submission.verdict)
 
 
 def tell_disqualification(*, submission_id: UUID, now: datetime) -> None:
