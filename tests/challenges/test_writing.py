@@ -9,7 +9,7 @@ from assay.accounts.errors import AssayError
 from assay.challenges import services
 from assay.challenges.definition import parse_definition
 from assay.challenges.models import Challenge
-from assay.challenges.writing import current_file
+from assay.challenges.writing import BEFORE, current_file
 from assay.testsets.services import choose_testset
 
 SOURCE = f"""\
@@ -85,6 +85,34 @@ def test_without_a_text_that_fits_the_file_is_written_from_the_rows(scene, now, 
     assert {phase.slug for phase in parse_definition(text).phases} == set(pushed.phases.values_list("slug", flat=True))
     changes, _ = push(scene, now, text, is_dry_run=True)
     assert changes == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SOURCE.replace("submission_limit: 3", "a_key_of_old: 3"),
+        SOURCE.replace("slug: lungs", "slug: [lungs"),
+        SOURCE + "\ta tab, a bell \a and a mark \u202e\n",
+        SOURCE[: SOURCE.index("  # the one that counts")],
+    ],
+    ids=["a key that is refused", "no YAML", "signs that no YAML holds", "a phase that the text leaves out"],
+)
+def test_a_text_that_says_it_no_longer_stays_as_comments_behind_what_holds(scene, now, pushed, text):
+    Challenge.objects.filter(pk=pushed.pk).update(source=text)
+    pushed.refresh_from_db()
+    written = current_file(pushed)
+    fresh, _, before = written.partition(BEFORE)
+    assert "ask Olga" not in fresh
+    for line in text.splitlines():
+        assert line.replace("\a", "\\x07").replace("\u202e", "\\u202e").strip() in before
+    assert push(scene, now, written, is_dry_run=True)[0] == []
+    _, challenge = push(scene, now, written)
+    assert current_file(challenge) == written, "and it is a file like any other from then on"
+    Challenge.objects.filter(pk=challenge.pk).update(source=written.replace("slug: lungs", "slug: [lungs", 1))
+    challenge.refresh_from_db()
+    again = current_file(challenge)
+    assert again.count(BEFORE) == 1
+    assert again.count("ask Olga before you touch") == 1
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 Theory of operation. The text is kept whole, comments included. Each value that the rows hold and the text does not say is written into
 the text at its own place (`editing.py`). Everything else stays to the letter.
-The result is read again. Where it does not say exactly what the rows hold (a phase was added elsewhere, there is no text yet), the
-file is written anew from the rows, without comments.
+The result is read again. Where it does not say exactly what the rows hold (a phase was added elsewhere, a newer version refuses the
+text, there is none yet), the file is written anew from the rows. The text then stands at its end, as comments: nothing typed is lost.
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,10 @@ from assay.challenges.services import CHALLENGE_VALUES, HELPERS, PHASE_VALUES, h
 from evaluator.documents import Pointer
 
 
+BEFORE = "# What stood in the file before it was written anew:"
+"""The line above a text that is kept as comments."""
+
+
 def current_file(challenge: Challenge) -> str:
     """The challenge file that, pushed as it is, would change nothing."""
     phases = list(challenge.phases.select_related("protocol", "requires"))
@@ -27,7 +31,21 @@ def current_file(challenge: Challenge) -> str:
         text = _edited(challenge, phases)
         if text is not None and _says_what_is(text, challenge):
             return text
-    return _written(challenge, phases)
+    return _written(challenge, phases) + commented(challenge.source)
+
+
+def is_written_anew(text: str, challenge: Challenge) -> bool:
+    """Whether this file of the challenge is another one than was typed, with the typed one behind it."""
+    return BEFORE in text and text != challenge.source
+
+
+def commented(text: str) -> str:
+    """A text as comments at the end of a file. Comments stay as they are, so a text that is kept twice grows by nothing."""
+    if not text.strip():
+        return ""
+    shown = "".join(sign if sign.isprintable() or sign in "\t\n" else ascii(sign)[1:-1] for sign in text)
+    lines = [line if line.startswith("#") else f"# {line}".rstrip() for line in shown.splitlines()]
+    return "\n".join(["", *([] if BEFORE in lines else [BEFORE]), *lines, ""])
 
 
 def unreadable(challenge: Challenge) -> tuple[str, InvalidError] | None:
