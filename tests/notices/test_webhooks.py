@@ -224,7 +224,7 @@ def test_only_a_captain_and_organizers_see_their_hooks(scene, client, now):
         assert secret not in markup(answer)
     client.force_login(scene.olga)
     assert client.get("/c/brains/manage/hooks/").status_code == 200
-    assert client.post("/c/brains/manage/hooks/", {"hook": hook.pk}).status_code == 400, "it is the team's"
+    assert client.post("/c/brains/manage/hooks/", {"hook": hook.pk}).status_code == 404, "it is the team's"
     assert Hook.objects.exists()
     client.force_login(scene.pia)
     assert client.get("/c/brains/manage/hooks/").status_code == 403

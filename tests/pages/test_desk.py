@@ -123,7 +123,7 @@ def test_what_is_wrong_stands_at_its_field_and_nothing_typed_is_lost(lungs, clie
     data = read_form(page)
     assert (data["title"], data[name]) == ("Kept", typed)
     if name != "opens_at":  # that one is about two fields
-        assert f'id="error-{name}"' in page
+        assert re.search(rf'name="{name}"[^>]*aria-invalid="true" aria-describedby="fault-\d+"', page)
     assert lungs.phases.get(slug="final").title == "Final"
 
 
@@ -240,7 +240,7 @@ def test_a_rule_that_cannot_be_stands_at_its_field(lungs, client, rules_url, nam
     answer = client.post(rules_url, form_of(client, rules_url) | {name: typed, "save": "1"})
     page = unescape(answer.content.decode())
     assert answer.status_code == 400
-    assert f'id="error-{name}"' in page
+    assert re.search(rf'name="{name}"[^>]*aria-invalid="true" aria-describedby="fault-\d+"', page)
     assert read_form(page)[name] == typed
     lungs.refresh_from_db()
     assert current_file(lungs) == SOURCE

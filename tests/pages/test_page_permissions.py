@@ -43,7 +43,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", "/teams/{team}/change/", {"action": "rename", "name": "Engines"}, 401, 404, 302, 404, 404),
     ("GET", "/teams/{team}/hooks/", None, 401, 404, 200, 404, 404),
     ("POST", "/teams/{team}/hooks/", HOOK, 401, 404, 302, 404, 404),
-    ("POST", "/teams/{team}/hooks/", {"hook": "{hook_of_brains}"}, 401, 404, 400, 404, 404),
+    ("POST", "/teams/{team}/hooks/", {"hook": "{hook_of_brains}"}, 401, 404, 404, 404, 404),
     ("POST", "/merges/{merge}/", {"answer": "no"}, 401, 404, 302, 404, 404),
     ("GET", "/invites/{team_invite}/", None, 401, 200, 200, 200, 200),
     ("POST", "/invites/{team_invite}/", {}, 401, 302, 302, 302, 302),
@@ -85,7 +85,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int, int]] = [
     ("POST", f"{MANAGE}/people/downloads/", {"signature": "{signature}"} | REVOKED, 401, 403, 403, 302, 302),
     ("POST", f"{MANAGE}/news/", {"title": "Late", "text": "A week later."}, 401, 403, 403, 302, 302),
     ("POST", f"{MANAGE}/hooks/", HOOK, 401, 403, 403, 302, 302),
-    ("POST", f"{MANAGE}/hooks/", {"hook": "{hook_of_team}"}, 401, 403, 403, 400, 400),
+    ("POST", f"{MANAGE}/hooks/", {"hook": "{hook_of_team}"}, 401, 403, 403, 404, 404),
 ]
 
 

@@ -1,5 +1,6 @@
 """What is typed into a form is never lost: not by a refusal, and not by a session that has ended."""
 
+import re
 from html.parser import HTMLParser
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -56,9 +57,47 @@ class Forms(HTMLParser):
         self.inside = self.inside and tag != "form"
 
 
-def test_every_refused_form_is_shown_again_with_what_was_typed(client):
+class Faults(HTMLParser):
+    """What a page says is wrong: the controls that are marked, by name, and the ids of all sentences."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.described: dict[str, list[str]] = {}
+        self.said: set[str] = set()
+        self.focused: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if given.get("role") == "alert":
+            self.said.add(given.get("id") or "")
+        if given.get("aria-invalid") == "true":
+            self.described[given.get("name")] = (given.get("aria-describedby") or "").split()
+        if "autofocus" in given:
+            self.focused.append(given.get("name") or given.get("id"))
+
+    @property
+    def trouble(self) -> str:
+        """What is not as it should be, for a page that refuses."""
+        if not self.described:
+            return "" if self.focused == ["typed"] else f"nothing is marked, and the focus is at {self.focused}"
+        lost = [name for name, ids in self.described.items() if not self.said.intersection(ids)]
+        if lost or self.focused not in ([name] for name in self.described):
+            return f"without a sentence: {lost}, focus: {self.focused}, marked: {list(self.described)}"
+        return ""
+
+
+ABOVE = {
+    "organizers:people status accepted": "nobody is ticked: it is about the whole list",
+    "organizers:people status rejected": "the same",
+    "organizers:people status banned": "the same",
+}
+"""Forms whose refusal here concerns no single field of theirs, with the reason."""
+
+
+def test_every_refused_form_comes_back_filled_with_what_is_wrong_at_its_field(client):
     client.raise_request_exception = False
-    lost, tried = {}, set()
+    lost, above, tried = {}, {}, set()
     for name, page in every_page().items():
         client.logout()
         if page.person is not None:
@@ -75,27 +114,34 @@ def test_every_refused_form_is_shown_again_with_what_was_typed(client):
                 sent = form["fields"] | typed | ({button: value} if button else {})
                 with transaction.atomic():
                     answer = client.post(address, sent, headers={"Referer": f"http://testserver{page.address}"})
-                    words = fate_of(client, answer, typed)
+                    words, is_above = fate_of(client, answer, typed)
                     transaction.set_rollback(True)
+                place = " ".join(filter(None, (kind[0], button, kind[-1])))
                 if words:
-                    lost[f"{name}: {form['action']} {button} {value}"] = words
+                    lost[f"{name}: {place}"] = words
+                if is_above:
+                    above[place] = is_above
     assert len(tried) > 40
     assert lost == {}
+    assert set(above) == set(ABOVE), above
 
 
-def fate_of(client, answer, typed: dict[str, str]) -> str:
-    """What is wrong with the answer: an error page, or a refusal without what was typed."""
+def fate_of(client, answer, typed: dict[str, str]) -> tuple[str, str]:
+    """What is wrong with the answer: an error page, a refusal without what was typed or without its field. What stands above the form."""
     if answer.status_code == 302:
         answer = client.get(urlsplit(answer.url)._replace(fragment="").geturl())
     if "text/html" not in answer.headers["Content-Type"]:
-        return ""
+        return "", ""
     page = markup(answer)
     used = {template.name for template in answer.templates}
     if "pages/error.html" in used:
-        return f"an error page, {answer.status_code}"
-    is_refused = answer.status_code >= 400 or 'role="alert"' in page or 'class="messages"' in page
+        return f"an error page, {answer.status_code}", ""
+    is_refused = answer.status_code >= 400 or used & {"pages/_fault.html", "pages/_not_taken.html"}
+    if not is_refused:
+        return "", ""
     gone = [name for name, text in typed.items() if text not in page]
-    return f"{answer.status_code}: lost {gone}" if is_refused and gone else ""
+    notice = re.search(r'id="typed"[^>]*>(.*?)</div>', page)
+    return (f"{answer.status_code}: lost {gone}" if gone else Faults(page).trouble), notice[1] if notice else ""
 
 
 def test_a_session_that_ended_loses_no_text(client, scene):
@@ -123,7 +169,7 @@ def test_an_old_form_of_ours_comes_back_filled(scene):
     strict.get("/teams/")
     ours = {"Referer": "http://testserver/teams/", "Origin": "http://testserver"}
     answer = strict.post("/teams/", {"name": "A name that took long", "csrfmiddlewaretoken": "x" * 64}, headers=ours)
-    assert (answer.status_code, answer.url) == (302, "/teams/#typed")
+    assert (answer.status_code, answer.url) == (302, "/teams/")
     page = markup(strict.get("/teams/"))
     assert ('value="A name that took long"' in page, "older than your sign-in" in page) == (True, True)
 
@@ -153,7 +199,7 @@ def test_the_form_that_was_sent_is_the_one_that_is_filled():
         ("made_from", "old"),
         ("act", "go"),
     ]
-    page = filled(FORM, page="/p/", form="/a/", texts=texts, words="No.")
+    page = filled(FORM, page="/p/", form="/a/", texts=texts, faults=[("", "No.")])
     first, second = page.split("<details open>")
     assert ('name="x" value="old"' in first, 'role="alert"' in first) == (True, False)
     assert 'role="alert"' in second
@@ -164,20 +210,57 @@ def test_the_form_that_was_sent_is_the_one_that_is_filled():
     assert '<input type="hidden" name="made_from" value="old">' in second, "another's change in between is noticed"
 
 
+def test_each_sentence_stands_at_its_field_and_the_first_wrong_field_has_the_focus():
+    faults = [
+        ("y", "Too long."),
+        ("x", "Empty."),
+        ("x", "Odd."),
+        ("c", "Tick it."),
+        ("row", "Hidden."),
+        ("gone", "Gone."),
+    ]
+    page = filled(FORM, page="/p/", form="/a/", texts=[("row", "2")], faults=faults)
+    assert '<input name="x" aria-invalid="true" aria-describedby="fault-0" autofocus>' in page
+    assert '<small class="bad fault" id="fault-0" role="alert">Empty. Odd.</small>' in " ".join(page.split())
+    assert '<textarea name="y" aria-invalid="true" aria-describedby="fault-1">' in page
+    assert page.index("</textarea>") < page.index("Too long.") < page.index("<select") < page.index("Tick it.")
+    above = page[page.index('id="typed"') : page.index("<form", page.index('id="typed"'))]
+    assert ("Hidden." in above, "Gone." in above, "autofocus" in above) == (True, True, False)
+    assert page.count("autofocus") == 1
+
+
+def test_a_sentence_about_the_form_has_the_focus_above_it():
+    page = filled(FORM, page="/p/", form="/a/", texts=[], faults=[("", "No.")])
+    assert re.search(r'role="alert" id="typed" tabindex="-1" *autofocus', page)
+
+
+def test_one_of_several_fields_of_one_name_is_named_by_its_number():
+    form = '<main><form method="post"><label>A <input name="a"></label><label>B <input name="a"></label></form></main>'
+    page = filled(form, page="/p/", form="/p/", texts=[("a", "1"), ("a", "")], faults=[("a#1", "Empty.")])
+    assert page.index("</label><label>B") < page.index("aria-invalid") < page.rindex("</label>") < page.index("Empty.")
+    assert 'name="a" value="1">' in page
+
+
 def test_a_row_that_shares_a_value_is_not_the_form_that_was_sent():
     row = '<form method="post"><input type="hidden" name="p" value="1"><input type="hidden" name="x" value="a"></form>'
     new = '<form method="post"><input name="x"><input name="y"><select name="p"><option>1</select></form>'
     page = filled(
-        f"<main>{row}{new}</main>", page="/p/", form="/p/", texts=[("x", "b"), ("y", "c"), ("p", "1")], words="No."
+        f"<main>{row}{new}</main>",
+        page="/p/",
+        form="/p/",
+        texts=[("x", "b"), ("y", "c"), ("p", "1")],
+        faults=[("", "No.")],
     )
     assert '<input name="x" value="b"><input name="y" value="c">' in page
 
 
 def test_what_was_typed_into_a_form_that_is_gone_can_be_copied():
-    page = filled("<main><p>closed</p></main>", page="/p/", form="/a/", texts=[("x", "<long text>")], words="No.")
+    page = filled(
+        "<main><p>closed</p></main>", page="/p/", form="/a/", texts=[("x", "<long text>")], faults=[("", "No.")]
+    )
     assert page.index('role="alert"') < page.index("&lt;long text&gt;") < page.index("closed")
 
 
 @pytest.mark.parametrize("cut", range(0, len(FORM), 37))
 def test_a_page_that_is_cut_anywhere_is_no_error(cut):
-    assert "No." in filled(FORM[:cut], page="/p/", form="/a/", texts=[("x", "y")], words="No.")
+    assert "No." in filled(FORM[:cut], page="/p/", form="/a/", texts=[("x", "y")], faults=[("", "No.")])

@@ -110,7 +110,7 @@ def test_the_page_shows_it_before_it_goes(scene, crowd, client):
     assert not Message.objects.exists()
     factories.submission(phase=scene.phase, team=scene.team, status="failed")
     late = client.post(url, {**typed, "send": "1", "expected": "1"})
-    assert (late.status_code, "Found: 2" in markup(late)) == (400, True)
+    assert (late.status_code, "Found: 2" in markup(late)) == (409, True)
     assert "Try again" in markup(late)
     assert client.post(url, {**typed, "send": "1", "expected": "2"}).status_code == 302
     assert "teams whose last submission failed" in markup(client.get(url))

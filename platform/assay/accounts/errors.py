@@ -14,7 +14,10 @@ Text: TypeAlias = str | Promise
 
 
 class AssayError(Exception):
-    """Something asked of us that we do not do. `message` is for people; `code` is for programs."""
+    """Something asked of us that we do not do. `message` is for people; `code` is for programs.
+
+    `field` names what was at fault: a field of the form, a parameter of the operation. Pages show the refusal there.
+    """
 
     code = "refused"
     fault = "participant"
@@ -28,6 +31,7 @@ class AssayError(Exception):
         expected: Text = "",
         what_to_do: Text = "",
         fault: str = "",
+        field: str = "",
     ) -> None:
         self.message = str(message)
         super().__init__(self.message)
@@ -36,6 +40,7 @@ class AssayError(Exception):
         self.expected = str(expected)
         self.what_to_do = str(what_to_do)
         self.fault = fault or type(self).fault
+        self.field = field
 
 
 class NotFoundError(AssayError):
@@ -71,8 +76,9 @@ class InvalidError(AssayError):
         what_to_do: Text = "",
         line: int | None = None,
         column: int | None = None,
+        field: str = "",
     ) -> None:
-        super().__init__(message, code=code, found=found, expected=expected, what_to_do=what_to_do)
+        super().__init__(message, code=code, found=found, expected=expected, what_to_do=what_to_do, field=field)
         self.line = line
         self.column = column
 

@@ -28,7 +28,7 @@ def checked_moment(value: datetime | None, *, name: str) -> datetime | None:
     aware = value if value.tzinfo else value.replace(tzinfo=UTC)
     if not is_in_range(aware):
         raise InvalidError(
-            _("`%(name)s` is out of range.") % {"name": name}, found=value.isoformat(), expected=EXPECTED
+            _("`%(name)s` is out of range.") % {"name": name}, found=value.isoformat(), expected=EXPECTED, field=name
         )
     return aware
 
@@ -40,7 +40,9 @@ def read_moment(text: str, *, name: str) -> datetime | None:
     try:
         value = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise InvalidError(_("`%(name)s` is no time.") % {"name": name}, found=text[:40], expected=EXPECTED) from None
+        raise InvalidError(
+            _("`%(name)s` is no time.") % {"name": name}, found=text[:40], expected=EXPECTED, field=name
+        ) from None
     return checked_moment(value, name=name)
 
 

@@ -53,26 +53,28 @@ def whole_key(name: str) -> str:
     return " ".join(INVISIBLE.sub("", unicodedata.normalize("NFKC", folded)).split())
 
 
-def clean_name(text: str, *, what: str, longest: int) -> str:
+def clean_name(text: str, *, what: str, longest: int, field: str = "") -> str:
     """A name as we keep it. Raises InvalidError for one that is empty, too long, or written to deceive."""
-    name = clean_line(text, what=what, longest=longest)
+    name = clean_line(text, what=what, longest=longest, field=field)
     key = whole_key(name)
     if not any(unicodedata.category(character)[0] in "LN" for character in key):
         raise InvalidError(
             _("%(what)s needs letters or digits.") % {"what": what},
             found=ascii(text[:80]),
             expected=_("such as 'Blue Lab'"),
+            field=field,
         )
     if len(key) > LONGEST_KEY:
         raise InvalidError(
             _("%(what)s is too long.") % {"what": what},
             found=_("%(key)s characters") % {"key": len(key)},
             expected=_("at most %(longest_key)s characters") % {"longest_key": LONGEST_KEY},
+            field=field,
         )
     return name
 
 
-def clean_line(text: str, *, what: str, longest: int) -> str:
+def clean_line(text: str, *, what: str, longest: int, field: str = "") -> str:
     """One line of text, possibly empty, without characters that change how what stands beside it is read."""
     for character in text.strip():
         refusal = refused(character)
@@ -82,6 +84,7 @@ def clean_line(text: str, *, what: str, longest: int) -> str:
                 found=f"U+{ord(character):04X}",
                 expected=_("one line of letters, digits and signs"),
                 what_to_do=_("Type it again without that character."),
+                field=field,
             )
     line = " ".join(unicodedata.normalize("NFC", text).split())
     if marks_in_a_row(line) > MOST_MARKS:
@@ -89,12 +92,14 @@ def clean_line(text: str, *, what: str, longest: int) -> str:
             _("%(what)s has more than %(most_marks)s accents on one letter.")
             % {"what": what, "most_marks": MOST_MARKS},
             expected=_("fewer accents"),
+            field=field,
         )
     if len(line) > longest:
         raise InvalidError(
             _("%(what)s is too long.") % {"what": what},
             found=_("%(line)s characters") % {"line": len(line)},
             expected=_("at most %(longest)s characters") % {"longest": longest},
+            field=field,
         )
     return line
 

@@ -32,14 +32,21 @@ def change_profile(*, user: User, profile: Profile, now: datetime) -> None:
     """Keep what somebody says about themselves. Raises InvalidError."""
     country, language = profile.country.strip().upper(), profile.language.strip()
     if country and not COUNTRY.fullmatch(country):
-        raise InvalidError(_("A country is two letters."), found=country[:20], expected=_("such as DE, FR or US"))
+        raise InvalidError(
+            _("A country is two letters."), found=country[:20], expected=_("such as DE, FR or US"), field="country"
+        )
     if language and language not in dict(settings.LANGUAGES):
         raise InvalidError(
-            _("There is no such language here."), found=language[:20], expected=", ".join(dict(settings.LANGUAGES))
+            _("There is no such language here."),
+            found=language[:20],
+            expected=", ".join(dict(settings.LANGUAGES)),
+            field="language",
         )
     values = {
-        "display_name": clean_line(profile.display_name, what=_("The name others see"), longest=80),
-        "institution": clean_line(profile.institution, what=_("The institution"), longest=120),
+        "display_name": clean_line(
+            profile.display_name, what=_("The name others see"), longest=80, field="display_name"
+        ),
+        "institution": clean_line(profile.institution, what=_("The institution"), longest=120, field="institution"),
         "country": country,
         "orcid": checked_orcid(profile.orcid),
         "language": language,
@@ -59,7 +66,9 @@ def checked_orcid(text: str) -> str:
         return ""
     found = ORCID.fullmatch(typed)
     if found is None or check_character(found[1]) != found[1][-1]:
-        raise InvalidError(_("This is no ORCID iD."), found=ascii(typed[:60]), expected="0000-0002-1825-0097")
+        raise InvalidError(
+            _("This is no ORCID iD."), found=ascii(typed[:60]), expected="0000-0002-1825-0097", field="orcid"
+        )
     return found[1]
 
 

@@ -43,7 +43,9 @@ def scope_needed(*, method: str, path: str) -> str:
 def checked_scopes(scopes: Collection[str]) -> list[str]:
     """The scopes in our order. Raises InvalidError for one that does not exist."""
     if unknown := sorted(set(scopes) - set(SCOPES)):
-        raise InvalidError(_("There is no such scope."), found=", ".join(unknown)[:200], expected=", ".join(SCOPES))
+        raise InvalidError(
+            _("There is no such scope."), found=", ".join(unknown)[:200], expected=", ".join(SCOPES), field="scopes"
+        )
     return [scope for scope in SCOPES if scope in scopes]
 
 

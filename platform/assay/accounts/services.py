@@ -32,8 +32,8 @@ SOLO_TRIES = 5
 
 def create_user(*, username: str, email: str, password: str | None, display_name: str, now: datetime) -> User:
     """Sign somebody up. Without a password they sign in by another organization, until they set one."""
-    shown = clean_line(display_name, what=gettext("The name others see"), longest=80)
-    chosen = clean_name(username, what=gettext("The user name"), longest=60)
+    shown = clean_line(display_name, what=gettext("The name others see"), longest=80, field="display_name")
+    chosen = clean_name(username, what=gettext("The user name"), longest=60, field="username")
     if not USER_NAME.fullmatch(chosen):
         raise InvalidError(
             gettext("A user name is no e-mail address.")
@@ -41,6 +41,7 @@ def create_user(*, username: str, email: str, password: str | None, display_name
             else gettext("A user name has no spaces and no other signs."),
             found=chosen,
             expected=gettext("letters, digits and . + - _"),
+            field="username",
         )
     user = User(username=chosen, email=email.strip(), display_name=shown, date_joined=now)
     try:
@@ -50,7 +51,9 @@ def create_user(*, username: str, email: str, password: str | None, display_name
         user.full_clean()
     except ValidationError as error:
         raise InvalidError(
-            sentence_of(error), what_to_do=gettext("Correct what is named and send it again.")
+            sentence_of(error),
+            what_to_do=gettext("Correct what is named and send it again."),
+            field=next(iter(error.error_dict)) if hasattr(error, "error_dict") else "password",
         ) from error
     try:
         with transaction.atomic():
@@ -58,7 +61,9 @@ def create_user(*, username: str, email: str, password: str | None, display_name
             note_address(user)
             record_event(actor=user, verb="user.signed_up", subject=user, now=now)
     except IntegrityError as error:  # somebody else signed up with it between the check and now
-        raise ConflictError(gettext("This user name or e-mail address was just taken."), code="name_taken") from error
+        raise ConflictError(
+            gettext("This user name or e-mail address was just taken."), code="name_taken", field="username"
+        ) from error
     return user
 
 
@@ -104,8 +109,8 @@ def sentence_of(error: ValidationError) -> str:
 
 def create_team(*, user: User, name: str, institution: str = "", now: datetime) -> Team:
     """Found a team. Its founder is its captain."""
-    title = clean_name(name, what=gettext("The team's name"), longest=80)
-    place = clean_line(institution, what=gettext("The institution"), longest=120)
+    title = clean_name(name, what=gettext("The team's name"), longest=80, field="name")
+    place = clean_line(institution, what=gettext("The institution"), longest=120, field="institution")
     try:
         with transaction.atomic():
             refuse_too_many(verb="team.founded", by=user, now=now)
@@ -117,6 +122,7 @@ def create_team(*, user: User, name: str, institution: str = "", now: datetime) 
             gettext("There is a team named %(title)s already, or one that looks like it.") % {"title": repr(title)},
             code="name_taken",
             what_to_do=gettext("Choose another name."),
+            field="name",
         ) from error
     return team
 
@@ -173,7 +179,10 @@ def invite_to_team(*, user: User, team: Team, email: str, now: datetime) -> tupl
         validate_email(email)
     except ValidationError as error:
         raise InvalidError(
-            gettext("This is no e-mail address."), found=ascii(email[:80]), expected=gettext("such as ada@example.org")
+            gettext("This is no e-mail address."),
+            found=ascii(email[:80]),
+            expected=gettext("such as ada@example.org"),
+            field="email",
         ) from error
     secret = new_secret(prefix=INVITE_PREFIX)
     with transaction.atomic():

@@ -40,9 +40,10 @@ def issue_token(
             _("A token lives between one day and one year."),
             found=_("%(days)s days") % {"days": days},
             expected=_("1 to %(longest_days)s days") % {"longest_days": LONGEST_DAYS},
+            field="days",
         )
     secret = new_secret(prefix=USER_PREFIX)
-    shown = clean_line(name, what=_("The token's name"), longest=80) or "unnamed"
+    shown = clean_line(name, what=_("The token's name"), longest=80, field="name") or "unnamed"
     with transaction.atomic():
         token = ApiToken.objects.create(
             user=user,

@@ -22,12 +22,15 @@ MOST_PER_DAY = 5
 
 def written(*, title: str, text: str, missing: str) -> tuple[str, str, str]:
     """Title, text and HTML of what organizers tell people, as they are kept. Raises InvalidError, with `missing` where one is."""
-    shown, words = clean_line(title, what=_("The title"), longest=160), text.strip()
+    shown, words = clean_line(title, what=_("The title"), longest=160, field="title"), text.strip()
     if not shown or not words:
-        raise InvalidError(missing)
+        raise InvalidError(missing, field="title" if words else "text")
     if len(words) > LONGEST_TEXT:
         raise InvalidError(
-            _("The text is too long."), found=str(len(words)), expected=_("at most %(most)s") % {"most": LONGEST_TEXT}
+            _("The text is too long."),
+            found=str(len(words)),
+            expected=_("at most %(most)s") % {"most": LONGEST_TEXT},
+            field="text",
         )
     return shown, words, render_markdown(words)
 

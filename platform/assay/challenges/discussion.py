@@ -142,7 +142,10 @@ def _take_out(post: Post | None, *, is_removed: bool, is_own: bool, reason: str,
     words = reason.strip()[:LONGEST_REASON]
     if is_removed and not is_own and not words:
         raise InvalidError(
-            _("A post is removed with a reason."), expected=_("what everybody may read"), what_to_do=_("Write one.")
+            _("A post is removed with a reason."),
+            expected=_("what everybody may read"),
+            what_to_do=_("Write one."),
+            field="reason",
         )
     values = {"removed_at": now, "removed_by": by, "reason": words}
     Post.objects.filter(pk=post.pk).update(

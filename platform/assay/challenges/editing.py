@@ -125,6 +125,12 @@ def key_at(text: str, *, line: int, column: int) -> Pointer | None:
     return max(here, key=len, default=None)
 
 
+def place_of(error: Exception, text: str) -> Pointer | None:
+    """The path of the value that an error's line and column name."""
+    line, column = getattr(error, "line", None), getattr(error, "column", None)
+    return key_at(text, line=line, column=column) if line and column else None
+
+
 def _read(text: str) -> Document:
     try:
         return read_document(text)

@@ -30,7 +30,9 @@ MOST_PICTURES = 50
 def add_picture(*, challenge: Challenge, name: str, content: bytes, by: User, now: datetime) -> Picture:
     """Keep a picture under a name, in place of the one that had it. Raises InvalidError."""
     if not name or len(name) > 80 or not set(name) <= SLUG_LETTERS:
-        raise InvalidError(_("A picture needs a name."), found=name[:80], expected=_("a-z, 0-9 and '-', at most 80"))
+        raise InvalidError(
+            _("A picture needs a name."), found=name[:80], expected=_("a-z, 0-9 and '-', at most 80"), field="name"
+        )
     written, content_type, (width, height) = rewritten(content)
     with transaction.atomic():
         Challenge.objects.select_for_update(no_key=True).get(pk=challenge.pk)
@@ -92,6 +94,7 @@ def rewritten(content: bytes) -> tuple[bytes, str, tuple[int, int]]:
             _("The picture is too large."),
             found=_("%(size)s MiB") % {"size": len(content) // 2**20},
             expected=_("at most %(most)s MiB") % {"most": LARGEST_UPLOAD // 2**20},
+            field="picture",
         )
     try:
         with Image.open(io.BytesIO(content), formats=READ) as opened:
@@ -100,6 +103,7 @@ def rewritten(content: bytes) -> tuple[bytes, str, tuple[int, int]]:
                     _("The picture has too many pixels."),
                     found=f"{opened.width} × {opened.height}",
                     expected=_("at most %(most)s million") % {"most": MOST_PIXELS // 1_000_000},
+                    field="picture",
                 )
             picture = ImageOps.exif_transpose(opened)
             picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
@@ -110,13 +114,17 @@ def rewritten(content: bytes) -> tuple[bytes, str, tuple[int, int]]:
             _("The picture has too many pixels."),
             found=str(error)[:80],
             expected=_("at most %(most)s million") % {"most": MOST_PIXELS // 1_000_000},
+            field="picture",
         ) from error
     except UnidentifiedImageError:
         raise InvalidError(
-            _("The file is no picture that we read."), expected="PNG, JPEG, WebP, GIF", what_to_do=_("Save it as PNG.")
+            _("The file is no picture that we read."),
+            expected="PNG, JPEG, WebP, GIF",
+            what_to_do=_("Save it as PNG."),
+            field="picture",
         ) from None
     except (OSError, ValueError, SyntaxError) as error:  # what decoders raise for broken files
-        raise InvalidError(_("The picture cannot be read."), found=str(error)[:80]) from error
+        raise InvalidError(_("The picture cannot be read."), found=str(error)[:80], field="picture") from error
     return (*encoded(picture), picture.size)
 
 

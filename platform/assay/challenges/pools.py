@@ -92,7 +92,10 @@ def set_pool_owners(
     name, note = checked_name(name), note.strip()
     if len(note) > LONGEST_NOTE:
         raise InvalidError(
-            gettext("The note is too long."), found=f"{len(note)} characters", expected=f"at most {LONGEST_NOTE}"
+            gettext("The note is too long."),
+            found=f"{len(note)} characters",
+            expected=f"at most {LONGEST_NOTE}",
+            field="note",
         )
     users = User.objects.filter(username__in=people)
     chosen = Challenge.objects.filter(slug__in=challenges)
@@ -126,14 +129,20 @@ def checked_name(name: str) -> str:
             gettext("The pool %(pool)s is everybody's: a phase that names no pool uses it.")
             % {"pool": repr(EVERYBODYS)},
             what_to_do=gettext("Enrol the nodes in a pool of another name, and give that one owners."),
+            field="pool",
         )
     if not 0 < len(name) <= LONGEST_NAME or not set(name) <= LETTERS:
         raise InvalidError(
             gettext("This is no name of a pool."),
             found=ascii(name[:80]),
             expected="lower-case letters, digits and hyphens",
+            field="pool",
         )
     return name
+
+
+FIELDS = {"person": "people", "challenge": "challenges"}
+"""Where each kind of name is given."""
 
 
 def refuse_unknown(what: str, named: Collection[str], *, known: Iterable[str]) -> None:
@@ -143,6 +152,7 @@ def refuse_unknown(what: str, named: Collection[str], *, known: Iterable[str]) -
             gettext("There is no such %(what)s.") % {"what": what},
             found=", ".join(unknown),
             expected="user names and names of challenges",
+            field=FIELDS[what],
         )
 
 

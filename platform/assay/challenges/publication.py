@@ -83,13 +83,17 @@ def decide_publication(*, slug: str, approves: bool, reason: str, by: User | Non
     reason = reason.strip()
     if len(reason) > LONGEST_REASON:
         raise InvalidError(
-            gettext("The reason is too long."), found=f"{len(reason)} characters", expected=f"at most {LONGEST_REASON}"
+            gettext("The reason is too long."),
+            found=f"{len(reason)} characters",
+            expected=f"at most {LONGEST_REASON}",
+            field="reason",
         )
     if not approves and not reason:
         raise InvalidError(
             gettext("A refusal needs a reason."),
             expected="what the organizers have to change",
             what_to_do=gettext("Write one."),
+            field="reason",
         )
     with transaction.atomic():
         challenge = Challenge.objects.select_for_update().filter(slug=slug).first()

@@ -97,10 +97,13 @@ def checked_answers(*, challenge: Challenge, answers: Sequence[str]) -> list[dic
             found=_("%(count)s answers") % {"count": sum(1 for answer in given if answer)},
             expected=" · ".join(questions),
             what_to_do=_("Answer them on the page of the challenge."),
+            field=f"answer#{next((at for at, answer in enumerate(given) if not answer), 0)}",
         )
     if any(len(answer) > LONGEST_ANSWER for answer in given):
         raise InvalidError(
-            _("An answer is too long."), expected=_("at most %(most)s characters") % {"most": LONGEST_ANSWER}
+            _("An answer is too long."),
+            expected=_("at most %(most)s characters") % {"most": LONGEST_ANSWER},
+            field=f"answer#{next(at for at, answer in enumerate(given) if len(answer) > LONGEST_ANSWER)}",
         )
     return [{"question": question, "answer": answer} for question, answer in zip(questions, given, strict=True)]
 
@@ -114,6 +117,7 @@ def check_rules(*, challenge: Challenge, version: int) -> None:
             found=_("version %(version)s") % {"version": version} if version else _("none accepted"),
             expected=_("version %(version)s") % {"version": challenge.rules_version},
             what_to_do=_("Read them and accept them on the page of the challenge."),
+            field="rules_version",
         )
 
 
@@ -173,7 +177,10 @@ def invite_by_mail(*, challenge: Challenge, address: str, by: User, now: datetim
         validate_email(address.strip())
     except ValidationError as error:
         raise InvalidError(
-            _("This is no e-mail address."), found=ascii(address[:80]), expected=_("such as ada@example.org")
+            _("This is no e-mail address."),
+            found=ascii(address[:80]),
+            expected=_("such as ada@example.org"),
+            field="addresses",
         ) from error
     return make_invite(challenge=challenge, email=address.strip(), uses=1, by=by, now=now)
 
@@ -186,6 +193,7 @@ def make_invite(
         raise InvalidError(
             _("An invitation is for 1 to %(uses)s people, for 1 to 365 days.") % {"uses": MOST_USES},
             found=_("%(uses)s people, %(days)s days") % {"uses": uses, "days": days},
+            field="days" if 1 <= uses <= MOST_USES else "uses",
         )
     secret = new_secret(prefix=INVITE_PREFIX)
     with transaction.atomic():

@@ -96,7 +96,7 @@ def rename_phase(*, phase: Phase, slug: str, user: User, now: datetime) -> Phase
     with transaction.atomic():
         challenge = Challenge.objects.select_for_update().get(pk=phase.challenge_id)
         if challenge.phases.filter(slug=slug).exclude(pk=phase.pk).exists():
-            raise ConflictError(_("There is a phase of this name."), found=slug)
+            raise ConflictError(_("There is a phase of this name."), found=slug, field="slug")
         source = _with_phase(challenge, phase, rename)
         Phase.objects.filter(pk=phase.pk).update(slug=slug)
         for board in challenge.combined:
@@ -155,7 +155,7 @@ def rename_challenge(*, challenge: Challenge, slug: str, user: User, now: dateti
     with transaction.atomic():
         locked = Challenge.objects.select_for_update().get(pk=challenge.pk)
         if Challenge.objects.filter(slug=slug).exclude(pk=locked.pk).exists():
-            raise ConflictError(_("There is a challenge of this name."), code="name_taken", found=slug)
+            raise ConflictError(_("There is a challenge of this name."), code="name_taken", found=slug, field="slug")
         source = edited(current_file(locked), {("slug",): slug})
         Challenge.objects.filter(pk=locked.pk).update(slug=slug)
         before, locked.slug = locked.slug, slug
@@ -188,7 +188,10 @@ def refuse_unconfirmed(confirm: str, *, name: str) -> None:
     """Raise `InvalidError` unless the name was typed out."""
     if confirm.strip() != name:
         raise InvalidError(
-            _("Type the name to remove it for good."), found=confirm.strip()[:80] or _("nothing"), expected=name
+            _("Type the name to remove it for good."),
+            found=confirm.strip()[:80] or _("nothing"),
+            expected=name,
+            field="confirm",
         )
 
 
@@ -196,7 +199,10 @@ def checked_slug(slug: str) -> None:
     """Raise `InvalidError` for a name that cannot stand in an address."""
     if not slug or not set(slug) <= SLUG_LETTERS or len(slug) > LONGEST_SLUG:
         raise InvalidError(
-            _("A name in addresses has few letters."), found=slug[:80], expected=_("a-z, 0-9 and '-', at most 80")
+            _("A name in addresses has few letters."),
+            found=slug[:80],
+            expected=_("a-z, 0-9 and '-', at most 80"),
+            field="slug",
         )
 
 

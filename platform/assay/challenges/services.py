@@ -481,6 +481,7 @@ def decide_memberships(
             gettext("A refusal needs a reason."),
             expected=gettext("what the people who are refused may read"),
             what_to_do=gettext("Write one."),
+            field="reason",
         )
     with transaction.atomic():
         for membership in memberships:

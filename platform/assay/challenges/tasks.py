@@ -72,7 +72,7 @@ def with_task(source: str, *, title: str, due: str) -> str:
     """The file with one more task."""
     said = {"title": title.strip(), "due": due.strip()}
     if not said["title"]:
-        raise InvalidError(_("A task needs a title."), expected=_("what is to be done"))
+        raise InvalidError(_("A task needs a title."), expected=_("what is to be done"), field="title")
     return appended(source, ("tasks",), {key: value for key, value in said.items() if value})
 
 

@@ -52,7 +52,7 @@ def get_member(*, team: Team, username: str) -> TeamMember:
     """Somebody in the team."""
     member = team.memberships.select_related("user").filter(user__username=username).first()
     if member is None:
-        raise NotFoundError(_("Nobody of this name is in the team."), found=username[:60])
+        raise NotFoundError(_("Nobody of this name is in the team."), found=username[:60], field="person")
     return member
 
 
@@ -107,7 +107,7 @@ def hand_over(*, team: Team, username: str, by: User, now: datetime) -> None:
 def rename_team(*, team: Team, name: str, by: User, now: datetime) -> None:
     """Give the team another name. Its address stays, so links go on working."""
     require_captain(team=team, user=by)
-    title = clean_name(name, what=_("The team's name"), longest=80)
+    title = clean_name(name, what=_("The team's name"), longest=80, field="name")
     before = team.name
     try:
         with transaction.atomic():
@@ -120,6 +120,7 @@ def rename_team(*, team: Team, name: str, by: User, now: datetime) -> None:
             _("There is a team named %(title)s already, or one that looks like it.") % {"title": repr(title)},
             code="name_taken",
             what_to_do=_("Choose another name."),
+            field="name",
         ) from error
 
 
@@ -132,6 +133,7 @@ def refuse_full_team(*, challenge: Challenge, team: Team) -> None:
             found=_("%(size)s people") % {"size": challenge.team_size},
             expected=_("at most %(size)s people per team") % {"size": challenge.team_size},
             what_to_do=_("Compete in another team, or alone."),
+            field="team",
         )
 
 

@@ -54,6 +54,7 @@ def _check_options(options: TermOptions) -> None:
             % {"reviewers": options.reviewers, "clean": options.automatic_after},
             expected=gettext("1 or %(reviewers)s reviewers, 0 to %(clean)s results")
             % {"reviewers": MOST_REVIEWERS, "clean": MOST_CLEAN},
+            field="automatic_after" if 1 <= options.reviewers <= MOST_REVIEWERS else "reviewers",
         )
     known = set(Team.objects.filter(slug__in=options.teams[:MOST_TEAMS]).values_list("slug", flat=True))
     unknown = [name for name in options.teams if name not in known]
@@ -62,6 +63,7 @@ def _check_options(options: TermOptions) -> None:
             gettext("These terms name a team that does not exist."),
             found=", ".join(unknown)[:200],
             expected=gettext("short names of teams, at most %(most)s of them") % {"most": MOST_TEAMS},
+            field="teams",
         )
 
 
@@ -83,6 +85,7 @@ def offer_agreement(
             found=gettext("%(days)s days, %(releases)s releases") % {"days": days, "releases": most_releases},
             expected=gettext("1 to %(days)s days, 1 to %(releases)s releases")
             % {"days": LONGEST_DAYS, "releases": MOST_RELEASES},
+            field="most_releases" if 1 <= days <= LONGEST_DAYS else "days",
         )
     if not site.public_key or site.is_waiting or site.revoked_at is not None:
         raise ConflictError(

@@ -174,6 +174,7 @@ def approve_site(site: Site, *, words: str, by: User, now: datetime) -> None:
                 "Listen again. If the site really reads other words, somebody stands between you: do not approve, revoke the site, "
                 "and ask the hospital's IT about proxies that open encrypted connections."
             ),
+            field="words",
         )
     with transaction.atomic():
         changed = Site.objects.filter(pk=site.pk, public_key=site.public_key, approved_at=None, revoked_at=None).update(

@@ -29,6 +29,7 @@ def check_names(*, name: str, title: str) -> None:
             found=name[:80],
             expected=gettext("1 to 60 characters of a to z, 0 to 9 and hyphens"),
             what_to_do=gettext("Choose a short name for addresses; the title may say more."),
+            field="name",
         )
     if not 0 < len(title) <= LONGEST_TITLE:
         raise InvalidError(
@@ -36,6 +37,7 @@ def check_names(*, name: str, title: str) -> None:
             found=gettext("%(title)s characters") % {"title": len(title)},
             expected=gettext("1 to %(longest_title)s characters") % {"longest_title": LONGEST_TITLE},
             what_to_do=gettext("Give a title of that length."),
+            field="title",
         )
 
 

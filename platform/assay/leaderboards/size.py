@@ -53,10 +53,13 @@ def plan_of_pilot(phase: Phase, *, name: str, content: bytes, difference: str) -
     suffix = Path(name).suffix.lower()
     if suffix not in PILOT_SUFFIXES:
         raise InvalidError(
-            _("This is no table of scores that can be read here."), found=name[:100], expected=", ".join(PILOT_SUFFIXES)
+            _("This is no table of scores that can be read here."),
+            found=name[:100],
+            expected=", ".join(PILOT_SUFFIXES),
+            field="pilot",
         )
     if len(content) > MOST_PILOT_BYTES:
-        raise InvalidError(_("The pilot's table is too large."), expected=_("at most 2 MB"))
+        raise InvalidError(_("The pilot's table is too large."), expected=_("at most 2 MB"), field="pilot")
     planned = _difference(difference)
     config = parse_ranking(rules_of(phase.protocol).ranking)
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +69,7 @@ def plan_of_pilot(phase: Phase, *, name: str, content: bytes, difference: str) -
             found = read_scores(path, config)
             plan = plan_table(found.table, found.config, difference=planned, most=MOST_ALGORITHMS)
         except RankingError as error:
-            raise InvalidError(_("The pilot's table cannot be used."), found=str(error)) from error
+            raise InvalidError(_("The pilot's table cannot be used."), found=str(error), field="pilot") from error
     chosen = getattr(phase, "chosen_testset", None)
     cases = chosen.testset.cases.count() if chosen is not None and plan.unit == "case" else None
     return Answer(plan=plan, difference=planned, notes=found.notes, cases=cases)
@@ -81,6 +84,9 @@ def _difference(text: str) -> float | None:
         value = 0.0
     if not 0 < value < 1e9:
         raise InvalidError(
-            _("The difference to find is no number above 0."), found=text[:40], expected=_("a number such as 0.01")
+            _("The difference to find is no number above 0."),
+            found=text[:40],
+            expected=_("a number such as 0.01"),
+            field="difference",
         )
     return value

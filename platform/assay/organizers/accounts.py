@@ -12,11 +12,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from assay.accounts import operating
-from assay.accounts.errors import AssayError, InvalidError
+from assay.accounts.errors import InvalidError
 from assay.accounts.models import User
 from assay.accounts.numbers import whole_number
 from assay.challenges.access import require_staff
-from assay.pages.errors import error_words
 from assay.pages.tables import PAGE
 
 JUST_MADE = "password-link"
@@ -35,10 +34,7 @@ def accounts(request: HttpRequest) -> HttpResponse:
     """The list, newest first, and what is done about one of them."""
     user = require_staff(person=request.user)
     if request.method == "POST":
-        try:
-            _act(request, user)
-        except AssayError as error:
-            messages.error(request, error_words(error))
+        _act(request, user)
         return redirect(request.get_full_path())
     search, kind = request.GET.get("q", "").strip()[:80], request.GET.get("kind", "")
     rows = User.objects.filter(KINDS.get(kind, Q())).order_by("-pk")

@@ -18,7 +18,7 @@ from assay.challenges.access import (
 )
 from assay.challenges.models import Phase
 from assay.organizers.views import frame
-from assay.pages.errors import error_words
+from assay.pages.errors import refuse
 from assay.submissions.objections import answer_objection, objections_seen_by
 from assay.workflow import flow
 from assay.workflow.flow.carrying import WHICH, plan_rerun, rerun
@@ -31,20 +31,20 @@ def after(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     page = frame(phase.challenge, tab="overview", phase=phase, now=timezone.now())
     page.update(which=WHICH, chosen_which=request.POST.get("which", "best"), source=request.POST.get("source", ""))
     page["sources"] = rerun_sources(user)
+    status = 200
     if request.method == "POST":
         if request.POST.get("action") not in ("uphold", "reject"):  # a reviewer answers objections, and nothing else
             require_organizer(person=user, challenge=phase.challenge)
         try:
             plan = _act(request, phase=phase, user=user)
         except AssayError as error:
-            page["error"] = error_words(error)
-            page["typed"] = request.POST
+            status = refuse(request, error)
         else:
             if plan is None:
                 return redirect("organizers:after", slug, phase_slug)
             page["plan"] = plan
     page["objections"] = objections_seen_by(person=user, phase=phase, is_organizer=True)
-    return render(request, "organizers/after.html", page, status=400 if page.get("error") else 200)
+    return render(request, "organizers/after.html", page, status=status)
 
 
 def rerun_sources(user: User) -> list[Phase]:

@@ -18,7 +18,9 @@ def uploaded_archive(request: HttpRequest, *, purpose: Upload.Purpose, expected:
     if request.POST.get("upload_id") and file is None:
         return get_upload(person=user, upload_id=identifier(request.POST["upload_id"]))
     if file is None:
-        raise InvalidError(_("No archive was chosen."), expected=expected, what_to_do=_("Choose a file."))
+        raise InvalidError(
+            _("No archive was chosen."), expected=expected, what_to_do=_("Choose a file."), field="archive"
+        )
     upload = uploads.start_upload(
         user=user, filename=file.name or "archive.tar", purpose=purpose, total_bytes=file.size or 0, now=now
     )

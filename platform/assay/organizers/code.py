@@ -13,7 +13,7 @@ from assay.challenges.models import Challenge
 from assay.challenges.protocols import rules_of
 from assay.organizers.archives import uploaded_archive
 from assay.organizers.views import frame
-from assay.pages.errors import error_words
+from assay.pages.errors import refuse
 from assay.submissions.code_parts import PURPOSE_OF, code_parts_of
 from assay.submissions.models import CodePart
 from assay.workflow.workers.building import take_code_part
@@ -36,7 +36,7 @@ class PartRow:
 def code_parts(request: HttpRequest, slug: str) -> HttpResponse:
     """List them, and take one in."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
-    page = frame(challenge, tab="code")
+    page, status = frame(challenge, tab="code"), 200
     if request.method == "POST":
         kind = CodePart.Kind.WHEELS if request.POST.get("kind") == CodePart.Kind.WHEELS else CodePart.Kind.BASE
         try:
@@ -44,12 +44,12 @@ def code_parts(request: HttpRequest, slug: str) -> HttpResponse:
             request.META["assay.takes_long"] = True  # see config/deadlines.py
             take_code_part(challenge=challenge, user=user, kind=kind, upload=upload, now=timezone.now())
         except AssayError as error:
-            page["error"] = error_words(error)
+            status = refuse(request, error)
         else:
             return redirect("organizers:code-parts", slug)
     users = phases_by_part(challenge)
     page["parts"] = [row_of(part, users) for part in code_parts_of(challenge)]
-    return render(request, "organizers/code.html", page)
+    return render(request, "organizers/code.html", page, status=status)
 
 
 def row_of(part: CodePart, users: dict[str, list[str]]) -> PartRow:

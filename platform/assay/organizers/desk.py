@@ -23,15 +23,16 @@ from assay.challenges.access import (
     is_organizer,
 )
 from assay.challenges.definition import NO_PROTOCOL, ChallengeDefinition, PhaseDefinition, parse_definition
-from assay.challenges.editing import appended, edited, fingerprint, key_at
+from assay.challenges.editing import appended, edited, fingerprint, place_of
 from assay.challenges.models import Challenge, Phase
 from assay.challenges.pools import EVERYBODYS, may_use
 from assay.challenges.services import EDITABLE, organizer_names
-from assay.challenges.writing import current_file
+from assay.challenges.writing import current_file, is_written_anew
 from assay.challenges.zones import zone_of
 from assay.organizers.desk_fields import NEW_PHASE, Field, Group, Row, phase_groups, text_groups
 from assay.organizers.views import frame, or_the_file
 from assay.pages.errors import error_words
+from assay.pages.typed import note, noted
 from assay.runs.nodes import machines_of_pools
 from assay.workflow.flow.pushing import push_edit
 from evaluator.documents import Pointer
@@ -47,7 +48,6 @@ class Desk:
         self.source = current_file(challenge)
         self.definition = parse_definition(self.source)
         self.zone = zone_of(self.definition.timezone) or UTC
-        self.errors: list[str] = []
         self.plan: list[str] | None = None
         self.rows = {field.name: self._row(field) for group in groups for field in group.fields}
 
@@ -108,15 +108,10 @@ class Desk:
         return not is_check
 
     def _say(self, error: AssayError, text: str) -> None:
-        words = error_words(error)
-        line, column = getattr(error, "line", None), getattr(error, "column", None)
-        path = key_at(text, line=line, column=column) if line and column else None
+        path = place_of(error, text)
         own = path[len(self.path) :] if path is not None and path[: len(self.path)] == self.path else ()
         row = self.rows.get(self.key_of(own)) if own else None
-        if row is None:
-            self.errors.append(words)
-        else:
-            row.errors.append(words)
+        note(self.request, [(row.field.name if row else error.field, error_words(error))], is_filled=True)
 
     def key_of(self, path: Pointer) -> str:
         """The field that stands for a place below the form's own."""
@@ -133,8 +128,8 @@ class Desk:
                 for group in self.groups
             ],
             "made_from": fingerprint(self.source),
-            "form_errors": self.errors,
-            "has_errors": bool(self.errors) or any(row.errors for row in self.rows.values()),
+            "status": 400 if noted(self.request) else 200,
+            "is_written_anew": is_written_anew(self.source, self.challenge),
             "plan": self.plan,
             "zone_name": self.definition.timezone,
         }
@@ -200,7 +195,7 @@ class NewPhase(Desk):
     def text(self) -> str:
         """The file with the new phase at the end. Without rules of the challenge it gets those of the first phase."""
         if self.rows["slug"].text in {phase.slug for phase in self.definition.phases}:
-            raise ConflictError(gettext("There is a phase of this name."), found=self.rows["slug"].text)
+            raise ConflictError(gettext("There is a phase of this name."), found=self.rows["slug"].text, field="slug")
         values = {row.field.name: row.field.value(row.text) for row in self.rows.values() if row.text}
         if not self.challenge.phases.exists():
             raise InvalidError(gettext("Push a first phase with the challenge file."))
@@ -218,4 +213,4 @@ def _answer(
     request: HttpRequest, challenge: Challenge, desk: Desk, *, tab: str, title: str, phase: Phase | None = None
 ) -> HttpResponse:
     shown = frame(challenge, tab=tab, title=title, phase=phase) | desk.page()
-    return render(request, "organizers/desk.html", shown, status=400 if shown["has_errors"] else 200)
+    return render(request, "organizers/desk.html", shown, status=shown["status"])

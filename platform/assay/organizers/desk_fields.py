@@ -103,14 +103,13 @@ class Group:
 
 @dataclass
 class Row:
-    """One field with its state: what it showed, what is typed, what is wrong with it."""
+    """One field with its state: what it showed, what is typed, what somebody else wrote meanwhile."""
 
     field: Field
     was: str
     text: str
     now: str = ""
     """What it is by now, where somebody else changed it meanwhile."""
-    errors: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def chosen(self) -> list[str]:

@@ -11,10 +11,10 @@ from assay.pages.hooks import act, hooks_page
 def hooks(request: HttpRequest, slug: str) -> HttpResponse:
     """Where the organizers are told of submissions and of people who ask to join."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
-    error = ""
+    status = 200
     if request.method == "POST":
-        error = act(request, user=user, challenge_slug=challenge.slug)
-        if not error:
+        status = act(request, user=user, challenge_slug=challenge.slug)
+        if not status:
             return redirect("organizers:hooks", slug)
-    page = frame(challenge, tab="news", error=error, **hooks_page(request, challenge_slug=challenge.slug))
-    return render(request, "organizers/hooks.html", page, status=400 if error else 200)
+    page = frame(challenge, tab="news", **hooks_page(request, challenge_slug=challenge.slug))
+    return render(request, "organizers/hooks.html", page, status=status)

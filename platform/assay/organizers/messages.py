@@ -11,7 +11,7 @@ from assay.accounts.numbers import whole_number
 from assay.challenges.access import get_organized_challenge
 from assay.challenges.texts import render_markdown
 from assay.organizers.views import frame
-from assay.pages.errors import error_words
+from assay.pages.errors import refuse
 from assay.submissions.messages import ALL, audience_of, audiences, send_message
 
 SHOWN = 20
@@ -24,6 +24,7 @@ def write(request: HttpRequest, slug: str) -> HttpResponse:
     title, text = request.POST.get("title", ""), request.POST.get("text", "")
     key = request.POST.get("audience") or request.GET.get("audience") or ALL
     page = frame(challenge, tab="messages", title=title, text=text, audience=key)
+    status = 200
     if request.method == "POST":
         try:
             audience = audience_of(challenge, key)
@@ -42,7 +43,7 @@ def write(request: HttpRequest, slug: str) -> HttpResponse:
                 told.success(request, said % {"count": message.people})
                 return redirect("organizers:messages", slug)
         except AssayError as error:
-            page["error"] = error_words(error)
+            status = refuse(request, error)
     page["audiences"] = audiences(challenge)
     page["sent"] = challenge.messages.select_related("by")[:100]
-    return render(request, "organizers/messages.html", page, status=400 if page.get("error") else 200)
+    return render(request, "organizers/messages.html", page, status=status)

@@ -13,7 +13,7 @@ from assay.evaluations.pushing import missing_metric_images
 from assay.evaluations.selectors import metric_images_of
 from assay.organizers.archives import uploaded_archive
 from assay.organizers.views import frame
-from assay.pages.errors import error_words
+from assay.pages.errors import refuse
 from assay.submissions.models import Upload
 from assay.workflow.workers.metric_images import take_metric_image
 
@@ -23,19 +23,20 @@ def metric_images(request: HttpRequest, slug: str) -> HttpResponse:
     """List them, say what is missing, take one in."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
     page = frame(challenge, tab="metrics")
+    status = 200
     if request.method == "POST":
         try:
             upload = uploaded_archive(request, purpose=Upload.Purpose.IMAGE, expected="what `docker save` wrote")
             request.META["assay.takes_long"] = True  # see config/deadlines.py
             take_metric_image(challenge=challenge, user=user, upload=upload, now=timezone.now())
         except AssayError as error:
-            page["error"] = error_words(error)
+            status = refuse(request, error)
         else:
             return redirect("organizers:metric-images", slug)
     users = phases_by_image(challenge)
     page["images"] = [(image, users.get(image.image_id, [])) for image in metric_images_of(challenge=challenge)]
     page["missing"] = missing_metric_images(challenge)
-    return render(request, "organizers/metric_images.html", page)
+    return render(request, "organizers/metric_images.html", page, status=status)
 
 
 def phases_by_image(challenge: Challenge) -> dict[str, list[str]]:

@@ -12,28 +12,29 @@ from assay.challenges.access import get_edited_challenge
 from assay.challenges.announcements import announce, withdraw
 from assay.challenges.telling import taking_part
 from assay.organizers.views import frame
-from assay.pages.errors import error_words
+from assay.pages.errors import refuse
 
 
 def news(request: HttpRequest, slug: str) -> HttpResponse:
     """What was announced, and a form for the next one."""
     challenge, user = get_edited_challenge(person=request.user, slug=slug)
-    title, text = request.POST.get("title", ""), request.POST.get("text", "")
-    page = frame(challenge, tab="news", title=title, text=text)
+    page = frame(challenge, tab="news")
     people = len(taking_part(challenge))
     if "withdraw" in request.POST:
         number = whole_number(request.POST["withdraw"]) or 0
         withdraw(challenge=challenge, announcement_id=number, by=user, now=timezone.now())
         messages.success(request, gettext("Taken off the pages. Mails that have gone stay where they are."))
         return redirect("organizers:news", slug)
+    status = 200
     if request.method == "POST":
         try:
-            announce(challenge=challenge, title=title, text=text, by=user, now=timezone.now())
+            form = {name: request.POST.get(name, "") for name in ("title", "text")}
+            announce(challenge=challenge, by=user, now=timezone.now(), **form)
         except AssayError as error:
-            page["error"] = error_words(error)
+            status = refuse(request, error)
         else:
             said = ngettext("Announced to %(count)s participant.", "Announced to %(count)s participants.", people)
             messages.success(request, said % {"count": people})
             return redirect("organizers:news", slug)
     page.update(announcements=challenge.announcements.all()[:100], people=people)
-    return render(request, "organizers/news.html", page, status=400 if page.get("error") else 200)
+    return render(request, "organizers/news.html", page, status=status)

@@ -18,24 +18,24 @@ from assay.challenges.writing import current_file
 from assay.organizers.desk import Desk
 from assay.organizers.desk_fields import PAGE
 from assay.organizers.views import frame
-from assay.pages.errors import error_words
+from assay.pages.errors import refuse
 from assay.workflow.flow.pushing import push_edit
 
 
 def pages(request: HttpRequest, slug: str) -> HttpResponse:
     """The pages and the pictures. Pictures are added and removed here, pages removed."""
     challenge, user = get_edited_challenge(person=request.user, slug=slug)
-    page = frame(challenge, tab="pages", typed=request.POST)
+    page, status = frame(challenge, tab="pages"), 200
     if request.method == "POST":
         try:
             _act(request, challenge, user)
         except AssayError as error:
-            page["error"] = error_words(error)
+            status = refuse(request, error)
         else:
             return redirect("organizers:pages", slug)
     page["pictures"] = challenge.pictures.defer("content")
     page["made_from"] = fingerprint(current_file(challenge))
-    return render(request, "organizers/pages.html", page, status=400 if page.get("error") else 200)
+    return render(request, "organizers/pages.html", page, status=status)
 
 
 def _act(request: HttpRequest, challenge: Challenge, user: User) -> None:
@@ -51,7 +51,9 @@ def _act(request: HttpRequest, challenge: Challenge, user: User) -> None:
     else:
         file = request.FILES.get("picture")
         if file is None:
-            raise InvalidError(gettext("No picture came with the form."), what_to_do=gettext("Choose a file."))
+            raise InvalidError(
+                gettext("No picture came with the form."), what_to_do=gettext("Choose a file."), field="picture"
+            )
         content = file.read(LARGEST_UPLOAD + 1)
         made = add_picture(challenge=challenge, name=form.get("name", "").strip(), content=content, by=user, now=now)
         said = gettext("Added. Write ![what it shows](picture:%(name)s) in a text to show it there.")
@@ -81,7 +83,7 @@ class PageForm(Desk):
         """The file with the page."""
         slugs = [page["slug"] for page in self.definition.pages]
         if self.rows["slug"].text in {slug for place, slug in enumerate(slugs) if place != self.number}:
-            raise ConflictError(gettext("There is a page of this name."), found=self.rows["slug"].text)
+            raise ConflictError(gettext("There is a page of this name."), found=self.rows["slug"].text, field="slug")
         if self.number is not None:
             return super().text()
         return appended(self.source, ("pages",), {name: self.rows[name].text for name in ("slug", "title", "text")})
@@ -98,4 +100,4 @@ def page(request: HttpRequest, slug: str, name: str | None = None) -> HttpRespon
         return redirect("organizers:page", slug, form.rows["slug"].text)
     title = gettext("A new page") if name is None else form.rows["title"].was
     shown = frame(challenge, tab="pages", title=title, page_name=name) | form.page()
-    return render(request, "organizers/desk.html", shown, status=400 if shown["has_errors"] else 200)
+    return render(request, "organizers/desk.html", shown, status=shown["status"])

@@ -19,7 +19,7 @@ from assay.challenges.registration import end_invite, invite_by_mail, make_invit
 from assay.challenges.services import decide_memberships
 from assay.challenges.telling import mail_challenge_invite, public_invite_address
 from assay.organizers.views import frame
-from assay.pages.errors import error_words
+from assay.pages.errors import refuse
 from assay.pages.tables import FORMATS, PAGE, table_file
 from assay.submissions.hints import hints_of
 from assay.testsets.agreements import find_signature, give_back, log_of, revoke, signatures_of
@@ -44,10 +44,7 @@ def people(request: HttpRequest, slug: str) -> HttpResponse:
     """Everybody, with their answers. Decisions for one or many at once. As CSV with `?format=csv`."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
     if request.method == "POST":
-        try:
-            _decide(request, challenge, user=user)
-        except InvalidError as error:
-            messages.error(request, error_words(error))
+        _decide(request, challenge, user=user)
         return redirect(request.get_full_path())
     status = request.GET.get("status", "")
     rows = challenge.memberships.select_related("user", "team").order_by("-status", "created_at", "pk")
@@ -114,19 +111,19 @@ def _line(row: Membership, *, questions: list[str]) -> tuple[object, ...]:
 def invites(request: HttpRequest, slug: str) -> HttpResponse:
     """Invitations by mail and by link."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
-    page = frame(challenge, tab="people")
+    page, status = frame(challenge, tab="people"), 200
     if request.method == "POST":
         try:
             with transaction.atomic():  # all of them or none
                 _invite(request, challenge, user=user)
         except AssayError as error:
-            page["error"], page["typed"] = error_words(error), request.POST
+            status = refuse(request, error)
         else:
             return redirect("organizers:invites", slug)
     page["new_link"] = request.session.pop(JUST_MADE, "")
     page["invites"] = challenge.invites.prefetch_related("used__user").order_by("-pk")[:200]
     page["now"] = timezone.now()
-    return render(request, "organizers/invites.html", page, status=400 if page.get("error") else 200)
+    return render(request, "organizers/invites.html", page, status=status)
 
 
 def _invite(request: HttpRequest, challenge: Challenge, *, user: User) -> None:
@@ -141,6 +138,7 @@ def _invite(request: HttpRequest, challenge: Challenge, *, user: User) -> None:
             raise InvalidError(
                 gettext("Write between one and %(most)s addresses.") % {"most": MOST_ADDRESSES},
                 found=str(len(addresses)),
+                field="addresses",
             )
         for address in addresses:
             invite, secret = invite_by_mail(challenge=challenge, address=address, by=user, now=now)
@@ -158,13 +156,12 @@ def _invite(request: HttpRequest, challenge: Challenge, *, user: User) -> None:
 def downloads(request: HttpRequest, slug: str) -> HttpResponse:
     """Whose agreements hold, to revoke and give back, and the log of data. The log as CSV with `?format=csv`."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
-    page = frame(challenge, tab="people")
+    page, status = frame(challenge, tab="people"), 200
     if request.method == "POST":
         try:
             _decide_agreement(request, challenge, user=user)
         except AssayError as error:
-            page["error"] = error_words(error)
-            page["typed"] = request.POST
+            status = refuse(request, error)
         else:
             return redirect("organizers:downloads", slug)
     lines = log_of(challenge)
@@ -178,7 +175,7 @@ def downloads(request: HttpRequest, slug: str) -> HttpResponse:
     page["signatures"] = [row for row in signatures_of(challenge) if row.end != Signature.End.WITHDRAWN]
     page["lines"] = [(line, WHAT_WORDS[line.what]) for line in lines[:MOST_LINES]]
     page["more"] = max(0, len(lines) - MOST_LINES)
-    return render(request, "organizers/downloads.html", page, status=400 if page.get("error") else 200)
+    return render(request, "organizers/downloads.html", page, status=status)
 
 
 def _decide_agreement(request: HttpRequest, challenge: Challenge, *, user: User) -> None:

@@ -10,14 +10,13 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from assay.accounts.errors import AssayError, InvalidError
+from assay.accounts.errors import InvalidError
 from assay.accounts.models import User
 from assay.accounts.numbers import whole_number
 from assay.challenges.access import require_staff
 from assay.challenges.pools import owned_pools, set_pool_owners
 from assay.challenges.publication import waiting_publications
 from assay.evaluations import pushing
-from assay.pages.errors import error_words
 from assay.runs.nodes import served_pools
 from assay.submissions.use import OF_PEOPLE, largest_challenges, largest_users, set_challenge_limit, set_person_limits
 
@@ -33,10 +32,7 @@ def rights(request: HttpRequest) -> HttpResponse:
             raise InvalidError(
                 gettext("There is no such act."), expected=", ".join(ACTS), what_to_do=gettext("Use the buttons.")
             )
-        try:
-            messages.success(request, act(request.POST, user, timezone.now()))
-        except AssayError as error:
-            messages.error(request, error_words(error))
+        messages.success(request, act(request.POST, user, timezone.now()))
         return redirect("organizers:rights")
     pools = list(owned_pools())
     open_pools = [name for name in served_pools() if name not in {pool.name for pool in pools}]
@@ -51,14 +47,14 @@ def publish(form: QueryDict, user: User, now: datetime) -> str:
     """Agree to a publication."""
     slug = form.get("challenge", "")
     pushing.decide_publication(slug=slug, approves=True, reason=form.get("reason", ""), by=user, now=now)
-    return f"{slug} is public."
+    return gettext("%(challenge)s is public.") % {"challenge": slug}
 
 
 def refuse(form: QueryDict, user: User, now: datetime) -> str:
     """Refuse a publication."""
     slug = form.get("challenge", "")
     pushing.decide_publication(slug=slug, approves=False, reason=form.get("reason", ""), by=user, now=now)
-    return f"{slug} stays a draft. Its organizers read your reason."
+    return gettext("%(challenge)s stays a draft. Its organizers read your reason.") % {"challenge": slug}
 
 
 def set_pool(form: QueryDict, user: User, now: datetime) -> str:
@@ -72,30 +68,35 @@ def set_pool(form: QueryDict, user: User, now: datetime) -> str:
         by=user,
         now=now,
     )
-    return f"The pool {name} belongs to those you named." if pool else f"The pool {name} is everybody's."
+    said = (
+        gettext("The pool %(pool)s belongs to those you named.")
+        if pool
+        else gettext("The pool %(pool)s is everybody's.")
+    )
+    return said % {"pool": name}
 
 
 def limit_person(form: QueryDict, user: User, now: datetime) -> str:
     """Set what is filled in; `default` takes a limit back to the installation's."""
-    limits = {name: limit_in(form.get(name, "")) for name in OF_PEOPLE if form.get(name, "").strip()}
+    limits = {name: limit_in(form.get(name, ""), field=name) for name in OF_PEOPLE if form.get(name, "").strip()}
     person = set_person_limits(username=form.get("person", "").strip(), limits=limits, by=user, now=now)
-    return f"{person.username} has new limits."
+    return gettext("%(person)s has new limits.") % {"person": person.username}
 
 
 def limit_challenge(form: QueryDict, user: User, now: datetime) -> str:
     """Set the hours of a challenge."""
     slug = form.get("challenge", "").strip()
-    set_challenge_limit(slug=slug, run_hours=limit_in(form.get("run_hours", "")), by=user, now=now)
-    return f"{slug} has a new limit."
+    set_challenge_limit(slug=slug, run_hours=limit_in(form.get("run_hours", ""), field="run_hours"), by=user, now=now)
+    return gettext("%(challenge)s has a new limit.") % {"challenge": slug}
 
 
-def limit_in(text: str) -> int | None:
+def limit_in(text: str, *, field: str) -> int | None:
     """A limit as it was typed. Raises InvalidError."""
     if text.strip() == "default":
         return None
     number = whole_number(text.strip())
     if number is None:
-        raise InvalidError(gettext("A limit is a whole number, or `default`."), found=ascii(text[:80]))
+        raise InvalidError(gettext("A limit is a whole number, or `default`."), found=ascii(text[:80]), field=field)
     return number
 
 

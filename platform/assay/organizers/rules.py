@@ -309,4 +309,4 @@ def rules(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     if "preview" in request.POST:
         return render(request, "organizers/_rank_preview.html", page)
     page["judged"] = phase.submissions.count()
-    return render(request, "organizers/rules.html", page, status=400 if page["has_errors"] else 200)
+    return render(request, "organizers/rules.html", page, status=page["status"])

@@ -108,7 +108,7 @@ def _number(posted: QueryDict, name: str, *, usual: int) -> int:
         return usual
     if not (text.isascii() and text.isdecimal() and len(text) < LONGEST_NUMBER):
         raise InvalidError(
-            gettext("These terms cannot be offered."), found=text[:20], expected=gettext("a whole number")
+            gettext("These terms cannot be offered."), found=text[:20], expected=gettext("a whole number"), field=name
         )
     return int(text)
 
@@ -120,5 +120,6 @@ def _paper(request: HttpRequest) -> object:
             gettext("This is no result of a site."),
             found=gettext("no file") if file is None else gettext("%(size)s bytes") % {"size": file.size},
             expected=gettext("the file that the site's program wrote into its folder outbox"),
+            field="result",
         )
     return read_paper(file.read())

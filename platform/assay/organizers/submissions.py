@@ -14,7 +14,6 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from assay.accounts.errors import AssayError
 from assay.accounts.identifiers import identifier
 from assay.accounts.models import User
 from assay.challenges.access import get_reviewed_challenge, require_organizer, signed_in
@@ -24,7 +23,6 @@ from assay.organizers.filters import choices_of, filter_of
 from assay.organizers.logs import with_logs
 from assay.organizers.telemetry import usage_charts
 from assay.organizers.views import frame
-from assay.pages.errors import error_words
 from assay.pages.submissions import submission_page, with_progress
 from assay.pages.tables import FORMATS, PAGE, before_row, table_file
 from assay.runs.selectors import case_progress
@@ -224,15 +222,8 @@ def submission(request: HttpRequest, slug: str, submission_id: UUID) -> HttpResp
 
 def _rerun(request: HttpRequest, submission_id: UUID) -> None:
     case_id = request.POST.get("case", "")
-    try:
-        rerun_case(submission_id=submission_id, case_id=case_id, by=signed_in(request.user), now=timezone.now())
-    except AssayError as error:
-        messages.error(request, error_words(error))
-    else:
-        messages.success(
-            request,
-            gettext(
-                "Case %(case_id)s runs again; the others are kept. A rank changes only once you let the scores count."
-            )
-            % {"case_id": case_id},
-        )
+    rerun_case(submission_id=submission_id, case_id=case_id, by=signed_in(request.user), now=timezone.now())
+    said = gettext(
+        "Case %(case_id)s runs again; the others are kept. A rank changes only once you let the scores count."
+    )
+    messages.success(request, said % {"case_id": case_id})

@@ -9,13 +9,13 @@ from django.utils.translation import gettext
 from assay.accounts.errors import AssayError
 from assay.accounts.numbers import whole_number
 from assay.challenges.access import get_organized_challenge
-from assay.challenges.editing import fingerprint
+from assay.challenges.editing import fingerprint, place_of
 from assay.challenges.models import Challenge
 from assay.challenges.tasks import tasks_of, usual_tasks, with_done, with_task, with_tasks, without_task
 from assay.challenges.writing import current_file
 from assay.organizers.consoles import first_opening, phases_of, readiness
 from assay.organizers.views import frame
-from assay.pages.errors import error_words
+from assay.pages.errors import refuse
 from assay.workflow.flow.pushing import push_edit
 
 
@@ -23,26 +23,29 @@ def tasks(request: HttpRequest, slug: str) -> HttpResponse:
     """The list. Each button changes one line of the challenge file."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
     now = timezone.now()
-    page = frame(challenge, tab="tasks", typed=request.POST)
+    page, status = frame(challenge, tab="tasks"), 200
     if request.method == "POST":
+        source = ""
         try:
+            source = _changed(request, challenge)
             push_edit(
                 challenge=challenge,
                 user=user,
-                source=_changed(request, challenge),
+                source=source,
                 made_from=request.POST.get("made_from", ""),
                 is_dry_run=False,
                 now=now,
             )
         except AssayError as error:
-            page["error"] = error_words(error)
+            error.field = error.field or str((place_of(error, source) or ("",))[-1])
+            status = refuse(request, error)
         else:
             messages.success(request, gettext("The challenge file is changed."))
             return redirect("organizers:tasks", slug)
     phases = phases_of(challenge, now=now)
     page.update(tasks=tasks_of(challenge, now=now), made_from=fingerprint(current_file(challenge)))
     page.update(checks=readiness(challenge, phases), opens_at=first_opening(phases))
-    return render(request, "organizers/tasks.html", page, status=400 if page.get("error") else 200)
+    return render(request, "organizers/tasks.html", page, status=status)
 
 
 def _changed(request: HttpRequest, challenge: Challenge) -> str:

@@ -14,7 +14,7 @@ from assay.organizers.archives import uploaded_archive
 from assay.organizers.consoles import testset_rows
 from assay.organizers.histograms import histograms_of
 from assay.organizers.views import frame
-from assay.pages.errors import error_words
+from assay.pages.errors import refuse
 from assay.submissions.models import Upload
 from assay.submissions.testset_pushing import push_testset
 from assay.testsets.archives import server_folder, server_folders
@@ -28,20 +28,21 @@ EXPECTED = "a .zip, .tar or .tar.gz with a manifest.csv"
 def testsets(request: HttpRequest, slug: str) -> HttpResponse:
     """Test sets: what they hold, what was checked, and a way to add one. What was typed and uploaded stays after a refusal."""
     challenge, _ = get_organized_challenge(person=request.user, slug=slug)
-    page = frame(challenge, tab="testsets", phases=challenge.phases.all(), typed=request.POST)
+    page = frame(challenge, tab="testsets", phases=challenge.phases.all())
+    status = 200
     if request.method == "POST":
         try:
             upload = None if request.POST.get("choose") else _archive(request)
             page["upload_id"] = upload.pk if upload else ""
             _change(request, challenge, upload=upload)
         except AssayError as error:
-            page["error"] = error_words(error)
-            page["asks_identifying"] = error.code == "testset_identifying"
+            status = refuse(request, error)
+            page["asks_identifying"] = error.code == "testset_identifying" or "accepts_identifying" in request.POST
         else:
             return redirect("organizers:testsets", slug)
     page["testsets"] = [(*row, histograms_of(row.testset.report)) for row in testset_rows(challenge)]
     page["server_folders"] = server_folders(slug)
-    return render(request, "organizers/testsets.html", page, status=400 if page.get("error") else 200)
+    return render(request, "organizers/testsets.html", page, status=status)
 
 
 def _archive(request: HttpRequest) -> Upload | None:
@@ -64,7 +65,10 @@ def _change(request: HttpRequest, challenge: Challenge, *, upload: Upload | None
     name = form.get("name", "")
     if not NAME.fullmatch(name):
         raise InvalidError(
-            gettext("A test set needs a name."), found=name[:80], expected=gettext("a-z, 0-9 and hyphens, at most 80")
+            gettext("A test set needs a name."),
+            found=name[:80],
+            expected=gettext("a-z, 0-9 and hyphens, at most 80"),
+            field="name",
         )
     request.META["assay.takes_long"] = True  # see config/deadlines.py
     testset = push_testset(

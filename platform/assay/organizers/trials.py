@@ -20,7 +20,7 @@ from assay.evaluations.models import SelfTest
 from assay.evaluations.self_tests import newest_self_tests
 from assay.organizers.archives import uploaded_archive
 from assay.organizers.views import frame
-from assay.pages.errors import error_words
+from assay.pages.errors import refuse
 from assay.submissions.services import Entry, purpose_of
 from assay.workflow import flow
 from assay.workflow.flow.self_testing import ask_self_test
@@ -49,12 +49,12 @@ class TrialRow:
 def trial(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     """The self-test and the baselines of a phase, and what starts them."""
     phase, user = get_organized_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
-    page = frame(phase.challenge, tab="overview", phase=phase, typed=request.POST)
+    page, refused = frame(phase.challenge, tab="overview", phase=phase), 0
     if request.method == "POST":
         try:
             _act(request, phase=phase, user=user)
         except AssayError as error:
-            page["error"] = error_words(error)
+            refused = refuse(request, error)
         else:
             return redirect("organizers:trial", slug, phase_slug)
     found = newest_self_tests([phase]).get(phase.pk)
@@ -62,7 +62,7 @@ def trial(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     page["baselines"] = list(phase.submissions.filter(is_baseline=True).order_by("-number"))
     page["purpose"] = purpose_of(phase)
     page["has_own_metrics"] = bool(phase.protocol and rules_of(phase.protocol).evaluation)
-    status = 400 if page.get("error") else WAITS if found and not found.finished_at else 200
+    status = refused or (WAITS if found and not found.finished_at else 200)
     return render(request, "organizers/trial.html", page, status=status)
 
 

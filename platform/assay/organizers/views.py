@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_POST
 
-from assay.accounts.errors import AssayError, InvalidError
+from assay.accounts.errors import AssayError, ConflictError, InvalidError
 from assay.accounts.models import AuditEvent
 from assay.accounts.moments import read_moment
 from assay.accounts.numbers import whole_number
@@ -46,6 +46,7 @@ from assay.organizers.consoles import (
     unready,
 )
 from assay.organizers.forms import NewChallengeForm
+from assay.pages.errors import refuse_form
 from assay.pages.tables import PAGE
 from assay.submissions.use import use_of
 from assay.workflow import flow
@@ -66,8 +67,8 @@ def new(request: HttpRequest) -> HttpResponse:
     mine = visible_challenges(person=user).filter(memberships__user=user, memberships__role=Membership.Role.ORGANIZER)
     page: dict[str, Any] = {"mine": mine, "form": NewChallengeForm(), "whom_to_ask": whom_to_ask()}
     if "form" in request.POST:
-        form = NewChallengeForm(request.POST)
-        page["form"] = form
+        page["form"] = form = NewChallengeForm(request.POST)
+        refuse_form(request, form)
         page["source"] = form.challenge_file() if form.is_valid() else ""
     elif request.method == "POST":
         outcome = _push(request, slug=None)
@@ -138,14 +139,10 @@ def publish_challenge(request: HttpRequest, slug: str) -> HttpResponse:
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
     missing = unready(challenge, now=timezone.now())
     if missing and request.POST.get("confirm", "").strip() != slug:
-        messages.error(
-            request,
-            gettext(
-                "Not published. Not ready: %(missing)s. Mend it, or type %(slug)s beside the button to publish anyway."
-            )
-            % {"missing": "; ".join(missing), "slug": slug},
+        words = gettext(
+            "Not published. Not ready: %(missing)s. Mend it, or type %(slug)s beside the button to publish anyway."
         )
-        return redirect("organizers:overview", slug)
+        raise ConflictError(words % {"missing": "; ".join(missing), "slug": slug}, field="confirm")
     pushing.publish_challenge(challenge=challenge, user=user, now=timezone.now())
     return redirect("organizers:overview", slug)
 

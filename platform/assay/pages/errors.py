@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
 from django.contrib import messages
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -23,7 +24,7 @@ from assay.accounts.errors import (
     ProviderNotReachedError,
     Text,
 )
-from assay.pages.typed import back_to_its_form, keep, texts_of
+from assay.pages.typed import back_to_its_form, faults_of, keep, note, noted, texts_of
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +56,32 @@ def page_status(error: AssayError) -> int:
 
 def error_words(error: AssayError) -> str:
     """A refusal in a sentence: what is wrong, what was found and expected, what to do."""
-    parts = [error.message]
+    parts = (error.message, facts_of(error), error.what_to_do)
+    return " ".join(part for part in parts if part).strip()
+
+
+def facts_of(error: AssayError) -> str:
+    """What was found and what was expected, as sentences."""
+    parts = []
     if error.found:
         parts.append(gettext("Found: %(found)s.") % {"found": error.found})
     if error.expected:
         parts.append(gettext("Expected: %(expected)s.") % {"expected": error.expected})
-    return " ".join([*parts, error.what_to_do]).strip()
+    return " ".join(parts)
+
+
+def refuse(request: HttpRequest, error: AssayError) -> int:
+    """Have a refusal stand at its field in the page that answers, with what was typed. Answers the page's status."""
+    note(request, [(error.field, error_words(error))])
+    return page_status(error)
+
+
+def refuse_form(request: HttpRequest, form: BaseForm | None) -> int:
+    """Have everything that is wrong with a form stand at its fields in the page that answers. Answers the page's status."""
+    if form is not None and form.errors:
+        note(request, faults_of(form))
+        return 400
+    return 400 if noted(request) else 200
 
 
 class RefusalsAsPages:
@@ -78,14 +99,17 @@ class RefusalsAsPages:
             return _to_sign_in(request)
         if not isinstance(exception, AssayError):
             return None
-        if request.method == "POST" and (back := back_to_its_form(request, words=error_words(exception))):
+        words = error_words(exception)
+        if request.method == "POST" and (back := back_to_its_form(request, words=words, at=exception.field)):
             return back
         return error_page(
             request,
             status=page_status(exception),
             heading=exception.message,
+            message=facts_of(exception),
             what_to_do=exception.what_to_do,
             whose=WHOSE[exception.fault],
+            typed={name: text for name, text in texts_of(request) if text.strip()},
         )
 
 

@@ -12,21 +12,21 @@ from assay.accounts.identifiers import identifier
 from assay.accounts.models import Team, User
 from assay.notices.models import Delivery
 from assay.notices.webhooks import SHOWN, get_hook, hooks_of, make_hook, remove_hook, replay
-from assay.pages.errors import error_words
+from assay.pages.errors import refuse
 
 JUST_MADE = "hook-secret"
 """Where a new secret waits to be shown once, after the redirect."""
 
 
-def act(request: HttpRequest, *, user: User, team: Team | None = None, challenge_slug: str = "") -> str:
-    """Do what a form of the page asks for. What is wrong, for people. Empty where all went well."""
+def act(request: HttpRequest, *, user: User, team: Team | None = None, challenge_slug: str = "") -> int:
+    """Do what a form of the page asks for. The status of the page that refuses, or 0 where all went well."""
     now = timezone.now()
     try:
         if "url" in request.POST:
             _hook, request.session[JUST_MADE] = make_hook(
                 url=request.POST["url"], by=user, now=now, team=team, challenge_slug=challenge_slug
             )
-            return ""
+            return 0
         hook_id = identifier(request.POST.get("hook", ""))
         hook = get_hook(hook_id=hook_id, team=team, challenge_slug=challenge_slug)
         if "replay" in request.POST:
@@ -36,8 +36,8 @@ def act(request: HttpRequest, *, user: User, team: Team | None = None, challenge
             remove_hook(hook=hook, by=user, now=now)
             messages.success(request, _("The webhook is removed."))
     except AssayError as error:
-        return error_words(error)
-    return ""
+        return refuse(request, error)
+    return 0
 
 
 def hooks_page(request: HttpRequest, *, team: Team | None = None, challenge_slug: str = "") -> dict[str, Any]:
@@ -48,5 +48,4 @@ def hooks_page(request: HttpRequest, *, team: Team | None = None, challenge_slug
         "hooks": hooks,
         "deliveries": rows,
         "new_secret": request.session.pop(JUST_MADE, ""),
-        "typed_url": request.POST.get("url", ""),
     }

@@ -1,30 +1,38 @@
-"""What somebody typed comes back in its own form: after a refusal, and after a session that has ended.
+"""What somebody typed comes back in its own form, and what is wrong stands at its field: after a refusal, and after a session that ended.
 
 A view that refuses raises. `keep` lays what was typed into the session, and the browser goes back to the page that the form came from,
-after signing in where that is needed. `TypedAgain` then fills the form of that page, with the refusal above it.
+after signing in where that is needed. A view that answers with its page itself says what is wrong by `note`. `TypedAgain` then fills
+the form of the page, puts each sentence below its field, and the first such field has the focus. A sentence about the whole form stands
+above it.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 
 from assay.accounts.errors import Text
 
+Faults = Sequence[tuple[str, str]]
+"""Names of fields with what is wrong there, as sentences. An empty name stands for the whole form."""
 NEVER_SHOWN = ("csrf", "password", "token", "secret", "code", "next")
 """Parts of names of fields that no page shows again."""
 KEY = "typed"
-PLACE = "typed"
-"""The id of the notice, so that the browser scrolls to it."""
+NOTED, FILLED = "assay.faults", "assay.form_is_filled"
+"""Where a view leaves what is wrong with the form that it answers."""
 MOST_CHARACTERS = 1_000_000
 MOST_OF_STRANGERS = 100_000
 """How much is kept of a form. It lies in the session, which anybody can make one of."""
 FIXED = ("password", "file", "submit", "button", "image", "reset")
+UNSEEN = ("hidden", "submit", "button", "image", "reset")
+AT_FIELD = "fault"
+"""How the ids begin of what stands at a field."""
 SAME_AGAIN = ("made_from", "base")
 """Hidden fields that say what was changed: as they were sent, so that a change in between is noticed."""
 
@@ -50,7 +58,25 @@ def texts_of(request: HttpRequest) -> list[tuple[str, str]]:
     ]
 
 
-def keep(request: HttpRequest, *, words: Text) -> str:
+def note(request: HttpRequest, faults: Faults, *, is_filled: bool = False) -> None:
+    """What is wrong with the form that was posted, for the page that answers it. `is_filled`: the view shows what was typed by itself."""
+    request.META.setdefault(NOTED, []).extend(faults)
+    request.META[FILLED] = is_filled
+
+
+def noted(request: HttpRequest) -> Faults:
+    """What was noted of the form that was posted."""
+    faults: Faults = request.META.get(NOTED, ())
+    return faults
+
+
+def faults_of(form: BaseForm) -> Faults:
+    """What Django found wrong with a form. Fields that nobody sees count as the whole form."""
+    seen = {field.name: field.html_name for field in form.visible_fields()}
+    return [(seen.get(name, ""), str(words)) for name, errors in form.errors.items() for words in errors]
+
+
+def keep(request: HttpRequest, *, words: Text, at: str = "") -> str:
     """Lay a form that was not taken aside. The address to go back to, or nothing where it came from no page of ours."""
     page = came_from(request)
     texts = texts_of(request)
@@ -58,46 +84,70 @@ def keep(request: HttpRequest, *, words: Text) -> str:
     is_asked_by_script = "HX-Request" in request.headers
     if not page or not request.COOKIES or is_asked_by_script or sum(len(text) for _name, text in texts) > most:
         return ""
-    request.session[KEY] = {"page": page, "form": request.path, "texts": texts, "words": str(words)}
+    request.session[KEY] = {"page": page, "form": request.path, "texts": texts, "faults": [(at, str(words))]}
     return page
 
 
-def back_to_its_form(request: HttpRequest, *, words: Text) -> HttpResponse | None:
+def back_to_its_form(request: HttpRequest, *, words: Text, at: str = "") -> HttpResponse | None:
     """To the page the form came from, with all that was typed. None where there is no way back."""
-    page = keep(request, words=words)
-    return HttpResponseRedirect(f"{page}#{PLACE}") if page else None
+    page = keep(request, words=words, at=at)
+    return HttpResponseRedirect(page) if page else None
 
 
 class TypedAgain:
-    """Fills the form of a page with what was typed there before it was refused."""
+    """Fills the form of a page with what was typed there before it was refused, and says at each field what is wrong."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         answer = self.get_response(request)
-        is_page = answer.headers.get("Content-Type", "").startswith("text/html") and not answer.streaming
-        if request.method != "GET" or not is_page or answer.status_code != 200:
+        if answer.streaming or not answer.headers.get("Content-Type", "").startswith("text/html"):
             return answer
-        kept = request.session.get(KEY)
-        if kept and kept["page"] == request.get_full_path():
-            del request.session[KEY]
-            html = answer.content.decode()
-            texts = [(name, text) for name, text in kept["texts"]]
-            answer.content = filled(html, page=request.path, form=kept["form"], texts=texts, words=kept["words"])
-            if "Content-Length" in answer.headers:
-                answer.headers["Content-Length"] = str(len(answer.content))
+        if request.method == "POST":
+            faults = [*noted(request), *_of_other_views(answer)]
+            if faults:
+                texts = [(name, text) for name, text in texts_of(request) if name not in SAME_AGAIN]  # the page is new
+                said = filled(
+                    answer.content.decode(),
+                    page=request.path,
+                    form=request.path,
+                    texts=texts,
+                    faults=faults,
+                    fills=not request.META.get(FILLED),
+                )
+                _replace(answer, said)
+        elif request.method == "GET" and answer.status_code == 200:
+            kept = request.session.get(KEY)
+            if kept and kept["page"] == request.get_full_path():
+                del request.session[KEY]
+                texts, faults = ([(a, b) for a, b in kept.get(name, ())] for name in ("texts", "faults"))
+                html = answer.content.decode()
+                _replace(answer, filled(html, page=request.path, form=kept["form"], texts=texts, faults=faults))
         return answer
+
+
+def _of_other_views(answer: HttpResponse) -> Faults:
+    """What is wrong with the form of a view that is not ours."""
+    form = (getattr(answer, "context_data", None) or {}).get("form")
+    return faults_of(form) if isinstance(form, BaseForm) and form.is_bound else ()
+
+
+def _replace(answer: HttpResponse, html: str) -> None:
+    answer.content = html
+    if "Content-Length" in answer.headers:
+        answer.headers["Content-Length"] = str(len(answer.content))
 
 
 @dataclass(kw_only=True)
 class Control:
-    """One field: its tag, and where it stands in the page. `inner` is the text of a text area."""
+    """One field: its tag, and where it stands in the page. `inner` is the text of a text area, `after` the end of it and its label."""
 
     tag: str
     attributes: dict[str, str | None]
     start: int
     end: int
+    after: int = 0
     inner: tuple[int, int] = (0, 0)
     options: list["Control"] = field(default_factory=list)
 
@@ -135,17 +185,23 @@ class Reader(HTMLParser):
         super().__init__()
         self.forms: list[Form] = []
         self.main = 0
+        self._html = html
         self._lines = [0]
         for line in html.split("\n"):
             self._lines.append(self._lines[-1] + len(line) + 1)
         self._folds: list[int] = []
         self._form: Form | None = None
         self._open: Control | None = None
+        self._labelled: list[Control] | None = None
         self.feed(html)
 
     def _at(self) -> int:
         line, column = self.getpos()
         return self._lines[line - 1] + column
+
+    def _behind(self) -> int:
+        """Where the tag ends that is read now."""
+        return self._html.find(">", self._at()) + 1 or len(self._html)
 
     def handle_starttag(self, tag: str, attrs: Attributes) -> None:
         start, raw = self._at(), self.get_starttag_text() or ""
@@ -156,13 +212,17 @@ class Reader(HTMLParser):
             self._folds.append(start)
             if self._form:
                 self._form.folds.append(start)
+        elif tag == "label":
+            self._labelled = []
         elif tag == "form" and (given.get("method") or "").lower() == "post":
             self._form = Form(action=given.get("action") or "", start=start, folds=list(self._folds))
             self.forms.append(self._form)
         elif tag in ("input", "textarea", "select", "button") and self._form:
-            row = Control(tag=tag, attributes=given, start=start, end=start + len(raw))
-            row.inner = (row.end, row.end)
+            end = start + len(raw)
+            row = Control(tag=tag, attributes=given, start=start, end=end, after=end, inner=(end, end))
             self._form.controls.append(row)
+            if self._labelled is not None:
+                self._labelled.append(row)
             self._open = row if tag in ("textarea", "select") else None
         elif tag == "option" and self._open:
             self._open.options.append(Control(tag=tag, attributes=given, start=start, end=start + len(raw)))
@@ -172,57 +232,100 @@ class Reader(HTMLParser):
             self._form = None
         elif tag == "details" and self._folds:
             self._folds.pop()
-        elif tag == "textarea" and self._open:
+        elif tag == "label":
+            for row in self._labelled or ():
+                row.after = self._behind()
+            self._labelled = None
+        elif tag in ("textarea", "select") and self._open:
             self._open.inner = (self._open.inner[0], self._at())
+            self._open.after = self._behind()
         elif tag == "option" and self._open and self._open.options:
             self._open.options[-1].inner = (self._open.options[-1].end, self._at())
 
 
-def filled(html: str, *, page: str, form: str, texts: list[tuple[str, str]], words: str) -> str:
-    """The page with what was typed in the form that posts to `form`, and why it was not taken above it.
+def filled(html: str, *, page: str, form: str, texts: list[tuple[str, str]], faults: Faults, fills: bool = True) -> str:
+    """The page with what was typed in the form that posts to `form`, and what is wrong at its fields or above it.
 
     Where the page has no such form any more, both stand at its top, to be copied.
     """
     reader = Reader(html)
     alike = [row for row in reader.forms if urlsplit(urljoin(page, row.action)).path == form]
     if not alike:
-        note = render_to_string("pages/_not_taken.html", {"words": words, "typed": dict(texts)})
+        words = {"faults": [words for _name, words in faults], "typed": dict(texts), "has_focus": True}
+        note = render_to_string("pages/_not_taken.html", words)
         return html[: reader.main] + note + html[reader.main :]
     chosen = max(alike, key=lambda row: row.likeness(texts))
     left: dict[str, list[str]] = defaultdict(list)
     for name, text in texts:
         left[name].append(text)
-    notice = str(render_to_string("pages/_not_taken.html", {"words": words}))
-    changes: list[tuple[int, int, str]] = [(chosen.start, chosen.start, notice)]
-    changes += [(at + len("<details"), at + len("<details"), " open") for at in chosen.folds]
+    changes: list[tuple[int, int, str]] = [(at + len("<details"), at + len("<details"), " open") for at in chosen.folds]
+    marks, told = _told(chosen, faults)
     for row in chosen.controls:
-        changes += _changes(row, left.get(row.name, []), html)
-    for start, end, text in sorted(changes, reverse=True):
+        if fills:
+            changes += _changes(row, left.get(row.name, []), html, marks.get(row.start))
+        elif row.start in marks:
+            changes.append((row.start, row.end, _tag(row, marks[row.start])))
+    for start, end, text in sorted([*changes, *told], reverse=True):
         html = html[:start] + text + html[end:]
     return html
 
 
-def _changes(row: Control, texts: list[str], html: str) -> Iterator[tuple[int, int, str]]:
+def _told(form: Form, faults: Faults) -> tuple[dict[int, dict[str, str]], list[tuple[int, int, str]]]:
+    """Attributes of the fields that are wrong, by where each begins, and the sentences with their places in the page."""
+    found: dict[str, list[Control]] = defaultdict(list)
+    for row in form.controls:
+        if row.kind not in UNSEEN:
+            found[row.name].append(row)
+    for name, rows in list(found.items()):
+        if rows[0].kind not in ("checkbox", "radio"):  # each of several boxes of one name is a field of its own
+            found |= {f"{name}#{at}": [row] for at, row in enumerate(rows[1:], start=1)}
+            found[name] = found[f"{name}#0"] = rows[:1]
+    by_field: dict[str, list[str]] = defaultdict(list)
+    for name, words in faults:
+        by_field[name if found.get(name) else ""].append(words)
+    marks: dict[int, dict[str, str]] = {}
+    told = []
+    for number, (name, rows) in enumerate(found.items()):
+        if name and name in by_field:
+            place = f"{AT_FIELD}-{number}"
+            described = f"{rows[0].attributes.get('aria-describedby') or ''} {place}".strip()
+            marks[rows[0].start] = {"aria-invalid": "true", "aria-describedby": described}
+            words = {"faults": by_field[name], "place": place}
+            told.append((rows[-1].after, rows[-1].after, render_to_string("pages/_fault.html", words)))
+    for row in form.controls:
+        if row.attributes.pop("autofocus", "not there") != "not there":
+            marks.setdefault(row.start, {})
+    wrong = [start for start, attributes in marks.items() if attributes]
+    if wrong:
+        marks[min(wrong)]["autofocus"] = ""
+    if by_field[""]:
+        above = {"faults": by_field[""], "has_focus": not wrong}
+        told.append((form.start, form.start, render_to_string("pages/_not_taken.html", above)))
+    return marks, told
+
+
+def _changes(
+    row: Control, texts: list[str], html: str, marks: Mapping[str, str] | None
+) -> Iterator[tuple[int, int, str]]:
     """What changes in one field of the page: from where, up to where, to what. Takes its text from those that are left."""
-    if row.kind in FIXED or (row.kind == "hidden" and row.name not in SAME_AGAIN):
-        return
+    is_kept = row.kind in FIXED or (row.kind == "hidden" and row.name not in SAME_AGAIN)
     if row.kind in ("checkbox", "radio"):
-        yield row.start, row.end, _tag(row, checked=(row.attributes.get("value") or "on") in texts)
-    elif row.tag == "select":
+        yield row.start, row.end, _tag(row, marks or {}, checked=(row.attributes.get("value") or "on") in texts)
+    elif row.tag == "input" and texts and not is_kept:
+        yield row.start, row.end, _tag(row, {**(marks or {}), "value": texts.pop(0)})
+    elif marks is not None:
+        yield row.start, row.end, _tag(row, marks)
+    if row.tag == "select":
         for option in row.options:
             value = option.attributes.get("value")
             value = html[slice(*option.inner)].strip() if value is None else value
-            yield option.start, option.end, _tag(option, selected=value in texts)
-    elif texts and row.tag == "textarea":
+            yield option.start, option.end, _tag(option, {}, selected=value in texts)
+    elif row.tag == "textarea" and texts:
         yield *row.inner, "\n" + escape(texts.pop(0))
-    elif texts and row.tag == "input":
-        yield row.start, row.end, _tag(row, value=texts.pop(0))
 
 
-def _tag(row: Control, *, value: str | None = None, **switches: bool) -> str:
-    """The tag again, with another value or another state."""
-    kept = {name: text for name, text in row.attributes.items() if name not in switches}
-    if value is not None:
-        kept["value"] = value
-    words = [name if text is None else f'{name}="{escape(text)}"' for name, text in kept.items()]
+def _tag(row: Control, marks: Mapping[str, str], **switches: bool) -> str:
+    """The tag again, with other attributes or another state."""
+    kept = {name: text for name, text in row.attributes.items() if name not in switches} | marks
+    words = [name if not text else f'{name}="{escape(text)}"' for name, text in kept.items()]
     return f"<{' '.join([row.tag, *words, *(name for name, on in switches.items() if on)])}>"

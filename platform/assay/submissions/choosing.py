@@ -73,13 +73,18 @@ def chosen_division(*, phase: Phase, team: Team, wanted: str) -> str:
     divisions: Sequence[str] = phase.divisions
     if not divisions:
         if wanted:
-            raise InvalidError(_("This phase has no divisions."), found=wanted, expected=_("no division"))
+            raise InvalidError(
+                _("This phase has no divisions."), found=wanted, expected=_("no division"), field="division"
+            )
         return ""
     last = phase.submissions.filter(team=team).order_by("-number").values_list("division", flat=True).first()
     division = wanted or last or ""
     if division not in divisions:
         raise InvalidError(
-            _("Say in which division you compete."), found=division or _("nothing"), expected=", ".join(divisions)
+            _("Say in which division you compete."),
+            found=division or _("nothing"),
+            expected=", ".join(divisions),
+            field="division",
         )
     return division
 

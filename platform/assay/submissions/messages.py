@@ -61,7 +61,10 @@ def audience_of(challenge: Challenge, key: str) -> Audience:
     words = dict(audiences(challenge)).get(key)
     if words is None:
         raise InvalidError(
-            _("There is no such group of people."), found=key[:100], expected=_("one of those of the list")
+            _("There is no such group of people."),
+            found=key[:100],
+            expected=_("one of those of the list"),
+            field="audience",
         )
     return Audience(key=key, words=words, people=tuple(_people(challenge, key)))
 
@@ -98,7 +101,7 @@ def send_message(
         Challenge.objects.select_for_update(no_key=True).get(pk=challenge.pk)
         audience = audience_of(challenge, key)
         if not audience.people:
-            raise ConflictError(_("Nobody is in this group now."), found=audience.words)
+            raise ConflictError(_("Nobody is in this group now."), found=audience.words, field="audience")
         if len(audience.people) != expected:
             raise ConflictError(
                 _("The message goes to another number of people than was shown."),

@@ -38,6 +38,7 @@ def object_to_results(*, phase: Phase, person: Person, text: str, now: datetime)
             _("Say in some words what is wrong."),
             found=_("%(count)s characters") % {"count": len(words)},
             expected=_("10 to %(most)s") % {"most": LONGEST_TEXT},
+            field="text",
         )
     with transaction.atomic():
         locked = Phase.objects.select_for_update(no_key=True).get(pk=phase.pk)
@@ -86,6 +87,7 @@ def answer_objection(
             _("The team reads your answer, so write one."),
             found=_("%(count)s characters") % {"count": len(words)},
             expected=_("1 to %(most)s") % {"most": LONGEST_TEXT},
+            field="answer",
         )
     state = Objection.State.UPHELD if is_upheld else Objection.State.REJECTED
     with transaction.atomic():

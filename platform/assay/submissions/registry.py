@@ -113,6 +113,7 @@ def parse_reference(text: str) -> Reference:
             found=ascii(text[:80]),
             expected="registry.example.org/team/algorithm:1.0",
             what_to_do=_("Write the registry's name, too: docker.io/team/algorithm:1.0."),
+            field="reference",
         )
     return Reference(host=host, name=found["name"], wanted=found["digest"] or found["tag"] or "latest")
 
@@ -126,6 +127,7 @@ def describe(reference: Reference, *, login: Login, architecture: str) -> Remote
             _("The image cannot be had from the registry."),
             found=str(problem),
             what_to_do=_("Check the reference and that the registry gives it to you, or upload the image."),
+            field="reference",
         ) from problem
 
 

@@ -75,7 +75,7 @@ def create_submission(entry: Entry, *, now: datetime) -> Submission:
     refuse_unfit_upload(upload=upload, phase=entry.phase)
     refuse_unfit_model(entry)
     refuse_unfit_command(entry)
-    shown = clean_line(entry.name, what=_("The algorithm's name"), longest=120)
+    shown = clean_line(entry.name, what=_("The algorithm's name"), longest=120, field="name")
     with transaction.atomic():
         phase = lock_phase(entry.phase)
         user = lock_person(entry.user)
@@ -181,6 +181,7 @@ def refuse_unfit_upload(*, upload: Upload, phase: Phase) -> None:
             _("The file is larger than this phase takes."),
             found=_("%(total_bytes)s bytes") % {"total_bytes": upload.total_bytes},
             expected=_("at most %(max_image_bytes)s bytes") % {"max_image_bytes": phase.max_image_bytes},
+            field="archive",
         )
 
 
@@ -211,6 +212,7 @@ def refuse_unfit_model(entry: Entry) -> None:
             _("The model cannot lie there."),
             found=entry.model_folder[:80],
             expected=_("a folder such as /opt/ml/model"),
+            field="model_folder",
         )
     total_bytes = entry.upload.total_bytes + model.total_bytes
     if total_bytes > phase.max_image_bytes:
@@ -218,6 +220,7 @@ def refuse_unfit_model(entry: Entry) -> None:
             _("The image and the model together are larger than this phase takes."),
             found=_("%(total_bytes)s bytes") % {"total_bytes": total_bytes},
             expected=_("at most %(max_image_bytes)s bytes") % {"max_image_bytes": phase.max_image_bytes},
+            field="model",
         )
 
 
@@ -231,12 +234,14 @@ def refuse_unfit_command(entry: Entry) -> None:
             found=entry.command[:80],
             expected=_("what the image or the phase starts"),
             what_to_do=_("Put the command into the image (CMD), or ask the organizers for `takes_command: true`."),
+            field="command",
         )
     if len(entry.command) > LONGEST_COMMAND or not entry.command.isprintable():
         raise InvalidError(
             _("The command cannot be used."),
             found=_("%(length)s characters") % {"length": len(entry.command)},
             expected=_("one line of at most %(longest)s characters") % {"longest": LONGEST_COMMAND},
+            field="command",
         )
 
 
@@ -310,6 +315,7 @@ def refuse_duplicate(entry: Entry, *, phase: Phase, team: Team) -> None:
             code="duplicate",
             found=_("sha256 %(sha256)s") % {"sha256": upload.sha256},
             what_to_do=_("Submit something else, or allow the same file again, which uses an attempt."),
+            field="allow_duplicate",
         )
 
 

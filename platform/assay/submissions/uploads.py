@@ -82,6 +82,7 @@ def start_upload(
             _("The file is empty."),
             found=_("%(total_bytes)s bytes") % {"total_bytes": total_bytes},
             expected=_("at least one byte"),
+            field="archive",
         )
     if total_bytes > settings.UPLOAD_MAX_BYTES:
         raise TooLargeError(

@@ -216,7 +216,9 @@ def set_person_limits(*, username: str, limits: Mapping[str, int | None], by: Us
     with transaction.atomic():
         if not values or not User.objects.filter(username=username).update(**values):
             raise NotFoundError(
-                gettext("There is nobody of this user name, or no limit was named."), found=username[:80]
+                gettext("There is nobody of this user name, or no limit was named."),
+                found=username[:80],
+                field="person",
             )
         person = User.objects.get(username=username)
         _record("user.limits_set", person, limits=limits, by=by, now=now)
@@ -228,7 +230,7 @@ def set_challenge_limit(*, slug: str, run_hours: int | None, by: User | None, no
     limit = checked_limit("run_hours", run_hours)
     with transaction.atomic():
         if not Challenge.objects.filter(slug=slug).update(quota_run_hours=limit):
-            raise NotFoundError(gettext("There is no such challenge."), found=slug[:80])
+            raise NotFoundError(gettext("There is no such challenge."), found=slug[:80], field="challenge")
         challenge = Challenge.objects.get(slug=slug)
         _record("challenge.limits_set", challenge, limits={"run_hours": limit}, by=by, now=now)
     return challenge
@@ -250,5 +252,6 @@ def checked_limit(name: str, limit: int | None) -> int | None:
             gettext("The limit %(name)s is out of range.") % {"name": f"`{name}`"},
             found=str(limit),
             expected=f"0 to {LARGEST_LIMIT}, or nothing",
+            field=name,
         )
     return limit

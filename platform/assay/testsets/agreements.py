@@ -84,9 +84,11 @@ def sign(*, challenge: Challenge, name: str, sha256: str, signature: str, user: 
         raise InvalidError(
             _("The text has changed since you opened the page."), what_to_do=_("Read it again, then sign.")
         )
-    written = clean_line(signature, what=_("The signature"), longest=160)
+    written = clean_line(signature, what=_("The signature"), longest=160, field="signature")
     if not written:
-        raise InvalidError(_("An agreement is signed with your name."), what_to_do=_("Write your name."))
+        raise InvalidError(
+            _("An agreement is signed with your name."), what_to_do=_("Write your name."), field="signature"
+        )
     with transaction.atomic():
         text, _is_new = AgreementText.objects.get_or_create(
             challenge=challenge, testset_name=name, sha256=sha256, defaults={"text": agreement.text, "at": now}
@@ -126,9 +128,11 @@ def withdraw(*, challenge: Challenge, name: str, user: User, now: datetime) -> N
 
 def revoke(*, challenge: Challenge, name: str, person: User, reason: str, by: User, now: datetime) -> None:
     """End somebody's agreement as an organizer. They read the reason, and cannot sign again before it is given back."""
-    written = clean_line(reason, what=_("The reason"), longest=300)
+    written = clean_line(reason, what=_("The reason"), longest=300, field="reason")
     if not written:
-        raise InvalidError(_("An agreement is revoked with a reason."), what_to_do=_("Write what they should read."))
+        raise InvalidError(
+            _("An agreement is revoked with a reason."), what_to_do=_("Write what they should read."), field="reason"
+        )
     end = {"end": Signature.End.REVOKED, "ended_at": now, "reason": written}
     with transaction.atomic():
         (newest, *_older) = _changed(challenge=challenge, name=name, user=person, before="", values=end)

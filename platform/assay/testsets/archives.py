@@ -45,6 +45,7 @@ def unpack(*, archive: BinaryIO, folder: Path) -> None:
             found=str(error)[:200] or type(error).__name__,
             expected=_("a tar (plain, gz, xz) or a zip of the folder with manifest.csv"),
             what_to_do=_("`assay testset push FOLDER` makes one."),
+            field="archive",
         ) from error
 
 
@@ -84,7 +85,10 @@ def zip_members(archive: BinaryIO, *, most_bytes: int) -> Iterator[tuple[str, Re
                 raise no_file(name)
             if member.flag_bits & ENCRYPTED:
                 raise InvalidError(
-                    _("The archive is encrypted."), found=name[:200], expected=_("a zip without a password")
+                    _("The archive is encrypted."),
+                    found=name[:200],
+                    expected=_("a zip without a password"),
+                    field="archive",
                 )
             if member.is_dir() or is_left_behind(name):
                 yield name, None
@@ -113,6 +117,7 @@ def refuse_too_much(count: int, total: int, *, most_bytes: int) -> None:
             _("The test set is too large."),
             found=_("%(count)s files, %(total)s bytes") % {"count": count, "total": total},
             expected=_("at most %(count)s files, %(total)s bytes") % {"count": MOST_MEMBERS, "total": most_bytes},
+            field="archive",
         )
 
 
@@ -128,7 +133,10 @@ def write_member(*, name: str, content: Readable | None, folder: Path) -> None:
     inside = PurePosixPath(name)
     if inside.is_absolute() or ".." in inside.parts:
         raise InvalidError(
-            _("The test set holds a path that leads outside it."), found=name[:200], expected=_("relative paths")
+            _("The test set holds a path that leads outside it."),
+            found=name[:200],
+            expected=_("relative paths"),
+            field="archive",
         )
     path = folder / inside
     if content is None:
@@ -156,6 +164,7 @@ def server_folder(path: str, *, challenge_slug: str) -> Path:
         raise InvalidError(
             _("This installation takes no test sets from its own disk."),
             what_to_do=_("Upload an archive, or ask the operators to set ASSAY_TESTSET_FOLDER."),
+            field="server_folder",
         )
     home = Path(settings.TESTSET_FOLDER) / challenge_slug
     parts = PurePosixPath(path).parts
@@ -167,6 +176,7 @@ def server_folder(path: str, *, challenge_slug: str) -> Path:
             found=path[:200],
             expected=_("a folder in %(home)s") % {"home": f"{challenge_slug}/"},
             what_to_do=_("Ask the operators to put it there."),
+            field="server_folder",
         )
     for entry in (found, *found.rglob("*")):
         if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):

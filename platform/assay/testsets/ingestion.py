@@ -78,11 +78,12 @@ def read_folder(folder: Path) -> tuple[ManifestCase, ...]:
         raise InvalidError(
             _("The test set has no %(file_name)s at its top.") % {"file_name": FILE_NAME},
             expected=_("%(file_name)s, and the files it names") % {"file_name": FILE_NAME},
+            field="archive",
         )
     try:
         return parse_manifest(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise InvalidError(_("%(file_name)s is not UTF-8 text.") % {"file_name": FILE_NAME}) from error
+        raise InvalidError(_("%(file_name)s is not UTF-8 text.") % {"file_name": FILE_NAME}, field="archive") from error
 
 
 def read_notice(folder: Path) -> str:
@@ -112,6 +113,7 @@ def ingest_cases(*, folder: Path, target: Path, kinds: Mapping[str, InputKind] |
             code="testset_invalid",
             found="; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else ""),
             what_to_do=_("Correct what is named and push again; nothing was changed."),
+            field="archive",
         )
     return cases
 
@@ -321,6 +323,7 @@ def refuse_identifying(cases: Sequence[CanonicalCase]) -> None:
                 "Remove them where they came from and push again. Where they are pseudonyms, say so: tick the box of the form, or push "
                 "with --accept-identifying. Images are stored without them in any case."
             ),
+            field="accepts_identifying",
         )
 
 

@@ -111,7 +111,10 @@ def phases_to_serve(*, challenge: Challenge, name: str, phase_slugs: Sequence[st
     unknown = [slug for slug in phase_slugs if slug not in by_slug]
     if unknown:
         raise InvalidError(
-            _("There is no such phase."), found=", ".join(unknown), expected=", ".join(by_slug) or "none yet"
+            _("There is no such phase."),
+            found=", ".join(unknown),
+            expected=", ".join(by_slug) or "none yet",
+            field="phase",
         )
     return [phase for phase in by_slug.values() if phase.slug in phase_slugs or phase.testset_name == name]
 

@@ -1,9 +1,7 @@
 """A challenge's own pages: overview, rules, phase, leaderboard, joining."""
 
 import difflib
-from collections.abc import Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from typing import Any
 
 from django.contrib import messages
@@ -42,7 +40,7 @@ from assay.leaderboards.order import Wanted
 from assay.leaderboards.reports import forget_report_failure, report_failure, report_key
 from assay.leaderboards.selectors import leaderboard
 from assay.leaderboards.standing import POOLED
-from assay.pages.errors import error_words, page_status
+from assay.pages.errors import refuse
 from assay.pages.submissions import with_progress
 from assay.pages.tables import FORMATS, PAGE, page_number, table_file
 from assay.pages.windows import challenge_status
@@ -110,12 +108,8 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     return _overview_page(request, get_challenge(person=request.user, slug=slug))
 
 
-def _overview_page(
-    request: HttpRequest, challenge: Challenge, *, error: str = "", typed: Sequence[str] = (), status: int = 200
-) -> HttpResponse:
-    """The page, with what was wrong with a request to join and the answers typed there."""
-    page = frame(request, challenge, tab="overview", join_error=error)
-    page["asked"] = list(zip_longest(challenge.questions, typed[: len(challenge.questions)], fillvalue=""))
+def _overview_page(request: HttpRequest, challenge: Challenge, *, status: int = 200) -> HttpResponse:
+    page = frame(request, challenge, tab="overview")
     boards = [
         leaderboard(phase, is_organizer=page["can_manage"], now=timezone.now(), wanted=Wanted(limit=TOP))
         for phase in page["phases"]
@@ -188,9 +182,7 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         membership = join_challenge(challenge=challenge, user=user, application=application, now=timezone.now())
     except AssayError as error:
-        answer = _overview_page(
-            request, challenge, error=error_words(error), typed=application.answers, status=page_status(error)
-        )
+        answer = _overview_page(request, challenge, status=refuse(request, error))
         transaction.set_rollback(True)
         return answer
     if membership.status == membership.Status.ACCEPTED:
@@ -259,7 +251,6 @@ def phase_page(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse
     page["queue"] = queue_facts(phase, now=now)
     page["limit_words"] = _limit_words(phase)
     page["needs"] = needs_of(phase).in_words(gpus=gpus_of(phase)) if phase.needs else ""
-    page["typed"] = request.session.get(TYPED, "")
     page["release_words"] = release_words(phase)
     page["caveats"] = caveats_of(phase)
     page.update(_review(request, phase, organizes=page["can_manage"]))
@@ -290,15 +281,8 @@ def _to_carry(person: Person, phase: Phase) -> list[Submission]:
 def object_to(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     """Object to results that are under review."""
     phase = get_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
-    text = request.POST.get("text", "")
-    try:
-        object_to_results(phase=phase, person=request.user, text=text, now=timezone.now())
-    except AssayError as error:
-        messages.error(request, error_words(error))
-        request.session[TYPED] = text
-    else:
-        request.session.pop(TYPED, None)
-        messages.success(request, _("Your objection is with the organizers. Their answer appears here."))
+    object_to_results(phase=phase, person=request.user, text=request.POST.get("text", ""), now=timezone.now())
+    messages.success(request, _("Your objection is with the organizers. Their answer appears here."))
     return HttpResponseRedirect(f"{reverse('portal:phase', args=[slug, phase_slug])}#review")
 
 
@@ -309,11 +293,7 @@ def carry(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     submission, user = get_own_submission(
         person=request.user, submission_id=identifier(request.POST.get("submission", ""))
     )
-    try:
-        made = carry_by_team(submission=submission, phase=phase, by=user, now=timezone.now())
-    except AssayError as error:
-        messages.error(request, error_words(error))
-        return redirect("portal:phase", slug, phase_slug)
+    made = carry_by_team(submission=submission, phase=phase, by=user, now=timezone.now())
     messages.success(request, _("Entered. Your image runs on the cases of this phase."))
     return redirect("portal:submission", made.pk)
 

@@ -20,7 +20,7 @@ from assay.challenges.discussion import (
     topics_of,
     write_post,
 )
-from assay.pages.errors import error_words
+from assay.pages.errors import refuse
 from assay.pages.tables import page_number
 from assay.portal.views.challenge import frame
 
@@ -31,14 +31,15 @@ TOPICS, POSTS = 30, 50
 def topics(request: HttpRequest, slug: str) -> HttpResponse:
     """The topics, or those with some words in them (`?q=`), and a form that opens one."""
     challenge = get_challenge(person=request.user, slug=slug)
-    page = frame(request, challenge, tab="discussion", typed=request.POST)
+    page = frame(request, challenge, tab="discussion")
+    status = 200
     if request.method == "POST":
         signed_in(request.user)
         form = {name: request.POST.get(name, "") for name in ("title", "text")}
         try:
             topic = open_topic(challenge=challenge, by=request.user, now=timezone.now(), **form)
         except AssayError as error:
-            page["error"] = error_words(error)
+            status = refuse(request, error)
         else:
             return redirect("portal:topic", slug, topic.pk)
     number = page_number(request)
@@ -46,21 +47,21 @@ def topics(request: HttpRequest, slug: str) -> HttpResponse:
     rows = list(topics_of(challenge, search=search)[(number - 1) * TOPICS : number * TOPICS + 1])
     page.update(topics=rows[:TOPICS], number=number, has_more=len(rows) > TOPICS, search=search)
     page["may_write"] = may_write(person=request.user, challenge=challenge)
-    return render(request, "portal/discussion.html", page, status=400 if page.get("error") else 200)
+    return render(request, "portal/discussion.html", page, status=status)
 
 
 def topic(request: HttpRequest, slug: str, topic_id: int) -> HttpResponse:
     """One topic with its posts, the oldest first. A form below writes, buttons moderate."""
     found = get_topic(person=request.user, slug=slug, topic_id=topic_id)
     challenge = found.challenge
-    page = frame(request, challenge, tab="discussion", topic=found, typed=request.POST)
+    page = frame(request, challenge, tab="discussion", topic=found)
+    status = 200
     if request.method == "POST":
         signed_in(request.user)
         try:
             place = _act(request, slug, topic_id)
         except AssayError as error:
-            page["error"] = error_words(error)
-            page["editing"] = whole_number(request.POST.get("post", "")) if request.POST.get("act") == "edit" else None
+            status = refuse(request, error)
         else:
             return redirect(reverse("portal:topic", args=[slug, topic_id]) + place)
     number = page_number(request)
@@ -71,7 +72,7 @@ def topic(request: HttpRequest, slug: str, topic_id: int) -> HttpResponse:
     page["may_write"] = may_write(person=request.user, challenge=challenge) and (
         page["moderates"] or not found.is_locked
     )
-    return render(request, "portal/topic.html", page, status=400 if page.get("error") else 200)
+    return render(request, "portal/topic.html", page, status=status)
 
 
 def _act(request: HttpRequest, slug: str, topic_id: int) -> str:

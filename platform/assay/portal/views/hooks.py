@@ -14,10 +14,10 @@ def hooks(request: HttpRequest, slug: str) -> HttpResponse:
     user = signed_in(request.user)
     team = get_team(user=user, slug=slug)
     require_captain(team=team, user=user)
-    error = ""
+    status = 200
     if request.method == "POST":
-        error = act(request, user=user, team=team)
-        if not error:
+        status = act(request, user=user, team=team)
+        if not status:
             return redirect("portal:hooks", slug)
-    page = {"team": team, "error": error, **hooks_page(request, team=team)}
-    return render(request, "portal/hooks.html", page, status=400 if error else 200)
+    page = {"team": team, **hooks_page(request, team=team)}
+    return render(request, "portal/hooks.html", page, status=status)

@@ -37,7 +37,7 @@ from assay.accounts.tokens import issue_token, revoke_token
 from assay.challenges.access import get_challenge, signed_in
 from assay.challenges.teams import hand_over, is_solo, leave_team, remove_member, rename_team
 from assay.notices.services import mail_team_invite
-from assay.pages.errors import error_words, page_status, too_many
+from assay.pages.errors import refuse, refuse_form, too_many
 from assay.portal.forms import DeletionForm, ProfileForm, SignInForm, SignUpForm, TeamForm, TokenForm
 from assay.workflow.operations.leaving import delete_account, export_account
 from assay.workflow.operations.merging import ask_to_merge, decide_merge, mergeable, open_merges
@@ -71,13 +71,13 @@ def sign_up(request: HttpRequest) -> HttpResponse:
         try:
             user = create_user(**data, now=timezone.now())
         except AssayError as error:
-            form.add_error(None, f"{error.message} {error.what_to_do}".strip())
+            refuse(request, error)
         else:
             return cast(
                 "HttpResponse", perform_login(request, Login(user=user, redirect_url=wanted_page(request), signup=True))
             )
     page = {"form": form, "heading": _("Sign up"), "button": _("Sign up"), **_other_ways(request)}
-    return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
+    return render(request, "portal/form_page.html", page, status=refuse_form(request, form))
 
 
 def may_sign_up(request: HttpRequest) -> bool:
@@ -103,7 +103,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         return cast("HttpResponse", perform_password_login(request, {"username": user.get_username()}, login))
     foot = format_html('<a href="{}">{}</a>', reverse("account_reset_password"), _("Forgot your password?"))
     page = {"form": form, "heading": _("Sign in"), "button": _("Sign in"), "foot": foot, **_other_ways(request)}
-    return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
+    return render(request, "portal/form_page.html", page, status=refuse_form(request, form))
 
 
 def _other_ways(request: HttpRequest) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def account(request: HttpRequest) -> HttpResponse:
         try:
             _token, secret = issue_token(user=user, **form.cleaned_data, now=timezone.now())
         except AssayError as error:
-            form.add_error(None, error_words(error))
+            refuse(request, error)
         else:
             request.session[TOKEN_JUST_ISSUED] = secret  # shown once, after the redirect: a reload issues no second one
             return redirect("portal:account")
@@ -138,7 +138,7 @@ def account(request: HttpRequest) -> HttpResponse:
         "sessions": sessions_of(user, current_key=request.session.session_key),
         "connections": connections_of(user),
     }
-    return render(request, "portal/account.html", page, status=400 if form.errors else 200)
+    return render(request, "portal/account.html", page, status=refuse_form(request, form))
 
 
 def profile(request: HttpRequest) -> HttpResponse:
@@ -150,12 +150,12 @@ def profile(request: HttpRequest) -> HttpResponse:
         try:
             change_profile(user=user, profile=Profile(**form.cleaned_data), now=timezone.now())
         except AssayError as error:
-            form.add_error(None, f"{error.message} {error.expected}".strip())
+            refuse(request, error)
         else:
             messages.success(request, _("Kept."))
             return redirect("portal:account")
     page = {"form": form, "heading": _("Your profile"), "button": _("Keep")}
-    return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
+    return render(request, "portal/form_page.html", page, status=refuse_form(request, form))
 
 
 @require_POST
@@ -193,13 +193,13 @@ def delete(request: HttpRequest) -> HttpResponse:
             try:
                 delete_account(user=user, now=timezone.now())
             except AssayError as error:
-                form.add_error(None, error_words(error))
+                refuse(request, error)
             else:
                 logout(request)
                 messages.success(request, _("Your account is deleted."))
                 return redirect("portal:home")
     page = {"form": form, "heading": _("Delete your account"), "button": _("Delete it for good"), "lead": WHAT_STAYS}
-    return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
+    return render(request, "portal/form_page.html", page, status=refuse_form(request, form))
 
 
 @require_POST
@@ -216,8 +216,6 @@ class TeamRow(NamedTuple):
     team: Team
     is_captain: bool
     is_solo: bool
-    typed_name: str
-    """What stood in a refused form for another name."""
 
 
 def teams(request: HttpRequest) -> HttpResponse:
@@ -241,30 +239,25 @@ def _teams_page(
 ) -> HttpResponse:
     """The page, with what was wrong with a form of it."""
     mine = teams_of(user=user).prefetch_related("memberships__user")
-    asked_for = request.resolver_match.kwargs.get("slug", "") if error and request.resolver_match else ""
     listed = [
         TeamRow(
             team=team,
             is_captain=any(m.user_id == user.pk and m.is_captain for m in team.memberships.all()),
             is_solo=is_solo(team),
-            typed_name=request.POST.get("name", "") if team.slug == asked_for else "",
         )
         for team in mine
     ]
     page = {
         "teams": listed,
         "form": form,
-        "error": error_words(error) if error else "",
-        "typed": request.POST,
-        "team_asked_for": asked_for,
         "merges": [
             (row, any(row.into_id == asked.team.pk and asked.is_captain for asked in listed))
             for row in open_merges(user)
         ],
         "mergeable": mergeable(user, now=timezone.now()),
     }
-    status = 400 if form is not None and form.errors else 200
-    answer = render(request, "portal/teams.html", page, status=page_status(error) if error else status)
+    status = refuse(request, error) if error else refuse_form(request, form)
+    answer = render(request, "portal/teams.html", page, status=status)
     if error is not None:
         transaction.set_rollback(True)  # after the page's own questions: nothing is asked in a transaction that is over
     return answer

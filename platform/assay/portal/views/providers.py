@@ -32,7 +32,7 @@ from assay.accounts.models import User
 from assay.accounts.providers import Claims, Provider, begin, finish, get_provider, providers
 from assay.accounts.sign_in import address_of
 from assay.challenges.access import signed_in
-from assay.pages.errors import too_many
+from assay.pages.errors import refuse, refuse_form, too_many
 from assay.portal.forms import NewcomerForm
 from assay.portal.views.people import may_sign_up, say_it_by_mail, wanted_page
 
@@ -127,7 +127,7 @@ def newcomer(request: HttpRequest, provider: str) -> HttpResponse:
             try:
                 user = sign_up_by(asked, claims, **typed, now=now)
             except AssayError as error:
-                form.add_error(None, f"{error.message} {error.what_to_do}".strip())
+                refuse(request, error)
             else:
                 request.session.pop(NEWCOMER, None)
                 return _let_in(request, user, provider=asked, claims=claims, next_page=next_page, is_new=True)
@@ -139,7 +139,7 @@ def newcomer(request: HttpRequest, provider: str) -> HttpResponse:
         "button": _("Sign up"),
         "foot": _connect_instead(asked),
     }
-    return render(request, "portal/form_page.html", page, status=400 if form.errors else 200)
+    return render(request, "portal/form_page.html", page, status=refuse_form(request, form))
 
 
 def _connect_instead(provider: Provider) -> str:

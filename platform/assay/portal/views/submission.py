@@ -20,7 +20,7 @@ from assay.challenges.access import get_phase, is_organizer, signed_in
 from assay.challenges.models import Phase
 from assay.challenges.protocols import rules_of
 from assay.evaluations.disclosure import as_seen
-from assay.pages.errors import error_words
+from assay.pages.errors import error_words, refuse_form
 from assay.pages.submissions import page_version, submission_page
 from assay.pages.tables import FORMATS, table_file
 from assay.portal.facts import archive_tree
@@ -60,7 +60,7 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
         try:
             submission = _hand_in(request, user, phase, team, form.cleaned_data)
         except AssayError as error:
-            form.add_error(None, error_words(error))
+            form.add_error(error.field if error.field in form.fields else None, error_words(error))
         else:
             return redirect("portal:submission", submission.pk)
     page = frame(request, phase.challenge, tab="phase", phase=phase)
@@ -74,7 +74,7 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     purposes = [purpose_of(phase), *([Upload.Purpose.MODEL] if is_container and not is_code else [])]
     page["unfinished"] = unfinished_uploads(user=user, now=timezone.now()).filter(purpose__in=purposes)
     page["origin"] = request.build_absolute_uri("/").rstrip("/")
-    return render(request, "portal/submit.html", page, status=400 if form.errors else 200)
+    return render(request, "portal/submit.html", page, status=refuse_form(request, form))
 
 
 def _hand_in(request: HttpRequest, user: User, phase: Phase, team: Team | None, data: Mapping[str, Any]) -> Submission:
@@ -165,24 +165,19 @@ def decide(request: HttpRequest, submission_id: UUID) -> HttpResponse:
     """What a team decides about its own submission: choose it, take it back, take it up again."""
     submission, user = get_own_submission(person=request.user, submission_id=submission_id)
     now = timezone.now()
-    try:
-        match request.POST.get("action"):
-            case "choose":
-                flow.choose(submission=submission, by=user, now=now)
-                messages.success(request, _("This submission stands for your team now."))
-            case "withdraw":
-                flow.withdraw(submission=submission, by=user, now=now)
-                messages.success(request, _("Taken back. The leaderboard no longer shows it."))
-            case "restore":
-                flow.take_up_again(submission=submission, by=user, now=now)
-                messages.success(request, _("Taken up again. The leaderboard counts it."))
-            case "ask-deletion":
-                ask_for_deletion(submission=submission, by=user, now=now)
-                messages.success(
-                    request, _("Asked. The organizers decide, and this page says when the files are gone.")
-                )
-    except AssayError as error:
-        messages.error(request, error_words(error))
+    match request.POST.get("action"):
+        case "choose":
+            flow.choose(submission=submission, by=user, now=now)
+            messages.success(request, _("This submission stands for your team now."))
+        case "withdraw":
+            flow.withdraw(submission=submission, by=user, now=now)
+            messages.success(request, _("Taken back. The leaderboard no longer shows it."))
+        case "restore":
+            flow.take_up_again(submission=submission, by=user, now=now)
+            messages.success(request, _("Taken up again. The leaderboard counts it."))
+        case "ask-deletion":
+            ask_for_deletion(submission=submission, by=user, now=now)
+            messages.success(request, _("Asked. The organizers decide, and this page says when the files are gone."))
     return redirect("portal:submission", submission.pk)
 
 

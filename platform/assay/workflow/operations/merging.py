@@ -29,7 +29,9 @@ def ask_to_merge(*, challenge: Challenge, team: Team, into_slug: str, by: User, 
     refuse_too_late(challenge, now=now)
     into = Team.objects.filter(challenge_memberships__challenge=challenge, slug=into_slug).exclude(pk=team.pk).first()
     if into is None:
-        raise NotFoundError(_("No other team of this name takes part in the challenge."), found=into_slug[:80])
+        raise NotFoundError(
+            _("No other team of this name takes part in the challenge."), found=into_slug[:80], field="into"
+        )
     refuse_too_large(challenge=challenge, team=team, into=into)
     with transaction.atomic():
         merge, is_new = TeamMerge.objects.get_or_create(
