@@ -7,6 +7,7 @@ import yaml
 from django.urls import reverse
 
 from assay.accounts.errors import AssayError
+from assay.challenges.editing import fingerprint
 from assay.challenges.models import Challenge
 from assay.challenges.services import push_challenge
 from assay.challenges.tasks import tasks_of
@@ -56,7 +57,7 @@ def test_each_button_changes_one_line_of_the_file(scene, client):
 )
 def test_nonsense_is_refused_and_stays_in_the_form(scene, client, form, status):
     client.force_login(scene.olga)
-    answer = client.post(TASKS, form)
+    answer = client.post(TASKS, form | {"made_from": fingerprint(current_file(scene.challenge))})
     assert answer.status_code == status
     assert form.get("due", "") in markup(answer)
     assert in_file(scene) == []

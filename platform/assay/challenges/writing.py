@@ -19,7 +19,6 @@ from assay.challenges.models import Challenge, Phase
 from assay.challenges.services import CHALLENGE_VALUES, HELPERS, PHASE_VALUES, held, names_in, organizer_names, plan
 from evaluator.documents import Pointer
 
-
 BEFORE = "# What stood in the file before it was written anew:"
 """The line above a text that is kept as comments."""
 

@@ -22,7 +22,7 @@ COMMANDS = {
         "assay.config.cli:backup", "Copy everything that an installation cannot make again, and put it back."
     ),
     "cancel": Entry("assay.client.participating:cancel", "Cancel SUBMISSIONS and stop their containers."),
-    "challenge": Entry("assay.client.organizing:challenge", "Push, publish and list challenges."),
+    "challenge": Entry("assay.client.planning:challenge", "Push, publish and list challenges."),
     "check": Entry(
         "assay.node.cli:check",
         "Say what the platform would say of IMAGE (a local image or an archive) before you submit it.",
@@ -41,6 +41,7 @@ COMMANDS = {
         "assay.client.participating:export",
         "Write the case scores of SUBMISSION, as far as its phase releases them, to standard output.",
     ),
+    "files": Entry("assay.client.planning:files", "Have images, predictions and logs of submissions deleted."),
     "import": Entry(
         "assay.client.importing.cli:import_bundle",
         "Make a challenge bundle in FOLDER out of what another platform or data set gives at SOURCE.",

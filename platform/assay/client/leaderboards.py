@@ -3,16 +3,18 @@
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from assay.client.display import leaderboard_table
 from assay.client.errors import ClientError
 from assay.client.http import Connection
-from assay.client.participating import json_option, phase_option
+from assay.client.participating import json_option, phase_option, print_rows
 from assay.client.records import Leaderboard
 from assay.client.session import Session, pass_session, phase_path
 
@@ -44,6 +46,45 @@ def _entries_after(connection: Connection, document: dict[str, Any], phase: str)
     have = len(document["entries"])
     more: list[Any] = connection.get(f"{phase_path(phase)}/leaderboard", offset=have)["entries"]
     return more
+
+
+@leaderboard.command("combined")
+@click.argument("challenge")
+@click.argument("name", default="")
+@json_option
+@pass_session
+def show_combined(session: Session, challenge: str, name: str, as_json: bool) -> None:
+    """Print a board over several phases of CHALLENGE. Without NAME, list those it has."""
+    with session.connect() as connection:
+        if not name:
+            rows = connection.get(f"challenges/{challenge}/combined")
+            print_rows(rows, line=combined_line, nothing="It has none.", as_json=as_json)
+            return
+        board = connection.get(f"challenges/{challenge}/combined/{name}")
+    if as_json:
+        click.echo(json.dumps(board, indent=2, ensure_ascii=False))
+    elif board["why_hidden"]:
+        click.echo(f"Not shown to you. {board['why_hidden']}")
+    else:
+        Console().print(combined_table(board))
+        for notice in board["notices"]:
+            click.echo(notice)
+
+
+def combined_line(row: Mapping[str, Any]) -> str:
+    """A combined board in a list."""
+    return f"{row['slug']}: {row['title']} ({', '.join(row['phases'])}, by {row['by'].replace('_', ' ')})"
+
+
+def combined_table(board: Mapping[str, Any]) -> Table:
+    """Rank, team, the place in each phase, and what the places make together."""
+    table = Table(title=board["title"])
+    for heading in ("rank", "team", *board["phases"], board["by"].replace("_", " ")):
+        table.add_column(heading, justify="left" if heading == "team" else "right")
+    for row in board["rows"]:
+        places = ["–" if place is None else str(place) for place in row["places"]]
+        table.add_row(str(row["rank"]), row["team"], *places, f"{row['value']:g}")
+    return table
 
 
 @leaderboard.command("import")

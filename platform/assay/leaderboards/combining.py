@@ -14,7 +14,8 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from assay.challenges.models import Phase
+from assay.accounts.errors import NotFoundError
+from assay.challenges.models import Challenge, Phase
 from assay.leaderboards.selectors import leaderboard
 
 WAYS = {"mean_rank": mean, "median_rank": median}
@@ -65,6 +66,14 @@ def combine(places: Sequence[Mapping[str, int]], *, by: str) -> list[CombinedRow
         for team in teams
     ]
     return sorted(rows, key=lambda row: (row.rank, row.team))
+
+
+def wanted_board(challenge: Challenge, name: str) -> Mapping[str, Any]:
+    """The item of `combined` of this name. Raises NotFoundError."""
+    wanted: Mapping[str, Any] | None = next((board for board in challenge.combined if board["slug"] == name), None)
+    if wanted is None:
+        raise NotFoundError(_("There is no such board."), found=name, what_to_do=_("Look at the challenge's boards."))
+    return wanted
 
 
 def combined_board(

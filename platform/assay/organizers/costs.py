@@ -9,10 +9,9 @@ from django.views.decorators.http import require_GET
 
 from assay.challenges.access import get_organized_challenge
 from assay.challenges.models import Challenge
-from assay.organizers.consoles import phases_of
 from assay.organizers.views import frame
 from assay.pages.tables import FORMATS, table_file
-from assay.submissions.budgets import Estimate, cost_of, estimate_of
+from assay.submissions.budgets import Estimate, cost_of, estimates_of
 
 TEAMS = 20
 """How many a phase lists on the page. A file has all."""
@@ -23,20 +22,14 @@ MOST = 1_000_000.0
 
 
 def _estimates(guesses: Mapping[str, str], *, challenge: Challenge) -> list[Estimate]:
-    """What each phase with a test set would take. Empty where a guess is no number. Two queries."""
+    """What each phase with a test set would take. Empty where a guess is no number. One query."""
     try:
         teams, each, minutes, price = (float(guesses[name].replace(",", ".")) for name in GUESSES)
     except ValueError:
         return []
     if not all(0 <= number <= MOST for number in (teams, each, minutes, price)):
         return []
-    return [
-        estimate_of(
-            row.phase, cases=row.case_total, teams=int(teams), each=int(each), minutes=minutes, price_per_hour=price
-        )
-        for row in phases_of(challenge, now=timezone.now())
-        if row.case_total
-    ]
+    return estimates_of(challenge, teams=int(teams), each=int(each), minutes=minutes, price_per_hour=price)
 
 
 @require_GET

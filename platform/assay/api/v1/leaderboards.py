@@ -10,7 +10,8 @@ from ninja import Router, Status
 
 from assay.api.auth import EVERYBODY, person_of
 from assay.api.v1 import schemas
-from assay.challenges.access import get_organized_phase, get_phase, is_organizer
+from assay.challenges.access import get_challenge, get_organized_phase, get_phase, is_organizer
+from assay.leaderboards.combining import CombinedBoard, combined_board, wanted_board
 from assay.leaderboards.history import PastRanking, history_of, signed_snapshot
 from assay.leaderboards.order import Wanted
 from assay.leaderboards.published import PublishedTable, export_tables, layout_named
@@ -43,6 +44,25 @@ def show(
         division=division if division in row.divisions else "",
     )
     return leaderboard(row, is_organizer=organizes, now=timezone.now(), wanted=wanted)
+
+
+@router.get("/{slug}/combined", auth=EVERYBODY, response=list[schemas.CombinedName])
+def list_combined(request: HttpRequest, slug: str) -> list[dict[str, Any]]:
+    """The challenge's boards over several phases: their names, phases, and whether places are put together by mean or median."""
+    return list(get_challenge(person=person_of(request), slug=slug).combined)
+
+
+@router.get("/{slug}/combined/{name}", auth=EVERYBODY, response=schemas.CombinedOut)
+def show_combined(request: HttpRequest, slug: str, name: str) -> CombinedBoard:
+    """One board over several phases. Without rows, and saying why, while one of the phases does not show you its ranks."""
+    person = person_of(request)
+    challenge = get_challenge(person=person, slug=slug)
+    return combined_board(
+        wanted_board(challenge, name),
+        phases=list(challenge.phases.select_related("protocol", "requires")),
+        is_organizer=is_organizer(person=person, challenge=challenge),
+        now=timezone.now(),
+    )
 
 
 @router.post("/{slug}/phases/{phase}/leaderboard/imports", response={201: schemas.ImportOut})

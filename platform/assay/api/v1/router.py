@@ -20,6 +20,7 @@ from assay.api.v1 import (
     operations,
     participants,
     phases,
+    planning,
     rejudging,
     rights,
     site_bundles,
@@ -56,6 +57,7 @@ api.add_router("/invites", invites.open_router, tags=["challenges"])
 api.add_router("/challenges", challenges.router, tags=["challenges"])
 api.add_router("/challenges", participants.router, tags=["challenges"])
 api.add_router("/challenges", phases.router, tags=["challenges"])
+api.add_router("/challenges", planning.router, tags=["challenges"])
 api.add_router("/challenges", agreements.router, tags=["test sets"])
 api.add_router("/challenges", testsets.router, tags=["test sets"])
 api.add_router("/challenges", metric_images.router, tags=["test sets"])

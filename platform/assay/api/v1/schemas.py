@@ -1,6 +1,6 @@
 """What goes over the wire, one class per document. Field names are the words of the project. Units are in the names."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 from ninja import Field, Schema
 from pydantic import BaseModel, ConfigDict, HttpUrl
 
+from assay.leaderboards.combining import CombinedBoard
 from assay.leaderboards.rejudging import RankMove
 from assay.leaderboards.selectors import Board, LeaderboardRow, MetricColumn
 from assay.notices.models import ByMail, Delivery, Kind
@@ -388,6 +389,95 @@ class ParticipantOut(Schema):
     created_at: datetime
 
 
+class CombinedName(Schema):
+    """A board over several phases, as the challenge file names it."""
+
+    slug: str
+    title: str
+    phases: list[str]
+    by: str
+
+
+class CombinedRow(Schema):
+    """One team. A place is None where the team has no rank in that phase; it counts as the one behind the last."""
+
+    rank: int
+    team: str
+    places: list[int | None]
+    value: float
+
+
+class CombinedOut(Schema):
+    """`places` of each row are in the order of `phases`."""
+
+    slug: str
+    title: str
+    by: str
+    phases: list[str]
+    rows: list[CombinedRow]
+    why_hidden: str
+    notices: list[str]
+
+    @staticmethod
+    def resolve_phases(board: CombinedBoard) -> list[str]:
+        """Their names in addresses."""
+        return [phase.slug for phase in board.phases]
+
+
+class TaskOut(Schema):
+    """`number` is its place in the file, from 0: what an act on it names."""
+
+    number: int
+    title: str
+    due: date | None
+    is_done: bool
+    is_overdue: bool
+    is_soon: bool
+
+
+class TasksOut(Schema):
+    """`made_from` names the state of the file: send it back with what is to be changed."""
+
+    made_from: str
+    tasks: list[TaskOut]
+
+
+class TaskIn(Schema):
+    """`add` takes a title and perhaps a last day. `done`, `again` and `remove` take a number. `usual` adds the usual ones."""
+
+    act: Literal["add", "usual", "done", "again", "remove"]
+    made_from: str = Field(max_length=128)
+    number: int = Field(default=-1, ge=-1, le=10_000)
+    title: str = Field(default="", max_length=400)
+    due: str = Field(default="", max_length=40)
+
+
+class Guesses(Schema):
+    """What an estimate is made of. `each`: submissions of a team. `minutes`: of one case on a node."""
+
+    teams: int = Field(default=20, ge=0, le=1_000_000)
+    each: int = Field(default=5, ge=0, le=1_000_000)
+    minutes: float = Field(default=2.0, ge=0, le=1_000_000)
+    price_per_hour: float = Field(default=0.0, ge=0, le=1_000_000)
+
+
+class EstimateOut(Schema):
+    """Hours on nodes. `longest_hours`: where every case took its time limit."""
+
+    phase: str
+    cases: int
+    hours: float
+    gpu_hours: float
+    longest_hours: float
+    price: float
+
+
+class DeletedFilesOut(Schema):
+    """Of how many submissions the files are gone. What is unfinished or being scored is left out."""
+
+    deleted: int
+
+
 class HintOut(Schema):
     """What several teams have in common. A hint is no proof, and nothing follows from it by itself."""
 
@@ -482,6 +572,10 @@ class PhaseOut(PhaseBrief):
 
 class SubmissionsIn(Schema):
     submission_ids: list[UUID] = Field(min_length=1, max_length=1000)
+
+
+class FilesIn(SubmissionsIn):
+    reason: str = Field(default="", max_length=300)
 
 
 class CancelledOut(Schema):

@@ -41,6 +41,7 @@ from assay.submissions.services import Entry, purpose_of, twin_of
 from assay.testsets import storage
 from assay.workflow import flow
 from assay.workflow.flow import resuming
+from assay.workflow.flow.keeping import ask_for_deletion, delete_files
 from assay.workflow.flow.waiting import line_of
 from containers.log_text import readable
 
@@ -154,6 +155,15 @@ def resume_all(request: HttpRequest, chosen: schemas.SubmissionsIn) -> dict[str,
     return {"resumed": resuming.resume_all(submission_ids=ids, by=user_of(request), now=timezone.now())}
 
 
+@router.post("/delete-files", response=schemas.DeletedFilesOut)
+def delete_files_of(request: HttpRequest, chosen: schemas.FilesIn) -> dict[str, Any]:
+    """Delete the images, predictions and logs of these submissions, for good. Scores, ranks and receipts stay."""
+    person = person_of(request)
+    found = [get_organized_submission(person=person, submission_id=pk)[0] for pk in chosen.submission_ids]
+    ids = [submission.pk for submission in found]
+    return {"deleted": delete_files(submission_ids=ids, reason=chosen.reason, by=user_of(request), now=timezone.now())}
+
+
 @router.get("/{submission_id}", response=schemas.SubmissionOut)
 def show(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
     """One submission: where it is, what it waits for, how it ended, and its metrics once they are released.
@@ -252,6 +262,15 @@ def restore(request: HttpRequest, submission_id: UUID) -> dict[str, Any]:
     submission, user = get_own_submission(person=person_of(request), submission_id=submission_id)
     flow.take_up_again(submission=submission, by=user, now=timezone.now())
     return detail(submission=get_submission(person=user, submission_id=submission_id), person=user)
+
+
+@router.post("/{submission_id}/ask-deletion", response={202: schemas.SubmissionOut})
+def ask_deletion(request: HttpRequest, submission_id: UUID) -> Status[dict[str, Any]]:
+    """Ask the organizers to delete the image, predictions and logs of a submission of your team. They decide."""
+    submission, user = get_own_submission(person=person_of(request), submission_id=submission_id)
+    if not ask_for_deletion(submission=submission, by=user, now=timezone.now()):
+        raise ConflictError(_("You have asked already, or the files are gone."), code="asked_already")
+    return Status(202, detail(submission=get_submission(person=user, submission_id=submission_id), person=user))
 
 
 @router.post("/{submission_id}/disqualify", response=schemas.SubmissionOut)

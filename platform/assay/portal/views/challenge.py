@@ -61,8 +61,6 @@ from assay.workflow.flow import doorbells
 from assay.workflow.flow.carrying import carry_by_team
 
 TOP = 5
-TYPED = "objection"
-"""Where a text that was refused is kept, so that nothing typed is lost."""
 NEWEST_NEWS = 2
 NEWEST = 20
 """How many of one's submissions a phase's page shows; the list has all of them."""
@@ -82,7 +80,6 @@ def frame(
     return {
         "challenge": challenge,
         "my_teams": teams_to_join(request.user) if is_in else (),
-        "asked": [(question, "") for question in challenge.questions],
         "must_accept": bool(membership and membership.team_id and needs_acceptance(membership)),
         "is_invited": is_in and not membership and is_invited(challenge=challenge, user=signed_in(request.user)),
         "may_change_team": bool(is_in and membership and may_change_team(membership)),

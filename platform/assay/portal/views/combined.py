@@ -3,12 +3,10 @@
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
-from assay.accounts.errors import NotFoundError
 from assay.challenges.access import get_challenge
-from assay.leaderboards.combining import combined_board
+from assay.leaderboards.combining import combined_board, wanted_board
 from assay.pages.tables import FORMATS, table_file
 from assay.portal.views.challenge import frame
 
@@ -17,9 +15,7 @@ from assay.portal.views.challenge import frame
 def combined(request: HttpRequest, slug: str, name: str) -> HttpResponse:
     """The board, as this viewer may see it. As CSV or JSON with `?format=csv`."""
     challenge = get_challenge(person=request.user, slug=slug)
-    wanted = next((board for board in challenge.combined if board["slug"] == name), None)
-    if wanted is None:
-        raise NotFoundError(_("There is no such board."), found=name, what_to_do=_("Look at the challenge's boards."))
+    wanted = wanted_board(challenge, name)
     page = frame(request, challenge, tab=f"combined-{name}")
     board = combined_board(
         wanted,
