@@ -1,5 +1,7 @@
 """The person who decides what leaves: what the sheet shows, what the page lets through, and from whom it takes a decision."""
 
+import html
+import io
 import json
 import re
 import threading
@@ -9,6 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from PIL import Image
 
 import factories
 from assay.evaluation_sites.models import SiteEvaluation
@@ -87,6 +90,7 @@ class Requests:
     """The desk without its database, which another thread must not use: decisions are written down."""
 
     def __init__(self, desk):
+        self._desk = desk
         self.title = desk.title
         self.reviewers = desk.reviewers
         self._waiting = desk.waiting()
@@ -98,6 +102,9 @@ class Requests:
 
     def sheet(self, key):
         return self._sheets.get(key)
+
+    def slices(self, key, *, place, input_name):
+        return self._desk.slices(key, place=place, input_name=input_name)
 
     def decide(self, key, *, action, reason, by=""):
         self.decided.append((key, action, reason))
@@ -133,6 +140,42 @@ def test_a_person_opens_the_printed_address_reads_the_bytes_and_approves(served)
         )
     assert answer.status_code == HTTPStatus.OK
     assert server.desk.decided == [(draft.evaluation_id, "approve", "")]
+
+
+def test_the_pictures_of_a_case_are_made_here_and_for_the_person_of_the_page_alone(served):
+    server, draft = served
+    with browser(server) as client:
+        page = client.get(f"/draft/{draft.evaluation_id}")
+        address = re.search(r'href="(/draft/[^"]+/case/0)"', page.text).group(1)
+        case = client.get(address)
+        assert "Doe^Jane" in case.text
+        pictures = [html.unescape(found) for found in re.findall(r'<img src="([^"]+)"', case.text)]
+        assert [re.search("what=(.*)$", found).group(1) for found in pictures] == ["scan", "reference", "prediction"]
+        answers = [client.get(picture) for picture in pictures]
+        assert {answer.headers["Content-Type"] for answer in answers} == {"image/png"}
+        scan, reference, prediction = (Image.open(io.BytesIO(answer.content)) for answer in answers)
+        assert scan.tobytes() != reference.tobytes() == prediction.tobytes()
+        assert client.get(f"{address}?place=99999&axis=coronal").text.count("Slice 4 of 4") == 1
+        assert client.get(f"{address}?place=x&axis=up&input=none").status_code == HTTPStatus.OK
+        assert client.get(f"{address.removesuffix('0')}4").text.count("Next case") == 0
+        for wrong in (f"{address}9", "/draft/none/case/0", f"{address}/picture/x"):
+            assert client.get(wrong).status_code == HTTPStatus.NOT_FOUND
+    stranger = httpx.get(f"http://127.0.0.1:{server.port}{pictures[0]}", trust_env=False, timeout=HANGS_AFTER_SECONDS)
+    assert stranger.status_code == HTTPStatus.FORBIDDEN
+
+
+def test_predictions_stay_until_the_result_is_decided_and_no_longer(hospital, submission):
+    agent, draft = hospital.evaluate()
+    kept = agent.folder / "predictions" / draft.evaluation_id
+    assert len([path for path in kept.rglob("*") if path.is_file()]) == 5
+    left = agent.folder / "predictions" / "of-nothing"
+    left.mkdir()
+    with agent.alone():
+        assert not left.exists()
+        assert kept.exists()
+    agent.decline(draft, reason="no")
+    assert not kept.exists()
+    assert "Doe" not in hospital.everything_sent()
 
 
 def test_nobody_else_on_the_machine_or_in_the_browser_reads_or_decides(served):

@@ -1,11 +1,13 @@
 """The desk behind the review page and the terminal: which drafts wait, their sheets, and what a decision does."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from assay.client.errors import ClientError
 from assay.node.http import NodeApiProblem
 from assay.node.review_page import Waiting
 from assay.node.review_sheet import ReviewSheet, clean_in_a_row, last_release, sheet_of
+from assay.node.review_slices import CaseSlices
 from assay.node.site import SiteAgent
 from assay.node.site_drafts import Draft, read_cases
 from assay.node.site_problems import SiteProblem
@@ -26,6 +28,7 @@ class SiteDesk:
 
     def __init__(self, agent: SiteAgent, *, title: str) -> None:
         self._agent = agent
+        self._looked_at: tuple[tuple[str, int, str], CaseSlices] | None = None
         self.title = title
 
     def waiting(self) -> Sequence[Waiting]:
@@ -48,6 +51,20 @@ class SiteDesk:
         """The submission and the sheet of one draft. None where nothing of that key waits."""
         draft = self._find(key)
         return None if draft is None else (draft.submission, self.sheet_of(draft))
+
+    def slices(self, key: str, *, place: int, input_name: str) -> CaseSlices | None:
+        """The pictures of one case of a draft. None where there is no such case. The last one is kept: its volumes are read."""
+        asked = (key, place, input_name)
+        if self._looked_at is not None and self._looked_at[0] == asked:
+            return self._looked_at[1]
+        draft = self._find(key)
+        cases = read_cases(draft.path) if draft is not None else []
+        if draft is None or not 0 <= place < len(cases):
+            return None
+        files = self._agent.files_of(draft, case_id=str(cases[place]["case"]))
+        slices = CaseSlices(replace(files, is_last=place + 1 == len(cases)), input_name=input_name)
+        self._looked_at = (asked, slices)
+        return slices
 
     def sheet_of(self, draft: Draft) -> ReviewSheet:
         """What there is to look at."""

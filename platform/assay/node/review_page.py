@@ -7,22 +7,28 @@ that somebody points to 127.0.0.1), and a decision needs a second secret from th
 """
 
 import hmac
+import re
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
+from assay.client.errors import ClientError
+from assay.node.folder import FolderInvalid
 from assay.node.review_sheet import ReviewSheet
+from assay.node.review_slices import AXES, SHOWN, CaseSlices, NoPicture
+from assay.node.site_problems import SiteProblem
 
 COOKIE = "assay-review"
 LONGEST_FORM = 4096
-POLICY = "default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+CASE = re.compile(r"/draft/(?P<key>[0-9a-f-]{1,64})/case/(?P<case>[0-9]{1,7})(?P<picture>/picture)?")
+POLICY = "default-src 'none'; img-src 'self'; style-src 'nonce-{nonce}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 STYLE = """
 :root { color-scheme: light dark; --line: #8885; --bad: #b3261e; --ok: #1b6e3c }
 @media (prefers-color-scheme: dark) { :root { --bad: #ffb4ab; --ok: #8fd8a8 } }
@@ -39,6 +45,9 @@ form { display: inline-block; margin: .5rem 1rem .5rem 0; vertical-align: top; m
 button { font: inherit; padding: .45rem 1.1rem; border: 1px solid var(--line); border-radius: .3rem; cursor: pointer }
 button.go { background: #1b6e3c; color: #fff } label { display: inline-block; max-width: 100% }
 input { font: inherit; padding: .4rem; width: 24rem; max-width: 100%; box-sizing: border-box }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 14rem), 1fr)); gap: 1rem }
+figure { margin: 0 } figcaption { font-weight: 600 } figure img { width: 100%; height: auto; display: block; background: #000 }
+a[aria-current] { font-weight: 700; text-decoration: none } input[type=number] { width: 8rem }
 .notice { border: 1px solid var(--line); padding: .5rem .8rem; border-radius: .3rem }
 """
 
@@ -68,6 +77,9 @@ class Desk(Protocol):
     @property
     def reviewers(self) -> int:
         """How many different people have to approve."""
+
+    def slices(self, key: str, *, place: int, input_name: str) -> CaseSlices | None:
+        """The pictures of one case of a draft."""
 
     def decide(self, key: str, *, action: str, reason: str, by: str = "") -> str:
         """Approve, reject or hold. Returns a sentence about what happened."""
@@ -132,6 +144,9 @@ def _handler(server: ReviewServer) -> Callable[..., BaseHTTPRequestHandler]:
             if parts.path == "/":
                 self._send(list_page(server.desk.title, server.desk.waiting(), nonce=(nonce := _nonce())), nonce=nonce)
                 return
+            if case := CASE.fullmatch(parts.path):
+                self._case(View.asked(case, parse_qs(parts.query)), is_picture=bool(case["picture"]))
+                return
             found = server.desk.sheet(parts.path.removeprefix("/draft/")) if parts.path.startswith("/draft/") else None
             if found is None:
                 self._refuse(HTTPStatus.NOT_FOUND, "There is no such draft. It may have been decided meanwhile.")
@@ -148,6 +163,23 @@ def _handler(server: ReviewServer) -> Callable[..., BaseHTTPRequestHandler]:
                 ),
                 nonce=nonce,
             )
+
+        def _case(self, view: "View", *, is_picture: bool) -> None:
+            """The pictures of one case: a page, or one of its pictures."""
+            try:
+                slices = server.desk.slices(view.key, place=view.case, input_name=view.input_name)
+                if slices is None:
+                    self._refuse(
+                        HTTPStatus.NOT_FOUND, "There is no such case. The result may have been decided meanwhile."
+                    )
+                elif is_picture:
+                    picture = slices.picture(view.what, axis=view.axis, place=view.within(slices).place)
+                    self._send(picture, nonce=_nonce(), kind="image/png")
+                else:
+                    nonce = _nonce()
+                    self._send(case_page(view.within(slices), slices=slices, nonce=nonce), nonce=nonce)
+            except (NoPicture, SiteProblem, ClientError, FolderInvalid) as problem:
+                self._refuse(HTTPStatus.NOT_FOUND, str(problem))
 
         def _post(self) -> None:
             if not self._is_our_host() or not self._is_known():
@@ -198,15 +230,23 @@ def _handler(server: ReviewServer) -> Callable[..., BaseHTTPRequestHandler]:
             nonce = _nonce()
             self._send(_page("Review", f"<p>{escape(words)}</p>", nonce=nonce), nonce=nonce, status=status)
 
-        def _send(self, page: str, *, nonce: str, status: HTTPStatus = HTTPStatus.OK) -> None:
-            content = page.encode()
+        def _send(
+            self,
+            page: str | bytes,
+            *,
+            nonce: str,
+            status: HTTPStatus = HTTPStatus.OK,
+            kind: str = "text/html; charset=utf-8",
+        ) -> None:
+            content = page.encode() if isinstance(page, str) else page
             self.send_response(status)
             for name, value in {
-                "Content-Type": "text/html; charset=utf-8",
+                "Content-Type": kind,
                 "Content-Length": str(len(content)),
                 "Content-Security-Policy": POLICY.format(nonce=nonce),
                 "Cache-Control": "no-store",
                 "Referrer-Policy": "same-origin",
+                "Cross-Origin-Resource-Policy": "same-origin",
                 "X-Content-Type-Options": "nosniff",
             }.items():
                 self.send_header(name, value)
@@ -257,7 +297,7 @@ def draft_page(
         else "",
         _decision_forms(key, form_secret=form_secret, reviewers=reviewers),
         _differences_table(sheet),
-        _cases_table(sheet),
+        _cases_table(sheet, key=key),
     ]
     return _page(f"Submission {submission}", "".join(parts), nonce=nonce)
 
@@ -300,20 +340,115 @@ def _differences_table(sheet: ReviewSheet) -> str:
     return f"<h2>Since the last release (submission {escape(sheet.compared_with)})</h2>{table}"
 
 
-def _cases_table(sheet: ReviewSheet) -> str:
+def _cases_table(sheet: ReviewSheet, *, key: str) -> str:
     head = "".join(f'<th scope="col" class="number">{escape(name)}</th>' for name in sheet.columns)
     rows = "".join(
-        f'<tr><th scope="row">{escape(row.case_id)}</th>'
+        f'<tr><th scope="row"><a href="/draft/{escape(key)}/case/{row.place}">{escape(row.case_id)}</a></th>'
         f'<td class="{"failed" if row.has_failed else ""}">{escape(row.verdict)} {escape(row.reason)}</td>'
         + "".join(f'<td class="number">{_number(value)}</td>' for value in row.values)
         + "</tr>"
         for row in sheet.cases
     )
     return (
-        '<h2>Every case</h2><p class="quiet">For your eyes: this table stays here.</p>'
+        '<h2>Every case</h2><p class="quiet">For your eyes: this table and the pictures behind it stay here.</p>'
         f'<div class="scroll"><table><thead><tr><th scope="col">Case</th><th scope="col">Ended</th>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Which case is looked at, along which axis and at which slice. `place` is None for the best one."""
+
+    key: str
+    case: int
+    axis: str = "axial"
+    place: int | None = None
+    what: str = "scan"
+    input_name: str = ""
+
+    @classmethod
+    def asked(cls, case: re.Match[str], query: Mapping[str, Sequence[str]]) -> "View":
+        """From an address. What means nothing in it is left out."""
+        axis, what, place = (query.get(name, [""])[0] for name in ("axis", "what", "place"))
+        return cls(
+            key=case["key"],
+            case=int(case["case"]),
+            axis=axis if axis in AXES else "axial",
+            place=int(place) if place.isascii() and place.isdecimal() and len(place) < 7 else None,
+            what=what if what in SHOWN else "scan",
+            input_name=query.get("input", [""])[0],
+        )
+
+    def within(self, slices: CaseSlices) -> "ViewAt":
+        """With a slice that there is. Raises NoPicture."""
+        count = slices.length(self.axis)
+        place = slices.best_place(self.axis) if self.place is None else min(self.place, count - 1)
+        return ViewAt(view=self, place=place, count=count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewAt:
+    """A view of a slice that there is."""
+
+    view: View
+    place: int
+    count: int
+
+    def address(self, *, tail: str = "", **changes: str | int) -> str:
+        """Of the same view with some changes."""
+        words = {"axis": self.view.axis, "place": self.place, "input": self.view.input_name, **changes}
+        query = urlencode({name: value for name, value in words.items() if value != ""})
+        return f"/draft/{self.view.key}/case/{self.view.case}{tail}?{query}"
+
+
+def case_page(at: ViewAt, *, slices: CaseSlices, nonce: str) -> str:
+    """Scan, reference and prediction of one slice, side by side, and the way to other slices, axes, inputs and cases."""
+
+    def link(words: str, *, is_now: bool = False, **changes: str | int) -> str:
+        mark = ' aria-current="true"' if is_now else ""
+        return f'<a{mark} href="{escape(at.address(**changes))}">{escape(words)}</a>'
+
+    axes = " · ".join(
+        f'<a{" aria-current=true" if axis == at.view.axis else ""} href="/draft/{at.view.key}/case/{at.view.case}?'
+        f'{escape(urlencode({"axis": axis, "input": slices.input_name}))}">{axis}</a>'
+        for axis in AXES
+    )
+    inputs = " · ".join(link(name, input=name, is_now=name == slices.input_name) for name in slices.files.inputs)
+    steps = [(-10, "10 back"), (-1, "one back"), (1, "one on"), (10, "10 on")]
+    moves = " · ".join(link(words, place=at.place + step) for step, words in steps if 0 <= at.place + step < at.count)
+    following = (
+        "" if slices.files.is_last else f' · <a href="/draft/{at.view.key}/case/{at.view.case + 1}">Next case</a>'
+    )
+    figures = "".join(_figure(at, what, slices=slices) for what in SHOWN)
+    hidden = "".join(
+        f'<input type="hidden" name="{name}" value="{escape(value)}">'
+        for name, value in (("axis", at.view.axis), ("input", slices.input_name))
+    )
+    body = (
+        f'<p><a href="/draft/{at.view.key}">The result</a>{following}</p>'
+        f"<h1>Case {escape(slices.files.case_id)}</h1>"
+        '<p class="quiet">For your eyes: these pictures are made on this machine and stay here. The patient\'s right is on the left.</p>'
+        f'<nav aria-label="Views"><p>{axes}</p><p>Input: {inputs}</p></nav>'
+        f'<div class="figures">{figures}</div>'
+        f'<nav aria-label="Slices"><p>Slice {at.place + 1} of {at.count} · {moves}</p></nav>'
+        f'<form method="get" action="/draft/{at.view.key}/case/{at.view.case}">{hidden}<label>Slice, from 0<br>'
+        f'<input type="number" name="place" min="0" max="{at.count - 1}" value="{at.place}"></label> <button>Go</button></form>'
+    )
+    return _page(f"Case {slices.files.case_id}", body, nonce=nonce)
+
+
+def _figure(at: ViewAt, what: str, *, slices: CaseSlices) -> str:
+    files = {"reference": slices.files.references, "prediction": slices.files.predictions}.get(
+        what, slices.files.inputs
+    )
+    words = what.capitalize()
+    if not files:
+        return (
+            f'<figure><figcaption>{words}</figcaption><p class="warning">There is no {what} of this case.</p></figure>'
+        )
+    address = escape(at.address(tail="/picture", what=what))
+    return f'<figure><figcaption>{words}</figcaption><img src="{address}" alt="{words}, {at.view.axis} slice {at.place + 1}"></figure>'
 
 
 def _number(value: float | None) -> str:

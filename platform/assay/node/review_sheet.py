@@ -34,6 +34,8 @@ class CaseRow:
     verdict: str
     reason: str
     values: tuple[float | None, ...]
+    place: int = 0
+    """Its number in the draft, from 0."""
 
     @property
     def has_failed(self) -> bool:
@@ -92,7 +94,7 @@ def _case_rows(cases: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], lis
     names = dict.fromkeys(_column(score) for case in cases for score in case.get("scores", ()))
     columns = tuple(names)[:NUMBERS_PER_CASE]
     rows = []
-    for case in cases:
+    for place, case in enumerate(cases):
         values = {_column(score): score[2] for score in case.get("scores", ())}
         rows.append(
             CaseRow(
@@ -100,6 +102,7 @@ def _case_rows(cases: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], lis
                 verdict=str(case["verdict"]),
                 reason=str(case["reason"]),
                 values=tuple(values.get(name) for name in columns),
+                place=place,
             )
         )
     return columns, rows

@@ -22,12 +22,13 @@ from typing import Any
 from assay.client.errors import RefusedError
 from assay.client.http import Connection
 from assay.leases import LeaseLost, LeaseRenewal
-from assay.node.folder import NOT_IN_A_NAME, FolderCase
+from assay.node.folder import NOT_IN_A_NAME, FolderCase, case_name
 from assay.node.http import NodeApi
 from assay.node.joining import write_config
 from assay.node.local import LocalResult, Workbench, run_cases
 from assay.node.registry import DataRegistration, case_key
 from assay.node.review import build_release
+from assay.node.review_slices import CaseFiles
 from assay.node.site_data import SiteData
 from assay.node.site_drafts import (
     Draft,
@@ -90,6 +91,7 @@ class SiteAgent:
         self._owner = owner
         self._signer = signer
         self._at_once = at_once
+        self._everybody: list[FolderCase] | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -105,6 +107,7 @@ class SiteAgent:
             sweep(self._scratch())
             for left in self._scratch().glob("case-*"):
                 shutil.rmtree(left)
+            self._forget_predictions()
             yield
 
     def register(self) -> DataRegistration:
@@ -201,7 +204,14 @@ class SiteAgent:
             )
             load = partial(self._load_image, order)
             with borrowed_image(self._opened(), image_id=order.image_id, load=load):
-                for found in run_cases(cases=numbered, image_id=order.image_id, protocol=protocol, workbench=workbench):
+                played = run_cases(
+                    cases=numbered,
+                    image_id=order.image_id,
+                    protocol=protocol,
+                    workbench=workbench,
+                    keep=_made(self._predictions(order.evaluation_id)),
+                )
+                for found in played:
                     result = named(found, numbered=names)
                     self._keep_log(order, result)
                     progress.add(result)
@@ -266,6 +276,33 @@ class SiteAgent:
     def drafts(self) -> list[Draft]:
         """What was finished and neither released nor declined."""
         return [read_draft(path) for path in sorted(self._drafts().glob("*.json"))]
+
+    def files_of(self, draft: Draft, *, case_id: str) -> CaseFiles:
+        """The files of one case: where they lie, and what the algorithm wrote. For the eyes of the site's people."""
+        if self._everybody is None:
+            self._everybody = self._data.cases()
+        case = next((case for case in self._everybody if case.case_id == case_id), None)
+        if case is None:
+            raise SiteProblem(f"case {case_id} is not in the data any more")
+        (numbered,) = number_cases([case], everybody=self._everybody)
+        written = self._predictions(draft.evaluation_id) / case_name(numbered)
+        return CaseFiles(
+            case_id=case_id,
+            inputs=case.inputs,
+            references=case.references,
+            predictions={path.name: path for path in sorted(written.rglob("*")) if path.is_file()},
+        )
+
+    def _predictions(self, evaluation_id: str) -> Path:
+        """What the algorithm wrote, until the result is decided."""
+        return self._folder / "predictions" / evaluation_id
+
+    def _forget_predictions(self) -> None:
+        """Those of evaluations that neither wait for a decision nor are under way."""
+        for folder in (self._folder / "predictions").glob("*"):
+            under_way = self._folder / "progress" / f"{folder.name}.jsonl"
+            if not under_way.exists() and not (self._drafts() / f"{folder.name}.json").exists():
+                shutil.rmtree(folder)
 
     def terms_say(self, name: str, otherwise: int) -> int:
         """A number of the terms that were signed here. A site without a key has none."""
@@ -376,6 +413,7 @@ class SiteAgent:
     def _clear(self, draft: Draft) -> None:
         draft.path.unlink(missing_ok=True)
         (self._folder / "progress" / f"{draft.evaluation_id}.jsonl").unlink(missing_ok=True)
+        shutil.rmtree(self._predictions(draft.evaluation_id), ignore_errors=True)
 
     def _keep_log(self, order: SiteOrder, result: LocalResult) -> None:
         """What the container said, for the people of the site. It may repeat patients' text, so it never leaves."""

@@ -377,7 +377,10 @@ def review(*, port: int, folder: Path) -> None:
     """Decide in the browser: a page on 127.0.0.1 with the exact text, what changed, and every case. Ends with Ctrl-C."""
     settings = member(folder, url="", token="")
     with open_connection(settings) as connection:
-        agent = _agent(connection=connection, settings=settings, data=None, folder=folder, engine=None)
+        kept = SiteData.kept(SiteHome(folder).folder)
+        agent = _agent(
+            connection=connection, settings=settings, data=kept[0] if kept else None, folder=folder, engine=None
+        )
         server = ReviewServer(desk=SiteDesk(agent, title=f"{settings.title}: what waits to leave"), port=port)
         click.echo(f"Open {server.address}")
         click.echo("Only this machine reaches it. From another one of yours: ssh -L with the same port.")
