@@ -155,8 +155,8 @@ def test_the_pictures_of_a_case_are_made_here_and_for_the_person_of_the_page_alo
         assert {answer.headers["Content-Type"] for answer in answers} == {"image/png"}
         scan, reference, prediction = (Image.open(io.BytesIO(answer.content)) for answer in answers)
         assert scan.tobytes() != reference.tobytes() == prediction.tobytes()
-        assert client.get(f"{address}?place=99999&axis=coronal").text.count("Slice 4 of 4") == 1
-        assert client.get(f"{address}?place=x&axis=up&input=none").status_code == HTTPStatus.OK
+        assert client.get(f"{address}?slice=99999&axis=coronal").text.count("Slice 4 of 4") == 1
+        assert client.get(f"{address}?slice=x&axis=up&input=none").status_code == HTTPStatus.OK
         assert client.get(f"{address.removesuffix('0')}4").text.count("Next case") == 0
         for wrong in (f"{address}9", "/draft/none/case/0", f"{address}/picture/x"):
             assert client.get(wrong).status_code == HTTPStatus.NOT_FOUND

@@ -144,6 +144,9 @@ def _handler(server: ReviewServer) -> Callable[..., BaseHTTPRequestHandler]:
             if parts.path == "/":
                 self._send(list_page(server.desk.title, server.desk.waiting(), nonce=(nonce := _nonce())), nonce=nonce)
                 return
+            if parts.path == "/favicon.ico":
+                self._send(b"", nonce=_nonce(), kind="image/png", status=HTTPStatus.NO_CONTENT)
+                return
             if case := CASE.fullmatch(parts.path):
                 self._case(View.asked(case, parse_qs(parts.query)), is_picture=bool(case["picture"]))
                 return
@@ -370,12 +373,13 @@ class View:
     @classmethod
     def asked(cls, case: re.Match[str], query: Mapping[str, Sequence[str]]) -> "View":
         """From an address. What means nothing in it is left out."""
-        axis, what, place = (query.get(name, [""])[0] for name in ("axis", "what", "place"))
+        axis, what, number = (query.get(name, [""])[0] for name in ("axis", "what", "slice"))
+        is_number = number.isascii() and number.isdecimal() and len(number) < 7
         return cls(
             key=case["key"],
             case=int(case["case"]),
             axis=axis if axis in AXES else "axial",
-            place=int(place) if place.isascii() and place.isdecimal() and len(place) < 7 else None,
+            place=max(0, int(number) - 1) if is_number else None,
             what=what if what in SHOWN else "scan",
             input_name=query.get("input", [""])[0],
         )
@@ -397,7 +401,7 @@ class ViewAt:
 
     def address(self, *, tail: str = "", **changes: str | int) -> str:
         """Of the same view with some changes."""
-        words = {"axis": self.view.axis, "place": self.place, "input": self.view.input_name, **changes}
+        words = {"axis": self.view.axis, "slice": self.place + 1, "input": self.view.input_name, **changes}
         query = urlencode({name: value for name, value in words.items() if value != ""})
         return f"/draft/{self.view.key}/case/{self.view.case}{tail}?{query}"
 
@@ -416,7 +420,9 @@ def case_page(at: ViewAt, *, slices: CaseSlices, nonce: str) -> str:
     )
     inputs = " · ".join(link(name, input=name, is_now=name == slices.input_name) for name in slices.files.inputs)
     steps = [(-10, "10 back"), (-1, "one back"), (1, "one on"), (10, "10 on")]
-    moves = " · ".join(link(words, place=at.place + step) for step, words in steps if 0 <= at.place + step < at.count)
+    moves = " · ".join(
+        link(words, slice=at.place + 1 + step) for step, words in steps if 0 <= at.place + step < at.count
+    )
     following = (
         "" if slices.files.is_last else f' · <a href="/draft/{at.view.key}/case/{at.view.case + 1}">Next case</a>'
     )
@@ -432,8 +438,8 @@ def case_page(at: ViewAt, *, slices: CaseSlices, nonce: str) -> str:
         f'<nav aria-label="Views"><p>{axes}</p><p>Input: {inputs}</p></nav>'
         f'<div class="figures">{figures}</div>'
         f'<nav aria-label="Slices"><p>Slice {at.place + 1} of {at.count} · {moves}</p></nav>'
-        f'<form method="get" action="/draft/{at.view.key}/case/{at.view.case}">{hidden}<label>Slice, from 0<br>'
-        f'<input type="number" name="place" min="0" max="{at.count - 1}" value="{at.place}"></label> <button>Go</button></form>'
+        f'<form method="get" action="/draft/{at.view.key}/case/{at.view.case}">{hidden}<label>Go to slice<br>'
+        f'<input type="number" name="slice" min="1" max="{at.count}" value="{at.place + 1}"></label> <button>Go</button></form>'
     )
     return _page(f"Case {slices.files.case_id}", body, nonce=nonce)
 
