@@ -123,7 +123,7 @@ def _page(metric: Metric) -> str:
         note.get("words", ""),
         _picture(metric),
         "## Formula",
-        _text_block(note.get("formula") or metric.definition),
+        _formula(note.get("formula") or metric.definition),
         f"In the registry: {_plain(metric.definition)}. Source: {metric.source}.",
         "R is the set of voxels of the reference and P that of the prediction." if "|R" in metric.definition else "",
         _facts(metric),
@@ -152,8 +152,9 @@ def _plain(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _text_block(text: str) -> str:
-    return f"```text\n{text.rstrip()}\n```"
+def _formula(text: str) -> str:
+    """A block whose long lines go on below (`.formula` in docs/assets/assay.css)."""
+    return f"{{.formula}}\n```text\n{text.rstrip()}\n```"
 
 
 def _facts(metric: Metric) -> str:
