@@ -1,9 +1,14 @@
 """Why a case has no usable prediction: the verdict with its reason, so that a stored score can say both."""
 
+import random
+
 import pytest
 
-from assay.evaluations.specs import Answer, failure_of
+import factories
+from assay.evaluations.models import Evaluation
+from assay.evaluations.specs import Answer, answers_of, failure_of
 from assay.runs.models import CaseRun
+from assay.runs.services import create_run
 from assay.testsets.models import Case
 from containers.spec import FailedCase, Usage
 
@@ -25,3 +30,39 @@ from containers.spec import FailedCase, Usage
 )
 def test_a_failure_keeps_the_reason_of_its_verdict(case_run, failure):
     assert failure_of(case_run and Answer(case_run=case_run, played=Case(position=1))) == failure
+
+
+@pytest.mark.django_db
+def test_the_answers_of_thousands_of_cases_share_one_record_of_run_and_submission(django_assert_num_queries):
+    phase = factories.with_testset(factories.phase(challenge=factories.challenge()))
+    submission = factories.submission(phase=phase, team=factories.team(members=[factories.user()]), status="queued")
+    run = create_run(submission=submission, now=factories.NOW, shuffle=random.Random(1))
+    evaluation = Evaluation.objects.create(
+        submission=submission,
+        run=run,
+        testset=submission.testset,
+        protocol=submission.protocol,
+        number=1,
+        created_at=factories.NOW,
+    )
+    asked = Evaluation.objects.select_related("submission", "testset").get(pk=evaluation.pk)
+    with django_assert_num_queries(3):  # the run, its case runs, the cases
+        answers = answers_of(asked)
+        records = {(id(answer.case_run.run), id(answer.case_run.run.submission)) for answer in answers.values()}
+    assert len(answers) == submission.testset.cases.count() > 1
+    assert len(records) == 1
+
+
+@pytest.mark.django_db
+def test_a_run_that_was_deleted_has_no_answers():
+    phase = factories.with_testset(factories.phase(challenge=factories.challenge()))
+    submission = factories.submission(phase=phase, team=factories.team(members=[factories.user()]))
+    evaluation = Evaluation.objects.create(
+        submission=submission,
+        run=None,
+        testset=submission.testset,
+        protocol=submission.protocol,
+        number=1,
+        created_at=factories.NOW,
+    )
+    assert answers_of(evaluation) == {}

@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assay.evaluations.models import CaseScores, Evaluation
-from assay.runs.models import CaseRun
+from assay.runs.models import CaseRun, Node
 from assay.signatures import canonical_json, kept_key, public_key_text
 from evaluator import source_sha256
 
@@ -34,8 +34,8 @@ def installation_name(*, folder: Path) -> str:
 def build_receipt(evaluation: Evaluation, *, scores: Iterable[CaseScores], now: datetime) -> dict[str, Any]:
     """Everything that decided the result of one evaluation."""
     submission, image = evaluation.submission, evaluation.submission.image
-    case_runs = list(CaseRun.objects.filter(run=evaluation.run).select_related("node"))
-    nodes = {row.node.name: row.node.inventory for row in case_runs if row.node}
+    case_runs = CaseRun.objects.filter(run=evaluation.run).only("status", "usage")
+    nodes = Node.objects.filter(pk__in=CaseRun.objects.filter(run=evaluation.run).values("node"))
     table = [[row.case.case_id, row.scores] for row in sorted(scores, key=lambda row: row.case.case_id)]
     return {
         "receipt": RECEIPT_VERSION,
@@ -67,7 +67,7 @@ def build_receipt(evaluation: Evaluation, *, scores: Iterable[CaseScores], now: 
         },
         "metric_image_id": (evaluation.protocol.document.get("evaluation") or {}).get("image"),
         "limits": submission.limits,
-        "nodes": nodes,
+        "nodes": dict(nodes.values_list("name", "inventory")),
         "evaluation": evaluation.number,
         "cases": {"total": len(table), "failed": sum(row.status == CaseRun.Status.FAILED for row in case_runs)},
         "wall_seconds": round(sum(row.usage.wall_seconds or 0.0 for row in case_runs), 3),

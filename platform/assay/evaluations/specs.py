@@ -52,11 +52,17 @@ class PreparedCase:
 
 
 def answers_of(evaluation: Evaluation) -> dict[int, Answer]:
-    """What the run has for each case of the evaluation's test set, by the case's key. Three queries.
+    """What the run has for each case of the evaluation's test set, by the case's key.
 
     Cases are matched by name: a corrected test set is a version with rows, and perhaps an order, of its own.
     """
-    case_runs = CaseRun.objects.filter(run=evaluation.run).select_related("run__submission", "case")
+    run = evaluation.run
+    if run is None:
+        return {}
+    run.submission = evaluation.submission
+    case_runs = list(CaseRun.objects.filter(run=run).select_related("case"))
+    for case_run in case_runs:
+        case_run.run = run  # one record for thousands of cases
     by_name = {row.case.case_id: Answer(case_run=row, played=row.case) for row in case_runs if row.case is not None}
     for cohort in (row for row in case_runs if row.case is None):
         played = evaluation.submission.testset.cases.all()
