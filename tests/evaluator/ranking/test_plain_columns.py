@@ -47,6 +47,27 @@ def test_cells_and_distinct_names_are_those_of_the_csv_module(seed: int) -> None
 
 
 @pytest.mark.parametrize(
+    "cells",
+    [
+        ["a", "b", "c"] * 4,
+        ["a", "a", "b", "b"] * 3,
+        ["a", "b", "a", "c"] * 3,
+        ["a", "b", "c"] * 3 + ["a", "b"],
+        ["a", "b", "c"] * 3 + ["a", "b", "d"],
+        ["a", "b"] + ["c", "a", "b"] * 3,
+        ["a long name, part 1", "a long name, part 2"] * 5,
+        ["a"] * 6,
+    ],
+)
+def test_rows_that_come_again_in_the_same_order_keep_their_names(cells: list[str]) -> None:
+    text = "case;x\n" + "".join(f"k;{cell}\n" for cell in cells)
+    (_, columns) = plain_columns(text.encode(), ";")  # type: ignore[misc]
+    names, numbers = columns[1].distinct
+    assert names == list(dict.fromkeys(cells))
+    assert [names[number] for number in numbers] == cells
+
+
+@pytest.mark.parametrize(
     "cell", ["0.1", " 7 ", "1e400", "-0.0", "nan", "4.9e-324", "0.30000000000000004", "9007199254740993"]
 )
 def test_numbers_are_pythons_to_the_last_bit(cell: str) -> None:
