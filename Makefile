@@ -66,6 +66,7 @@ check: setup ## format, lint, types, imports, migrations, deployment settings
 	@$(BIN)/clang-format --dry-run -Werror evaluator/kernel/*.[ch]
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy deploy/*.py
 	@$(BIN)/lint-imports
 	@$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run  # no database need run for this
 	@ASSAY_PUBLIC_URL=https://assay.example.org $(BIN)/python manage.py check --deploy --fail-level WARNING

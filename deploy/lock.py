@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.markers import Environment, default_environment
+from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -35,6 +35,8 @@ SYSTEMS: Mapping[str, Mapping[str, str]] = {
     "win32": {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt"},
 }
 WHEELS_FOR = {"win32": "win_amd64", "darwin": "macosx_11_0_arm64"}
+Variables = Mapping[str, str]
+"""What markers ask about: `python_version`, `sys_platform` and so on."""
 Metadata = Mapping[str, Sequence[str]]
 """What each release requires: `name==version` → the lines of `Requires-Dist`."""
 
@@ -57,7 +59,7 @@ class Locked:
         """`name==version`."""
         return f"{self.name}=={self.version}"
 
-    def is_for(self, environment: Environment) -> bool:
+    def is_for(self, environment: Variables) -> bool:
         """Whether pip installs it there."""
         return not self.marker or Requirement(f"x ; {self.marker}").marker.evaluate(environment)  # type: ignore[union-attr]  # it has one
 
@@ -81,7 +83,7 @@ def read_lock(text: str) -> list[Locked]:
     return releases
 
 
-def environments() -> Iterator[tuple[str, Environment]]:
+def environments() -> Iterator[tuple[str, Variables]]:
     """Each machine the lock is for, with a name for messages."""
     for system, facts in SYSTEMS.items():
         for version in PYTHONS:
@@ -113,9 +115,7 @@ def _extra(project: Mapping[str, Any], extra: str) -> Iterator[str]:
             yield line
 
 
-def missing(
-    *, wanted: Iterable[str], lock: Sequence[Locked], metadata: Metadata, environment: Environment
-) -> list[str]:
+def missing(*, wanted: Iterable[str], lock: Sequence[Locked], metadata: Metadata, environment: Variables) -> list[str]:
     """What the lock lacks in one environment, a sentence for each. Empty when every requirement is satisfied."""
     here: dict[str, Locked] = {}
     faults = []
@@ -124,24 +124,25 @@ def missing(
             if release.name in here:
                 faults.append(f"{release.name} is locked twice: {here[release.name].version} and {release.version}")
             here[release.name] = release
-    todo, seen = [(line, "pyproject.toml", "") for line in wanted], set()
+    todo = [(line, "pyproject.toml", "") for line in wanted]
+    seen: set[tuple[str, str]] = set()
     while todo:
         line, asker, extra = todo.pop()
         requirement = Requirement(line)
         if requirement.marker and not requirement.marker.evaluate({**environment, "extra": extra}):
             continue
-        release = here.get(canonicalize_name(requirement.name))
-        if release is None:
+        locked = here.get(canonicalize_name(requirement.name))
+        if locked is None:
             faults.append(f"{asker} requires {line}: the lock has none")
             continue
-        if not requirement.specifier.contains(release.version, prereleases=True):
-            faults.append(f"{asker} requires {line}: the lock has {release.version}")
-        for inner in {"", *requirement.extras} - {known for name, known in seen if name == release.name}:
-            seen.add((release.name, inner))
-            if release.key in metadata:
-                todo += [(needed, release.key, inner) for needed in metadata[release.key]]
+        if not requirement.specifier.contains(locked.version, prereleases=True):
+            faults.append(f"{asker} requires {line}: the lock has {locked.version}")
+        for inner in {"", *requirement.extras} - {known for name, known in seen if name == locked.name}:
+            seen.add((locked.name, inner))
+            if locked.key in metadata:
+                todo += [(needed, locked.key, inner) for needed in metadata[locked.key]]
             else:
-                faults.append(f"{release.key}: it is not known what it requires; run `make lock`")
+                faults.append(f"{locked.key}: it is not known what it requires; run `make lock`")
     return faults
 
 
