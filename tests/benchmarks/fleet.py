@@ -5,8 +5,8 @@ output, and records at once, and the scores are made up. So what is measured is 
 default it is small (20 nodes, 40 submissions of 10 cases). `--nodes 1000 --submissions 10000 --cases 50` is a national challenge, and
 `--submissions 1 --cases 5903` one submission on the largest test set that we know of: the last records must not cost more than the first.
 
-Half a million case runs take hours on two cores. `--finished 9000 --submissions 1000` writes nine tenths of the challenge as done, by the database
-itself, so that the last tenth meets tables of the full size. `--seconds` ends running after so long, and scoring after so long again.
+Half a million case runs take hours on two cores. `--finished 9900 --submissions 100` writes all but a hundred submissions as done, by the database
+itself, so that these meet tables of the full size. `--seconds` ends running after so long, and scoring after so long again.
 """
 
 import argparse

@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import tarfile
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,16 +17,20 @@ from django.utils import timezone
 
 import factories
 from assay.accounts.errors import ConflictError, InvalidError
+from assay.client.site_papers import release_words
 from assay.evaluation_sites import bundles
 from assay.evaluation_sites.models import SiteEvaluation
 from assay.leases import LeaseLost
 from assay.node.review_desk import SiteDesk
 from assay.node.site_bundle import SiteBundle
+from assay.node.site_home import SiteHome
 from assay.node.site_orders import orders_in
 from assay.node.site_problems import SiteProblem
 from assay.sealing import CHUNK_BYTES, SealBroken, seal, sealed_size, unseal
 from assay.signatures import document_hash
 from assay.testsets import storage
+from containers.engines.choice import EngineChoice
+from containers.errors import EngineUnreachable
 
 IMAGE = b"an image archive " * 20_000
 SHA = hashlib.sha256(IMAGE).hexdigest()
@@ -93,6 +99,62 @@ def test_a_site_without_a_network_takes_work_and_its_release_counts_once(hospita
     assert hand_in(hospital, paper).receipt == row.receipt, "the same paper again changes nothing"
     assert SiteEvaluation.objects.count() == 1
     assert list((agent.folder / "scratch").iterdir()) == []
+
+
+def test_the_command_takes_a_stick_and_the_next_one_brings_the_receipt(hospital, scene, stick, tmp_path, monkeypatch):
+    monkeypatch.setattr(EngineChoice, "open", lambda _choice: nullcontext(hospital.engine))
+    taken = hospital.command(monkeypatch, "take", str(stick))
+    assert taken.exit_code == 0, taken.output
+    assert taken.output.count(" ok\n") == 5
+    assert "nobody is here to approve it" in taken.output
+    assert "0 results to carry" in taken.output
+    agent = hospital.agent()
+    (draft,) = agent.drafts()
+    SiteDesk(agent, title="").decide(draft.evaluation_id, action="approve", reason="")
+    again = hospital.command(monkeypatch, "take", str(stick))
+    assert "was released before" in again.output
+    assert "1 results to carry" in again.output
+    assert hospital.sent == [], "nothing went over a network"
+    hand_in(hospital, result_of(agent))
+
+    second = bundles.make_bundle(hospital.site, by=scene.olga, now=timezone.now())
+    assert second.orders == 0
+    path = tmp_path / "second.tar"
+    path.write_bytes(b"".join(second.pieces()))
+    brought = hospital.command(monkeypatch, "take", str(path))
+    assert (brought.exit_code, "1 receipts of the server" in brought.output) == (0, True), brought.output
+    (paper,) = (agent.folder / "releases").glob("*.released")
+    settings = hospital.home.joined()
+    assert "The release holds" in release_words(json.loads(paper.read_text()), key=settings.server_key)
+    assert "receipts" not in hospital.command(monkeypatch, "take", str(path)).output, "it is there already"
+    assert hospital.sent == []
+
+
+def test_a_receipt_that_the_server_did_not_sign_is_refused(hospital, stick, monkeypatch):
+    monkeypatch.setattr(EngineChoice, "open", lambda _choice: nullcontext(hospital.engine))
+    agent, order, draft = evaluated(hospital, stick)
+    agent.release(draft)
+    receipt = hand_in(hospital, result_of(agent)).receipt
+    with pytest.raises(SiteProblem, match="does not hold"):
+        agent.keep_receipt(order.evaluation_id, {**receipt, "log_number": 99})
+    assert not agent.keep_receipt("0" * 32, receipt)
+    assert agent.keep_receipt(order.evaluation_id, receipt)
+
+
+@pytest.mark.parametrize("broken", ["another", "cut", "no engine"])
+def test_the_command_says_what_is_wrong_with_a_stick_or_the_machine(hospital, stick, tmp_path, monkeypatch, broken):
+    def away(_choice):
+        raise EngineUnreachable("No answer from Docker")
+
+    monkeypatch.setattr(EngineChoice, "open", away if broken == "no engine" else lambda _: nullcontext(hospital.engine))
+    if broken == "cut":
+        stick.write_bytes(stick.read_bytes()[:700])
+    if broken == "another":
+        settings = hospital.home.joined()
+        monkeypatch.setattr(SiteHome, "joined", lambda _home: replace(settings, name="st-john"))
+    said = hospital.command(monkeypatch, "take", str(stick))
+    words = {"another": "is for st-mary", "cut": "is no whole bundle", "no engine": "No answer from Docker"}
+    assert (said.exit_code, words[broken] in said.output) == (1, True), said.output
 
 
 def test_images_on_a_stick_are_sealed_to_the_sites_key(hospital, hospitals, stick, tmp_path):

@@ -41,6 +41,8 @@ from assay.testsets import storage
 
 USUAL_DAYS, LONGEST_DAYS = 30, 90
 USUAL_ORDERS, MOST_ORDERS = 10, 50
+MOST_RECEIPTS = 100
+STICK = "stick-"
 CONTENTS = "bundle.json"
 PIECE_BYTES = 1 << 20
 DECLINE = "assay-site-decline"
@@ -77,7 +79,10 @@ class Bundle:
 def make_bundle(
     site: Site, *, by: User | None, now: datetime, days: int = USUAL_DAYS, most: int = USUAL_ORDERS
 ) -> Bundle:
-    """Claim up to `most` submissions for a stick, for `days`. Raises ConflictError where the site may not work or nothing waits."""
+    """Claim up to `most` submissions for a stick, for `days`, and add our receipts for earlier results.
+
+    Raises ConflictError where the site may not work, or where there is neither work nor a receipt for it.
+    """
     if not 1 <= days <= LONGEST_DAYS or not 1 <= most <= MOST_ORDERS:
         raise InvalidError(
             gettext("Such a bundle cannot be made."),
@@ -88,7 +93,7 @@ def make_bundle(
     _require_key(site)
     with transaction.atomic():
         agreement = require_standing(site, now=now)
-        agent, held = f"stick-{secrets.token_hex(8)}", list[SiteEvaluation]()
+        agent, held = f"{STICK}{secrets.token_hex(8)}", list[SiteEvaluation]()
         while len(held) < most and (
             found := claim_evaluation(
                 site=site,
@@ -100,7 +105,8 @@ def make_bundle(
             )
         ):
             held.append(found)
-        if not held:
+        receipts = receipts_for(site)
+        if not held and not receipts:
             raise ConflictError(gettext("No submission waits for this site."), code="nothing_waits")
         receiver = sealing_key_of(agreement.acceptance or {})
         images = {_image_of(evaluation).pk: _image_of(evaluation) for evaluation in held}
@@ -110,6 +116,7 @@ def make_bundle(
             "site": site.name,
             "challenge": site.phase.challenge.slug,
             "phase": site.phase.slug,
+            "receipts": receipts,
             "orders": [order_body(evaluation, image_at=members[_image_of(evaluation).pk].name) for evaluation in held],
         }
         record_event(
@@ -126,6 +133,13 @@ def make_bundle(
     first = Member(name=CONTENTS, size=len(text), pieces=lambda: iter((text,)))
     filename = f"{site.phase.challenge.slug}-{site.phase.slug}-{site.name}-{now:%Y-%m-%d}.bundle.tar"
     return Bundle(filename=filename, orders=len(held), members=(first, *members.values()))
+
+
+def receipts_for(site: Site) -> list[dict[str, Any]]:
+    """Our receipts for what came back on sticks, newest first. The site keeps each beside its release, and ignores those that it has."""
+    taken = site.evaluations.filter(agent__startswith=STICK, receipt__isnull=False).order_by("-released_at")
+    rows = taken.values_list("id", "receipt")[:MOST_RECEIPTS]
+    return [{"evaluation_id": str(evaluation_id), "receipt": receipt} for evaluation_id, receipt in rows]
 
 
 def sealing_key_of(acceptance: dict[str, Any]) -> bytes | None:

@@ -389,6 +389,20 @@ class SiteAgent:
                 return words
         return ""
 
+    def keep_receipt(self, evaluation_id: str, receipt: Mapping[str, Any]) -> bool:
+        """Put the server's receipt beside the release that went out on a stick. False where there is none, or it has one.
+
+        Raises SiteProblem where the server did not sign it, or signed it about another release.
+        """
+        path = self._drafts() / f"{evaluation_id}.released"
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        if not kept.get("release") or kept.get("receipt") or self._signer is None:
+            return False
+        if problem := self._signer.why_receipt_is_refused(receipt, release_sha256=document_hash(kept["release"])):
+            raise SiteProblem(f"the receipt for submission {kept['submission']} does not hold: {problem}")
+        write_config(path, json.dumps({**kept, "receipt": dict(receipt)}, indent=2) + "\n")
+        return True
+
     @property
     def outbox(self) -> Path:
         """Where results lie that go out on a stick."""

@@ -1,4 +1,4 @@
-"""A bundle on a stick, from the site's side: its orders, and its images, which are sealed where the site named a key.
+"""A bundle on a stick, from the site's side: its orders, receipts for earlier results, and images, sealed where the site named a key.
 
 Nothing is unpacked by a name in the archive. The text is read into memory under a limit. An image goes to the path that the caller
 says, and is checked by the hash that the signed order names.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -34,6 +35,10 @@ class SiteBundle:
                 contents = json.load(file)
                 found = {name: contents[name] for name in ("site", "challenge", "phase")}
                 self.orders: Sequence[Mapping[str, Any]] = list(contents["orders"])
+                self.receipts = [
+                    (str(UUID(row["evaluation_id"])), dict(row["receipt"])) for row in contents.get("receipts", [])
+                ]
+                """Of each earlier result that the server took: its evaluation and the server's signed receipt."""
             except (ValueError, KeyError, TypeError) as error:
                 raise SiteProblem(f"{path} is no bundle for a site: {error!r}") from error
         wanted = {"site": site, "challenge": challenge, "phase": phase}

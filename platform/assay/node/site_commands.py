@@ -303,13 +303,14 @@ def take(*, bundle: Path, folder: Path, at_once: int, engine: EngineChoice) -> N
     """Evaluate the submissions in BUNDLE, the file that the organizers gave you, on a machine without a network.
 
     The orders are signed and checked as those that come over the network. What you approve is signed and written into a file in the
-    folder `outbox`. Carry it to the organizers.
+    folder `outbox`. Carry it to the organizers. The next BUNDLE brings the server's receipt for it.
     """
     console = Console()
     try:
         settings = member(folder, url="", token="")
         data, _ = added_data(SiteHome(folder))
-        orders = orders_in(SiteBundle(bundle, site=settings.name, challenge=settings.challenge, phase=settings.phase))
+        stick = SiteBundle(bundle, site=settings.name, challenge=settings.challenge, phase=settings.phase)
+        orders = orders_in(stick)
         problems = []
         with open_connection(settings) as connection, engine.open() as opened:
             refuse_several_here(opened, at_once=at_once)
@@ -317,6 +318,11 @@ def take(*, bundle: Path, folder: Path, at_once: int, engine: EngineChoice) -> N
                 connection=connection, settings=settings, data=data, folder=folder, engine=opened, at_once=at_once
             )
             with agent.alone():
+                kept = sum(agent.keep_receipt(evaluation_id, receipt) for evaluation_id, receipt in stick.receipts)
+                if kept:
+                    console.print(
+                        f"{kept} receipts of the server for earlier results are kept in releases/", markup=False
+                    )
                 for order in orders:
                     if words := agent.stands(order):
                         console.print(f"submission {order.submission} {words}", markup=False)
