@@ -21,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CLOCKS = {"+2d": timedelta(days=2), "+1y": timedelta(days=365), "+10y": timedelta(days=3653)}
-PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup"]
+PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "auto", "--dist", "loadgroup"]
 LEFT_OUT = "not docker and not browser and not gpu"
 
 
