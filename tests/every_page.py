@@ -20,13 +20,14 @@ from assay.challenges.pictures import add_picture
 from assay.challenges.registration import make_invite
 from assay.challenges.teams import team_of_organizers
 from assay.evaluation_sites.models import Site, SiteEvaluation
-from assay.evaluations.models import CaseScores, SelfTest
+from assay.evaluations.models import CaseScores, MetricImage, SelfTest
 from assay.notices.choices import unsubscribe_token
 from assay.notices.models import Kind
 from assay.notices.services import News, notify
 from assay.notices.webhooks import make_hook
 from assay.runs.models import CaseRun, Node, Run
 from assay.submissions.messages import send_message
+from assay.submissions.models import CodePart
 from assay.testsets.models import Signature
 from assay.workflow.operations.merging import ask_to_merge
 
@@ -283,6 +284,15 @@ def _fill(cast: people.Scene) -> dict[str, Any]:
         name=UNBROKEN,
         verdict="timeout",
     )
+    pushed = {"challenge": cast.challenge, "created_by": cast.olga, "created_at": factories.NOW}
+    for kind in CodePart.Kind.values:
+        CodePart.objects.create(
+            **pushed, kind=kind, version=1, identity=f"sha256:{factories.digest(kind)}", filename=f"{UNBROKEN}.tar.gz",
+            key=kind, sha256=factories.digest(kind), stored_bytes=2**31,
+            report={"wheels": {UNBROKEN: ["1.0", "2.0.1"], "numpy": ["2.4.0"]}},
+        )  # fmt: skip
+    image_id = f"sha256:{factories.digest('metrics')}"
+    MetricImage.objects.create(**pushed, archive_sha256=image_id[7:], image_id=image_id, rewritten_bytes=2**31)
     Node.objects.create(
         name="gpu-1",
         pool="default",

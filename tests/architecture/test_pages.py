@@ -65,6 +65,7 @@ def test_what_repeats_is_an_include_or_a_tag():
         'class="scroll"': "{% table %}",
         'class="checks"': "pages/_checks.html",
         "data-upload-panel": "pages/_upload_panel.html",
+        'type="file" name="archive"': ("organizers/_upload_form.html", "portal/submit.html"),
         "non_field_errors": ("pages/_form_errors.html", "pages/_every_error.html"),
         "field.errors": ("pages/_field.html", "pages/_every_error.html"),
         'rel="next" href="{% query page': "pages/_pages.html",

@@ -512,3 +512,13 @@ def test_a_challenge_begins_with_the_rules_of_a_published_one(as_olga):
     assert "Name the labels" in markup(as_olga.post(reverse("organizers:new"), answers))
     source = as_olga.post(reverse("organizers:new"), answers | {"template": "flare22"}).context["source"]
     assert "liver" in {label.name for label in parse_definition(source).phases[0].protocol.labels}
+
+
+def test_a_refused_part_of_code_is_told_on_its_page(as_olga, cast):
+    answer = as_olga.post(reverse("organizers:code-parts", args=[cast.challenge.slug]), {"kind": "wheels"})
+    assert "No archive was chosen." in markup(answer)
+    forms = answer.content.decode().split("<form")[1:]
+    for heading, purpose in (("Push a base image", "image"), ("Push wheels", "wheels")):
+        (form,) = (form for form in forms if heading in form)
+        assert f'data-purpose="{purpose}"' in form
+        assert "csrfmiddlewaretoken" in form
