@@ -33,7 +33,6 @@ from assay.workflow.operations.merging import ask_to_merge
 
 LONG = "Patch-wise ensemble of residual encoder networks with test-time mirroring"
 UNBROKEN = "Segmentierungsalgorithmusvergleichsstudiengruppe-" * 2
-PARTICIPANT_ROOMS = ("portal", "account", "mfa")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,11 +188,6 @@ def _link_of(person: User) -> str:
     """The secret part of the link that verifies somebody's address."""
     address = EmailAddress.objects.create(user=person, email=person.email, primary=True)
     return str(EmailConfirmationHMAC(address).key)
-
-
-def of_participants(name: str) -> bool:
-    """Whether the page is one of those that are translated."""
-    return name.replace("_", ":").split(":")[0] in PARTICIPANT_ROOMS
 
 
 def _fill(cast: people.Scene) -> dict[str, Any]:

@@ -18,11 +18,14 @@ LABEL_HELP = gettext_lazy(
 class NewChallengeForm(forms.Form):
     """Enough to begin with. Everything else is written in the file this makes."""
 
-    title = forms.CharField(max_length=160)
+    title = forms.CharField(max_length=160, label=gettext_lazy("Title"))
     slug = forms.SlugField(
-        max_length=80, help_text=gettext_lazy("The short name in addresses: small letters, digits and hyphens.")
+        max_length=80,
+        label=gettext_lazy("Short name in addresses"),
+        help_text=gettext_lazy("The short name in addresses: small letters, digits and hyphens."),
+        error_messages={"invalid": gettext_lazy("Only small letters, digits and hyphens stand in addresses.")},
     )
-    summary = forms.CharField(max_length=300, required=False)
+    summary = forms.CharField(max_length=300, required=False, label=gettext_lazy("Summary"))
     template = forms.ChoiceField(
         choices=[("", gettext_lazy("your own")), *((name, name) for name in named_protocols())],
         required=False,
@@ -30,7 +33,10 @@ class NewChallengeForm(forms.Form):
         help_text=gettext_lazy("Those of a published challenge bring their labels, metrics and limits along."),
     )
     labels = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 4, "class": "mono"}), help_text=LABEL_HELP, required=False
+        label=gettext_lazy("Labels"),
+        widget=forms.Textarea(attrs={"rows": 4, "class": "mono"}),
+        help_text=LABEL_HELP,
+        required=False,
     )
     kind = forms.ChoiceField(
         choices=[

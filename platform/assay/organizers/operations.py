@@ -62,7 +62,7 @@ def operations(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and "kind" in request.POST:
         wanted = {field: request.POST.get(field, "") for field in ("kind", "key", "name")}
         if operating.act(**wanted, by=user, now=now):
-            messages.success(request, _("Done: %(lower)s.") % {"lower": operating.WORDS[wanted["name"]].lower()})
+            messages.success(request, _("Done: %(lower)s.") % {"lower": str(operating.WORDS[wanted["name"]]).lower()})
         else:
             messages.warning(
                 request, _("It was not as you saw it any more: nothing was done. Here is how it stands now.")

@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 from django.db.models import F, Q, QuerySet, Sum
+from django.utils.translation import gettext, ngettext
 
 from assay.accounts.models import User
 from assay.accounts.quotas import HOUR, run_quota_seconds, whom_to_ask
@@ -133,9 +134,9 @@ def frees(use: RunTimeUse, *, rows: QuerySet[RunTime], now: datetime) -> datetim
 def in_hours(seconds: float | None) -> str:
     """`12.5 hours`."""
     if seconds is None:
-        return "no limit"
+        return gettext("no limit")
     hours = f"{seconds / HOUR:,.10g}"
-    return f"{hours} hour" if hours == "1" else f"{hours} hours"
+    return ngettext("%(hours)s hour", "%(hours)s hours", 1 if hours == "1" else 2) % {"hours": hours}
 
 
 def in_steps(use: RunTimeUse) -> float:

@@ -123,10 +123,9 @@ def space_frees(*, user: User, now: datetime) -> str:
     ends = Upload.objects.filter(user=user, expires_at__gt=now, images=None, submissions=None).exclude(key="")
     soonest = ends.order_by("expires_at").values_list("expires_at", flat=True).first()
     if soonest is None:
-        return "Nothing of it comes back by itself."
-    return (
-        f"An upload that was not submitted is thrown away at {moment(soonest)}; you can delete unfinished ones before."
-    )
+        return _("Nothing of it comes back by itself.")
+    words = _("An upload that was not submitted is thrown away at %(moment)s; you can delete unfinished ones before.")
+    return words % {"moment": moment(soonest)}
 
 
 def in_gib(size: float) -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Q, Sum
+from django.utils.formats import date_format
 from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
@@ -46,10 +47,10 @@ class Use:
 def use_of(user: User, *, now: datetime) -> list[Use]:
     """What a person uses of their limits, and when it frees up."""
     uses = [
-        _count("drafts", "Drafts", challenge_count(user, status=Challenge.Status.DRAFT), draft_quota(user)),
+        _count("drafts", gettext("Drafts"), challenge_count(user, status=Challenge.Status.DRAFT), draft_quota(user)),
         _count(
             "published",
-            "Published challenges",
+            gettext("Published challenges"),
             challenge_count(user, status=Challenge.Status.PUBLISHED),
             published_quota(user),
         ),
@@ -58,9 +59,9 @@ def use_of(user: User, *, now: datetime) -> list[Use]:
     uses.append(
         Use(
             name="storage",
-            title="Disk: uploads, images, test sets",
+            title=gettext("Disk: uploads, images, test sets"),
             used=in_gib(used),
-            allowed="no limit" if quota is None else in_gib(quota),
+            allowed=gettext("no limit") if quota is None else in_gib(quota),
             share=share_of(used, quota),
             frees=space_frees(user=user, now=now),
         )
@@ -73,9 +74,11 @@ def _count(name: str, title: str, used: int, allowed: int | None) -> Use:
         name=name,
         title=title,
         used=str(used),
-        allowed="no limit" if allowed is None else str(allowed),
+        allowed=gettext("no limit") if allowed is None else str(allowed),
         share=share_of(used, allowed),
-        frees="One frees up when you publish a draft." if name == "drafts" else "One frees up when you archive one.",
+        frees=gettext("One frees up when you publish a draft.")
+        if name == "drafts"
+        else gettext("One frees up when you archive one."),
     )
 
 
@@ -87,11 +90,15 @@ def _own_run_time(user: User, *, now: datetime) -> Use:
     back = frees(use, rows=RunTime.objects.filter(person=user), now=now) if use.is_reached else None
     return Use(
         name="run_hours",
-        title=f"Computing for your submissions in {settings.QUOTA_PERIOD_DAYS} days",
-        used="" if share is None else f"at most {share:.0%}" if share else "nothing",
+        title=gettext("Computing for your submissions in %(days)s days") % {"days": settings.QUOTA_PERIOD_DAYS},
+        used=""
+        if share is None
+        else gettext("at most %(share)s") % {"share": f"{share:.0%}"}
+        if share
+        else gettext("nothing"),
         allowed=in_hours(quota),
         share=share,
-        frees=f"Time comes back on {back:%d %b %Y}." if back else "Each day comes back when it has left the period.",
+        frees=comes_back(back) if back else gettext("Each day comes back when it has left the period."),
     )
 
 
@@ -116,15 +123,24 @@ def _of_challenges(user: User, *, now: datetime) -> list[Use]:
 
 def _of_challenge(challenge: Challenge, use: RunTimeUse, *, now: datetime) -> Use:
     back = frees(use, rows=RunTime.objects.filter(challenge=challenge), now=now) if use.is_reached else None
-    held = f", {use.reserved / HOUR:,.1f} hours held for what is under way" if use.reserved else ""
+    used = gettext("%(hours)s hours") % {"hours": f"{use.used / HOUR:,.1f}"}
+    if use.reserved:
+        words = gettext("%(used)s, %(held)s hours held for what is under way")
+        used = words % {"used": used, "held": f"{use.reserved / HOUR:,.1f}"}
     return Use(
         name=f"run_hours of {challenge.slug}",
-        title=f"Computing for {challenge.title} in {settings.QUOTA_PERIOD_DAYS} days",
-        used=f"{use.used / HOUR:,.1f} hours{held}",
+        title=gettext("Computing for %(challenge)s in %(days)s days")
+        % {"challenge": challenge.title, "days": settings.QUOTA_PERIOD_DAYS},
+        used=used,
         allowed=in_hours(use.allowed),
         share=share_of(use.used + use.reserved, use.allowed),
-        frees=f"Time comes back on {back:%d %b %Y}." if back else "",
+        frees=comes_back(back) if back else "",
     )
+
+
+def comes_back(day: date) -> str:
+    """When computing time frees up."""
+    return gettext("Time comes back on %(day)s.") % {"day": date_format(day, "d M Y")}
 
 
 def _run_time(ended: Q, under_way: Q, *, allowed: float | None, now: datetime) -> RunTimeUse:

@@ -11,7 +11,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import F, QuerySet
+from django.utils.functional import Promise
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from assay.accounts.audit import record_event
 from assay.accounts.errors import InvalidError
@@ -30,16 +32,16 @@ from assay.workflow.flow import doorbells, resuming
 
 Act = Callable[[str, User, datetime], bool]
 REASON = "by an operator, from the list of what is stuck"
-WORDS: Mapping[str, str] = {
-    "wake": "Wake",
-    "requeue": "Requeue",
-    "release": "Release its lease",
-    "cancel": "Cancel and refund",
-    "drain": "Drain the node",
-    "quarantine": "Quarantine the node",
-    "activate": "Take its nodes back",
-    "settle": "Carry it out now",
-    "resume": "Take it up again",
+WORDS: Mapping[str, str | Promise] = {
+    "wake": _("Wake"),
+    "requeue": _("Requeue"),
+    "release": _("Release its lease"),
+    "cancel": _("Cancel and refund"),
+    "drain": _("Drain the node"),
+    "quarantine": _("Quarantine the node"),
+    "activate": _("Take its nodes back"),
+    "settle": _("Carry it out now"),
+    "resume": _("Take it up again"),
 }
 """What each act is called on its button."""
 
