@@ -60,14 +60,18 @@ def answers_of(evaluation: Evaluation) -> dict[int, Answer]:
     if run is None:
         return {}
     run.submission = evaluation.submission
-    case_runs = list(CaseRun.objects.filter(run=run).select_related("case"))
-    for case_run in case_runs:
-        case_run.run = run  # one record for thousands of cases
+    cases = list(evaluation.testset.cases.all())
+    case_runs = list(CaseRun.objects.filter(run=run))
+    known = {case.pk: case for case in cases}
+    known |= Case.objects.in_bulk({row.case_id for row in case_runs if row.case_id} - known.keys())
+    for case_run in case_runs:  # one record of the run and of each case, because there may be thousands
+        case_run.run = run
+        case_run.case = known[case_run.case_id] if case_run.case_id else None
     by_name = {row.case.case_id: Answer(case_run=row, played=row.case) for row in case_runs if row.case is not None}
     for cohort in (row for row in case_runs if row.case is None):
         played = evaluation.submission.testset.cases.all()
         by_name |= {case.case_id: Answer(case_run=cohort, played=case) for case in played}
-    return {case.pk: by_name[case.case_id] for case in evaluation.testset.cases.all() if case.case_id in by_name}
+    return {case.pk: by_name[case.case_id] for case in cases if case.case_id in by_name}
 
 
 def references_of(case: Case) -> dict[str, Path]:

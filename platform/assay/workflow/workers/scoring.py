@@ -64,16 +64,20 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
         return False
     try:
         with renewal_of(lease, lease_seconds=lease_seconds) as renewal:
-            evaluation = Evaluation.objects.select_related(
-                "protocol",
-                "testset",
-                "submission__testset",
-                "submission__challenge",
-                "submission__phase",
-                "submission__team",
-                "submission__image",
-                "submission__predictions",
-            ).get(id=evaluation_id)
+            evaluation = (
+                Evaluation.objects.prefetch_related("testset__cases")
+                .select_related(
+                    "protocol",
+                    "testset",
+                    "submission__testset",
+                    "submission__challenge",
+                    "submission__phase",
+                    "submission__team",
+                    "submission__image",
+                    "submission__predictions",
+                )
+                .get(id=evaluation_id)
+            )
             protocol = rules_of(evaluation.protocol)
             score_missing_cases(evaluation=evaluation, protocol=protocol, check=renewal.check)
             results = collect_results(evaluation=evaluation, protocol=protocol, now=clock())
@@ -230,7 +234,10 @@ def score_tables(
 
 def collect_results(*, evaluation: Evaluation, protocol: Protocol, now: datetime) -> services.Results:
     """Aggregates and the signed receipt, from the stored scores of all cases."""
-    rows = list(CaseScores.objects.filter(evaluation=evaluation).select_related("case").order_by("case__position"))
+    cases = {case.pk: case for case in evaluation.testset.cases.all()}
+    rows = list(CaseScores.objects.filter(evaluation=evaluation).order_by("case__position"))
+    for row in rows:
+        row.case = cases[row.case_id]
     results = [specs.stored_result(row, backend=evaluation.backend) for row in rows]
     aggregates = summarise(protocol, results, {row.case.case_id: row.case.attributes for row in rows})
     evaluation.evaluator_version = evaluator_version
