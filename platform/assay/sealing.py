@@ -41,14 +41,22 @@ def kept_sealing_key(path: Path) -> X25519PrivateKey:
     return X25519PrivateKey.from_private_bytes(path.read_bytes())
 
 
-def seal(source: IO[bytes], *, receiver: bytes) -> Iterator[bytes]:
-    """The sealed file, piece by piece. `receiver` is the raw public key of who may open it. Raises ValueError for one that is none."""
-    own = X25519PrivateKey.generate()
+def seal(source: IO[bytes], *, receiver: bytes, own: X25519PrivateKey | None = None, start: int = 0) -> Iterator[bytes]:
+    """The sealed file, piece by piece. `receiver` is the raw public key of who may open it. Raises ValueError for one that is none.
+
+    `own`: the key of this file. The same one gives the same sealed file again, so it must never serve for other content. `start`: bytes of
+    the sealed file that are there already.
+    """
+    own = own or X25519PrivateKey.generate()
     public = own.public_key().public_bytes_raw()
     cipher = _cipher(own.exchange(X25519PublicKey.from_public_bytes(receiver)), file_key=public, receiver=receiver)
-    yield MAGIC + public
-    for place, (chunk, is_last) in enumerate(_chunks(source, CHUNK_BYTES)):
-        yield cipher.encrypt(_nonce(place, is_last=is_last), chunk, None)
+    yield (MAGIC + public)[start:]
+    first, skip = divmod(max(0, start - HEAD_BYTES), CHUNK_BYTES + TAG_BYTES)
+    if first:
+        source.seek(first * CHUNK_BYTES)
+    for place, (chunk, is_last) in enumerate(_chunks(source, CHUNK_BYTES), start=first):
+        yield cipher.encrypt(_nonce(place, is_last=is_last), chunk, None)[skip:]
+        skip = 0
 
 
 def unseal(source: IO[bytes], *, key: X25519PrivateKey) -> Iterator[bytes]:

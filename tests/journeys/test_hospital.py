@@ -254,7 +254,7 @@ def byte_flipped(hospital: HospitalMachine, proxy: Proxy) -> None:
     proxy.flips = 1
     shown = hospital.says("run", answer="approve\n", fails=True)
     assert "put off" in shown
-    assert "sha256" in shown
+    assert "does not open" in shown
     assert proxy.flips == 0
 
 

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, BinaryIO
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from django.core import signing
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
 from assay.accounts.errors import NotFoundError
+from assay.sealing import seal, sealed_size
 from assay.testsets import storage
 
 CHUNK_BYTES = 2**20
@@ -47,6 +49,28 @@ def send_file(*, key: str, wanted: str) -> HttpResponse | StreamingHttpResponse:
     answer.headers["Content-Range"] = f"bytes {start}-{end}/{size}"
     answer.headers["Content-Length"] = str(end - start + 1)
     return answer
+
+
+def send_sealed(
+    *, key: str, wanted: str, receiver: bytes, own: X25519PrivateKey
+) -> HttpResponse | StreamingHttpResponse:
+    """A stored file sealed for one receiver, or the rest of it from where a broken download stopped. `own` is this file's key."""
+    size = sealed_size(storage.size(key))
+    match = RANGE.fullmatch(wanted)
+    start = int(match[1]) if match else 0
+    if start >= size:
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
+
+    def sealed() -> Iterator[bytes]:
+        with storage.open_file(key) as file:
+            yield from seal(file, receiver=receiver, own=own, start=start)
+
+    headers = {"Content-Length": str(size - start), "Accept-Ranges": "bytes"}
+    if match:
+        headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
+    return StreamingHttpResponse(
+        sealed(), status=206 if match else 200, content_type="application/octet-stream", headers=headers
+    )
 
 
 def pieces(file: BinaryIO, *, length: int) -> Iterator[bytes]:

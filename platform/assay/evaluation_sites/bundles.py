@@ -5,8 +5,6 @@ Where a site named a key for it when it signed the terms, images are sealed: who
 signed by the site, goes through the same checks as one that the site's program sends, and counts once.
 """
 
-import base64
-import binascii
 import io
 import json
 import secrets
@@ -34,8 +32,9 @@ from assay.evaluation_sites.work import (
     decline_evaluation,
     order_body,
     release_evaluation,
+    sealing_key_of,
 )
-from assay.sealing import KEY_BYTES, seal, sealed_size
+from assay.sealing import seal, sealed_size
 from assay.submissions.models import AlgorithmImage
 from assay.testsets import storage
 
@@ -140,15 +139,6 @@ def receipts_for(site: Site) -> list[dict[str, Any]]:
     taken = site.evaluations.filter(agent__startswith=STICK, receipt__isnull=False).order_by("-released_at")
     rows = taken.values_list("id", "receipt")[:MOST_RECEIPTS]
     return [{"evaluation_id": str(evaluation_id), "receipt": receipt} for evaluation_id, receipt in rows]
-
-
-def sealing_key_of(acceptance: dict[str, Any]) -> bytes | None:
-    """The raw key that a site named when it signed its terms. None where it named none that can be used."""
-    try:
-        key = base64.b64decode(str(acceptance.get("sealing_key", "")), validate=True)
-    except (ValueError, binascii.Error):
-        return None
-    return key if len(key) == KEY_BYTES else None
 
 
 def _image_of(evaluation: SiteEvaluation) -> AlgorithmImage:

@@ -7,15 +7,19 @@ With a site that has a key, everything that counts is signed. The order is signe
 is signed by the site and repeats the nonce, so that it fits one order only. We sign a receipt, and both stand in the public log.
 """
 
+import base64
+import binascii
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext
 
 from assay.accounts.audit import record_event
@@ -28,6 +32,7 @@ from assay.evaluation_sites.releases import check_failures, check_release
 from assay.evaluation_sites.services import LONGEST_REASON
 from assay.evaluation_sites.signing import check_said
 from assay.leases import not_leased
+from assay.sealing import KEY_BYTES, sealed_size
 from assay.signatures import document_hash
 from evaluator import __version__ as evaluator_version
 
@@ -164,6 +169,28 @@ def _order_of(evaluation: SiteEvaluation, *, agreement: SiteAgreement, days: int
     }
 
 
+def sealing_key_of(acceptance: Mapping[str, Any]) -> bytes | None:
+    """The raw key that a site named when it signed its terms. None where it named none that can be used."""
+    try:
+        key = base64.b64decode(str(acceptance.get("sealing_key", "")), validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    return key if len(key) == KEY_BYTES else None
+
+
+def receiver_of(evaluation: SiteEvaluation) -> bytes | None:
+    """The key to which the image of this work is sealed. None where the site named none."""
+    return sealing_key_of((evaluation.agreement.acceptance if evaluation.agreement else None) or {})
+
+
+def file_key_of(evaluation: SiteEvaluation, *, sha256: str) -> X25519PrivateKey:
+    """The key of one sealed image for one lease: the same at each request, so that a broken download goes on where it stopped."""
+    secret = salted_hmac(
+        "assay.evaluation_sites.sealed", f"{evaluation.pk}:{evaluation.fence}:{sha256}", algorithm="sha256"
+    )
+    return X25519PrivateKey.from_private_bytes(secret.digest())
+
+
 def order_body(evaluation: SiteEvaluation, *, image_at: str) -> dict[str, Any]:
     """What a site needs to evaluate one submission: the rules, the signed order, and where the image lies."""
     submission, image = evaluation.submission, evaluation.submission.image
@@ -184,6 +211,7 @@ def order_body(evaluation: SiteEvaluation, *, image_at: str) -> dict[str, Any]:
             "sha256": image.rewritten_sha256,
             "bytes": image.rewritten_bytes,
             "url": image_at,
+            "sealed_bytes": sealed_size(image.rewritten_bytes) if receiver_of(evaluation) else None,
         },
     }
 

@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from assay.client.errors import RefusedError
 from assay.client.http import Connection
 from assay.leases import LeaseLost, LeaseRenewal
@@ -26,9 +28,11 @@ from assay.node.folder import NOT_IN_A_NAME, FolderCase, case_name
 from assay.node.http import NodeApi
 from assay.node.joining import write_config
 from assay.node.local import LocalResult, Workbench, run_cases
+from assay.node.orders import FileOrder
 from assay.node.registry import DataRegistration, case_key
 from assay.node.review import build_release
 from assay.node.review_slices import CaseFiles
+from assay.node.site_bundle import write_checked
 from assay.node.site_data import SiteData
 from assay.node.site_drafts import (
     Draft,
@@ -45,6 +49,7 @@ from assay.node.site_orders import SiteOrder, order_of
 from assay.node.site_problems import SiteProblem
 from assay.node.site_progress import Progress
 from assay.node.site_signing import SiteSigner
+from assay.sealing import unseal
 from assay.signatures import document_hash
 from containers.engines import Engine
 from containers.intake import load_archive
@@ -107,6 +112,8 @@ class SiteAgent:
             sweep(self._scratch())
             for left in self._scratch().glob("case-*"):
                 shutil.rmtree(left)
+            for left in self._scratch().glob("*.sealed"):  # of a lease that has ended: its key is another one now
+                left.unlink()
             self._forget_predictions()
             yield
 
@@ -454,7 +461,10 @@ class SiteAgent:
     def _load_image(self, order: SiteOrder) -> None:
         archive = self._scratch() / f"{order.image.sha256}.tar"
         if order.bundle is None:
-            self._api.fetch(order.image, destination=archive)
+            if order.sealed_bytes and self._signer is not None:
+                self._fetch_sealed(order, archive=archive, key=self._signer.sealing_key())
+            else:
+                self._api.fetch(order.image, destination=archive)
             load_archive(self._opened(), archive, order.image_id)
             archive.unlink()
             return
@@ -467,6 +477,19 @@ class SiteAgent:
             load_archive(self._opened(), archive, order.image_id)
         finally:
             archive.unlink()
+
+    def _fetch_sealed(self, order: SiteOrder, *, archive: Path, key: X25519PrivateKey) -> None:
+        """The image as the server seals it to this site's key: a proxy that opens encrypted connections cannot read it."""
+        sealed = archive.with_suffix(".sealed")
+        wanted = FileOrder(path=sealed.name, sha256="", bytes=order.sealed_bytes, url=f"{order.image.url}?sealed=true")
+        archive.unlink(missing_ok=True)  # of a program that was killed
+        try:
+            self._api.fetch(wanted, destination=sealed)
+            with sealed.open("rb") as file:
+                name = f"the image of submission {order.submission}"
+                write_checked(unseal(file, key=key), sha256=order.image.sha256, destination=archive, name=name)
+        finally:
+            sealed.unlink(missing_ok=True)
 
     @property
     def _data(self) -> SiteData:

@@ -49,21 +49,9 @@ class SiteBundle:
 
     def write_image(self, name: str, *, sha256: str, destination: Path, key: Callable[[], X25519PrivateKey]) -> None:
         """Write the image at `name` to `destination`, opened where it is sealed. Raises SiteProblem, and leaves nothing then."""
-        digest = hashlib.sha256()
-        try:
-            with self._member(name) as (file, _), destination.open("xb") as target:
-                for piece in unseal(file, key=key()) if name.endswith(SEALED) else _pieces(file):
-                    digest.update(piece)
-                    target.write(piece)
-        except SealBroken as error:
-            destination.unlink(missing_ok=True)
-            raise SiteProblem(f"{name} in {self.path} does not open: {error}") from error
-        except BaseException:
-            destination.unlink(missing_ok=True)
-            raise
-        if digest.hexdigest() != sha256:
-            destination.unlink()
-            raise SiteProblem(f"{name} in {self.path} has sha256 {digest.hexdigest()}; the order expects {sha256}")
+        with self._member(name) as (file, _):
+            opened = unseal(file, key=key()) if name.endswith(SEALED) else _pieces(file)
+            write_checked(opened, sha256=sha256, destination=destination, name=f"{name} in {self.path}")
 
     @contextmanager
     def _member(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
@@ -76,6 +64,25 @@ class SiteBundle:
                 yield file, entry.size
         except (tarfile.TarError, KeyError) as error:
             raise SiteProblem(f"{self.path} is no whole bundle: {error}. Copy it again") from error
+
+
+def write_checked(pieces: Iterator[bytes], *, sha256: str, destination: Path, name: str) -> None:
+    """Write an image, opened where it was sealed. Raises SiteProblem, and leaves nothing then."""
+    digest = hashlib.sha256()
+    try:
+        with destination.open("xb") as target:
+            for piece in pieces:
+                digest.update(piece)
+                target.write(piece)
+    except SealBroken as error:
+        destination.unlink(missing_ok=True)
+        raise SiteProblem(f"{name} does not open: {error}") from error
+    except BaseException:
+        destination.unlink(missing_ok=True)
+        raise
+    if digest.hexdigest() != sha256:
+        destination.unlink()
+        raise SiteProblem(f"{name} has sha256 {digest.hexdigest()}; the order expects {sha256}")
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:

@@ -25,6 +25,8 @@ class SiteOrder:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Attribute → names of groups that may stand in a release."""
     signed: Mapping[str, Any] | None = None
+    sealed_bytes: int = 0
+    """Length of the image as the server seals it to this site's key. 0: it does not."""
     bundle: SiteBundle | None = None
     """The file it came in, where the site has no network."""
 
@@ -52,6 +54,7 @@ def order_of(answer: Mapping[str, Any], *, bundle: SiteBundle | None = None) -> 
         image=FileOrder(path="image.tar", sha256=image["sha256"], bytes=image["bytes"], url=image["url"]),
         groups=answer.get("groups", {}),
         signed=answer.get("order"),
+        sealed_bytes=int(image.get("sealed_bytes") or 0),
         bundle=bundle,
     )
 

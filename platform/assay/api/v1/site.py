@@ -17,7 +17,7 @@ from ninja.security import HttpBearer
 
 from assay.accounts.errors import NotFoundError
 from assay.api.auth import EVERYBODY, person_of
-from assay.api.files import no_such_file, read_ticket, send_file
+from assay.api.files import no_such_file, read_ticket, send_file, send_sealed
 from assay.api.throttling import SiteThrottle
 from assay.api.v1 import schemas, site_answers
 from assay.api.v1.schemas import Fence
@@ -190,16 +190,23 @@ def ended(evaluation: SiteEvaluation) -> dict[str, Any]:
     summary="The image of the evaluation that is held",
     openapi_extra=schemas.file_of("application/x-tar"),
 )
-def get_file(request: HttpRequest, signed: str) -> Any:
+def get_file(request: HttpRequest, signed: str, sealed: bool = False) -> Any:
     ticket = read_ticket(signed, salt=SIGNING_SALT, good_for=timedelta(seconds=ADDRESS_SECONDS))
     evaluation = (
-        SiteEvaluation.objects.select_related("submission__image")
+        SiteEvaluation.objects.select_related("submission__image", "agreement")
         .filter(id=ticket["evaluation"], fence=ticket["fence"], status=SiteEvaluation.Status.RUNNING)
         .first()
     )
     if evaluation is None or evaluation.submission.image is None or not evaluation.submission.image.rewritten_key:
         raise no_such_file()
-    return send_file(key=evaluation.submission.image.rewritten_key, wanted=request.headers.get("Range", ""))
+    image, wanted = evaluation.submission.image, request.headers.get("Range", "")
+    if not sealed:
+        return send_file(key=image.rewritten_key, wanted=wanted)
+    receiver = work.receiver_of(evaluation)
+    if receiver is None:
+        raise no_such_file()
+    own = work.file_key_of(evaluation, sha256=image.rewritten_sha256)
+    return send_sealed(key=image.rewritten_key, wanted=wanted, receiver=receiver, own=own)
 
 
 @phase_router.post("/{slug}/phases/{phase}/sites", response={201: site_answers.SiteEnrolled}, summary="Enrol a site")

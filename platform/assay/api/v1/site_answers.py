@@ -64,6 +64,8 @@ class SiteImage(Schema):
     sha256: str
     bytes: int
     url: str
+    sealed_bytes: int | None
+    """Length of the image as it is with `?sealed=true`: encrypted to the key that the site named in its terms. Null: it named none."""
 
 
 class SiteOrder(Schema):
