@@ -11,8 +11,6 @@ from assay.client.organizing import challenge
 from assay.client.participating import json_option, print_rows
 from assay.client.session import Session, pass_session
 
-OF_ONE = ("done", "again", "remove")
-
 
 @challenge.command("tasks")
 @click.argument("slug")
@@ -25,12 +23,22 @@ OF_ONE = ("done", "again", "remove")
 @json_option
 @pass_session
 def tasks(
-    session: Session, slug: str, *, add: str, due: str, usual: bool, as_json: bool, **numbers: int | None
+    session: Session,
+    slug: str,
+    *,
+    add: str,
+    due: str,
+    usual: bool,
+    done: int | None,
+    again: int | None,
+    remove: int | None,
+    as_json: bool,
 ) -> None:
     """List what is to be done for SLUG and until when, or change one of it. Each change is a line of the challenge file."""
     acts: list[dict[str, Any]] = [{"act": "add", "title": add, "due": due}] if add else []
     acts += [{"act": "usual"}] if usual else []
-    acts += [{"act": act, "number": numbers[act]} for act in OF_ONE if numbers[act] is not None]
+    numbers = {"done": done, "again": again, "remove": remove}
+    acts += [{"act": act, "number": number} for act, number in numbers.items() if number is not None]
     if len(acts) > 1 or (due and not add):
         raise click.UsageError("Change one thing at a time. --due belongs to --add.")
     at = f"challenges/{slug}/tasks"

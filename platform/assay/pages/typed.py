@@ -284,14 +284,14 @@ def _told(form: Form, faults: Faults) -> tuple[dict[int, dict[str, str]], list[t
     for name, words in faults:
         by_field[name if found.get(name) else ""].append(words)
     marks: dict[int, dict[str, str]] = {}
-    told = []
+    told: list[tuple[int, int, str]] = []
     for number, (name, rows) in enumerate(found.items()):
         if name and name in by_field:
             place = f"{AT_FIELD}-{number}"
             described = f"{rows[0].attributes.get('aria-describedby') or ''} {place}".strip()
             marks[rows[0].start] = {"aria-invalid": "true", "aria-describedby": described}
-            words = {"faults": by_field[name], "place": place}
-            told.append((rows[-1].after, rows[-1].after, render_to_string("pages/_fault.html", words)))
+            said = str(render_to_string("pages/_fault.html", {"faults": by_field[name], "place": place}))
+            told.append((rows[-1].after, rows[-1].after, said))
     for row in form.controls:
         if row.attributes.pop("autofocus", "not there") != "not there":
             marks.setdefault(row.start, {})
@@ -300,7 +300,7 @@ def _told(form: Form, faults: Faults) -> tuple[dict[int, dict[str, str]], list[t
         marks[min(wrong)]["autofocus"] = ""
     if by_field[""]:
         above = {"faults": by_field[""], "has_focus": not wrong}
-        told.append((form.start, form.start, render_to_string("pages/_not_taken.html", above)))
+        told.append((form.start, form.start, str(render_to_string("pages/_not_taken.html", above))))
     return marks, told
 
 
@@ -326,6 +326,6 @@ def _changes(
 
 def _tag(row: Control, marks: Mapping[str, str], **switches: bool) -> str:
     """The tag again, with other attributes or another state."""
-    kept = {name: text for name, text in row.attributes.items() if name not in switches} | marks
+    kept = {**{name: text for name, text in row.attributes.items() if name not in switches}, **marks}
     words = [name if not text else f'{name}="{escape(text)}"' for name, text in kept.items()]
     return f"<{' '.join([row.tag, *words, *(name for name, on in switches.items() if on)])}>"

@@ -35,6 +35,10 @@ class SignInForm(AuthenticationForm):
     """Django's own, with our words."""
 
     next = forms.CharField(widget=forms.HiddenInput, required=False)
+    error_messages = {
+        **AuthenticationForm.error_messages,
+        "invalid_login": _("The user name or the password is not right. Capital and small letters differ in both."),
+    }
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on to Django as they came
