@@ -161,8 +161,8 @@ def turned(volume: Volume) -> Turned:
 
 def _cut(array: npt.NDArray[Any], axis: str, place: int) -> npt.NDArray[Any]:
     """One slice as rows and columns of a picture: top or front first, the patient's right first (the front first from the side)."""
-    plane = np.take(array, place, axis=AXES[axis])
-    return plane[::-1, ::-1].T
+    plane: npt.NDArray[Any] = np.take(array, place, axis=AXES[axis])[::-1, ::-1].T
+    return plane
 
 
 def _scaled(pixels: npt.NDArray[np.uint8], *, column_mm: float, row_mm: float) -> npt.NDArray[np.uint8]:
@@ -172,7 +172,8 @@ def _scaled(pixels: npt.NDArray[np.uint8], *, column_mm: float, row_mm: float) -
     scale = LARGEST_SIDE / max(height, width)
     at_rows = np.minimum((np.arange(max(1, round(height * scale))) / scale / row_mm).astype(int), rows - 1)
     at_columns = np.minimum((np.arange(max(1, round(width * scale))) / scale / column_mm).astype(int), columns - 1)
-    return pixels[at_rows][:, at_columns]
+    drawn: npt.NDArray[np.uint8] = pixels[at_rows][:, at_columns]
+    return drawn
 
 
 def png(pixels: npt.NDArray[np.uint8]) -> bytes:
