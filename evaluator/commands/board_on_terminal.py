@@ -11,11 +11,16 @@ _SHORTEST_NAME = 24
 _GAP = 2
 
 
-def board_lines(analysis: Analysis, *, width: int | None = None) -> str:
-    """The board. On a narrow terminal long names lose their middle, then metrics are left out from the right, and named."""
+def board_lines(analysis: Analysis, *, width: int | None = None, has_cases: bool = True) -> str:
+    """The board. On a narrow terminal long names lose their middle, then metrics are left out from the right, and named.
+
+    Without cases (`has_cases`) nothing is known of how sure a rank is, so no interval is shown.
+    """
     rows = list(ranks_rows(analysis))
     shown = list(analysis.metrics)
     columns = _columns(analysis, rows, shown)
+    if not has_cases:
+        columns = {name: cells for name, cells in columns.items() if name not in ("interval", "set")}
     while width is not None and len(shown) > 1 and _total(columns) - _excess(columns["algorithm"]) > width:
         columns.pop(shown.pop())
     if width is not None and _total(columns) > width:

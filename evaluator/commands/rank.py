@@ -18,6 +18,7 @@ from evaluator.layouts import named_layouts
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
 from evaluator.ranking.analysis import Analysis, analyse
 from evaluator.ranking.document.config import RankingConfig
+from evaluator.ranking.document.known import KNOWN_METRICS
 from evaluator.ranking.document.options import margin_option, missing_option, with_margins, with_missing
 from evaluator.ranking.document.parse import parse_ranking, with_metrics
 from evaluator.ranking.document.presets import preset_document, preset_titles
@@ -26,8 +27,9 @@ from evaluator.ranking.errors import ConfigError, RankingError
 from evaluator.ranking.planning import plan_lines, plan_table
 from evaluator.ranking.rank_files import ranks_rows, write_rows
 from evaluator.ranking.report_file import read_report, report_document
-from evaluator.ranking.score_files import FORMS, ScoreFile, read_scores, read_sheets
+from evaluator.ranking.score_files import FORMS, ScoreFile, ScoresError, read_scores, read_sheets
 from evaluator.ranking.score_files.columns import specs_of
+from evaluator.ranking.score_files.forms import WHOLE
 from evaluator.ranking.table import ScoreTable
 from evaluator.ranking.teams import one_per_team
 
@@ -117,7 +119,13 @@ def rank(
             click.echo(shown or preset_lines(preset_titles(), width=_terminal_width()))
             return
         chosen = None if protocol is None else _protocol(protocol)
+        if difference is not None and not only_plan:
+            raise click.UsageError("found --difference without --plan; expected --plan beside it")
         if again is not None:
+            if scores or protocol or config or preset or missing or margin or only_plan:
+                raise click.UsageError(
+                    "found --from beside SCORES or rules; expected --from alone, for its file holds the scores and the rules"
+                )
             made = read_report(again)
             table, title, told = made.table, made.title, made.warnings
             analysis = analyse(table, made.config, bootstrap=made.bootstrap, seed=made.seed)
@@ -139,10 +147,13 @@ def rank(
                 rules = with_margins(rules, margin_option(margin, {spec.id: spec for spec in rules.metrics}))
             title = scores[0].stem
             if only_plan:
-                click.echo("\n".join(plan_lines(plan_table(table, rules, difference=difference))))
+                click.echo(
+                    "\n".join(plan_lines(plan_table(table, rules, difference=difference), difference=difference))
+                )
                 return
             analysis = analyse(table, rules, bootstrap=bootstrap if found.has_cases else 0, seed=seed)
             analysis = replace(analysis, warnings=(*analysis.warnings, *left_out, *found.notes))
+        _refuse_nothing(analysis)
         if output is not None:
             write_rows(list(ranks_rows(analysis)), output)
         if json_output is not None:
@@ -155,7 +166,7 @@ def rank(
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from error
-    click.echo(board_lines(analysis, width=_terminal_width()))
+    click.echo(board_lines(analysis, width=_terminal_width(), has_cases=table.cases != (WHOLE,)))
 
 
 def _read(
@@ -164,6 +175,17 @@ def _read(
     if as_form in named_layouts():
         return read_sheets([sheet_of_layout(paths, as_form, protocol)], rules)
     return read_scores(paths, rules, as_form=as_form, metric=metric)
+
+
+def _refuse_nothing(analysis: Analysis) -> None:
+    """Where no value counts, all are equal, and everybody would be first."""
+    rows = [row for row in ranks_rows(analysis) if row["rank"] is not None]
+    if rows and all(row[metric] is None for row in rows for metric in analysis.metrics):
+        told = "".join(f" ({note})" for note in analysis.ranking.notes)
+        raise ScoresError(
+            f"found no value that counts{told}; expected one at least: where algorithms lack values, --missing rank_last keeps "
+            "those of the others"
+        )
 
 
 def _draw(table: ScoreTable, analysis: Analysis, asked: dict[str, Any], **more: Any) -> None:
@@ -218,7 +240,20 @@ def _configuration(protocol: Protocol | None, config: Path | None, preset: str |
         return parse_ranking(protocol.ranking)
     if preset is not None:
         return parse_ranking({"preset": preset})
-    return parse_ranking({} if config is None else _document(config))
+    return _not_turned(parse_ranking({} if config is None else _document(config)))
+
+
+def _not_turned(rules: RankingConfig) -> RankingConfig:
+    """A metric that everybody knows, turned round, would put the worst first."""
+    for spec in rules.metrics:
+        known = KNOWN_METRICS.get(spec.id)
+        if known is not None and known.larger_is_better != spec.larger_is_better:
+            found, expected = ("max", "min") if spec.larger_is_better else ("min", "max")
+            raise ConfigError(
+                f"ranking.metrics, {spec.id}: found the direction {found}; expected {expected}, or another name for what is not "
+                f"{spec.id}, with a column of that name"
+            )
+    return rules
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -110,11 +110,16 @@ def rank_tasks(table: ScoreTable, config: RankingConfig) -> TaskRanks:
     if rules is None:
         raise ConfigError("ranking.multi_task: found nothing; expected it to tell tasks apart")
     groups = split(table, Subgroup(attribute=rules.by))
-    unknown = sorted(set(rules.weights) - set(groups))
-    if unknown or not groups:
+    if not groups:
         raise ConfigError(
-            f"ranking.multi_task.weights: found {', '.join(unknown) or 'no task'}; expected tasks that cases name under {rules.by}: "
-            f"{', '.join(groups) or 'none'}"
+            f"ranking.multi_task.by: found no case with a {rules.by}; expected a column {rules.by} that names the task of every "
+            "case, or the name of the column that does"
+        )
+    unknown = sorted(set(rules.weights) - set(groups))
+    if unknown:
+        raise ConfigError(
+            f"ranking.multi_task.weights: found {', '.join(unknown)}; expected tasks that cases name under {rules.by}: "
+            f"{', '.join(groups)}"
         )
     # An algorithm that is disqualified in one task is out of the consensus.
     parts = {name: prepare(table.only_cases(cases), config) for name, cases in groups.items()}

@@ -278,17 +278,20 @@ def _half_width(spread: float, n: int) -> float:
     return student_quantile(0.025, n - 1) * spread / math.sqrt(n) if n > 1 else math.nan
 
 
-def plan_lines(plan: Plan) -> list[str]:
-    """The plan as sentences for a terminal."""
+def plan_lines(plan: Plan, *, difference: float | None = None) -> list[str]:
+    """The plan as sentences for a terminal. `difference`: the true one it was made for, if not the observed ones."""
     unit = f"{plan.unit}s"
     test = plan.test.replace("wilcoxon", "Wilcoxon")
     title = f"{plan.units} {unit}, {test} test at {plan.alpha:g}, power {plan.power:.0%}, measured as {plan.measure}"
     lines = [f"Is the test set big enough? {title}."]
+    if difference is not None:
+        lines.append(f"The {unit} are those for a true difference of {difference:g}, in {plan.measure}, in every pair.")
+    word = "difference" if difference is None else "observed difference"
     for pair in plan.pairs:
         enough = "no number of them would do" if pair.needed is None else f"needs {pair.needed} {unit}"
         ratio = "" if pair.ratio is None else f" (there are {pair.ratio:.2g} times as many)"
         lines.append(
-            f"{pair.better} before {pair.worse}: difference {pair.difference:.3g}, {enough}{ratio}; these {pair.units} show "
+            f"{pair.better} before {pair.worse}: {word} {pair.difference:.3g}, {enough}{ratio}; these {pair.units} show "
             f"{pair.smallest:.3g} or more; interval ± {pair.half_widths[0]:.2g}, with twice as many ± "
             f"{pair.half_widths[1]:.2g}, with five times ± {pair.half_widths[2]:.2g}"
         )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from evaluator.ranking.document.config import MissingRules, Node, RankingConfig, Rule
 from evaluator.ranking.document.parse import parse_missing
 from evaluator.ranking.document.rewards import refuse_rewards
-from evaluator.ranking.document.spellings import find_metric, is_same_metric
+from evaluator.ranking.document.spellings import did_you_mean, find_metric, is_same_metric
 from evaluator.ranking.errors import ConfigError
 
 _TIMES = re.compile(r"(\d+(?:\.\d+)?)\*worst_of_others")
@@ -27,6 +27,7 @@ def missing_option(text: str, metrics: Mapping[str, object]) -> Mapping[str, Rul
         if metric != "*" and metric not in metrics:
             raise ConfigError(
                 f"--missing: found the metric {metric!r}; expected one of {', '.join(list(metrics)[:12])} …"
+                f"{did_you_mean(metric, metrics)}"
             )
         said = parse_missing({"any": _plain(rule.strip())}, "--missing").by_class["any"]["*"]
         for same in (other for other in ("*", *metrics) if other == metric or is_same_metric(other, metric)):
@@ -45,7 +46,10 @@ def margin_option(text: str, metrics: Mapping[str, object]) -> Mapping[str, floa
         name, _, value = item.partition("=")
         metric = find_metric(name.strip(), metrics) or name.strip()
         if metric not in metrics:
-            raise ConfigError(f"--margin: found the metric {metric!r}; expected one of {', '.join(list(metrics)[:12])}")
+            raise ConfigError(
+                f"--margin: found the metric {metric!r}; expected one of {', '.join(list(metrics)[:12])}"
+                f"{did_you_mean(metric, metrics)}"
+            )
         try:
             margin = float(value)
         except ValueError:

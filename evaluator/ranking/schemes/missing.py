@@ -165,7 +165,8 @@ def _diagonals(table: ScoreTable) -> Floats:
     except ValueError:
         case = table.cases[next(i for i, text in enumerate(texts) if not _is_number(text))]
         raise TableError(
-            f"{case}: found no attribute diagonal_mm; expected the image diagonal in mm for the missing rule diagonal"
+            f"{case}: found no attribute diagonal_mm; expected a column diagonal_mm with the image diagonal in mm, which the rule "
+            "diagonal counts for a missing value, or another rule, such as rank_last or a number"
         ) from None
 
 

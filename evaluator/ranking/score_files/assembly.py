@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from evaluator.arrays import Floats, Index
 from evaluator.ranking.document.config import MetricSpec, RankingConfig
+from evaluator.ranking.document.known import KNOWN_METRICS
 from evaluator.ranking.document.spellings import find_metric
 from evaluator.ranking.errors import TableError
 from evaluator.ranking.schemes.missing import find_rule
@@ -118,7 +119,7 @@ class Assembler:
             )
         if axis == "metric":
             try:
-                name = find_metric(name, self.specs) or name
+                name = find_metric(name, self.specs) or find_metric(name, KNOWN_METRICS) or name
             except TableError as error:
                 raise ScoresError(
                     f"{part.sheet.name}, line {part.sheet.place(place())}, column {column}: {error}"

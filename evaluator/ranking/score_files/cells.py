@@ -18,7 +18,10 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 _SUMMARY = re.compile(
     r"(mean|average|avg|median|std|sd|stdev|std\.? ?dev|standard deviation|overall|total|sum|summary|aggregate[sd]?|"
     r"min|max|minimum|maximum|mean ?(±|\+/?-) ?(std|sd)|(mean|median|std)[ _-]?(all|score|total)?|q25|q75|25%|50%|75%|iqr|"
-    r"macro[ _-]?(mean|average|avg)|micro[ _-]?(mean|average|avg))"
+    r"(macro|micro|weighted|overall|total)[ _-]?(mean|average|avg)|mean ?\((std|sd)\)|all ?cases|count|var|variance|sem|"
+    r"95 ?% ?(ci|ki)|(95 ?% ?)?confidence interval|"
+    r"mittel|mittelwert|durchschnitt|standardabweichung|stabw|gesamt|summe|"  # German
+    r"moyenne|m[ée]diane|[ée]cart[ -]type|ensemble des cas|media|mediana|promedio|desviaci[óo]n est[áa]ndar)"
 )
 
 

@@ -106,6 +106,14 @@ def _organ_column(name: str, wanted: Sequence[str]) -> OrganColumn | None:
     return None
 
 
+def is_any_metric(name: str) -> bool:
+    """Whether a column is spelled like a metric we know, or like one of a structure, whatever the configuration ranks."""
+    try:
+        return find_metric(name, KNOWN_METRICS) is not None or _organ_column(name, tuple(KNOWN_METRICS)) is not None
+    except TableError:  # a metric in another unit
+        return True
+
+
 def _one_spelling(organs: Sequence[OrganColumn]) -> tuple[OrganColumn, ...]:
     """`Liver_dice` and `liver_hd95` are one structure, in the spelling that comes first."""
     first: dict[str, str] = {}

@@ -298,6 +298,8 @@ def _form(
         if summaries
         else ()
     )
+    if asked.sheet.has_counter:
+        told += (f"{asked.sheet.name}: the first column has no name and counts rows: it was not read",)
     return Form(
         name=name,
         sheet=asked.sheet,
@@ -323,6 +325,8 @@ def _need(asked: _Asked, *keys: str) -> None:
                 "; where each column is an algorithm, say whose values they are: --metric dice; where a file is one "
                 "algorithm's, give the files of all or their folder"
             )
+        if asked.sheet.has_counter:
+            more += "; the first column has no name and counts rows, so it was not read: give it a name where it is the case"
         raise ScoresError(
             f"{asked.sheet.name}, line 1: found columns {found}; expected a column {key} (long form: "
             f"algorithm, case, metric, value; wide form: algorithm, case, one column per metric){more}"

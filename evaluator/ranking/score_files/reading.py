@@ -30,6 +30,7 @@ from evaluator.ranking.score_files.assembly import (
     said_of,
 )
 from evaluator.ranking.score_files.cells import plain_name
+from evaluator.ranking.score_files.columns import is_any_metric
 from evaluator.ranking.score_files.exports import sheet_of_json
 from evaluator.ranking.score_files.forms import WHOLE, Form, read_form
 from evaluator.ranking.score_files.names import lacking, refuse_near_cases, refuse_twins
@@ -37,6 +38,9 @@ from evaluator.ranking.score_files.sheets import ScoresError, Sheet, read_json, 
 from evaluator.ranking.score_files.sources import Source, find_sources
 from evaluator.ranking.table import ABSENT, ScoreTable
 from evaluator.results import ROUND_MARK
+
+TASK = "task"
+"""The column that tells tasks apart, where no configuration says another."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ def read_sheets(
     check_values(scores, assembler.specs)
     for axis in ("algorithm", "label"):
         refuse_twins(scores.coders[axis].names, what="structure" if axis == "label" else axis, where=name)
-    table = scores.table(_of_scans(_attributes(forms), scans))
+    attributes, unread = _attributes(forms)
+    table = scores.table(_of_scans(attributes, scans))
     config = with_metrics(config, [metric for metric in table.metrics if metric in KNOWN_METRICS])
     teams = _teams(forms)
     refuse_near_cases(table, where=name)
@@ -95,6 +100,9 @@ def read_sheets(
         for axis, left in assembler.left_out.items()
         if left
     ]
+    notes += _pooled_tasks(table, config)
+    if unread:
+        notes.append(f"metrics that this ranking does not use were not read: {', '.join(unread)}")
     has_cases = table.cases != (WHOLE,)
     if not has_cases and all(form.name != "aggregates" for form in forms):
         notes.append(
@@ -104,7 +112,11 @@ def read_sheets(
         table=table,
         config=config,
         teams=teams,
-        columns={column: meaning for form in forms for column, meaning in form.columns.items()},
+        columns={
+            column: "a metric that this ranking does not use, not read" if column in unread else meaning
+            for form in forms
+            for column, meaning in form.columns.items()
+        },
         form=", ".join(dict.fromkeys(form.name for form in forms)),
         notes=tuple(dict.fromkeys(notes)),
         has_cases=has_cases,
@@ -138,7 +150,7 @@ def _forms(
 
 def _split_tasks(forms: list[Form], config: RankingConfig) -> list[Form]:
     """challengeR numbers the cases of every task from 1: a case that stands under several tasks is one case in each."""
-    by = config.multi_task.by if config.multi_task else "task"
+    by = config.multi_task.by if config.multi_task else TASK
     split = []
     for form in forms:
         if by not in form.others or isinstance(form.cases, str) or form.name != "value-column":
@@ -154,6 +166,17 @@ def _split_tasks(forms: list[Form], config: RankingConfig) -> list[Form]:
         note = f"cases are told apart by {by}: the same names stand under several"
         split.append(replace(form, cases=cases, parts=parts, notes=(*form.notes, note)))
     return split
+
+
+def _pooled_tasks(table: ScoreTable, config: RankingConfig) -> list[str]:
+    """A column `task` says that a mean over all cases may mean nothing. Rules that name the column know of it."""
+    known = (*config.levels, config.cluster, *(subgroup.attribute for subgroup in config.subgroups))
+    tasks = sorted({text for said in table.attributes.values() if (text := said.get(TASK, ""))})
+    if config.multi_task is not None or TASK in known or len(tasks) < 2:
+        return []
+    some = ", ".join(tasks[:5]) + (" …" if tasks[5:] else "")
+    told = f"cases of {len(tasks)} tasks are ranked together ({some})"
+    return [f"{told}: in --config multi_task: {{by: {TASK}}} ranks each task on its own"]
 
 
 def _split_raters(forms: list[Form]) -> tuple[list[Form], Mapping[str, tuple[str, str]]]:
@@ -194,16 +217,28 @@ def _of_scans(
     return {case: {**attributes.get(case, {}), "scan": scan, "rater": rater} for case, (scan, rater) in scans.items()}
 
 
-def _attributes(forms: Sequence[Form]) -> Mapping[str, Mapping[str, str]]:
-    """Columns that are neither keys nor metrics say something of the case, and the same on each of its rows."""
+def _attributes(forms: Sequence[Form]) -> tuple[Mapping[str, Mapping[str, str]], list[str]]:
+    """Columns that are neither keys nor metrics say something of the case, and the same on each of its rows.
+
+    Also the columns that do not: metrics which the configuration does not rank. Any other such column is an error.
+    """
 
     def columns(form: Form) -> Mapping[str, Sequence[str]]:
         return {name: form.sheet.column(name) for name in form.others}
 
     loose = [replace(form, others=tuple(n for n in form.others if n in KNOWN_METRICS)) for form in forms]
     strict = [replace(form, others=tuple(n for n in form.others if n not in KNOWN_METRICS)) for form in forms]
+    unread: list[str] = []
     try:
-        found = said_of([form for form in strict if form.cases], axis=lambda form: form.cases, columns=columns)
+        while True:
+            try:
+                found = said_of([form for form in strict if form.cases], axis=lambda form: form.cases, columns=columns)
+                break
+            except Contradiction as error:
+                if not is_any_metric(error.column):
+                    raise
+                unread.append(error.column)
+                strict = [replace(form, others=tuple(n for n in form.others if n != error.column)) for form in strict]
     except Contradiction as error:
         row, first = error.rows(error.form.cases)
         sheet = error.form.sheet
@@ -219,7 +254,7 @@ def _attributes(forms: Sequence[Form]) -> Mapping[str, Mapping[str, str]]:
             for case, text in zip(form.cases, texts, strict=True):
                 if text.strip():
                     found.setdefault(plain_name(case), {}).setdefault(column, text.strip())
-    return found
+    return found, unread
 
 
 def _teams(forms: Sequence[Form]) -> dict[str, str]:

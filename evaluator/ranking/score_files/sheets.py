@@ -28,6 +28,7 @@ class Sheet:
     """Columns of text cells under a header. `unit` is what a row is called in a message (`line`, `record`).
 
     `text` is the CSV it was read from: the line of a row is looked up only where a message needs it.
+    `has_counter`: a first column without a name, which counted the rows, is not among the columns.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Sheet:
     unit: str = "line"
     first: int = 2
     text: str = field(default="", repr=False)
+    has_counter: bool = False
 
     @property
     def row_count(self) -> int:
@@ -134,13 +136,31 @@ def _csv(path: Path) -> Sheet:
         for _ in numbered_records(path.name, text, separator):  # raises, with the line
             pass
         raise
+    columns = tuple(cells[place :: len(header)] for place in range(len(header)))
+    has_counter = _is_counter(header, columns)
+    if has_counter:
+        header, columns = header[1:], columns[1:]
     if "" in header:
         raise ScoresError(
             f"{path.name}, line 1, column {header.index('') + 1}: found no name; expected a name for every column (pandas "
             "writes its index without one: to_csv(index=False))"
         )
-    columns = tuple(cells[place :: len(header)] for place in range(len(header)))
-    return Sheet(name=path.name, header=header, columns=columns, separator=separator, text=text)
+    return Sheet(
+        name=path.name, header=header, columns=columns, separator=separator, text=text, has_counter=has_counter
+    )
+
+
+def _is_counter(header: tuple[str, ...], columns: tuple[list[str], ...]) -> bool:
+    """Whether the first column has no name and counts rows from 0 or 1, as pandas and R write it. It may begin again."""
+    if not header or header[0] or not columns[0] or columns[0][0].strip() not in ("0", "1"):
+        return False
+    first = expected = int(columns[0][0])
+    for cell in columns[0]:
+        expected = first if cell.strip() == str(first) else expected
+        if cell.strip() != str(expected):
+            return False
+        expected += 1
+    return True
 
 
 def _other_width(name: str, text: str, separator: str, *, width: int) -> ScoresError:
@@ -200,12 +220,15 @@ def _sheet_of_rows(name: str, rows: Sequence[Sequence[str]]) -> Sheet:
     header = tuple(cell.strip() for cell in kept[0]) if kept else ()
     while header and not header[-1] and not any(row[len(header) - 1] for row in kept):
         header = header[:-1]
+    columns = tuple([row[place] for row in kept[1:]] for place in range(len(header)))
+    has_counter = _is_counter(header, columns)
+    if has_counter:
+        header, columns = header[1:], columns[1:]
     if "" in header:
         raise ScoresError(
             f"{name}, row 1, column {header.index('') + 1}: found no name; expected a name for every column"
         )
-    columns = tuple([row[place] for row in kept[1:]] for place in range(len(header)))
-    return Sheet(name=name, header=header, columns=columns, unit="row")
+    return Sheet(name=name, header=header, columns=columns, unit="row", has_counter=has_counter)
 
 
 def _cell(value: Any) -> str:

@@ -202,7 +202,7 @@ BROKEN = {
     ),
     "a number with underscores": (WIDE.replace("0.7", "0_7"), "line 4, column dice: found '0_7'; expected a number"),
     "a share with a sign": (WIDE.replace("0.7", "70%"), "line 4, column dice: found '70%'; expected a number"),
-    "an index without a name": (",algorithm,case,dice\n0,a,c1,1\n", "line 1, column 1: found no name; expected a name"),
+    "a column without a name": (",algorithm,case,dice\n7,a,c1,1\n", "line 1, column 1: found no name; expected a name"),
     "a quote that is never closed": (
         'algorithm,case,dice\na,c1,0.5\n"b,c1,0.4\nb,c2,0.4\n',
         "line 3: found what is no CSV (unexpected end of data); expected cells separated by ','",

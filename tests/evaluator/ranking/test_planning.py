@@ -97,6 +97,9 @@ def test_a_pilot_plans_for_a_stated_difference() -> None:
     assert small.ranking >= max(pair.needed or 0 for pair in small.pairs)
     assert "power 80%" in plan_lines(small)[0]
     assert "at most" in plan_lines(small)[-1]
+    said = plan_lines(small, difference=0.002)
+    assert "for a true difference of 0.002, in" in said[1]
+    assert "observed difference" in said[2]
 
 
 TRUTHS = {

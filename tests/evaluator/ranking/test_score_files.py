@@ -19,6 +19,9 @@ ORGANS = ("liver", "spleen")
 PAIRS = [(name, case, value) for name, cases in DICE.items() for case, value in cases.items()]
 
 
+HOLES = "algorithm,case,dice,hd95\na,c1,0.9,\na,c2,0.8,2\nb,c1,0.7,3\nb,c2,0.6,4\n"
+
+
 def run(*arguments: object):
     return CliRunner().invoke(rank, [*map(str, arguments), "--bootstrap", "0"], catch_exceptions=False)
 
@@ -187,6 +190,21 @@ LAYOUTS: dict[str, tuple[dict[str, object], str, tuple[str, ...]]] = {
     ),
     "grand-challenge evaluations": ({"s.json": GRAND_CHALLENGE}, "s.json", ()),
     "grand-challenge, forge's metrics": ({"s.json": FORGE}, "s.json", ()),
+    "an index of pandas or R in front": (
+        {"s.csv": lines('"",alg_name,case,Dice', (f'"{n}",{a},{c},{v}' for n, (a, c, v) in enumerate(PAIRS, start=1)))},
+        "s.csv",
+        (),
+    ),
+    "metrics beside the one that is ranked": (
+        {"s.csv": lines("Model,case,Dice,HD95 (mm)", (f"{a},{c},{v},{v + 1}" for a, c, v in PAIRS))},
+        "s.csv",
+        ("--preset", "kits19"),
+    ),
+    "metrics beside the one that is ranked, one below another": (
+        {"s.csv": LONG + "".join(f"{a},{c},HD95 (mm),{v + 1}\n" for a, c, v in PAIRS)},
+        "s.csv",
+        ("--preset", "kits19"),
+    ),
     "JSON records": ({"s.json": [{"algorithm": a, "case": c, "dice": v} for a, c, v in PAIRS]}, "s.json", ()),
 }
 
@@ -344,7 +362,8 @@ def test_aggregates_are_ranked_and_said_to_have_no_intervals(tmp_path: Path, nam
     result = run(write(tmp_path, {file: content}) / file)
     assert result.exit_code == 0, result.output
     ranked = [line.split() for line in result.output.splitlines()[1:3]]
-    assert [(row[0], row[2][0]) for row in ranked] == [("1", "a"), ("2", "b")]
+    assert [(row[0], row[1][0]) for row in ranked] == [("1", "a"), ("2", "b")]
+    assert "95 %" not in result.output.splitlines()[0]
     assert "without intervals and tests" in " ".join(result.output.split())
 
 
@@ -428,7 +447,9 @@ def test_what_could_be_ranked_by_accident_is_refused(tmp_path: Path, name: str) 
     assert message in result.output
 
 
-@pytest.mark.parametrize("summary", ["mean", "Average", "STD", "median", "overall", "Total", "mean ± std", "25%"])
+@pytest.mark.parametrize(
+    "summary", ["mean", "Average", "STD", "median", "overall", "Total", "mean ± std", "25%", "Mittelwert", "count"]
+)
 def test_a_summary_row_is_never_a_case(tmp_path: Path, summary: str) -> None:
     plain = run(write(tmp_path, {"s.csv": WIDE}) / "s.csv").output
     told = run(write(tmp_path, {"s.csv": WIDE + f"a,{summary},0.0\nc,{summary},1.0\n"}) / "s.csv").output
@@ -461,6 +482,8 @@ def test_missing_values_count_as_the_command_line_says(tmp_path: Path) -> None:
     ("option", "message"),
     [
         ("dcie=0", "--missing: found the metric 'dcie'; expected one of"),
+        ("hd59=0", "; did you mean hd95?"),
+        ("hd95=diagonal", "expected a column diagonal_mm with the image diagonal in mm"),
         ("dice=1,hd95=374", "expected a value worse than 1, the best it can be"),
         ("dice=nothing", "found 'nothing'; expected a number, {times_worst_of_others: k} or one of"),
         ("dice=0,DSC=0", "--missing: found a second rule for dice (DSC=0)"),
@@ -468,9 +491,57 @@ def test_missing_values_count_as_the_command_line_says(tmp_path: Path) -> None:
     ],
 )
 def test_a_rule_that_is_none_is_refused(tmp_path: Path, option: str, message: str) -> None:
-    result = run(write(tmp_path, {"s.csv": WIDE}) / "s.csv", "--missing", option)
+    result = run(write(tmp_path, {"s.csv": HOLES}) / "s.csv", "--missing", option)
     assert result.exit_code == 1
     assert message in result.output
+
+
+@pytest.mark.parametrize("option", ["rank_last", "drop_case"])
+def test_nobody_is_first_where_no_value_counts(tmp_path: Path, option: str) -> None:
+    text = "algorithm,case,dice\na,c1,\na,c2,\nb,c1,\nb,c2,\n"
+    result = run(write(tmp_path, {"s.csv": text}) / "s.csv", "--missing", option)
+    assert result.exit_code == 1
+    assert "found no value that counts" in result.output
+
+
+def test_a_known_metric_is_not_turned_round(tmp_path: Path) -> None:
+    write(tmp_path, {"s.csv": WIDE, "r.yaml": "metrics: [{id: dice, direction: min}]\n"})
+    result = run(tmp_path / "s.csv", "--config", tmp_path / "r.yaml")
+    assert result.exit_code == 1
+    assert "dice: found the direction min; expected max, or another name" in result.output
+
+
+def test_cases_of_several_tasks_are_not_pooled_without_a_word(tmp_path: Path) -> None:
+    text = "algorithm,case,dice,task\na,c1,0.9,liver\na,c2,0.8,lung\nb,c1,0.8,liver\nb,c2,0.7,lung\n"
+    rules = "metrics: [dice]\nscheme: value\nmulti_task: {by: task}\n"
+    write(tmp_path, {"s.csv": text, "r.yaml": rules, "none.csv": WIDE})
+    assert "cases of 2 tasks are ranked together (liver, lung)" in run(tmp_path / "s.csv").output
+    assert "ranked together" not in run(tmp_path / "s.csv", "--config", tmp_path / "r.yaml").output
+    without = run(tmp_path / "none.csv", "--config", tmp_path / "r.yaml")
+    assert without.exit_code == 1
+    assert "found no case with a task; expected a column task" in without.output
+
+
+def test_a_metric_that_is_not_ranked_is_named(tmp_path: Path) -> None:
+    text = lines("Model,case,Dice,HD95", (f"{a},{c},{v},{v + 1}" for a, c, v in PAIRS))
+    told = run(write(tmp_path, {"s.csv": text}) / "s.csv", "--preset", "challengeR-rank", "--explain").output
+    assert "column HD95: a metric that this ranking does not use, not read\n" in told
+    assert "metrics that this ranking does not use were not read: HD95" in told
+
+
+def test_an_index_that_may_be_the_case_is_refused(tmp_path: Path) -> None:
+    result = run(write(tmp_path, {"s.csv": ",A,B\n0,0.9,0.8\n1,0.8,0.7\n"}) / "s.csv", "--metric", "dice")
+    assert result.exit_code == 1
+    assert "give it a name where it is the case" in result.output
+
+
+@pytest.mark.parametrize("options", [("--difference", "0.01"), ("--from", "s.csv")])
+def test_an_option_that_would_do_nothing_is_refused(tmp_path: Path, options: tuple[str, str]) -> None:
+    path = write(tmp_path, {"s.csv": WIDE}) / "s.csv"
+    name, value = options
+    result = run(path, name, path if name == "--from" else value)
+    assert result.exit_code == 2
+    assert f"found {name}" in result.output
 
 
 def test_two_equal_keys_in_a_configuration_are_refused(tmp_path: Path) -> None:
