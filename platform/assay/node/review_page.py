@@ -399,7 +399,7 @@ class ViewAt:
     place: int
     count: int
 
-    def address(self, *, tail: str = "", **changes: str | int) -> str:
+    def address(self, changes: Mapping[str, str | int], *, tail: str = "") -> str:
         """Of the same view with some changes."""
         words = {"axis": self.view.axis, "slice": self.place + 1, "input": self.view.input_name, **changes}
         query = urlencode({name: value for name, value in words.items() if value != ""})
@@ -411,7 +411,7 @@ def case_page(at: ViewAt, *, slices: CaseSlices, nonce: str) -> str:
 
     def link(words: str, *, is_now: bool = False, **changes: str | int) -> str:
         mark = ' aria-current="true"' if is_now else ""
-        return f'<a{mark} href="{escape(at.address(**changes))}">{escape(words)}</a>'
+        return f'<a{mark} href="{escape(at.address(changes))}">{escape(words)}</a>'
 
     axes = " · ".join(
         f'<a{" aria-current=true" if axis == at.view.axis else ""} href="/draft/{at.view.key}/case/{at.view.case}?'
@@ -453,7 +453,7 @@ def _figure(at: ViewAt, what: str, *, slices: CaseSlices) -> str:
         return (
             f'<figure><figcaption>{words}</figcaption><p class="warning">There is no {what} of this case.</p></figure>'
         )
-    address = escape(at.address(tail="/picture", what=what))
+    address = escape(at.address({"what": what}, tail="/picture"))
     return f'<figure><figcaption>{words}</figcaption><img src="{address}" alt="{words}, {at.view.axis} slice {at.place + 1}"></figure>'
 
 

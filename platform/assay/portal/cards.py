@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -62,7 +63,7 @@ def challenge_cards(*, person: Person, search: str, status: str, only_mine: bool
     return CardPage(cards=_cards(listed, person=person, now=now), page=page, pages=pages, total=total)
 
 
-def _cards(listed: list[Challenge], *, person: Person, now: datetime) -> list[ChallengeCard]:
+def _cards(listed: Sequence[Challenge], *, person: Person, now: datetime) -> list[ChallengeCard]:
     numbers = {
         row["challenge"]: (row["teams"], row["total"])
         for row in Submission.objects.filter(challenge__in=listed)
@@ -82,7 +83,7 @@ def _status(challenge: Challenge, *, now: datetime) -> str:
     return _readable_card(challenge, (0, 0), now=now).status
 
 
-def _parts_of(person: Person, challenges: list[Challenge]) -> dict[int, str]:
+def _parts_of(person: Person, challenges: Sequence[Challenge]) -> dict[int, str]:
     """What this person is in each of these challenges. One query."""
     if not person.is_authenticated:
         return {}
