@@ -293,7 +293,7 @@ def _form(
 ) -> Form:
     header, understood = asked.header, understood or {}
     summaries = header.summaries
-    told = (
+    told: tuple[str, ...] = (
         (f"{asked.sheet.name}: columns that summarise others are not scores: {', '.join(summaries)}",)
         if summaries
         else ()
