@@ -4,6 +4,7 @@ here.
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,8 @@ from evaluator.ranking.schemes.tree import NodeScores, break_ties, case_ranks, e
 from evaluator.ranking.statistics.significance import compare_pairs
 from evaluator.ranking.statistics.ties import rank
 from evaluator.ranking.table import ScoreTable, natural_key
+
+_SET = re.compile(r"frozenset\(\{([^}]*)\}\)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +90,7 @@ def rank_prepared(table: ScoreTable, config: RankingConfig, prepared: Prepared) 
         entries=tuple(entries),
         config=prepared.config,
         notes=(*prepared.notes, *_cautions(prepared)),
-        input_sha256=hashlib.sha256(f"{table.sha256()}{config!r}".encode()).hexdigest(),
+        input_sha256=_fingerprint(table, config),
         larger_is_better=scores.larger_is_better,
     )
 
@@ -102,6 +105,12 @@ class TaskRanks:
     ranks: Floats
     merged: Consensus
     left_out: Mapping[str, str]
+
+
+def _fingerprint(table: ScoreTable, config: RankingConfig) -> str:
+    """The hash of table and configuration. Python orders a set anew in every process, so the members of sets are sorted."""
+    rules = _SET.sub(lambda found: f"frozenset({{{', '.join(sorted(found[1].split(', ')))}}})", repr(config))
+    return hashlib.sha256(f"{table.sha256()}{rules}".encode()).hexdigest()
 
 
 def rank_tasks(table: ScoreTable, config: RankingConfig) -> TaskRanks:
@@ -163,7 +172,7 @@ def _rank_over_tasks(table: ScoreTable, config: RankingConfig, tasks: TaskRanks)
         entries=tuple(entries),
         config=first.config,
         notes=(*notes, *_cautions(first)),
-        input_sha256=hashlib.sha256(f"{table.sha256()}{config!r}".encode()).hexdigest(),
+        input_sha256=_fingerprint(table, config),
         larger_is_better=False,
     )
 

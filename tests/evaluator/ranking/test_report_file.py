@@ -1,6 +1,9 @@
 """The JSON of a ranking is complete: it fits its schema, and makes the same ranking and page again."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -137,3 +140,19 @@ def test_a_plan_is_printed_for_scores_and_for_a_pilot(tmp_path: Path) -> None:
     assert pilot.exit_code == 0
     (tmp_path / "t.csv").write_text("algorithm,case,dice\na,c,1\nb,c,0.5\n")
     assert "expected two algorithms and 5 cases" in run(tmp_path / "t.csv", "--plan").output
+
+
+def test_the_hash_of_a_ranking_is_the_same_in_every_process() -> None:
+    program = """
+from evaluator.ranking import ScoreTable, parse_ranking, rank_algorithms
+table = ScoreTable.from_rows([("a", "c1", "", "dice", 0.9, ""), ("b", "c1", "", "dice", 0.8, "")])
+rules = parse_ranking({"metrics": ["dice"], "scheme": {"type": "mean_of_ranks", "rank_at": ["case", "structure"]}})
+print(rank_algorithms(table, rules).input_sha256)
+"""
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(told) == 1
