@@ -3,7 +3,8 @@
 TIFF lets a file hold any number of pages, samples, codecs and private tags, at any place, and lets places overlap. This reader takes one
 page of a two-dimensional mask, in strips or tiles, plain or packed by deflate, LZW or PackBits. It looks at the tags that say so and at no
 other. Each list and each block has to lie in the file, and a block has to unpack to exactly as many bytes as its place in the image
-needs. So the cost is bounded by the size of the image, which is checked first, wherever blocks lie. Bytes that no tag names are never read.
+needs. All blocks together are no longer than the file. So the cost is bounded by the sizes of the image, which is checked first, and of
+the file, wherever blocks lie. Bytes that no tag names are never read.
 
 What a TIFF says of resolution is not used: programs write 72 dpi there. Pixels are 1 mm apart, as in the files of other readers that say
 nothing. Protocols of flat images compare shapes (`geometry: {compare: shape}`).
@@ -207,6 +208,15 @@ def _bands(source: BinaryIO, layout: Layout) -> Iterator[bytes]:
     """Rows of the image, as many at once as a block is high."""
     (width, height), (across, down) = layout.shape, layout.tile
     size, places = source.seek(0, os.SEEK_END), iter(layout.places)
+    if any(sum(place) > size for place in layout.places):
+        raise _ends_early()
+    packed = sum(length for _, length in layout.places)
+    if packed > size:
+        raise refuse(
+            Reason.HEADER_INVALID,
+            found=f"blocks of {packed} bytes in a file of {size}",
+            expected="blocks that do not overlap",
+        )
     for top in range(0, height, down):
         rows = min(down, height - top)
         band = np.empty((rows, width), np.dtype(layout.stored))

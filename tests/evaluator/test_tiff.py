@@ -160,6 +160,10 @@ HOSTILE = {
     ),
     "a block behind the end": (tiff(CELLS, {273: 10**6}), Reason.TRUNCATED),
     "a block that ends behind the end": (tiff(CELLS, {279: 10**9}), Reason.TRUNCATED),
+    "rows that are all the same long block": (
+        tiff(CELLS, {259: 5, 278: 1, 273: (4, [8] * 37), 279: (4, [1000] * 37)}),
+        Reason.HEADER_INVALID,
+    ),
     "offsets behind the end": (tiff(CELLS, {278: 1, 273: (4, [8] * 37)})[:-60], Reason.TRUNCATED),
     "fewer blocks than rows": (tiff(CELLS, {278: 1}), Reason.HEADER_INVALID),
     "a plain block too short": (tiff(CELLS, {279: 100}), Reason.TRUNCATED),
@@ -194,7 +198,7 @@ def test_a_hostile_file_is_refused_with_its_reason(tmp_path, name):
 
 
 def test_a_large_image_is_refused_before_a_pixel_is_read(tmp_path):
-    """Blocks may overlap, so a small file can be a large image: it is bounded by the voxels that are allowed."""
+    """A small file can be a large image: it is bounded by the voxels that are allowed."""
     huge = np.zeros((30_000, 1), np.uint8)
     content = tiff(huge, {256: 30_000, 278: 1, 259: 8, 273: (4, [8] * 30_000), 279: (4, [38] * 30_000)})
     with pytest.raises(InvalidVolume) as refusal:
