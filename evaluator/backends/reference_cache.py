@@ -23,12 +23,13 @@ DEFAULT_MEMORY_BYTES = 128 << 20
 
 
 class ReferenceCache:
-    """Entries in a folder, the latest of them in memory too. Threads and processes may share one."""
+    """Entries in a folder, the latest of them in memory too, one at least. Threads and processes may share one."""
 
     def __init__(self, folder: Path | None = None, *, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
         self._folder = folder
         self._memory_bytes = memory_bytes
         self._recent: OrderedDict[str, ScannedVolume] = OrderedDict()
+        self._held_bytes = 0
         self._lock = Lock()
 
     def find(self, reference: StoredVolume, *, table: LabelTable) -> ScannedVolume | None:
@@ -72,9 +73,11 @@ class ReferenceCache:
 
     def _remember(self, key: str, scanned: ScannedVolume) -> None:
         with self._lock:
+            earlier = self._recent.pop(key, None)
             self._recent[key] = scanned
-            while len(self._recent) > 1 and sum(each.bytes for each in self._recent.values()) > self._memory_bytes:
-                self._recent.popitem(last=False)
+            self._held_bytes += scanned.bytes - (earlier.bytes if earlier else 0)
+            while len(self._recent) > 1 and self._held_bytes > self._memory_bytes:
+                self._held_bytes -= self._recent.popitem(last=False)[1].bytes
 
 
 _ARRAYS = ("element_counts", "elements", "run_ends", "run_keys")

@@ -2,6 +2,8 @@
 
 import gzip
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -264,3 +266,16 @@ def test_a_crop_measures_what_cropped_arrays_measure(tmp_path, crop, is_kept):
         )
         assert label.cropped is not None
         assert_same(PairMeasurements(labels=(label.cropped,), backend=""), expected)
+
+
+def test_a_cache_lets_go_of_the_oldest_references_and_keeps_the_latest() -> None:
+    table: Any = SimpleNamespace(labels=("a",), values=np.arange(2), keys=np.arange(2))
+    volumes: list[Any] = [SimpleNamespace(sha256=str(number)) for number in range(5)]
+    scans: list[Any] = [SimpleNamespace(bytes=10) for _ in volumes]
+    for most, held in ((0, 1), (10, 1), (25, 2), (50, 5)):
+        cache = ReferenceCache(memory_bytes=most)
+        for _ in range(2):  # the same again takes no more room
+            for volume, scan in zip(volumes, scans, strict=True):
+                cache.keep(volume, table=table, scanned=scan)
+        found = [cache.find(volume, table=table) for volume in volumes]
+        assert found == [None] * (5 - held) + scans[5 - held :], most

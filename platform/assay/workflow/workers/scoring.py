@@ -108,7 +108,7 @@ def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Ca
         score_tables(evaluation=evaluation, protocol=protocol, answers=answers, scratch_root=scratch_root)
         return
     stored = set(evaluation.case_scores.values_list("case_id", flat=True))
-    kept_references = ReferenceCache(scratch_root / "references")
+    kept_references = ReferenceCache(scratch_root / "references", memory_bytes=0)  # the next case has another reference
     cases = list(evaluation.testset.cases.all())
     external: Mapping[str, ExternalScores] = {}
     if protocol.evaluation is not None and len(stored) < len(cases):
