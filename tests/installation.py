@@ -53,7 +53,7 @@ protocol:
   inputs: [{name: t1, file: t1.nii.gz}]
   outputs: [{name: segmentation, kind: label_map, file: segmentation.nii.gz}]
   metrics: [{name: dice}, {name: hd95}]
-  resources: {wall_seconds: 10, memory_mb: 64, shm_mb: 8, tmp_mb: 8, output_mb: 8}
+  resources: {wall_seconds: 60, memory_mb: 64, shm_mb: 8, tmp_mb: 8, output_mb: 8}
   release: per_case
   breakdowns: [site]
 phases:

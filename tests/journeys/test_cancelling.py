@@ -68,7 +68,7 @@ def test_one_or_many_cancelled_submissions_are_stopped_within_five_seconds(addre
 
 def enter_three(*, olga: Connection, pia: Connection, folder: Path) -> list[str]:
     """Pia's slow algorithm, entered three times."""
-    source = installation.CHALLENGE.replace("wall_seconds: 10", f"wall_seconds: {2 * LONG_SECONDS}")
+    source = installation.CHALLENGE.replace("wall_seconds: 60", f"wall_seconds: {2 * LONG_SECONDS}")
     source = source.replace("submission_limit: 5", "submission_limit: 5\n    concurrent_limit: 5")
     olga.put("challenges/copycat", {"source": source, "dry_run": False})
     cases = send(olga, installation.tar_folder(installation.write_testset(folder / "cases", cases=1)), "testset")

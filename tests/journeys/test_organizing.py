@@ -152,7 +152,7 @@ def begin(olga: Page, look) -> None:
     olga.goto("/organize/")
     olga.get_by_text("Start from a form").click()
     olga.get_by_label("Title").fill("Lungs")
-    olga.get_by_label("Slug").fill("lungs")
+    olga.get_by_label("Short name in addresses").fill("lungs")
     olga.get_by_label("Labels").fill("core = 1, 1\nrim = 2, 1")
     look(olga, "organize-01-form")
     olga.get_by_role("button", name="Make the challenge file").click()

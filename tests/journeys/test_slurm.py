@@ -90,7 +90,7 @@ def hog_image(folder: Path) -> Path:
 def test_submissions_run_as_jobs_and_are_scored_ranked_judged_and_cancelled(server, cluster: Cluster):
     url, folder = server
     with person(url, "olga") as olga, person(url, "pia") as pia:
-        source = installation.CHALLENGE.replace("wall_seconds: 10", f"wall_seconds: {WALL_SECONDS}")
+        source = installation.CHALLENGE.replace("wall_seconds: 60", f"wall_seconds: {WALL_SECONDS}")
         source = source.replace("submission_limit: 5", "submission_limit: 9\n    concurrent_limit: 9")
         olga.put("challenges/copycat", {"source": source, "dry_run": False})
         cases = installation.tar_folder(installation.write_testset(folder / "cases", cases=2))

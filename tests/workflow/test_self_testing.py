@@ -105,7 +105,7 @@ def test_the_reaper_rings_for_what_nobody_works_on(stage, now, monkeypatch):
 def test_a_phase_without_cases_is_told_so(stage, as_olga, now):
     empty = factories.phase(challenge=stage.scene.challenge, slug="empty")
     page = as_olga.post(reverse("organizers:trial", args=["brains", empty.slug]), {"self-test": "1"})
-    assert page.status_code == 400
+    assert page.status_code == 409
     assert "no test set" in markup(page)
 
 

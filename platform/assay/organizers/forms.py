@@ -22,7 +22,7 @@ class NewChallengeForm(forms.Form):
     slug = forms.SlugField(
         max_length=80,
         label=gettext_lazy("Short name in addresses"),
-        help_text=gettext_lazy("The short name in addresses: small letters, digits and hyphens."),
+        help_text=gettext_lazy("Small letters, digits and hyphens."),
         error_messages={"invalid": gettext_lazy("Only small letters, digits and hyphens stand in addresses.")},
     )
     summary = forms.CharField(max_length=300, required=False, label=gettext_lazy("Summary"))
