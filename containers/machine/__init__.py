@@ -2,7 +2,7 @@
 
 from containers.machine.devices import CpuSlots, GpuInventory, GpuSlots, NoFreeGpu, gpu_inventory, slots_of_this_host
 from containers.machine.doctor import Finding, Level, examine, report
-from containers.machine.image_cache import ImageBusy, ImageCache, borrowed_image
+from containers.machine.image_cache import ImageBusy, ImageCache, borrowed_image, has_image
 
 __all__ = [
     "CpuSlots",
@@ -16,6 +16,7 @@ __all__ = [
     "borrowed_image",
     "examine",
     "gpu_inventory",
+    "has_image",
     "report",
     "slots_of_this_host",
 ]

@@ -29,8 +29,8 @@ OFFERED = {
     },
     "containers.sandbox": {"remove_leftovers", "run", "sweep"},
     "containers.machine": {
-        "CpuSlots", "Finding", "GpuInventory", "GpuSlots", "ImageBusy", "ImageCache", "Level", "NoFreeGpu", "borrowed_image", "examine", "gpu_inventory", "report",
-        "slots_of_this_host",
+        "CpuSlots", "Finding", "GpuInventory", "GpuSlots", "ImageBusy", "ImageCache", "Level", "NoFreeGpu", "borrowed_image", "examine", "gpu_inventory",
+        "has_image", "report", "slots_of_this_host",
     },
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from assay.node.review_sheet import ReviewSheet, clean_in_a_row, last_release, s
 from assay.node.review_slices import CaseSlices
 from assay.node.site import SiteAgent
 from assay.node.site_drafts import Draft, read_cases
+from assay.node.site_group import told
 from assay.node.site_problems import SiteProblem
 from assay.node.site_signing import decided_files, released_files
 
@@ -111,7 +112,9 @@ class SiteDesk:
                 self._agent.hold(draft)
                 return f"Submission {draft.submission} is held. Nothing was sent."
         except (ClientError, NodeApiProblem, SiteProblem) as problem:
-            return f"Nothing has changed here: {problem}"
+            return f"Nothing has changed here: {told(problem)}"
+        except OSError as problem:
+            return f"This did not come to its end, and may be done again: {told(problem)}"
         return "Nothing was decided: a rejection needs a reason."
 
     def _note(self, draft: Draft, names: Sequence[str]) -> str:

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from assay import private_files
 from assay.client.errors import RefusedError
 from assay.client.http import Connection
 from assay.leases import LeaseLost, LeaseRenewal
@@ -39,10 +39,13 @@ from assay.node.site_drafts import (
     failures_of,
     named,
     number_cases,
+    read_document,
     read_draft,
+    read_paper,
     regrouped,
     text_of,
     told_text,
+    write_document,
     write_draft,
 )
 from assay.node.site_orders import SiteOrder, order_of
@@ -52,9 +55,10 @@ from assay.node.site_signing import SiteSigner
 from assay.sealing import unseal
 from assay.signatures import document_hash
 from containers.engines import Engine
+from containers.errors import EngineError, EngineUnreachable
 from containers.intake import load_archive
-from containers.machine import borrowed_image
-from containers.sandbox import remove_leftovers, sweep
+from containers.machine import has_image
+from containers.sandbox import remove_leftovers
 from evaluator import __version__ as evaluator_version
 from evaluator.disclosure import Told
 from evaluator.protocol import Protocol, load_protocol
@@ -108,14 +112,34 @@ class SiteAgent:
                 raise SiteProblem(
                     f"another `assay site run` works in {self._folder}: see systemctl status assay-site"
                 ) from None
-            remove_leftovers(self._opened(), owner=self._owner, keep=set())
-            sweep(self._scratch())
+            remove_leftovers(self._opened(), owner=self._owner, keep=set(), scratch=self._scratch())
             for left in self._scratch().glob("case-*"):
                 shutil.rmtree(left)
             for left in self._scratch().glob("*.sealed"):  # of a lease that has ended: its key is another one now
                 left.unlink()
+            for left in private_files.half_written(self._drafts()):
+                left.unlink()
+            self._make_broken_drafts_anew()
             self._forget_predictions()
-            yield
+            try:
+                yield
+            finally:
+                for (
+                    note
+                ) in self._images().iterdir():  # of a program that was killed, and whose work is not done here any more
+                    self._give_back(note)
+
+    def _make_broken_drafts_anew(self) -> None:
+        """A draft that the disk did not keep is removed, and its evaluation taken up again. Its cases are in the file of progress."""
+        for path in self._drafts().glob("*.json"):
+            try:
+                read_draft(path)
+            except SiteProblem:
+                lease = self._progress_of(path.stem).with_suffix(".lease")
+                if not lease.exists():
+                    raise
+                self._connection.post("site/heartbeat", json.loads(lease.read_text()))
+                path.unlink()
 
     def register(self) -> DataRegistration:
         """Hash the data, and tell the server the root and the number of cases."""
@@ -175,7 +199,7 @@ class SiteAgent:
             self._check(order, signer=self._signer, data_root=found)
         protocol = load_protocol(order.protocol)
         progress = Progress(
-            _made(self._folder / "progress") / f"{order.evaluation_id}.jsonl",
+            self._progress_of(order.evaluation_id),
             about={"image": order.image_id, "protocol": protocol.sha256, "data": order.root_sha256},
         )
         results = progress.read()
@@ -209,8 +233,7 @@ class SiteAgent:
                 may_lack_gpus=False,
                 at_once=self._at_once,
             )
-            load = partial(self._load_image, order)
-            with borrowed_image(self._opened(), image_id=order.image_id, load=load):
+            with self._lent_image(order):
                 played = run_cases(
                     cases=numbered,
                     image_id=order.image_id,
@@ -225,6 +248,29 @@ class SiteAgent:
                     on_case(result)
                     results.append(result)
         return results
+
+    @contextmanager
+    def _lent_image(self, order: SiteOrder) -> Iterator[None]:
+        """The image is in the engine for as long as the context lasts. A note says that it came from here, should the program be killed."""
+        note = self._images() / NOT_IN_A_NAME.sub("-", order.image_id)
+        if not has_image(self._opened(), order.image_id):
+            note.write_text(order.image_id)
+            self._load_image(order)
+        try:
+            yield
+        finally:
+            if note.exists():
+                self._give_back(note)
+
+    def _give_back(self, note: Path) -> None:
+        """Remove an image that was loaded from here, unless another program runs it by now. Later, where the engine does not answer."""
+        try:
+            self._opened().remove_image(note.read_text())
+        except EngineUnreachable:
+            return
+        except EngineError:
+            pass
+        note.unlink()
 
     def _draft(
         self,
@@ -266,6 +312,8 @@ class SiteAgent:
                 **{name: order.signed[name] for name in names},
             }
             draft = replace(draft, document=document)
+        if order.bundle is None:
+            write_config(self._progress_of(order.evaluation_id).with_suffix(".lease"), json.dumps(order.lease()))
         write_draft(draft)
         return draft
 
@@ -276,7 +324,7 @@ class SiteAgent:
         ]
         found: dict[str, list[Told]] = {}
         for paper in sorted(papers):
-            for metric, told in json.loads(paper.read_text()).get("told", {}).items():
+            for metric, told in read_paper(paper).get("told", {}).items():
                 found.setdefault(metric, []).extend(Told.from_json(one) for one in told)
         return found
 
@@ -307,8 +355,7 @@ class SiteAgent:
     def _forget_predictions(self) -> None:
         """Those of evaluations that neither wait for a decision nor are under way."""
         for folder in (self._folder / "predictions").glob("*"):
-            under_way = self._folder / "progress" / f"{folder.name}.jsonl"
-            if not under_way.exists() and not (self._drafts() / f"{folder.name}.json").exists():
+            if not self._progress_of(folder.name).exists() and not (self._drafts() / f"{folder.name}.json").exists():
                 shutil.rmtree(folder)
 
     def terms_say(self, name: str, otherwise: int) -> int:
@@ -317,8 +364,7 @@ class SiteAgent:
 
     def keep_approvals(self, draft: Draft, names: Sequence[str]) -> None:
         """Write down who approved a draft so far."""
-        document = json.loads(draft.path.read_text())
-        write_config(draft.path, json.dumps({**document, "approved_by": list(names)}, indent=2) + "\n")
+        write_document(draft.path, {**read_document(draft.path), "approved_by": list(names)})
 
     def release(self, draft: Draft, *, is_clean: bool = False) -> None:
         """Sign and send the approved numbers. Keep what was sent and the server's receipt. `is_clean` is kept for later decisions."""
@@ -366,7 +412,7 @@ class SiteAgent:
 
     def recall(self, released: Path, *, reason: str, again: bool) -> None:
         """Take a released result back. The server marks it on the board, and orders it anew where `again` is said."""
-        kept = json.loads(released.read_text())
+        kept = read_paper(released)
         if kept.get("release") is None or self._signer is None:
             raise SiteProblem("only a result that this site signed can be recalled from here; ask the organizers")
         sha256 = document_hash(kept["release"])
@@ -402,7 +448,7 @@ class SiteAgent:
         Raises SiteProblem where the server did not sign it, or signed it about another release.
         """
         path = self._drafts() / f"{evaluation_id}.released"
-        kept = json.loads(path.read_text()) if path.exists() else {}
+        kept = read_paper(path) if path.exists() else {}
         if not kept.get("release") or kept.get("receipt") or self._signer is None:
             return False
         if problem := self._signer.why_receipt_is_refused(receipt, release_sha256=document_hash(kept["release"])):
@@ -428,12 +474,12 @@ class SiteAgent:
 
     def hold(self, draft: Draft) -> None:
         """Leave a draft for later, and say so in the list."""
-        document = json.loads(draft.path.read_text())
-        write_config(draft.path, json.dumps({**document, "is_held": True}, indent=2) + "\n")
+        write_document(draft.path, {**read_document(draft.path), "is_held": True})
 
     def _clear(self, draft: Draft) -> None:
         draft.path.unlink(missing_ok=True)
-        (self._folder / "progress" / f"{draft.evaluation_id}.jsonl").unlink(missing_ok=True)
+        self._progress_of(draft.evaluation_id).unlink(missing_ok=True)
+        self._progress_of(draft.evaluation_id).with_suffix(".lease").unlink(missing_ok=True)
         shutil.rmtree(self._predictions(draft.evaluation_id), ignore_errors=True)
 
     def _keep_log(self, order: SiteOrder, result: LocalResult) -> None:
@@ -504,6 +550,13 @@ class SiteAgent:
 
     def _scratch(self) -> Path:
         return _made(self._folder / "scratch")
+
+    def _progress_of(self, evaluation_id: str) -> Path:
+        return _made(self._folder / "progress") / f"{evaluation_id}.jsonl"
+
+    def _images(self) -> Path:
+        """Notes of images that were loaded from here."""
+        return _made(self._folder / "images")
 
     def _drafts(self) -> Path:
         return _made(self._folder / "releases")

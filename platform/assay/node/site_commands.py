@@ -1,6 +1,5 @@
 """`assay site …`: evaluate a challenge's submissions on data of your own, and release only what you approved."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -10,11 +9,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from assay.client.errors import ClientError
 from assay.client.http import Connection
 from assay.node.commands import result_table
 from assay.node.engine_option import engine_option
-from assay.node.folder import FolderInvalid
 from assay.node.http import NodeApi, NodeApiProblem
 from assay.node.local import LocalResult, NotRun, UnsuitableHardware
 from assay.node.registry import DataRegistration
@@ -27,7 +24,8 @@ from assay.node.site_agreeing import agree, log
 from assay.node.site_bundle import SiteBundle
 from assay.node.site_data import SiteData, kept_secret
 from assay.node.site_data_commands import data_group
-from assay.node.site_drafts import Draft
+from assay.node.site_drafts import Draft, read_paper
+from assay.node.site_group import TROUBLE, SiteCommands, told
 from assay.node.site_home import SiteHome, SiteSettings
 from assay.node.site_life import COMMANDS, folder_option, open_connection
 from assay.node.site_orders import SiteOrder, orders_in
@@ -35,23 +33,10 @@ from assay.node.site_problems import SiteProblem
 from assay.node.site_signing import SiteSigner, released_files
 from containers.engines import Engine
 from containers.engines.choice import EngineChoice
-from containers.errors import EngineError
-from evaluator.errors import EvaluatorError
 from evaluator.protocol import load_protocol
 
 WAIT_SECONDS = 25
 """How long a question for work waits at the server. Proxies cut a silent connection after a minute."""
-TROUBLE = (
-    NotRun,
-    ClientError,
-    NodeApiProblem,
-    SiteProblem,
-    FolderInvalid,
-    TooFewCases,
-    EngineError,
-    EvaluatorError,
-    OSError,
-)
 
 url_option = click.option(
     "--url", envvar="ASSAY_URL", default="", help="The server; the one that was joined when left out."
@@ -70,7 +55,7 @@ at_once_option = click.option(
 data_argument = click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 
 
-@click.group()
+@click.group(cls=SiteCommands)
 def site() -> None:
     """Evaluate submissions on data that stays here. Only approved numbers leave."""
 
@@ -137,8 +122,8 @@ def run_site(
             )
         except TROUBLE as problem:
             if poll_seconds is None:
-                raise click.ClickException(str(problem)) from problem
-            console.print(f"{problem} Asking again in {poll_seconds:g} s.", markup=False)
+                raise
+            console.print(f"{told(problem)}\nAsking again in {poll_seconds:g} s.", markup=False)
         if poll_seconds is None:
             return
         time.sleep(poll_seconds)
@@ -206,14 +191,14 @@ def named_data(folder: Path | None) -> SiteData:
 def release(*, url: str, token: str, folder: Path) -> None:
     """Go through finished evaluations that still wait for approval."""
     console = Console()
-    try:
-        settings = member(folder, url=url, token=token)
-        with open_connection(settings) as connection:
-            agent = _agent(connection=connection, settings=settings, data=None, folder=folder, engine=None)
-            for draft in agent.drafts():
-                decide(agent, draft, console=console, approve_all=False)
-    except TROUBLE as problem:
-        raise click.ClickException(str(problem)) from problem
+    settings = member(folder, url=url, token=token)
+    with open_connection(settings) as connection:
+        agent = _agent(connection=connection, settings=settings, data=None, folder=folder, engine=None)
+        drafts = agent.drafts()
+        if not drafts:
+            console.print("Nothing waits for a decision.")
+        for draft in drafts:
+            decide(agent, draft, console=console, approve_all=False)
 
 
 @site.command(name="recall")
@@ -227,13 +212,10 @@ def recall(*, submission: str, reason: str, again: bool, folder: Path) -> None:
     with open_connection(settings) as connection:
         agent = _agent(connection=connection, settings=settings, data=None, folder=folder, engine=None)
         wanted = f"#{submission.lstrip('#')}"
-        found = [path for path in released_files(agent.folder) if json.loads(path.read_text())["submission"] == wanted]
+        found = [path for path in released_files(agent.folder) if read_paper(path)["submission"] == wanted]
         if not found:
             raise click.ClickException(f"Nothing of submission {wanted} was released from here.")
-        try:
-            agent.recall(found[-1], reason=reason, again=again)
-        except TROUBLE as problem:
-            raise click.ClickException(str(problem)) from problem
+        agent.recall(found[-1], reason=reason, again=again)
     click.echo(f"recalled: submission {wanted}" + (", to be run again" if again else ""))
 
 
@@ -287,7 +269,7 @@ def work_on(agent: SiteAgent, order: SiteOrder, *, console: Console, approve_all
         console.print(f"submission {order.submission} is declined as unsuitable hardware: {lack}", markup=False)
         return None
     except (NotRun, NodeApiProblem, TooFewCases, SiteProblem, OSError) as trouble:  # OSError: a full disk, say
-        console.print(f"submission {order.submission} is put off: {trouble}", markup=False)
+        console.print(f"submission {order.submission} is put off: {told(trouble)}", markup=False)
         return trouble
     console.print(result_table(draft.results, protocol=load_protocol(order.protocol)))
     decide(agent, draft, console=console, approve_all=approve_all)
@@ -306,30 +288,25 @@ def take(*, bundle: Path, folder: Path, at_once: int, engine: EngineChoice) -> N
     folder `outbox`. Carry it to the organizers. The next BUNDLE brings the server's receipt for it.
     """
     console = Console()
-    try:
-        settings = member(folder, url="", token="")
-        data, _ = added_data(SiteHome(folder))
-        stick = SiteBundle(bundle, site=settings.name, challenge=settings.challenge, phase=settings.phase)
-        orders = orders_in(stick)
-        problems = []
-        with open_connection(settings) as connection, engine.open() as opened:
-            refuse_several_here(opened, at_once=at_once)
-            agent = _agent(
-                connection=connection, settings=settings, data=data, folder=folder, engine=opened, at_once=at_once
-            )
-            with agent.alone():
-                kept = sum(agent.keep_receipt(evaluation_id, receipt) for evaluation_id, receipt in stick.receipts)
-                if kept:
-                    console.print(
-                        f"{kept} receipts of the server for earlier results are kept in releases/", markup=False
-                    )
-                for order in orders:
-                    if words := agent.stands(order):
-                        console.print(f"submission {order.submission} {words}", markup=False)
-                    elif trouble := work_on(agent, order, console=console, approve_all=False):
-                        problems.append(trouble)
-    except TROUBLE as problem:
-        raise click.ClickException(str(problem)) from problem
+    settings = member(folder, url="", token="")
+    data, _ = added_data(SiteHome(folder))
+    stick = SiteBundle(bundle, site=settings.name, challenge=settings.challenge, phase=settings.phase)
+    orders = orders_in(stick)
+    problems = []
+    with open_connection(settings) as connection, engine.open() as opened:
+        refuse_several_here(opened, at_once=at_once)
+        agent = _agent(
+            connection=connection, settings=settings, data=data, folder=folder, engine=opened, at_once=at_once
+        )
+        with agent.alone():
+            kept = sum(agent.keep_receipt(evaluation_id, receipt) for evaluation_id, receipt in stick.receipts)
+            if kept:
+                console.print(f"{kept} receipts of the server for earlier results are kept in releases/", markup=False)
+            for order in orders:
+                if words := agent.stands(order):
+                    console.print(f"submission {order.submission} {words}", markup=False)
+                elif trouble := work_on(agent, order, console=console, approve_all=False):
+                    problems.append(trouble)
     papers = sorted(agent.outbox.iterdir())
     console.print(f"{len(papers)} results to carry to the organizers lie in {agent.outbox}", markup=False)
     if problems:

@@ -24,6 +24,7 @@ from assay.node.folder import MANIFEST, REFERENCE, FolderCase, FolderInvalid, re
 from assay.node.joining import write_config
 from assay.node.registry import DataRegistration, register_data
 from assay.node.review import SMALLEST_GROUP
+from assay.node.site_problems import SiteProblem, read_kept
 from evaluator.errors import EvaluatorError
 from evaluator.protocol import OutputKind, Protocol
 from evaluator.scoring import score_case
@@ -32,6 +33,7 @@ from evaluator.volumes import CANONICAL_SUFFIX, read_channels_of, write_canonica
 DICOM = "DICOM"
 DATA, SECRET, VERSIONS = "data.json", "data.key", "versions"
 SECRET_BYTES = 32
+ADD_AGAIN = "assay site data add FOLDER"
 CHECKED_METRICS = frozenset({"dice", "iou", "nsd", "hd", "hd95", "assd"})
 """What is at its best value when a mask is compared with itself."""
 FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"), ("images", "masks"), ("img", "gt"))
@@ -81,11 +83,16 @@ class SiteData:
     def kept(cls, home: Path) -> tuple[Self, DataRegistration] | None:
         """What was added on this machine, and the root that was registered."""
         try:
-            document = json.loads((home / DATA).read_text(encoding="utf-8"))
+            document = read_kept(home / DATA, remedy=ADD_AGAIN)
         except FileNotFoundError:
             return None
-        registered = DataRegistration(root_sha256=document.pop("root_sha256"), case_count=document.pop("case_count"))
-        return cls(**document), registered
+        try:
+            root, count = document.pop("root_sha256"), document.pop("case_count")
+            return cls(**document), DataRegistration(root_sha256=root, case_count=count)
+        except (KeyError, TypeError) as error:
+            raise SiteProblem(
+                f"{home / DATA} cannot be read: found {error}; expected what `assay site data add` wrote. What to do: {ADD_AGAIN}"
+            ) from error
 
 
 def recognise(
@@ -231,7 +238,7 @@ def refuse_close_version(found: DataRegistration, *, home: Path, released_roots:
     """
     for root in released_roots - {found.root_sha256}:
         try:
-            earlier = json.loads((home / VERSIONS / f"{root}.json").read_text(encoding="utf-8"))
+            earlier = read_kept(home / VERSIONS / f"{root}.json", remedy="bring it back from a backup")
         except FileNotFoundError:
             continue
         apart = found.patients_apart(earlier)

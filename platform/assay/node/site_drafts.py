@@ -3,6 +3,7 @@
 Every release is first written to a file, so that it can be approved later (`assay site release`), by somebody else, after a restart.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,14 @@ from assay.node.folder import FolderCase
 from assay.node.joining import write_config
 from assay.node.local import LocalResult
 from assay.node.review import SMALLEST_GROUP
+from assay.node.site_problems import SiteProblem, read_kept
 from containers.verdicts import Verdict
 from evaluator.disclosure import Told, shown_groups
 
 OTHER = "other"
+HASH = "content_sha256"
+AGAIN = "check the disk; then `assay site run` makes it anew from the finished cases"
+FROM_BACKUP = "bring it back from a backup, because later results are held against it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,31 @@ def failures_of(results: Sequence[LocalResult]) -> dict[str, int | None]:
 
 def write_draft(draft: Draft) -> None:
     """Write a draft down, readable by its owner alone."""
-    write_config(draft.path, json.dumps(text_of(draft), indent=2) + "\n")
+    write_document(draft.path, text_of(draft))
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write the document of a draft with its hash."""
+    write_config(path, json.dumps({**document, HASH: _hash_of(document)}, indent=2) + "\n")
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The document of a draft. Raises SiteProblem where it is not what was written."""
+    document = read_paper(path)
+    if (hashed := document.pop(HASH, None)) and hashed != _hash_of(document):
+        raise SiteProblem(
+            f"{path} is not what was written: found another hash of its content. Nothing of it is sent. What to do: {AGAIN}"
+        )
+    return document
+
+
+def read_paper(path: Path) -> dict[str, Any]:
+    """A draft, or what was released, rejected or recalled. Raises SiteProblem where it cannot be read."""
+    return read_kept(path, remedy=AGAIN if path.suffix == ".json" else FROM_BACKUP)
+
+
+def _hash_of(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def text_of(draft: Draft) -> dict[str, Any]:
@@ -104,7 +133,7 @@ def told_text(draft: Draft) -> dict[str, Any]:
 
 def read_draft(path: Path) -> Draft:
     """A draft as it was written down. The results of its cases stay in the file: `read_cases`."""
-    document = json.loads(path.read_text())
+    document = read_document(path)
     return Draft(
         path=path,
         evaluation_id=document["evaluation_id"],
@@ -123,4 +152,4 @@ def read_draft(path: Path) -> Draft:
 
 def read_cases(path: Path) -> list[dict[str, Any]]:
     """Verdict and scores of every case of a draft, for the people of the site."""
-    return list(json.loads(path.read_text()).get("cases", []))
+    return list(read_document(path).get("cases", []))

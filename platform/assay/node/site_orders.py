@@ -37,6 +37,16 @@ class SiteOrder:
 
 def order_of(answer: Mapping[str, Any], *, bundle: SiteBundle | None = None) -> SiteOrder:
     """The order in the server's answer. Refuses to score with another evaluator than the server's. Raises SiteProblem."""
+    try:
+        return _order_of(answer, bundle=bundle)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SiteProblem(
+            f"the order cannot be read: found {error!r}; expected an order as this version of the program knows it. What to do: ask again. "
+            "If it stays, install the server's version"
+        ) from error
+
+
+def _order_of(answer: Mapping[str, Any], *, bundle: SiteBundle | None) -> SiteOrder:
     if answer["evaluator_version"] != evaluator_version:
         raise SiteProblem(
             f"the server scores with evaluator {answer['evaluator_version']}, this agent with {evaluator_version}; "
@@ -61,7 +71,4 @@ def order_of(answer: Mapping[str, Any], *, bundle: SiteBundle | None = None) -> 
 
 def orders_in(bundle: SiteBundle) -> list[SiteOrder]:
     """The orders on a stick. Whether they hold is found when each is evaluated. Raises SiteProblem."""
-    try:
-        return [order_of(answer, bundle=bundle) for answer in bundle.orders]
-    except (KeyError, TypeError) as error:
-        raise SiteProblem(f"{bundle.path} holds orders that cannot be read: {error!r}") from error
+    return [order_of(answer, bundle=bundle) for answer in bundle.orders]

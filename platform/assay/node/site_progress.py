@@ -1,9 +1,10 @@
 """What an evaluation at a site has done so far, one line per case, so that a machine that was switched off goes on with the next one.
 
-The file stays at the site. A line that was cut off by a power failure is left out, and its case runs again. A file about another image,
-other rules or other data is begun anew.
+The file stays at the site. Each line carries its hash. A line that was cut off by a power failure, or that a bad disk changed, is left out,
+and its case runs again. A file about another image, other rules or other data is begun anew.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ class Progress:
     def read(self) -> list[LocalResult]:
         """The cases that are done. Usage and logs of earlier runs are not kept."""
         try:
-            lines = self._path.read_text(encoding="utf-8").splitlines()
+            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return []
         documents = list(_whole_lines(lines))
@@ -42,7 +43,7 @@ class Progress:
         with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
             file.seek(0, os.SEEK_END)
             if is_new:
-                file.write(json.dumps(self._about) + "\n")
+                file.write(_line(self._about))
             elif _ends_torn(self._path):
                 file.write("\n")
             document = {
@@ -50,7 +51,7 @@ class Progress:
                 "reason": result.reason,
                 "scores": result.scores.to_json(),
             }
-            file.write(json.dumps(document) + "\n")
+            file.write(_line(document))
             file.flush()
             os.fsync(file.fileno())
 
@@ -60,14 +61,14 @@ def _ends_torn(path: Path) -> bool:
     return bool(content) and not content.endswith(b"\n")
 
 
+def _line(document: Mapping[str, Any]) -> str:
+    text = json.dumps(document)
+    return f"{hashlib.sha256(text.encode()).hexdigest()} {text}\n"
+
+
 def _whole_lines(lines: list[str]) -> list[dict[str, Any]]:
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
+    pairs = [line.partition(" ") for line in lines]
+    return [json.loads(text) for said, _, text in pairs if said == hashlib.sha256(text.encode()).hexdigest()]
 
 
 def _result(document: Mapping[str, Any]) -> LocalResult:

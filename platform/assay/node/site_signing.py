@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from assay.client.errors import ClientError
 from assay.node.joining import write_config
 from assay.node.site_home import SiteHome
+from assay.node.site_problems import read_kept
 from assay.sealing import kept_sealing_key
 from assay.signatures import SignatureInvalid, check_signature, document_hash, signed
 
@@ -116,7 +117,7 @@ class SiteSigner:
     def agreed_terms(self) -> Mapping[str, Any]:
         """The terms that were signed here. Raises ClientError where none were."""
         try:
-            kept = json.loads((self._home.folder / AGREEMENT).read_text(encoding="utf-8"))
+            kept = read_kept(self._home.folder / AGREEMENT, remedy="assay site agree")
         except FileNotFoundError:
             raise ClientError("This site has signed no terms yet", what_to_do="assay site agree") from None
         terms: Mapping[str, Any] = kept["terms"]
@@ -139,5 +140,5 @@ def decided_files(folder: Path) -> list[Path]:
 def released_roots(folder: Path) -> set[str]:
     """The roots of data that results were released on from here, recalled ones too: what was once read stays read."""
     papers = [*(folder / "releases").glob("*.released"), *(folder / "releases").glob("*.recalled")]
-    releases = [json.loads(path.read_text(encoding="utf-8")).get("release") or {} for path in papers]
+    releases = [read_kept(path, remedy="bring it back from a backup").get("release") or {} for path in papers]
     return {release["data_root"] for release in releases if "data_root" in release}
