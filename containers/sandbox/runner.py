@@ -7,7 +7,8 @@ creates the container under the name it was given, starts it and hands it to `wa
 mutex: a second attempt at the same case run is refused by the engine itself.
 
 Everything that can be observed goes into one `verdicts.Ending`; `verdicts.judge` alone decides what it means.
-Durations are the daemon's two timestamps. Output is taken only after the container is removed and the output is
+Durations are the daemon's two timestamps, held within what our monotonic clock allows: a machine's clock may be set, and a
+virtual machine paused, while a container runs. Output is taken only after the container is removed and the output is
 sealed, so nothing can change under the reader's hands. Nothing the algorithm does makes `run` raise: an exception
 from here is a bug of ours. A failure of the engine or the disk is the verdict `infrastructure`.
 
@@ -254,10 +255,12 @@ class _Sandbox:
         life = self.engine.life()
         container_id = self._create(cpu_ids=cpu_ids, parent=parent)
         try:
+            asked_at = self.clock.monotonic()
             self.engine.start(container_id)
             watch = self._watch(container_id=container_id, parent=parent)
             started = time.monotonic()
             state = watch.run()
+            wall_seconds = self._wall_seconds(state, watch=watch, most=self.clock.monotonic() - asked_at)
             watch.engine_was_lost |= self.engine.life() != life
             gpu_usage = self._gpu_usage(gpus, start=started, end=time.monotonic())
             if parent is not None:
@@ -267,9 +270,22 @@ class _Sandbox:
                 watch.was_memory_kill_logged = self.engine.logged_memory_kill(container_id)
             watch.meter.take(self.engine.usage_of(container_id))
             log = self.engine.read_log(container_id, max_bytes=self.spec.limits.log_bytes)
-            return _Seen(watch=watch, state=state, log=log, cpus=len(cpu_ids), gpu_usage=gpu_usage)
+            return _Seen(
+                watch=watch, state=state, wall_seconds=wall_seconds, log=log, cpus=len(cpu_ids), gpu_usage=gpu_usage
+            )
         finally:
             self.engine.remove(container_id)
+
+    def _wall_seconds(self, state: ContainerState, *, watch: Watch, most: float) -> float:
+        """How long it ran: by the daemon's clock, within what our own clock allows. The daemon's may be set while a container runs.
+
+        `most`: from before it was asked to start until it was seen to have ended. Where a batch system runs it, the wait counts there.
+        """
+        if self.facts.is_batch:
+            return state.wall_seconds
+        was_ended_by_us = watch.killed_at is not None and state.exit_code == KILLED
+        least = watch.killed_at if was_ended_by_us and watch.killed_at is not None else 0.0
+        return min(max(state.wall_seconds, least), most)
 
     def _parent_cgroup(self) -> contextlib.AbstractContextManager[Cgroup | None]:
         return parent_cgroup(
@@ -383,7 +399,7 @@ class _Sandbox:
             is_cancelled=watch.is_cancelled,
             image_problem=spoiled_by,
             platform_problem=Reason.ENGINE_RESTARTED if ended_with_engine else Reason.NONE,
-            wall_seconds=state.wall_seconds,
+            wall_seconds=seen.wall_seconds,
             wall_limit_seconds=self.spec.limits.wall_seconds,
             is_out_of_memory=ran_out_of_memory(state=state, watch=watch),
             output_excess=watch.output_excess or excess(occupancy=occupancy, limits=self.spec.limits),
@@ -392,7 +408,7 @@ class _Sandbox:
         )
         verdict, reason = judge(ending)
         measured = watch.meter.usage(
-            wall_seconds=state.wall_seconds, startup_seconds=state.startup_seconds, cpus=seen.cpus
+            wall_seconds=seen.wall_seconds, startup_seconds=state.startup_seconds, cpus=seen.cpus
         )
         return RunResult(
             verdict=verdict,
@@ -417,6 +433,7 @@ class _Seen:
 
     watch: Watch
     state: ContainerState
+    wall_seconds: float
     log: bytes
     cpus: int
     gpu_usage: Usage

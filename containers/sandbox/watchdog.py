@@ -2,8 +2,8 @@
 
 One loop, one tick every tenth of a second (shorter at the start, so that a run of a few milliseconds is not made
 longer by its watcher). The deadline is armed on our monotonic clock when `start` has returned, which is never before
-the daemon's own StartedAt. Whether the limit was exceeded is decided afterwards from the daemon's two timestamps
-alone. An engine that stops answering gets half a minute to come back: a container that outlived it (live-restore) is
+the daemon's own StartedAt. Whether the limit was exceeded is decided afterwards from the daemon's two timestamps,
+within what our clock allows. An engine that stops answering gets half a minute to come back: a container that outlived it (live-restore) is
 watched on, one that ended meanwhile ended with the engine and not by its own doing.
 """
 

@@ -1,6 +1,8 @@
 """The runner's own logic on the scripted engine: no daemon, no waiting."""
 
 import dataclasses
+from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -52,6 +54,33 @@ def test_time_is_measured_by_the_engine_and_over_the_limit_is_a_timeout(execute,
 def test_a_run_just_within_its_time_is_ok(execute, spec_of, clock):
     result = execute(spec_of(), FakeEngine(writes(seconds=19.9), clock=clock), clock=clock)
     assert (result.verdict, result.usage.wall_seconds) == (Verdict.OK, 19.9)
+
+
+class ClockSetEngine(FakeEngine):
+    """An engine whose clock is set while a container runs."""
+
+    ahead = timedelta()
+
+    def state(self, container_id):
+        state = super().state(container_id)
+        return state if state.finished_at is None else replace(state, finished_at=state.finished_at + self.ahead)
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_is_set_while_a_case_runs_is_no_timeout_and_no_failure(hours, execute, spec_of, clock):
+    engine = ClockSetEngine(writes(seconds=3), clock=clock)
+    engine.ahead = timedelta(hours=hours)
+    result = execute(spec_of(), engine, clock=clock)
+    assert result.verdict is Verdict.OK
+    assert result.usage.wall_seconds < 4
+
+
+def test_a_clock_that_is_set_back_makes_no_crash_of_a_timeout(execute, spec_of, clock):
+    engine = ClockSetEngine(writes(seconds=3600), clock=clock)
+    engine.ahead = timedelta(hours=-1)
+    result = execute(spec_of(), engine, clock=clock)
+    assert (result.verdict, result.reason) == (Verdict.TIMEOUT, "time_limit")
+    assert 20.0 < result.usage.wall_seconds < 20.2
 
 
 def test_cancellation_kills_within_five_seconds(execute, spec_of, clock):

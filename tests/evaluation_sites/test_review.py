@@ -150,7 +150,7 @@ def test_the_pictures_of_a_case_are_made_here_and_for_the_person_of_the_page_alo
         case = client.get(address)
         assert "Doe^Jane" in case.text
         pictures = [html.unescape(found) for found in re.findall(r'<img src="([^"]+)"', case.text)]
-        assert [re.search("what=(.*)$", found).group(1) for found in pictures] == ["scan", "reference", "prediction"]
+        assert [re.search("what=(.*)$", found).group(1) for found in pictures] == ["image", "reference", "prediction"]
         answers = [client.get(picture) for picture in pictures]
         assert {answer.headers["Content-Type"] for answer in answers} == {"image/png"}
         scan, reference, prediction = (Image.open(io.BytesIO(answer.content)) for answer in answers)

@@ -41,12 +41,12 @@ def pixels(slices, what, *, axis="axial", place=5):
 
 
 def test_the_patients_right_is_on_the_left_and_the_front_at_the_top(files):
-    shown = pixels(CaseSlices(files), "scan")
+    shown = pixels(CaseSlices(files), "image")
     height, width = shown.shape[:2]
     assert (round(width / height, 2)) == 0.8
     assert shown[2, 2].tolist() == [255, 255, 255]
     assert shown[-3, -3].tolist() == [0, 0, 0]
-    front = pixels(CaseSlices(files), "scan", axis="coronal", place=9)
+    front = pixels(CaseSlices(files), "image", axis="coronal", place=9)
     assert front[2, 2].tolist() == [255, 255, 255], "the top is at the top"
     assert round(front.shape[1] / front.shape[0], 2) == round(8 / 12, 2), "slices are two millimetres thick"
 
@@ -58,7 +58,7 @@ def test_a_volume_stored_the_other_way_looks_the_same(files, tmp_path, direction
     turned = CaseFiles(
         case_id="A", inputs={"t1": write(tmp_path / "turned.nii.gz", scan, directions=directions)}, references={}
     )
-    assert (pixels(CaseSlices(turned), "scan") == pixels(CaseSlices(files), "scan")).all()
+    assert (pixels(CaseSlices(turned), "image") == pixels(CaseSlices(files), "image")).all()
 
 
 def test_reference_and_prediction_have_colours_over_the_scan(files):

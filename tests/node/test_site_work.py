@@ -32,4 +32,4 @@ def test_a_full_disk_puts_submissions_off_and_is_said():
         _work(agent, registration=None, console=Console(file=said, width=200), approve_all=False, stays=False)
     assert isinstance(problem.value, TROUBLE), "the command says it and asks again"
     assert agent.asked == [[], ["one"], ["one", "two"]]
-    assert said.getvalue().count("is put off: [Errno 28] No space left on device") == 2
+    assert said.getvalue().count("is put off: No space left on device\n  what to do: free some space") == 2

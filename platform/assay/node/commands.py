@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from assay.client.images import archive_of, cache_folder
 from assay.client.session import Session, pass_session, phase_path
@@ -209,8 +210,8 @@ def result_table(results: Sequence[LocalResult], *, protocol: Protocol) -> Table
     for result in results:
         seconds, peak = result.usage.wall_seconds, result.usage.peak_memory_bytes
         table.add_row(
-            result.case_id,
-            f"{result.verdict} {result.reason}".strip(),
+            Text(result.case_id),  # a name is no markup
+            Text(f"{result.verdict} {result.reason}".strip()),
             "–" if seconds is None else f"{seconds:.1f}",
             "–" if peak is None else f"{peak / 2**20:.0f}",
             *(mean_text(result, metric=metric.id) for metric in protocol.metrics),

@@ -56,8 +56,14 @@ def read_folder(folder: Path) -> list[FolderCase]:
         raise FolderInvalid(
             f"{folder} has no {MANIFEST}; expected columns case_id, reference and input:<name> with paths in the folder"
         )
-    with manifest.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FolderInvalid(
+            f"{manifest} cannot be read: found {error}; expected text in UTF-8 with commas between its columns. What to do: save it as CSV "
+            "(UTF-8)"
+        ) from error
     cases = [_case(folder=folder.resolve(), row=row, line=line) for line, row in enumerate(rows, start=2)]
     if not cases:
         raise FolderInvalid(f"{manifest} names no case; expected one row per case")
@@ -70,9 +76,14 @@ def _case(*, folder: Path, row: Mapping[str, str | None], line: int) -> FolderCa
     case_id = (row.get("case_id") or "").strip()
     if not case_id:
         raise FolderInvalid(f"{MANIFEST}, line {line}: found no case_id; expected a name for the case")
+    if None in row:
+        raise FolderInvalid(
+            f"{MANIFEST}, line {line}: found more cells than the first line has columns; expected as many. What to do: put a text with a "
+            'comma into quotes, such as "Roe, Jane"'
+        )
     inputs, references, attributes = {}, {}, {}
     for column, text in row.items():
-        if column is None or not text or column == "case_id":
+        if not text or column == "case_id":
             continue
         if column.startswith(INPUT):
             inputs[column.removeprefix(INPUT)] = _inside(folder=folder, name=text, line=line)

@@ -367,7 +367,7 @@ class View:
     case: int
     axis: str = "axial"
     place: int | None = None
-    what: str = "scan"
+    what: str = "image"
     input_name: str = ""
 
     @classmethod
@@ -380,7 +380,7 @@ class View:
             case=int(case["case"]),
             axis=axis if axis in AXES else "axial",
             place=max(0, int(number) - 1) if is_number else None,
-            what=what if what in SHOWN else "scan",
+            what=what if what in SHOWN else "image",
             input_name=query.get("input", [""])[0],
         )
 
@@ -407,7 +407,7 @@ class ViewAt:
 
 
 def case_page(at: ViewAt, *, slices: CaseSlices, nonce: str) -> str:
-    """Scan, reference and prediction of one slice, side by side, and the way to other slices, axes, inputs and cases."""
+    """Image, reference and prediction of one slice, side by side, and the way to other slices, axes, inputs and cases."""
 
     def link(words: str, *, is_now: bool = False, **changes: str | int) -> str:
         mark = ' aria-current="true"' if is_now else ""

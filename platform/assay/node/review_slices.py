@@ -1,4 +1,4 @@
-"""Slices of one case as pictures, for the review page: the scan, the reference on it, the prediction on it. None of it leaves.
+"""Slices of one case as pictures, for the review page: the image, the reference on it, the prediction on it. None of it leaves.
 
 Volumes are turned so that their axes run to the patient's right, front and top, without interpolating. A picture shows them as radiologists
 look at them: from the feet, so the patient's right is on the left.
@@ -19,7 +19,7 @@ from evaluator.errors import EvaluatorError
 from evaluator.volumes import Volume, read_image
 
 AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
-SHOWN = ("scan", "reference", "prediction")
+SHOWN = ("image", "reference", "prediction")
 LARGEST_SIDE = 512
 """Pixels of a picture's longer side at most."""
 COLOURS = np.array(
@@ -35,7 +35,7 @@ COLOURS = np.array(
     ]
 )
 COVER = 0.5
-"""How much of a label's colour covers the scan."""
+"""How much of a label's colour covers the image."""
 
 
 class NoPicture(Exception):
@@ -62,14 +62,14 @@ class CaseSlices:
         self.input_name = input_name if input_name in files.inputs else next(iter(files.inputs), "")
 
     @cached_property
-    def _scan(self) -> "Turned":
+    def _image(self) -> "Turned":
         if not self.input_name:
             raise NoPicture("This case has no input that is a file.")
         return _read(self.files.inputs[self.input_name])
 
     @cached_property
     def _window(self) -> tuple[float, float]:
-        voxels = self._scan.array[np.isfinite(self._scan.array)]
+        voxels = self._image.array[np.isfinite(self._image.array)]
         low, high = np.percentile(voxels, (1, 99)) if voxels.size else (0.0, 1.0)
         return float(low), float(max(high, low + 1e-6))
 
@@ -85,12 +85,12 @@ class CaseSlices:
         """One array of label values. Of several files, each is a label of its own."""
         if not files:
             raise NoPicture(f"There is no {what} of this case.")
-        whole = np.zeros(self._scan.array.shape, dtype=np.int32)
+        whole = np.zeros(self._image.array.shape, dtype=np.int32)
         for number, path in enumerate(files.values(), start=1):
             found = _read(path).array
             if found.shape != whole.shape:
                 raise NoPicture(
-                    f"The {what} has {found.shape} voxels, and the scan {whole.shape}: open them with a viewer of your own."
+                    f"The {what} has {found.shape} voxels, and the image {whole.shape}: open them with a viewer of your own."
                 )
             where = found != 0
             whole[where] = found[where] if len(files) == 1 else number
@@ -98,7 +98,7 @@ class CaseSlices:
 
     def length(self, axis: str) -> int:
         """How many slices there are. Raises NoPicture."""
-        return int(self._scan.array.shape[AXES[axis]])
+        return int(self._image.array.shape[AXES[axis]])
 
     def best_place(self, axis: str) -> int:
         """The slice with most of the reference, else of the prediction, else the middle one. Raises NoPicture."""
@@ -114,15 +114,15 @@ class CaseSlices:
 
     def picture(self, what: str, *, axis: str, place: int) -> bytes:
         """A PNG. Raises NoPicture."""
-        grey = (_cut(self._scan.array, axis, place).astype(np.float64) - self._window[0]) / (
+        grey = (_cut(self._image.array, axis, place).astype(np.float64) - self._window[0]) / (
             self._window[1] - self._window[0]
         )
         pixels = np.repeat((255 * np.clip(np.nan_to_num(grey), 0, 1))[..., None], 3, axis=2)
-        if what != "scan":
+        if what != "image":
             labels = _cut(self._array(what), axis, place)
             where = labels != 0
             pixels[where] = (1 - COVER) * pixels[where] + COVER * COLOURS[(np.abs(labels[where]) - 1) % len(COLOURS)]
-        spacing = [mm for number, mm in enumerate(self._scan.spacing_mm) if number != AXES[axis]]
+        spacing = [mm for number, mm in enumerate(self._image.spacing_mm) if number != AXES[axis]]
         return png(_scaled(pixels.astype(np.uint8), column_mm=spacing[0], row_mm=spacing[1]))
 
     def _array(self, what: str) -> npt.NDArray[Any]:

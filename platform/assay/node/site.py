@@ -9,6 +9,7 @@ on with the next case. Nothing of that leaves: scores of cases, logs and drafts 
 """
 
 import fcntl
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,6 +74,7 @@ STANDS = {
     "declined": "was declined before",
 }
 LONGEST_REASON = 200
+LONGEST_FILE_NAME = 80
 
 
 class SiteAgent:
@@ -124,9 +126,7 @@ class SiteAgent:
             try:
                 yield
             finally:
-                for (
-                    note
-                ) in self._images().iterdir():  # of a program that was killed, and whose work is not done here any more
+                for note in self._images().iterdir():  # of a program that was killed
                     self._give_back(note)
 
     def _make_broken_drafts_anew(self) -> None:
@@ -485,7 +485,7 @@ class SiteAgent:
     def _keep_log(self, order: SiteOrder, result: LocalResult) -> None:
         """What the container said, for the people of the site. It may repeat patients' text, so it never leaves."""
         folder = _made(self._folder / "logs" / NOT_IN_A_NAME.sub("-", order.submission).strip("-"))
-        (folder / f"{NOT_IN_A_NAME.sub('-', result.case_id)}.log").write_bytes(result.log)
+        (folder / f"{file_name_of(result.case_id)}.log").write_bytes(result.log)
 
     def _renewal(self, order: SiteOrder) -> LeaseRenewal:
         def renew() -> float:
@@ -560,6 +560,14 @@ class SiteAgent:
 
     def _drafts(self) -> Path:
         return _made(self._folder / "releases")
+
+
+def file_name_of(case_id: str) -> str:
+    """A name for a file about this case: its own where it can be one, else the beginning of it and a hash, so that no two are alike."""
+    plain = NOT_IN_A_NAME.sub("-", case_id)
+    if plain == case_id and len(plain) <= LONGEST_FILE_NAME and not plain.startswith("."):
+        return plain
+    return f"{plain[:LONGEST_FILE_NAME].lstrip('.')}-{hashlib.sha256(case_id.encode()).hexdigest()[:12]}"
 
 
 def _made(folder: Path) -> Path:

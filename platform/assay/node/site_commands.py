@@ -12,10 +12,10 @@ from rich.console import Console
 from assay.client.http import Connection
 from assay.node.commands import result_table
 from assay.node.engine_option import engine_option
-from assay.node.http import NodeApi, NodeApiProblem
-from assay.node.local import LocalResult, NotRun, UnsuitableHardware
+from assay.node.http import NodeApi
+from assay.node.local import LocalResult, UnsuitableHardware
 from assay.node.registry import DataRegistration
-from assay.node.review import SMALLEST_GROUP, TooFewCases
+from assay.node.review import SMALLEST_GROUP
 from assay.node.review_desk import SiteDesk
 from assay.node.review_page import ReviewServer
 from assay.node.review_sheet import ReviewSheet
@@ -208,10 +208,15 @@ def release(*, url: str, token: str, folder: Path) -> None:
 @folder_option
 def recall(*, submission: str, reason: str, again: bool, folder: Path) -> None:
     """Take back what was released of SUBMISSION, such as 3. Its numbers leave the board. A mark with the reason stays."""
+    number = submission.strip().lstrip("#")
+    if not number.isascii() or not number.isdecimal():
+        raise click.UsageError(f"found the submission {submission!r}; expected its number, such as 3")
+    if not reason.strip():
+        raise click.UsageError("found an empty reason; expected why, because everybody who reads the board reads it")
     settings = member(folder, url="", token="")
     with open_connection(settings) as connection:
         agent = _agent(connection=connection, settings=settings, data=None, folder=folder, engine=None)
-        wanted = f"#{submission.lstrip('#')}"
+        wanted = f"#{number}"
         found = [path for path in released_files(agent.folder) if read_paper(path)["submission"] == wanted]
         if not found:
             raise click.ClickException(f"Nothing of submission {wanted} was released from here.")
@@ -268,7 +273,7 @@ def work_on(agent: SiteAgent, order: SiteOrder, *, console: Console, approve_all
         agent.decline_order(order, reason=f"unsuitable hardware: {lack}")
         console.print(f"submission {order.submission} is declined as unsuitable hardware: {lack}", markup=False)
         return None
-    except (NotRun, NodeApiProblem, TooFewCases, SiteProblem, OSError) as trouble:  # OSError: a full disk, say
+    except TROUBLE as trouble:  # a full disk, say
         console.print(f"submission {order.submission} is put off: {told(trouble)}", markup=False)
         return trouble
     console.print(result_table(draft.results, protocol=load_protocol(order.protocol)))
@@ -346,7 +351,8 @@ def show_sheet(sheet: ReviewSheet, *, submission: str, console: Console) -> None
     for text in sheet.warnings:
         console.print(f"! {text}", markup=False, highlight=False)
     if sheet.withheld:
-        console.print(f"Withheld, because too few patients could be told from it: {', '.join(sheet.withheld)}")
+        withheld = ", ".join(sheet.withheld)
+        console.print(f"Withheld, because too few patients could be told from it: {withheld}", markup=False)
     if sheet.compared_with:
         console.print(f"Since the last release (submission {sheet.compared_with}):", highlight=False)
         for row in sheet.differences:
@@ -364,7 +370,12 @@ def review(*, port: int, folder: Path) -> None:
         agent = _agent(
             connection=connection, settings=settings, data=kept[0] if kept else None, folder=folder, engine=None
         )
-        server = ReviewServer(desk=SiteDesk(agent, title=f"{settings.title}: what waits to leave"), port=port)
+        try:
+            server = ReviewServer(desk=SiteDesk(agent, title=f"{settings.title}: what waits to leave"), port=port)
+        except OSError as error:
+            raise SiteProblem(
+                f"port {port} of this machine cannot be used: {error.strerror}. What to do: leave --port out, or name another one"
+            ) from error
         click.echo(f"Open {server.address}")
         click.echo("Only this machine reaches it. From another one of yours: ssh -L with the same port.")
         try:

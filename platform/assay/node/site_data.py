@@ -26,7 +26,7 @@ from assay.node.registry import DataRegistration, register_data
 from assay.node.review import SMALLEST_GROUP
 from assay.node.site_problems import SiteProblem, read_kept
 from evaluator.errors import EvaluatorError
-from evaluator.protocol import OutputKind, Protocol
+from evaluator.protocol import InputKind, OutputKind, Protocol
 from evaluator.scoring import score_case
 from evaluator.volumes import CANONICAL_SUFFIX, read_channels_of, write_canonical
 
@@ -270,7 +270,15 @@ def kept_secret(home: Path, *, given: Path | None = None) -> bytes:
         private_files.replace(path, secret)
     elif not path.exists():
         private_files.replace(path, os.urandom(SECRET_BYTES))
-    return path.read_bytes()
+    kept = path.read_bytes()
+    if len(kept) != SECRET_BYTES:
+        raise ClientError(
+            f"{path} is no key of a site's data",
+            found=f"{len(kept)} bytes",
+            expected=f"{SECRET_BYTES} bytes",
+            what_to_do="bring it back from a backup; with another key the same data has another root",
+        )
+    return kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,13 +303,30 @@ def check_itself(cases: Sequence[FolderCase], *, protocol: Protocol) -> SelfChec
         return SelfCheck(cases=len(cases), problems=())
     problems = []
     for place, case in enumerate(cases):
+        if not case.references:
+            problems.append(f"{case.case_id}: found no reference; expected one")
+            continue
         try:
+            problems += [f"{case.case_id}: {text}" for text in _unreadable(case, protocol=protocol)]
             problems += [f"{case.case_id}: {text}" for text in _imperfect(case, protocol=protocol)]
             if place == 0:
                 problems += [f"{case.case_id}, no prediction: {text}" for text in _too_good(case, protocol=protocol)]
         except EvaluatorError as problem:
             problems.append(f"{case.case_id}: {problem}")
     return SelfCheck(cases=len(cases), problems=tuple(problems))
+
+
+def _unreadable(case: FolderCase, *, protocol: Protocol) -> list[str]:
+    """The images of a case that cannot be given to a container."""
+    images = {item.name for item in protocol.inputs if item.kind is InputKind.IMAGE}
+    found = []
+    for name, path in case.inputs.items():
+        if name in images:
+            try:
+                read_channels_of(path)
+            except EvaluatorError as problem:
+                found.append(f"the input {name}: {problem}")
+    return found
 
 
 def _imperfect(case: FolderCase, *, protocol: Protocol) -> list[str]:

@@ -16,6 +16,7 @@ from assay.node.engine_option import engine_option
 from assay.node.folder import FolderCase, FolderInvalid
 from assay.node.local import NotRun, UnsuitableHardware
 from assay.node.registry import DataRegistration
+from assay.node.review import SMALLEST_GROUP
 from assay.node.site_baseline import MOST_CASES, run_baseline, why_refused
 from assay.node.site_data import SiteData, check_itself, keep_version, kept_secret, recognise, refuse_close_version
 from assay.node.site_home import SiteHome
@@ -129,6 +130,11 @@ def _examined(data: SiteData, *, protocol: Protocol, secret: bytes) -> tuple[dic
     """What is said of the data, once every case was checked."""
     cases = data.cases()
     click.echo(f"{data.form}: {len(cases)} cases")
+    if len(cases) < SMALLEST_GROUP:
+        raise FolderInvalid(
+            f"found {len(cases)} cases; expected at least {SMALLEST_GROUP}: numbers about fewer patients never leave, so nothing could be "
+            "released. What to do: add more cases"
+        )
     for name, theirs in data.inputs.items():
         click.echo(f"  input {name} is {theirs} of the data")
     click.echo("Scoring every reference against itself …")

@@ -38,6 +38,9 @@ REMEDIES = {
     errno.ENOSPC: "free some space, then start it again: finished cases are kept",
     errno.EDQUOT: "free some space, or ask for a larger quota, then start it again: finished cases are kept",
     errno.EROFS: "make the disk writable, or name a folder on another one in ASSAY_SITE_FOLDER",
+    errno.EEXIST: "name a folder in ASSAY_SITE_FOLDER; a file is in its place",
+    errno.ENOTDIR: "name a folder in ASSAY_SITE_FOLDER; a file is in its place",
+    errno.ENOENT: "check the path; ASSAY_SITE_FOLDER names the site's folder",
     errno.EACCES: "run it as the user who owns the file, or give this user the right",
     errno.EPERM: "run it as the user who owns the file, or give this user the right",
 }

@@ -77,12 +77,12 @@ class SiteHome:
         self.keep(replace(self.joined(), is_confirmed=True))
 
     def key(self) -> Ed25519PrivateKey:
-        """The site's private key, made here at the first use. It never leaves this folder."""
-        return kept_key(self.folder / KEY)
+        """The site's private key, made here at the first use. It never leaves this folder. Raises ClientError where it cannot be read."""
+        return _whole_key(self.folder / KEY)
 
     def next_key(self) -> Ed25519PrivateKey:
         """The key that is about to take over. It is kept before the server hears of it, so that no power cut can lose it."""
-        return kept_key(self.folder / NEXT_KEY)
+        return _whole_key(self.folder / NEXT_KEY)
 
     def take_next_key(self) -> None:
         """The server knows the new key: from now on it is the site's."""
@@ -109,6 +109,18 @@ class SiteHome:
         home = cls(folder)
         home.prepare_network()
         return home
+
+
+def _whole_key(path: Path) -> Ed25519PrivateKey:
+    try:
+        return kept_key(path)
+    except ValueError as error:
+        raise ClientError(
+            f"{path} is no private key",
+            found=str(error),
+            expected="the 32 bytes that were made here",
+            what_to_do="bring it back from a backup, or remove it and join again with a new code",
+        ) from error
 
 
 def network_environment() -> dict[str, str]:

@@ -2,18 +2,33 @@
 
 import hashlib
 
+from assay.client.errors import ClientError, RefusedError
 from assay.client.http import Connection
 from assay.node.site_home import SiteHome, SiteSettings, network_environment
 from assay.signatures import public_key_text, signed
 
+LONGEST_CODE = 60
 READ_AS = str.maketrans({"O": "0", "I": "1", "L": "1", "-": "", " ": ""})
 
 
 def join(home: SiteHome, *, code: str, connection: Connection) -> SiteSettings:
     """Make the key pair here, send its public half with the code, and write down what the server answers."""
-    digest = hashlib.sha256(code.upper().translate(READ_AS).encode()).hexdigest()
+    plain = code.upper().translate(READ_AS).strip()
+    if not plain.isascii() or not plain.isalnum() or len(plain) > LONGEST_CODE:
+        raise ClientError(
+            "This is no code",
+            found=repr(code[:LONGEST_CODE]),
+            expected="letters and digits with hyphens between, as the organizers wrote it down",
+            what_to_do="copy it anew, or ask the organizers for another one",
+        )
+    digest = hashlib.sha256(plain.encode()).hexdigest()
     said = signed({"joins_with": digest}, key=home.key())
-    answer = connection.post("site/join", {"code": code, "said": said})
+    try:
+        answer = connection.post("site/join", {"code": code.strip(), "said": said})
+    except RefusedError:
+        if home.settings is None:  # nobody knows the key: leave nothing of a try that failed
+            home.forget()
+        raise
     settings = SiteSettings(
         url=connection.url,
         name=answer["name"],

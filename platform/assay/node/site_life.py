@@ -50,6 +50,7 @@ def join(*, code: str, url: str, folder: Path, no_service: bool, engine: EngineC
     words: read them by telephone. Nothing can be evaluated before the organizer has typed them in.
     """
     home = SiteHome(folder)
+    refuse_second_site(home)
     found = judge_server(ask_server(url=url))
     click.echo(report(found))
     if any(finding.level is Level.FAIL for finding in found):
@@ -65,6 +66,29 @@ def join(*, code: str, url: str, folder: Path, no_service: bool, engine: EngineC
         "\nDid an organizer say by telephone that these words were accepted?", default=False
     ):
         home.confirm()
+
+
+def refuse_second_site(home: SiteHome) -> None:
+    """A folder is of one site. Joining in it again would lose the token of the first. Raises ClientError."""
+    try:
+        settings = home.settings
+    except ClientError:
+        return  # it cannot be read: joining again is the way out
+    if settings is None:
+        return
+    with open_connection(settings) as connection:
+        try:
+            connection.get("site/about")
+        except RefusedError as refusal:
+            if refusal.status == 401:  # revoked: joining again is the way out
+                return
+            raise
+    raise ClientError(
+        "This machine is a site already. The code has not been used",
+        found=f"{settings.name} for {settings.challenge}/{settings.phase} in {home.folder}",
+        expected="a folder of no site",
+        what_to_do="assay site leave first, or name another folder: ASSAY_SITE_FOLDER=/other assay site join …",
+    )
 
 
 def show_words(home: SiteHome) -> None:
