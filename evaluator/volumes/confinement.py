@@ -23,9 +23,10 @@ def confine(request: dict[str, Any], *, keep: set[int]) -> None:
             except OSError:
                 continue
     os.closerange(highest, 1 << 16)
+    soft = request["cpu_seconds"]  # SIGXCPU: so that a SIGKILL always came from outside
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, soft + 5))
     for limit, value in (
         (resource.RLIMIT_AS, request["memory_bytes"]),
-        (resource.RLIMIT_CPU, request["cpu_seconds"]),
         (resource.RLIMIT_FSIZE, request["output_bytes"]),
         (resource.RLIMIT_NOFILE, 0),
         (resource.RLIMIT_CORE, 0),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +28,8 @@ _SWIFT = "import sys; sys.path.append(sys.argv[1]); from evaluator.volumes.swift
 class ChildLimits:
     """What the process that looks at one untrusted file may consume."""
 
-    wall_seconds: float = 120.0
+    wall_seconds: float = 600.0
+    """A machine that needs longer for `cpu_seconds` is at fault, and not the file."""
     cpu_seconds: int = 120
     memory_bytes: int = 4 << 30
     output_bytes: int = 2 << 30
@@ -108,7 +110,10 @@ def _convert(
 def _ask_child(
     command: list[str], request: dict[str, Any], *, source: BinaryIO, target: BinaryIO, wall_seconds: float
 ) -> bool:
-    """Let a child convert `source` into `target`: False if it leaves it to another. InvalidVolume when it refuses or does not survive."""
+    """Let a child convert `source` into `target`: False if it leaves it to another.
+
+    InvalidVolume when it refuses or does not survive the file. EvaluatorError when this machine did not let it end.
+    """
     import subprocess  # scoring reads our own canonical files, and starts no child
 
     descriptors = (source.fileno(), target.fileno())
@@ -124,10 +129,12 @@ def _ask_child(
             timeout=wall_seconds,
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        raise refuse(
-            Reason.READER_LIMIT, found=f"a file that takes over {wall_seconds:g} s to read", expected="a smaller one"
+    except subprocess.TimeoutExpired:  # it reads and computes: the file's part of that is bounded by processor time
+        raise EvaluatorError(
+            f"the volume reader did not end within {wall_seconds:g} s, nor use its processor time: this machine is too slow or too busy"
         ) from None
+    if ended.returncode == -signal.SIGKILL:
+        raise EvaluatorError("the volume reader was killed from outside: this machine may have no memory left")
     if ended.returncode < 0:
         raise refuse(Reason.READER_LIMIT, found="a file its reader did not survive", expected="a smaller one")
     if ended.returncode > 0 or len(ended.stdout) > MAX_ANSWER_BYTES:

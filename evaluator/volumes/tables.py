@@ -38,7 +38,7 @@ MAX_CELL_CHARACTERS = 100_000
 """A text, or `MOST_FINDINGS` boxes in three dimensions with every digit of a double."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CHILD_LIMITS = ChildLimits(
-    wall_seconds=60, cpu_seconds=60, memory_bytes=2 << 30, output_bytes=MAX_TABLE_BYTES, file_bytes=MAX_TABLE_BYTES
+    wall_seconds=600, cpu_seconds=60, memory_bytes=2 << 30, output_bytes=MAX_TABLE_BYTES, file_bytes=MAX_TABLE_BYTES
 )
 
 

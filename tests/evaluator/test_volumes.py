@@ -25,6 +25,7 @@ from evaluator.volumes import (
     GridTolerance,
     ReaderLimits,
     canonicalise,
+    conversion,
     grids_match,
     read_grid,
     read_image,
@@ -531,7 +532,7 @@ def test_a_refusal_in_the_child_arrives_as_itself_and_leaves_no_file(tmp_path, n
     "limits",
     [
         ChildLimits(memory_bytes=150 << 20),
-        ChildLimits(wall_seconds=0.05),
+        ChildLimits(cpu_seconds=0),
         ChildLimits(output_bytes=64),
     ],
 )
@@ -540,6 +541,19 @@ def test_a_child_that_reaches_a_limit_is_a_reason_not_our_trouble(tmp_path, limi
     with pytest.raises(InvalidVolume) as caught:
         canonicalise(source=source, destination=tmp_path / "ours.nii.gz", grid=None, allowed_values=None, limits=limits)
     assert caught.value.reason == Reason.READER_LIMIT
+
+
+def test_a_machine_that_lets_the_child_wait_or_kills_it_is_no_reason(tmp_path, nifti, monkeypatch):
+    destination = tmp_path / "ours.nii.gz"
+    for limits, command, words in (
+        (ChildLimits(wall_seconds=0.05), ["sleep", "60"], "too slow or too busy"),
+        (ChildLimits(), ["sh", "-c", "kill -9 $$"], "killed from outside"),
+    ):
+        monkeypatch.setattr(conversion, "_python", lambda *_arguments, made=command: made)
+        with pytest.raises(EvaluatorError, match=words) as caught:
+            canonicalise(source=nifti, destination=destination, grid=None, allowed_values=None, limits=limits)
+        assert not isinstance(caught.value, InvalidVolume)
+        assert not destination.exists()
 
 
 def test_the_child_keeps_only_its_two_files_and_no_privilege():
