@@ -33,6 +33,8 @@ from assay.workflow.operations.merging import ask_to_merge
 
 LONG = "Patch-wise ensemble of residual encoder networks with test-time mirroring"
 UNBROKEN = "Segmentierungsalgorithmusvergleichsstudiengruppe-" * 2
+NAME = UNBROKEN.replace("-", "")[:70]
+"""What people, teams, algorithms and hospitals may call themselves: no space, no hyphen, no place to break the line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,11 @@ def every_page() -> dict[str, Page]:
     cast = people.scene()
     for person in (cast.pia, cast.olga, cast.stan):
         person.set_password("a long enough one")  # who has none is asked to sign in again before an account is deleted
+        person.display_name = NAME
         person.save()
+    cast.team.name, cast.otto.display_name = NAME, NAME
+    cast.team.save()
+    cast.otto.save()
     cast.challenge.title, cast.challenge.summary = "Tissue segmentation of the adult brain", f"{LONG}. {UNBROKEN}"
     cast.challenge.questions, cast.challenge.rules_version = [f"{LONG}?"], 2
     cast.challenge.agreements, cast.challenge.rules = {"hidden": UNBROKEN}, LONG
@@ -194,9 +200,9 @@ def _fill(cast: people.Scene) -> dict[str, Any]:
     """A ranking, hospitals, and a submission of Pia in every status that has a page of its own, by status."""
     hospitals = [
         Site.objects.create(phase=cast.phase, name=f"h{n}", title=title, token_hash=f"h{n}", created_at=factories.NOW)
-        for n, title in enumerate((LONG, "St Mary"))
+        for n, title in enumerate((LONG, NAME))
     ]
-    for rank, name in enumerate((LONG, UNBROKEN, "nnU-Net"), start=1):
+    for rank, name in enumerate((LONG, NAME, "nnU-Net"), start=1):
         metrics = {
             "dice": {"mean": 0.9 - rank / 50, "sd": 0.04, "per_label": {"core": {"mean": 0.9}, "rim": {"mean": 0.8}}}
         }
