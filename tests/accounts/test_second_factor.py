@@ -51,6 +51,9 @@ def test_anybody_sets_up_an_app_and_is_given_recovery_codes(client, ada):
     page = markup(client.post(asked, {"password": RIGHT}, follow=True))
     assert re.search(r"<img src=.data:image/svg[^>]* class=.qr.", page), "black on white, in dark colours too"
     secret = client.session["mfa.totp.secret"]
+    from_page = {"Referer": "http://testserver/account/second-factor/app/"}
+    client.post("/account/second-factor/app/", {"code": "1"}, headers=from_page, follow=True)
+    assert client.session["mfa.totp.secret"] == secret, "the app has read it already"
     done = client.post("/account/second-factor/app/", {"code": code_of(secret)}, follow=True)
     assert RecoveryCodes.activate(ada).get_unused_codes()[0] in markup(done)
     assert "active" in markup(client.get("/account/second-factor/"))

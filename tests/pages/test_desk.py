@@ -47,6 +47,13 @@ def lungs(scene, now, client) -> Challenge:
     return challenge
 
 
+def in_browser(client, url: str, data: dict) -> str:
+    """The page that a browser shows in the end: it says where the form came from, and follows."""
+    answer = client.post(url, data, headers={"Referer": f"http://testserver{url}"}, follow=True)
+    assert answer.redirect_chain, "Back and Reload would send it again"
+    return unescape(answer.content.decode())
+
+
 def texts() -> str:
     return reverse("organizers:texts", args=["lungs"])
 
@@ -127,13 +134,18 @@ def test_what_is_wrong_stands_at_its_field_and_nothing_typed_is_lost(lungs, clie
     assert lungs.phases.get(slug="final").title == "Final"
 
 
-def test_of_two_who_edit_at_once_one_is_told_and_neither_overwrites(lungs, client, scene):
+@pytest.mark.parametrize("by", ["a browser", "a program"])
+def test_of_two_who_edit_at_once_one_is_told_and_neither_overwrites(lungs, client, by):
     mine = form_of(client, phase_url())
     theirs = form_of(client, phase_url())
     client.post(phase_url(), theirs | {"title": "Theirs", "submission_limit": "5", "save": "1"})
-    answer = client.post(phase_url(), mine | {"title": "Mine", "review_days": "7", "save": "1"})
-    page = unescape(answer.content.decode())
-    assert answer.status_code == 400
+    sent = mine | {"title": "Mine", "review_days": "7", "save": "1"}
+    if by == "a browser":
+        page = in_browser(client, phase_url(), sent)
+    else:
+        answer = client.post(phase_url(), sent)
+        page = unescape(answer.content.decode())
+        assert answer.status_code == 400
     assert "changed while you edited" in page
     assert "It is now: Theirs" in " ".join(page.split())
     final = lungs.phases.get(slug="final")
@@ -151,16 +163,21 @@ def test_the_file_as_text_is_not_overwritten_either(lungs, client):
     made_from = re.search(r'name="made_from" value="(\w+)"', page)[1]
     client.post(phase_url(), form_of(client, phase_url()) | {"title": "Theirs", "save": "1"})
     mine = SOURCE.replace("title: Lungs ", "title: Wings ")
-    answer = client.post(url, {"source": mine, "made_from": made_from, "apply": "1"})
-    assert "changed while you edited" in answer.content.decode()
-    assert "title: Wings" in answer.content.decode()
+    for page in (
+        in_browser(client, url, {"source": mine, "made_from": made_from, "apply": "1"}),
+        markup(client.get(url)),
+    ):
+        assert "changed while you edited" in page
+        assert "title: Wings" in page
     lungs.refresh_from_db()
     assert lungs.title == "Lungs"
 
 
 def test_a_check_changes_nothing_and_says_the_plan(lungs, client):
-    answer = client.post(phase_url(), form_of(client, phase_url()) | {"title": "Grand final", "check": "1"})
-    assert "phases.final.title: Final → Grand final" in answer.content.decode()
+    page = in_browser(client, phase_url(), form_of(client, phase_url()) | {"title": "Grand final", "check": "1"})
+    for shown in (page, unescape(client.get(phase_url()).content.decode())):  # at once, and loaded again
+        assert "phases.final.title: Final → Grand final" in shown
+        assert read_form(shown)["title"] == "Grand final"
     assert lungs.phases.get(slug="final").title == "Final"
 
 
@@ -260,9 +277,13 @@ def testsets() -> str:
     return reverse("organizers:testsets", args=["lungs"])
 
 
-def add_testset(client, content: bytes, **typed: str):
+def testset_form(content: bytes, **typed: str) -> dict:
     file = SimpleUploadedFile("cases.zip", content)
-    return client.post(testsets(), {"name": "hidden", "phase": "final", "archive": file, **typed})
+    return {"name": "hidden", "phase": "final", "archive": file, **typed}
+
+
+def add_testset(client, content: bytes, **typed: str):
+    return client.post(testsets(), testset_form(content, **typed))
 
 
 def test_a_zip_in_the_browser_is_checked_case_by_case(lungs, client, tmp_path):
@@ -287,10 +308,9 @@ def test_a_refused_test_set_keeps_what_was_typed_and_what_was_sent(lungs, client
     folder = folders.good_folder(tmp_path / "cases", case_ids=("A01",))
     folders.write_dicom_series(folders.image(), folder / "images/scan", tags={"0010|0010": "Doe^Jane"})
     (folder / "manifest.csv").write_text("case_id,input:t1,reference\nA01,images/scan,labels/A01.nii.gz\n")
-    answer = add_testset(client, folders.zipped(folder))
-    assert answer.status_code == 400
-    page = unescape(answer.content.decode())
+    page = in_browser(client, testsets(), testset_form(folders.zipped(folder)))
     assert "A01: PatientName" in page
+    assert 'name="accepts_identifying"' in page
     assert 'value="hidden"' in page
     upload = Upload.objects.get()
     assert f'value="{upload.pk}"' in page

@@ -277,6 +277,20 @@ def test_the_submit_page_shows_the_exact_names_a_zip_holds(as_pia, cast):
     assert "<pre>CASE/images/s.mha</pre>" in rules
 
 
+def test_a_refused_submission_keeps_the_archive_that_was_sent(as_pia, cast):
+    page = reverse("portal:submit", args=["brains", "final"])
+    sent = factories.complete_upload(user=cast.pia, purpose="model")  # no image: refused
+    typed = {"name": "Nets", "upload_id": str(sent.pk)}
+    answer = as_pia.post(page, typed, headers={"Referer": f"http://testserver{page}"})
+    assert (answer.status_code, answer["Location"]) == (302, page)
+    for _visit in range(2):
+        shown = markup(as_pia.get(page))
+        assert f'name="upload_id" value="{sent.pk}"' in shown
+        assert ('value="Nets"' in shown, 'role="alert"' in shown) == (True, True)
+    as_pia.get("/help/")
+    assert str(sent.pk) not in markup(as_pia.get(page))
+
+
 def test_who_may_not_submit_does_not_learn_the_names_of_hidden_cases(client, cast):
     cast.phase.kind, cast.phase.closes_at = "predictions", timezone.now() + timedelta(days=1)
     cast.phase.save()

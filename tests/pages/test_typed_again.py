@@ -1,5 +1,6 @@
 """What is typed into a form is never lost: not by a refusal, and not by a session that has ended."""
 
+import json
 import re
 from html.parser import HTMLParser
 from urllib.parse import quote, urljoin, urlsplit
@@ -9,7 +10,7 @@ from django.db import transaction
 from django.test import Client
 from django.urls import resolve
 
-from assay.pages.typed import filled
+from assay.pages.typed import KEY, filled
 from every_page import every_page
 from markup import markup
 
@@ -18,6 +19,7 @@ OWN_TEXT = ("text", "search", "textarea")
 PROFILE = "/account/profile/"
 ACTS = ("action", "act", "status", "name")
 SIGN_IN = f"/login/?next={quote(PROFILE, safe='')}"
+SECRET = "a secret of theirs"
 WRONG = "²"
 """No name, no number, no address, no time, no file."""
 
@@ -37,7 +39,8 @@ class Forms(HTMLParser):
         if tag == "form":
             self.inside = given.get("method") == "post"
             if self.inside:
-                self.found.append({"action": given.get("action") or "", "fields": {}, "typed": [], "buttons": []})
+                found = {"action": given.get("action") or "", "fields": {}, "typed": [], "buttons": [], "secrets": []}
+                self.found.append(found)
         elif not self.inside:
             return
         elif tag == "button":
@@ -50,7 +53,9 @@ class Forms(HTMLParser):
                 self.found[-1]["fields"][self.select] = given.get("value") or ""
         elif name and kind == "hidden":
             self.found[-1]["fields"][name] = given.get("value") or ""
-        elif name and tag in ("input", "textarea") and kind not in ("checkbox", "radio", "file", "password"):
+        elif name and kind == "password":
+            self.found[-1]["secrets"].append(name)
+        elif name and tag in ("input", "textarea") and kind not in ("checkbox", "radio", "file"):
             self.found[-1]["typed"].append(name)
 
     def handle_endtag(self, tag):
@@ -91,6 +96,8 @@ ABOVE = {
     "organizers:people status accepted": "nobody is ticked: it is about the whole list",
     "organizers:people status rejected": "the same",
     "organizers:people status banned": "the same",
+    "portal:sign-in": "it does not tell which of the two is wrong",
+    "portal:delete-account": "the same",
 }
 """Forms whose refusal here concerns no single field of theirs, with the reason."""
 
@@ -111,7 +118,12 @@ def test_every_refused_form_comes_back_filled_with_what_is_wrong_at_its_field(cl
                 if not typed or kind in tried:
                     continue
                 tried.add(kind)
-                sent = form["fields"] | typed | ({button: value} if button else {})
+                sent = (
+                    form["fields"]
+                    | typed
+                    | dict.fromkeys(form["secrets"], SECRET)
+                    | ({button: value} if button else {})
+                )
                 with transaction.atomic():
                     answer = client.post(address, sent, headers={"Referer": f"http://testserver{page.address}"})
                     words, is_above = fate_of(client, answer, typed)
@@ -127,21 +139,34 @@ def test_every_refused_form_comes_back_filled_with_what_is_wrong_at_its_field(cl
 
 
 def fate_of(client, answer, typed: dict[str, str]) -> tuple[str, str]:
-    """What is wrong with the answer: an error page, a refusal without what was typed or without its field. What stands above the form."""
-    if answer.status_code == 302:
-        answer = client.get(urlsplit(answer.url)._replace(fragment="").geturl())
-    if "text/html" not in answer.headers["Content-Type"]:
-        return "", ""
-    page = markup(answer)
-    used = {template.name for template in answer.templates}
+    """What is wrong with the answer, and what stands above the form.
+
+    Wrong is an error page, a page that Back and Reload would post again, a secret that is kept, or a refusal that lost what was typed or
+    does not stand at its field, at once or after Reload.
+    """
+    is_page = "text/html" in answer.headers.get("Content-Type", "")
+    if answer.status_code != 302:
+        used = {template.name for template in answer.templates} if is_page else set()
+        is_refused = answer.status_code >= 400 or used & {"pages/_fault.html", "pages/_not_taken.html"}
+        return (f"{answer.status_code}: no way back", "") if is_refused else ("", "")
+    if SECRET in json.dumps(dict(client.session)):
+        return "a secret is kept", ""
+    address = urlsplit(answer.url)._replace(fragment="").geturl()
+    pages = [client.get(address) for _visit in range(2)]
+    used = {template.name for template in pages[0].templates}
     if "pages/error.html" in used:
-        return f"an error page, {answer.status_code}", ""
-    is_refused = answer.status_code >= 400 or used & {"pages/_fault.html", "pages/_not_taken.html"}
-    if not is_refused:
+        return f"an error page, {pages[0].status_code}", ""
+    if not used & {"pages/_fault.html", "pages/_not_taken.html"} and KEY not in client.session:
         return "", ""
-    gone = [name for name, text in typed.items() if text not in page]
-    notice = re.search(r'id="typed"[^>]*>(.*?)</div>', page)
-    return (f"{answer.status_code}: lost {gone}" if gone else Faults(page).trouble), notice[1] if notice else ""
+    for visit, page in enumerate(map(markup, pages)):
+        gone = [name for name, text in typed.items() if text not in page]
+        if words := f"visit {visit}: lost {gone}" if gone else Faults(page).trouble:
+            return words, ""
+    notice = re.search(r'id="typed"[^>]*>(.*?)</div>', markup(pages[1]))
+    client.get("/help/")
+    if KEY in client.session:
+        return "it is still kept after another page", ""
+    return "", notice[1] if notice else ""
 
 
 def test_a_session_that_ended_loses_no_text(client, scene):
@@ -160,6 +185,7 @@ def test_a_session_that_ended_loses_no_text(client, scene):
     page = markup(client.get(PROFILE))
     assert ('value="Pia of the long text"' in page, "a secret of hers" in page) == (True, False)
     assert "You were signed out, so nothing was sent" in page
+    client.get("/")
     assert "Pia of the long text" not in markup(client.get(PROFILE)), "once"
 
 

@@ -1,6 +1,11 @@
 """django-allauth's forms for a code, with the limit that every door shares."""
 
+from typing import Any
+
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
+from allauth.mfa.totp.forms import ActivateTOTPForm
+from allauth.mfa.totp.internal import auth
+from django import forms
 from django.utils import timezone
 
 from assay.accounts.second_factor import count_code, forget_codes
@@ -26,3 +31,12 @@ class ConfirmCodeForm(ReauthenticateForm):  # type: ignore[misc]  # allauth carr
         code = str(super().clean_code())
         forget_codes(self.user)
         return code
+
+
+class NewFactorForm(ActivateTOTPForm):  # type: ignore[misc]  # allauth carries no types
+    """The first code of a new app. A page that is loaded again shows the same picture, which the app has read already."""
+
+    def __init__(self, *args: Any, user: Any, **words: Any) -> None:
+        self.user = user
+        forms.Form.__init__(self, *args, **words)
+        self.secret = auth.get_totp_secret(regenerate=False)

@@ -284,6 +284,7 @@ MFA_TOTP_ISSUER = "Assay"
 MFA_FORMS = {
     "authenticate": "assay.accounts.code_forms.SignInCodeForm",
     "reauthenticate": "assay.accounts.code_forms.ConfirmCodeForm",
+    "activate_totp": "assay.accounts.code_forms.NewFactorForm",
 }
 
 SECURE_SSL_REDIRECT = False  # the proxy in front of us redirects

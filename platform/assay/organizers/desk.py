@@ -5,6 +5,7 @@ was typed stays. When somebody else changed the challenge meanwhile, the page sa
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC
 from typing import Any
 
@@ -32,7 +33,7 @@ from assay.challenges.zones import zone_of
 from assay.organizers.desk_fields import NEW_PHASE, Field, Group, Row, phase_groups, text_groups
 from assay.organizers.views import frame, or_the_file
 from assay.pages.errors import error_words
-from assay.pages.typed import note, noted
+from assay.pages.typed import again, note, noted
 from assay.runs.nodes import machines_of_pools
 from assay.workflow.flow.pushing import push_edit
 from evaluator.documents import Pointer
@@ -49,13 +50,14 @@ class Desk:
         self.definition = parse_definition(self.source)
         self.zone = zone_of(self.definition.timezone) or UTC
         self.plan: list[str] | None = None
+        self.typed = request.POST if request.method == "POST" else again(request)
         self.rows = {field.name: self._row(field) for group in groups for field in group.fields}
 
     def _row(self, field: Field) -> Row:
         now = field.shown(self._held(field.name), zone=self.zone)
-        if self.request.method != "POST":
+        if self.typed is None:
             return Row(field=field, was=now, text=now)
-        was, text = self.request.POST.get(f"was-{field.name}", now), field.typed(self.request.POST)
+        was, text = self.typed.get(f"was-{field.name}", now), field.typed(self.typed)
         was = was.replace("\r\n", "\n")
         if text == was:  # not touched: whatever it is by now
             return Row(field=field, was=now, text=now)
@@ -90,22 +92,37 @@ class Desk:
         text = self.source
         try:
             text = self.text()
-            changes = push_edit(
-                challenge=self.challenge,
-                user=user,
-                source=text,
-                made_from=self.request.POST.get("made_from", ""),
-                is_dry_run=is_check,
-                now=timezone.now(),
-            )
+            changes = self._push(user, text, made_from=self.request.POST.get("made_from", ""), is_dry_run=is_check)
         except AssayError as error:
             self._say(error, text)
             return False
-        self.plan = [change.text for change in changes]
-        if not is_check:
-            said = ngettext("Saved: %(count)s change.", "Saved: %(count)s changes.", len(changes))
-            messages.success(self.request, said % {"count": len(changes)})
-        return not is_check
+        if is_check:
+            self.plan = changes
+            note(self.request, [], is_filled=True)
+            return False
+        said = ngettext("Saved: %(count)s change.", "Saved: %(count)s changes.", len(changes))
+        messages.success(self.request, said % {"count": len(changes)})
+        return True
+
+    def _push(self, user: User, text: str, *, made_from: str, is_dry_run: bool) -> list[str]:
+        changes = push_edit(
+            challenge=self.challenge,
+            user=user,
+            source=text,
+            made_from=made_from,
+            is_dry_run=is_dry_run,
+            now=timezone.now(),
+        )
+        return [change.text for change in changes]
+
+    def is_saved(self, user: User) -> bool:
+        """Whether the form was sent and pushed. A page that is only opened shows the plan of what was checked a moment ago."""
+        if self.request.method == "POST":
+            return self.save(user)
+        if self.typed is not None and "check" in self.typed:
+            with suppress(AssayError):  # the page says what is wrong already
+                self.plan = self._push(user, self.text(), made_from=self.typed.get("made_from", ""), is_dry_run=True)
+        return False
 
     def _say(self, error: AssayError, text: str) -> None:
         path = place_of(error, text)
@@ -143,7 +160,7 @@ def texts(request: HttpRequest, slug: str) -> HttpResponse:
     pictures = [name for name in (challenge.logo, challenge.banner) if name]
     pictures = sorted({*pictures, *challenge.pictures.values_list("name", flat=True)})
     desk = Desk(request, challenge, groups=text_groups(pictures=pictures, names=names))
-    if request.method == "POST" and desk.save(user):
+    if desk.is_saved(user):
         return redirect("organizers:texts", slug)
     return _answer(request, challenge, desk, tab="texts", title=gettext("Texts and people"))
 
@@ -159,7 +176,7 @@ def phase(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     pools = pools_for(challenge, chosen=found.pool)
     groups = phase_groups(others=others, testsets=list(names), pools=pools)
     desk = Desk(request, challenge, groups=groups, path=("phases", slugs.index(phase_slug)))
-    if request.method == "POST" and desk.save(user):
+    if desk.is_saved(user):
         return redirect("organizers:phase-edit", slug, phase_slug)
     return _answer(request, challenge, desk, tab="overview", title=found.title, phase=found)
 
@@ -177,7 +194,7 @@ def new_phase(request: HttpRequest, slug: str) -> HttpResponse:
     """One more phase, with the rules of the challenge."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
     desk = NewPhase(request, challenge)
-    if request.method == "POST" and desk.save(user):
+    if desk.is_saved(user):
         return redirect("organizers:phase-edit", slug, desk.rows["slug"].text)
     return _answer(request, challenge, desk, tab="overview", title=gettext("A new phase"))
 

@@ -96,7 +96,7 @@ def page(request: HttpRequest, slug: str, name: str | None = None) -> HttpRespon
     if name is not None and name not in slugs:
         raise NotFoundError(gettext("There is no such page."), found=name)
     form = PageForm(request, challenge, number=None if name is None else slugs.index(name))
-    if request.method == "POST" and form.save(user):
+    if form.is_saved(user):
         return redirect("organizers:page", slug, form.rows["slug"].text)
     title = gettext("A new page") if name is None else form.rows["title"].was
     shown = frame(challenge, tab="pages", title=title, page_name=name) | form.page()

@@ -297,7 +297,7 @@ def rules(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     """The form, its preview, and a save."""
     phase, user = get_organized_phase(person=request.user, challenge_slug=slug, phase_slug=phase_slug)
     desk = Rules(request, phase)
-    if request.method == "POST" and "preview" not in request.POST and desk.save(user):
+    if "preview" not in request.POST and desk.is_saved(user):
         return redirect("organizers:rules", slug, phase_slug)
     page = frame(phase.challenge, tab="overview", phase=phase) | desk.page()
     try:

@@ -15,6 +15,7 @@ from assay.organizers.consoles import testset_rows
 from assay.organizers.histograms import histograms_of
 from assay.organizers.views import frame
 from assay.pages.errors import refuse
+from assay.pages.typed import again
 from assay.submissions.models import Upload
 from assay.submissions.testset_pushing import push_testset
 from assay.testsets.archives import server_folder, server_folders
@@ -29,17 +30,20 @@ def testsets(request: HttpRequest, slug: str) -> HttpResponse:
     """Test sets: what they hold, what was checked, and a way to add one. What was typed and uploaded stays after a refusal."""
     challenge, _ = get_organized_challenge(person=request.user, slug=slug)
     page = frame(challenge, tab="testsets", phases=challenge.phases.all())
-    status = 200
+    status, kept = 200, again(request) or {}
     if request.method == "POST":
+        kept = {}
         try:
             upload = None if request.POST.get("choose") else _archive(request)
-            page["upload_id"] = upload.pk if upload else ""
+            kept["upload_id"] = str(upload.pk) if upload else ""
             _change(request, challenge, upload=upload)
         except AssayError as error:
-            status = refuse(request, error)
-            page["asks_identifying"] = error.code == "testset_identifying" or "accepts_identifying" in request.POST
+            if error.code == "testset_identifying" or "accepts_identifying" in request.POST:
+                kept["asks_identifying"] = "yes"
+            status = refuse(request, error, also=kept)
         else:
             return redirect("organizers:testsets", slug)
+    page |= {name: kept.get(name, "") for name in ("upload_id", "asks_identifying")}
     page["testsets"] = [(*row, histograms_of(row.testset.report)) for row in testset_rows(challenge)]
     page["server_folders"] = server_folders(slug)
     return render(request, "organizers/testsets.html", page, status=status)

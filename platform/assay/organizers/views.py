@@ -6,7 +6,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
@@ -48,6 +48,7 @@ from assay.organizers.consoles import (
 from assay.organizers.forms import NewChallengeForm
 from assay.pages.errors import refuse_form
 from assay.pages.tables import PAGE
+from assay.pages.typed import again, note
 from assay.submissions.use import use_of
 from assay.workflow import flow
 from assay.workflow.flow.pushing import push_challenge, push_edit
@@ -69,12 +70,16 @@ def new(request: HttpRequest) -> HttpResponse:
     if "form" in request.POST:
         page["form"] = form = NewChallengeForm(request.POST)
         refuse_form(request, form)
-        page["source"] = form.challenge_file() if form.is_valid() else ""
+        if form.is_valid():
+            page["source"] = form.challenge_file()
+            note(request, [], also={"source": page["source"]})
     elif request.method == "POST":
         outcome = _push(request, slug=None)
         if isinstance(outcome, Challenge):
             return redirect("organizers:overview", outcome.slug)
         page.update(outcome)
+    elif kept := again(request):
+        page.update({"source": kept.get("source", "")} if "form" in kept else _looked_at(request, kept, slug=None))
     page["uses"] = use_of(user, now=timezone.now())
     return render(request, "organizers/new.html", page)
 
@@ -83,16 +88,32 @@ def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, An
     """The pushed challenge, or what the page says instead (a plan, or what is wrong). A new challenge's slug is the file's."""
     file = request.FILES.get("file")
     source = file.read(LONGEST_BYTES + 1).decode(errors="replace") if file else request.POST.get("source", "")
-    is_dry_run = "apply" not in request.POST
+    made_from, is_dry_run = request.POST.get("made_from"), "apply" not in request.POST
+    outcome = _outcome(request, source=source, slug=slug, made_from=made_from, is_dry_run=is_dry_run)
+    if isinstance(outcome, dict):
+        note(request, [], is_filled=True, also={"source": source})
+    return outcome
+
+
+def _looked_at(request: HttpRequest, kept: QueryDict, *, slug: str | None) -> dict[str, Any]:
+    """What the page says of a file that was checked, or not taken, a moment ago."""
+    names = {"source": kept.get("source", ""), "made_from": kept.get("made_from")}
+    outcome = _outcome(request, **names, slug=slug, is_dry_run=True)
+    return outcome if isinstance(outcome, dict) else {}
+
+
+def _outcome(
+    request: HttpRequest, *, source: str, slug: str | None, made_from: str | None, is_dry_run: bool
+) -> Challenge | dict[str, Any]:
     slug = slug or ((named := SLUG.search(source)) and named[1]) or ""
     try:
         known = visible_challenges(person=request.user).filter(slug=slug).first()
-        if known is not None and "made_from" in request.POST:
+        if known is not None and made_from is not None:
             changes = push_edit(
                 challenge=known,
                 user=signed_in(request.user),
                 source=source,
-                made_from=request.POST["made_from"],
+                made_from=made_from,
                 is_dry_run=is_dry_run,
                 now=timezone.now(),
             )
@@ -156,6 +177,8 @@ def document(request: HttpRequest, slug: str) -> HttpResponse:
         if isinstance(outcome, Challenge):
             return redirect("organizers:document", slug)
         said = outcome
+    elif kept := again(request):
+        said = _looked_at(request, kept, slug=slug)
     return document_page(request, challenge, said)
 
 

@@ -70,9 +70,9 @@ def facts_of(error: AssayError) -> str:
     return " ".join(parts)
 
 
-def refuse(request: HttpRequest, error: AssayError) -> int:
-    """Have a refusal stand at its field in the page that answers, with what was typed. Answers the page's status."""
-    note(request, [(error.field, error_words(error))])
+def refuse(request: HttpRequest, error: AssayError, *, also: Mapping[str, str] | None = None) -> int:
+    """Have a refusal stand at its field, with what was typed. `also`: see `note`. Answers the status for who gets no page of ours."""
+    note(request, [(error.field, error_words(error))], also=also)
     return page_status(error)
 
 

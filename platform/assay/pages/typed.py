@@ -1,20 +1,24 @@
 """What somebody typed comes back in its own form, and what is wrong stands at its field: after a refusal, and after a session that ended.
 
-A view that refuses raises. `keep` lays what was typed into the session, and the browser goes back to the page that the form came from,
-after signing in where that is needed. A view that answers with its page itself says what is wrong by `note`. `TypedAgain` then fills
-the form of the page, puts each sentence below its field, and the first such field has the focus. A sentence about the whole form stands
-above it.
+A view that refuses raises, or answers with its page and says what is wrong by `note`. Either way what was typed and what is wrong is laid
+into the session, and the browser goes back to the page that the form came from, after signing in where that is needed. So the browser's
+Back and Reload ask nothing and send nothing. `TypedAgain` fills the form of the page, puts each sentence below its field, and the first
+such field has the focus. A sentence about the whole form stands above it. A view that needs more of what was typed asks for it by `again`.
+
+It stays while that page is loaded again. It is gone once a form was taken, or another page was opened. A program that posts without
+saying which page its form came from is answered at once, with the status of the refusal.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
+from django.contrib.messages import get_messages
 from django.forms import BaseForm
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.loader import render_to_string
 
 from assay.accounts.errors import Text
@@ -24,8 +28,8 @@ Faults = Sequence[tuple[str, str]]
 NEVER_SHOWN = ("csrf", "password", "token", "secret", "code", "next")
 """Parts of names of fields that no page shows again."""
 KEY = "typed"
-NOTED, FILLED = "assay.faults", "assay.form_is_filled"
-"""Where a view leaves what is wrong with the form that it answers."""
+NOTED, FILLED, ALSO, LAID = "assay.faults", "assay.form_is_filled", "assay.also_typed", "assay.laid_aside"
+"""Where a view leaves what is wrong with the form that it answers, and whether that lies in the session."""
 MOST_CHARACTERS = 1_000_000
 MOST_OF_STRANGERS = 100_000
 """How much is kept of a form. It lies in the session, which anybody can make one of."""
@@ -58,10 +62,27 @@ def texts_of(request: HttpRequest) -> list[tuple[str, str]]:
     ]
 
 
-def note(request: HttpRequest, faults: Faults, *, is_filled: bool = False) -> None:
-    """What is wrong with the form that was posted, for the page that answers it. `is_filled`: the view shows what was typed by itself."""
+def note(
+    request: HttpRequest, faults: Faults, *, is_filled: bool = False, also: Mapping[str, str] | None = None
+) -> None:
+    """What is wrong with the form that was posted. No faults: the view says so itself, or shows what a form would do.
+
+    `is_filled`: the view shows what was typed by itself, and finds it by `again`. `also`: what `again` tells beside what was typed.
+    """
     request.META.setdefault(NOTED, []).extend(faults)
     request.META[FILLED] = is_filled
+    request.META[ALSO] = dict(also or {})
+
+
+def again(request: HttpRequest) -> QueryDict | None:
+    """What was typed into the form of this very address and refused, for a view that shows it by itself. None where nothing was."""
+    kept = request.session.get(KEY) if request.method == "GET" else None
+    if not kept or (kept["page"], kept["form"]) != (request.get_full_path(), request.path):
+        return None
+    typed = QueryDict(mutable=True)
+    for name, text in [*kept["texts"], *kept["also"].items()]:
+        typed.appendlist(name, text)
+    return typed
 
 
 def noted(request: HttpRequest) -> Faults:
@@ -78,13 +99,26 @@ def faults_of(form: BaseForm) -> Faults:
 
 def keep(request: HttpRequest, *, words: Text, at: str = "") -> str:
     """Lay a form that was not taken aside. The address to go back to, or nothing where it came from no page of ours."""
+    return _lay_aside(request, faults=[(at, str(words))])
+
+
+def _lay_aside(request: HttpRequest, *, faults: Faults, secrets: Collection[str] = ()) -> str:
     page = came_from(request)
-    texts = texts_of(request)
+    texts = [(name, text) for name, text in texts_of(request) if name not in secrets]
     most = MOST_CHARACTERS if request.user.is_authenticated else MOST_OF_STRANGERS
     is_asked_by_script = "HX-Request" in request.headers
     if not page or not request.COOKIES or is_asked_by_script or sum(len(text) for _name, text in texts) > most:
         return ""
-    request.session[KEY] = {"page": page, "form": request.path, "texts": texts, "faults": [(at, str(words))]}
+    request.META[LAID] = True
+    request.session[KEY] = {
+        "page": page,
+        "form": request.path,
+        "texts": texts,
+        "faults": [(name, str(words)) for name, words in faults],
+        "also": request.META.get(ALSO, {}),
+        "fills": not request.META.get(FILLED),
+        "is_shown": False,
+    }
     return page
 
 
@@ -102,29 +136,53 @@ class TypedAgain:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         answer = self.get_response(request)
-        if answer.streaming or not answer.headers.get("Content-Type", "").startswith("text/html"):
-            return answer
         if request.method == "POST":
-            faults = [*noted(request), *_of_other_views(answer)]
-            if faults:
-                texts = [(name, text) for name, text in texts_of(request) if name not in SAME_AGAIN]  # the page is new
-                said = filled(
-                    answer.content.decode(),
-                    page=request.path,
-                    form=request.path,
-                    texts=texts,
-                    faults=faults,
-                    fills=not request.META.get(FILLED),
-                )
-                _replace(answer, said)
-        elif request.method == "GET" and answer.status_code == 200:
-            kept = request.session.get(KEY)
-            if kept and kept["page"] == request.get_full_path():
-                del request.session[KEY]
-                texts, faults = ([(a, b) for a, b in kept.get(name, ())] for name in ("texts", "faults"))
-                html = answer.content.decode()
-                _replace(answer, filled(html, page=request.path, form=kept["form"], texts=texts, faults=faults))
+            return _after_a_form(request, answer)
+        is_page = not answer.streaming and answer.headers.get("Content-Type", "").startswith("text/html")
+        if (
+            request.method == "GET"
+            and is_page
+            and 200 <= answer.status_code < 300
+            and "HX-Request" not in request.headers
+        ):
+            _shown_again(request, answer)
         return answer
+
+
+def _after_a_form(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
+    """Back to the form's page where it was refused. Where there is no way back, the view's own page with what was typed in it."""
+    is_page = not answer.streaming and answer.headers.get("Content-Type", "").startswith("text/html")
+    faults = [*noted(request), *_of_other_views(answer)] if is_page else []
+    if not faults and (NOTED not in request.META or not is_page):
+        if KEY in request.session and request.session[KEY]["is_shown"] and LAID not in request.META:
+            del request.session[KEY]
+        return answer
+    html = answer.content.decode()
+    secrets = [row.name for form in Reader(html).forms for row in form.controls if row.kind == "password"]
+    if page := _lay_aside(request, faults=faults, secrets=secrets):
+        get_messages(request).used = False  # nobody reads the page that is thrown away here
+        return HttpResponseRedirect(page)
+    texts = [(name, text) for name, text in texts_of(request) if name not in SAME_AGAIN]  # the page is new
+    fills = not request.META.get(FILLED)
+    _replace(answer, filled(html, page=request.path, form=request.path, texts=texts, faults=faults, fills=fills))
+    return answer
+
+
+def _shown_again(request: HttpRequest, answer: HttpResponse) -> None:
+    """Fill the form that came from this page. What was shown before is forgotten once another page is opened."""
+    kept = request.session.get(KEY)
+    if not kept:
+        return
+    if kept["page"] != request.get_full_path():
+        if kept["is_shown"]:
+            del request.session[KEY]
+        return
+    if not kept["is_shown"]:
+        request.session[KEY] = kept | {"is_shown": True}
+    texts, faults = ([(a, b) for a, b in kept[name]] for name in ("texts", "faults"))
+    html = answer.content.decode()
+    said = filled(html, page=request.path, form=kept["form"], texts=texts, faults=faults, fills=kept["fills"])
+    _replace(answer, said)
 
 
 def _of_other_views(answer: HttpResponse) -> Faults:
@@ -259,7 +317,7 @@ def filled(html: str, *, page: str, form: str, texts: list[tuple[str, str]], fau
     for name, text in texts:
         left[name].append(text)
     changes: list[tuple[int, int, str]] = [(at + len("<details"), at + len("<details"), " open") for at in chosen.folds]
-    marks, told = _told(chosen, faults)
+    marks, told = _told(chosen, faults) if faults else ({}, [])
     for row in chosen.controls:
         if fills:
             changes += _changes(row, left.get(row.name, []), html, marks.get(row.start))

@@ -23,6 +23,7 @@ from assay.evaluations.disclosure import as_seen
 from assay.pages.errors import error_words, refuse_form
 from assay.pages.submissions import page_version, submission_page
 from assay.pages.tables import FORMATS, table_file
+from assay.pages.typed import again
 from assay.portal.facts import archive_tree
 from assay.portal.forms import SubmitForm
 from assay.portal.views.challenge import frame
@@ -47,9 +48,11 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     phase = get_phase(person=user, challenge_slug=slug, phase_slug=phase_slug)
     is_container, is_code = phase.kind == Phase.Kind.CONTAINER, takes_code(phase)
     team = competing_team(person=user, phase=phase)
+    kept = again(request)
     form = SubmitForm(
         request.POST or None,
         request.FILES or None,
+        initial={name: kept.get(name) for name in ("upload_id", "model_upload_id")} if kept else None,
         is_container=is_container,
         is_code=is_code,
         takes_command=rules_of(phase.protocol).resources.takes_command,
@@ -64,7 +67,7 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
         else:
             return redirect("portal:submission", submission.pk)
     page = frame(request, phase.challenge, tab="phase", phase=phase)
-    page["form"] = form
+    page.update(form=form, was_refused=kept is not None or bool(form.errors))
     if is_code:
         page["wheels"] = wheels_of(phase)
     page["takes"] = str(purpose_of(phase))
