@@ -1,13 +1,13 @@
 """django-allauth's forms for a code, with the limit that every door shares."""
 
-from typing import Any
-
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.totp.internal import auth
 from django import forms
+from django.http import QueryDict
 from django.utils import timezone
 
+from assay.accounts.models import User
 from assay.accounts.second_factor import count_code, forget_codes
 
 
@@ -36,7 +36,15 @@ class ConfirmCodeForm(ReauthenticateForm):  # type: ignore[misc]  # allauth carr
 class NewFactorForm(ActivateTOTPForm):  # type: ignore[misc]  # allauth carries no types
     """The first code of a new app. A page that is loaded again shows the same picture, which the app has read already."""
 
-    def __init__(self, *args: Any, user: Any, **words: Any) -> None:
+    def __init__(
+        self,
+        *,
+        user: User,
+        data: QueryDict | None = None,
+        files: object = None,
+        initial: dict[str, object] | None = None,
+        prefix: str | None = None,
+    ) -> None:
         self.user = user
-        forms.Form.__init__(self, *args, **words)
+        forms.Form.__init__(self, data, files, initial=initial, prefix=prefix)
         self.secret = auth.get_totp_secret(regenerate=False)
