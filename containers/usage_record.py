@@ -289,6 +289,10 @@ class Usage:
             "properties": {"version": version} | nullable,
         }
 
+    def without_curves(self) -> "Usage":
+        """The figures alone. Curves are most of a record, and thousands of records may be held at once."""
+        return replace(self, **{name: None for name, kind in KINDS.items() if kind is CURVE})
+
     def beside(self, other: "Usage") -> "Usage":
         """Both together. Where both know a figure, the other's stands."""
         known = {name: value for name in KINDS if (value := getattr(other, name)) is not None}

@@ -10,7 +10,7 @@ from assay.evaluations.specs import Answer, answers_of, failure_of
 from assay.runs.models import CaseRun
 from assay.runs.services import create_run
 from assay.testsets.models import Case
-from containers.spec import FailedCase, Usage
+from containers.spec import Curve, FailedCase, Usage
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,27 @@ def test_the_answers_of_thousands_of_cases_share_one_record_of_run_and_submissio
         records = {(id(answer.case_run.run), id(answer.case_run.run.submission)) for answer in answers.values()}
     assert len(answers) == submission.testset.cases.count() > 1
     assert len(records) == 1
+
+
+@pytest.mark.django_db
+def test_answers_hold_the_figures_of_a_case_and_not_its_curves():
+    phase = factories.with_testset(factories.phase(challenge=factories.challenge()))
+    submission = factories.submission(phase=phase, team=factories.team(members=[factories.user()]), status="queued")
+    run = create_run(submission=submission, now=factories.NOW, shuffle=random.Random(1))
+    curve = Curve(seconds=(0.0, 0.1), values=(1.0, 2.0))
+    run.case_runs.update(
+        usage=Usage(wall_seconds=2.5, memory_curve=curve, cpu_curve=curve, gpu_memory_curve=curve, output_bytes=7)
+    )
+    evaluation = Evaluation.objects.create(
+        submission=submission,
+        run=run,
+        testset=submission.testset,
+        protocol=submission.protocol,
+        number=1,
+        created_at=factories.NOW,
+    )
+    held = [answer.case_run.usage for answer in answers_of(evaluation).values()]
+    assert held == [Usage(wall_seconds=2.5, output_bytes=7)] * submission.testset.cases.count()
 
 
 @pytest.mark.django_db

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.runs.models import CaseRun, Node
 from assay.signatures import canonical_json, kept_key, public_key_text
+from containers.spec import Usage
 from evaluator import source_sha256
 
 RECEIPT_VERSION = 1
@@ -34,7 +35,8 @@ def installation_name(*, folder: Path) -> str:
 def build_receipt(evaluation: Evaluation, *, scores: Iterable[CaseScores], now: datetime) -> dict[str, Any]:
     """Everything that decided the result of one evaluation."""
     submission, image = evaluation.submission, evaluation.submission.image
-    case_runs = CaseRun.objects.filter(run=evaluation.run).only("status", "usage")
+    ended = list(CaseRun.objects.filter(run=evaluation.run).values_list("status", "usage__wall_seconds"))
+    usages = [Usage.salvaged({"wall_seconds": seconds}) for _status, seconds in ended]
     nodes = Node.objects.filter(pk__in=CaseRun.objects.filter(run=evaluation.run).values("node"))
     table = [[row.case.case_id, row.scores] for row in sorted(scores, key=lambda row: row.case.case_id)]
     return {
@@ -69,8 +71,8 @@ def build_receipt(evaluation: Evaluation, *, scores: Iterable[CaseScores], now: 
         "limits": submission.limits,
         "nodes": dict(nodes.values_list("name", "inventory")),
         "evaluation": evaluation.number,
-        "cases": {"total": len(table), "failed": sum(row.status == CaseRun.Status.FAILED for row in case_runs)},
-        "wall_seconds": round(sum(row.usage.wall_seconds or 0.0 for row in case_runs), 3),
+        "cases": {"total": len(table), "failed": sum(status == CaseRun.Status.FAILED for status, _seconds in ended)},
+        "wall_seconds": round(sum(used.wall_seconds or 0.0 for used in usages), 3),
         "scores_sha256": hashlib.sha256(canonical_json({"scores": table})).hexdigest(),
         "submitted_at": submission.created_at.isoformat(),
         "issued_at": now.isoformat(),

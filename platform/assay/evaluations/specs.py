@@ -30,6 +30,10 @@ from evaluator.volumes import (
 )
 
 
+ROWS_AT_ONCE = 100
+"""Of case runs with their curves, which are read, thinned out and let go."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """What a run has for a case: the case run, and the case as it was played (a cohort's outputs carry its position)."""
@@ -61,7 +65,10 @@ def answers_of(evaluation: Evaluation) -> dict[int, Answer]:
         return {}
     run.submission = evaluation.submission
     cases = list(evaluation.testset.cases.all())
-    case_runs = list(CaseRun.objects.filter(run=run))
+    case_runs = []
+    for case_run in CaseRun.objects.filter(run=run).iterator(chunk_size=ROWS_AT_ONCE):
+        case_run.usage = case_run.usage.without_curves()
+        case_runs.append(case_run)
     known = {case.pk: case for case in cases}
     known |= Case.objects.in_bulk({row.case_id for row in case_runs if row.case_id} - known.keys())
     for case_run in case_runs:  # one record of the run and of each case, because there may be thousands
