@@ -11,6 +11,7 @@ itself, so that these meet tables of the full size. `--seconds` ends running aft
 
 import argparse
 import hashlib
+import os
 import random
 import resource
 import statistics
@@ -20,12 +21,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 from django.db import connection
 from figures import host, keep
 from server import own_database, running_web
 
+if TYPE_CHECKING:  # settings are read when it is imported
+    from assay.config.embedded import Home
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "operators" / "how-large.md"
 OUTPUT = b"scripted"
 TABLES = (
     "runs_caserun",
@@ -80,7 +87,7 @@ def main() -> int:
         nargs="?",
         const="fleet",
         choices=["fleet", "fleet-one"],
-        help="keep the table in tests/benchmarks/README.md: fleet-one is the place of one large submission",
+        help="keep the table in docs/operators/how-large.md: fleet-one is the place of one large submission",
     )
     asked = parser.parse_args()
     with own_database() as home, with_broker(home):
@@ -90,9 +97,10 @@ def main() -> int:
         before = table_bytes()
         timings = Timings()
         with running_web() as url:
-            began = time.perf_counter()
+            began, burnt = time.perf_counter(), processor_seconds(home)
             run_cases(url=url, tokens=tokens, phase=phase, timings=timings, asked=asked)
             ran = time.perf_counter() - began
+            burnt = {part: seconds - burnt[part] for part, seconds in processor_seconds(home).items()}
             print(f"ran in {ran:.0f} s", flush=True)
             scored = score_all(asked.seconds)
             print(f"scored in {scored.seconds:.0f} s", flush=True)
@@ -102,11 +110,12 @@ def main() -> int:
         grown = table_bytes()
     recorded = len(timings.seconds["record"])
     lines = table(asked=asked, timings=timings, ran=ran, scored=scored, rebuilt=rebuilt, thousandth=thousandth)
+    lines.append(f"| processor time while cases ran | {shares(burnt, seconds=ran)} |")
     lines += growth(before, grown, cases=recorded)
     lines.append(f"| submissions of these that were done when time was up | {done} of {asked.submissions} |")
     print(*lines, "", f"{host()}.", sep="\n")
     if asked.write:
-        keep([*lines, "", f"{host()}."], program=asked.write)
+        keep([*lines, "", f"{host()}."], program=asked.write, readme=PAGE)
     is_whole = not asked.seconds
     problems = [f"{done} of {asked.submissions} submissions were done"] if is_whole and done < asked.submissions else []
     ratio = dearer(timings.seconds["record"])
@@ -272,14 +281,51 @@ def score_all(most_seconds: int) -> Scored:
 
 
 def rebuild(phase) -> float:
-    """Rank the phase. How many seconds that took."""
+    """Rank the phase, as one more result asks for. How many seconds that took."""
     from django.utils import timezone
 
-    from assay.leaderboards.services import rebuild_leaderboard
+    from assay.leaderboards.services import ask_for_rebuild, rebuild_leaderboard
 
+    ask_for_rebuild(phase_id=phase.pk, now=timezone.now())
     began = time.perf_counter()
-    rebuild_leaderboard(phase_id=phase.pk, now=timezone.now())
+    if not rebuild_leaderboard(phase_id=phase.pk, now=timezone.now()):
+        raise SystemExit("found a ranking that nobody rebuilt; expected one that was asked for")
     return time.perf_counter() - began
+
+
+def processor_seconds(home: "Home") -> dict[str, float]:
+    """Processor time so far of this process with its scripted nodes, of the web server, and of the database."""
+    var = f"ASSAY_VAR={home.path.parent}".encode()
+    web = [process.parent.name for process in Path("/proc").glob("[0-9]*/environ") if is_web_server(process, var=var)]
+    postmaster = home.database_pid_file.read_text().split()[0]
+    backends = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    return {
+        "scripted nodes and readers": time.process_time(),
+        "web server": sum(map(own_seconds, web)),
+        "database": sum(map(own_seconds, [postmaster, *backends])),
+    }
+
+
+def is_web_server(environment: Path, *, var: bytes) -> bool:
+    """Whether a process, by the file of its environment, serves this installation's pages."""
+    try:
+        return var in environment.read_bytes() and b"gunicorn" in environment.with_name("cmdline").read_bytes()
+    except OSError:  # it has ended meanwhile
+        return False
+
+
+def own_seconds(pid: str) -> float:
+    """Processor time of one process, 0 where it has ended."""
+    try:
+        user, system = (Path("/proc") / pid / "stat").read_text().rpartition(")")[2].split()[11:13]
+    except OSError:
+        return 0.0
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def shares(burnt: dict[str, float], *, seconds: float) -> str:
+    """Which part kept how many processors busy."""
+    return ", ".join(f"{part} {spent / seconds:.2f}" for part, spent in burnt.items()) + " processors"
 
 
 def count_done() -> int:

@@ -3,13 +3,17 @@
 import random
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 import factories
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.leaderboards import scores
 from assay.leaderboards.models import LeaderboardEntry
 from assay.leaderboards.services import ask_for_rebuild, rebuild_leaderboard
+from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
+from containers.spec import Usage
 
 pytestmark = pytest.mark.django_db
 RULES = {
@@ -68,6 +72,29 @@ def both_ways(phase) -> list[tuple]:
     scores.forget_scores()
     assert rebuilt(phase) == kept
     return kept
+
+
+def play(submission, *, seconds: float) -> Run:
+    """A run of the submission's evaluation that counts, each case as long."""
+    run = Run.objects.create(submission=submission, number=1, status="done", pool="default", created_at=factories.NOW)
+    for position, case in enumerate(submission.testset.cases.all()):
+        usage = Usage(wall_seconds=seconds, peak_memory_bytes=position)
+        CaseRun.objects.create(run=run, case=case, position=position, status="done", verdict="ok", usage=usage)
+    submission.evaluations.filter(is_active=True).update(run=run)
+    return run
+
+
+def test_what_a_run_consumed_is_read_once_and_shown_on_every_board_after(phase):
+    earlier = play(enter(phase, level=0.5), seconds=2.0)
+    rebuilt(phase)
+    later = play(enter(phase, level=0.6), seconds=3.0)
+    with CaptureQueriesContext(connection) as queries:
+        rebuilt(phase)
+    asked = " ".join(query["sql"] for query in queries if 'FROM "runs_caserun"' in query["sql"])
+    assert later.pk.hex in asked
+    assert earlier.pk.hex not in asked
+    shown = LeaderboardEntry.objects.filter(phase=phase).order_by("submission__number")
+    assert list(shown.values_list("seconds_per_case", "peak_memory_bytes")) == [(2.0, 11), (3.0, 11)]
 
 
 def test_a_board_that_grew_shrank_and_was_judged_again_equals_one_read_afresh(phase):

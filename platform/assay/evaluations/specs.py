@@ -29,7 +29,6 @@ from evaluator.volumes import (
     read_table,
 )
 
-
 ROWS_AT_ONCE = 100
 """Of case runs with their curves, which are read, thinned out and let go."""
 

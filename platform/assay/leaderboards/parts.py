@@ -48,7 +48,8 @@ def only_shown(kept: Kept, *, evaluations: Sequence[Evaluation], public: PublicC
     table = kept.board.table.only_algorithms({str(row.submission_id) for row in evaluations})
     if public is not None:
         table = table.only_cases(public.cases)
-    return Kept(board=Board(config=kept.board.config, table=table.trimmed()), is_whole=False)
+    board = Board(config=kept.board.config, table=table.trimmed())
+    return Kept(board=board, consumption=kept.consumption, is_whole=False)
 
 
 def metrics_of(

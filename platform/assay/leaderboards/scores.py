@@ -2,8 +2,8 @@
 
 Theory of operation. Scores of a finished evaluation never change, so a rebuild after one more submission needs the scores of one
 submission. Each process keeps, for the phases it rebuilt last, a `Board` and which evaluation each of its rows came from. A rebuild
-takes off what counts no more, reads what is new, and ranks. What is kept is a cache and nothing else: the same evaluations give the same
-table whatever was kept before, and a process that never saw the phase reads all of it.
+takes off what counts no more, reads what is new, and ranks. What a run consumed is kept in the same way. What is kept is a cache and
+nothing else: the same evaluations give the same table whatever was kept before, and a process that never saw the phase reads all of it.
 """
 
 from collections import OrderedDict
@@ -23,13 +23,24 @@ MOST_KEPT_VALUES = 20_000_000
 CHUNK = 2000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Consumption:
+    """What a run consumed, as the leaderboard shows it."""
+
+    failed_cases: int
+    seconds_per_case: float | None
+    peak_memory_bytes: int | None
+
+
 @dataclass
 class Kept:
-    """A phase's board, where its rows came from, and what pairs of the rows that are shown told a test before."""
+    """A phase's board, where its rows came from, what pairs of the rows that are shown told a test before, and what runs consumed."""
 
     board: Board
     evaluations: dict[str, UUID] = field(default_factory=dict)
     memory_of_shown: PairMemory = field(default_factory=PairMemory)
+    consumption: dict[UUID, Consumption] = field(default_factory=dict)
+    """By run."""
     is_whole: bool = True
     """Whether it has every case and every submission that counts: the part that participants see has not."""
 

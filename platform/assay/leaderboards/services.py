@@ -7,7 +7,7 @@ ranks, replaces all entries in one transaction, and sets `answered` to what it n
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from assay.evaluations.models import CaseScores, Evaluation
 from assay.evaluations.receipts import signing_key
 from assay.leaderboards import parts
 from assay.leaderboards.models import MOST_TRIES, Leaderboard, LeaderboardEntry, Snapshot
-from assay.leaderboards.scores import Kept, kept_scores
+from assay.leaderboards.scores import CHUNK, Consumption, Kept, kept_scores
 from assay.leaderboards.standing import Means, note_standing
 from assay.leaderboards.words import UNFINISHED, Facts, failure, sentence
 from assay.runs.models import CaseRun
@@ -65,15 +65,6 @@ class Statistics:
     rows: Mapping[str, Mapping[str, Any]]
     replicates: int | None = None
     lack: Facts = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Consumption:
-    """What a run consumed, as the leaderboard shows it."""
-
-    failed_cases: int
-    seconds_per_case: float | None
-    peak_memory_bytes: int | None
 
 
 def ask_for_rebuild(*, phase_id: int, now: datetime) -> None:
@@ -201,7 +192,7 @@ def ranked_part(
     in_division = rank_divisions(phase=phase, evaluations=chosen, kept=kept)
     statistics = statistics_of(kept, evaluations=chosen) if public is None else Statistics(rows={})
     listed = sorted([*chosen, *unranked], key=lambda evaluation: evaluation.submission.number)
-    usage, cases = usage_of(listed), case_counts(listed)
+    usage, cases = usage_of(listed, known=kept.consumption), case_counts(listed)
     views = (
         parts.ranked_views(kept, evaluations=chosen, breakdowns=rules_of(phase.protocol).breakdowns)
         if public is None
@@ -394,16 +385,20 @@ def take_snapshot(*, phase: Phase, cause: Snapshot.Cause, now: datetime) -> Snap
     )
 
 
-def usage_of(evaluations: Sequence[Evaluation]) -> dict[Any, Consumption]:
-    """What each evaluation's run consumed, in one query."""
-    by_run: dict[Any, list[tuple[str, Usage]]] = {evaluation.run_id: [] for evaluation in evaluations}
+def usage_of(evaluations: Sequence[Evaluation], *, known: MutableMapping[UUID, Consumption]) -> dict[UUID, Consumption]:
+    """What each evaluation's run consumed. A run that has ended stays as it is: those that are not `known` are read, in one query."""
+    by_run: dict[UUID, list[tuple[str, Usage]]] = {
+        evaluation.run_id: [] for evaluation in evaluations if evaluation.run_id and evaluation.run_id not in known
+    }
     parts = ("wall_seconds", "peak_memory_bytes", "failed_cases")  # alone: a usage holds curves of thousands of moments
     rows = CaseRun.objects.filter(run_id__in=list(by_run)).values_list(
         "run_id", "status", *(f"usage__{part}" for part in parts)
     )
-    for run_id, status, *stored in rows:
+    for run_id, status, *stored in rows.iterator(CHUNK):
         by_run[run_id].append((status, Usage.salvaged(dict(zip(parts, stored, strict=True)))))
-    return {evaluation.id: summarise_usage(by_run[evaluation.run_id]) for evaluation in evaluations}
+    known |= {run_id: summarise_usage(rows) for run_id, rows in by_run.items()}
+    nothing = summarise_usage(())
+    return {row.id: known[row.run_id] if row.run_id else nothing for row in evaluations}
 
 
 def summarise_usage(rows: Sequence[tuple[str, Usage]]) -> Consumption:
