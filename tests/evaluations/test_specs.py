@@ -75,6 +75,33 @@ def test_answers_hold_the_figures_of_a_case_and_not_its_curves():
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("is_cohort", [False, True])
+def test_some_cases_have_the_answers_that_they_have_among_all(is_cohort):
+    phase = factories.with_testset(factories.phase(challenge=factories.challenge()))
+    submission = factories.submission(phase=phase, team=factories.team(members=[factories.user()]), status="queued")
+    run = create_run(submission=submission, now=factories.NOW, shuffle=random.Random(1))
+    if is_cohort:
+        run.case_runs.all().delete()
+        CaseRun.objects.create(run=run, case=None, position=0, status="done", verdict="ok")
+    evaluation = Evaluation.objects.create(
+        submission=submission,
+        run=run,
+        testset=submission.testset,
+        protocol=submission.protocol,
+        number=1,
+        created_at=factories.NOW,
+    )
+    answers = {key: (found.case_run.pk, found.played.pk) for key, found in answers_of(evaluation).items()}
+    cases = list(submission.testset.cases.all())
+    assert len(answers) == len(cases) > 1
+    for case in cases:
+        alone = answers_of(evaluation, cases=[case])
+        assert {key: (found.case_run.pk, found.played.pk) for key, found in alone.items()} == {
+            case.pk: answers[case.pk]
+        }
+
+
+@pytest.mark.django_db
 def test_a_run_that_was_deleted_has_no_answers():
     phase = factories.with_testset(factories.phase(challenge=factories.challenge()))
     submission = factories.submission(phase=phase, team=factories.team(members=[factories.user()]))

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from django.utils import timezone
+
 from assay.challenges.protocols import rules_of
 from assay.evaluations import specs
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.signatures import document_hash
+from assay.workflow.workers.scoring import score_evaluation
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -28,6 +31,18 @@ for case_id, (references, predictions) in sorted(given["cases"].items()):
     table.append([case_id, [row.to_json() for row in result.rows]])
 print(json.dumps([table, source_sha256()]))
 """
+
+
+def test_cases_scored_one_at_a_time_get_the_scores_that_they_get_together(stage, monkeypatch) -> None:
+    stage.submit()
+    stage.play()
+    together = list(CaseScores.objects.order_by("case__position").values_list("case_id", "scores"))
+    CaseScores.objects.all().delete()
+    Evaluation.objects.update(status="queued", lease_until=None, attempt=0)
+    monkeypatch.setattr(specs, "ROWS_AT_ONCE", 1)
+    assert score_evaluation(evaluation_id=Evaluation.objects.get().pk, worker="scorer", clock=timezone.now)
+    assert list(CaseScores.objects.order_by("case__position").values_list("case_id", "scores")) == together
+    assert len(together) > 1
 
 
 def test_new_processes_give_the_bits_of_the_receipt_from_what_is_stored(stage, tmp_path) -> None:

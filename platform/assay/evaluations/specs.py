@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from django.db.models import Q
+
 from assay.evaluations.models import CaseScores, Evaluation
 from assay.runs.models import CaseRun
 from assay.runs.specs import grid_of, opaque_name, output_key, round_key
@@ -30,7 +32,7 @@ from evaluator.volumes import (
 )
 
 ROWS_AT_ONCE = 100
-"""Of case runs with their curves, which are read, thinned out and let go."""
+"""Of cases and case runs, because a test set may have thousands. Curves are let go as they are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,8 @@ class PreparedCase:
     """Of an interactive case: the answer of each round before the last, None where it left none."""
 
 
-def answers_of(evaluation: Evaluation) -> dict[int, Answer]:
-    """What the run has for each case of the evaluation's test set, by the case's key.
+def answers_of(evaluation: Evaluation, *, cases: Sequence[Case] | None = None) -> dict[int, Answer]:
+    """What the run has for these cases of the evaluation's test set, or for all of them, by the case's key.
 
     Cases are matched by name: a corrected test set is a version with rows, and perhaps an order, of its own.
     """
@@ -63,19 +65,23 @@ def answers_of(evaluation: Evaluation) -> dict[int, Answer]:
     if run is None:
         return {}
     run.submission = evaluation.submission
-    cases = list(evaluation.testset.cases.all())
-    case_runs = []
-    for case_run in CaseRun.objects.filter(run=run).iterator(chunk_size=ROWS_AT_ONCE):
+    case_runs = CaseRun.objects.filter(run=run)
+    if cases is None:
+        cases = list(evaluation.testset.cases.all())
+    else:
+        case_runs = case_runs.filter(Q(case=None) | Q(case__case_id__in=[case.case_id for case in cases]))
+    answering = []
+    for case_run in case_runs.iterator(chunk_size=ROWS_AT_ONCE):
         case_run.usage = case_run.usage.without_curves()
-        case_runs.append(case_run)
+        answering.append(case_run)
     known = {case.pk: case for case in cases}
-    known |= Case.objects.in_bulk({row.case_id for row in case_runs if row.case_id} - known.keys())
-    for case_run in case_runs:  # one record of the run and of each case, because there may be thousands
+    known |= Case.objects.in_bulk({row.case_id for row in answering if row.case_id} - known.keys())
+    for case_run in answering:  # one record of the run and of each case, because there may be thousands
         case_run.run = run
         case_run.case = known[case_run.case_id] if case_run.case_id else None
-    by_name = {row.case.case_id: Answer(case_run=row, played=row.case) for row in case_runs if row.case is not None}
-    for cohort in (row for row in case_runs if row.case is None):
-        played = evaluation.submission.testset.cases.all()
+    by_name = {row.case.case_id: Answer(case_run=row, played=row.case) for row in answering if row.case is not None}
+    for cohort in (row for row in answering if row.case is None):
+        played = evaluation.submission.testset.cases.filter(case_id__in=[case.case_id for case in cases])
         by_name |= {case.case_id: Answer(case_run=cohort, played=case) for case in played}
     return {case.pk: by_name[case.case_id] for case in cases if case.case_id in by_name}
 

@@ -6,7 +6,7 @@ worker that takes over after a crash scores only what is missing.
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -64,20 +64,16 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
         return False
     try:
         with renewal_of(lease, lease_seconds=lease_seconds) as renewal:
-            evaluation = (
-                Evaluation.objects.prefetch_related("testset__cases")
-                .select_related(
-                    "protocol",
-                    "testset",
-                    "submission__testset",
-                    "submission__challenge",
-                    "submission__phase",
-                    "submission__team",
-                    "submission__image",
-                    "submission__predictions",
-                )
-                .get(id=evaluation_id)
-            )
+            evaluation = Evaluation.objects.select_related(
+                "protocol",
+                "testset",
+                "submission__testset",
+                "submission__challenge",
+                "submission__phase",
+                "submission__team",
+                "submission__image",
+                "submission__predictions",
+            ).get(id=evaluation_id)
             protocol = rules_of(evaluation.protocol)
             score_missing_cases(evaluation=evaluation, protocol=protocol, check=renewal.check)
             results = collect_results(evaluation=evaluation, protocol=protocol, now=clock())
@@ -101,48 +97,60 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
 
 def score_missing_cases(*, evaluation: Evaluation, protocol: Protocol, check: Callable[[], None]) -> None:
     """Score every case of the reference list that has no scores yet."""
-    answers = specs.answers_of(evaluation)
     scratch_root = Path(settings.SCRATCH_ROOT)
     scratch_root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if protocol.table_form is not None:
-        score_tables(evaluation=evaluation, protocol=protocol, answers=answers, scratch_root=scratch_root)
+        score_tables(evaluation=evaluation, protocol=protocol, scratch_root=scratch_root)
         return
-    stored = set(evaluation.case_scores.values_list("case_id", flat=True))
-    kept_references = ReferenceCache(scratch_root / "references", memory_bytes=0)  # the next case has another reference
-    cases = list(evaluation.testset.cases.all())
+    missing = evaluation.testset.cases.exclude(scores__evaluation=evaluation)
+    keys = list(missing.values_list("pk", flat=True))
     external: Mapping[str, ExternalScores] = {}
-    if protocol.evaluation is not None and len(stored) < len(cases):
-        external = ask_metric_image(
-            evaluation=evaluation,
-            protocol=protocol,
-            wanted=protocol.evaluation,
-            cases=cases,
-            answers=answers,
-            check=check,
-        )
-    for case in cases:
-        if case.pk in stored:
-            continue
-        check()
-        answer = answers.get(case.pk)
-        with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
-            prepared = specs.prepare_case(case=case, answer=answer, protocol=protocol, scratch=Path(scratch))
-            with naming_case(case), within_limits(case.case_id):
-                result = score_case(
-                    protocol=protocol,
-                    case_id=case.case_id,
-                    references=prepared.references,
-                    predictions=prepared.predictions,
-                    failure=prepared.failure,
-                    telemetry=specs.telemetry_of(answer),
-                    earlier_rounds=prepared.earlier_rounds,
-                    external=external.get(case.case_id, {}),
-                    kept_references=kept_references,
-                )
-        scores = [row.to_json() for row in result.rows]
-        services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)
-        if result.backend and result.backend != evaluation.backend:
-            evaluation.backend = result.backend
+    if protocol.evaluation is not None and keys:
+        external = ask_metric_image(evaluation=evaluation, protocol=protocol, wanted=protocol.evaluation, check=check)
+    kept_references = ReferenceCache(scratch_root / "references", memory_bytes=0)  # the next case has another reference
+    for first in range(0, len(keys), specs.ROWS_AT_ONCE):
+        cases = list(evaluation.testset.cases.filter(pk__in=keys[first : first + specs.ROWS_AT_ONCE]))
+        answers = specs.answers_of(evaluation, cases=cases)
+        for case in cases:
+            check()
+            score_one(
+                evaluation=evaluation,
+                protocol=protocol,
+                case=case,
+                answer=answers.get(case.pk),
+                external=external.get(case.case_id, {}),
+                kept_references=kept_references,
+            )
+
+
+def score_one(
+    *,
+    evaluation: Evaluation,
+    protocol: Protocol,
+    case: Case,
+    answer: specs.Answer | None,
+    external: ExternalScores,
+    kept_references: ReferenceCache,
+) -> None:
+    """Score one case and store its scores."""
+    with tempfile.TemporaryDirectory(dir=settings.SCRATCH_ROOT, prefix="score-") as scratch:
+        prepared = specs.prepare_case(case=case, answer=answer, protocol=protocol, scratch=Path(scratch))
+        with naming_case(case), within_limits(case.case_id):
+            result = score_case(
+                protocol=protocol,
+                case_id=case.case_id,
+                references=prepared.references,
+                predictions=prepared.predictions,
+                failure=prepared.failure,
+                telemetry=specs.telemetry_of(answer),
+                earlier_rounds=prepared.earlier_rounds,
+                external=external,
+                kept_references=kept_references,
+            )
+    scores = [row.to_json() for row in result.rows]
+    services.store_case_scores(evaluation_id=evaluation.id, case_pk=case.pk, scores=scores)
+    if result.backend and result.backend != evaluation.backend:
+        evaluation.backend = result.backend
 
 
 @contextmanager
@@ -177,8 +185,6 @@ def ask_metric_image(
     evaluation: Evaluation,
     protocol: Protocol,
     wanted: WantedImage,
-    cases: Sequence[Case],
-    answers: Mapping[int, specs.Answer],
     check: Callable[[], None],
 ) -> Mapping[str, ExternalScores]:
     """What the organizers' metric image says, of all cases in one run. It is stopped when the lease is lost."""
@@ -190,6 +196,7 @@ def ask_metric_image(
             return True
         return False
 
+    cases, answers = list(evaluation.testset.cases.all()), specs.answers_of(evaluation)
     with tempfile.TemporaryDirectory(dir=settings.SCRATCH_ROOT, prefix="metrics-") as folder:
         scratch = Path(folder)
         prepared = {}
@@ -209,10 +216,9 @@ def ask_metric_image(
         )
 
 
-def score_tables(
-    *, evaluation: Evaluation, protocol: Protocol, answers: Mapping[int, specs.Answer], scratch_root: Path
-) -> None:
+def score_tables(*, evaluation: Evaluation, protocol: Protocol, scratch_root: Path) -> None:
     """Score all cases together: some scores of tables need the whole column."""
+    answers = specs.answers_of(evaluation)
     cases = {case.case_id: case for case in evaluation.testset.cases.all()}
     with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
         prepared = specs.prepare_rows(
@@ -234,10 +240,8 @@ def score_tables(
 
 def collect_results(*, evaluation: Evaluation, protocol: Protocol, now: datetime) -> services.Results:
     """Aggregates and the signed receipt, from the stored scores of all cases."""
-    cases = {case.pk: case for case in evaluation.testset.cases.all()}
-    rows = list(CaseScores.objects.filter(evaluation=evaluation).order_by("case__position"))
-    for row in rows:
-        row.case = cases[row.case_id]
+    stored = CaseScores.objects.filter(evaluation=evaluation).order_by("case__position").select_related("case")
+    rows = list(stored.only("evaluation", "scores", "case__case_id", "case__attributes"))
     results = [specs.stored_result(row, backend=evaluation.backend) for row in rows]
     aggregates = summarise(protocol, results, {row.case.case_id: row.case.attributes for row in rows})
     evaluation.evaluator_version = evaluator_version
