@@ -18,10 +18,10 @@ from evaluator.layouts import named_layouts
 from evaluator.protocol import Protocol, load_named_protocol, load_protocol
 from evaluator.ranking.analysis import Analysis, analyse
 from evaluator.ranking.document.config import RankingConfig
-from evaluator.ranking.document.known import KNOWN_METRICS
 from evaluator.ranking.document.options import margin_option, missing_option, with_margins, with_missing
 from evaluator.ranking.document.parse import parse_ranking, with_metrics
 from evaluator.ranking.document.presets import preset_document, preset_titles
+from evaluator.ranking.document.slips import refuse_slips
 from evaluator.ranking.engine import rank_algorithms
 from evaluator.ranking.errors import ConfigError, RankingError
 from evaluator.ranking.planning import plan_lines, plan_table
@@ -240,19 +240,9 @@ def _configuration(protocol: Protocol | None, config: Path | None, preset: str |
         return parse_ranking(protocol.ranking)
     if preset is not None:
         return parse_ranking({"preset": preset})
-    return _not_turned(parse_ranking({} if config is None else _document(config)))
-
-
-def _not_turned(rules: RankingConfig) -> RankingConfig:
-    """A metric that everybody knows, turned round, would put the worst first."""
-    for spec in rules.metrics:
-        known = KNOWN_METRICS.get(spec.id)
-        if known is not None and known.larger_is_better != spec.larger_is_better:
-            found, expected = ("max", "min") if spec.larger_is_better else ("min", "max")
-            raise ConfigError(
-                f"ranking.metrics, {spec.id}: found the direction {found}; expected {expected}, or another name for what is not "
-                f"{spec.id}, with a column of that name"
-            )
+    document = {} if config is None else _document(config)
+    rules = parse_ranking(document)
+    refuse_slips(rules, document, "ranking")
     return rules
 
 

@@ -17,13 +17,14 @@ from types import MappingProxyType
 from typing import Any
 
 from evaluator.errors import EvaluatorError, ProtocolError
-from evaluator.metrics.registry import REGISTRY, Metric
+from evaluator.metrics.registry import REGISTRY, Direction, Metric
 from evaluator.protocol.conventions import Conventions, Situation
 from evaluator.protocol.document import normalise
 from evaluator.protocol.modes import Defect, Mode, in_settings, with_defects
 from evaluator.protocol.sockets import slug_of, socket_entry
 from evaluator.protocol.source import Marks, check_schema, locate, read_source, walk
 from evaluator.ranking.document.parse import parse_ranking
+from evaluator.ranking.document.slips import refuse_slips
 from evaluator.ranking.errors import ConfigError
 from evaluator.volumes.geometry import GridTolerance
 from evaluator.volumes.tables import DOCUMENT_SUFFIX, TableForm, delimiter_of, table_text
@@ -394,17 +395,24 @@ def given_name(path: str) -> str:
 
 
 def load_protocol(
-    source: Path | str | Mapping[str, Any], *, name: str | None = None, mode: Mode | None = None
+    source: Path | str | Mapping[str, Any],
+    *,
+    name: str | None = None,
+    mode: Mode | None = None,
+    written: Mapping[str, Any] | None = None,
 ) -> Protocol:
     """The protocol in a YAML file (a Path), YAML text (a str) or a plain mapping. ProtocolError says what is wrong where.
 
-    `name` replaces the document's own name, as when a challenge takes over a published protocol. `mode` replaces its mode.
+    `name` replaces the document's own name, as when a challenge takes over a published protocol. `mode` replaces its mode. Slips in the
+    ranking are refused in what somebody wrote just now: a file, a text, or `written`, the new part of a mapping. A stored mapping is taken
+    as it stands.
     """
     marks: Marks = {}
     if isinstance(source, Path):
         source = source.read_text(encoding="utf-8")
     if isinstance(source, str):
         document, marks = read_source(source)
+        written = document
     else:
         document = json.loads(json.dumps(dict(source)))
         _refuse_not_finite(document)
@@ -416,7 +424,7 @@ def load_protocol(
     normal = normalise(document, marks)
     if normal["mode"] == Mode.PUBLISHED:
         normal = _as_published(normal, marks)
-    _check_ranking(normal["ranking"], marks)
+    _check_ranking(normal, marks, written=None if written is None else written.get("ranking", {}))
     return _protocol(normal)
 
 
@@ -465,10 +473,14 @@ def _as_published(normal: Mapping[str, Any], marks: Marks) -> dict[str, Any]:
         raise in_settings(problem, marks) from problem
 
 
-def _check_ranking(ranking: Mapping[str, Any], marks: Marks) -> None:
+def _check_ranking(normal: Mapping[str, Any], marks: Marks, *, written: Mapping[str, Any] | None) -> None:
     """Whether the ranking part can be ranked by. Its own reader knows, and names the culprit before a colon."""
     try:
-        parse_ranking(ranking)
+        config = parse_ranking(normal["ranking"])
+        if written is not None:
+            registered = {item["id"]: REGISTRY[item["name"]].direction for item in normal["metrics"]}
+            better = {name: found is Direction.MAX for name, found in registered.items() if found}
+            refuse_slips(config, written, "ranking", larger_is_better=better)
     except ConfigError as problem:
         where, _, text = str(problem).partition(": ")
         steps = [int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", where)]

@@ -360,7 +360,8 @@ def equal_words(data: ReportData, metric: str) -> str:
     return (
         f"{metric}: mean differences below {found.margin:g} do not matter. “Equal”: two one-sided paired tests, Student's and "
         f"Hall's for skewed differences, show that the true mean difference lies within ± {found.margin:g} (p by Holm over all pairs, "
-        f"α = {found.alpha:g}). From, to: the interval of {1 - 2 * found.alpha:.0%} of both. “Open”: these cases show neither a difference nor equality."
+        f"α = {found.alpha:g}). From, to: the interval of {1 - 2 * found.alpha:.0%} of both. “Open”: these cases show neither a "
+        "difference nor equality."
     )
 
 

@@ -106,6 +106,18 @@ def test_a_phase_may_follow_the_published_code_and_mend_one_defect_of_it(use):
         ("title: The final", "colour: red", 21, "'colour' is not known"),
         ("  metrics: [{name: dice}]", "  metrics: [{name: dicey}]", 13, "protocol cannot be used"),
         ("core: {values: 1,", "core: {values: one,", 10, "protocol cannot be used"),
+        (
+            "testset: hidden",
+            "protocol: {use: flare22, ranking: {metrics: [{id: dice, direction: min, bounds: [-1, 1]}]}}",
+            25,
+            "ranking.metrics.0.direction",
+        ),
+        (
+            "testset: hidden",
+            "protocol: {use: flare22, ranking: {missing: {any: {dise: 0}}}}",
+            25,
+            "ranking.missing.any.dise",
+        ),
         ("testset: hidden", "protocol: {use: nothing}", 25, "protocol cannot be used"),
         ("testset: hidden", "protocol: nothing", 25, "`protocol` is a mapping"),
     ],

@@ -89,6 +89,19 @@ def test_the_order_of_labels_is_part_of_the_protocol():
         (("metrics:", "conventions: {failed: {dise: 0}}\nmetrics:"), 7, "'dise'", "a metric id"),
         (("{name: dice}", "{name: euler_difference}"), 1, "no worth of euler_difference", "null (left out)"),
         (("metrics:", "ranking: {scheme: {type: lottery}}\nmetrics:"), 7, "lottery", "mean_of_ranks"),
+        (
+            ("metrics:", "ranking: {metrics: [{id: dice, direction: min}]}\nmetrics:"),
+            7,
+            "min for dice",
+            "max, or another name",
+        ),
+        (
+            ("metrics:", "ranking: {missing: {any: {dise: 0}}}\nmetrics:"),
+            7,
+            "dise",
+            "one of dice, nsd; did you mean dice?",
+        ),
+        (("metrics:", "ranking: {missing: {dice: 0}}\nmetrics:"), 7, "the metric dice", "any: {dice: rank_last}"),
         (("values: 1", "values: .nan"), 4, "'.nan'", "a finite number"),
         (("protocol: 1", "protocol: [1"), 2, "", "YAML"),
     ],
@@ -98,6 +111,26 @@ def test_an_error_names_the_line_what_was_found_and_what_is_expected(change, lin
     assert problem.line == line
     assert found in problem.found
     assert expected in problem.expected
+
+
+def test_a_metric_with_a_name_of_its_own_is_not_turned_round_either():
+    ranking = "ranking: {metrics: [{id: overlap, direction: min}, nsd]}\nmetrics:"
+    text = LIVER.replace("metrics:", ranking, 1).replace("{name: dice}", "{name: dice, id: overlap}")
+    assert problem_in(text).found == "min for overlap"
+    assert problem_in(text).expected == "max, or another name for what is not overlap"
+
+
+def test_a_stored_protocol_is_taken_as_it_stands():
+    document = json.loads(json.dumps(load_protocol(LIVER).document))
+    document["ranking"]["metrics"][0]["direction"] = "min"
+    assert load_protocol(document).ranking["metrics"][0]["direction"] == "min"
+    with pytest.raises(ProtocolError, match="found min for dice"):
+        load_protocol(document, written={"ranking": {}})
+
+
+def test_rules_of_a_preset_for_metrics_that_are_not_ranked_stay():
+    preset = "ranking: {preset: brats-lesion, metrics: [dice]}\nmetrics:"
+    assert load_protocol(LIVER.replace("metrics:", preset, 1)).ranking["preset"] == "brats-lesion"
 
 
 def test_a_document_that_unfolds_without_end_is_refused():

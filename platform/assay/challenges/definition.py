@@ -766,7 +766,9 @@ class Reader:
         try:
             if "use" in value:
                 changes = {name: change for name, change in value.items() if name != "use"}
-                protocol = load_protocol(merged(load_named_protocol(str(value["use"])).document, changes))
+                protocol = load_protocol(
+                    merged(load_named_protocol(str(value["use"])).document, changes), written=changes
+                )
             else:
                 protocol = load_protocol("\n" * (place.line - 1) + indented)
             check_work(protocol)

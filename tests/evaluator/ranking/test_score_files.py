@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from evaluator.commands.rank import rank
 from evaluator.protocol import load_named_protocol
 from evaluator.ranking import parse_ranking
+from evaluator.ranking.document.slips import refuse_slips
 from evaluator.ranking.score_files import FORMS, read_scores
 
 DICE = {"a": {"c1": 0.9, "c2": 0.8}, "b": {"c1": 0.7, "c2": 0.6}, "c": {"c1": 0.95, "c2": 0.1}}
@@ -504,11 +505,37 @@ def test_nobody_is_first_where_no_value_counts(tmp_path: Path, option: str) -> N
     assert "found no value that counts" in result.output
 
 
-def test_a_known_metric_is_not_turned_round(tmp_path: Path) -> None:
-    write(tmp_path, {"s.csv": WIDE, "r.yaml": "metrics: [{id: dice, direction: min}]\n"})
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        (
+            "metrics: [{id: dice, direction: min}]",
+            "metrics[0].direction: found min for dice; expected max, or another name",
+        ),
+        (
+            "metrics: [hd95, {id: DSC (%), direction: max}, {id: Dice score, direction: min}]",
+            "metrics[2].direction: found min",
+        ),
+        ("missing: {any: {dise: 0}}", "missing.any.dise: found a rule for dise, which is not ranked"),
+        ("metrics: [dsc]\nmissing: {any: {hd95: 9, dice: 0}}", "missing.any.hd95: found a rule for hd95"),
+        ("metrics: [dsc]\nmissing: {failed_case: {dice: 0}}", "expected one of dsc; did you mean dsc?"),
+        ("metrics: [dice]\nmissing: {dice: 0}", "expected it below one, as in any: {dice: rank_last}"),
+        ("metrics: [dice]\nmissing: {any: {'*': 0, nsd: 0}}", "missing.any.nsd: found a rule for nsd"),
+    ],
+)
+def test_slips_of_a_ranking_document_are_refused(tmp_path: Path, document: str, told: str) -> None:
+    write(tmp_path, {"s.csv": WIDE, "r.yaml": document + "\n"})
     result = run(tmp_path / "s.csv", "--config", tmp_path / "r.yaml")
     assert result.exit_code == 1
-    assert "dice: found the direction min; expected max, or another name" in result.output
+    assert told in result.output
+
+
+def test_rules_for_the_sums_of_a_pooled_metric_are_no_slip() -> None:
+    document = {
+        "metrics": [{"id": "dsc_agg", "direction": "max", "pooled": {"numerator": "2*inter", "denominator": "volume"}}],
+        "missing": {"any": {"inter": 0, "volume": "same_as_others"}},
+    }
+    refuse_slips(parse_ranking(document), document, "ranking")
 
 
 def test_cases_of_several_tasks_are_not_pooled_without_a_word(tmp_path: Path) -> None:
