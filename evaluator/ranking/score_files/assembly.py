@@ -91,6 +91,8 @@ class Assembler:
         self.coders = {axis: Coder() for axis in (*AXES, "reason")}
         self.coders["reason"].number("")
         self.left_out: dict[str, list[str]] = {}
+        self.spreads: dict[str, str] = {}
+        """Column → a cell in which more than one number stands."""
         self._seen: dict[tuple[str, int], Index] = {}
 
     def names(self, axis: str, part: Part, names: Names, *, column: str) -> Index:
@@ -148,7 +150,7 @@ class Assembler:
             }
             for axis, names in columns.items():
                 codes[axis].append(self.names(axis, part, names, column=axis))
-            values.append(numbers(part.sheet, part.column, part.values))
+            values.append(numbers(part.sheet, part.column, part.values, spreads=self.spreads))
             rows.append(np.arange(len(part.values)))
         if not parts:
             raise ScoresError(f"{forms[0].sheet.name}: found no scores; expected one row per algorithm and case")

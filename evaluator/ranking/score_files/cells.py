@@ -15,6 +15,12 @@ from evaluator.ranking.score_files.sheets import Sheet
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNSEEN = re.compile("[\u200b-\u200f\u2028-\u202e\u2060\ufeff]")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_PLAIN = r"[+-]?(?:\d+(?:[.,]\d+)?|[.,]\d+)(?:[eE][+-]?\d+)?"
+_WITH_SPREAD = re.compile(
+    rf"\$?({_PLAIN})\s*(?:(?:±|\+/?-|\\pm)\s*{_PLAIN}|"
+    rf"[(\[]\s*±?\s*{_PLAIN}(?:\s*(?:-|–|—|,|;|to|\.\.)\s*{_PLAIN})?\s*[)\]])\$?"
+)
+"""A number with its spread or interval, as tables in papers have it: `0.90 ± 0.02`, `0.90 (0.85–0.95)`."""
 _SUMMARY = re.compile(
     r"(mean|average|avg|median|std|sd|stdev|std\.? ?dev|standard deviation|overall|total|sum|summary|aggregate[sd]?|"
     r"min|max|minimum|maximum|mean ?(±|\+/?-) ?(std|sd)|(mean|median|std)[ _-]?(all|score|total)?|q25|q75|25%|50%|75%|iqr|"
@@ -25,14 +31,17 @@ _SUMMARY = re.compile(
 )
 
 
-def numbers(sheet: Sheet, column: str, texts: Sequence[str]) -> Floats:
-    """Every cell of a column as a number, NaN where there is no value. Raises `ScoresError`."""
+def numbers(sheet: Sheet, column: str, texts: Sequence[str], *, spreads: dict[str, str]) -> Floats:
+    """Every cell of a column as a number, NaN where there is no value. Raises `ScoresError`.
+
+    Of `0.90 ± 0.02` the first number is taken. `spreads` gets the column and the first such cell, for the reader must hear of it.
+    """
     try:
         values = texts.numbers() if isinstance(texts, PlainColumn) else _floats(texts)
     except ValueError:
-        return _careful_numbers(sheet, column, texts)
+        return _careful_numbers(sheet, column, texts, spreads)
     if (not sheet.text or "_" in sheet.text) and "_" in "".join(texts):  # Python reads 1_000 as a thousand
-        return _careful_numbers(sheet, column, texts)
+        return _careful_numbers(sheet, column, texts, spreads)
     return values
 
 
@@ -40,13 +49,17 @@ def _floats(texts: Sequence[str]) -> Floats:
     return np.fromiter(map(float, texts), dtype=np.float64, count=len(texts))
 
 
-def _careful_numbers(sheet: Sheet, column: str, texts: Sequence[str]) -> Floats:
+def _careful_numbers(sheet: Sheet, column: str, texts: Sequence[str], spreads: dict[str, str]) -> Floats:
     """A file has decimal points or commas: 1,234 beside 0.5 may be a thousand."""
     values = np.full(len(texts), math.nan)
     first_with: dict[str, int] = {}
-    for row, text in enumerate(texts):
-        if is_missing(text):
+    for row, written in enumerate(texts):
+        if is_missing(written):
             continue
+        with_spread = _WITH_SPREAD.fullmatch(written.strip())
+        text = with_spread[1] if with_spread else written
+        if with_spread:
+            spreads.setdefault(column, written.strip())
         has_comma = sheet.separator != "," and _DECIMAL_COMMA.fullmatch(text.strip()) is not None
         if has_comma or "." in text:
             mark, other = (",", ".") if has_comma else (".", ",")
@@ -63,13 +76,15 @@ def _careful_numbers(sheet: Sheet, column: str, texts: Sequence[str]) -> Floats:
         except ValueError:
             point = " with a decimal point" if "," in text else ""
             raise sheet.error(
-                row, column, found=repr(text.strip()), expected=f"a number{point}, or nothing where it is missing"
+                row, column, found=repr(written.strip()), expected=f"a number{point}, or nothing where it is missing"
             ) from None
     return values
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell is a number or says that there is none."""
+    """Whether a cell is a number, perhaps with its spread, or says that there is none."""
+    if _WITH_SPREAD.fullmatch(text.strip()):
+        return True
     try:
         float(text.replace(",", "."))
     except ValueError:

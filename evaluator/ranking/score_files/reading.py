@@ -100,6 +100,10 @@ def read_sheets(
         for axis, left in assembler.left_out.items()
         if left
     ]
+    notes += [
+        f"{column}: the first number of each cell is ranked, as in {text!r}, and what stands behind it is not used"
+        for column, text in assembler.spreads.items()
+    ]
     notes += _pooled_tasks(table, config)
     if unread:
         notes.append(f"metrics that this ranking does not use were not read: {', '.join(unread)}")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from evaluator.commands.rank import rank
 from evaluator.protocol import load_named_protocol
 from evaluator.ranking import parse_ranking
 from evaluator.ranking.document.slips import refuse_slips
-from evaluator.ranking.score_files import FORMS, read_scores
+from evaluator.ranking.score_files import FORMS, ScoresError, read_scores
 
 DICE = {"a": {"c1": 0.9, "c2": 0.8}, "b": {"c1": 0.7, "c2": 0.6}, "c": {"c1": 0.95, "c2": 0.1}}
 ORGANS = ("liver", "spleen")
@@ -528,6 +529,47 @@ def test_slips_of_a_ranking_document_are_refused(tmp_path: Path, document: str, 
     result = run(tmp_path / "s.csv", "--config", tmp_path / "r.yaml")
     assert result.exit_code == 1
     assert told in result.output
+
+
+@pytest.mark.parametrize(
+    "mark", ["{} ± 0.02", "{}±0.02", "{} +/- 0.02", "{} (0.02)", "{} (0.85–0.95)", "{} [0.85, 0.95]", "${} \\pm 0.02$"]
+)
+def test_a_number_with_its_spread_counts_as_the_number_and_the_reader_is_told(tmp_path: Path, mark: str) -> None:
+    lines = [
+        f'{name};"{mark.format(dice)}";{hd95}' for name, dice, hd95 in (("a", 0.8, 9), ("b", 0.9, 5), ("c", 0.7, 12))
+    ]
+    found = read_scores(
+        write(tmp_path, {"s.csv": "\n".join(["algorithm;Dice;HD95", *lines])}) / "s.csv", parse_ranking({})
+    )
+    assert found.table.metrics["dice"].values[:, 0, 0].tolist() == [0.8, 0.9, 0.7]
+    told = f"Dice: the first number of each cell is ranked, as in {mark.format(0.8)!r}"
+    assert [note for note in found.notes if note.startswith(told)]
+    assert not any(note.startswith("HD95: ") for note in found.notes)
+
+
+def test_spreads_are_read_for_cases_in_columns_of_algorithms_and_with_decimal_commas(tmp_path: Path) -> None:
+    texts = {"cases.csv": "case;a;b\nc1;0,90 ± 0,02;0,8\nc2;0,91 ± 0,02;0,7 ± 0,1\n"}
+    found = read_scores(write(tmp_path, texts) / "cases.csv", parse_ranking({}), metric="dice")
+    assert found.table.metrics["dice"].values[:, 0].tolist() == [[0.9, 0.91], [0.8, 0.7]]
+    assert sum("first number" in note for note in found.notes) == 2
+    assert "first number of each cell" in run(tmp_path / "cases.csv", "--metric", "dice").output.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "cell", ["0.9 ± ", "± 0.02", "0.9 ± 0.02 ± 0.1", "0.9 (best)", "0.9 0.8", "0.9 % ± 0.1", "0.9 (0.8", "1_0 ± 2"]
+)
+def test_what_is_no_number_with_a_spread_is_refused(tmp_path: Path, cell: str) -> None:
+    path = write(tmp_path, {"s.csv": f"algorithm,case,dice\na,c1,0.9\nb,c1,{cell}\n"}) / "s.csv"
+    with pytest.raises(
+        ScoresError, match=re.escape(f"s.csv, line 3, column dice: found {cell.strip()!r}; expected a number")
+    ):
+        read_scores(path, parse_ranking({}))
+
+
+def test_a_spread_does_not_hide_percents(tmp_path: Path) -> None:
+    path = write(tmp_path, {"s.csv": "algorithm,dice\na,90 ± 2\nb,0.8 ± 0.1\n"}) / "s.csv"
+    with pytest.raises(ScoresError, match="found 90; expected a number from 0 to 1"):
+        read_scores(path, parse_ranking({}))
 
 
 def test_rules_for_the_sums_of_a_pooled_metric_are_no_slip() -> None:
