@@ -34,7 +34,10 @@ def cases_needed(protocol: Protocol) -> int:
 
 
 def blocks(protocol: Protocol, *, share: float) -> list[np.ndarray]:
-    """One array (z, y, x) per channel, a block for every value or structure. `share` of each block's length is filled."""
+    """One array (z, y, x) per channel, a block for every value or structure. `share` of each block's length is filled.
+
+    Flat ones have no y.
+    """
     kind = protocol.output.kind
     if kind is OutputKind.LABEL_MAP:
         values = sorted({value for label in protocol.labels for value in label.values})
@@ -45,14 +48,19 @@ def blocks(protocol: Protocol, *, share: float) -> list[np.ndarray]:
     for place, (channel, value) in enumerate(placed):
         start = 2 + (STEP * place if kind is OutputKind.LABEL_MAP else 0)
         arrays[channel][2 : 2 + round(6 * share), 2:8, start : start + 6] = value
-    return arrays
+    return [array[:, 5] for array in arrays] if is_flat(protocol) else arrays
+
+
+def is_flat(protocol: Protocol) -> bool:
+    """Whether masks are TIFF files, which have no depth."""
+    return protocol.output.file.endswith((".tif", ".tiff"))
 
 
 def volume(arrays: list[np.ndarray], path: Path) -> Path:
     """One array as a volume, several as the channels of a 4-D one, in the format of the name."""
     images = [sitk.GetImageFromArray(array) for array in arrays]
     for image in images:
-        image.SetSpacing((1.0, 1.0, 2.0))
+        image.SetSpacing((1.0, 1.0, 2.0)[: image.GetDimension()])
     path.parent.mkdir(parents=True, exist_ok=True)
     sitk.WriteImage(images[0] if len(images) == 1 else sitk.JoinSeries(images), str(path), useCompression=True)
     return path
@@ -114,7 +122,9 @@ def reference_folder(protocol: Protocol, folder: Path, case_ids: Sequence[str]) 
             paths = [volume([a], folder / f"{case_id}-{n}.nii.gz").name for n, a in enumerate(arrays)]
             cells[case_id] = paths
     else:
-        suffix = ".mha" if protocol.output.kind is OutputKind.MULTICHANNEL else ".nii.gz"
+        suffix = (
+            ".mha" if protocol.output.kind is OutputKind.MULTICHANNEL else ".tif" if is_flat(protocol) else ".nii.gz"
+        )
         for case_id in case_ids:
             cells[case_id] = [volume(blocks(protocol, share=1.0), folder / f"{case_id}{suffix}").name]
     lines = [",".join(["case_id", "site", *header])]

@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy.optimize import linear_sum_assignment
 
 from evaluator.errors import ProtocolError
@@ -11,6 +12,7 @@ from evaluator.metrics.components import number_values
 from evaluator.metrics.objects import MatchRules, ObjectMatch, _most_pairs, match_objects
 from evaluator.protocol import load_named_protocol, load_protocol
 from evaluator.scoring.case import score_case, summarise
+from evaluator.scoring.pairing import pair_folders
 from tests.evaluator.volume_files import save_nifti
 
 
@@ -202,3 +204,36 @@ def test_instances_need_one_label_map_of_one_label():
         outputs = [{**item, "instances": True} for item in change.get("outputs", POOLED["outputs"])]
         with pytest.raises(ProtocolError, match="one label map of a single label"):
             load_protocol({**POOLED, **change, "outputs": outputs})
+
+
+@pytest.mark.checked(
+    "cellseg22",
+    what="masks are TIFF files called CASE_label.tiff",
+    source="JunMa11/NeurIPS-CellSeg baseline/compute_metric.py",
+)
+@pytest.mark.parametrize(
+    ("reference", "prediction"),
+    [
+        ("c1.tif", "c1_label.tiff"),
+        ("c1_label.tiff", "c1_label.tiff"),
+        ("c1.tif", "c1.tiff"),
+        ("c1.nii.gz", "c1.nii.gz"),
+    ],
+)
+def test_masks_of_cells_are_paired_by_the_names_of_the_challenge_and_by_their_own(tmp_path, reference, prediction):
+    protocol = load_named_protocol("cellseg22")
+    assert protocol.archive_files("c1") == {"segmentation": "c1_label.tiff"}
+    for folder, name in (("references", reference), ("predictions", prediction)):
+        (tmp_path / folder).mkdir()
+        sitk.WriteImage(sitk.GetImageFromArray(cells(a=(900, 2, 2))), str(tmp_path / folder / name))
+    pairing = pair_folders(protocol=protocol, references=tmp_path / "references", predictions=tmp_path / "predictions")
+    (case,) = pairing.cases
+    assert not pairing.leftover
+    found = score_case(
+        protocol=protocol,
+        case_id=case.case_id,
+        references=case.references,
+        predictions=case.predictions,
+        telemetry={"wall_seconds": 1},
+    )
+    assert {row.metric: row.value for row in found.rows} == {"f1_at_iou": 1.0, "time": 0.0}

@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluator.protocol import LabelSpec, OutputKind, Protocol
-from evaluator.volumes import Cells, Grid, delimiter_of, write_canonical_channels
+from evaluator.volumes import (
+    CANONICAL_SUFFIX,
+    Cells,
+    Grid,
+    delimiter_of,
+    write_as_named,
+    write_canonical_channels,
+)
 
 EXAMPLE_CASE = "example"
 ROWS = 4
@@ -21,6 +28,8 @@ SPACING_MM = (1.5, 1.5, 2.0)
 OPTIONS = {"A": "the first", "B": "the second", "C": "the third", "D": "the fourth"}
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==")
 """The smallest picture there is."""
+FLAT = (".tif", ".tiff")
+"""Images that have no depth."""
 _MET = {"uint8": "MET_UCHAR", "int16": "MET_SHORT", "uint16": "MET_USHORT"}
 
 Array = npt.NDArray[Any]
@@ -35,17 +44,19 @@ def write_example(protocol: Protocol, *, folder: Path) -> None:
 
 
 def _write_volumes(protocol: Protocol, *, folder: Path) -> None:
+    files = protocol.written_files(EXAMPLE_CASE)
     classes = reference_classes(protocol)
+    if any(name.endswith(FLAT) for name in files.values()):
+        classes = classes[:, :, DEPTH // 2]
     random = np.random.default_rng(1)
     for name in protocol.input_files(EXAMPLE_CASE).values():
         path = folder / "inputs" / name
-        if path.name.endswith((".nii.gz", ".mha")):
+        if path.name.endswith((".nii.gz", ".mha", *FLAT)):
             image = 100 + 10 * classes + random.normal(0, 3, classes.shape)
             write_volume([image.astype(np.int16)], path=path)
         else:
             write_rows(path, ["case"], [[EXAMPLE_CASE]])
     _write_input_tables(protocol, cases=[EXAMPLE_CASE], folder=folder / "inputs")
-    files = protocol.written_files(EXAMPLE_CASE)
     masks = {label.name: _mask(protocol, label, classes) for label in protocol.labels}
     if protocol.output.kind is OutputKind.MASK_PER_STRUCTURE:
         for name, mask in masks.items():
@@ -75,9 +86,12 @@ def _mask(protocol: Protocol, label: LabelSpec, classes: Array) -> Array:
 
 
 def write_volume(channels: Sequence[Array], *, path: Path) -> None:
-    """A NIfTI or MetaImage file, by the ending of its name. Several channels make it four-dimensional."""
+    """A NIfTI or MetaImage file, or a flat TIFF, by the ending of its name. Several channels make it four-dimensional."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = channels[0].shape
+    if path.name.endswith(FLAT):
+        _write_flat(channels[0], path=path)
+        return
     with path.open("wb") as target:
         if path.name.endswith(".mha"):
             target.write(_metaimage_header(shape, count=len(channels), stored=channels[0].dtype))
@@ -87,6 +101,16 @@ def write_volume(channels: Sequence[Array], *, path: Path) -> None:
         affine = ((x, 0.0, 0.0, 0.0), (0.0, y, 0.0, 0.0), (0.0, 0.0, z, 0.0), (0.0, 0.0, 0.0, 1.0))
         grid = Grid(shape=shape, spacing_mm=SPACING_MM, affine=affine)
         write_canonical_channels(channels, grid=grid, count=len(channels), target=target)
+
+
+def _write_flat(pixels: Array, *, path: Path) -> None:
+    rows = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+    grid = Grid(shape=pixels.shape, spacing_mm=(1.0, 1.0), affine=rows)
+    canonical = path.with_name(path.name + CANONICAL_SUFFIX)
+    with canonical.open("wb") as target:
+        write_canonical_channels([pixels], grid=grid, count=1, target=target)
+    write_as_named(source=canonical, destination=path)
+    canonical.unlink()
 
 
 def _metaimage_header(shape: Sequence[int], *, count: int, stored: np.dtype[Any]) -> bytes:

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 CONTRACT: dict[str, Any] = json.loads(Path(__file__).with_name("contract.json").read_text())
 INPUTS = Path(os.environ.get("KIT_INPUTS", CONTRACT["input_folder"]))
 OUTPUTS = Path(os.environ.get("KIT_OUTPUTS", CONTRACT["output_folder"]))
-IMAGES = (".nii.gz", ".nii", ".mha")
+IMAGES = (".nii.gz", ".nii", ".mha", ".tif", ".tiff")
 
 
 def segment(images: dict[str, Any], *, count: int) -> Any:
