@@ -164,7 +164,13 @@ def command_of_code(
 def _command_in(metadata: bytes) -> str:
     try:
         document = yaml.safe_load(metadata)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (
+        yaml.YAMLError,
+        ValueError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+    ):  # also a tag on what it does not fit
         document = None
     command = document.get("command") if isinstance(document, dict) else None
     if command is not None and (not isinstance(command, str) or len(command) > 2000 or not command.isprintable()):

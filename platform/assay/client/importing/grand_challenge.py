@@ -36,7 +36,7 @@ def description_in(source: Path) -> Path | None:
     """The pack's description."""
     files = [source] if source.is_file() else sorted(source.glob("*.json")) if source.is_dir() else []
     for path in files:
-        if path.suffix.lower() != ".json" or path.stat().st_size > 16 << 20:
+        if path.suffix.lower() != ".json" or not path.is_file() or path.stat().st_size > 16 << 20:
             continue
         text = path.read_text("utf-8", errors="replace")
         if '"algorithm_interfaces"' in text and '"phases"' in text:

@@ -19,6 +19,7 @@ from evaluator.volumes import is_left_behind
 
 LARGEST_DOCUMENT_BYTES = 16 << 20
 MOST_NODES = 2_000_000
+DEEPEST = 60
 LONGEST_QUOTE = 120
 MOST_MEMBERS = 200_000
 MOST_UNPACKED_BYTES = 200 << 30
@@ -205,10 +206,31 @@ class _Budget:
             raise ClientError(f"{self.name}, line {line}: the document is too large", expected=f"{MOST_NODES} values")
 
 
+def _loader(source: str) -> Any:
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)(source)
+
+
+def _refuse_depth(source: str, *, name: str) -> None:
+    """libyaml composes nodes by calling itself, and a document of a hundred thousand brackets would end the process."""
+    loader, depth = _loader(source), 0
+    try:
+        while loader.check_event():
+            event = loader.get_event()
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                line = event.start_mark.line + 1
+                raise ClientError(
+                    f"{name}, line {line}: the document is nested too deeply", expected=f"{DEEPEST} levels"
+                )
+    finally:
+        loader.dispose()
+
+
 def parse_yaml(source: str, *, name: str) -> Place:
     """A YAML document. Keys given twice, unusual tags and keys that are no text or number are refused."""
-    loader = yaml.CSafeLoader(source) if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader(source)
+    loader = _loader(source)
     try:
+        _refuse_depth(source, name=name)
         node = loader.get_single_node()
         if node is None:
             raise ClientError(f"{name} is empty", expected="key: value")
@@ -249,7 +271,7 @@ def _of_node(node: yaml.Node, *, loader: Any, name: str, path: str, budget: _Bud
         return Place(file=name, path=path, value=values, line=line, children=pairs)
     try:
         value = loader.construct_object(node)
-    except ValueError as problem:
+    except (ValueError, AttributeError, LookupError) as problem:  # PyYAML's, where a tag and its text do not fit
         raise ClientError(f"{name}, line {line}: a value cannot be read", found=str(problem)[:200]) from problem
     return Place(file=name, path=path, value=value, line=line)
 
@@ -259,11 +281,20 @@ def inside(folder: Path, place: Place) -> Path:
     text = place.text().removeprefix("./")
     parts = PurePosixPath(text.replace("\\", "/")).parts
     path = folder.joinpath(*parts) if parts else folder
-    if not parts or text.startswith("/") or ".." in parts or not path.resolve().is_relative_to(folder.resolve()):
+    if not parts or text.startswith("/") or ".." in parts or not _is_below(path, folder):
         raise place.error("must name a file inside the bundle", expected="a relative path without `..`")
-    if not path.exists():
+    if not path.is_file() and not path.is_dir():
         raise place.error("names a file that does not exist", expected=f"a file in {folder.name}")
     return path
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """Whether it leads nowhere else, by links or otherwise. What no file system can name leads nowhere."""
+    try:
+        path.exists()
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # too long; links in a circle; a NUL
+        return False
 
 
 def unpack_zip(archive: Path, folder: Path) -> None:
