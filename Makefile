@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run wheel agent image test test-quick coverage test-gpu test-agent test-podman test-cluster test-future test-pips test-upgrade check format messages bench evaluator-image docs screenshots lock openapi vendor catalogue engines chaos fuzz guards
+.PHONY: help setup demo run wheel agent image test test-quick coverage test-gpu test-agent test-agent-image test-podman test-cluster test-future test-pips test-upgrade check format messages bench evaluator-image docs screenshots lock openapi vendor catalogue engines chaos fuzz guards
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,10 @@ test-gpu: setup ## the tests that need a CUDA device
 
 test-agent: agent ## a hospital joins, releases and survives faults with the one file that `make agent` built
 	@ASSAY_TEST_SITE_PROGRAM=$$(ls -t dist/assay-site-*.pyz | head -1) $(BIN)/python -m pytest tests/journeys/test_hospital.py $(ARGS)
+
+test-agent-image: setup ## the same with the container image of the site's program
+	@$(BIN)/python deploy/agent.py --image
+	@ASSAY_TEST_SITE_IMAGE=assay/site:latest $(BIN)/python -m pytest tests/journeys/test_hospital.py $(ARGS)
 
 test-podman: setup ## the sandbox's tests on Podman (apt-get install podman crun catatonit)
 	@$(BIN)/python -m pytest -m docker tests/containers --engine podman $(ARGS)

@@ -138,14 +138,17 @@ class Passing(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def hospital_network(*, name: str) -> Iterator[tuple[str, str]]:
-    """A namespace with one wire to this side. Gives the namespace and the address of this end."""
+def hospital_network(*, name: str, of_process: int = 0) -> Iterator[tuple[str, str]]:
+    """A namespace with one wire to this side. Gives the namespace and the address of this end. `of_process`: the one that this process has."""
     wire, ours, theirs = f"ah{name}"[-15:], "10.214.77.1", "10.214.77.2"
 
     def ip(*words: str) -> None:
         subprocess.run(["ip", *words], check=True, capture_output=True)
 
-    ip("netns", "add", name)
+    if of_process:
+        ip("netns", "attach", name, str(of_process))
+    else:
+        ip("netns", "add", name)
     try:
         ip("-n", name, "link", "set", "lo", "up")
         ip("link", "add", "name", wire, "type", "veth", "peer", "name", "wire", "netns", name)
@@ -156,6 +159,8 @@ def hospital_network(*, name: str) -> Iterator[tuple[str, str]]:
         assert ipaddress.ip_address(ours).is_private
         yield name, ours
     finally:
+        if of_process:  # the namespace stays for as long as the process
+            ip("link", "del", "dev", wire)
         ip("netns", "del", name)  # the wire goes with it
 
 

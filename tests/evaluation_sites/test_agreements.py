@@ -342,6 +342,35 @@ def test_verify_reads_a_release_and_the_log_offline(hospital, submission, client
     assert run.invoke(cli.main, ["verify", str(log), "--key", server_key()]).exit_code != 0
 
 
+def test_a_site_verifies_with_the_key_whose_words_it_compared_and_asks_nobody(
+    hospital, submission, client, tmp_path, monkeypatch
+):
+    hospital.release()
+    (paper,) = released_files(hospital.home.folder / hospital.name)
+    log, older = tmp_path / "log.json", tmp_path / "older.json"
+    older.write_text(json.dumps(the_log(client)))
+    recall(hospital)
+    log.write_text(json.dumps(the_log(client)))
+    asked = len(hospital.sent)
+
+    def said(*words):
+        done = hospital.command(monkeypatch, "verify", *map(str, words))
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.output
+
+    code, words = said(log, "--older", older)
+    assert (code, "continues the older copy" in words, "1 recalls" in words) == (0, True, True), words
+    code, words = said(paper.with_suffix(".recalled"))
+    assert (code, "The release holds" in words, "recalled" in words) == (0, True, True), words
+    for file in (hospital.home.folder / "data.json", hospital.home.folder / "site.x25519"):
+        code, words = said(file)
+        assert code == 1
+        assert "found" in words
+    log.write_text(log.read_text().replace('"mean": 1.0', '"mean": 0.9'))
+    assert said(log)[0] == 1
+    assert len(hospital.sent) == asked
+
+
 def test_a_machine_that_was_switched_off_goes_on_with_the_next_case(hospital, submission):
     class PowerCut(BaseException):
         pass

@@ -1,7 +1,8 @@
 """A hospital joins from behind a proxy that opens encrypted connections, and goes on through faults of machine and network.
 
-The hospital's program comes from the wheel and runs in a network namespace. `make test-agent` takes the built file instead. Each fault happens to a real run with real containers, and
-each run ends with exactly one release and with nothing left: no container, no mount, no scan in scratch.
+The hospital's program comes from the wheel and runs in a network namespace. `make test-agent` takes the built file instead, and
+`make test-agent-image` the container image, as the page for IT starts it. Each fault happens to a real run with real containers, and each
+run ends with exactly one release and with nothing left: no container, no mount, no image, no scan in scratch.
 """
 
 import json
@@ -14,7 +15,8 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -38,6 +40,8 @@ GOAL_COMMANDS, GOAL_SECONDS = 6, 15 * 60
 PATIENCE_SECONDS = 900
 FILE_PYTHON = os.environ.get("ASSAY_TEST_SITE_PYTHON", sys.executable)
 """The Python that starts the one file: a hospital's own."""
+IMAGE = os.environ.get("ASSAY_TEST_SITE_IMAGE", "")
+"""The container image of the hospital's program, where that is tested."""
 
 
 class Organizers:
@@ -133,6 +137,11 @@ class HospitalMachine:
         assert (code != 0) is fails, shown
         return shown
 
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGKILL, for the program and what it started."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
     def left_behind(self) -> dict[str, list[str]]:
         """What no run may leave: containers, mounts, and files of patients or of the run in scratch."""
         listing = ["docker", "ps", "-a", "--format", f'{{{{.Label "{OWNER_LABEL}"}}}}']
@@ -146,6 +155,88 @@ class HospitalMachine:
             "progress": sorted(str(path) for path in (work / "progress").rglob("*")),
             "drafts": sorted(str(path) for path in (work / "releases").glob("*.json")),
         }
+
+
+class HospitalContainers(HospitalMachine):
+    """The hospital's commands from the container image. Each is a container of its own, in the network of one that sleeps."""
+
+    def __init__(self, *, holder: str, proxy: str, authority: Path, home: Path) -> None:
+        self.folder, self.home, self.holder, self.commands = home / "site", home, holder, 0
+        self.folder.mkdir(mode=0o700)
+        self.environment = os.environ | {
+            "HTTPS_PROXY": f"http://{proxy}:{PORT}",
+            "SSL_CERT_FILE": str(authority),
+            "ASSAY_SITE_FOLDER": str(self.folder),
+            "COLUMNS": "400",
+        }
+
+    def started(self, *words: str | Path, **changed: str) -> tuple[subprocess.Popen[bytes], int]:
+        """As the page for IT says it: the engine's socket, its cgroups, the site's folder, the data."""
+        self.commands += 1
+        leader, terminal = pty.openpty()
+        places = {
+            "/var/run/docker.sock": "/var/run/docker.sock",
+            "/sys/fs/cgroup": "/sys/fs/cgroup",
+            str(self.folder): str(self.folder),
+            str(self.home / "cohort"): f"{self.home / 'cohort'}:ro",
+            self.environment["SSL_CERT_FILE"]: f"{self.environment['SSL_CERT_FILE']}:ro",
+        }
+        mounts = [
+            word for source, target in places.items() if Path(source).exists() for word in ("-v", f"{source}:{target}")
+        ]
+        told = [
+            word for name in ("HTTPS_PROXY", "SSL_CERT_FILE", "ASSAY_SITE_FOLDER", "COLUMNS") for word in ("-e", name)
+        ]
+        name = ["--name", f"{self.holder}-site"]
+        network = ["--network", f"container:{self.holder}"]
+        process = subprocess.Popen(
+            ["docker", "run", "--rm", "-it", "--pid=host", *name, *network, *mounts, *told, IMAGE, *map(str, words)],
+            env=self.environment | changed,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+        os.close(terminal)
+        return process, leader
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        subprocess.run(["docker", "kill", f"{self.holder}-site"], check=True, capture_output=True)
+        process.wait()
+
+
+@contextmanager
+def hospital_at(*, name: str, home: Path, authority: Path) -> Iterator[tuple[HospitalMachine, str]]:
+    """The hospital and the address of the proxy's end of its wire."""
+    with ExitStack() as held:
+        if not IMAGE:
+            namespace, proxy = held.enter_context(hospital_network(name=name))
+            program = installed(home)
+            yield (
+                HospitalMachine(namespace=namespace, proxy=proxy, authority=authority, program=program, home=home),
+                proxy,
+            )
+            return
+        holder = f"{name}-network"
+        sleeping = [
+            "docker",
+            "run",
+            "-d",
+            "--network",
+            "none",
+            "--name",
+            holder,
+            "--entrypoint",
+            "sleep",
+            IMAGE,
+            "infinity",
+        ]
+        subprocess.run(sleeping, check=True, capture_output=True)
+        held.callback(subprocess.run, ["docker", "rm", "-f", holder], capture_output=True, check=False)
+        asked = ["docker", "inspect", "--format", "{{.State.Pid}}", holder]
+        process = int(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
+        _, proxy = held.enter_context(hospital_network(name=name, of_process=process))
+        yield HospitalContainers(holder=holder, proxy=proxy, authority=authority, home=home), proxy
 
 
 def read_until(leader: int, is_enough: Callable[[str], bool]) -> str:
@@ -181,11 +272,22 @@ def releases(proxy: Proxy) -> int:
     return sum(path == "/api/v1/site/release" for path, _ in proxy.told)
 
 
+def image_of(proxy: Proxy) -> str:
+    """The submission's image, as the hospital was told."""
+    claims = [json.loads(content) for path, content in proxy.told if path == "/api/v1/site/claim" and content]
+    return str(next(claim["image"]["image_id"] for claim in reversed(claims) if claim))
+
+
 def remove_image(proxy: Proxy) -> None:
     """The engine here is the server's too, so the image lies there already. A hospital's own has to fetch it."""
-    claims = [json.loads(content) for path, content in proxy.told if path == "/api/v1/site/claim" and content]
-    image_id = next(claim["image"]["image_id"] for claim in reversed(claims) if claim)
-    subprocess.run(["docker", "rmi", "-f", image_id], capture_output=True, check=False)
+    subprocess.run(["docker", "rmi", "-f", image_of(proxy)], capture_output=True, check=False)
+
+
+def is_image_left(proxy: Proxy) -> bool:
+    return (
+        subprocess.run(["docker", "image", "inspect", image_of(proxy)], capture_output=True, check=False).returncode
+        == 0
+    )
 
 
 def test_a_hospital_joins_releases_and_survives_faults(address, tmp_path, request, record_property):
@@ -193,15 +295,11 @@ def test_a_hospital_joins_releases_and_survives_faults(address, tmp_path, reques
     request.addfinalizer(organizers.http.close)
     authority, context = write_authority(tmp_path)
     name = f"assay-h{os.getpid()}"
+    began = time.monotonic()
     with (
-        hospital_network(name=name) as (namespace, proxy_address),
+        hospital_at(name=name, home=tmp_path, authority=authority) as (hospital, proxy_address),
         running_proxy(address=proxy_address, upstream=address, context=context) as proxy,
     ):
-        began = time.monotonic()
-        program = installed(tmp_path)
-        hospital = HospitalMachine(
-            namespace=namespace, proxy=proxy_address, authority=authority, program=program, home=tmp_path
-        )
         code = organizers.post("codes", name=SITE, title="St Mary's Hospital")["code"]
         url = f"https://{HOST}"
         joined = hospital.says("join", code, "--url", url, "--no-service", answer="n\n")
@@ -247,6 +345,7 @@ def test_a_hospital_joins_releases_and_survives_faults(address, tmp_path, reques
             assert organizers.cell()["mean"] == 1.0, f"{fault}: {organizers.cell()}"
             assert releases(proxy) == number + 1, f"{fault}: released more than once"
             assert not any(hospital.left_behind().values()), f"{fault}: {hospital.left_behind()}"
+            assert not is_image_left(proxy), f"{fault}: the image of the submission stays in the hospital's engine"
             print(f"{fault}: released once, nothing left")
 
 
@@ -261,8 +360,7 @@ def byte_flipped(hospital: HospitalMachine, proxy: Proxy) -> None:
 def killed(hospital: HospitalMachine, proxy: Proxy) -> None:
     process, leader = hospital.started("run")
     shown = read_until(leader, lambda text: "2 ok" in text)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    hospital.kill(process)
     os.close(leader)
     assert "2 ok" in shown, shown
     assert list((hospital.folder / SITE / "progress").iterdir()), "finished cases are written down"

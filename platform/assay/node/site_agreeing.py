@@ -1,4 +1,5 @@
-"""`assay site agree`: read the organizers' terms and sign them. `assay site log`: a copy of the public log."""
+"""`assay site agree`: read the organizers' terms and sign them. `assay site log`: a copy of the public log. `assay site verify`:
+whether a log or a release holds."""
 
 import json
 from pathlib import Path
@@ -8,11 +9,14 @@ import click
 
 from assay.client.errors import ClientError
 from assay.client.http import Connection
+from assay.client.site_papers import log_words, release_words
 from assay.node.site_data import SiteData
 from assay.node.site_home import SiteHome
 from assay.node.site_life import folder_option, open_connection
+from assay.node.site_problems import read_kept
 from assay.node.site_signing import SiteSigner
 
+READ = "name a log that `assay site log` wrote, or a file of `releases/`"
 WORDS = {
     "data_root": "about the data with this root",
     "case_count": "number of cases",
@@ -88,3 +92,30 @@ def log(*, output: Path | None, folder: Path) -> None:
         click.echo(text, nl=False)
     else:
         output.write_text(text, encoding="utf-8")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--older", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A log that was kept earlier."
+)
+@folder_option
+def verify(*, file: Path, older: Path | None, folder: Path) -> None:
+    """Check a log (`assay site log`) or what was released from here (in `releases/`), with the key whose six words you compared.
+
+    No server is asked. With --older the log has to continue the one that was kept earlier.
+    """
+    key = SiteHome(folder).joined().server_key
+    document = read_kept(file, remedy=READ)
+    if "site_log" in document:
+        click.echo(log_words(document, key=key, older=read_kept(older, remedy=READ) if older else None))
+    elif "release" in document:
+        click.echo(release_words(document, key=key))
+        if file.suffix == ".recalled":
+            click.echo("It was recalled from here afterwards. The log says when and why.")
+    else:
+        raise ClientError(
+            f"{file} is neither a log nor a release",
+            found=f"a document with {', '.join(list(document)[:5]) or 'nothing'}",
+            expected="what `assay site log` writes, or a file of `releases/`",
+        )

@@ -20,7 +20,7 @@ from assay.node.review_desk import SiteDesk
 from assay.node.review_page import ReviewServer
 from assay.node.review_sheet import ReviewSheet
 from assay.node.site import SiteAgent
-from assay.node.site_agreeing import agree, log
+from assay.node.site_agreeing import agree, log, verify
 from assay.node.site_bundle import SiteBundle
 from assay.node.site_data import SiteData, kept_secret
 from assay.node.site_data_commands import data_group
@@ -60,7 +60,7 @@ def site() -> None:
     """Evaluate submissions on data that stays here. Only approved numbers leave."""
 
 
-for command in (*COMMANDS, data_group, agree, log):
+for command in (*COMMANDS, data_group, agree, log, verify):
     site.add_command(command)
 
 
