@@ -26,6 +26,8 @@ def here(file: str, *names: str) -> tuple[str, ...]:
     return tuple(f"evaluation_sites/test_{file}.py::test_{name}" for name in names)
 
 
+FAULTS = here("faults", "each_fault_at_each_step_ends_with_one_release_and_nothing_left")
+"""kill -9, the server away, a byte flipped and a full disk at each step of a run, with a scripted engine."""
 JOURNEY = ("journeys/test_hospital.py::test_a_hospital_joins_releases_and_survives_faults",)
 """A real run behind a proxy that opens encrypted connections: a flipped byte, kill -9, the server away."""
 ATTACKS = (
@@ -98,27 +100,30 @@ ATTACKS = (
         name="h",
         attack="look for names, paths and times in every request",
         verdict="none",
-        tests=here("agreements", "no_name_path_or_time_of_a_patient_is_in_any_request"),
+        tests=here("agreements", "no_name_path_or_time_of_a_patient_is_in_any_request")
+        + here("leaves", "what_leaves_is_what_the_page_says_and_nothing_else"),
     ),
     Attack(
         name="i",
-        attack="switch the machine off in the middle of a run",
-        verdict="goes on with the next case; nothing of patients is left in scratch",
+        attack="switch the machine off, or fill its disk, at any step of a run",
+        verdict="goes on with the next case; one release, and nothing is left",
         tests=here(
             "agreements",
             "a_machine_that_was_switched_off_goes_on_with_the_next_case",
             "a_line_that_was_cut_off_runs_again",
             "what_a_killed_program_left_of_patients_is_removed_at_the_start",
         )
+        + FAULTS
         + JOURNEY,
     ),
     Attack(
         name="j",
-        attack="take the server away at the end of a run, or at the release",
+        attack="take the server away at any step of a run",
         verdict="nothing is lost, and nothing is scored for it",
         tests=here("agreements", "a_finished_run_is_not_lost_when_the_server_is_away_at_the_end")
         + here("review", "a_server_that_is_away_loses_no_draft")
         + here("faults", "a_server_that_is_away_while_a_release_is_sent_takes_it_once")
+        + FAULTS
         + JOURNEY,
     ),
     Attack(
@@ -133,13 +138,15 @@ ATTACKS = (
     ),
     Attack(
         name="l",
-        attack="an image that cannot be fetched, or that is not the one of the order",
+        attack="flip a byte on the way, of an order, an image or a receipt; give another image than the order's",
         verdict="put off while others go on; refused",
         tests=here(
             "agreements",
             "a_submission_that_cannot_be_done_now_lets_the_others_go_on",
             "a_site_refuses_an_order_that_the_server_did_not_sign_or_that_does_not_fit",
         )
+        + here("faults", "no_flipped_byte_of_an_order_is_worked_on")
+        + FAULTS
         + JOURNEY,
     ),
     Attack(

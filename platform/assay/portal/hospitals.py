@@ -23,10 +23,11 @@ class ShownColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownCell:
-    """One cell: the mean, what stands below it, and the words of a mark."""
+    """One cell: the mean, what stands below it, which cases failed, and the words of a mark."""
 
     mean: float | None = None
     below: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
     mark: str = ""
     because: str = ""
 
@@ -88,15 +89,15 @@ def _shown(cell: SiteCell | None, *, group: str, by: str) -> ShownCell:
     parts = [_count(cell.n)]
     if cell.interval is not None:
         parts.append("{:.3f} – {:.3f}".format(*cell.interval))
-    return ShownCell(mean=cell.mean, below=tuple(filter(None, parts)), mark=_failures(cell))
+    return ShownCell(mean=cell.mean, below=tuple(filter(None, parts)), failures=_failures(cell))
 
 
 def _count(count: int | None) -> str:
     return "" if count is None else _("n = %(count)s") % {"count": count}
 
 
-def _failures(cell: SiteCell) -> str:
-    """How many cases failed, and of what. Few ones have no number: so small a number does not leave a hospital."""
+def _failures(cell: SiteCell) -> tuple[str, ...]:
+    """How many cases failed, and of what, one text each. Few ones have no number: so small a number does not leave a hospital."""
     words = []
     for verdict, count in cell.failures.items():
         number = (
@@ -105,7 +106,7 @@ def _failures(cell: SiteCell) -> str:
             else ngettext("%(count)s case", "%(count)s cases", count) % {"count": count}
         )
         words.append(f"{verdict_words(verdict)}: {number}")
-    return "; ".join(words)
+    return tuple(words)
 
 
 def duels_of(board: SiteBoard) -> list[ShownDuels]:
