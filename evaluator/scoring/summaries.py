@@ -14,7 +14,7 @@ from typing import Any
 
 from evaluator.metrics.registry import Pooled
 from evaluator.protocol import MetricSpec, Protocol
-from evaluator.results import ABORTED, CaseResult
+from evaluator.results import ABORTED, ROUND_MARK, CaseResult
 
 Values = Mapping[str, Mapping[str, float | None]]
 """case → label → value, of one metric."""
@@ -23,7 +23,10 @@ Values = Mapping[str, Mapping[str, float | None]]
 def summarise(
     protocol: Protocol, results: Sequence[CaseResult], attributes: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """Metric id → mean, sd, median, n, n_undefined, per_label, and one `per_<attribute>` for each of the protocol's breakdowns."""
+    """Metric id → mean, sd, median, n, n_undefined, per_label, and one `per_<attribute>` for each of the protocol's breakdowns.
+
+    A score that is the mean of a curve's points has the points, too: `curve`, rate → mean.
+    """
     attributes = attributes or {}
     if any(row.reason.partition(":")[0] == ABORTED for result in results for row in result.rows):
         results = [_emptied(result) for result in results]
@@ -43,7 +46,7 @@ def _summary_of(
     if spec.metric.pooled:
         return _pooled_summary(spec.metric.pooled, results)
     if spec.metric.is_over_all:
-        return _summary_over_cases(spec, results)
+        return _summary_over_cases(spec, results) | _curve(spec, results)
     return _summary(_values_of(spec.id, results), breakdowns=breakdowns, attributes=attributes)
 
 
@@ -62,6 +65,20 @@ def _summary_over_cases(spec: MetricSpec, results: Sequence[CaseResult]) -> dict
         "n_undefined": sum(score is None for score in scores.values()),
         "per_label": {label: {"mean": score, "sd": None, "n": len(results)} for label, score in scores.items()},
     }
+
+
+def _curve(spec: MetricSpec, results: Sequence[CaseResult]) -> dict[str, Any]:
+    """The points of a FROC curve. Nothing where none were kept, as in a table that was imported."""
+    if "rates" not in spec.metric.options:
+        return {}
+    by_rate: dict[str, dict[str, list[float | None]]] = {}
+    for result in results:
+        for row in result.rows:
+            base, _, rate = row.metric.partition(ROUND_MARK)
+            if base == spec.id and rate:
+                by_rate.setdefault(rate, {}).setdefault(row.label, []).append(row.value)
+    points = {rate: _mean([_mean(values) for values in labels.values()]) for rate, labels in by_rate.items()}
+    return {"curve": {rate: points[rate] for rate in sorted(points, key=float)}} if points else {}
 
 
 def _pooled_summary(pooled: Pooled, results: Sequence[CaseResult]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The pictures of the comparison page. Co-ordinates are percent of the picture, y downwards, so that no picture knows its size."""
+"""The pictures of comparisons and curves. Co-ordinates are percent of the picture, y downwards, so that no picture knows its size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +31,15 @@ class Level:
     tone: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line through one value per step, `None` where there is none. Its points say `words` and the value."""
+
+    words: str
+    values: tuple[float | None, ...]
+    tone: str
+
+
 def scatter_plot(
     *, words: str, points: Sequence[Point], ends: tuple[float, float], axes: tuple[str, str]
 ) -> SafeString:
@@ -50,6 +59,44 @@ def agreement_plot(
         if level.tone != "even"
     ]
     return _framed(*lines, *values, *_dots(points), words=words, ends=ends, axes=axes)
+
+
+def curve_plot(*, words: str, lines: Sequence[Line], steps: Sequence[str], axes: tuple[str, str]) -> SafeString:
+    """A line per row over steps that stand evenly, from 0 to 1 upwards. Each point says its value."""
+    across = [100 * place / max(1, len(steps) - 1) for place in range(len(steps))]
+    grid = [svg.element("line", x1=0, y1=y, x2=100, y2=y, class_="grid") for y in (20, 40, 60, 80)]
+    marks = [svg.element("text", text, x=x, y=106, text_anchor="middle") for x, text in zip(across, steps, strict=True)]
+    marks += [
+        svg.element("text", f"{1 - y / 100:g}", x=-2, y=y + 1.5, text_anchor="end") for y in (0, 20, 40, 60, 80, 100)
+    ]
+    drawn: list[SafeString] = []
+    for line in reversed(lines):  # the best on top
+        places = [
+            (x, 100 - 100 * value, value) for x, value in zip(across, line.values, strict=True) if value is not None
+        ]
+        path = " ".join(f"{x:g},{y:g}" for x, y, _ in places)
+        drawn.append(svg.element("polyline", points=path, class_=f"curve {line.tone}"))
+        drawn += [
+            svg.named("circle", words=f"{line.words}: {score(value)}", cx=x, cy=y, r=1.2, class_=f"dot {line.tone}")
+            for x, y, value in places
+        ]
+    return svg.picture(
+        *grid,
+        svg.element("rect", x=0, y=0, width=100, height=100, class_="frame"),
+        *drawn,
+        *marks,
+        svg.element("text", axes[0], x=50, y=113, text_anchor="middle"),
+        svg.element("text", axes[1], x=-11, y=50, text_anchor="middle", transform="rotate(-90 -11 50)"),
+        words=words,
+        viewBox="-16 -4 124 120",
+    )
+
+
+def curve_key(tone: str) -> SafeString:
+    """A piece of a line, as a legend shows it beside a name."""
+    return svg.decoration(
+        svg.element("polyline", points="0,3 18,3", class_=f"curve {tone}"), viewBox="0 0 18 6", class_="key"
+    )
 
 
 def track(points: Sequence[Point]) -> SafeString:

@@ -46,6 +46,7 @@ from assay.pages.tables import FORMATS, PAGE, page_number, table_file
 from assay.pages.windows import challenge_status
 from assay.portal.boards import board_page, board_table
 from assay.portal.comparisons import comparison_page, comparison_table
+from assay.portal.curves import curves_of
 from assay.portal.facts import caveats_of, fact_sheet, ranking_words, release_words
 from assay.portal.timeline import timeline
 from assay.runs.matching import needs_of
@@ -336,6 +337,7 @@ def board(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
         header, rows = board_table(shown, found.metrics)
         return table_file(name=f"{slug}-{phase_slug}", header=header, rows=rows, as_format=as_format)
     page.update(board=shown, q=search, sort=sort, view=view, division=division, caveats=caveats_of(phase))
+    page["curves"] = curves_of(found, wanted=wanted)
     page["ranking_words"] = ranking_words(rules_of(phase.protocol))
     page["shows_cases"] = _shows_cases(phase, page)
     page["shows_report"] = page["shows_cases"] or phase.opens_after("reports")
