@@ -61,7 +61,18 @@ def test_the_command_of_metadata_is_split_into_words_without_a_shell(metadata, w
     assert found == words
 
 
-@pytest.mark.parametrize("metadata", [b"command: [1]", b"command: 'x", b'command: "\'x"', b"command: {a: b}", b": : :"])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b"command: [1]",
+        b"command: 'x",
+        b'command: "\'x"',
+        b"command: {a: b}",
+        b": : :",
+        b"command: !!bool x",
+        b"command: !!timestamp x",
+    ],
+)
 def test_a_command_that_cannot_be_read_is_refused_or_missing(metadata):
     with pytest.raises(CodeRefused):
         command_of_code(set(), metadata=metadata, input_mount="/in", output_mount="/out")

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -350,6 +352,169 @@ def test_a_broken_source_names_what_is_wrong_and_leaves_nothing(name: str, place
     assert result.exit_code == 1, result.output
     assert words in result.output
     assert sorted(path.name for path in place.iterdir()) == ["source"]
+
+
+def decathlon(folder: Path) -> Path:
+    for case in "ab":
+        volume(folder / f"imagesTr/{case}.nii.gz", channels=2)
+        volume(folder / f"labelsTr/{case}.nii.gz", 1)
+    pairs = [{"image": f"./imagesTr/{case}.nii.gz", "label": f"./labelsTr/{case}.nii.gz"} for case in "ab"]
+    labels = {"0": "background", "1": "liver"}
+    write(folder / "dataset.json", {"modality": {"0": "T1", "1": "T2"}, "labels": labels, "training": pairs})
+    return folder
+
+
+def flare(folder: Path) -> Path:
+    for case in "ab":
+        volume(folder / f"images/{case}_0000.nii.gz", 5)
+        volume(folder / f"labels/{case}.nii.gz", 1)
+    return folder
+
+
+def evalai(folder: Path) -> Path:
+    volume(folder / "annotations/a.nii.gz", 1)
+    phase = {"id": 1, "name": "Dev", "start_date": "2026-01-19 00:00:00", "end_date": "2099-04-25 23:59:59",
+             "test_annotation_file": "annotations"}  # fmt: skip
+    write(folder / "challenge_config.yaml", yaml.safe_dump({"title": "Cubes", "challenge_phases": [phase]}))
+    return folder
+
+
+def medperf(folder: Path) -> Path:
+    data, out = ({"mount_path": path, "type": "directory"} for path in ("/data", "/out"))
+    infer = {"input_volumes": {"data_path": data}, "output_volumes": {"predictions": out}}
+    write(
+        folder / "container_config.yaml", yaml.safe_dump({"container_type": "DockerImage", "tasks": {"infer": infer}})
+    )
+    return folder
+
+
+def kaggle(folder: Path) -> Path:
+    write(folder / "solution.csv", "id,tumor\na,1\nb,0\n")
+    write(folder / "sample_submission.csv", "id,tumor\na,0\nb,0\n")
+    return folder
+
+
+BUNDLES = {
+    "nnunet": (nnunet, "dataset.json", "labelsTr/BRATS_001.nii.gz", ()),
+    "decathlon": (decathlon, "dataset.json", "labelsTr/a.nii.gz", ()),
+    "bids": (bids, "dataset_description.json", "derivatives/manual/sub-01/anat/sub-01_space-orig_dseg.nii.gz", ()),
+    "flare": (flare, "", "labels/a.nii.gz", ("--protocol", "touchstone")),
+    "pack": (lambda folder: pack(folder / "pack.json").parent, "pack.json", "", ()),
+    "codabench": (competition, "competition.yaml", "reference_data/a.nii.gz", ()),
+    "evalai": (evalai, "challenge_config.yaml", "annotations/a.nii.gz", ()),
+    "medperf": (medperf, "container_config.yaml", "", ("--protocol", "brats23-lesionwise")),
+    "kaggle": (kaggle, "solution.csv", "", ()),
+}
+"""Format → how to make one, its description, one of its references, what the command needs."""
+TEXTS = {
+    "cut off": lambda text: text[: len(text) // 2].rstrip(b"}]\n") + b" [{",
+    "not UTF-8": lambda text: text.replace(b"a", b"\xff", 1),
+    "nested without end": lambda text: b"[" * 100_000,
+    "a list": lambda text: b"[1, 2]",
+    "empty": lambda text: b"",
+    "a tag that does not fit": lambda text: b"title: !!bool x\n",
+    "a number of thousands of digits": lambda text: b'{"title": ' + b"9" * 5000 + b"}",
+    "half a character": lambda text: text.replace(b'"', b'"\\ud800', 1) if text[:1] == b"{" else text[:9] + b"\x00",
+}
+
+
+@pytest.mark.parametrize("name", [name for name, (_, file, _, _) in BUNDLES.items() if file])
+def test_a_broken_description_is_named_and_nothing_is_left(name: str, place: Path) -> None:
+    make, file, _, options = BUNDLES[name]
+    path = make(place / "source") / file
+    good = path.read_bytes()
+    for what, broken in TEXTS.items():
+        path.write_bytes(broken(good))
+        result = run(place / "source", place / "bundle", *options)
+        assert (result.exit_code, type(result.exception)) == (1, SystemExit), (what, result.output, result.exception)
+        assert file in result.output or "in no format that we know" in result.output, (what, result.output)
+        assert [path.name for path in place.iterdir()] == ["source"], what
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, reference, _) in BUNDLES.items() if reference])
+def test_a_reference_that_is_none_is_named_and_nothing_is_left(name: str, place: Path) -> None:
+    make, _, reference, options = BUNDLES[name]
+    path = make(place / "source") / reference
+    for what in ("a link to nowhere", "links in a circle", "a folder", "missing"):
+        path.unlink()
+        if what != "missing":
+            path.mkdir() if what == "a folder" else path.symlink_to("/nowhere" if "nowhere" in what else path.name)
+        result = run(place / "source", place / "bundle", *options)
+        is_alone = name in ("codabench",) and what in ("a folder", "missing")  # then there is one case less
+        assert result.exit_code == (0 if is_alone else 1), (what, result.output)
+        assert isinstance(result.exception, SystemExit | None), (what, result.exception)
+        if is_alone:
+            shutil.rmtree(place / "bundle")
+        assert [path.name for path in place.iterdir()] == ["source"], what
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tasks": []}, "lists no task"),
+        ({"title": "a\0b"}, "a character that no file can hold"),
+        ({"terms": "x" * 400}, "competition.yaml, line"),
+        ({"terms": "pages"}, "competition.yaml, line"),
+        ({"phases": [{"name": "D", "start": "0001-01-01", "tasks": [0]}]}, "a year from 1970"),
+        ({"phases": [{"name": "D", "start": "9999-12-31", "tasks": [0]}]}, "a year from 1970"),
+    ],
+)
+def test_values_that_nothing_can_be_done_with_are_named(change: dict[str, object], words: str, place: Path) -> None:
+    result = run(competition(place / "source", **change), place / "bundle")
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit), result.exception
+    assert words in result.output
+    assert [path.name for path in place.iterdir()] == ["source"]
+
+
+def test_a_program_of_a_bundle_brings_no_other_file_of_this_machine(place: Path) -> None:
+    write(place / "secret.txt", "secret")
+    source = competition(place / "source")
+    (source / "scoring_program/key").symlink_to(place / "secret.txt")
+    result = run(source, place / "bundle")
+    assert result.exit_code == 1
+    assert "key is a link to another place" in result.output
+    assert not (place / "bundle").exists()
+
+
+def test_an_mlcube_without_paths_is_refused(place: Path) -> None:
+    parameters = {"inputs": {}, "outputs": {}}
+    write(place / "cube/mlcube.yaml", yaml.safe_dump({"tasks": {"infer": {"parameters": parameters}}}))
+    result = run(place / "cube", place / "bundle", "--protocol", "brats23-lesionwise")
+    assert "names no path" in result.output
+
+
+def test_names_that_are_not_utf8_are_told(place: Path) -> None:
+    source = nnunet(place / "source")
+    (source / "labelsTr" / os.fsdecode(b"x\xff.nii.gz")).write_bytes(b"")
+    result = run(source, place / "bundle")
+    assert result.exit_code == 1
+    assert "labelsTr holds a file whose name is not UTF-8" in result.output
+    assert "x\\xff.nii.gz" in result.output
+
+
+def zipped(path: Path, *, size: int = 0, link: bool = False) -> Path:
+    """A zip that unpacks to far more than it holds, or has a link in it."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        member = zipfile.ZipInfo("competition.yaml")
+        member.external_attr = (0o120777 if link else 0o100644) << 16
+        packed.writestr(member, b"0" * size or b"/etc/passwd", zipfile.ZIP_DEFLATED)
+    return path
+
+
+def test_bombs_links_and_what_is_no_zip_are_refused(place: Path) -> None:
+    (place / "torn.zip").write_bytes(zipped(place / "good.zip").read_bytes()[:40])
+    for path, words in (
+        (zipped(place / "bomb.zip", size=65 << 20), "unpacks to far more than it holds"),
+        (zipped(place / "link.zip", link=True), "no links"),
+        (place / "torn.zip", "cannot be unpacked"),
+    ):
+        before = sorted(place.iterdir())
+        result = run(path, place / "bundle")
+        assert (result.exit_code, type(result.exception)) == (1, SystemExit), result.exception
+        assert words in result.output
+        assert sorted(place.iterdir()) == before
 
 
 def test_missing_references_are_named(place: Path) -> None:

@@ -46,6 +46,8 @@ def read_codabench(source: Path, *, options: Options, stack: ExitStack) -> Draft
         task.need("index", expected="a number").whole(): task
         for task in root.need("tasks", expected="a list").sequence()
     }
+    if not tasks:
+        raise root.need("tasks", expected="").error("lists no task", expected="one task or more")
     testsets: dict[str, tuple[DraftCase, ...]] = {}
     rules: dict[int, dict[str, Any]] = {}
     kept: dict[str, Path] = {}

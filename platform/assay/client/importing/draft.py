@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from assay.client.errors import ClientError
+from assay.client.importing.sources import refuse_links_outside
 from evaluator.spreadsheets import harmless_row
 
 NOT_IN_A_SLUG = re.compile(r"[^a-z0-9]+")
@@ -258,6 +259,7 @@ def _write_all(draft: Draft, *, folder: Path, now: datetime) -> None:
     for name, cases in draft.testsets.items():
         write_cases(cases, folder=folder / f"{name}-cases")
     for target, source in draft.kept.items():
+        refuse_links_outside(source)
         _copy(source, folder / target)
     _write(folder / NOTES, notes_text(draft, notes=notes))
 

@@ -104,7 +104,10 @@ def _mlcube(task: Place, notes: Notes) -> dict[str, Any]:
     arguments = ["infer"]
     mounts: list[str] = []
     for side in ("inputs", "outputs"):
-        for number, (name, place) in enumerate(parameters.need(side, expected="{name: path}").mapping().items()):
+        paths = parameters.need(side, expected="{name: path}")
+        if not paths.mapping():
+            raise paths.error("names no path", expected="{name: path}")
+        for number, (name, place) in enumerate(paths.mapping().items()):
             value = place.value.get("default", name) if isinstance(place.value, dict) else place.text()
             mount = f"/mlcube_io{len(mounts)}"
             is_folder = str(value).endswith("/")

@@ -49,6 +49,8 @@ def _unwrapped(folder: Path) -> Path:
 def read_page(place: Place, folder: Path) -> str:
     """The Markdown or HTML file that a description names."""
     path = inside(folder, place)
+    if path.is_dir():
+        raise place.error("names a folder and not a page", expected="Markdown or HTML in UTF-8")
     if path.stat().st_size > LARGEST_PAGE_BYTES:
         raise place.error("names a page that is too long", expected=f"at most {LARGEST_PAGE_BYTES} bytes")
     try:

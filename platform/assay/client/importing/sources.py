@@ -5,6 +5,8 @@ large one in memory.
 """
 
 import json
+import os
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ from evaluator.volumes import is_left_behind
 LARGEST_DOCUMENT_BYTES = 16 << 20
 MOST_NODES = 2_000_000
 DEEPEST = 60
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+FIRST_YEAR, LAST_YEAR = 1970, 2200
 LONGEST_QUOTE = 120
 MOST_MEMBERS = 200_000
 MOST_UNPACKED_BYTES = 200 << 30
@@ -106,6 +110,8 @@ class Place:
         value = self.value
         if isinstance(value, str):
             value = _moment_of(value.strip())
+        if isinstance(value, date) and not FIRST_YEAR <= value.year <= LAST_YEAR:
+            raise self.error("is not a time of a challenge", expected=f"a year from {FIRST_YEAR} to {LAST_YEAR}")
         if isinstance(value, datetime):
             return value if value.tzinfo else value.replace(tzinfo=UTC)
         if isinstance(value, date):
@@ -171,7 +177,9 @@ def parse_json(source: str, *, name: str) -> Place:
     except json.JSONDecodeError as problem:
         raise ClientError(f"{name}, line {problem.lineno}: this is not JSON", found=problem.msg) from problem
     except RecursionError as problem:
-        raise ClientError(f"{name} is nested too deeply") from problem
+        raise ClientError(f"{name} is nested too deeply", expected=f"{DEEPEST} levels") from problem
+    except ValueError as problem:  # a number of thousands of digits
+        raise ClientError(f"{name}: a number cannot be read", found=str(problem)[:200]) from problem
     lines: dict[str, int] = {}
     for number, line in enumerate(source.splitlines(), start=1):
         for key in line.split('"')[1::2]:
@@ -190,7 +198,18 @@ def _placed(value: Any, *, name: str, path: str, line: int, lines: dict[str, int
         children = [
             _placed(v, name=name, path=f"{path}[{n}]", line=line, lines=lines) for n, v in enumerate(value, start=1)
         ]
-    return Place(file=name, path=path, value=value, line=line, children=children)
+    place = Place(file=name, path=path, value=value, line=line, children=children)
+    return _storable(place)
+
+
+def _storable(place: Place) -> Place:
+    """A text, or a mapping with keys, that every file and database can hold."""
+    texts = [place.value] if isinstance(place.value, str) else place.value if isinstance(place.value, dict) else ()
+    if any(UNSTORABLE.search(text) for text in texts):
+        raise place.error(
+            "holds a character that no file can hold", expected="text without NUL and halves of characters"
+        )
+    return place
 
 
 class _Budget:
@@ -268,12 +287,12 @@ def _of_node(node: yaml.Node, *, loader: Any, name: str, path: str, budget: _Bud
             below = f"{path}.{text}" if path else text
             pairs[text] = _of_node(child, loader=loader, name=name, path=below, budget=budget)
         values = {key: child.value for key, child in pairs.items()}
-        return Place(file=name, path=path, value=values, line=line, children=pairs)
+        return _storable(Place(file=name, path=path, value=values, line=line, children=pairs))
     try:
         value = loader.construct_object(node)
     except (ValueError, AttributeError, LookupError) as problem:  # PyYAML's, where a tag and its text do not fit
         raise ClientError(f"{name}, line {line}: a value cannot be read", found=str(problem)[:200]) from problem
-    return Place(file=name, path=path, value=value, line=line)
+    return _storable(Place(file=name, path=path, value=value, line=line))
 
 
 def inside(folder: Path, place: Place) -> Path:
@@ -285,6 +304,8 @@ def inside(folder: Path, place: Place) -> Path:
         raise place.error("must name a file inside the bundle", expected="a relative path without `..`")
     if not path.is_file() and not path.is_dir():
         raise place.error("names a file that does not exist", expected=f"a file in {folder.name}")
+    if path.is_dir() and not any(path.iterdir()):
+        raise place.error("names a folder with nothing in it", expected="a file, or a folder of files")
     return path
 
 
@@ -349,7 +370,38 @@ def _unpack_member(packed: zipfile.ZipFile, member: zipfile.ZipInfo, *, archive:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """The regular files directly in `folder`, sorted by name, hidden ones left out."""
+    """The regular files directly in `folder`, sorted by name, hidden ones left out. A link that leads nowhere is an error."""
     for path in sorted(folder.iterdir()):
-        if path.is_file() and not is_left_behind(path.name):
+        if is_left_behind(path.name):
+            continue
+        if path.is_symlink() and not path.exists():
+            raise ClientError(
+                f"{folder.name}/{shown_name(path)} is a link to a file that is not here",
+                found=str(path.readlink())[:LONGEST_QUOTE],
+                expected="the file itself",
+                what_to_do="fetch it first (git-annex, DataLad), or remove the link",
+            )
+        if path.is_file():
+            if UNSTORABLE.search(path.name):
+                raise ClientError(
+                    f"{folder.name} holds a file whose name is not UTF-8",
+                    found=shown_name(path),
+                    expected="a name in UTF-8",
+                )
             yield path
+
+
+def shown_name(path: Path) -> str:
+    """A name as it can be printed."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+
+
+def refuse_links_outside(folder: Path) -> None:
+    """What is copied into a bundle with all that lies in it must not bring other files of this machine."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and not _is_below(path, folder):
+            raise ClientError(
+                f"{folder.name}: {path.relative_to(folder)} is a link to another place",
+                found=str(path.readlink())[:LONGEST_QUOTE],
+                expected="files of the bundle",
+            )
