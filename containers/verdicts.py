@@ -73,6 +73,7 @@ class Reason(StrEnum):
     SCRATCH_FAILED = "scratch_failed"
     DISK_FULL = "disk_full"
     MEASUREMENT_GAP = "measurement_gap"
+    MACHINE_BUSY = "machine_busy"
     # image_invalid
     ENTRY_POINT_NOT_RUNNABLE = "entry_point_not_runnable"
     MOUNT_POINT_BLOCKED = "mount_point_blocked"

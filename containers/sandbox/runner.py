@@ -56,6 +56,7 @@ from containers.sandbox.workspace import INODE_SLACK, OutputStore, Workspace, be
 from containers.spec import RunResult, RunSpec, Usage
 from containers.usage.cgroups import Cgroup, cgroup_of_process, parent_cgroup, remove_parent_cgroup
 from containers.usage.gpu_monitor import GpuRecording, record_gpus
+from containers.usage.starvation import STARVED_SHARE, Starvation
 from containers.verdicts import Ending, Reason, judge
 
 KILLED = 137
@@ -257,7 +258,7 @@ class _Sandbox:
         try:
             asked_at = self.clock.monotonic()
             self.engine.start(container_id)
-            watch = self._watch(container_id=container_id, parent=parent)
+            watch = self._watch(container_id=container_id, parent=parent, cpu_ids=cpu_ids)
             started = time.monotonic()
             state = watch.run()
             wall_seconds = self._wall_seconds(state, watch=watch, most=self.clock.monotonic() - asked_at)
@@ -370,7 +371,7 @@ class _Sandbox:
             limit_bytes=self.spec.limits.output_bytes,
         )
 
-    def _watch(self, *, container_id: str, parent: Cgroup | None) -> Watch:
+    def _watch(self, *, container_id: str, parent: Cgroup | None, cpu_ids: tuple[int, ...]) -> Watch:
         def cgroup_of(state: ContainerState) -> Cgroup | None:
             return parent or cgroup_of_process(process_id=state.process_id, facts=self.facts)
 
@@ -382,7 +383,16 @@ class _Sandbox:
             cgroup_of=cgroup_of,
             should_cancel=self.should_cancel,
             clock=self.clock,
+            starvation=Starvation(cpu_ids=() if self.facts.is_batch else cpu_ids),
         )
+
+    def _platform_problem(self, seen: "_Seen", *, ended_with_engine: bool) -> Reason:
+        if ended_with_engine:
+            return Reason.ENGINE_RESTARTED
+        limit, watch = self.spec.limits.wall_seconds, seen.watch
+        lost = watch.starvation.lost_seconds(cpu_seconds=watch.meter.totals.cpu_seconds)
+        was_starved = seen.wall_seconds > limit and lost > STARVED_SHARE * limit
+        return Reason.MACHINE_BUSY if was_starved else Reason.NONE
 
     def _result(self, *, seen: "_Seen", collected: Path) -> RunResult:
         self.space.seal()
@@ -398,7 +408,7 @@ class _Sandbox:
         ending = Ending(
             is_cancelled=watch.is_cancelled,
             image_problem=spoiled_by,
-            platform_problem=Reason.ENGINE_RESTARTED if ended_with_engine else Reason.NONE,
+            platform_problem=self._platform_problem(seen, ended_with_engine=ended_with_engine),
             wall_seconds=seen.wall_seconds,
             wall_limit_seconds=self.spec.limits.wall_seconds,
             is_out_of_memory=ran_out_of_memory(state=state, watch=watch),

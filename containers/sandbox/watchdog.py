@@ -16,6 +16,7 @@ from containers.errors import ContainerStuck, EngineUnreachable
 from containers.sandbox.workspace import Occupancy, Workspace
 from containers.spec import Limits
 from containers.usage.cgroups import Cgroup
+from containers.usage.starvation import Starvation
 from containers.usage.telemetry import Meter
 from containers.verdicts import Reason
 
@@ -46,6 +47,7 @@ class Watch:
     should_cancel: Callable[[], bool]
     clock: Clock
 
+    starvation: Starvation = field(default_factory=lambda: Starvation(cpu_ids=()))
     meter: Meter = field(default_factory=Meter)
     is_cancelled: bool = False
     engine_was_lost: bool = False
@@ -97,6 +99,8 @@ class Watch:
             self.is_cancelled = self.is_cancelled or self.should_cancel()
         if elapsed >= self.next_output_look:
             self.next_output_look = elapsed + OUTPUT_LOOK_SECONDS
+            if cgroup is not None:
+                self.starvation.look(cgroup)
             self.output_excess = self.output_excess or excess(occupancy=self.workspace.occupancy(), limits=self.limits)
 
     def _kill(self, *, elapsed: float) -> None:

@@ -59,6 +59,9 @@ class Cgroup(Protocol):
     def totals(self) -> Totals:
         """The counters over its whole life."""
 
+    def tasks(self) -> Iterator[int]:
+        """The tasks that are in it or below it now."""
+
     def remove(self) -> None:
         """Remove the (empty) cgroup. One that is not ours or not there is no error."""
 
@@ -92,6 +95,10 @@ class CgroupV1:
             oom_kills=self.counted_oom_kills or _table(folder / "memory.oom_control").get("oom_kill", 0),
             limit_hits=_number(folder / "memory.failcnt") or 0,
         )
+
+    def tasks(self) -> Iterator[int]:
+        """See `Cgroup`."""
+        return _tasks(self.root / "memory" / self.name, file="tasks")
 
     @contextlib.contextmanager
     def limited(self, memory_bytes: int) -> Iterator[None]:
@@ -145,6 +152,10 @@ class CgroupV2:
             limit_hits=events.get("max", 0),
         )
 
+    def tasks(self) -> Iterator[int]:
+        """See `Cgroup`."""
+        return _tasks(self.root / self.name, file="cgroup.threads")
+
     @contextlib.contextmanager
     def limited(self, memory_bytes: int) -> Iterator[None]:  # noqa: ARG002 - version 2 counts without a limit of its own
         """For as long as the context lasts. The engine makes the folder, we remove it."""
@@ -189,6 +200,15 @@ def cgroup_of_process(*, process_id: int, facts: EngineFacts, proc: Path = Path(
     if facts.cgroup_version == 1:
         return CgroupV1(name=paths["memory"]) if paths.get("memory") else None
     return CgroupV2(name=paths[""]) if paths.get("") else None
+
+
+def _tasks(folder: Path, *, file: str) -> Iterator[int]:
+    for path in folder.rglob(file):
+        try:
+            lines = path.read_text(encoding="ascii").splitlines()
+        except OSError:  # it has gone meanwhile
+            continue
+        yield from (int(line) for line in lines if line.isdigit())
 
 
 def _number(path: Path) -> int | None:

@@ -24,6 +24,7 @@ REASONS = {
     Reason.SCRATCH_FAILED: "The node could not prepare its working folders.",
     Reason.DISK_FULL: "The disk of the node was full.",
     Reason.MEASUREMENT_GAP: "The node lost sight of the container, so its time or memory is not known.",
+    Reason.MACHINE_BUSY: "The time limit was reached, and for more than a quarter of it other programs of the node used the processors.",
     Reason.ENTRY_POINT_NOT_RUNNABLE: "The program named by `ENTRYPOINT` or `CMD` does not exist in the image, is not executable, or is "
     "made for another processor.",
     Reason.MOUNT_POINT_BLOCKED: "The image has a file where `/input`, `/output` or `/tmp` has to be mounted. Remove it from the image.",
@@ -45,7 +46,7 @@ REASONS = {
     Reason.CHANGED_WHILE_READ: "The file changed while it was read. End every process before the main program ends.",
 }
 BELONGS = {
-    Verdict.INFRASTRUCTURE: tuple(Reason)[1:10],
+    Verdict.INFRASTRUCTURE: tuple(Reason)[1:11],
     Verdict.IMAGE_INVALID: (
         Reason.ENTRY_POINT_NOT_RUNNABLE,
         Reason.MOUNT_POINT_BLOCKED,

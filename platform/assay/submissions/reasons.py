@@ -274,6 +274,7 @@ CASE_REASONS: Mapping[str, str] = {
     "scratch_failed": gettext_noop("scratch failed"),
     "disk_full": gettext_noop("disk full"),
     "measurement_gap": gettext_noop("measurement gap"),
+    "machine_busy": gettext_noop("other programs used the processors"),
     "entry_point_not_runnable": gettext_noop(
         "its program or the interpreter of its script is missing or not executable"
     ),
