@@ -267,6 +267,27 @@ def test_one_of_several_fields_of_one_name_is_named_by_its_number():
     assert 'name="a" value="1">' in page
 
 
+@pytest.mark.parametrize(
+    ("kind", "typed", "shown_as"),
+    [
+        ("date", "next week", "text"),
+        ("date", "2026-02-31", "text"),
+        ("date", "2026-02-28", "date"),
+        ("datetime-local", "noon", "text"),
+        ("datetime-local", "2026-02-28T12:00", "datetime-local"),
+        ("number", "three", "text"),
+        ("number", "nan", "text"),
+        ("number", "-3.5", "number"),
+        ("email", "no address", "email"),
+    ],
+)
+def test_what_a_field_would_not_show_stands_in_a_text_field(kind, typed, shown_as):
+    """A browser leaves a field for a date or a number empty where the text is none."""
+    form = f'<main><form method="post"><input type="{kind}" name="a"></form></main>'
+    page = filled(form, page="/p/", form="/p/", texts=[("a", typed)], faults=[("a", "No.")])
+    assert re.search(rf'<input type="{shown_as}" name="a"[^>]* value="{typed}"', page), page
+
+
 def test_a_row_that_shares_a_value_is_not_the_form_that_was_sent():
     row = '<form method="post"><input type="hidden" name="p" value="1"><input type="hidden" name="x" value="a"></form>'
     new = '<form method="post"><input name="x"><input name="y"><select name="p"><option>1</select></form>'

@@ -12,6 +12,7 @@ saying which page its form came from is answered at once, with the status of the
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime, time
 from html import escape
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
@@ -39,6 +40,21 @@ AT_FIELD = "fault"
 """How the ids begin of what stands at a field."""
 SAME_AGAIN = ("made_from", "base")
 """Hidden fields that say what was changed: as they were sent, so that a change in between is noticed."""
+
+
+def _number(text: str) -> float:
+    if set(text) - set("0123456789.-+eE"):  # Python also reads `nan` and `1_0`
+        raise ValueError
+    return float(text)
+
+
+READERS: Mapping[str, Callable[[str], object]] = {
+    "date": date.fromisoformat,
+    "datetime-local": datetime.fromisoformat,
+    "number": _number,
+    "time": time.fromisoformat,
+}
+"""Kinds of fields that a browser leaves empty where the text is of another kind. What reads such a text raises ValueError."""
 
 Attributes = list[tuple[str, str | None]]
 
@@ -370,7 +386,9 @@ def _changes(
     if row.kind in ("checkbox", "radio"):
         yield row.start, row.end, _tag(row, marks or {}, checked=(row.attributes.get("value") or "on") in texts)
     elif row.tag == "input" and texts and not is_kept:
-        yield row.start, row.end, _tag(row, {**(marks or {}), "value": texts.pop(0)})
+        text = texts.pop(0)
+        shown = {"value": text} if _holds(row.kind, text) else {"value": text, "type": "text"}
+        yield row.start, row.end, _tag(row, {**(marks or {}), **shown})
     elif marks is not None:
         yield row.start, row.end, _tag(row, marks)
     if row.tag == "select":
@@ -380,6 +398,14 @@ def _changes(
             yield option.start, option.end, _tag(option, {}, selected=value in texts)
     elif row.tag == "textarea" and texts:
         yield *row.inner, "\n" + escape(texts.pop(0))
+
+
+def _holds(kind: str, text: str) -> bool:
+    """Whether a browser shows this text in a field of this kind."""
+    try:
+        return not text or READERS.get(kind, str)(text) is not None
+    except ValueError:
+        return False
 
 
 def _tag(row: Control, marks: Mapping[str, str], **switches: bool) -> str:
