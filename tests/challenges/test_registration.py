@@ -148,6 +148,21 @@ def test_a_private_challenge_does_not_exist_for_strangers(scene, now, client):
     assert [client.get(page).status_code for page in pages] == [200, 200, 404, 200]
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"addresses": "m\u00fcller"}, "'m\u00fcller'"),
+        ({"uses": "-7", "days": "30"}, "Found: -7"),
+        ({"uses": "999999", "days": "30"}, "999999"),
+    ],
+)
+def test_an_invitation_is_refused_with_what_was_typed_as_it_was_typed(scene, client, typed, said):
+    client.force_login(scene.olga)
+    answer = client.post("/c/brains/manage/people/invites/", typed)
+    assert (answer.status_code, said in markup(answer).replace("&#x27;", "'")) == (400, True)
+    assert not scene.challenge.invites.exists()
+
+
 def test_of_several_addresses_all_are_invited_or_none_and_what_was_typed_stays(scene, client):
     client.force_login(scene.olga)
     at = "/c/brains/manage/people/invites/"

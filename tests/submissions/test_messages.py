@@ -104,9 +104,12 @@ def test_the_page_shows_it_before_it_goes(scene, crowd, client):
     client.force_login(scene.olga)
     url = reverse("organizers:messages", args=["brains"])
     typed = {"audience": "phase:final:failed", "title": "Try again", "text": "The *reader* was <b>mended</b>."}
-    page = markup(client.post(url, {**typed, "look": "1"}))
-    assert "Goes to 1 person." in page
-    assert "<em>reader</em> was &lt;b&gt;mended" in page
+    looked = client.post(url, {**typed, "look": "1"}, headers={"Referer": f"http://testserver{url}"})
+    assert looked.status_code == 302
+    for _visit in range(2):  # Reload shows it again, and sends nothing
+        page = markup(client.get(url))
+        assert "Goes to 1 person." in page
+        assert "<em>reader</em> was &lt;b&gt;mended" in page
     assert not Message.objects.exists()
     factories.submission(phase=scene.phase, team=scene.team, status="failed")
     late = client.post(url, {**typed, "send": "1", "expected": "1"})

@@ -67,7 +67,7 @@ def checked_orcid(text: str) -> str:
     found = ORCID.fullmatch(typed)
     if found is None or check_character(found[1]) != found[1][-1]:
         raise InvalidError(
-            _("This is no ORCID iD."), found=ascii(typed[:60]), expected="0000-0002-1825-0097", field="orcid"
+            _("This is no ORCID iD."), found=repr(typed[:60]), expected="0000-0002-1825-0097", field="orcid"
         )
     return found[1]
 

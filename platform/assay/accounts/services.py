@@ -180,7 +180,7 @@ def invite_to_team(*, user: User, team: Team, email: str, now: datetime) -> tupl
     except ValidationError as error:
         raise InvalidError(
             gettext("This is no e-mail address."),
-            found=ascii(email[:80]),
+            found=repr(email[:80]),
             expected=gettext("such as ada@example.org"),
             field="email",
         ) from error

@@ -134,7 +134,7 @@ def checked_name(name: str) -> str:
     if not 0 < len(name) <= LONGEST_NAME or not set(name) <= LETTERS:
         raise InvalidError(
             gettext("This is no name of a pool."),
-            found=ascii(name[:80]),
+            found=repr(name[:80]),
             expected="lower-case letters, digits and hyphens",
             field="pool",
         )

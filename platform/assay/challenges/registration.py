@@ -178,7 +178,7 @@ def invite_by_mail(*, challenge: Challenge, address: str, by: User, now: datetim
     except ValidationError as error:
         raise InvalidError(
             _("This is no e-mail address."),
-            found=ascii(address[:80]),
+            found=repr(address[:80]),
             expected=_("such as ada@example.org"),
             field="addresses",
         ) from error

@@ -75,7 +75,7 @@ def checked_url(text: str) -> str:
     )
     if not is_fine or (parts.scheme == "http" and not settings.WEBHOOK_NETWORKS):
         raise InvalidError(
-            _("This address cannot be called."), found=ascii(url[:80]), expected="https://example.org/path", field="url"
+            _("This address cannot be called."), found=repr(url[:80]), expected="https://example.org/path", field="url"
         )
     return url
 

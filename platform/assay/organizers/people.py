@@ -148,9 +148,18 @@ def _invite(request: HttpRequest, challenge: Challenge, *, user: User) -> None:
         )
         messages.success(request, said % {"count": len(addresses)})
     else:
-        uses, days = (whole_number(request.POST.get(name, "")) or 0 for name in ("uses", "days"))
+        uses, days = (_count(request.POST.get(name, ""), field=name) for name in ("uses", "days"))
         _row, secret = make_invite(challenge=challenge, uses=uses, days=days, by=user, now=now)
         request.session[JUST_MADE] = public_invite_address(secret)
+
+
+def _count(text: str, *, field: str) -> int:
+    number = whole_number(text.strip())
+    if number is None:
+        raise InvalidError(
+            gettext("This is no number."), found=text[:40], expected=gettext("a whole number"), field=field
+        )
+    return number
 
 
 def downloads(request: HttpRequest, slug: str) -> HttpResponse:

@@ -96,7 +96,7 @@ def limit_in(text: str, *, field: str) -> int | None:
         return None
     number = whole_number(text.strip())
     if number is None:
-        raise InvalidError(gettext("A limit is a whole number, or `default`."), found=ascii(text[:80]), field=field)
+        raise InvalidError(gettext("A limit is a whole number, or `default`."), found=repr(text[:80]), field=field)
     return number
 
 

@@ -110,7 +110,7 @@ def parse_reference(text: str) -> Reference:
     if found is None or len(text) > 300 or not ("." in host or ":" in host):
         raise InvalidError(
             _("This is no reference of an image in a registry."),
-            found=ascii(text[:80]),
+            found=repr(text[:80]),
             expected="registry.example.org/team/algorithm:1.0",
             what_to_do=_("Write the registry's name, too: docker.io/team/algorithm:1.0."),
             field="reference",
