@@ -267,6 +267,15 @@ def test_a_recalled_result_may_be_run_again_as_a_new_record(hospital, submission
     check_log(the_log(client), public_key=server_key())
 
 
+def test_what_was_recalled_was_read_before_and_the_reviewer_is_told_so(hospital, submission):
+    hospital.release()
+    recall(hospital, again=True)
+    agent, draft = hospital.evaluate()
+    sheet = SiteDesk(agent, title="").sheet_of(draft)
+    assert "1 result was released on this data before" in sheet.warnings[-1]
+    assert sheet.compared_with == "#1"
+
+
 def test_nobody_but_the_site_recalls(hospital, hospitals, submission):
     hospital.release()
     other = hospitals("other")

@@ -12,7 +12,7 @@ from assay.node.site import SiteAgent
 from assay.node.site_drafts import Draft, read_cases
 from assay.node.site_group import told
 from assay.node.site_problems import SiteProblem
-from assay.node.site_signing import decided_files, released_files
+from assay.node.site_signing import decided_files
 
 LONGEST_NAME = 80
 
@@ -70,7 +70,8 @@ class SiteDesk:
     def sheet_of(self, draft: Draft) -> ReviewSheet:
         """What there is to look at."""
         root = (draft.document or {}).get("data_root", "")
-        papers = [path.read_text() for path in released_files(self._agent.folder)] if root else []
+        read = [path for path in decided_files(self._agent.folder) if path.suffix != ".declined"]  # recalled ones too
+        papers = [path.read_text() for path in read] if root else []
         last, count = last_release(papers, data_root=root)
         return sheet_of(
             draft.leaves(), withheld=draft.withheld, cases=read_cases(draft.path), last=last, releases_before=count
