@@ -14,7 +14,7 @@ from containers.engines import OWNER_LABEL
 from containers.engines.podman import PodmanEngine
 from containers.intake import inspect_archive, load_archive
 from containers.sandbox.runner import remove_leftovers
-from containers.verdicts import Fault, Verdict
+from containers.verdicts import Fault, Reason, Verdict
 from image_archives import config_of, device, docker_save, entry, folder, sha256, tar_of
 from waits import SOON_SECONDS
 
@@ -165,7 +165,8 @@ def test_a_stop_signal_of_the_image_does_not_outlive_the_deadline(
     limits = type(spec.limits)(**(vars(spec.limits) | {"wall_seconds": 1}))
     started = time.monotonic()
     result = execute(type(spec)(**(vars(spec) | {"limits": limits})), docker_engine)
-    assert result.verdict is Verdict.TIMEOUT
+    ended = {(Verdict.TIMEOUT, Reason.TIME_LIMIT), (Verdict.INFRASTRUCTURE, Reason.MACHINE_BUSY)}
+    assert (result.verdict, result.reason) in ended, "it spins, and is excused where others use its processor"
     assert time.monotonic() - started < SOON_SECONDS
     assert docker_engine.containers_of(owner) == []
 
