@@ -4,8 +4,10 @@ from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.totp.internal import auth
 from django import forms
+from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
 from django.utils import timezone
+from django.utils.datastructures import MultiValueDict
 
 from assay.accounts.models import User
 from assay.accounts.second_factor import count_code, forget_codes
@@ -41,7 +43,7 @@ class NewFactorForm(ActivateTOTPForm):  # type: ignore[misc]  # allauth carries 
         *,
         user: User,
         data: QueryDict | None = None,
-        files: object = None,
+        files: "MultiValueDict[str, UploadedFile[bytes]] | None" = None,
         initial: dict[str, object] | None = None,
         prefix: str | None = None,
     ) -> None:

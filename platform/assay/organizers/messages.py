@@ -1,7 +1,7 @@
 """Messages: written here, looked at with how many people they go to, sent, and kept in a log."""
 
 from django.contrib import messages as told
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import ngettext
@@ -22,7 +22,7 @@ SHOWN = 20
 def write(request: HttpRequest, slug: str) -> HttpResponse:
     """A form, its preview, and what was sent before."""
     challenge, user = get_organized_challenge(person=request.user, slug=slug)
-    form = request.POST if request.method == "POST" else again(request) or {}
+    form = request.POST if request.method == "POST" else again(request) or QueryDict()
     title, text = form.get("title", ""), form.get("text", "")
     key = form.get("audience") or request.GET.get("audience") or ALL
     page = frame(challenge, tab="messages", title=title, text=text, audience=key)

@@ -2,7 +2,7 @@
 
 from django.contrib import messages
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
@@ -30,7 +30,7 @@ def testsets(request: HttpRequest, slug: str) -> HttpResponse:
     """Test sets: what they hold, what was checked, and a way to add one. What was typed and uploaded stays after a refusal."""
     challenge, _ = get_organized_challenge(person=request.user, slug=slug)
     page = frame(challenge, tab="testsets", phases=challenge.phases.all())
-    status, kept = 200, again(request) or {}
+    status, kept = 200, {name: str(text) for name, text in (again(request) or QueryDict()).items()}
     if request.method == "POST":
         kept = {}
         try:

@@ -97,8 +97,8 @@ def _push(request: HttpRequest, *, slug: str | None) -> Challenge | dict[str, An
 
 def _looked_at(request: HttpRequest, kept: QueryDict, *, slug: str | None) -> dict[str, Any]:
     """What the page says of a file that was checked, or not taken, a moment ago."""
-    names = {"source": kept.get("source", ""), "made_from": kept.get("made_from")}
-    outcome = _outcome(request, **names, slug=slug, is_dry_run=True)
+    source, made_from = kept.get("source", ""), kept.get("made_from")
+    outcome = _outcome(request, source=source, slug=slug, made_from=made_from, is_dry_run=True)
     return outcome if isinstance(outcome, dict) else {}
 
 

@@ -18,6 +18,7 @@ from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
 from django.contrib.messages import get_messages
+from django.contrib.messages.storage.base import BaseStorage
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.loader import render_to_string
@@ -176,7 +177,8 @@ def _after_a_form(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
     html = answer.content.decode()
     secrets = [row.name for form in Reader(html).forms for row in form.controls if row.kind == "password"]
     if page := _lay_aside(request, faults=faults, secrets=secrets):
-        get_messages(request).used = False  # nobody reads the page that is thrown away here
+        if isinstance(unread := get_messages(request), BaseStorage):
+            unread.used = False  # nobody reads the page that is thrown away here
         return HttpResponseRedirect(page)
     texts = [(name, text) for name, text in texts_of(request) if name not in SAME_AGAIN]  # the page is new
     fills = not request.META.get(FILLED)
