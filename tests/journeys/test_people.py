@@ -10,6 +10,7 @@ import json
 import os
 import re
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -18,7 +19,12 @@ from playwright.sync_api import Route, expect
 
 import people
 from assay.accounts.models import User
+from assay.challenges.protocols import rules_of
 from assay.notices.webhooks import deliver
+from assay.portal.facts import expected_files
+from assay.submissions.models import Submission
+from assay.testsets import storage
+from assay.testsets.selectors import case_names
 from browsing import IN_PROCESS, PASSWORD, PATIENCE, sign_in
 from oidc_provider import running_provider
 
@@ -284,3 +290,56 @@ def test_an_upload_that_was_left_is_listed_and_goes_on(uploading, look):
     pia.get_by_role("button", name="Submit", exact=True).click()
     expect(pia.get_by_role("heading", name="Slow and steady")).to_be_visible()
     assert min(offsets[done_before:]) >= PIECE, "the first piece is not sent again"
+
+
+def test_several_files_and_a_folder_are_sent_as_one_zip_that_goes_on_where_it_stopped(scene, open_as, look, tmp_path):
+    scene.phase.opens_at, scene.phase.closes_at = timezone.now().replace(year=2000), timezone.now().replace(year=2100)
+    scene.phase.kind = "predictions"
+    scene.phase.save()
+    names = expected_files(rules_of(scene.phase.protocol), case_names(scene.phase))
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    contents = {name: os.urandom(9 * 2**20 + place) for place, name in enumerate(names)}
+    for name, content in {**contents, "notes.docx": b"x", ".DS_Store": b"x"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    pia, offsets = open_as("pia"), []
+
+    def pass_on(route: Route) -> None:
+        if route.request.method == "PATCH":
+            offsets.append(int(route.request.headers["upload-offset"]))
+        if len(offsets) == 2 and route.request.method == "PATCH":
+            pia.context.set_offline(True)
+            route.abort("internetdisconnected")
+        else:
+            route.continue_()
+
+    pia.route("**/api/v1/uploads/*", pass_on)
+    pia.goto("/c/brains/p/final/submit/")
+    pia.locator("#id_archive").set_input_files([folder / "notes.docx", folder / names[0]])
+    told = pia.locator("[data-files]")
+    expect(told).to_contain_text("notes.docx, 1 B: no expected name")
+    expect(told).to_contain_text(f"Expected files that are missing: {len(names) - 1} ({names[1]}")
+    with pia.expect_file_chooser() as chooser:
+        pia.get_by_role("button", name="Choose a folder").click()
+    chooser.value.set_files(folder)
+    expect(told).to_contain_text(f"Files sent as one zip: {len(names)} (")
+    expect(told).to_contain_text("Files that are not sent: 1")
+    expect(told).not_to_contain_text("missing")
+    look(pia, "upload-3-files")
+    pia.get_by_label("Algorithm name").fill("File by file")
+    pia.get_by_role("button", name="Submit", exact=True).click()
+    expect(pia.get_by_text("The connection is gone.")).to_be_visible()
+    pia.context.set_offline(False)
+    pia.goto("about:blank")
+    del offsets[3:]
+    pia.goto("/c/brains/p/final/submit/")
+    pia.locator("#id_archive").set_input_files([folder / name for name in names])  # in another way, the same zip
+    pia.get_by_label("Algorithm name").fill("File by file")
+    pia.get_by_role("button", name="Submit", exact=True).click()
+    expect(pia.get_by_role("heading", name="File by file")).to_be_visible()
+    assert min(offsets[1:]) >= PIECE, "the first piece is not sent again"
+    upload = Submission.objects.get(name="File by file").predictions
+    with zipfile.ZipFile(storage.unchanged_path(upload.key, sha256=upload.sha256)) as packed:
+        assert packed.testzip() is None
+        assert {name: packed.read(name) for name in packed.namelist()} == contents

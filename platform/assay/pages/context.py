@@ -24,8 +24,18 @@ SCRIPT_WORDS = (
     _("live"),
     _("This browser has no WebGL 2, which the viewer needs. The files below open in any NIfTI viewer."),
     _("Loading…"),
+    _("a zip is handed in alone"),
+    _("no expected name"),
+    _("empty"),
+    _("a second file for %(name)s"),
+    _("Files sent as one zip: %(count)s (%(size)s)"),
+    _("Expected files that are missing: %(count)s (%(names)s)"),
+    _("Files that are not sent: %(count)s"),
+    _("None of these files has an expected name. Nothing was sent."),
+    _("These files are too large for a zip made here. Make a zip yourself, or use the command."),
+    _("Packing %(done)s of %(total)s files…"),
 )
-"""What `assay.js` says."""
+"""What `assay.js` and `many_files.js` say."""
 
 
 def theme(request: HttpRequest) -> dict[str, str]:

@@ -110,7 +110,7 @@ def fact_sheet(phase: Phase) -> FactSheet:
         conventions=tuple(_convention_fact(protocol, situation) for situation in Situation),
         ranking_words=ranking_words(protocol),
         limits=_limits(protocol),
-        tree=container_tree(protocol) if takes_containers else archive_tree(protocol, [ANY_CASE]),
+        tree=container_tree(protocol) if takes_containers else archive_tree(expected_files(protocol, [ANY_CASE])),
     )
 
 
@@ -155,9 +155,13 @@ def container_tree(protocol: Protocol) -> str:
     return "\n".join(dict.fromkeys(lines))
 
 
-def archive_tree(protocol: Protocol, case_ids: Sequence[str]) -> str:
-    """What an archive of predictions has to hold for these cases, one path a line. Long lists end with how many are left out."""
-    paths = list(dict.fromkeys(path for case_id in case_ids for path in protocol.archive_files(case_id).values()))
+def expected_files(protocol: Protocol, case_ids: Sequence[str]) -> list[str]:
+    """The paths that an archive of predictions has to hold for these cases."""
+    return list(dict.fromkeys(path for case_id in case_ids for path in protocol.archive_files(case_id).values()))
+
+
+def archive_tree(paths: Sequence[str]) -> str:
+    """The paths of an archive, one a line. Long lists end with how many are left out."""
     left_out = [f"… and {len(paths) - MOST_PATHS} more"] if len(paths) > MOST_PATHS else []
     return "\n".join([*paths[:MOST_PATHS], *left_out])
 

@@ -518,10 +518,10 @@ def test_nobody_is_first_where_no_value_counts(tmp_path: Path, option: str) -> N
             "metrics[2].direction: found min",
         ),
         ("missing: {any: {dise: 0}}", "missing.any.dise: found a rule for dise, which is not ranked"),
-        ("metrics: [dsc]\nmissing: {any: {hd95: 9, dice: 0}}", "missing.any.hd95: found a rule for hd95"),
+        ("metrics: [dsc]\nmissing: {any: {hd95: 9, dcs: 0}}", "missing.any.dcs: found a rule for dcs"),
         ("metrics: [dsc]\nmissing: {failed_case: {dice: 0}}", "expected one of dsc; did you mean dsc?"),
         ("metrics: [dice]\nmissing: {dice: 0}", "expected it below one, as in any: {dice: rank_last}"),
-        ("metrics: [dice]\nmissing: {any: {'*': 0, nsd: 0}}", "missing.any.nsd: found a rule for nsd"),
+        ("metrics: [dice]\nmissing: {any: {'*': 0, nds: 0}}", "missing.any.nds: found a rule for nds"),
     ],
 )
 def test_slips_of_a_ranking_document_are_refused(tmp_path: Path, document: str, told: str) -> None:

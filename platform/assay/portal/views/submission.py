@@ -24,7 +24,7 @@ from assay.pages.errors import error_words, refuse_form
 from assay.pages.submissions import page_version, submission_page
 from assay.pages.tables import FORMATS, table_file
 from assay.pages.typed import again
-from assay.portal.facts import archive_tree
+from assay.portal.facts import archive_tree, expected_files
 from assay.portal.forms import SubmitForm
 from assay.portal.views.challenge import frame
 from assay.submissions import uploads
@@ -73,7 +73,8 @@ def submit(request: HttpRequest, slug: str, phase_slug: str) -> HttpResponse:
     page["takes"] = str(purpose_of(phase))
     page["eligibility"] = eligibility_of(person=user, phase=phase, now=timezone.now())
     if phase.kind == Phase.Kind.PREDICTIONS:
-        page["archive_tree"] = archive_tree(rules_of(phase.protocol), case_names(phase))
+        paths = expected_files(rules_of(phase.protocol), case_names(phase))
+        page.update(expected_files=paths, archive_tree=archive_tree(paths))
     purposes = [purpose_of(phase), *([Upload.Purpose.MODEL] if is_container and not is_code else [])]
     page["unfinished"] = unfinished_uploads(user=user, now=timezone.now()).filter(purpose__in=purposes)
     page["origin"] = request.build_absolute_uri("/").rstrip("/")

@@ -111,9 +111,11 @@ function takeUploads() {
     form.addEventListener("submit", async (event) => {
       const file = files.find((one) => one.files[0] && !idOf(one).value); // one after the other
       if (!file) return;
-      const chosen = file.files[0], isOnly = files.filter((one) => one.files[0]).length === 1 && !form.elements.kept_model?.value;
+      const isOnly = files.filter((one) => one.files[0]).length === 1 && !form.elements.kept_model?.value, pack = window.packers?.get(file);
       event.preventDefault();
       panel.hidden = false;
+      const chosen = pack ? await pack(words) : file.files[0]; // `many_files.js` makes one of several
+      if (!chosen) return;
       if (isOnly && !file.dataset.purpose && await isAskedAbout(form, chosen, words)) return;
       pause.hidden = false;
       form.querySelector("[type=submit]").disabled = true;
@@ -212,7 +214,7 @@ function lookAgain() {
 // A live part that changes leaves open what the reader has unfolded.
 if (window.Idiomorph) Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.tagName === "DETAILS");
 
-lookAgain(); showLocalTimes(); offerCopying(); drawCharts(); takeUploads(); offerViewer();
+lookAgain(); showLocalTimes(); offerCopying(); drawCharts(); window.takeManyFiles?.({ each, say, bytes }); takeUploads(); offerViewer();
 document.body.addEventListener("htmx:afterSettle", () => { showLocalTimes(); offerCopying(); drawCharts(); showState(); });
 const mark = () => document.querySelector("[data-live-mark]");
 document.body.addEventListener("htmx:sendError", () => { if (mark()) mark().textContent = say("Live updates paused, retrying"); });
