@@ -44,7 +44,7 @@ ONE_CLICK = {
     "what follows stands on the page that this button ends": ("{{ button }}", "Yes, confirm", "End these mails"),
     "it goes on to a page that asks": ("Go on", "Sign in with {{ provider }}"),
     "what it concerns was typed or chosen, and the next page or person asks": (
-        *("{{ asked.button }}", "{{ act.button }}", "Check", "Apply", "Submit"),
+        *("{{ asked.button }}", "{{ act.button }}", "Check", "Apply", "Submit", "Choose a folder"),
         "Approve",
     ),
     "operators are told on the page what each button does, and no work is lost": ("{{ words }}",),

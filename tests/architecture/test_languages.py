@@ -133,8 +133,8 @@ def test_every_sentence_of_a_template_is_marked():
 
 
 def test_what_the_script_says_is_marked():
-    script = (PLATFORM / "pages" / "static" / "pages" / "assay.js").read_text()
-    said = set(re.findall(r'\bsay\("([^"]+)"', script))
+    folder = PLATFORM / "pages" / "static" / "pages"
+    said = {words for path in folder.glob("*.js") for words in re.findall(r'\bsay\("([^"]+)"', path.read_text())}
     assert len(said) > 10
     assert said == set(SCRIPT_WORDS)
 
