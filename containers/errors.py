@@ -15,6 +15,8 @@
 None of them is a verdict on an algorithm: `runner.run` translates each once, into a `RunResult`.
 """
 
+import errno
+
 __all__ = [
     "ContainerStuck",
     "ContainersError",
@@ -26,6 +28,7 @@ __all__ = [
     "NameTaken",
     "StartRefused",
     "WorkspaceError",
+    "lacks_space",
 ]
 
 
@@ -67,3 +70,8 @@ class WorkspaceError(ContainersError):
 
 class DiskFull(WorkspaceError):
     """There is no room for a run or an image: a node stops claiming until there is. No participant pays for it."""
+
+
+def lacks_space(error: BaseException) -> bool:
+    """Whether a disk or a quota is full."""
+    return isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))

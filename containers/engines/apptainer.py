@@ -225,14 +225,15 @@ class ApptainerEngine:
         started_at = None if started is None else moment(started)
         wall = timedelta(seconds=float(state.get("wall_seconds", 0.0)))
         is_running = started is not None and not has_ended and not is_abandoned
+        is_lost = is_abandoned or (started is not None and bool(state.get("is_broken")))
         return ContainerState(
             is_running=is_running,
             created_at=moment(document["created_at"]),
             started_at=started_at,
             finished_at=None if started_at is None or is_running else started_at + wall,
-            exit_code=None if is_running else int(state.get("exit_code", 255 if is_abandoned else 0)),
+            exit_code=None if is_running else int(state.get("exit_code", 255 if is_lost else 0)),
             is_out_of_memory=bool(state.get("memory_kills")) and not is_running,
-            is_lost=is_abandoned,
+            is_lost=is_lost,
             process_id=int(state.get("process", 0)) if is_running else 0,
             error="the launcher ended before its container" if is_abandoned else str(state.get("error", "")),
         )

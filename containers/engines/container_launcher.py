@@ -1,7 +1,8 @@
 """Start one container and stay with it to its end. A program of its own: `python container_launcher.py FOLDER [--stay]`.
 
 It knows nothing but the standard library (Python 3.9 or newer), so that it also runs on a compute node that has nothing of Assay. The
-engine writes `plan.json` into FOLDER. This program writes `state.json` beside it, and the container's log.
+engine writes `plan.json` into FOLDER. This program writes `state.json` beside it, and the container's log. Where the launcher itself
+fails after the start, the state says `is_broken`: that is no ending of the algorithm's.
 
 Theory of operation. The launcher makes what a container needs and Apptainer does not give: a cgroup with limits, sized tmpfs mounts in a
 mount namespace of its own, resource limits, and only the GPUs that were granted. Then it starts Apptainer. The script that sets the
@@ -303,6 +304,8 @@ def hand_over(folder: Path, stores: list[dict[str, Any]]) -> None:
     for store in stores:
         if store["to"]:
             source = f"{folder / store['at']}/."
+            if os.geteuid() != 0:  # its owner may have closed what it wrote, and that is us. Links are left alone
+                subprocess.run(["chmod", "--recursive", "u+rwX", source], capture_output=True, check=False)
             command = ["cp", "--archive", "--sparse=always", "--no-target-directory", source, store["to"]]
             done = subprocess.run(command, capture_output=True, check=False, env={"PATH": os.defpath, "LC_ALL": "C"})
             if done.returncode != 0:
@@ -558,7 +561,10 @@ def stay(folder: Path, on_start: Callable[[], object]) -> int:
         launch.run(on_start)
     except Exception as error:  # noqa: BLE001  whatever broke here, the engine has to be told
         launch.kill()
-        launch.state.tell(error=f"{type(error).__name__}: {error}", finished_at=time.time())
+        with contextlib.suppress(
+            OSError
+        ):  # on a full disk the state stays as it was: the launcher ended before its container
+            launch.state.tell(error=f"{type(error).__name__}: {error}", is_broken=True, finished_at=time.time())
         return 1
     return 0 if launch.started else 1
 

@@ -281,7 +281,7 @@ class SlurmEngine(ApptainerEngine):
             told = {**told, "wall_seconds": limit + SECONDS_OVER, "exit_code": 137}
             has_last_word = True
         is_lost = word in OUR_FAULT or (word == "CANCELLED" and not was_ordered) or not (has_last_word or was_ordered)
-        is_lost = is_lost or (started is None and not was_ordered)
+        is_lost = is_lost or (started is None and not was_ordered) or bool(told.get("is_broken"))
         finished = None if started is None else moment(started + float(told.get("wall_seconds", 0.0)))
         if is_lost:
             log.warning(

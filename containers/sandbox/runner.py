@@ -17,6 +17,7 @@ dies in between leaves a container with its owner's label and a folder with a fr
 """
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -31,13 +32,13 @@ from containers.clock import Clock, SystemClock
 from containers.engines import STORES_LABEL, WALL_LABEL, ContainerState, Engine, EngineFacts, ImageFacts
 from containers.errors import (
     ContainerStuck,
-    DiskFull,
     EngineError,
     EngineRefused,
     EngineUnreachable,
     ImageAbsent,
     NameTaken,
     WorkspaceError,
+    lacks_space,
 )
 from containers.sandbox.arguments import (
     OPEN_FILES,
@@ -75,7 +76,6 @@ PLATFORM_PROBLEMS: dict[type[BaseException], Reason] = {
     ContainerStuck: Reason.CONTAINER_STUCK,
     EngineUnreachable: Reason.ENGINE_UNREACHABLE,
     EngineRefused: Reason.ENGINE_REFUSED,
-    DiskFull: Reason.DISK_FULL,
     WorkspaceError: Reason.SCRATCH_FAILED,
     OSError: Reason.SCRATCH_FAILED,
 }
@@ -141,6 +141,15 @@ def run(
         return failure(error)
 
 
+FULL_DISK_WORDS = tuple(os.strerror(number).lower() for number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def why_lost(error: str) -> Reason:
+    """Of a container that the engine lost: whether a full disk was why, on this host or on a compute node."""
+    is_full = any(words in error.lower() for words in FULL_DISK_WORDS)
+    return Reason.DISK_FULL if is_full else Reason.ENGINE_RESTARTED
+
+
 def store_for(facts: EngineFacts) -> OutputStore:
     """The strongest store for output that this process and this engine can make together."""
     best = OutputStore.DIRECTORY if facts.is_scripted or facts.is_batch else best_store()
@@ -156,7 +165,8 @@ def failure(error: BaseException) -> RunResult:
         causes.append(earlier)
     logger.error("run.platform_failure", exc_info=error)
     found = (reason for kind, reason in PLATFORM_PROBLEMS.items() for cause in causes if isinstance(cause, kind))
-    verdict, reason = judge(Ending(platform_problem=next(found)))
+    is_full = any(lacks_space(cause) for cause in causes)
+    verdict, reason = judge(Ending(platform_problem=Reason.DISK_FULL if is_full else next(found)))
     return RunResult(verdict=verdict, reason=reason)
 
 
@@ -388,7 +398,7 @@ class _Sandbox:
 
     def _platform_problem(self, seen: "_Seen", *, ended_with_engine: bool) -> Reason:
         if ended_with_engine:
-            return Reason.ENGINE_RESTARTED
+            return why_lost(seen.state.error)
         limit, watch = self.spec.limits.wall_seconds, seen.watch
         lost = watch.starvation.lost_seconds(cpu_seconds=watch.meter.totals.cpu_seconds)
         was_starved = seen.wall_seconds > limit and lost > STARVED_SHARE * limit

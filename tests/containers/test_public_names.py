@@ -16,7 +16,7 @@ OFFERED = {
     "containers.verdicts": {"Ending", "Fault", "Reason", "Verdict", "judge", "most_important"},
     "containers.errors": {
         "ContainerStuck", "ContainersError", "DiskFull", "EngineError", "EngineRefused", "EngineUnreachable", "ImageAbsent",
-        "NameTaken", "StartRefused", "WorkspaceError",
+        "NameTaken", "StartRefused", "WorkspaceError", "lacks_space",
     },
     "containers.log_text": {"readable"},
     "containers.waiting": {"NotStartedError", "Patience", "Program", "patience_from", "processor_seconds", "wait_until_ready"},

@@ -3,6 +3,8 @@
 They need Slurm and Apptainer, which they install as root. `make test-cluster` runs them.
 """
 
+import contextlib
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -264,6 +266,80 @@ def test_a_node_that_goes_down_is_the_platforms_fault(job, slurm_cluster):
     result = running()
     slurm_cluster.resume()
     assert (result.verdict, result.reason) == (Verdict.INFRASTRUCTURE, "engine_restarted")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MiB that everybody on the cluster sees. Gives it, and a function that fills and frees it."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o711)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=711", "tmpfs", folder], check=True)
+    filler = folder / "filler"
+
+    def fill(is_full):
+        if not is_full:
+            filler.unlink()
+            return
+        with filler.open("wb") as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                file.flush()
+
+    yield folder, fill
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_output_that_a_full_shared_folder_does_not_take_is_no_fault_of_the_participant(
+    slurm_engine, slurm_image, slurm_cluster, spec_of, owner, small_disk
+):
+    shared, fill = small_disk
+    program = "import time; open('/output/result.txt', 'wb').write(bytes(8 << 20)); time.sleep(4)"
+    spec = spec_of(image_id=slurm_image, command=("python3", "-c", program))
+
+    def go():
+        return run(spec, engine=slurm_engine, scratch=shared, should_cancel=lambda: False, labels={OWNER_LABEL: owner})
+
+    running = in_background(go)
+    wait_for(slurm_cluster, "RUNNING")
+    fill(True)
+    result = running()
+    assert (result.verdict, result.reason) == (Verdict.INFRASTRUCTURE, "disk_full")
+    assert slurm_engine.containers_of(owner) == []
+    fill(False)
+    assert go().verdict == Verdict.OK
+
+
+@pytest.mark.parametrize("moment", ["before", "while it runs"])
+def test_a_full_folder_of_the_engine_is_no_fault_of_the_participant(
+    slurm_engine, slurm_image, slurm_cluster, spec_of, scratch, owner, small_disk, moment
+):
+    shared, fill = small_disk
+    for entry in slurm_engine.folder.iterdir():
+        if entry.name != "containers":
+            (shared / entry.name).symlink_to(entry)
+    engine = SlurmEngine(base_url=slurm_engine.program, folder=shared)
+    program = (
+        "import time; time.sleep(4); print('x' * 10**6, flush=True); open('/output/result.txt', 'w').write('done')"
+    )
+    spec = spec_of(image_id=slurm_image, command=("python3", "-c", program))
+
+    def go():
+        return run(spec, engine=engine, scratch=scratch, should_cancel=lambda: False, labels={OWNER_LABEL: owner})
+
+    if moment == "before":
+        fill(True)
+        result = go()
+    else:
+        running = in_background(go)
+        wait_for(slurm_cluster, "RUNNING")
+        time.sleep(2)
+        fill(True)
+        result = running()
+    assert result.verdict == Verdict.INFRASTRUCTURE
+    assert slurm_cluster.jobs() == []
+    fill(False)
+    assert go().verdict == Verdict.OK
+    assert engine.containers_of(owner) == []
 
 
 def test_what_a_killed_agent_leaves_is_found_by_its_label(

@@ -8,7 +8,6 @@ charged.
 """
 
 import contextlib
-import errno
 import logging
 import os
 import shutil
@@ -31,7 +30,7 @@ from assay.node.orders import FileOrder, OrderInvalid, WorkOrder
 from assay.node.outputs import CheckedOutputs, check_outputs
 from assay.node.rounds import RoundOrder, RoundsOutcome, RoundsStopped, run_rounds
 from containers.engines import OWNER_LABEL, Engine
-from containers.errors import DiskFull, EngineError
+from containers.errors import EngineError, lacks_space
 from containers.machine import CpuSlots, ImageBusy, ImageCache, NoFreeGpu, slots_of_this_host
 from containers.sandbox import remove_leftovers, run
 from containers.spec import FailedCase, RunResult, RunSpec
@@ -255,8 +254,7 @@ class Agent:
 
     def _is_disk_full(self, error: Exception) -> bool:
         """Whether the lack of disk explains it: it says so, or there is next to none left."""
-        says_so = isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
-        return says_so or shutil.disk_usage(self._scratch()).free < self._options.disk_reserve_bytes
+        return lacks_space(error) or shutil.disk_usage(self._scratch()).free < self._options.disk_reserve_bytes
 
     def _run_and_record(self, order: WorkOrder, *, engine: Engine, guard: LeaseGuard, folder: Path) -> None:
         inputs = folder / "inputs"
