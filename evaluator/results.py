@@ -27,7 +27,7 @@ NOT_MEASURED = "not_measured"
 """The reason of a value that nobody took: a run without telemetry, a metric image that did not run."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreRow:
     """One metric of one label in one case. `value` is None when undefined. `reason` says why a value was substituted."""
 
@@ -47,7 +47,7 @@ class ScoreRow:
         return cls(label=label, metric=metric, value=value, reason=reason)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CaseResult:
     """Every score of one case, in the protocol's order, and the backend that measured it."""
 

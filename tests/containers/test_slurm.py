@@ -278,12 +278,10 @@ def small_disk(tmp_path):
     filler = folder / "filler"
 
     def fill(is_full):
-        if not is_full:
-            filler.unlink()
-            return
-        with filler.open("wb") as file, contextlib.suppress(OSError):
-            while file.write(bytes(4096)):
-                file.flush()
+        filler.unlink(missing_ok=True)
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while is_full:
+                file.write(bytes(4096))
 
     yield folder, fill
     subprocess.run(["umount", "--lazy", folder], check=True)
@@ -293,7 +291,7 @@ def test_output_that_a_full_shared_folder_does_not_take_is_no_fault_of_the_parti
     slurm_engine, slurm_image, slurm_cluster, spec_of, owner, small_disk
 ):
     shared, fill = small_disk
-    program = "import time; open('/output/result.txt', 'wb').write(bytes(8 << 20)); time.sleep(4)"
+    program = "import time; open('/output/result.txt', 'wb').write(bytes(1 << 19)); time.sleep(4)"
     spec = spec_of(image_id=slurm_image, command=("python3", "-c", program))
 
     def go():

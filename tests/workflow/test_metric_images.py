@@ -254,7 +254,7 @@ def test_a_real_image_in_the_real_sandbox_compares_predictions_with_references(s
             stage.play()
             evaluation = Evaluation.objects.get(submission=submission)
             assert values(evaluation) == {"a": (1.0, ""), "b": (1.0, "")}, evaluation.error
-            assert image.image_id in json.dumps(build_receipt(evaluation, scores=[], now=timezone.now()))
+            assert image.image_id in json.dumps(build_receipt(evaluation, results=[], now=timezone.now()))
         finally:
             engine.remove_image(image.image_id)
 

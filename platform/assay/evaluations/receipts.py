@@ -13,11 +13,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from assay.evaluations.models import CaseScores, Evaluation
+from assay.evaluations.models import Evaluation
 from assay.runs.models import CaseRun, Node
 from assay.signatures import canonical_json, kept_key, public_key_text
 from containers.spec import Usage
 from evaluator import source_sha256
+from evaluator.results import CaseResult
 
 RECEIPT_VERSION = 1
 
@@ -32,13 +33,16 @@ def installation_name(*, folder: Path) -> str:
     return hashlib.sha256(public_key_text(signing_key(folder=folder)).encode()).hexdigest()[:12]
 
 
-def build_receipt(evaluation: Evaluation, *, scores: Iterable[CaseScores], now: datetime) -> dict[str, Any]:
+def build_receipt(evaluation: Evaluation, *, results: Iterable[CaseResult], now: datetime) -> dict[str, Any]:
     """Everything that decided the result of one evaluation."""
     submission, image = evaluation.submission, evaluation.submission.image
     ended = list(CaseRun.objects.filter(run=evaluation.run).values_list("status", "usage__wall_seconds"))
-    usages = [Usage.salvaged({"wall_seconds": seconds}) for _status, seconds in ended]
+    usages = (Usage.salvaged({"wall_seconds": seconds}) for _status, seconds in ended)
     nodes = Node.objects.filter(pk__in=CaseRun.objects.filter(run=evaluation.run).values("node"))
-    table = [[row.case.case_id, row.scores] for row in sorted(scores, key=lambda row: row.case.case_id)]
+    table = [
+        [result.case_id, [row.to_json() for row in result.rows]]
+        for result in sorted(results, key=lambda result: result.case_id)
+    ]
     return {
         "receipt": RECEIPT_VERSION,
         "submission": str(submission.pk),

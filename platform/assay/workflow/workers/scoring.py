@@ -241,12 +241,13 @@ def score_tables(*, evaluation: Evaluation, protocol: Protocol, scratch_root: Pa
 def collect_results(*, evaluation: Evaluation, protocol: Protocol, now: datetime) -> services.Results:
     """Aggregates and the signed receipt, from the stored scores of all cases."""
     stored = CaseScores.objects.filter(evaluation=evaluation).order_by("case__position").select_related("case")
-    rows = list(stored.only("evaluation", "scores", "case__case_id", "case__attributes"))
+    rows = stored.only("evaluation", "scores", "case__case_id").iterator(chunk_size=specs.ROWS_AT_ONCE)
     results = [specs.stored_result(row, backend=evaluation.backend) for row in rows]
-    aggregates = summarise(protocol, results, {row.case.case_id: row.case.attributes for row in rows})
+    attributes = dict(evaluation.testset.cases.values_list("case_id", "attributes"))
+    aggregates = summarise(protocol, results, attributes)
     evaluation.evaluator_version = evaluator_version
     key = receipts.signing_key(folder=Path(settings.KEY_FOLDER))
-    receipt = signed(receipts.build_receipt(evaluation, scores=rows, now=now), key=key)
+    receipt = signed(receipts.build_receipt(evaluation, results=results, now=now), key=key)
     return services.Results(
         aggregates=aggregates,
         receipt=receipt,
