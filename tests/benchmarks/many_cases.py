@@ -24,7 +24,8 @@ from assay.client.uploads import describe_file, upload_file
 from leftovers import loop_devices_now
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "sandbox.md"
-WARMING_CASES = 20
+WARMING_CASES = 120
+"""More than scoring reads at once (`specs.ROWS_AT_ONCE`): so much memory is needed whatever the number of cases."""
 WARMING_PHASE = """
   - slug: warming
     title: Warming up
@@ -104,7 +105,7 @@ def what_grew(warm: Footprint, end: Footprint) -> list[str]:
 def enter(*, url: str, folder: Path, cases: int) -> tuple[Connection, str]:
     """Olga opens a phase with that many cases. Pia enters an image that copies its input. Pia, and her submission's id.
 
-    A few cases in a phase of their own come first: every process has then done once what it loads and opens for good.
+    Some cases in a phase of their own come first: every process has then done once what it loads, opens and reads at once.
     """
     olga, pia = person(url, "olga"), person(url, "pia")
     olga.put("challenges/copycat", {"source": installation.CHALLENGE + WARMING_PHASE, "dry_run": False})
