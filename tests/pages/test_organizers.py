@@ -67,6 +67,21 @@ def test_publishing_results_is_one_click_and_one_audit_line(as_olga, cast):
     assert AuditEvent.objects.filter(verb__startswith="phase.", actor=cast.olga).count() == 1
 
 
+def test_a_look_at_what_would_run_again_is_shown_again_and_runs_nothing(as_olga, cast):
+    factories.submission(phase=cast.phase, team=cast.team, status="done", name="nnU-Net")
+    factories.phase(challenge=cast.challenge, slug="next", testset=factories.testset(challenge=cast.challenge))
+    url = reverse("organizers:after", args=["brains", "next"])
+    asked = {"action": "plan", "source": "brains/final", "which": "all"}
+    answer = as_olga.post(url, asked, headers={"Referer": f"http://testserver{url}"})
+    assert (answer.status_code, answer["Location"]) == (302, url)
+    for _visit in range(2):
+        page = markup(as_olga.get(url))
+        assert ("nnU-Net" in page, 'value="rerun"' in page) == (True, True)
+    as_olga.get("/help/")
+    assert "nnU-Net" not in markup(as_olga.get(url))
+    assert Submission.objects.count() == 1
+
+
 def test_pausing_and_resuming(as_olga, cast):
     url = reverse("organizers:phase-action", args=[cast.challenge.slug, cast.phase.slug])
     as_olga.post(url, {"action": "pause"})
