@@ -58,6 +58,26 @@ def test_each_kind_of_page_is_there(site, page):
     assert (site / f"{page}.html").is_file()
 
 
+NAMED = (
+    *(
+        "grand-challenge: algorithm",
+        "grand-challenge: evaluation",
+        "SegRap 2023",
+        "FLARE 2021",
+        "nnU-Net v2: a container",
+        "MLCube",
+    ),
+    *(
+        "MedPerf: container_config image",
+        "TIRA",
+        "with its scoring program",
+        "Decathlon",
+        "nnU-Net v2: raw data folder",
+        "BIDS",
+    ),
+)
+
+
 def test_the_table_of_existing_things_has_what_people_bring(generators):
     import existing_things_page
 
@@ -65,7 +85,11 @@ def test_the_table_of_existing_things_has_what_people_bring(generators):
     assert len(things) >= 12
     assert len({thing.name for thing in things}) == len(things)
     submitted = [thing.name for thing in things if thing.through == "submission" and thing.runs != "not"]
-    assert len(submitted) >= 5
+    assert len(submitted) >= 6
+    for words in NAMED:
+        rows = [thing for thing in things if words in thing.name]
+        assert rows, words
+        assert {thing.runs for thing in rows} <= {"unchanged", "one command"}, words
     ((place, text),) = existing_things_page.pages()
     assert place == "organizers/existing-things.md"
     for thing in things:
