@@ -58,7 +58,7 @@ def _bend(d: Floats) -> float:
     if n < 3 or spread == 0:
         return 0.0
     skewness = float((centred**3).mean()) / spread**1.5 * math.sqrt(n * (n - 1)) / (n - 2)
-    return skewness / (3 * math.sqrt(n))
+    return float(skewness / (3 * math.sqrt(n)))
 
 
 def _skewed_tail(differences: Floats) -> float:

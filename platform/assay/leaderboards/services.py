@@ -396,7 +396,7 @@ def usage_of(evaluations: Sequence[Evaluation], *, known: MutableMapping[UUID, C
     )
     for run_id, status, *stored in rows.iterator(CHUNK):
         by_run[run_id].append((status, Usage.salvaged(dict(zip(parts, stored, strict=True)))))
-    known |= {run_id: summarise_usage(rows) for run_id, rows in by_run.items()}
+    known.update({run_id: summarise_usage(rows) for run_id, rows in by_run.items()})
     nothing = summarise_usage(())
     return {row.id: known[row.run_id] if row.run_id else nothing for row in evaluations}
 
