@@ -4,6 +4,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
@@ -134,6 +135,13 @@ def test_counts_that_are_over_are_forgotten(ada, now):
     sign_in.add_one("pair:x", within=timedelta(minutes=5), now=now)
     assert sign_in.forget_old_counts(now=now + timedelta(minutes=4)) == 0
     assert sign_in.forget_old_counts(now=now + timedelta(minutes=5)) == 1
+
+
+def test_sessions_that_have_ended_are_forgotten(ada, now):
+    for key, days in (("over", -1), ("open", 1)):
+        Session.objects.create(session_key=key, session_data="", expire_date=now + timedelta(days=days))
+    assert sign_in.forget_ended_sessions(now=now) == 1
+    assert list(Session.objects.values_list("session_key", flat=True)) == ["open"]
 
 
 @pytest.mark.django_db(transaction=True)

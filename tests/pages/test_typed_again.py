@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 from urllib.parse import quote, urljoin, urlsplit
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.test import Client
 from django.urls import resolve
 
+from assay.pages import typed
 from assay.pages.typed import KEY, filled
 from every_page import every_page
 from markup import markup
@@ -199,6 +201,15 @@ def test_an_old_form_of_ours_comes_back_filled(scene):
     assert (answer.status_code, answer.url) == (302, "/teams/")
     page = markup(strict.get("/teams/"))
     assert ('value="A name that took long"' in page, "older than your sign-in" in page) == (True, True)
+
+
+def test_strangers_have_no_more_kept_than_so_many_forms_an_hour(client, monkeypatch):
+    monkeypatch.setattr(typed, "FORMS_OF_STRANGERS", 2)
+    client.cookies["csrftoken"] = "x" * 32
+    for _ in range(4):
+        client.cookies.pop("sessionid", None)
+        client.post(PROFILE, {"institution": "INRIA"}, headers={"Referer": f"http://testserver{PROFILE}"})
+    assert Session.objects.count() == 2
 
 
 def test_too_much_text_of_a_stranger_is_not_kept(client):

@@ -15,6 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
+from django.contrib.sessions.models import Session
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.http import HttpRequest
@@ -139,6 +140,11 @@ def add_one(counted: str, *, within: timedelta, now: datetime) -> tuple[int, dat
 def forget_old_counts(*, now: datetime) -> int:
     """Delete what counts no more. Answers how many."""
     return SignInCount.objects.filter(until__lte=now).delete()[0]
+
+
+def forget_ended_sessions(*, now: datetime) -> int:
+    """Delete sessions that nobody can use any more, and what was typed in them. Answers how many."""
+    return Session.objects.filter(expire_date__lte=now).delete()[0]
 
 
 def limits() -> dict[str, Limit]:

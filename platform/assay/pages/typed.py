@@ -12,7 +12,7 @@ saying which page its form came from is answered at once, with the status of the
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from html import escape
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
@@ -22,8 +22,10 @@ from django.contrib.messages.storage.base import BaseStorage
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.loader import render_to_string
+from django.utils import timezone
 
 from assay.accounts.errors import Text
+from assay.accounts.sign_in import add_one, address_of
 
 Faults = Sequence[tuple[str, str]]
 """Names of fields with what is wrong there, as sentences. An empty name stands for the whole form."""
@@ -35,6 +37,8 @@ NOTED, FILLED, ALSO, LAID = "assay.faults", "assay.form_is_filled", "assay.also_
 MOST_CHARACTERS = 1_000_000
 MOST_OF_STRANGERS = 100_000
 """How much is kept of a form. It lies in the session, which anybody can make one of."""
+FORMS_OF_STRANGERS, WITHIN = 60, timedelta(hours=1)
+"""How many forms of strangers at one address are kept. Those beyond are answered at once, with what was typed."""
 FIXED = ("password", "file", "submit", "button", "image", "reset")
 UNSEEN = ("hidden", "submit", "button", "image", "reset")
 AT_FIELD = "fault"
@@ -126,6 +130,8 @@ def _lay_aside(request: HttpRequest, *, faults: Faults, secrets: Collection[str]
     is_asked_by_script = "HX-Request" in request.headers
     if not page or not request.COOKIES or is_asked_by_script or sum(len(text) for _name, text in texts) > most:
         return ""
+    if not request.user.is_authenticated and _keeps_too_much(request):
+        return ""
     request.META[LAID] = True
     request.session[KEY] = {
         "page": page,
@@ -137,6 +143,13 @@ def _lay_aside(request: HttpRequest, *, faults: Faults, secrets: Collection[str]
         "is_shown": False,
     }
     return page
+
+
+def _keeps_too_much(request: HttpRequest) -> bool:
+    """Whether strangers at this address have had enough kept for now: each time may be a new session."""
+    counted = f"typed:{address_of(request)}"
+    times, _until = add_one(counted, within=WITHIN, now=timezone.now())
+    return times > FORMS_OF_STRANGERS
 
 
 def back_to_its_form(request: HttpRequest, *, words: Text, at: str = "") -> HttpResponse | None:

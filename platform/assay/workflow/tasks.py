@@ -10,7 +10,7 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
-from assay.accounts.sign_in import forget_old_counts
+from assay.accounts.sign_in import forget_ended_sessions, forget_old_counts
 from assay.challenges.telling import tell_deadlines
 from assay.leaderboards.reports import make_report
 from assay.leaderboards.services import rebuild_leaderboard
@@ -104,6 +104,7 @@ def tidy() -> None:
     tidying.tidy_this_host()
     tidying.forget_abandoned_attempts(now=timezone.now())
     forget_old_counts(now=timezone.now())
+    forget_ended_sessions(now=timezone.now())
     forget_origins(now=timezone.now())
     tell_deadlines(now=timezone.now())
     write_digests(now=timezone.now())
