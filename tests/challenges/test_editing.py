@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import factories
@@ -62,6 +62,7 @@ def put(value, path, new):
 
 
 @settings(max_examples=150, deadline=None)
+@example([(("title",), "\n0")])
 @given(st.lists(st.tuples(PATHS, VALUES), max_size=5))
 def test_exactly_what_is_asked_for_changes_and_no_comment_is_lost(edits):
     text, expected = BLOCK, read_document(BLOCK).value

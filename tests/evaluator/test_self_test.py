@@ -34,8 +34,7 @@ def references_in(protocol, folder, *, cases):
         return reference_rows(folder / "references.csv")
     if protocol.output.kind is OutputKind.MASK_PER_STRUCTURE:
         return {c: {label.name: folder / f"{c}-{n}.nii.gz" for n, label in enumerate(protocol.labels)} for c in cases}
-    suffix = ".mha" if protocol.output.kind is OutputKind.MULTICHANNEL else ".nii.gz"
-    return {case: {"reference": folder / f"{case}{suffix}"} for case in cases}
+    return {case: {"reference": next(folder.glob(f"{case}.*"))} for case in cases}
 
 
 def trials_of(protocol, tmp_path):

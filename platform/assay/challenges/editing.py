@@ -194,8 +194,11 @@ def _with_new_key(text: str, document: Document, *, around: Pointer, key: str, v
 
 
 def _may_be_block(text: str, document: Document, path: Pointer, value: Value) -> bool:
-    """Whether a text of several lines may stand as a block: not inside braces, which take no blocks."""
+    """Whether a text of several lines may stand as a block: not inside braces, which take no blocks, nor before a comment."""
     if not isinstance(value, str) or "\n" not in value or path not in document.keys:
+        return False
+    end = _end(text, document, path)
+    if text[end : _line_end(text, end)].strip():
         return False
     return all(text[document.place(path[:depth]).start] not in "{[" for depth in range(len(path)))
 
