@@ -25,7 +25,9 @@ class Scoring:
 
 def scorings_of(submission: Submission) -> list[Scoring]:
     """Newest first. One query."""
-    rows = list(submission.evaluations.select_related("protocol", "testset").order_by("-number"))
+    rows = list(
+        submission.evaluations.select_related("protocol", "testset").defer("testset__report").order_by("-number")
+    )
     counting = next((row.number for row in rows if row.is_active), 0)
     return [_scoring(row, counting=counting) for row in rows]
 

@@ -143,7 +143,11 @@ def leaks_of(challenge: Challenge, *, phases: Iterable[Phase]) -> list[Leak]:
 
 def leaks_of_source(source: str, *, challenge: Challenge | None) -> list[Leak]:
     """The same of a challenge file that is pushed or checked. `challenge`: as it stands, where there is one. Two queries."""
-    rows = challenge.phases.select_related("chosen_testset__testset") if challenge else ()
+    rows = (
+        challenge.phases.select_related("chosen_testset__testset").defer("chosen_testset__testset__report")
+        if challenge
+        else ()
+    )
     public = {phase.slug for phase in rows if _is_public(phase)}
     teams = team_total(challenge) if challenge else 0
     return [

@@ -65,7 +65,8 @@ def claim_self_test(self_test_id: int) -> SelfTest | None:
     ).update(lease_until=now + HELD, attempt=F("attempt") + 1)
     if not mine:
         return None
-    return SelfTest.objects.select_related("phase__challenge", "protocol", "testset").get(pk=self_test_id)
+    rows = SelfTest.objects.select_related("phase__challenge", "protocol", "testset").defer("testset__report")
+    return rows.get(pk=self_test_id)
 
 
 def finish_self_test(found: SelfTest, *, is_passed: bool, report: dict[str, object], now: datetime) -> bool:

@@ -140,8 +140,10 @@ def _write_results(archive: zipfile.ZipFile, phase: Phase) -> None:
 
 
 def _score_lines(phase: Phase) -> Iterator[Sequence[Any]]:
-    rows = CaseScores.objects.filter(evaluation__submission__phase=phase).select_related(
-        "evaluation__submission__team", "evaluation__protocol", "evaluation__testset", "case"
+    rows = (
+        CaseScores.objects.filter(evaluation__submission__phase=phase)
+        .select_related("evaluation__submission__team", "evaluation__protocol", "evaluation__testset", "case")
+        .defer("evaluation__testset__report")
     )
     for row in rows.order_by("evaluation__submission__number", "evaluation__number", "case__position").iterator(CHUNK):
         evaluation = row.evaluation

@@ -98,7 +98,9 @@ def compare_rows(
         evaluation.submission_id: evaluation
         for evaluation in Evaluation.objects.filter(
             submission_id__in=[row.submission_id for row in rows], submission__phase=phase, is_active=True
-        ).select_related("submission__image", "protocol", "testset")
+        )
+        .select_related("submission__image", "protocol", "testset")
+        .defer("testset__report")
     }
     chosen = [evaluations[row.submission_id] for row in rows]
     scores = _case_values(chosen) if shows_cases else [{} for _ in chosen]

@@ -141,10 +141,11 @@ def export_tables(*, phase: Phase, layout: Layout, is_organizer: bool, now: date
 
 def _testset_for(*, phase: Phase, results: Sequence[CaseResult], now: datetime) -> TestSet:
     """The cases the phase is about: its test set, those of an earlier import, or a new list of names."""
-    chosen = PhaseTestSet.objects.filter(phase=phase).select_related("testset").first()
+    chosen = PhaseTestSet.objects.filter(phase=phase).select_related("testset").defer("testset__report").first()
     if chosen is not None:
         return chosen.testset
-    earlier = phase.submissions.exclude(imported_from="").filter(is_withdrawn=False).select_related("testset").first()
+    imported = phase.submissions.exclude(imported_from="").filter(is_withdrawn=False)
+    earlier = imported.select_related("testset").defer("testset__report").first()
     if earlier is not None:
         return earlier.testset
     names = [result.case_id for result in results]

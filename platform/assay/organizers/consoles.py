@@ -94,7 +94,8 @@ def phases_of(challenge: Challenge, *, now: datetime) -> list[PhaseRow]:
 
 def phases_with_testsets(challenge: Challenge) -> QuerySet[Phase]:
     """The challenge's phases with what decides how much they show."""
-    return challenge.phases.select_related("protocol", "chosen_testset__testset")
+    rows = challenge.phases.select_related("protocol", "chosen_testset__testset")
+    return rows.defer("chosen_testset__testset__report")
 
 
 def _total(rows: QuerySet[Any]) -> Coalesce:

@@ -296,4 +296,5 @@ def find_signature(*, challenge: Challenge, signature_id: int) -> Signature:
 def downloads_of(challenge: Challenge) -> list[Download]:
     """Who downloaded what, the newest first. One query."""
     rows = Download.objects.filter(testset__challenge=challenge).select_related("testset", "user")
+    rows = rows.defer("testset__report")
     return list(rows.order_by("-at", "-pk")[:MOST_ROWS])

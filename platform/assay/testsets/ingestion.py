@@ -327,8 +327,23 @@ def refuse_identifying(cases: Sequence[CanonicalCase]) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Twins:
+    """Where the image of a case is once more: some places by name, and how many there are."""
+
+    named: tuple[str, ...] = ()
+    count: int = 0
+
+    @property
+    def findings(self) -> list[str]:
+        """One sentence for each place that is named, and one for the rest."""
+        more = self.count - len(self.named)
+        rest = [f"the same image as {more} more"] if more > 0 else []
+        return [f"the same image as {place}" for place in self.named] + rest
+
+
 def summarise(
-    cases: Sequence[CanonicalCase], *, notice: str, twins: Mapping[str, Sequence[str]] | None = None
+    cases: Sequence[CanonicalCase], *, notice: str, twins: Mapping[str, Twins] | None = None
 ) -> dict[str, Any]:
     """The plain report: what was found, case by case, and what an organizer should look at.
 
@@ -341,7 +356,7 @@ def summarise(
     for case in cases:
         empty = [value for value in totals if value not in case.facts["voxels_per_label"]]
         findings = [f"label {value} is empty here and present in other cases" for value in empty]
-        findings += [f"the same image as {place}" for place in (twins or {}).get(case.source.case_id, ())]
+        findings += (twins or {}).get(case.source.case_id, Twins()).findings
         findings += case.facts.get("notes", ())
         findings += [f"its header held {field}" for field in case.facts["identifying"]]
         rows.append({"case_id": case.source.case_id, **case.facts, "findings": findings})

@@ -6,6 +6,14 @@ from django.db import models
 from assay.challenges.models import Challenge, Phase
 
 
+class WithoutReports(models.Manager["TestSet"]):
+    """Test sets without their reports, which tell of every case and are read on the organizers' pages alone."""
+
+    def get_queryset(self) -> models.QuerySet["TestSet"]:
+        """A report that is asked for all the same costs a query."""
+        return super().get_queryset().defer("report")
+
+
 class TestSet(models.Model):
     """A versioned, hashed list of cases. Frozen when a phase that uses it opens. A change is a new version."""
 
@@ -22,7 +30,10 @@ class TestSet(models.Model):
     created_at = models.DateTimeField()
     frozen_at = models.DateTimeField(null=True, blank=True)
 
+    objects = WithoutReports()
+
     class Meta:
+        base_manager_name = "objects"
         constraints = [models.UniqueConstraint(fields=["challenge", "name", "version"], name="testsets_version")]
 
     def __str__(self) -> str:

@@ -1,8 +1,10 @@
 """Changes to test sets: ingesting a pushed folder, choosing one for a phase, and pushing a challenge that names some."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,6 +25,7 @@ from assay.testsets.archives import top_of, unpack
 from assay.testsets.ingestion import (
     CanonicalCase,
     CanonicalPart,
+    Twins,
     ingest_cases,
     read_notice,
     refuse_identifying,
@@ -165,8 +168,15 @@ def without_keys(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, **bare}
 
 
-def twins_of(documents: Sequence[dict[str, Any]], *, challenge: Challenge, name: str) -> dict[str, list[str]]:
-    """Case → other places of the same image: in this test set, and in those of another name in the challenge. One query."""
+TWINS_NAMED = 3
+"""Places that each case names of the same image."""
+
+
+def twins_of(documents: Sequence[dict[str, Any]], *, challenge: Challenge, name: str) -> dict[str, Twins]:
+    """Case → other places of the same image: in this test set, and in those of another name in the challenge. One query.
+
+    Of many alike, each names some: a list of all, at each of them, would grow with the square of their number.
+    """
     places: dict[str, list[str]] = {}
     for case_id, sha256 in images_of(documents):
         places.setdefault(sha256, []).append(case_id)
@@ -175,11 +185,14 @@ def twins_of(documents: Sequence[dict[str, Any]], *, challenge: Challenge, name:
         for file in case.inputs:
             if file["sha256"] in places:
                 places[file["sha256"]].append(f"{case.case_id} of {case.testset.name} v{case.testset.version}")
-    return {
-        case_id: found
-        for case_id, sha256 in images_of(documents)
-        if (found := [place for place in places[sha256] if place != case_id])
-    }
+    found: dict[str, Twins] = {}
+    for (case_id, sha256), times in Counter(images_of(documents)).items():
+        elsewhere = tuple(islice((place for place in places[sha256] if place != case_id), TWINS_NAMED))
+        if elsewhere:
+            before = found.get(case_id, Twins())
+            count = before.count + len(places[sha256]) - times
+            found[case_id] = Twins(named=before.named + elsewhere, count=count)
+    return found
 
 
 def images_of(documents: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -89,7 +89,8 @@ def finish_check(*, submission_id: UUID, now: datetime) -> bool:
             submission_id=submission_id, to=Status.QUEUED, sources=[Status.CHECKING], now=now, actor_label="checker"
         ):
             return False
-        submission = Submission.objects.select_related("phase", "testset", "protocol").get(pk=submission_id)
+        rows = Submission.objects.select_related("phase", "testset", "protocol").defer("testset__report")
+        submission = rows.get(pk=submission_id)
         run = runs.create_run(submission=submission, now=now, shuffle=random.Random(submission.pk.int))  # noqa: S311  order, not secrecy
         doorbells.ring_pool(run.pool)
     return True

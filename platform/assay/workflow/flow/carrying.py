@@ -84,9 +84,17 @@ def plan_rerun(*, source: Phase, target: Phase, which: str) -> RerunPlan:
             found=target.title,
             what_to_do=_("Push one first."),
         )
-    rows = source.submissions.filter(
-        status=Submission.Status.DONE, is_disqualified=False, is_withdrawn=False, is_hidden=False, image__isnull=False
-    ).select_related("team", "image", "submitted_by", "testset")
+    rows = (
+        source.submissions.filter(
+            status=Submission.Status.DONE,
+            is_disqualified=False,
+            is_withdrawn=False,
+            is_hidden=False,
+            image__isnull=False,
+        )
+        .select_related("team", "image", "submitted_by", "testset")
+        .defer("testset__report")
+    )
     chosen = _chosen(list(rows.order_by("number")), source=source, which=which)
     before, room = _entered_before(target), Room(target)
     seconds = longest_run(phase=target, testset=target.chosen_testset.testset)
@@ -210,15 +218,19 @@ def carry_by_team(*, submission: Submission, phase: Phase, by: User, now: dateti
 
 def due_carries(*, now: datetime) -> list[Phase]:
     """Phases that are open, whose phase before is over, and whose images have not been entered by themselves yet."""
-    waiting = Phase.objects.filter(
-        carry_over__in=("best", "chosen"),
-        carried_at=None,
-        opens_at__lte=now,
-        closes_at__gt=now,
-        is_paused=False,
-        is_archived=False,
-        chosen_testset__isnull=False,
-    ).select_related("challenge", "protocol", "requires__challenge", "chosen_testset__testset")
+    waiting = (
+        Phase.objects.filter(
+            carry_over__in=("best", "chosen"),
+            carried_at=None,
+            opens_at__lte=now,
+            closes_at__gt=now,
+            is_paused=False,
+            is_archived=False,
+            chosen_testset__isnull=False,
+        )
+        .select_related("challenge", "protocol", "requires__challenge", "chosen_testset__testset")
+        .defer("chosen_testset__testset__report")
+    )
     return [phase for phase in waiting if phase.requires is not None and phase.requires.is_over(now)]
 
 

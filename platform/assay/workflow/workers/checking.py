@@ -64,6 +64,7 @@ def _check(*, submission_id: UUID, clock: Callable[[], datetime], builds: bool) 
             Submission.objects.select_related(
                 "image__upload", "image__model_upload", "predictions", "phase", "testset", "protocol"
             )
+            .defer("testset__report")
             .filter(pk=submission_id, status=Status.CHECKING)
             .first()
         )

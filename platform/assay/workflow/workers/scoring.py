@@ -64,16 +64,20 @@ def score_evaluation(*, evaluation_id: UUID, worker: str, clock: Callable[[], da
         return False
     try:
         with renewal_of(lease, lease_seconds=lease_seconds) as renewal:
-            evaluation = Evaluation.objects.select_related(
-                "protocol",
-                "testset",
-                "submission__testset",
-                "submission__challenge",
-                "submission__phase",
-                "submission__team",
-                "submission__image",
-                "submission__predictions",
-            ).get(id=evaluation_id)
+            evaluation = (
+                Evaluation.objects.select_related(
+                    "protocol",
+                    "testset",
+                    "submission__testset",
+                    "submission__challenge",
+                    "submission__phase",
+                    "submission__team",
+                    "submission__image",
+                    "submission__predictions",
+                )
+                .defer("testset__report", "submission__testset__report")
+                .get(id=evaluation_id)
+            )
             protocol = rules_of(evaluation.protocol)
             score_missing_cases(evaluation=evaluation, protocol=protocol, check=renewal.check)
             results = collect_results(evaluation=evaluation, protocol=protocol, now=clock())
