@@ -222,6 +222,7 @@ class ApptainerEngine:
         if is_abandoned:  # it may have ended between our two looks
             state = self._state(folder)
             has_ended = "finished_at" in state
+            is_abandoned = not has_ended
         started_at = None if started is None else moment(started)
         wall = timedelta(seconds=float(state.get("wall_seconds", 0.0)))
         is_running = started is not None and not has_ended and not is_abandoned

@@ -36,6 +36,26 @@ def test_apptainer_says_that_such_a_container_is_lost(tmp_path, told, is_lost):
     assert (state.is_running, state.is_lost, state.error) == (False, is_lost, BROKEN["error"])
 
 
+def test_a_container_that_ends_between_two_looks_is_not_lost(tmp_path, monkeypatch):
+    ended = {"launcher": os.getpid(), "started_at": 5.0, "finished_at": 9.0, "wall_seconds": 4.0, "exit_code": 0}
+    place = container(tmp_path, told={"launcher": os.getpid(), "started_at": 5.0})
+
+    def has_just_gone(_process):
+        (place / "state.json").write_text(json.dumps(ended))
+        return False
+
+    monkeypatch.setattr("containers.engines.apptainer.is_alive", has_just_gone)
+    state = ApptainerEngine(base_url="apptainer", folder=tmp_path).state("assay-one")
+    assert (state.is_running, state.is_lost, state.exit_code, state.error) == (False, False, 0, "")
+
+
+def test_a_launcher_that_died_without_a_word_has_lost_its_container(tmp_path, monkeypatch):
+    container(tmp_path, told={"launcher": os.getpid(), "started_at": 5.0})
+    monkeypatch.setattr("containers.engines.apptainer.is_alive", lambda _process: False)
+    state = ApptainerEngine(base_url="apptainer", folder=tmp_path).state("assay-one")
+    assert (state.is_running, state.is_lost) == (False, True)
+
+
 @pytest.mark.parametrize("word", ["COMPLETED", "FAILED"])
 def test_slurm_says_so_too_whatever_the_job_ended_with(tmp_path, word):
     place = container(tmp_path, told=BROKEN)
