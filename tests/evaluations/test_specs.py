@@ -13,6 +13,21 @@ from assay.testsets.models import Case
 from containers.spec import Curve, FailedCase, Usage
 
 
+def queued_evaluation() -> Evaluation:
+    """Of a submission whose run has every case."""
+    phase = factories.with_testset(factories.phase(challenge=factories.challenge()))
+    submission = factories.submission(phase=phase, team=factories.team(members=[factories.user()]), status="queued")
+    run = create_run(submission=submission, now=factories.NOW, shuffle=random.Random(1))
+    return Evaluation.objects.create(
+        submission=submission,
+        run=run,
+        testset=submission.testset,
+        protocol=submission.protocol,
+        number=1,
+        created_at=factories.NOW,
+    )
+
+
 @pytest.mark.parametrize(
     ("case_run", "failure"),
     [
@@ -34,17 +49,8 @@ def test_a_failure_keeps_the_reason_of_its_verdict(case_run, failure):
 
 @pytest.mark.django_db
 def test_the_answers_of_thousands_of_cases_share_one_record_of_run_and_submission(django_assert_num_queries):
-    phase = factories.with_testset(factories.phase(challenge=factories.challenge()))
-    submission = factories.submission(phase=phase, team=factories.team(members=[factories.user()]), status="queued")
-    run = create_run(submission=submission, now=factories.NOW, shuffle=random.Random(1))
-    evaluation = Evaluation.objects.create(
-        submission=submission,
-        run=run,
-        testset=submission.testset,
-        protocol=submission.protocol,
-        number=1,
-        created_at=factories.NOW,
-    )
+    evaluation = queued_evaluation()
+    submission = evaluation.submission
     asked = Evaluation.objects.select_related("submission", "testset").get(pk=evaluation.pk)
     with django_assert_num_queries(3):  # the run, its case runs, the cases
         answers = answers_of(asked)
@@ -55,20 +61,11 @@ def test_the_answers_of_thousands_of_cases_share_one_record_of_run_and_submissio
 
 @pytest.mark.django_db
 def test_answers_hold_the_figures_of_a_case_and_not_its_curves():
-    phase = factories.with_testset(factories.phase(challenge=factories.challenge()))
-    submission = factories.submission(phase=phase, team=factories.team(members=[factories.user()]), status="queued")
-    run = create_run(submission=submission, now=factories.NOW, shuffle=random.Random(1))
+    evaluation = queued_evaluation()
+    submission, run = evaluation.submission, evaluation.run
     curve = Curve(seconds=(0.0, 0.1), values=(1.0, 2.0))
     run.case_runs.update(
         usage=Usage(wall_seconds=2.5, memory_curve=curve, cpu_curve=curve, gpu_memory_curve=curve, output_bytes=7)
-    )
-    evaluation = Evaluation.objects.create(
-        submission=submission,
-        run=run,
-        testset=submission.testset,
-        protocol=submission.protocol,
-        number=1,
-        created_at=factories.NOW,
     )
     held = [answer.case_run.usage for answer in answers_of(evaluation).values()]
     assert held == [Usage(wall_seconds=2.5, output_bytes=7)] * submission.testset.cases.count()
@@ -77,20 +74,11 @@ def test_answers_hold_the_figures_of_a_case_and_not_its_curves():
 @pytest.mark.django_db
 @pytest.mark.parametrize("is_cohort", [False, True])
 def test_some_cases_have_the_answers_that_they_have_among_all(is_cohort):
-    phase = factories.with_testset(factories.phase(challenge=factories.challenge()))
-    submission = factories.submission(phase=phase, team=factories.team(members=[factories.user()]), status="queued")
-    run = create_run(submission=submission, now=factories.NOW, shuffle=random.Random(1))
+    evaluation = queued_evaluation()
+    submission, run = evaluation.submission, evaluation.run
     if is_cohort:
         run.case_runs.all().delete()
         CaseRun.objects.create(run=run, case=None, position=0, status="done", verdict="ok")
-    evaluation = Evaluation.objects.create(
-        submission=submission,
-        run=run,
-        testset=submission.testset,
-        protocol=submission.protocol,
-        number=1,
-        created_at=factories.NOW,
-    )
     answers = {key: (found.case_run.pk, found.played.pk) for key, found in answers_of(evaluation).items()}
     cases = list(submission.testset.cases.all())
     assert len(answers) == len(cases) > 1

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 import people
 from assay.accounts.models import User
@@ -240,6 +240,23 @@ PIECE = 16 * 2**20
 """As large as `assay.js` sends them."""
 
 
+def loses_the_network(page: Page) -> list[int]:
+    """Where each piece of an upload began. The network goes away before the second one arrives."""
+    offsets: list[int] = []
+
+    def pass_on(route: Route) -> None:
+        if route.request.method == "PATCH":
+            offsets.append(int(route.request.headers["upload-offset"]))
+        if len(offsets) == 2 and route.request.method == "PATCH":
+            page.context.set_offline(True)
+            route.abort("internetdisconnected")
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/uploads/*", pass_on)
+    return offsets
+
+
 @pytest.fixture
 def uploading(scene, open_as, tmp_path):
     """Pia's form to submit, a file of three pieces, and where each piece began. The network goes away before the second one arrives."""
@@ -247,18 +264,8 @@ def uploading(scene, open_as, tmp_path):
     scene.phase.save()
     file = tmp_path / "image.tar"
     file.write_bytes(os.urandom(2**20) * 40)
-    pia, offsets = open_as("pia"), []
-
-    def pass_on(route: Route) -> None:
-        if route.request.method == "PATCH":
-            offsets.append(int(route.request.headers["upload-offset"]))
-        if len(offsets) == 2 and route.request.method == "PATCH":
-            pia.context.set_offline(True)
-            route.abort("internetdisconnected")
-        else:
-            route.continue_()
-
-    pia.route("**/api/v1/uploads/*", pass_on)
+    pia = open_as("pia")
+    offsets = loses_the_network(pia)
     pia.goto("/c/brains/p/final/submit/")
     pia.get_by_label("Algorithm name").fill("Slow and steady")
     pia.locator("#id_archive").set_input_files(file)
@@ -303,18 +310,8 @@ def test_several_files_and_a_folder_are_sent_as_one_zip_that_goes_on_where_it_st
     for name, content in {**contents, "notes.docx": b"x", ".DS_Store": b"x"}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    pia, offsets = open_as("pia"), []
-
-    def pass_on(route: Route) -> None:
-        if route.request.method == "PATCH":
-            offsets.append(int(route.request.headers["upload-offset"]))
-        if len(offsets) == 2 and route.request.method == "PATCH":
-            pia.context.set_offline(True)
-            route.abort("internetdisconnected")
-        else:
-            route.continue_()
-
-    pia.route("**/api/v1/uploads/*", pass_on)
+    pia = open_as("pia")
+    offsets = loses_the_network(pia)
     pia.goto("/c/brains/p/final/submit/")
     pia.locator("#id_archive").set_input_files([folder / "notes.docx", folder / names[0]])
     told = pia.locator("[data-files]")
