@@ -561,9 +561,7 @@ def stay(folder: Path, on_start: Callable[[], object]) -> int:
         launch.run(on_start)
     except Exception as error:  # noqa: BLE001  whatever broke here, the engine has to be told
         launch.kill()
-        with contextlib.suppress(
-            OSError
-        ):  # on a full disk the state stays as it was: the launcher ended before its container
+        with contextlib.suppress(OSError):  # on a full disk the state stays: the launcher ended before its container
             launch.state.tell(error=f"{type(error).__name__}: {error}", is_broken=True, finished_at=time.time())
         return 1
     return 0 if launch.started else 1

@@ -200,7 +200,8 @@ def ask_metric_image(
             return True
         return False
 
-    cases, answers = list(evaluation.testset.cases.all()), specs.answers_of(evaluation)
+    cases = list(evaluation.testset.cases.all())
+    answers = specs.answers_of(evaluation, cases=cases)
     with tempfile.TemporaryDirectory(dir=settings.SCRATCH_ROOT, prefix="metrics-") as folder:
         scratch = Path(folder)
         prepared = {}
@@ -222,8 +223,8 @@ def ask_metric_image(
 
 def score_tables(*, evaluation: Evaluation, protocol: Protocol, scratch_root: Path) -> None:
     """Score all cases together: some scores of tables need the whole column."""
-    answers = specs.answers_of(evaluation)
     cases = {case.case_id: case for case in evaluation.testset.cases.all()}
+    answers = specs.answers_of(evaluation, cases=list(cases.values()))
     with tempfile.TemporaryDirectory(dir=scratch_root, prefix="score-") as scratch:
         prepared = specs.prepare_rows(
             cases=list(cases.values()), answers=answers, protocol=protocol, scratch=Path(scratch)
