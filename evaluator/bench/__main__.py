@@ -178,9 +178,10 @@ def _adversarial_table(pair: Pair, scratch: Path, *, rounds: int) -> list[str]:
 
 def _host() -> str:
     load = os.getloadavg()[0]
+    serves = describe().removeprefix("evaluator: ")
     return (
-        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, load {load:.1f}, Python {platform.python_version()}; "
-        f"{describe().removeprefix('evaluator: ')}."
+        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, load {load:.1f}, Python {platform.python_version()}. "
+        f"{serves[0].upper()}{serves[1:]}."
     )
 
 

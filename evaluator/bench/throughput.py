@@ -40,7 +40,7 @@ def measure_throughput(files: dict[str, tuple[Path, Path]], pairs: dict[str, Pai
     failed = sum(bool(result.failure) for result in results)
     return (
         f"{count} cases with {JOBS} jobs: {seconds:.2f} s, one by one on all cores {summed:.2f} s: "
-        f"{summed / seconds:.0%} of the summed single-case speed; {failed} failed.\n"
+        f"{summed / seconds:.0%} of the summed single-case speed. {failed} failed.\n"
     )
 
 
@@ -77,7 +77,7 @@ def measure_beside_pool(references: Path, predictions: Path, *, labels: Sequence
         theirs = time.perf_counter() - start
     return (
         f"{len(names)} pairs with {JOBS} jobs, the command whole: {ours:.2f} s, {our_work:.2f} s of processors. {JOBS} processes of "
-        f"surface-distance: {theirs:.2f} s, {theirs / ours:.0f}×; {their_work:.2f} s of processors, {their_work / our_work:.0f}×.\n"
+        f"surface-distance: {theirs:.2f} s, {theirs / ours:.0f}×, and {their_work:.2f} s of processors, {their_work / our_work:.0f}×.\n"
     )
 
 
