@@ -238,19 +238,15 @@ static uint32_t settle_neighbours(const distance_plan *plan, const bit_grid *gri
     return count;
 }
 
-/* Sources that go to the cells without a look at the rows. The cells measure any source, so this
- * changes no distance. */
-enum { SKIPPED = 8 };
-
 /* See search_function in near.h. */
 uint32_t search_nearby(const distance_plan *plan, const bit_grid *grid,
                        const assay_elements *sources, double *distances_mm, uint32_t *far) {
     const uint32_t left = settle_neighbours(plan, grid, sources, distances_mm, far);
     uint32_t far_count = 0;
-    int to_skip = 0; /* where one source is far, so are mostly those that follow */
+    skipping skip = {0};
     for (uint32_t i = 0; i < left; i++) {
-        if (to_skip) {
-            to_skip--;
+        if (skip.left) {
+            skip.left--;
             far[far_count++] = far[i];
             continue;
         }
@@ -261,7 +257,7 @@ uint32_t search_nearby(const distance_plan *plan, const bit_grid *grid,
         distances_mm[far[i]] = sqrt(squared);
         far[far_count] = far[i];
         const int is_far = squared > plan->search.settled;
-        to_skip = is_far ? SKIPPED : 0;
+        note_look(&skip, is_far);
         far_count += (uint32_t)is_far;
     }
     return far_count;

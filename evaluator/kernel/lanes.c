@@ -19,10 +19,6 @@
 /* How far the last lane's corner may lie beyond the first lane's: their windows fit in 128 bits. */
 #define REACH 54
 
-/* Where all lanes were far, so are mostly those that follow. The cells measure any source, so this
- * changes no distance. */
-enum { SKIPPED = 4 };
-
 /* Sources of one row, the first of them from the grid's origin. */
 typedef struct {
     int32_t x, y, z;
@@ -223,14 +219,14 @@ WITH_AVX512 uint32_t search_nearby_in_lanes(const distance_plan *plan, const bit
                                             const assay_elements *sources, double *distances_mm,
                                             uint32_t *far) {
     uint32_t far_count = 0;
-    int to_skip = 0; /* sets of lanes that go to the cells without a look at the rows */
+    skipping skip = {0}; /* of sets of lanes */
     for (uint64_t first = 0; first < sources->count;) {
         const lane_set lanes = gather_lanes(grid, sources->data + first, sources->count - first);
         __m512d distances = settle_neighbours(plan, grid, &lanes);
         const __mmask8 open =
             _mm512_mask_cmp_pd_mask(lanes.in_use, distances, _mm512_set1_pd(INFINITY), _CMP_EQ_OQ);
-        if (open == lanes.in_use && to_skip) {
-            to_skip--;
+        if (open == lanes.in_use && skip.left) {
+            skip.left--;
             for (uint32_t left = open; left; left &= left - 1)
                 far[far_count++] = (uint32_t)first + (uint32_t)__builtin_ctz(left);
         } else if (open) {
@@ -240,7 +236,7 @@ WITH_AVX512 uint32_t search_nearby_in_lanes(const distance_plan *plan, const bit
                 open, squared, _mm512_set1_pd(plan->search.settled), _CMP_GT_OQ);
             for (uint32_t left = beyond; left; left &= left - 1)
                 far[far_count++] = (uint32_t)first + (uint32_t)__builtin_ctz(left);
-            to_skip = beyond == lanes.in_use ? SKIPPED : 0;
+            note_look(&skip, beyond == lanes.in_use);
         }
         _mm512_mask_storeu_pd(distances_mm + first, lanes.in_use, distances);
         first += (uint64_t)__builtin_popcount(lanes.in_use);
