@@ -1,9 +1,13 @@
 """How Sphinx writes the site. `make docs` calls it through docs/site/build.py, which adds the generated pages first."""
 
+from functools import cache
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment.adapters.toctree import global_toctree_for_doc
+
+DECISIONS = "developers/decisions/"
 
 project = "Assay"
 copyright = "The Assay authors, Apache-2.0"  # noqa: A001 - Sphinx asks for this name
@@ -52,11 +56,26 @@ def setup(app: Sphinx) -> None:
 
 
 def open_own_branch_only(
-    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: nodes.document | None
+    app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: nodes.document | None
 ) -> None:
     """Leave the branches of other folders out of a page's navigation.
 
     The theme puts every page of the site into the navigation of every page. With 420 pages that was four fifths of the build.
+    A decision has the navigation of their list, which is made once for all of them.
     """
     tree = context["toctree"]
-    context["toctree"] = lambda **wanted: tree(**{**wanted, "collapse": True})
+    if page.startswith(DECISIONS):
+        context["toctree"] = lambda **_wanted: navigation_of_decisions(app)
+    else:
+        context["toctree"] = lambda **wanted: tree(**{**wanted, "collapse": True})
+
+
+@cache
+def navigation_of_decisions(app: Sphinx) -> str:
+    """The navigation of the list of decisions. Links are relative, so it is the same for every page of its folder."""
+    place = f"{DECISIONS}index"
+    tree = global_toctree_for_doc(
+        app.env, place, app.builder, tags=app.tags, collapse=True, titles_only=True, maxdepth=-1, includehidden=True
+    )
+    navigation: str = app.builder.render_partial(tree)["fragment"]  # type: ignore[attr-defined]  # it writes HTML
+    return navigation.replace('href="#"', 'href="index.html"')  # the list links to itself as "#"
