@@ -5,7 +5,9 @@ and `unconfirmed` lists what nobody has confirmed with the organizers.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evaluator.ranking.errors import ConfigError
@@ -28,6 +30,7 @@ def preset_document(name: str, *, path: str = "preset") -> Mapping[str, Any]:
     return document
 
 
+@cache
 def preset_titles() -> Mapping[str, str]:
-    """Name → one line of explanation."""
-    return {name: str(preset_document(name)["title"]) for name in preset_names()}
+    """Name → one line of explanation. The files are read once: a page of rules shows them all."""
+    return MappingProxyType({name: str(preset_document(name)["title"]) for name in preset_names()})
