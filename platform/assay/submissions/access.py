@@ -50,8 +50,12 @@ def get_submission(*, person: Person, submission_id: UUID) -> Submission:
     """A submission this person may see."""
     submission = visible_submissions(person=person).filter(pk=submission_id).first()
     if submission is None:
-        raise NotFoundError(_("There is no such submission."), what_to_do=_("Look at your list of submissions."))
+        raise _no_such_submission()
     return submission
+
+
+def _no_such_submission() -> NotFoundError:
+    return NotFoundError(_("There is no such submission."), what_to_do=_("Look at your list of submissions."))
 
 
 def get_own_submission(*, person: Person, submission_id: UUID) -> tuple[Submission, User]:
@@ -65,6 +69,9 @@ def get_own_submission(*, person: Person, submission_id: UUID) -> tuple[Submissi
 
 def get_readable_submission(*, person: Person, submission_id: UUID, now: datetime) -> Submission:
     """A submission this person may read: their own, one they organize, or anybody's that the release of its phase has opened."""
+    own = visible_submissions(person=person).filter(pk=submission_id).first()
+    if own is not None:
+        return own
     opened = Submission.objects.filter(
         challenge__in=visible_challenges(person=person).values("pk"),
         phase__released_at__isnull=False,
@@ -73,11 +80,11 @@ def get_readable_submission(*, person: Person, submission_id: UUID, now: datetim
         status=Submission.Status.DONE,
         is_withdrawn=False,
         is_hidden=False,
-    ).select_related(*SHOWN_WITH)
-    found = opened.filter(pk=submission_id).first()
-    if found is not None and found.phase.shows_results(now):
-        return found
-    return get_submission(person=person, submission_id=submission_id)
+    )
+    found = opened.select_related(*SHOWN_WITH).filter(pk=submission_id).first()
+    if found is None or not found.phase.shows_results(now):
+        raise _no_such_submission()
+    return found
 
 
 def get_submissions(*, person: Person, submission_ids: Collection[UUID]) -> list[Submission]:
