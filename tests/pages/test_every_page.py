@@ -71,6 +71,18 @@ WIDER = "() => document.documentElement.scrollWidth - document.documentElement.c
 CULPRITS = """() => [...document.querySelectorAll("main *, header *, footer *")]
   .filter((node) => node.getBoundingClientRect().right > innerWidth + 1 && !node.closest(".scroll, pre, .chart, textarea"))
   .slice(0, 3).map((node) => node.outerHTML.slice(0, 120))"""
+BOARDS = ("portal:leaderboard", "portal:leaderboard by site", "portal:combined", "portal:hospitals")
+OWNERLESS = """() => [...document.querySelectorAll("main .scroll tbody tr")].filter((row) => {
+  const box = row.closest(".scroll"), first = row.cells[0];
+  box.scrollLeft = box.scrollWidth;
+  scrollTo(0, first.getBoundingClientRect().top + scrollY - 300);
+  const {left, right, top, height} = first.getBoundingClientRect(), edge = box.getBoundingClientRect().left;
+  const onTop = document.elementFromPoint((left + right) / 2, top + height / 2);
+  const isSlim = right - edge <= innerWidth / 2 || box.scrollWidth === box.clientWidth;
+  const isWhole = left >= edge && first.scrollWidth <= first.clientWidth + 1;
+  return !isSlim || !isWhole || !first.contains(onTop) || !/\\p{L}{3}/u.test(first.innerText);
+}).map((row) => row.innerText)"""
+"""Rows of boards whose name is not in sight once their table is scrolled to its right end, or takes more than half of the window."""
 
 
 def test_every_address_of_a_page_is_among_the_kinds():
@@ -95,15 +107,17 @@ RULES = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}  # only colours d
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_axe_finds_nothing_serious_and_a_telephone_is_wide_enough(client, language):
     """One visit of each page for both questions. Axe reads the English pages: the German ones differ in their words only."""
-    faults, wide = [], {}
+    faults, wide, ownerless = [], {}, {}
     for name, tab in shown(answers(client, language=language), width=1280):
         if language == "en":
             faults += [f"{name}, {fault}" for fault in serious_faults(tab)]
         tab.set_viewport_size({"width": 360, "height": 800})
         if (pixels := tab.evaluate(WIDER)) > 0:
             wide[name] = (pixels, tab.evaluate(CULPRITS))
+        if name in BOARDS and (rows := tab.evaluate(OWNERLESS)):
+            ownerless[name] = rows
         tab.set_viewport_size({"width": 1280, "height": 800})
-    assert (faults, wide) == ([], {})
+    assert (faults, wide, ownerless) == ([], {}, {})
 
 
 def serious_faults(tab: Tab) -> Iterator[str]:

@@ -28,6 +28,11 @@ PATTERNS = """() => [...document.querySelectorAll("[pattern]")].map((field) => {
 })"""
 CUT = """() => [...document.querySelectorAll("main .scroll")].filter((box) => box.scrollWidth > box.clientWidth + 1)
   .map((box) => `${box.getAttribute("aria-label")}: ${box.scrollWidth} > ${box.clientWidth}`)"""
+EMPTY = """() => [...document.querySelectorAll("main .columns")].map((row) => {
+  const taken = [...row.children].reduce((sum, column) => sum + (column.innerText.trim() ? column.clientWidth : 0), 0);
+  return taken / row.clientWidth;
+}).filter((part) => part < .9)"""
+"""Rows of columns that leave more than a tenth of their width empty: what stands in them is the part of the width that has words."""
 MORPHED = """() => {
   const fold = document.querySelector("details.confirm[open]"), next = fold.cloneNode(true);
   next.removeAttribute("open");
@@ -41,15 +46,17 @@ NOTE_COPIES = """() => {
 }"""
 
 
-def test_every_pattern_is_understood_and_nothing_is_cut_on_a_wide_window(client):
-    patterns, cut = {}, {}
+def test_every_pattern_is_understood_and_nothing_is_cut_or_left_empty_on_a_wide_window(client):
+    patterns, cut, empty = {}, {}, {}
     for name, tab in shown(answers(client, language="en"), width=1280):
         patterns[name], boxes = tab.evaluate(PATTERNS), tab.evaluate(CUT)
         if boxes:
             cut[name] = boxes
+        if parts := tab.evaluate(EMPTY):
+            empty[name] = parts
     assert sum(map(len, patterns.values())) > 4
     assert {name: found for name, found in patterns.items() if any(found)} == {}
-    assert cut == {}
+    assert (cut, empty) == ({}, {})
 
 
 def test_a_live_update_leaves_open_what_the_reader_has_unfolded(pages):

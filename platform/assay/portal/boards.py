@@ -259,21 +259,20 @@ def _columns(board: Board, *, wanted: Wanted) -> list[Column]:
         column("name", gettext("Algorithm"), folds=True),
     ]
     if _has_score(board, wanted):
-        columns.append(column("score", gettext("Ranking score"), is_number=True, folds=True))
-    for position, metric in enumerate(metrics):
-        columns.append(
-            column(
-                metric.name,
-                metric.title,
-                best_first="-" if metric.direction == "max" else "",
-                unit=metric.unit,
-                direction=metric.direction,
-                is_number=True,
-                folds=position > 0,
-            )
+        columns.append(column("score", gettext("Ranking score"), is_number=True))
+    columns += [
+        column(
+            metric.name,
+            metric.title,
+            best_first="-" if metric.direction == "max" else "",
+            unit=metric.unit,
+            direction=metric.direction,
+            is_number=True,
         )
+        for metric in metrics
+    ]
     for name, title, unit in FIXED_AFTER:
-        columns.append(column(name, str(title), unit=unit, is_number=name != "created_at", folds=True))
+        columns.append(column(name, str(title), unit=unit, is_number=name != "created_at"))
     return columns
 
 
