@@ -17,7 +17,7 @@
  *    the best element (nearest.h). With AVX-512, up to eight sources of a row are searched at once
  *    (lanes.c). Sources that find nothing nearby compare cells of elements by their bounding boxes
  *    first, and then the elements of the few cells that are left (cells.c). Where one source is
- *    far, those that follow are taken there at once.
+ *    far, those that follow are taken there at once, twice as many after each look.
  *
  * Exactness: a squared distance is `((d0*s0)^2 + (d1*s1)^2) + (d2*s2)^2` in float64, summed in the
  * array's axis order and without fused multiply-add (-ffp-contract=off). Rounding is monotone, so
