@@ -15,6 +15,7 @@ from assay.challenges.texts import render_markdown
 from assay.leaderboards.models import Leaderboard
 from assay.leaderboards.standing import note_standing
 from assay.pages.tables import PAGE
+from assay.runs.models import CaseRun, Run
 from assay.submissions.models import Submission
 from evaluator.protocol import load_named_protocol
 from markup import markup
@@ -165,6 +166,17 @@ def test_a_finished_submission_is_no_longer_polled(as_pia, cast):
     page = markup(as_pia.get(reverse("portal:submission", args=[submission.pk])))
     assert "time limit of 5 s reached" in page
     assert "hx-get" not in page
+
+
+def test_what_the_letters_of_cases_mean_is_said_in_words(as_pia, cast):
+    row = factories.submission(phase=cast.phase, team=cast.team, status="failed", verdict="timeout")
+    run = Run.objects.create(submission=row, number=1, status="failed", pool="default", created_at=factories.NOW)
+    for position, (case, verdict) in enumerate(zip(row.testset.cases.all(), ("ok", "timeout"), strict=True)):
+        status = "done" if verdict == "ok" else "failed"
+        CaseRun.objects.create(run=run, case=case, position=position, status=status, verdict=verdict)
+    page = markup(as_pia.get(reverse("portal:submission", args=[row.pk])))
+    assert '<span aria-hidden="true">✓</span> OK: 1' in page
+    assert '<span aria-hidden="true">✗</span> Time limit: 1' in page
 
 
 def test_the_token_is_shown_once_and_stored_hashed(as_pia, cast):

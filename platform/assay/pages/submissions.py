@@ -5,6 +5,7 @@ only, without cases, counts, durations or exit codes.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,6 +64,17 @@ class CaseCell:
     glyph: str
     tone: str
     words: str
+    what: str
+    """What happened, without the case's number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellKind:
+    """What a letter of the squares means, and how many cases have it."""
+
+    glyph: str
+    what: str
+    count: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +123,7 @@ class SubmissionPage:
     queue_position: int | None
     waits_because: str
     cells: tuple[CaseCell, ...]
+    cell_kinds: tuple[CellKind, ...]
     metrics: tuple[MetricColumn, ...]
     score_rows: tuple[ScoreRow, ...]
     case_rows: tuple[CaseTableRow, ...]
@@ -153,6 +166,7 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
     is_active = submission.status not in FINAL
     sees_cases = is_organizer or may_see_progress(submission)
     rows = case_progress(submission.pk) if sees_cases else []
+    cells = tuple(_cell(row) for row in rows)
     known = progress([submission.pk])[submission.pk]
     found = known if sees_cases else Progress()
     line = line_of(submission, now=now)
@@ -174,7 +188,8 @@ def submission_page(submission: Submission, *, is_organizer: bool, can_cancel: b
         eta_seconds=line.eta_seconds if sees_cases else None,
         queue_position=line.position,
         waits_because=line.why,
-        cells=tuple(_cell(row) for row in rows),
+        cells=cells,
+        cell_kinds=_cell_kinds(cells),
         metrics=metrics,
         score_rows=_score_rows(summary, metrics, labels=rules_of(submission.protocol).labels) if summary else (),
         case_rows=_case_rows(rows, scores, metrics, is_organizer=is_organizer),
@@ -246,7 +261,15 @@ def _cell(row: CaseRow) -> CaseCell:
     tone = TONES.get(what) or ("bad" if row.status == "failed" else "")
     what_happened = verdict_words(row.verdict) or status_words(row.status)
     words = gettext("Case %(number)d: %(verdict)s") % {"number": row.position + 1, "verdict": what_happened}
-    return CaseCell(glyph=GLYPHS.get(what, "✗" if row.status == "failed" else "•"), tone=tone, words=words)
+    return CaseCell(
+        glyph=GLYPHS.get(what, "✗" if row.status == "failed" else "•"), tone=tone, words=words, what=what_happened
+    )
+
+
+def _cell_kinds(cells: Sequence[CaseCell]) -> tuple[CellKind, ...]:
+    """The most frequent first: a square says its words to a mouse only."""
+    counted = Counter((cell.glyph, cell.what) for cell in cells)
+    return tuple(CellKind(glyph=glyph, what=what, count=count) for (glyph, what), count in counted.most_common())
 
 
 def _score_rows(
