@@ -27,15 +27,15 @@ typedef uint32_t search_function(const struct distance_plan *plan, const bit_gri
 /* Where one source is far, so are mostly those that follow. They go to the cells without a look at
  * the rows, twice as many each time. The cells measure any source, so this changes no distance. */
 typedef struct {
-    uint32_t left, next;
+    uint32_t left, last; /* still to skip now; skipped after the look before */
 } skipping;
 
 /* How many to skip after a look, which found that the sources are far or not. */
 static inline void note_look(skipping *skip, int is_far) {
     enum { FEWEST = 4, MOST = 256 };
-    if (!is_far || skip->next < FEWEST) skip->next = FEWEST;
-    skip->left = is_far ? skip->next : 0;
-    if (is_far && skip->next < MOST) skip->next *= 2;
+    const uint32_t twice = skip->last ? 2 * skip->last : FEWEST;
+    skip->last = !is_far ? 0 : twice < MOST ? twice : MOST;
+    skip->left = skip->last;
 }
 
 /* A box of at most 8 x 8 x 4 corners, both ends inclusive; along x it lies in one byte of the grid.

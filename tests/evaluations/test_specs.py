@@ -91,14 +91,8 @@ def test_some_cases_have_the_answers_that_they_have_among_all(is_cohort):
 
 @pytest.mark.django_db
 def test_a_run_that_was_deleted_has_no_answers():
-    phase = factories.with_testset(factories.phase(challenge=factories.challenge()))
-    submission = factories.submission(phase=phase, team=factories.team(members=[factories.user()]))
-    evaluation = Evaluation.objects.create(
-        submission=submission,
-        run=None,
-        testset=submission.testset,
-        protocol=submission.protocol,
-        number=1,
-        created_at=factories.NOW,
-    )
+    evaluation = queued_evaluation()
+    assert evaluation.run is not None
+    evaluation.run.delete()
+    evaluation.refresh_from_db()
     assert answers_of(evaluation) == {}

@@ -14,7 +14,6 @@ from assay.testsets.services import TWINS_NAMED, twins_of
 
 pytestmark = pytest.mark.django_db
 PLATFORM = Path(__file__).resolve().parents[2] / "platform"
-JOINS = ("select_related",)
 
 
 def documents(count, *, images=("a" * 64,)):
@@ -59,7 +58,7 @@ def test_no_join_reads_reports_along():
             missing += [
                 f"{path.name}: {function.name}: {name.value}"
                 for call in ast.walk(function)
-                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in JOINS
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "select_related"
                 for name in call.args
                 if isinstance(name, ast.Constant) and str(name.value).split("__")[-1] == "testset"
                 and f"{name.value}__report" not in text and ".only(" not in text
